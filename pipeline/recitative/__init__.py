@@ -1,0 +1,3 @@
+"""Recitative: speech and music on one recurrent core."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,241 @@
+"""Typed settings: every number a run depends on, in one frozen tree that is saved beside and inside the model.
+
+Order, later wins: the defaults below < the fragments a file names under ``include`` < the file itself < overrides
+``section.key=value``. An unknown key is an error that names the nearest known one. Files hold values only: nothing in
+them is imported or run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from recitative.errors import UsageError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeatureSettings(_Section):
+    """Kaldi's fbank or MFCC; names follow kaldi/src/feat, units are in the names."""
+
+    kind: Literal["fbank", "mfcc"] = "fbank"
+    sample_rate: int = Field(16000, ge=4000, le=96000)
+    num_mel_bins: int = Field(80, ge=4, le=256)
+    num_ceps: int = Field(13, ge=2, le=128)  # mfcc only
+    delta_order: int = Field(0, ge=0, le=2)  # 2 appends deltas and delta-deltas
+    frame_length_ms: float = Field(25.0, gt=0, le=200)
+    frame_shift_ms: float = Field(10.0, gt=0, le=100)
+    low_freq_hz: float = Field(20.0, ge=0)
+    high_freq_hz: float = 0.0  # <= 0: offset from the Nyquist frequency, as in Kaldi
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeatureSettings:
+        if self.kind == "mfcc" and self.num_ceps > self.num_mel_bins:
+            raise ValueError(f"num_ceps={self.num_ceps} must be at most num_mel_bins={self.num_mel_bins}")
+        nyquist = self.sample_rate / 2
+        high = self.high_freq_hz if self.high_freq_hz > 0 else nyquist + self.high_freq_hz
+        if not self.low_freq_hz < high <= nyquist:
+            raise ValueError(f"the band {self.low_freq_hz:g} to {high:g} Hz must lie within 0 to {nyquist:g} Hz")
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Channels of one frame, deltas included."""
+        static = self.num_mel_bins if self.kind == "fbank" else self.num_ceps
+        return static * (1 + self.delta_order)
+
+
+class SpecAugmentSettings(_Section):
+    """Park et al. 2019, without time warping."""
+
+    freq_masks: int = Field(0, ge=0)
+    freq_width: int = Field(27, ge=1)  # widest mask, in channels
+    time_masks: int = Field(0, ge=0)
+    time_width: int = Field(40, ge=1)  # widest mask, in frames
+    time_fraction: float = Field(0.2, gt=0, le=1)  # no time mask is wider than this part of the utterance
+
+
+class AugmentSettings(_Section):
+    """Applied to training utterances only, drawn anew for every (seed, epoch, utterance)."""
+
+    speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
+    volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
+    noise_dir: Path | None = None  # a folder of recordings, added to the speech
+    noise_probability: float = Field(0.5, ge=0, le=1)
+    noise_snr_db: tuple[float, float] = (5.0, 25.0)
+    reverb_dir: Path | None = None  # a folder of impulse responses, convolved with the speech
+    reverb_probability: float = Field(0.3, ge=0, le=1)
+    spec_augment: SpecAugmentSettings = SpecAugmentSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AugmentSettings:
+        if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
+            raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
+        for name, (low, high) in (("volume_db", self.volume_db), ("noise_snr_db", self.noise_snr_db)):
+            if low > high:
+                raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
+        return self
+
+
+class FrontEndSettings(_Section):
+    """What stands between features and the recurrent core and brings the frame rate down."""
+
+    kind: Literal["stack", "conv"] = "stack"
+    window: int = Field(3, ge=1)  # stack: frames joined into one
+    stride: int = Field(3, ge=1)  # stack: frames per output; at most the window
+    channels: tuple[int, ...] = (32, 32)  # conv: one causal 3x3 layer each, halving time and channels
+    width: int = Field(0, ge=0)  # conv: project the output to this width; 0 = leave it
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FrontEndSettings:
+        if self.stride > self.window:
+            raise ValueError(f"stride={self.stride} must be at most window={self.window}: frames would be lost")
+        return self
+
+
+class RecurrentSettings(_Section):
+    """The recurrent core; see ``recitative.nn.recurrent``."""
+
+    cell: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"] = "lstm"
+    direction: Literal["forward", "bidirectional", "latency_controlled"] = "bidirectional"
+    layers: int = Field(3, ge=1)
+    hidden: int = Field(320, ge=1)  # per direction
+    projection: int = Field(0, ge=0)  # linear width after each layer; 0 = none
+    layer_norm: bool = False
+    residual: bool = False
+    dropout: float = Field(0.0, ge=0, lt=1)
+    chunk: int = Field(16, ge=1)  # latency_controlled: frames decided together
+    right_context: int = Field(8, ge=0)  # latency_controlled: frames heard beyond the chunk
+
+
+class ModelSettings(_Section):
+    front_end: FrontEndSettings = FrontEndSettings()
+    recurrent: RecurrentSettings = RecurrentSettings()
+    lookahead_frames: int = Field(0, ge=0)  # row convolution after the core, in core frames
+    input_dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainSettings(_Section):
+    seed: int = 1
+    epochs: int = Field(30, ge=1)
+    batch_s: float = Field(60.0, gt=0)  # most seconds of audio in a batch, padding included
+    max_duration_s: float = Field(30.0, gt=0)  # longer training utterances are an error, not dropped
+    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    warmup_steps: int = Field(200, ge=0)
+    final_lr_fraction: float = Field(0.01, gt=0, le=1)  # where the cosine decay ends
+    weight_decay: float = Field(1e-2, ge=0)
+    clip_norm: float = Field(5.0, gt=0)
+    patience: int = Field(0, ge=0)  # epochs without a better dev score before stopping; 0 = never stop early
+    checkpoint_every_steps: int = Field(200, ge=1)
+    keep_best: int = Field(5, ge=1)  # epochs kept for averaging
+    max_bad_steps: int = Field(10, ge=1)  # NaN or inf steps in a row that stop the run
+    workers: int = Field(1, ge=0)  # processes that prepare batches
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    bf16: bool = True  # where the device has it
+
+
+class DecodeSettings(_Section):
+    kind: Literal["greedy"] = "greedy"
+
+
+class Settings(_Section):
+    """Everything a recogniser's run depends on."""
+
+    features: FeatureSettings = FeatureSettings()
+    augment: AugmentSettings = AugmentSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    decode: DecodeSettings = DecodeSettings()
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from a YAML file and ``section.key=value`` overrides.
+
+    Raises UsageError that names the file, the key and, for an unknown key, the nearest known one.
+    """
+    values: dict[str, Any] = _read_with_includes(path, ()) if path else {}
+    for override in overrides:
+        values = _merge(values, _parse_override(override))
+    return validate_settings(values, where=str(path) if path else "settings")
+
+
+def validate_settings(values: Mapping[str, Any], *, where: str) -> Settings:
+    """Check a plain tree of values; ``where`` starts the error line."""
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(_explain(error, where)) from None
+
+
+def dump_settings(settings: Settings) -> str:
+    """The resolved settings as YAML that ``load_settings`` reads back to an equal tree."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
+    resolved = path.resolve()
+    if resolved in chain:
+        raise UsageError(f"{path}: includes itself through {' -> '.join(str(p) for p in chain)}; remove the circle")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML settings file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not YAML ({str(error).splitlines()[0]}); correct the file") from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: holds a {type(values).__name__}; a settings file is 'section:' lines with values")
+    includes = values.pop("include", [])
+    if not isinstance(includes, list):
+        raise UsageError(f"{path}: 'include' must be a list of paths relative to this file")
+    merged: dict[str, Any] = {}
+    for include in includes:
+        merged = _merge(merged, _read_with_includes(path.parent / str(include), (*chain, resolved)))
+    return _merge(merged, values)
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both_are_sections = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both_are_sections else value
+    return merged
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"setting '{override}': must be section.key=value, for example train.epochs=10")
+    try:
+        value: Any = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(f"setting '{override}': the value is not YAML; quote it") from None
+    for name in reversed(key.strip().split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
+        return f"{where}: unknown setting '{key}'; {hint}"
+    message = first["msg"].removeprefix("Value error, ")
+    found = f"{key}={first['input']!r}" if not isinstance(first["input"], Mapping) else key
+    return f"{where}: {found}: {message[:1].lower() + message[1:]}"
+
+
+def _known_keys(location: Sequence[int | str]) -> list[str]:
+    section: Any = Settings
+    for part in location:
+        section = section.model_fields[str(part)].annotation
+    return sorted(section.model_fields)

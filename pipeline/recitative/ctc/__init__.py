@@ -1,0 +1,1 @@
+"""CTC: loss, greedy decoding, alignment."""

@@ -1,0 +1,1 @@
+"""Fbank, MFCC, CMVN, augmentation, archives."""

@@ -1,0 +1,1 @@
+"""A front end, the core and a head, in one file."""

@@ -1,0 +1,1 @@
+"""The recurrent core and what stands around it."""

@@ -1,0 +1,1 @@
+"""The recognition task: data, training, decoding, report."""

@@ -1,0 +1,58 @@
+"""The one protocol: everything that turns a sequence into a sequence is a Stage.
+
+    offline:    y, _ = stage.step(x, stage.initial_state(n), last=True)
+    streaming:  y, state = stage.step(chunk, state, last=False), and last=True with the final chunk
+
+There is no second path. For any cutting of x into chunks the concatenated outputs are equal; ``tests/contract.py``
+checks it, and every stage of the library passes through that one test.
+
+This module imports no array library, so that the runtime can use it with NumPy and training with PyTorch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+A = TypeVar("A")  # an array type: numpy.ndarray or torch.Tensor
+
+State = dict[str, Any]
+"""Named arrays, each with the batch on axis 0. A value: passed in, returned, never kept on a module."""
+
+
+@dataclass(frozen=True)
+class Padded(Generic[A]):
+    """A batch of sequences of unequal lengths.
+
+    data:    (N, T, ...) what lies beyond a row's length is undefined (it may be NaN)
+    lengths: (N,) int64, 0 <= length <= T
+    """
+
+    data: A
+    lengths: A
+
+
+class Stage(Protocol[A]):
+    """A causal (up to ``lookahead``) map of sequences with explicit state.
+
+    stride:    inputs per output, >= 1: output j belongs to input j * stride
+    lookahead: the most inputs after j * stride that output j depends on; None = the whole input
+    """
+
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def lookahead(self) -> int | None: ...
+
+    def initial_state(self, n: int) -> State:
+        """The state of ``n`` streams that have heard nothing."""
+        ...
+
+    def step(self, x: Padded[A], state: State, *, last: bool) -> tuple[Padded[A], State]:
+        """Take the next piece of every row; return what can be said so far. ``last`` flushes what was held back."""
+        ...
+
+    def output_lengths(self, lengths: A) -> A:
+        """The number of outputs for whole inputs of these lengths (N,) -> (N,)."""
+        ...
