@@ -1,0 +1,132 @@
+"""Fbank and MFCC from samples, in one call or in a stream, by ``kaldi-native-fbank`` (Kaldi's C++ code)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import kaldi_native_fbank as knf
+import numpy as np
+import numpy.typing as npt
+
+from recitative.config import FeatureSettings
+from recitative.errors import UsageError
+from recitative.features.deltas import Deltas, pad_rows
+from recitative.stage import Padded, State
+
+Array = npt.NDArray[Any]
+
+SAMPLE_SCALE = 32768.0  # Kaldi's features belong to 16-bit integer samples
+BLOCK_FRAMES = 100  # frames given to the C++ code at once: it takes a list of floats, and a long one falls out of cache
+
+
+class FeatureExtractor:
+    """Stage: samples (N, S) float32 in [-1, 1] -> features (N, T, C) float32, C = settings.dim.
+
+    Frame j is computed from samples j H to j H + W - 1 and from no others (``snip_edges``): the window W and the hop H
+    are the frame length and shift in samples, rounded down. Povey window, mean of the window removed, pre-emphasis
+    0.97 within the window, no dither, power spectrum, natural logarithm floored at float32's epsilon; no energy
+    channel (``use_energy=false``, as in the mfcc.conf of Kaldi's recipes), cepstral lifter 22. So every frame is the
+    same however the audio is cut. Fewer than W samples give no frame.
+
+    State: ``samples`` (N, W - 1) float32, the samples still needed, and ``sample_counts`` (N,) int64, how many; with
+    deltas also the state of ``Deltas``. After ``last`` the state is the initial one.
+
+    Follows kaldi/src/feat/{feature-window,feature-fbank,feature-mfcc}.cc and featbin/compute-deltas.
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        """Raises UsageError if frames would leave samples between them unheard."""
+        self.settings = settings
+        # The order of these products is Kaldi's: it decides where the rounding falls.
+        self.window_samples = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
+        self.hop_samples = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+        if not 1 <= self.hop_samples <= self.window_samples:
+            raise UsageError(
+                f"features.frame_shift_ms={settings.frame_shift_ms:g}: must be at least one sample and at most "
+                f"frame_length_ms={settings.frame_length_ms:g}; choose a shorter shift"
+            )
+        self._static_dim = settings.dim // (1 + settings.delta_order)
+        self._deltas = Deltas(self._static_dim, settings.delta_order)
+
+    @property
+    def dim(self) -> int:
+        """Channels of a frame."""
+        return self.settings.dim
+
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next."""
+        return self.hop_samples
+
+    @property
+    def lookahead(self) -> int:
+        """In samples: the rest of the window, and the frames that the deltas wait for."""
+        return self.window_samples - 1 + self._deltas.lookahead * self.hop_samples
+
+    def initial_state(self, n: int) -> State:
+        state: State = {
+            "samples": np.zeros((n, self.window_samples - 1), np.float32),
+            "sample_counts": np.zeros(n, np.int64),
+        }
+        return state | (self._deltas.initial_state(n) if self._deltas.order else {})
+
+    def output_lengths(self, lengths: Array) -> Array:
+        """Frames of recordings with these numbers of samples (N,) -> (N,)."""
+        whole = (np.asarray(lengths) - self.window_samples) // self.hop_samples + 1
+        frames: Array = np.maximum(whole, 0)
+        return frames
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        new_state = self.initial_state(len(x.lengths))
+        rows: list[Array] = []
+        for row, length in enumerate(x.lengths):
+            held = state["samples"][row, : state["sample_counts"][row]]
+            samples = np.concatenate([held, x.data[row, :length]], dtype=np.float32)
+            rows.append(self._static(samples))
+            if not last:
+                kept = samples[len(rows[-1]) * self.hop_samples :]
+                new_state["samples"][row, : len(kept)] = kept
+                new_state["sample_counts"][row] = len(kept)
+        features = pad_rows(rows, self._static_dim)
+        if not self._deltas.order:
+            return features, new_state
+        features, delta_state = self._deltas.step(features, state, last=last)
+        return features, new_state | delta_state
+
+    def compute(self, samples: Array) -> Array:
+        """Features of one whole recording: samples (S,) float32 in [-1, 1] -> (T, C) float32."""
+        x = Padded(samples[np.newaxis], np.array([len(samples)], np.int64))
+        features, _ = self.step(x, self.initial_state(1), last=True)
+        frames: Array = features.data[0]
+        return frames
+
+    def _static(self, samples: Array) -> Array:
+        """(S,) -> (T, C) without deltas: every frame that fits."""
+        if len(samples) < self.window_samples:
+            return np.zeros((0, self._static_dim), np.float32)
+        computer = _kaldi_computer(self.settings)
+        scaled = samples * np.float32(SAMPLE_SCALE)
+        block = BLOCK_FRAMES * self.hop_samples
+        for start in range(0, len(scaled), block):
+            # A list, not the array: the binding converts float objects faster than NumPy scalars.
+            computer.accept_waveform(self.settings.sample_rate, scaled[start : start + block].tolist())
+        frames = [computer.get_frame(frame) for frame in range(computer.num_frames_ready)]
+        return np.concatenate(frames).reshape(len(frames), self._static_dim)
+
+
+def _kaldi_computer(settings: FeatureSettings) -> Any:
+    """A fresh C++ computer; made for each call (0.1 ms) since its own state could be neither copied nor pickled."""
+    options = knf.FbankOptions() if settings.kind == "fbank" else knf.MfccOptions()
+    options.frame_opts.samp_freq = settings.sample_rate
+    options.frame_opts.frame_length_ms = settings.frame_length_ms
+    options.frame_opts.frame_shift_ms = settings.frame_shift_ms
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = settings.num_mel_bins
+    options.mel_opts.low_freq = settings.low_freq_hz
+    options.mel_opts.high_freq = settings.high_freq_hz
+    options.use_energy = False
+    if settings.kind == "fbank":
+        return knf.OnlineFbank(options)
+    options.num_ceps = settings.num_ceps
+    return knf.OnlineMfcc(options)
