@@ -1,0 +1,66 @@
+"""Batches of sequences of unequal lengths: mask, join, cut and reverse each row at its own length.
+
+Padding is undefined, so it is replaced (``torch.where``), never multiplied: 0 * NaN is NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recitative.stage import Padded
+
+
+def valid_mask(x: Padded[Tensor]) -> Tensor:
+    """(N, T) True where a frame lies within its row."""
+    return torch.arange(x.data.shape[1], device=x.data.device) < x.lengths[:, None]
+
+
+def zero_padding(x: Padded[Tensor]) -> Tensor:
+    """(N, T, C) with zeros beyond each row's length; the data itself where no row is short."""
+    if is_full(x):
+        return x.data
+    return torch.where(valid_mask(x)[..., None], x.data, x.data.new_zeros(()))
+
+
+def is_full(x: Padded[Tensor]) -> bool:
+    """True when every row has the full length T."""
+    return bool((x.lengths == x.data.shape[1]).all())
+
+
+def cut(x: Padded[Tensor], start: Tensor, lengths: Tensor) -> Padded[Tensor]:
+    """Each row's frames [start, start + lengths), both (N,) and within the row."""
+    size = int(lengths.max()) if len(lengths) else 0
+    index = start[:, None] + torch.arange(size, device=x.data.device)  # (N, size)
+    return Padded(_gather(x.data, index), lengths)
+
+
+def join(a: Padded[Tensor], b: Padded[Tensor]) -> Padded[Tensor]:
+    """Each row of ``a`` followed at once by the same row of ``b``."""
+    lengths = a.lengths + b.lengths
+    size = int(lengths.max()) if len(lengths) else 0
+    position = torch.arange(size, device=a.data.device).expand(len(lengths), size)  # (N, size)
+    in_a = position < a.lengths[:, None]
+    from_a = _gather(a.data, position)
+    from_b = _gather(b.data, position - a.lengths[:, None])
+    return Padded(torch.where(in_a[..., None], from_a, from_b), lengths)
+
+
+def reverse(x: Padded[Tensor]) -> Padded[Tensor]:
+    """Each row back to front within its own length; what lies beyond stays beyond."""
+    position = torch.arange(x.data.shape[1], device=x.data.device).expand(x.data.shape[:2])
+    backwards = x.lengths[:, None] - 1 - position
+    return Padded(_gather(x.data, torch.where(backwards >= 0, backwards, position)), x.lengths)
+
+
+def empty(like: Tensor, n: int, channels: int) -> Padded[Tensor]:
+    """``n`` rows without a frame, of the type and device of ``like``."""
+    return Padded(like.new_zeros(n, 0, channels), torch.zeros(n, dtype=torch.int64, device=like.device))
+
+
+def _gather(data: Tensor, index: Tensor) -> Tensor:
+    """data[n, index[n, t]] for (N, T, C) data; an index outside the data gives an undefined frame."""
+    if data.shape[1] == 0:
+        return data.new_zeros(*index.shape, data.shape[2])
+    index = index.clamp(0, data.shape[1] - 1)
+    return data.gather(1, index[..., None].expand(*index.shape, data.shape[2]))

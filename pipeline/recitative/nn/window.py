@@ -1,0 +1,154 @@
+"""Stages that look through a window of frames: stacking, causal convolution, look-ahead (row) convolution.
+
+All three share one arithmetic: of a row with L frames pending, output j sees frames [j * stride, j * stride + window)
+and comes out as soon as the last of them is there; frames that no later window needs are forgotten.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recitative.nn.ragged import cut, empty, join, zero_padding
+from recitative.stage import Padded, State
+
+
+class FrameStack(nn.Module):
+    """Join ``window`` frames into one, every ``stride`` frames: (N, T, C) -> (N, T', window * C).
+
+    T' = floor((T - window) / stride) + 1: frames that do not fill a last window are left out, as Kaldi's snip-edges.
+    State: ``pending`` (N, P, C) and ``pending_lengths`` (N,).
+    """
+
+    def __init__(self, input_width: int, window: int, stride: int) -> None:
+        super().__init__()
+        self.input_width = input_width
+        self.window = window
+        self.stride = stride
+        self.output_width = window * input_width
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    @property
+    def lookahead(self) -> int:
+        return self.window - 1
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return _windows(lengths, self.window, self.stride)
+
+    def initial_state(self, n: int) -> State:
+        return _pack(empty(self._like, n, self.input_width))  # type: ignore[arg-type]
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        heard, ready, pending = _advance(_unpack(state), x, self.window, self.stride)
+        stacked = _unfold(heard, ready, self.window, self.stride).transpose(2, 3)  # (N, T', window, C)
+        y = Padded(stacked.flatten(2), ready)
+        return y, self.initial_state(len(ready)) if last else _pack(pending)
+
+
+class CausalConv(nn.Module):
+    """A 3x3 convolution over time and channels, halving both, that never looks ahead; then ReLU.
+
+    (N, T, planes * C) -> (N, ceil(T / 2), output_planes * ceil(C / 2)); output j sees frames 2j - 2 to 2j, with zeros
+    before the stream's start. State: ``pending``, at first two frames of zeros, and ``pending_lengths``.
+    """
+
+    stride = 2
+    lookahead = 0
+    window = 3
+
+    def __init__(self, planes: int, channels: int, output_planes: int) -> None:
+        super().__init__()
+        self.planes, self.channels = planes, channels
+        self.input_width = planes * channels
+        self.output_width = output_planes * ((channels + 1) // 2)
+        self.conv = nn.Conv2d(planes, output_planes, kernel_size=3, stride=2, padding=(0, 1))
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return _windows(lengths + self.window - 1, self.window, self.stride)
+
+    def initial_state(self, n: int) -> State:
+        weight = self.conv.weight
+        zeros = weight.new_zeros(n, self.window - 1, self.input_width)
+        return _pack(Padded(zeros, torch.full((n,), self.window - 1, device=weight.device)))
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        heard, ready, pending = _advance(_unpack(state), x, self.window, self.stride)
+        y = Padded(self._convolve(heard, ready), ready)
+        return y, self.initial_state(len(ready)) if last else _pack(pending)
+
+    def _convolve(self, heard: Padded[Tensor], ready: Tensor) -> Tensor:
+        most = int(ready.max()) if len(ready) else 0
+        if most == 0:
+            return heard.data.new_zeros(len(ready), 0, self.output_width)
+        frames = heard.data[:, : (most - 1) * self.stride + self.window]
+        planes = frames.unflatten(2, (self.planes, self.channels)).transpose(1, 2)  # (N, planes, T, C)
+        out = torch.relu(self.conv(planes))  # (N, output_planes, T', C')
+        return out.transpose(1, 2).flatten(2)
+
+
+class RowConv(nn.Module):
+    """Look-ahead convolution (Wang et al. 2016, Amodei et al. 2016), with state:
+
+        y[t, c] = sum over k = 0..context of weight[c, k] * x[t + k, c]
+
+    (N, T, C) -> (N, T, C); frames beyond the end count as zeros. State: ``pending`` and ``pending_lengths``.
+    """
+
+    stride = 1
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.context = context
+        weight = torch.randn(width, context + 1) * 0.05
+        weight[:, 0] += 1.0  # starts close to the identity
+        self.weight = nn.Parameter(weight)
+
+    @property
+    def lookahead(self) -> int:
+        return self.context
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return _pack(empty(self.weight, n, self.input_width))
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        if last:
+            silence = torch.full_like(x.lengths, self.context)
+            x = join(x, Padded(x.data.new_zeros(len(silence), self.context, self.input_width), silence))
+        heard, ready, pending = _advance(_unpack(state), x, self.context + 1, 1)
+        windows = _unfold(heard, ready, self.context + 1, 1)  # (N, T', C, context + 1)
+        y = Padded((windows * self.weight).sum(-1), ready)
+        return y, self.initial_state(len(ready)) if last else _pack(pending)
+
+
+def _windows(lengths: Tensor, window: int, stride: int) -> Tensor:
+    return torch.where(lengths >= window, (lengths - window) // stride + 1, 0)
+
+
+def _advance(
+    pending: Padded[Tensor], x: Padded[Tensor], window: int, stride: int
+) -> tuple[Padded[Tensor], Tensor, Padded[Tensor]]:
+    """What was heard (padding zeroed), how many windows (N,) of it are complete, and what later windows still need."""
+    heard = join(pending, x)
+    heard = Padded(zero_padding(heard), heard.lengths)
+    ready = _windows(heard.lengths, window, stride)
+    return heard, ready, cut(heard, ready * stride, heard.lengths - ready * stride)
+
+
+def _unfold(x: Padded[Tensor], ready: Tensor, window: int, stride: int) -> Tensor:
+    """(N, T, C) -> (N, T', C, window) with T' the most complete windows of any row."""
+    most = int(ready.max()) if len(ready) else 0
+    if most == 0:
+        return x.data.new_zeros(len(ready), 0, x.data.shape[2], window)
+    return x.data.unfold(1, window, stride)[:, :most]
+
+
+def _pack(pending: Padded[Tensor]) -> State:
+    return {"pending": pending.data, "pending_lengths": pending.lengths}
+
+
+def _unpack(state: State) -> Padded[Tensor]:
+    return Padded(state["pending"], state["pending_lengths"])
