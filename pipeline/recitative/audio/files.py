@@ -1,0 +1,186 @@
+"""Recordings on disk: wav, flac, ogg (Opus, Vorbis) and mp3 through libsndfile, as float32 samples.
+
+A recording that cannot be read whole is an error. libsndfile alone returns the first half of a truncated wav as if
+it were all, so the sizes that the file itself declares are compared with what is there.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from recitative.errors import DataError
+
+Samples = npt.NDArray[np.float32]
+
+OVERSHOOT_S = 0.01
+"""An end time may lie this far beyond the recording: tables round seconds. The samples then stop at its end."""
+
+_LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
+_OPEN_ENDED = 0x7FFF0000  # wav sizes from here up are what sox and ffmpeg write into a pipe: "unknown"
+_OGG_PAGE_MAX = 65307  # bytes, RFC 3533
+_REMEDY = "record or copy it again, or remove the utterance"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says."""
+
+    sample_rate: int  # Hz
+    channels: int
+    num_samples: int  # per channel
+    encoding: str  # libsndfile's name: PCM_16, PCM_U8, FLOAT, OPUS, ...
+
+    @property
+    def duration_s(self) -> float:
+        return self.num_samples / self.sample_rate
+
+
+def inspect(path: str | Path) -> AudioInfo:
+    """Read a recording's header.
+
+    Raises DataError for a file that is missing, empty, not audio, truncated (as far as the container tells without
+    decoding), or without samples.
+    """
+    _require_bytes(path)
+    try:
+        header = soundfile.info(os.fspath(path))
+    except soundfile.LibsndfileError as error:
+        raise DataError(str(path), _open_failure(path, error), "wav, flac, ogg or mp3", _REMEDY) from None
+    _require_whole_container(path)
+    if header.frames >= _LONGEST:
+        raise DataError(str(path), "the header does not say how long it is", "a complete flac", "encode it again")
+    if header.frames == 0:
+        raise DataError(str(path), "has no samples", "at least one", _REMEDY)
+    return AudioInfo(header.samplerate, header.channels, header.frames, header.subtype)
+
+
+def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = None) -> tuple[Samples, int]:
+    """Decode one channel of samples, whole or from ``start_s`` to ``end_s``.
+
+    Returns (samples (S,), sample_rate in Hz). Samples lie in [-1, 1], but lossy decoders overshoot by a few per cent.
+    Raises DataError for everything ``inspect`` does, more than one channel, NaN or infinite samples, a decoding
+    failure, and times that are not within the recording (see OVERSHOOT_S).
+    """
+    info = inspect(path)
+    if info.channels != 1:
+        raise DataError(
+            str(path), f"has {info.channels} channels", "one", f"mix it down, for example 'sox {path} -c 1 mono.wav'"
+        )
+    first, stop = _sample_range(path, info, start_s, end_s)
+    samples = _decode(path, first, stop)
+    if not np.isfinite(samples).all():
+        at_s = (first + int(np.argmin(np.isfinite(samples)))) / info.sample_rate
+        raise DataError(str(path), f"has NaN or infinite samples, the first at {at_s:.3f} s", "numbers", _REMEDY)
+    return samples, info.sample_rate
+
+
+def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: int) -> None:
+    """Write (S,) samples in [-1, 1] as 16-bit wav; atomic: the file is there whole or not at all.
+
+    Raises DataError for samples that are not finite or would clip.
+    """
+    target = Path(path)
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    if not peak <= 1.0:  # also true for NaN
+        raise DataError(str(path), f"samples reach {peak:g}", "-1 to 1", "scale them down before writing")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
+        soundfile.write(os.fspath(partial), integers, sample_rate, subtype="PCM_16", format="WAV")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _require_bytes(path: str | Path) -> None:
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise DataError(str(path), reason, "a recording", "correct the path (relative to the current folder)") from None
+    if os.path.isdir(path):
+        raise DataError(str(path), "is a folder", "a recording", "give the path of a file")
+    if size == 0:
+        raise DataError(str(path), "is empty (0 bytes)", "a recording", _REMEDY)
+
+
+def _open_failure(path: str | Path, error: soundfile.LibsndfileError) -> str:
+    if "malformed" in error.error_string:
+        return "is truncated or damaged"
+    if not os.access(path, os.R_OK):
+        return "cannot be read (permission denied)"
+    return "is not audio that can be read"
+
+
+def _require_whole_container(path: str | Path) -> None:
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        if magic == b"RIFF":
+            missing = _missing_wav_bytes(file.read(1 << 16), os.fstat(file.fileno()).st_size)
+            if missing > 0:
+                raise DataError(str(path), f"is truncated: {missing} bytes of samples are missing", "", _REMEDY)
+        if magic == b"OggS":
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _OGG_PAGE_MAX))
+            if not _ends_an_ogg_stream(file.read()):
+                raise DataError(str(path), "is truncated: the ogg stream has no last page", "", _REMEDY)
+
+
+def _missing_wav_bytes(header: bytes, file_size: int) -> int:
+    """Bytes that the 'data' chunk declares beyond the end of the file; ``header`` starts after 'RIFF'."""
+    position = 8  # past the size and 'WAVE'
+    while position + 8 <= len(header):
+        name, size = header[position : position + 4], struct.unpack("<I", header[position + 4 : position + 8])[0]
+        position += 8
+        if name == b"data":
+            return 0 if size >= _OPEN_ENDED else max(0, 4 + position + size - file_size)
+        position += size + size % 2  # chunks are padded to even sizes
+    return 0  # not found near the start: libsndfile decides
+
+
+def _ends_an_ogg_stream(tail: bytes) -> bool:
+    page = tail.rfind(b"OggS")
+    if page < 0 or page + 27 > len(tail):
+        return False
+    num_segments = tail[page + 26]
+    body = sum(tail[page + 27 : page + 27 + num_segments])
+    whole = page + 27 + num_segments + body <= len(tail)
+    return whole and bool(tail[page + 5] & 4)  # header_type bit 3: end of stream
+
+
+def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: float | None) -> tuple[int, int]:
+    first = round(start_s * info.sample_rate)
+    stop = info.num_samples if end_s is None else round(end_s * info.sample_rate)
+    if stop > info.num_samples + OVERSHOOT_S * info.sample_rate:
+        raise DataError(
+            str(path), f"{end_s:g} s is beyond its end", f"at most {info.duration_s:.3f} s", "correct the segment"
+        )
+    stop = min(stop, info.num_samples)
+    if not 0 <= first < stop:
+        raise DataError(
+            str(path),
+            f"{start_s:g} s to {end_s if end_s is not None else info.duration_s:g} s holds no samples",
+            "0 <= start < end",
+            "correct the segment",
+        )
+    return first, stop
+
+
+def _decode(path: str | Path, first: int, stop: int) -> Samples:
+    try:
+        samples, _ = soundfile.read(os.fspath(path), start=first, stop=stop, dtype="float32")
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".")
+        raise DataError(str(path), f"is truncated or damaged ({reason})", "", _REMEDY) from None
+    if len(samples) != stop - first:
+        raise DataError(
+            str(path), f"is truncated: {len(samples)} of {stop - first} samples could be decoded", "", _REMEDY
+        )
+    return np.asarray(samples, np.float32)

@@ -1,0 +1,140 @@
+"""Kaldi's text tables: one ``key value...`` line per entry, UTF-8, Unix line ends, sorted by key in the C locale.
+
+The C locale compares bytes. UTF-8 keeps the order of code points, so Python's order of strings is that order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from recitative.errors import DataError, Problem
+
+KeyKind = Literal["utterance", "speaker", "recording"]
+
+TABLES: Mapping[str, KeyKind] = {
+    "wav.scp": "recording",  # path of a recording; without 'segments' a recording is an utterance
+    "segments": "utterance",  # recording start_s end_s
+    "text": "utterance",
+    "utt2spk": "utterance",
+    "spk2utt": "speaker",
+    "spk2gender": "speaker",
+    "utt2dur": "utterance",
+    "utt2num_frames": "utterance",
+    "utt2lang": "utterance",
+    "utt2uniq": "utterance",
+    "utt2warp": "utterance",
+    "spk2warp": "speaker",
+    "feats.scp": "utterance",
+    "vad.scp": "utterance",
+    "cmvn.scp": "speaker",
+    "reco2dur": "recording",
+    "reco2file_and_channel": "recording",
+}
+"""The tables of a data directory and what each is keyed by (kaldi/egs/wsj/s5/utils/validate_data_dir.sh)."""
+
+BLANKS = " \t"  # what separates columns; other Unicode blanks are part of a word, and an error
+
+
+@dataclass(frozen=True)
+class Row:
+    line: int  # from 1
+    key: str
+    value: str  # the rest of the line without blanks at either end; may be empty
+
+
+def read_table(path: str | Path) -> list[Row]:
+    """Read a table in the order of the file.
+
+    Raises one DataError that holds every fault of form (missing file, bad UTF-8, CRLF, empty line, leading blank, no
+    final newline, duplicate key, order), so what is returned is well-formed, sorted and unique.
+    """
+    rows, problems = scan_table(path)
+    problems += order_problems(path, rows)
+    if problems:
+        raise DataError.collect(problems)
+    return rows
+
+
+def scan_table(path: str | Path) -> tuple[list[Row], list[Problem]]:
+    """Read what can be read of a table, and name what is wrong with the form of its lines."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        return [], [Problem(str(path), reason, "a table of 'key value' lines", "make it")]
+    if not content:
+        return [], [Problem(str(path), "is empty", "one line per entry", "fill it or remove it")]
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    lines = content.split(b"\n")
+    if lines[-1]:
+        problems.append(Problem(f"{path}:{len(lines)}", "the last line has no newline", "", "end it with a newline"))
+    else:
+        lines.pop()
+    for number, line in enumerate(lines, start=1):
+        row, found = _parse_line(f"{path}:{number}", number, line)
+        problems += found
+        rows += [row] if row else []
+    return rows, problems
+
+
+def order_problems(path: str | Path, rows: Iterable[Row]) -> list[Problem]:
+    """Name every duplicate key, and the first line that is out of order."""
+    problems: list[Problem] = []
+    first_line: dict[str, int] = {}
+    previous: Row | None = None
+    unsorted: Problem | None = None
+    for row in rows:
+        if row.key in first_line:
+            found = f"'{row.key}' appears again, first in line {first_line[row.key]}"
+            problems.append(Problem(f"{path}:{row.line}", found, "one line per key", "remove one of them"))
+        elif previous and row.key < previous.key and not unsorted:
+            found = f"'{row.key}' comes after '{previous.key}'"
+            remedy = f"sort with 'LC_ALL=C sort -k1,1 {path}' or 'recitative check --fix {Path(path).parent}'"
+            unsorted = Problem(f"{path}:{row.line}", found, "lines sorted by key in the C locale", remedy)
+        first_line.setdefault(row.key, row.line)
+        previous = row
+    return [*problems, unsorted] if unsorted else problems
+
+
+def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
+    """Write ``key value`` lines sorted in the C locale; atomic: a reader sees the old table or the whole new one."""
+    write_text(path, "".join(f"{key} {entries[key]}".rstrip() + "\n" for key in sorted(entries)))
+
+
+def write_text(path: str | Path, content: str) -> None:
+    """Write UTF-8 text through a hidden partial file beside it that takes its place when whole."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content.encode("utf-8"))
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _parse_line(where: str, number: int, line: bytes) -> tuple[Row | None, list[Problem]]:
+    problems: list[Problem] = []
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        bad = f"byte 0x{line[error.start]:02x} in column {error.start + 1} is not UTF-8"
+        return None, [Problem(where, bad, "UTF-8", "convert the file, for example 'iconv -f LATIN1 -t UTF-8'")]
+    if "\r" in text:
+        problems.append(
+            Problem(where, "has a carriage return (CRLF)", "Unix line ends", "run 'recitative check --fix'")
+        )
+        text = text.replace("\r", "")
+    if not text.strip(BLANKS):
+        return None, [*problems, Problem(where, "is empty", "'key value'", "remove the line")]
+    if text[0] in BLANKS:
+        problems.append(Problem(where, "starts with a blank", "'key value'", "remove the blank"))
+    if "\0" in text:
+        problems.append(Problem(where, "has a zero byte", "text", "restore the file from its source"))
+    key, _, value = text.replace("\t", " ").strip(" ").partition(" ")
+    return Row(number, key, value.strip(" ")), problems
