@@ -1,0 +1,262 @@
+# shellcheck shell=bash
+# The grammar of stages that every recipe shares. A run.sh declares its variables, each with a comment that becomes
+# its help, reads this file, and lists its stages:
+#
+#   models="blstm lstm"  # models to train; each has conf/<model>.yaml
+#   . "$(dirname "$0")/../../tools/stages.sh"
+#
+#   if stage 6 "average" needs exp/@/checkpoint makes exp/@/model; then
+#     for model in $models; do recitative average "exp/$model"; done
+#   fi
+#
+# An @ in a path stands for each word of $models. A stage runs only if all it needs is there, and has failed if
+# something it makes is not there afterwards. The recipe runs in its own folder whatever folder it is called from.
+# It ends with 0 (done), 2 (bad usage), 1 (something needed is missing) or the status of the command that failed.
+set -Eeuo pipefail
+
+_script=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)/$(basename "${BASH_SOURCE[1]}")
+_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+_caller=$PWD
+_mode=run           # run, list, dry-run or help
+_first=0 _last=9999 # --stage and --stop-stage
+_running=""         # "stage 3 (features)" while that stage is running
+_running_number=""
+_running_makes=()
+_seen=0               # stages that --stage and --stop-stage let through
+_failure=""           # where the command that failed stands
+declare -A _made_by=() # path -> the stage that makes it
+_missing=0            # dry run: things needed that nothing will have made
+
+# from_caller PATH: a path as the caller of run.sh meant it, who may have stood in another folder.
+from_caller() {
+  case $1 in
+    "" | /*) printf '%s\n' "$1" ;;
+    *) printf '%s\n' "$_caller/$1" ;;
+  esac
+}
+
+# stage NUMBER TITLE [needs PATH...] [makes PATH...]: true if the commands that follow are to run.
+stage() {
+  local number=$1 title=$2 word part=""
+  local -a needs=() makes=()
+  shift 2
+  for word; do
+    case $part:$word in
+      *:needs | *:makes) part=$word ;;
+      needs:*) mapfile -t -O "${#needs[@]}" needs < <(_each_model "$word") ;;
+      makes:*) mapfile -t -O "${#makes[@]}" makes < <(_each_model "$word") ;;
+      *) _usage "stage $number: '$word' must follow 'needs' or 'makes'" ;;
+    esac
+  done
+  _finish_stage
+  for word in "${makes[@]}"; do _made_by[$word]=$number; done
+  if [[ $_mode == list ]]; then
+    _describe
+    return 1
+  fi
+  ((number >= _first && number <= _last)) || return 1
+  _seen=$((_seen + 1))
+  if [[ $_mode == dry-run ]]; then
+    _describe
+    _print_commands "${BASH_LINENO[0]}"
+    return 1
+  fi
+  _check_needs
+  _start_stage
+}
+
+# The next five share the variables of the stage() that calls them: number, title, needs, makes.
+_describe() {
+  local path
+  printf 'stage %2d  %s\n' "$number" "$title"
+  for path in "${needs[@]}"; do printf '    needs %s%s\n' "$path" "$(_availability "$path")"; done
+  for path in "${makes[@]}"; do printf '    makes %s\n' "$path"; done
+  [[ $_mode == list ]] && return
+  for path in "${needs[@]}"; do
+    [[ -z $(_availability "$path") ]] || _missing=$((_missing + 1))
+  done
+}
+
+_availability() {
+  [[ $_mode == dry-run && ! -e $1 ]] || return 0
+  local maker
+  maker=$(_maker "$1")
+  if [[ -z $maker ]]; then
+    echo " (missing)"
+  elif ((maker < _first)); then
+    echo " (missing: run stage $maker)"
+  fi
+}
+
+_check_needs() {
+  local path maker
+  for path in "${needs[@]}"; do
+    [[ -e $path ]] && continue
+    maker=$(_maker "$path")
+    if [[ -n $maker ]]; then
+      _die 1 "stage $number needs $path; run stage $maker"
+    fi
+    _die 1 "stage $number needs $path, which no stage makes; see $(dirname "$_script")/README.md"
+  done
+}
+
+_start_stage() {
+  _find_recitative
+  _running="stage $number ($title)" _running_number=$number _running_makes=("${makes[@]}")
+  SECONDS=0
+  _log "$_running: started"
+}
+
+_print_commands() {
+  awk -v from="$1" 'NR >= from && /^fi/ { exit } body { print "  " $0 } NR >= from && /; then$/ { body = 1 }' "$_script"
+}
+
+# Called when the next stage begins and at the end of the recipe.
+_finish_stage() {
+  [[ -n $_running ]] || return 0
+  local path
+  for path in "${_running_makes[@]}"; do
+    [[ -e $path ]] || _die 1 "$_running: ended without making $path; look at its messages above"
+  done
+  _log "$_running: done in $(_duration)"
+  _running=""
+}
+
+_maker() {
+  local path
+  for path in "${!_made_by[@]}"; do
+    if [[ $1 == "$path" || $1 == "$path"/* ]]; then
+      echo "${_made_by[$path]}"
+      return
+    fi
+  done
+}
+
+_each_model() {
+  local model
+  case $1 in
+    *@*) for model in ${models-}; do printf '%s\n' "${1//@/$model}"; done ;;
+    *) printf '%s\n' "$1" ;;
+  esac
+}
+
+_find_recitative() {
+  command -v recitative >/dev/null || PATH=$_root/.venv/bin:$PATH
+  command -v recitative >/dev/null || _die 1 "recitative is not installed; run 'make setup' in $_root"
+}
+
+_duration() {
+  if ((SECONDS < 60)); then echo "$SECONDS s"; else echo "$((SECONDS / 60)) min $((SECONDS % 60)) s"; fi
+}
+
+_log() { printf '[%(%H:%M:%S)T] %s\n' -1 "$1" >&2; }
+
+_die() {
+  _running=""
+  printf 'error: %s\n' "$2" >&2
+  exit "$1"
+}
+
+_usage() { _die 2 "$1"; }
+
+# The variables that run.sh declares above the line that reads this file: "name<TAB>help" for each.
+_declarations() {
+  awk '/stages\.sh/ && !/^#/ { exit }
+       /^[a-z][a-z0-9_]*=/ {
+         name = $0; sub(/=.*/, "", name)
+         help = $0; if (!sub(/^.*[ \t]# /, "", help)) help = ""
+         print name "\t" help
+       }' "$_script"
+}
+
+_help() {
+  local name text
+  awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$_script"
+  printf '\nusage: %s [options]\n' "${_script#"$_root"/}"
+  printf '  --%-22s %s\n' "stage N" "start with this stage (default: the first)" "stop-stage N" "end with this stage (default: the last)" \
+    "list" "list the stages with what they need and make" "dry-run" "print what would run, and run nothing" "help" "print this"
+  for name in "${!_declared[@]}"; do printf '%s\t%s\n' "$name" "${_declared[$name]}"; done | sort |
+    while IFS=$'\t' read -r name text; do
+      printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$text" "${!name:-none}"
+    done
+}
+
+_set_variable() {
+  local name=${1//-/_} value=$2
+  if [[ -z ${_declared[$name]+x} ]]; then
+    _usage "unknown option --$1; known: --stage --stop-stage --list --dry-run --help$(_known_options)"
+  fi
+  if [[ ${!name} == true || ${!name} == false ]] && [[ $value != true && $value != false ]]; then
+    _usage "--$1 $value: must be true or false"
+  fi
+  printf -v "$name" '%s' "$value"
+}
+
+_known_options() { printf '%s\n' "${!_declared[@]}" | sort | while read -r name; do printf ' --%s' "${name//_/-}"; done; }
+
+_number() {
+  [[ $2 =~ ^[0-9]{1,4}$ ]] || _usage "--$1 $2: must be a stage number; --list shows them"
+  echo $((10#$2))
+}
+
+_parse_options() {
+  local name value
+  while (($# > 0)); do
+    [[ $1 == --?* ]] || _usage "unexpected '$1'; options are written --name value"
+    name=${1#--}
+    shift
+    case $name in
+      list | dry-run | help) _mode=$name && continue ;;
+      *=*) value=${name#*=} name=${name%%=*} ;;
+      *)
+        [[ -n ${_declared[${name//-/_}]+x} || $name == stage || $name == stop-stage ]] || _set_variable "$name" ""
+        (($# > 0)) || _usage "--$name needs a value"
+        value=$1
+        shift
+        ;;
+    esac
+    case $name in
+      stage) _first=$(_number stage "$value") ;;
+      stop-stage) _last=$(_number stop-stage "$value") ;;
+      *) _set_variable "$name" "$value" ;;
+    esac
+  done
+  ((_first <= _last)) || _usage "--stage $_first lies after --stop-stage $_last"
+}
+
+_at_exit() {
+  local status=$?
+  trap - EXIT ERR
+  if ((status == 0)) && [[ $_mode == run || $_mode == dry-run ]]; then
+    _finish_stage
+    ((_seen > 0)) || _usage "no stage from $_first to $_last; --list shows the stages"
+    ((_missing == 0)) || exit 1
+  elif [[ -n $_running ]]; then
+    _log "$_running: FAILED with exit status $status after $(_duration)$_failure"
+  fi
+  exit "$status"
+}
+
+_interrupted() {
+  trap - EXIT ERR "$1"
+  [[ -z $_running ]] || _log "$_running: interrupted after $(_duration); go on with --stage $_running_number"
+  kill -s "$1" $$ # end as the signal would have ended us, so that the caller stops too
+}
+
+declare -A _declared=()
+while IFS=$'\t' read -r _name _text; do
+  [[ -n $_text ]] || _usage "$_script: variable '$_name' has no comment to say what it is"
+  _declared[$_name]=$_text
+done < <(_declarations)
+_parse_options "$@"
+# shellcheck disable=SC2034  # for the recipe's score stage: the command that made a number
+recipe_command=${_script#"$_root"/}$([[ $# == 0 ]] || printf ' %q' "$@")
+if [[ $_mode == help ]]; then
+  _help
+  exit 0
+fi
+cd "$(dirname "$_script")"
+trap _at_exit EXIT
+trap '_failure=" at $(basename "${BASH_SOURCE[0]}"):$LINENO: $BASH_COMMAND"' ERR
+trap '_interrupted INT' INT
+trap '_interrupted TERM' TERM
