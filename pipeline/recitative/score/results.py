@@ -1,0 +1,154 @@
+"""The results of a recipe: one row a number, kept in a JSON-lines file and shown as one Markdown table.
+
+Every row carries the command, commit and settings that made it. The table is always drawn anew from all rows; what a
+person wrote around it stays.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.errors import DataError
+
+MARKER = "<!-- results -->"
+"""The line after which the table stands in RESULTS.md."""
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One measured number. ``-`` stands for what is not known."""
+
+    model: str
+    set: str
+    decoding: str
+    metric: str  # the unit is in the name: %WER, %CER, nats per frame
+    value: float
+    counts: str = "-"  # what the value is made of: 2708 / 20138, 358 ins, 330 del, 2020 sub
+    command: str = "-"
+    commit: str = "-"
+    settings: str = "-"
+    seconds: float | None = None  # wall-clock time of what was measured
+    machine: str = "-"
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What a newer row replaces."""
+        return (self.model, self.set, self.decoding, self.metric)
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(ResultRow))
+
+
+def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Add rows to a JSON-lines file, in the place of older ones with the same key; return all rows.
+
+    The file is replaced whole, so that an interruption leaves the old one. Raises DataError if it cannot be read.
+    """
+    by_key = {row.key: row for row in (read_results(path) if path.exists() else [])}
+    by_key |= {row.key: row for row in rows}
+    lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in by_key.values()]
+    _replace(path, "".join(lines))
+    return list(by_key.values())
+
+
+def read_results(path: Path) -> list[ResultRow]:
+    rows: list[ResultRow] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            rows.append(ResultRow(**json.loads(line)))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}:{number}", f"is not a result ({error})", "", "remove the line") from None
+    return rows
+
+
+def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
+    """Replace the table after the marker line; without file or marker, both are added at the end."""
+    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    if MARKER not in old.splitlines():
+        old = f"{old.rstrip()}\n\n{MARKER}\n"
+    head, _, tail = old.partition(f"{MARKER}\n")
+    _replace(path, f"{head}{MARKER}\n{format_table(rows)}{_without_leading_table(tail)}")
+
+
+def format_table(rows: Sequence[ResultRow]) -> str:
+    """A Markdown table, one line a row, in the order of the rows."""
+    lines = [_markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
+    lines += [_markdown_line(_cells(row)) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def settings_hash(text: str) -> str:
+    """The first 8 hexadecimal digits of the settings' SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def describe_commit(directory: Path) -> str:
+    """Short hash of the commit checked out around ``directory``, ``-dirty`` if tracked files differ, ``-`` without git.
+
+    RESULTS.md does not make a tree dirty: it is what a scoring writes.
+    """
+    commit = _git(directory, "rev-parse", "--short", "HEAD")
+    if not commit:
+        return "-"
+    everything_else = (":/", ":(top,exclude,glob)**/RESULTS.md")
+    changed = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", *everything_else)
+    return f"{commit}-dirty" if changed else commit
+
+
+def describe_machine() -> str:
+    """CPU and the number of cores this process may use: ``Intel Xeon Platinum 8481C, 2 cores``."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    return " ".join(name.split("@")[0].replace("(R)", "").replace("(TM)", "").replace(" CPU", "").split())
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", "-C", str(directory), *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _cells(row: ResultRow) -> list[str]:
+    shown = dataclasses.asdict(row)
+    shown["value"] = f"{row.value:.2f}" if row.metric.startswith("%") else f"{row.value:.4g}"
+    shown["command"] = f"`{row.command}`" if row.command != "-" else "-"
+    shown["seconds"] = "-" if row.seconds is None or math.isnan(row.seconds) else f"{row.seconds:.1f}"
+    return [str(shown[name]) for name in COLUMNS]
+
+
+def _markdown_line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |"
+
+
+def _without_leading_table(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    while lines and (lines[0].startswith("|") or (not lines[0].strip() and any(x.startswith("|") for x in lines[1:2]))):
+        lines.pop(0)
+    return "".join(lines)
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,148 @@
+"""Error counts against two slow oracles (the plain recurrence, and Kaldi's tie breaking) and against jiwer."""
+
+import random
+
+import jiwer
+import kaldialign
+import pytest
+
+from recitative.errors import DataError
+from recitative.score.wer import ErrorCounts, Pair, align, characters, confidence_interval, count_errors, score, words
+
+
+def levenshtein(ref: list[str], hyp: list[str]) -> int:
+    """The textbook recurrence."""
+    if not ref or not hyp:
+        return len(ref) + len(hyp)
+    table = [list(range(len(hyp) + 1))]
+    for i, r in enumerate(ref, start=1):
+        table.append([i])
+        for j, h in enumerate(hyp, start=1):
+            table[i].append(min(table[i - 1][j] + 1, table[i][j - 1] + 1, table[i - 1][j - 1] + (r != h)))
+    return table[-1][-1]
+
+
+def levenshtein_as_kaldi_breaks_ties(ref: list[str], hyp: list[str]) -> ErrorCounts:
+    """Counts carried along the recurrence; a diagonal step only if it is strictly best."""
+    previous = [ErrorCounts(n, 0, n, 0) for n in range(len(ref) + 1)]
+    for h in hyp:
+        row = [previous[0] + ErrorCounts(0, 1)]
+        for n, r in enumerate(ref, start=1):
+            diagonal = previous[n - 1] + ErrorCounts(1, 0, 0, int(r != h))
+            deletion = row[n - 1] + ErrorCounts(1, 0, 1)
+            insertion = previous[n] + ErrorCounts(0, 1)
+            if diagonal.errors < min(insertion.errors, deletion.errors):
+                row.append(diagonal)
+            else:
+                row.append(deletion if deletion.errors < insertion.errors else insertion)
+        previous = row
+    return previous[-1]
+
+
+def random_texts(seed: int, count: int) -> list[tuple[str, str]]:
+    rng = random.Random(seed)
+
+    def text() -> str:
+        return " ".join(rng.choice(("one", "two", "on", "tooth", "e")) for _ in range(rng.randint(0, 8)))
+
+    return [(text(), text()) for _ in range(count)]
+
+
+@pytest.mark.parametrize("symbols", [words, characters])
+def test_the_counts_equal_both_oracles_on_random_texts_with_empty_ones_among_them(symbols):
+    texts = random_texts(1, 300)
+    assert ("", "") in [(r and "", h and "") for r, h in texts]
+    for ref, hyp in texts:
+        counts = count_errors(align(symbols(ref), symbols(hyp)))
+        assert counts.errors == levenshtein(symbols(ref), symbols(hyp))
+        assert counts == levenshtein_as_kaldi_breaks_ties(symbols(ref), symbols(hyp))
+
+
+def test_word_and_character_rates_equal_jiwer():
+    texts = [(ref, hyp) for ref, hyp in random_texts(2, 200) if ref]  # jiwer refuses empty references
+    refs, hyps = ({str(n): text for n, text in enumerate(side)} for side in zip(*texts, strict=True))
+    assert score(refs, hyps).total.rate == pytest.approx(jiwer.wer(list(refs.values()), list(hyps.values())), abs=1e-12)
+    expected = jiwer.cer(list(refs.values()), list(hyps.values()))
+    assert score(refs, hyps, symbols=characters).total.rate == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_alignment_reads_back_as_its_reference_and_hypothesis():
+    for ref, hyp in random_texts(3, 100):
+        alignment = align(words(ref), words(hyp))
+        assert [pair.ref for pair in alignment if pair.op != "I"] == words(ref)
+        assert [pair.hyp for pair in alignment if pair.op != "D"] == words(hyp)
+
+
+def test_an_alignment_a_person_can_check():
+    assert align(words("the cat sat down"), words("the bat sat right")) == [
+        Pair("C", "the", "the"),
+        Pair("S", "cat", "bat"),
+        Pair("C", "sat", "sat"),
+        Pair("S", "down", "right"),
+    ]
+    assert align(["a", "b"], ["b", "c"]) == [Pair("D", "a", ""), Pair("C", "b", "b"), Pair("I", "", "c")]
+
+
+def test_the_line_is_the_one_kaldi_prints():
+    counts = ErrorCounts(ref=20138, insertions=358, deletions=330, substitutions=2020)
+    assert counts.kaldi_line() == "%WER 13.45 [ 2708 / 20138, 358 ins, 330 del, 2020 sub ]"
+    assert counts.kaldi_line("%CER").startswith("%CER 13.45 [ ")
+    right = dict.fromkeys("abcd", "yes")
+    assert score(right | {"e": "no"}, right | {"e": "yes"}).sentence_line() == "%SER 20.00 [ 1 / 5 ]"
+
+
+def test_spaces_between_words_are_characters_and_other_white_space_is_not():
+    assert characters("  a b\t\tc ") == ["a", " ", "b", " ", "c"]
+    assert score({"u": "a b"}, {"u": "ab"}, symbols=characters).total == ErrorCounts(3, 0, 1, 0)
+
+
+def test_a_missing_hypothesis_counts_as_all_deleted_and_is_named():
+    scores = score({"u1": "one two", "u2": "three"}, {"u1": "one two"})
+    assert scores.missing == ("u2",)
+    assert scores.total == ErrorCounts(3, 0, 1, 0)
+    assert score({"u1": "one"}, {"u1": ""}).missing == ()  # an empty hypothesis is there
+
+
+def test_an_empty_reference_counts_insertions_and_the_rate_of_no_words_is_infinite():
+    assert score({"u1": "", "u2": "a b"}, {"u1": "x", "u2": "a b"}).total == ErrorCounts(2, 1, 0, 0)
+    assert score({"u1": ""}, {"u1": "x"}).total.rate == float("inf")
+    assert score({"u1": ""}, {"u1": ""}).total.rate == 0.0
+
+
+def test_speakers_sum_their_utterances():
+    refs, hyps = {"a-1": "x y", "a-2": "x", "b-1": "z"}, {"a-1": "x", "a-2": "x", "b-1": "z q"}
+    scores = score(refs, hyps, {"a-1": "a", "a-2": "a", "b-1": "b"})
+    assert scores.by_speaker == {"a": ErrorCounts(3, 0, 1, 0), "b": ErrorCounts(1, 1, 0, 0)}
+
+
+def test_an_unknown_utterance_in_the_hypotheses_is_an_error_that_names_it():
+    with pytest.raises(DataError, match=r"hyp\.txt: utterance 'u9' is not in the references"):
+        score({"u1": "a"}, {"u1": "a", "u9": "b"}, where="hyp.txt")
+
+
+def test_an_utterance_without_speaker_and_no_references_are_errors():
+    with pytest.raises(DataError, match="utt2spk: utterance 'u1' has no speaker"):
+        score({"u1": "a"}, {}, {"u2": "s"})
+    with pytest.raises(DataError, match="references: hold no utterance"):
+        score({}, {})
+
+
+def test_the_confidence_interval_agrees_with_kaldialign_where_errors_are_many():
+    rng = random.Random(4)
+    refs = [["w"] * 20 for _ in range(200)]
+    hyps = [["w" if rng.random() > 0.2 else "x" for _ in ref] for ref in refs]
+    counts = [count_errors(align(ref, hyp)) for ref, hyp in zip(refs, hyps, strict=True)]
+    expected = kaldialign.bootstrap_wer_ci(refs, hyps)
+    low, high = confidence_interval(counts)
+    # both are Monte Carlo estimates of nearly normal tails, about 0.012 from the mean: a tenth of that
+    assert low == pytest.approx(expected["ci95min"], abs=1.5e-3)
+    assert high == pytest.approx(expected["ci95max"], abs=1.5e-3)
+    assert confidence_interval(counts) == (low, high)
+
+
+def test_the_confidence_interval_stays_within_what_was_seen():
+    few = [ErrorCounts(10)] * 50 + [ErrorCounts(10, 0, 0, 1)]
+    low, high = confidence_interval(few)
+    assert low == 0.0
+    assert 0.002 < high < 0.02
+    assert confidence_interval([ErrorCounts(10)] * 5) == (0.0, 0.0)
