@@ -104,3 +104,8 @@ def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> st
     if symbol in before:
         raise DataError(where, f"'{name}' appears again", "each character once", "remove the line and count on")
     return symbol
+
+
+def required_frames(labels: Sequence[int]) -> int:
+    """The fewest frames on which CTC can write ``labels``: one each, and a blank between equal neighbours."""
+    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
