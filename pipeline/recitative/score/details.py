@@ -10,11 +10,11 @@ ops_chars  the same for characters; a space is printed as <space>
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from recitative.data.tables import write_text
 from recitative.errors import DataError
 from recitative.score.wer import Alignment, ErrorCounts, Pair, Scores, confidence_interval, count_errors
 
@@ -39,13 +39,13 @@ def summary(word_scores: Scores, char_scores: Scores) -> str:
 def write_details(directory: Path, word_scores: Scores, char_scores: Scores) -> None:
     """Write the files named at the top, each whole or not at all; a ``missing`` of an earlier scoring is removed."""
     directory.mkdir(parents=True, exist_ok=True)
-    _write(directory / "wer", summary(word_scores, char_scores) + "\n")
-    _write(directory / "per_utt", "".join(format_utterance(*item) for item in word_scores.alignments.items()))
-    _write(directory / "per_spk", format_speakers(word_scores))
-    _write(directory / "ops_words", format_confusions(word_scores.alignments.values()))
-    _write(directory / "ops_chars", format_confusions(char_scores.alignments.values()))
+    write_text(directory / "wer", summary(word_scores, char_scores) + "\n")
+    write_text(directory / "per_utt", "".join(format_utterance(*item) for item in word_scores.alignments.items()))
+    write_text(directory / "per_spk", format_speakers(word_scores))
+    write_text(directory / "ops_words", format_confusions(word_scores.alignments.values()))
+    write_text(directory / "ops_chars", format_confusions(char_scores.alignments.values()))
     if word_scores.missing:
-        _write(directory / "missing", "".join(f"{utt_id}\n" for utt_id in word_scores.missing))
+        write_text(directory / "missing", "".join(f"{utt_id}\n" for utt_id in word_scores.missing))
     else:
         (directory / "missing").unlink(missing_ok=True)
 
@@ -120,9 +120,3 @@ def _speaker_lines(label: str, counts: ErrorCounts, sentences: int, wrong: int) 
 
 def _printed(symbol: str) -> str:
     return {"": GAP, " ": "<space>"}.get(symbol, symbol)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from recitative.data.tables import write_text
 from recitative.errors import DataError
 
 MARKER = "<!-- results -->"
@@ -56,7 +57,7 @@ def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
     by_key = {row.key: row for row in (read_results(path) if path.exists() else [])}
     by_key |= {row.key: row for row in rows}
     lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in by_key.values()]
-    _replace(path, "".join(lines))
+    write_text(path, "".join(lines))
     return list(by_key.values())
 
 
@@ -76,7 +77,7 @@ def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
     if MARKER not in old.splitlines():
         old = f"{old.rstrip()}\n\n{MARKER}\n"
     head, _, tail = old.partition(f"{MARKER}\n")
-    _replace(path, f"{head}{MARKER}\n{format_table(rows)}{_without_leading_table(tail)}")
+    write_text(path, f"{head}{MARKER}\n{format_table(rows)}{_without_leading_table(tail)}")
 
 
 def format_table(rows: Sequence[ResultRow]) -> str:
@@ -145,10 +146,3 @@ def _without_leading_table(text: str) -> str:
     while lines and (lines[0].startswith("|") or (not lines[0].strip() and any(x.startswith("|") for x in lines[1:2]))):
         lines.pop(0)
     return "".join(lines)
-
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -1,0 +1,66 @@
+"""recitative score: error rates of hypotheses beside their references."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recitative.errors import UsageError
+from recitative.score.directory import DirectoryScores, record, score_directory
+from recitative.score.results import ResultRow, describe_commit, describe_machine, settings_hash
+
+SHOWN_MISSING = 20  # utterances named on the terminal; the file 'missing' has all
+
+
+def score(
+    data_dir: Annotated[Path, typer.Argument(help="Data directory with text and utt2spk.")],
+    hyp_text: Annotated[Path, typer.Argument(help="Hypotheses, one 'utterance words...' line each.")],
+    output: Annotated[Path, typer.Option(help="Folder for alignments, the table of speakers and confusions.")],
+    results: Annotated[Path | None, typer.Option(help="JSON-lines file that gets one row a number.")] = None,
+    results_md: Annotated[Path | None, typer.Option(help="Markdown file whose table shows all rows.")] = None,
+    model: Annotated[str, typer.Option(help="Name of the model in the results.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Name of the test set in the results.")] = "",
+    decoding: Annotated[str, typer.Option(help="How the text was decoded.")] = "greedy",
+    command: Annotated[str, typer.Option(help="The command that made the hypotheses.")] = "-",
+    settings: Annotated[Path | None, typer.Option(help="Settings file whose hash goes into the results.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Wall-clock time of decoding.")] = None,
+) -> None:
+    """Print %WER, %CER and %SER; write per-utterance alignments, the table of speakers and confusions to --output.
+
+    With --results (and --results-md), the three numbers also go into the recipe's results, in the place of older ones
+    of the same model, set and decoding.
+    """
+    if results_md and not results:
+        raise UsageError("--results-md shows the rows of --results; give both")
+    if results and not (model and set_name):
+        raise UsageError("--results needs --model and --set: rows are found by them")
+    settings_text = _read_settings(settings)
+    scores = score_directory(data_dir, hyp_text, output)
+    if results:
+        origin = ResultRow(
+            model, set_name, decoding, "", math.nan, "", command, describe_commit(Path.cwd()), settings_text, seconds,
+            describe_machine(),
+        )  # fmt: skip
+        record(scores.rows(origin), results, results_md)
+    _print(scores, output)
+
+
+def _read_settings(path: Path | None) -> str:
+    try:
+        return settings_hash(path.read_text(encoding="utf-8")) if path else "-"
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--settings {path}: cannot be read ({error}); give the settings file of the run") from None
+
+
+def _print(scores: DirectoryScores, output: Path) -> None:
+    lines = scores.summary().splitlines()
+    typer.echo("\n".join(lines[:3]))
+    typer.echo("\n".join(lines[3:]), err=True)
+    missing = scores.words.missing
+    if missing:
+        more = f" and {len(missing) - SHOWN_MISSING} more, see {output}/missing" if len(missing) > SHOWN_MISSING else ""
+        names = ", ".join(missing[:SHOWN_MISSING])
+        typer.echo(f"warning: no hypothesis, counted as all deleted: {names}{more}", err=True)

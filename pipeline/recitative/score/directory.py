@@ -1,0 +1,57 @@
+"""A data directory's transcripts beside the hypotheses of a model: every number and file that comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.data.tables import read_table
+from recitative.score.details import summary, write_details
+from recitative.score.results import ResultRow, append_results, write_markdown
+from recitative.score.wer import Scores, characters, score
+
+
+@dataclass(frozen=True)
+class DirectoryScores:
+    """The same texts counted twice."""
+
+    words: Scores
+    characters: Scores
+
+    def summary(self) -> str:
+        """``%WER``, ``%CER`` and ``%SER`` lines, then remarks."""
+        return summary(self.words, self.characters)
+
+    def rows(self, origin: ResultRow) -> list[ResultRow]:
+        """The results %WER, %CER and %SER; all that is not the number itself is taken from ``origin``."""
+        measured = (
+            ("%WER", self.words.total.rate, self.words.total.kaldi_counts()),
+            ("%CER", self.characters.total.rate, self.characters.total.kaldi_counts()),
+            ("%SER", self.words.sentence_rate, self.words.sentence_counts()),
+        )
+        return [
+            dataclasses.replace(origin, metric=metric, value=round(100 * rate, 4), counts=counts)
+            for metric, rate, counts in measured
+        ]
+
+
+def score_directory(data_dir: Path, hyp_text: Path, output: Path) -> DirectoryScores:
+    """Score a Kaldi text of hypotheses against ``data_dir/text`` by the speakers of ``data_dir/utt2spk``; write the
+    files of ``recitative.score.details`` to ``output``. Raises DataError for bad tables and unknown utterances."""
+    refs, hyps, utt2spk = (
+        {row.key: row.value for row in read_table(path)} for path in (data_dir / "text", hyp_text, data_dir / "utt2spk")
+    )
+    scores = DirectoryScores(
+        score(refs, hyps, utt2spk, where=str(hyp_text)),
+        score(refs, hyps, utt2spk, symbols=characters, where=str(hyp_text)),
+    )
+    write_details(output, scores.words, scores.characters)
+    return scores
+
+
+def record(rows: list[ResultRow], results: Path, results_md: Path | None) -> None:
+    """Put rows into the results file, and show all of its rows in the Markdown table if one is given."""
+    all_rows = append_results(results, rows)
+    if results_md:
+        write_markdown(results_md, all_rows)
