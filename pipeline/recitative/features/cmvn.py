@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,8 @@ class CmvnStats:
     def _require_frames(self) -> None:
         if self.count <= 0:
             raise DataError("CMVN statistics", "of no frames", "1 or more", "add an utterance first")
+
+
+def accumulate(features: Iterable[Array], dim: int) -> CmvnStats:
+    """The statistics of many utterances (T, C = ``dim``)."""
+    return sum((CmvnStats.of(x) for x in features), start=CmvnStats.empty(dim))

@@ -1,0 +1,33 @@
+"""``recitative cmvn``: global CMVN statistics of a training set."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from recitative.config import load_settings
+from recitative.data.directory import DataDirectory
+from recitative.features.cmvn import accumulate
+from recitative.features.extraction import extract
+
+
+def cmvn(
+    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory: the training set.")],
+    output: Annotated[Path, typer.Option(help="The statistics file, in Kaldi's text format.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Sum the features of every utterance into one mean and variance per channel, as Kaldi's compute-cmvn-stats."""
+    settings = load_settings(conf, overrides or ()).features
+    directory = DataDirectory.read(data_dir)
+    items = extract(directory, settings, jobs=jobs)
+    bar = track(items, "cmvn", total=len(directory.utterances), console=Console(stderr=True), transient=True)
+    stats = accumulate((matrix for _, matrix in bar), settings.dim)
+    stats.write(output)
+    print(f"{output}: {stats.count:.0f} frames of {len(directory.utterances)} utterances, {stats.dim} channels")

@@ -1,0 +1,33 @@
+"""``recitative features``: feature matrices on disk, for Kaldi's tools or to train without computing them again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from recitative.config import load_settings
+from recitative.data.directory import DataDirectory
+from recitative.features.extraction import extract, write_features
+
+
+def features(
+    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory; gets feats.scp and utt2num_frames.")],
+    out_dir: Annotated[Path, typer.Argument(help="The folder for feats.ark and feats.scp.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+) -> None:
+    """Compute fbank or MFCC of every utterance and write them as feats.ark and feats.scp, which Kaldi's tools read."""
+    settings = load_settings(conf, overrides or ()).features
+    directory = DataDirectory.read(data_dir)
+    total = len(directory.utterances)
+    items = track(
+        extract(directory, settings, jobs=jobs), "features", total=total, console=Console(stderr=True), transient=True
+    )
+    frames = write_features(data_dir, out_dir, items, settings)
+    print(f"{out_dir / 'feats.scp'}: {len(frames)} utterances, {sum(frames.values())} frames, {settings.dim} channels")

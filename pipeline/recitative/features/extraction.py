@@ -1,0 +1,95 @@
+"""Features of every utterance of a data directory, by several processes, and written as Kaldi keeps them."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from recitative.audio.files import read_audio
+from recitative.config import FeatureSettings
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.tables import write_table, write_text
+from recitative.errors import DataError, Problem, RunError
+from recitative.features.archive import write_archive
+from recitative.features.frontend import FeatureExtractor
+
+Array = npt.NDArray[Any]
+
+CHUNK_UTTERANCES = 8  # sent to a process at once
+
+
+def utterance_features(utterance: Utterance, settings: FeatureSettings) -> Array:
+    """(T, C) with T >= 1. Raises DataError that names the utterance for every fault of its audio."""
+    prefix = f"utterance '{utterance.utt_id}'"
+    where = f"{prefix}: {utterance.recording_path}"
+    try:
+        samples, rate = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
+    except DataError as error:
+        named = [Problem(f"{prefix}: {p.where}", p.found, p.allowed, p.remedy) for p in error.problems]
+        raise DataError.collect(named) from None
+    if rate != settings.sample_rate:
+        allowed = f"{settings.sample_rate} Hz (features.sample_rate)"
+        raise DataError(where, f"{rate} Hz", allowed, "resample the recording or change the setting")
+    features = FeatureExtractor(settings).compute(samples)
+    if not len(features):
+        found = f"{1000 * len(samples) / rate:g} ms is less than one frame"
+        raise DataError(where, found, f"{settings.frame_length_ms:g} ms or more", "remove the utterance")
+    return features
+
+
+def extract(directory: DataDirectory, settings: FeatureSettings, *, jobs: int = 1) -> Iterator[tuple[str, Array]]:
+    """(utt_id, features (T, C)) of every utterance in the directory's order, computed by ``jobs`` processes.
+
+    Goes on after a fault to find the others, and raises them as one DataError after the last utterance.
+    """
+    problems: list[Problem] = []
+    for utterance, result in zip(directory.utterances, _results(directory, settings, jobs), strict=True):
+        if isinstance(result, DataError):
+            problems += result.problems
+        else:
+            yield utterance.utt_id, result
+    if problems:
+        raise DataError.collect(problems)
+
+
+def write_features(
+    data_dir: Path, out_dir: Path, features: Iterable[tuple[str, Array]], settings: FeatureSettings
+) -> dict[str, int]:
+    """Write ``out_dir``/feats.{ark,scp}, and feats.scp, utt2num_frames, frame_shift into ``data_dir`` as Kaldi does.
+
+    Returns utt_id -> frames. If ``features`` raises, nothing is written and what was there stays.
+    """
+    frames = write_archive(out_dir / "feats.scp", out_dir / "feats.ark", features)
+    write_text(data_dir / "feats.scp", (out_dir / "feats.scp").read_text(encoding="utf-8"))
+    write_table(data_dir / "utt2num_frames", {utt_id: str(count) for utt_id, count in frames.items()})
+    write_text(data_dir / "frame_shift", f"{settings.frame_shift_ms / 1000:g}\n")
+    return frames
+
+
+def _results(directory: DataDirectory, settings: FeatureSettings, jobs: int) -> Iterator[Array | DataError]:
+    compute = partial(_features_or_error, settings)
+    if jobs == 1:
+        yield from map(compute, directory.utterances)
+        return
+    # Spawned, not forked: the caller may have threads (a progress bar), and forking those can hang.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            yield from pool.map(compute, directory.utterances, chunksize=CHUNK_UTTERANCES)
+        except BrokenProcessPool:
+            raise RunError("features: a worker process died, perhaps for lack of memory; use fewer --jobs") from None
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _features_or_error(settings: FeatureSettings, utterance: Utterance) -> Array | DataError:
+    try:
+        return utterance_features(utterance, settings)
+    except DataError as error:
+        return error
