@@ -61,7 +61,7 @@ def _read_manifest(corpus: Path) -> list[tuple[str, Utterance]]:
     for row in rows:
         if row["set"] not in ("train", "test"):
             raise DataError(f"{path}:{rows.line_num}", f"set '{row['set']}'", "train or test", "correct the line")
-        audio = corpus / "audio" / f"{row['utt_id']}.ogg"
+        audio = corpus.resolve() / "audio" / f"{row['utt_id']}.ogg"
         entries.append((row["set"], Utterance(row["utt_id"], row["speaker"], str(audio), text=row["text"])))
     return entries
 

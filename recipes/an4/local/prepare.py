@@ -1,0 +1,148 @@
+"""Make the data directories train, dev and test from CMU AN4.
+
+    python3 local/prepare.py --corpus DIR --dev-speakers local/dev_speakers.txt --output data
+
+DIR holds etc/an4_{train,test}.{fileids,transcription} and the audio under wav/. Test is the official list (130
+utterances, 773 words). Dev is the speakers of a fixed list, held out of train: four women and four men. The id
+an251-fash-b becomes fash-an251-b, since Kaldi wants ids that start with their speaker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from recitative.audio.files import Samples, write_wav
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.errors import DataError, Problem, RecitativeError
+
+OFFICIAL = {"train": 948, "test": 130}  # utterances of the published lists
+SUFFIXES = (".sph", ".wav", ".flac", ".raw")  # as distributed: SPHERE or bare samples; and common conversions
+SAMPLE_RATE = 16000
+TRANSCRIPT = re.compile(r"(?:<s>)?(?P<text>[A-Z ]+)(?:</s>)? *\((?P<name>[a-z0-9]+-[a-z0-9]+-[a-z0-9]+)\) *")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with etc/ and wav/")
+    parser.add_argument("--dev-speakers", type=Path, required=True, help="file with one speaker a line")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the data directories")
+    parser.add_argument("--subset", type=int, default=0, help="only the first N utterances of each speaker (0: all)")
+    arguments = parser.parse_args()
+    try:
+        sets = read_corpus(arguments.corpus)
+        sets["train"], sets["dev"] = hold_out(sets["train"], arguments.dev_speakers)
+        sets = {name: [_with_header(u, arguments.output) for u in utterances] for name, utterances in sets.items()}
+        write_sets(sets, arguments.output, arguments.subset)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def read_corpus(corpus: Path) -> dict[str, list[Utterance]]:
+    """The official train and test. Raises one DataError with everything that is missing."""
+    sets: dict[str, list[Utterance]] = {}
+    problems: list[Problem] = []
+    for name, expected in OFFICIAL.items():
+        sets[name] = []
+        for fileid, (number, line) in _pair_lists(corpus, name, expected):
+            try:
+                sets[name].append(_utterance(corpus, name, fileid, number, line))
+            except DataError as error:
+                problems += error.problems
+    if problems:
+        raise DataError.collect(problems)
+    return sets
+
+
+def hold_out(train: list[Utterance], dev_speakers: Path) -> tuple[list[Utterance], list[Utterance]]:
+    """Split train into train and dev by the speakers of a file."""
+    held_out = set(dev_speakers.read_text(encoding="utf-8").split())
+    unknown = held_out - {u.speaker for u in train}
+    if unknown:
+        raise DataError(str(dev_speakers), f"speaker '{min(unknown)}' is not in train", "", "correct the list")
+    return [u for u in train if u.speaker not in held_out], [u for u in train if u.speaker in held_out]
+
+
+def write_sets(sets: dict[str, list[Utterance]], output: Path, subset: int) -> None:
+    """Write output/{train,dev,test}, at most ``subset`` utterances of each speaker (0: all)."""
+    for name, utterances in sets.items():
+        directory = DataDirectory(tuple(sorted(utterances)))
+        if subset > 0:
+            directory = directory.with_utterances([u for us in directory.by_speaker.values() for u in us[:subset]])
+        directory.write(output / name)
+        words = sum(len(text.split()) for text in directory.texts.values())
+        counts = f"{len(directory.utterances)} utterances, {words} words, {len(directory.by_speaker)} speakers"
+        print(f"{output / name}: {counts}", file=sys.stderr)
+
+
+def _pair_lists(corpus: Path, name: str, expected: int) -> list[tuple[str, tuple[int, str]]]:
+    fileids = _read_lines(corpus / "etc" / f"an4_{name}.fileids")
+    transcripts = _read_lines(corpus / "etc" / f"an4_{name}.transcription")
+    for kind, lines in (("fileids", fileids), ("transcription", transcripts)):
+        if len(lines) != expected:
+            where = f"{corpus}/etc/an4_{name}.{kind}"
+            raise DataError(where, f"{len(lines)} lines", f"{expected}, the official list", "fetch the corpus again")
+    return list(zip(fileids, enumerate(transcripts, start=1), strict=True))
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="ascii").splitlines()
+    except OSError as error:
+        found = f"cannot be read ({error.strerror})"
+        raise DataError(str(path), found, "the AN4 lists", "give --corpus the folder with etc/ and wav/") from None
+
+
+def _utterance(corpus: Path, name: str, fileid: str, number: int, line: str) -> Utterance:
+    where = f"{corpus}/etc/an4_{name}.transcription:{number}"
+    match = TRANSCRIPT.fullmatch(line)
+    if not match:
+        raise DataError(where, f"'{line}'", "'WORDS (utterance)'", "fetch the corpus again")
+    if match["name"] != fileid.rsplit("/", 1)[-1]:
+        raise DataError(where, f"'{match['name']}' stands where fileids has '{fileid}'", "", "fetch the corpus again")
+    utterance, speaker, channel = match["name"].split("-")
+    audio = _find_audio(corpus.resolve() / "wav" / fileid)
+    text = " ".join(match["text"].lower().split())
+    return Utterance(f"{speaker}-{utterance}-{channel}", speaker, str(audio), text=text)
+
+
+def _find_audio(stem: Path) -> Path:
+    for suffix in SUFFIXES:
+        path = stem.with_name(stem.name + suffix)
+        if path.exists():
+            return path
+    raise DataError(str(stem), "no recording", " or ".join(SUFFIXES), "fetch the corpus again")
+
+
+def _with_header(utterance: Utterance, output: Path) -> Utterance:
+    """A recording of bare samples is copied to a wav file, which says its rate and size; others stay where they are."""
+    source = Path(utterance.recording_path)
+    if source.suffix != ".raw":
+        return utterance
+    target = output.resolve() / "wav" / f"{source.stem}.wav"
+    write_wav(target, decode_raw(source), SAMPLE_RATE)
+    return dataclasses.replace(utterance, recording_path=str(target))
+
+
+def decode_raw(path: Path) -> Samples:
+    """Bare 16-bit samples to (S,) in [-1, 1).
+
+    The corpus is distributed in both byte orders and the file doesn't say which. In the right one speech is smooth; in
+    the wrong one its low bytes lead, and neighbours differ by a third of the full scale.
+    """
+    content = path.read_bytes()
+    if not content or len(content) % 2:
+        raise DataError(str(path), f"{len(content)} bytes", "16-bit samples", "fetch the corpus again")
+    orders = [np.frombuffer(content, dtype).astype(np.float32) / 32768 for dtype in ("<i2", ">i2")]
+    return min(orders, key=lambda samples: float(np.abs(np.diff(samples)).sum()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
