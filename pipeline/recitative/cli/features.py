@@ -29,5 +29,5 @@ def features(
     items = track(
         extract(directory, settings, jobs=jobs), "features", total=total, console=Console(stderr=True), transient=True
     )
-    frames = write_features(data_dir, out_dir, items, settings)
+    frames = write_features(data_dir, out_dir, items)
     print(f"{out_dir / 'feats.scp'}: {len(frames)} utterances, {sum(frames.values())} frames, {settings.dim} channels")

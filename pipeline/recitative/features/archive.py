@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import IO, Any
 
 import numpy.typing as npt
 
+from recitative.atomic import replacing
 from recitative.data.tables import read_table, write_table
 from recitative.errors import DataError
 from recitative.features.matrix import encode_binary, read_matrix
@@ -25,9 +25,7 @@ def write_archive(scp: Path, ark: Path, items: Iterable[tuple[str, Array]]) -> d
     """
     offsets: dict[str, int] = {}
     frames: dict[str, int] = {}
-    ark.parent.mkdir(parents=True, exist_ok=True)
-    partial = ark.with_name(f".{ark.name}.{os.getpid()}.partial")
-    try:
+    with replacing(ark) as partial:
         with partial.open("wb") as stream:
             for utt_id, matrix in items:
                 _check_id(scp, utt_id, offsets)
@@ -36,11 +34,6 @@ def write_archive(scp: Path, ark: Path, items: Iterable[tuple[str, Array]]) -> d
                 frames[utt_id] = len(matrix)
                 stream.write(encode_binary(matrix))
         scp.unlink(missing_ok=True)  # never an old scp beside a new ark: its offsets would be wrong
-        partial.replace(ark)
-    except OSError as error:
-        raise DataError(str(ark), f"cannot be written ({error.strerror})", remedy="choose another folder") from None
-    finally:
-        partial.unlink(missing_ok=True)
     write_table(scp, {utt_id: f"{ark.resolve()}:{offset}" for utt_id, offset in offsets.items()})
     return frames
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.data.tables import write_text
+from recitative.atomic import write_text
 from recitative.errors import DataError
 from recitative.features.matrix import encode_text, read_matrix
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recitative.audio.files import read_audio
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.data.tables import write_table, write_text
+from recitative.data.tables import read_table, write_table
 from recitative.errors import DataError, Problem, RunError
 from recitative.features.archive import write_archive
 from recitative.features.frontend import FeatureExtractor
@@ -59,17 +59,15 @@ def extract(directory: DataDirectory, settings: FeatureSettings, *, jobs: int = 
         raise DataError.collect(problems)
 
 
-def write_features(
-    data_dir: Path, out_dir: Path, features: Iterable[tuple[str, Array]], settings: FeatureSettings
-) -> dict[str, int]:
-    """Write ``out_dir``/feats.{ark,scp}, and feats.scp, utt2num_frames, frame_shift into ``data_dir`` as Kaldi does.
+def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, Array]]) -> dict[str, int]:
+    """Write ``out_dir``/feats.{ark,scp}, and feats.scp and utt2num_frames into ``data_dir`` as Kaldi does.
 
     Returns utt_id -> frames. If ``features`` raises, nothing is written and what was there stays.
     """
     frames = write_archive(out_dir / "feats.scp", out_dir / "feats.ark", features)
-    write_text(data_dir / "feats.scp", (out_dir / "feats.scp").read_text(encoding="utf-8"))
+    locations = {row.key: row.value for row in read_table(out_dir / "feats.scp")}
+    write_table(data_dir / "feats.scp", locations)
     write_table(data_dir / "utt2num_frames", {utt_id: str(count) for utt_id, count in frames.items()})
-    write_text(data_dir / "frame_shift", f"{settings.frame_shift_ms / 1000:g}\n")
     return frames
 
 

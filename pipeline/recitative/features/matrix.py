@@ -65,7 +65,8 @@ def _read_text(content: bytes, where: str) -> Array:
         raise DataError(where, "is not a Kaldi matrix", "binary (\\0B) or text '[ ... ]'", "write it again")
     lines = [line.split() for line in content[begin + 1 : end].splitlines() if line.strip()]
     try:
-        return np.array([[float(value) for value in line] for line in lines], np.float64).reshape(len(lines), -1)
+        rows = [[float(value) for value in line] for line in lines]
+        return np.array(rows, np.float64).reshape(len(rows), -1 if rows else 0)
     except ValueError:
         remedy = "the file is damaged: write it again"
         raise DataError(where, "a matrix with words or rows of unequal length", remedy=remedy) from None

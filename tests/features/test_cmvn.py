@@ -1,0 +1,108 @@
+"""CMVN statistics against NumPy's mean and variance, and against Kaldi's file."""
+
+import kaldiio
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from recitative.errors import DataError
+from recitative.features.cmvn import VARIANCE_FLOOR, CmvnStats, accumulate
+from recitative.features.matrix import encode_binary
+
+
+def utterances(seed=0):
+    rng = np.random.default_rng(seed)
+    return [(rng.standard_normal((n, 3)) * [1, 4, 0.2] + [10, -7, 0]).astype(np.float32) for n in (5, 1, 40)]
+
+
+def test_mean_and_inverse_stddev_are_those_of_all_frames():
+    frames = np.concatenate(utterances()).astype(np.float64)
+    stats = accumulate(utterances(), dim=3)
+    assert stats.count == 46
+    # the sums are float64; only the results are rounded to float32
+    assert_allclose(stats.mean, frames.mean(axis=0), rtol=1e-6)
+    assert_allclose(stats.inverse_stddev, 1 / frames.std(axis=0), rtol=1e-6)
+
+
+def test_normalised_training_frames_have_mean_zero_and_variance_one():
+    stats = accumulate(utterances(), dim=3)
+    normalised = (np.concatenate(utterances()) - stats.mean) * stats.inverse_stddev
+    # float32 arithmetic on values up to 20
+    assert_allclose(normalised.mean(axis=0), 0, atol=1e-5)
+    assert_allclose(normalised.var(axis=0), 1, atol=1e-5)
+
+
+def test_parts_merge_to_the_whole():
+    a, b, c = (CmvnStats.of(x) for x in utterances())
+    merged, whole = (a + (b + c)), accumulate(utterances(), dim=3)
+    # float64 sums in another order
+    assert_allclose(merged.sums, whole.sums, rtol=1e-14)
+    assert_allclose(merged.square_sums, whole.square_sums, rtol=1e-14)
+    assert merged.count == whole.count
+
+
+def test_a_channel_that_never_changes_gets_the_floor():
+    stats = CmvnStats.of(np.full((100, 2), -15.9424, np.float32))
+    # the difference of two float64 squares is not exactly zero, but far below the floor
+    assert_allclose(stats.inverse_stddev, VARIANCE_FLOOR**-0.5, rtol=1e-6)
+
+
+def test_written_statistics_read_back_to_the_last_bit(tmp_path):
+    stats = accumulate(utterances(), dim=3)
+    stats.write(tmp_path / "cmvn.ark")
+    back = CmvnStats.read(tmp_path / "cmvn.ark")
+    assert_array_equal(back.sums, stats.sums)
+    assert_array_equal(back.square_sums, stats.square_sums)
+    assert back.count == stats.count
+    assert [path.name for path in tmp_path.iterdir()] == ["cmvn.ark"]
+
+
+def test_the_file_is_kaldis_two_rows_with_the_count_at_the_end_of_the_first(tmp_path):
+    stats = CmvnStats(np.array([1.5, -2.0]), np.array([3.0, 4.25]), 7.0)
+    stats.write(tmp_path / "cmvn.ark")
+    assert (tmp_path / "cmvn.ark").read_text() == " [\n  1.5 -2.0 7.0\n  3.0 4.25 0.0 ]\n"
+    assert_array_equal(kaldiio.load_mat(str(tmp_path / "cmvn.ark")), [[1.5, -2, 7], [3, 4.25, 0]])
+
+
+def test_kaldis_binary_statistics_can_be_read(tmp_path):
+    rows = np.array([[1.5, -2, 7], [3, 4.25, 0]])
+    kaldiio.save_mat(str(tmp_path / "cmvn.ark"), rows)
+    stats = CmvnStats.read(tmp_path / "cmvn.ark")
+    assert_array_equal(stats.sums, [1.5, -2])
+    assert stats.count == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"", "is not a Kaldi matrix"),
+        (b"hello\n", "is not a Kaldi matrix"),
+        (b"utt1  [\n 1 2\n 3 4 ]\n", "is not a Kaldi matrix"),
+        (b" [\n  1 2 3\n  4 5 ]\n", "rows of unequal length"),
+        (b" [\n  1 x 3\n  4 5 0 ]\n", "a matrix with words"),
+        (b" [ ]\n", "a matrix of 0 by 0"),
+        (b" [\n  1 2 3\n  4 5 6\n  7 8 9 ]\n", "a matrix of 3 by 3"),
+        (b" [\n  0 0 0\n  0 0 0 ]\n", "CMVN statistics of 0 frames"),
+        (b" [\n  nan 0 5\n  0 0 0 ]\n", "CMVN statistics of 5 frames; finite"),
+        (b"\0BCM \0\0", "holds a Kaldi object b'CM '"),
+        (encode_binary(np.ones((2, 3)))[:-1], "the matrix ends too early"),
+        (encode_binary(np.ones((2, 3)))[:9], "the matrix ends too early"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, content, found):
+    path = tmp_path / "cmvn.ark"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        CmvnStats.read(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert found in str(raised.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"cmvn.ark: cannot be read \(No such file.*recitative cmvn"):
+        CmvnStats.read(tmp_path / "cmvn.ark")
+
+
+def test_statistics_of_no_frames_have_no_mean():
+    with pytest.raises(DataError, match="of no frames"):
+        _ = CmvnStats.empty(3).mean
