@@ -55,13 +55,14 @@ def test_two_processes_give_what_one_gives(data):
         assert_array_equal(found, expected)
 
 
-def test_every_fault_is_named_and_nothing_is_written(data):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_every_fault_is_named_and_nothing_is_written(data, jobs):
     (data / "one.wav").write_bytes(b"")
     soundfile.write(data / "two.wav", np.zeros(16000), 16000)
     directory = DataDirectory.read(data / "data")
     before = sorted(path.name for path in (data / "data").iterdir())
     with pytest.raises(DataError) as raised:
-        write_features(data / "data", data / "feats", extract(directory, SETTINGS))
+        write_features(data / "data", data / "feats", extract(directory, SETTINGS, jobs=jobs))
     found = "\n".join(str(problem) for problem in raised.value.problems)
     assert re.search(r"utterance 'a-1': .*one\.wav: is empty", found)
     assert re.search(r"utterance 'a-2': .*one\.wav: is empty", found)

@@ -51,8 +51,8 @@ def extract(directory: DataDirectory, settings: FeatureSettings, *, jobs: int = 
     """
     problems: list[Problem] = []
     for utterance, result in zip(directory.utterances, _results(directory, settings, jobs), strict=True):
-        if isinstance(result, DataError):
-            problems += result.problems
+        if isinstance(result, tuple):
+            problems += result
         else:
             yield utterance.utt_id, result
     if problems:
@@ -71,8 +71,8 @@ def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, 
     return frames
 
 
-def _results(directory: DataDirectory, settings: FeatureSettings, jobs: int) -> Iterator[Array | DataError]:
-    compute = partial(_features_or_error, settings)
+def _results(directory: DataDirectory, settings: FeatureSettings, jobs: int) -> Iterator[Array | tuple[Problem, ...]]:
+    compute = partial(_features_or_problems, settings)
     if jobs == 1:
         yield from map(compute, directory.utterances)
         return
@@ -86,8 +86,8 @@ def _results(directory: DataDirectory, settings: FeatureSettings, jobs: int) -> 
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _features_or_error(settings: FeatureSettings, utterance: Utterance) -> Array | DataError:
+def _features_or_problems(settings: FeatureSettings, utterance: Utterance) -> Array | tuple[Problem, ...]:
     try:
         return utterance_features(utterance, settings)
     except DataError as error:
-        return error
+        return error.problems
