@@ -42,7 +42,9 @@ class Chain(nn.Module):
         return lengths
 
     def initial_state(self, n: int) -> State:
-        return {f"{name}.{key}": value for name, stage in self._parts() for key, value in stage.initial_state(n).items()}
+        return {
+            f"{name}.{key}": value for name, stage in self._parts() for key, value in stage.initial_state(n).items()
+        }
 
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         new_state: State = {}

@@ -76,7 +76,7 @@ class RecurrentStack(nn.Module):
             return {}
         state: State = {}
         for i, layer in enumerate(self.layers):
-            _store(state, i, layer.forward_cell.initial_state(n))
+            _store(state, i, layer.initial_state(n))
         if self.settings.direction == "latency_controlled":
             pending = empty(next(self.parameters()), n, self.input_width)
             state |= {"pending": pending.data, "pending_lengths": pending.lengths}
@@ -139,6 +139,9 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(settings.dropout)
         self.residual = settings.residual and self.output_width == input_width
 
+    def initial_state(self, n: int) -> CellState:
+        return self.forward_cell.initial_state(n)
+
     def forward(
         self, x: Padded[Tensor], state: CellState | None, carry: Tensor | None
     ) -> tuple[Padded[Tensor], CellState]:
@@ -183,9 +186,7 @@ class _Cell(nn.Module):
         zeros = self.rnn.weight_hh_l0.new_zeros(n, self.rnn.hidden_size)
         return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else (zeros,)
 
-    def forward(
-        self, x: Padded[Tensor], state: CellState | None, *, final_state: bool
-    ) -> tuple[Tensor, CellState]:
+    def forward(self, x: Padded[Tensor], state: CellState | None, *, final_state: bool) -> tuple[Tensor, CellState]:
         """(N, T, C) -> (N, T, H) and each row's state at its own end, or the given state if that isn't asked for.
 
         The padding of ``x`` must be finite; what comes out there is undefined.

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from recitative.data.tables import write_text
+from recitative.atomic import write_text
 from recitative.errors import DataError
 from recitative.score.wer import Alignment, ErrorCounts, Pair, Scores, confidence_interval, count_errors
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.data.tables import write_text
+from recitative.atomic import write_text
 from recitative.errors import DataError
 
 MARKER = "<!-- results -->"

@@ -1,0 +1,5 @@
+"""``python -m recitative``."""
+
+from recitative.cli.main import main
+
+main()

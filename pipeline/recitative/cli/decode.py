@@ -1,0 +1,40 @@
+"""``recitative decode``: transcribe a data directory into a text table that can be scored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+
+def decode(
+    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
+    data_dir: Annotated[Path, typer.Argument(help="The data directory to decode.")],
+    output: Annotated[Path, typer.Option(help="The folder for text, tokens.jsonl and summary.json.")],
+    chunk_ms: Annotated[
+        float | None, typer.Option(min=1, help="Feed the audio in pieces of this length, as a stream would.")
+    ] = None,
+) -> None:
+    """Decode every utterance greedily; whole, or in pieces with the same result."""
+    from recitative.models.folder import load_recogniser
+    from recitative.recognition.decoding import decode_directory
+    from recitative.recognition.transcriber import Transcriber
+
+    transcriber = Transcriber(load_recogniser(model))
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("decode", total=None)
+        summary = decode_directory(
+            transcriber,
+            data_dir,
+            output,
+            chunk_ms=chunk_ms,
+            advance=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    speed = summary.audio_s / max(summary.seconds, 1e-9)
+    print(
+        f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
+        f"{speed:.0f} x real time"
+    )

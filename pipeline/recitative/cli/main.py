@@ -1,0 +1,68 @@
+"""``recitative``: every verb of the command line, and how errors end it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from recitative import __version__
+from recitative.cli.average import average
+from recitative.cli.cmvn import cmvn
+from recitative.cli.decode import decode
+from recitative.cli.features import features
+from recitative.cli.score import score
+from recitative.cli.train import train
+from recitative.cli.transcribe import transcribe
+from recitative.errors import DataError, RecitativeError
+
+app = typer.Typer(
+    name="recitative",
+    help="Speech recognition, from a folder of recordings to a scored model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (features, cmvn, train, average, decode, score, transcribe):
+    app.command()(verb)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"recitative {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Speech recognition, from a folder of recordings to a scored model."""
+
+
+def main() -> None:
+    """Run the command line. Errors that are the input's fault are one line on stderr; exit 1 (data), 2 (usage)."""
+    try:
+        app()
+    except DataError as error:
+        _report(error)
+        sys.exit(error.exit_code)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _report(error: DataError, shown: int = 20) -> None:
+    """The first problems and the count of the rest."""
+    for problem in error.problems[:shown]:
+        print(f"error: {problem}", file=sys.stderr)
+    if len(error.problems) > shown:
+        print(f"error: and {len(error.problems) - shown} more", file=sys.stderr)

@@ -1,0 +1,71 @@
+"""Decode a data directory: hypotheses as a Kaldi text table, tokens with times, and how long it took."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.atomic import write_text
+from recitative.recognition.transcriber import TimedToken, Transcriber, text_of
+from recitative.recognition.utterances import measure, read_utterance
+
+BATCH = 16  # utterances decoded together
+
+
+@dataclass(frozen=True)
+class DecodeSummary:
+    utterances: int
+    audio_s: float
+    seconds: float  # wall clock, audio reading and features included
+
+
+def decode_directory(
+    transcriber: Transcriber,
+    data_folder: Path,
+    output: Path,
+    *,
+    chunk_ms: float | None = None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> DecodeSummary:
+    """Write ``output/text``, ``tokens.jsonl``, ``data_dir`` and ``summary.json``.
+
+    chunk_ms: feed the audio in pieces of this length, as a stream would bring it; None gives it whole. The text is
+    the same. ``advance(done, total)`` is called as utterances are finished.
+    """
+    rate = transcriber.recogniser.settings.features.sample_rate
+    data = DataDirectory.read(data_folder)
+    durations = {u.utt_id: measure(u, rate) for u in data.utterances}
+    by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))
+    chunk = None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000))
+    started = time.monotonic()
+    found: dict[str, list[TimedToken]] = {}
+    for start in range(0, len(by_length), BATCH):
+        group = by_length[start : start + BATCH]
+        found |= _decode(transcriber, group, chunk)
+        advance(len(found), len(by_length))
+    summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)
+    _write(output, data_folder, found, summary)
+    return summary
+
+
+def _decode(transcriber: Transcriber, group: Sequence[Utterance], chunk: int | None) -> dict[str, list[TimedToken]]:
+    tokens = transcriber.transcribe([read_utterance(u) for u in group], chunk_samples=chunk)
+    return {u.utt_id: row for u, row in zip(group, tokens, strict=True)}
+
+
+def _write(output: Path, data_folder: Path, found: dict[str, list[TimedToken]], summary: DecodeSummary) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    in_order = dict(sorted(found.items()))
+    lines = [f"{utt_id} {text_of(tokens)}".rstrip() for utt_id, tokens in in_order.items()]
+    rows = [
+        json.dumps({"utt_id": utt_id, "tokens": [asdict(token) for token in tokens]})
+        for utt_id, tokens in in_order.items()
+    ]
+    write_text(output / "tokens.jsonl", "".join(row + "\n" for row in rows))
+    write_text(output / "data_dir", f"{data_folder}\n")
+    write_text(output / "summary.json", json.dumps(asdict(summary)) + "\n")
+    write_text(output / "text", "".join(line + "\n" for line in lines))
