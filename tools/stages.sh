@@ -35,6 +35,11 @@ from_caller() {
   esac
 }
 
+# json_number NAME FILE: the number under NAME in a flat JSON file.
+json_number() {
+  sed -n -E "s/.*\"$1\": *([0-9.eE+-]+).*/\1/p" "$2" | grep . || _die 1 "$2 has no number '$1'"
+}
+
 # stage NUMBER TITLE [needs PATH...] [makes PATH...]: true if the commands that follow are to run.
 stage() {
   local number=$1 title=$2 word part=""
@@ -67,14 +72,15 @@ stage() {
 
 # The next five share the variables of the stage() that calls them: number, title, needs, makes.
 _describe() {
-  local path
+  local path line=""
   printf 'stage %2d  %s\n' "$number" "$title"
-  for path in "${needs[@]}"; do printf '    needs %s%s\n' "$path" "$(_availability "$path")"; done
-  for path in "${makes[@]}"; do printf '    makes %s\n' "$path"; done
-  [[ $_mode == list ]] && return
   for path in "${needs[@]}"; do
-    [[ -z $(_availability "$path") ]] || _missing=$((_missing + 1))
+    line+=", $path$(_availability "$path")"
+    [[ $_mode == list || -z $(_availability "$path") ]] || _missing=$((_missing + 1))
   done
+  [[ -z $line ]] || printf '    needs %s\n' "${line#, }"
+  line=$(printf ', %s' "${makes[@]}")
+  [[ ${#makes[@]} == 0 ]] || printf '    makes %s\n' "${line#, }"
 }
 
 _availability() {
@@ -108,7 +114,7 @@ _start_stage() {
 }
 
 _print_commands() {
-  awk -v from="$1" 'NR >= from && /^fi/ { exit } body { print "  " $0 } NR >= from && /; then$/ { body = 1 }' "$_script"
+  awk -v from="$1" 'NR >= from && /^fi/ { exit } body { print "  " $0 } NR >= from && /; then( +#.*)?$/ { body = 1 }' "$_script"
 }
 
 # Called when the next stage begins and at the end of the recipe.
@@ -175,10 +181,9 @@ _help() {
   printf '\nusage: %s [options]\n' "${_script#"$_root"/}"
   printf '  --%-22s %s\n' "stage N" "start with this stage (default: the first)" "stop-stage N" "end with this stage (default: the last)" \
     "list" "list the stages with what they need and make" "dry-run" "print what would run, and run nothing" "help" "print this"
-  for name in "${!_declared[@]}"; do printf '%s\t%s\n' "$name" "${_declared[$name]}"; done | sort |
-    while IFS=$'\t' read -r name text; do
-      printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$text" "${!name:-none}"
-    done
+  while IFS=$'\t' read -r name text; do
+    printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$text" "${!name:-none}"
+  done < <(_declarations)
 }
 
 _set_variable() {
@@ -192,7 +197,10 @@ _set_variable() {
   printf -v "$name" '%s' "$value"
 }
 
-_known_options() { printf '%s\n' "${!_declared[@]}" | sort | while read -r name; do printf ' --%s' "${name//_/-}"; done; }
+_known_options() {
+  local name
+  while IFS=$'\t' read -r name _; do printf ' --%s' "${name//_/-}"; done < <(_declarations)
+}
 
 _number() {
   [[ $2 =~ ^[0-9]{1,4}$ ]] || _usage "--$1 $2: must be a stage number; --list shows them"

@@ -34,7 +34,7 @@ if stage 1 "train" needs raw \\
     cp raw "exp/$model/model"
   done
 fi
-if stage 2 "decode" needs exp/@/model makes exp/text; then
+if stage 2 "decode" needs exp/@/model makes exp/text; then # a comment
   cat exp/*/model > exp/text
   echo "$recipe_command" > exp/command
 fi
@@ -118,7 +118,10 @@ def test_a_variable_is_set_by_name_and_reaches_every_path_with_an_at_sign(toy: P
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--modles", "a"], "unknown option --modles; known: --stage --stop-stage --list --dry-run --help --loud"),
+        (
+            ["--modles", "a"],
+            "unknown option --modles; known: --stage --stop-stage --list --dry-run --help --models --loud --words",
+        ),
         (["--_mode", "a"], "unknown option --_mode"),
         (["--PATH", "a"], "unknown option --PATH"),
         (["--loud", "yes"], "--loud yes: must be true or false"),
@@ -161,11 +164,9 @@ def test_list_shows_every_stage_with_what_it_needs_and_makes_and_runs_nothing(to
         "    makes raw",
         "stage  1  train",
         "    needs raw",
-        "    makes exp/a/model",
-        "    makes exp/b/model",
+        "    makes exp/a/model, exp/b/model",
         "stage  2  decode",
-        "    needs exp/a/model",
-        "    needs exp/b/model",
+        "    needs exp/a/model, exp/b/model",
         "    makes exp/text",
     ]
     assert sorted(path.name for path in toy.parent.iterdir()) == ["run.sh"]
@@ -176,6 +177,7 @@ def test_a_dry_run_prints_the_commands_of_the_chosen_stages_and_runs_nothing(toy
     assert done.returncode == 0, done.stderr
     assert '    mkdir -p "exp/$model"' in done.stdout
     assert "cat exp/*/model" not in done.stdout
+    assert "cat exp/*/model" in _run(toy, "--dry-run").stdout
     assert "(missing" not in done.stdout, "stage 0 of this run would have made it"
     assert sorted(path.name for path in toy.parent.iterdir()) == ["run.sh"]
 
@@ -205,6 +207,14 @@ def test_a_stage_that_does_not_make_what_it_promises_has_failed(tmp_path: Path, 
 def test_the_command_that_was_given_is_kept_for_the_table_of_results(toy: Path) -> None:
     _run(toy, "--models", "a c", "--loud", "true")
     assert (toy.parent / "exp" / "command").read_text().endswith("toy/run.sh --models a\\ c --loud true\n")
+
+
+def test_a_number_is_read_from_a_flat_json_file(tmp_path: Path, toy: Path) -> None:
+    (tmp_path / "toy" / "summary.json").write_text('{"utterances": 3, "seconds": 1.25e-1}\n')
+    recipe = _recipe(tmp_path, TOY.replace("cp raw", 'json_number seconds summary.json; echo "$(json_number x raw)" >'))
+    done = _run(recipe, "--models", "a")
+    assert "1.25e-1\n" in done.stdout
+    assert "raw has no number 'x'" in done.stderr
 
 
 def test_a_missing_installation_is_said_before_the_first_stage(tmp_path: Path) -> None:
