@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from recitative.atomic import replacing
 from recitative.errors import DataError
 
 Samples = npt.NDArray[np.float32]
@@ -86,18 +87,12 @@ def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: 
 
     Raises DataError for samples that are not finite or would clip.
     """
-    target = Path(path)
     peak = float(np.max(np.abs(samples), initial=0.0))
     if not peak <= 1.0:  # also true for NaN
         raise DataError(str(path), f"samples reach {peak:g}", "-1 to 1", "scale them down before writing")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
+    integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
+    with replacing(path) as partial:
         soundfile.write(os.fspath(partial), integers, sample_rate, subtype="PCM_16", format="WAV")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _require_bytes(path: str | Path) -> None:

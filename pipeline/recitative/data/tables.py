@@ -103,19 +103,32 @@ def order_problems(path: str | Path, rows: Iterable[Row]) -> list[Problem]:
 
 def write_table(path: str | Path, entries: Mapping[str, str]) -> None:
     """Write ``key value`` lines sorted in the C locale; atomic: a reader sees the old table or the whole new one."""
-    write_text(path, "".join(f"{key} {entries[key]}".rstrip() + "\n" for key in sorted(entries)))
+    write_tables(Path(path).parent, {Path(path).name: entries}, keep_others=True)
 
 
-def write_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text through a hidden partial file beside it that takes its place when whole."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+def write_tables(folder: str | Path, tables: Mapping[str, Mapping[str, str]], *, keep_others: bool = False) -> None:
+    """Write tables into a folder, made if need be; all are written out before the first takes its place.
+
+    Unless ``keep_others``, tables of TABLES that are not among them are removed: they would no longer agree.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    partials = {name: target / f".{name}.{os.getpid()}.partial" for name in tables}
     try:
-        partial.write_bytes(content.encode("utf-8"))
-        os.replace(partial, target)
+        for name, partial in partials.items():
+            partial.write_bytes(table_text(tables[name]).encode("utf-8"))
+        for name, partial in partials.items():
+            os.replace(partial, target / name)
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+    for name in TABLES.keys() - tables.keys() if not keep_others else ():
+        (target / name).unlink(missing_ok=True)
+
+
+def table_text(entries: Mapping[str, str]) -> str:
+    """A table's content, sorted in the C locale."""
+    return "".join(f"{key} {entries[key]}".rstrip(BLANKS) + "\n" for key in sorted(entries))
 
 
 def _parse_line(where: str, number: int, line: bytes) -> tuple[Row | None, list[Problem]]:

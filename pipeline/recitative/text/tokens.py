@@ -1,7 +1,7 @@
 """The character token table: which number stands for which character.
 
 File format, as in Kaldi's and k2's tokens.txt: one ``symbol id`` line per token, ids from 0 without gaps. Id 0 is
-``<blank>``; the space is written ``<space>``. Text is NFC-normalised by nobody here: what the text table holds counts.
+``<blank>``; the space is written ``<space>``. Nothing is normalised here: 'é' as one code point and as two differ.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
+from recitative.atomic import write_text
 from recitative.errors import DataError
 
 BLANK = "<blank>"
@@ -50,14 +52,7 @@ class TokenTable:
 
     def write(self, path: str | Path) -> None:
         """Write the table; atomic."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        try:
-            partial.write_text(self.to_text(), encoding="utf-8", newline="\n")
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_text(path, self.to_text())
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -106,6 +101,9 @@ def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> st
     return symbol
 
 
-def required_frames(labels: Sequence[int]) -> int:
-    """The fewest frames on which CTC can write ``labels``: one each, and a blank between equal neighbours."""
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+def required_frames(labels: Sequence[object]) -> int:
+    """The fewest frames on which CTC can write ``labels``: one each, and a blank between equal neighbours.
+
+    ``labels`` are ids or characters. Graves et al. 2006, section 3.1.
+    """
+    return len(labels) + sum(a == b for a, b in pairwise(labels))

@@ -1,0 +1,96 @@
+"""``recitative check``: everything that is wrong with a data directory, at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from recitative.config import Settings, load_settings
+from recitative.data.check import Report, check_directory
+from recitative.data.fix import fix_directory
+from recitative.data.frames import subsampled_by
+from recitative.data.statistics import Statistics
+from recitative.errors import DataError, Problem, UsageError
+from recitative.text.tokens import TokenTable
+
+SHOWN = 20
+
+
+def check(
+    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file: sample rate, frames, front end.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="A token table: characters outside it are problems.")] = None,
+    subsampling: Annotated[
+        int | None, typer.Option(min=1, help="Feature frames per frame that CTC sees, instead of the front end's.")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="There are no transcripts, by design.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help=f"Print all problems, not only the first {SHOWN}.")] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what is safe first; the old tables are kept in .backup.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --fix: drop more than 5 % of the utterances.")] = False,
+) -> None:
+    """Check tables, audio and transcripts; print the problems and the statistics. Exit 1 if there are problems."""
+    if force and not fix:
+        raise UsageError("--force means nothing without --fix; add --fix")
+    settings = load_settings(conf, overrides or ())
+    table = TokenTable.read(tokens) if tokens else None
+    report = _check(data_dir, settings, table, subsampling, no_text)
+    if fix and _mend(data_dir, report, force):
+        report = _check(data_dir, settings, table, subsampling, no_text)
+    _print_problems("warning: ", report.warnings, show_all)
+    _print_problems("", report.problems, show_all)
+    _print_statistics(data_dir, report.statistics)
+    if report.problems:
+        remedy = "correct them" if fix else f"correct them; 'recitative check --fix {data_dir}' mends what is safe"
+        raise DataError(str(data_dir), f"problems found: {len(report.problems)}", "none", remedy)
+
+
+def _check(
+    data_dir: Path, settings: Settings, tokens: TokenTable | None, subsampling: int | None, no_text: bool
+) -> Report:
+    front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
+    columns = (TextColumn("checking audio"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("")
+        return check_directory(
+            data_dir,
+            settings.features,
+            front_end,
+            tokens,
+            require_text=not no_text,
+            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+
+
+def _mend(data_dir: Path, report: Report, force: bool) -> bool:
+    """Fix the directory and tell what was done; False: there was nothing to do."""
+    done = fix_directory(data_dir, report.unreadable, force=force)
+    for action in done.actions:
+        print(f"{data_dir}: {action}", file=sys.stderr)
+    if done.backup:
+        print(f"{data_dir}: the tables as they were are in {done.backup}", file=sys.stderr)
+    return bool(done.actions)
+
+
+def _print_problems(prefix: str, problems: Sequence[Problem], show_all: bool) -> None:
+    shown = problems if show_all else problems[:SHOWN]
+    for problem in shown:
+        print(f"{prefix}{problem}")
+    if len(shown) < len(problems):
+        print(f"{prefix}... and {len(problems) - len(shown)} more; --all prints them")
+
+
+def _print_statistics(data_dir: Path, statistics: Statistics) -> None:
+    table = Table(title=str(data_dir), title_justify="left", show_header=False)
+    for name, value in statistics.rows():
+        table.add_row(name, value)
+    Console(markup=False).print(table)

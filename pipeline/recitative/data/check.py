@@ -1,0 +1,177 @@
+"""Finding everything that is wrong with a data directory at once, before hours of training are spent on it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.config import FeatureSettings, FrontEndSettings
+from recitative.data.columns import Fault, column_fault, parse_segment, words_of
+from recitative.data.consistency import Tables, consistency_problems, fault_problem, scan_directory
+from recitative.data.frames import num_core_frames, num_frames
+from recitative.data.recordings import Examination, OnProgress, Recording, Span, examine_all
+from recitative.data.statistics import Statistics
+from recitative.data.tables import Row
+from recitative.errors import Problem
+from recitative.text.tokens import TokenTable, required_frames
+
+
+@dataclass(frozen=True)
+class Report:
+    problems: tuple[Problem, ...]  # a directory with one of these cannot be used as it is
+    warnings: tuple[Problem, ...]  # worth a look
+    statistics: Statistics
+    unreadable: dict[str, str]  # utt_id -> why its audio cannot be used
+
+
+def check_directory(
+    path: str | Path,
+    features: FeatureSettings,
+    front_end: FrontEndSettings,
+    tokens: TokenTable | None = None,
+    *,
+    require_text: bool = True,
+    on_progress: OnProgress | None = None,
+) -> Report:
+    """Check the tables, every recording, and every transcript against its audio.
+
+    ``features`` and ``front_end`` say which sample rate is right and how many frames CTC gets; ``tokens``, if given,
+    which characters there are. Raises DataError only if there is no such folder.
+    """
+    path = Path(path)
+    tables, problems = scan_directory(path)
+    problems += _missing_tables(path, tables, require_text)
+    problems += consistency_problems(path, tables)
+    problems += _text_problems(path, tables, tokens)
+    warnings = _warnings(path, tables)
+    examinations = list(examine_all(_recordings(tables), features.sample_rate, on_progress))
+    for examination in examinations:
+        serious, slight = _recording_problems(path, tables, examination)
+        problems += serious
+        warnings += slight
+    problems += _too_short(path, tables, examinations, features, front_end)
+    return Report(tuple(problems), tuple(warnings), _statistics(tables, examinations), _unreadable(examinations))
+
+
+def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Problem]:
+    remedies = {"spk2utt": f"run 'recitative check --fix {path}', which makes it from utt2spk"}
+    if require_text:
+        remedies["text"] = "add the transcripts, or say --no-text if there are none by design"
+    missing = remedies.keys() - tables.keys()
+    return [
+        Problem(f"{path}/{name}", "does not exist", "one line per entry", remedies[name]) for name in sorted(missing)
+    ]
+
+
+def _text_problems(path: Path, tables: Tables, tokens: TokenTable | None) -> list[Problem]:
+    problems: list[Problem] = []
+    for row in tables.get("text", {}).values():
+        if not row.value:
+            fault = Fault("has an empty text", "at least one word", "add its words, or remove the utterance")
+            problems.append(fault_problem(path, "text", row, fault))
+        unknown = tokens.unknown(words_of(row.value)) if tokens else []
+        if unknown:
+            found = f"has {', '.join(map(repr, unknown))}, not in the token table"
+            remedy = "normalise the text, or make the table again with 'recitative tokens'"
+            problems.append(fault_problem(path, "text", row, Fault(found, "its characters only", remedy)))
+    return problems
+
+
+def _warnings(path: Path, tables: Tables) -> list[Problem]:
+    warnings: list[Problem] = []
+    if len({row.value for row in tables.get("utt2spk", {}).values()}) == 1:
+        remedy = "name the speakers, or make each utterance its own speaker, if they are many"
+        warnings.append(Problem(f"{path}/utt2spk", "has only one speaker", "", remedy))
+    first: dict[str, Row] = {}
+    for row in tables.get("wav.scp", {}).values():
+        other = first.setdefault(row.value, row)
+        if other is not row:
+            fault = Fault(f"is the same file as '{other.key}'", "", "remove one of them, unless it is meant")
+            warnings.append(fault_problem(path, "wav.scp", row, fault))
+    return warnings
+
+
+def _recordings(tables: Tables) -> list[Recording]:
+    """Every recording that has a path, with its well-formed segments, or itself as the one utterance."""
+    spans: dict[str, list[Span]] = defaultdict(list)
+    for row in tables.get("segments", {}).values():
+        if not column_fault("segments", row.value):
+            segment = parse_segment(row.value)
+            spans[segment.recording].append(Span(row.key, segment.start_s, segment.end_s))
+    return [
+        Recording(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (Span(row.key),))
+        for row in tables.get("wav.scp", {}).values()
+        if not column_fault("wav.scp", row.value)
+    ]
+
+
+def _recording_problems(path: Path, tables: Tables, examination: Examination) -> tuple[list[Problem], list[Problem]]:
+    """The serious and the slight faults of one recording."""
+    serious: list[Problem] = []
+    slight: list[Problem] = []
+    for finding in examination.findings:
+        fault, recording = finding.fault, examination.recording
+        table, key = ("segments", finding.utt_id) if finding.utt_id else ("wav.scp", recording.recording_id)
+        placed = Fault(f"({recording.path}) {fault.found}", fault.allowed, fault.remedy)
+        problem = fault_problem(path, table, tables[table][key], placed)
+        (serious if finding.serious else slight).append(problem)
+    return serious, slight
+
+
+def _too_short(
+    path: Path,
+    tables: Tables,
+    examinations: Iterable[Examination],
+    features: FeatureSettings,
+    front_end: FrontEndSettings,
+) -> list[Problem]:
+    """Utterances whose labels cannot be emitted in their frames, so that CTC gives them probability zero."""
+    text = tables.get("text", {})
+    problems: list[Problem] = []
+    for examination in examinations:
+        if examination.sample_rate != features.sample_rate:
+            continue  # a problem already; its frames would be counted wrongly
+        for utt_id, num_samples in examination.num_samples.items():
+            frames = num_core_frames(num_frames(num_samples, features), front_end)
+            words = words_of(text[utt_id].value) if utt_id in text else ""
+            needed = max(1, required_frames(words))
+            if frames < needed:
+                problems.append(
+                    _too_short_problem(path, tables, utt_id, words, num_samples / features.sample_rate, frames)
+                )
+    return problems
+
+
+def _too_short_problem(path: Path, tables: Tables, utt_id: str, words: str, duration_s: float, frames: int) -> Problem:
+    table = next(name for name in ("text", "segments", "wav.scp") if utt_id in tables.get(name, {}))
+    repeats = required_frames(words) - len(words)
+    found = f"is too short: {duration_s:.3f} s give {frames} frames for {len(words)} labels and {repeats} repeats"
+    allowed = f"at least {max(1, len(words) + repeats)} frames"
+    remedy = "correct the text or the segment, or remove the utterance"
+    return fault_problem(path, table, tables[table][utt_id], Fault(found, allowed, remedy))
+
+
+def _statistics(tables: Tables, examinations: Iterable[Examination]) -> Statistics:
+    durations_s = [
+        num_samples / examination.sample_rate
+        for examination in examinations
+        for num_samples in examination.num_samples.values()
+    ]
+    return Statistics.of(
+        [row.value for row in tables.get("utt2spk", {}).values()],
+        len(tables.get("wav.scp", {})),
+        durations_s,
+        [words_of(row.value) for row in tables.get("text", {}).values()],
+    )
+
+
+def _unreadable(examinations: Iterable[Examination]) -> dict[str, str]:
+    return {
+        utt_id: f"{examination.recording.path} {finding.fault.found}"
+        for examination in examinations
+        for finding in examination.findings
+        if finding.unreadable
+        for utt_id in ([finding.utt_id] if finding.utt_id else [span.utt_id for span in examination.recording.spans])
+    }

@@ -1,0 +1,151 @@
+"""The tables of a data directory against each other: each may be well-formed and the whole still make no sense."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from recitative.data.columns import Fault, column_fault
+from recitative.data.tables import TABLES, KeyKind, Row, order_problems, scan_table
+from recitative.errors import DataError, Problem
+
+Tables = Mapping[str, Mapping[str, Row]]
+"""Table name -> key -> row."""
+
+REQUIRED = ("wav.scp", "utt2spk")
+PREFIX_RULE = "ids of the form speaker-utterance, so that sorting by utterance also sorts by speaker"
+PREFIX_REMEDY = "rename the utterance in every table, for example 'fs01' of speaker 'mary' to 'mary-fs01'"
+
+
+def scan_directory(path: Path) -> tuple[dict[str, dict[str, Row]], list[Problem]]:
+    """Read what can be read of the tables, the first line of each key, and name every fault of their form.
+
+    Raises DataError if there is no such folder.
+    """
+    if not path.is_dir():
+        raise DataError(str(path), "is not a folder", "a data directory", "correct the path or run the prepare stage")
+    tables: dict[str, dict[str, Row]] = {}
+    problems: list[Problem] = []
+    for name in TABLES:
+        if name not in REQUIRED and not (path / name).exists():
+            continue
+        rows, found = scan_table(path / name)
+        problems += found + order_problems(path / name, rows)
+        if (path / name).exists():
+            tables[name] = {}
+            for row in rows:
+                tables[name].setdefault(row.key, row)
+    return tables, problems
+
+
+def consistency_problems(path: Path, tables: Tables) -> list[Problem]:
+    """Name every bad value, every key that another table lacks, and utterances whose ids do not sort by speaker."""
+    if not all(name in tables for name in REQUIRED):
+        return []  # named as missing already; everything else would be noise
+    problems = _column_problems(path, tables) + _key_problems(path, tables)
+    problems += speaker_order_problems(path, tables["utt2spk"])
+    return problems or _inverse_problems(path, tables)
+
+
+def speaker_order_problems(path: Path, utt2spk: Mapping[str, Row]) -> list[Problem]:
+    """Utterance ids must start with their speaker, and sorting by utterance must sort by speaker too.
+
+    Kaldi's tools walk utt2spk and spk2utt side by side and hand utterances to the wrong speaker where the two orders
+    differ. They differ without prefixes, and for speakers such as 'a' and 'a-b' whose utterances interleave.
+    """
+    prefix = [
+        fault_problem(
+            path, "utt2spk", row, Fault(f"does not start with its speaker '{row.value}'", PREFIX_RULE, PREFIX_REMEDY)
+        )
+        for row in utt2spk.values()
+        if not row.key.startswith(row.value)
+    ]
+    if prefix:
+        return prefix
+    by_speaker = sorted(utt2spk.values(), key=lambda row: (row.value, row.key))
+    for row, other in zip((utt2spk[key] for key in sorted(utt2spk)), by_speaker, strict=True):
+        if row != other:
+            found = f"of speaker '{row.value}' stands between utterances of '{other.value}'"
+            remedy = f"give '{row.value}' and '{other.value}' ids of the same length"
+            return [fault_problem(path, "utt2spk", row, Fault(found, PREFIX_RULE, remedy))]
+    return []
+
+
+def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """utt2spk -> spk2utt: speaker -> its utterances in order, separated by spaces."""
+    grouped: dict[str, list[str]] = defaultdict(list)
+    for utt_id in sorted(utt2spk):
+        grouped[utt2spk[utt_id]].append(utt_id)
+    return {speaker: " ".join(grouped[speaker]) for speaker in sorted(grouped)}
+
+
+def as_rows(entries: Mapping[str, str]) -> dict[str, Row]:
+    """Entries that have no line yet."""
+    return {key: Row(0, key, value) for key, value in entries.items()}
+
+
+def values(rows: Mapping[str, Row]) -> dict[str, str]:
+    """Key -> value."""
+    return {key: row.value for key, row in rows.items()}
+
+
+def fault_problem(path: Path, table: str, row: Row, fault: Fault) -> Problem:
+    """A fault of one row, with its place."""
+    found = f"{TABLES[table]} '{row.key}' {fault.found}"
+    return Problem(_where(path, table, row), found, fault.allowed, fault.remedy)
+
+
+def _where(path: Path, table: str, row: Row) -> str:
+    return f"{path}/{table}:{row.line}" if row.line else f"{path}/{table}"
+
+
+def _column_problems(path: Path, tables: Tables) -> list[Problem]:
+    problems: list[Problem] = []
+    for name, rows in tables.items():
+        for row in rows.values():
+            fault = column_fault(name, row.value)
+            if fault:
+                problems.append(fault_problem(path, name, row, fault))
+            if row.key.split() != [row.key]:
+                problems.append(
+                    fault_problem(path, name, row, Fault("has a blank in it", "ids without blanks", "rename it"))
+                )
+    return problems
+
+
+def _key_problems(path: Path, tables: Tables) -> list[Problem]:
+    problems: list[Problem] = []
+    for name in tables.keys() - {"utt2spk"}:
+        reference, mentioned = _reference(tables, TABLES[name])
+        problems += _mismatches(path, name, tables[name], reference, mentioned)
+    return sorted(problems)
+
+
+def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, Row]]:
+    """The table that decides which keys of this kind there are, and the first row that mentions each."""
+    if kind == "speaker":
+        return "utt2spk", {row.value: row for row in reversed(list(tables["utt2spk"].values()))}
+    if kind == "recording" and "segments" in tables:
+        return "segments", {row.value.split(" ")[0]: row for row in reversed(list(tables["segments"].values()))}
+    return "utt2spk", dict(tables["utt2spk"])
+
+
+def _mismatches(
+    path: Path, name: str, rows: Mapping[str, Row], reference: str, mentioned: Mapping[str, Row]
+) -> list[Problem]:
+    kind = TABLES[name]
+    remedy = f"add it there or run 'recitative check --fix {path}'"
+    return [
+        Problem(_where(path, at, row), f"{kind} '{key}' is not in {lacking}", "", remedy)
+        for at, lacking, having, others in ((name, reference, rows, mentioned), (reference, name, mentioned, rows))
+        for key, row in having.items()
+        if key not in others
+    ]
+
+
+def _inverse_problems(path: Path, tables: Tables) -> list[Problem]:
+    if "spk2utt" not in tables or values(tables["spk2utt"]) == invert(values(tables["utt2spk"])):
+        return []
+    found = "is not the inverse of utt2spk"
+    return [Problem(f"{path}/spk2utt", found, "", f"run 'recitative check --fix {path}', which makes it again")]

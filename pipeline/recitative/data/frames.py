@@ -1,0 +1,26 @@
+"""How many frames a stretch of audio gives."""
+
+from __future__ import annotations
+
+from recitative.config import FeatureSettings, FrontEndSettings
+
+
+def num_frames(num_samples: int, settings: FeatureSettings) -> int:
+    """Frames of features, 1 + (S - window) // shift or 0: snip_edges in kaldi/src/feat/feature-window.cc."""
+    window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
+    shift = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+    return max(0, 1 + (num_samples - window) // shift)
+
+
+def num_core_frames(frames: int, front_end: FrontEndSettings) -> int:
+    """Frames that reach the recurrent core: whole windows when stacking, halved by each causal convolution."""
+    if front_end.kind == "stack":
+        return max(0, 1 + (frames - front_end.window) // front_end.stride)
+    for _ in front_end.channels:
+        frames = (frames + 1) // 2
+    return frames
+
+
+def subsampled_by(factor: int) -> FrontEndSettings:
+    """The plainest front end that keeps one of ``factor`` frames."""
+    return FrontEndSettings(kind="stack", window=factor, stride=factor)

@@ -1,0 +1,133 @@
+"""Listening to every recording of a data directory, in parallel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from recitative.audio.files import OVERSHOOT_S, AudioInfo, inspect, read_audio
+from recitative.audio.quality import (
+    CLIPPED_PROBLEM,
+    CLIPPED_WARNING,
+    OUT_OF_RANGE,
+    SILENCE,
+    Quality,
+    dbfs,
+    measure,
+)
+from recitative.data.columns import Fault
+from recitative.errors import DataError
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a recording that is one utterance."""
+
+    utt_id: str
+    start_s: float = 0.0
+    end_s: float | None = None  # None: to the end
+
+
+@dataclass(frozen=True)
+class Recording:
+    recording_id: str
+    path: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of a recording, or of one utterance in it."""
+
+    fault: Fault
+    utt_id: str = ""  # empty: of the whole recording
+    serious: bool = True  # False: worth a warning
+    unreadable: bool = False  # the utterance cannot be used at all
+
+
+@dataclass(frozen=True)
+class Examination:
+    recording: Recording
+    sample_rate: int  # Hz; 0: the recording could not be opened
+    num_samples: dict[str, int]  # of each utterance that lies within the recording
+    findings: tuple[Finding, ...]
+
+
+def examine_all(
+    recordings: Sequence[Recording], sample_rate: int, on_progress: OnProgress | None = None
+) -> Iterator[Examination]:
+    """Examine recordings in their order. Threads suffice: decoding and NumPy release the interpreter's lock."""
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        examinations = pool.map(lambda recording: examine(recording, sample_rate), recordings)
+        for done, examination in enumerate(examinations, start=1):
+            if on_progress:
+                on_progress(done, len(recordings))
+            yield examination
+
+
+def examine(recording: Recording, sample_rate: int) -> Examination:
+    """Open a recording, decode the parts that are utterances, and name whatever is wrong with them."""
+    try:
+        info = inspect(recording.path)
+    except DataError as error:
+        return Examination(recording, 0, {}, (Finding(_fault(error), unreadable=True),))
+    findings = _format_findings(recording.path, info, sample_rate)
+    num_samples: dict[str, int] = {}
+    for span in recording.spans:
+        found, length = _examine_span(recording, span, info)
+        findings += found
+        if length:
+            num_samples[span.utt_id] = length
+    return Examination(recording, info.sample_rate, num_samples, tuple(findings))
+
+
+def _format_findings(path: str, info: AudioInfo, sample_rate: int) -> list[Finding]:
+    findings: list[Finding] = []
+    if info.sample_rate != sample_rate:
+        remedy = f"resample it, or set features.sample_rate={info.sample_rate} if all recordings have that rate"
+        allowed = f"{sample_rate} Hz (features.sample_rate)"
+        findings.append(Finding(Fault(f"has {info.sample_rate} Hz", allowed, remedy)))
+    if info.channels != 1:
+        remedy = f"mix it down, for example 'sox {path} -c 1 mono.wav'"
+        findings.append(Finding(Fault(f"has {info.channels} channels", "one", remedy)))
+    return findings
+
+
+def _examine_span(recording: Recording, span: Span, info: AudioInfo) -> tuple[list[Finding], int]:
+    stop_s = info.duration_s if span.end_s is None else span.end_s
+    utt_id = span.utt_id if span.end_s is not None else ""
+    if stop_s > info.duration_s + OVERSHOOT_S:
+        found = f"ends at {stop_s:g} s, beyond the end of its recording"
+        fault = Fault(found, f"at most {info.duration_s:.3f} s", "correct the segment")
+        return [Finding(fault, span.utt_id)], 0
+    length = round(min(stop_s, info.duration_s) * info.sample_rate) - round(span.start_s * info.sample_rate)
+    if info.channels != 1:
+        return [], length
+    try:
+        samples, _ = read_audio(recording.path, start_s=span.start_s, end_s=span.end_s)
+    except DataError as error:
+        return [Finding(_fault(error), utt_id, unreadable=True)], 0
+    return [Finding(fault, utt_id, serious) for fault, serious in _level_faults(measure(samples))], length
+
+
+def _level_faults(quality: Quality) -> Iterator[tuple[Fault, bool]]:
+    """Each fault and whether it is serious."""
+    if quality.peak > OUT_OF_RANGE:
+        yield Fault(f"has samples up to {quality.peak:g}", "-1 to 1", "divide by 32768 if they are 16-bit values"), True
+    elif quality.clipped >= CLIPPED_WARNING:
+        found = f"is clipped: {quality.clipped:.1%} of its samples lie in flat runs at full scale"
+        remedy = "record it again at a lower level, or remove it"
+        yield Fault(found, f"less than {CLIPPED_PROBLEM:.0%}", remedy), quality.clipped >= CLIPPED_PROBLEM
+    elif quality.swing < SILENCE:
+        found = f"is silent: its peak is {dbfs(quality.swing)}"
+        yield Fault(found, f"at least {dbfs(SILENCE)}", "record it again, or remove it"), True
+
+
+def _fault(error: DataError) -> Fault:
+    problem = error.problems[0]
+    return Fault(problem.found, problem.allowed, problem.remedy)

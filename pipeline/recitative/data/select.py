@@ -1,0 +1,204 @@
+"""Making data directories from others: parts, copies, unions. All of it is values in, values out; nothing is written.
+
+What Kaldi's subset_data_dir.sh, combine_data.sh, split_data.sh and copy_data_dir.sh do, without their silences: an id
+that does not exist and two directories that claim the same id are errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+from recitative.audio.files import inspect
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.tables import TABLES
+from recitative.errors import DataError, UsageError
+
+
+def first(directory: DataDirectory, count: int) -> DataDirectory:
+    """The first utterances in the order of their ids."""
+    return directory.with_utterances(directory.utterances[: _within(count, directory)])
+
+
+def last(directory: DataDirectory, count: int) -> DataDirectory:
+    """The last utterances in the order of their ids."""
+    return directory.with_utterances(directory.utterances[-_within(count, directory) :])
+
+
+def shortest(directory: DataDirectory, count: int) -> DataDirectory:
+    """The shortest utterances; equal ones in the order of their ids. Reads audio headers if it must."""
+    lengths = durations_s(directory)
+    ordered = sorted(directory.utterances, key=lambda u: (lengths[u.utt_id], u.utt_id))
+    return directory.with_utterances(ordered[: _within(count, directory)])
+
+
+def drawn(directory: DataDirectory, count: int, seed: int) -> DataDirectory:
+    """Utterances drawn at random without replacement, the same for the same seed."""
+    chosen = random.Random(seed).sample(directory.utterances, _within(count, directory))
+    return directory.with_utterances(chosen)
+
+
+def per_speaker(directory: DataDirectory, count: int) -> DataDirectory:
+    """The first utterances of every speaker, or all of a speaker who has fewer."""
+    _positive(count)
+    return directory.with_utterances(u for own in directory.by_speaker.values() for u in own[:count])
+
+
+def only_speakers(directory: DataDirectory, speakers: Collection[str]) -> DataDirectory:
+    """All utterances of these speakers."""
+    _known("speaker", speakers, directory.by_speaker)
+    return directory.where(lambda u: u.speaker in set(speakers))
+
+
+def only_utterances(directory: DataDirectory, utt_ids: Collection[str]) -> DataDirectory:
+    """These utterances."""
+    wanted = set(utt_ids)
+    _known("utterance", wanted, directory.utt2spk)
+    return directory.where(lambda u: u.utt_id in wanted)
+
+
+def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataDirectory, DataDirectory]:
+    """(the other speakers, these speakers): a development set no voice of which is trained on."""
+    held = only_speakers(directory, speakers)
+    rest = directory.where(lambda u: u.speaker not in set(speakers))
+    if not rest.utterances:
+        raise UsageError(f"all {len(directory.by_speaker)} speakers would be held out; leave some for training")
+    return rest, held
+
+
+def drawn_speakers(directory: DataDirectory, count: int, seed: int) -> list[str]:
+    """Speakers drawn at random without replacement, sorted; the same for the same seed."""
+    speakers = list(directory.by_speaker)
+    if not 1 <= count <= len(speakers):
+        raise UsageError(f"{count} speakers asked for; there are {len(speakers)}; ask for 1 to {len(speakers)}")
+    return sorted(random.Random(seed).sample(speakers, count))
+
+
+def split(directory: DataDirectory, parts: int) -> list[DataDirectory]:
+    """Parts with about equally many utterances, all utterances of a speaker in the same one.
+
+    The speaker with the most utterances goes first, each to the part that has the fewest: at most a third more than
+    the best possible largest part (Graham 1969).
+    """
+    if not 1 <= parts <= len(directory.by_speaker):
+        raise UsageError(
+            f"{parts} parts asked for; there are {len(directory.by_speaker)} speakers, who are not divided; "
+            "ask for fewer, or split by utterance with --per-utt"
+        )
+    groups: list[list[Utterance]] = [[] for _ in range(parts)]
+    for _, own in sorted(directory.by_speaker.items(), key=lambda item: (-len(item[1]), item[0])):
+        min(groups, key=len).extend(own)
+    return [directory.with_utterances(group) for group in groups]
+
+
+def split_by_utterance(directory: DataDirectory, parts: int) -> list[DataDirectory]:
+    """Parts of consecutive utterances whose numbers differ by at most one."""
+    total = len(directory.utterances)
+    if not 1 <= parts <= total:
+        raise UsageError(f"{parts} parts asked for; there are {total} utterances; ask for 1 to {total}")
+    cuts = [total * part // parts for part in range(parts + 1)]
+    return [directory.with_utterances(directory.utterances[a:b]) for a, b in pairwise(cuts)]
+
+
+def prefixed(directory: DataDirectory, prefix: str) -> DataDirectory:
+    """The same with ``prefix`` before every utterance, speaker and recording id, so that it can be combined."""
+    utterances = [
+        replace(
+            u,
+            utt_id=prefix + u.utt_id,
+            speaker=prefix + u.speaker,
+            recording_id=prefix + u.recording_id if u.recording_id else "",
+        )
+        for u in directory.utterances
+    ]
+    extras = {name: {prefix + key: value for key, value in table.items()} for name, table in directory.extras.items()}
+    return DataDirectory(tuple(utterances), extras)
+
+
+def combine(directories: Mapping[str, DataDirectory]) -> tuple[DataDirectory, list[str]]:
+    """The union of directories, given by name, and the names of the optional tables that not all of them have.
+
+    Those tables are left out. If some have segments, whole recordings become segments of their full length.
+    Raises DataError for an utterance in two of them, a recording id with two paths, a transcript missing in some only.
+    """
+    _require_no_clash(directories)
+    if any(u.end_s is not None for directory in directories.values() for u in directory.utterances):
+        directories = {name: _with_segments(directory) for name, directory in directories.items()}
+    names = set().union(*(directory.extras for directory in directories.values()))
+    common = {name for name in names if all(name in directory.extras for directory in directories.values())}
+    extras = {name: _merged(name, directories) for name in TABLES if name in common}
+    utterances = [u for directory in directories.values() for u in directory.utterances]
+    return DataDirectory(tuple(sorted(utterances, key=lambda u: u.utt_id)), extras), sorted(names - common)
+
+
+def durations_s(directory: DataDirectory) -> dict[str, float]:
+    """utt_id -> seconds: from the segment, utt2dur, or the recording's header, whichever is there first."""
+    stated = directory.extras.get("utt2dur", {})
+    return {u.utt_id: _duration_s(u, stated) for u in directory.utterances}
+
+
+def _duration_s(utterance: Utterance, stated: Mapping[str, str]) -> float:
+    if utterance.end_s is not None:
+        return utterance.end_s - utterance.start_s
+    if utterance.utt_id in stated:
+        return float(stated[utterance.utt_id])
+    return inspect(utterance.recording_path).duration_s
+
+
+def _with_segments(directory: DataDirectory) -> DataDirectory:
+    utterances = [
+        u if u.end_s is not None else replace(u, end_s=_duration_s(u, {}), recording_id=u.recording_id or u.utt_id)
+        for u in directory.utterances
+    ]
+    return DataDirectory(tuple(utterances), directory.extras)
+
+
+def _require_no_clash(directories: Mapping[str, DataDirectory]) -> None:
+    owner: dict[str, str] = {}
+    paths: dict[str, tuple[str, str]] = {}
+    transcribed = {name for name, directory in directories.items() if directory.texts}
+    for name, directory in directories.items():
+        if transcribed and name not in transcribed:
+            raise DataError(name, f"has no text, {min(transcribed)} has", "transcripts in all or none", "add them")
+        for u in directory.utterances:
+            if owner.setdefault(u.utt_id, name) != name:
+                found = f"utterance '{u.utt_id}' is in {owner[u.utt_id]} too"
+                raise DataError(name, found, "unique ids", "copy one with 'recitative data copy --prefix' first")
+            recording = u.recording_id or u.utt_id
+            other, path = paths.setdefault(recording, (name, u.recording_path))
+            if path != u.recording_path:
+                found = f"recording '{recording}' is {u.recording_path}, in {other} it is {path}"
+                raise DataError(name, found, "one path per id", "copy one with 'recitative data copy --prefix' first")
+
+
+def _merged(table: str, directories: Mapping[str, DataDirectory]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for name, directory in directories.items():
+        for key, value in directory.extras[table].items():
+            if merged.setdefault(key, value) != value:
+                found = f"{TABLES[table]} '{key}' is '{value}', in another directory '{merged[key]}'"
+                raise DataError(f"{name}/{table}", found, "the same everywhere", "correct one of them")
+    return merged
+
+
+def _known(kind: str, wanted: Collection[str], known: Collection[str]) -> None:
+    for one in sorted(set(wanted) - set(known)):
+        nearest = difflib.get_close_matches(one, known, n=1)
+        hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are {len(known)}, such as '{min(known)}'"
+        raise UsageError(f"unknown {kind} '{one}'; {hint}")
+
+
+def _within(count: int, directory: DataDirectory) -> int:
+    total = len(directory.utterances)
+    if _positive(count) > total:
+        raise UsageError(f"{count} utterances asked for; there are {total}; ask for at most that many")
+    return count
+
+
+def _positive(count: int) -> int:
+    if count < 1:
+        raise UsageError(f"{count} utterances asked for; ask for at least 1")
+    return count
