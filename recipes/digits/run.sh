@@ -19,7 +19,7 @@ fi
 
 if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
   for set in train dev test; do
-    recitative check "$data/$set" --conf "conf/${models%% *}.yaml" --tokens "$data/tokens.txt" --subsampling 3
+    recitative check "$data/$set" --conf "conf/${models%% *}.yaml" --tokens "$data/tokens.txt"
   done
 fi
 

@@ -1,0 +1,30 @@
+# Two commands from a clean machine: make demo, make test. Both set up .venv first if that isn't done.
+PYTHON ?= python3
+export PYTHON
+BIN = .venv/bin
+
+.DEFAULT_GOAL = help
+.PHONY: help setup demo test check bench clean
+
+help: ## print this
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with everything in it, from wheels only
+	@tools/setup.sh
+
+demo: setup ## train two recognisers on spoken digits, score them, transcribe a recording (about 6 minutes)
+	recipes/digits/run.sh --results exp/RESULTS.md
+	@tools/demo.sh
+
+test: setup ## run all tests: no network, no GPU
+	$(BIN)/python -m pytest
+
+check: setup ## style, format, types, shell scripts, layers
+	@tools/check
+
+bench: setup ## measure the speed of features and training on this machine
+	PATH=$(CURDIR)/$(BIN):$$PATH tools/bench
+
+clean: ## remove .venv and caches; what recipes made (data, exp) stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist pipeline/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
