@@ -232,6 +232,14 @@ _parse_options() {
   ((_first <= _last)) || _usage "--stage $_first lies after --stop-stage $_last"
 }
 
+# The arguments as a person would type them.
+_quoted() {
+  local word
+  for word; do
+    if [[ $word =~ ^[A-Za-z0-9_./=:,+@%-]+$ ]]; then printf ' %s' "$word"; else printf " '%s'" "${word//\'/\'\\\'\'}"; fi
+  done
+}
+
 _at_exit() {
   local status=$?
   trap - EXIT ERR
@@ -258,7 +266,7 @@ while IFS=$'\t' read -r _name _text; do
 done < <(_declarations)
 _parse_options "$@"
 # shellcheck disable=SC2034  # for the recipe's score stage: the command that made a number
-recipe_command=${_script#"$_root"/}$([[ $# == 0 ]] || printf ' %q' "$@")
+recipe_command=${_script#"$_root"/}$(_quoted "$@")
 if [[ $_mode == help ]]; then
   _help
   exit 0

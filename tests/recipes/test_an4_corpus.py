@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import subprocess
 import sys
 import tarfile
 import threading
@@ -21,6 +22,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError
 
 LOCAL = Path(__file__).resolve().parents[2] / "recipes" / "an4" / "local"
+SHARED = LOCAL.parents[3] / "shared" / "data" / "an4"
 TRAIN = {"an251-fash-b": "YES", "an36-fejs-b": "RUBOUT C  Y SEVEN", "cen1-mblb-b": "F O R T Y"}
 TEST = {"an406-fcaw-b": "ERASE G THREE", "cen2-mmxg-b": "H E"}
 SECONDS_EACH = 0.5
@@ -259,3 +261,13 @@ def test_a_missing_corpus_names_the_option_that_gives_one(
 def test_the_held_out_speakers_are_four_women_and_four_men() -> None:
     speakers = (LOCAL / "dev_speakers.txt").read_text().split()
     assert sorted(speaker[0] for speaker in speakers) == ["f"] * 4 + ["m"] * 4
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the AN4 corpus is not beside the repository")
+def test_the_real_corpus_gives_the_official_test_set(tmp_path: Path) -> None:
+    command = [sys.executable, str(LOCAL / "prepare.py"), "--corpus", str(SHARED), "--output", str(tmp_path)]
+    subprocess.run([*command, "--dev-speakers", str(LOCAL / "dev_speakers.txt")], check=True, capture_output=True)
+    sets = {name: DataDirectory.read(tmp_path / name) for name in ("train", "dev", "test")}
+    assert {name: len(data.utterances) for name, data in sets.items()} == {"train": 844, "dev": 104, "test": 130}
+    assert sum(len(text.split()) for text in sets["test"].texts.values()) == 773
+    assert not sets["train"].by_speaker.keys() & (sets["dev"].by_speaker.keys() | sets["test"].by_speaker.keys())

@@ -205,8 +205,9 @@ def test_a_stage_that_does_not_make_what_it_promises_has_failed(tmp_path: Path, 
 
 
 def test_the_command_that_was_given_is_kept_for_the_table_of_results(toy: Path) -> None:
-    _run(toy, "--models", "a c", "--loud", "true")
-    assert (toy.parent / "exp" / "command").read_text().endswith("toy/run.sh --models a\\ c --loud true\n")
+    _run(toy, "--models", "a c", "--loud", "true", "--words", "it's")
+    command = (toy.parent / "exp" / "command").read_text()
+    assert command.endswith("toy/run.sh --models 'a c' --loud true --words 'it'\\''s'\n")
 
 
 def test_a_number_is_read_from_a_flat_json_file(tmp_path: Path, toy: Path) -> None:

@@ -1,0 +1,104 @@
+"""The digits recipe from its first stage to its last, on two recordings of each voice with models of a few weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recitative.data.directory import DataDirectory
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "digits"
+TINY = "train.epochs=1 train.workers=0 train.device=cpu model.recurrent.hidden=8 model.recurrent.layers=1"
+
+
+def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    places = ["--data", str(folder / "data"), "--exp", str(folder / "exp"), "--results", str(folder / "RESULTS.md")]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        [str(RECIPE / "run.sh"), *places, *options],
+        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("digits")
+    return folder, _run(folder, "--subset", "2", "--train-args", TINY)
+
+
+def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, done = run
+    assert done.returncode == 0, done.stdout + done.stderr
+    for stage in ("prepare", "check", "features", "train", "average", "decode", "score", "stream", "report"):
+        assert f"({stage}): done in" in done.stderr
+
+
+def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
+    assert [(row["model"], row["metric"]) for row in rows] == [
+        (model, metric) for model in ("blstm", "lstm") for metric in ("%WER", "%CER", "%SER")
+    ]
+    assert all(row["set"] == "test" and row["seconds"] > 0 and row["settings"] != "-" for row in rows)
+    assert all(row["command"].startswith("recipes/digits/run.sh --data") for row in rows)
+    table = (folder / "RESULTS.md").read_text()
+    assert "| model | set | decoding | metric | value | counts | command | commit | settings |" in table
+    assert table.count("\n| blstm | test | greedy | %WER |") == 1
+
+
+def test_the_streaming_model_hears_the_same_in_pieces(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = run
+    whole, pieces = (folder / "exp" / "lstm" / f"{name}_test" / "text" for name in ("decode", "stream"))
+    assert whole.read_bytes() == pieces.read_bytes()
+    assert len(whole.read_text().splitlines()) == 12
+    assert "lstm: the text in pieces of 160 ms equals the text of whole recordings" in done.stdout
+    assert not (folder / "exp" / "blstm" / "stream_test").exists()
+
+
+def test_each_experiment_has_its_report(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    assert all((folder / "exp" / model / "report.html").stat().st_size > 1000 for model in ("blstm", "lstm"))
+
+
+def test_a_later_stage_runs_alone_on_what_is_there(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = run
+    before = (folder / "exp" / "results.jsonl").read_text().splitlines()
+    done = _run(folder, "--stage", "8", "--stop-stage", "8", "--models", "lstm")
+    assert done.returncode == 0, done.stderr
+    assert len((folder / "exp" / "results.jsonl").read_text().splitlines()) == len(before), "rows are replaced"
+
+
+def test_the_sets_share_no_voice_and_lose_no_recording(tmp_path: Path) -> None:
+    command = [sys.executable, str(RECIPE / "local" / "prepare.py")]
+    command += ["--corpus", str(RECIPE / "corpus"), "--output", str(tmp_path)]
+    subprocess.run(command, check=True, capture_output=True)
+    sets = {name: DataDirectory.read(tmp_path / name) for name in ("train", "dev", "test")}
+    assert {name: len(data.utterances) for name, data in sets.items()} == {"train": 684, "dev": 108, "test": 108}
+    assert {name: len(data.by_speaker) for name, data in sets.items()} == {"train": 19, "dev": 3, "test": 6}
+    assert len(set().union(*(data.by_speaker for data in sets.values()))) == 28
+    assert all(u.utt_id.startswith(u.speaker) for data in sets.values() for u in data.utterances)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        (None, "manifest.tsv: cannot be read (No such file or directory); give --corpus the corpus"),
+        ("a\tb\n", "manifest.tsv:1: other columns; utt_id speaker set text speed seconds"),
+        ("utt_id\tspeaker\tset\ttext\tspeed\tseconds\na-1\ta\ttrial\tone\t1\t1\n", "manifest.tsv:2: set 'trial'"),
+    ],
+)
+def test_a_manifest_that_is_not_ours_is_one_line_of_error(tmp_path: Path, manifest: str | None, message: str) -> None:
+    if manifest is not None:
+        (tmp_path / "manifest.tsv").write_text(manifest)
+    command = [sys.executable, str(RECIPE / "local" / "prepare.py")]
+    command += ["--corpus", str(tmp_path), "--output", str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,65 @@
+"""What every recipe's run.sh has in common."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
+# The numbers mean the same in every recognition recipe; one may leave out what it has no use for.
+STAGES = {0: "fetch", 1: "prepare", 2: "check", 3: "features", 4: "language model", 5: "train", 6: "average"}
+STAGES |= {7: "decode", 8: "score", 9: "stream", 10: "export", 11: "report"}
+
+
+def _recipe(path: Path) -> str:
+    return path.parent.name
+
+
+def _run(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(script), *options], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
+def test_the_stages_have_the_numbers_they_have_everywhere(script: Path) -> None:
+    done = _run(script, "--list")
+    assert done.returncode == 0, done.stderr
+    stages = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines() if line.startswith("stage")]
+    assert [number for number, _ in stages] == sorted((number for number, _ in stages), key=int)
+    assert all(STAGES[int(number)] == title for number, title in stages)
+    assert {"1", "2", "3", "5", "6", "7", "8", "9"} <= {number for number, _ in stages}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
+def test_a_dry_run_of_a_whole_recipe_lacks_nothing(script: Path) -> None:
+    done = _run(script, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "recitative train" in done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
+def test_help_names_every_variable(script: Path) -> None:
+    done = _run(script, "--help")
+    assert done.returncode == 0
+    assert all(f"--{name} VALUE" in done.stdout for name in ("models", "data", "exp", "results", "train-args"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
+def test_a_recipe_is_short_and_says_what_it_is(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 100
+    assert (script.parent / "README.md").exists()
+
+
+def test_a_relative_corpus_is_relative_to_the_folder_it_is_named_in(tmp_path: Path) -> None:
+    (tmp_path / "copy" / "etc").mkdir(parents=True)
+    script = ROOT / "recipes" / "an4" / "run.sh"
+    done = subprocess.run(
+        [str(script), "--dry-run", "--stop-stage", "1", "--corpus", "copy"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert f"needs {tmp_path}/copy/etc\n" in done.stdout
+    assert "fetch" not in done.stdout, "with a copy at hand nothing is downloaded"

@@ -1,0 +1,64 @@
+"""Every settings file that ships loads, and what the recipes promise about them holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recitative.config import Settings, load_settings
+from recitative.models.recogniser import build_recogniser
+
+ROOT = Path(__file__).resolve().parents[2]
+FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))
+RECIPES = sorted(ROOT.glob("recipes/*/conf/*.yaml"))
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FRAGMENTS + RECIPES, ids=_name)
+def test_the_settings_file_loads(path: Path) -> None:
+    load_settings(path)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=_name)
+def test_the_recipes_model_can_be_built(path: Path) -> None:
+    settings = load_settings(path)
+    build_recogniser(settings.model, settings.features.dim, num_tokens=28)
+
+
+@pytest.mark.parametrize("path", FRAGMENTS, ids=_name)
+def test_a_shared_fragment_holds_the_settings_of_its_folder_only(path: Path) -> None:
+    sections = {"features": {"features"}, "model": {"model"}, "train": {"train", "augment"}, "decode": {"decode"}}
+    assert set(yaml.safe_load(path.read_text())) <= sections[path.parent.name]
+
+
+def test_every_shared_fragment_is_used_by_a_recipe() -> None:
+    used = {
+        (path.parent / include).resolve()
+        for path in RECIPES
+        for include in yaml.safe_load(path.read_text()).get("include", [])
+    }
+    assert used == set(FRAGMENTS)
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "lstm"], ids=_name)
+def test_a_streaming_model_waits_at_most_250_ms(path: Path) -> None:
+    settings = load_settings(path)
+    assert _algorithmic_latency_ms(settings) <= 250
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "blstm"], ids=_name)
+def test_a_bidirectional_model_hears_the_whole_recording(path: Path) -> None:
+    settings = load_settings(path)
+    assert build_recogniser(settings.model, settings.features.dim, num_tokens=28).lookahead is None
+
+
+def _algorithmic_latency_ms(settings: Settings) -> float:
+    """From the start of an output's first frame to the end of the last frame that it depends on."""
+    frames = build_recogniser(settings.model, settings.features.dim, num_tokens=28).lookahead
+    assert frames is not None
+    return frames * settings.features.frame_shift_ms + settings.features.frame_length_ms
