@@ -231,7 +231,7 @@ def _check_lookahead(stage: Any, x: Padded[Tensor], atol: float) -> None:
         data[s, s] = data[s, s] * -0.5 + 0.25 if data.is_floating_point() else (data[s, s] + 1) % 2
     after = torch.stack(_rows(_whole(stage, Padded(data, x.lengths[:1].repeat(inputs)))))  # (inputs, outputs, ...)
     noticeable = 0.1 * atol * max(1.0, float(before.abs().max()))
-    changed = ((after - before).abs() > noticeable).flatten(2).any(-1)
+    changed = ((after - before).abs() > noticeable).reshape(inputs, len(before), -1).any(-1)
     reach = torch.arange(len(before)) * stage.stride + stage.lookahead
     beyond = (changed & (torch.arange(inputs)[:, None] > reach)).nonzero()
     assert len(beyond) == 0, f"output {int(beyond[0, 1])} hears input {int(beyond[0, 0])}, beyond its reach"

@@ -23,6 +23,8 @@ oneDNN's fused cells take only unpacked input.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -58,6 +60,9 @@ class RecurrentStack(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.output_width = width
 
+    def _layers(self) -> list[_Layer]:
+        return cast("list[_Layer]", list(self.layers))
+
     @property
     def lookahead(self) -> int | None:
         match self.settings.direction:
@@ -75,7 +80,7 @@ class RecurrentStack(nn.Module):
         if self.settings.direction == "bidirectional":
             return {}
         state: State = {}
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate(self._layers()):
             _store(state, i, layer.initial_state(n))
         if self.settings.direction == "latency_controlled":
             pending = empty(next(self.parameters()), n, self.input_width)
@@ -100,8 +105,8 @@ class RecurrentStack(nn.Module):
     def _through_layers(self, x: Padded[Tensor], state: State, carry: Tensor | None) -> tuple[Padded[Tensor], State]:
         """One block through all layers; forward states advance over ``carry`` (N,) frames, None = not needed."""
         new_state: State = {}
-        for i, layer in enumerate(self.layers):
-            x, cell_state = layer(x, _load(state, i), carry)
+        for i, layer in enumerate(self._layers()):
+            x, cell_state = layer.run(x, _load(state, i), carry)
             _store(new_state, i, cell_state)
         return x, new_state
 
@@ -142,13 +147,11 @@ class _Layer(nn.Module):
     def initial_state(self, n: int) -> CellState:
         return self.forward_cell.initial_state(n)
 
-    def forward(
-        self, x: Padded[Tensor], state: CellState | None, carry: Tensor | None
-    ) -> tuple[Padded[Tensor], CellState]:
+    def run(self, x: Padded[Tensor], state: CellState | None, carry: Tensor | None) -> tuple[Padded[Tensor], CellState]:
         x = Padded(zero_padding(x), x.lengths)
         y, new_state = self._left_to_right(x, state, carry)
         if self.backward_cell is not None:
-            backwards, _ = self.backward_cell(reverse(x), None, final_state=False)
+            backwards, _ = self.backward_cell.run(reverse(x), None, final_state=False)
             y = torch.cat([y, reverse(Padded(backwards, x.lengths)).data], dim=-1)
         y = self.dropout(self.norm(self.project(y)))
         return Padded(x.data + y if self.residual else y, x.lengths), new_state
@@ -158,10 +161,10 @@ class _Layer(nn.Module):
     ) -> tuple[Tensor, CellState]:
         """Run the forward cell; its returned state is that after ``carry`` frames of each row."""
         if carry is None or torch.equal(carry, x.lengths):
-            return self.forward_cell(x, state, final_state=carry is not None)
-        kept, new_state = self.forward_cell(cut(x, torch.zeros_like(carry), carry), state, final_state=True)
+            return self.forward_cell.run(x, state, final_state=carry is not None)
+        kept, new_state = self.forward_cell.run(cut(x, torch.zeros_like(carry), carry), state, final_state=True)
         beyond = cut(x, carry, x.lengths - carry)
-        tail, _ = self.forward_cell(beyond, new_state, final_state=False)
+        tail, _ = self.forward_cell.run(beyond, new_state, final_state=False)
         return join(Padded(kept, carry), Padded(tail, beyond.lengths)).data, new_state
 
 
@@ -180,13 +183,13 @@ class _Cell(nn.Module):
                 self.rnn = nn.RNN(input_width, settings.hidden, batch_first=True, nonlinearity="tanh")
             case "rnn_relu":
                 self.rnn = nn.RNN(input_width, settings.hidden, batch_first=True, nonlinearity="relu")
-                nn.init.eye_(self.rnn.weight_hh_l0)  # Le et al. 2015: the identity neither explodes nor forgets
+                nn.init.eye_(_recurrent_weight(self.rnn))  # Le et al. 2015: the identity neither explodes nor forgets
 
     def initial_state(self, n: int) -> CellState:
-        zeros = self.rnn.weight_hh_l0.new_zeros(n, self.rnn.hidden_size)
+        zeros = _recurrent_weight(self.rnn).new_zeros(n, self.rnn.hidden_size)
         return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else (zeros,)
 
-    def forward(self, x: Padded[Tensor], state: CellState | None, *, final_state: bool) -> tuple[Tensor, CellState]:
+    def run(self, x: Padded[Tensor], state: CellState | None, *, final_state: bool) -> tuple[Tensor, CellState]:
         """(N, T, C) -> (N, T, H) and each row's state at its own end, or the given state if that isn't asked for.
 
         The padding of ``x`` must be finite; what comes out there is undefined.
@@ -196,6 +199,7 @@ class _Cell(nn.Module):
             return x.data.new_zeros(*x.data.shape[:2], self.rnn.hidden_size), state
         if final_state and not is_full(x):
             return self._packed(x, state)
+        y: Tensor
         y, new_state = self.rnn(x.data, self._to_torch(state))
         return y, self._from_torch(new_state)
 
@@ -222,12 +226,16 @@ class _Cell(nn.Module):
         return tuple(s[0] for s in state) if isinstance(state, tuple) else (state[0],)
 
 
+def _recurrent_weight(rnn: nn.RNNBase) -> nn.Parameter:
+    return rnn.get_parameter("weight_hh_l0")
+
+
 def _remember_at_first(lstm: nn.LSTM) -> None:
     """Forget-gate bias 1 (Jozefowicz et al. 2015): gradients flow through time from the first step on."""
     with torch.no_grad():
         hidden = lstm.hidden_size
-        lstm.bias_ih_l0[hidden : 2 * hidden] = 1.0
-        lstm.bias_hh_l0[hidden : 2 * hidden] = 0.0
+        lstm.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 1.0
+        lstm.get_parameter("bias_hh_l0")[hidden : 2 * hidden] = 0.0
 
 
 def _store(state: State, layer: int, cell_state: CellState) -> None:

@@ -81,7 +81,7 @@ class CausalConv(nn.Module):
         if most == 0:
             return heard.data.new_zeros(len(ready), 0, self.output_width)
         frames = heard.data[:, : (most - 1) * self.stride + self.window]
-        planes = frames.unflatten(2, (self.planes, self.channels)).transpose(1, 2)  # (N, planes, T, C)
+        planes = frames.reshape(*frames.shape[:2], self.planes, self.channels).transpose(1, 2)  # (N, planes, T, C)
         out = torch.relu(self.conv(planes))  # (N, output_planes, T', C')
         return out.transpose(1, 2).flatten(2)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +27,8 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.recognition.utterances import measure, read_utterance
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable, required_frames
+
+Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def iterate(training_set: TrainingSet, epoch: int, start: int, workers: int) -> 
     yield from DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)
 
 
-def pad_features(rows: Sequence[np.ndarray]) -> Padded[Tensor]:  # type: ignore[type-arg]
+def pad_features(rows: Sequence[Array]) -> Padded[Tensor]:
     """Features (T, C) of several utterances as a padded batch (N, T, C)."""
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     data = torch.zeros(len(rows), int(lengths.max()), rows[0].shape[1])
@@ -108,7 +112,7 @@ def pad_features(rows: Sequence[np.ndarray]) -> Padded[Tensor]:  # type: ignore[
     return Padded(data, lengths)
 
 
-def _fill(order: Sequence[int], seconds: np.ndarray, batch_s: float) -> list[list[int]]:  # type: ignore[type-arg]
+def _fill(order: Sequence[int], seconds: Array, batch_s: float) -> list[list[int]]:
     """Cut an order into batches of at most ``batch_s`` seconds, counting each utterance as long as the longest."""
     batches: list[list[int]] = []
     longest = 0.0
@@ -139,7 +143,7 @@ def _labels(utterances: Sequence[Utterance], tokens: TokenTable, where: Path) ->
 
 def _require_usable(
     utterances: Sequence[Utterance],
-    seconds: np.ndarray,  # type: ignore[type-arg]
+    seconds: Array,
     labels: Sequence[Sequence[int]],
     settings: Settings,
     stride: int,

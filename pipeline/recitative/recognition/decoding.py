@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from recitative.data.directory import DataDirectory, Utterance
 from recitative.atomic import write_text
+from recitative.data.directory import DataDirectory, Utterance
 from recitative.recognition.transcriber import TimedToken, Transcriber, text_of
 from recitative.recognition.utterances import measure, read_utterance
 

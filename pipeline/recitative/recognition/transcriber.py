@@ -13,7 +13,7 @@ import torch
 from recitative.ctc.greedy import GreedyDecoder
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.folder import Recogniser
-from recitative.stage import Padded, State
+from recitative.stage import Padded, Stage, State
 
 Array = npt.NDArray[Any]
 
@@ -54,7 +54,7 @@ class Transcriber:
         return self.network.output_lengths(frames).numpy()
 
     def initial_state(self, n: int) -> State:
-        parts = {"features": self.extractor, "network": self.network, "decoder": self.decoder}
+        parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network, "decoder": self.decoder}
         return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.initial_state(n).items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:

@@ -66,5 +66,6 @@ class RunDisplay:
         mark = "  *" if best else ""
         self._rich.print(
             f"epoch {progress.epoch + 1:3d}/{self._epochs}  {progress.seconds:6.0f} s  loss {train_loss:.4f}  {shown}"
-            f"{skipped}{mark}"
+            f"{skipped}{mark}",
+            soft_wrap=True,
         )

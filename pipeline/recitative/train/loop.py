@@ -110,7 +110,7 @@ def _train_step(
         loss_sum, count = task.loss(batch)
     (loss_sum / max(count, 1)).backward()  # type: ignore[no-untyped-call]
     norm = float(_clip(optimiser, settings.clip_norm))
-    loss_value = float(loss_sum)
+    loss_value = float(loss_sum.detach())
     skipped = not (math.isfinite(loss_value) and math.isfinite(norm))
     if not skipped:
         optimiser.step()
@@ -190,7 +190,7 @@ def _stop_signals() -> Iterator[_Stop]:
 
     def request(number: int, frame: FrameType | None) -> None:
         stop.requested = True
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     signals = (signal.SIGINT, signal.SIGTERM)
     previous = {number: signal.signal(number, request) for number in signals}

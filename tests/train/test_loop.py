@@ -1,0 +1,211 @@
+"""The training loop on a task small enough to reason about: fit a line through points."""
+
+import json
+import math
+import os
+import signal
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from recitative.config import TrainSettings
+from recitative.errors import DataError, RunError
+from recitative.train.checkpoint import Checkpoints, average_weights
+from recitative.train.console import Console
+from recitative.train.loop import fit
+from recitative.train.schedule import learning_rate
+
+CPU = torch.device("cpu")
+SETTINGS = TrainSettings(epochs=4, learning_rate=0.05, warmup_steps=3, checkpoint_every_steps=3, keep_best=2)
+
+
+@dataclass(frozen=True)
+class Points:
+    x: torch.Tensor
+    y: torch.Tensor
+    names: tuple[str, ...]
+    seconds: float = 1.0
+
+
+class LineTask:
+    """Fit y = 2 x + 1 with a network that has dropout, so that random numbers matter."""
+
+    def __init__(self, spoil=()):
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
+        self.spoil = set(spoil)  # (epoch, batch) whose loss is NaN
+        self.interrupt_at = None
+        self.seen = []
+
+    def num_batches(self, epoch):
+        return 5
+
+    def batches(self, epoch, start):
+        for number in range(start, 5):
+            generator = torch.Generator().manual_seed(epoch * 100 + number)
+            x = torch.rand(6, 1, generator=generator)
+            y = x * 2 + 1 + (float("nan") if (epoch, number) in self.spoil else 0.0)
+            self.seen.append((epoch, number))
+            if len(self.seen) == self.interrupt_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield Points(x, y, (f"utt-{epoch}-{number}",))
+
+    def loss(self, batch):
+        return (self.network(batch.x) - batch.y).square().sum(), len(batch.x)
+
+    def evaluate(self):
+        x = torch.linspace(0, 1, 11)[:, None]
+        error = float((self.network(x) - (2 * x + 1)).square().mean())
+        return {"dev_loss": error, "score": error}
+
+
+def run(task, folder, settings=SETTINGS):
+    return fit(task, settings, folder, device=CPU, console=Console(quiet=True))
+
+
+def weights(task):
+    return {name: value.clone() for name, value in task.network.state_dict().items()}
+
+
+def log_of(folder, event):
+    lines = (json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines())
+    return [line for line in lines if line["event"] == event]
+
+
+def test_a_run_learns_and_logs_every_step_and_epoch(tmp_path):
+    task = LineTask()
+    progress = run(task, tmp_path, replace_settings(epochs=40))
+    assert progress.finished
+    assert progress.step == 200
+    assert progress.best[0][0] < 0.1
+    assert [line["step"] for line in log_of(tmp_path, "step")] == list(range(1, 201))
+    assert len(log_of(tmp_path, "epoch")) == 40
+
+
+def replace_settings(**changes):
+    return SETTINGS.model_copy(update=changes)
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 5, 7, 19])
+def test_a_run_stopped_at_any_step_and_resumed_ends_in_the_same_weights(tmp_path, stop_after):
+    undisturbed = LineTask()
+    run(undisturbed, tmp_path / "a")
+    task = LineTask()
+    task.interrupt_at = stop_after
+    with pytest.raises(RunError, match=f"stopped at step {stop_after}; run the same command again"):
+        run(task, tmp_path / "b")
+    resumed = LineTask()
+    run(resumed, tmp_path / "b")
+    assert resumed.seen[0] == divmod(stop_after, 5)  # goes on with the very next batch
+    for name, value in weights(undisturbed).items():
+        assert torch.equal(weights(resumed)[name], value), name
+    assert [line["step"] for line in log_of(tmp_path / "b", "step")] == list(range(1, 21))
+    losses = [[line["loss"] for line in log_of(tmp_path / folder, "step")] for folder in "ab"]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_that_is_killed_without_warning_resumes_from_its_last_checkpoint(tmp_path):
+    undisturbed = LineTask()
+    run(undisturbed, tmp_path / "a")
+
+    class Killed(BaseException):
+        pass
+
+    class KilledTask(LineTask):
+        def loss(self, batch):
+            if batch.names == ("utt-1-3",):
+                raise Killed
+            return super().loss(batch)
+
+    with pytest.raises(Killed):
+        run(KilledTask(), tmp_path / "b")
+    resumed = LineTask()
+    run(resumed, tmp_path / "b")
+    for name, value in weights(undisturbed).items():
+        assert torch.equal(weights(resumed)[name], value), name
+    assert [line["step"] for line in log_of(tmp_path / "b", "step")] == list(range(1, 21))
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    run(LineTask(), tmp_path)
+    again = LineTask()
+    run(again, tmp_path)
+    assert again.seen == []
+
+
+def test_a_step_with_nan_is_skipped_and_counted(tmp_path):
+    task = LineTask(spoil=[(0, 2), (2, 4)])
+    progress = run(task, tmp_path)
+    assert progress.skipped == 2
+    skipped = [line["step"] for line in log_of(tmp_path, "step") if line["skipped"]]
+    assert skipped == [3, 15]
+    assert all(bool(value.isfinite().all()) for value in weights(task).values())
+
+
+def test_nan_that_persists_stops_the_run_and_names_the_utterances(tmp_path):
+    task = LineTask(spoil=[(1, 1), (1, 2), (1, 3)])
+    with pytest.raises(RunError, match=r"3 steps in a row.*utt-1-1, utt-1-2, utt-1-3; listen to these"):
+        run(task, tmp_path, replace_settings(max_bad_steps=3))
+
+
+def test_gradients_are_clipped_to_the_norm_and_the_norm_is_logged(tmp_path):
+    class Steep(LineTask):
+        def loss(self, batch):
+            loss, count = super().loss(batch)
+            return loss * 1e6, count
+
+    run(Steep(), tmp_path, replace_settings(clip_norm=1.0))
+    steps = log_of(tmp_path, "step")
+    assert all(line["clipped"] and line["grad_norm"] > 1.0 for line in steps)
+
+
+def test_patience_ends_a_run_that_no_longer_gains(tmp_path):
+    class Stuck(LineTask):
+        def evaluate(self):
+            return {"dev_loss": 1.0, "score": 1.0}
+
+    progress = run(Stuck(), tmp_path, replace_settings(epochs=30, patience=3))
+    assert (progress.epoch, progress.finished) == (4, True)
+
+
+def test_only_the_best_epochs_stay_on_disk(tmp_path):
+    scores = iter([0.5, 0.3, 0.4, 0.6])
+
+    class Scripted(LineTask):
+        def evaluate(self):
+            value = next(scores)
+            return {"dev_loss": value, "score": value}
+
+    progress = run(Scripted(), tmp_path)
+    assert progress.best == [[0.3, 1.0], [0.4, 2.0]]
+    assert sorted(path.name for path in (tmp_path / "epochs").iterdir()) == [
+        "epoch-0001.safetensors",
+        "epoch-0002.safetensors",
+    ]
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    run(LineTask(), tmp_path, replace_settings(epochs=1))
+    (tmp_path / "checkpoint" / "latest.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(DataError, match=r"latest.pt: cannot be resumed from"):
+        run(LineTask(), tmp_path)
+
+
+def test_averaging_is_the_mean_of_the_weights(tmp_path):
+    progress = run(LineTask(), tmp_path)
+    paths = [Checkpoints(tmp_path).epoch_path(int(epoch)) for _, epoch in progress.best]
+    singles = [average_weights([path]) for path in paths]
+    for name, value in average_weights(paths).items():
+        torch.testing.assert_close(value, (singles[0][name] + singles[1][name]) / 2, atol=1e-6, rtol=1e-6)
+
+
+def test_the_rate_warms_up_and_decays_to_its_final_fraction():
+    settings = TrainSettings(learning_rate=0.01, warmup_steps=10, final_lr_fraction=0.1)
+    assert learning_rate(settings, 0, 0.0) == pytest.approx(settings.learning_rate / 10)
+    assert learning_rate(settings, 9, 0.0) == pytest.approx(settings.learning_rate)
+    half = settings.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
+    assert learning_rate(settings, 500, 0.5) == pytest.approx(half)
+    assert learning_rate(settings, 1000, 1.0) == pytest.approx(settings.learning_rate * 0.1)
+
