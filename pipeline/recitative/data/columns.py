@@ -54,6 +54,8 @@ def column_fault(table: str, value: str) -> Fault | None:
         return _number_fault(table, value)
     if table == "spk2gender" and value not in ("m", "f"):
         return Fault(f"'{value}'", "m or f", "correct the line")
+    if table == "reco2file_and_channel" and value.split()[1:] not in (["A"], ["B"], ["1"]):
+        return Fault(f"'{_shorten(value)}'", "'recording file channel' with channel A or B", "correct the line")
     if table in ("utt2spk", "utt2lang", "utt2uniq") and " " in value:
         return Fault(f"{value.count(' ') + 2} columns", "two", "correct the line: ids have no blanks")
     return None

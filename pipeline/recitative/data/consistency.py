@@ -134,7 +134,7 @@ def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, Row]]:
 def _mismatches(
     path: Path, name: str, rows: Mapping[str, Row], reference: str, mentioned: Mapping[str, Row]
 ) -> list[Problem]:
-    kind = TABLES[name]
+    kind = "utterance" if reference == "utt2spk" and TABLES[name] == "recording" else TABLES[name]
     remedy = f"add it there or run 'recitative check --fix {path}'"
     return [
         Problem(_where(path, at, row), f"{kind} '{key}' is not in {lacking}", "", remedy)

@@ -1,0 +1,96 @@
+"""The token table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recitative.errors import DataError
+from recitative.text.tokens import TokenTable, required_frames
+
+TABLE = TokenTable(("<blank>", " ", "a", "b"))
+
+
+def test_the_table_holds_every_character_once_after_the_blank() -> None:
+    assert TokenTable.from_texts(["ba", "a b", "ab"]) == TABLE
+    assert len(TABLE) == 4
+
+
+def test_the_file_is_what_a_person_would_write(tmp_path: Path) -> None:
+    TABLE.write(tmp_path / "new" / "tokens.txt")
+    assert (tmp_path / "new" / "tokens.txt").read_text() == "<blank> 0\n<space> 1\na 2\nb 3\n"
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["tokens.txt"]
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"])), min_size=1))
+def test_every_table_and_text_survives_the_way_there_and_back(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str]
+) -> None:
+    table = TokenTable.from_texts([*texts, "a b"])
+    path = tmp_path_factory.mktemp("tokens") / "tokens.txt"
+    table.write(path)
+    assert TokenTable.read(path) == table
+    for text in texts:
+        assert table.decode(table.encode(text)) == text
+
+
+def test_labels_are_numbers_from_one() -> None:
+    assert TABLE.encode("a b") == [2, 1, 3]
+    assert TABLE.decode([2, 1, 3]) == "a b"
+    assert TABLE.encode("") == []
+
+
+def test_an_unknown_character_names_the_utterance() -> None:
+    with pytest.raises(DataError, match=r"utterance 'anna-1': '4', 'x' not in the token table"):
+        TABLE.encode("xa4x", utt_id="anna-1")
+
+
+@pytest.mark.parametrize("label", [0, 4, -1])
+def test_the_blank_and_numbers_beyond_the_table_are_no_labels(label: int) -> None:
+    with pytest.raises(ValueError, match=f"{label} is no label; labels are 1 to 3"):
+        TABLE.decode([label])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a 0\n", "tokens.txt:1: 'a 0'; '<blank>' in the first line and only there"),
+        (b"<blank> 0\na 2\n", "tokens.txt:2: 'a 2'; 'symbol 1': ids count up from 0"),
+        (b"<blank> 0\na 1\na 2\n", "tokens.txt:3: 'a' appears again; each character once"),
+        (b"<blank> 0\nab 1\n", "tokens.txt:2: 'ab' is not one character"),
+        (b"<blank> 0\n  1\n", "tokens.txt:2: ' ' is not one character; one character, '<space>' for the space"),
+        (b"<blank> 0\r\na 1\r\n", "tokens.txt:1: "),
+        (b"", "tokens.txt:1: ''; 'symbol 0'"),
+        (b"\xff 0\n", "is not UTF-8"),
+    ],
+)
+def test_a_bad_table_is_named_by_its_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "tokens.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        TokenTable.read(path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_table_says_how_to_make_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="make it with 'recitative tokens'"):
+        TokenTable.read(tmp_path / "tokens.txt")
+
+
+def fits_by_search(labels: str, frames: int) -> bool:
+    """Walk all ways to lay labels on frames: stay, go on, or (between equal labels) put a blank first."""
+    if not labels:
+        return True
+    if frames < 1:
+        return False
+    rest = labels[1:]
+    blank = 1 if rest and rest[0] == labels[0] else 0
+    return fits_by_search(labels, frames - 1) or fits_by_search(rest, frames - 1 - blank)
+
+
+@pytest.mark.parametrize("labels", ["", "a", "ab", "aa", "aab", "aabb", "abab", "aaa"])
+def test_required_frames_is_the_least_number_on_which_the_labels_fit(labels: str) -> None:
+    assert required_frames(labels) == next(frames for frames in range(20) if fits_by_search(labels, frames))
