@@ -84,9 +84,7 @@ BROKEN = {
         "utt2spk",
         1,
         "anna-1 bert",
-        [
-            "utt2spk:1: utterance 'anna-1' does not start with its speaker 'bert'; ids of the form speaker-utterance, so that"
-        ],
+        ["utt2spk:1: utterance 'anna-1' does not start with its speaker 'bert'; ids of the form speaker-utterance"],
     ),
     "pipe": (
         "wav.scp",

@@ -1,0 +1,49 @@
+"""How many frames there are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recitative.config import FeatureSettings, FrontEndSettings
+from recitative.data.frames import num_core_frames, num_frames, subsampled_by
+
+FBANK = FeatureSettings()
+
+
+def windows_by_hand(total: int, window: int, shift: int) -> int:
+    """Slide the window along until it sticks out."""
+    count = start = 0
+    while start + window <= total:
+        count, start = count + 1, start + shift
+    return count
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (399, 0), (400, 1), (559, 1), (560, 2), (16000, 98)])
+def test_frames_of_10_ms_that_need_25_ms(samples: int, frames: int) -> None:
+    assert num_frames(samples, FBANK) == frames
+
+
+@given(st.integers(0, 5000), st.sampled_from([8000, 11025, 16000]))
+def test_frames_are_the_windows_that_fit(samples: int, rate: int) -> None:
+    settings = FeatureSettings(sample_rate=rate)
+    window, shift = int(rate * 0.001 * 25), int(rate * 0.001 * 10)
+    assert num_frames(samples, settings) == windows_by_hand(samples, window, shift)
+
+
+@given(st.integers(0, 200), st.integers(1, 6), st.integers(1, 6))
+def test_stacking_makes_a_frame_of_every_whole_window(frames: int, window: int, stride: int) -> None:
+    front_end = FrontEndSettings(kind="stack", window=max(window, stride), stride=stride)
+    assert num_core_frames(frames, front_end) == windows_by_hand(frames, max(window, stride), stride)
+
+
+@given(st.integers(0, 200))
+def test_each_convolution_keeps_every_other_frame(frames: int) -> None:
+    front_end = FrontEndSettings(kind="conv", channels=(8, 8))
+    assert num_core_frames(frames, front_end) == len(range(frames)[::2][::2])
+
+
+@pytest.mark.parametrize(("frames", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
+def test_subsampling_by_three(frames: int, expected: int) -> None:
+    assert num_core_frames(frames, subsampled_by(3)) == expected
