@@ -13,6 +13,7 @@ from recitative.cli.average import average
 from recitative.cli.cmvn import cmvn
 from recitative.cli.decode import decode
 from recitative.cli.features import features
+from recitative.cli.report import report
 from recitative.cli.score import score
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (features, cmvn, train, average, decode, score, transcribe):
+for verb in (features, cmvn, train, average, decode, score, report, transcribe):
     app.command()(verb)
 
 

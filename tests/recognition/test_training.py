@@ -1,0 +1,167 @@
+"""Training a recogniser end to end on tones, interrupted and not; what is refused before it starts."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from recitative.data.directory import DataDirectory
+from recitative.errors import DataError, UsageError
+from recitative.features.cmvn import CmvnStats
+from recitative.models.folder import load_recogniser, save_recogniser
+from recitative.recognition.batches import TrainingSet, iterate
+from recitative.recognition.decoding import decode_directory
+from recitative.recognition.training import TrainingPaths, average_best, train_recogniser
+from recitative.recognition.transcriber import Transcriber
+
+AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
+
+
+def training_set(folder, config):
+    paths = tiny.write_inputs(folder, config)
+    data = DataDirectory.read(paths["train"])
+    return TrainingSet(data, config, tiny.TOKENS, 4, CmvnStats.read(paths["cmvn"]), paths["train"])
+
+
+def test_an_epoch_has_every_utterance_once_in_an_order_of_its_own(tmp_path):
+    batches = training_set(tmp_path, tiny.settings())
+    flat = [sorted(number for batch in batches.plan(epoch) for number in batch) for epoch in range(3)]
+    assert flat == [list(range(12))] * 3
+    assert batches.plan(0) != batches.plan(1)
+    assert batches.plan(1) == batches.plan(1)
+
+
+def test_no_batch_is_longer_than_its_limit_with_padding(tmp_path):
+    batches = training_set(tmp_path, tiny.settings(train={"batch_s": 1.6}))
+    for batch in batches.plan(0):
+        assert len(batch) == 1 or len(batch) * batches.seconds[batch].max() <= 1.6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_do_not_depend_on_where_the_epoch_was_entered_or_who_made_them(tmp_path, workers):
+    batches = training_set(tmp_path, tiny.settings(augment=AUGMENT))
+    whole = [batches.load(1, plan) for plan in batches.plan(1)]
+    entered = list(iterate(batches, 1, 2, workers))
+    assert len(entered) == len(whole) - 2 > 0
+    for ours, theirs in zip(entered, whole[2:], strict=True):
+        assert ours.names == theirs.names
+        assert torch.equal(ours.features.data, theirs.features.data)
+        assert torch.equal(ours.labels.data, theirs.labels.data)
+
+
+def test_augmentation_changes_from_epoch_to_epoch(tmp_path):
+    batches = training_set(tmp_path, tiny.settings(augment=AUGMENT))
+    first, second = (batches.load(epoch, [0]).features.data for epoch in (0, 1))
+    assert first.shape != second.shape or not torch.equal(first, second)
+
+
+def test_a_text_that_cannot_fit_is_refused_before_training(tmp_path):
+    config = tiny.settings()
+    paths = tiny.write_inputs(tmp_path, config)
+    text = paths["train"] / "text"
+    lines = text.read_text().splitlines()
+    name = lines[0].split()[0]
+    text.write_text("\n".join([f"{name} {'a' * 300}", *lines[1:]]) + "\n")
+    with pytest.raises(DataError, match=f"utterance '{name}': .* for 300 labels; at least 599"):
+        train_recogniser(config, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
+
+
+def test_a_corpus_at_another_sample_rate_is_refused(tmp_path):
+    config = tiny.settings()
+    paths = tiny.write_inputs(tmp_path, config)
+    other = tiny.settings(features={"sample_rate": 8000, "num_mel_bins": 8})
+    with pytest.raises(DataError, match="4000 Hz; 8000 Hz, as features.sample_rate says"):
+        train_recogniser(other, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
+
+
+def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
+    config = tiny.settings()
+    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
+    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    with pytest.raises(UsageError, match="holds a run with other settings"):
+        train_recogniser(tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
+
+
+def test_interrupted_in_mid_epoch_with_augmentation_the_weights_are_the_same(tmp_path):
+    recurrent = {"layers": 2, "hidden": 8, "dropout": 0.3}
+    config = tiny.settings(
+        augment=AUGMENT, model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent}
+    )
+    every_step = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_every_steps": 1})})
+    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
+    train_recogniser(every_step, paths, tmp_path / "a", quiet=True)
+    saved = _run_and_keep_a_checkpoint(every_step, paths, tmp_path, at_step=3)
+    shutil.rmtree(tmp_path / "b")
+    shutil.copytree(saved, tmp_path / "b")
+    train_recogniser(every_step, paths, tmp_path / "b", quiet=True)
+    first, second = (torch.load(tmp_path / x / "checkpoint" / "latest.pt", weights_only=True) for x in "ab")
+    for name, value in first["network"].items():
+        assert torch.equal(second["network"][name], value), name
+
+
+def _run_and_keep_a_checkpoint(config, paths, folder, *, at_step):
+    """Copy the experiment as it stood on disk right after a step, as if the machine had stopped there."""
+    from recitative.train import loop
+
+    kept, original = folder / "kept", loop.Checkpoints.save
+
+    def save_and_copy(self, network, optimiser, progress):
+        original(self, network, optimiser, progress)
+        if progress.step == at_step and not kept.exists():
+            shutil.copytree(folder / "b", kept)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Checkpoints, "save", save_and_copy)
+        train_recogniser(config, paths, folder / "b", quiet=True)
+    assert kept.exists()
+    return kept
+
+
+def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces(tmp_path):
+    recurrent = {"direction": "forward", "layers": 1, "hidden": 32}
+    config = tiny.settings(
+        model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent, "lookahead_frames": 2},
+        train={"epochs": 30, "batch_s": 2.0, "learning_rate": 0.01, "workers": 0, "device": "cpu", "warmup_steps": 5},
+    )
+    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config, train=40, dev=8))
+    progress = train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    average = average_best(tmp_path / "exp")
+    assert average.tried[average.chosen][1] < 0.2, f"CER {average.tried}, best {progress.best}"
+    transcriber = Transcriber(load_recogniser(tmp_path / "exp" / "model"))
+    decode_directory(transcriber, paths.dev, tmp_path / "whole")
+    decode_directory(transcriber, paths.dev, tmp_path / "pieces", chunk_ms=30)
+    assert (tmp_path / "whole" / "text").read_bytes() == (tmp_path / "pieces" / "text").read_bytes()
+    whole, pieces = ((tmp_path / name / "tokens.jsonl").read_text() for name in ("whole", "pieces"))
+    assert whole == pieces
+    assert json.loads(whole.splitlines()[0])["tokens"]
+
+
+def test_a_saved_model_gives_the_same_numbers(tmp_path):
+    recogniser = tiny.recogniser()
+    save_recogniser(recogniser, tmp_path / "model")
+    loaded = load_recogniser(tmp_path / "model")
+    samples = [tiny.speak("abc", np.random.default_rng(1))]
+    assert Transcriber(loaded).transcribe(samples) == Transcriber(recogniser).transcribe(samples)
+    assert loaded.settings == recogniser.settings
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "settings.yaml", "tokens.txt"])
+def test_a_model_without_one_of_its_files_is_named(tmp_path, name):
+    save_recogniser(tiny.recogniser(), tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(DataError, match=f"has no {name}"):
+        load_recogniser(tmp_path / "model")
+
+
+def test_weights_of_another_size_and_damaged_weights_are_named(tmp_path):
+    save_recogniser(tiny.recogniser(), tmp_path / "model")
+    save_recogniser(tiny.recogniser(recurrent={"layers": 2, "hidden": 4}), tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "model" / "weights.safetensors")
+    with pytest.raises(DataError, match="does not hold this model's weights"):
+        load_recogniser(tmp_path / "model")
+    (tmp_path / "model" / "weights.safetensors").write_bytes(b"junk")
+    with pytest.raises(DataError, match="does not hold this model's weights"):
+        load_recogniser(tmp_path / "model")

@@ -1,0 +1,82 @@
+"""Streaming equals offline over the whole chain: samples to features to network to tokens and times."""
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from contract import AsTorch, verify_contract
+from recitative.errors import UsageError
+from recitative.recognition.transcriber import Transcriber, text_of
+
+STREAMING = {
+    "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 8}, "lookahead_frames": 3},
+    "latency_controlled": {
+        "recurrent": {"direction": "latency_controlled", "layers": 2, "hidden": 8, "chunk": 3, "right_context": 2}
+    },
+    "conv": {
+        "front_end": {"kind": "conv", "channels": [2, 2], "width": 6},
+        "recurrent": {"direction": "forward", "cell": "gru", "layers": 1, "hidden": 8},
+    },
+}
+
+
+class ToLogProbs:
+    """The transcriber up to the log probabilities, as a NumPy stage."""
+
+    def __init__(self, transcriber):
+        self.transcriber = transcriber
+        self.stride, self.lookahead = transcriber.stride, transcriber.lookahead
+
+    def output_lengths(self, lengths):
+        return self.transcriber.output_lengths(lengths)
+
+    def initial_state(self, n):
+        return self.transcriber.initial_state(n)
+
+    def step(self, x, state, *, last):
+        tensors = {key: torch.as_tensor(value) if key.startswith("network") else value for key, value in state.items()}
+        return self.transcriber.log_probs(x, tensors, last=last)
+
+
+def noise(shape, generator):
+    return torch.randn(*shape, generator=generator) * 0.1
+
+
+@pytest.mark.parametrize("kind", list(STREAMING))
+def test_samples_to_log_probabilities_keep_the_contract(kind):
+    chain = ToLogProbs(Transcriber(tiny.recogniser(**STREAMING[kind])))
+    # The logarithm of a quiet band magnifies float32's last digit.
+    verify_contract(AsTorch(chain), noise, longest=460, rows=3, cuttings=4, atol=1e-4, gradients=False)
+
+
+@pytest.mark.parametrize("kind", list(STREAMING))
+@pytest.mark.parametrize("chunk", [1, 7, 64, 640, 100_000])
+def test_any_chunk_gives_the_same_tokens_at_the_same_times(kind, chunk):
+    transcriber = Transcriber(tiny.recogniser(**STREAMING[kind]))
+    rng = np.random.default_rng(5)
+    recordings = [tiny.speak(text, rng)[: 900 + 100 * i] for i, text in enumerate(("abc", "cab", "bca"))]
+    whole = transcriber.transcribe(recordings)
+    assert sum(len(tokens) for tokens in whole) > 5  # otherwise the test could not fail
+    assert transcriber.transcribe(recordings, chunk_samples=chunk) == whole
+    assert [transcriber.transcribe([recording])[0] for recording in recordings] == whole
+
+
+def test_a_bidirectional_model_refuses_to_stream():
+    transcriber = Transcriber(tiny.recogniser())
+    with pytest.raises(UsageError, match="needs the whole input"):
+        transcriber.transcribe([np.zeros(1000, np.float32)], chunk_samples=100)
+
+
+def test_latency_is_the_sum_of_what_each_part_waits_for():
+    recogniser = tiny.recogniser(**STREAMING["forward"])
+    window, hop, stack, ahead = 20, 10, 4, 3
+    samples = (window - 1) + hop * ((stack - 1) + stack * ahead)
+    assert recogniser.latency_ms == pytest.approx(1000 * samples / tiny.RATE)
+    assert tiny.recogniser().latency_ms is None
+
+
+def test_a_recording_shorter_than_a_frame_has_no_text():
+    transcriber = Transcriber(tiny.recogniser())
+    assert transcriber.transcribe([np.zeros(3, np.float32)]) == [[]]
+    assert text_of([]) == ""
