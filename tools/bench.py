@@ -13,6 +13,7 @@ above 1 means that ours is faster.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -56,6 +57,7 @@ Network = Callable[[Padded[Tensor]], Padded[Tensor]]
 
 def main() -> int:
     arguments = parse_arguments()
+    warn_if_busy()
     try:
         if arguments.part in ("all", "features"):
             bench_features(arguments.runs)
@@ -71,10 +73,22 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="?", choices=("all", "features", "training"), default="all")
-    parser.add_argument("--runs", type=int, default=3, help="runs that each median is taken of (default 3)")
+    parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default cpu)")
     parser.add_argument("--conf", type=Path, nargs="+", default=[ROOT / conf for conf in CONFS], help="settings files")
     return parser.parse_args()
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 1")
+    return int(text)
+
+
+def warn_if_busy() -> None:
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > 0.5 * cores:
+        print(f"note: this machine is busy (load {load:.1f} on {cores} cores): the speeds are too low", file=sys.stderr)
 
 
 def bench_features(runs: int) -> None:
