@@ -141,8 +141,10 @@ def _names(listed: str) -> list[str]:
 def _first_columns(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(str(path), f"cannot be read ({error})", "a list of ids, one per line") from None
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read ({error.strerror})", "a list of ids, one per line") from None
+    except UnicodeDecodeError:
+        raise DataError(str(path), "is not UTF-8", "a list of ids, one per line") from None
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DataError(str(path), "is empty", "one id per line", "fill it")
