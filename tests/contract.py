@@ -66,8 +66,12 @@ def verify_contract(
     seed: int = 0,
     atol: float = 1e-5,  # float32 sums in another order; measured differences are below 1e-6
     gradients: bool = True,
+    slack: int = 0,
 ) -> None:
-    """Assert all eight points. ``make_input(shape (N, T), generator)`` gives (N, T, ...) inputs."""
+    """Assert all eight points. ``make_input(shape (N, T), generator)`` gives (N, T, ...) inputs.
+
+    slack: the last inputs within the look-ahead whose weight is too small to notice (Povey's window ends at zero).
+    """
     generator = torch.Generator().manual_seed(seed)
     lengths = _ragged_lengths(rows, longest, generator)
     x = Padded(make_input((rows, longest), generator), lengths)
@@ -76,7 +80,7 @@ def verify_contract(
     _check_padding(stage, x, whole, atol)
     _check_rows_alone(stage, x, whole, atol)
     _check_arguments_untouched(stage, x)
-    _check_lookahead(stage, x, atol)
+    _check_lookahead(stage, x, atol, slack)
     if stage.lookahead is None:
         _check_pieces_are_refused(stage, x)
     else:
@@ -220,7 +224,7 @@ def _check_state_is_a_value(stage: Any, x: Padded[Tensor], whole: Padded[Tensor]
     _assert_rows_equal(Padded(padded, torch.tensor([len(j) for j in joined])), whole, atol)
 
 
-def _check_lookahead(stage: Any, x: Padded[Tensor], atol: float) -> None:
+def _check_lookahead(stage: Any, x: Padded[Tensor], atol: float, slack: int) -> None:
     """Point 5 by perturbation: change input s, and only outputs that may hear it change."""
     if stage.lookahead is None:
         return
@@ -235,7 +239,7 @@ def _check_lookahead(stage: Any, x: Padded[Tensor], atol: float) -> None:
     reach = torch.arange(len(before)) * stage.stride + stage.lookahead
     beyond = (changed & (torch.arange(inputs)[:, None] > reach)).nonzero()
     assert len(beyond) == 0, f"output {int(beyond[0, 1])} hears input {int(beyond[0, 0])}, beyond its reach"
-    tight = bool((changed & (torch.arange(inputs)[:, None] == reach)).any())
+    tight = bool((changed & (torch.arange(inputs)[:, None] >= reach - slack)).any())
     assert tight, f"no output depends on its last allowed input: lookahead {stage.lookahead} is too large"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, order=True)
@@ -38,6 +38,9 @@ class DataError(RecitativeError):
     def __init__(self, where: str, found: str, allowed: str = "", remedy: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(where, found, allowed, remedy),)
         super().__init__(str(self.problems[0]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataError.collect, (self.problems,)  # a worker process sends it as it is
 
     @classmethod
     def collect(cls, problems: Sequence[Problem]) -> DataError:

@@ -40,22 +40,22 @@ class ToLogProbs:
 
 
 def noise(shape, generator):
-    return torch.randn(*shape, generator=generator) * 0.1
+    return torch.randn(*shape, generator=generator)
 
 
 @pytest.mark.parametrize("kind", list(STREAMING))
 def test_samples_to_log_probabilities_keep_the_contract(kind):
     chain = ToLogProbs(Transcriber(tiny.recogniser(**STREAMING[kind])))
-    # The logarithm of a quiet band magnifies float32's last digit.
-    verify_contract(AsTorch(chain), noise, longest=460, rows=3, cuttings=4, atol=1e-4, gradients=False)
+    # The output layer's weights are eight times too large here, and so is the noise of float32.
+    verify_contract(AsTorch(chain), noise, longest=300, rows=3, cuttings=3, atol=3e-5, gradients=False, slack=3)
 
 
 @pytest.mark.parametrize("kind", list(STREAMING))
-@pytest.mark.parametrize("chunk", [1, 7, 64, 640, 100_000])
+@pytest.mark.parametrize("chunk", [13, 64, 640, 100_000])
 def test_any_chunk_gives_the_same_tokens_at_the_same_times(kind, chunk):
     transcriber = Transcriber(tiny.recogniser(**STREAMING[kind]))
     rng = np.random.default_rng(5)
-    recordings = [tiny.speak(text, rng)[: 900 + 100 * i] for i, text in enumerate(("abc", "cab", "bca"))]
+    recordings = [tiny.speak(text, rng)[: 3000 + 100 * i] for i, text in enumerate(("abc cabca", "cabbac bb", "bca bcacc"))]
     whole = transcriber.transcribe(recordings)
     assert sum(len(tokens) for tokens in whole) > 5  # otherwise the test could not fail
     assert transcriber.transcribe(recordings, chunk_samples=chunk) == whole

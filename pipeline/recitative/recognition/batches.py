@@ -56,6 +56,7 @@ class TrainingSet:
         self.seconds = np.array([measure(u, settings.features.sample_rate) for u in data.utterances])
         self.labels = _labels(self.utterances, tokens, where)
         self._mean = cmvn.mean
+        self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
         _require_usable(self.utterances, self.seconds, self.labels, settings, stride, where)
 
     def plan(self, epoch: int) -> list[list[int]]:
@@ -69,11 +70,10 @@ class TrainingSet:
     def load(self, epoch: int, numbers: Sequence[int]) -> Batch:
         """One batch, augmented for this epoch."""
         extractor = FeatureExtractor(self.settings.features)
-        augmenter = Augmenter(self.settings.augment, self.settings.features.sample_rate)
         rows = []
         for number in numbers:
             rng = np.random.default_rng([self.settings.train.seed, epoch, number])
-            samples = augmenter.perturb(read_utterance(self.utterances[number]), rng)
+            samples = self._augmenter.perturb(read_utterance(self.utterances[number]), rng)
             features = extractor.compute(samples)
             rows.append(spec_augment(features, self.settings.augment.spec_augment, rng, self._mean))
         names = tuple(self.utterances[number].utt_id for number in numbers)
