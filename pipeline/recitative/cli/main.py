@@ -10,11 +10,14 @@ import typer
 
 from recitative import __version__
 from recitative.cli.average import average
+from recitative.cli.check import check
 from recitative.cli.cmvn import cmvn
+from recitative.cli.data import app as data
 from recitative.cli.decode import decode
 from recitative.cli.features import features
 from recitative.cli.report import report
 from recitative.cli.score import score
+from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
 from recitative.errors import DataError, RecitativeError
@@ -27,7 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (features, cmvn, train, average, decode, score, report, transcribe):
+app.command()(check)
+app.add_typer(data, name="data")
+for verb in (tokens, features, cmvn, train, average, decode, score, report, transcribe):
     app.command()(verb)
 
 
