@@ -62,4 +62,4 @@ class Statistics:
 
     def _unmeasured(self) -> str:
         left_out = self.utterances - self.measured
-        return f" (without {left_out} utterances that could not be measured)" if left_out else ""
+        return f" (not measured: {left_out})" if left_out else ""
