@@ -54,16 +54,33 @@ def _options(
 def main() -> None:
     """Run the command line. Errors that are the input's fault are one line on stderr; exit 1 (data), 2 (usage)."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except DataError as error:
         _report(error)
         sys.exit(error.exit_code)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        _exit_if_usage(error)
+        raise
+
+
+def _exit_if_usage(error: Exception) -> None:
+    """Wrong arguments as one line. Typer carries its own copy of click, so its errors are known by what they have."""
+    if getattr(error, "exit_code", None) == 2 and hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "recitative"
+        message = error.format_message().strip().rstrip(".")
+        if message:  # empty for a bare 'recitative', which has printed its help
+            print(f"error: {message} (see '{command} --help')", file=sys.stderr)
+        sys.exit(2)
 
 
 def _report(error: DataError, shown: int = 20) -> None:

@@ -67,8 +67,8 @@ class Average:
 
 def average_best(folder: Path) -> Average:
     """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
-    settings = load_settings(folder / "settings.yaml")
     paths = _read_inputs(folder)
+    settings = load_settings(folder / "settings.yaml")
     progress = read_progress(folder)
     recogniser = new_recogniser(settings, TokenTable.read(paths.tokens))
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.tokens, paths.dev)

@@ -21,7 +21,7 @@ class RunLog:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "train.jsonl"
         _drop_after(path, step)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8", buffering=1)  # a line is there at once
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def step(self, step: int, **values: float | bool) -> None:
@@ -34,7 +34,6 @@ class RunLog:
         for name, value in values.items():
             if name.startswith("dev_") or name == "train_loss":
                 self._board.add_scalar(f"epoch/{name}", value, step)
-        self._file.flush()
 
     def close(self) -> None:
         self._file.close()
