@@ -34,6 +34,8 @@ def recogniser(seed=0, **model):
     torch.manual_seed(seed)
     result = new_recogniser(settings(model={"front_end": {"window": 4, "stride": 4}} | model), TOKENS)
     with torch.no_grad():
+        result.network.stages["normalise"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
+        result.network.stages["normalise"].inverse_stddev.fill_(0.3)
         result.network.stages["head"].linear.weight.mul_(8.0)
         if "ahead" in result.network.stages:
             result.network.stages["ahead"].weight.add_(0.5)  # otherwise it starts close to the identity
