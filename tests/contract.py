@@ -253,7 +253,7 @@ def _check_gradients(stage: Any, x: Padded[Tensor], generator: torch.Generator, 
         chunked = _gradients(stage, x, lambda data: _in_chunks(stage, Padded(data, x.lengths), generator), weight_seed)
         for name, gradient in whole.items():
             scale = float(gradient.abs().max()) or 1.0
-            assert_close(chunked[name], gradient, atol=10 * atol * max(scale, 1.0), rtol=1e-4, msg=lambda m: f"{name}: {m}")
+            assert_close(chunked[name], gradient, atol=10 * atol * max(scale, 1.0), rtol=1e-4)
 
 
 def _gradients(

@@ -40,7 +40,9 @@ def test_every_cell_in_every_direction_keeps_the_contract(cell, direction):
 )
 def test_projection_normalisation_and_residual_keep_the_contract(extra, direction):
     torch.manual_seed(2)
-    settings = RecurrentSettings(**{"direction": direction, "layers": 2, "hidden": 5, "chunk": 4, "right_context": 2} | extra)
+    settings = RecurrentSettings(
+        **{"direction": direction, "layers": 2, "hidden": 5, "chunk": 4, "right_context": 2} | extra
+    )
     verify_contract(RecurrentStack(WIDTH, settings).eval(), normal)
 
 
@@ -96,7 +98,7 @@ def test_a_chain_of_everything_keeps_the_contract_and_adds_up_its_latency():
 def test_a_bidirectional_core_refuses_pieces_and_names_the_streaming_setting():
     stack = RecurrentStack(WIDTH, RecurrentSettings(layers=1, hidden=3))
     x = Padded(torch.zeros(1, 4, WIDTH), torch.tensor([4]))
-    with pytest.raises(UsageError, match="model.recurrent.direction to 'forward' or 'latency_controlled'"):
+    with pytest.raises(UsageError, match=r"model\.recurrent\.direction to 'forward' or 'latency_controlled'"):
         stack.step(x, stack.initial_state(1), last=False)
 
 

@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
-import tiny
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
@@ -73,7 +73,7 @@ def test_a_corpus_at_another_sample_rate_is_refused(tmp_path):
     config = tiny.settings()
     paths = tiny.write_inputs(tmp_path, config)
     other = tiny.settings(features={"sample_rate": 8000, "num_mel_bins": 8})
-    with pytest.raises(DataError, match="4000 Hz; 8000 Hz, as features.sample_rate says"):
+    with pytest.raises(DataError, match=r"4000 Hz; 8000 Hz, as features\.sample_rate says"):
         train_recogniser(other, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
 
 
@@ -87,9 +87,7 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
 
 def test_interrupted_in_mid_epoch_with_augmentation_the_weights_are_the_same(tmp_path):
     recurrent = {"layers": 2, "hidden": 8, "dropout": 0.3}
-    config = tiny.settings(
-        augment=AUGMENT, model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent}
-    )
+    config = tiny.settings(augment=AUGMENT, model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent})
     every_step = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_every_steps": 1})})
     paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
     train_recogniser(every_step, paths, tmp_path / "a", quiet=True)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import tiny
 import torch
 
-import tiny
 from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
 from recitative.recognition.transcriber import Transcriber, text_of
@@ -55,7 +55,9 @@ def test_samples_to_log_probabilities_keep_the_contract(kind):
 def test_any_chunk_gives_the_same_tokens_at_the_same_times(kind, chunk):
     transcriber = Transcriber(tiny.recogniser(**STREAMING[kind]))
     rng = np.random.default_rng(5)
-    recordings = [tiny.speak(text, rng)[: 3000 + 100 * i] for i, text in enumerate(("abc cabca", "cabbac bb", "bca bcacc"))]
+    recordings = [
+        tiny.speak(text, rng)[: 3000 + 100 * i] for i, text in enumerate(("abc cabca", "cabbac bb", "bca bcacc"))
+    ]
     whole = transcriber.transcribe(recordings)
     assert sum(len(tokens) for tokens in whole) > 5  # otherwise the test could not fail
     assert transcriber.transcribe(recordings, chunk_samples=chunk) == whole

@@ -208,4 +208,3 @@ def test_the_rate_warms_up_and_decays_to_its_final_fraction():
     half = settings.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
     assert learning_rate(settings, 500, 0.5) == pytest.approx(half)
     assert learning_rate(settings, 1000, 1.0) == pytest.approx(settings.learning_rate * 0.1)
-

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from recitative.cli.progress import progress_bar
 from recitative.config import Settings, load_settings
 from recitative.data.check import Report, check_directory
 from recitative.data.fix import fix_directory
@@ -58,16 +58,14 @@ def _check(
     data_dir: Path, settings: Settings, tokens: TokenTable | None, subsampling: int | None, no_text: bool
 ) -> Report:
     front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
-    columns = (TextColumn("checking audio"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("")
+    with progress_bar("checking audio") as show:
         return check_directory(
             data_dir,
             settings.features,
             front_end,
             tokens,
             require_text=not no_text,
-            on_progress=lambda done, total: progress.update(bar, completed=done, total=total),
+            on_progress=show,
         )
 
 

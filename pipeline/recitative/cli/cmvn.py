@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
+from recitative.cli.progress import track
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.cmvn import accumulate
@@ -27,7 +26,7 @@ def cmvn(
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
     items = extract(directory, settings, jobs=jobs)
-    bar = track(items, "cmvn", total=len(directory.utterances), console=Console(stderr=True), transient=True)
+    bar = track(items, "cmvn", len(directory.utterances))
     stats = accumulate((matrix for _, matrix in bar), settings.dim)
     stats.write(output)
     print(f"{output}: {stats.count:.0f} frames of {len(directory.utterances)} utterances, {stats.dim} channels")

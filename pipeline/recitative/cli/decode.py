@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
+
+from recitative.cli.progress import progress_bar
 
 
 def decode(
@@ -24,15 +24,8 @@ def decode(
     from recitative.recognition.transcriber import Transcriber
 
     transcriber = Transcriber(load_recogniser(model))
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("decode", total=None)
-        summary = decode_directory(
-            transcriber,
-            data_dir,
-            output,
-            chunk_ms=chunk_ms,
-            advance=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+    with progress_bar("decode") as show:
+        summary = decode_directory(transcriber, data_dir, output, chunk_ms=chunk_ms, advance=show)
     speed = summary.audio_s / max(summary.seconds, 1e-9)
     print(
         f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
+from recitative.cli.progress import track
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.extraction import extract, write_features
@@ -25,9 +24,6 @@ def features(
     """Compute fbank or MFCC of every utterance and write them as feats.ark and feats.scp, which Kaldi's tools read."""
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
-    total = len(directory.utterances)
-    items = track(
-        extract(directory, settings, jobs=jobs), "features", total=total, console=Console(stderr=True), transient=True
-    )
+    items = track(extract(directory, settings, jobs=jobs), "features", len(directory.utterances))
     frames = write_features(data_dir, out_dir, items)
     print(f"{out_dir / 'feats.scp'}: {len(frames)} utterances, {sum(frames.values())} frames, {settings.dim} channels")

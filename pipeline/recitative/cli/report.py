@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 BAR_AFTER_S = 2.0
 
@@ -22,14 +19,7 @@ def report(
     """Write curves, error analysis, worst utterances with pictures and sound, settings and environment to one file."""
     from recitative.recognition.report import write_report
 
-    started = time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True, disable=False, auto_refresh=False) as bar:
-        task = bar.add_task("report", visible=False)
-
-        def show(done: int, total: int, what: str) -> None:
-            late = time.monotonic() - started > BAR_AFTER_S
-            bar.update(task, completed=done, total=total, description=what, visible=late, refresh=late)
-
+    with progress_bar("report") as show:
         path = write_report(experiment, output, worst=worst, progress=show)
     typer.echo(str(path))
     if open_it:

@@ -28,8 +28,8 @@ def train(
     from recitative.recognition.training import TrainingPaths, train_recogniser
 
     progress = train_recogniser(settings, TrainingPaths(train_dir, dev_dir, tokens, cmvn), output, quiet=quiet)
-    score, epoch = progress.best[0]
+    best = int(progress.best[0][1]) + 1
     print(
         f"{output}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s, "
-        f"{progress.skipped} skipped; best dev WER {100 * score:.2f} % in epoch {int(epoch) + 1}"
+        f"{progress.skipped} skipped; best on dev: epoch {best}"
     )

@@ -34,7 +34,9 @@ class Console:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Bar(*columns, console=self._rich, transient=True, speed_estimate_period=120) as bar:
+        with Bar(
+            *columns, console=self._rich, transient=True, disable=not self._rich.is_terminal, speed_estimate_period=120
+        ) as bar:
             yield RunDisplay(bar, self._rich, epochs)
 
 

@@ -1,0 +1,38 @@
+"""Progress on stderr: a bar where a person watches, nothing in a log file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+
+class Show(Protocol):
+    def __call__(self, done: int, total: int, title: str = "") -> None: ...
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Show]:
+    """A bar that goes away when the work is done; ``show(done, total)`` moves it, a third argument renames it."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=None)
+
+        def show(done: int, total: int, title: str = title) -> None:
+            bar.update(task, completed=done, total=total, description=title)
+
+        yield show
+
+
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """The items, with a bar that moves as they are taken."""
+    with progress_bar(title) as show:
+        for done, item in enumerate(items):
+            show(done, total)
+            yield item
