@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.progress import progress_bar
+
 BAR_AFTER_S = 2.0
 
 
