@@ -137,6 +137,8 @@ class TrainSettings(_Section):
     keep_best: int = Field(5, ge=1)  # epochs kept for averaging
     max_bad_steps: int = Field(10, ge=1)  # NaN or inf steps in a row that stop the run
     workers: int = Field(1, ge=0)  # processes that prepare batches
+    threads: int = Field(0, ge=0)  # CPU threads of the network; 0 = the cores that the workers leave, at least one
+    cache_mb: float = Field(1024.0, ge=0)  # decoded audio is kept in memory if all of it fits
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bf16: bool = True  # where the device has it
 

@@ -9,8 +9,6 @@ import typer
 
 from recitative.cli.progress import progress_bar
 
-BAR_AFTER_S = 2.0
-
 
 def report(
     experiment: Annotated[Path, typer.Argument(metavar="EXP_DIR", help="Experiment folder, also of a running one.")],

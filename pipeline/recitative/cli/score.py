@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from recitative.errors import UsageError
+from recitative.machine import describe_machine
 from recitative.score.directory import DirectoryScores, record, score_directory
-from recitative.score.results import ResultRow, describe_commit, describe_machine, settings_hash
+from recitative.score.results import ResultRow, describe_commit, settings_hash
 
 SHOWN_MISSING = 20  # utterances named on the terminal; the file 'missing' has all
 

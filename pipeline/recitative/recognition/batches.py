@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from recitative.audio.files import Samples
 from recitative.config import Settings
 from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory, Utterance
@@ -58,6 +59,7 @@ class TrainingSet:
         self._mean = cmvn.mean
         self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
         _require_usable(self.utterances, self.seconds, self.labels, settings, stride, where)
+        self._samples = self._decode_all() if self._fits_in_memory() else None
 
     def plan(self, epoch: int) -> list[list[int]]:
         """Batches of utterance numbers for an epoch: alike in length, at most ``batch_s`` with padding, shuffled."""
@@ -67,13 +69,22 @@ class TrainingSet:
         batches = _fill(order.tolist(), self.seconds, self.settings.train.batch_s)
         return [batches[i] for i in rng.permutation(len(batches))]
 
+    def _fits_in_memory(self) -> bool:
+        bytes_in_all = float(self.seconds.sum()) * self.settings.features.sample_rate * np.dtype(np.float32).itemsize
+        return bytes_in_all <= self.settings.train.cache_mb * 1e6
+
+    def _decode_all(self) -> list[Samples]:
+        """Once, before the worker processes start: they share it with this one."""
+        return [read_utterance(utterance) for utterance in self.utterances]
+
     def load(self, epoch: int, numbers: Sequence[int]) -> Batch:
         """One batch, augmented for this epoch."""
         extractor = FeatureExtractor(self.settings.features)
         rows = []
         for number in numbers:
             rng = np.random.default_rng([self.settings.train.seed, epoch, number])
-            samples = self._augmenter.perturb(read_utterance(self.utterances[number]), rng)
+            samples = self._samples[number] if self._samples else read_utterance(self.utterances[number])
+            samples = self._augmenter.perturb(samples, rng)
             features = extractor.compute(samples)
             rows.append(spec_augment(features, self.settings.augment.spec_augment, rng, self._mean))
         names = tuple(self.utterances[number].utt_id for number in numbers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,13 @@ from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
+from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser, save_recogniser
 from recitative.nn.framewise import Normalise
 from recitative.recognition.batches import TrainingSet
 from recitative.recognition.dev_set import DevSet, load_dev_set
 from recitative.recognition.task import RecognitionTask, dev_scores
-from recitative.score.results import describe_commit, describe_machine
+from recitative.score.results import describe_commit
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
 from recitative.train.console import Console
@@ -43,6 +43,7 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     Raises UsageError if the folder holds a run with other settings, and what the training set and the loop raise.
     """
     device = choose_device(settings.train)
+    torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
     _claim(folder, settings, paths)
     torch.manual_seed(settings.train.seed)
     recogniser = new_recogniser(settings, TokenTable.read(paths.tokens))
@@ -134,7 +135,7 @@ def _describe(folder: Path, recogniser: Recogniser, device: torch.device) -> Non
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "machine": describe_machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": available_cores(),
         "commit": describe_commit(Path(__file__).parent),
         "parameters": parameters,
         "latency_ms": recogniser.latency_ms,

@@ -10,8 +10,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import platform
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,22 +101,6 @@ def describe_commit(directory: Path) -> str:
     everything_else = (":/", ":(top,exclude,glob)**/RESULTS.md")
     changed = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", *everything_else)
     return f"{commit}-dirty" if changed else commit
-
-
-def describe_machine() -> str:
-    """CPU and the number of cores this process may use: ``Intel Xeon Platinum 8481C, 2 cores``."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return f"{_cpu_name()}, {cores} core{'s' if cores > 1 else ''}"
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    return " ".join(name.split("@")[0].replace("(R)", "").replace("(TM)", "").replace(" CPU", "").split())
 
 
 def _git(directory: Path, *arguments: str) -> str:

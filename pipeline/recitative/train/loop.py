@@ -167,7 +167,11 @@ def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optim
 
 
 def _has_bf16(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    """Whether the device multiplies bfloat16 itself; elsewhere it would be emulated, and slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
 
 
 def choose_device(settings: TrainSettings) -> torch.device:
