@@ -169,9 +169,8 @@ def _optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optim
 def _has_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 itself; elsewhere it would be emulated, and slower."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return supported
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def choose_device(settings: TrainSettings) -> torch.device:
