@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,6 +131,7 @@ class TrainSettings(_Section):
     learning_rate: float = Field(2e-3, gt=0)  # the peak
     warmup_steps: int = Field(200, ge=0)
     final_lr_fraction: float = Field(0.01, gt=0, le=1)  # where the cosine decay ends
+    restarts: tuple[int, ...] = ()  # epochs at which the decay begins anew from the peak
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     patience: int = Field(0, ge=0)  # epochs without a better dev score before stopping; 0 = never stop early
@@ -141,6 +143,13 @@ class TrainSettings(_Section):
     cache_mb: float = Field(1024.0, ge=0)  # decoded audio is kept in memory if all of it fits
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bf16: bool = True  # where the device has it
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        bounds = (0, *self.restarts, self.epochs)
+        if any(a >= b for a, b in pairwise(bounds)):
+            raise ValueError(f"restarts={self.restarts} must rise and lie between 0 and epochs={self.epochs}")
+        return self
 
 
 class DecodeSettings(_Section):

@@ -1,7 +1,6 @@
 """The training loop on a task small enough to reason about: fit a line through points."""
 
 import json
-import math
 import os
 import signal
 from dataclasses import dataclass
@@ -202,9 +201,21 @@ def test_averaging_is_the_mean_of_the_weights(tmp_path):
 
 
 def test_the_rate_warms_up_and_decays_to_its_final_fraction():
-    settings = TrainSettings(learning_rate=0.01, warmup_steps=10, final_lr_fraction=0.1)
-    assert learning_rate(settings, 0, 0.0) == pytest.approx(settings.learning_rate / 10)
-    assert learning_rate(settings, 9, 0.0) == pytest.approx(settings.learning_rate)
-    half = settings.learning_rate * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2)
-    assert learning_rate(settings, 500, 0.5) == pytest.approx(half)
-    assert learning_rate(settings, 1000, 1.0) == pytest.approx(settings.learning_rate * 0.1)
+    settings = TrainSettings(epochs=20, learning_rate=0.01, warmup_steps=10, final_lr_fraction=0.1)
+    assert learning_rate(settings, 0, 0.0) == pytest.approx(0.001)
+    assert learning_rate(settings, 9, 0.0) == pytest.approx(0.01)
+    assert learning_rate(settings, 500, 10.0) == pytest.approx(0.01 * (0.1 + 0.9 / 2))
+    assert learning_rate(settings, 1000, 20.0) == pytest.approx(0.001)
+
+
+def test_the_rate_begins_anew_at_a_restart():
+    settings = TrainSettings(epochs=30, restarts=(20,), learning_rate=0.01, warmup_steps=0, final_lr_fraction=0.1)
+    assert learning_rate(settings, 1, 10.0) == pytest.approx(0.0055)
+    assert learning_rate(settings, 1, 19.999) == pytest.approx(0.001, rel=1e-3)
+    assert learning_rate(settings, 1, 20.0) == pytest.approx(0.01)
+    assert learning_rate(settings, 1, 25.0) == pytest.approx(0.0055)
+
+
+def test_restarts_beyond_the_run_are_refused():
+    with pytest.raises(ValueError, match="must rise and lie between 0 and epochs=10"):
+        TrainSettings(epochs=10, restarts=(10,))

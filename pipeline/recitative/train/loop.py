@@ -46,8 +46,7 @@ def fit(task: Task, settings: TrainSettings, folder: Path, *, device: torch.devi
             network.train()
             total = task.num_batches(progress.epoch)
             for batch in task.batches(progress.epoch, progress.batch):
-                done = (progress.epoch + progress.batch / total) / settings.epochs
-                rate = learning_rate(settings, progress.step, done)
+                rate = learning_rate(settings, progress.step, progress.epoch + progress.batch / total)
                 result = _train_step(task, batch, optimiser, rate, settings, progress.step, device)
                 progress.step += 1
                 progress.batch += 1
