@@ -27,7 +27,8 @@ if stage 3 "features" needs "$data/train" makes "$data/cmvn"; then # computed on
   recitative cmvn "$data/train" --conf "conf/${models%% *}.yaml" --output "$data/cmvn"
 fi
 
-if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmvn" makes "$exp/@/checkpoint"; then
+if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmvn" \
+  makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
     recitative train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
@@ -47,11 +48,13 @@ if stage 7 "decode" needs "$exp/@/model" "$data/test" makes "$exp/@/decode_test/
   done
 fi
 
-if stage 8 "score" needs "$exp/@/decode_test/text" makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
+if stage 8 "score" needs "$exp/@/decode_test/text" "$exp/@/summary.json" \
+  makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
   for model in $models; do
     recitative score "$data/test" "$exp/$model/decode_test/text" --output "$exp/$model/decode_test/score" \
       --model "$model" --set test --decoding greedy --settings "$exp/$model/settings.yaml" \
       --seconds "$(json_number seconds "$exp/$model/decode_test/summary.json")" \
+      --train-seconds "$(json_number seconds "$exp/$model/summary.json")" \
       --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
   done
 fi

@@ -61,6 +61,13 @@ def test_the_results_hold_one_row_a_metric_and_scoring_again_replaces_them(data)
     assert len(table) == 3
 
 
+def test_the_time_of_training_is_a_row_of_its_own(data):
+    command = [data / "data", data / "hyp", "--output", data / "score", "--model", "m", "--set", "test"]
+    run(*command, "--train-seconds", "90", "--results", data / "results.jsonl")
+    row = read_results(data / "results.jsonl")[-1]
+    assert (row.set, row.metric, row.value, row.seconds) == ("train", "minutes", 1.5, 90.0)
+
+
 def test_an_unknown_utterance_is_named_with_the_file_of_the_hypotheses(data):
     write_table(data / "hyp", {"c-9": "x"})
     with pytest.raises(DataError, match=r"hyp: utterance 'c-9' is not in the references"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ def score(
     command: Annotated[str, typer.Option(help="The command that made the hypotheses.")] = "-",
     settings: Annotated[Path | None, typer.Option(help="Settings file whose hash goes into the results.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall-clock time of decoding.")] = None,
+    train_seconds: Annotated[float | None, typer.Option(help="Wall-clock time of training: a row of its own.")] = None,
 ) -> None:
     """Print %WER, %CER and %SER; write per-utterance alignments, the table of speakers and confusions to --output.
 
@@ -45,8 +47,15 @@ def score(
             model, set_name, decoding, "", math.nan, "", command, describe_commit(Path.cwd()), settings_text, seconds,
             describe_machine(),
         )  # fmt: skip
-        record(scores.rows(origin), results, results_md)
+        record([*scores.rows(origin), *_training_rows(origin, train_seconds)], results, results_md)
     _print(scores, output)
+
+
+def _training_rows(origin: ResultRow, seconds: float | None) -> list[ResultRow]:
+    if seconds is None:
+        return []
+    cost = {"set": "train", "decoding": "-", "metric": "minutes", "value": round(seconds / 60, 2), "counts": "-"}
+    return [dataclasses.replace(origin, **cost, seconds=seconds)]  # type: ignore[arg-type]
 
 
 def _read_settings(path: Path | None) -> str:

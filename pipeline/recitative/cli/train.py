@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recitative.atomic import write_text
 from recitative.config import load_settings
 
 
@@ -28,6 +30,8 @@ def train(
     from recitative.recognition.training import TrainingPaths, train_recogniser
 
     progress = train_recogniser(settings, TrainingPaths(train_dir, dev_dir, tokens, cmvn), output, quiet=quiet)
+    summary = {"epochs": progress.epoch, "steps": progress.step, "seconds": round(progress.seconds, 1)}
+    write_text(output / "summary.json", json.dumps(summary) + "\n")
     best = int(progress.best[0][1]) + 1
     print(
         f"{output}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s, "
