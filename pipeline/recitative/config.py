@@ -68,6 +68,7 @@ class AugmentSettings(_Section):
 
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
+    vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
     noise_dir: Path | None = None  # a folder of recordings, added to the speech
     noise_probability: float = Field(0.5, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
@@ -79,9 +80,12 @@ class AugmentSettings(_Section):
     def _consistent(self) -> AugmentSettings:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
-        for name, (low, high) in (("volume_db", self.volume_db), ("noise_snr_db", self.noise_snr_db)):
+        for name in ("volume_db", "vtlp", "noise_snr_db"):
+            low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
+        if not (0.5 <= self.vtlp[0] and self.vtlp[1] <= 2.0):
+            raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
 
 
@@ -164,6 +168,12 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     decode: DecodeSettings = DecodeSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
+            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
+        return self
 
 
 def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:

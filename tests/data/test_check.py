@@ -160,6 +160,24 @@ def test_characters_outside_the_token_table_are_named(tmp_path: Path) -> None:
     )
 
 
+def test_words_outside_a_table_of_words_are_named(tmp_path: Path) -> None:
+    train = make_corpus(tmp_path)
+    tokens = TokenTable.from_texts(["one two three four"], "word")
+    assert check(train, tokens=tokens).problems == ()
+    replace_line(train / "text", 2, "anna-2 three fou")
+    assert only_problem(train, tokens=tokens).startswith(
+        "text:2: utterance 'anna-2' has 'fou', not in the token table; its words only"
+    )
+
+
+def test_with_a_table_of_words_a_word_needs_one_frame(tmp_path: Path) -> None:
+    train = make_corpus(tmp_path)
+    tokens = TokenTable.from_texts(["one two three four"], "word")
+    replace_line(train / "text", 2, "anna-2 " + "three four " * 8)  # 88 letters, 16 words
+    assert check(train, tokens=tokens).problems == ()
+    assert "is too short" in only_problem(train)
+
+
 def test_an_empty_text_is_a_problem(tmp_path: Path) -> None:
     train = make_corpus(tmp_path)
     replace_line(train / "text", 2, "anna-2")

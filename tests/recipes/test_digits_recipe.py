@@ -42,7 +42,7 @@ def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subproc
     folder, _ = run
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
     assert [(row["model"], row["metric"]) for row in rows] == [
-        (model, metric) for model in ("blstm", "lstm") for metric in ("%WER", "%CER", "%SER")
+        (model, metric) for model in ("blstm", "lstm") for metric in ("%WER", "%CER", "%SER", "minutes")
     ]
     assert all(row["set"] == "test" and row["seconds"] > 0 and row["settings"] != "-" for row in rows)
     assert all(row["command"].startswith("recipes/digits/run.sh --data") for row in rows)

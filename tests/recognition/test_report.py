@@ -230,6 +230,13 @@ def test_tokens_stand_at_their_times_in_the_colour_of_their_word():
     assert found == [("C", "0.0", "a"), ("", "40.0", "&#183;"), ("S", "80.0", "b"), ("S", "120.0", "c")]
 
 
+def test_tokens_that_are_words_take_the_colour_of_theirs():
+    tokens = [Token(" a", 0.2), Token(" bc", 0.6)]
+    svg = picture(Recording(tone(1.0), RATE), tokens, align(["a", "bd"], ["a", "bc"]))
+    found = re.findall(r'class="token (\w?)" x="([\d.]+)".*?</title>(.*?)</text>', svg)
+    assert found == [("C", "40.0", "a"), ("S", "120.0", "bc")]
+
+
 def test_pictures_and_sounds_are_what_their_addresses_say(experiment):
     addresses = _Page(write_report(experiment).read_text()).addresses
     starts = {address.split(";")[0]: base64.b64decode(address.split(",")[1])[:4] for address in addresses}

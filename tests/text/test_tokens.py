@@ -12,6 +12,7 @@ from recitative.errors import DataError
 from recitative.text.tokens import TokenTable, required_frames
 
 TABLE = TokenTable(("<blank>", " ", "a", "b"))
+WORDS = TokenTable(("<blank>", " one", " two"))
 
 
 def test_the_table_holds_every_character_once_after_the_blank() -> None:
@@ -37,6 +38,29 @@ def test_every_table_and_text_survives_the_way_there_and_back(
         assert table.decode(table.encode(text)) == text
 
 
+def test_a_table_of_words_writes_them_as_sentence_pieces(tmp_path: Path) -> None:
+    assert TokenTable.from_texts(["two one", "one"], "word") == WORDS
+    assert WORDS.unit == "word" and TABLE.unit == "character"
+    WORDS.write(tmp_path / "tokens.txt")
+    assert (tmp_path / "tokens.txt").read_text() == "<blank> 0\n▁one 1\n▁two 2\n"
+    assert TokenTable.read(tmp_path / "tokens.txt") == WORDS
+
+
+def test_words_there_and_back() -> None:
+    assert WORDS.encode("two one one") == [2, 1, 1]
+    assert WORDS.decode([2, 1, 1]) == "two one one"
+    assert WORDS.encode("") == [] and WORDS.decode([]) == ""
+    with pytest.raises(DataError, match=r"utterance 'u': 'three' not in the token table; its words only"):
+        WORDS.encode("one three", utt_id="u")
+
+
+def test_a_corpus_may_use_the_sign_of_a_word_as_a_character(tmp_path: Path) -> None:
+    table = TokenTable.from_texts(["▁ a"])
+    table.write(tmp_path / "tokens.txt")
+    assert TokenTable.read(tmp_path / "tokens.txt") == table
+    assert table.unit == "character" and table.decode(table.encode("a ▁")) == "a ▁"
+
+
 def test_labels_are_numbers_from_one() -> None:
     assert TABLE.encode("a b") == [2, 1, 3]
     assert TABLE.decode([2, 1, 3]) == "a b"
@@ -59,9 +83,15 @@ def test_the_blank_and_numbers_beyond_the_table_are_no_labels(label: int) -> Non
     [
         (b"a 0\n", "tokens.txt:1: 'a 0'; '<blank>' in the first line and only there"),
         (b"<blank> 0\na 2\n", "tokens.txt:2: 'a 2'; 'symbol 1': ids count up from 0"),
-        (b"<blank> 0\na 1\na 2\n", "tokens.txt:3: 'a' appears again; each character once"),
+        (b"<blank> 0\na 1\na 2\n", "tokens.txt:3: 'a' appears again; each symbol once"),
         (b"<blank> 0\nab 1\n", "tokens.txt:2: 'ab' is not one character"),
-        (b"<blank> 0\n  1\n", "tokens.txt:2: ' ' is not one character; one character, '<space>' for the space"),
+        (
+            b"<blank> 0\n  1\n",
+            "tokens.txt:2: ' ' is not one character; one character, '<space>' for the space, '▁word' for",
+        ),
+        ("<blank> 0\na 1\n▁b 2\n".encode(), "tokens.txt:3: characters above, but '▁b'"),
+        ("<blank> 0\n▁a 1\nb 2\n".encode(), "tokens.txt:3: words above, but 'b'"),
+        ("<blank> 0\n▁a b 1\n".encode(), "tokens.txt:2: '▁a b' has a space"),
         (b"<blank> 0\r\na 1\r\n", "tokens.txt:1: "),
         (b"", "tokens.txt:1: ''; 'symbol 0'"),
         (b"\xff 0\n", "is not UTF-8"),

@@ -1,4 +1,4 @@
-"""``recitative tokens``: the character token table of a corpus."""
+"""``recitative tokens``: the token table of a corpus."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import typer
 from recitative.data.columns import words_of
 from recitative.data.tables import read_table
 from recitative.errors import DataError
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import TokenTable, Unit
 
 
 def tokens(
     data_dirs: Annotated[list[Path], typer.Argument(help="Data directories whose text tables are read.")],
     output: Annotated[Path, typer.Option(help="The token table to write, such as data/tokens.txt.")],
+    unit: Annotated[
+        Unit, typer.Option(help="What a token is; words suit a small vocabulary that never grows, such as commands.")
+    ] = "character",
 ) -> None:
-    """Make the table of all characters in the transcripts of some data directories; id 0 is the blank of CTC."""
+    """Make the table of all characters or words in some data directories' transcripts; id 0 is the blank of CTC."""
     texts = [words_of(row.value) for data_dir in data_dirs for row in read_table(data_dir / "text")]
-    table = TokenTable.from_texts(texts)
+    table = TokenTable.from_texts(texts, unit)
     if len(table) == 1:
         raise DataError(str(data_dirs[0] / "text"), "has no characters", "at least one word", "add the transcripts")
     table.write(output)

@@ -46,7 +46,7 @@ def _require_room(frames: Tensor, labels: Padded[Tensor], names: Sequence[str]) 
         raise DataError(
             f"utterance {', '.join(short)}",
             "the text is longer than the audio allows",
-            "at least one frame a character and one more between equal neighbours",
+            "at least one frame a label and one more between equal neighbours",
             "correct the text or the segment, or lower the front end's stride",
         )
 

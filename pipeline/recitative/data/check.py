@@ -38,7 +38,7 @@ def check_directory(
     """Check the tables, every recording, and every transcript against its audio.
 
     ``features`` and ``front_end`` say which sample rate is right and how many frames CTC gets; ``tokens``, if given,
-    which characters there are. Raises DataError only if there is no such folder.
+    which symbols there are, else each character is a label. Raises DataError only if there is no such folder.
     """
     path = Path(path)
     tables, problems = scan_directory(path)
@@ -51,7 +51,7 @@ def check_directory(
         serious, slight = _recording_problems(path, tables, examination)
         problems += serious
         warnings += slight
-    problems += _too_short(path, tables, examinations, features, front_end)
+    problems += _too_short(path, tables, examinations, features, front_end, tokens)
     return Report(tuple(problems), tuple(warnings), _statistics(tables, examinations), _unreadable(examinations))
 
 
@@ -72,10 +72,10 @@ def _text_problems(path: Path, tables: Tables, tokens: TokenTable | None) -> lis
             fault = Fault("has an empty text", "at least one word", "add its words, or remove the utterance")
             problems.append(fault_problem(path, "text", row, fault))
         unknown = tokens.unknown(words_of(row.value)) if tokens else []
-        if unknown:
+        if tokens and unknown:
             found = f"has {', '.join(map(repr, unknown))}, not in the token table"
             remedy = "normalise the text, or make the table again with 'recitative tokens'"
-            problems.append(fault_problem(path, "text", row, Fault(found, "its characters only", remedy)))
+            problems.append(fault_problem(path, "text", row, Fault(found, f"its {tokens.unit}s only", remedy)))
     return problems
 
 
@@ -126,6 +126,7 @@ def _too_short(
     examinations: Iterable[Examination],
     features: FeatureSettings,
     front_end: FrontEndSettings,
+    tokens: TokenTable | None,
 ) -> list[Problem]:
     """Utterances whose labels cannot be emitted in their frames, so that CTC gives them probability zero."""
     text = tables.get("text", {})
@@ -136,19 +137,20 @@ def _too_short(
         for utt_id, num_samples in examination.num_samples.items():
             frames = num_core_frames(num_frames(num_samples, features), front_end)
             words = words_of(text[utt_id].value) if utt_id in text else ""
-            needed = max(1, required_frames(words))
-            if frames < needed:
-                problems.append(
-                    _too_short_problem(path, tables, utt_id, words, num_samples / features.sample_rate, frames)
-                )
+            labels = tokens.split(words) if tokens else list(words)
+            if frames < max(1, required_frames(labels)):
+                duration_s = num_samples / features.sample_rate
+                problems.append(_too_short_problem(path, tables, utt_id, labels, duration_s, frames))
     return problems
 
 
-def _too_short_problem(path: Path, tables: Tables, utt_id: str, words: str, duration_s: float, frames: int) -> Problem:
+def _too_short_problem(
+    path: Path, tables: Tables, utt_id: str, labels: list[str], duration_s: float, frames: int
+) -> Problem:
     table = next(name for name in ("text", "segments", "wav.scp") if utt_id in tables.get(name, {}))
-    repeats = required_frames(words) - len(words)
-    found = f"is too short: {duration_s:.3f} s give {frames} frames for {len(words)} labels and {repeats} repeats"
-    allowed = f"at least {max(1, len(words) + repeats)} frames"
+    repeats = required_frames(labels) - len(labels)
+    found = f"is too short: {duration_s:.3f} s give {frames} frames for {len(labels)} labels and {repeats} repeats"
+    allowed = f"at least {max(1, len(labels) + repeats)} frames"
     remedy = "correct the text or the segment, or remove the utterance"
     return fault_problem(path, table, tables[table][utt_id], Fault(found, allowed, remedy))
 

@@ -25,6 +25,7 @@ from recitative.errors import DataError, Problem
 from recitative.features.augment import Augmenter, spec_augment
 from recitative.features.cmvn import CmvnStats
 from recitative.features.frontend import FeatureExtractor
+from recitative.features.vtlp import VocalTractWarp
 from recitative.recognition.utterances import measure, read_utterance
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable, required_frames
@@ -45,7 +46,7 @@ class Batch:
 class TrainingSet:
     """The utterances of a data directory with labels, and the plan of every epoch.
 
-    Raises one DataError for all utterances that have no text, characters outside the table, a wrong sample rate, more
+    Raises one DataError for all utterances that have no text, symbols outside the table, a wrong sample rate, more
     than ``max_duration_s``, or too few frames for their labels even at the fastest speed.
     """
 
@@ -58,6 +59,7 @@ class TrainingSet:
         self.labels = _labels(self.utterances, tokens, where)
         self._mean = cmvn.mean
         self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
+        self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
         _require_usable(self.utterances, self.seconds, self.labels, settings, stride, where)
         self._samples = self._decode_all() if self._fits_in_memory() else None
 
@@ -86,6 +88,8 @@ class TrainingSet:
             samples = self._samples[number] if self._samples else read_utterance(self.utterances[number])
             samples = self._augmenter.perturb(samples, rng)
             features = extractor.compute(samples)
+            if self._vocal_tract:
+                features = self._vocal_tract.warp(features, rng.uniform(*self.settings.augment.vtlp))
             rows.append(spec_augment(features, self.settings.augment.spec_augment, rng, self._mean))
         names = tuple(self.utterances[number].utt_id for number in numbers)
         seconds = float(self.seconds[list(numbers)].sum())

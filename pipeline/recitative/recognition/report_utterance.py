@@ -184,7 +184,7 @@ def _token_labels(tokens: Sequence[Token], alignment: Alignment, duration_s: flo
         x = token.start_s / duration_s * width
         upper = x - last_x < 10 and not upper
         y = 13 if upper else LABELS_HEIGHT - 5
-        shown = "&#183;" if token.token == " " else escape(token.token)
+        shown = "&#183;" if token.token == " " else escape(token.token.strip())
         parts.append(
             f'<path class="onset" d="M{x:.1f} {y + 2}V{LABELS_HEIGHT + PICTURE_HEIGHT}"/>'
             f'<text class="token {op}" x="{x:.1f}" y="{y}"><title>{token.start_s:.2f} s</title>{shown}</text>'
@@ -199,9 +199,14 @@ def _ops_of_tokens(tokens: Sequence[Token], alignment: Alignment) -> list[str]:
     hyps = [pair for pair in alignment if pair.op != "D"]
     if words != [pair.hyp for pair in hyps]:
         return [""] * len(tokens)
-    ops: list[str] = [pair.op for pair in hyps for _ in pair.hyp]
-    letters = iter(ops)
-    return ["" if token.token.isspace() else next(letters) for token in tokens]
+    word = -1
+    ops: list[str] = []
+    before = " "
+    for symbol in (token.token for token in tokens):  # a letter, a space, or a space and a word
+        word += not symbol.isspace() and (before.isspace() or symbol[0].isspace())
+        ops.append("" if symbol.isspace() else hyps[word].op)
+        before = symbol
+    return ops
 
 
 def _data_uri(kind: str, content: bytes) -> str:

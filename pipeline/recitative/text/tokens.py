@@ -1,7 +1,8 @@
-"""The character token table: which number stands for which character.
+"""The token table: which number stands for which character, or for which word.
 
 File format, as in Kaldi's and k2's tokens.txt: one ``symbol id`` line per token, ids from 0 without gaps. Id 0 is
-``<blank>``; the space is written ``<space>``. Nothing is normalised here: 'é' as one code point and as two differ.
+``<blank>``; the space is written ``<space>``; a word is written as SentencePiece writes it, ``▁word``. A table holds
+characters or words, not both. Nothing is normalised here: 'é' as one code point and as two differ.
 """
 
 from __future__ import annotations
@@ -11,24 +12,32 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
 
 BLANK = "<blank>"
 SPACE = "<space>"
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's sign for the space that a word begins with
+
+Unit = Literal["character", "word"]
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """symbols[i] is the character with id i; symbols[0] is '<blank>', which is no character."""
+    """symbols[i] is the character with id i, or a space and the word; symbols[0] is '<blank>', which is neither.
+
+    So the symbols of a hypothesis, joined, are its text in both cases, but for a word table's first space.
+    """
 
     symbols: tuple[str, ...]
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str]) -> TokenTable:
-        """The table of all characters in ``texts``, in code point order after the blank."""
-        return cls((BLANK, *sorted(set().union(*texts))))
+    def from_texts(cls, texts: Iterable[str], unit: Unit = "character") -> TokenTable:
+        """The table of all characters or words in ``texts``, in code point order after the blank."""
+        found = {symbol for text in texts for symbol in _split(text, unit)}
+        return cls((BLANK, *sorted(found)))
 
     @classmethod
     def read(cls, path: str | Path) -> TokenTable:
@@ -43,12 +52,16 @@ class TokenTable:
         symbols: list[str] = []
         for number, line in enumerate(lines):
             symbols.append(_parse_line(f"{path}:{number + 1}", line, number, symbols))
-        return cls(tuple(symbols))
+        table = cls(tuple(symbols))
+        for number, symbol in enumerate(symbols[1:], start=1):
+            if (len(symbol) > 1) != (table.unit == "word"):
+                found = f"{table.unit}s above, but '{_name(symbol)}'"
+                raise DataError(f"{path}:{number + 1}", found, "characters or words, not both", "")
+        return table
 
     def to_text(self) -> str:
         """The content of the file that ``read`` takes."""
-        names = (SPACE if symbol == " " else symbol for symbol in self.symbols)
-        return "".join(f"{name} {number}\n" for number, name in enumerate(names))
+        return "".join(f"{_name(symbol)} {number}\n" for number, symbol in enumerate(self.symbols))
 
     def write(self, path: str | Path) -> None:
         """Write the table; atomic."""
@@ -58,52 +71,78 @@ class TokenTable:
         return len(self.symbols)
 
     @cached_property
+    def unit(self) -> Unit:
+        """What the symbols are; a table without any counts as one of characters."""
+        return "word" if len(self.symbols) > 1 and len(self.symbols[1]) > 1 else "character"
+
+    @cached_property
     def ids(self) -> dict[str, int]:
-        """Character -> id, without the blank."""
+        """Symbol -> id, without the blank."""
         return {symbol: number for number, symbol in enumerate(self.symbols) if number > 0}
 
+    def split(self, text: str) -> list[str]:
+        """Text -> its L symbols, known or not."""
+        return _split(text, self.unit)
+
     def unknown(self, text: str) -> list[str]:
-        """The characters of ``text`` that have no id, each once, sorted."""
-        return sorted(set(text) - self.ids.keys())
+        """The characters or words of ``text`` that have no id, each once, sorted."""
+        missing = set(self.split(text)) - self.ids.keys()
+        return sorted(symbol.removeprefix(" ") if self.unit == "word" else symbol for symbol in missing)
 
     def encode(self, text: str, *, utt_id: str = "") -> list[int]:
-        """Text -> L labels in 1..V-1. Raises DataError that names ``utt_id`` for a character not in the table."""
+        """Text -> L labels in 1..V-1. Raises DataError that names ``utt_id`` for a symbol not in the table."""
         ids = self.ids
         try:
-            return [ids[character] for character in text]
+            return [ids[symbol] for symbol in self.split(text)]
         except KeyError:
             where = f"utterance '{utt_id}'" if utt_id else f"text '{text}'"
             unknown = ", ".join(map(repr, self.unknown(text)))
             remedy = "normalise the text, or make the table again with 'recitative tokens'"
-            raise DataError(where, f"{unknown} not in the token table", "its characters only", remedy) from None
+            raise DataError(where, f"{unknown} not in the token table", f"its {self.unit}s only", remedy) from None
 
     def decode(self, ids: Sequence[int]) -> str:
         """Labels in 1..V-1 -> text. Raises ValueError for the blank, which is no label, and for other numbers."""
         for number in ids:
             if not 0 < number < len(self.symbols):
                 raise ValueError(f"{number} is no label; labels are 1 to {len(self.symbols) - 1}")
-        return "".join(self.symbols[number] for number in ids)
+        text = "".join(self.symbols[number] for number in ids)
+        return text.removeprefix(" ") if self.unit == "word" else text
+
+
+def _split(text: str, unit: Unit) -> list[str]:
+    return [f" {word}" for word in text.split()] if unit == "word" else list(text)
+
+
+def _name(symbol: str) -> str:
+    """How the file writes a symbol."""
+    if symbol == " ":
+        return SPACE
+    return WORD_START + symbol[1:] if symbol.startswith(" ") else symbol
 
 
 def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> str:
     name, _, stated = line.rpartition(" ")
-    symbol = " " if name == SPACE else name
+    is_word = len(name) > 1 and name.startswith(WORD_START)
+    symbol = " " if name == SPACE else f" {name[1:]}" if is_word else name
     if stated != str(number):
         raise DataError(
             where, f"'{line}'", f"'symbol {number}': ids count up from 0", "make it with 'recitative tokens'"
         )
     if (symbol == BLANK) != (number == 0):
         raise DataError(where, f"'{line}'", f"'{BLANK}' in the first line and only there", "")
-    if number > 0 and (len(symbol) != 1 or name == " "):
-        raise DataError(where, f"'{name}' is not one character", f"one character, '{SPACE}' for the space", "")
+    if number > 0 and not is_word and (len(symbol) != 1 or name == " "):
+        allowed = f"one character, '{SPACE}' for the space, '{WORD_START}word' for a word"
+        raise DataError(where, f"'{name}' is not one character", allowed, "")
+    if is_word and " " in name:
+        raise DataError(where, f"'{name}' has a space", f"'{WORD_START}word' for a word", "")
     if symbol in before:
-        raise DataError(where, f"'{name}' appears again", "each character once", "remove the line and count on")
+        raise DataError(where, f"'{name}' appears again", "each symbol once", "remove the line and count on")
     return symbol
 
 
 def required_frames(labels: Sequence[object]) -> int:
     """The fewest frames on which CTC can write ``labels``: one each, and a blank between equal neighbours.
 
-    ``labels`` are ids or characters. Graves et al. 2006, section 3.1.
+    ``labels`` are ids or symbols. Graves et al. 2006, section 3.1.
     """
     return len(labels) + sum(a == b for a, b in pairwise(labels))
