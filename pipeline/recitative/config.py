@@ -84,7 +84,7 @@ class AugmentSettings(_Section):
             low, high = getattr(self, name)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
-        if not (0.5 <= self.vtlp[0] and self.vtlp[1] <= 2.0):
+        if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
 

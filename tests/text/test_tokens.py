@@ -40,7 +40,8 @@ def test_every_table_and_text_survives_the_way_there_and_back(
 
 def test_a_table_of_words_writes_them_as_sentence_pieces(tmp_path: Path) -> None:
     assert TokenTable.from_texts(["two one", "one"], "word") == WORDS
-    assert WORDS.unit == "word" and TABLE.unit == "character"
+    assert WORDS.unit == "word"
+    assert TABLE.unit == "character"
     WORDS.write(tmp_path / "tokens.txt")
     assert (tmp_path / "tokens.txt").read_text() == "<blank> 0\n▁one 1\n▁two 2\n"
     assert TokenTable.read(tmp_path / "tokens.txt") == WORDS
@@ -49,7 +50,8 @@ def test_a_table_of_words_writes_them_as_sentence_pieces(tmp_path: Path) -> None
 def test_words_there_and_back() -> None:
     assert WORDS.encode("two one one") == [2, 1, 1]
     assert WORDS.decode([2, 1, 1]) == "two one one"
-    assert WORDS.encode("") == [] and WORDS.decode([]) == ""
+    assert WORDS.encode("") == []
+    assert WORDS.decode([]) == ""
     with pytest.raises(DataError, match=r"utterance 'u': 'three' not in the token table; its words only"):
         WORDS.encode("one three", utt_id="u")
 
@@ -58,7 +60,8 @@ def test_a_corpus_may_use_the_sign_of_a_word_as_a_character(tmp_path: Path) -> N
     table = TokenTable.from_texts(["▁ a"])
     table.write(tmp_path / "tokens.txt")
     assert TokenTable.read(tmp_path / "tokens.txt") == table
-    assert table.unit == "character" and table.decode(table.encode("a ▁")) == "a ▁"
+    assert table.unit == "character"
+    assert table.decode(table.encode("a ▁")) == "a ▁"
 
 
 def test_labels_are_numbers_from_one() -> None:

@@ -27,9 +27,7 @@ def check(
     data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file: sample rate, frames, front end.")] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="A token table: characters or words outside it are problems.")
-    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="A token table: what is not in it is a problem.")] = None,
     subsampling: Annotated[
         int | None, typer.Option(min=1, help="Feature frames per frame that CTC sees, instead of the front end's.")
     ] = None,

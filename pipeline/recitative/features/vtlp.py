@@ -48,7 +48,9 @@ class VocalTractWarp:
         inverse = 1.0 / factor
         turn = min(TURN_HZ, 0.8 * self._high_hz) * min(inverse, 1.0) / inverse
         slope = (self._high_hz - turn * inverse) / (self._high_hz - turn)
-        return np.where(self._hz <= turn, self._hz * inverse, self._high_hz - slope * (self._high_hz - self._hz))
+        beyond = self._high_hz - slope * (self._high_hz - self._hz)
+        source: Array = np.where(self._hz <= turn, self._hz * inverse, beyond)
+        return source
 
 
 def _mel(hz: Any) -> Any:
