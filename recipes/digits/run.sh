@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Connected digits spoken by 28 synthetic voices, 6 of them unseen in training. The corpus is in this folder.
-# Trains a bidirectional and a streaming LSTM with CTC on letters and scores both on the unseen voices.
+# Trains a bidirectional and a streaming LSTM with CTC on words and scores both on the unseen voices.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
 data=data           # folder of the data directories
@@ -14,7 +14,7 @@ chunk_ms=160        # length of the pieces in the stream stage
 
 if stage 1 "prepare" needs corpus/manifest.tsv makes "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
   python3 local/prepare.py --corpus corpus --output "$data" --subset "$subset"
-  recitative tokens "$data/train" --output "$data/tokens.txt"
+  recitative tokens "$data/train" --unit word --output "$data/tokens.txt"
 fi
 
 if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
