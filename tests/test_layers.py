@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "music"}),
     frozenset({"models"}),
-    frozenset({"train"}),
+    frozenset({"train", "export"}),
     frozenset({"recognition", "classification", "generation", "runtime"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -30,7 +30,20 @@ LAYERS: tuple[frozenset[str], ...] = (
 ALSO_ALLOWED = {("data", "audio"), ("data", "text")}  # neighbours in one layer: a check of data reads both
 
 # What the runtime shares with training must work without torch: these, and whatever they import.
-TORCH_FREE = ("errors", "config", "stage", "atomic", "audio", "data", "text", "features", "score", "ctc.greedy")
+TORCH_FREE = (
+    "errors",
+    "config",
+    "stage",
+    "atomic",
+    "audio",
+    "data",
+    "text",
+    "features",
+    "score",
+    "ctc.greedy",
+    "models.card",
+    "runtime",
+)
 TORCH = {"torch", "torchaudio"}
 
 RECURRENT_CORE = "nn.recurrent"

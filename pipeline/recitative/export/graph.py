@@ -1,0 +1,130 @@
+"""An ONNX graph under construction, and the operations on ragged batches that stages are made of.
+
+Names of values are strings, as in ONNX. A ragged batch is ``Ragged(data, lengths)``: data (N, T, C) float32, lengths
+(N,) int64, and what lies beyond a row's length is finite but else undefined; see ``recitative.nn.ragged`` for the same
+operations in PyTorch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[Any]
+
+OPSET = 18
+IR_VERSION = 10  # read by every ONNX Runtime since 1.18
+CONTRIB = "com.microsoft"  # ONNX Runtime's own operators: DynamicQuantizeLSTM
+
+_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+
+
+@dataclass(frozen=True)
+class Ragged:
+    data: str  # (N, T, C)
+    lengths: str  # (N,)
+
+
+class Graph:
+    """Nodes in the order in which they are added; each ``op`` returns the name of its output."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._shared: dict[tuple[str, bytes, tuple[int, ...]], str] = {}
+
+    def input(self, name: str, dtype: str, shape: tuple[int | str, ...]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+        return name
+
+    def output(self, name: str, value: str, dtype: str, shape: tuple[int | str, ...]) -> None:
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+
+    def constant(self, array: Array) -> str:
+        """The same array is stored once."""
+        key = (str(array.dtype), array.tobytes(), array.shape)
+        if key not in self._shared:
+            name = f"c{len(self._constants)}"
+            self._constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
+            self._shared[key] = name
+        return self._shared[key]
+
+    def ints(self, *values: int) -> str:
+        return self.constant(np.array(values, np.int64))
+
+    def integer(self, value: int) -> str:
+        return self.constant(np.array(value, np.int64))
+
+    def real(self, value: float) -> str:
+        return self.constant(np.array(value, np.float32))
+
+    def op(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
+
+    def ops(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
+        names = [f"v{len(self._nodes)}_{i}" for i in range(outputs)]
+        self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names
+
+    def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
+        """The finished, checked model."""
+        graph = helper.make_graph(
+            self._nodes, "recitative", self._inputs, self._outputs, list(self._constants.values())
+        )
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="recitative")
+        helper.set_model_props(model, metadata)
+        onnx.checker.check_model(model)
+        return model
+
+    # Arithmetic on shapes and lengths
+
+    def size(self, x: str, axis: int) -> str:
+        """The length of an axis, a scalar."""
+        return self.op("Squeeze", self.op("Shape", x, start=axis, end=axis + 1), self.ints(0))
+
+    def arange(self, size: str) -> str:
+        return self.op("Range", self.integer(0), size, self.integer(1))
+
+    def windows(self, lengths: str, window: int, stride: int) -> str:
+        """floor((length - window) / stride) + 1, at least 0; for a scalar or (N,)."""
+        room = self.op("Max", self.op("Sub", lengths, self.integer(window - stride)), self.integer(0))
+        return self.op("Div", room, self.integer(stride))
+
+    # Ragged batches
+
+    def mask(self, lengths: str, size: str) -> str:
+        """(N, T, 1) True where a frame lies within its row."""
+        inside = self.op("Less", self.arange(size), self.op("Unsqueeze", lengths, self.ints(1)))
+        return self.op("Unsqueeze", inside, self.ints(2))
+
+    def zero_padding(self, x: Ragged) -> str:
+        return self.op("Where", self.mask(x.lengths, self.size(x.data, 1)), x.data, self.real(0.0))
+
+    def gather(self, data: str, index: str) -> str:
+        """data[n, index[n, t]] for (N, T, C) data; an index outside the data is moved to its nearest end."""
+        last = self.op("Sub", self.size(data, 1), self.integer(1))
+        inside = self.op("Max", self.op("Min", index, last), self.integer(0))
+        return self.op("GatherND", data, self.op("Unsqueeze", inside, self.ints(2)), batch_dims=1)
+
+    def join(self, a: Ragged, b: Ragged) -> Ragged:
+        """Each row of ``a`` followed at once by the same row of ``b``; T is the sum of both."""
+        both = self.op("Concat", a.data, b.data, axis=1)
+        position = self.op("Unsqueeze", self.arange(self.size(both, 1)), self.ints(0))  # (1, T)
+        end = self.op("Unsqueeze", a.lengths, self.ints(1))  # (N, 1)
+        in_b = self.op("Add", self.op("Sub", position, end), self.size(a.data, 1))
+        index = self.op("Where", self.op("Less", position, end), position, in_b)
+        return Ragged(self.gather(both, index), self.op("Add", a.lengths, b.lengths))
+
+    def cut(self, x: Ragged, start: str, lengths: str, size: str) -> Ragged:
+        """Each row's frames [start, start + lengths), both (N,); T is ``size``, at least the longest."""
+        index = self.op("Add", self.op("Unsqueeze", start, self.ints(1)), self.arange(size))  # (N, size)
+        return Ragged(self.gather(x.data, index), lengths)

@@ -1,0 +1,200 @@
+"""Each stage of a network as ONNX operations: the same ``step``, with the state as inputs and outputs.
+
+Where PyTorch sizes a batch by its longest row, a graph sizes it by what the shapes allow at the most, so pending frames
+have a fixed width: W - 1 for a window of W. Everything else is the arithmetic of ``recitative.nn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from recitative.errors import UsageError
+from recitative.export.cells import CellWriter
+from recitative.export.graph import Graph, Ragged
+from recitative.models.card import InitialState
+from recitative.nn.chain import Chain
+from recitative.nn.framewise import Dropout, LogProbs, Normalise, Project
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.window import CausalConv, FrameStack, RowConv
+
+Array = npt.NDArray[Any]
+
+
+class Writer:
+    """Writes stages into a graph and collects their states."""
+
+    def __init__(self, graph: Graph, cells: CellWriter, last: str) -> None:
+        """``last`` is the name of the boolean scalar that flushes."""
+        self.graph = graph
+        self.cells = cells
+        self.last = last
+        self.initial: dict[str, InitialState] = {}
+
+    def write(self, name: str, stage: nn.Module, x: Ragged) -> Ragged:
+        """Add a stage under a name for its state and weights; returns what comes out of it."""
+        match stage:
+            case Chain():
+                for part, inner in stage.stages.items():
+                    x = self.write(f"{name}.{part}" if name else part, inner, x)
+                return x
+            case Normalise():
+                return self._normalise(stage, x)
+            case Dropout():
+                return x
+            case FrameStack():
+                return self._frame_stack(name, stage, x)
+            case CausalConv():
+                return self._causal_conv(name, stage, x)
+            case RowConv():
+                return self._row_conv(name, stage, x)
+            case Project():
+                y = self.graph.op("Relu", self.cells.linear(f"{name}.linear", stage.linear, x.data))
+                return Ragged(y, x.lengths)
+            case LogProbs():
+                logits = self.cells.linear(f"{name}.linear", stage.linear, x.data)
+                return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
+            case RecurrentStack():
+                return self._recurrent(name, stage, x)
+            case _:
+                raise UsageError(f"{type(stage).__name__} has no ONNX form; export knows the recogniser's stages only")
+
+    # State
+
+    def _state(self, name: str, initial: InitialState) -> str:
+        self.initial[name] = initial
+        return self.graph.input(f"state.{name}", initial.dtype, ("N", *initial.shape))
+
+    def _new_state(self, name: str, value: str) -> None:
+        initial = self.initial[name]
+        self.graph.output(f"new_state.{name}", value, initial.dtype, ("N", *initial.shape))
+
+    def _pending(self, name: str, frames: int, channels: int, filled: int = 0) -> Ragged:
+        """Frames held back by a stage, at most ``frames``; a new stream begins with ``filled`` of zeros."""
+        data = self._state(f"{name}.pending", InitialState((frames, channels)))
+        lengths = self._state(f"{name}.pending_lengths", InitialState((), float(filled), dtype="int64"))
+        return Ragged(data, lengths)
+
+    def _advance(self, name: str, x: Ragged, channels: int, window: int, stride: int, filled: int) -> tuple[str, str]:
+        """What was heard (N, P + T, C), and how many windows (N,) of it are complete; the rest stays pending."""
+        g = self.graph
+        heard = g.join(self._pending(name, window - 1, channels, filled), x)
+        ready = g.windows(heard.lengths, window, stride)
+        used = g.op("Mul", ready, g.integer(stride))
+        rest = g.cut(heard, used, g.op("Sub", heard.lengths, used), g.integer(window - 1))
+        self._new_state(f"{name}.pending", rest.data)
+        self._new_state(f"{name}.pending_lengths", rest.lengths)
+        return heard.data, ready
+
+    # Stages
+
+    def _normalise(self, stage: Normalise, x: Ragged) -> Ragged:
+        g = self.graph
+        centred = g.op("Sub", g.zero_padding(x), g.constant(_array(stage.mean)))
+        return Ragged(g.op("Mul", centred, g.constant(_array(stage.inverse_stddev))), x.lengths)
+
+    def _frame_stack(self, name: str, stage: FrameStack, x: Ragged) -> Ragged:
+        g = self.graph
+        if stage.window == 1:
+            return x
+        heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, 0)
+        most = self._at_least_one(g.windows(g.size(heard, 1), stage.window, stage.stride))
+        starts = g.op("Unsqueeze", g.op("Mul", g.arange(most), g.integer(stage.stride)), g.ints(1))
+        index = g.op("Reshape", g.op("Add", starts, g.constant(np.arange(stage.window))), g.ints(-1))
+        inside = g.op("Min", index, g.op("Sub", g.size(heard, 1), g.integer(1)))
+        frames = g.op("Gather", heard, inside, axis=1)  # (N, T' * window, C)
+        return Ragged(g.op("Reshape", frames, self._shape(most, stage.output_width)), ready)
+
+    def _causal_conv(self, name: str, stage: CausalConv, x: Ragged) -> Ragged:
+        g = self.graph
+        zeroed = Ragged(g.zero_padding(x), x.lengths)
+        heard, ready = self._advance(name, zeroed, stage.input_width, stage.window, stage.stride, stage.window - 1)
+        planes = g.op("Reshape", heard, g.ints(0, 0, stage.planes, stage.channels))
+        planes = g.op("Transpose", planes, perm=[0, 2, 1, 3])  # (N, planes, T, C)
+        weights = [g.constant(_array(value)) for value in (stage.conv.weight, _required(stage.conv.bias))]
+        out = g.op("Relu", g.op("Conv", planes, *weights, strides=[2, 2], pads=[0, 1, 0, 1]))
+        out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
+        return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
+
+    def _row_conv(self, name: str, stage: RowConv, x: Ragged) -> Ragged:
+        g = self.graph
+        if stage.context == 0:
+            weight = g.constant(_array(stage.weight)[:, 0])
+            return Ragged(g.op("Mul", x.data, weight), x.lengths)
+        shape = g.op("Concat", g.op("Shape", x.data, start=0, end=1), g.ints(stage.context, stage.input_width), axis=0)
+        silence = g.op("Expand", g.real(0.0), shape)
+        flushed = g.op("Mul", g.op("Cast", self.last, to=7), g.integer(stage.context))  # 7: int64
+        longer = Ragged(
+            g.op("Concat", g.zero_padding(x), silence, axis=1), g.op("Add", x.lengths, flushed)
+        )  # the padding is zero too, so that the silence follows at once in every row
+        heard, ready = self._advance(name, longer, stage.input_width, stage.context + 1, 1, 0)
+        kernel = g.constant(_array(stage.weight)[:, None])  # (C, 1, context + 1)
+        across = g.op("Transpose", heard, perm=[0, 2, 1])  # (N, C, T)
+        y = g.op("Conv", across, kernel, group=stage.input_width)
+        return Ragged(g.op("Transpose", y, perm=[0, 2, 1]), ready)
+
+    def _recurrent(self, name: str, stage: RecurrentStack, x: Ragged) -> Ragged:
+        match stage.settings.direction:
+            case "latency_controlled":
+                return self._in_blocks(name, stage, x)
+            case _:
+                return self._through_layers(name, stage, x, None)
+
+    def _through_layers(self, name: str, stage: RecurrentStack, x: Ragged, carry: str | None) -> Ragged:
+        """All layers; their forward states advance over ``carry`` (N,) frames, None = all of x."""
+        g = self.graph
+        for i, layer in enumerate(cast("Iterable[Any]", stage.layers)):
+            prefix = f"{name}.layers.{i}"
+            state: list[str] = []
+            if stage.settings.direction != "bidirectional":
+                initial = self.cells.initial_state(stage.settings.cell, stage.settings.hidden)
+                names = [f"{name}.layer{i}.{part}" for part in "hc"[: len(initial)]]
+                state = [self._state(entry, value) for entry, value in zip(names, initial, strict=True)]
+            y, new_state = self.cells.run(prefix, stage.settings.cell, layer, x, state, carry)
+            for entry, value in zip([f"{name}.layer{i}.{part}" for part in "hc"], new_state, strict=False):
+                self._new_state(entry, value)
+            if isinstance(layer.project, nn.Linear):
+                y = self.cells.linear(f"{prefix}.project", layer.project, y)
+            if isinstance(layer.norm, nn.LayerNorm):
+                weights = [g.constant(_array(value)) for value in (layer.norm.weight, layer.norm.bias)]
+                y = g.op("LayerNormalization", y, *weights, axis=-1, epsilon=layer.norm.eps)
+            x = Ragged(g.op("Add", x.data, y) if layer.residual else y, x.lengths)
+        return x
+
+    def _in_blocks(self, name: str, stage: RecurrentStack, x: Ragged) -> Ragged:
+        """At most one block a call: whoever steps the graph feeds at most ``chunk`` frames and, to flush, goes on
+        with none until nothing is pending."""
+        g = self.graph
+        chunk, block = stage.settings.chunk, stage.settings.chunk + stage.settings.right_context
+        heard = g.join(self._pending(name, block - 1, stage.input_width), x)
+        needed = g.op("Where", self.last, g.integer(1), g.integer(block))
+        ready = g.op("Not", g.op("Less", heard.lengths, needed))
+        taken = g.op("Where", ready, g.op("Min", heard.lengths, g.integer(block)), g.integer(0))
+        decided = g.op("Min", taken, g.integer(chunk))
+        start = g.op("Sub", taken, taken)
+        out = self._through_layers(name, stage, g.cut(heard, start, taken, g.integer(block)), decided)
+        rest = g.cut(heard, decided, g.op("Sub", heard.lengths, decided), g.integer(block - 1))
+        self._new_state(f"{name}.pending", rest.data)
+        self._new_state(f"{name}.pending_lengths", rest.lengths)
+        return Ragged(out.data, decided)
+
+    def _at_least_one(self, size: str) -> str:
+        """Recurrent operators take no empty sequences; rows say themselves how long they are."""
+        return self.graph.op("Max", size, self.graph.integer(1))
+
+    def _shape(self, frames: str, channels: int) -> str:
+        g = self.graph
+        return g.op("Concat", g.ints(0), g.op("Reshape", frames, g.ints(1)), g.ints(channels), axis=0)
+
+
+def _array(value: Tensor) -> Array:
+    return value.detach().cpu().float().numpy()
+
+
+def _required(value: Tensor | None) -> Tensor:
+    assert value is not None, "the layer was made with a bias"
+    return value

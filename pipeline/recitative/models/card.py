@@ -1,0 +1,95 @@
+"""What a runtime model file says about itself, beside its graph. No torch: the runtime reads it.
+
+A model file is one ONNX file. The graph is the network's ``step``; the card is in its metadata, as text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.config import Settings, validate_settings
+from recitative.errors import DataError
+from recitative.text.tokens import TokenTable
+
+Array = npt.NDArray[Any]
+
+FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class InitialState:
+    """One entry of the state of a stream that has heard nothing: (N, *shape), all ``fill`` but the last ``tail``."""
+
+    shape: tuple[int, ...]
+    fill: float = 0.0
+    tail: tuple[float, ...] = ()
+    dtype: str = "float32"
+
+    def array(self, n: int) -> Array:
+        array = np.full((n, *self.shape), self.fill, self.dtype)
+        if self.tail:
+            array[..., -len(self.tail) :] = self.tail
+        return array
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything but the arithmetic.
+
+    stride, lookahead: of the network, in feature frames; lookahead None = the whole recording
+    piece_frames:      the most feature frames for one call of the graph, 0 = any number
+    weights:           'float32' or 'int8'
+    notes:             free text: licence, corpus, error rates, the commands that made the model
+    """
+
+    settings: Settings
+    tokens: TokenTable
+    stride: int
+    lookahead: int | None
+    state: dict[str, InitialState]
+    parameters: int
+    weights: str
+    piece_frames: int = 0
+    notes: str = ""
+
+    def to_metadata(self) -> dict[str, str]:
+        """Keys and values for the metadata of an ONNX file."""
+        facts = {
+            "settings": self.settings.model_dump(mode="json"),
+            "tokens": self.tokens.symbols,
+            "stride": self.stride,
+            "lookahead": self.lookahead,
+            "state": {name: asdict(initial) for name, initial in self.state.items()},
+            "parameters": self.parameters,
+            "weights": self.weights,
+            "piece_frames": self.piece_frames,
+            "notes": self.notes,
+        }
+        return {"recitative.format": FORMAT, "recitative.card": json.dumps(facts)}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str], where: str) -> ModelCard:
+        """Raises DataError that names the file for one that is no model of this format."""
+        made = metadata.get("recitative.format")
+        if made is None:
+            raise DataError(where, "is not a recitative model", "a file made by 'recitative export'", "")
+        if made != FORMAT:
+            found = f"has model format {made}"
+            raise DataError(where, found, f"format {FORMAT}", "export it again with this version of recitative")
+        try:
+            facts = json.loads(metadata["recitative.card"])
+            settings = validate_settings(facts.pop("settings"), where=where)
+            tokens = TokenTable(tuple(facts.pop("tokens")))
+            state = {
+                name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
+                for name, entry in facts.pop("state").items()
+            }
+            return cls(settings=settings, tokens=tokens, state=state, **facts)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            found = "is damaged: its card cannot be read"
+            raise DataError(where, found, "a whole model file", "export it again") from None

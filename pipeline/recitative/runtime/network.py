@@ -1,0 +1,90 @@
+"""The network of a model file as a stage, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from recitative.errors import DataError, UsageError
+from recitative.models.card import ModelCard
+from recitative.stage import Padded, State
+
+Array = npt.NDArray[Any]
+
+
+class OnnxNetwork:
+    """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a model file or what is in one. Raises DataError for anything else."""
+        where = str(content) if isinstance(content, Path) else "the model"
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.log_severity_level = 3
+        if isinstance(content, Path) and not content.is_file():
+            raise DataError(where, "does not exist", "a model file", "make one with 'recitative export'")
+        try:
+            source = str(content) if isinstance(content, Path) else content
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
+            found = f"cannot be opened ({str(error).splitlines()[0]})"
+            raise DataError(where, found, "a whole model file", "copy or export it again") from None
+        self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self._state_names = list(self.card.state)
+        self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
+
+    @property
+    def stride(self) -> int:
+        return self.card.stride
+
+    @property
+    def lookahead(self) -> int | None:
+        """In feature frames."""
+        return self.card.lookahead
+
+    def initial_state(self, n: int) -> State:
+        return {name: initial.array(n) for name, initial in self.card.state.items()}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        """Raises UsageError when a bidirectional model is stepped in pieces."""
+        if self.lookahead is None and not last:
+            raise UsageError(
+                "a bidirectional model cannot be stepped in pieces: it needs the whole recording at once; use one with a "
+                "'forward' or 'latency_controlled' core"
+            )
+        frames = x.data.shape[1]
+        piece = self.card.piece_frames or max(frames, 1)
+        outputs: list[Padded[Array]] = []
+        for start in range(0, max(frames, 1), piece):
+            part = Padded(x.data[:, start : start + piece], np.clip(x.lengths - start, 0, piece))
+            y, state = self._run(part, state, last=last and start + piece >= frames)
+            outputs.append(y)
+        if last and self.card.piece_frames:
+            nothing = Padded(x.data[:, :0], np.zeros_like(x.lengths))
+            while outputs[-1].lengths.any():
+                y, state = self._run(nothing, state, last=True)
+                outputs.append(y)
+        return join(outputs), self.initial_state(len(x.lengths)) if last else state
+
+    def _run(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        data = x.data if x.data.shape[1] else np.zeros((len(x.lengths), 1, x.data.shape[2]), np.float32)
+        feeds = {"features": data, "lengths": x.lengths, "last": np.array(last)}
+        feeds |= {f"state.{name}": state[name] for name in self._state_names}
+        y, lengths, *new_state = self._session.run(self._outputs, feeds)
+        return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
+
+
+def join(parts: list[Padded[Array]]) -> Padded[Array]:
+    """Batches of the same rows, each row's frames one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    lengths = np.sum([part.lengths for part in parts], axis=0)
+    data = np.zeros((len(lengths), int(lengths.max(initial=0)), *parts[0].data.shape[2:]), parts[0].data.dtype)
+    for row in range(len(lengths)):
+        pieces = [part.data[row, : part.lengths[row]] for part in parts]
+        data[row, : lengths[row]] = np.concatenate(pieces)
+    return Padded(data, lengths)

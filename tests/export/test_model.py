@@ -1,0 +1,178 @@
+"""The exported graph is the network's own step: the same numbers, the same contract, and int8 bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch.testing import assert_close
+
+from contract import AsTorch, verify_contract
+from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
+from recitative.errors import DataError, UsageError
+from recitative.export.cells import quantise_rows
+from recitative.export.model import build_model, measure_ranges
+from recitative.models.folder import Recogniser, new_recogniser
+from recitative.runtime.network import OnnxNetwork
+from recitative.stage import Padded
+from recitative.text.tokens import TokenTable
+
+BINS = 8
+TOKENS = TokenTable(("<blank>", " ", "a", "b", "c"))
+LENGTHS = torch.tensor([40, 17, 3, 0, 1])
+
+STACK = FrontEndSettings(window=4, stride=2)
+PROJECTED = FrontEndSettings(window=5, stride=2, width=7)
+CONV = FrontEndSettings(kind="conv", channels=(2, 3), width=9)
+EVERY_FRAME = FrontEndSettings(window=1, stride=1)
+
+
+def core(direction: str = "forward", **settings: object) -> RecurrentSettings:
+    values = {"layers": 2, "hidden": 7, "chunk": 3, "right_context": 2} | settings
+    return RecurrentSettings.model_validate(values | {"direction": direction})
+
+
+CELLS = [
+    pytest.param(STACK, core(direction, cell=cell), 0, id=f"{cell}-{direction}")
+    for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+    for direction in ("forward", "bidirectional", "latency_controlled")
+]
+SHAPES = [
+    pytest.param(PROJECTED, core(layer_norm=True, residual=True), 2, id="norm-residual-lookahead"),
+    pytest.param(CONV, core(projection=4), 0, id="conv-projection"),
+    pytest.param(EVERY_FRAME, core("bidirectional", residual=True, layer_norm=True), 3, id="every-frame-bidirectional"),
+    pytest.param(
+        CONV, core("latency_controlled", projection=9, residual=True, chunk=2, right_context=0), 0, id="conv-blocks"
+    ),
+]
+
+
+def recogniser(front_end: FrontEndSettings, recurrent: RecurrentSettings, lookahead: int) -> Recogniser:
+    torch.manual_seed(1)
+    model = ModelSettings(front_end=front_end, recurrent=recurrent, lookahead_frames=lookahead)
+    made = new_recogniser(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
+    made.network.get_buffer("stages.normalise.mean").fill_(0.3)
+    made.network.get_buffer("stages.normalise.inverse_stddev").fill_(1.2)
+    made.network.eval()
+    return made
+
+
+def features() -> Padded[torch.Tensor]:
+    data = torch.randn(len(LENGTHS), 40, BINS, generator=torch.Generator().manual_seed(2))
+    return Padded(data, LENGTHS)
+
+
+def exported(made: Recogniser, *, int8: bool) -> OnnxNetwork:
+    ranges = measure_ranges(made, [features()]) if int8 else None
+    return OnnxNetwork(build_model(made, ranges=ranges).SerializeToString())
+
+
+def compare(made: Recogniser, network: OnnxNetwork, atol: float) -> None:
+    x = features()
+    expected, _ = made.network.step(x, made.network.initial_state(len(LENGTHS)), last=True)
+    arrays = Padded(x.data.numpy(), x.lengths.numpy())
+    got, _ = network.step(arrays, network.initial_state(len(LENGTHS)), last=True)
+    assert got.lengths.tolist() == expected.lengths.tolist()
+    for row, expected_row, length in zip(got.data, expected.data, got.lengths, strict=True):
+        assert_close(torch.from_numpy(row[:length]), expected_row[:length], atol=atol, rtol=1e-5)
+
+
+class _WithLengths(AsTorch):
+    """The contract asks a stage for its output lengths; a model file has no use for them."""
+
+    def __init__(self, network: OnnxNetwork, made: Recogniser) -> None:
+        super().__init__(network)
+        self.output_lengths = made.network.output_lengths  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS, *SHAPES])
+def test_the_graph_computes_what_the_network_computes(front_end, recurrent, lookahead):
+    made = recogniser(front_end, recurrent, lookahead)
+    compare(made, exported(made, int8=False), atol=2e-5)  # sums in another order; relu cells grow them
+
+
+@pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS, *SHAPES])
+def test_the_graph_keeps_the_contract(front_end, recurrent, lookahead):
+    made = recogniser(front_end, recurrent, lookahead)
+    network = _WithLengths(exported(made, int8=False), made)
+    verify_contract(network, lambda shape, g: torch.randn(*shape, BINS, generator=g), gradients=False, cuttings=3)
+
+
+@pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS[:3], *SHAPES])
+def test_int8_keeps_the_contract_bit_for_bit(front_end, recurrent, lookahead):
+    made = recogniser(front_end, recurrent, lookahead)
+    network = _WithLengths(exported(made, int8=True), made)
+    verify_contract(
+        network,
+        lambda shape, g: 3 * torch.randn(*shape, BINS, generator=g),  # beyond the measured ranges too
+        gradients=False,
+        cuttings=3,
+        atol=0.0,
+        slack=front_end.window + 4,  # eight bits do not notice every input
+    )
+
+
+@pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS[:3], *SHAPES])
+def test_int8_is_near_float32(front_end, recurrent, lookahead):
+    made = recogniser(front_end, recurrent, lookahead)
+    compare(made, exported(made, int8=True), atol=0.06)  # of values up to 4
+
+
+def test_int8_is_a_quarter_of_the_size():
+    made = recogniser(STACK, core(hidden=200, layers=3), 0)
+    ranges = measure_ranges(made, [features()])
+    sizes = [build_model(made, ranges=r).ByteSize() for r in (None, ranges)]
+    assert 3.5 < sizes[0] / sizes[1] < 4.1
+
+
+def test_rows_quantise_to_half_a_level():
+    weight = np.random.default_rng(1).normal(size=(5, 30)).astype(np.float32)
+    weight[3] = 0.0
+    levels, scales = quantise_rows(weight)
+    assert levels.dtype == np.int8
+    assert np.abs(levels).max() == 63
+    assert np.all(np.abs(levels * scales[:, None] - weight) <= 0.5001 * scales[:, None])
+
+
+def test_the_card_says_what_the_network_is():
+    made = recogniser(STACK, core(), 2)
+    card = exported(made, int8=True).card
+    assert card.settings == made.settings
+    assert card.tokens == TOKENS
+    assert (card.stride, card.lookahead) == (made.network.stride, made.network.lookahead)
+    assert card.parameters == sum(p.numel() for p in made.network.parameters())
+    assert card.weights == "int8"
+
+
+def test_a_look_ahead_behind_blocks_is_refused():
+    with pytest.raises(UsageError, match=r"set model\.lookahead_frames=0"):
+        build_model(recogniser(STACK, core("latency_controlled"), 2))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "does not exist"),
+        (lambda path: path.write_bytes(b""), "cannot be opened"),
+        (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
+        (lambda path: _set_metadata(path, {}), "is not a recitative model"),
+        (lambda path: _set_metadata(path, {"recitative.format": "99"}), "has model format 99; format 1"),
+        (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{"}), "is damaged"),
+        (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{}"}), "is damaged"),
+    ],
+)
+def test_a_bad_model_file_is_named(tmp_path, spoil, message):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(build_model(recogniser(STACK, core(), 0)).SerializeToString())
+    spoil(path)
+    with pytest.raises(DataError, match=message) as caught:
+        OnnxNetwork(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def _set_metadata(path, metadata):
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    path.write_bytes(model.SerializeToString())
