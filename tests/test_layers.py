@@ -22,8 +22,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "music"}),
     frozenset({"models"}),
-    frozenset({"train", "export"}),
+    frozenset({"train"}),
     frozenset({"recognition", "classification", "generation", "runtime"}),
+    frozenset({"export"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -42,6 +43,7 @@ TORCH_FREE = (
     "score",
     "ctc.greedy",
     "models.card",
+    "models.transcriber",
     "runtime",
 )
 TORCH = {"torch", "torchaudio"}

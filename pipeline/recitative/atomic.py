@@ -26,5 +26,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, content: str) -> None:
     """Write UTF-8 text with the line ends it has; atomic."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write bytes; atomic."""
     with replacing(path) as partial:
-        partial.write_bytes(content.encode("utf-8"))
+        partial.write_bytes(content)

@@ -68,6 +68,12 @@ if stage 9 "stream" needs "$exp/@/model" "$exp/@/decode_test/text"; then
   done
 fi
 
+if stage 10 "export" needs "$exp/@/model" "$data/dev" makes "$exp/@/model.onnx"; then
+  for model in $models; do
+    recitative export "$exp/$model/model" --dev "$data/dev" --output "$exp/$model/model.onnx"
+  done
+fi
+
 if stage 11 "report" needs "$exp/@/checkpoint"; then
   for model in $models; do
     recitative report "$exp/$model"

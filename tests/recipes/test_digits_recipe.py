@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     _, done = run
     assert done.returncode == 0, done.stdout + done.stderr
-    for stage in ("prepare", "check", "features", "train", "average", "decode", "score", "stream", "report"):
+    for stage in ("prepare", "check", "features", "train", "average", "decode", "score", "stream", "export", "report"):
         assert f"({stage}): done in" in done.stderr
 
 

@@ -14,8 +14,8 @@ from recitative.features.cmvn import CmvnStats
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.recognition.batches import TrainingSet, iterate
 from recitative.recognition.decoding import decode_directory
+from recitative.recognition.network import new_transcriber
 from recitative.recognition.training import TrainingPaths, average_best, train_recogniser
-from recitative.recognition.transcriber import Transcriber
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
 
@@ -128,7 +128,7 @@ def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces
     progress = train_recogniser(config, paths, tmp_path / "exp", quiet=True)
     average = average_best(tmp_path / "exp")
     assert average.tried[average.chosen][1] < 0.2, f"CER {average.tried}, best {progress.best}"
-    transcriber = Transcriber(load_recogniser(tmp_path / "exp" / "model"))
+    transcriber = new_transcriber(load_recogniser(tmp_path / "exp" / "model"))
     decode_directory(transcriber, paths.dev, tmp_path / "whole")
     decode_directory(transcriber, paths.dev, tmp_path / "pieces", chunk_ms=30)
     assert (tmp_path / "whole" / "text").read_bytes() == (tmp_path / "pieces" / "text").read_bytes()
@@ -142,7 +142,7 @@ def test_a_saved_model_gives_the_same_numbers(tmp_path):
     save_recogniser(recogniser, tmp_path / "model")
     loaded = load_recogniser(tmp_path / "model")
     samples = [tiny.speak("abc", np.random.default_rng(1))]
-    assert Transcriber(loaded).transcribe(samples) == Transcriber(recogniser).transcribe(samples)
+    assert new_transcriber(loaded).transcribe(samples) == new_transcriber(recogniser).transcribe(samples)
     assert loaded.settings == recogniser.settings
 
 

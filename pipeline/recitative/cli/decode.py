@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.models import open_transcriber
 from recitative.cli.progress import progress_bar
 
 
 def decode(
-    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
+    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model, or an exported file.")],
     data_dir: Annotated[Path, typer.Argument(help="The data directory to decode.")],
     output: Annotated[Path, typer.Option(help="The folder for text, tokens.jsonl and summary.json.")],
     chunk_ms: Annotated[
@@ -19,11 +20,9 @@ def decode(
     ] = None,
 ) -> None:
     """Decode every utterance greedily; whole, or in pieces with the same result."""
-    from recitative.models.folder import load_recogniser
     from recitative.recognition.decoding import decode_directory
-    from recitative.recognition.transcriber import Transcriber
 
-    transcriber = Transcriber(load_recogniser(model))
+    transcriber = open_transcriber(model)
     with progress_bar("decode") as show:
         summary = decode_directory(transcriber, data_dir, output, chunk_ms=chunk_ms, advance=show)
     speed = summary.audio_s / max(summary.seconds, 1e-9)

@@ -14,7 +14,9 @@ from recitative.cli.check import check
 from recitative.cli.cmvn import cmvn
 from recitative.cli.data import app as data
 from recitative.cli.decode import decode
+from recitative.cli.export import export
 from recitative.cli.features import features
+from recitative.cli.info import info
 from recitative.cli.report import report
 from recitative.cli.score import score
 from recitative.cli.tokens import tokens
@@ -32,7 +34,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.add_typer(data, name="data")
-for verb in (tokens, features, cmvn, train, average, decode, score, report, transcribe):
+for verb in (tokens, features, cmvn, train, average, decode, score, report, export, info, transcribe):
     app.command()(verb)
 
 

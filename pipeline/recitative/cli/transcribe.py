@@ -8,21 +8,21 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.models import open_transcriber
 from recitative.errors import DataError
 
 
 def transcribe(
     files: Annotated[list[Path], typer.Argument(help="Recordings: wav, flac, ogg (Opus, Vorbis), mp3; one channel.")],
-    model: Annotated[Path, typer.Option(help="A model folder, such as exp/blstm/model.")],
+    model: Annotated[Path, typer.Option(help="A model folder, such as EXP/model, or an exported file.")],
 ) -> None:
     """Print one line 'file<tab>text' for each recording. A bad one is named, the rest is done, and the exit is 1."""
     from recitative.audio.files import read_audio
     from recitative.audio.resample import resample
-    from recitative.models.folder import load_recogniser
-    from recitative.recognition.transcriber import Transcriber, text_of
+    from recitative.models.transcriber import text_of
 
-    transcriber = Transcriber(load_recogniser(model))
-    wanted_rate = transcriber.recogniser.settings.features.sample_rate
+    transcriber = open_transcriber(model)
+    wanted_rate = transcriber.sample_rate
     failed = False
     for file in files:
         try:

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.errors import DataError
-from recitative.features.frontend import FeatureExtractor
 from recitative.models.recogniser import build_recogniser
 from recitative.nn.chain import Chain
 from recitative.text.tokens import TokenTable
@@ -30,21 +29,6 @@ class Recogniser:
     settings: Settings
     tokens: TokenTable
     network: Chain
-
-    @property
-    def latency_ms(self) -> float | None:
-        """Algorithmic latency: audio after an output's own instant that must be heard first; None = all of it."""
-        extractor = FeatureExtractor(self.settings.features)
-        if self.network.lookahead is None:
-            return None
-        samples = extractor.lookahead + self.network.lookahead * extractor.stride
-        return 1000.0 * samples / self.settings.features.sample_rate
-
-    @property
-    def frame_s(self) -> float:
-        """Seconds of audio per output of the network."""
-        hop = FeatureExtractor(self.settings.features).stride
-        return self.network.stride * hop / self.settings.features.sample_rate
 
 
 def new_recogniser(settings: Settings, tokens: TokenTable) -> Recogniser:

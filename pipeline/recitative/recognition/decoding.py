@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.recognition.transcriber import TimedToken, Transcriber, text_of
+from recitative.models.transcriber import TimedToken, Transcriber, text_of
 from recitative.recognition.utterances import measure, read_utterance
 
 BATCH = 16  # utterances decoded together
@@ -36,7 +36,7 @@ def decode_directory(
     chunk_ms: feed the audio in pieces of this length, as a stream would bring it; None gives it whole. The text is
     the same. ``advance(done, total)`` is called as utterances are finished.
     """
-    rate = transcriber.recogniser.settings.features.sample_rate
+    rate = transcriber.sample_rate
     data = DataDirectory.read(data_folder)
     durations = {u.utt_id: measure(u, rate) for u in data.utterances}
     by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))

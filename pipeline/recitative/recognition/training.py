@@ -19,6 +19,7 @@ from recitative.models.folder import Recogniser, new_recogniser, save_recogniser
 from recitative.nn.framewise import Normalise
 from recitative.recognition.batches import TrainingSet
 from recitative.recognition.dev_set import DevSet, load_dev_set
+from recitative.recognition.network import new_transcriber
 from recitative.recognition.task import RecognitionTask, dev_scores
 from recitative.score.results import describe_commit
 from recitative.text.tokens import TokenTable
@@ -138,6 +139,6 @@ def _describe(folder: Path, recogniser: Recogniser, device: torch.device) -> Non
         "cores": available_cores(),
         "commit": describe_commit(Path(__file__).parent),
         "parameters": parameters,
-        "latency_ms": recogniser.latency_ms,
+        "latency_ms": new_transcriber(recogniser).latency_ms,
     }
     (folder / "environment.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

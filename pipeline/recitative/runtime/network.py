@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from recitative.data.frames import num_core_frames
 from recitative.errors import DataError, UsageError
 from recitative.models.card import ModelCard
+from recitative.models.transcriber import Transcriber
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -46,6 +48,10 @@ class OnnxNetwork:
         """In feature frames."""
         return self.card.lookahead
 
+    def output_lengths(self, lengths: Array) -> Array:
+        front_end = self.card.settings.model.front_end
+        return np.array([num_core_frames(int(length), front_end) for length in lengths], np.int64)
+
     def initial_state(self, n: int) -> State:
         return {name: initial.array(n) for name, initial in self.card.state.items()}
 
@@ -53,8 +59,8 @@ class OnnxNetwork:
         """Raises UsageError when a bidirectional model is stepped in pieces."""
         if self.lookahead is None and not last:
             raise UsageError(
-                "a bidirectional model cannot be stepped in pieces: it needs the whole recording at once; use one with a "
-                "'forward' or 'latency_controlled' core"
+                "a bidirectional model cannot be stepped in pieces: it needs the whole recording at once; use one "
+                "with a 'forward' or 'latency_controlled' core"
             )
         frames = x.data.shape[1]
         piece = self.card.piece_frames or max(frames, 1)
@@ -88,3 +94,9 @@ def join(parts: list[Padded[Array]]) -> Padded[Array]:
         pieces = [part.data[row, : part.lengths[row]] for part in parts]
         data[row, : lengths[row]] = np.concatenate(pieces)
     return Padded(data, lengths)
+
+
+def load_transcriber(model: Path | bytes, *, threads: int = 1) -> Transcriber:
+    """The whole chain from samples to tokens around a model file."""
+    network = OnnxNetwork(model, threads=threads)
+    return Transcriber(network, network.card.settings, network.card.tokens)

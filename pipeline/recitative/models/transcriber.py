@@ -1,4 +1,7 @@
-"""From samples to tokens with times: features, network and greedy decoder as one stage."""
+"""From samples to tokens with times: features, network and greedy decoder as one stage. NumPy only.
+
+The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runtime.network``): both are stages.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from recitative.config import Settings
 from recitative.ctc.greedy import GreedyDecoder
 from recitative.features.frontend import FeatureExtractor
-from recitative.models.folder import Recogniser
 from recitative.stage import Padded, Stage, State
+from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
 
@@ -27,16 +30,21 @@ class TimedToken:
 class Transcriber:
     """Stage: samples (N, S) float32 in [-1, 1] -> (N, T) int64, the label that begins at each frame or 0.
 
-    State: the entries of its three parts as ``features.*``, ``network.*`` and ``decoder.*``; the network's are
-    PyTorch tensors.
+    State: the entries of its three parts as ``features.*``, ``network.*`` and ``decoder.*``.
     """
 
-    def __init__(self, recogniser: Recogniser) -> None:
-        self.recogniser = recogniser
-        self.extractor = FeatureExtractor(recogniser.settings.features)
-        self.network = recogniser.network
+    def __init__(self, network: Stage[Array], settings: Settings, tokens: TokenTable) -> None:
+        """``network``: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays."""
+        self.network = network
+        self.settings = settings
+        self.tokens = tokens
+        self.extractor = FeatureExtractor(settings.features)
         self.decoder = GreedyDecoder()
-        self.device = next(self.network.parameters()).device
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.settings.features.sample_rate
 
     @property
     def stride(self) -> int:
@@ -44,14 +52,23 @@ class Transcriber:
         return self.extractor.stride * self.network.stride
 
     @property
+    def frame_s(self) -> float:
+        """Seconds of audio per output."""
+        return self.stride / self.sample_rate
+
+    @property
     def lookahead(self) -> int | None:
         """In samples."""
         ahead = self.network.lookahead
         return None if ahead is None else self.extractor.lookahead + ahead * self.extractor.stride
 
+    @property
+    def latency_ms(self) -> float | None:
+        """Algorithmic latency: audio after an output's own instant that must be heard first; None = all of it."""
+        return None if self.lookahead is None else 1000.0 * self.lookahead / self.sample_rate
+
     def output_lengths(self, lengths: Array) -> Array:
-        frames = torch.from_numpy(np.asarray(self.extractor.output_lengths(lengths)))
-        return self.network.output_lengths(frames).numpy()
+        return self.network.output_lengths(self.extractor.output_lengths(lengths))
 
     def initial_state(self, n: int) -> State:
         parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network, "decoder": self.decoder}
@@ -65,14 +82,9 @@ class Transcriber:
     def log_probs(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         """The first two parts: samples -> log probabilities (N, T, V)."""
         features, feature_state = self.extractor.step(x, _entries(state, "features"), last=last)
-        tensors = Padded(
-            torch.from_numpy(features.data).to(self.device), torch.from_numpy(features.lengths).to(self.device)
-        )
-        with torch.inference_mode():
-            y, network_state = self.network.step(tensors, _entries(state, "network"), last=last)
+        y, network_state = self.network.step(features, _entries(state, "network"), last=last)
         new_state = {f"features.{key}": value for key, value in feature_state.items()}
-        new_state |= {f"network.{key}": value for key, value in network_state.items()}
-        return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), new_state
+        return y, new_state | {f"network.{key}": value for key, value in network_state.items()}
 
     def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[list[TimedToken]]:
         """Tokens with times of several recordings (S,) at once: whole, or in chunks as a stream would bring them."""
@@ -88,8 +100,8 @@ class Transcriber:
         return [self._timed(np.concatenate(row)) for row in heard]
 
     def _timed(self, labels: Array) -> list[TimedToken]:
-        symbols, frame_s = self.recogniser.tokens.symbols, self.recogniser.frame_s
-        return [TimedToken(symbols[labels[t]], round(t * frame_s, 3)) for t in labels.nonzero()[0]]
+        begins = labels.nonzero()[0].tolist()
+        return [TimedToken(self.tokens.symbols[labels[t]], round(t * self.frame_s, 3)) for t in begins]
 
 
 def pad_samples(rows: Sequence[Array]) -> Padded[Array]:

@@ -1,0 +1,40 @@
+"""``recitative info``: what a model file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def info(
+    model: Annotated[Path, typer.Argument(help="A file made by 'recitative export'.")],
+    settings: Annotated[bool, typer.Option("--settings", help="Print all settings of its training too.")] = False,
+) -> None:
+    """Print size, parameters, latency, tokens and notes of a model file."""
+    from recitative.config import dump_settings
+    from recitative.runtime.network import OnnxNetwork, load_transcriber
+
+    transcriber = load_transcriber(model)
+    network = transcriber.network
+    assert isinstance(network, OnnxNetwork)
+    card, core = network.card, network.card.settings.model.recurrent
+    latency = transcriber.latency_ms
+    kind = f"{card.settings.features.num_mel_bins} {card.settings.features.kind}"
+    size = f"{model.stat().st_size / 1e6:.1f} MB, {card.weights}, {card.parameters / 1e6:.2f} M parameters"
+    rows = {
+        "file": f"{model}, {size}",
+        "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+        "input": f"{transcriber.sample_rate} Hz, {kind} channels",
+        "output": f"{len(card.tokens) - 1} {card.tokens.unit}s, one frame every {1000 * transcriber.frame_s:g} ms",
+        "latency": "the whole recording" if latency is None else f"{latency:g} ms (algorithmic)",
+        "streams": "no" if latency is None else "yes",
+        "tokens": " ".join(repr(symbol)[1:-1] if symbol != " " else "<space>" for symbol in card.tokens.symbols[1:]),
+    }
+    for name, value in rows.items():
+        print(f"{name:<8} {value}")
+    if card.notes:
+        print(f"\n{card.notes.rstrip()}")
+    if settings:
+        print(f"\n{dump_settings(card.settings)}", end="")
