@@ -50,6 +50,11 @@ def speak(text, rng):
     return (np.concatenate(tones) + 0.002 * rng.standard_normal(len(t) * len(text))).astype(np.float32)
 
 
+def said(rows):
+    """Tokens and times of transcribed rows, without the confidences: those feel the order of float32's sums."""
+    return [[(token.token, token.start_s, token.end_s) for token in tokens] for tokens in rows]
+
+
 def write_corpus(folder, count, seed):
     """A data directory of ``count`` recordings by two speakers; returns its path."""
     rng = np.random.default_rng(seed)

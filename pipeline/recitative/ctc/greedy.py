@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,3 +40,30 @@ class GreedyDecoder:
         rows = np.arange(n)
         ends_with = np.where(x.lengths > 0, path[rows, np.maximum(x.lengths, 1) - 1], state["previous"])
         return Padded(begins, x.lengths), self.initial_state(n) if last else {"previous": ends_with}
+
+
+@dataclass(frozen=True)
+class TokenRun:
+    """One label of a best path: the frames [begin, end) on which it is the likeliest token."""
+
+    label: int
+    begin: int
+    end: int
+    confidence: float  # its largest probability on those frames, 0..1
+
+
+def best_path(log_probs: Array) -> tuple[Array, Array]:
+    """(T, V) -> the likeliest token of every frame (T,) int64 and its log probability (T,)."""
+    path = log_probs.argmax(-1).astype(np.int64)
+    return path, np.take_along_axis(log_probs, path[:, None], axis=1)[:, 0]
+
+
+def collapse(path: Array, log_probs: Array) -> list[TokenRun]:
+    """A best path (T,) and its log probabilities (T,) -> the runs of its labels, blanks left out."""
+    changes = np.flatnonzero(np.diff(path)) + 1
+    bounds = [0, *changes.tolist(), len(path)]
+    return [
+        TokenRun(int(path[begin]), begin, end, float(np.exp(log_probs[begin:end].max())))
+        for begin, end in itertools.pairwise(bounds)
+        if end > begin and path[begin] != 0
+    ]

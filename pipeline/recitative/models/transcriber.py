@@ -1,4 +1,4 @@
-"""From samples to tokens with times: features, network and greedy decoder as one stage. NumPy only.
+"""From samples to log probabilities, features and network as one stage, and to tokens with times. NumPy only.
 
 The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runtime.network``): both are stages.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import Settings
-from recitative.ctc.greedy import GreedyDecoder
+from recitative.ctc.greedy import TokenRun, best_path, collapse
 from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Padded, Stage, State
 from recitative.text.tokens import TokenTable
@@ -24,13 +24,15 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class TimedToken:
     token: str
-    start_s: float  # where its frame begins, in seconds from the start of the stream
+    start_s: float  # where its first frame begins, in seconds from the start of the stream
+    end_s: float  # where its last frame ends
+    confidence: float  # the model's own probability for it, 0..1
 
 
 class Transcriber:
-    """Stage: samples (N, S) float32 in [-1, 1] -> (N, T) int64, the label that begins at each frame or 0.
+    """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32.
 
-    State: the entries of its three parts as ``features.*``, ``network.*`` and ``decoder.*``.
+    State: the entries of its two parts as ``features.*`` and ``network.*``.
     """
 
     def __init__(self, network: Stage[Array], settings: Settings, tokens: TokenTable) -> None:
@@ -39,7 +41,6 @@ class Transcriber:
         self.settings = settings
         self.tokens = tokens
         self.extractor = FeatureExtractor(settings.features)
-        self.decoder = GreedyDecoder()
 
     @property
     def sample_rate(self) -> int:
@@ -71,16 +72,10 @@ class Transcriber:
         return self.network.output_lengths(self.extractor.output_lengths(lengths))
 
     def initial_state(self, n: int) -> State:
-        parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network, "decoder": self.decoder}
+        parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network}
         return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.initial_state(n).items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        log_probs, new_state = self.log_probs(x, state, last=last)
-        labels, decoder_state = self.decoder.step(log_probs, _entries(state, "decoder"), last=last)
-        return labels, new_state | {f"decoder.{key}": value for key, value in decoder_state.items()}
-
-    def log_probs(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        """The first two parts: samples -> log probabilities (N, T, V)."""
         features, feature_state = self.extractor.step(x, _entries(state, "features"), last=last)
         y, network_state = self.network.step(features, _entries(state, "network"), last=last)
         new_state = {f"features.{key}": value for key, value in feature_state.items()}
@@ -91,17 +86,45 @@ class Transcriber:
         x = pad_samples(rows)
         step = chunk_samples or x.data.shape[1]
         state = self.initial_state(len(rows))
-        heard: list[list[Array]] = [[] for _ in rows]
+        heard: list[BestPath] = [BestPath() for _ in rows]
         for start in range(0, max(x.data.shape[1], 1), step):
             piece = Padded(x.data[:, start : start + step], np.clip(x.lengths - start, 0, step))
             y, state = self.step(piece, state, last=start + step >= x.data.shape[1])
-            for row, labels, length in zip(heard, y.data, y.lengths, strict=True):
-                row.append(labels[:length])
-        return [self._timed(np.concatenate(row)) for row in heard]
+            for path, log_probs, length in zip(heard, y.data, y.lengths, strict=True):
+                path.extend(log_probs[:length])
+        return [self.tokens_of(path) for path in heard]
 
-    def _timed(self, labels: Array) -> list[TimedToken]:
-        begins = labels.nonzero()[0].tolist()
-        return [TimedToken(self.tokens.symbols[labels[t]], round(t * self.frame_s, 3)) for t in begins]
+    def tokens_of(self, path: BestPath) -> list[TimedToken]:
+        """What a stream has said so far."""
+        return [
+            TimedToken(
+                self.tokens.symbols[run.label],
+                round(run.begin * self.frame_s, 3),
+                round(run.end * self.frame_s, 3),
+                round(run.confidence, 4),
+            )
+            for run in path.runs()
+        ]
+
+
+class BestPath:
+    """The best path of one stream, as it grows."""
+
+    def __init__(self) -> None:
+        self._path: list[Array] = []
+        self._log_probs: list[Array] = []
+
+    def extend(self, log_probs: Array) -> None:
+        """The next frames (T, V)."""
+        path, best = best_path(log_probs)
+        self._path.append(path)
+        self._log_probs.append(best)
+
+    def runs(self) -> list[TokenRun]:
+        if not self._path:
+            return []
+        self._path, self._log_probs = [np.concatenate(self._path)], [np.concatenate(self._log_probs)]
+        return collapse(self._path[0], self._log_probs[0])
 
 
 def pad_samples(rows: Sequence[Array]) -> Padded[Array]:

@@ -1,0 +1,176 @@
+"""Speech to text without PyTorch: whole recordings, or any number of streams.
+
+    recognizer = Recognizer.load("model.onnx")
+    recognizer.transcribe("recording.flac").text
+
+    stream = recognizer.stream()
+    stream.accept(samples, 48000)      # as they come, in pieces of any length
+    stream.partial().text              # what has been said so far
+    stream.finish().text               # with the end of the stream; then it is new again
+
+A stream says what ``transcribe`` says of the same samples, however they are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from recitative.audio.files import read_audio
+from recitative.errors import DataError, UsageError
+from recitative.models.transcriber import BestPath, Transcriber, pad_samples
+from recitative.runtime.network import load_transcriber
+from recitative.stage import State
+from recitative.text.words import Word, words_of
+
+Array = npt.NDArray[Any]
+
+BLOCK_S = 10.0  # a streaming model hears a whole recording in pieces of this length, so that memory stays small
+
+
+@dataclass(frozen=True)
+class Transcript:
+    words: tuple[Word, ...]
+    duration_s: float  # of the audio so far
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.word for word in self.words)
+
+
+class Recognizer:
+    """A model file, ready to hear. It keeps nothing of what it heard: streams do."""
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+
+    @classmethod
+    def load(cls, model: str | Path, *, threads: int = 1) -> Recognizer:
+        """Open a file made by ``recitative export``. Raises DataError for anything else."""
+        return cls(load_transcriber(Path(model), threads=threads))
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz; other rates are resampled to it."""
+        return self._transcriber.sample_rate
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Audio that must follow a sound before it is decided; None = the whole recording."""
+        return self._transcriber.latency_ms
+
+    def transcribe(self, audio: str | Path | Array, sample_rate: int | None = None) -> Transcript:
+        """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
+
+        Samples are float in [-1, 1] or int16. Raises DataError for audio that cannot be read or is not finite, and
+        UsageError for samples of another shape or type.
+        """
+        if isinstance(audio, str | Path):
+            samples, rate = read_audio(audio)
+        else:
+            samples, rate = _as_float(audio), sample_rate or self.sample_rate
+        stream = Stream(self)
+        block = max(1, round(BLOCK_S * rate)) if self.latency_ms is not None else max(1, len(samples))
+        for start in range(0, len(samples) - block, block):
+            stream.accept(samples[start : start + block], rate)
+        return stream._end(samples[(max(len(samples) - 1, 0) // block) * block :], rate)
+
+    def stream(self) -> Stream:
+        """A new stream. Raises UsageError if the model needs the whole recording at once."""
+        if self.latency_ms is None:
+            raise UsageError("a bidirectional model cannot stream: it needs the whole recording; use a streaming model")
+        return Stream(self)
+
+    def accept(self, pieces: Sequence[tuple[Stream, Array]], sample_rate: int) -> None:
+        """The next piece of many streams at once: the network runs one time for all of them."""
+        streams = [stream for stream, _ in pieces]
+        if len(set(map(id, streams))) < len(streams):
+            raise UsageError("a stream stands twice in one call; join its pieces")
+        self._step(streams, [stream._resample(samples, sample_rate) for stream, samples in pieces], last=False)
+
+    def _step(self, streams: Sequence[Stream], rows: Sequence[Array], *, last: bool) -> None:
+        states = [stream._state for stream in streams]
+        joined: State = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+        y, new_state = self._transcriber.step(pad_samples(rows), joined, last=last)
+        for i, stream in enumerate(streams):
+            stream._path.extend(y.data[i, : y.lengths[i]])
+            stream._state = {key: value[i : i + 1] for key, value in new_state.items()}
+
+
+class Stream:
+    """One speaker's audio as it comes. Made by ``Recognizer.stream``."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard."""
+        self._state = self._recognizer._transcriber.initial_state(1)
+        self._path = BestPath()
+        self._rate = 0
+        self._resampler: soxr.ResampleStream | None = None
+        self._num_samples = 0
+
+    def accept(self, samples: Array, sample_rate: int) -> None:
+        """The next samples (S,), float in [-1, 1] or int16, at one rate in Hz from the stream's start to its end.
+
+        Raises DataError for NaN or infinite samples, UsageError for a changed rate or samples of another shape or type;
+        the stream is then as it was.
+        """
+        self._recognizer.accept([(self, samples)], sample_rate)
+
+    def partial(self) -> Transcript:
+        """What has been decided so far; later samples may lengthen its last word."""
+        words = words_of(self._recognizer._transcriber.tokens_of(self._path))
+        return Transcript(tuple(words), self._num_samples / self._rate if self._rate else 0.0)
+
+    def finish(self) -> Transcript:
+        """The whole transcript, with what was held back for want of future; the stream is new then."""
+        return self._end(np.zeros(0, np.float32), self._rate or self._recognizer.sample_rate)
+
+    def _end(self, samples: Array, sample_rate: int) -> Transcript:
+        row = self._resample(samples, sample_rate, last=True)
+        self._recognizer._step([self], [row], last=True)
+        transcript = self.partial()
+        self.reset()
+        return transcript
+
+    def _resample(self, samples: Array, sample_rate: int, *, last: bool = False) -> Array:
+        """Samples at the model's rate; the first call fixes the stream's own rate."""
+        samples = _as_float(samples)
+        if self._rate and sample_rate != self._rate:
+            found = f"sample rate changed from {self._rate} to {sample_rate} Hz in mid-stream"
+            raise UsageError(f"stream: {found}; finish() it and begin a new one")
+        if not 1000 <= sample_rate <= 768000:
+            raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
+        if not self._rate and sample_rate != self._recognizer.sample_rate:
+            self._resampler = soxr.ResampleStream(
+                sample_rate, self._recognizer.sample_rate, 1, dtype="float32", quality="VHQ"
+            )
+        self._rate = sample_rate
+        self._num_samples += len(samples)
+        if self._resampler is None:
+            return samples
+        resampled: Array = self._resampler.resample_chunk(samples, last=last)
+        return resampled
+
+
+def _as_float(samples: Array) -> Array:
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise UsageError(f"samples have shape {samples.shape}: must be (S,), one channel; mix the channels first")
+    if samples.dtype == np.int16:
+        return np.asarray(samples / np.float32(32768), np.float32)
+    if samples.dtype.kind != "f":
+        raise UsageError(f"samples are {samples.dtype}: must be float in [-1, 1] or int16")
+    if not np.isfinite(samples).all():
+        first = int(np.argmin(np.isfinite(samples)))
+        raise DataError(f"sample {first}", f"is {samples[first]}", "finite numbers", "look for the fault before it")
+    return np.asarray(samples, np.float32)

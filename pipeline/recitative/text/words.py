@@ -1,0 +1,44 @@
+"""Tokens with times to words with times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Timed(Protocol):
+    """A token as decoders give it: a letter, a space, or a space and a word."""
+
+    @property
+    def token(self) -> str: ...
+    @property
+    def start_s(self) -> float: ...
+    @property
+    def end_s(self) -> float: ...
+    @property
+    def confidence(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Word:
+    word: str
+    start_s: float  # where its first token begins, in seconds from the start of the recording
+    end_s: float  # where its last token ends
+    confidence: float  # that of its least sure token, 0..1
+
+
+def words_of(tokens: Iterable[Timed]) -> list[Word]:
+    """Join tokens into words at the spaces, wherever those stand."""
+    words: list[Word] = []
+    open_word = False
+    for token in tokens:
+        letters = token.token.strip()
+        begins = token.token[:1].isspace() or not open_word
+        if letters and begins:
+            words.append(Word(letters, token.start_s, token.end_s, token.confidence))
+        elif letters:
+            last = words[-1]
+            words[-1] = Word(last.word + letters, last.start_s, token.end_s, min(last.confidence, token.confidence))
+        open_word = bool(letters)
+    return words
