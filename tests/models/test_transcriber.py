@@ -9,7 +9,6 @@ from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
 from recitative.models.transcriber import text_of
 from recitative.recognition.network import new_transcriber
-from recitative.stage import Padded
 
 STREAMING = {
     "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 8}, "lookahead_frames": 3},
@@ -23,19 +22,6 @@ STREAMING = {
 }
 
 
-class NumpyState(AsTorch):
-    """The contract keeps states as tensors; features want arrays, PyTorch's network tensors."""
-
-    def step(self, x, state, *, last):
-        mixed = {key: value if key.startswith("network") else value.numpy() for key, value in state.items()}
-        y, new = self.stage.step(Padded(x.data.numpy(), x.lengths.numpy()), mixed, last=last)
-        tensors = {key: torch.as_tensor(value) for key, value in new.items()}
-        return Padded(torch.from_numpy(y.data), torch.from_numpy(y.lengths)), tensors
-
-    def initial_state(self, n):
-        return {key: torch.as_tensor(value) for key, value in self.stage.initial_state(n).items()}
-
-
 def noise(shape, generator):
     return torch.randn(*shape, generator=generator)
 
@@ -44,7 +30,7 @@ def noise(shape, generator):
 def test_samples_to_log_probabilities_keep_the_contract(kind):
     chain = new_transcriber(tiny.recogniser(**STREAMING[kind]))
     # The output layer's weights are eight times too large here, and so is the noise of float32.
-    verify_contract(NumpyState(chain), noise, longest=300, rows=3, cuttings=3, atol=3e-5, gradients=False, slack=3)
+    verify_contract(AsTorch(chain), noise, longest=300, rows=3, cuttings=3, atol=3e-5, gradients=False, slack=3)
 
 
 @pytest.mark.parametrize("kind", list(STREAMING))

@@ -77,8 +77,7 @@ def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = 
     first, stop = _sample_range(path, info, start_s, end_s)
     samples = _decode(path, first, stop)
     if not np.isfinite(samples).all():
-        at_s = (first + int(np.argmin(np.isfinite(samples)))) / info.sample_rate
-        raise DataError(str(path), f"has NaN or infinite samples, the first at {at_s:.3f} s", "numbers", _REMEDY)
+        raise not_finite(path, samples, first, info.sample_rate)
     return samples, info.sample_rate
 
 
@@ -93,6 +92,17 @@ def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: 
     integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
     with replacing(path) as partial:
         soundfile.write(os.fspath(partial), integers, sample_rate, subtype="PCM_16", format="WAV")
+
+
+def not_finite(path: str | Path, samples: Samples, first: int, sample_rate: int) -> DataError:
+    """The error for NaN or infinity among samples that begin with number ``first`` of a recording."""
+    at_s = (first + int(np.argmin(np.isfinite(samples)))) / sample_rate
+    return DataError(str(path), f"has NaN or infinite samples, the first at {at_s:.3f} s", "numbers", _REMEDY)
+
+
+def decoding_failure(path: str | Path, error: soundfile.LibsndfileError) -> DataError:
+    """The error for a recording whose header is sound and whose samples are not."""
+    return DataError(str(path), f"is truncated or damaged ({error.error_string.rstrip('.')})", "", _REMEDY)
 
 
 def _require_bytes(path: str | Path) -> None:
@@ -172,8 +182,7 @@ def _decode(path: str | Path, first: int, stop: int) -> Samples:
     try:
         samples, _ = soundfile.read(os.fspath(path), start=first, stop=stop, dtype="float32")
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".")
-        raise DataError(str(path), f"is truncated or damaged ({reason})", "", _REMEDY) from None
+        raise decoding_failure(path, error) from None
     if len(samples) != stop - first:
         raise DataError(
             str(path), f"is truncated: {len(samples)} of {stop - first} samples could be decoded", "", _REMEDY

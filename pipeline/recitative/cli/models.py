@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recitative.models.transcriber import Transcriber
+    from recitative.runtime.recognizer import Recognizer
 
 
 def open_transcriber(model: Path) -> Transcriber:
@@ -19,3 +20,10 @@ def open_transcriber(model: Path) -> Transcriber:
     from recitative.runtime.network import load_transcriber
 
     return load_transcriber(model)
+
+
+def open_recognizer(model: Path) -> Recognizer:
+    """Of the same models; at module level, so that worker processes can be told of it."""
+    from recitative.runtime.recognizer import Recognizer
+
+    return Recognizer(open_transcriber(model))

@@ -1,39 +1,102 @@
-"""``recitative transcribe``: text of audio files."""
+"""``recitative transcribe``: text of recordings."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recitative.cli.models import open_transcriber
-from recitative.errors import DataError
+from recitative.atomic import write_text
+from recitative.cli.models import open_recognizer
+from recitative.cli.progress import progress_bar
+from recitative.errors import UsageError
+from recitative.machine import available_cores
+
+if TYPE_CHECKING:
+    from recitative.runtime.formats import Format
+    from recitative.runtime.recognizer import Transcript
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Recordings: wav, flac, ogg (Opus, Vorbis), mp3; one channel.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Recordings of any rate and channels: files, folders, patterns, or - for standard input."),
+    ],
     model: Annotated[Path, typer.Option(help="A model folder, such as EXP/model, or an exported file.")],
+    format: Annotated[
+        Literal["text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi"],
+        typer.Option(
+            help="text: file, tab, text; json, jsonl: words with times; srt, vtt: subtitles; ctm, tsv, kaldi."
+        ),
+    ] = "text",
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Write one file for each recording here instead of all to standard output.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
-    """Print one line 'file<tab>text' for each recording. A bad one is named, the rest is done, and the exit is 1."""
-    from recitative.audio.files import read_audio
-    from recitative.audio.resample import resample
-    from recitative.models.transcriber import text_of
+    """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
+    from recitative.runtime.batch import expand, transcribe_files
+    from recitative.runtime.formats import FORMATS
 
-    transcriber = open_transcriber(model)
-    wanted_rate = transcriber.sample_rate
-    failed = False
-    for file in files:
-        try:
-            samples, rate = read_audio(file)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
-            continue
-        if rate != wanted_rate:
-            print(f"{file}: resampled from {rate} to {wanted_rate} Hz", file=sys.stderr)
-            samples = resample(samples, rate, wanted_rate)
-        print(f"{file}\t{text_of(transcriber.transcribe([samples])[0])}", flush=True)
+    files = expand(inputs)
+    form = FORMATS[format]
+    if output_dir:
+        _require_unlike_names(files, output_dir, form)
+    elif format in ("srt", "vtt") and len(files) > 1:
+        raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
+    open_model = partial(open_recognizer, model)
+    outcomes = transcribe_files(files, open_model, min(jobs or available_cores(), len(files)))
+    failed = 0
+    with progress_bar("transcribe") as show, _writing(output_dir, form) as write:
+        for done, outcome in enumerate(outcomes, start=1):
+            if outcome.transcript is None:
+                print(f"error: {outcome.error}", file=sys.stderr)
+                failed += 1
+            else:
+                write(outcome.file, outcome.transcript)
+            show(done, len(files))
+    if failed and len(files) > 1:
+        print(f"{failed} of {len(files)} recordings could not be transcribed", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _writing(output_dir: Path | None, form: Format) -> Iterator[Callable[[str, Transcript], None]]:
+    """How a transcript is written: into a file of its own, whole or not at all, or to standard output at once."""
+    written = 0
+
+    def write_file(file: str, transcript: Transcript) -> None:
+        assert output_dir is not None
+        write_text(_target(output_dir, file, form), form.file_content(file, transcript))
+
+    def write_stdout(file: str, transcript: Transcript) -> None:
+        nonlocal written
+        sys.stdout.write((form.between if written else "") + form.write(file, transcript))
+        sys.stdout.flush()
+        written += 1
+
+    if output_dir:
+        yield write_file
+        return
+    sys.stdout.write(form.head)
+    yield write_stdout
+    sys.stdout.write(form.tail)
+
+
+def _target(output_dir: Path, file: str, form: Format) -> Path:
+    return output_dir / f"{'stdin' if file == '-' else Path(file).stem}.{form.suffix}"
+
+
+def _require_unlike_names(files: list[str], output_dir: Path, form: Format) -> None:
+    taken: dict[Path, str] = {}
+    for file in files:
+        other = taken.setdefault(_target(output_dir, file, form), file)
+        if other != file:
+            target = _target(output_dir, file, form)
+            raise UsageError(f"--output-dir: '{other}' and '{file}' would both be {target}; transcribe them in turn")

@@ -16,7 +16,7 @@ Array = npt.NDArray[Any]
 
 
 class TorchNetwork:
-    """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32. State: the network's, as tensors."""
+    """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32. State: the network's, as arrays."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._network = recogniser.network
@@ -35,15 +35,17 @@ class TorchNetwork:
         return frames
 
     def initial_state(self, n: int) -> State:
-        return self._network.initial_state(n)
+        return {key: value.cpu().numpy() for key, value in self._network.initial_state(n).items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        tensors = Padded(
-            torch.from_numpy(x.data).to(self._device), torch.from_numpy(np.asarray(x.lengths)).to(self._device)
-        )
+        tensors = Padded(self._tensor(x.data), self._tensor(x.lengths))
         with torch.inference_mode():
-            y, new_state = self._network.step(tensors, state, last=last)
-        return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), new_state
+            y, new_state = self._network.step(tensors, {k: self._tensor(v) for k, v in state.items()}, last=last)
+        arrays = {key: value.cpu().numpy() for key, value in new_state.items()}
+        return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(array)).to(self._device)
 
 
 def new_transcriber(recogniser: Recogniser) -> Transcriber:

@@ -13,7 +13,7 @@ A stream says what ``transcribe`` says of the same samples, however they are cut
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from recitative.audio.files import read_audio
+from recitative.audio.blocks import open_blocks
 from recitative.errors import DataError, UsageError
 from recitative.models.transcriber import BestPath, Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
@@ -72,14 +72,22 @@ class Recognizer:
         UsageError for samples of another shape or type.
         """
         if isinstance(audio, str | Path):
-            samples, rate = read_audio(audio)
-        else:
-            samples, rate = _as_float(audio), sample_rate or self.sample_rate
+            with open_blocks(audio, BLOCK_S) as (info, blocks):
+                return self._transcribe(blocks, info.sample_rate)
+        return self._transcribe(_cut(_as_float(audio), sample_rate or self.sample_rate), sample_rate)
+
+    def _transcribe(self, blocks: Iterator[Array], sample_rate: int | None) -> Transcript:
+        """Blocks as they come, or all of them at once for a model that needs them so."""
         stream = Stream(self)
-        block = max(1, round(BLOCK_S * rate)) if self.latency_ms is not None else max(1, len(samples))
-        for start in range(0, len(samples) - block, block):
-            stream.accept(samples[start : start + block], rate)
-        return stream._end(samples[(max(len(samples) - 1, 0) // block) * block :], rate)
+        rate = sample_rate or self.sample_rate
+        if self.latency_ms is None:
+            blocks = iter([np.concatenate([np.zeros(0, np.float32), *blocks])])
+        held = np.zeros(0, np.float32)
+        for block in blocks:
+            if len(held):
+                stream.accept(held, rate)
+            held = block
+        return stream._end(held, rate)
 
     def stream(self) -> Stream:
         """A new stream. Raises UsageError if the model needs the whole recording at once."""
@@ -160,6 +168,11 @@ class Stream:
             return samples
         resampled: Array = self._resampler.resample_chunk(samples, last=last)
         return resampled
+
+
+def _cut(samples: Array, sample_rate: int) -> Iterator[Array]:
+    size = max(1, round(BLOCK_S * sample_rate))
+    return (samples[start : start + size] for start in range(0, len(samples), size))
 
 
 def _as_float(samples: Array) -> Array:

@@ -1,0 +1,93 @@
+"""Many recordings: which files are meant, and transcribing them in several processes, in order, with no one lost."""
+
+from __future__ import annotations
+
+import glob
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+from recitative.errors import DataError
+from recitative.runtime.recognizer import Recognizer, Transcript
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
+"""What counts as a recording in a folder; a file that is named itself may be called anything."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recording: a transcript, or why there is none."""
+
+    file: str
+    transcript: Transcript | None
+    error: str = ""
+
+
+def expand(inputs: Sequence[str]) -> list[str]:
+    """Files, folders (searched to any depth) and patterns to files, each once, in order; '-' stays.
+
+    Raises DataError for a folder or a pattern that holds none. A file need not exist: it is named when it is opened.
+    """
+    files: dict[str, None] = {}
+    for name in inputs:
+        if name != "-" and Path(name).is_dir():
+            found = sorted(str(p) for p in Path(name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not found:
+                raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
+        elif any(sign in name for sign in "*?[") and not Path(name).exists():
+            found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
+            if not found:
+                raise DataError(name, "matches no file", "a pattern such as 'talks/*.flac'", "correct it")
+        else:
+            found = [name]
+        files |= dict.fromkeys(found)
+    return list(files)
+
+
+def transcribe_files(files: Sequence[str], open_model: Callable[[], Recognizer], jobs: int) -> Iterator[Outcome]:
+    """One outcome for each file, in order; more than one job starts processes that each open the model."""
+    if jobs <= 1:
+        recognizer = open_model()
+        yield from (_outcome(recognizer, file) for file in files)
+        return
+    context = get_context("spawn")  # a fork would copy ONNX Runtime's threads half alive
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(open_model,)) as pool:
+        yield from pool.map(_in_worker, files)
+
+
+def transcribe_one(recognizer: Recognizer, file: str) -> Transcript:
+    """'-' is standard input, kept in a temporary file meanwhile: a recording's end can tell of its beginning."""
+    if file != "-":
+        return recognizer.transcribe(file)
+    with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        spool.flush()
+        try:
+            return recognizer.transcribe(spool.name)
+        except DataError as error:
+            raise DataError.collect([replace(error.problems[0], where="standard input")]) from None
+
+
+def _outcome(recognizer: Recognizer, file: str) -> Outcome:
+    try:
+        return Outcome(file, transcribe_one(recognizer, file))
+    except DataError as error:
+        return Outcome(file, None, str(error))
+
+
+_recognizer: Recognizer | None = None  # of this worker process
+
+
+def _open(open_model: Callable[[], Recognizer]) -> None:
+    global _recognizer
+    _recognizer = open_model()
+
+
+def _in_worker(file: str) -> Outcome:
+    assert _recognizer is not None, "the pool opens the model in every process"
+    return _outcome(_recognizer, file)

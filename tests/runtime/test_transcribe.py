@@ -1,0 +1,118 @@
+"""``recitative transcribe`` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from typer.testing import CliRunner
+
+from recitative.cli.main import app
+from recitative.errors import DataError, UsageError
+from recitative.export.checked import export_recogniser
+from recitative.models.folder import save_recogniser
+from recitative.runtime.batch import expand
+
+CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model as a folder and as a file, and recordings of several kinds of the same words."""
+    folder = tmp_path_factory.mktemp("place")
+    made = tiny.recogniser(seed=2, **CORE)
+    save_recogniser(made, folder / "model")
+    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    samples = tiny.speak("cab bca b", np.random.default_rng(3))
+    (folder / "talks" / "deep").mkdir(parents=True)
+    soundfile.write(folder / "talks" / "a.wav", samples, tiny.RATE)
+    soundfile.write(folder / "talks" / "deep" / "b.flac", np.stack([samples, samples], 1), tiny.RATE)
+    soundfile.write(folder / "talks" / "c.wav", samples, tiny.RATE, subtype="FLOAT")
+    (folder / "talks" / "notes.txt").write_text("no recording")
+    (folder / "bad.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def run(place, *arguments):
+    return CliRunner().invoke(app, ["transcribe", *map(str, arguments), "--jobs", "1"])
+
+
+def test_folders_patterns_and_files_are_found_once_in_order(place):
+    talks = place / "talks"
+    everything = [str(talks / "a.wav"), str(talks / "c.wav"), str(talks / "deep" / "b.flac")]
+    assert expand([str(talks)]) == everything
+    assert expand([str(talks / "*.wav"), str(talks)]) == everything
+    assert expand([str(talks / "**" / "*.flac"), "-", "nowhere.wav"]) == [everything[2], "-", "nowhere.wav"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("bare", "has no recordings"), ("bare/*.wav", "matches no file")])
+def test_what_holds_nothing_is_named(tmp_path, name, message):
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match=message):
+        expand([str(tmp_path / name)])
+
+
+def test_every_kind_of_recording_and_of_model_says_the_same(place):
+    lines = run(place, place / "talks", "--model", place / "m.onnx").stdout.splitlines()
+    assert len(lines) == 3
+    (text,) = {line.split("\t")[1] for line in lines}
+    assert len(text) > 5
+    assert run(place, place / "talks", "--model", place / "model").stdout.splitlines() == lines
+
+
+def test_several_processes_write_in_order(place):
+    one = run(place, place / "talks", "--model", place / "m.onnx")
+    two = CliRunner().invoke(app, ["transcribe", str(place / "talks"), "--model", str(place / "m.onnx"), "--jobs", "2"])
+    assert two.stdout == one.stdout
+
+
+def test_one_bad_file_is_named_and_the_rest_is_done(place):
+    done = run(
+        place, place / "talks" / "a.wav", place / "bad.wav", place / "talks" / "c.wav", "--model", place / "m.onnx"
+    )
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert f"error: {place / 'bad.wav'}" in done.stderr
+    assert "1 of 3 recordings could not be transcribed" in done.stderr
+
+
+def test_json_of_several_is_a_list(place):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "json")
+    objects = json.loads(done.stdout)
+    assert [o["duration"] for o in objects] == [0.9, 0.9, 0.9]
+    assert all(word["start"] < word["end"] for o in objects for word in o["words"])
+
+
+def test_files_of_their_own(place, tmp_path):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "vtt", "--output-dir", tmp_path / "out")
+    assert done.stdout == ""
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.vtt", "b.vtt", "c.vtt"]
+    assert (tmp_path / "out" / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
+
+
+def test_names_that_would_meet_are_refused_before_any_work(place, tmp_path):
+    (tmp_path / "a.flac").write_bytes(b"")
+    done = run(place, place / "talks" / "a.wav", tmp_path / "a.flac", "--model", "m", "--output-dir", tmp_path / "out")
+    assert isinstance(done.exception, UsageError)
+    assert "would both be" in str(done.exception)
+
+
+def test_subtitles_of_several_need_files(place):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "srt")
+    assert isinstance(done.exception, UsageError)
+
+
+def test_standard_input(place):
+    command = [sys.executable, "-m", "recitative", "transcribe", "-", "--model", str(place / "m.onnx")]
+    audio = (place / "talks" / "deep" / "b.flac").read_bytes()
+    done = subprocess.run(command, input=audio, capture_output=True, check=True)
+    expected = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
+    assert done.stdout.decode() == f"-\t{expected}"
+    nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
+    assert nothing.returncode == 1
+    assert nothing.stderr.decode().startswith("error: standard input: is empty")
