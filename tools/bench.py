@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Speed of features and of training, each beside a peer that is measured in the same run.
+"""Speed of features, of training and of streaming, each beside peers that are measured in the same run.
 
 features: seconds of audio per second on one core, 80-bin fbank at 16 kHz, against torchaudio.compliance.kaldi.fbank
 training: seconds of audio per second, forward, CTC, backward, clipping and AdamW on fixed synthetic batches, against a
           bare torch.nn.LSTM of the same size that is fed packed sequences. Reading, augmentation and features are not
           in it: worker processes do them meanwhile.
+runtime:  see tools/bench_runtime.py
 
 Each number is the median of several runs; ours and the peer's take turns, so that a busy machine slows both. A ratio
 above 1 means that ours is faster.
@@ -29,6 +30,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
+
+from bench_runtime import bench_runtime  # noqa: E402
 
 from recitative.config import FeatureSettings, ModelSettings, Settings, load_settings  # noqa: E402
 from recitative.ctc.loss import ctc_loss  # noqa: E402
@@ -64,6 +67,8 @@ def main() -> int:
         if arguments.part in ("all", "training"):
             for conf in arguments.conf:
                 bench_training(conf, arguments.runs, torch.device(arguments.device))
+        if arguments.part in ("all", "runtime"):
+            bench_runtime(arguments.runs)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -72,7 +77,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "features", "training"), default="all")
+    parser.add_argument("part", nargs="?", choices=("all", "features", "training", "runtime"), default="all")
     parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default cpu)")
     parser.add_argument("--conf", type=Path, nargs="+", default=[ROOT / conf for conf in CONFS], help="settings files")
@@ -166,11 +171,15 @@ class PackedLstm(nn.Module):
     def __init__(self, settings: ModelSettings, feature_dim: int) -> None:
         super().__init__()
         core, front_end = settings.recurrent, settings.front_end
-        if core.cell != "lstm" or front_end.kind != "stack" or front_end.window != front_end.stride:
-            raise UsageError("bench: the peer is an LSTM on stacked frames (window = stride); choose such a --conf")
-        self.stride = front_end.stride
+        if core.cell != "lstm" or front_end.kind != "stack":
+            raise UsageError("bench: the peer is an LSTM on stacked frames; choose such a --conf")
+        self.window, self.stride = front_end.window, front_end.stride
+        stacked = feature_dim * self.window
+        self.project = (
+            nn.Sequential(nn.Linear(stacked, front_end.width), nn.ReLU()) if front_end.width else nn.Identity()
+        )
         self.lstm = nn.LSTM(
-            feature_dim * self.stride,
+            front_end.width or stacked,
             core.hidden,
             core.layers,
             batch_first=True,
@@ -180,11 +189,9 @@ class PackedLstm(nn.Module):
         self.head = nn.Linear(core.hidden * (2 if self.lstm.bidirectional else 1), NUM_TOKENS)
 
     def forward(self, x: Padded[Tensor]) -> Padded[Tensor]:
-        n, frames, channels = x.data.shape
-        whole = frames // self.stride
-        stacked = x.data[:, : whole * self.stride].reshape(n, whole, channels * self.stride)
-        lengths = x.lengths // self.stride
-        packed = pack_padded_sequence(stacked, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        stacked = x.data.unfold(1, self.window, self.stride).flatten(2)  # (N, T', C * window)
+        lengths = (x.lengths - self.window) // self.stride + 1
+        packed = pack_padded_sequence(self.project(stacked), lengths.cpu(), batch_first=True, enforce_sorted=False)
         y, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
         return Padded(self.head(y).log_softmax(-1), lengths)
 

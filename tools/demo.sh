@@ -6,7 +6,7 @@ PATH=$PWD/../../.venv/bin:$PATH
 utt_id=${1:-bf_lily-02}
 
 echo "reference:  $(awk -F'\t' -v id="$utt_id" '$1 == id { print $4 }' corpus/manifest.tsv)"
-for model in exp/*/model; do
+for model in exp/*/model.onnx; do
   text=$(recitative transcribe "corpus/audio/$utt_id.ogg" --model "$model" | cut -f2)
   echo "hypothesis: $text   (recitative transcribe recipes/digits/corpus/audio/$utt_id.ogg --model recipes/digits/$model)"
 done
