@@ -116,3 +116,25 @@ def test_standard_input(place):
     nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
     assert nothing.returncode == 1
     assert nothing.stderr.decode().startswith("error: standard input: is empty")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "status"),
+    [
+        ("ModuleNotFoundError('x', name='torch')", "error: this needs the package 'torch', which is not installed", 2),
+        ("OSError(errno.ENOSPC, 'No space', 'a.txt')", "error: a.txt: the disk is full", 1),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(place, raised, said, status):
+    code = (
+        "import errno, sys, recitative.cli.models as models\n"
+        f"def fail(model): raise {raised}\n"
+        "models.open_transcriber = fail\n"
+        f"sys.argv = ['recitative', 'transcribe', {str(place / 'talks' / 'a.wav')!r}, '--model', 'm']\n"
+        "from recitative.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

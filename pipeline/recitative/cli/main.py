@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -23,6 +24,8 @@ from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
 from recitative.errors import DataError, RecitativeError
+
+TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
 
 app = typer.Typer(
     name="recitative",
@@ -69,6 +72,17 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING_PACKAGES:
+            raise
+        remedy = "pip install 'recitative[train]', or name a file made by 'recitative export', which runs without it"
+        print(f"error: this needs the package '{error.name}', which is not installed; {remedy}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.filename or 'output'}: the disk is full; make room and run it again", file=sys.stderr)
+        sys.exit(1)
     except Exception as error:
         _exit_if_usage(error)
         raise
