@@ -44,7 +44,8 @@ def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subproc
     assert [(row["model"], row["metric"]) for row in rows] == [
         (model, metric) for model in ("blstm", "lstm") for metric in ("%WER", "%CER", "%SER", "minutes")
     ]
-    assert all(row["set"] == "test" and row["seconds"] > 0 and row["settings"] != "-" for row in rows)
+    assert [row["set"] for row in rows] == ["test", "test", "test", "train"] * 2
+    assert all(row["seconds"] > 0 and row["settings"] != "-" for row in rows)
     assert all(row["command"].startswith("recipes/digits/run.sh --data") for row in rows)
     table = (folder / "RESULTS.md").read_text()
     assert "| model | set | decoding | metric | value | counts | command | commit | settings |" in table
