@@ -121,6 +121,7 @@ class RecurrentSettings(_Section):
 
 
 class ModelSettings(_Section):
+    cmvn: Literal["global", "utterance", "running"] = "global"  # whose mean is taken away after the corpus's
     front_end: FrontEndSettings = FrontEndSettings()
     recurrent: RecurrentSettings = RecurrentSettings()
     lookahead_frames: int = Field(0, ge=0)  # row convolution after the core, in core frames

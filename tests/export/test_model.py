@@ -48,9 +48,13 @@ SHAPES = [
 ]
 
 
-def recogniser(front_end: FrontEndSettings, recurrent: RecurrentSettings, lookahead: int) -> Recogniser:
+def recogniser(
+    front_end: FrontEndSettings, recurrent: RecurrentSettings, lookahead: int, cmvn: str = "global"
+) -> Recogniser:
     torch.manual_seed(1)
-    model = ModelSettings(front_end=front_end, recurrent=recurrent, lookahead_frames=lookahead)
+    model = ModelSettings.model_validate(
+        {"cmvn": cmvn, "front_end": front_end, "recurrent": recurrent, "lookahead_frames": lookahead}
+    )
     made = new_recogniser(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
     made.network.get_buffer("stages.normalise.mean").fill_(0.3)
     made.network.get_buffer("stages.normalise.inverse_stddev").fill_(1.2)
@@ -97,6 +101,23 @@ def test_the_graph_keeps_the_contract(front_end, recurrent, lookahead):
     made = recogniser(front_end, recurrent, lookahead)
     network = _WithLengths(exported(made, int8=False), made)
     verify_contract(network, lambda shape, g: torch.randn(*shape, BINS, generator=g), gradients=False, cuttings=3)
+
+
+@pytest.mark.parametrize(
+    ("cmvn", "direction"), [("running", "forward"), ("running", "latency_controlled"), ("utterance", "bidirectional")]
+)
+def test_normalisation_by_the_recording_is_in_the_graph_and_keeps_the_contract(cmvn, direction):
+    made = recogniser(STACK, core(direction), 0, cmvn)
+    compare(made, exported(made, int8=False), atol=2e-5)
+    for int8 in (False, True):
+        network = _WithLengths(exported(made, int8=int8), made)
+        verify_contract(
+            network,
+            lambda shape, g: 2 + torch.randn(*shape, BINS, generator=g),
+            gradients=False,
+            cuttings=3,
+            atol=0 if int8 else 1e-5,
+        )
 
 
 @pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS[:3], *SHAPES])

@@ -7,7 +7,8 @@ from contract import verify_contract
 from recitative.config import RecurrentSettings
 from recitative.errors import UsageError
 from recitative.nn.chain import Chain
-from recitative.nn.framewise import LogProbs, Normalise, Project
+from recitative.nn.framewise import LogProbs, Project
+from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 from recitative.stage import Padded
@@ -53,6 +54,11 @@ def test_latency_control_keeps_the_contract_at_the_limits_of_its_chunk(chunk, ri
         direction="latency_controlled", layers=2, hidden=5, chunk=chunk, right_context=right_context
     )
     verify_contract(RecurrentStack(WIDTH, settings).eval(), normal, longest=chunk + right_context + 30)
+
+
+@pytest.mark.parametrize("stage", [UtteranceMean(WIDTH), RunningMean(WIDTH)], ids=["utterance", "running"])
+def test_normalisation_by_the_recording_keeps_the_contract(stage):
+    verify_contract(stage, lambda shape, g: 3 + 2 * normal(shape, g))
 
 
 @pytest.mark.parametrize(("window", "stride"), [(1, 1), (3, 3), (5, 3), (4, 1)])

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recitative.cli.models import find_model
+
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A file made by 'recitative export'.")],
+    model: Annotated[str, typer.Argument(help="A file made by 'recitative export', or a pretrained model's name.")],
     settings: Annotated[bool, typer.Option("--settings", help="Print all settings of its training too.")] = False,
 ) -> None:
     """Print size, parameters, latency, tokens and notes of a model file."""
     from recitative.config import dump_settings
     from recitative.runtime.network import OnnxNetwork, load_transcriber
 
-    transcriber = load_transcriber(model)
+    path = find_model(model)
+    transcriber = load_transcriber(path)
     network = transcriber.network
     assert isinstance(network, OnnxNetwork)
     card, core = network.card, network.card.settings.model.recurrent
     latency = transcriber.latency_ms
     kind = f"{card.settings.features.num_mel_bins} {card.settings.features.kind}"
-    size = f"{model.stat().st_size / 1e6:.1f} MB, {card.weights}, {card.parameters / 1e6:.2f} M parameters"
+    size = f"{path.stat().st_size / 1e6:.1f} MB, {card.weights}, {card.parameters / 1e6:.2f} M parameters"
     rows = {
-        "file": f"{model}, {size}",
+        "file": f"{path}, {size}",
         "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
         "input": f"{transcriber.sample_rate} Hz, {kind} channels",
         "output": f"{len(card.tokens) - 1} {card.tokens.unit}s, one frame every {1000 * transcriber.frame_s:g} ms",

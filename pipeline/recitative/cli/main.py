@@ -18,6 +18,7 @@ from recitative.cli.decode import decode
 from recitative.cli.export import export
 from recitative.cli.features import features
 from recitative.cli.info import info
+from recitative.cli.listen import listen
 from recitative.cli.report import report
 from recitative.cli.score import score
 from recitative.cli.tokens import tokens
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 app.command()(check)
 app.add_typer(data, name="data")
-for verb in (tokens, features, cmvn, train, average, decode, score, report, export, info, transcribe):
+for verb in (tokens, features, cmvn, train, average, decode, score, report, export, info, transcribe, listen):
     app.command()(verb)
 
 

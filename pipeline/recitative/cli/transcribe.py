@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recitative.atomic import write_text
-from recitative.cli.models import open_recognizer
+from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.machine import available_cores
@@ -27,7 +27,7 @@ def transcribe(
         list[str],
         typer.Argument(help="Recordings of any rate and channels: files, folders, patterns, or - for standard input."),
     ],
-    model: Annotated[Path, typer.Option(help="A model folder, such as EXP/model, or an exported file.")],
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
     format: Annotated[
         Literal["text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi"],
         typer.Option(
@@ -37,11 +37,15 @@ def transcribe(
     output_dir: Annotated[
         Path | None, typer.Option(help="Write one file for each recording here instead of all to standard output.")
     ] = None,
+    streaming: Annotated[
+        bool, typer.Option("--streaming", help="Hear recordings in pieces of 160 ms, as a microphone would; same text.")
+    ] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
-    from recitative.runtime.batch import expand, transcribe_files
+    from recitative.runtime.batch import STREAMING_BLOCK_S, expand, transcribe_files
     from recitative.runtime.formats import FORMATS
+    from recitative.runtime.recognizer import BLOCK_S
 
     files = expand(inputs)
     form = FORMATS[format]
@@ -49,8 +53,9 @@ def transcribe(
         _require_unlike_names(files, output_dir, form)
     elif format in ("srt", "vtt") and len(files) > 1:
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
-    open_model = partial(open_recognizer, model)
-    outcomes = transcribe_files(files, open_model, min(jobs or available_cores(), len(files)))
+    open_model = partial(open_recognizer, find_model(model))
+    workers = min(jobs or available_cores(), len(files))
+    outcomes = transcribe_files(files, open_model, workers, block_s=STREAMING_BLOCK_S if streaming else BLOCK_S)
     failed = 0
     with progress_bar("transcribe") as show, _writing(output_dir, form) as write:
         for done, outcome in enumerate(outcomes, start=1):

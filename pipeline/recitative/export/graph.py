@@ -21,7 +21,12 @@ OPSET = 18
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators: DynamicQuantizeLSTM
 
-_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
+from onnx import TensorProto
 from torch import Tensor, nn
 
 from recitative.errors import UsageError
@@ -18,11 +19,20 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
-from recitative.nn.framewise import Dropout, LogProbs, Normalise, Project
+from recitative.nn.framewise import Dropout, LogProbs, Project
+from recitative.nn.normalise import (
+    RUNNING_PRIOR,
+    UTTERANCE_PRIOR,
+    Normalise,
+    RunningMean,
+    UtteranceMean,
+)
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 
 Array = npt.NDArray[Any]
+
+FLOAT, DOUBLE = int(TensorProto.FLOAT), int(TensorProto.DOUBLE)
 
 
 class Writer:
@@ -44,6 +54,10 @@ class Writer:
                 return x
             case Normalise():
                 return self._normalise(stage, x)
+            case UtteranceMean():
+                return self._utterance_mean(x)
+            case RunningMean():
+                return self._running_mean(name, stage, x)
             case Dropout():
                 return x
             case FrameStack():
@@ -96,6 +110,35 @@ class Writer:
         g = self.graph
         centred = g.op("Sub", g.zero_padding(x), g.constant(_array(stage.mean)))
         return Ragged(g.op("Mul", centred, g.constant(_array(stage.inverse_stddev))), x.lengths)
+
+    def _utterance_mean(self, x: Ragged) -> Ragged:
+        g = self.graph
+        data, wide = self._wide(x)
+        sums = g.op("ReduceSum", wide, g.ints(1), keepdims=1)
+        count = g.op("Unsqueeze", g.op("Cast", x.lengths, to=DOUBLE), g.ints(1, 2))  # (N, 1, 1)
+        return Ragged(self._less_mean(data, sums, count, UTTERANCE_PRIOR), x.lengths)
+
+    def _running_mean(self, name: str, stage: RunningMean, x: Ragged) -> Ragged:
+        g = self.graph
+        count = self._state(f"{name}.count", InitialState((), dtype="float64"))
+        before = self._state(f"{name}.sum", InitialState((stage.input_width,), dtype="float64"))
+        data, wide = self._wide(x)
+        frames = g.op("Cast", g.op("Add", g.arange(g.size(data, 1)), g.integer(1)), to=DOUBLE)
+        counts = g.op("Add", g.op("Unsqueeze", count, g.ints(1, 2)), g.op("Unsqueeze", frames, g.ints(1)))  # (N, T, 1)
+        sums = g.op("Add", g.op("Unsqueeze", before, g.ints(1)), g.op("CumSum", wide, g.integer(1)))
+        self._new_state(f"{name}.count", g.op("Add", count, g.op("Cast", x.lengths, to=DOUBLE)))
+        self._new_state(f"{name}.sum", g.op("Add", before, g.op("ReduceSum", wide, g.ints(1), keepdims=0)))
+        return Ragged(self._less_mean(data, sums, counts, RUNNING_PRIOR), x.lengths)
+
+    def _wide(self, x: Ragged) -> tuple[str, str]:
+        data = self.graph.zero_padding(x)
+        return data, self.graph.op("Cast", data, to=DOUBLE)
+
+    def _less_mean(self, data: str, sums: str, count: str, prior: int) -> str:
+        """The law of ``recitative.nn.normalise``."""
+        g = self.graph
+        mean = g.op("Div", sums, g.op("Add", count, g.constant(np.array(prior, np.float64))))
+        return g.op("Sub", data, g.op("Cast", mean, to=FLOAT))
 
     def _frame_stack(self, name: str, stage: FrameStack, x: Ragged) -> Ragged:
         g = self.graph

@@ -6,7 +6,8 @@ from torch import nn
 
 from recitative.config import FrontEndSettings, ModelSettings
 from recitative.nn.chain import Chain
-from recitative.nn.framewise import Dropout, LogProbs, Normalise, Project
+from recitative.nn.framewise import Dropout, LogProbs, Project
+from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 
@@ -14,6 +15,13 @@ from recitative.nn.window import CausalConv, FrameStack, RowConv
 def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_tokens)."""
     stages: dict[str, nn.Module] = {"normalise": Normalise(feature_dim)}
+    match settings.cmvn:
+        case "utterance":
+            stages["adapt"] = UtteranceMean(feature_dim)
+        case "running":
+            stages["adapt"] = RunningMean(feature_dim)
+        case "global":
+            pass
     width = _add_front_end(stages, settings.front_end, feature_dim)
     if settings.input_dropout:
         stages["dropout"] = Dropout(width, settings.input_dropout)

@@ -113,11 +113,13 @@ class BestPath:
     def __init__(self) -> None:
         self._path: list[Array] = []
         self._log_probs: list[Array] = []
+        self.num_frames = 0
 
     def extend(self, log_probs: Array) -> None:
         """The next frames (T, V)."""
         path, best = best_path(log_probs)
         self._path.append(path)
+        self.num_frames += len(path)
         self._log_probs.append(best)
 
     def runs(self) -> list[TokenRun]:

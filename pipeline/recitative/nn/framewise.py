@@ -1,4 +1,4 @@
-"""Stages that treat every frame alone: normalisation, projection, the output layer."""
+"""Stages that treat every frame alone: dropout, projection, the output layer."""
 
 from __future__ import annotations
 
@@ -25,22 +25,6 @@ class Framewise(nn.Module):
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         # The padding goes first: the weights' gradient at a padded frame would be 0 * NaN.
         return Padded(self(zero_padding(x)), x.lengths), {}
-
-
-class Normalise(Framewise):
-    """Global mean and variance normalisation, (x - mean) / stddev, with the statistics inside the model."""
-
-    mean: Tensor
-    inverse_stddev: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.output_width = width
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("inverse_stddev", torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) * self.inverse_stddev
 
 
 class Dropout(Framewise):

@@ -16,7 +16,7 @@ from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser, save_recogniser
-from recitative.nn.framewise import Normalise
+from recitative.nn.normalise import Normalise
 from recitative.recognition.batches import TrainingSet
 from recitative.recognition.dev_set import DevSet, load_dev_set
 from recitative.recognition.network import new_transcriber

@@ -9,14 +9,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from recitative.errors import DataError
-from recitative.runtime.recognizer import Recognizer, Transcript
+from recitative.runtime.recognizer import BLOCK_S, Recognizer, Transcript
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
 """What counts as a recording in a folder; a file that is named itself may be called anything."""
+
+STREAMING_BLOCK_S = 0.16  # what a microphone delivers at a time
 
 
 @dataclass(frozen=True)
@@ -49,33 +52,35 @@ def expand(inputs: Sequence[str]) -> list[str]:
     return list(files)
 
 
-def transcribe_files(files: Sequence[str], open_model: Callable[[], Recognizer], jobs: int) -> Iterator[Outcome]:
+def transcribe_files(
+    files: Sequence[str], open_model: Callable[[], Recognizer], jobs: int, *, block_s: float = BLOCK_S
+) -> Iterator[Outcome]:
     """One outcome for each file, in order; more than one job starts processes that each open the model."""
     if jobs <= 1:
         recognizer = open_model()
-        yield from (_outcome(recognizer, file) for file in files)
+        yield from (_outcome(recognizer, file, block_s) for file in files)
         return
     context = get_context("spawn")  # a fork would copy ONNX Runtime's threads half alive
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(open_model,)) as pool:
-        yield from pool.map(_in_worker, files)
+        yield from pool.map(partial(_in_worker, block_s=block_s), files)
 
 
-def transcribe_one(recognizer: Recognizer, file: str) -> Transcript:
+def transcribe_one(recognizer: Recognizer, file: str, block_s: float = BLOCK_S) -> Transcript:
     """'-' is standard input, kept in a temporary file meanwhile: a recording's end can tell of its beginning."""
     if file != "-":
-        return recognizer.transcribe(file)
+        return recognizer.transcribe(file, block_s=block_s)
     with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
         try:
-            return recognizer.transcribe(spool.name)
+            return recognizer.transcribe(spool.name, block_s=block_s)
         except DataError as error:
             raise DataError.collect([replace(error.problems[0], where="standard input")]) from None
 
 
-def _outcome(recognizer: Recognizer, file: str) -> Outcome:
+def _outcome(recognizer: Recognizer, file: str, block_s: float) -> Outcome:
     try:
-        return Outcome(file, transcribe_one(recognizer, file))
+        return Outcome(file, transcribe_one(recognizer, file, block_s))
     except DataError as error:
         return Outcome(file, None, str(error))
 
@@ -88,6 +93,6 @@ def _open(open_model: Callable[[], Recognizer]) -> None:
     _recognizer = open_model()
 
 
-def _in_worker(file: str) -> Outcome:
+def _in_worker(file: str, block_s: float) -> Outcome:
     assert _recognizer is not None, "the pool opens the model in every process"
-    return _outcome(_recognizer, file)
+    return _outcome(_recognizer, file, block_s)

@@ -13,7 +13,7 @@ A stream says what ``transcribe`` says of the same samples, however they are cut
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import soxr
 
 from recitative.audio.blocks import open_blocks
+from recitative.audio.pauses import segments
 from recitative.errors import DataError, UsageError
 from recitative.models.transcriber import BestPath, Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
@@ -65,29 +66,39 @@ class Recognizer:
         """Audio that must follow a sound before it is decided; None = the whole recording."""
         return self._transcriber.latency_ms
 
-    def transcribe(self, audio: str | Path | Array, sample_rate: int | None = None) -> Transcript:
+    def transcribe(
+        self, audio: str | Path | Array, sample_rate: int | None = None, *, block_s: float = BLOCK_S
+    ) -> Transcript:
         """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
 
-        Samples are float in [-1, 1] or int16. Raises DataError for audio that cannot be read or is not finite, and
-        UsageError for samples of another shape or type.
+        Samples are float in [-1, 1] or int16. One longer than 10 s is cut at its pauses, see ``audio.pauses``, so that
+        memory does not grow with its length. A streaming model hears ``block_s`` seconds at a time; the transcript
+        does not depend on it. Raises DataError for audio that cannot be read or is not finite, and UsageError for
+        samples of another shape or type.
         """
         if isinstance(audio, str | Path):
-            with open_blocks(audio, BLOCK_S) as (info, blocks):
+            with open_blocks(audio, block_s) as (info, blocks):
                 return self._transcribe(blocks, info.sample_rate)
-        return self._transcribe(_cut(_as_float(audio), sample_rate or self.sample_rate), sample_rate)
-
-    def _transcribe(self, blocks: Iterator[Array], sample_rate: int | None) -> Transcript:
-        """Blocks as they come, or all of them at once for a model that needs them so."""
-        stream = Stream(self)
         rate = sample_rate or self.sample_rate
-        if self.latency_ms is None:
-            blocks = iter([np.concatenate([np.zeros(0, np.float32), *blocks])])
-        held = np.zeros(0, np.float32)
-        for block in blocks:
-            if len(held):
-                stream.accept(held, rate)
-            held = block
-        return stream._end(held, rate)
+        _require_rate(rate)
+        return self._transcribe(_cut(_as_float(audio), rate, block_s), rate)
+
+    def _transcribe(self, blocks: Iterable[Array], sample_rate: int) -> Transcript:
+        stream = Stream(self)
+        words: list[Word] = []
+        held: list[Array] = []  # of a segment that the model must hear whole
+        num_samples = 0
+        for piece in segments(blocks, sample_rate):
+            num_samples = max(num_samples, piece.start + stream.num_samples + sum(map(len, [*held, piece.samples])))
+            if piece.last:
+                transcript = stream._end(np.concatenate([*held, piece.samples]), sample_rate)
+                words.extend(word.later(piece.start / sample_rate) for word in transcript.words)
+                held = []
+            elif self.latency_ms is None:
+                held.append(piece.samples)
+            else:
+                stream.accept(piece.samples, sample_rate)
+        return Transcript(tuple(words), num_samples / sample_rate)
 
     def stream(self) -> Stream:
         """A new stream. Raises UsageError if the model needs the whole recording at once."""
@@ -124,7 +135,7 @@ class Stream:
         self._path = BestPath()
         self._rate = 0
         self._resampler: soxr.ResampleStream | None = None
-        self._num_samples = 0
+        self.num_samples = 0  # heard, at the stream's own rate
 
     def accept(self, samples: Array, sample_rate: int) -> None:
         """The next samples (S,), float in [-1, 1] or int16, at one rate in Hz from the stream's start to its end.
@@ -134,10 +145,15 @@ class Stream:
         """
         self._recognizer.accept([(self, samples)], sample_rate)
 
+    @property
+    def decided_s(self) -> float:
+        """Seconds of audio, from the stream's start, for which the text is settled."""
+        return self._path.num_frames * self._recognizer._transcriber.frame_s
+
     def partial(self) -> Transcript:
         """What has been decided so far; later samples may lengthen its last word."""
         words = words_of(self._recognizer._transcriber.tokens_of(self._path))
-        return Transcript(tuple(words), self._num_samples / self._rate if self._rate else 0.0)
+        return Transcript(tuple(words), self.num_samples / self._rate if self._rate else 0.0)
 
     def finish(self) -> Transcript:
         """The whole transcript, with what was held back for want of future; the stream is new then."""
@@ -156,22 +172,26 @@ class Stream:
         if self._rate and sample_rate != self._rate:
             found = f"sample rate changed from {self._rate} to {sample_rate} Hz in mid-stream"
             raise UsageError(f"stream: {found}; finish() it and begin a new one")
-        if not 1000 <= sample_rate <= 768000:
-            raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
+        _require_rate(sample_rate)
         if not self._rate and sample_rate != self._recognizer.sample_rate:
             self._resampler = soxr.ResampleStream(
                 sample_rate, self._recognizer.sample_rate, 1, dtype="float32", quality="VHQ"
             )
         self._rate = sample_rate
-        self._num_samples += len(samples)
+        self.num_samples += len(samples)
         if self._resampler is None:
             return samples
         resampled: Array = self._resampler.resample_chunk(samples, last=last)
         return resampled
 
 
-def _cut(samples: Array, sample_rate: int) -> Iterator[Array]:
-    size = max(1, round(BLOCK_S * sample_rate))
+def _require_rate(sample_rate: int) -> None:
+    if not 1000 <= sample_rate <= 768000:
+        raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
+
+
+def _cut(samples: Array, sample_rate: int, block_s: float) -> Iterator[Array]:
+    size = max(1, round(block_s * sample_rate))
     return (samples[start : start + size] for start in range(0, len(samples), size))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 
@@ -26,6 +26,10 @@ class Word:
     start_s: float  # where its first token begins, in seconds from the start of the recording
     end_s: float  # where its last token ends
     confidence: float  # that of its least sure token, 0..1
+
+    def later(self, seconds: float) -> Word:
+        """The same word in a recording that begins so much earlier."""
+        return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
 
 def words_of(tokens: Iterable[Timed]) -> list[Word]:

@@ -1,0 +1,176 @@
+"""Live samples: a microphone through PortAudio (package ``sounddevice``), or a recording played as if it were one.
+
+Both are a thread that fills a queue and one reader that empties it, so that a machine without sound runs the same code.
+What comes while the queue is full is lost, as in a sound card's own buffer, and counted.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recitative.audio.blocks import open_blocks
+from recitative.audio.files import Samples
+from recitative.errors import DataError, UsageError
+
+QUEUE_S = 10.0  # of audio that may wait for the reader
+SILENT_S = 3.0  # a microphone that delivers nothing for so long is gone
+
+
+@dataclass(frozen=True)
+class Block:
+    samples: Samples  # (S,)
+    heard_at: float  # time.monotonic() of its last sample's arrival
+
+
+@dataclass(frozen=True)
+class Device:
+    number: int
+    name: str
+    channels: int
+    sample_rate: int  # in Hz, its default
+    is_default: bool
+
+
+class LiveAudio:
+    """Blocks as they come. ``overruns`` is the number of blocks lost so far."""
+
+    def __init__(self, sample_rate: int, block_s: float) -> None:
+        self.sample_rate = sample_rate
+        self.overruns = 0
+        self.closed = threading.Event()  # set by the reader's side: nobody will take any more
+        self._queue: queue.Queue[Block | BaseException | None] = queue.Queue(max(1, round(QUEUE_S / block_s)))
+
+    def blocks(self, patience_s: float = SILENT_S) -> Iterator[Block]:
+        """Until the source ends; raises what the source raised, and DataError when nothing comes any more."""
+        while True:
+            try:
+                item = self._queue.get(timeout=patience_s)
+            except queue.Empty:
+                found = f"delivered nothing for {patience_s:g} s"
+                raise DataError("microphone", found, "sound", "look whether it is unplugged, muted or busy") from None
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def offer(self, samples: Samples) -> None:
+        """From the source's thread: never waits."""
+        try:
+            self._queue.put_nowait(Block(samples, time.monotonic()))
+        except queue.Full:
+            self.overruns += 1
+
+    def put(self, item: Block | BaseException | None) -> None:
+        """From the source's thread: waits until there is room, or the reader is gone."""
+        while not self.closed.is_set():
+            try:
+                return self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+
+def list_devices() -> list[Device]:
+    """Every input of this machine. Raises UsageError if sounddevice or PortAudio is missing."""
+    sounddevice = _sounddevice()
+    default = sounddevice.default.device[0]
+    return [
+        Device(i, str(d["name"]), int(d["max_input_channels"]), int(d["default_samplerate"]), i == default)
+        for i, d in enumerate(sounddevice.query_devices())
+        if d["max_input_channels"] > 0
+    ]
+
+
+@contextmanager
+def open_microphone(device: str | int | None, block_s: float) -> Iterator[LiveAudio]:
+    """A device by number or part of its name (None: the default), one channel, at the device's own rate.
+
+    Raises UsageError for a device that isn't there, DataError for one that is busy.
+    """
+    sounddevice = _sounddevice()
+    try:
+        info = sounddevice.query_devices(device, "input")
+    except (ValueError, sounddevice.PortAudioError):
+        known = "; ".join(f"{d.number} {d.name}" for d in list_devices()) or "none"
+        wanted = "no microphone found" if device is None else f"--device {device}: no such microphone"
+        raise UsageError(f"{wanted}; inputs of this machine: {known}") from None
+    live = LiveAudio(int(info["default_samplerate"]), block_s)
+
+    def heard(samples: Any, _frames: int, _time: Any, status: Any) -> None:
+        if status.input_overflow:
+            live.overruns += 1
+        live.offer(samples[:, 0].copy())
+
+    try:
+        with sounddevice.InputStream(
+            device=device,
+            channels=1,
+            samplerate=live.sample_rate,
+            blocksize=round(block_s * live.sample_rate),
+            dtype="float32",
+            callback=heard,
+        ):
+            yield live
+    except sounddevice.PortAudioError as error:
+        raise DataError(
+            f"microphone '{info['name']}'", f"cannot be opened ({error})", "", "close what else uses it"
+        ) from None
+
+
+@contextmanager
+def play_file(path: str | Path, block_s: float, *, realtime: bool) -> Iterator[LiveAudio]:
+    """A recording as if it came from a microphone: in real time, losing what nobody takes, or as fast as it is read."""
+    with open_blocks(path, block_s) as (info, blocks):
+        live = LiveAudio(info.sample_rate, block_s)
+        feed = _play_realtime if realtime else _play_fast
+        thread = threading.Thread(target=_run, args=(feed, live, blocks), daemon=True)
+        thread.start()
+        try:
+            yield live
+        finally:
+            live.closed.set()
+            thread.join()
+
+
+def _run(feed: Callable[[LiveAudio, Iterator[Samples]], None], live: LiveAudio, blocks: Iterator[Samples]) -> None:
+    try:
+        feed(live, blocks)
+        live.put(None)
+    except BaseException as error:  # for the reader's thread to raise
+        live.put(error)
+
+
+def _play_realtime(live: LiveAudio, blocks: Iterator[Samples]) -> None:
+    due = time.monotonic()
+    for samples in blocks:
+        due += len(samples) / live.sample_rate  # a microphone delivers a block when its last sample has been spoken
+        if live.closed.wait(max(0.0, due - time.monotonic())):
+            return
+        live.offer(samples)
+
+
+def _play_fast(live: LiveAudio, blocks: Iterator[Samples]) -> None:
+    for samples in blocks:
+        live.put(Block(samples, time.monotonic()))
+        if live.closed.is_set():
+            return
+
+
+def _sounddevice() -> Any:
+    try:
+        import sounddevice
+    except ModuleNotFoundError:
+        raise UsageError("the microphone needs the package 'sounddevice'; pip install 'recitative[mic]'") from None
+    except OSError:
+        raise UsageError(
+            "the microphone needs the PortAudio library, which is not installed; on Debian and Ubuntu: "
+            "apt install libportaudio2"
+        ) from None
+    return sounddevice

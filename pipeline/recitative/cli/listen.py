@@ -1,0 +1,130 @@
+"""``recitative listen``: live speech to text."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.errors import UsageError
+
+if TYPE_CHECKING:
+    from recitative.audio.microphone import LiveAudio
+    from recitative.runtime.listen import Heard, Listener
+
+
+def listen(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    device: Annotated[str, typer.Option(help="Microphone: its number or a part of its name; see --list-devices.")] = "",
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the microphones and stop.")] = False,
+    input: Annotated[Path | None, typer.Option(help="Play a recording instead of the microphone.")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play --input as fast as it was spoken.")] = False,
+    format: Annotated[Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance a line, with times.")] = "text",
+    chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of the pieces heard at a time.")] = 160,
+    silence_s: Annotated[float, typer.Option(help="An utterance ends after this silence.")] = 1.2,
+    empty_silence_s: Annotated[float, typer.Option(help="The same, if nothing was said yet.")] = 2.4,
+    longest_s: Annotated[float, typer.Option(help="An utterance ends after this time in any case.")] = 20.0,
+) -> None:
+    """Transcribe the microphone as you speak. Ctrl-C writes the last words and what it cost."""
+    from recitative.runtime.endpoint import EndpointRules
+    from recitative.runtime.listen import Listener
+
+    if list_devices:
+        return _print_devices()
+    if realtime and not input:
+        raise UsageError("--realtime: a microphone always is; it goes with --input")
+    if device and input:
+        raise UsageError("--device and --input: two sources; give one")
+    rules = EndpointRules(silence_s, empty_silence_s, longest_s)
+    recognizer = open_recognizer(find_model(model))
+    _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
+    block_s = chunk_ms / 1000
+    with _source(input, device, block_s, realtime) as live:
+        listener = Listener(recognizer, live.sample_rate, rules, block_s=block_s)
+        if not input:
+            print(f"listening with {recognizer.latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
+        show = _Screen(format)
+        try:
+            for heard in listener.listen(live.blocks()):
+                show(heard)
+        except KeyboardInterrupt:
+            for heard in listener.flush():
+                show(heard)
+        finally:
+            show.clear()
+            _print_cost(listener, live, recognizer.latency_ms or 0.0)
+
+
+@contextmanager
+def _source(path: Path | None, device: str, block_s: float, realtime: bool) -> Iterator[LiveAudio]:
+    from recitative.audio.microphone import open_microphone, play_file
+
+    if path:
+        with play_file(path, block_s, realtime=realtime) as live:
+            yield live
+    else:
+        with open_microphone(int(device) if device.isdigit() else device or None, block_s) as live:
+            yield live
+
+
+class _Screen:
+    """Final results on lines of their own on standard output; partial ones come and go on a terminal only."""
+
+    def __init__(self, format: str) -> None:
+        self.format = format
+        self.interactive = sys.stderr.isatty() and format == "text"
+        self.shown = ""
+
+    def __call__(self, heard: Heard) -> None:
+        if heard.final:
+            self.clear()
+            print(self._line(heard), flush=True)
+        elif self.interactive and heard.transcript.text != self.shown:
+            self.shown = heard.transcript.text
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r\x1b[2m{self.shown[-width:]}\x1b[0m\x1b[K")
+            sys.stderr.flush()
+
+    def clear(self) -> None:
+        if self.interactive and self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        self.shown = ""
+
+    def _line(self, heard: Heard) -> str:
+        if self.format == "text":
+            return heard.transcript.text
+        words = [
+            {"word": w.word, "start": w.start_s, "end": w.end_s, "confidence": w.confidence}
+            for w in heard.transcript.words
+        ]
+        return json.dumps({"text": heard.transcript.text, "words": words}, ensure_ascii=False)
+
+
+def _print_devices() -> None:
+    from recitative.audio.microphone import list_devices
+
+    devices = list_devices()
+    for d in devices:
+        print(f"{d.number}\t{d.name}\t{d.sample_rate} Hz{'  (default)' if d.is_default else ''}")
+    if not devices:
+        print("no microphone found", file=sys.stderr)
+
+
+def _print_cost(listener: Listener, live: LiveAudio, latency_ms: float) -> None:
+    cost = listener.cost
+    print(
+        f"heard {cost.audio_s:.1f} s, real-time factor {cost.real_time_factor:.4f}, text {latency_ms:.0f} ms of "
+        f"look-ahead + {cost.delay_ms(50):.1f} ms after the sound (p99 {cost.delay_ms(99):.1f} ms), "
+        f"{live.overruns} overruns",
+        file=sys.stderr,
+    )
+    if live.overruns:
+        print(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy", file=sys.stderr)
