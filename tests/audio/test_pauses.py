@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recitative.audio import pauses
-from recitative.audio.pauses import SegmentRules, segments
+from recitative.audio.pauses import SegmentCutter, SegmentRules
 
 RATE = 16000
 RULES = SegmentRules(shortest_s=4.0, longest_s=10.0, pause_s=0.5, overlap_s=0.25)
@@ -34,7 +34,9 @@ def sound(*parts, rate=RATE):
 def cut(samples, block, rate=RATE, rules=RULES):
     """(start, samples) of every segment."""
     found, parts = [], []
-    for piece in segments((samples[i : i + block] for i in range(0, len(samples), block)), rate, rules):
+    cutter = SegmentCutter(rate, rules)
+    pieces = [piece for i in range(0, len(samples), block) for piece in cutter.accept(samples[i : i + block])]
+    for piece in [*pieces, cutter.finish()]:
         parts.append(piece.samples)
         if piece.last:
             found.append((piece.start, np.concatenate(parts)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import tiny
 
 import recitative
 from recitative.audio.files import write_wav
+from recitative.audio.pauses import SegmentCutter, SegmentRules
 from recitative.audio.resample import resample
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
@@ -94,6 +96,40 @@ def test_a_long_recording_is_heard_in_blocks_with_the_same_words(recognizer, mon
     for block_s in (0.07, 0.5, len(samples) / tiny.RATE):
         monkeypatch.setattr("recitative.runtime.recognizer.BLOCK_S", block_s)
         assert said(recognizer.transcribe(samples)) == whole
+
+
+@pytest.fixture
+def _cut_early(monkeypatch):
+    """The detector hears no speech in the tones of these tests, so every segment is the shortest possible."""
+    rules = SegmentRules(shortest_s=1.2, longest_s=4.0, overlap_s=0.0)  # this model would talk in the overlap
+    monkeypatch.setattr("recitative.runtime.recognizer.SegmentCutter", partial(SegmentCutter, rules=rules))
+
+
+@pytest.mark.usefixtures("_cut_early")
+@pytest.mark.parametrize("rate", [tiny.RATE, 11025])
+def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recognizer, rate):
+    rng = np.random.default_rng(9)
+    samples = np.concatenate(recordings(rate) * 3)
+    whole = recognizer.transcribe(samples, rate)
+    starts = [word.start_s for word in whole.words]
+    assert starts == sorted(starts)
+    assert whole.words[-1].end_s > 0.8 * len(samples) / rate
+    streams = [recognizer.stream(), recognizer.stream()]
+    rows = [list(pieces(samples, rng)), list(pieces(samples, rng))]
+    while any(rows):
+        recognizer.accept([(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row], rate)
+        for stream in streams:
+            assert stream._path.num_frames * recognizer._transcriber.frame_s < 4.1  # nothing grows
+    assert [said(stream.finish()) for stream in streams] == [said(whole)] * 2
+
+
+@pytest.mark.usefixtures("_cut_early")
+def test_a_bidirectional_model_hears_segment_after_segment(files):
+    recognizer = Recognizer.load(files / "whole.float32.onnx")
+    samples = np.concatenate(recordings(tiny.RATE) * 3)
+    expected = said(recognizer.transcribe(samples))
+    assert expected[0][-1][2] > 0.8 * len(samples) / tiny.RATE
+    assert said(recognizer.transcribe(samples, block_s=0.05)) == expected
 
 
 def test_partial_results_grow_into_the_final_one(recognizer):

@@ -81,6 +81,17 @@ def test_one_bad_file_is_named_and_the_rest_is_done(place):
     assert "1 of 3 recordings could not be transcribed" in done.stderr
 
 
+def test_streaming_says_the_same(place):
+    talks = (place / "talks", "--model", place / "m.onnx", "--format", "jsonl")
+    assert run(place, *talks, "--streaming").stdout == run(place, *talks).stdout
+
+
+def test_an_unknown_model_is_named_beside_those_there_are(place):
+    done = run(place, place / "talks", "--model", "french")
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).startswith("french: is no model; a path, or a pretrained model: ")
+
+
 def test_json_of_several_is_a_list(place):
     done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "json")
     objects = json.loads(done.stdout)

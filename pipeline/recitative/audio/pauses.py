@@ -11,7 +11,7 @@ cut into blocks, the segments are the same. Short recordings are never cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,23 +51,15 @@ class Piece:
     last: bool  # of its segment
 
 
-def segments(blocks: Iterable[Samples], sample_rate: int, rules: SegmentRules | None = None) -> Iterator[Piece]:
-    """The pieces of all segments in order; each is passed on as soon as it is known to lie in its segment.
+class SegmentCutter:
+    """Pieces of all segments in order, each as soon as it is known to lie in its segment.
 
-    A recording without a sample is one empty segment.
+    Positions are samples from the start of the recording. One without a sample is one empty segment.
     """
-    cutter = _Cutter(sample_rate, rules or SegmentRules())
-    for block in blocks:
-        yield from cutter.accept(block)
-    yield cutter.finish()
 
-
-class _Cutter:
-    """Positions are samples from the start of the recording."""
-
-    def __init__(self, sample_rate: int, rules: SegmentRules) -> None:
+    def __init__(self, sample_rate: int, rules: SegmentRules | None = None) -> None:
         self.sample_rate = sample_rate
-        self.rules = rules
+        self.rules = rules or SegmentRules()
         self.buffer = np.zeros(0, np.float32)  # begins at ``base``
         self.base = 0
         self.start = 0  # of the segment
@@ -79,14 +71,18 @@ class _Cutter:
     def end(self) -> int:
         return self.base + len(self.buffer)
 
-    def accept(self, block: Samples) -> Iterator[Piece]:
-        self.buffer = np.concatenate([self.buffer, block])
+    def accept(self, samples: Samples) -> list[Piece]:
+        """The next samples (S,) float32 of the recording."""
+        self.buffer = np.concatenate([self.buffer, samples])
+        pieces = []
         while (here := self._listen()) is not None:
-            yield self._cut(here)
-        if len(samples := self._take(self.ears.heard if self.ears else self.end)):
-            yield Piece(samples, self.start, last=False)
+            pieces.append(self._cut(here))
+        if len(taken := self._take(self.ears.heard if self.ears else self.end)):
+            pieces.append(Piece(taken, self.start, last=False))
+        return pieces
 
     def finish(self) -> Piece:
+        """The recording ends here."""
         return Piece(self._take(self.end), self.start, last=True)
 
     def _listen(self) -> int | None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import soxr
 
 from recitative.audio.blocks import open_blocks
-from recitative.audio.pauses import segments
+from recitative.audio.pauses import Piece, SegmentCutter
 from recitative.errors import DataError, UsageError
 from recitative.models.transcriber import BestPath, Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
@@ -71,10 +71,9 @@ class Recognizer:
     ) -> Transcript:
         """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
 
-        Samples are float in [-1, 1] or int16. One longer than 10 s is cut at its pauses, see ``audio.pauses``, so that
-        memory does not grow with its length. A streaming model hears ``block_s`` seconds at a time; the transcript
-        does not depend on it. Raises DataError for audio that cannot be read or is not finite, and UsageError for
-        samples of another shape or type.
+        Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time; the transcript does not
+        depend on it. Raises DataError for audio that cannot be read or is not finite, and UsageError for samples of
+        another shape or type.
         """
         if isinstance(audio, str | Path):
             with open_blocks(audio, block_s) as (info, blocks):
@@ -85,20 +84,9 @@ class Recognizer:
 
     def _transcribe(self, blocks: Iterable[Array], sample_rate: int) -> Transcript:
         stream = Stream(self)
-        words: list[Word] = []
-        held: list[Array] = []  # of a segment that the model must hear whole
-        num_samples = 0
-        for piece in segments(blocks, sample_rate):
-            num_samples = max(num_samples, piece.start + stream.num_samples + sum(map(len, [*held, piece.samples])))
-            if piece.last:
-                transcript = stream._end(np.concatenate([*held, piece.samples]), sample_rate)
-                words.extend(word.later(piece.start / sample_rate) for word in transcript.words)
-                held = []
-            elif self.latency_ms is None:
-                held.append(piece.samples)
-            else:
-                stream.accept(piece.samples, sample_rate)
-        return Transcript(tuple(words), num_samples / sample_rate)
+        for block in blocks:
+            stream.accept(block, sample_rate)
+        return stream.finish()
 
     def stream(self) -> Stream:
         """A new stream. Raises UsageError if the model needs the whole recording at once."""
@@ -108,22 +96,40 @@ class Recognizer:
 
     def accept(self, pieces: Sequence[tuple[Stream, Array]], sample_rate: int) -> None:
         """The next piece of many streams at once: the network runs one time for all of them."""
-        streams = [stream for stream, _ in pieces]
-        if len(set(map(id, streams))) < len(streams):
+        if len({id(stream) for stream, _ in pieces}) < len(pieces):
             raise UsageError("a stream stands twice in one call; join its pieces")
-        self._step(streams, [stream._resample(samples, sample_rate) for stream, samples in pieces], last=False)
+        checked = [stream._check(samples, sample_rate) for stream, samples in pieces]  # all, before any goes on
+        self._hear(
+            {stream: stream._cut(samples, sample_rate) for (stream, _), samples in zip(pieces, checked, strict=True)}
+        )
 
-    def _step(self, streams: Sequence[Stream], rows: Sequence[Array], *, last: bool) -> None:
-        states = [stream._state for stream in streams]
+    def _hear(self, pieces: dict[Stream, list[Piece]]) -> None:
+        """Piece after piece of every stream, those that end their segments and those that don't in a call each."""
+        for turn in range(max(map(len, pieces.values()), default=0)):
+            now = {stream: row[turn] for stream, row in pieces.items() if turn < len(row)}
+            for last in (False, True):
+                some = {stream: piece for stream, piece in now.items() if piece.last is last}
+                rows = {stream: stream._take(piece) for stream, piece in some.items()}
+                if rows and (last or self.latency_ms is not None):
+                    self._step(rows, last=last)
+
+    def _step(self, rows: dict[Stream, Array], *, last: bool) -> None:
+        states = [stream._state for stream in rows]
         joined: State = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
-        y, new_state = self._transcriber.step(pad_samples(rows), joined, last=last)
-        for i, stream in enumerate(streams):
+        y, new_state = self._transcriber.step(pad_samples(list(rows.values())), joined, last=last)
+        for i, stream in enumerate(rows):
             stream._path.extend(y.data[i, : y.lengths[i]])
             stream._state = {key: value[i : i + 1] for key, value in new_state.items()}
+            if last:
+                stream._end_segment()
 
 
 class Stream:
-    """One speaker's audio as it comes. Made by ``Recognizer.stream``."""
+    """One speaker's audio as it comes. Made by ``Recognizer.stream``.
+
+    What goes on for more than ten seconds is cut at its pauses, see ``audio.pauses``, so that neither memory nor the
+    network's own memory of the past grow with its length.
+    """
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
@@ -131,11 +137,11 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything heard."""
-        self._state = self._recognizer._transcriber.initial_state(1)
-        self._path = BestPath()
         self._rate = 0
-        self._resampler: soxr.ResampleStream | None = None
-        self.num_samples = 0  # heard, at the stream's own rate
+        self._cutter: SegmentCutter | None = None
+        self._num_samples = 0
+        self._words: list[Word] = []  # of the segments that have ended
+        self._begin_segment()
 
     def accept(self, samples: Array, sample_rate: int) -> None:
         """The next samples (S,), float in [-1, 1] or int16, at one rate in Hz from the stream's start to its end.
@@ -148,41 +154,61 @@ class Stream:
     @property
     def decided_s(self) -> float:
         """Seconds of audio, from the stream's start, for which the text is settled."""
-        return self._path.num_frames * self._recognizer._transcriber.frame_s
+        return self._start_s + self._path.num_frames * self._recognizer._transcriber.frame_s
 
     def partial(self) -> Transcript:
         """What has been decided so far; later samples may lengthen its last word."""
         words = words_of(self._recognizer._transcriber.tokens_of(self._path))
-        return Transcript(tuple(words), self.num_samples / self._rate if self._rate else 0.0)
+        duration_s = self._num_samples / self._rate if self._rate else 0.0
+        return Transcript((*self._words, *(word.later(self._start_s) for word in words)), duration_s)
 
     def finish(self) -> Transcript:
         """The whole transcript, with what was held back for want of future; the stream is new then."""
-        return self._end(np.zeros(0, np.float32), self._rate or self._recognizer.sample_rate)
-
-    def _end(self, samples: Array, sample_rate: int) -> Transcript:
-        row = self._resample(samples, sample_rate, last=True)
-        self._recognizer._step([self], [row], last=True)
+        self._cut(np.zeros(0, np.float32), self._rate or self._recognizer.sample_rate)
+        assert self._cutter is not None
+        self._recognizer._hear({self: [self._cutter.finish()]})
         transcript = self.partial()
         self.reset()
         return transcript
 
-    def _resample(self, samples: Array, sample_rate: int, *, last: bool = False) -> Array:
-        """Samples at the model's rate; the first call fixes the stream's own rate."""
+    def _begin_segment(self) -> None:
+        self._state = self._recognizer._transcriber.initial_state(1)
+        self._path = BestPath()
+        self._resampler: soxr.ResampleStream | None = None
+        self._held: list[Array] = []  # of a segment that the model must hear whole
+        self._start_s = 0.0
+
+    def _end_segment(self) -> None:
+        self._words = list(self.partial().words)
+        self._begin_segment()
+
+    def _check(self, samples: Array, sample_rate: int) -> Array:
         samples = _as_float(samples)
         if self._rate and sample_rate != self._rate:
             found = f"sample rate changed from {self._rate} to {sample_rate} Hz in mid-stream"
             raise UsageError(f"stream: {found}; finish() it and begin a new one")
         _require_rate(sample_rate)
-        if not self._rate and sample_rate != self._recognizer.sample_rate:
-            self._resampler = soxr.ResampleStream(
-                sample_rate, self._recognizer.sample_rate, 1, dtype="float32", quality="VHQ"
-            )
+        return samples
+
+    def _cut(self, samples: Array, sample_rate: int) -> list[Piece]:
         self._rate = sample_rate
-        self.num_samples += len(samples)
-        if self._resampler is None:
+        self._cutter = self._cutter or SegmentCutter(sample_rate)
+        self._num_samples += len(samples)
+        return self._cutter.accept(samples)
+
+    def _take(self, piece: Piece) -> Array:
+        """The piece at the model's rate; of a segment that must be heard whole nothing before its end, then all."""
+        self._start_s = piece.start / self._rate
+        rate = self._recognizer.sample_rate
+        if self._rate != rate and self._resampler is None:
+            self._resampler = soxr.ResampleStream(self._rate, rate, 1, dtype="float32", quality="VHQ")
+        samples = piece.samples
+        if self._resampler:
+            samples = self._resampler.resample_chunk(samples, last=piece.last)
+        if self._recognizer.latency_ms is not None:
             return samples
-        resampled: Array = self._resampler.resample_chunk(samples, last=last)
-        return resampled
+        self._held.append(samples)
+        return np.concatenate(self._held) if piece.last else samples[:0]
 
 
 def _require_rate(sample_rate: int) -> None:
