@@ -72,7 +72,7 @@ def eight_million() -> Recogniser:
     return made
 
 
-def ranges_of(made: Recogniser, samples: np.ndarray) -> dict[str, float]:
+def ranges_of(made: Recogniser, samples: np.ndarray) -> dict[str, np.ndarray]:
     features = new_transcriber(made).extractor.compute(samples[: 16000 * 5])
     return measure_ranges(made, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
 

@@ -10,7 +10,9 @@ the batch, and every number changes. Here all scales are constants, so that int8
   range, and two hidden units that are always 1 and -1 (input gate shut, forget and output gates open, cell state large
   and preserved). No other unit sees them: their weights are zero.
 
-Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs.
+Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
+quantised, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
+x W^T = (x / s) (W s)^T.
 """
 
 from __future__ import annotations
@@ -47,11 +49,11 @@ _OPERATORS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
 class CellWriter:
     """Writes linear layers and the cells of ``recitative.nn.recurrent``.
 
-    In int8 where ``ranges`` are given, the largest |input| of each by its name; of the cells, ONNX Runtime has an int8
-    form of the LSTM only, the others stay in float32.
+    In int8 where ``ranges`` are given, the largest |input| (C,) of each by its name; of the cells, ONNX Runtime has an
+    int8 form of the LSTM only, the others stay in float32.
     """
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, float] | None) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, Array] | None) -> None:
         self.graph = graph
         self.ranges = ranges
 
@@ -68,7 +70,8 @@ class CellWriter:
         weight, bias = (value.detach().float().numpy() for value in (linear.weight, linear.bias))
         if self.ranges is None:
             return g.op("Add", g.op("MatMul", x, g.constant(weight.T)), g.constant(bias))
-        scale = np.float32(self.ranges[name] / 127)
+        x, weight, bound = self._smooth(name, x, weight)
+        scale = np.float32(bound / 127)
         zero = g.constant(np.array(128, np.uint8))
         levels, weight_scales = quantise_rows(weight)
         sums = g.op(
@@ -137,11 +140,11 @@ class CellWriter:
         g = self.graph
         extra, hidden = len(SENTINELS), rnn.hidden_size
         inputs, recurrent, bias = _weights(rnn, _OPERATORS["lstm"][2])  # (4, H, C), (4, H, H), (8 H)
-        inputs = np.pad(inputs, ((0, 0), (0, extra), (0, extra)))
+        x, smoothed, bound = self._smooth(name, x, inputs.reshape(4 * hidden, -1))
+        inputs = np.pad(smoothed.reshape(4, hidden, -1), ((0, 0), (0, extra), (0, extra)))
         recurrent = np.pad(recurrent, ((0, 0), (0, extra), (0, extra)))
         gates = np.pad(bias.reshape(2, 4, hidden), ((0, 0), (0, 0), (0, extra)))
         gates[0, :, hidden:] = np.array([-SATURATED, SATURATED, SATURATED, 0.0])[:, None]  # i o f c
-        bound = self.ranges[name]
         ends = g.op("Expand", g.constant((SENTINELS * np.float32(bound))[None, None]), self._rows_and_frames(x))
         clipped = g.op("Clip", x, g.real(-bound), g.real(bound))
         weights = [quantise_rows(value.reshape(4 * (hidden + extra), -1)) for value in (inputs, recurrent)]
@@ -163,6 +166,15 @@ class CellWriter:
             hidden_size=hidden + extra,
             direction=direction,
         )
+
+    def _smooth(self, name: str, x: str, weight: Array) -> tuple[str, Array, float]:
+        """x / s, W s (R, C), and the largest |x / s| expected."""
+        assert self.ranges is not None
+        ranges = np.maximum(self.ranges[name], 1e-6)
+        columns = np.maximum(np.abs(weight).max(axis=0), 1e-6)
+        factors = np.sqrt(ranges / columns).astype(np.float32)
+        x = self.graph.op("Mul", x, self.graph.constant(1 / factors))
+        return x, weight * factors, float((ranges / factors).max())
 
     def _is_int8(self, kind: str) -> bool:
         return self.ranges is not None and kind == "lstm"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,11 @@ from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import RowConv
 from recitative.stage import Padded
 
+Array = npt.NDArray[Any]
+
 
 def build_model(
-    recogniser: Recogniser, *, ranges: Mapping[str, float] | None = None, notes: str = ""
+    recogniser: Recogniser, *, ranges: Mapping[str, Array] | None = None, notes: str = ""
 ) -> onnx.ModelProto:
     """The model file's content; int8 where the ranges of all inputs are given, see ``measure_ranges``.
 
@@ -53,9 +57,9 @@ def build_model(
     return graph.model(card.to_metadata())
 
 
-def measure_ranges(recogniser: Recogniser, batches: Iterable[Padded[Tensor]]) -> dict[str, float]:
-    """The largest |input| of every cell and linear layer over batches of features (N, T, C): what int8 must span."""
-    ranges: dict[str, float] = {}
+def measure_ranges(recogniser: Recogniser, batches: Iterable[Padded[Tensor]]) -> dict[str, Array]:
+    """The largest |input| (C,) of every cell and linear layer over batches of features: what int8 must span."""
+    ranges: dict[str, Array] = {}
     hooks = [
         module.register_forward_pre_hook(_record(name, ranges))
         for name, module in _quantised_modules(recogniser.network).items()
@@ -79,11 +83,12 @@ def _quantised_modules(network: nn.Module) -> dict[str, nn.Module]:
     return linear | cells
 
 
-def _record(name: str, ranges: dict[str, float]) -> Any:
+def _record(name: str, ranges: dict[str, Array]) -> Any:
     def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
         x = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
         if x.numel():
-            ranges[name] = max(ranges.get(name, 1e-6), float(x.abs().max()))
+            largest = x.abs().flatten(0, -2).amax(0).float().cpu().numpy()
+            ranges[name] = np.maximum(ranges.get(name, 0.0), largest)
 
     return hook
 
