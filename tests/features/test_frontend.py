@@ -11,7 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from contract import AsTorch, verify_contract
 from recitative.config import FeatureSettings
 from recitative.errors import UsageError
-from recitative.features.frontend import BLOCK_FRAMES, FeatureExtractor
+from recitative.features.computer import BLOCK_FRAMES
+from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Padded
 
 # A short window keeps the tests short: 20 samples, hop 10.

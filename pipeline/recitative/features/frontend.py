@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import kaldi_native_fbank as knf
 import numpy as np
 import numpy.typing as npt
 
 from recitative.config import FeatureSettings
 from recitative.errors import UsageError
+from recitative.features.computer import computer_of
 from recitative.features.deltas import Deltas, pad_rows
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
 
 SAMPLE_SCALE = 32768.0  # Kaldi's features belong to 16-bit integer samples
-BLOCK_FRAMES = 100  # frames given to the C++ code at once: it takes a list of floats, and a long one falls out of cache
 
 
 class FeatureExtractor:
@@ -104,29 +103,5 @@ class FeatureExtractor:
         """(S,) -> (T, C) without deltas: every frame that fits."""
         if len(samples) < self.window_samples:
             return np.zeros((0, self._static_dim), np.float32)
-        computer = _kaldi_computer(self.settings)
-        scaled = samples * np.float32(SAMPLE_SCALE)
-        block = BLOCK_FRAMES * self.hop_samples
-        for start in range(0, len(scaled), block):
-            # A list, not the array: the binding converts float objects faster than NumPy scalars.
-            computer.accept_waveform(self.settings.sample_rate, scaled[start : start + block].tolist())
-        frames = [computer.get_frame(frame) for frame in range(computer.num_frames_ready)]
+        frames = computer_of(self.settings).frames(samples * np.float32(SAMPLE_SCALE))
         return np.concatenate(frames).reshape(len(frames), self._static_dim)
-
-
-def _kaldi_computer(settings: FeatureSettings) -> Any:
-    """A fresh C++ computer; made for each call (0.1 ms) since its own state could be neither copied nor pickled."""
-    options = knf.FbankOptions() if settings.kind == "fbank" else knf.MfccOptions()
-    options.frame_opts.samp_freq = settings.sample_rate
-    options.frame_opts.frame_length_ms = settings.frame_length_ms
-    options.frame_opts.frame_shift_ms = settings.frame_shift_ms
-    options.frame_opts.dither = 0.0
-    options.frame_opts.snip_edges = True
-    options.mel_opts.num_bins = settings.num_mel_bins
-    options.mel_opts.low_freq = settings.low_freq_hz
-    options.mel_opts.high_freq = settings.high_freq_hz
-    options.use_energy = False
-    if settings.kind == "fbank":
-        return knf.OnlineFbank(options)
-    options.num_ceps = settings.num_ceps
-    return knf.OnlineMfcc(options)

@@ -1,0 +1,86 @@
+"""Kaldi's C++ code for fbank and MFCC as a function: samples in, frames out, nothing remembered.
+
+The C++ object is an online one: it keeps the end of what it heard for the next frame. To make one costs as much as ten
+frames, so it is made once for each thread and setting, and what it kept is pushed out: zeros fill it up to the next
+frame's start, and the frames that begin before the new samples are left out. Each frame is computed from its own window
+alone, so the others do not notice.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import kaldi_native_fbank as knf
+import numpy.typing as npt
+
+from recitative.config import FeatureSettings
+
+Array = npt.NDArray[Any]
+
+BLOCK_FRAMES = 100  # frames given to the C++ code at once: it takes a list of floats, and a long one falls out of cache
+OLDEST_FRAME = 2**30  # its frame numbers are 32-bit
+
+
+class KaldiComputer:
+    """For one thread."""
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        self._sample_rate = settings.sample_rate
+        # The order of these products is Kaldi's: it decides where the rounding falls.
+        self._window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
+        self._hop = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+        self._online = _online(settings)
+        self._kept = 0  # samples that it still has
+        self._next = 0  # the number that its next frame will have
+
+    @property
+    def is_worn_out(self) -> bool:
+        return self._next >= OLDEST_FRAME
+
+    def frames(self, samples: Array) -> list[Array]:
+        """(S,) float32 at 16-bit scale, S at least a window -> every frame that fits, each (C,) float32."""
+        if len(samples) < self._window:
+            return []
+        zeros = -self._kept % self._hop
+        stale = (self._kept + zeros) // self._hop
+        block = BLOCK_FRAMES * self._hop
+        if zeros:
+            self._online.accept_waveform(self._sample_rate, [0.0] * zeros)
+        for start in range(0, len(samples), block):
+            # A list, not the array: the binding converts float objects faster than NumPy scalars.
+            self._online.accept_waveform(self._sample_rate, samples[start : start + block].tolist())
+        end = self._online.num_frames_ready
+        frames = [self._online.get_frame(number) for number in range(self._next + stale, end)]
+        self._online.pop(end - self._next)
+        self._kept += zeros + len(samples) - (end - self._next) * self._hop
+        self._next = end
+        return frames
+
+
+_computers = threading.local()
+
+
+def computer_of(settings: FeatureSettings) -> KaldiComputer:
+    """This thread's own for these settings."""
+    made: dict[FeatureSettings, KaldiComputer] = _computers.__dict__.setdefault("made", {})
+    if settings not in made or made[settings].is_worn_out:
+        made[settings] = KaldiComputer(settings)
+    return made[settings]
+
+
+def _online(settings: FeatureSettings) -> Any:
+    options = knf.FbankOptions() if settings.kind == "fbank" else knf.MfccOptions()
+    options.frame_opts.samp_freq = settings.sample_rate
+    options.frame_opts.frame_length_ms = settings.frame_length_ms
+    options.frame_opts.frame_shift_ms = settings.frame_shift_ms
+    options.frame_opts.dither = 0.0
+    options.frame_opts.snip_edges = True
+    options.mel_opts.num_bins = settings.num_mel_bins
+    options.mel_opts.low_freq = settings.low_freq_hz
+    options.mel_opts.high_freq = settings.high_freq_hz
+    options.use_energy = False
+    if settings.kind == "fbank":
+        return knf.OnlineFbank(options)
+    options.num_ceps = settings.num_ceps
+    return knf.OnlineMfcc(options)
