@@ -26,9 +26,9 @@ def test_what_it_heard_before_changes_no_bit(settings):
     for length in (window, window + 1, 5000, 100, 0, window * 3 + 17, 40001, window):
         samples = (1000 * rng.standard_normal(length)).astype(np.float32)
         frames, expected = used.frames(samples), KaldiComputer(settings).frames(samples)
-        assert len(frames) == len(expected) == max(0, (length - window) // used._hop + 1)
-        for frame, fresh in zip(frames, expected, strict=True):
-            np.testing.assert_array_equal(frame, fresh)
+        assert len(frames) == max(0, (length - window) // used._hop + 1)
+        np.testing.assert_array_equal(frames, expected)
+        assert length < window or 0 < frames.std() < 100  # memory that was given back holds anything
 
 
 def test_it_keeps_no_audio():

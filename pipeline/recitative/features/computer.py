@@ -12,6 +12,7 @@ import threading
 from typing import Any
 
 import kaldi_native_fbank as knf
+import numpy as np
 import numpy.typing as npt
 
 from recitative.config import FeatureSettings
@@ -30,6 +31,7 @@ class KaldiComputer:
         # The order of these products is Kaldi's: it decides where the rounding falls.
         self._window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
         self._hop = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+        self._dim = settings.dim // (1 + settings.delta_order)
         self._online = _online(settings)
         self._kept = 0  # samples that it still has
         self._next = 0  # the number that its next frame will have
@@ -38,10 +40,10 @@ class KaldiComputer:
     def is_worn_out(self) -> bool:
         return self._next >= OLDEST_FRAME
 
-    def frames(self, samples: Array) -> list[Array]:
-        """(S,) float32 at 16-bit scale, S at least a window -> every frame that fits, each (C,) float32."""
+    def frames(self, samples: Array) -> Array:
+        """(S,) float32 at 16-bit scale -> every frame that fits, (T, C) float32."""
         if len(samples) < self._window:
-            return []
+            return np.zeros((0, self._dim), np.float32)
         zeros = -self._kept % self._hop
         stale = (self._kept + zeros) // self._hop
         block = BLOCK_FRAMES * self._hop
@@ -51,11 +53,12 @@ class KaldiComputer:
             # A list, not the array: the binding converts float objects faster than NumPy scalars.
             self._online.accept_waveform(self._sample_rate, samples[start : start + block].tolist())
         end = self._online.num_frames_ready
-        frames = [self._online.get_frame(number) for number in range(self._next + stale, end)]
+        # Copied here: what get_frame returns is the C++ code's own memory, which pop gives back.
+        frames = np.concatenate([self._online.get_frame(number) for number in range(self._next + stale, end)])
         self._online.pop(end - self._next)
         self._kept += zeros + len(samples) - (end - self._next) * self._hop
         self._next = end
-        return frames
+        return frames.reshape(-1, self._dim)
 
 
 _computers = threading.local()

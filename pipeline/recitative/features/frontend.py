@@ -101,7 +101,4 @@ class FeatureExtractor:
 
     def _static(self, samples: Array) -> Array:
         """(S,) -> (T, C) without deltas: every frame that fits."""
-        if len(samples) < self.window_samples:
-            return np.zeros((0, self._static_dim), np.float32)
-        frames = computer_of(self.settings).frames(samples * np.float32(SAMPLE_SCALE))
-        return np.concatenate(frames).reshape(len(frames), self._static_dim)
+        return computer_of(self.settings).frames(samples * np.float32(SAMPLE_SCALE))
