@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from contract import AsTorch, verify_contract
-from recitative.ctc.greedy import GreedyDecoder, best_path, collapse
+from recitative.ctc.greedy import BestPath, GreedyDecoder
 from recitative.stage import Padded
 
 
@@ -36,14 +36,20 @@ def test_greedy_decoding_keeps_the_contract():
     verify_contract(AsTorch(GreedyDecoder()), frames, gradients=False, atol=0)
 
 
+def runs_of(*pieces):
+    path = BestPath()
+    for piece in pieces:
+        path.extend(piece)
+    assert path.num_frames == sum(map(len, pieces))
+    return path.runs
+
+
 def test_a_best_path_collapses_into_runs_with_their_largest_probability() -> None:
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.8, 0.2], [0.2, 0.8]])
-    path, log_probs = best_path(np.log(probabilities))
-    assert path.tolist() == [0, 1, 1, 0, 1]
-    runs = collapse(path, log_probs)
+    runs = runs_of(np.log(probabilities))
     assert [(run.label, run.begin, run.end) for run in runs] == [(1, 1, 3), (1, 4, 5)]
     assert [run.confidence for run in runs] == pytest.approx([0.9, 0.8])
-    assert collapse(path[:0], log_probs[:0]) == []
+    assert runs_of(np.zeros((0, 2))) == []
 
 
 def test_runs_begin_where_the_decoder_says() -> None:
@@ -51,5 +57,13 @@ def test_runs_begin_where_the_decoder_says() -> None:
     log_probs = np.log(rng.dirichlet(np.ones(3), 50))
     decoder = GreedyDecoder()
     labels, _ = decoder.step(Padded(log_probs[None], np.array([50])), decoder.initial_state(1), last=True)
-    runs = collapse(*best_path(log_probs))
+    runs = runs_of(log_probs)
     assert [(run.begin, run.label) for run in runs] == [(t, v) for t, v in enumerate(labels.data[0].tolist()) if v]
+
+
+def test_a_path_that_grows_piece_by_piece_has_the_same_runs() -> None:
+    rng = np.random.default_rng(2)
+    log_probs = np.log(rng.dirichlet(np.ones(3) / 2, 200).repeat(2, axis=0))
+    for _ in range(20):
+        cuts = np.sort(rng.integers(0, 401, 30))
+        assert runs_of(*np.split(log_probs, cuts)) == runs_of(log_probs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,18 +51,32 @@ class TokenRun:
     confidence: float  # its largest probability on those frames, 0..1
 
 
-def best_path(log_probs: Array) -> tuple[Array, Array]:
-    """(T, V) -> the likeliest token of every frame (T,) int64 and its log probability (T,)."""
-    path = log_probs.argmax(-1).astype(np.int64)
-    return path, np.take_along_axis(log_probs, path[:, None], axis=1)[:, 0]
+class BestPath:
+    """The best path of one stream, as it grows: ``runs`` of its labels, blanks left out, over ``num_frames``."""
 
+    def __init__(self) -> None:
+        self.runs: list[TokenRun] = []
+        self.num_frames = 0
+        self._last = 0  # the token of the last frame
 
-def collapse(path: Array, log_probs: Array) -> list[TokenRun]:
-    """A best path (T,) and its log probabilities (T,) -> the runs of its labels, blanks left out."""
-    changes = np.flatnonzero(np.diff(path)) + 1
-    bounds = [0, *changes.tolist(), len(path)]
-    return [
-        TokenRun(int(path[begin]), begin, end, float(np.exp(log_probs[begin:end].max())))
-        for begin, end in itertools.pairwise(bounds)
-        if end > begin and path[begin] != 0
-    ]
+    def extend(self, log_probs: Array) -> None:
+        """The next frames (T, V)."""
+        frames = len(log_probs)
+        if frames == 0:
+            return
+        path = log_probs.argmax(-1)
+        begins = [0, *(np.flatnonzero(path[1:] != path[:-1]) + 1).tolist()]
+        largest = np.exp(np.maximum.reduceat(log_probs[np.arange(frames), path], begins)).tolist()
+        labels = path[begins].tolist()
+        for label, begin, end, confidence in zip(labels, begins, [*begins[1:], frames], largest, strict=True):
+            if label:
+                self._add(TokenRun(label, self.num_frames + begin, self.num_frames + end, confidence))
+            self._last = label
+        self.num_frames += frames
+
+    def _add(self, run: TokenRun) -> None:
+        """A run that goes on from the last frame is the same run."""
+        if run.label == self._last and run.begin == self.num_frames:
+            before = self.runs.pop()
+            run = TokenRun(run.label, before.begin, run.end, max(before.confidence, run.confidence))
+        self.runs.append(run)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import Settings
-from recitative.ctc.greedy import TokenRun, best_path, collapse
+from recitative.ctc.greedy import BestPath
 from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Padded, Stage, State
 from recitative.text.tokens import TokenTable
@@ -103,30 +103,8 @@ class Transcriber:
                 round(run.end * self.frame_s, 3),
                 round(run.confidence, 4),
             )
-            for run in path.runs()
+            for run in path.runs
         ]
-
-
-class BestPath:
-    """The best path of one stream, as it grows."""
-
-    def __init__(self) -> None:
-        self._path: list[Array] = []
-        self._log_probs: list[Array] = []
-        self.num_frames = 0
-
-    def extend(self, log_probs: Array) -> None:
-        """The next frames (T, V)."""
-        path, best = best_path(log_probs)
-        self._path.append(path)
-        self.num_frames += len(path)
-        self._log_probs.append(best)
-
-    def runs(self) -> list[TokenRun]:
-        if not self._path:
-            return []
-        self._path, self._log_probs = [np.concatenate(self._path)], [np.concatenate(self._log_probs)]
-        return collapse(self._path[0], self._log_probs[0])
 
 
 def pad_samples(rows: Sequence[Array]) -> Padded[Array]:

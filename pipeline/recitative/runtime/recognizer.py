@@ -24,8 +24,9 @@ import soxr
 
 from recitative.audio.blocks import open_blocks
 from recitative.audio.pauses import Piece, SegmentCutter
+from recitative.ctc.greedy import BestPath
 from recitative.errors import DataError, UsageError
-from recitative.models.transcriber import BestPath, Transcriber, pad_samples
+from recitative.models.transcriber import Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
 from recitative.stage import State
 from recitative.text.words import Word, words_of
@@ -115,11 +116,10 @@ class Recognizer:
 
     def _step(self, rows: dict[Stream, Array], *, last: bool) -> None:
         states = [stream._state for stream in rows]
-        joined: State = {key: np.concatenate([state[key] for state in states]) for key in states[0]}
-        y, new_state = self._transcriber.step(pad_samples(list(rows.values())), joined, last=last)
-        for i, stream in enumerate(rows):
+        y, new_state = self._transcriber.step(pad_samples(list(rows.values())), _join(states), last=last)
+        for i, (stream, state) in enumerate(zip(rows, _split(new_state, len(rows)), strict=True)):
             stream._path.extend(y.data[i, : y.lengths[i]])
-            stream._state = {key: value[i : i + 1] for key, value in new_state.items()}
+            stream._state = state
             if last:
                 stream._end_segment()
 
@@ -214,6 +214,18 @@ class Stream:
 def _require_rate(sample_rate: int) -> None:
     if not 1000 <= sample_rate <= 768000:
         raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
+
+
+def _join(states: Sequence[State]) -> State:
+    if len(states) == 1:
+        return states[0]
+    return {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+
+
+def _split(state: State, n: int) -> list[State]:
+    if n == 1:
+        return [state]
+    return [{key: value[i : i + 1] for key, value in state.items()} for i in range(n)]
 
 
 def _cut(samples: Array, sample_rate: int, block_s: float) -> Iterator[Array]:
