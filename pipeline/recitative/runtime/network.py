@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
 
+GZIP_MAGIC = b"\x1f\x8b"
+
 
 class OnnxNetwork:
     """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a model file or what is in one. Raises DataError for anything else."""
+        """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
         where = str(content) if isinstance(content, Path) else "the model"
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = threads
@@ -30,7 +33,7 @@ class OnnxNetwork:
         if isinstance(content, Path) and not content.is_file():
             raise DataError(where, "does not exist", "a model file", "make one with 'recitative export'")
         try:
-            source = str(content) if isinstance(content, Path) else content
+            source = _source(content)
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
             found = f"cannot be opened ({str(error).splitlines()[0]})"
@@ -82,6 +85,15 @@ class OnnxNetwork:
         feeds |= {f"state.{name}": state[name] for name in self._state_names}
         y, lengths, *new_state = self._session.run(self._outputs, feeds)
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
+
+
+def _source(content: Path | bytes) -> str | bytes:
+    """What ONNX Runtime opens: a path, so that it can map the file, or bytes."""
+    if isinstance(content, bytes):
+        return content
+    with content.open("rb") as file:
+        is_gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    return gzip.decompress(content.read_bytes()) if is_gzipped else str(content)
 
 
 def join(parts: list[Padded[Array]]) -> Padded[Array]:

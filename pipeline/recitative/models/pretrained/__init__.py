@@ -1,18 +1,19 @@
-"""The models that come with the package, by name. They are files of ``recitative export``; README.md tells of them."""
+"""The models that come with the package, by name: gzipped files of ``recitative export``; README.md tells of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+SUFFIX = ".onnx.gz"
 
 STREAMING = "an4-streaming"  # what 'transcribe' and 'listen' use if no model is named
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.onnx"))
+    return sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
 def path_of(name: str) -> Path | None:
     """The file of a pretrained model; None for any other name."""
-    return FOLDER / f"{name}.onnx" if name in names() else None
+    return FOLDER / f"{name}{SUFFIX}" if name in names() else None
