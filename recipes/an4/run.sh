@@ -78,9 +78,14 @@ if stage 9 "stream" needs "$exp/@/model" "$exp/@/decode_test/text"; then
   done
 fi
 
-if stage 10 "export" needs "$exp/@/model" "$data/dev" makes "$exp/@/model.onnx"; then
-  for model in $models; do
-    recitative export "$exp/$model/model" --dev "$data/dev" --output "$exp/$model/model.onnx"
+if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@/model.onnx" "$exp/results.jsonl"; then
+  for model in $models; do # the file that users run is scored too: it may be int8
+    recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+    recitative decode "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/runtime_test"
+    recitative score "$data/test" "$exp/$model/runtime_test/text" --output "$exp/$model/runtime_test/score" \
+      --model "$model" --set test --decoding "greedy, model.onnx" --settings "$exp/$model/settings.yaml" \
+      --seconds "$(json_number seconds "$exp/$model/runtime_test/summary.json")" \
+      --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
   done
 fi
 
