@@ -5,7 +5,8 @@ features: seconds of audio per second on one core, 80-bin fbank at 16 kHz, again
 training: seconds of audio per second, forward, CTC, backward, clipping and AdamW on fixed synthetic batches, against a
           bare torch.nn.LSTM of the same size that is fed packed sequences. Reading, augmentation and features are not
           in it: worker processes do them meanwhile.
-runtime:  see tools/bench_runtime.py
+runtime:  streaming without PyTorch; see tools/bench_runtime.py
+long:     a recording of three hours; not part of all
 
 Each number is the median of several runs; ours and the peer's take turns, so that a busy machine slows both. A ratio
 above 1 means that ours is faster.
@@ -31,7 +32,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
-from bench_runtime import bench_runtime  # noqa: E402
+from bench_runtime import bench_long, bench_runtime  # noqa: E402
 
 from recitative.config import FeatureSettings, ModelSettings, Settings, load_settings  # noqa: E402
 from recitative.ctc.loss import ctc_loss  # noqa: E402
@@ -69,6 +70,8 @@ def main() -> int:
                 bench_training(conf, arguments.runs, torch.device(arguments.device))
         if arguments.part in ("all", "runtime"):
             bench_runtime(arguments.runs)
+        if arguments.part == "long":
+            bench_long(arguments.hours)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -77,8 +80,9 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "features", "training", "runtime"), default="all")
+    parser.add_argument("part", nargs="?", choices=("all", "features", "training", "runtime", "long"), default="all")
     parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
+    parser.add_argument("--hours", type=float, default=3.0, help="length of the long recording (default 3)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default cpu)")
     parser.add_argument("--conf", type=Path, nargs="+", default=[ROOT / conf for conf in CONFS], help="settings files")
     return parser.parse_args()

@@ -1,11 +1,15 @@
 """Speed of streaming without PyTorch: an 8 M-parameter LSTM in int8, one core, pieces of 160 ms, all of it included.
 
-Beside it, in the same run on the same audio: the same network streamed by PyTorch, the same in float32, and, where its
-package is installed, pocketsphinx with the model in its wheel.
+Beside it, in the same run on the same speech, that of the digits recipe: the same network streamed by PyTorch, the same
+in float32, and, where its package is installed (extra 'bench'), pocketsphinx with the model in its wheel.
+
+long: a recording of three hours, the same speech again and again with pauses, through the pretrained streaming model:
+whole and as a stream, whether both say the same, the real-time factor and the largest memory of each process.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -13,14 +17,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.export.model import build_model, measure_ranges
 from recitative.models.folder import Recogniser, new_recogniser
+from recitative.models.pretrained import STREAMING
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.network import new_transcriber
 from recitative.runtime.network import load_transcriber
@@ -28,6 +35,7 @@ from recitative.runtime.recognizer import Recognizer
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 
+DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"
 CHUNK_MS = 160
 AUDIO_S = 60.0
 TOKENS = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz'"))
@@ -36,8 +44,7 @@ TOKENS = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz'"))
 def bench_runtime(runs: int) -> None:
     """Print the lines of this part."""
     made = eight_million()
-    rng = np.random.default_rng(0)
-    samples = rng.standard_normal(int(16000 * AUDIO_S)).astype(np.float32) * 0.05
+    samples = speech(AUDIO_S)
     plain, small = (build_model(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -61,6 +68,55 @@ def bench_runtime(runs: int) -> None:
         ratio = "" if name == "int8" else f"{seconds / ours:7.1f} times ours"
         print(f"runtime   {name:12} real-time factor {seconds / AUDIO_S:.4f}, {CHUNK_MS} ms {p99}{ratio}", flush=True)
     print(f"runtime   start to first partial {first_partial_s(small):.2f} s, import recitative {import_s():.2f} s")
+
+
+def bench_long(hours: float) -> None:
+    """Print the lines of this part."""
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "long.wav"
+        some = speech(600.0)
+        with soundfile.SoundFile(recording, "w", 16000, 1, subtype="PCM_16") as file:
+            for start_s in np.arange(0.0, hours * 3600, 600.0):
+                file.write(some[: round(16000 * (hours * 3600 - start_s))])
+        whole, streamed = (transcribed(recording, *options) for options in ((), ("--streaming",)))
+    for name, run in (("whole", whole), ("streamed", streamed)):
+        factor = run.seconds / (3600 * hours)
+        print(f"long      {hours:g} hours, {name:9} real-time factor {factor:.4f}, peak memory {run.peak_mb:.0f} MB")
+    words = len(whole.text.split())
+    print(f"long      the texts of {words} words are {'equal' if whole.text == streamed.text else 'DIFFERENT'}")
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    text: str
+    seconds: float
+    peak_mb: float
+
+
+def transcribed(recording: Path, *options: str) -> Transcribed:
+    """``recitative transcribe`` in a process of its own, the peak of whose memory is asked of the system."""
+    code = (
+        "import re, sys\n"
+        "from recitative.cli.main import main\n"
+        "try: main()\n"
+        "finally: print(*re.findall(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read()), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "transcribe", str(recording), "--jobs", "1", "--model", STREAMING, *options]
+    started = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return Transcribed(done.stdout, time.perf_counter() - started, int(done.stderr.split()[-1]) / 1000)
+
+
+def speech(seconds: float) -> np.ndarray:
+    """Synthetic voices that say digits, with pauses of 0.1 to 1.5 s, at 16 kHz."""
+    rng, parts, length = np.random.default_rng(0), [], 0
+    for path in itertools.cycle(sorted(DIGITS.glob("*.ogg"))):
+        samples, _ = soundfile.read(path, dtype="float32")
+        parts += [samples, np.zeros(int(16000 * rng.uniform(0.1, 1.5)), np.float32)]
+        length += len(parts[-2]) + len(parts[-1])
+        if length >= 16000 * seconds:
+            return np.concatenate(parts)[: int(16000 * seconds)]
+    raise AssertionError("cycle never ends")
 
 
 def eight_million() -> Recogniser:
@@ -103,7 +159,7 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
     try:
         from pocketsphinx import Decoder
     except ImportError:
-        print("note: pocketsphinx is not installed; pip install pocketsphinx to see it beside", file=sys.stderr)
+        print("note: pocketsphinx is not installed; pip install 'recitative[bench]' to see it beside", file=sys.stderr)
         return {}
     decoder = Decoder(samprate=16000, loglevel="FATAL")
     content = (samples * 32767).astype(np.int16)
@@ -116,6 +172,9 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
             piece = content[start : start + size].tobytes()
             started = time.perf_counter()
             decoder.process_raw(piece, False, False)
+            if start // size % 25 == 24:
+                decoder.end_utt()
+                decoder.start_utt()
             decoder.hyp()
             taken.append(time.perf_counter() - started)
         decoder.end_utt()

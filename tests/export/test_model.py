@@ -1,6 +1,6 @@
 """The exported graph is the network's own step: the same numbers, the same contract, and int8 bit for bit."""
 
-from __future__ import annotations
+import gzip
 
 import numpy as np
 import onnx
@@ -177,6 +177,7 @@ def test_a_look_ahead_behind_blocks_is_refused():
         (lambda path: path.unlink(), "does not exist"),
         (lambda path: path.write_bytes(b""), "cannot be opened"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
+        (lambda path: path.write_bytes(gzip.compress(path.read_bytes())[:500]), "cannot be opened"),
         (lambda path: _set_metadata(path, {}), "is not a recitative model"),
         (lambda path: _set_metadata(path, {"recitative.format": "99"}), "has model format 99; format 1"),
         (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{"}), "is damaged"),
@@ -191,6 +192,18 @@ def test_a_bad_model_file_is_named(tmp_path, spoil, message):
         OnnxNetwork(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_gzipped_model_file_is_the_same_model(tmp_path):
+    content = build_model(recogniser(STACK, core(), 0)).SerializeToString()
+    (tmp_path / "model.onnx.gz").write_bytes(gzip.compress(content))
+    x = features()
+    rows = Padded(x.data.numpy(), x.lengths.numpy())
+    plain, gzipped = OnnxNetwork(content), OnnxNetwork(tmp_path / "model.onnx.gz")
+    expected, _ = plain.step(rows, plain.initial_state(len(LENGTHS)), last=True)
+    got, _ = gzipped.step(rows, gzipped.initial_state(len(LENGTHS)), last=True)
+    assert (got.data == expected.data).all()
+    assert gzipped.card == plain.card
 
 
 def _set_metadata(path, metadata):
