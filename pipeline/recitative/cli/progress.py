@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Show(Protocol):
-    def __call__(self, done: int, total: int, title: str = "") -> None: ...
+    def __call__(self, done: float, total: int, title: str = "") -> None: ...
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def progress_bar(title: str) -> Iterator[Show]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
 
-        def show(done: int, total: int, title: str = title) -> None:
+        def show(done: float, total: int, title: str = title) -> None:
             bar.update(task, completed=done, total=total, description=title)
 
         yield show

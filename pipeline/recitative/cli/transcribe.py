@@ -55,16 +55,16 @@ def transcribe(
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
     open_model = partial(open_recognizer, find_model(model))
     workers = min(jobs or available_cores(), len(files))
-    outcomes = transcribe_files(files, open_model, workers, block_s=STREAMING_BLOCK_S if streaming else BLOCK_S)
+    block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
     failed = 0
     with progress_bar("transcribe") as show, _writing(output_dir, form) as write:
-        for done, outcome in enumerate(outcomes, start=1):
+        advance = partial(show, total=len(files))
+        for outcome in transcribe_files(files, open_model, workers, block_s=block_s, progress=advance):
             if outcome.transcript is None:
                 print(f"error: {outcome.error}", file=sys.stderr)
                 failed += 1
             else:
                 write(outcome.file, outcome.transcript)
-            show(done, len(files))
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} recordings could not be transcribed", file=sys.stderr)
     if failed:

@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from recitative.errors import DataError
-from recitative.runtime.recognizer import BLOCK_S, Recognizer, Transcript
+from recitative.runtime.recognizer import BLOCK_S, Progress, Recognizer, Transcript
 
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
 """What counts as a recording in a folder; a file that is named itself may be called anything."""
@@ -53,34 +53,50 @@ def expand(inputs: Sequence[str]) -> list[str]:
 
 
 def transcribe_files(
-    files: Sequence[str], open_model: Callable[[], Recognizer], jobs: int, *, block_s: float = BLOCK_S
+    files: Sequence[str],
+    open_model: Callable[[], Recognizer],
+    jobs: int,
+    *,
+    block_s: float = BLOCK_S,
+    progress: Callable[[float], None] = lambda files_done: None,
 ) -> Iterator[Outcome]:
-    """One outcome for each file, in order; more than one job starts processes that each open the model."""
+    """One outcome for each file, in order; more than one job starts processes that each open the model.
+
+    ``progress`` counts files, parts of them included where one process does all.
+    """
     if jobs <= 1:
         recognizer = open_model()
-        yield from (_outcome(recognizer, file, block_s) for file in files)
+        for done, file in enumerate(files):
+            yield _outcome(recognizer, file, block_s, partial(_part, progress, done))
+            progress(done + 1)
         return
     context = get_context("spawn")  # a fork would copy ONNX Runtime's threads half alive
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(open_model,)) as pool:
-        yield from pool.map(partial(_in_worker, block_s=block_s), files)
+        for done, outcome in enumerate(pool.map(partial(_in_worker, block_s=block_s), files), start=1):
+            yield outcome
+            progress(done)
 
 
-def transcribe_one(recognizer: Recognizer, file: str, block_s: float = BLOCK_S) -> Transcript:
+def _part(progress: Callable[[float], None], done: int, heard_s: float, total_s: float) -> None:
+    progress(done + heard_s / total_s)
+
+
+def _transcribe_one(recognizer: Recognizer, file: str, block_s: float, progress: Progress) -> Transcript:
     """'-' is standard input, kept in a temporary file meanwhile: a recording's end can tell of its beginning."""
     if file != "-":
-        return recognizer.transcribe(file, block_s=block_s)
+        return recognizer.transcribe(file, block_s=block_s, progress=progress)
     with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
         try:
-            return recognizer.transcribe(spool.name, block_s=block_s)
+            return recognizer.transcribe(spool.name, block_s=block_s, progress=progress)
         except DataError as error:
             raise DataError.collect([replace(error.problems[0], where="standard input")]) from None
 
 
-def _outcome(recognizer: Recognizer, file: str, block_s: float) -> Outcome:
+def _outcome(recognizer: Recognizer, file: str, block_s: float, progress: Progress) -> Outcome:
     try:
-        return Outcome(file, transcribe_one(recognizer, file, block_s))
+        return Outcome(file, _transcribe_one(recognizer, file, block_s, progress))
     except DataError as error:
         return Outcome(file, None, str(error))
 
@@ -95,4 +111,4 @@ def _open(open_model: Callable[[], Recognizer]) -> None:
 
 def _in_worker(file: str, block_s: float) -> Outcome:
     assert _recognizer is not None, "the pool opens the model in every process"
-    return _outcome(_recognizer, file, block_s)
+    return _outcome(_recognizer, file, block_s, lambda heard_s, total_s: None)

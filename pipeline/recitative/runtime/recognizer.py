@@ -13,7 +13,7 @@ A stream says what ``transcribe`` says of the same samples, however they are cut
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from recitative.stage import State
 from recitative.text.words import Word, words_of
 
 Array = npt.NDArray[Any]
+
+Progress = Callable[[float, float], None]
 
 BLOCK_S = 10.0  # a streaming model hears a whole recording in pieces of this length, so that memory stays small
 
@@ -68,25 +70,33 @@ class Recognizer:
         return self._transcriber.latency_ms
 
     def transcribe(
-        self, audio: str | Path | Array, sample_rate: int | None = None, *, block_s: float = BLOCK_S
+        self,
+        audio: str | Path | Array,
+        sample_rate: int | None = None,
+        *,
+        block_s: float = BLOCK_S,
+        progress: Progress = lambda heard_s, total_s: None,
     ) -> Transcript:
         """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
 
-        Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time; the transcript does not
-        depend on it. Raises DataError for audio that cannot be read or is not finite, and UsageError for samples of
-        another shape or type.
+        Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time, on which the transcript does
+        not depend; ``progress(heard_s, total_s)`` is called after each. Raises DataError for audio that cannot be read
+        or is not finite, and UsageError for samples of another shape or type.
         """
         if isinstance(audio, str | Path):
             with open_blocks(audio, block_s) as (info, blocks):
-                return self._transcribe(blocks, info.sample_rate)
+                return self._transcribe(blocks, info.sample_rate, info.num_samples, progress)
         rate = sample_rate or self.sample_rate
         _require_rate(rate)
-        return self._transcribe(_cut(_as_float(audio), rate, block_s), rate)
+        samples = _as_float(audio)
+        return self._transcribe(_cut(samples, rate, block_s), rate, len(samples), progress)
 
-    def _transcribe(self, blocks: Iterable[Array], sample_rate: int) -> Transcript:
-        stream = Stream(self)
+    def _transcribe(self, blocks: Iterable[Array], sample_rate: int, total: int, progress: Progress) -> Transcript:
+        stream, heard = Stream(self), 0
         for block in blocks:
             stream.accept(block, sample_rate)
+            heard += len(block)
+            progress(heard / sample_rate, total / sample_rate)
         return stream.finish()
 
     def stream(self) -> Stream:
