@@ -79,9 +79,9 @@ class Recognizer:
     ) -> Transcript:
         """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
 
-        Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time, on which the transcript does
-        not depend; ``progress(heard_s, total_s)`` is called after each. Raises DataError for audio that cannot be read
-        or is not finite, and UsageError for samples of another shape or type.
+        Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time, on which the transcript
+        does not depend; ``progress(heard_s, total_s)`` is called after each. Raises DataError for audio that cannot be
+        read or is not finite, and UsageError for samples of another shape or type.
         """
         if isinstance(audio, str | Path):
             with open_blocks(audio, block_s) as (info, blocks):
