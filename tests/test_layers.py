@@ -43,6 +43,7 @@ TORCH_FREE = (
     "score",
     "ctc.greedy",
     "models.card",
+    "models.pretrained",
     "models.transcriber",
     "runtime",
 )

@@ -26,6 +26,7 @@ from recitative.audio.blocks import open_blocks
 from recitative.audio.pauses import Piece, SegmentCutter
 from recitative.ctc.greedy import BestPath
 from recitative.errors import DataError, UsageError
+from recitative.models import pretrained
 from recitative.models.transcriber import Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
 from recitative.stage import State
@@ -56,8 +57,11 @@ class Recognizer:
 
     @classmethod
     def load(cls, model: str | Path, *, threads: int = 1) -> Recognizer:
-        """Open a file made by ``recitative export``. Raises DataError for anything else."""
-        return cls(load_transcriber(Path(model), threads=threads))
+        """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else."""
+        path = Path(model)
+        if not path.exists():
+            path = pretrained.path_of(str(model)) or path
+        return cls(load_transcriber(path, threads=threads))
 
     @property
     def sample_rate(self) -> int:
