@@ -141,7 +141,7 @@ class Recognizer:
 class Stream:
     """One speaker's audio as it comes. Made by ``Recognizer.stream``.
 
-    What goes on for more than ten seconds is cut at its pauses, see ``audio.pauses``, so that neither memory nor the
+    What goes on for more than four seconds is cut at its pauses, see ``audio.pauses``, so that neither memory nor the
     network's own memory of the past grow with its length.
     """
 
