@@ -28,8 +28,9 @@ SPEECH = 0.5  # the probability from which a window counts as speech: Silero's d
 
 @dataclass(frozen=True)
 class SegmentRules:
-    """In seconds. A recogniser hears best what is as long as what it was trained on: with AN4's utterances of 3 s joined
-    to 35 s, cuts after 10 to 30 s left a fifth more errors than cuts after 2 to 15 s."""
+    """In seconds. A recogniser hears best what is as long as what it was trained on: of AN4's utterances of 3 s, joined
+    to 35 s, cuts after 10 to 30 s left a fifth more errors than cuts after 2 to 20 s.
+    """
 
     shortest_s: float = 4.0
     longest_s: float = 15.0
