@@ -12,7 +12,7 @@ the batch, and every number changes. Here all scales are constants, so that int8
 
 Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
 quantised, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
-x W^T = (x / s) (W s)^T.
+x W^T = (x / s) (W s)^T with s = max|x|^a / max|W|^(1 - a), for each channel.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ class CellWriter:
     int8 form of the LSTM only, the others stay in float32.
     """
 
-    def __init__(self, graph: Graph, ranges: Mapping[str, Array] | None) -> None:
+    def __init__(self, graph: Graph, ranges: Mapping[str, Array] | None, smoothing: float = 0.5) -> None:
+        """``smoothing`` is a, from 0 to 1."""
         self.graph = graph
+        self.smoothing = smoothing
         self.ranges = ranges
 
     def initial_state(self, kind: str, hidden: int) -> tuple[InitialState, ...]:
@@ -172,7 +174,7 @@ class CellWriter:
         assert self.ranges is not None
         ranges = np.maximum(self.ranges[name], 1e-6)
         columns = np.maximum(np.abs(weight).max(axis=0), 1e-6)
-        factors = np.sqrt(ranges / columns).astype(np.float32)
+        factors = (ranges**self.smoothing / columns ** (1 - self.smoothing)).astype(np.float32)
         x = self.graph.op("Mul", x, self.graph.constant(1 / factors))
         return x, weight * factors, float((ranges / factors).max())
 

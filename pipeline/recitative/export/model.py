@@ -25,9 +25,14 @@ Array = npt.NDArray[Any]
 
 
 def build_model(
-    recogniser: Recogniser, *, ranges: Mapping[str, Array] | None = None, notes: str = ""
+    recogniser: Recogniser,
+    *,
+    ranges: Mapping[str, Array] | None = None,
+    smoothing: float = 0.5,
+    notes: str = "",
 ) -> onnx.ModelProto:
-    """The model file's content; int8 where the ranges of all inputs are given, see ``measure_ranges``.
+    """The model file's content; int8 where the ranges of all inputs are given, see ``measure_ranges``, and
+    ``smoothing``, see ``export.cells``.
 
     Graph: features (N, T, C) float32, lengths (N,) int64, last () bool, state.* -> log_probs (N, T', V),
     log_probs_lengths (N,), new_state.*. T may be any number from 1 on, and a length 0.
@@ -39,7 +44,7 @@ def build_model(
         graph.input("features", "float32", ("N", "T", recogniser.settings.features.dim)),
         graph.input("lengths", "int64", ("N",)),
     )
-    writer = Writer(graph, CellWriter(graph, ranges), graph.input("last", "bool", ()))
+    writer = Writer(graph, CellWriter(graph, ranges, smoothing), graph.input("last", "bool", ()))
     y = writer.write("", network, x)
     graph.output("log_probs", y.data, "float32", ("N", "T_out", len(recogniser.tokens)))
     graph.output("log_probs_lengths", y.lengths, "int64", ("N",))

@@ -1,9 +1,9 @@
 """Normalisation of features: by the corpus, and by the recording itself.
 
 A voice, a microphone and a room shift every channel of a recording; what is left after its own mean is taken away is
-closer to what was said (on AN4 a fifth of all errors less than with the corpus's mean alone; the recording's own
-variance taken away as well made it worse). The mean starts from the corpus's, 0 here, worth ``prior`` frames, so that
-a short recording is not normalised to nothing:
+closer to what was said, and learned in fewer epochs: on AN4 a fifth fewer errors after 30 of them, though none fewer
+after 105. (The recording's own variance taken away as well made it worse.) The mean starts from the corpus's, 0 here,
+worth ``prior`` frames, so that a short recording is not normalised to nothing:
 
     y = x - sum x / (prior + n)
 
