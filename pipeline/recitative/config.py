@@ -52,6 +52,18 @@ class FeatureSettings(_Section):
         static = self.num_mel_bins if self.kind == "fbank" else self.num_ceps
         return static * (1 + self.delta_order)
 
+    # The order of these products is Kaldi's: it decides where the rounding falls.
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of one frame, rounded down."""
+        return int(self.sample_rate * 0.001 * self.frame_length_ms)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from one frame to the next, rounded down."""
+        return int(self.sample_rate * 0.001 * self.frame_shift_ms)
+
 
 class SpecAugmentSettings(_Section):
     """Park et al. 2019, without time warping."""

@@ -101,11 +101,10 @@ class _Screen:
     def _line(self, heard: Heard) -> str:
         if self.format == "text":
             return heard.transcript.text
-        words = [
-            {"word": w.word, "start": w.start_s, "end": w.end_s, "confidence": w.confidence}
-            for w in heard.transcript.words
-        ]
-        return json.dumps({"text": heard.transcript.text, "words": words}, ensure_ascii=False)
+        from recitative.runtime.formats import word_objects
+
+        line = {"text": heard.transcript.text, "words": word_objects(heard.transcript)}
+        return json.dumps(line, ensure_ascii=False)
 
 
 def _print_devices() -> None:

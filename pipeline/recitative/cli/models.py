@@ -24,9 +24,7 @@ def find_model(name: str) -> Path:
     if not name:
         name = pretrained.STREAMING
         print(f"model: {name} (others with --model: {', '.join(pretrained.names())}, or a path)", file=sys.stderr)
-    path = Path(name)
-    if not path.exists():
-        path = pretrained.path_of(name) or path
+    path = pretrained.find(name)
     if not path.exists():
         known = ", ".join(pretrained.names()) or "none"
         raise DataError(name, "is no model", f"a path, or a pretrained model: {known}", "correct --model")

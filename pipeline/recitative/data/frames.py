@@ -7,9 +7,7 @@ from recitative.config import FeatureSettings, FrontEndSettings
 
 def num_frames(num_samples: int, settings: FeatureSettings) -> int:
     """Frames of features, 1 + (S - window) // shift or 0: snip_edges in kaldi/src/feat/feature-window.cc."""
-    window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
-    shift = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
-    return max(0, 1 + (num_samples - window) // shift)
+    return max(0, 1 + (num_samples - settings.window_samples) // settings.hop_samples)
 
 
 def num_core_frames(frames: int, front_end: FrontEndSettings) -> int:

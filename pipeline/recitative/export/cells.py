@@ -24,14 +24,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from recitative.export.graph import CONTRIB, Graph, Ragged
+from recitative.export.graph import CONTRIB, FLOAT, INT32, Graph, Ragged
 from recitative.models.card import InitialState
 
 Array = npt.NDArray[Any]
 
 WEIGHT_LEVELS = 63  # -63..63
-INT32 = 6  # onnx.TensorProto.INT32
-FLOAT = 1
 SENTINELS = np.array([1.0, -1.0], np.float32)
 SENTINEL_CELL = 30.0  # tanh(30) is 1 in float32
 SATURATED = 40.0  # sigmoid(40) is 1 in float32

@@ -21,6 +21,10 @@ OPSET = 18
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators: DynamicQuantizeLSTM
 
+FLOAT, DOUBLE, INT32, INT64 = (
+    int(kind) for kind in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64)
+)  # what Cast takes
+
 _TYPES = {
     "float32": TensorProto.FLOAT,
     "float64": TensorProto.DOUBLE,

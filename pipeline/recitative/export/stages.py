@@ -11,12 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto
 from torch import Tensor, nn
 
 from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
-from recitative.export.graph import Graph, Ragged
+from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Dropout, LogProbs, Project
@@ -31,8 +30,6 @@ from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 
 Array = npt.NDArray[Any]
-
-FLOAT, DOUBLE = int(TensorProto.FLOAT), int(TensorProto.DOUBLE)
 
 
 class Writer:
@@ -170,7 +167,7 @@ class Writer:
             return Ragged(g.op("Mul", x.data, weight), x.lengths)
         shape = g.op("Concat", g.op("Shape", x.data, start=0, end=1), g.ints(stage.context, stage.input_width), axis=0)
         silence = g.op("Expand", g.real(0.0), shape)
-        flushed = g.op("Mul", g.op("Cast", self.last, to=7), g.integer(stage.context))  # 7: int64
+        flushed = g.op("Mul", g.op("Cast", self.last, to=INT64), g.integer(stage.context))
         longer = Ragged(
             g.op("Concat", g.zero_padding(x), silence, axis=1), g.op("Add", x.lengths, flushed)
         )  # the padding is zero too, so that the silence follows at once in every row

@@ -28,9 +28,8 @@ class KaldiComputer:
 
     def __init__(self, settings: FeatureSettings) -> None:
         self._sample_rate = settings.sample_rate
-        # The order of these products is Kaldi's: it decides where the rounding falls.
-        self._window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
-        self._hop = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+        self._window = settings.window_samples
+        self._hop = settings.hop_samples
         self._dim = settings.dim // (1 + settings.delta_order)
         self._online = _online(settings)
         self._kept = 0  # samples that it still has

@@ -36,9 +36,8 @@ class FeatureExtractor:
     def __init__(self, settings: FeatureSettings) -> None:
         """Raises UsageError if frames would leave samples between them unheard."""
         self.settings = settings
-        # The order of these products is Kaldi's: it decides where the rounding falls.
-        self.window_samples = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
-        self.hop_samples = int(settings.sample_rate * 0.001 * settings.frame_shift_ms)
+        self.window_samples = settings.window_samples
+        self.hop_samples = settings.hop_samples
         if not 1 <= self.hop_samples <= self.window_samples:
             raise UsageError(
                 f"features.frame_shift_ms={settings.frame_shift_ms:g}: must be at least one sample and at most "

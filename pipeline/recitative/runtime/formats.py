@@ -58,11 +58,16 @@ def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
         "file": file,
         "duration": round(transcript.duration_s, 3),
         "text": transcript.text,
-        "words": [
-            {"word": word.word, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
-            for word in transcript.words
-        ],
+        "words": word_objects(transcript),
     }
+
+
+def word_objects(transcript: Transcript) -> list[dict[str, Any]]:
+    """word, start, end (s) and confidence (0..1) of each word."""
+    return [
+        {"word": word.word, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
+        for word in transcript.words
+    ]
 
 
 def jsonl(file: str, transcript: Transcript) -> str:

@@ -58,10 +58,7 @@ class Recognizer:
     @classmethod
     def load(cls, model: str | Path, *, threads: int = 1) -> Recognizer:
         """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else."""
-        path = Path(model)
-        if not path.exists():
-            path = pretrained.path_of(str(model)) or path
-        return cls(load_transcriber(path, threads=threads))
+        return cls(load_transcriber(pretrained.find(model), threads=threads))
 
     @property
     def sample_rate(self) -> int:
@@ -172,9 +169,8 @@ class Stream:
 
     def partial(self) -> Transcript:
         """What has been decided so far; later samples may lengthen its last word."""
-        words = words_of(self._recognizer._transcriber.tokens_of(self._path))
         duration_s = self._num_samples / self._rate if self._rate else 0.0
-        return Transcript((*self._words, *(word.later(self._start_s) for word in words)), duration_s)
+        return Transcript((*self._words, *self._segment_words()), duration_s)
 
     def finish(self) -> Transcript:
         """The whole transcript, with what was held back for want of future; the stream is new then."""
@@ -192,8 +188,12 @@ class Stream:
         self._held: list[Array] = []  # of a segment that the model must hear whole
         self._start_s = 0.0
 
+    def _segment_words(self) -> list[Word]:
+        words = words_of(self._recognizer._transcriber.tokens_of(self._path))
+        return [word.later(self._start_s) for word in words]
+
     def _end_segment(self) -> None:
-        self._words = list(self.partial().words)
+        self._words += self._segment_words()
         self._begin_segment()
 
     def _check(self, samples: Array, sample_rate: int) -> Array:

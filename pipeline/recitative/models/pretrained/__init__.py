@@ -17,3 +17,9 @@ def names() -> list[str]:
 def path_of(name: str) -> Path | None:
     """The file of a pretrained model; None for any other name."""
     return FOLDER / f"{name}{SUFFIX}" if name in names() else None
+
+
+def find(model: str | Path) -> Path:
+    """What stands at this path, or else the pretrained model of this name; the path itself if there is neither."""
+    path = Path(model)
+    return path if path.exists() else path_of(str(model)) or path
