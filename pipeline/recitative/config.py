@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -132,12 +132,33 @@ class RecurrentSettings(_Section):
     right_context: int = Field(8, ge=0)  # latency_controlled: frames heard beyond the chunk
 
 
+class AttentionSettings(_Section):
+    """An attention decoder that is trained beside CTC; see ``recitative.models.attention_decoder``."""
+
+    weight: float = Field(0.0, ge=0, lt=1)  # of its loss, CTC's has the rest; 0 = no decoder
+    hidden: int = Field(320, ge=1)
+    embedding: int = Field(64, ge=1)  # width of the previous label
+    key_width: int = Field(128, ge=1)  # where queries and frames are compared
+    location_channels: int = Field(10, ge=1)
+    location_kernel: int = Field(31, ge=1)  # odd; core frames seen around each weight of the step before
+    dropout: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # probability spread evenly over all tokens
+    sampling: float = Field(0.0, ge=0, le=1)  # chance that a label is followed by what the model itself would have said
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AttentionSettings:
+        if self.location_kernel % 2 == 0:
+            raise ValueError(f"location_kernel={self.location_kernel} must be odd: as many frames before as after")
+        return self
+
+
 class ModelSettings(_Section):
     cmvn: Literal["global", "utterance", "running"] = "global"  # whose mean is taken away after the corpus's
     front_end: FrontEndSettings = FrontEndSettings()
     recurrent: RecurrentSettings = RecurrentSettings()
     lookahead_frames: int = Field(0, ge=0)  # row convolution after the core, in core frames
     input_dropout: float = Field(0.0, ge=0, lt=1)
+    attention: AttentionSettings = AttentionSettings()
 
 
 class TrainSettings(_Section):
@@ -170,7 +191,16 @@ class TrainSettings(_Section):
 
 
 class DecodeSettings(_Section):
-    kind: Literal["greedy"] = "greedy"
+    """How words are found; ``recitative tune`` chooses the weights on a dev set. Scores are natural logarithms."""
+
+    kind: Literal["greedy", "beam"] = "greedy"
+    beam: int = Field(16, ge=1, le=10000)  # hypotheses kept
+    token_beam: float = Field(9.0, gt=0)  # tokens of a frame so far below its best are not tried
+    score_beam: float = Field(16.0, gt=0)  # hypotheses so far below the best are dropped
+    lm_weight: float = Field(0.5, ge=0)
+    word_bonus: float = 0.0  # added for every word: language models like few
+    unknown_score: float = Field(-10.0, le=0)  # of a word that the language model does not know
+    hot_word_weight: float = Field(4.0, ge=0, le=50)  # added for every word of a hot phrase
 
 
 class Settings(_Section):
@@ -189,7 +219,20 @@ class Settings(_Section):
         return self
 
 
+Tree = TypeVar("Tree", bound=BaseModel)
+
+
 def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """A recogniser's settings; see ``load_tree``."""
+    return load_tree(Settings, path, overrides)
+
+
+def validate_settings(values: Mapping[str, Any], *, where: str) -> Settings:
+    """A recogniser's settings; see ``validate_tree``."""
+    return validate_tree(Settings, values, where=where)
+
+
+def load_tree(tree: type[Tree], path: Path | None = None, overrides: Sequence[str] = ()) -> Tree:
     """Read settings from a YAML file and ``section.key=value`` overrides.
 
     Raises UsageError that names the file, the key and, for an unknown key, the nearest known one.
@@ -197,19 +240,19 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
     values: dict[str, Any] = _read_with_includes(path, ()) if path else {}
     for override in overrides:
         values = _merge(values, _parse_override(override))
-    return validate_settings(values, where=str(path) if path else "settings")
+    return validate_tree(tree, values, where=str(path) if path else "settings")
 
 
-def validate_settings(values: Mapping[str, Any], *, where: str) -> Settings:
+def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) -> Tree:
     """Check a plain tree of values; ``where`` starts the error line."""
     try:
-        return Settings.model_validate(values)
+        return tree.model_validate(values)
     except ValidationError as error:
-        raise UsageError(_explain(error, where)) from None
+        raise UsageError(_explain(error, where, tree)) from None
 
 
-def dump_settings(settings: Settings) -> str:
-    """The resolved settings as YAML that ``load_settings`` reads back to an equal tree."""
+def dump_settings(settings: BaseModel) -> str:
+    """The resolved settings as YAML that ``load_settings`` or ``load_tree`` reads back to an equal tree."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
@@ -255,11 +298,11 @@ def _parse_override(override: str) -> dict[str, Any]:
     return dict(value)
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def _explain(error: ValidationError, where: str, tree: type[BaseModel]) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
+        known = _known_keys(tree, first["loc"][:-1])
         nearest = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.4)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
         return f"{where}: unknown setting '{key}'; {hint}"
@@ -268,8 +311,8 @@ def _explain(error: ValidationError, where: str) -> str:
     return f"{where}: {found}: {message[:1].lower() + message[1:]}"
 
 
-def _known_keys(location: Sequence[int | str]) -> list[str]:
-    section: Any = Settings
+def _known_keys(tree: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    section: Any = tree
     for part in location:
         section = section.model_fields[str(part)].annotation
     return sorted(section.model_fields)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # CMU AN4: real speech of 84 people, who spell names and say numbers, dates and addresses. 0.7 h to train on.
-# Trains a bidirectional and a streaming LSTM with CTC on letters; models are chosen on 8 speakers held out of train,
+# Trains a bidirectional and a streaming LSTM with CTC on the phones of the corpus's dictionary; models are chosen on 8 speakers held out of train,
 # the official test set is scored once.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
@@ -22,14 +22,15 @@ if [[ -z $corpus ]]; then
   fi
 fi
 
-if stage 1 "prepare" needs "$corpus/etc" makes "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
+if stage 1 "prepare" needs "$corpus/etc" makes "$data/train" "$data/dev" "$data/test" "$data/lexicon.txt" "$data/tokens.txt"; then
   python3 local/prepare.py --corpus "$corpus" --dev-speakers local/dev_speakers.txt --output "$data" --subset "$subset"
-  recitative tokens "$data/train" --output "$data/tokens.txt"
+  recitative lexicon "$data/train" "$data/dev" --dictionary "$data/dictionary.txt" --whole --output "$data/lexicon.txt"
+  recitative tokens "$data/lexicon.txt" --unit phone --output "$data/tokens.txt"
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
+if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/lexicon.txt" "$data/tokens.txt"; then
   for set in train dev test; do
-    recitative check "$data/$set" --conf "conf/${models%% *}.yaml" --tokens "$data/tokens.txt"
+    recitative check "$data/$set" --conf "conf/${models%% *}.yaml" --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt"
   done
 fi
 
@@ -37,12 +38,12 @@ if stage 3 "features" needs "$data/train" makes "$data/cmvn"; then # computed on
   recitative cmvn "$data/train" --conf "conf/${models%% *}.yaml" --output "$data/cmvn"
 fi
 
-if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmvn" \
+if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/tokens.txt" "$data/cmvn" \
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
     recitative train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
-      --tokens "$data/tokens.txt" --cmvn "$data/cmvn" --output "$exp/$model" $train_args
+      --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" $train_args
   done
 fi
 

@@ -18,7 +18,6 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
 from recitative.models.folder import save_recogniser
-from recitative.models.transcriber import text_of
 from recitative.recognition.network import new_transcriber
 from recitative.recognition.utterances import read_utterance
 from recitative.runtime.network import OnnxNetwork, load_transcriber
@@ -74,7 +73,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypat
 
 def _let_the_model_be_right(made, corpus):
     utterances = DataDirectory.read(corpus).utterances
-    texts = [text_of(new_transcriber(made).transcribe([read_utterance(u)])[0]) for u in utterances]
+    texts = [new_transcriber(made).transcribe([read_utterance(u)])[0].text for u in utterances]
     right = tuple(replace(u, text=text) for u, text in zip(utterances, texts, strict=True) if text)
     assert len(right) >= 3
     shutil.rmtree(corpus)
@@ -114,4 +113,4 @@ def test_transcribing_with_a_model_file_imports_no_torch(tmp_path, corpus):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     samples, _ = read_audio(audio)
-    assert done.stdout == f"{audio}\t{text_of(load_transcriber(tmp_path / 'm.onnx').transcribe([samples])[0])}\n"
+    assert done.stdout == f"{audio}\t{load_transcriber(tmp_path / 'm.onnx').transcribe([samples])[0].text}\n"

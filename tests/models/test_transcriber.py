@@ -7,7 +7,7 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
-from recitative.models.transcriber import text_of
+from recitative.models.decoders import Spoken
 from recitative.recognition.network import new_transcriber
 
 STREAMING = {
@@ -63,5 +63,5 @@ def test_latency_is_the_sum_of_what_each_part_waits_for():
 
 def test_a_recording_shorter_than_a_frame_has_no_text():
     transcriber = new_transcriber(tiny.recogniser())
-    assert transcriber.transcribe([np.zeros(3, np.float32)]) == [[]]
-    assert text_of([]) == ""
+    assert transcriber.transcribe([np.zeros(3, np.float32)]) == [Spoken((), ())]
+    assert Spoken((), ()).text == ""

@@ -52,7 +52,7 @@ def speak(text, rng):
 
 def said(rows):
     """Tokens and times of transcribed rows, without the confidences: those feel the order of float32's sums."""
-    return [[(token.token, token.start_s, token.end_s) for token in tokens] for tokens in rows]
+    return [[(token.token, token.start_s, token.end_s) for token in row.tokens] for row in rows]
 
 
 def write_corpus(folder, count, seed):

@@ -87,14 +87,14 @@ def test_the_blank_and_numbers_beyond_the_table_are_no_labels(label: int) -> Non
         (b"a 0\n", "tokens.txt:1: 'a 0'; '<blank>' in the first line and only there"),
         (b"<blank> 0\na 2\n", "tokens.txt:2: 'a 2'; 'symbol 1': ids count up from 0"),
         (b"<blank> 0\na 1\na 2\n", "tokens.txt:3: 'a' appears again; each symbol once"),
-        (b"<blank> 0\nab 1\n", "tokens.txt:2: 'ab' is not one character"),
+        (b"<blank> 0\nAH 1\n<space> 2\n", "tokens.txt:3: '<space>' among phones"),
         (
             b"<blank> 0\n  1\n",
-            "tokens.txt:2: ' ' is not one character; one character, '<space>' for the space, '▁word' for",
+            "tokens.txt:2: ' ' is no symbol; a character, '<space>' for the space, '▁word' for",
         ),
-        ("<blank> 0\na 1\n▁b 2\n".encode(), "tokens.txt:3: characters above, but '▁b'"),
-        ("<blank> 0\n▁a 1\nb 2\n".encode(), "tokens.txt:3: words above, but 'b'"),
-        ("<blank> 0\n▁a b 1\n".encode(), "tokens.txt:2: '▁a b' has a space"),
+        ("<blank> 0\na 1\n▁b 2\n".encode(), "tokens.txt:2: 'a' among words"),
+        ("<blank> 0\n▁a 1\nb 2\n".encode(), "tokens.txt:3: 'b' among words"),
+        ("<blank> 0\n▁a b 1\n".encode(), "tokens.txt:2: '▁a b' is no symbol"),
         (b"<blank> 0\r\na 1\r\n", "tokens.txt:1: "),
         (b"", "tokens.txt:1: ''; 'symbol 0'"),
         (b"\xff 0\n", "is not UTF-8"),
@@ -127,3 +127,14 @@ def fits_by_search(labels: str, frames: int) -> bool:
 @pytest.mark.parametrize("labels", ["", "a", "ab", "aa", "aab", "aabb", "abab", "aaa"])
 def test_required_frames_is_the_least_number_on_which_the_labels_fit(labels: str) -> None:
     assert required_frames(labels) == next(frames for frames in range(20) if fits_by_search(labels, frames))
+
+
+def test_phones_are_told_by_their_names_and_separated_by_spaces(tmp_path: Path) -> None:
+    table = TokenTable.from_texts(["B IY", "K AE T"], "phone")
+    assert table.symbols == ("<blank>", "AE", "B", "IY", "K", "T")
+    assert table.unit == "phone"
+    assert table.encode("K AE T") == [4, 1, 5]
+    assert table.decode([4, 1, 5]) == "K AE T"
+    assert table.unknown("K OW B") == ["OW"]
+    table.write(tmp_path / "tokens.txt")
+    assert TokenTable.read(tmp_path / "tokens.txt") == table

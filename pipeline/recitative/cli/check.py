@@ -18,6 +18,7 @@ from recitative.data.fix import fix_directory
 from recitative.data.frames import subsampled_by
 from recitative.data.statistics import Statistics
 from recitative.errors import DataError, Problem, UsageError
+from recitative.text.lexicon import Lexicon, Spelling, spelling_of
 from recitative.text.tokens import TokenTable
 
 SHOWN = 20
@@ -28,6 +29,7 @@ def check(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file: sample rate, frames, front end.")] = None,
     tokens: Annotated[Path | None, typer.Option(help="A token table: what is not in it is a problem.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="A lexicon of phones: words it lacks are a problem.")] = None,
     subsampling: Annotated[
         int | None, typer.Option(min=1, help="Feature frames per frame that CTC sees, instead of the front end's.")
     ] = None,
@@ -42,10 +44,10 @@ def check(
     if force and not fix:
         raise UsageError("--force means nothing without --fix; add --fix")
     settings = load_settings(conf, overrides or ())
-    table = TokenTable.read(tokens) if tokens else None
-    report = _check(data_dir, settings, table, subsampling, no_text)
+    spelling = _spelling(tokens, lexicon)
+    report = _check(data_dir, settings, spelling, subsampling, no_text)
     if fix and _mend(data_dir, report, force):
-        report = _check(data_dir, settings, table, subsampling, no_text)
+        report = _check(data_dir, settings, spelling, subsampling, no_text)
     _print_problems("warning: ", report.warnings, show_all)
     _print_problems("", report.problems, show_all)
     _print_statistics(data_dir, report.statistics)
@@ -55,7 +57,7 @@ def check(
 
 
 def _check(
-    data_dir: Path, settings: Settings, tokens: TokenTable | None, subsampling: int | None, no_text: bool
+    data_dir: Path, settings: Settings, spelling: Spelling | None, subsampling: int | None, no_text: bool
 ) -> Report:
     front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
     with progress_bar("checking audio") as show:
@@ -63,10 +65,19 @@ def _check(
             data_dir,
             settings.features,
             front_end,
-            tokens,
+            spelling,
             require_text=not no_text,
             on_progress=show,
         )
+
+
+def _spelling(tokens: Path | None, lexicon: Path | None) -> Spelling | None:
+    if tokens is None:
+        if lexicon:
+            raise UsageError("--lexicon: its phones are those of a token table; give --tokens too")
+        return None
+    table = TokenTable.read(tokens)
+    return spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None)
 
 
 def _mend(data_dir: Path, report: Report, force: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative import __version__
+from recitative.cli.align import align
 from recitative.cli.average import average
 from recitative.cli.check import check
 from recitative.cli.cmvn import cmvn
@@ -18,7 +19,9 @@ from recitative.cli.decode import decode
 from recitative.cli.export import export
 from recitative.cli.features import features
 from recitative.cli.info import info
+from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
+from recitative.cli.lm import app as lm
 from recitative.cli.report import report
 from recitative.cli.score import score
 from recitative.cli.tokens import tokens
@@ -38,7 +41,23 @@ app = typer.Typer(
 )
 app.command()(check)
 app.add_typer(data, name="data")
-for verb in (tokens, features, cmvn, train, average, decode, score, report, export, info, transcribe, listen):
+app.add_typer(lm, name="lm")
+for verb in (
+    lexicon,
+    tokens,
+    features,
+    cmvn,
+    train,
+    average,
+    decode,
+    score,
+    report,
+    export,
+    info,
+    align,
+    transcribe,
+    listen,
+):
     app.command()(verb)
 
 

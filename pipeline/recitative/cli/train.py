@@ -20,6 +20,9 @@ def train(
     output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as train.epochs=10.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="How words sound, where tokens are phones; from 'recitative lexicon'.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a CTC recogniser. Stop it at any time: the same command goes on and ends in the same weights.
@@ -29,7 +32,8 @@ def train(
     settings = load_settings(conf, overrides or ())
     from recitative.recognition.training import TrainingPaths, train_recogniser
 
-    progress = train_recogniser(settings, TrainingPaths(train_dir, dev_dir, tokens, cmvn), output, quiet=quiet)
+    paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon)
+    progress = train_recogniser(settings, paths, output, quiet=quiet)
     summary = {"epochs": progress.epoch, "steps": progress.step, "seconds": round(progress.seconds, 1)}
     write_text(output / "summary.json", json.dumps(summary) + "\n")
     best = int(progress.best[0][1]) + 1

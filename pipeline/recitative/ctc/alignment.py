@@ -1,46 +1,196 @@
-"""Forced CTC alignment: at which frames a known labelling begins on its likeliest path. NumPy only."""
+"""Forced CTC alignment: on which frames the words of a known text are said, and in which of their pronunciations.
+
+A word may be written in several label sequences, and a separator, such as the space, may stand between words. NumPy
+only. Frames are counted from 0; begin and end are [begin, end).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from recitative.ctc.greedy import TokenRun
 from recitative.errors import DataError
-from recitative.text.tokens import required_frames
+
+BLANK = 0
+
+Labels = Sequence[int]
+Alternatives = Sequence[Labels]  # the label sequences that may stand for one word; none is empty
 
 
-def forced_alignment(log_probs: npt.NDArray[Any], labels: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The token of every frame on the likeliest path that collapses to ``labels``.
+@dataclass(frozen=True)
+class AlignedWord:
+    begin: int  # the first frame of its first label's run
+    end: int  # past the last frame of its last label's run
+    alternative: int  # which of its label sequences was said, from 0
+    log_prob: float  # mean over its frames, the blanks between its labels included, in nats
+    runs: tuple[TokenRun, ...]  # its labels
 
-    log_probs: (T, V), token 0 is the blank; labels: L numbers in 1..V-1. Returns (T,) tokens.
-    Viterbi over the states blank, l1, blank, l2, ..., blank of Graves et al. 2006, section 4.1, max in place of sum.
-    Raises DataError if T frames are too few for the labels.
+
+@dataclass(frozen=True)
+class AlignedPath:
+    """The likeliest path through T frames that collapses to the words."""
+
+    tokens: npt.NDArray[np.int64]  # (T,) the token of every frame
+    runs: tuple[TokenRun, ...]  # every label of the path, separators included
+    words: tuple[AlignedWord, ...]
+    log_prob: float  # of the whole path, in nats: the sum over its frames
+
+
+def forced_alignment(log_probs: npt.NDArray[Any], labels: Labels) -> npt.NDArray[np.int64]:
+    """The token of every frame (T,) on the likeliest path that collapses to ``labels``: one word with one spelling."""
+    return align_words(log_probs, [[labels]] if labels else []).tokens
+
+
+def align_words(
+    log_probs: npt.NDArray[Any],
+    words: Sequence[Alternatives],
+    *,
+    separator: int | None = None,
+    separator_optional: bool = False,
+) -> AlignedPath:
+    """The likeliest path over all ways to write ``words`` one after another.
+
+    log_probs:          (T, V), token 0 is the blank
+    words:              the alternatives of each word, labels in 1..V-1; of equally likely ones the first is taken
+    separator:          a label between words, or None; ``separator_optional``: the path may go without it
+    Viterbi over the states of Graves et al. 2006, section 4.1, max in place of sum: labels, and blanks around them that
+    may be skipped except between equal labels. The alternatives of a word are branches that join after it. S states
+    with at most P predecessors each take O(T S P) time and T S bytes.
+    Raises DataError for too few frames, for NaN, and if every path has probability 0; ValueError for a word without
+    alternatives, an alternative without labels, and labels that are no tokens.
     """
-    frames = len(log_probs)
-    if frames < required_frames(labels):
-        raise DataError("alignment", f"{frames} frames", f"at least {required_frames(labels)} for these labels", "")
-    if frames == 0:
-        return np.zeros(0, np.int64)
-    states = np.zeros(2 * len(labels) + 1, np.int64)
-    states[1::2] = labels
-    may_skip = np.zeros(len(states), bool)  # from two states before: over a blank between different labels
-    may_skip[3::2] = states[3::2] != states[1:-2:2]
-    best = np.full(len(states), -np.inf)
-    best[:2] = log_probs[0, states[:2]]
-    came_from = np.zeros((frames, len(states)), np.int64)
-    for t in range(1, frames):
-        candidates = np.full((3, len(states)), -np.inf)
-        candidates[0] = best
-        candidates[1, 1:] = best[:-1]
-        candidates[2, 2:] = np.where(may_skip[2:], best[:-2], -np.inf)
-        came_from[t] = candidates.argmax(0)
-        best = candidates.max(0) + log_probs[t, states]
-    state = len(states) - 1 if len(states) == 1 or best[-1] >= best[-2] else len(states) - 2
-    path = np.zeros(frames, np.int64)
-    for t in reversed(range(frames)):
-        path[t] = states[state]
-        state -= came_from[t, state]
-    return path
+    _check(log_probs, words, separator)
+    graph = _graph_of(words, separator, separator_optional)
+    frames, needed = len(log_probs), graph.fewest_frames()
+    if frames < needed:
+        remedy = "correct the text or the segment"
+        raise DataError("alignment", f"{frames} frames", f"at least {needed} for these labels", remedy)
+    states = _viterbi(log_probs, graph)
+    tokens = np.array(graph.tokens, np.int64)[states]
+    on_path = log_probs[np.arange(frames), tokens].astype(np.float64)  # (T,)
+    placed = list(_runs(graph, states, on_path))
+    groups = ((place, [run for _, run in group]) for place, group in groupby(placed, key=lambda pair: pair[0]))
+    said = tuple(_word(place.alternative, runs, on_path) for place, runs in groups if place is not None)
+    return AlignedPath(tokens, tuple(run for _, run in placed), said, float(on_path.sum()))
+
+
+class _Place(NamedTuple):
+    """The word that a state belongs to."""
+
+    word: int
+    alternative: int
+
+
+_START = 0  # the state before the first frame
+_NOWHERE = -1
+
+
+class _Graph:
+    """States, numbered so that each comes after those that lead to it; all but the start emit a token a frame."""
+
+    def __init__(self) -> None:
+        self.tokens = [BLANK]  # what each state emits; nothing is emitted at the start
+        self.places: list[_Place | None] = [None]  # None: a separator, or a blank around words
+        self.before: list[list[int]] = [[]]  # the states that lead to each, itself first: it may last
+        self.finals: list[int] = []
+
+    def add(self, token: int, frontier: Sequence[int], place: _Place | None = None) -> int:
+        """A new state after those of ``frontier`` that emit another token: two runs of one token would be one run."""
+        state = len(self.tokens)
+        self.tokens.append(token)
+        self.places.append(place)
+        self.before.append([state, *(s for s in frontier if s == _START or self.tokens[s] != token)])
+        return state
+
+    def add_all(self, labels: Labels, frontier: Sequence[int], place: _Place) -> int:
+        """One label after another with a blank between them; returns the state of the last."""
+        *earlier, last = labels
+        for label in earlier:
+            state = self.add(label, frontier, place)
+            frontier = [self.add(BLANK, [state], place), state]
+        return self.add(last, frontier, place)
+
+    def fewest_frames(self) -> int:
+        """The length of the shortest path from the start to a final state."""
+        fewest = [0]
+        for states in self.before[1:]:
+            fewest.append(1 + min(fewest[s] for s in states[1:]))
+        return min(fewest[s] for s in self.finals)
+
+    def predecessors(self) -> npt.NDArray[np.int64]:
+        """(P, S): ``before`` in columns, filled up with _NOWHERE."""
+        table = np.full((max(map(len, self.before)), len(self.before)), _NOWHERE, np.int64)
+        for state, states in enumerate(self.before):
+            table[: len(states), state] = states
+        return table
+
+
+def _graph_of(words: Sequence[Alternatives], separator: int | None, separator_optional: bool) -> _Graph:
+    graph = _Graph()
+    frontier = [graph.add(BLANK, [_START]), _START]  # the states after which the next label may come
+    for number, alternatives in enumerate(words):
+        if number and separator is not None:
+            state = graph.add(separator, frontier)
+            separated = [graph.add(BLANK, [state]), state]
+            frontier = separated + frontier if separator_optional else separated
+        ends = [graph.add_all(labels, frontier, _Place(number, which)) for which, labels in enumerate(alternatives)]
+        frontier = [graph.add(BLANK, ends), *ends]
+    graph.finals = frontier
+    return graph
+
+
+def _viterbi(log_probs: npt.NDArray[Any], graph: _Graph) -> npt.NDArray[np.int64]:
+    """The state of every frame (T,) on the likeliest path from the start to a final state."""
+    tokens, predecessors = np.array(graph.tokens), graph.predecessors()
+    choices = np.zeros((len(log_probs), len(tokens)), np.min_scalar_type(len(predecessors)))
+    best = np.full(len(tokens) + 1, -np.inf)  # the last entry is _NOWHERE's
+    best[_START] = 0.0
+    for t, frame in enumerate(log_probs):
+        candidates = best[predecessors]  # (P, S)
+        choices[t] = candidates.argmax(0)
+        best[:-1] = candidates.max(0) + frame[tokens]
+    state = max(graph.finals, key=lambda final: float(best[final]))
+    if best[state] == -np.inf:
+        raise DataError("alignment", "every path has probability 0", "finite log probabilities on one of them", "")
+    states = np.zeros(len(log_probs), np.int64)
+    for t in reversed(range(len(log_probs))):
+        states[t] = state
+        state = int(predecessors[choices[t, state], state])
+    return states
+
+
+def _runs(
+    graph: _Graph, states: npt.NDArray[np.int64], on_path: npt.NDArray[np.float64]
+) -> Iterator[tuple[_Place | None, TokenRun]]:
+    """The labels of a path with the frames on which it stays in their states."""
+    begin = 0
+    for state, group in groupby(states.tolist()):
+        end = begin + len(list(group))
+        if graph.tokens[state] != BLANK:
+            confidence = float(np.exp(on_path[begin:end].max()))
+            yield graph.places[state], TokenRun(graph.tokens[state], begin, end, confidence)
+        begin = end
+
+
+def _word(alternative: int, runs: Sequence[TokenRun], on_path: npt.NDArray[np.float64]) -> AlignedWord:
+    begin, end = runs[0].begin, runs[-1].end
+    return AlignedWord(begin, end, alternative, float(on_path[begin:end].mean()), tuple(runs))
+
+
+def _check(log_probs: npt.NDArray[Any], words: Sequence[Alternatives], separator: int | None) -> None:
+    if np.isnan(log_probs).any():
+        at = int(np.isnan(log_probs).any(-1).argmax())
+        raise DataError("alignment", f"frame {at} has NaN", "log probabilities", "")
+    for number, alternatives in enumerate(words):
+        if not alternatives or not all(alternatives):
+            raise ValueError(f"word {number} has no labels or an alternative without any")
+    used = {label for alternatives in words for labels in alternatives for label in labels}
+    for label in used | ({separator} if separator is not None else set()):
+        if not 0 < label < log_probs.shape[1]:
+            raise ValueError(f"{label} is no label; labels are 1 to {log_probs.shape[1] - 1}")

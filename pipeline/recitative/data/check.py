@@ -15,7 +15,8 @@ from recitative.data.recordings import Examination, OnProgress, Recording, Span,
 from recitative.data.statistics import Statistics
 from recitative.data.tables import Row
 from recitative.errors import Problem
-from recitative.text.tokens import TokenTable, required_frames
+from recitative.text.lexicon import Spelling
+from recitative.text.tokens import required_frames
 
 
 @dataclass(frozen=True)
@@ -30,28 +31,28 @@ def check_directory(
     path: str | Path,
     features: FeatureSettings,
     front_end: FrontEndSettings,
-    tokens: TokenTable | None = None,
+    spelling: Spelling | None = None,
     *,
     require_text: bool = True,
     on_progress: OnProgress | None = None,
 ) -> Report:
     """Check the tables, every recording, and every transcript against its audio.
 
-    ``features`` and ``front_end`` say which sample rate is right and how many frames CTC gets; ``tokens``, if given,
+    ``features`` and ``front_end`` say which sample rate is right and how many frames CTC gets; ``spelling``, if given,
     which symbols there are, else each character is a label. Raises DataError only if there is no such folder.
     """
     path = Path(path)
     tables, problems = scan_directory(path)
     problems += _missing_tables(path, tables, require_text)
     problems += consistency_problems(path, tables)
-    problems += _text_problems(path, tables, tokens)
+    problems += _text_problems(path, tables, spelling)
     warnings = _warnings(path, tables)
     examinations = list(examine_all(_recordings(tables), features.sample_rate, on_progress))
     for examination in examinations:
         serious, slight = _recording_problems(path, tables, examination)
         problems += serious
         warnings += slight
-    problems += _too_short(path, tables, examinations, features, front_end, tokens)
+    problems += _too_short(path, tables, examinations, features, front_end, spelling)
     return Report(tuple(problems), tuple(warnings), _statistics(tables, examinations), _unreadable(examinations))
 
 
@@ -65,17 +66,17 @@ def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Prob
     ]
 
 
-def _text_problems(path: Path, tables: Tables, tokens: TokenTable | None) -> list[Problem]:
+def _text_problems(path: Path, tables: Tables, spelling: Spelling | None) -> list[Problem]:
     problems: list[Problem] = []
     for row in tables.get("text", {}).values():
         if not row.value:
             fault = Fault("has an empty text", "at least one word", "add its words, or remove the utterance")
             problems.append(fault_problem(path, "text", row, fault))
-        unknown = tokens.unknown(words_of(row.value)) if tokens else []
-        if tokens and unknown:
-            found = f"has {', '.join(map(repr, unknown))}, not in the token table"
-            remedy = "normalise the text, or make the table again with 'recitative tokens'"
-            problems.append(fault_problem(path, "text", row, Fault(found, f"its {tokens.unit}s only", remedy)))
+        unknown = spelling.unknown(words_of(row.value)) if spelling else []
+        if spelling and unknown:
+            found = f"has {', '.join(map(repr, unknown))}, not in the {spelling.source}"
+            remedy = f"normalise the text, or make the {spelling.source} again"
+            problems.append(fault_problem(path, "text", row, Fault(found, f"its {spelling.holds}s only", remedy)))
     return problems
 
 
@@ -126,7 +127,7 @@ def _too_short(
     examinations: Iterable[Examination],
     features: FeatureSettings,
     front_end: FrontEndSettings,
-    tokens: TokenTable | None,
+    spelling: Spelling | None,
 ) -> list[Problem]:
     """Utterances whose labels cannot be emitted in their frames, so that CTC gives them probability zero."""
     text = tables.get("text", {})
@@ -137,7 +138,7 @@ def _too_short(
         for utt_id, num_samples in examination.num_samples.items():
             frames = num_core_frames(num_frames(num_samples, features), front_end)
             words = words_of(text[utt_id].value) if utt_id in text else ""
-            labels = tokens.split(words) if tokens else list(words)
+            labels = spelling.split(words) if spelling else list(words)
             if frames < max(1, required_frames(labels)):
                 duration_s = num_samples / features.sample_rate
                 problems.append(_too_short_problem(path, tables, utt_id, labels, duration_s, frames))

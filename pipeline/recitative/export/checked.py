@@ -16,7 +16,6 @@ from recitative.errors import DataError, UsageError
 from recitative.export.model import build_model, measure_ranges
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.folder import Recogniser
-from recitative.models.transcriber import text_of
 from recitative.recognition.batches import pad_features
 from recitative.recognition.task import error_rates
 from recitative.recognition.utterances import measure, read_utterance
@@ -106,6 +105,6 @@ def _decode(content: bytes, utterances: Sequence[Utterance], advance: Callable[[
     for start in range(0, len(utterances), BATCH):
         group = utterances[start : start + BATCH]
         rows = transcriber.transcribe([read_utterance(u) for u in group])
-        hyps |= {u.utt_id: text_of(tokens) for u, tokens in zip(group, rows, strict=True)}
+        hyps |= {u.utt_id: spoken.text for u, spoken in zip(group, rows, strict=True)}
         advance(len(hyps))
     return error_rates({u.utt_id: u.text or "" for u in utterances}, hyps)[0]

@@ -18,6 +18,7 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
+from recitative.nn.embedding import Embedding, TiedLogProbs
 from recitative.nn.framewise import Dropout, LogProbs, Project
 from recitative.nn.normalise import (
     RUNNING_PRIOR,
@@ -69,10 +70,15 @@ class Writer:
             case LogProbs():
                 logits = self.cells.linear(f"{name}.linear", stage.linear, x.data)
                 return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
+            case Embedding():
+                return Ragged(self._embedding(stage, x), x.lengths)
+            case TiedLogProbs():
+                logits = self._tied_logits(f"{name}.project", stage, x.data)
+                return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
             case RecurrentStack():
                 return self._recurrent(name, stage, x)
             case _:
-                raise UsageError(f"{type(stage).__name__} has no ONNX form; export knows the recogniser's stages only")
+                raise UsageError(f"{type(stage).__name__} has no ONNX form; export knows the models' own stages only")
 
     # State
 
@@ -176,6 +182,20 @@ class Writer:
         across = g.op("Transpose", heard, perm=[0, 2, 1])  # (N, C, T)
         y = g.op("Conv", across, kernel, group=stage.input_width)
         return Ragged(g.op("Transpose", y, perm=[0, 2, 1]), ready)
+
+    def _embedding(self, stage: Embedding, x: Ragged) -> str:
+        """Token ids (N, T) int64 -> (N, T, C); whatever lies beyond a row's length reads as token 0."""
+        g = self.graph
+        inside = g.op("Squeeze", g.mask(x.lengths, g.size(x.data, 1)), g.ints(2))
+        return g.op("Gather", g.constant(_array(stage.weight)), g.op("Where", inside, x.data, g.integer(0)))
+
+    def _tied_logits(self, name: str, stage: TiedLogProbs, x: str) -> str:
+        """The table is stored once: it is turned when the model is opened."""
+        g = self.graph
+        if isinstance(stage.project, nn.Linear):
+            x = self.cells.linear(name, stage.project, x)
+        table = g.op("Transpose", g.constant(_array(stage.weight)), perm=[1, 0])
+        return g.op("Add", g.op("MatMul", x, table), g.constant(_array(stage.bias)))
 
     def _recurrent(self, name: str, stage: RecurrentStack, x: Ragged) -> Ragged:
         match stage.settings.direction:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from recitative.config import Settings, validate_settings
 from recitative.errors import DataError
+from recitative.models.language import Language
 from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
@@ -56,6 +57,7 @@ class ModelCard:
     weights: str
     piece_frames: int = 0
     notes: str = ""
+    language: Language = Language()
 
     def to_metadata(self) -> dict[str, str]:
         """Keys and values for the metadata of an ONNX file."""
@@ -69,6 +71,7 @@ class ModelCard:
             "weights": self.weights,
             "piece_frames": self.piece_frames,
             "notes": self.notes,
+            "language": self.language.to_facts(),
         }
         return {"recitative.format": FORMAT, "recitative.card": json.dumps(facts)}
 
@@ -89,7 +92,9 @@ class ModelCard:
                 name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
                 for name, entry in facts.pop("state").items()
             }
-            return cls(settings=settings, tokens=tokens, state=state, **facts)
+            words = facts.pop("language", None)  # models of the first release have none
+            language = Language.from_facts(words, tokens, where) if words else Language()
+            return cls(settings=settings, tokens=tokens, state=state, language=language, **facts)
         except (KeyError, TypeError, ValueError, AttributeError):
             found = "is damaged: its card cannot be read"
             raise DataError(where, found, "a whole model file", "export it again") from None

@@ -1,8 +1,9 @@
 """A model on disk: one folder with weights (normalisation included), settings and tokens. Nothing is unpickled.
 
-weights.safetensors   every parameter and buffer by name
+weights.safetensors   every parameter and buffer by name: ``stages.*``, and ``decoder.*`` where there is a decoder
 settings.yaml         the resolved settings of the run, features included: whoever decodes has none to choose
 tokens.txt            the token table
+lexicon.txt, lm.arpa, confidence.json    where there are any: see ``models.language``
 """
 
 from __future__ import annotations
@@ -14,26 +15,55 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.errors import DataError
-from recitative.models.recogniser import build_recogniser
+from recitative.models.attention_decoder import AttentionDecoder
+from recitative.models.language import Language
+from recitative.models.recogniser import build_decoder, build_recogniser, encoder, output_layer
 from recitative.nn.chain import Chain
+from recitative.stage import Padded
+from recitative.text.lexicon import Spelling, spelling_of
 from recitative.text.tokens import TokenTable
 
 
 @dataclass(frozen=True)
 class Recogniser:
-    """A network with everything needed to turn samples into text."""
+    """A network with everything needed to turn samples into text; ``decoder`` is for training and rescoring."""
 
     settings: Settings
     tokens: TokenTable
     network: Chain
+    decoder: AttentionDecoder | None = None
+    language: Language = Language()
+
+    @property
+    def spelling(self) -> Spelling:
+        """How transcripts become labels."""
+        return spelling_of(self.tokens, self.language.lexicon)
+
+    @property
+    def trained(self) -> nn.Module:
+        """All weights, of the network and of the decoder, as one module; what is trained, averaged and saved."""
+        if self.decoder is None:
+            return self.network
+        return nn.ModuleDict({"stages": self.network.stages, "decoder": self.decoder})
+
+    def encode(self, features: Padded[Tensor]) -> Padded[Tensor]:
+        """Whole inputs (N, T, C) -> what the output layer and the decoder hear, (N, T', H)."""
+        stages = encoder(self.network)
+        return stages.step(features, stages.initial_state(len(features.lengths)), last=True)[0]
+
+    def log_probs(self, encoded: Padded[Tensor]) -> Padded[Tensor]:
+        """(N, T', H) -> (N, T', V): after ``encode`` what the network says of the whole input."""
+        return output_layer(self.network).step(encoded, {}, last=True)[0]
 
 
-def new_recogniser(settings: Settings, tokens: TokenTable) -> Recogniser:
+def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | None = None) -> Recogniser:
     """A recogniser with random weights (from torch's generator)."""
-    return Recogniser(settings, tokens, build_recogniser(settings.model, settings.features.dim, len(tokens)))
+    network = build_recogniser(settings.model, settings.features.dim, len(tokens))
+    return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or Language())
 
 
 def save_recogniser(recogniser: Recogniser, folder: Path) -> None:
@@ -42,10 +72,11 @@ def save_recogniser(recogniser: Recogniser, folder: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        weights = {name: value.contiguous().cpu() for name, value in recogniser.network.state_dict().items()}
+        weights = {name: value.contiguous().cpu() for name, value in recogniser.trained.state_dict().items()}
         save_file(weights, partial / "weights.safetensors")
         (partial / "settings.yaml").write_text(dump_settings(recogniser.settings), encoding="utf-8")
         recogniser.tokens.write(partial / "tokens.txt")
+        recogniser.language.write(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
     finally:
@@ -57,12 +88,13 @@ def load_recogniser(folder: Path) -> Recogniser:
     for name in ("weights.safetensors", "settings.yaml", "tokens.txt"):
         if not (folder / name).is_file():
             raise DataError(str(folder), f"has no {name}", "a model folder", "make one with 'recitative average EXP'")
-    recogniser = new_recogniser(load_settings(folder / "settings.yaml"), TokenTable.read(folder / "tokens.txt"))
+    tokens = TokenTable.read(folder / "tokens.txt")
+    recogniser = new_recogniser(load_settings(folder / "settings.yaml"), tokens, Language.read(folder, tokens))
     weights_path = folder / "weights.safetensors"
     try:
-        recogniser.network.load_state_dict(load_file(weights_path))
+        recogniser.trained.load_state_dict(load_file(weights_path))
     except (SafetensorError, RuntimeError) as error:
         found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
         raise DataError(str(weights_path), found, "", "make the model again with 'recitative average EXP'") from None
-    recogniser.network.eval()
+    recogniser.trained.eval()
     return recogniser

@@ -1,10 +1,16 @@
-"""A CTC recogniser: normalisation, front end, the recurrent core, look-ahead, log probabilities over tokens."""
+"""A CTC recogniser: normalisation, front end, the recurrent core, look-ahead, log probabilities over tokens.
+
+An attention decoder may be trained beside it; both hear the encoder, which is every stage but the last.
+"""
 
 from __future__ import annotations
+
+from typing import cast
 
 from torch import nn
 
 from recitative.config import FrontEndSettings, ModelSettings
+from recitative.models.attention_decoder import AttentionDecoder
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Dropout, LogProbs, Project
 from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
@@ -31,6 +37,23 @@ def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int)
         stages["ahead"] = RowConv(core.output_width, settings.lookahead_frames)
     stages["head"] = LogProbs(core.output_width, num_tokens)
     return Chain(stages)
+
+
+def build_decoder(settings: ModelSettings, network: Chain) -> AttentionDecoder | None:
+    """The attention decoder on this network's encoder; None where ``attention.weight`` is 0."""
+    if not settings.attention.weight:
+        return None
+    output = output_layer(network).linear
+    return AttentionDecoder(output.in_features, output.out_features, settings.attention)
+
+
+def encoder(network: Chain) -> Chain:
+    """The stages before the output layer, the network's own: (N, T, feature_dim) -> (N, T', C)."""
+    return Chain({name: stage for name, stage in network.stages.items() if name != "head"})
+
+
+def output_layer(network: Chain) -> LogProbs:
+    return cast(LogProbs, network.stages["head"])
 
 
 def front_end_stride(settings: FrontEndSettings) -> int:

@@ -1,4 +1,4 @@
-"""From samples to log probabilities, features and network as one stage, and to tokens with times. NumPy only.
+"""From samples to log probabilities, features and network as one stage, and to words with times. NumPy only.
 
 The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runtime.network``): both are stages.
 """
@@ -6,27 +6,19 @@ The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.config import Settings
-from recitative.ctc.greedy import BestPath
 from recitative.features.frontend import FeatureExtractor
+from recitative.models.decoders import Spoken, TimedTable, Wishes, new_decoder
+from recitative.models.language import Language
 from recitative.stage import Padded, Stage, State
 from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class TimedToken:
-    token: str
-    start_s: float  # where its first frame begins, in seconds from the start of the stream
-    end_s: float  # where its last frame ends
-    confidence: float  # the model's own probability for it, 0..1
 
 
 class Transcriber:
@@ -35,12 +27,29 @@ class Transcriber:
     State: the entries of its two parts as ``features.*`` and ``network.*``.
     """
 
-    def __init__(self, network: Stage[Array], settings: Settings, tokens: TokenTable) -> None:
-        """``network``: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays."""
+    def __init__(
+        self,
+        network: Stage[Array],
+        settings: Settings,
+        tokens: TokenTable,
+        language: Language | None = None,
+        wishes: Wishes | None = None,
+    ) -> None:
+        """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays.
+
+        ``decoder`` is what the settings, the model's language and the wishes ask for.
+        """
         self.network = network
         self.settings = settings
         self.tokens = tokens
+        self.language = language or Language()
         self.extractor = FeatureExtractor(settings.features)
+        self.timed = TimedTable(tokens, self.frame_s)
+        self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
+
+    def with_wishes(self, wishes: Wishes) -> Transcriber:
+        """The same model, decoded in another way."""
+        return Transcriber(self.network, self.settings, self.tokens, self.language, wishes)
 
     @property
     def sample_rate(self) -> int:
@@ -81,30 +90,25 @@ class Transcriber:
         new_state = {f"features.{key}": value for key, value in feature_state.items()}
         return y, new_state | {f"network.{key}": value for key, value in network_state.items()}
 
-    def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[list[TimedToken]]:
-        """Tokens with times of several recordings (S,) at once: whole, or in chunks as a stream would bring them."""
+    def log_probs(self, rows: Sequence[Array]) -> list[Array]:
+        """Of whole recordings (S,): (T, V) each."""
+        y, _ = self.step(pad_samples(rows), self.initial_state(len(rows)), last=True)
+        return [data[:length] for data, length in zip(y.data, y.lengths, strict=True)]
+
+    def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[Spoken]:
+        """What is said in several recordings (S,) at once: whole, or in chunks as a stream would bring them."""
         x = pad_samples(rows)
         step = chunk_samples or x.data.shape[1]
         state = self.initial_state(len(rows))
-        heard: list[BestPath] = [BestPath() for _ in rows]
+        heard = [self.decoder.start() for _ in rows]
         for start in range(0, max(x.data.shape[1], 1), step):
             piece = Padded(x.data[:, start : start + step], np.clip(x.lengths - start, 0, step))
             y, state = self.step(piece, state, last=start + step >= x.data.shape[1])
-            for path, log_probs, length in zip(heard, y.data, y.lengths, strict=True):
-                path.extend(log_probs[:length])
-        return [self.tokens_of(path) for path in heard]
-
-    def tokens_of(self, path: BestPath) -> list[TimedToken]:
-        """What a stream has said so far."""
-        return [
-            TimedToken(
-                self.tokens.symbols[run.label],
-                round(run.begin * self.frame_s, 3),
-                round(run.end * self.frame_s, 3),
-                round(run.confidence, 4),
-            )
-            for run in path.runs
-        ]
+            heard = [
+                self.decoder.step(log_probs[:length], past)
+                for past, log_probs, length in zip(heard, y.data, y.lengths, strict=True)
+            ]
+        return [self.decoder.finish(past) for past in heard]
 
 
 def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
@@ -114,11 +118,6 @@ def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
     for i, row in enumerate(rows):
         data[i, : len(row)] = row
     return Padded(data, lengths)
-
-
-def text_of(tokens: Sequence[TimedToken]) -> str:
-    """The transcript, with single spaces between words."""
-    return " ".join("".join(token.token for token in tokens).split())
 
 
 def _entries(state: State, name: str) -> State:

@@ -28,7 +28,8 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.features.vtlp import VocalTractWarp
 from recitative.recognition.utterances import measure, read_utterance
 from recitative.stage import Padded
-from recitative.text.tokens import TokenTable, required_frames
+from recitative.text.lexicon import Spelling
+from recitative.text.tokens import required_frames
 
 Array = npt.NDArray[Any]
 
@@ -46,17 +47,17 @@ class Batch:
 class TrainingSet:
     """The utterances of a data directory with labels, and the plan of every epoch.
 
-    Raises one DataError for all utterances that have no text, symbols outside the table, a wrong sample rate, more
+    Raises one DataError for all utterances that have no text, what the spelling cannot write, a wrong sample rate, more
     than ``max_duration_s``, or too few frames for their labels even at the fastest speed.
     """
 
     def __init__(
-        self, data: DataDirectory, settings: Settings, tokens: TokenTable, stride: int, cmvn: CmvnStats, where: Path
+        self, data: DataDirectory, settings: Settings, spelling: Spelling, stride: int, cmvn: CmvnStats, where: Path
     ) -> None:
         self.settings = settings
         self.utterances = data.utterances
         self.seconds = np.array([measure(u, settings.features.sample_rate) for u in data.utterances])
-        self.labels = _labels(self.utterances, tokens, where)
+        self.labels = _labels(self.utterances, spelling, where)
         self._mean = cmvn.mean
         self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
         self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
@@ -141,14 +142,14 @@ def _fill(order: Sequence[int], seconds: Array, batch_s: float) -> list[list[int
     return batches
 
 
-def _labels(utterances: Sequence[Utterance], tokens: TokenTable, where: Path) -> list[list[int]]:
+def _labels(utterances: Sequence[Utterance], spelling: Spelling, where: Path) -> list[list[int]]:
     problems: list[Problem] = []
     labels: list[list[int]] = []
     for utterance in utterances:
         try:
             if not utterance.text:
                 raise DataError(f"{where}/text: '{utterance.utt_id}'", "has no text", "a transcript", "add it")
-            labels.append(tokens.encode(utterance.text, utt_id=utterance.utt_id))
+            labels.append(spelling.encode(utterance.text, utt_id=utterance.utt_id))
         except DataError as error:
             problems.extend(error.problems)
     if problems:

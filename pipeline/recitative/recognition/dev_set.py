@@ -12,7 +12,7 @@ from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.recognition.batches import Batch, pad_features
 from recitative.recognition.utterances import measure, read_utterance
-from recitative.text.tokens import TokenTable
+from recitative.text.lexicon import Spelling
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class DevSet:
     texts: dict[str, str]  # utt_id -> reference
 
 
-def load_dev_set(data: DataDirectory, settings: Settings, tokens: TokenTable, where: Path) -> DevSet:
-    """Raises DataError for utterances without text, unknown characters or a wrong sample rate."""
+def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, where: Path) -> DevSet:
+    """Raises DataError for utterances without text, what the spelling cannot write, or a wrong sample rate."""
     seconds = {u.utt_id: measure(u, settings.features.sample_rate) for u in data.utterances}
     by_length = sorted(data.utterances, key=lambda u: seconds[u.utt_id])
     batches = []
@@ -35,7 +35,7 @@ def load_dev_set(data: DataDirectory, settings: Settings, tokens: TokenTable, wh
         batches.append(
             Batch(
                 pad_features([extractor.compute(read_utterance(u)) for u in group]),
-                padded_labels([tokens.encode(u.text or "", utt_id=u.utt_id) for u in group]),
+                padded_labels([spelling.encode(u.text or "", utt_id=u.utt_id) for u in group]),
                 tuple(u.utt_id for u in group),
                 sum(seconds[u.utt_id] for u in group),
             )

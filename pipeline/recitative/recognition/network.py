@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from recitative.models.decoders import Wishes
 from recitative.models.folder import Recogniser
 from recitative.models.transcriber import Transcriber
 from recitative.stage import Padded, State
@@ -48,6 +49,6 @@ class TorchNetwork:
         return torch.from_numpy(np.asarray(array)).to(self._device)
 
 
-def new_transcriber(recogniser: Recogniser) -> Transcriber:
-    """The whole chain from samples to tokens around a recogniser in memory."""
-    return Transcriber(TorchNetwork(recogniser), recogniser.settings, recogniser.tokens)
+def new_transcriber(recogniser: Recogniser, wishes: Wishes | None = None) -> Transcriber:
+    """The whole chain from samples to words around a recogniser in memory."""
+    return Transcriber(TorchNetwork(recogniser), recogniser.settings, recogniser.tokens, recogniser.language, wishes)

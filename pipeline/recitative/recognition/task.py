@@ -1,14 +1,25 @@
-"""The recognition task: CTC training of a recogniser, scored on a dev set by greedy decoding."""
+"""The recognition task: CTC training of a recogniser, scored on a dev set without a language model.
+
+With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here per label:
+
+    (1 - weight) * CTC / labels + weight * cross entropy / (labels + ends)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from recitative.ctc.beam import BeamSearch
 from recitative.ctc.greedy import GreedyDecoder
 from recitative.ctc.loss import ctc_loss
+from recitative.ctc.prefix import SearchSpace
+from recitative.models.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.models.folder import Recogniser
 from recitative.recognition.batches import Batch, TrainingSet, iterate
 from recitative.recognition.dev_set import DevSet
@@ -30,7 +41,7 @@ class RecognitionTask:
 
     @property
     def network(self) -> nn.Module:
-        return self.recogniser.network
+        return self.recogniser.trained
 
     def num_batches(self, epoch: int) -> int:
         if self._plan_of[0] != epoch:
@@ -41,44 +52,84 @@ class RecognitionTask:
         return iterate(self.training_set, epoch, start, self.training_set.settings.train.workers)
 
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        return ctc_loss(self._log_probs(batch.features), _to(batch.labels, self.device), batch.names)
+        encoded = self.recogniser.encode(_to(batch.features, self.device))
+        labels = _to(batch.labels, self.device)
+        ctc_sum, count = ctc_loss(self.recogniser.log_probs(encoded), labels, batch.names)
+        if self.recogniser.decoder is None:
+            return ctc_sum, count
+        settings = self.recogniser.settings.model.attention
+        said = self.recogniser.decoder(encoded, labels)
+        attention_sum, symbols = cross_entropy(said, labels, settings.label_smoothing)
+        attention_sum = attention_sum * (count / symbols)  # it has the ends as well; the sums share one divisor
+        return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
 
     def evaluate(self) -> Mapping[str, float]:
         return dev_scores(self.recogniser, self.dev_set, self.device)
 
-    def _log_probs(self, features: Padded[Tensor]) -> Padded[Tensor]:
-        return _log_probs(self.recogniser, _to(features, self.device))
-
 
 def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) -> dict[str, float]:
-    """Loss per label, WER and CER of greedy decoding, and ``score``, by which models are chosen."""
+    """CTC loss per label, WER and CER without a language model, and ``score``, by which models are chosen.
+
+    With a decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of them that is
+    the likeliest when the true ones before are given.
+    """
     hyps: dict[str, str] = {}
     loss_sum, count = 0.0, 0
+    attention = _AttentionScores()
     for batch in dev_set.batches:
-        log_probs = _log_probs(recogniser, _to(batch.features, device))
-        batch_loss, labels = ctc_loss(log_probs, _to(batch.labels, device), batch.names)
-        loss_sum, count = loss_sum + float(batch_loss), count + labels
-        hyps |= zip(batch.names, _greedy_texts(log_probs, recogniser), strict=True)
+        encoded, labels = recogniser.encode(_to(batch.features, device)), _to(batch.labels, device)
+        log_probs = recogniser.log_probs(encoded)
+        batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
+        loss_sum, count = loss_sum + float(batch_loss), count + batch_count
+        hyps |= zip(batch.names, _texts(log_probs, recogniser), strict=True)
+        if recogniser.decoder is not None:
+            attention.add(recogniser.decoder, encoded, labels)
     wer, cer = error_rates(dev_set.texts, hyps)
     return {
         "dev_loss": loss_sum / max(count, 1),
         "dev_wer": wer.rate,
         "dev_cer": cer.rate,
+        **attention.to_scores(),
         "score": wer.rate + 1e-3 * cer.rate,
     }
 
 
-def _log_probs(recogniser: Recogniser, features: Padded[Tensor]) -> Padded[Tensor]:
-    network = recogniser.network
-    return network.step(features, network.initial_state(len(features.lengths)), last=True)[0]
+@dataclass
+class _AttentionScores:
+    """Sums over a dev set; without a decoder there are none."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    symbols: int = 0
+
+    def add(self, decoder: AttentionDecoder, encoded: Padded[Tensor], labels: Padded[Tensor]) -> None:
+        log_probs = decoder(encoded, labels)
+        loss_sum, symbols = cross_entropy(log_probs, labels)
+        self.loss_sum += float(loss_sum)
+        self.correct += correct_labels(log_probs, labels)
+        self.symbols += symbols
+
+    def to_scores(self) -> dict[str, float]:
+        if not self.symbols:
+            return {}
+        return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
 
 
-def _greedy_texts(log_probs: Padded[Tensor], recogniser: Recogniser) -> list[str]:
-    decoder, n = GreedyDecoder(), len(log_probs.lengths)
+def _texts(log_probs: Padded[Tensor], recogniser: Recogniser) -> list[str]:
+    """Of every row: greedy, or where tokens are phones the words of a narrow search in the lexicon."""
     arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
+    if recogniser.spelling is not recogniser.tokens:
+        return [_search(row[:length], recogniser) for row, length in zip(arrays.data, arrays.lengths, strict=True)]
+    decoder, n = GreedyDecoder(), len(log_probs.lengths)
     labels, _ = decoder.step(arrays, decoder.initial_state(n), last=True)
     rows = (row[:length] for row, length in zip(labels.data, labels.lengths, strict=True))
     return [recogniser.tokens.decode(row[row > 0].tolist()) for row in rows]
+
+
+def _search(log_probs: npt.NDArray[Any], recogniser: Recogniser) -> str:
+    """Words without a language model: the network alone is what is scored here."""
+    search = BeamSearch(SearchSpace(recogniser.tokens, lexicon=recogniser.language.lexicon), beam=8, token_beam=5.0)
+    return search.finish(search.step(log_probs, search.start()))[0].text
 
 
 def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:

@@ -16,12 +16,14 @@ from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser, save_recogniser
+from recitative.models.language import Language
 from recitative.nn.normalise import Normalise
 from recitative.recognition.batches import TrainingSet
 from recitative.recognition.dev_set import DevSet, load_dev_set
 from recitative.recognition.network import new_transcriber
 from recitative.recognition.task import RecognitionTask, dev_scores
 from recitative.score.results import describe_commit
+from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
 from recitative.train.console import Console
@@ -36,6 +38,7 @@ class TrainingPaths:
     dev: Path
     tokens: Path
     cmvn: Path
+    lexicon: Path | None = None  # where tokens are phones
 
 
 def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, quiet: bool = False) -> Progress:
@@ -47,13 +50,13 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
     _claim(folder, settings, paths)
     torch.manual_seed(settings.train.seed)
-    recogniser = new_recogniser(settings, TokenTable.read(paths.tokens))
+    recogniser = _new_recogniser(settings, paths)
     cmvn = CmvnStats.read(paths.cmvn)
     _set_normalisation(recogniser, cmvn, paths.cmvn)
     data = DataDirectory.read(paths.train)
     stride = recogniser.network.stride
-    training_set = TrainingSet(data, settings, recogniser.tokens, stride, cmvn, paths.train)
-    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.tokens, paths.dev)
+    training_set = TrainingSet(data, settings, recogniser.spelling, stride, cmvn, paths.train)
+    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
     _describe(folder, recogniser, device)
     task = RecognitionTask(recogniser, training_set, dev_set, device)
     return fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
@@ -72,24 +75,31 @@ def average_best(folder: Path) -> Average:
     paths = _read_inputs(folder)
     settings = load_settings(folder / "settings.yaml")
     progress = read_progress(folder)
-    recogniser = new_recogniser(settings, TokenTable.read(paths.tokens))
-    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.tokens, paths.dev)
+    recogniser = _new_recogniser(settings, paths)
+    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
     scores = {n: _score(recogniser, files[:n], dev_set) for n in range(1, len(files) + 1)}
     # Of equals the larger average: it is the smoother model.
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
-    recogniser.network.load_state_dict(average_weights(files[:chosen]))
+    recogniser.trained.load_state_dict(average_weights(files[:chosen]))
     save_recogniser(recogniser, folder / "model")
     return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
 
 
 def _score(recogniser: Recogniser, files: list[Path], dev_set: DevSet) -> dict[str, float]:
-    recogniser.network.load_state_dict(average_weights(files))
-    recogniser.network.eval()
+    recogniser.trained.load_state_dict(average_weights(files))
+    recogniser.trained.eval()
     with torch.inference_mode():
         return dev_scores(recogniser, dev_set, torch.device("cpu"))
+
+
+def _new_recogniser(settings: Settings, paths: TrainingPaths) -> Recogniser:
+    tokens = TokenTable.read(paths.tokens)
+    if paths.lexicon is None:
+        return new_recogniser(settings, tokens)
+    return new_recogniser(settings, tokens, Language(Lexicon.read(paths.lexicon, tokens)))
 
 
 def _set_normalisation(recogniser: Recogniser, cmvn: CmvnStats, path: Path) -> None:
@@ -112,7 +122,7 @@ def _claim(folder: Path, settings: Settings, paths: TrainingPaths) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(dump_settings(settings), encoding="utf-8")
-    inputs = {name: str(getattr(paths, name)) for name in ("train", "dev", "tokens", "cmvn")}
+    inputs = {name: str(path) for name, path in vars(paths).items() if path}
     (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n", encoding="utf-8")
 
 
@@ -128,7 +138,7 @@ def _read_inputs(folder: Path) -> TrainingPaths:
 
 def _describe(folder: Path, recogniser: Recogniser, device: torch.device) -> None:
     """Write ``environment.json``: what the run ran on, for the report."""
-    parameters = sum(p.numel() for p in recogniser.network.parameters())
+    parameters = sum(p.numel() for p in recogniser.trained.parameters())
     facts = {
         "recitative": __version__,
         "python": platform.python_version(),

@@ -13,6 +13,7 @@ import onnxruntime as ort
 from recitative.data.frames import num_core_frames
 from recitative.errors import DataError, UsageError
 from recitative.models.card import ModelCard
+from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
 from recitative.stage import Padded, State
 
@@ -108,7 +109,7 @@ def join(parts: list[Padded[Array]]) -> Padded[Array]:
     return Padded(data, lengths)
 
 
-def load_transcriber(model: Path | bytes, *, threads: int = 1) -> Transcriber:
-    """The whole chain from samples to tokens around a model file."""
+def load_transcriber(model: Path | bytes, *, threads: int = 1, wishes: Wishes | None = None) -> Transcriber:
+    """The whole chain from samples to words around a model file."""
     network = OnnxNetwork(model, threads=threads)
-    return Transcriber(network, network.card.settings, network.card.tokens)
+    return Transcriber(network, network.card.settings, network.card.tokens, network.card.language, wishes)

@@ -24,13 +24,13 @@ import soxr
 
 from recitative.audio.blocks import open_blocks
 from recitative.audio.pauses import Piece, SegmentCutter
-from recitative.ctc.greedy import BestPath
 from recitative.errors import DataError, UsageError
 from recitative.models import pretrained
+from recitative.models.decoders import Spoken, Wishes
 from recitative.models.transcriber import Transcriber, pad_samples
 from recitative.runtime.network import load_transcriber
 from recitative.stage import State
-from recitative.text.words import Word, words_of
+from recitative.text.words import Word
 
 Array = npt.NDArray[Any]
 
@@ -40,13 +40,28 @@ BLOCK_S = 10.0  # a streaming model hears a whole recording in pieces of this le
 
 
 @dataclass(frozen=True)
+class Segment:
+    """A part of a recording between pauses, decoded as one; its alternatives stand in ``spoken``."""
+
+    start_s: float
+    end_s: float
+    spoken: Spoken  # times are from the segment's start
+
+
+@dataclass(frozen=True)
 class Transcript:
     words: tuple[Word, ...]
     duration_s: float  # of the audio so far
+    segments: tuple[Segment, ...] = ()  # those that have ended
 
     @property
     def text(self) -> str:
         return " ".join(word.word for word in self.words)
+
+    @property
+    def broken(self) -> tuple[Segment, ...]:
+        """Segments that end within a word, or fit no sentence of the grammar: their last words are missing."""
+        return tuple(segment for segment in self.segments if not segment.spoken.whole)
 
 
 class Recognizer:
@@ -56,9 +71,12 @@ class Recognizer:
         self._transcriber = transcriber
 
     @classmethod
-    def load(cls, model: str | Path, *, threads: int = 1) -> Recognizer:
-        """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else."""
-        return cls(load_transcriber(pretrained.find(model), threads=threads))
+    def load(cls, model: str | Path, *, threads: int = 1, wishes: Wishes | None = None) -> Recognizer:
+        """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else.
+
+        wishes: hot words, a grammar, another language model: see ``models.decoders``.
+        """
+        return cls(load_transcriber(pretrained.find(model), threads=threads, wishes=wishes))
 
     @property
     def sample_rate(self) -> int:
@@ -129,7 +147,7 @@ class Recognizer:
         states = [stream._state for stream in rows]
         y, new_state = self._transcriber.step(pad_samples(list(rows.values())), _join(states), last=last)
         for i, (stream, state) in enumerate(zip(rows, _split(new_state, len(rows)), strict=True)):
-            stream._path.extend(y.data[i, : y.lengths[i]])
+            stream._heard = self._transcriber.decoder.step(y.data[i, : y.lengths[i]], stream._heard)
             stream._state = state
             if last:
                 stream._end_segment()
@@ -152,6 +170,7 @@ class Stream:
         self._cutter: SegmentCutter | None = None
         self._num_samples = 0
         self._words: list[Word] = []  # of the segments that have ended
+        self._segments: list[Segment] = []
         self._begin_segment()
 
     def accept(self, samples: Array, sample_rate: int) -> None:
@@ -165,12 +184,15 @@ class Stream:
     @property
     def decided_s(self) -> float:
         """Seconds of audio, from the stream's start, for which the text is settled."""
-        return self._start_s + self._path.num_frames * self._recognizer._transcriber.frame_s
+        transcriber = self._recognizer._transcriber
+        return self._start_s + transcriber.decoder.num_frames(self._heard) * transcriber.frame_s
 
     def partial(self) -> Transcript:
         """What has been decided so far; later samples may lengthen its last word."""
         duration_s = self._num_samples / self._rate if self._rate else 0.0
-        return Transcript((*self._words, *self._segment_words()), duration_s)
+        spoken = self._recognizer._transcriber.decoder.partial(self._heard)
+        words = (word.later(self._start_s) for word in spoken.words)
+        return Transcript((*self._words, *words), duration_s, tuple(self._segments))
 
     def finish(self) -> Transcript:
         """The whole transcript, with what was held back for want of future; the stream is new then."""
@@ -183,17 +205,18 @@ class Stream:
 
     def _begin_segment(self) -> None:
         self._state = self._recognizer._transcriber.initial_state(1)
-        self._path = BestPath()
+        self._heard: Any = self._recognizer._transcriber.decoder.start()
         self._resampler: soxr.ResampleStream | None = None
         self._held: list[Array] = []  # of a segment that the model must hear whole
         self._start_s = 0.0
 
-    def _segment_words(self) -> list[Word]:
-        words = words_of(self._recognizer._transcriber.tokens_of(self._path))
-        return [word.later(self._start_s) for word in words]
-
     def _end_segment(self) -> None:
-        self._words += self._segment_words()
+        transcriber = self._recognizer._transcriber
+        spoken = transcriber.decoder.finish(self._heard)
+        self._words += [word.later(self._start_s) for word in spoken.words]
+        if transcriber.decoder.num_frames(self._heard):
+            end_s = self._start_s + transcriber.decoder.num_frames(self._heard) * transcriber.frame_s
+            self._segments.append(Segment(round(self._start_s, 3), round(end_s, 3), spoken))
         self._begin_segment()
 
     def _check(self, samples: Array, sample_rate: int) -> Array:

@@ -1,8 +1,9 @@
-"""The token table: which number stands for which character, or for which word.
+"""The token table: which number stands for which character, word or phone.
 
 File format, as in Kaldi's and k2's tokens.txt: one ``symbol id`` line per token, ids from 0 without gaps. Id 0 is
 ``<blank>``; the space is written ``<space>``; a word is written as SentencePiece writes it, ``▁word``. A table holds
-characters or words, not both. Nothing is normalised here: 'é' as one code point and as two differ.
+characters, or words, or phones such as ``AH``; what its symbols look like tells which. Nothing is normalised here: 'é'
+as one code point and as two differ.
 """
 
 from __future__ import annotations
@@ -21,27 +22,28 @@ BLANK = "<blank>"
 SPACE = "<space>"
 WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # SentencePiece's sign for the space that a word begins with
 
-Unit = Literal["character", "word"]
+Unit = Literal["character", "word", "phone"]
 
 
 @dataclass(frozen=True)
 class TokenTable:
-    """symbols[i] is the character with id i, or a space and the word; symbols[0] is '<blank>', which is neither.
+    """symbols[i] is the character or the phone with id i, or a space and the word; symbols[0] is '<blank>'.
 
-    So the symbols of a hypothesis, joined, are its text in both cases, but for a word table's first space.
+    So the symbols of a hypothesis, joined, are its text for characters and, but for the first space, for words. What
+    phones spell, only a lexicon knows (``text.lexicon``): here their text is the phones with spaces between.
     """
 
     symbols: tuple[str, ...]
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], unit: Unit = "character") -> TokenTable:
-        """The table of all characters or words in ``texts``, in code point order after the blank."""
+        """The table of all characters, words or phones in ``texts``, in code point order after the blank."""
         found = {symbol for text in texts for symbol in _split(text, unit)}
         return cls((BLANK, *sorted(found)))
 
     @classmethod
     def read(cls, path: str | Path) -> TokenTable:
-        """Raises DataError that names the line for anything but unique characters with ids 0, 1, 2, ..."""
+        """Raises DataError that names the line for anything but unique symbols of one kind with ids 0, 1, 2, ..."""
         try:
             lines = Path(path).read_bytes().decode("utf-8").rstrip("\n").split("\n")
         except OSError as error:
@@ -54,9 +56,9 @@ class TokenTable:
             symbols.append(_parse_line(f"{path}:{number + 1}", line, number, symbols))
         table = cls(tuple(symbols))
         for number, symbol in enumerate(symbols[1:], start=1):
-            if (len(symbol) > 1) != (table.unit == "word"):
-                found = f"{table.unit}s above, but '{_name(symbol)}'"
-                raise DataError(f"{path}:{number + 1}", found, "characters or words, not both", "")
+            if not _suits(symbol, table.unit):
+                found = f"'{_name(symbol)}' among {table.unit}s"
+                raise DataError(f"{path}:{number + 1}", found, "characters, words or phones, not a mixture", "")
         return table
 
     def to_text(self) -> str:
@@ -72,8 +74,21 @@ class TokenTable:
 
     @cached_property
     def unit(self) -> Unit:
-        """What the symbols are; a table without any counts as one of characters."""
-        return "word" if len(self.symbols) > 1 and len(self.symbols[1]) > 1 else "character"
+        """What the symbols are: all of one character; words with their space; or phones, some of two letters."""
+        long = [symbol for symbol in self.symbols[1:] if len(symbol) > 1]
+        if not long:
+            return "character"
+        return "word" if long[0].startswith(" ") else "phone"
+
+    @property
+    def source(self) -> str:
+        """What a message calls it; see ``text.lexicon.Spelling``."""
+        return "token table"
+
+    @property
+    def holds(self) -> str:
+        """What a message calls its symbols."""
+        return self.unit
 
     @cached_property
     def ids(self) -> dict[str, int]:
@@ -85,7 +100,7 @@ class TokenTable:
         return _split(text, self.unit)
 
     def unknown(self, text: str) -> list[str]:
-        """The characters or words of ``text`` that have no id, each once, sorted."""
+        """The characters, words or phones of ``text`` that have no id, each once, sorted."""
         missing = set(self.split(text)) - self.ids.keys()
         return sorted(symbol.removeprefix(" ") if self.unit == "word" else symbol for symbol in missing)
 
@@ -105,12 +120,28 @@ class TokenTable:
         for number in ids:
             if not 0 < number < len(self.symbols):
                 raise ValueError(f"{number} is no label; labels are 1 to {len(self.symbols) - 1}")
-        text = "".join(self.symbols[number] for number in ids)
+        text = (" " if self.unit == "phone" else "").join(self.symbols[number] for number in ids)
         return text.removeprefix(" ") if self.unit == "word" else text
 
 
 def _split(text: str, unit: Unit) -> list[str]:
-    return [f" {word}" for word in text.split()] if unit == "word" else list(text)
+    match unit:
+        case "word":
+            return [f" {word}" for word in text.split()]
+        case "phone":
+            return text.split()
+        case "character":
+            return list(text)
+
+
+def _suits(symbol: str, unit: Unit) -> bool:
+    match unit:
+        case "word":
+            return len(symbol) > 1 and symbol.startswith(" ")
+        case "phone":
+            return not symbol.startswith(" ")
+        case "character":
+            return len(symbol) == 1
 
 
 def _name(symbol: str) -> str:
@@ -130,11 +161,9 @@ def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> st
         )
     if (symbol == BLANK) != (number == 0):
         raise DataError(where, f"'{line}'", f"'{BLANK}' in the first line and only there", "")
-    if number > 0 and not is_word and (len(symbol) != 1 or name == " "):
-        allowed = f"one character, '{SPACE}' for the space, '{WORD_START}word' for a word"
-        raise DataError(where, f"'{name}' is not one character", allowed, "")
-    if is_word and " " in name:
-        raise DataError(where, f"'{name}' has a space", f"'{WORD_START}word' for a word", "")
+    if not name or name == " " or (len(name) > 1 and any(sign.isspace() for sign in name)):
+        allowed = f"a character, '{SPACE}' for the space, '{WORD_START}word' for a word, or a phone"
+        raise DataError(where, f"'{name}' is no symbol", allowed, "")
     if symbol in before:
         raise DataError(where, f"'{name}' appears again", "each symbol once", "remove the line and count on")
     return symbol

@@ -1,4 +1,4 @@
-"""Make the data directories train, dev and test from CMU AN4.
+"""Make the data directories train, dev and test, and the pronunciation dictionary, from CMU AN4.
 
     python3 local/prepare.py --corpus DIR --dev-speakers local/dev_speakers.txt --output data
 
@@ -20,10 +20,12 @@ import numpy as np
 from recitative.audio.files import Samples, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.text.lexicon import Lexicon
 
 OFFICIAL = {"train": 948, "test": 130}  # utterances of the published lists
 SUFFIXES = (".sph", ".wav", ".flac", ".raw")  # as distributed: SPHERE or bare samples; and common conversions
 SAMPLE_RATE = 16000
+LETTER_A = ("EY",)
 TRANSCRIPT = re.compile(r"(?:<s>)?(?P<text>[A-Z ]+)(?:</s>)? *\((?P<name>[a-z0-9]+-[a-z0-9]+-[a-z0-9]+)\) *")
 
 
@@ -39,6 +41,7 @@ def main() -> int:
         sets["train"], sets["dev"] = hold_out(sets["train"], arguments.dev_speakers)
         sets = {name: [_with_header(u, arguments.output) for u in utterances] for name, utterances in sets.items()}
         write_sets(sets, arguments.output, arguments.subset)
+        read_dictionary(arguments.corpus / "etc" / "an4.dic").write(arguments.output / "dictionary.txt")
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -80,6 +83,21 @@ def write_sets(sets: dict[str, list[Utterance]], output: Path, subset: int) -> N
         words = sum(len(text.split()) for text in directory.texts.values())
         counts = f"{len(directory.utterances)} utterances, {words} words, {len(directory.by_speaker)} speakers"
         print(f"{output / name}: {counts}", file=sys.stderr)
+
+
+def read_dictionary(path: Path) -> Lexicon:
+    """The corpus's own dictionary in lower case; its word A is first of all the letter, as its speakers spell names.
+
+    Training uses a word's first pronunciation, and of 186 in the training transcripts 184 are the letter.
+    """
+    lines = _read_lines(path)
+    entries: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for line in lines:
+        word, *phones = line.split()
+        word = re.sub(r"\(\d+\)$", "", word).lower()
+        entries[word] = (*entries.get(word, ()), tuple(phones))
+    entries["a"] = tuple(sorted(entries["a"], key=lambda phones: phones != LETTER_A))
+    return Lexicon(entries)
 
 
 def _pair_lists(corpus: Path, name: str, expected: int) -> list[tuple[str, tuple[int, str]]]:

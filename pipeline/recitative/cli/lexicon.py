@@ -1,0 +1,89 @@
+"""``recitative lexicon``: the lexicon of a corpus, from a pronunciation dictionary or from spelling."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recitative.data.columns import words_of
+from recitative.data.tables import read_table
+from recitative.errors import DataError, UsageError
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
+
+SHOWN = 20
+
+_VARIANT = re.compile(r"\(\d+\)$")  # CMU's dictionaries write a word's further pronunciations WORD(2)
+
+
+def lexicon(
+    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories, or text tables, whose words are wanted.")],
+    output: Annotated[Path, typer.Option(help="The lexicon to write, such as data/lexicon.txt.")],
+    dictionary: Annotated[
+        Path | None, typer.Option(help="A pronunciation dictionary, 'word phone phone ...' lines, such as CMU's.")
+    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="Spell the words with this token table's characters.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Keep all words of the dictionary, not only those of the transcripts.")
+    ] = False,
+    lower: Annotated[bool, typer.Option("--lower", help="Write the dictionary's words in lower case.")] = False,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out words that have no pronunciation, instead of stopping.")
+    ] = False,
+) -> None:
+    """Make the lexicon of the words in some transcripts, and report those that are out of vocabulary.
+
+    A word's first pronunciation is the one that training uses; decoding and alignment take all.
+    """
+    if (dictionary is None) == (tokens is None):
+        raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")
+    if whole and not dictionary:
+        raise UsageError("--whole: all words of what? It goes with --dictionary")
+    texts = [words_of(row.value) for data_dir in data_dirs for row in read_table(_table(data_dir))]
+    words = sorted({word for text in texts for word in text.split()})
+    known = read_dictionary(dictionary, lower) if dictionary else _spelled(words, tokens, skip_unknown)
+    unknown = known.unknown(texts)
+    for word, count in unknown.most_common(SHOWN):
+        print(f"out of vocabulary: {word} ({count} times)", file=sys.stderr)
+    if len(unknown) > SHOWN:
+        print(f"out of vocabulary: and {len(unknown) - SHOWN} more words", file=sys.stderr)
+    if unknown and not skip_unknown:
+        found = f"lacks {len(unknown)} words of the transcripts ({unknown.total()} of {len(' '.join(texts).split())})"
+        raise DataError(str(dictionary or tokens), found, "all of them", "add them, or give --skip-unknown")
+    made = known if whole else known.only(words)
+    made.write(output)
+    ways = sum(map(len, made.entries.values()))
+    print(f"{output}: {len(made)} words, {ways} pronunciations, {len(unknown)} words out of vocabulary")
+
+
+def read_dictionary(path: Path, lower: bool = False) -> Lexicon:
+    """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``, ``;;;`` a comment."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read ({error.strerror})", "a dictionary", "correct the path") from None
+    except UnicodeDecodeError:
+        raise DataError(str(path), "is not UTF-8", "a dictionary", "convert it") from None
+    content = "\n".join("" if line.startswith(";;;") else _plain(line, lower) for line in lines)
+    return Lexicon.parse(content, str(path))
+
+
+def _plain(line: str, lower: bool) -> str:
+    word, *phones = line.split() or [""]
+    word = _VARIANT.sub("", word)
+    return " ".join([word.lower() if lower else word, *phones])
+
+
+def _table(data_dir: Path) -> Path:
+    return data_dir / "text" if data_dir.is_dir() else data_dir
+
+
+def _spelled(words: list[str], tokens: Path | None, skip_unknown: bool) -> Lexicon:
+    assert tokens is not None
+    table = TokenTable.read(tokens)
+    writable = [word for word in words if not table.unknown(word)] if skip_unknown else words
+    return Lexicon.of_spelling(writable, table)

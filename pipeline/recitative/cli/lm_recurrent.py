@@ -1,0 +1,126 @@
+"""``recitative lm``, its recurrent model: train one, ask it for the next word, put it into one file."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recitative.config import load_tree
+from recitative.errors import DataError, UsageError
+from recitative.models.language_settings import LanguageModelSettings
+from recitative.text.tokens import Unit
+
+if TYPE_CHECKING:
+    from recitative.models.text_scores import RecurrentLanguageModel
+
+
+def train_recurrent(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT... [SECTION.KEY=VALUE...]",
+            help="Data directories or text tables to train on, and settings, such as train.epochs=10.",
+        ),
+    ],
+    dev: Annotated[Path, typer.Option(help="The data directory or text table that chooses the model.")],
+    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
+    unit: Annotated[Unit | None, typer.Option(help="What is predicted; also text.unit.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Train a recurrent language model on transcripts; the model of the best epoch is OUTPUT/model.
+
+    Stop it at any time: the same command goes on and ends in the same weights.
+    """
+    overrides = [text for text in inputs if "=" in text and not Path(text).exists()]
+    texts = [Path(text) for text in inputs if text not in overrides]
+    if not texts:
+        raise UsageError("train-recurrent: no text given; name data directories or text tables")
+    settings = load_tree(LanguageModelSettings, conf, [*overrides, *([f"text.unit={unit}"] if unit else [])])
+    from recitative.generation.training import train_language_model
+
+    done = train_language_model(settings, texts, dev, output, quiet=quiet)
+    if done.unknown:
+        examples = ", ".join(f"'{symbol}'" for symbol, _ in done.unknown.most_common(5))
+        print(
+            f"{dev}: {done.unknown.total()} {settings.text.unit}s are not in the vocabulary ({examples}"
+            f"{', ...' if len(done.unknown) > 5 else ''}) and are scored as unknown",
+            file=sys.stderr,
+        )
+    progress = done.progress
+    print(
+        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"epoch {int(progress.best[0][1]) + 1}, perplexity {done.perplexity:.2f} per word"
+    )
+
+
+def predict(
+    prompts: Annotated[list[str], typer.Argument(help="Beginnings of sentences; '-' for those on stdin, one a line.")],
+    model: Annotated[Path, typer.Option(help="A language model's folder, or a file from 'recitative lm export'.")],
+    count: Annotated[int, typer.Option(min=1, help="How many words.")] = 5,
+) -> None:
+    """Print the likeliest next words, each with its probability, the likeliest first; '</s>' ends the sentence.
+
+    Several prompts are printed one after another, each word behind its prompt and a tab.
+    """
+    from recitative.models.next_words import next_words
+
+    scorer = open_language_model(model)
+    several = len(prompts) > 1 or "-" in prompts
+    for prompt in _read_prompts(prompts):
+        _warn_of_unknown(scorer, prompt)
+        before = f"{prompt}\t" if several else ""
+        for entry in next_words(scorer, prompt, count):
+            print(f"{before}{math.exp(entry.log_prob):.4f} {entry.word}")
+
+
+def export(
+    model: Annotated[Path, typer.Argument(help="A language model's folder, such as EXP/model.")],
+    output: Annotated[Path, typer.Option(help="The file to write, such as lm.onnx.")],
+    notes: Annotated[str, typer.Option(help="A text to keep in the file: licence, corpus, perplexities.")] = "",
+) -> None:
+    """Write the network with its state as inputs and outputs, settings and vocabulary into one file.
+
+    The file runs without PyTorch.
+    """
+    from recitative.export.language_model import export_language_model
+    from recitative.models.language_model import load_language_model
+
+    size = export_language_model(load_language_model(model), output, notes=notes)
+    print(f"{output}: float32, {size / 1e6:.1f} MB")
+
+
+def open_language_model(model: Path) -> RecurrentLanguageModel:
+    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
+    if model.is_dir():
+        from recitative.generation.network import new_scorer
+        from recitative.models.language_model import load_language_model
+
+        return new_scorer(load_language_model(model))
+    from recitative.runtime import language_model as runtime
+
+    return runtime.open_language_model(model)
+
+
+def _read_prompts(prompts: list[str]) -> Iterable[str]:
+    """Each '-' stands for the lines of stdin."""
+    for prompt in prompts:
+        if prompt != "-":
+            yield prompt
+            continue
+        try:
+            yield from (line.rstrip("\r\n") for line in sys.stdin)
+        except UnicodeDecodeError:
+            raise DataError("stdin", "is not UTF-8", "one prompt a line", "convert it") from None
+
+
+def _warn_of_unknown(scorer: RecurrentLanguageModel, prompt: str) -> None:
+    unknown = scorer.vocabulary.count_unknown([prompt])
+    if unknown:
+        listed = ", ".join(f"'{symbol}'" for symbol in sorted(unknown))
+        print(f"prompt '{prompt}': {listed} not in the vocabulary, read as unknown", file=sys.stderr)

@@ -1,0 +1,42 @@
+"""A language model as one ONNX file: its network's ``step`` with the state as inputs and outputs, and its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from recitative.atomic import write_bytes
+from recitative.export.cells import CellWriter
+from recitative.export.graph import Graph, Ragged
+from recitative.export.stages import Writer
+from recitative.models.language_card import LanguageModelCard
+from recitative.models.language_model import LanguageModelNetwork
+
+
+def build_language_model_file(model: LanguageModelNetwork, *, notes: str = "") -> onnx.ModelProto:
+    """The file's content, in float32.
+
+    Graph: tokens (N, T) int64, lengths (N,) int64, state.* -> log_probs (N, T, V), new_state.*. T is any number from
+    1 on; a length may be 0.
+    """
+    graph = Graph()
+    x = Ragged(graph.input("tokens", "int64", ("N", "T")), graph.input("lengths", "int64", ("N",)))
+    writer = Writer(graph, CellWriter(graph, ranges=None), last="")  # nothing is held back, so nothing is flushed
+    y = writer.write("", model.network, x)
+    graph.output("log_probs", y.data, "float32", ("N", "T", len(model.vocabulary)))
+    card = LanguageModelCard(
+        settings=model.settings,
+        vocabulary=model.vocabulary,
+        state=writer.initial,
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        notes=notes,
+    )
+    return graph.model(card.to_metadata())
+
+
+def export_language_model(model: LanguageModelNetwork, output: Path, *, notes: str = "") -> int:
+    """Write the file; atomic. Returns its size in bytes."""
+    content = build_language_model_file(model, notes=notes).SerializeToString()
+    write_bytes(output, content)
+    return len(content)

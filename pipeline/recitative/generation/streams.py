@@ -1,0 +1,72 @@
+"""A long text as parallel streams, cut into segments for truncated back-propagation.
+
+    </s> sentence </s> sentence </s> ... sentence </s>
+
+in an order that depends on (seed, epoch) alone. All tokens but the first are predicted, each from those before it. The
+text is divided into consecutive streams whose lengths differ by at most one token, and all streams into segments, so
+that a stream's segment goes on where its last one ended. No token is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recitative.stage import Padded
+from recitative.text.vocabulary import END
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The next piece of all streams: what is read (N, T), and what is to be predicted at each place."""
+
+    inputs: Padded[Tensor]
+    targets: Padded[Tensor]
+    names: tuple[str, ...]
+    seconds: float = 0.0  # text has no duration
+
+
+class TextStreams:
+    """The segments of every epoch; ``sentences`` are token ids without their ends."""
+
+    def __init__(self, sentences: Sequence[Sequence[int]], *, streams: int, bptt: int, seed: int) -> None:
+        self._sentences = [np.array([*sentence, END], np.int64) for sentence in sentences]
+        self._bptt = bptt
+        self._seed = seed
+        self.num_tokens = sum(len(sentence) for sentence in self._sentences)  # sentence ends included
+        self.rows = min(streams, self.num_tokens)
+        self.num_segments = -(-self._longest // bptt)
+
+    @property
+    def _longest(self) -> int:
+        return -(-self.num_tokens // self.rows)
+
+    def segments(self, epoch: int, start: int) -> Iterator[Segment]:
+        """Those of an epoch from number ``start`` on."""
+        inputs, targets, lengths = self._streams(epoch)
+        for number in range(start, self.num_segments):
+            first = number * self._bptt
+            piece = slice(first, first + self._bptt)
+            left = (lengths - first).clamp(0, self._bptt)
+            name = f"segment {number + 1} of epoch {epoch + 1}"
+            yield Segment(Padded(inputs[:, piece], left), Padded(targets[:, piece], left), (name,))
+
+    def _streams(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs and targets (N, longest), END beyond a stream's length, and the lengths (N,)."""
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._sentences))
+        text = np.concatenate([[END], *(self._sentences[i] for i in order)])
+        pairs = [np.array_split(part, self.rows) for part in (text[:-1], text[1:])]
+        lengths = torch.tensor([len(row) for row in pairs[0]])
+        inputs, targets = (_padded(rows, self._longest) for rows in pairs)
+        return inputs, targets, lengths
+
+
+def _padded(rows: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]], longest: int) -> Tensor:
+    data = np.full((len(rows), longest), END, np.int64)
+    for target, row in zip(data, rows, strict=True):
+        target[: len(row)] = row
+    return torch.from_numpy(data)

@@ -1,0 +1,89 @@
+"""Train a language model from the texts of data directories."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from recitative.config import dump_settings, load_tree
+from recitative.data.columns import words_of
+from recitative.data.tables import read_table
+from recitative.errors import DataError, UsageError
+from recitative.generation.network import new_scorer
+from recitative.generation.streams import TextStreams
+from recitative.generation.task import LanguageModelTask, text_scores
+from recitative.machine import available_cores
+from recitative.models.language_model import new_language_model, save_language_model
+from recitative.models.language_settings import LanguageModelSettings
+from recitative.text.tokens import TokenTable
+from recitative.text.vocabulary import Vocabulary
+from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.console import Console
+from recitative.train.loop import choose_device, fit
+
+
+@dataclass(frozen=True)
+class TrainedLanguageModel:
+    """What came of a run: the model of its best epoch, in ``folder``."""
+
+    folder: Path
+    progress: Progress
+    perplexity: float  # of dev, per word, sentence ends included
+    unknown: Counter[str]  # words, or characters, of dev that the vocabulary lacks
+
+
+def read_texts(paths: Sequence[Path]) -> list[str]:
+    """The transcripts of text tables, or of data directories. Raises DataError for texts without a word."""
+    tables = [path / "text" if path.is_dir() else path for path in paths]
+    texts = [words_of(row.value) for table in tables for row in read_table(table)]
+    if not any(texts):
+        raise DataError(str(tables[0]), "has no words", "at least one", "add the transcripts")
+    return texts
+
+
+def train_language_model(
+    settings: LanguageModelSettings, train: Sequence[Path], dev: Path, folder: Path, *, quiet: bool = False
+) -> TrainedLanguageModel:
+    """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
+
+    Raises UsageError if the folder holds a run with other settings or other text, and what reading and the loop raise.
+    """
+    device = choose_device(settings.train)
+    torch.set_num_threads(settings.train.threads or available_cores())
+    texts, dev_texts = read_texts(train), read_texts([dev])
+    vocabulary = Vocabulary.from_texts(texts, settings.text.unit, settings.text.min_count)
+    _claim(folder, settings, vocabulary)
+    torch.manual_seed(settings.train.seed)
+    model = new_language_model(settings, vocabulary)
+    sentences = [vocabulary.encode(text) for text in texts]
+    streams = TextStreams(sentences, streams=settings.text.streams, bptt=settings.text.bptt, seed=settings.train.seed)
+    task = LanguageModelTask(model, streams, dev_texts, device)
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    _load_best(task, folder, progress)
+    save_language_model(model, folder / "model")
+    perplexity = text_scores(new_scorer(model), dev_texts)["dev_perplexity"]
+    return TrainedLanguageModel(folder / "model", progress, perplexity, vocabulary.count_unknown(dev_texts))
+
+
+def _load_best(task: LanguageModelTask, folder: Path, progress: Progress) -> None:
+    best_epoch = int(progress.best[0][1])
+    task.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best_epoch)))
+    task.network.eval()
+
+
+def _claim(folder: Path, settings: LanguageModelSettings, vocabulary: Vocabulary) -> None:
+    """Write the run's settings and vocabulary, or check that those of an earlier start are the same."""
+    settings_path, tokens_path = folder / "settings.yaml", folder / "tokens.txt"
+    if (folder / "checkpoint" / "latest.pt").exists():
+        same_settings = load_tree(LanguageModelSettings, settings_path) == settings
+        if not same_settings or TokenTable.read(tokens_path) != vocabulary.table:
+            other = f"text ({tokens_path})" if same_settings else f"settings ({settings_path})"
+            raise UsageError(f"{folder}: holds a run with other {other}; train into another folder, or remove this one")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings_path.write_text(dump_settings(settings), encoding="utf-8")
+    vocabulary.table.write(tokens_path)

@@ -1,0 +1,1 @@
+"""Language models of words: made from text, pruned, mixed, measured and asked."""

@@ -1,0 +1,193 @@
+"""A grammar as a language model: every sentence that it allows is equally good, all others are impossible.
+
+One rule or sentence a line:
+
+    turn (on | off) the [kitchen] light      alternatives in parentheses, options in brackets
+    call $name                               another rule
+    $name = anna | bert                      a rule; it must not refer to itself
+
+Several sentences may follow one another. ``#`` begins a comment.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+
+from recitative.errors import DataError
+
+_PART = re.compile(r"\s*(\$?[^\s()\[\]|=$]+|[()\[\]|])")
+
+LARGEST = 100_000  # states of an expanded grammar
+
+
+class Grammar:
+    """See ``recitative.lm.model.LanguageModel``. A state is the set of places in the grammar where one may be."""
+
+    def __init__(self, text: str, where: str = "grammar") -> None:
+        """Raises DataError that names the line for anything that cannot be read."""
+        sentences, rules = _parse(text, where)
+        self._arcs: list[dict[str, set[int]]] = [{}]
+        self._silent: list[set[int]] = [set()]  # places reached without a word
+        self._end = self._new_place(where)
+        for line, parts in sentences:
+            _Builder(self, rules, f"{where}:{line}").sentence(parts)
+        self._start = self._closure({0})
+
+    @classmethod
+    def read(cls, path: Path) -> Grammar:
+        """Raises DataError if the file cannot be read, or holds no sentence."""
+        try:
+            return cls(path.read_text(encoding="utf-8"), str(path))
+        except OSError as error:
+            raise DataError(str(path), f"cannot be read ({error.strerror})", "a grammar", "correct the path") from None
+        except UnicodeDecodeError:
+            raise DataError(str(path), "is not UTF-8", "a grammar", "convert it") from None
+
+    @property
+    def words(self) -> list[str]:
+        """Every word of it, sorted."""
+        return sorted({word for arcs in self._arcs for word in arcs})
+
+    def start(self) -> Hashable:
+        return self._start
+
+    def score(self, state: Hashable, word: str) -> tuple[float, Hashable]:
+        assert isinstance(state, frozenset)
+        reached = {place for here in state for place in self._arcs[here].get(word, ())}
+        return (0.0, self._closure(reached)) if reached else (-math.inf, frozenset())
+
+    def finish(self, state: Hashable) -> float:
+        """The end is allowed after a whole sentence, and before the first."""
+        assert isinstance(state, frozenset)
+        return 0.0 if self._end in state or state == self._start else -math.inf
+
+    def knows(self, word: str) -> bool:
+        return True  # a word outside it is impossible, not unknown
+
+    def _closure(self, places: set[int]) -> frozenset[int]:
+        found, waiting = set(places), list(places)
+        while waiting:
+            for place in self._silent[waiting.pop()] - found:
+                found.add(place)
+                waiting.append(place)
+        if self._end in found and 0 not in found:  # a sentence may follow
+            return self._closure(found | {0})
+        return frozenset(found)
+
+    def _new_place(self, where: str) -> int:
+        if len(self._arcs) >= LARGEST:
+            raise DataError(where, f"more than {LARGEST} places", "a smaller grammar", "use a language model")
+        self._arcs.append({})
+        self._silent.append(set())
+        return len(self._arcs) - 1
+
+
+class _Builder:
+    """Recursive descent over the parts of one line: alternatives = sequence | sequence ..."""
+
+    def __init__(self, grammar: Grammar, rules: dict[str, tuple[int, list[str]]], where: str) -> None:
+        self.grammar, self.rules, self.where = grammar, rules, where
+        self.open: list[str] = []  # rules being expanded
+
+    def sentence(self, parts: list[str]) -> None:
+        self.grammar._silent[self._expand(parts, 0)].add(self.grammar._end)
+
+    def _expand(self, parts: list[str], begin: int) -> int:
+        rest = iter([*parts, ""])
+        end, closing = self._alternatives(rest, begin)
+        if closing:
+            raise DataError(self.where, f"'{closing}' closes nothing", "pairs of ( ) and [ ]", "")
+        return end
+
+    def _alternatives(self, rest: Iterator[str], begin: int) -> tuple[int, str]:
+        """The place after any of them, and the sign that ended them."""
+        end = self.grammar._new_place(self.where)
+        while True:
+            last, words, sign = self._sequence(rest, begin)
+            if not words:
+                raise DataError(
+                    self.where, "an alternative without a word", "words, or [ ] for what may be missing", ""
+                )
+            self.grammar._silent[last].add(end)
+            if sign != "|":
+                return end, sign
+
+    def _sequence(self, rest: Iterator[str], place: int) -> tuple[int, bool, str]:
+        words = False
+        for part in rest:
+            if part in ("", ")", "]", "|"):
+                return place, words, part
+            words = True
+            if part in ("(", "["):
+                place = self._group(rest, place, part)
+            elif part.startswith("$"):
+                place = self._rule(part, place)
+            else:
+                new = self.grammar._new_place(self.where)
+                self.grammar._arcs[place].setdefault(part, set()).add(new)
+                place = new
+        raise AssertionError("the parts end with ''")
+
+    def _group(self, rest: Iterator[str], place: int, opening: str) -> int:
+        # A place of its own, so that nothing before the group can be skipped into it twice.
+        begin = self.grammar._new_place(self.where)
+        self.grammar._silent[place].add(begin)
+        end, closing = self._alternatives(rest, begin)
+        wanted = ")" if opening == "(" else "]"
+        if closing != wanted:
+            found = f"'{opening}' is closed by '{closing}'" if closing else f"'{opening}' is not closed"
+            raise DataError(self.where, found, f"'{wanted}'", "")
+        if opening == "[":
+            self.grammar._silent[begin].add(end)
+        return end
+
+    def _rule(self, name: str, place: int) -> int:
+        if name not in self.rules:
+            known = ", ".join(sorted(self.rules)) or "none"
+            raise DataError(
+                self.where, f"rule '{name}' is not defined", f"known here: {known}", f"write '{name} = ...'"
+            )
+        if name in self.open:
+            raise DataError(self.where, f"rule '{name}' refers to itself", "rules without circles", "")
+        self.open.append(name)
+        end = self._expand(self.rules[name][1], place)
+        self.open.pop()
+        return end
+
+
+def _parse(text: str, where: str) -> tuple[list[tuple[int, list[str]]], dict[str, tuple[int, list[str]]]]:
+    """Sentences and rules, each with its line and its parts."""
+    sentences: list[tuple[int, list[str]]] = []
+    rules: dict[str, tuple[int, list[str]]] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.split("#", 1)[0].strip()
+        if not line:
+            continue
+        name, equals, body = line.partition("=")
+        if equals and not re.fullmatch(r"\$\S+", name.strip()):
+            raise DataError(f"{where}:{number}", f"'{name.strip()}' is no rule's name", "'$name = words'", "")
+        if equals and name.strip() in rules:
+            raise DataError(f"{where}:{number}", f"rule '{name.strip()}' is defined again", "each rule once", "")
+        parts = _parts(body if equals else line, f"{where}:{number}")
+        if equals:
+            rules[name.strip()] = (number, parts)
+        else:
+            sentences.append((number, parts))
+    if not sentences:
+        raise DataError(where, "holds no sentence", "at least one line of words", "")
+    return sentences, rules
+
+
+def _parts(text: str, where: str) -> list[str]:
+    found, position = [], 0
+    text = text.rstrip()
+    while position < len(text):
+        match = _PART.match(text, position)
+        if not match:
+            raise DataError(where, f"cannot read '{text[position:].strip()}'", "words, ( | ), [ ], $rules", "")
+        found.append(match[1])
+        position = match.end()
+    return found

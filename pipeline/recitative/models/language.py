@@ -1,0 +1,74 @@
+"""What a recogniser knows beside its network: a lexicon, a language model, and how far to trust its confidences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from recitative.atomic import write_text
+from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
+from recitative.lm.ngram import NgramModel
+from recitative.score.calibration import Calibrator
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
+
+LEXICON, LM, CALIBRATION = "lexicon.txt", "lm.arpa", "confidence.json"
+
+
+@dataclass(frozen=True)
+class Language:
+    """lexicon: the words that it writes, None = any; arpa: the language model's text, '' = none."""
+
+    lexicon: Lexicon | None = None
+    arpa: str = ""
+    calibrator: Calibrator | None = None
+
+    @cached_property
+    def lm(self) -> NgramModel | None:
+        return NgramModel(parse_arpa(self.arpa, LM)) if self.arpa else None
+
+    def with_lm(self, path: Path) -> Language:
+        """Raises DataError for a file that isn't a whole ARPA model."""
+        return replace(self, arpa=arpa_text(read_arpa(path)))
+
+    @classmethod
+    def read(cls, folder: Path, tokens: TokenTable) -> Language:
+        """What of it is in a model folder. Raises DataError for a damaged file."""
+        lexicon, lm, calibration = folder / LEXICON, folder / LM, folder / CALIBRATION
+        return cls(
+            Lexicon.read(lexicon, tokens) if lexicon.exists() else None,
+            arpa_text(read_arpa(lm)) if lm.exists() else "",
+            _read_calibrator(calibration) if calibration.exists() else None,
+        )
+
+    def write(self, folder: Path) -> None:
+        """Into a model folder; what there is none of is not written."""
+        if self.lexicon:
+            self.lexicon.write(folder / LEXICON)
+        if self.arpa:
+            write_text(folder / LM, self.arpa)
+        if self.calibrator:
+            write_text(folder / CALIBRATION, json.dumps(self.calibrator.to_dict(), indent=1) + "\n")
+
+    def to_facts(self) -> dict[str, Any]:
+        """For a model file's card."""
+        return {
+            "lexicon": self.lexicon.to_text() if self.lexicon else "",
+            "lm": self.arpa,
+            "calibrator": self.calibrator.to_dict() if self.calibrator else None,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], tokens: TokenTable, where: str) -> Language:
+        """Raises DataError that names the file, or KeyError."""
+        lexicon = Lexicon.parse(facts["lexicon"], f"{where}, lexicon", tokens) if facts["lexicon"] else None
+        calibrator = Calibrator.from_dict(facts["calibrator"], where) if facts["calibrator"] else None
+        return cls(lexicon, facts["lm"], calibrator)
+
+
+def _read_calibrator(path: Path) -> Calibrator:
+    return Calibrator.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))

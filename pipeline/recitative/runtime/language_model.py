@@ -1,0 +1,61 @@
+"""A language model's file, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from recitative.errors import DataError
+from recitative.models.language_card import REMEDY, LanguageModelCard
+from recitative.models.text_scores import RecurrentLanguageModel
+from recitative.stage import Padded, State
+
+Array = npt.NDArray[Any]
+
+
+class OnnxLanguageNetwork:
+    """Stage: token ids (N, T) int64 -> ln P of the next token (N, T, V) float32; state as the card says."""
+
+    stride = 1
+    lookahead = 0
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
+        where = str(content) if isinstance(content, Path) else "the language model"
+        if isinstance(content, Path) and not content.is_file():
+            raise DataError(where, "does not exist", "a language model's file", REMEDY)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        options.log_severity_level = 3
+        source = str(content) if isinstance(content, Path) else content
+        try:
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
+            found = f"cannot be opened ({str(error).splitlines()[0]})"
+            raise DataError(where, found, "a whole language model's file", "copy or export it again") from None
+        self.card = LanguageModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self._outputs = ["log_probs", *(f"new_state.{name}" for name in self.card.state)]
+
+    def output_lengths(self, lengths: Array) -> Array:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return {name: initial.array(n) for name, initial in self.card.state.items()}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        n, tokens = x.data.shape
+        data = x.data if tokens else np.zeros((n, 1), np.int64)  # recurrent operators take no empty sequences
+        feeds = {"tokens": data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self.card.state}
+        y, *new_state = self._session.run(self._outputs, feeds)
+        after = self.initial_state(n) if last else dict(zip(self.card.state, new_state, strict=True))
+        return Padded(y[:, :tokens], x.lengths), after
+
+
+def open_language_model(content: Path | bytes, *, threads: int = 1) -> RecurrentLanguageModel:
+    """The scorer around a language model's file."""
+    network = OnnxLanguageNetwork(content, threads=threads)
+    return RecurrentLanguageModel(network, network.card.vocabulary)

@@ -1,0 +1,194 @@
+"""The lexicon: how each word is written in the model's tokens. A word may have several pronunciations.
+
+File format, as Kaldi's lexicon.txt: one ``word token token ...`` line per pronunciation. The tokens are phones, or the
+characters of a spelling, without the space between words. A word's first pronunciation is the one that training uses;
+decoding and alignment accept all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from recitative.atomic import write_text
+from recitative.errors import DataError, Problem, UsageError
+from recitative.text.tokens import TokenTable
+
+Pronunciation = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """word -> its pronunciations, each a tuple of token symbols."""
+
+    entries: Mapping[str, tuple[Pronunciation, ...]]
+
+    @classmethod
+    def read(cls, path: str | Path, tokens: TokenTable | None = None) -> Lexicon:
+        """Raises one DataError with every line that has no pronunciation, stands twice, or has an unknown symbol.
+
+        tokens: the symbols that may occur; None = any.
+        """
+        try:
+            content = Path(path).read_bytes().decode("utf-8")
+        except OSError as error:
+            found = f"cannot be read ({error.strerror})"
+            raise DataError(str(path), found, "a lexicon, 'word token token ...' lines", "correct the path") from None
+        except UnicodeDecodeError:
+            raise DataError(str(path), "is not UTF-8", "a lexicon", "convert it") from None
+        return cls.parse(content, str(path), tokens)
+
+    @classmethod
+    def parse(cls, content: str, where: str, tokens: TokenTable | None = None) -> Lexicon:
+        """The content of a lexicon file; ``where`` starts the error lines."""
+        entries: dict[str, list[Pronunciation]] = {}
+        problems: list[Problem] = []
+        for number, line in enumerate(content.splitlines(), start=1):
+            if not line.strip():
+                continue
+            word, *symbols = line.split()
+            found, remedy = _fault(symbols, entries.get(word, []), tokens)
+            if found:
+                problems.append(Problem(f"{where}:{number}", f"'{word}' {found}", "", remedy))
+            else:
+                entries.setdefault(word, []).append(tuple(symbols))
+        if not entries and not problems:
+            problems.append(Problem(where, "holds no word", "'word token token ...' lines", ""))
+        if problems:
+            raise DataError.collect(problems)
+        return cls({word: tuple(ways) for word, ways in entries.items()})
+
+    @classmethod
+    def of_spelling(cls, words: Iterable[str], tokens: TokenTable) -> Lexicon:
+        """Every word as its characters, or, in a table of words, as itself. Raises DataError that names unknown ones.
+
+        Raises UsageError for a table of phones: spelling does not tell how a word sounds.
+        """
+        if tokens.unit == "phone":
+            raise UsageError("words cannot be spelled in phones; give a pronunciation dictionary")
+        entries: dict[str, tuple[Pronunciation, ...]] = {}
+        problems: list[Problem] = []
+        for word in dict.fromkeys(words):
+            if unknown := tokens.unknown(word):
+                allowed = f"the {tokens.unit}s of the token table"
+                problems.append(Problem(f"word '{word}'", f"{', '.join(map(repr, unknown))} not known", allowed, ""))
+            entries[word] = (tuple(tokens.split(word)),)
+        if problems:
+            raise DataError.collect(problems)
+        return cls(entries)
+
+    def to_text(self) -> str:
+        """The content of the file that ``read`` takes; words in order."""
+        return "".join(
+            f"{word} {' '.join(symbols).strip()}\n" for word, ways in sorted(self.entries.items()) for symbols in ways
+        )
+
+    def write(self, path: str | Path) -> None:
+        """Write the lexicon; atomic."""
+        write_text(path, self.to_text())
+
+    def __len__(self) -> int:
+        """The number of words."""
+        return len(self.entries)
+
+    @cached_property
+    def symbols(self) -> tuple[str, ...]:
+        """Every symbol of every pronunciation, each once, sorted."""
+        return tuple(sorted({symbol for ways in self.entries.values() for symbols in ways for symbol in symbols}))
+
+    def with_entries(self, more: Lexicon) -> Lexicon:
+        """Both; a word in both has the pronunciations of both."""
+        merged = dict(self.entries)
+        for word, ways in more.entries.items():
+            merged[word] = tuple(dict.fromkeys((*merged.get(word, ()), *ways)))
+        return Lexicon(merged)
+
+    def only(self, words: Iterable[str]) -> Lexicon:
+        """The entries of these words; those it lacks are left out."""
+        return Lexicon({word: self.entries[word] for word in dict.fromkeys(words) if word in self.entries})
+
+    def pronunciations(self, word: str, tokens: TokenTable) -> tuple[tuple[int, ...], ...]:
+        """The labels of each pronunciation; empty for a word it lacks."""
+        return tuple(tuple(tokens.ids[symbol] for symbol in symbols) for symbols in self.entries.get(word, ()))
+
+    def encode(self, text: str, tokens: TokenTable, *, utt_id: str = "") -> list[int]:
+        """Text -> labels in 1..V-1, by each word's first pronunciation.
+
+        Raises DataError that names ``utt_id`` and the words that the lexicon lacks.
+        """
+        if unknown := self.unknown([text]):
+            where = f"utterance '{utt_id}'" if utt_id else f"text '{text}'"
+            names = ", ".join(map(repr, unknown))
+            raise DataError(where, f"{names} not in the lexicon", "its words only", "add the pronunciation")
+        return [tokens.ids[symbol] for word in text.split() for symbol in self.entries[word][0]]
+
+    def unknown(self, texts: Iterable[str]) -> Counter[str]:
+        """The words of ``texts`` that it lacks, and how often each occurs."""
+        return Counter(word for text in texts for word in text.split() if word not in self.entries)
+
+
+class Spelling(Protocol):
+    """How text becomes labels: by a token table, or by a lexicon of pronunciations."""
+
+    def encode(self, text: str, *, utt_id: str = "") -> list[int]:
+        """Text -> L labels in 1..V-1. Raises DataError that names ``utt_id`` and what cannot be written."""
+        ...
+
+    def split(self, text: str) -> list[str]:
+        """Text -> its L symbols, known or not."""
+        ...
+
+    def unknown(self, text: str) -> list[str]:
+        """What of the text cannot be written, each once, sorted."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where a symbol is looked up, for messages: 'token table' or 'lexicon'."""
+        ...
+
+    @property
+    def holds(self) -> str:
+        """What is looked up: 'character', 'word' or 'phone'."""
+        ...
+
+
+@dataclass(frozen=True)
+class PronouncedSpelling:
+    """Words as their first pronunciations."""
+
+    lexicon: Lexicon
+    tokens: TokenTable
+    source: str = "lexicon"
+    holds: str = "word"
+
+    def encode(self, text: str, *, utt_id: str = "") -> list[int]:
+        return self.lexicon.encode(text, self.tokens, utt_id=utt_id)
+
+    def split(self, text: str) -> list[str]:
+        """A word that the lexicon lacks counts as one symbol."""
+        return [symbol for word in text.split() for symbol in self.lexicon.entries.get(word, ((word,),))[0]]
+
+    def unknown(self, text: str) -> list[str]:
+        return sorted(self.lexicon.unknown([text]))
+
+
+def spelling_of(tokens: TokenTable, lexicon: Lexicon | None) -> Spelling:
+    """Phones need the lexicon, characters and words spell themselves; without a lexicon the text is phones itself."""
+    return PronouncedSpelling(lexicon, tokens) if lexicon and tokens.unit == "phone" else tokens
+
+
+def _fault(symbols: Sequence[str], known: Sequence[Pronunciation], tokens: TokenTable | None) -> tuple[str, str]:
+    """What is wrong with a pronunciation and what to do; empty if nothing is."""
+    if not symbols:
+        return "has no pronunciation", "write its tokens behind it"
+    if tuple(symbols) in known:
+        return "has this pronunciation already", "remove the line"
+    unknown = [] if tokens is None else [symbol for symbol in symbols if symbol not in tokens.ids]
+    if unknown:
+        return f"has {', '.join(map(repr, dict.fromkeys(unknown)))}, not in the token table", "correct the line"
+    return "", ""

@@ -1,0 +1,192 @@
+"""Modified Kneser-Ney against Chen and Goodman's formulas, counted with dictionaries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recitative.errors import UsageError
+from recitative.lm.kneser_ney import FALLBACK, estimate
+from recitative.lm.ngram import NgramModel
+from recitative.lm.perplexity import measure
+from recitative.lm.table import NEVER
+
+Gram = tuple[str, ...]
+SENTENCES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=8)
+
+
+def random_text() -> list[str]:
+    """Enough of it that every order's discounts can be measured: many words, few of them frequent."""
+    rng = random.Random(0)
+    words = [f"w{number}" for number in range(400)]
+    frequencies = [1 / (1 + number) for number in range(400)]
+    return [" ".join(rng.choices(words, frequencies, k=rng.randint(1, 9))) for _ in range(200)]
+
+
+class Oracle:
+    """The formulas, one probability at a time."""
+
+    def __init__(self, lines: list[str], order: int, extra: tuple[str, ...] = (), least: tuple[int, ...] = ()) -> None:
+        padded = [("<s>", *line.split(), "</s>") for line in lines]
+        grams = [s[i : i + n] for s in padded for n in range(1, order + 1) for i in range(len(s) - n + 1)]
+        self.raw = Counter(grams)
+        self.order, self.least = order, least or (1,) * order
+        before: dict[Gram, set[str]] = defaultdict(set)
+        for gram in self.raw:
+            if 1 < len(gram) <= order:
+                before[gram[1:]].add(gram[0])
+        self.adjusted = {
+            gram: len(before[gram]) if len(gram) < order and gram[0] != "<s>" else count
+            for gram, count in self.raw.items()
+            if gram != ("<s>",)
+        }
+        self.words = sorted({word for sentence in padded for word in sentence} - {"<s>"} | {"<unk>", *extra})
+        self.discounts = [self.measure(n) for n in range(1, order + 1)]
+
+    def measure(self, n: int) -> tuple[float, ...]:
+        how_many = Counter(count for gram, count in self.adjusted.items() if len(gram) == n)
+        if not all(how_many[count] for count in (1, 2, 3, 4)):
+            return FALLBACK
+        y = how_many[1] / (how_many[1] + 2 * how_many[2])
+        values = tuple(c - (c + 1) * y * how_many[c + 1] / how_many[c] for c in (1, 2, 3))
+        return values if all(0 < value < c for c, value in enumerate(values, start=1)) else FALLBACK
+
+    def taken(self, gram: Gram) -> float:
+        """What an n-gram gives up: its discount, or everything if it is too rare to be listed."""
+        if self.raw[gram] < self.least[len(gram) - 1]:
+            return self.adjusted[gram]
+        return self.discounts[len(gram) - 1][min(self.adjusted[gram], 3) - 1]
+
+    def prob(self, history: Gram, word: str) -> float:
+        lower = self.prob(history[1:], word) if history else 1 / len(self.words)
+        followers = [(*history, after) for after in self.words if (*history, after) in self.adjusted]
+        total = sum(self.adjusted[gram] for gram in followers)
+        if not total:
+            return lower
+        own = (*history, word)
+        kept = self.adjusted[own] - self.taken(own) if own in self.adjusted else 0
+        return kept / total + sum(map(self.taken, followers)) / total * lower
+
+
+def prob(model: NgramModel, history: Gram, word: str) -> float:
+    """P(word | <s> history)."""
+    state = model.start()
+    for before in history:
+        _, state = model.score(state, before)
+    return math.exp(model.finish(state) if word == "</s>" else model.score(state, word)[0])
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    "lines",
+    [["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b", "a b c"], ["a"], ["a a a a", "a"], ["<unk> a", "a"]],
+)
+def test_every_probability_is_that_of_the_formulas(lines: list[str], order: int) -> None:
+    model, oracle = NgramModel(estimate(lines, order, extra_words=["never"]).table), Oracle(lines, order, ("never",))
+    for length in range(4):
+        for history in itertools.product(["a", "b", "c", "<unk>", "never"], repeat=length):
+            known = (word if word in oracle.words else "<unk>" for word in history)
+            context = ("<s>", *known)[-order + 1 :] if order > 1 else ()
+            for word in oracle.words:
+                expected = oracle.prob(context, word)
+                assert prob(model, history, word) == pytest.approx(expected, rel=1e-9), (history, word)
+
+
+@pytest.mark.parametrize("least", [(), (1, 1, 2), (1, 2, 3)])
+def test_a_text_that_discounts_can_be_measured_on_gives_the_same_as_the_formulas(least: tuple[int, ...]) -> None:
+    lines = random_text()
+    made, oracle = estimate(lines, 3, min_counts=least), Oracle(lines, 3, least=least)
+    assert all(discounts.measured for discounts in made.discounts)
+    for found, expected in zip(made.discounts, oracle.discounts, strict=True):
+        assert found.values == pytest.approx(expected, rel=1e-12)
+    model, rng = NgramModel(made.table), random.Random(1)
+    for _ in range(300):
+        history, word = tuple(rng.choices(oracle.words, k=rng.randrange(4))), rng.choice(oracle.words)
+        history = tuple("w0" if before == "</s>" else before for before in history)
+        assert prob(model, history, word) == pytest.approx(oracle.prob(("<s>", *history)[-2:], word), rel=1e-9)
+
+
+@settings(deadline=None, max_examples=60)
+@given(SENTENCES, st.integers(1, 4), st.lists(st.sampled_from("abcde"), max_size=5))
+def test_after_every_history_the_probabilities_sum_to_one(lines: list[str], order: int, history: list[str]) -> None:
+    table = estimate(lines, order, extra_words=["e"]).table
+    model = NgramModel(table)
+    total = sum(prob(model, tuple(history), word) for word in (*table.words[3:], "<unk>", "</s>"))
+    assert total == pytest.approx(1, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SENTENCES, st.integers(2, 4), st.integers(1, 3), st.lists(st.sampled_from("abcd"), max_size=5))
+def test_minimal_counts_keep_the_sums(lines: list[str], order: int, least: int, history: list[str]) -> None:
+    table = estimate(lines, order, min_counts=[1, *[least] * (order - 1)]).table
+    model = NgramModel(table)
+    total = sum(prob(model, tuple(history), word) for word in (*table.words[3:], "<unk>", "</s>"))
+    assert total == pytest.approx(1, abs=1e-12)
+
+
+def test_minimal_counts_leave_out_what_is_rarer() -> None:
+    lines = ["a b c", "a b c", "a b d", "c"]
+    table = estimate(lines, 3, min_counts=[1, 2, 2]).table
+    grams = {" ".join(table.words[number] for number in ids) for order in table.grams[1:] for ids in order}
+    assert grams == {"<s> a", "a b", "b c", "c </s>", "<s> a b", "a b c", "b c </s>"}
+    assert len(table.orders[0]) == len({"a", "b", "c", "d", "<s>", "</s>", "<unk>"})
+
+
+def test_a_bigram_model_that_a_person_can_check() -> None:
+    """Text: 'a', 'a'. Bigrams '<s> a' and 'a </s>' twice each; unigrams 'a' and '</s>' follow one word each.
+
+    No counts to measure discounts on: 1 is taken off 2, and 0.5 off 1. Unigrams: a, </s> (1 - 0.5) / 2 and a third of
+    the 1 / 2 that is left; <unk> that third alone. Bigrams: (2 - 1) / 2, and 1 / 2 of the unigram's.
+    """
+    model = NgramModel(estimate(["a", "a"], 2).table)
+    unigram = {"a": 0.25 + 0.5 / 3, "</s>": 0.25 + 0.5 / 3, "<unk>": 0.5 / 3}
+    assert prob(model, (), "a") == pytest.approx(0.5 + 0.5 * unigram["a"])
+    assert prob(model, (), "</s>") == pytest.approx(0.5 * unigram["</s>"])
+    assert prob(model, ("a",), "</s>") == pytest.approx(0.5 + 0.5 * unigram["</s>"])
+    assert prob(model, ("a",), "stranger") == pytest.approx(0.5 * unigram["<unk>"])
+    assert prob(model, ("stranger",), "a") == pytest.approx(unigram["a"])
+    held_out = measure(model, ["a a"])
+    by_hand = (0.5 + 0.5 * unigram["a"]) * (0.5 * unigram["a"]) * (0.5 + 0.5 * unigram["</s>"])
+    assert held_out.with_unknown == pytest.approx(by_hand ** (-1 / 3))
+
+
+def test_longer_contexts_foresee_a_text_with_long_patterns_better() -> None:
+    lines = ["a b c d", "a c b d", "b a c d", "c a b d"] * 3
+    perplexities = [measure(NgramModel(estimate(lines, order).table), lines).with_unknown for order in (1, 2, 3)]
+    assert perplexities == sorted(perplexities, reverse=True)
+
+
+def test_a_word_of_the_vocabulary_that_never_came_is_as_likely_as_the_unknown_word_and_known() -> None:
+    model = NgramModel(estimate(["a b", "b"], 2, extra_words=["never"]).table)
+    assert model.knows("never")
+    assert prob(model, ("a",), "never") == prob(model, ("a",), "<unk>") > 0
+
+
+def test_nothing_predicts_the_beginning() -> None:
+    table = estimate(["a b", "b"], 3).table
+    assert table.orders[0].log_prob[table.ids["<s>"]] == NEVER
+
+
+def test_too_little_text_gets_the_stated_discounts() -> None:
+    for discounts in estimate(["a b", "b"], 3).discounts:
+        assert (discounts.values, discounts.measured) == (FALLBACK, False)
+
+
+@pytest.mark.parametrize(
+    ("order", "least", "message"),
+    [
+        (0, [], "order 0; at least 1"),
+        (2, [1], "minimal counts 1; one for each of 2 orders, 1 for the first, and never falling"),
+        (2, [2, 2], "minimal counts 2,2; "),
+        (3, [1, 3, 2], "minimal counts 1,3,2; "),
+    ],
+)
+def test_impossible_numbers_are_bad_usage(order: int, least: list[int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        estimate(["a"], order, min_counts=least)

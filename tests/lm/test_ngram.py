@@ -1,0 +1,138 @@
+"""The automaton of an n-gram model against the definition of backoff, written out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recitative.lm.interpolation import interpolate
+from recitative.lm.kneser_ney import estimate
+from recitative.lm.model import LanguageModel, State
+from recitative.lm.ngram import NgramModel
+from recitative.lm.pruning import prune
+from recitative.lm.table import NgramTable, Order
+
+TEXT = ["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b <unk>", "a b c"]
+Listed = dict[tuple[str, ...], tuple[float, float]]  # n-gram -> ln P, ln backoff
+
+
+def listed(table: NgramTable) -> Listed:
+    found: Listed = {}
+    for order, grams in zip(table.orders, table.grams, strict=True):
+        for ids, *numbers in zip(grams, order.log_prob, order.log_backoff, strict=True):
+            found[tuple(table.words[number] for number in ids)] = (float(numbers[0]), float(numbers[1]))
+    return found
+
+
+def log_prob_by_definition(grams: Listed, history: tuple[str, ...], word: str) -> float:
+    if (*history, word) in grams:
+        return grams[*history, word][0]
+    backoff = grams[history][1] if history in grams else 0.0
+    return backoff + log_prob_by_definition(grams, history[1:], word)
+
+
+def sentence_by_definition(table: NgramTable, words: list[str]) -> list[float]:
+    grams, order = listed(table), len(table.orders)
+    known = ["<s>", *(word if (word,) in grams else "<unk>" for word in words), "</s>"]
+    return [
+        log_prob_by_definition(grams, tuple(known[max(0, end - order + 1) : end]), known[end])
+        for end in range(1, len(known))
+    ]
+
+
+def walk(model: LanguageModel, words: list[str]) -> tuple[list[float], State]:
+    state, log_probs = model.start(), []
+    for word in words:
+        log_prob, state = model.score(state, word)
+        log_probs.append(log_prob)
+    return log_probs, state
+
+
+def tables() -> dict[str, NgramTable]:
+    """Whole ones, and such as have n-grams without their suffixes."""
+    whole = {f"order {order}": estimate(TEXT, order).table for order in (1, 2, 3, 4)}
+    return whole | {
+        "pruned": prune(whole["order 4"], 0.02),
+        "mixed": interpolate([whole["order 2"], estimate(["c b a d e"], 4).table], [0.5, 0.5]),
+        "sparse": whole["order 4"].select([np.arange(len(order)) % 5 != 1 for order in whole["order 4"].orders]),
+        "empty order": estimate(["a", "b"], 5).table,
+    }
+
+
+@pytest.mark.parametrize("name", tables())
+def test_scores_are_those_of_the_definition(name: str) -> None:
+    table, rng = tables()[name], random.Random(0)
+    model = NgramModel(table)
+    for _ in range(200):
+        words = rng.choices(["a", "b", "c", "d", "nobody"], k=rng.randrange(8))
+        log_probs, state = walk(model, words)
+        assert [*log_probs, model.finish(state)] == pytest.approx(sentence_by_definition(table, words), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["order 3", "pruned", "sparse"])
+def test_the_table_finds_the_same_for_many_n_grams_at_once(name: str) -> None:
+    table = tables()[name]
+    for n in range(1, len(table.orders) + 1):
+        grams = np.array(list(itertools.product(range(len(table.words)), repeat=min(n, 3))))
+        words = [tuple(table.words[number] for number in ids) for ids in grams]
+        expected = [log_prob_by_definition(listed(table), gram[:-1], gram[-1]) for gram in words]
+        assert table.log_probs(grams) == pytest.approx(expected, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8), st.sampled_from(["order 3", "pruned", "sparse"]))
+def test_after_every_history_the_probabilities_of_all_words_sum_to_one(words: list[str], name: str) -> None:
+    table = tables()[name].with_backoffs()
+    model = NgramModel(table)
+    _, state = walk(model, words)
+    total = sum(math.exp(model.score(state, word)[0]) for word in (*table.words[3:], "<unk>"))
+    assert total + math.exp(model.finish(state)) == pytest.approx(1, abs=1e-9)
+
+
+def small_table() -> NgramTable:
+    """Words <unk> <s> </s> a b; bigrams 'a b' and '<s> a'; only 'a' and '<s>' say anything about what follows."""
+    unigrams = Order(np.zeros(5, np.int64), np.arange(5), np.log(np.full(5, 0.25)), np.log([1, 0.5, 1, 0.5, 1]))
+    bigrams = Order(np.array([1, 3]), np.array([3, 4]), np.log([0.625, 0.625]), np.zeros(2))
+    return NgramTable(("<unk>", "<s>", "</s>", "a", "b"), (unigrams, bigrams))
+
+
+def test_a_state_is_no_more_than_what_the_future_depends_on() -> None:
+    model = NgramModel(small_table())
+    after = {
+        " ".join(words): walk(model, list(words))[1] for n in range(4) for words in itertools.product("abx", repeat=n)
+    }
+    assert len(set(after.values())) == 3  # <s>, a, and nothing
+    assert after["b"] == after["x"] == after["a b"] == after["b x"] != after["a"] == after["b a"] != after[""]
+
+
+def test_a_context_that_only_has_a_backoff_is_a_state_too() -> None:
+    table = small_table()
+    unigrams = table.orders[0]
+    backoffs = unigrams.log_backoff.copy()
+    backoffs[4] = math.log(0.9)  # 'b' begins no bigram
+    changed = NgramTable(
+        table.words, (Order(unigrams.context, unigrams.word, unigrams.log_prob, backoffs), table.orders[1])
+    )
+    model = NgramModel(changed)
+    _, state = walk(model, ["b"])
+    assert model.score(state, "a")[0] == pytest.approx(math.log(0.9 * 0.25))
+
+
+def test_probabilities_that_a_person_can_check() -> None:
+    model = NgramModel(small_table())
+    log_probs, state = walk(model, ["a", "b", "b", "a"])
+    assert np.exp(log_probs) == pytest.approx([0.625, 0.625, 0.25, 0.25])
+    assert math.exp(model.finish(state)) == pytest.approx(0.5 * 0.25)
+
+
+def test_marks_are_no_words() -> None:
+    model = NgramModel(estimate(TEXT, 2).table)
+    assert [word for word in ("a", "<s>", "</s>", "<unk>", "nobody") if model.knows(word)] == ["a"]
+    scores = {model.score(model.start(), word) for word in ("<s>", "</s>", "<unk>", "nobody")}
+    assert len(scores) == 1

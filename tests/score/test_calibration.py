@@ -1,0 +1,208 @@
+"""Calibration errors by hand, and calibrators against known probabilities and a slow search for the minimum."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from recitative.errors import DataError
+from recitative.score.calibration import (
+    L2,
+    Calibrator,
+    ReliabilityBin,
+    expected_calibration_error,
+    hypothesis_correct,
+    logit,
+    normalised_cross_entropy,
+    reliability,
+)
+from recitative.score.wer import align, words
+
+CONFIDENCE = np.array([0.0, 0.2, 0.5, 0.55, 0.9, 1.0])
+CORRECT = np.array([False, True, False, True, True, True])
+
+
+def known_words(count, seed, *, weights=(1.5, -0.7), bias=0.4):
+    """Features, and words that are right with the logistic probability of these weights."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(count, len(weights))) * [2.0, 0.5] + [1.0, -3.0]
+    p = 1 / (1 + np.exp(-(features @ weights + bias)))
+    return features, rng.random(count) < p, p
+
+
+def boastful_words(count, seed):
+    """Confidences of a model that thinks the odds are the cube of what they are, as overtrained ones do."""
+    p = np.random.default_rng(seed).beta(3, 1, count)
+    correct = np.random.default_rng([seed, 1]).random(count) < p
+    return p**3 / (p**3 + (1 - p) ** 3), correct
+
+
+def penalised_loss(calibrator, features, correct):
+    """What ``fit`` minimises, word by word."""
+    right, wrong = sum(correct), sum(~correct)
+    loss = 0.0
+    for row, is_right in zip(features, correct, strict=True):
+        z = calibrator.bias + sum(w * f for w, f in zip(calibrator.weights, row, strict=True))
+        p = 1 / (1 + math.exp(-z))
+        target = (right + 1) / (right + 2) if is_right else 1 / (wrong + 2)
+        loss -= target * math.log(p) + (1 - target) * math.log(1 - p)
+    return loss + L2 / 2 * sum((w * sd) ** 2 for w, sd in zip(calibrator.weights, features.std(0), strict=True))
+
+
+def test_inserted_and_substituted_words_are_wrong_and_deleted_ones_are_not_there():
+    assert hypothesis_correct(align(words("the cat sat down"), words("the bat sat"))) == [True, False, True]
+    assert hypothesis_correct(align(words("a"), words("a b c"))) == [True, False, False]
+    assert hypothesis_correct(align(words("a b"), [])) == []
+
+
+def test_the_table_a_person_can_check():
+    low, high = reliability(CONFIDENCE, CORRECT, bins=2)
+    assert low == ReliabilityBin(0.0, 0.5, 3, pytest.approx(0.7 / 3), pytest.approx(1 / 3))  # 0.5 belongs below
+    assert high == ReliabilityBin(0.5, 1.0, 3, pytest.approx(2.45 / 3), 1.0)
+    error = (3 * abs(1 / 3 - 0.7 / 3) + 3 * abs(1 - 2.45 / 3)) / 6
+    assert expected_calibration_error(CONFIDENCE, CORRECT, bins=2) == pytest.approx(error)
+
+
+def test_edges_belong_to_the_bin_below_and_empty_bins_are_there():
+    rows = reliability(np.arange(1, 11) / 10, np.ones(10, bool))
+    assert [row.count for row in rows] == [1] * 10
+    rows = reliability(np.array([0.05]), np.array([True]))
+    assert [row.count for row in rows] == [1] + [0] * 9
+    assert all(math.isnan(row.accuracy) and math.isnan(row.mean_confidence) for row in rows[1:])
+    assert expected_calibration_error(np.array([0.05]), np.array([True])) == pytest.approx(0.95)
+
+
+def test_the_error_of_the_true_probabilities_is_small_and_of_certainty_is_the_error_rate():
+    _, correct, p = known_words(50_000, 1)
+    # of 5000 words a bin the fraction that is right strays by at most 0.007 (standard deviation)
+    assert expected_calibration_error(p, correct) < 0.01
+    certain = np.ones(len(p))
+    assert expected_calibration_error(certain, correct) == pytest.approx(1 - correct.mean())
+
+
+def test_the_normalised_cross_entropy_by_hand():
+    right, wrong = 0.75, 0.25  # two of four words are wrong half of the time: in bits, as NIST writes it
+    correct, confidence = np.array([True, True, True, False]), np.array([0.9, 0.9, 0.6, 0.3])
+    entropy = -3 * math.log2(right) - math.log2(wrong)
+    gained = 2 * math.log2(0.9) + math.log2(0.6) + math.log2(0.7)
+    assert normalised_cross_entropy(confidence, correct) == pytest.approx((entropy + gained) / entropy)
+    assert normalised_cross_entropy(np.full(4, right), correct) == pytest.approx(0.0, abs=1e-12)
+    assert normalised_cross_entropy(correct.astype(float), correct) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_wrong_word_of_full_confidence_costs_much_but_not_all():
+    assert -30 < normalised_cross_entropy(np.array([1.0, 1.0]), np.array([True, False])) < -5
+    assert math.isnan(normalised_cross_entropy(np.array([0.5, 0.5]), np.array([True, True])))
+
+
+def test_a_known_logistic_is_recovered():
+    features, correct, p = known_words(40_000, 2)
+    calibrator = Calibrator.fit(features, correct, ["posterior", "length"])
+    # the estimates stray by at most 0.04 and 0.13 (standard deviation), from the Fisher information
+    assert calibrator.weights == pytest.approx((1.5, -0.7), abs=0.1)
+    assert calibrator.bias == pytest.approx(0.4, abs=0.3)
+    assert abs(calibrator.apply(features) - p).mean() < 0.01
+
+
+@pytest.mark.parametrize("count", [5, 60])
+def test_no_step_from_the_fit_lowers_the_loss(count):
+    features, correct, _ = known_words(count, 3)
+    best = Calibrator.fit(features, correct, ["posterior", "length"])
+    loss = penalised_loss(best, features, correct)
+    for size in (1e-1, 1e-3):
+        for change in np.random.default_rng(4).normal(size=(50, 3)) * size:
+            moved = Calibrator(best.features, tuple(best.weights + change[:2]), best.bias + change[2])
+            assert penalised_loss(moved, features, correct) > loss
+
+
+def test_held_out_words_are_better_calibrated():
+    confidence, correct = boastful_words(5000, 5)
+    calibrator = Calibrator.fit(logit(confidence)[:, None], correct, ["logit"])
+    assert calibrator.weights == pytest.approx((1 / 3,), abs=0.03)  # it takes the cube root
+    confidence, correct = boastful_words(5000, 6)
+    calibrated = calibrator.apply(logit(confidence)[:, None])
+    before, after = (expected_calibration_error(c, correct) for c in (confidence, calibrated))
+    assert before > 0.1
+    assert after < 0.02
+    assert normalised_cross_entropy(calibrated, correct) > max(0.1, normalised_cross_entropy(confidence, correct))
+
+
+def test_words_that_a_threshold_separates_have_finite_weights():
+    features = np.array([[-2.0], [-1.0], [1.0], [2.0]] * 50)
+    correct = features[:, 0] > 0
+    p = Calibrator.fit(features, correct, ["x"]).apply(features)
+    assert (p[correct] > 0.95).all()
+    assert (p[~correct] < 0.05).all()
+    assert ((p > 0) & (p < 1)).all()
+
+
+@pytest.mark.parametrize(("correct", "expected"), [([True] * 8, 9 / 10), ([False] * 8, 1 / 10), ([True], 2 / 3)])
+def test_where_all_are_right_or_wrong_the_probability_is_a_constant(correct, expected):
+    features = np.random.default_rng(7).normal(size=(len(correct), 2))
+    calibrator = Calibrator.fit(features, np.array(correct), ["a", "b"])
+    assert calibrator.weights == pytest.approx((0.0, 0.0), abs=1e-9)
+    assert calibrator.apply(10 * features) == pytest.approx(expected)
+
+
+def test_features_that_say_nothing_or_say_it_twice_are_no_harm():
+    features, correct, _ = known_words(2000, 8)
+    plain = Calibrator.fit(features, correct, ["a", "b"])
+    constant = np.column_stack([features, np.full(2000, 0.1)])
+    assert Calibrator.fit(constant, correct, ["a", "b", "c"]).weights == pytest.approx((*plain.weights, 0.0))
+    for l2 in (L2, 0.0):
+        twice = Calibrator.fit(np.column_stack([features, features]), correct, list("abcd"), l2=l2)
+        assert twice.apply(np.column_stack([features, features])) == pytest.approx(plain.apply(features), abs=5e-3)
+    large = Calibrator.fit(1e6 * features + 1e9, correct, ["a", "b"])
+    assert large.apply(1e6 * features + 1e9) == pytest.approx(plain.apply(features), abs=1e-5)
+
+
+def test_without_features_the_calibrator_is_the_fraction_that_is_right():
+    calibrator = Calibrator.fit(np.zeros((1000, 0)), np.arange(1000) < 800, [])
+    assert calibrator.apply(np.zeros((2, 0))) == pytest.approx(0.8, abs=2e-3)
+
+
+def test_a_calibrator_reads_back_from_json():
+    calibrator = Calibrator(("logit", "length"), (0.5, -0.25), 1.0)
+    assert Calibrator.from_dict(json.loads(json.dumps(calibrator.to_dict())), "card") == calibrator
+
+
+@pytest.mark.parametrize(
+    "change", [{"weights": [1.0, 2.0]}, {"weights": None}, {"bias": "high"}, {"bias": math.nan}, {"features": 3}]
+)
+def test_what_is_no_calibrator_is_named(change):
+    sound = {"features": ["logit"], "weights": [1.0], "bias": 0.0}
+    with pytest.raises(DataError, match=r"m\.onnx: holds no calibrator"):
+        Calibrator.from_dict(sound | change, "m.onnx")
+    with pytest.raises(DataError, match="holds no calibrator"):
+        Calibrator.from_dict({}, "m.onnx")
+
+
+def test_certainty_has_a_bounded_logit():
+    assert logit(np.array([0.0, 0.5, 0.75, 1.0])).tolist() == pytest.approx([-10.0, 0.0, math.log(3), 10.0])
+
+
+def test_no_words_and_what_is_no_confidence_are_errors():
+    none, one = np.zeros(0), np.array([True])
+    for measure in (expected_calibration_error, normalised_cross_entropy):
+        with pytest.raises(DataError, match="confidences: hold no word"):
+            measure(none, none)
+        with pytest.raises(DataError, match=r"confidences: 1\.5 is none; 0 to 1"):
+            measure(np.array([1.5]), one)
+        with pytest.raises(DataError, match="nan is none"):
+            measure(np.array([math.nan]), one)
+        with pytest.raises(DataError, match="2 words, but 1 marks"):
+            measure(np.array([0.5, 0.5]), one)
+    with pytest.raises(ValueError, match="bins=0"):
+        reliability(np.array([0.5]), one, bins=0)
+
+
+def test_features_that_cannot_be_fitted_are_errors():
+    with pytest.raises(DataError, match="confidences: hold no word"):
+        Calibrator.fit(np.zeros((0, 1)), np.zeros(0, bool), ["a"])
+    with pytest.raises(DataError, match=r"features: shape \(3,\); a column each for a, b"):
+        Calibrator.fit(np.zeros(3), np.zeros(3, bool), ["a", "b"])
+    with pytest.raises(DataError, match="'b' has NaN or infinity"):
+        Calibrator.fit(np.array([[0.0, math.nan]]), np.array([True]), ["a", "b"])
+    with pytest.raises(DataError, match="a column each for a"):
+        Calibrator(("a",), (1.0,), 0.0).apply(np.zeros((2, 3)))
