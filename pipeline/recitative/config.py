@@ -136,9 +136,9 @@ class AttentionSettings(_Section):
     """An attention decoder that is trained beside CTC; see ``recitative.models.attention_decoder``."""
 
     weight: float = Field(0.0, ge=0, lt=1)  # of its loss, CTC's has the rest; 0 = no decoder
-    hidden: int = Field(320, ge=1)
-    embedding: int = Field(64, ge=1)  # width of the previous label
-    key_width: int = Field(128, ge=1)  # where queries and frames are compared
+    hidden: int = Field(160, ge=1)  # of its core, and of the frames it looks at
+    embedding: int = Field(32, ge=1)  # width of the previous label
+    key_width: int = Field(64, ge=1)  # where queries and frames are compared
     location_channels: int = Field(10, ge=1)
     location_kernel: int = Field(31, ge=1)  # odd; core frames seen around each weight of the step before
     dropout: float = Field(0.0, ge=0, lt=1)
@@ -195,8 +195,8 @@ class DecodeSettings(_Section):
 
     kind: Literal["greedy", "beam"] = "greedy"
     beam: int = Field(16, ge=1, le=10000)  # hypotheses kept
-    token_beam: float = Field(9.0, gt=0)  # tokens of a frame so far below its best are not tried
-    score_beam: float = Field(16.0, gt=0)  # hypotheses so far below the best are dropped
+    token_beam: float = Field(6.5, gt=0)  # tokens of a frame so far below its best are not tried
+    score_beam: float = Field(12.0, gt=0)  # hypotheses so far below the best are dropped
     lm_weight: float = Field(0.5, ge=0)
     word_bonus: float = 0.0  # added for every word: language models like few
     unknown_score: float = Field(-10.0, le=0)  # of a word that the language model does not know

@@ -44,7 +44,7 @@ def log_prob_by_hand(model, text):
     for token in [*model.vocabulary.encode(text), END]:
         x = Padded(torch.tensor([[previous]]), torch.tensor([1]))
         y, state = model.network.step(x, state, last=False)
-        total, previous = total + float(y.data[0, 0, token]), token
+        total, previous = total + float(y.data[0, 0, token].detach()), token
     return total
 
 

@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.decoding import (
+    BeamOption,
+    DecodingOptions,
+    GrammarOption,
+    HotWordsOption,
+    LexiconOption,
+    LmOption,
+    NbestOption,
+)
 from recitative.cli.models import open_transcriber
 from recitative.cli.progress import progress_bar
 
@@ -14,15 +23,25 @@ from recitative.cli.progress import progress_bar
 def decode(
     model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model, or an exported file.")],
     data_dir: Annotated[Path, typer.Argument(help="The data directory to decode.")],
-    output: Annotated[Path, typer.Option(help="The folder for text, tokens.jsonl and summary.json.")],
+    output: Annotated[Path, typer.Option(help="The folder for the results.")],
     chunk_ms: Annotated[
         float | None, typer.Option(min=1, help="Feed the audio in pieces of this length, as a stream would.")
     ] = None,
+    lm: LmOption = "",
+    hotwords: HotWordsOption = "",
+    grammar: GrammarOption = None,
+    lexicon: LexiconOption = None,
+    nbest: NbestOption = 1,
+    beam: BeamOption = 0,
 ) -> None:
-    """Decode every utterance greedily; whole, or in pieces with the same result."""
+    """Decode every utterance as the model's settings and these options say; whole, or in pieces with the same result.
+
+    --output gets text, words.jsonl (times and confidences), tokens.jsonl and, with --nbest, nbest.jsonl.
+    """
     from recitative.recognition.decoding import decode_directory
 
-    transcriber = open_transcriber(model)
+    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    transcriber = open_transcriber(model, options)
     with progress_bar("decode") as show:
         summary = decode_directory(transcriber, data_dir, output, chunk_ms=chunk_ms, advance=show)
     speed = summary.audio_s / max(summary.seconds, 1e-9)

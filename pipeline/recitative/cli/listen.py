@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.cli.decoding import (
+    BeamOption,
+    DecodingOptions,
+    GrammarOption,
+    HotWordsOption,
+    LexiconOption,
+    LmOption,
+    NbestOption,
+)
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.errors import UsageError
 
@@ -31,6 +40,12 @@ def listen(
     silence_s: Annotated[float, typer.Option(help="An utterance ends after this silence.")] = 1.2,
     empty_silence_s: Annotated[float, typer.Option(help="The same, if nothing was said yet.")] = 2.4,
     longest_s: Annotated[float, typer.Option(help="An utterance ends after this time in any case.")] = 20.0,
+    lm: LmOption = "",
+    hotwords: HotWordsOption = "",
+    grammar: GrammarOption = None,
+    lexicon: LexiconOption = None,
+    nbest: NbestOption = 1,
+    beam: BeamOption = 0,
 ) -> None:
     """Transcribe the microphone as you speak. Ctrl-C writes the last words and what it cost."""
     from recitative.runtime.endpoint import EndpointRules
@@ -43,7 +58,10 @@ def listen(
     if device and input:
         raise UsageError("--device and --input: two sources; give one")
     rules = EndpointRules(silence_s, empty_silence_s, longest_s)
-    recognizer = open_recognizer(find_model(model))
+    if nbest > 1 and format != "jsonl":
+        raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format jsonl")
+    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    recognizer = open_recognizer(find_model(model), options)
     _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
     block_s = chunk_ms / 1000
     with _source(input, device, block_s, realtime) as live:
@@ -101,9 +119,10 @@ class _Screen:
     def _line(self, heard: Heard) -> str:
         if self.format == "text":
             return heard.transcript.text
-        from recitative.runtime.formats import word_objects
+        from recitative.runtime.formats import nbest_object, word_objects
 
         line = {"text": heard.transcript.text, "words": word_objects(heard.transcript)}
+        line |= nbest_object(heard.transcript)
         return json.dumps(line, ensure_ascii=False)
 
 

@@ -11,12 +11,12 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.models import open_lm
 from recitative.cli.progress import progress_bar, track
 from recitative.errors import UsageError
 from recitative.lm import training
-from recitative.lm.arpa import read_arpa, write_arpa
+from recitative.lm.arpa import write_arpa
 from recitative.lm.kneser_ney import Discounts
-from recitative.lm.ngram import NgramModel
 from recitative.lm.perplexity import Perplexity, measure_sentence
 from recitative.lm.sentences import Sentences, read_sentences, read_vocabulary
 
@@ -59,14 +59,14 @@ def train(
 
 
 def perplexity(
-    model: Annotated[Path, typer.Argument(help="An ARPA file, plain or gzipped.")],
+    model: Annotated[Path, typer.Argument(help="An ARPA file, plain or gzipped, or a recurrent model.")],
     texts: Texts,
     plain: Plain = False,
 ) -> None:
-    """Print how well an n-gram model foresees texts: the perplexity of each, and of all if there are several."""
+    """Print how well a language model foresees texts: the perplexity of each, and of all if there are several."""
     sources = [read_sentences(text, plain=plain) for text in texts]
     with progress_bar(f"read {model.name}") as show:
-        asked = NgramModel(read_arpa(model, show))
+        asked = open_lm(model, show)
     _tell_empty(sources)
     total = Perplexity()
     for source in sources:

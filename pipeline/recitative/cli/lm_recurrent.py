@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recitative.cli.models import open_lm
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
 from recitative.models.language_settings import LanguageModelSettings
@@ -69,8 +70,11 @@ def predict(
     Several prompts are printed one after another, each word behind its prompt and a tab.
     """
     from recitative.models.next_words import next_words
+    from recitative.models.text_scores import RecurrentLanguageModel
 
-    scorer = open_language_model(model)
+    scorer = open_lm(model)
+    if not isinstance(scorer, RecurrentLanguageModel):
+        raise UsageError(f"{model}: is an n-gram model; 'predict' asks a recurrent one")
     several = len(prompts) > 1 or "-" in prompts
     for prompt in _read_prompts(prompts):
         _warn_of_unknown(scorer, prompt)
@@ -93,18 +97,6 @@ def export(
 
     size = export_language_model(load_language_model(model), output, notes=notes)
     print(f"{output}: float32, {size / 1e6:.1f} MB")
-
-
-def open_language_model(model: Path) -> RecurrentLanguageModel:
-    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
-    if model.is_dir():
-        from recitative.generation.network import new_scorer
-        from recitative.models.language_model import load_language_model
-
-        return new_scorer(load_language_model(model))
-    from recitative.runtime import language_model as runtime
-
-    return runtime.open_language_model(model)
 
 
 def _read_prompts(prompts: list[str]) -> Iterable[str]:

@@ -23,10 +23,12 @@ from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
 from recitative.cli.report import report
+from recitative.cli.rescore import rescore
 from recitative.cli.score import score
 from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
+from recitative.cli.tune import tune
 from recitative.errors import DataError, RecitativeError
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
@@ -42,22 +44,11 @@ app = typer.Typer(
 app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
-for verb in (
-    lexicon,
-    tokens,
-    features,
-    cmvn,
-    train,
-    average,
-    decode,
-    score,
-    report,
-    export,
-    info,
-    align,
-    transcribe,
+VERBS = (
+    lexicon, tokens, features, cmvn, train, average, tune, decode, rescore, score, report, export, info, align, transcribe,
     listen,
-):
+)  # fmt: skip
+for verb in VERBS:
     app.command()(verb)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from recitative.errors import DataError
 from recitative.models import pretrained
 
 if TYPE_CHECKING:
+    from recitative.cli.decoding import DecodingOptions
+    from recitative.lm.model import LanguageModel
     from recitative.models.transcriber import Transcriber
     from recitative.runtime.recognizer import Recognizer
 
@@ -31,8 +34,13 @@ def find_model(name: str) -> Path:
     return path
 
 
-def open_transcriber(model: Path) -> Transcriber:
+def open_transcriber(model: Path, options: DecodingOptions | None = None) -> Transcriber:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
+    transcriber = _open(model)
+    return options.apply(transcriber) if options else transcriber
+
+
+def _open(model: Path) -> Transcriber:
     if model.is_dir():
         from recitative.models.folder import load_recogniser
         from recitative.recognition.network import new_transcriber
@@ -43,8 +51,30 @@ def open_transcriber(model: Path) -> Transcriber:
     return load_transcriber(model)
 
 
-def open_recognizer(model: Path) -> Recognizer:
+def open_recognizer(model: Path, options: DecodingOptions | None = None) -> Recognizer:
     """Of the same models; at module level, so that worker processes can be told of it."""
     from recitative.runtime.recognizer import Recognizer
 
-    return Recognizer(open_transcriber(model))
+    return Recognizer(open_transcriber(model, options))
+
+
+def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:
+    """An ARPA file, or a recurrent model: its folder, which needs PyTorch, or what 'recitative lm export' made.
+
+    Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
+    """
+    if path.is_dir():
+        from recitative.generation.network import new_scorer
+        from recitative.models.language_model import load_language_model
+
+        return new_scorer(load_language_model(path))
+    if not path.is_file():
+        raise DataError(str(path), "is no language model", "an ARPA file or a recurrent model", "correct the path")
+    if path.suffix == ".onnx":
+        from recitative.runtime.language_model import open_language_model
+
+        return open_language_model(path)
+    from recitative.lm.arpa import read_arpa
+    from recitative.lm.ngram import NgramModel
+
+    return NgramModel(read_arpa(path, progress))

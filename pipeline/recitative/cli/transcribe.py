@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recitative.atomic import write_text
+from recitative.cli.decoding import (
+    BeamOption,
+    DecodingOptions,
+    GrammarOption,
+    HotWordsOption,
+    LexiconOption,
+    LmOption,
+    NbestOption,
+)
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
@@ -40,6 +49,12 @@ def transcribe(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Hear recordings in pieces of 160 ms, as a microphone would; same text.")
     ] = False,
+    lm: LmOption = "",
+    hotwords: HotWordsOption = "",
+    grammar: GrammarOption = None,
+    lexicon: LexiconOption = None,
+    nbest: NbestOption = 1,
+    beam: BeamOption = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
@@ -53,7 +68,10 @@ def transcribe(
         _require_unlike_names(files, output_dir, form)
     elif format in ("srt", "vtt") and len(files) > 1:
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
-    open_model = partial(open_recognizer, find_model(model))
+    if nbest > 1 and format not in ("json", "jsonl"):
+        raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format json or jsonl")
+    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    open_model = partial(open_recognizer, find_model(model), options)
     workers = min(jobs or available_cores(), len(files))
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
     failed = 0
@@ -65,10 +83,20 @@ def transcribe(
                 failed += 1
             else:
                 write(outcome.file, outcome.transcript)
+                _warn_of_broken(outcome.file, outcome.transcript)
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} recordings could not be transcribed", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
+
+
+def _warn_of_broken(file: str, transcript: Transcript) -> None:
+    """Words that were heard but cannot be written are not passed over in silence."""
+    if transcript.broken:
+        first, more = transcript.broken[0], len(transcript.broken) - 1
+        others = f" and {more} more" if more else ""
+        place = f"{first.start_s:.1f} to {first.end_s:.1f} s{others}"
+        print(f"warning: {file}: at {place} nothing whole fits the lexicon or grammar", file=sys.stderr)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -33,26 +34,13 @@ _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
 
 
-@dataclass(frozen=True)
-class Onset:
-    """The frames on which the labels of a prefix were first written, the last one first."""
+# Plain tuples: a beam makes and drops so many of them that classes would take a third of its time.
 
-    before: Onset | None
-    frame: int
+Onset = tuple[Any, int]
+"""(the onset before or None, frame): when the labels of a prefix were first written, the last one first."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One prefix in the beam: its two masses, and when its labels began."""
-
-    prefix: Prefix
-    blank: float
-    label: float
-    onset: Onset | None
-
-    @property
-    def mass(self) -> float:
-        return self.blank + self.label
+Entry = tuple[Prefix, float, float, Onset | None]
+"""(prefix, mass of its paths that end in a blank, of those that end in its last label, onset)"""
 
 
 @dataclass(frozen=True)
@@ -104,9 +92,9 @@ class BeamSearch:
     """start, step, finish; ``best`` at any time between."""
 
     def __init__(
-        self, space: SearchSpace, *, beam: int = 16, token_beam: float = 9.0, score_beam: float = 20.0
+        self, space: SearchSpace, *, beam: int = 16, token_beam: float = 6.5, score_beam: float = 12.0
     ) -> None:
-        """beam: prefixes kept; token_beam, score_beam: tokens and prefixes so far below the best, in nats, are dropped."""
+        """beam: prefixes kept; token_beam, score_beam: tokens, prefixes so far below the best, in nats, are dropped."""
         self.space = space
         self.beam = beam
         self._token_beam = token_beam
@@ -115,7 +103,7 @@ class BeamSearch:
         self._least_mass = self._least * math.exp(-space.largest_gain)
 
     def start(self) -> BeamState:
-        return BeamState((Entry(self.space.start(), 1.0, 0.0, None),), True, 0.0, 0)
+        return BeamState(((self.space.start(), 1.0, 0.0, None),), True, 0.0, 0)
 
     def step(self, log_probs: Array, state: BeamState) -> BeamState:
         """The next frames (T, V)."""
@@ -124,24 +112,24 @@ class BeamSearch:
             if not tokens:
                 log_scale += log_blank
                 if not in_blank:
-                    entries = tuple(Entry(e.prefix, e.blank + e.label, 0.0, e.onset) for e in entries)
+                    entries = tuple((prefix, b + c, 0.0, onset) for prefix, b, c, onset in entries)
                     in_blank = True
                 continue
             entries = self._grow(entries, math.exp(log_blank), tokens, state.num_frames + offset)
             in_blank = False
-            if entries[0].mass < _SMALL:
-                entries = tuple(Entry(e.prefix, e.blank * _SCALE, e.label * _SCALE, e.onset) for e in entries)
+            if _mass(entries[0]) < _SMALL:
+                entries = tuple((prefix, b * _SCALE, c * _SCALE, onset) for prefix, b, c, onset in entries)
                 log_scale -= _LN_SCALE
         return BeamState(entries, in_blank, log_scale, state.num_frames + len(log_probs))
 
     def best(self, state: BeamState) -> Hypothesis:
         """The best prefix of a stream that goes on; words not yet whole are left out where a lexicon knows them."""
         entry = state.entries[0]
-        words = entry.prefix.words
-        if isinstance(entry.prefix.spot, str) and entry.prefix.spot:  # open vocabulary: letters so far
-            length = entry.prefix.length
-            words = Spelled(words, entry.prefix.spot, length - len(entry.prefix.spot), length)
-        return _hypothesis(entry, words, entry.prefix.extra, state.log_scale)
+        prefix = entry[0]
+        words = prefix.words
+        if isinstance(prefix.spot, str) and prefix.spot:  # open vocabulary: letters so far
+            words = Spelled(words, prefix.spot, prefix.length - len(prefix.spot), prefix.length)
+        return _hypothesis(entry, words, prefix.extra, state.log_scale)
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, the best first; the same words spelled differently are one.
@@ -150,12 +138,12 @@ class BeamSearch:
         """
         whole: dict[tuple[str, ...], Hypothesis] = {}
         for entry in state.entries:
-            done = self.space.finish(entry.prefix)
+            done = self.space.finish(entry[0])
             if done:
                 _join(whole, _hypothesis(entry, done[0], done[1], state.log_scale))
         if not whole:
             entry = state.entries[0]
-            broken = _hypothesis(entry, entry.prefix.words, entry.prefix.extra, state.log_scale)
+            broken = _hypothesis(entry, entry[0].words, entry[0].extra, state.log_scale)
             return [replace(broken, whole=False)]
         total = _log_sum([hypothesis.score for hypothesis in whole.values()])
         ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
@@ -167,45 +155,58 @@ class BeamSearch:
         """One frame. This loop is the whole cost of decoding; it is written for CPython, not for looks."""
         grow = self.space.grow
         probability = dict(tokens)
-        floor = entries[0].mass * max(blank, tokens[0][1])
-        floor_mass, floor = floor * self._least_mass, floor * self._least
+        likeliest = tokens[0][1]
+        best = _mass(entries[0]) * max(blank, likeliest)
+        floor, floor_mass = best * self._least, best * self._least_mass
         found: dict[Prefix, list[Any]] = {}  # prefix -> [blank, label, onset]
-        for entry in entries:
-            prefix, in_blank, onset = entry.prefix, entry.blank, entry.onset
-            mass = in_blank + entry.label
+        for prefix, in_blank, in_label, onset in entries:
+            mass = in_blank + in_label
             last = prefix.label
-            stays = found.get(prefix)
-            if stays is None:
-                found[prefix] = [mass * blank, entry.label * probability.get(last, 0.0), onset]
-            else:  # it grew from a shorter one already
-                stays[0] += mass * blank
-                stays[1] += entry.label * probability.get(last, 0.0)
-                stays[2] = onset
+            again = in_label * probability[last] if in_label and last in probability else 0.0
+            there = found.get(prefix)
+            if there is not None:  # it grew from a shorter one already
+                there[0] += mass * blank
+                there[1] += again
+                there[2] = onset
+            elif mass * blank + again >= floor:
+                found[prefix] = [mass * blank, again, onset]
+            if mass * likeliest < floor_mass:
+                continue  # and so is all that is less likely
             for token, p in tokens:
                 grown = (in_blank if token == last else mass) * p
                 if grown < floor_mass:
                     continue
-                for child, factor in prefix.children.get(token) or grow(prefix, token):
+                children = prefix.children.get(token)
+                for child, factor in grow(prefix, token) if children is None else children:
                     reached = grown * factor
-                    if reached < floor:
-                        continue
-                    there = found.get(child)
-                    if there is None:
-                        found[child] = [0.0, reached, Onset(onset, frame)]
-                    else:
-                        there[1] += reached
-        ranked = [(values[0] + values[1], -i, prefix, values) for i, (prefix, values) in enumerate(found.items())]
-        ranked.sort(reverse=True)
+                    if reached >= floor:
+                        there = found.get(child)
+                        if there is None:
+                            found[child] = [0.0, reached, (onset, frame)]
+                        else:
+                            there[1] += reached
+        if not found:  # every way on is forbidden: the best waits
+            prefix, in_blank, in_label, onset = entries[0]
+            found[prefix] = [(in_blank + in_label) * max(blank, 1e-30), 0.0, onset]
+        return self._select(found)
+
+    def _select(self, found: dict[Prefix, list[Any]]) -> tuple[Entry, ...]:
+        """The best ``beam`` of them, the best first; of equals the one that was found first."""
+        ranked = [(b + c, prefix, b, c, onset) for prefix, (b, c, onset) in found.items()]
+        ranked.sort(key=_first, reverse=True)  # stable, so ties stay in order
         least = ranked[0][0] * self._least
-        return tuple(
-            Entry(prefix, values[0], values[1], values[2])
-            for mass, _, prefix, values in ranked[: self.beam]
-            if mass >= least
-        )
+        return tuple([entry[1:] for entry in ranked[: self.beam] if entry[0] >= least])
+
+
+def _mass(entry: Entry) -> float:
+    return entry[1] + entry[2]
+
+
+_first = itemgetter(0)
 
 
 def _likely_tokens(log_probs: Array, token_beam: float) -> list[tuple[float, list[tuple[int, float]]]]:
-    """Of each frame: ln P(blank), and the tokens within ``token_beam`` of the best with their probabilities, best first."""
+    """Of each frame: ln P(blank); the tokens within ``token_beam`` of the best, the best first, with probabilities."""
     wide = log_probs.astype(np.float64)
     limit = wide.max(-1, keepdims=True, initial=-np.inf) - token_beam
     near = wide >= limit
@@ -221,17 +222,18 @@ def _likely_tokens(log_probs: Array, token_beam: float) -> list[tuple[float, lis
 
 
 def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: float) -> Hypothesis:
+    prefix, _, _, onset = entry
     frames: list[int] = []
-    onset = entry.onset
     while onset:
-        frames.append(onset.frame)
-        onset = onset.before
+        onset, frame = onset
+        frames.append(frame)
     frames.reverse()
     spelled = tuple(
         SpelledWord(w.word, w.begin, w.end, frames[w.begin], frames[w.end - 1]) for w in spelled_words(words)
     )
-    acoustic = math.log(entry.mass) + log_scale - entry.prefix.extra if entry.mass else -math.inf
-    return Hypothesis(spelled, tuple(entry.prefix.labels()), acoustic + extra, acoustic, extra)
+    mass = _mass(entry)
+    acoustic = math.log(mass) + log_scale - prefix.extra if mass else -math.inf
+    return Hypothesis(spelled, tuple(prefix.labels()), acoustic + extra, acoustic, extra)
 
 
 def _join(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:

@@ -22,7 +22,7 @@ _LARGEST_ODDS = 12.0  # nats: a posterior of 1 is no surer than this
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """posterior: 0..1; least, mean: the probability of its least sure token, and their geometric mean; labels: number."""
+    """posterior: 0..1; least, mean: its least sure token's probability, and the geometric mean of all; labels: number."""
 
     posterior: float
     least: float

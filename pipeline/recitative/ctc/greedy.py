@@ -61,12 +61,10 @@ class BestPath:
 
     def extend(self, log_probs: Array) -> None:
         """The next frames (T, V)."""
-        if len(log_probs):
-            self.follow(log_probs, log_probs.argmax(-1))
-
-    def follow(self, log_probs: Array, path: Array) -> None:
-        """The next frames (T, V) of any path (T,), T > 0, such as an alignment's."""
-        frames = len(path)
+        frames = len(log_probs)
+        if frames == 0:
+            return
+        path = log_probs.argmax(-1)
         begins = [0, *(np.flatnonzero(path[1:] != path[:-1]) + 1).tolist()]
         largest = np.exp(np.maximum.reduceat(log_probs[np.arange(frames), path], begins)).tolist()
         labels = path[begins].tolist()

@@ -71,11 +71,16 @@ class Prefix:
 
 @dataclass(eq=False)
 class LexiconNode:
-    """A node of the lexicon's prefix tree: the words that end here, and where each label leads."""
+    """A node of the lexicon's prefix tree: the words that end here, and where each label leads.
+
+    gain: by how much the look-ahead is larger than that of the node before; factor: e^gain
+    """
 
     children: dict[int, LexiconNode] = field(default_factory=dict)
     words: tuple[str, ...] = ()
     lookahead: float = 0.0
+    gain: float = 0.0
+    factor: float = 1.0
 
 
 Spot = LexiconNode | str  # where in a word a prefix ends: in the lexicon's tree, or the letters of the word so far
@@ -128,10 +133,28 @@ class SearchSpace:
         continues so, several if a word may or may not end here."""
         found = prefix.children.get(label)
         if found is None:
-            grown = (self._child(prefix, label, spot, word) for spot, word in self._moves(prefix, label))
-            found = tuple((child, math.exp(child.extra - prefix.extra)) for child in grown if child)
-            prefix.children[label] = found
+            found = prefix.children[label] = self._within_word(prefix, label) or self._grown(prefix, label)
         return found
+
+    def _within_word(self, prefix: Prefix, label: int) -> tuple[tuple[Prefix, float], ...]:
+        """What ``_grown`` gives where a word of the lexicon just goes on, which is most of the time; else nothing."""
+        spot = prefix.spot
+        if self._bias or isinstance(spot, str):
+            return ()
+        node = spot.children.get(label)
+        if node is None or node.words:
+            return ()
+        extra = prefix.extra + node.gain
+        child = Prefix(prefix, label, node, prefix.words, prefix.context, 0, extra)
+        return ((child, node.factor),)
+
+    def _grown(self, prefix: Prefix, label: int) -> tuple[tuple[Prefix, float], ...]:
+        found: list[tuple[Prefix, float]] = []
+        for spot, word in self._moves(prefix, label):
+            child = self._child(prefix, label, spot, word)
+            if child:
+                found.append((child, math.exp(child.extra - prefix.extra)))
+        return tuple(found)
 
     def finish(self, prefix: Prefix) -> tuple[Spelled | None, float] | None:
         """The words and ``extra`` if the recording ends here; None in mid-word or mid-sentence of a grammar."""
@@ -225,6 +248,10 @@ class SearchSpace:
         for node in reversed(order[1:]):
             below = [child.lookahead for child in node.children.values()]
             node.lookahead = max([self._first_score(context, word) for word in node.words] + below)
+        for node in order:
+            for child in node.children.values():
+                child.gain = child.lookahead - node.lookahead
+                child.factor = math.exp(child.gain)
 
     def _first_score(self, context: Hashable, word: str) -> float:
         assert self.lm is not None

@@ -58,6 +58,7 @@ def build_model(
         weights="float32" if ranges is None else "int8",
         piece_frames=_piece_frames(network),
         notes=notes,
+        language=recogniser.language,
     )
     return graph.model(card.to_metadata())
 

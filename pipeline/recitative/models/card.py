@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from recitative.config import Settings, validate_settings
 from recitative.errors import DataError
-from recitative.models.language import Language
+from recitative.models.language import NO_LANGUAGE, Language
 from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
@@ -57,7 +57,7 @@ class ModelCard:
     weights: str
     piece_frames: int = 0
     notes: str = ""
-    language: Language = Language()
+    language: Language = NO_LANGUAGE
 
     def to_metadata(self) -> dict[str, str]:
         """Keys and values for the metadata of an ONNX file."""
@@ -93,7 +93,7 @@ class ModelCard:
                 for name, entry in facts.pop("state").items()
             }
             words = facts.pop("language", None)  # models of the first release have none
-            language = Language.from_facts(words, tokens, where) if words else Language()
+            language = Language.from_facts(words, tokens, where) if words else NO_LANGUAGE
             return cls(settings=settings, tokens=tokens, state=state, language=language, **facts)
         except (KeyError, TypeError, ValueError, AttributeError):
             found = "is damaged: its card cannot be read"

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import DecodeSettings
-from recitative.ctc.alignment import forced_alignment
+from recitative.ctc.alignment import align_words
 from recitative.ctc.beam import BeamSearch, BeamState, Hypothesis
 from recitative.ctc.confidence import WordEvidence, evidence_of
 from recitative.ctc.greedy import BestPath, TokenRun
@@ -50,6 +50,7 @@ class Alternative:
     """Something that may have been said: its score in natural logarithms, and its part of all that was thought of."""
 
     text: str
+    tokens: str  # as the token table reads them
     score: float
     acoustic: float  # ln P(labels | audio), part of the score
     posterior: float  # 0..1
@@ -159,7 +160,7 @@ class LanguageSearch:
     def __init__(
         self, search: BeamSearch, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
     ) -> None:
-        """count: alternatives to return; calibrator: from the evidence for a word to its confidence, None = posterior"""
+        """count: alternatives to return; calibrator: from a word's evidence to its confidence, None = its posterior."""
         self._search = search
         self._timed = timed
         self._count = count
@@ -190,7 +191,7 @@ class LanguageSearch:
         if not best.labels:
             return Spoken((), (), self._alternatives(hypotheses), whole=best.whole)
         log_probs = np.concatenate(state.heard)
-        runs = _runs(log_probs, best.labels)
+        runs = align_words(log_probs, [[best.labels]]).runs  # when each label is said
         evidence = evidence_of(hypotheses, runs)
         if self._calibrator:
             confidences = self._calibrator.apply(np.array([e.features() for e in evidence])).tolist()
@@ -208,17 +209,11 @@ class LanguageSearch:
         return Word(word, round(begin_s, 3), round(end_s, 3), round(confidence, 4))
 
     def _alternatives(self, hypotheses: Sequence[Hypothesis]) -> tuple[Alternative, ...]:
-        return tuple(
-            Alternative(h.text, round(h.score, 4), round(h.acoustic, 4), round(h.posterior, 4))
-            for h in hypotheses[: self._count]
-        )
+        return tuple(self._alternative(h) for h in hypotheses[: self._count])
 
-
-def _runs(log_probs: Array, labels: Sequence[int]) -> list[TokenRun]:
-    """When each label is said, on the likeliest path that writes them."""
-    path = BestPath()
-    path.follow(log_probs, forced_alignment(log_probs, labels))
-    return path.runs
+    def _alternative(self, h: Hypothesis) -> Alternative:
+        tokens = self._timed.table.decode(h.labels)
+        return Alternative(h.text, tokens, round(h.score, 4), round(h.acoustic, 4), round(h.posterior, 4))
 
 
 @dataclass(frozen=True)
@@ -230,6 +225,7 @@ class Wishes:
     grammar:   write its sentences only
     lexicon:   write its words only
     count:     alternatives
+    beam:      hypotheses kept; None = the setting
     """
 
     lm: LanguageModel | None = None
@@ -238,6 +234,7 @@ class Wishes:
     grammar: Grammar | None = None
     lexicon: Lexicon | None = None
     count: int = 1
+    beam: int | None = None
 
 
 def new_decoder(
@@ -269,7 +266,9 @@ def new_decoder(
         word_bonus=settings.word_bonus,
         unknown_score=settings.unknown_score,
     )
-    search = BeamSearch(space, beam=settings.beam, token_beam=settings.token_beam, score_beam=settings.score_beam)
+    search = BeamSearch(
+        space, beam=wishes.beam or settings.beam, token_beam=settings.token_beam, score_beam=settings.score_beam
+    )
     return LanguageSearch(search, timed, count=wishes.count, calibrator=language.calibrator)
 
 

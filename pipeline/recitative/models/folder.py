@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.errors import DataError
 from recitative.models.attention_decoder import AttentionDecoder
-from recitative.models.language import Language
+from recitative.models.language import NO_LANGUAGE, Language
 from recitative.models.recogniser import build_decoder, build_recogniser, encoder, output_layer
 from recitative.nn.chain import Chain
 from recitative.stage import Padded
@@ -36,7 +36,7 @@ class Recogniser:
     tokens: TokenTable
     network: Chain
     decoder: AttentionDecoder | None = None
-    language: Language = Language()
+    language: Language = NO_LANGUAGE
 
     @property
     def spelling(self) -> Spelling:
@@ -63,7 +63,7 @@ class Recogniser:
 def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | None = None) -> Recogniser:
     """A recogniser with random weights (from torch's generator)."""
     network = build_recogniser(settings.model, settings.features.dim, len(tokens))
-    return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or Language())
+    return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
 
 
 def save_recogniser(recogniser: Recogniser, folder: Path) -> None:

@@ -72,3 +72,6 @@ class Language:
 
 def _read_calibrator(path: Path) -> Calibrator:
     return Calibrator.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+
+
+NO_LANGUAGE = Language()

@@ -23,15 +23,15 @@ from recitative.stage import Padded
 class Memory:
     """What attention looks at, computed once. M rows: one for each query, or a single one that serves all queries.
 
-    keys:   (M, T, K)
-    values: (M, T, C), zeros beyond a row's length
-    valid:  (M, T) True where a frame lies within its row
-    places: (kernel, K), what a weight of the step before adds to the comparison, by its distance
+    keys:    (M, T, K)
+    values:  (M, T, C), zeros beyond a row's length
+    padding: (M, T) True where a frame lies beyond its row
+    places:  (kernel, K), what a weight of the step before adds to the comparison, by its distance
     """
 
     keys: Tensor
     values: Tensor
-    valid: Tensor
+    padding: Tensor
     places: Tensor
 
     def first_weights(self, n: int) -> Tensor:
@@ -44,8 +44,8 @@ class Memory:
 class LocationAttention(nn.Module):
     """One step: query (N, H) and previous weights (N, T) -> context (N, C) and weights (N, T).
 
-    The weights are zero in the padding and sum to one over a row's frames; a row without a frame has no weight at all
-    and a context of zeros.
+    The weights are zero in the padding and sum to one over a row's frames. A row without a frame has a context of
+    zeros.
     """
 
     def __init__(self, query_width: int, value_width: int, key_width: int, channels: int, kernel: int) -> None:
@@ -60,23 +60,24 @@ class LocationAttention(nn.Module):
         """The memory of encoded rows (M, T, C)."""
         values = zero_padding(x)
         places = (self.place.weight @ self.locate.weight).T  # (kernel, K)
-        return Memory(self.key(values), values, valid_mask(x), places)
+        return Memory(self.key(values), values, ~valid_mask(x), places)
 
     def forward(self, query: Tensor, previous: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         heard = self.query(query)[:, None] + memory.keys  # (N, T, K)
-        compared = torch.tanh(heard + _windows(previous, len(memory.places)) @ memory.places)
-        energies = (compared @ self.energy.weight[0]).float()  # (N, T)
-        lowest = torch.finfo(energies.dtype).min  # not -inf: a row without a frame would be NaN
-        weights = torch.softmax(energies.masked_fill(~memory.valid, lowest), dim=-1)
-        weights = weights.masked_fill(~memory.valid, 0.0)
+        windows = _windows(previous, len(memory.places))
+        compared = torch.tanh(torch.addmm(heard.flatten(0, 1), windows, memory.places))  # (N * T, K)
+        energies = (compared @ self.energy.weight[0]).float().reshape(previous.shape)
+        # Not -inf: a row without a frame would be NaN.
+        energies = energies.masked_fill(memory.padding, torch.finfo(energies.dtype).min)
+        weights = torch.softmax(energies, dim=-1)
         return _mean(weights, memory.values), weights
 
 
 def _windows(weights: Tensor, kernel: int) -> Tensor:
-    """(N, T) -> (N, T, kernel): the weights around each frame, zeros beyond the ends."""
+    """(N, T) -> (N * T, kernel): the weights around each frame, zeros beyond the ends."""
     if weights.shape[1] == 0:
-        return weights.new_zeros(*weights.shape, kernel)
-    return F.pad(weights, (kernel // 2, kernel // 2)).unfold(1, kernel, 1)
+        return weights.new_zeros(0, kernel)
+    return F.pad(weights, (kernel // 2, kernel // 2)).unfold(1, kernel, 1).reshape(-1, kernel)
 
 
 def _mean(weights: Tensor, values: Tensor) -> Tensor:

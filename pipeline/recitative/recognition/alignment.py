@@ -27,7 +27,6 @@ from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
 from recitative.recognition.decoding import BATCH
 from recitative.recognition.utterances import measure, read_utterance
-from recitative.text.tokens import TokenTable
 
 Format = Literal["ctm", "textgrid", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -56,7 +55,7 @@ def align_directory(
 ) -> AlignSummary:
     """Write the files named at the top, as far as ``formats`` asks for them, to ``output``.
 
-    pronounce: how words are said; None spells them by the model's token table. The space, if the table has one, stands
+    pronounce: how words are said; None as ``pronounce_with`` does. The space, if the table has one, stands
     between words; with ``optional_space`` it may be left out. ``advance(done, total)`` counts utterances.
     An utterance without text, with a word that cannot be written in tokens, or with audio that is bad or too short is
     left out and named in ``failed``. Raises DataError for a directory that cannot be read.
@@ -64,7 +63,7 @@ def align_directory(
     started = time.monotonic()
     data = DataDirectory.read(data_folder)
     failed: dict[str, Problem] = {}
-    tasks = _tasks(data, transcriber, pronounce or spelling(transcriber.tokens), formats, failed)
+    tasks = _tasks(data, transcriber, pronounce or pronounce_with(transcriber), formats, failed)
     found: dict[str, AlignedUtterance] = {}
     for start in range(0, len(tasks), BATCH):
         group = tasks[start : start + BATCH]
@@ -78,8 +77,11 @@ def align_directory(
     return AlignSummary(len(in_order), audio_s, time.monotonic() - started, problems)
 
 
-def spelling(tokens: TokenTable) -> Pronounce:
-    """Every word as its letters, or, in a table of words, as its one label."""
+def pronounce_with(transcriber: Transcriber) -> Pronounce:
+    """Phones by the model's lexicon; else every word as its letters, or, in a table of words, as its one label."""
+    tokens, lexicon = transcriber.tokens, transcriber.language.lexicon
+    if tokens.unit == "phone" and lexicon:
+        return lambda word: lexicon.pronunciations(word, tokens)
     return lambda word: (tokens.encode(word),)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recitative.models.decoders import Alternative
 from recitative.runtime.recognizer import Transcript
 from recitative.text.words import Word
 
@@ -53,13 +54,14 @@ def kaldi(file: str, transcript: Transcript) -> str:
 
 
 def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
-    """file, duration (s), text, words with word, start, end (s) and confidence (0..1)."""
-    return {
+    """file, duration (s), text, words with word, start, end (s) and confidence (0..1); alternatives if asked for."""
+    facts = {
         "file": file,
         "duration": round(transcript.duration_s, 3),
         "text": transcript.text,
         "words": word_objects(transcript),
     }
+    return facts | nbest_object(transcript)
 
 
 def word_objects(transcript: Transcript) -> list[dict[str, Any]]:
@@ -68,6 +70,21 @@ def word_objects(transcript: Transcript) -> list[dict[str, Any]]:
         {"word": word.word, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
         for word in transcript.words
     ]
+
+
+def nbest_object(transcript: Transcript) -> dict[str, Any]:
+    """segments: start, end (s) and nbest with text, score and posterior; empty where only one was asked for."""
+    if not any(len(segment.spoken.alternatives) > 1 for segment in transcript.segments):
+        return {}
+    segments = [
+        {"start": s.start_s, "end": s.end_s, "nbest": [_alternative(one) for one in s.spoken.alternatives]}
+        for s in transcript.segments
+    ]
+    return {"segments": segments}
+
+
+def _alternative(alternative: Alternative) -> dict[str, Any]:
+    return {"text": alternative.text, "score": alternative.score, "posterior": alternative.posterior}
 
 
 def jsonl(file: str, transcript: Transcript) -> str:

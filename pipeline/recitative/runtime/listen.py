@@ -97,4 +97,5 @@ class Listener:
 
     def _placed(self, transcript: Transcript) -> Transcript:
         begin_s = self._begin / self._sample_rate
-        return Transcript(tuple(word.later(begin_s) for word in transcript.words), transcript.duration_s)
+        words = tuple(word.later(begin_s) for word in transcript.words)
+        return Transcript(words, transcript.duration_s, tuple(s.later(begin_s) for s in transcript.segments))

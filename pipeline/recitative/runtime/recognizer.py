@@ -14,7 +14,7 @@ A stream says what ``transcribe`` says of the same samples, however they are cut
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ class Segment:
     start_s: float
     end_s: float
     spoken: Spoken  # times are from the segment's start
+
+    def later(self, seconds: float) -> Segment:
+        """The same in a recording that begins so much earlier."""
+        return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
 
 @dataclass(frozen=True)

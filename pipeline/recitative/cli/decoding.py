@@ -1,0 +1,80 @@
+"""The options of decoding, the same for ``decode``, ``transcribe`` and ``listen``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recitative.cli.models import open_lm
+from recitative.errors import UsageError
+
+if TYPE_CHECKING:
+    from recitative.ctc.hotwords import HotWord
+    from recitative.models.decoders import Wishes
+    from recitative.models.transcriber import Transcriber
+
+NO_LM = "none"
+
+LmOption = Annotated[
+    str, typer.Option("--lm", help="A language model, ARPA or recurrent, instead of the model's own; 'none': without.")
+]
+HotWordsOption = Annotated[
+    str,
+    typer.Option("--hotwords", help="Phrases to expect: 'new york, tokyo:6, word=PH PH', or a file with one a line."),
+]
+GrammarOption = Annotated[
+    Path | None, typer.Option("--grammar", help="Write only sentences of this grammar, or of this list of phrases.")
+]
+LexiconOption = Annotated[Path | None, typer.Option("--lexicon", help="Write only the words of this lexicon.")]
+NbestOption = Annotated[
+    int, typer.Option("--nbest", min=1, help="Alternatives to give, with scores, in the JSON formats.")
+]
+BeamOption = Annotated[
+    int, typer.Option("--beam", min=0, help="Hypotheses kept in the search; 0: the model's setting.")
+]
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """What was asked for on the command line; worker processes are told of it."""
+
+    lm: str = ""
+    hot_words: str = ""
+    grammar: Path | None = None
+    lexicon: Path | None = None
+    nbest: int = 1
+    beam: int = 0
+
+    def __post_init__(self) -> None:
+        if self.grammar and self.lm not in ("", NO_LM):
+            raise UsageError("--grammar and --lm: a grammar takes the language model's place; give one")
+
+    def apply(self, transcriber: Transcriber) -> Transcriber:
+        """The transcriber with what was asked for; itself if that is nothing."""
+        return transcriber.with_wishes(self._wishes(transcriber)) if self != DecodingOptions() else transcriber
+
+    def _wishes(self, transcriber: Transcriber) -> Wishes:
+        from recitative.lm.grammar import Grammar
+        from recitative.models.decoders import Wishes
+        from recitative.text.lexicon import Lexicon
+
+        return Wishes(
+            lm=open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None,
+            no_lm=self.lm == NO_LM,
+            hot_words=tuple(_hot_words(self.hot_words, transcriber.settings.decode.hot_word_weight)),
+            grammar=Grammar.read(self.grammar) if self.grammar else None,
+            lexicon=Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None,
+            count=self.nbest,
+            beam=self.beam or None,
+        )
+
+
+def _hot_words(text: str, weight: float) -> list[HotWord]:
+    from recitative.ctc.hotwords import parse_hot_words, read_hot_words
+
+    if text and Path(text).is_file():
+        return read_hot_words(Path(text), weight)
+    return parse_hot_words(text, weight)

@@ -1,0 +1,48 @@
+"""``recitative rescore``: choose anew among the n best of a beam search, with attention or a recurrent model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recitative.atomic import write_text
+from recitative.cli.models import open_lm
+from recitative.cli.progress import progress_bar
+from recitative.errors import UsageError
+
+
+def rescore(
+    data_dir: Annotated[Path, typer.Argument(help="The data directory that was decoded.")],
+    nbest: Annotated[Path, typer.Argument(help="Its nbest.jsonl, from 'recitative decode --nbest 20'.")],
+    output: Annotated[Path, typer.Option(help="The folder for the new text.")],
+    dev: Annotated[Path, typer.Option(help="The data directory on which the weights are chosen; never the test set.")],
+    dev_nbest: Annotated[Path, typer.Option(help="The nbest.jsonl of the dev set.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A model folder with an attention decoder, to score the tokens.")
+    ] = None,
+    lm: Annotated[Path | None, typer.Option(help="A recurrent language model, to score the words.")] = None,
+) -> None:
+    """Find the weights of attention and language model on a dev set, and rescore another set with them."""
+    from recitative.models.folder import load_recogniser
+    from recitative.recognition import nbest as lists
+
+    if not (model or lm):
+        raise UsageError("nothing to rescore with: give --model (attention), --lm, or both")
+    recogniser = load_recogniser(model) if model else None
+    scorer = open_lm(lm) if lm else None
+    if scorer is not None and not hasattr(scorer, "score_texts"):
+        raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")
+    scored = {}
+    for name, folder, path in (("dev", dev, dev_nbest), (data_dir.name, data_dir, nbest)):
+        with progress_bar(f"rescore {name}") as show:
+            scored[folder] = lists.add_scores(lists.read_nbest(path), folder, recogniser, scorer, show)
+    refs = lists.refs_of(dev)
+    weights, trials = lists.tune_weights(scored[dev], refs, attention=model is not None, lm=lm is not None)
+    output.mkdir(parents=True, exist_ok=True)
+    write_text(output / "text", lists.to_text(lists.best_texts(scored[data_dir], weights)))
+    before, oracle = trials[lists.Weights()], lists.oracle_errors(scored[dev], refs)
+    print(f"dev WER: {100 * before.rate:.2f} % before, {100 * trials[weights].rate:.2f} % after, ", end="")
+    print(f"{100 * oracle.rate:.2f} % with the best choice from every list")
+    print(f"{output}/text: weight of attention {weights.attention:g}, of the language model {weights.language:g}")

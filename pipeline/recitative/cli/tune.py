@@ -1,0 +1,65 @@
+"""``recitative tune``: language model weight, word bonus and calibration of a model, on a dev set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recitative.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recitative.recognition.tuning import Tuned
+
+
+def tune(
+    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
+    dev: Annotated[Path, typer.Argument(help="A data directory with transcripts; never the test set.")],
+    lm: Annotated[
+        Path | None, typer.Option(help="An ARPA model to store in the model; else the one it has is tuned.")
+    ] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="A lexicon to store: then only its words are written.")] = None,
+) -> None:
+    """Find the weights with the fewest errors on a dev set, calibrate the confidences, and store both in the model.
+
+    'recitative export' takes them along, so 'transcribe' and 'listen' need no options.
+    """
+    import dataclasses
+
+    from recitative.models.folder import load_recogniser, save_recogniser
+    from recitative.recognition.network import new_transcriber
+    from recitative.recognition.tuning import hear
+    from recitative.recognition.tuning import tune as tune_decoding
+    from recitative.text.lexicon import Lexicon
+
+    recogniser = load_recogniser(model)
+    language = recogniser.language
+    if lexicon:
+        language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recogniser.tokens))
+    if lm:
+        language = language.with_lm(lm)
+    transcriber = new_transcriber(recogniser)
+    with progress_bar("listen to dev") as show:
+        heard = hear(transcriber, dev, show)
+    with progress_bar("try weights") as show:
+        tuned = tune_decoding(transcriber, language, heard, show)
+    settings = recogniser.settings.model_copy(update={"decode": tuned.settings})
+    save_recogniser(dataclasses.replace(recogniser, settings=settings, language=tuned.language), model)
+    _print(tuned, model)
+
+
+def _print(tuned: Tuned, model: Path) -> None:
+    """The table of error rates: a row for each weight, a column for each word bonus."""
+    weights = sorted({weight for weight, _ in tuned.trials})
+    bonuses = sorted({bonus for _, bonus in tuned.trials})
+    print("dev WER %   word bonus " + "".join(f"{bonus:>8g}" for bonus in bonuses))
+    for weight in weights:
+        cells = ""
+        for bonus in bonuses:
+            mark = "*" if (weight, bonus) == (tuned.settings.lm_weight, tuned.settings.word_bonus) else " "
+            cells += f"{100 * tuned.trials[weight, bonus].rate:7.2f}{mark}"
+        print(f"lm weight {weight:>5g}         {cells}")
+    print(f"without language model {100 * tuned.without_lm.rate:.2f} %, chosen (*) {100 * tuned.chosen.rate:.2f} %")
+    print(f"expected calibration error of confidences: {tuned.ece_before:.3f} before, {tuned.ece_after:.3f} after")
+    print(f"{model}: lm_weight {tuned.settings.lm_weight:g}, word_bonus {tuned.settings.word_bonus:g} stored")
