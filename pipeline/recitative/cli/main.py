@@ -45,8 +45,8 @@ app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
 VERBS = (
-    lexicon, tokens, features, cmvn, train, average, tune, decode, rescore, score, report, export, info, align, transcribe,
-    listen,
+    lexicon, tokens, features, cmvn, train, average, tune, decode, rescore, score, report, export, info, align,
+    transcribe, listen,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

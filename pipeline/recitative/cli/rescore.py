@@ -32,7 +32,7 @@ def rescore(
         raise UsageError("nothing to rescore with: give --model (attention), --lm, or both")
     recogniser = load_recogniser(model) if model else None
     scorer = open_lm(lm) if lm else None
-    if scorer is not None and not hasattr(scorer, "score_texts"):
+    if scorer is not None and not isinstance(scorer, lists.TextScorer):
         raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")
     scored = {}
     for name, folder, path in (("dev", dev, dev_nbest), (data_dir.name, data_dir, nbest)):

@@ -9,10 +9,13 @@ from typing import Annotated
 
 import typer
 
+from recitative.atomic import write_text
+from recitative.data.tables import read_table
 from recitative.errors import UsageError
 from recitative.machine import describe_machine
 from recitative.score.directory import DirectoryScores, record, score_directory
 from recitative.score.results import ResultRow, describe_commit, settings_hash
+from recitative.score.spoken import WordQuality, measure_words, read_timed_words
 
 SHOWN_MISSING = 20  # utterances named on the terminal; the file 'missing' has all
 
@@ -29,6 +32,12 @@ def score(
     command: Annotated[str, typer.Option(help="The command that made the hypotheses.")] = "-",
     settings: Annotated[Path | None, typer.Option(help="Settings file whose hash goes into the results.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Wall-clock time of decoding.")] = None,
+    words: Annotated[
+        Path | None, typer.Option(help="words.jsonl of the decoding: its confidences are scored too.")
+    ] = None,
+    aligned: Annotated[
+        Path | None, typer.Option(help="alignment.jsonl of the transcripts: with --words, their times are scored too.")
+    ] = None,
     train_seconds: Annotated[float | None, typer.Option(help="Wall-clock time of training: a row of its own.")] = None,
 ) -> None:
     """Print %WER, %CER and %SER; write per-utterance alignments, the table of speakers and confusions to --output.
@@ -40,15 +49,30 @@ def score(
         raise UsageError("--results-md shows the rows of --results; give both")
     if results and not (model and set_name):
         raise UsageError("--results needs --model and --set: rows are found by them")
+    if aligned and not words:
+        raise UsageError("--aligned has the true times; the times of --words are compared with them: give both")
     settings_text = _read_settings(settings)
     scores = score_directory(data_dir, hyp_text, output)
+    quality = _score_words(data_dir, words, aligned, output) if words else None
     if results:
         origin = ResultRow(
             model, set_name, decoding, "", math.nan, "", command, describe_commit(Path.cwd()), settings_text, seconds,
             describe_machine(),
         )  # fmt: skip
-        record([*scores.rows(origin), *_training_rows(origin, train_seconds)], results, results_md)
+        rows = [*scores.rows(origin), *(quality.rows(origin) if quality else [])]
+        record([*rows, *_training_rows(origin, train_seconds)], results, results_md)
     _print(scores, output)
+    if quality:
+        typer.echo(quality.summary())
+
+
+def _score_words(data_dir: Path, words: Path, aligned: Path | None, output: Path) -> WordQuality:
+    """Also writes ``output/reliability``."""
+    refs = {row.key: row.value for row in read_table(data_dir / "text")}
+    true = read_timed_words(aligned) if aligned else None
+    quality = measure_words(refs, read_timed_words(words), true)
+    write_text(output / "reliability", quality.table)
+    return quality
 
 
 def _training_rows(origin: ResultRow, seconds: float | None) -> list[ResultRow]:

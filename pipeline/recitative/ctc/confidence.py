@@ -22,7 +22,7 @@ _LARGEST_ODDS = 12.0  # nats: a posterior of 1 is no surer than this
 
 @dataclass(frozen=True)
 class WordEvidence:
-    """posterior: 0..1; least, mean: its least sure token's probability, and the geometric mean of all; labels: number."""
+    """posterior: 0..1; least, mean: its least sure token's probability, geometric mean of all; labels: count."""
 
     posterior: float
     least: float

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
@@ -28,6 +28,7 @@ Advance = Callable[[int, int], None]
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 
 
+@runtime_checkable
 class TextScorer(Protocol):
     def score_texts(self, texts: Sequence[str]) -> list[float]:
         """ln P of each sentence, its end included."""
