@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Connected digits spoken by 28 synthetic voices, 6 of them unseen in training. The corpus is in this folder.
 # Trains a bidirectional and a streaming LSTM with CTC on words and scores both on the unseen voices.
+# With --models las: one with an attention decoder beside CTC, which then chooses among CTC's 20 best.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
 data=data           # folder of the data directories
@@ -27,6 +28,10 @@ if stage 3 "features" needs "$data/train" makes "$data/cmvn"; then # computed on
   recitative cmvn "$data/train" --conf "conf/${models%% *}.yaml" --output "$data/cmvn"
 fi
 
+if stage 4 "language model" needs "$data/train" "$data/dev" makes "$data/lm.arpa"; then
+  recitative lm train "$data/train" --order 2 --dev "$data/dev" --output "$data/lm.arpa"
+fi
+
 if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmvn" \
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
@@ -36,32 +41,46 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmv
   done
 fi
 
-if stage 6 "average" needs "$exp/@/checkpoint" makes "$exp/@/model"; then
-  for model in $models; do
+if stage 6 "average and tune" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
+  for model in $models; do # the language model and its weight go into the model
     recitative average "$exp/$model"
+    recitative tune "$exp/$model/model" "$data/dev" --lm "$data/lm.arpa"
   done
 fi
 
-if stage 7 "decode" needs "$exp/@/model" "$data/test" makes "$exp/@/decode_test/text"; then
+if stage 7 "decode" needs "$exp/@/model" "$data/test" "$data/dev" \
+  makes "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" "$exp/@/decode_test_without_lm/text"; then
   for model in $models; do
-    recitative decode "$exp/$model/model" "$data/test" --output "$exp/$model/decode_test"
+    recitative decode "$exp/$model/model" "$data/test" --lm none --output "$exp/$model/decode_test_without_lm"
+    recitative decode "$exp/$model/model" "$data/test" --nbest 20 --output "$exp/$model/decode_test"
+    recitative decode "$exp/$model/model" "$data/dev" --nbest 20 --output "$exp/$model/decode_dev"
   done
 fi
 
-if stage 8 "score" needs "$exp/@/decode_test/text" "$exp/@/summary.json" \
+score_test() { # decoding, folder of the text, further options
+  recitative score "$data/test" "$2/text" --output "$2/score" --model "$model" --set test --decoding "$1" \
+    --settings "$exp/$model/model/settings.yaml" --command "$recipe_command" \
+    --results "$exp/results.jsonl" --results-md "$results" "${@:3}"
+}
+
+if stage 8 "score" needs "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" "$exp/@/summary.json" \
   makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
   for model in $models; do
-    recitative score "$data/test" "$exp/$model/decode_test/text" --output "$exp/$model/decode_test/score" \
-      --model "$model" --set test --decoding greedy --settings "$exp/$model/settings.yaml" \
-      --seconds "$(json_number seconds "$exp/$model/decode_test/summary.json")" \
-      --train-seconds "$(json_number seconds "$exp/$model/summary.json")" \
-      --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+    score_test "beam" "$exp/$model/decode_test_without_lm" \
+      --train-seconds "$(json_number seconds "$exp/$model/summary.json")"
+    score_test "beam, 2-gram" "$exp/$model/decode_test" --words "$exp/$model/decode_test/words.jsonl" \
+      --seconds "$(json_number seconds "$exp/$model/decode_test/summary.json")"
+    if [[ $model == *las* ]]; then
+      recitative rescore "$data/test" "$exp/$model/decode_test/nbest.jsonl" --output "$exp/$model/rescore_test" \
+        --dev "$data/dev" --dev-nbest "$exp/$model/decode_dev/nbest.jsonl" --model "$exp/$model/model"
+      score_test "beam, 2-gram, attention on 20-best" "$exp/$model/rescore_test"
+    fi
   done
 fi
 
 if stage 9 "stream" needs "$exp/@/model" "$exp/@/decode_test/text"; then
   for model in $models; do
-    [[ $model != *blstm* ]] || continue # bidirectional: it needs the whole recording
+    [[ $model == lstm* ]] || continue # the others are bidirectional: they need the whole recording
     recitative decode "$exp/$model/model" "$data/test" --output "$exp/$model/stream_test" --chunk-ms "$chunk_ms"
     cmp "$exp/$model/decode_test/text" "$exp/$model/stream_test/text"
     echo "$model: the text in pieces of $chunk_ms ms equals the text of whole recordings"

@@ -276,5 +276,5 @@ def test_the_command_line_trains_predicts_and_exports(corpus, capsys, monkeypatc
 def test_a_command_without_text_says_what_it_needs(corpus):
     with pytest.raises(UsageError, match="no text given; name data directories or text tables"):
         cli.train_recurrent(["train.epochs=2"], corpus / "dev.txt", corpus / "lm")
-    with pytest.raises(DataError, match="none: does not exist; a language model's file; make one"):
+    with pytest.raises(DataError, match="none: is no language model; an ARPA file or a recurrent model"):
         cli.predict(["a"], corpus / "none")

@@ -254,6 +254,8 @@ def new_decoder(
     if hot_words and lexicon:
         lexicon = lexicon.with_entries(hot_words.lexicon)
     lm_weight = settings.lm_weight
+    # The bonus was chosen to go with the language model, which likes few words.
+    word_bonus = 0.0 if wishes.no_lm or wishes.grammar else settings.word_bonus
     if wishes.grammar:
         lexicon = grammar_lexicon(wishes.grammar, timed.table, lexicon)
         lm, lm_weight = wishes.grammar, 1.0
@@ -263,7 +265,7 @@ def new_decoder(
         lm=lm,
         hot_words=hot_words,
         lm_weight=lm_weight,
-        word_bonus=settings.word_bonus,
+        word_bonus=word_bonus,
         unknown_score=settings.unknown_score,
     )
     search = BeamSearch(
