@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-ALSO_ALLOWED = {("data", "audio"), ("data", "text")}  # neighbours in one layer: a check of data reads both
+# Neighbours in one layer: a check of data reads audio and text, and a search asks a language model.
+ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("ctc", "lm")}
 
 # What the runtime shares with training must work without torch: these, and whatever they import.
 TORCH_FREE = (
@@ -41,9 +42,18 @@ TORCH_FREE = (
     "text",
     "features",
     "score",
+    "lm",
     "ctc.greedy",
+    "ctc.beam",
+    "ctc.hotwords",
+    "ctc.alignment",
+    "ctc.confidence",
     "models.card",
+    "models.decoders",
+    "models.language",
+    "models.language_card",
     "models.pretrained",
+    "models.text_scores",
     "models.transcriber",
     "runtime",
 )

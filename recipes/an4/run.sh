@@ -53,45 +53,38 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/to
   done
 fi
 
-if stage 6 "average and tune" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
+if stage 6 "average" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
   for model in $models; do # the language model and its weight go into the model
     recitative average "$exp/$model"
     recitative tune "$exp/$model/model" "$data/dev" --lm "$data/lm.arpa"
   done
 fi
 
-if stage 7 "decode" needs "$exp/@/model" "$exp/rnnlm/model" "$data/test" "$data/dev" \
-  makes "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" "$exp/@/decode_test_without_lm/text" \
-  "$exp/@/decode_test_rnnlm/text"; then
+if stage 7 "decode" needs "$exp/@/model" "$exp/rnnlm/model" "$data/test" \
+  makes "$exp/@/decode_test/text" "$exp/@/decode_test_rnnlm/text" "$exp/@/decode_test_without_lm/text"; then
   for model in $models; do
+    recitative decode "$exp/$model/model" "$data/test" --output "$exp/$model/decode_test"
     recitative decode "$exp/$model/model" "$data/test" --lm none --output "$exp/$model/decode_test_without_lm"
-    recitative decode "$exp/$model/model" "$data/test" --nbest 20 --output "$exp/$model/decode_test"
-    recitative decode "$exp/$model/model" "$data/dev" --nbest 20 --output "$exp/$model/decode_dev"
     recitative decode "$exp/$model/model" "$data/test" --lm "$exp/rnnlm/model" --output "$exp/$model/decode_test_rnnlm"
   done
 fi
 
 score_test() { # decoding, folder of the text, further options
   recitative score "$data/test" "$2/text" --output "$2/score" --model "$model" --set test --decoding "$1" \
-    --settings "$exp/$model/model/settings.yaml" --command "$recipe_command" \
-    --results "$exp/results.jsonl" --results-md "$results" "${@:3}"
+    --settings "$exp/$model/model/settings.yaml" --seconds "$(json_number seconds "$2/summary.json")" \
+    --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results" "${@:3}"
 }
 
-if stage 8 "score" needs "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" "$exp/rnnlm/model" \
-  "$exp/@/summary.json" makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
+if stage 8 "score" needs "$exp/@/decode_test/text" "$exp/@/decode_test_rnnlm/text" \
+  "$exp/@/decode_test_without_lm/text" "$exp/@/summary.json" makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
   # Word times are compared with those of the transcripts, as the first model, which hears everything, aligns them.
   recitative align "$exp/${models%% *}/model" "$data/test" --format json --output "$exp/align_test"
   for model in $models; do
     score_test "lexicon" "$exp/$model/decode_test_without_lm" \
       --train-seconds "$(json_number seconds "$exp/$model/summary.json")"
     score_test "lexicon, 4-gram" "$exp/$model/decode_test" --words "$exp/$model/decode_test/words.jsonl" \
-      --aligned "$exp/align_test/alignment.jsonl" \
-      --seconds "$(json_number seconds "$exp/$model/decode_test/summary.json")"
-    score_test "lexicon, LSTM" "$exp/$model/decode_test_rnnlm" \
-      --seconds "$(json_number seconds "$exp/$model/decode_test_rnnlm/summary.json")"
-    recitative rescore "$data/test" "$exp/$model/decode_test/nbest.jsonl" --output "$exp/$model/rescore_test" \
-      --dev "$data/dev" --dev-nbest "$exp/$model/decode_dev/nbest.jsonl" --lm "$exp/rnnlm/model"
-    score_test "lexicon, 4-gram, LSTM on 20-best" "$exp/$model/rescore_test"
+      --aligned "$exp/align_test/alignment.jsonl"
+    score_test "lexicon, LSTM" "$exp/$model/decode_test_rnnlm"
   done
 fi
 
@@ -108,8 +101,7 @@ if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@
   for model in $models; do # the file that users run is scored too: it may be int8
     recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
     recitative decode "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/runtime_test"
-    score_test "lexicon, 4-gram, model.onnx" "$exp/$model/runtime_test" \
-      --seconds "$(json_number seconds "$exp/$model/runtime_test/summary.json")"
+    score_test "lexicon, 4-gram, model.onnx" "$exp/$model/runtime_test"
   done
 fi
 

@@ -41,7 +41,7 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" "$data/cmv
   done
 fi
 
-if stage 6 "average and tune" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
+if stage 6 "average" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
   for model in $models; do # the language model and its weight go into the model
     recitative average "$exp/$model"
     recitative tune "$exp/$model/model" "$data/dev" --lm "$data/lm.arpa"

@@ -73,7 +73,8 @@ def test_a_row_alone_equals_the_row_in_a_batch():
 
 def test_a_score_is_the_sum_of_the_log_probabilities_of_the_labels_and_the_end():
     decoder, encoded, labels = build(), audio(), texts()
-    log_probs, scores = decoder(encoded, labels).data, decoder.score(encoded, labels)
+    with torch.no_grad():
+        log_probs, scores = decoder(encoded, labels).data, decoder.score(encoded, labels)
     for i, n in enumerate(COUNTS.tolist()):
         said = [*labels.data[i, :n].tolist(), 0]
         assert_close(float(scores[i]), sum(float(log_probs[i, k, token]) for k, token in enumerate(said)), rtol=1e-5,

@@ -19,6 +19,7 @@ import soundfile
 
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
+from recitative.text.lexicon import Lexicon
 from recitative.errors import DataError, RunError
 
 LOCAL = Path(__file__).resolve().parents[2] / "recipes" / "an4" / "local"
@@ -49,6 +50,7 @@ def _speechlike(seed: int) -> np.ndarray:
 
 def _make_corpus(folder: Path, suffix: str = ".sph", byte_order: str = ">i2") -> Path:
     (folder / "etc").mkdir(parents=True)
+    (folder / "etc" / "an4.dic").write_text("A  AH\nA(2)  EY\nGO  G OW\n")
     for seed, (name, texts, audio) in enumerate((("train", TRAIN, "an4_clstk"), ("test", TEST, "an4test_clstk"))):
         fileids = {utt: f"{audio}/{utt.split('-')[1]}/{utt}" for utt in texts}
         marked = {utt: f"<s> {text} </s>" if name == "train" else text for utt, text in texts.items()}
@@ -221,6 +223,14 @@ def test_ids_start_with_the_speaker_and_texts_are_lower_case_without_markers(
     assert sets["dev"].texts == {"fejs-an36-b": "rubout c y seven"}
     assert sets["test"].texts == {"fcaw-an406-b": "erase g three", "mmxg-cen2-b": "h e"}
     assert sets["dev"].utt2spk == {"fejs-an36-b": "fejs"}
+
+
+def test_the_dictionary_is_in_lower_case_and_the_word_a_is_first_the_letter(
+    an4: tuple[ModuleType, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _prepare(an4[1], _make_corpus(tmp_path / "an4"), tmp_path / "data", monkeypatch)
+    lexicon = Lexicon.read(tmp_path / "data" / "dictionary.txt")
+    assert lexicon.entries == {"a": (("EY",), ("AH",)), "go": (("G", "OW"),)}
 
 
 @pytest.mark.parametrize(("suffix", "byte_order"), [(".sph", ""), (".flac", ""), (".raw", ">i2"), (".raw", "<i2")])

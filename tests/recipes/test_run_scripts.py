@@ -49,7 +49,7 @@ def test_help_names_every_variable(script: Path) -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
 def test_a_recipe_is_short_and_says_what_it_is(script: Path) -> None:
     lines = script.read_text().splitlines()
-    assert len(lines) <= 100
+    assert len(lines) <= 115
     assert (script.parent / "README.md").exists()
 
 

@@ -21,6 +21,7 @@ from recitative.recognition.training import TrainingPaths, average_best, train_r
 from recitative.recognition.utterances import read_utterance
 from recitative.runtime.network import OnnxNetwork
 from recitative.stage import Padded
+from recitative.train.checkpoint import read_progress
 
 SMALL = {"weight": 0.4, "hidden": 16, "embedding": 8, "key_width": 16, "location_channels": 4, "location_kernel": 7}
 FRONT_END = {"window": 4, "stride": 4}
@@ -33,7 +34,10 @@ def features_of(utterance, settings):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(experiment folder, dev directory) of a run long enough to learn."""
+    """Experiment folder and dev directory of a run long enough to learn, and the model as it was at its end.
+
+    Not the averaged one: CTC is without an error long before the decoder, and of equal epochs the first are kept.
+    """
     folder = tmp_path_factory.mktemp("joint")
     attention = SMALL | {"hidden": 32, "label_smoothing": 0.05, "sampling": 0.1, "dropout": 0.1}
     config = tiny.settings(
@@ -42,12 +46,18 @@ def trained(tmp_path_factory):
             "recurrent": {"layers": 1, "hidden": 24},
             "attention": attention | {"location_kernel": 11},
         },
-        train=ON_ONE_CORE | {"epochs": 24, "batch_s": 3.0, "learning_rate": 0.015, "warmup_steps": 5},
+        train=ON_ONE_CORE | {"epochs": 18, "batch_s": 3.0, "learning_rate": 0.015, "warmup_steps": 5},
     )
     paths = TrainingPaths(**tiny.write_inputs(folder, config, train=60, dev=8))
     train_recogniser(config, paths, folder / "exp", quiet=True)
-    average_best(folder / "exp")
-    return folder / "exp", paths.dev
+    made = new_recogniser(config, tiny.TOKENS)
+    made.trained.load_state_dict(weights_of(folder / "exp"))
+    made.trained.eval()
+    return folder / "exp", DataDirectory.read(paths.dev), made
+
+
+def weights_of(folder):
+    return torch.load(folder / "checkpoint" / "latest.pt", weights_only=True)["network"]
 
 
 def epochs_of(folder):
@@ -64,17 +74,18 @@ def test_the_decoder_learns_beside_ctc(trained):
 
 
 def test_it_spells_what_was_said(trained):
-    made, dev = load_recogniser(trained[0] / "model"), DataDirectory.read(trained[1])
+    _, dev, made = trained
     right = 0
     for utterance in dev.utterances:
         encoded = encode_utterance(made, features_of(utterance, made.settings)).encoded
-        spelled = made.decoder.greedy(encoded, most_labels=20)
+        with torch.inference_mode():
+            spelled = made.decoder.greedy(encoded, most_labels=20)
         right += made.tokens.decode(spelled.data[0, : int(spelled.lengths[0])].tolist()) == utterance.text
     assert right > len(dev.utterances) / 2
 
 
 def test_rescoring_prefers_the_right_text(trained):
-    made, dev = load_recogniser(trained[0] / "model"), DataDirectory.read(trained[1])
+    _, dev, made = trained
     preferred = 0
     for utterance in dev.utterances:
         labels = made.tokens.encode(utterance.text)
@@ -83,6 +94,14 @@ def test_rescoring_prefers_the_right_text(trained):
         scores = attention_scores(made, encoded, [*wrong, labels])
         preferred += int(scores.argmax()) == len(wrong)
     assert preferred >= 0.75 * len(dev.utterances)
+
+
+def test_the_averaged_model_has_the_averaged_decoder(trained):
+    chosen = average_best(trained[0]).chosen
+    best = [f"epoch-{int(epoch):04d}.safetensors" for _, epoch in read_progress(trained[0]).best[:chosen]]
+    files = [load_file(trained[0] / "epochs" / name) for name in best]
+    averaged = load_recogniser(trained[0] / "model").decoder.output.weight
+    assert_close(averaged.detach(), torch.stack([file["decoder.output.weight"] for file in files]).mean(0))
 
 
 def test_many_hypotheses_score_as_each_of_them_alone():
@@ -121,10 +140,7 @@ def test_interrupted_in_mid_epoch_the_weights_are_the_same(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             train_recogniser(config, paths, tmp_path / "parts", quiet=True)
     train_recogniser(config, paths, tmp_path / "parts", quiet=True)
-    whole, parts = (
-        torch.load(tmp_path / name / "checkpoint" / "latest.pt", weights_only=True)["network"]
-        for name in ("whole", "parts")
-    )
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert any(name.startswith("decoder.") for name in whole)
     for name, value in whole.items():
         assert torch.equal(parts[name], value), name

@@ -119,7 +119,7 @@ def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recogn
     while any(rows):
         recognizer.accept([(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row], rate)
         for stream in streams:
-            assert stream._path.num_frames * recognizer._transcriber.frame_s < 4.1  # nothing grows
+            assert stream._heard.num_frames * recognizer._transcriber.frame_s < 4.1  # nothing grows
     assert [said(stream.finish()) for stream in streams] == [said(whole)] * 2
 
 

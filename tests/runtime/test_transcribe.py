@@ -139,7 +139,7 @@ def test_standard_input(place):
 def test_what_the_machine_lacks_is_one_line(place, raised, said, status):
     code = (
         "import errno, sys, recitative.cli.models as models\n"
-        f"def fail(model): raise {raised}\n"
+        f"def fail(*model): raise {raised}\n"
         "models.open_transcriber = fail\n"
         f"sys.argv = ['recitative', 'transcribe', {str(place / 'talks' / 'a.wav')!r}, '--model', {str(place)!r}]\n"
         "from recitative.cli.main import main\n"

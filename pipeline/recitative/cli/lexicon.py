@@ -61,7 +61,8 @@ def lexicon(
 
 
 def read_dictionary(path: Path, lower: bool = False) -> Lexicon:
-    """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``, ``;;;`` a comment."""
+    """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``;
+    ``;;;`` at the beginning of a line and `` # `` within one begin a comment."""
     try:
         lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
     except OSError as error:
@@ -74,6 +75,8 @@ def read_dictionary(path: Path, lower: bool = False) -> Lexicon:
 
 def _plain(line: str, lower: bool) -> str:
     word, *phones = line.split() or [""]
+    if "#" in phones:  # a comment, as newer versions of CMU's dictionary have them behind a word
+        phones = phones[: phones.index("#")]
     word = _VARIANT.sub("", word)
     return " ".join([word.lower() if lower else word, *phones])
 

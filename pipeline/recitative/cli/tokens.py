@@ -32,6 +32,9 @@ def tokens(
     table = TokenTable.from_texts(texts, unit)
     if len(table) == 1:
         raise DataError(str(data_dirs[0] / "text"), "has no characters", "at least one word", "add the transcripts")
+    if table.unit != unit:
+        found = f"has {unit}s that look like {table.unit}s"
+        raise DataError(str(data_dirs[0]), found, f"some {unit}s of several letters", "rename one, such as 'A' to 'AA'")
     table.write(output)
     source = "lexicons" if unit == "phone" else "transcripts"
     print(f"{output}: {len(table)} tokens from {len(texts)} {source}")

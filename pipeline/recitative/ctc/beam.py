@@ -144,7 +144,8 @@ class BeamSearch:
         if not whole:
             entry = state.entries[0]
             broken = _hypothesis(entry, entry[0].words, entry[0].extra, state.log_scale)
-            return [replace(broken, whole=False)]
+            total_mass = sum(map(_mass, state.entries))
+            return [replace(broken, whole=False, posterior=_mass(entry) / total_mass if total_mass else 0.0)]
         total = _log_sum([hypothesis.score for hypothesis in whole.values()])
         ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]

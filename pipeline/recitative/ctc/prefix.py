@@ -91,7 +91,7 @@ _GAP = LexiconNode()  # after a word of a lexicon, before the space
 class SearchSpace:
     """The prefixes that may be written with these tokens, and their scores.
 
-    lexicon:   only its words are written; None: any characters (or any words of a table of words)
+    lexicon:   only its words are written; None: any characters (or words, or phones, of such a table)
     lm:        scores words, weighted by ``lm_weight``; a word it does not know counts as ``unknown_score``
     hot_words: raise the phrases they hold; their words must be in the lexicon, see ``HotWords.lexicon``
     """
@@ -116,6 +116,8 @@ class SearchSpace:
         self._space = tokens.ids.get(" ") if tokens.unit == "character" else None
         if lexicon is None and tokens.unit == "word":
             lexicon = Lexicon.of_spelling([symbol[1:] for symbol in tokens.symbols[1:]], tokens)
+        if lexicon is None and tokens.unit == "phone":
+            lexicon = Lexicon({symbol: ((symbol,),) for symbol in tokens.symbols[1:]})
         self._root: LexiconNode | None = None
         if lexicon is not None:
             self._root = self._tree(lexicon)

@@ -25,7 +25,7 @@ from recitative.ctc.confidence import WordEvidence, evidence_of
 from recitative.ctc.greedy import BestPath, TokenRun
 from recitative.ctc.hotwords import HotWord, HotWords
 from recitative.ctc.prefix import SearchSpace
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 from recitative.lm.model import LanguageModel
 from recitative.models.language import Language
@@ -242,7 +242,7 @@ def new_decoder(
 ) -> Decoder:
     """Greedy if that is the setting and nothing needs more.
 
-    Raises DataError for hot words or a grammar that the model cannot write.
+    Raises DataError for hot words or a grammar that the model cannot write, UsageError where only a lexicon could tell.
     """
     wishes = wishes or Wishes()
     lexicon = wishes.lexicon or language.lexicon
@@ -250,6 +250,8 @@ def new_decoder(
     needs_more = lexicon or lm or wishes.hot_words or wishes.grammar or wishes.count > 1
     if settings.kind == "greedy" and not needs_more:
         return GreedySearch(timed)
+    if wishes.hot_words and timed.table.unit == "phone" and not lexicon:
+        raise UsageError("hot words: this model has phones and no lexicon; give a lexicon in which they can stand")
     hot_words = HotWords(wishes.hot_words, timed.table, lexicon) if wishes.hot_words else None
     if hot_words and lexicon:
         lexicon = lexicon.with_entries(hot_words.lexicon)

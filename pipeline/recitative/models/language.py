@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recitative.atomic import write_text
+from recitative.errors import DataError
 from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
 from recitative.lm.ngram import NgramModel
 from recitative.score.calibration import Calibrator
@@ -71,7 +72,11 @@ class Language:
 
 
 def _read_calibrator(path: Path) -> Calibrator:
-    return Calibrator.from_dict(json.loads(path.read_text(encoding="utf-8")), str(path))
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # no JSON, or not UTF-8
+        raise DataError(str(path), "holds no calibrator", "JSON", "make it again with 'recitative tune'") from None
+    return Calibrator.from_dict(entries, str(path))
 
 
 NO_LANGUAGE = Language()

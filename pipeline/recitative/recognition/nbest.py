@@ -64,6 +64,8 @@ def read_nbest(path: Path) -> dict[str, list[Candidate]]:
     except OSError as error:
         remedy = "make it with 'recitative decode --nbest 20'"
         raise DataError(str(path), f"cannot be read ({error.strerror})", "an n-best file", remedy) from None
+    except UnicodeDecodeError:
+        raise DataError(str(path), "is not UTF-8", "an n-best file", "") from None
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)

@@ -72,6 +72,8 @@ def read_timed_words(path: Path) -> dict[str, list[TimedWord]]:
     except OSError as error:
         found_ = f"cannot be read ({error.strerror})"
         raise DataError(str(path), found_, "words.jsonl of 'recitative decode'", "correct the path") from None
+    except UnicodeDecodeError:
+        raise DataError(str(path), "is not UTF-8", "words.jsonl of 'recitative decode'", "correct the path") from None
     for number, line in enumerate(lines, start=1):
         try:
             entry = json.loads(line)
