@@ -6,6 +6,7 @@ training: seconds of audio per second, forward, CTC, backward, clipping and Adam
           bare torch.nn.LSTM of the same size that is fed packed sequences. Reading, augmentation and features are not
           in it: worker processes do them meanwhile.
 runtime:  streaming without PyTorch; see tools/bench_runtime.py
+decoding: beam search with a language model, and streaming with it; see tools/bench_decoding.py
 long:     a recording of three hours; not part of all
 
 Each number is the median of several runs; ours and the peer's take turns, so that a busy machine slows both. A ratio
@@ -32,6 +33,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
+from bench_decoding import bench_decoding  # noqa: E402
 from bench_runtime import bench_long, bench_runtime  # noqa: E402
 
 from recitative.config import FeatureSettings, ModelSettings, Settings, load_settings  # noqa: E402
@@ -70,6 +72,8 @@ def main() -> int:
                 bench_training(conf, arguments.runs, torch.device(arguments.device))
         if arguments.part in ("all", "runtime"):
             bench_runtime(arguments.runs)
+        if arguments.part in ("all", "decoding"):
+            bench_decoding(arguments.runs, arguments.peers, arguments.model, arguments.data, arguments.text)
         if arguments.part == "long":
             bench_long(arguments.hours)
     except RecitativeError as error:
@@ -80,11 +84,16 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=("all", "features", "training", "runtime", "long"), default="all")
+    parts = ("all", "features", "training", "runtime", "decoding", "long")
+    parser.add_argument("part", nargs="?", choices=parts, default="all")
     parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long recording (default 3)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default cpu)")
     parser.add_argument("--conf", type=Path, nargs="+", default=[ROOT / conf for conf in CONFS], help="settings files")
+    parser.add_argument("--peers", default="", help="decoding: a Python with pyctcdecode, kenlm, flashlight-text")
+    parser.add_argument("--model", type=Path, help="decoding: a model folder whose tokens are letters")
+    parser.add_argument("--data", type=Path, help="decoding: the data directory for --model")
+    parser.add_argument("--text", type=Path, help="decoding: the data directory whose text makes the language model")
     return parser.parse_args()
 
 

@@ -200,7 +200,7 @@ class DecodeSettings(_Section):
     lm_weight: float = Field(0.5, ge=0)
     word_bonus: float = 0.0  # added for every word: language models like few
     unknown_score: float = Field(-10.0, le=0)  # of a word that the language model does not know
-    hot_word_weight: float = Field(4.0, ge=0, le=50)  # added for every word of a hot phrase
+    hot_word_weight: float = Field(2.0, ge=0, le=50)  # added for every word of a hot phrase; see docs/decoding.md
 
 
 class Settings(_Section):

@@ -76,6 +76,6 @@ class DecodingOptions:
 def _hot_words(text: str, weight: float) -> list[HotWord]:
     from recitative.ctc.hotwords import parse_hot_words, read_hot_words
 
-    if text and os.path.isfile(text):  # noqa: PTH113  # Path.is_file fails on a list longer than any name
+    if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
         return read_hot_words(Path(text), weight)
     return parse_hot_words(text, weight)

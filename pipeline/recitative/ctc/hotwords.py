@@ -17,7 +17,6 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
-DEFAULT_WEIGHT = 4.0  # nats a word: what tuning on AN4's held-out speakers chose, see docs/decoding.md
 LARGEST_WEIGHT = 50.0
 LARGEST_COMBINATIONS = 64  # of pronunciations of one phrase
 

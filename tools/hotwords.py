@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""What hot words do at each weight: how many are found, how many falsely, and how many other words go wrong.
+
+    tools/hotwords.py exp/lstm/model data/dev --train data/train --words rubout,erase,enter
+
+Once with words that lexicon and language model know, and once with a lexicon and a language model (of --train) that
+have never seen them. The model is one of phones with a lexicon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
+
+from recitative.ctc.hotwords import HotWord
+from recitative.data.directory import DataDirectory
+from recitative.lm.arpa import arpa_text
+from recitative.lm.kneser_ney import estimate
+from recitative.models.decoders import Wishes, new_decoder
+from recitative.models.folder import load_recogniser
+from recitative.models.language import Language
+from recitative.models.transcriber import Transcriber
+from recitative.recognition.network import new_transcriber
+from recitative.recognition.tuning import DevOutputs, hear
+from recitative.score.wer import align
+from recitative.text.lexicon import Lexicon
+
+WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0)
+ORDER = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a model folder")
+    parser.add_argument("data", type=Path, help="a data directory with transcripts")
+    parser.add_argument("--train", type=Path, required=True, help="the data directory of the language model's text")
+    parser.add_argument("--words", required=True, help="the hot words, with commas between")
+    arguments = parser.parse_args()
+    recogniser = load_recogniser(arguments.model)
+    transcriber = new_transcriber(recogniser)
+    heard = hear(transcriber, arguments.data)
+    words = arguments.words.split(",")
+    known = dataclasses.replace(recogniser.language, calibrator=None)
+    assert known.lexicon, "a model of phones has a lexicon"
+    sounds = {word: known.lexicon.entries[word][0] for word in words}
+    for name, language in (("known", known), ("unknown", without(known, words, arguments.train))):
+        print(f"{name:8} no hot words: {measure(transcriber, language, heard, words, Wishes())}")
+        for weight in WEIGHTS:
+            hot = tuple(HotWord(word, weight, sounds[word] if name == "unknown" else ()) for word in words)
+            print(f"{name:8} weight {weight:4g}: {measure(transcriber, language, heard, words, Wishes(hot_words=hot))}")
+
+
+def without(language: Language, words: list[str], train: Path) -> Language:
+    """A lexicon without these words, and a language model of transcripts from which they were cut."""
+    assert language.lexicon
+    lexicon = Lexicon({word: ways for word, ways in language.lexicon.entries.items() if word not in words})
+    texts = [(u.text or "").split() for u in DataDirectory.read(train).utterances]
+    lines = [" ".join(word for word in text if word not in words) for text in texts]
+    model = estimate([line for line in lines if line], ORDER, extra_words=set(lexicon.entries))
+    return dataclasses.replace(language, lexicon=lexicon, arpa=arpa_text(model.table))
+
+
+def measure(transcriber: Transcriber, language: Language, heard: DevOutputs, words: list[str], wishes: Wishes) -> str:
+    decoder = new_decoder(transcriber.settings.decode, transcriber.timed, language, wishes)
+    found = said = false = wrong = others = 0
+    for utt_id, log_probs in heard.log_probs.items():
+        hyp = decoder.finish(decoder.step(log_probs, decoder.start())).text.split()
+        for pair in align(heard.refs[utt_id].split(), hyp):
+            false += pair.hyp in words and pair.op != "C"
+            if pair.ref in words:
+                said += 1
+                found += pair.op == "C"
+            elif pair.op != "I":
+                others += 1
+                wrong += pair.op != "C"
+    return f"found {found} of {said}, falsely {false}, other words wrong {wrong} of {others}"
+
+
+if __name__ == "__main__":
+    main()
