@@ -9,11 +9,18 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Recognizer", "__version__"]
+__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__"]
+
+_HOMES = {
+    "Grammar": "recitative.lm.grammar",
+    "HotWord": "recitative.ctc.hotwords",
+    "Recognizer": "recitative.runtime.recognizer",
+    "Wishes": "recitative.models.decoders",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """``Recognizer`` on first use, so that importing the package costs next to nothing."""
-    if name == "Recognizer":
-        return importlib.import_module("recitative.runtime.recognizer").Recognizer
+    """On first use, so that importing the package costs next to nothing."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'recitative' has no attribute '{name}'")

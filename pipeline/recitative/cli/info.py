@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recitative.cli.models import find_model
+
+if TYPE_CHECKING:
+    from recitative.models.card import ModelCard
 
 
 def info(
@@ -33,6 +36,7 @@ def info(
         "latency": "the whole recording" if latency is None else f"{latency:g} ms (algorithmic)",
         "streams": "no" if latency is None else "yes",
         "tokens": " ".join(repr(symbol)[1:-1] if symbol != " " else "<space>" for symbol in card.tokens.symbols[1:]),
+        "decoding": _decoding(card),
     }
     for name, value in rows.items():
         print(f"{name:<8} {value}")
@@ -40,3 +44,16 @@ def info(
         print(f"\n{card.notes.rstrip()}")
     if settings:
         print(f"\n{dump_settings(card.settings)}", end="")
+
+
+def _decoding(card: ModelCard) -> str:
+    """What it knows of language, and how much that weighs."""
+    language, settings = card.language, card.settings.decode
+    parts = []
+    if language.lexicon:
+        parts.append(f"lexicon of {len(language.lexicon)} words")
+    if language.lm:
+        parts.append(f"{language.lm.order}-gram, weight {settings.lm_weight:g}, word bonus {settings.word_bonus:g}")
+    if language.calibrator:
+        parts.append("calibrated confidences")
+    return f"beam of {settings.beam}: {', '.join(parts)}" if parts else settings.kind

@@ -193,7 +193,7 @@ class LanguageSearch:
         log_probs = np.concatenate(state.heard)
         runs = align_words(log_probs, [[best.labels]]).runs  # when each label is said
         evidence = evidence_of(hypotheses, runs)
-        if self._calibrator:
+        if self._calibrator and evidence:
             confidences = self._calibrator.apply(np.array([e.features() for e in evidence])).tolist()
         else:
             confidences = [e.posterior for e in evidence]
