@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,8 +15,10 @@ from recitative.errors import UsageError
 
 if TYPE_CHECKING:
     from recitative.ctc.hotwords import HotWord
+    from recitative.lm.model import LanguageModel
     from recitative.models.decoders import Wishes
     from recitative.models.transcriber import Transcriber
+    from recitative.text.lexicon import Lexicon
 
 NO_LM = "none"
 
@@ -62,15 +65,29 @@ class DecodingOptions:
         from recitative.models.decoders import Wishes
         from recitative.text.lexicon import Lexicon
 
+        lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None
+        lm = open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None
+        if lm:
+            warn_of_unknown(lm, lexicon or transcriber.language.lexicon, self.lm)
         return Wishes(
-            lm=open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None,
+            lm=lm,
             no_lm=self.lm == NO_LM,
             hot_words=tuple(_hot_words(self.hot_words, transcriber.settings.decode.hot_word_weight)),
             grammar=Grammar.read(self.grammar) if self.grammar else None,
-            lexicon=Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None,
+            lexicon=lexicon,
             count=self.nbest,
             beam=self.beam or None,
         )
+
+
+def warn_of_unknown(lm: LanguageModel, lexicon: Lexicon | None, name: str) -> None:
+    """Words of the lexicon that the language model lacks are counted; DataError if it lacks all."""
+    from recitative.models.language import unknown_to
+
+    unknown = unknown_to(lm, lexicon, name) if lexicon else []
+    if lexicon and unknown:
+        some = ", ".join(f"'{word}'" for word in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        print(f"warning: {name} does not know {len(unknown)} of {len(lexicon)} words: {some}", file=sys.stderr)
 
 
 def _hot_words(text: str, weight: float) -> list[HotWord]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recitative.cli.decoding import warn_of_unknown
 from recitative.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def tune(
         language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recogniser.tokens))
     if lm:
         language = language.with_lm(lm)
+        assert language.lm, "it has just been read"
+        warn_of_unknown(language.lm, language.lexicon, str(lm))
     transcriber = new_transcriber(recogniser)
     with progress_bar("listen to dev") as show:
         heard = hear(transcriber, dev, show)

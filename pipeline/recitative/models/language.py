@@ -12,6 +12,7 @@ from typing import Any
 from recitative.atomic import write_text
 from recitative.errors import DataError
 from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
+from recitative.lm.model import LanguageModel
 from recitative.lm.ngram import NgramModel
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon
@@ -80,3 +81,15 @@ def _read_calibrator(path: Path) -> Calibrator:
 
 
 NO_LANGUAGE = Language()
+
+
+def unknown_to(lm: LanguageModel, lexicon: Lexicon, where: str) -> list[str]:
+    """The words that a lexicon writes and a language model does not know; they count as ``unknown_score``.
+
+    Raises DataError if that is all of them: the two do not belong together.
+    """
+    unknown = [word for word in lexicon.entries if not lm.knows(word)]
+    if len(unknown) == len(lexicon):
+        found = f"knows none of the {len(lexicon)} words of the lexicon, such as '{unknown[0]}'"
+        raise DataError(where, found, "a model of the same words, in the same case", "make it from texts as they are")
+    return unknown
