@@ -144,7 +144,7 @@ def test_characters_that_the_model_never_writes_are_named() -> None:
 
 
 def test_of_phones_a_word_outside_the_lexicon_needs_a_pronunciation() -> None:
-    with pytest.raises(DataError, match="hot word 'tokyo': not in the lexicon.*'tokyo=AE B K'"):
+    with pytest.raises(DataError, match=r"hot word 'tokyo': not in the lexicon.*'tokyo=AE B K'"):
         hot("tokyo", tokens=PHONES, lexicon=Lexicon({"bat": (("B", "AE", "T"),)}))
     with pytest.raises(DataError, match="hot word 'tokyo': 'ZZ' not in the token table"):
         hot("tokyo=T ZZ", tokens=PHONES)
