@@ -156,7 +156,7 @@ def test_characters_outside_the_token_table_are_named(tmp_path: Path) -> None:
     replace_line(train / "text", 2, "anna-2 three 3!")
     assert only_problem(train, tokens=tokens) == (
         "text:2: utterance 'anna-2' has '!', '3', not in the token table; its characters only; "
-        "normalise the text, or make the table again with 'recitative tokens'"
+        "normalise the text, or make the token table again with 'recitative tokens'"
     )
 
 

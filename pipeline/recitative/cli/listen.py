@@ -103,7 +103,11 @@ class _Screen:
     def __call__(self, heard: Heard) -> None:
         if heard.final:
             self.clear()
-            print(self._line(heard), flush=True)
+            if heard.transcript.words:
+                print(self._line(heard), flush=True)
+            for segment in heard.transcript.broken:
+                place = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
+                print(f"warning: at {place} nothing whole fits the lexicon or grammar", file=sys.stderr)
         elif self.interactive and heard.transcript.text != self.shown:
             self.shown = heard.transcript.text
             width = shutil.get_terminal_size().columns - 1

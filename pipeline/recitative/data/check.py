@@ -75,7 +75,7 @@ def _text_problems(path: Path, tables: Tables, spelling: Spelling | None) -> lis
         unknown = spelling.unknown(words_of(row.value)) if spelling else []
         if spelling and unknown:
             found = f"has {', '.join(map(repr, unknown))}, not in the {spelling.source}"
-            remedy = f"normalise the text, or make the {spelling.source} again"
+            remedy = f"normalise the text, or make the {spelling.source} again with 'recitative {spelling.verb}'"
             problems.append(fault_problem(path, "text", row, Fault(found, f"its {spelling.holds}s only", remedy)))
     return problems
 

@@ -247,7 +247,7 @@ def new_decoder(
     wishes = wishes or Wishes()
     lexicon = wishes.lexicon or language.lexicon
     lm: LanguageModel | None = None if wishes.no_lm else wishes.lm or language.lm
-    needs_more = lexicon or lm or wishes.hot_words or wishes.grammar or wishes.count > 1
+    needs_more = lexicon or lm or wishes.hot_words or wishes.grammar or wishes.count > 1 or wishes.beam
     if settings.kind == "greedy" and not needs_more:
         return GreedySearch(timed)
     if wishes.hot_words and timed.table.unit == "phone" and not lexicon:

@@ -76,7 +76,7 @@ class Listener:
         transcript = self._placed(self._stream.finish())
         self.cost.compute_s += time.perf_counter() - started
         self._begin = self._done
-        if transcript.words:
+        if transcript.words or transcript.broken:
             yield Heard(transcript, final=True)
 
     def _hear(self, piece: Array, heard_at: float) -> Iterator[Heard]:

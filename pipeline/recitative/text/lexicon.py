@@ -156,6 +156,11 @@ class Spelling(Protocol):
         """What is looked up: 'character', 'word' or 'phone'."""
         ...
 
+    @property
+    def verb(self) -> str:
+        """The command that makes it."""
+        ...
+
 
 @dataclass(frozen=True)
 class PronouncedSpelling:
@@ -165,6 +170,7 @@ class PronouncedSpelling:
     tokens: TokenTable
     source: str = "lexicon"
     holds: str = "word"
+    verb: str = "lexicon"
 
     def encode(self, text: str, *, utt_id: str = "") -> list[int]:
         return self.lexicon.encode(text, self.tokens, utt_id=utt_id)

@@ -90,6 +90,11 @@ class TokenTable:
         """What a message calls its symbols."""
         return self.unit
 
+    @property
+    def verb(self) -> str:
+        """The command that makes it."""
+        return "tokens"
+
     @cached_property
     def ids(self) -> dict[str, int]:
         """Symbol -> id, without the blank."""
