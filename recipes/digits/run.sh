@@ -49,7 +49,8 @@ if stage 6 "average" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes
 fi
 
 if stage 7 "decode" needs "$exp/@/model" "$data/test" "$data/dev" \
-  makes "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" "$exp/@/decode_test_without_lm/text"; then
+  makes "$exp/@/decode_test/text" "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbest.jsonl" \
+  "$exp/@/decode_test_without_lm/text"; then
   for model in $models; do
     recitative decode "$exp/$model/model" "$data/test" --lm none --output "$exp/$model/decode_test_without_lm"
     recitative decode "$exp/$model/model" "$data/test" --nbest 20 --output "$exp/$model/decode_test"
@@ -67,6 +68,7 @@ if stage 8 "score" needs "$exp/@/decode_test/nbest.jsonl" "$exp/@/decode_dev/nbe
   makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
   for model in $models; do
     score_test "beam" "$exp/$model/decode_test_without_lm" \
+      --seconds "$(json_number seconds "$exp/$model/decode_test_without_lm/summary.json")" \
       --train-seconds "$(json_number seconds "$exp/$model/summary.json")"
     score_test "beam, 2-gram" "$exp/$model/decode_test" --words "$exp/$model/decode_test/words.jsonl" \
       --seconds "$(json_number seconds "$exp/$model/decode_test/summary.json")"

@@ -34,22 +34,39 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     _, done = run
     assert done.returncode == 0, done.stdout + done.stderr
-    for stage in ("prepare", "check", "features", "train", "average", "decode", "score", "stream", "export", "report"):
+    for stage in (
+        "prepare",
+        "check",
+        "features",
+        "language model",
+        "train",
+        "average",
+        "decode",
+        "score",
+        "stream",
+        "export",
+        "report",
+    ):
         assert f"({stage}): done in" in done.stderr
 
 
 def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = run
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
-    assert [(row["model"], row["metric"]) for row in rows] == [
-        (model, metric) for model in ("blstm", "lstm") for metric in ("%WER", "%CER", "%SER", "minutes")
+    rates = ["%WER", "%CER", "%SER"]
+    measured = {"beam": rates, "-": ["minutes"], "beam, 2-gram": [*rates, "ECE", "NCE"]}
+    assert [(row["model"], row["decoding"], row["metric"]) for row in rows] == [
+        (model, decoding, metric)
+        for model in ("blstm", "lstm")
+        for decoding in measured
+        for metric in measured[decoding]
     ]
-    assert [row["set"] for row in rows] == ["test", "test", "test", "train"] * 2
+    assert {row["set"] for row in rows} == {"test", "train"}
     assert all(row["seconds"] > 0 and row["settings"] != "-" for row in rows)
     assert all(row["command"].startswith("recipes/digits/run.sh --data") for row in rows)
     table = (folder / "RESULTS.md").read_text()
     assert "| model | set | decoding | metric | value | counts | command | commit | settings |" in table
-    assert table.count("\n| blstm | test | greedy | %WER |") == 1
+    assert table.count("\n| blstm | test | beam, 2-gram | %WER |") == 1
 
 
 def test_the_streaming_model_hears_the_same_in_pieces(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
