@@ -183,7 +183,7 @@ def test_cross_entropy_is_that_of_each_label_and_end_with_a_part_spread_over_all
             expected -= sum(p * float(q) for p, q in zip(target, log_probs.data[i, k].detach(), strict=True))
     loss_sum, count = cross_entropy(log_probs, labels, smoothing)
     assert count == int(COUNTS.sum()) + 4
-    assert math.isclose(float(loss_sum), expected, rel_tol=1e-5)
+    assert math.isclose(float(loss_sum.detach()), expected, rel_tol=1e-5)
 
 
 def test_correct_labels_are_counted_within_the_texts_and_at_their_ends():
