@@ -282,5 +282,6 @@ def grammar_lexicon(grammar: Grammar, tokens: TokenTable, known: Lexicon | None)
         return Lexicon.of_spelling(grammar.words, tokens)
     if unknown := known.unknown(grammar.words):
         names = ", ".join(map(repr, sorted(unknown)))
-        raise DataError("grammar", f"{names} not in the model's lexicon", "its words", "choose other words")
+        remedy = "choose others, or give a lexicon that has them"
+        raise DataError("grammar", f"{names} not in the model's lexicon", "its words", remedy)
     return known.only(grammar.words)
