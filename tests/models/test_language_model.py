@@ -10,13 +10,14 @@ from torch.testing import assert_close
 from contract import verify_contract
 from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
-from recitative.generation.network import TorchLanguageNetwork, new_scorer
+from recitative.generation.network import new_scorer
 from recitative.lm.model import LanguageModel
 from recitative.models.folder import new_recogniser, save_recogniser
 from recitative.models.language_model import load_language_model, new_language_model, save_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.models.next_words import next_words
 from recitative.models.text_scores import History, RecurrentLanguageModel
+from recitative.models.torch_stage import TorchStage
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import END, Vocabulary
@@ -129,7 +130,7 @@ def after(scorer, prompt):
     return state
 
 
-class Counting(TorchLanguageNetwork):
+class Counting(TorchStage):
     steps = 0
 
     def step(self, x, state, *, last):

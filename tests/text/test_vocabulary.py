@@ -44,3 +44,8 @@ def test_a_word_is_one_word(word):
 def test_a_recognisers_table_is_refused():
     with pytest.raises(DataError, match="has no '<unk>'; the table of a language model"):
         Vocabulary(TokenTable(("<blank>", " cat")))
+
+
+def test_a_table_of_phones_is_no_vocabulary_of_text():
+    with pytest.raises(DataError, match="the token table: has no '<unk>'"):
+        Vocabulary(TokenTable(("<blank>", "AH", "K")))

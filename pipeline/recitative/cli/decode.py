@@ -7,15 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.decoding import (
-    BeamOption,
-    DecodingOptions,
-    GrammarOption,
-    HotWordsOption,
-    LexiconOption,
-    LmOption,
-    NbestOption,
-)
+from recitative.cli import decoding
 from recitative.cli.models import open_transcriber
 from recitative.cli.progress import progress_bar
 
@@ -27,12 +19,12 @@ def decode(
     chunk_ms: Annotated[
         float | None, typer.Option(min=1, help="Feed the audio in pieces of this length, as a stream would.")
     ] = None,
-    lm: LmOption = "",
-    hotwords: HotWordsOption = "",
-    grammar: GrammarOption = None,
-    lexicon: LexiconOption = None,
-    nbest: NbestOption = 1,
-    beam: BeamOption = 0,
+    lm: decoding.LmOption = "",
+    hotwords: decoding.HotWordsOption = "",
+    grammar: decoding.GrammarOption = None,
+    lexicon: decoding.LexiconOption = None,
+    nbest: decoding.NbestOption = 1,
+    beam: decoding.BeamOption = 0,
 ) -> None:
     """Decode every utterance as the model's settings and these options say; whole, or in pieces with the same result.
 
@@ -40,7 +32,7 @@ def decode(
     """
     from recitative.recognition.decoding import decode_directory
 
-    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
     transcriber = open_transcriber(model, options)
     with progress_bar("decode") as show:
         summary = decode_directory(transcriber, data_dir, output, chunk_ms=chunk_ms, advance=show)

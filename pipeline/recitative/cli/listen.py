@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recitative.cli.decoding import (
-    BeamOption,
-    DecodingOptions,
-    GrammarOption,
-    HotWordsOption,
-    LexiconOption,
-    LmOption,
-    NbestOption,
-)
+from recitative.cli import decoding
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.errors import UsageError
 
@@ -40,12 +32,12 @@ def listen(
     silence_s: Annotated[float, typer.Option(help="An utterance ends after this silence.")] = 1.2,
     empty_silence_s: Annotated[float, typer.Option(help="The same, if nothing was said yet.")] = 2.4,
     longest_s: Annotated[float, typer.Option(help="An utterance ends after this time in any case.")] = 20.0,
-    lm: LmOption = "",
-    hotwords: HotWordsOption = "",
-    grammar: GrammarOption = None,
-    lexicon: LexiconOption = None,
-    nbest: NbestOption = 1,
-    beam: BeamOption = 0,
+    lm: decoding.LmOption = "",
+    hotwords: decoding.HotWordsOption = "",
+    grammar: decoding.GrammarOption = None,
+    lexicon: decoding.LexiconOption = None,
+    nbest: decoding.NbestOption = 1,
+    beam: decoding.BeamOption = 0,
 ) -> None:
     """Transcribe the microphone as you speak. Ctrl-C writes the last words and what it cost."""
     from recitative.runtime.endpoint import EndpointRules
@@ -60,7 +52,7 @@ def listen(
     rules = EndpointRules(silence_s, empty_silence_s, longest_s)
     if nbest > 1 and format != "jsonl":
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format jsonl")
-    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
     recognizer = open_recognizer(find_model(model), options)
     _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
     block_s = chunk_ms / 1000

@@ -14,7 +14,7 @@ from recitative.cli.models import open_lm
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
 from recitative.models.language_settings import LanguageModelSettings
-from recitative.text.tokens import Unit
+from recitative.text.vocabulary import TextUnit
 
 if TYPE_CHECKING:
     from recitative.models.text_scores import RecurrentLanguageModel
@@ -30,7 +30,7 @@ def train_recurrent(
     ],
     dev: Annotated[Path, typer.Option(help="The data directory or text table that chooses the model.")],
     output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
-    unit: Annotated[Unit | None, typer.Option(help="What is predicted; also text.unit.")] = None,
+    unit: Annotated[TextUnit | None, typer.Option(help="What is predicted; also text.unit.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:

@@ -34,15 +34,16 @@ def rescore(
     scorer = open_lm(lm) if lm else None
     if scorer is not None and not isinstance(scorer, lists.TextScorer):
         raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")
-    scored = {}
+    scored = []
     for name, folder, path in (("dev", dev, dev_nbest), (data_dir.name, data_dir, nbest)):
         with progress_bar(f"rescore {name}") as show:
-            scored[folder] = lists.add_scores(lists.read_nbest(path), folder, recogniser, scorer, show)
+            scored.append(lists.add_scores(lists.read_nbest(path), folder, recogniser, scorer, show))
+    on_dev, wanted = scored
     refs = lists.refs_of(dev)
-    weights, trials = lists.tune_weights(scored[dev], refs, attention=model is not None, lm=lm is not None)
+    weights, trials = lists.tune_weights(on_dev, refs, attention=model is not None, lm=lm is not None)
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "text", lists.to_text(lists.best_texts(scored[data_dir], weights)))
-    before, oracle = trials[lists.Weights()], lists.oracle_errors(scored[dev], refs)
+    write_text(output / "text", lists.to_text(lists.best_texts(wanted, weights)))
+    before, oracle = trials[lists.Weights()], lists.oracle_errors(on_dev, refs)
     print(f"dev WER: {100 * before.rate:.2f} % before, {100 * trials[weights].rate:.2f} % after, ", end="")
     print(f"{100 * oracle.rate:.2f} % with the best choice from every list")
     print(f"{output}/text: weight of attention {weights.attention:g}, of the language model {weights.language:g}")

@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recitative.atomic import write_text
-from recitative.cli.decoding import (
-    BeamOption,
-    DecodingOptions,
-    GrammarOption,
-    HotWordsOption,
-    LexiconOption,
-    LmOption,
-    NbestOption,
-)
+from recitative.cli import decoding
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
@@ -49,12 +41,12 @@ def transcribe(
     streaming: Annotated[
         bool, typer.Option("--streaming", help="Hear recordings in pieces of 160 ms, as a microphone would; same text.")
     ] = False,
-    lm: LmOption = "",
-    hotwords: HotWordsOption = "",
-    grammar: GrammarOption = None,
-    lexicon: LexiconOption = None,
-    nbest: NbestOption = 1,
-    beam: BeamOption = 0,
+    lm: decoding.LmOption = "",
+    hotwords: decoding.HotWordsOption = "",
+    grammar: decoding.GrammarOption = None,
+    lexicon: decoding.LexiconOption = None,
+    nbest: decoding.NbestOption = 1,
+    beam: decoding.BeamOption = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
@@ -70,7 +62,7 @@ def transcribe(
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
     if nbest > 1 and format not in ("json", "jsonl"):
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format json or jsonl")
-    options = DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
     open_model = partial(open_recognizer, find_model(model), options)
     workers = min(jobs or available_cores(), len(files))
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S

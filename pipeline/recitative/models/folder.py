@@ -8,20 +8,23 @@ lexicon.txt, lm.arpa, confidence.json    where there are any: see ``models.langu
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from recitative.config import Settings, dump_settings, load_settings
-from recitative.errors import DataError
 from recitative.models.attention_decoder import AttentionDecoder
 from recitative.models.language import NO_LANGUAGE, Language
 from recitative.models.recogniser import build_decoder, build_recogniser, encoder, output_layer
+from recitative.models.weights import (
+    SETTINGS,
+    TOKENS,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
 from recitative.nn.chain import Chain
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling, spelling_of
@@ -68,33 +71,17 @@ def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | 
 
 def save_recogniser(recogniser: Recogniser, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        weights = {name: value.contiguous().cpu() for name, value in recogniser.trained.state_dict().items()}
-        save_file(weights, partial / "weights.safetensors")
-        (partial / "settings.yaml").write_text(dump_settings(recogniser.settings), encoding="utf-8")
-        recogniser.tokens.write(partial / "tokens.txt")
+    with replacing_folder(folder) as partial:
+        save_weights(recogniser.trained, partial)
+        (partial / SETTINGS).write_text(dump_settings(recogniser.settings), encoding="utf-8")
+        recogniser.tokens.write(partial / TOKENS)
         recogniser.language.write(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_recogniser(folder: Path) -> Recogniser:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole model."""
-    for name in ("weights.safetensors", "settings.yaml", "tokens.txt"):
-        if not (folder / name).is_file():
-            raise DataError(str(folder), f"has no {name}", "a model folder", "make one with 'recitative average EXP'")
-    tokens = TokenTable.read(folder / "tokens.txt")
-    recogniser = new_recogniser(load_settings(folder / "settings.yaml"), tokens, Language.read(folder, tokens))
-    weights_path = folder / "weights.safetensors"
-    try:
-        recogniser.trained.load_state_dict(load_file(weights_path))
-    except (SafetensorError, RuntimeError) as error:
-        found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
-        raise DataError(str(weights_path), found, "", "make the model again with 'recitative average EXP'") from None
-    recogniser.trained.eval()
+    require_files(folder, "a model folder", "make one with 'recitative average EXP'")
+    tokens = TokenTable.read(folder / TOKENS)
+    recogniser = new_recogniser(load_settings(folder / SETTINGS), tokens, Language.read(folder, tokens))
+    load_weights(recogniser.trained, folder, "make the model again with 'recitative average EXP'")
     return recogniser

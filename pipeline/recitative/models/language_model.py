@@ -9,19 +9,23 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from recitative.config import dump_settings, load_tree
 from recitative.errors import DataError
 from recitative.models.language_settings import LanguageModelSettings, NetworkSettings
+from recitative.models.weights import (
+    SETTINGS,
+    TOKENS,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
 from recitative.nn.chain import Chain
 from recitative.nn.embedding import Embedding, TiedLogProbs
 from recitative.nn.framewise import Dropout, LogProbs
@@ -63,34 +67,18 @@ def new_language_model(settings: LanguageModelSettings, vocabulary: Vocabulary) 
 
 def save_language_model(model: LanguageModelNetwork, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        weights = {name: value.contiguous().cpu() for name, value in model.network.state_dict().items()}
-        save_file(weights, partial / "weights.safetensors")
-        (partial / "settings.yaml").write_text(dump_settings(model.settings), encoding="utf-8")
-        model.vocabulary.table.write(partial / "tokens.txt")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with replacing_folder(folder) as partial:
+        save_weights(model.network, partial)
+        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
+        model.vocabulary.table.write(partial / TOKENS)
 
 
 def load_language_model(folder: Path) -> LanguageModelNetwork:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole language model."""
-    for name in ("weights.safetensors", "settings.yaml", "tokens.txt"):
-        if not (folder / name).is_file():
-            raise DataError(str(folder), f"has no {name}", "a language model's folder", REMEDY)
-    settings = _load_settings(folder / "settings.yaml")
-    model = new_language_model(settings, Vocabulary(TokenTable.read(folder / "tokens.txt")))
-    weights_path = folder / "weights.safetensors"
-    try:
-        model.network.load_state_dict(load_file(weights_path))
-    except (SafetensorError, RuntimeError) as error:
-        found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
-        raise DataError(str(weights_path), found, "", REMEDY) from None
-    model.network.eval()
+    require_files(folder, "a language model's folder", REMEDY)
+    settings = _load_settings(folder / SETTINGS)
+    model = new_language_model(settings, Vocabulary(TokenTable.read(folder / TOKENS)))
+    load_weights(model.network, folder, REMEDY)
     return model
 
 

@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import RecurrentSettings, TrainSettings
-from recitative.text.tokens import Unit
+from recitative.text.vocabulary import TextUnit
 
 OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # settings of the loop that say nothing about text
 
 
 class TextSettings(BaseModel, frozen=True, extra="forbid"):
-    unit: Unit = "word"
+    unit: TextUnit = "word"
     min_count: int = Field(2, ge=1)  # what is rarer in the training text becomes the unknown symbol
     streams: int = Field(16, ge=1)  # parts of the text that are read side by side: the batch
     bptt: int = Field(32, ge=1)  # tokens through which gradients flow back

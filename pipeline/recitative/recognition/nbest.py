@@ -97,13 +97,13 @@ def add_scores(
         )
     if recogniser:
         require_decoder(recogniser)
+        extractor = FeatureExtractor(recogniser.settings.features)
     scored: dict[str, list[Candidate]] = {}
     for utt_id, candidates in nbest.items():
         attention = [0.0] * len(candidates)
         if recogniser:
-            extractor = FeatureExtractor(recogniser.settings.features)
             encoded = encode_utterance(recogniser, extractor.compute(read_utterance(utterances[utt_id])))
-            labels = [recogniser.tokens.encode(c.tokens) if c.tokens else [] for c in candidates]
+            labels = [recogniser.tokens.encode(c.tokens) for c in candidates]
             attention = attention_scores(recogniser, encoded, labels).tolist()
         language = lm.score_texts([c.text for c in candidates]) if lm else [0.0] * len(candidates)
         scored[utt_id] = [

@@ -7,7 +7,7 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,9 @@ from recitative.recognition.batches import Batch, TrainingSet, iterate
 from recitative.recognition.dev_set import DevSet
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Padded
+from recitative.text.tokens import TokenTable
+
+Array = npt.NDArray[Any]
 
 
 class RecognitionTask:
@@ -76,12 +79,13 @@ def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) ->
     hyps: dict[str, str] = {}
     loss_sum, count = 0.0, 0
     attention = _AttentionScores()
+    read = _reader(recogniser)
     for batch in dev_set.batches:
         encoded, labels = recogniser.encode(_to(batch.features, device)), _to(batch.labels, device)
         log_probs = recogniser.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
-        hyps |= zip(batch.names, _texts(log_probs, recogniser), strict=True)
+        hyps |= zip(batch.names, read(log_probs), strict=True)
         if recogniser.decoder is not None:
             attention.add(recogniser.decoder, encoded, labels)
     wer, cer = error_rates(dev_set.texts, hyps)
@@ -115,21 +119,35 @@ class _AttentionScores:
         return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
 
 
-def _texts(log_probs: Padded[Tensor], recogniser: Recogniser) -> list[str]:
-    """Of every row: greedy, or where tokens are phones the words of a narrow search in the lexicon."""
-    arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
-    if recogniser.spelling is not recogniser.tokens:
-        return [_search(row[:length], recogniser) for row, length in zip(arrays.data, arrays.lengths, strict=True)]
-    decoder, n = GreedyDecoder(), len(log_probs.lengths)
-    labels, _ = decoder.step(arrays, decoder.initial_state(n), last=True)
-    rows = (row[:length] for row, length in zip(labels.data, labels.lengths, strict=True))
-    return [recogniser.tokens.decode(row[row > 0].tolist()) for row in rows]
+def _reader(recogniser: Recogniser) -> Callable[[Padded[Tensor]], list[str]]:
+    """From log probabilities (N, T, V) to texts, without a language model: the network alone is what is scored.
+
+    Greedy, or where tokens are phones a narrow search in the lexicon, whose tree is made once for the whole set.
+    """
+    if recogniser.spelling is recogniser.tokens:
+        return lambda log_probs: _greedy_texts(_arrays(log_probs), recogniser.tokens)
+    space = SearchSpace(recogniser.tokens, lexicon=recogniser.language.lexicon)
+    search = BeamSearch(space, beam=8, token_beam=5.0)
+    return lambda log_probs: [_found(search, row) for row in _rows(_arrays(log_probs))]
 
 
-def _search(log_probs: npt.NDArray[Any], recogniser: Recogniser) -> str:
-    """Words without a language model: the network alone is what is scored here."""
-    search = BeamSearch(SearchSpace(recogniser.tokens, lexicon=recogniser.language.lexicon), beam=8, token_beam=5.0)
+def _greedy_texts(log_probs: Padded[Array], tokens: TokenTable) -> list[str]:
+    decoder = GreedyDecoder()
+    labels, _ = decoder.step(log_probs, decoder.initial_state(len(log_probs.lengths)), last=True)
+    return [tokens.decode(row[row > 0].tolist()) for row in _rows(labels)]
+
+
+def _found(search: BeamSearch, log_probs: Array) -> str:
     return search.finish(search.step(log_probs, search.start()))[0].text
+
+
+def _arrays(x: Padded[Tensor]) -> Padded[Array]:
+    return Padded(x.data.float().cpu().numpy(), x.lengths.cpu().numpy())
+
+
+def _rows(x: Padded[Array]) -> list[Array]:
+    """Each row at its own length."""
+    return [row[:length] for row, length in zip(x.data, x.lengths, strict=True)]
 
 
 def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
-from recitative.errors import DataError
 from recitative.models.language_card import REMEDY, LanguageModelCard
 from recitative.models.text_scores import RecurrentLanguageModel
+from recitative.runtime.session import open_session
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -26,17 +25,7 @@ class OnnxLanguageNetwork:
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
         where = str(content) if isinstance(content, Path) else "the language model"
-        if isinstance(content, Path) and not content.is_file():
-            raise DataError(where, "does not exist", "a language model's file", REMEDY)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        options.log_severity_level = 3
-        source = str(content) if isinstance(content, Path) else content
-        try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
-            found = f"cannot be opened ({str(error).splitlines()[0]})"
-            raise DataError(where, found, "a whole language model's file", "copy or export it again") from None
+        self._session = open_session(content, where, "language model's file", REMEDY, threads)
         self.card = LanguageModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
         self._outputs = ["log_probs", *(f"new_state.{name}" for name in self.card.state)]
 

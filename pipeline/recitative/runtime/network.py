@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from recitative.data.frames import num_core_frames
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 from recitative.models.card import ModelCard
 from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
+from recitative.runtime.session import open_session
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
-
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 class OnnxNetwork:
@@ -28,17 +25,7 @@ class OnnxNetwork:
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
         where = str(content) if isinstance(content, Path) else "the model"
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        options.log_severity_level = 3
-        if isinstance(content, Path) and not content.is_file():
-            raise DataError(where, "does not exist", "a model file", "make one with 'recitative export'")
-        try:
-            source = _source(content)
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
-            found = f"cannot be opened ({str(error).splitlines()[0]})"
-            raise DataError(where, found, "a whole model file", "copy or export it again") from None
+        self._session = open_session(content, where, "model file", "make one with 'recitative export'", threads)
         self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
         self._state_names = list(self.card.state)
         self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
@@ -86,15 +73,6 @@ class OnnxNetwork:
         feeds |= {f"state.{name}": state[name] for name in self._state_names}
         y, lengths, *new_state = self._session.run(self._outputs, feeds)
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
-
-
-def _source(content: Path | bytes) -> str | bytes:
-    """What ONNX Runtime opens: a path, so that it can map the file, or bytes."""
-    if isinstance(content, bytes):
-        return content
-    with content.open("rb") as file:
-        is_gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    return gzip.decompress(content.read_bytes()) if is_gzipped else str(content)
 
 
 def join(parts: list[Padded[Array]]) -> Padded[Array]:

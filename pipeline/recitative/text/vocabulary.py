@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from recitative.errors import DataError
 from recitative.text.tokens import BLANK, TokenTable, Unit
+
+TextUnit = Literal["character", "word"]  # text has no phones
 
 END = 0
 END_SYMBOL = "</s>"
@@ -27,12 +30,13 @@ class Vocabulary:
     table: TokenTable
 
     def __post_init__(self) -> None:
-        if UNKNOWN_SYMBOLS[self.unit] not in self.table.ids:
-            found = f"has no '{UNKNOWN_SYMBOLS[self.unit].strip()}'"
+        symbol = UNKNOWN_SYMBOLS.get(self.unit, UNKNOWN_SYMBOLS["word"])
+        if symbol not in self.table.ids:
+            found = f"has no '{symbol.strip()}'"
             raise DataError("the token table", found, "the table of a language model", "train the model again")
 
     @classmethod
-    def from_texts(cls, texts: Iterable[str], unit: Unit, min_count: int = 1) -> Vocabulary:
+    def from_texts(cls, texts: Iterable[str], unit: TextUnit, min_count: int = 1) -> Vocabulary:
         """All symbols that are in ``texts`` at least ``min_count`` times, and the space of a table of characters."""
         splitter = TokenTable((BLANK, UNKNOWN_SYMBOLS[unit]))
         counts = Counter(symbol for text in texts for symbol in splitter.split(_spaced(text)))

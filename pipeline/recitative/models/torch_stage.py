@@ -1,0 +1,47 @@
+"""A PyTorch network as a stage on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recitative.nn.chain import Chain
+from recitative.stage import Padded, State
+
+Array = npt.NDArray[Any]
+
+
+class TorchStage:
+    """Stage: what the network takes -> what it gives, float32, without gradients. State: the network's, as arrays."""
+
+    def __init__(self, network: Chain) -> None:
+        self._network = network
+        self._device = next(network.parameters()).device
+
+    @property
+    def stride(self) -> int:
+        return self._network.stride
+
+    @property
+    def lookahead(self) -> int | None:
+        return self._network.lookahead
+
+    def output_lengths(self, lengths: Array) -> Array:
+        frames: Array = self._network.output_lengths(torch.from_numpy(np.asarray(lengths))).numpy()
+        return frames
+
+    def initial_state(self, n: int) -> State:
+        return {key: value.cpu().numpy() for key, value in self._network.initial_state(n).items()}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        tensors = Padded(self._tensor(x.data), self._tensor(x.lengths))
+        with torch.inference_mode():
+            y, new_state = self._network.step(tensors, {k: self._tensor(v) for k, v in state.items()}, last=last)
+        arrays = {key: value.cpu().numpy() for key, value in new_state.items()}
+        return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(array)).to(self._device)

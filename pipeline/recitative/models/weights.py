@@ -1,0 +1,53 @@
+"""What every model folder has in common: it is written whole or not at all, and its weights are in safetensors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from recitative.errors import DataError
+
+WEIGHTS, SETTINGS, TOKENS = "weights.safetensors", "settings.yaml", "tokens.txt"
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """The folder to write to instead; takes the place of ``folder`` when the block ends without an error."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def save_weights(network: nn.Module, folder: Path) -> None:
+    """Every parameter and buffer by name."""
+    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+
+
+def load_weights(network: nn.Module, folder: Path, remedy: str) -> None:
+    """Into the network, which is in evaluation mode then. Raises DataError for weights of another network."""
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
+        raise DataError(str(folder / WEIGHTS), found, "", remedy) from None
+    network.eval()
+
+
+def require_files(folder: Path, allowed: str, remedy: str) -> None:
+    """Raises DataError that names the first of the three files that is missing."""
+    for name in (WEIGHTS, SETTINGS, TOKENS):
+        if not (folder / name).is_file():
+            raise DataError(str(folder), f"has no {name}", allowed, remedy)
