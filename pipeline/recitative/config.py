@@ -190,6 +190,14 @@ class TrainSettings(_Section):
         return self
 
 
+class DistillSettings(_Section):
+    """What a student learns from a teacher beside the transcripts; see ``recitative.recognition.distillation``."""
+
+    weight: float = Field(0.7, ge=0, le=1)  # of the teacher's frames, the transcripts' CTC has the rest
+    delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student may say a token later
+    nbest: float = Field(0.0, ge=0, le=1)  # chance that a transcript gives way to one of the teacher's n-best
+
+
 class DecodeSettings(_Section):
     """How words are found; ``recitative tune`` chooses the weights on a dev set. Scores are natural logarithms."""
 
@@ -210,6 +218,7 @@ class Settings(_Section):
     augment: AugmentSettings = AugmentSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    distill: DistillSettings = DistillSettings()
     decode: DecodeSettings = DecodeSettings()
 
     @model_validator(mode="after")

@@ -23,6 +23,9 @@ def train(
     lexicon: Annotated[
         Path | None, typer.Option(help="How words sound, where tokens are phones; from 'recitative lexicon'.")
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A model folder to learn from beside the transcripts; see the settings distill.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a CTC recogniser. Stop it at any time: the same command goes on and ends in the same weights.
@@ -32,7 +35,7 @@ def train(
     settings = load_settings(conf, overrides or ())
     from recitative.recognition.training import TrainingPaths, train_recogniser
 
-    paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon)
+    paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon, teacher)
     progress = train_recogniser(settings, paths, output, quiet=quiet)
     summary = {"epochs": progress.epoch, "steps": progress.step, "seconds": round(progress.seconds, 1)}
     write_text(output / "summary.json", json.dumps(summary) + "\n")

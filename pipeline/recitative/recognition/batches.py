@@ -36,12 +36,16 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """features (N, T, C) float32, labels (N, L) int64, the utterances' ids and their seconds of audio together."""
+    """features (N, T, C) float32, labels (N, L) int64, the utterances' ids and their seconds of audio together.
+
+    ``unmasked``: the features before SpecAugment, for a teacher; None where there is none.
+    """
 
     features: Padded[Tensor]
     labels: Padded[Tensor]
     names: tuple[str, ...]
     seconds: float
+    unmasked: Padded[Tensor] | None = None
 
 
 class TrainingSet:
@@ -52,9 +56,19 @@ class TrainingSet:
     """
 
     def __init__(
-        self, data: DataDirectory, settings: Settings, spelling: Spelling, stride: int, cmvn: CmvnStats, where: Path
+        self,
+        data: DataDirectory,
+        settings: Settings,
+        spelling: Spelling,
+        stride: int,
+        cmvn: CmvnStats,
+        where: Path,
+        *,
+        teach: bool = False,
     ) -> None:
+        """``teach``: batches carry their features before SpecAugment too, for a teacher to hear."""
         self.settings = settings
+        self._teach = teach
         self.utterances = data.utterances
         self.seconds = np.array([measure(u, settings.features.sample_rate) for u in data.utterances])
         self.labels = _labels(self.utterances, spelling, where)
@@ -83,7 +97,7 @@ class TrainingSet:
     def load(self, epoch: int, numbers: Sequence[int]) -> Batch:
         """One batch, augmented for this epoch."""
         extractor = FeatureExtractor(self.settings.features)
-        rows = []
+        rows, unmasked = [], []
         for number in numbers:
             rng = np.random.default_rng([self.settings.train.seed, epoch, number])
             samples = self._samples[number] if self._samples else read_utterance(self.utterances[number])
@@ -91,10 +105,12 @@ class TrainingSet:
             features = extractor.compute(samples)
             if self._vocal_tract:
                 features = self._vocal_tract.warp(features, rng.uniform(*self.settings.augment.vtlp))
+            unmasked.append(features)
             rows.append(spec_augment(features, self.settings.augment.spec_augment, rng, self._mean))
         names = tuple(self.utterances[number].utt_id for number in numbers)
         seconds = float(self.seconds[list(numbers)].sum())
-        return Batch(pad_features(rows), padded_labels([self.labels[n] for n in numbers]), names, seconds)
+        labels = padded_labels([self.labels[n] for n in numbers])
+        return Batch(pad_features(rows), labels, names, seconds, pad_features(unmasked) if self._teach else None)
 
 
 class EpochBatches(Dataset[Batch]):

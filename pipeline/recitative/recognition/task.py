@@ -23,6 +23,7 @@ from recitative.models.attention_decoder import AttentionDecoder, correct_labels
 from recitative.models.folder import Recogniser
 from recitative.recognition.batches import Batch, TrainingSet, iterate
 from recitative.recognition.dev_set import DevSet
+from recitative.recognition.distillation import Teacher
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
@@ -34,9 +35,15 @@ class RecognitionTask:
     """See ``recitative.train.task.Task``. Models are chosen by dev WER, ties by dev CER."""
 
     def __init__(
-        self, recogniser: Recogniser, training_set: TrainingSet, dev_set: DevSet, device: torch.device
+        self,
+        recogniser: Recogniser,
+        training_set: TrainingSet,
+        dev_set: DevSet,
+        device: torch.device,
+        teacher: Teacher | None = None,
     ) -> None:
         self.recogniser = recogniser
+        self.teacher = teacher
         self.training_set = training_set
         self.dev_set = dev_set
         self.device = device
@@ -57,7 +64,12 @@ class RecognitionTask:
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
         encoded = self.recogniser.encode(_to(batch.features, self.device))
         labels = _to(batch.labels, self.device)
-        ctc_sum, count = ctc_loss(self.recogniser.log_probs(encoded), labels, batch.names)
+        log_probs = self.recogniser.log_probs(encoded)
+        ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
+        if self.teacher is not None and batch.unmasked is not None:
+            taught = self.teacher.log_probs(_to(batch.unmasked, self.device))
+            weight = self.recogniser.settings.distill.weight
+            ctc_sum = (1 - weight) * ctc_sum + weight * self.teacher.loss(log_probs, taught)
         if self.recogniser.decoder is None:
             return ctc_sum, count
         settings = self.recogniser.settings.model.attention

@@ -20,6 +20,7 @@ from recitative.models.language import Language
 from recitative.nn.normalise import Normalise
 from recitative.recognition.batches import TrainingSet
 from recitative.recognition.dev_set import DevSet, load_dev_set
+from recitative.recognition.distillation import load_teacher
 from recitative.recognition.network import new_transcriber
 from recitative.recognition.task import RecognitionTask, dev_scores
 from recitative.score.results import describe_commit
@@ -39,6 +40,7 @@ class TrainingPaths:
     tokens: Path
     cmvn: Path
     lexicon: Path | None = None  # where tokens are phones
+    teacher: Path | None = None  # a model folder to learn from as well
 
 
 def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, quiet: bool = False) -> Progress:
@@ -55,10 +57,12 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     _set_normalisation(recogniser, cmvn, paths.cmvn)
     data = DataDirectory.read(paths.train)
     stride = recogniser.network.stride
-    training_set = TrainingSet(data, settings, recogniser.spelling, stride, cmvn, paths.train)
+    teacher = load_teacher(paths.teacher, recogniser, device) if paths.teacher else None
+    teach = teacher is not None
+    training_set = TrainingSet(data, settings, recogniser.spelling, stride, cmvn, paths.train, teach=teach)
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
     _describe(folder, recogniser, device)
-    task = RecognitionTask(recogniser, training_set, dev_set, device)
+    task = RecognitionTask(recogniser, training_set, dev_set, device, teacher)
     return fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
 
 
