@@ -18,7 +18,7 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "config", "stage", "atomic", "machine"}),
+    frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine"}),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "music"}),
     frozenset({"models"}),
@@ -37,6 +37,7 @@ TORCH_FREE = (
     "config",
     "stage",
     "atomic",
+    "bulk",
     "audio",
     "data",
     "text",

@@ -40,6 +40,24 @@ json_number() {
   sed -n -E "s/.*\"$1\": *([0-9.eE+-]+).*/\1/p" "$2" | grep . || _die 1 "$2 has no number '$1'"
 }
 
+# on_workers ARGUMENT...: recitative ARGUMENT... on $num_gpus workers of each of $num_nodes machines, by torchrun where
+# there are several. Each machine runs the same command; they meet at $MASTER_ADDR:$MASTER_PORT. When a worker dies, all
+# start again from the last checkpoint, up to three times.
+on_workers() {
+  local gpus=${num_gpus:-1} nodes=${num_nodes:-1}
+  if ((gpus * nodes == 1)); then
+    recitative "$@"
+    return
+  fi
+  local -a meet=(--standalone)
+  if ((nodes > 1)); then
+    [[ -n ${MASTER_ADDR-} ]] || _die 2 "--num-nodes $nodes: set MASTER_ADDR to the address of one of the machines"
+    meet=(--nnodes "$nodes" --rdzv-backend c10d --rdzv-id "$(basename "$(dirname "$_script")")"
+      --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT-29400}")
+  fi
+  torchrun "${meet[@]}" --nproc-per-node "$gpus" --max-restarts 3 -m recitative "$@"
+}
+
 # stage NUMBER TITLE [needs PATH...] [makes PATH...]: true if the commands that follow are to run.
 stage() {
   local number=$1 title=$2 word part=""

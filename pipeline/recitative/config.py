@@ -164,7 +164,11 @@ class ModelSettings(_Section):
 class TrainSettings(_Section):
     seed: int = 1
     epochs: int = Field(30, ge=1)
-    batch_s: float = Field(60.0, gt=0)  # most seconds of audio in a batch, padding included
+    batch_s: float = Field(60.0, gt=0)  # most seconds of audio in a batch of all workers together, padding included
+    accumulate: int = Field(1, ge=1)  # parts that each worker computes its share of a batch in, one after the other
+    most_s: tuple[tuple[float, float], ...] = ()  # (longest utterance, most seconds in a part with it); 'tune-batch'
+    recompute: bool = False  # layers' insides anew in the backward pass: less memory, a third more time
+    shuffle_shards: int = Field(0, ge=0)  # shards that are read and mixed together; 0 = all of them
     max_duration_s: float = Field(30.0, gt=0)  # longer training utterances are an error, not dropped
     learning_rate: float = Field(2e-3, gt=0)  # the peak
     warmup_steps: int = Field(200, ge=0)
@@ -172,6 +176,8 @@ class TrainSettings(_Section):
     restarts: tuple[int, ...] = ()  # epochs at which the decay begins anew from the peak
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(5.0, gt=0)
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of a moving average of the weights, which is what is kept; 0 = none
+    frozen: tuple[str, ...] = ()  # what is not trained: beginnings of weights' names, such as stages.core.layers.0
     patience: int = Field(0, ge=0)  # epochs without a better dev score before stopping; 0 = never stop early
     checkpoint_every_steps: int = Field(200, ge=1)
     keep_best: int = Field(5, ge=1)  # epochs kept for averaging
@@ -187,6 +193,9 @@ class TrainSettings(_Section):
         bounds = (0, *self.restarts, self.epochs)
         if any(a >= b for a, b in pairwise(bounds)):
             raise ValueError(f"restarts={self.restarts} must rise and lie between 0 and epochs={self.epochs}")
+        longest = [longest_s for longest_s, _ in self.most_s]
+        if any(number <= 0 for pair in self.most_s for number in pair) or longest != sorted(set(longest)):
+            raise ValueError(f"most_s={self.most_s} must be pairs of positive seconds, the first ones rising")
         return self
 
 

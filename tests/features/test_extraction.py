@@ -10,6 +10,7 @@ import typer
 from numpy.testing import assert_array_equal
 from typer.testing import CliRunner
 
+from recitative.bulk import Engine
 from recitative.cli.cmvn import cmvn
 from recitative.cli.features import features
 from recitative.config import FeatureSettings
@@ -49,7 +50,7 @@ def test_segments_are_cut_before_the_features(data):
 
 def test_two_processes_give_what_one_gives(data):
     directory = DataDirectory.read(data / "data")
-    alone, together = (list(extract(directory, SETTINGS, jobs=jobs)) for jobs in (1, 2))
+    alone, together = (list(extract(directory, SETTINGS, Engine(jobs=jobs))) for jobs in (1, 2))
     assert [utt_id for utt_id, _ in together] == ["a-1", "a-2", "b-1"]
     for (_, expected), (_, found) in zip(alone, together, strict=True):
         assert_array_equal(found, expected)
@@ -62,7 +63,7 @@ def test_every_fault_is_named_and_nothing_is_written(data, jobs):
     directory = DataDirectory.read(data / "data")
     before = sorted(path.name for path in (data / "data").iterdir())
     with pytest.raises(DataError) as raised:
-        write_features(data / "data", data / "feats", extract(directory, SETTINGS, jobs=jobs))
+        write_features(data / "data", data / "feats", extract(directory, SETTINGS, Engine(jobs=jobs)))
     found = "\n".join(str(problem) for problem in raised.value.problems)
     assert re.search(r"utterance 'a-1': .*one\.wav: is empty", found)
     assert re.search(r"utterance 'a-2': .*one\.wav: is empty", found)

@@ -12,7 +12,7 @@ from recitative.models.recogniser import build_recogniser
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))
-RECIPES = sorted(ROOT.glob("recipes/*/conf/*.yaml"))
+RECIPES = sorted(ROOT.glob("recipes/*/conf/**/*.yaml"))
 
 
 def _name(path: Path) -> str:

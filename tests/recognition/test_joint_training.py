@@ -16,8 +16,9 @@ from recitative.errors import UsageError
 from recitative.export.model import build_model
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.folder import Recogniser, load_recogniser, new_recogniser, save_recogniser
+from recitative.recognition.averaging import average_best
 from recitative.recognition.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
-from recitative.recognition.training import TrainingPaths, average_best, train_recogniser
+from recitative.recognition.training import TrainingPaths, train_recogniser
 from recitative.recognition.utterances import read_utterance
 from recitative.runtime.network import OnnxNetwork
 from recitative.stage import Padded
@@ -46,7 +47,7 @@ def trained(tmp_path_factory):
             "recurrent": {"layers": 1, "hidden": 24},
             "attention": attention | {"location_kernel": 11},
         },
-        train=ON_ONE_CORE | {"epochs": 18, "batch_s": 3.0, "learning_rate": 0.015, "warmup_steps": 5},
+        train=ON_ONE_CORE | {"epochs": 24, "batch_s": 3.0, "learning_rate": 0.015, "warmup_steps": 5},
     )
     paths = TrainingPaths(**tiny.write_inputs(folder, config, train=60, dev=8))
     train_recogniser(config, paths, folder / "exp", quiet=True)
@@ -152,8 +153,8 @@ def stop_after(patch, *, steps):
 
     original = loop.Checkpoints.save
 
-    def save_and_stop(self, network, optimiser, progress):
-        original(self, network, optimiser, progress)
+    def save_and_stop(self, network, optimiser, average, progress):
+        original(self, network, optimiser, average, progress)
         if progress.step == steps:
             raise KeyboardInterrupt
 

@@ -8,54 +8,14 @@ import pytest
 import tiny
 import torch
 
-from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.features.cmvn import CmvnStats
 from recitative.models.folder import load_recogniser, save_recogniser
-from recitative.recognition.batches import TrainingSet, iterate
+from recitative.recognition.averaging import average_best
 from recitative.recognition.decoding import decode_directory
 from recitative.recognition.network import new_transcriber
-from recitative.recognition.training import TrainingPaths, average_best, train_recogniser
+from recitative.recognition.training import TrainingPaths, train_recogniser
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
-
-
-def training_set(folder, config):
-    paths = tiny.write_inputs(folder, config)
-    data = DataDirectory.read(paths["train"])
-    return TrainingSet(data, config, tiny.TOKENS, 4, CmvnStats.read(paths["cmvn"]), paths["train"])
-
-
-def test_an_epoch_has_every_utterance_once_in_an_order_of_its_own(tmp_path):
-    batches = training_set(tmp_path, tiny.settings())
-    flat = [sorted(number for batch in batches.plan(epoch) for number in batch) for epoch in range(3)]
-    assert flat == [list(range(12))] * 3
-    assert batches.plan(0) != batches.plan(1)
-    assert batches.plan(1) == batches.plan(1)
-
-
-def test_no_batch_is_longer_than_its_limit_with_padding(tmp_path):
-    batches = training_set(tmp_path, tiny.settings(train={"batch_s": 1.6}))
-    for batch in batches.plan(0):
-        assert len(batch) == 1 or len(batch) * batches.seconds[batch].max() <= 1.6
-
-
-@pytest.mark.parametrize("workers", [0, 2])
-def test_batches_do_not_depend_on_where_the_epoch_was_entered_or_who_made_them(tmp_path, workers):
-    batches = training_set(tmp_path, tiny.settings(augment=AUGMENT))
-    whole = [batches.load(1, plan) for plan in batches.plan(1)]
-    entered = list(iterate(batches, 1, 2, workers))
-    assert len(entered) == len(whole) - 2 > 0
-    for ours, theirs in zip(entered, whole[2:], strict=True):
-        assert ours.names == theirs.names
-        assert torch.equal(ours.features.data, theirs.features.data)
-        assert torch.equal(ours.labels.data, theirs.labels.data)
-
-
-def test_augmentation_changes_from_epoch_to_epoch(tmp_path):
-    batches = training_set(tmp_path, tiny.settings(augment=AUGMENT))
-    first, second = (batches.load(epoch, [0]).features.data for epoch in (0, 1))
-    assert first.shape != second.shape or not torch.equal(first, second)
 
 
 def test_a_text_that_cannot_fit_is_refused_before_training(tmp_path):
@@ -106,8 +66,8 @@ def _run_and_keep_a_checkpoint(config, paths, folder, *, at_step):
 
     kept, original = folder / "kept", loop.Checkpoints.save
 
-    def save_and_copy(self, network, optimiser, progress):
-        original(self, network, optimiser, progress)
+    def save_and_copy(self, network, optimiser, average, progress):
+        original(self, network, optimiser, average, progress)
         if progress.step == at_step and not kept.exists():
             shutil.copytree(folder / "b", kept)
 

@@ -26,6 +26,12 @@ class Points:
     y: torch.Tensor
     names: tuple[str, ...]
     seconds: float = 1.0
+    padded_s: float = 1.25
+    longest_s: float = 0.25
+
+    @property
+    def rows(self):
+        return len(self.x)
 
 
 class LineTask:
@@ -50,6 +56,10 @@ class LineTask:
             if len(self.seen) == self.interrupt_at:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield Points(x, y, (f"utt-{epoch}-{number}",))
+
+    def split(self, batch, parts):
+        pieces = zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
+        return [Points(x, y, batch.names) for x, y in pieces if len(x)]
 
     def loss(self, batch):
         return (self.network(batch.x) - batch.y).square().sum(), len(batch.x)

@@ -1,11 +1,14 @@
 """Recordings on disk: wav, flac, ogg (Opus, Vorbis) and mp3 through libsndfile, as float32 samples.
 
+A path may also be the location of a recording inside a shard (``audio.slices``).
+
 A recording that cannot be read whole is an error. libsndfile alone returns the first half of a truncated wav as if
 it were all, so the sizes that the file itself declares are compared with what is there.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from dataclasses import dataclass
@@ -16,9 +19,13 @@ import numpy.typing as npt
 import soundfile
 
 from recitative.atomic import replacing
+from recitative.audio.slices import AudioSlice
 from recitative.errors import DataError
 
 Samples = npt.NDArray[np.float32]
+
+SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
+"""What counts as a recording in a folder; a file that is named itself may be called anything."""
 
 OVERSHOOT_S = 0.01
 """An end time may lie this far beyond the recording: tables round seconds. The samples then stop at its end."""
@@ -46,15 +53,21 @@ class AudioInfo:
 def inspect(path: str | Path) -> AudioInfo:
     """Read a recording's header.
 
+    path: of a file, or a location inside one
+
     Raises DataError for a file that is missing, empty, not audio, truncated (as far as the container tells without
     decoding), or without samples.
     """
-    _require_bytes(path)
+    return _inspect(path, _open(path))
+
+
+def _inspect(path: str | Path, source: _Source) -> AudioInfo:
     try:
-        header = soundfile.info(os.fspath(path))
+        header = soundfile.info(_rewound(source))
     except soundfile.LibsndfileError as error:
         raise DataError(str(path), _open_failure(path, error), "wav, flac, ogg or mp3", _REMEDY) from None
-    _require_whole_container(path)
+    if isinstance(source, str):
+        _require_whole_container(source)
     if header.frames >= _LONGEST:
         raise DataError(str(path), "the header does not say how long it is", "a complete flac", "encode it again")
     if header.frames == 0:
@@ -69,13 +82,14 @@ def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = 
     Raises DataError for everything ``inspect`` does, more than one channel, NaN or infinite samples, a decoding
     failure, and times that are not within the recording (see OVERSHOOT_S).
     """
-    info = inspect(path)
+    source = _open(path)
+    info = _inspect(path, source)
     if info.channels != 1:
         raise DataError(
             str(path), f"has {info.channels} channels", "one", f"mix it down, for example 'sox {path} -c 1 mono.wav'"
         )
     first, stop = _sample_range(path, info, start_s, end_s)
-    samples = _decode(path, first, stop)
+    samples = _decode(path, source, first, stop)
     if not np.isfinite(samples).all():
         raise not_finite(path, samples, first, info.sample_rate)
     return samples, info.sample_rate
@@ -105,6 +119,24 @@ def decoding_failure(path: str | Path, error: soundfile.LibsndfileError) -> Data
     return DataError(str(path), f"is truncated or damaged ({error.error_string.rstrip('.')})", "", _REMEDY)
 
 
+_Source = str | io.BytesIO
+"""What libsndfile is given: a path, or the bytes of a slice, which its checksum has shown to be whole."""
+
+
+def _open(path: str | Path) -> _Source:
+    inside = AudioSlice.parse(str(path))
+    if inside:
+        return io.BytesIO(inside.read())
+    _require_bytes(path)
+    return os.fspath(path)
+
+
+def _rewound(source: _Source) -> _Source:
+    if not isinstance(source, str):
+        source.seek(0)
+    return source
+
+
 def _require_bytes(path: str | Path) -> None:
     try:
         size = os.stat(path).st_size
@@ -120,7 +152,7 @@ def _require_bytes(path: str | Path) -> None:
 def _open_failure(path: str | Path, error: soundfile.LibsndfileError) -> str:
     if "malformed" in error.error_string:
         return "is truncated or damaged"
-    if not os.access(path, os.R_OK):
+    if os.path.exists(path) and not os.access(path, os.R_OK):
         return "cannot be read (permission denied)"
     return "is not audio that can be read"
 
@@ -178,9 +210,9 @@ def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: floa
     return first, stop
 
 
-def _decode(path: str | Path, first: int, stop: int) -> Samples:
+def _decode(path: str | Path, source: _Source, first: int, stop: int) -> Samples:
     try:
-        samples, _ = soundfile.read(os.fspath(path), start=first, stop=stop, dtype="float32")
+        samples, _ = soundfile.read(_rewound(source), start=first, stop=stop, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise decoding_failure(path, error) from None
     if len(samples) != stop - first:

@@ -16,6 +16,7 @@ from recitative.config import Settings, load_settings
 from recitative.data.check import Report, check_directory
 from recitative.data.fix import fix_directory
 from recitative.data.frames import subsampled_by
+from recitative.data.shards.index import is_shards
 from recitative.data.statistics import Statistics
 from recitative.errors import DataError, Problem, UsageError
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of
@@ -25,7 +26,7 @@ SHOWN = 20
 
 
 def check(
-    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory.")],
+    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory, or a folder of shards.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file: sample rate, frames, front end.")] = None,
     tokens: Annotated[Path | None, typer.Option(help="A token table: what is not in it is a problem.")] = None,
@@ -43,6 +44,8 @@ def check(
     """Check tables, audio and transcripts; print the problems and the statistics. Exit 1 if there are problems."""
     if force and not fix:
         raise UsageError("--force means nothing without --fix; add --fix")
+    if fix and is_shards(data_dir):
+        raise UsageError(f"--fix {data_dir}: shards are not mended; mend their data directory and write them again")
     settings = load_settings(conf, overrides or ())
     spelling = _spelling(tokens, lexicon)
     report = _check(data_dir, settings, spelling, subsampling, no_text)

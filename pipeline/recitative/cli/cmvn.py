@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recitative.cli.engine import AddressOption, EngineOption, JobsOption, new_engine
 from recitative.cli.progress import track
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
@@ -20,12 +20,14 @@ def cmvn(
     output: Annotated[Path, typer.Option(help="The statistics file, in Kaldi's text format.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    jobs: JobsOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
 ) -> None:
     """Sum the features of every utterance into one mean and variance per channel, as Kaldi's compute-cmvn-stats."""
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
-    items = extract(directory, settings, jobs=jobs)
+    items = extract(directory, settings, new_engine(jobs, engine, address))
     bar = track(items, "cmvn", len(directory.utterances))
     stats = accumulate((matrix for _, matrix in bar), settings.dim)
     stats.write(output)

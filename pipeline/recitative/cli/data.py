@@ -1,4 +1,4 @@
-"""``recitative data``: data directories from data directories."""
+"""``recitative data``: data directories from recordings and from data directories."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.data_import import import_recordings
 from recitative.data import select
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Make data directories from others: subset, combine, split, copy.")
+app = typer.Typer(no_args_is_help=True, help="Make data directories: import recordings; subset, combine, split, copy.")
+app.command("import")(import_recordings)
 
 Source = Annotated[Path, typer.Argument(help="The data directory to read.")]
 Destination = Annotated[Path, typer.Argument(help="The data directory to write; its tables are replaced.")]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recitative.cli import decoding
+from recitative.cli.engine import AddressOption, EngineOption, new_engine
 from recitative.cli.models import open_transcriber
 from recitative.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recitative.models.transcriber import Transcriber
 
 
 def decode(
@@ -25,6 +30,12 @@ def decode(
     lexicon: decoding.LexiconOption = None,
     nbest: decoding.NbestOption = 1,
     beam: decoding.BeamOption = 0,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes, each with the model open; 0: a core each. Default: 1, on a cluster 0."),
+    ] = None,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
 ) -> None:
     """Decode every utterance as the model's settings and these options say; whole, or in pieces with the same result.
 
@@ -33,11 +44,29 @@ def decode(
     from recitative.recognition.decoding import decode_directory
 
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
-    transcriber = open_transcriber(model, options)
+    workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)
+    transcriber = _open(model, options)
     with progress_bar("decode") as show:
-        summary = decode_directory(transcriber, data_dir, output, chunk_ms=chunk_ms, advance=show)
+        summary = decode_directory(
+            transcriber,
+            data_dir,
+            output,
+            chunk_ms=chunk_ms,
+            engine=workers,
+            open_again=partial(_open, model, options, warns=False),
+            advance=show,
+        )
     speed = summary.audio_s / max(summary.seconds, 1e-9)
     print(
         f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
         f"{speed:.0f} x real time"
     )
+
+
+def _open(model: Path, options: decoding.DecodingOptions, warns: bool = True) -> Transcriber:
+    """On one thread, in every process: threads and their number change the order of sums, and so last digits."""
+    if model.is_dir():
+        import torch
+
+        torch.set_num_threads(1)
+    return open_transcriber(model, options, warns=warns)

@@ -56,18 +56,18 @@ class DecodingOptions:
         if self.grammar and self.lm not in ("", NO_LM):
             raise UsageError("--grammar and --lm: a grammar takes the language model's place; give one")
 
-    def apply(self, transcriber: Transcriber) -> Transcriber:
+    def apply(self, transcriber: Transcriber, *, warns: bool = True) -> Transcriber:
         """The transcriber with what was asked for; itself if that is nothing."""
-        return transcriber.with_wishes(self._wishes(transcriber)) if self != DecodingOptions() else transcriber
+        return transcriber.with_wishes(self._wishes(transcriber, warns)) if self != DecodingOptions() else transcriber
 
-    def _wishes(self, transcriber: Transcriber) -> Wishes:
+    def _wishes(self, transcriber: Transcriber, warns: bool) -> Wishes:
         from recitative.lm.grammar import Grammar
         from recitative.models.decoders import Wishes
         from recitative.text.lexicon import Lexicon
 
         lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None
         lm = open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None
-        if lm:
+        if lm and warns:
             warn_of_unknown(lm, lexicon or transcriber.language.lexicon, self.lm)
         return Wishes(
             lm=lm,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from recitative.cli.engine import AddressOption, EngineOption, JobsOption, new_engine
 from recitative.cli.progress import track
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
@@ -19,11 +19,13 @@ def features(
     out_dir: Annotated[Path, typer.Argument(help="The folder for feats.ark and feats.scp.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    jobs: JobsOption = 0,
+    engine: EngineOption = "local",
+    address: AddressOption = "",
 ) -> None:
     """Compute fbank or MFCC of every utterance and write them as feats.ark and feats.scp, which Kaldi's tools read."""
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
-    items = track(extract(directory, settings, jobs=jobs), "features", len(directory.utterances))
-    frames = write_features(data_dir, out_dir, items)
+    items = extract(directory, settings, new_engine(jobs, engine, address))
+    frames = write_features(data_dir, out_dir, track(items, "features", len(directory.utterances)))
     print(f"{out_dir / 'feats.scp'}: {len(frames)} utterances, {sum(frames.values())} frames, {settings.dim} channels")

@@ -25,6 +25,8 @@ from recitative.cli.lm import app as lm
 from recitative.cli.report import report
 from recitative.cli.rescore import rescore
 from recitative.cli.score import score
+from recitative.cli.shards import shards
+from recitative.cli.suggest import suggest
 from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
@@ -32,6 +34,10 @@ from recitative.cli.tune import tune
 from recitative.errors import DataError, RecitativeError
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
+REMEDIES = dict.fromkeys(
+    TRAINING_PACKAGES,
+    "pip install 'recitative[train]', or name a file made by 'recitative export', which runs without it",
+) | {"ray": "pip install 'recitative[cluster]', or leave out --engine ray"}
 
 app = typer.Typer(
     name="recitative",
@@ -45,8 +51,8 @@ app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
 VERBS = (
-    lexicon, tokens, features, cmvn, train, average, tune, decode, rescore, score, report, export, info, align,
-    transcribe, listen,
+    lexicon, tokens, features, cmvn, shards, suggest, train, average, tune, decode, rescore, score, report, export,
+    info, align, transcribe, listen,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)
@@ -84,9 +90,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except ModuleNotFoundError as error:
-        if error.name not in TRAINING_PACKAGES:
+        if not (remedy := REMEDIES.get(error.name or "")):
             raise
-        remedy = "pip install 'recitative[train]', or name a file made by 'recitative export', which runs without it"
         print(f"error: this needs the package '{error.name}', which is not installed; {remedy}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:

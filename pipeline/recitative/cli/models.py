@@ -34,10 +34,13 @@ def find_model(name: str) -> Path:
     return path
 
 
-def open_transcriber(model: Path, options: DecodingOptions | None = None) -> Transcriber:
-    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
+def open_transcriber(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Transcriber:
+    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither.
+
+    warns: of words that a language model lacks; once is enough where many processes open the same
+    """
     transcriber = _open(model)
-    return options.apply(transcriber) if options else transcriber
+    return options.apply(transcriber, warns=warns) if options else transcriber
 
 
 def _open(model: Path) -> Transcriber:

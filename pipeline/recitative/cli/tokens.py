@@ -9,8 +9,9 @@ import typer
 
 from recitative.data.columns import words_of
 from recitative.data.tables import read_table
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
+from recitative.text.pieces import learn_pieces
 from recitative.text.tokens import TokenTable, Unit
 
 
@@ -18,23 +19,43 @@ def tokens(
     data_dirs: Annotated[list[Path], typer.Argument(help="Data directories whose text tables, or lexicons, are read.")],
     output: Annotated[Path, typer.Option(help="The token table to write, such as data/tokens.txt.")],
     unit: Annotated[
-        Unit, typer.Option(help="What a token is; words suit a small vocabulary that never grows, such as commands.")
+        Unit,
+        typer.Option(
+            help="What a token is; words suit a small vocabulary that never grows, such as commands; pieces of words, "
+            "some hours of speech or more."
+        ),
     ] = "character",
+    size: Annotated[int | None, typer.Option(min=2, help="Tokens of --unit piece, the blank included.")] = None,
 ) -> None:
-    """Make the table of all characters or words in some data directories' transcripts, or of a lexicon's phones.
+    """Make the table of all characters or words in some data directories' transcripts, of pieces learned from them, or
+    of a lexicon's phones.
 
     Id 0 is the blank of CTC.
     """
-    if unit == "phone":
-        texts = [" ".join(Lexicon.read(lexicon).symbols) for lexicon in data_dirs]
-    else:
-        texts = [words_of(row.value) for data_dir in data_dirs for row in read_table(data_dir / "text")]
-    table = TokenTable.from_texts(texts, unit)
-    if len(table) == 1:
+    if (unit == "piece") != (size is not None):
+        raise UsageError(
+            "--size goes with --unit piece, and that needs it; such as --size 256 for a few hours of speech"
+        )
+    texts = _texts(data_dirs, unit)
+    if not any(texts):
         raise DataError(str(data_dirs[0] / "text"), "has no characters", "at least one word", "add the transcripts")
+    table = _table(texts, unit, size)
     if table.unit != unit:
         found = f"has {unit}s that look like {table.unit}s"
         raise DataError(str(data_dirs[0]), found, f"some {unit}s of several letters", "rename one, such as 'A' to 'AA'")
     table.write(output)
     source = "lexicons" if unit == "phone" else "transcripts"
     print(f"{output}: {len(table)} tokens from {len(texts)} {source}")
+
+
+def _texts(data_dirs: list[Path], unit: Unit) -> list[str]:
+    if unit == "phone":
+        return [" ".join(Lexicon.read(lexicon).symbols) for lexicon in data_dirs]
+    return [words_of(row.value) for data_dir in data_dirs for row in read_table(data_dir / "text")]
+
+
+def _table(texts: list[str], unit: Unit, size: int | None) -> TokenTable:
+    if unit != "piece":
+        return TokenTable.from_texts(texts, unit)
+    assert size is not None
+    return TokenTable.of_pieces(learn_pieces(texts, size - 1))  # the blank is no piece

@@ -126,10 +126,7 @@ class BeamSearch:
         """The best prefix of a stream that goes on; words not yet whole are left out where a lexicon knows them."""
         entry = state.entries[0]
         prefix = entry[0]
-        words = prefix.words
-        if isinstance(prefix.spot, str) and prefix.spot:  # open vocabulary: letters so far
-            words = Spelled(words, prefix.spot, prefix.length - len(prefix.spot), prefix.length)
-        return _hypothesis(entry, words, prefix.extra, state.log_scale)
+        return _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, the best first; the same words spelled differently are one.

@@ -202,7 +202,7 @@ def _ways(
         remedy = f"give its pronunciation: '{word}={' '.join(tokens.symbols[1:4])}'"
         raise DataError(where, "not in the lexicon", "words of the lexicon, or a pronunciation", remedy)
     if unknown := tokens.unknown(word):
-        allowed = f"the model's {tokens.unit}s"
+        allowed = f"the model's {tokens.holds}s"
         raise DataError(
             where, f"has {', '.join(map(repr, unknown))}, which the model never writes", allowed, "respell it"
         )

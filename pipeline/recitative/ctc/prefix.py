@@ -91,7 +91,7 @@ _GAP = LexiconNode()  # after a word of a lexicon, before the space
 class SearchSpace:
     """The prefixes that may be written with these tokens, and their scores.
 
-    lexicon:   only its words are written; None: any characters (or words, or phones, of such a table)
+    lexicon:   only its words are written; None: any characters or pieces (or words, or phones, of such a table)
     lm:        scores words, weighted by ``lm_weight``; a word it does not know counts as ``unknown_score``
     hot_words: raise the phrases they hold; their words must be in the lexicon, see ``HotWords.lexicon``
     """
@@ -113,7 +113,8 @@ class SearchSpace:
         self.word_bonus = word_bonus
         self.unknown_score = unknown_score
         self._bias = hot_words.automaton if hot_words else None
-        self._space = tokens.ids.get(" ") if tokens.unit == "character" else None
+        self._space = tokens.space
+        self._begins_word = [symbol.startswith(" ") for symbol in tokens.symbols]
         if lexicon is None and tokens.unit == "word":
             lexicon = Lexicon.of_spelling([symbol[1:] for symbol in tokens.symbols[1:]], tokens)
         if lexicon is None and tokens.unit == "phone":
@@ -164,7 +165,7 @@ class SearchSpace:
         words, context, extra, bias = prefix.words, prefix.context, prefix.extra - _lookahead(spot), prefix.bias
         if isinstance(spot, str) and spot:
             gain, context, bias = self._complete(context, bias, spot)
-            words, extra = Spelled(words, spot, prefix.length - len(spot), prefix.length), extra + gain
+            words, extra = self.with_open_word(prefix), extra + gain
         elif isinstance(spot, LexiconNode) and spot is not self._root and spot is not _GAP:
             return None
         if self.lm:
@@ -173,47 +174,55 @@ class SearchSpace:
             extra += self._bias.finish(bias)
         return (words, extra) if extra > -math.inf else None
 
+    def with_open_word(self, prefix: Prefix) -> Spelled | None:
+        """The words of a prefix, the one that is being spelled without a lexicon as if it ended here."""
+        spot = prefix.spot
+        if not isinstance(spot, str) or not spot:
+            return prefix.words
+        begin = prefix
+        while begin.parent and not self._begins_word[begin.label]:
+            begin = begin.parent
+        holds_letters = begin.parent is not None and self.tokens.symbols[begin.label] != " "
+        return Spelled(prefix.words, spot, begin.length - holds_letters, prefix.length)
+
     def _moves(self, prefix: Prefix, label: int) -> list[tuple[Spot, str]]:
         """Where a label leads: the new spot, and the word that it completes or ''."""
         spot = prefix.spot
-        if label == self._space:
-            return self._over_space(prefix)
         if isinstance(spot, str):
-            return [(spot + self.tokens.symbols[label], "")]
+            symbol = self.tokens.symbols[label]
+            return [(symbol[1:], spot)] if self._begins_word[label] else [(spot + symbol, "")]
+        root = self._root
+        assert root is not None, "a spot in the lexicon has a root"
+        if label == self._space:
+            begins = spot is root and prefix.label != self._space
+            return [(root, "")] if spot is _GAP or begins else []
         node = spot.children.get(label)
         if node is None:
             return []
-        assert self._root is not None, "a spot in the lexicon has a root"
-        after = _GAP if self._space is not None else self._root
+        after = _GAP if self._space is not None else root
         moves: list[tuple[Spot, str]] = [(after, word) for word in node.words]
         return [*moves, (node, "")] if node.children else moves
-
-    def _over_space(self, prefix: Prefix) -> list[tuple[Spot, str]]:
-        spot = prefix.spot
-        if isinstance(spot, str):
-            return [("", spot)]
-        assert self._root is not None, "a spot in the lexicon has a root"
-        begins = spot is self._root and prefix.label != self._space
-        return [(self._root, "")] if spot is _GAP or begins else []
 
     def _child(self, prefix: Prefix, label: int, spot: Spot, word: str) -> Prefix | None:
         """None if the language model, a grammar, forbids it."""
         words, context, bias = prefix.words, prefix.context, prefix.bias
         extra = prefix.extra - _lookahead(prefix.spot) + _lookahead(spot)
+        is_open = isinstance(prefix.spot, str)
+        if word and is_open:  # spelled without a lexicon, it ends where another begins
+            gain, context, bias = self._complete(context, bias, word)
+            extra += gain
+            words = self.with_open_word(prefix)
         if self._bias and label != self._space:
             gain, bias = self._bias.step(bias, label)
             extra += gain
-        if word:
+        if word and not is_open:  # a word of the lexicon ends with its last label
             gain, context, bias = self._complete(context, bias, word)
             extra += gain
-            end = prefix.length + (label != self._space)
-            words = Spelled(words, word, self._word_begin(prefix, word, label), end)
+            words = Spelled(words, word, self._word_begin(prefix), prefix.length + 1)
         return Prefix(prefix, label, spot, words, context, bias, extra) if extra > -math.inf else None
 
-    def _word_begin(self, prefix: Prefix, word: str, label: int) -> int:
-        """The index of the first label of a word that ends with ``label``, or before it if that is the space."""
-        if label == self._space:
-            return prefix.length - len(word)
+    def _word_begin(self, prefix: Prefix) -> int:
+        """The index of the first label of the lexicon's word in which a prefix ends."""
         begin = prefix
         while begin.parent and begin.spot is not self._root:
             begin = begin.parent

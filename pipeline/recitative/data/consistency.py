@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from recitative.data.columns import Fault, column_fault
+from recitative.data.shards.index import ShardIndex, is_shards
 from recitative.data.tables import TABLES, KeyKind, Row, order_problems, scan_table
 from recitative.errors import DataError, Problem
 
@@ -21,10 +22,13 @@ PREFIX_REMEDY = "rename the utterance in every table, for example 'fs01' of spea
 def scan_directory(path: Path) -> tuple[dict[str, dict[str, Row]], list[Problem]]:
     """Read what can be read of the tables, the first line of each key, and name every fault of their form.
 
-    Raises DataError if there is no such folder.
+    A folder of shards is read as the tables it was made of, or would have been.
+    Raises DataError if there is no such folder, and for shards that are not as their index says.
     """
     if not path.is_dir():
         raise DataError(str(path), "is not a folder", "a data directory", "correct the path or run the prepare stage")
+    if is_shards(path):
+        return _shard_tables(ShardIndex.open(path)), []
     tables: dict[str, dict[str, Row]] = {}
     problems: list[Problem] = []
     for name in TABLES:
@@ -37,6 +41,19 @@ def scan_directory(path: Path) -> tuple[dict[str, dict[str, Row]], list[Problem]
             for row in rows:
                 tables[name].setdefault(row.key, row)
     return tables, problems
+
+
+def _shard_tables(index: ShardIndex) -> dict[str, dict[str, Row]]:
+    """What a folder of shards would hold if it were a data directory."""
+    utterances = list(index)
+    tables = {
+        "wav.scp": as_rows({u.utt_id: u.recording_path for u in utterances}),
+        "utt2spk": as_rows({u.utt_id: u.speaker for u in utterances}),
+    }
+    tables["spk2utt"] = as_rows(invert(values(tables["utt2spk"])))
+    if index.transcribed:
+        tables["text"] = as_rows({u.utt_id: u.text or "" for u in utterances})
+    return tables
 
 
 def consistency_problems(path: Path, tables: Tables) -> list[Problem]:

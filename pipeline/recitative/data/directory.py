@@ -4,6 +4,8 @@
     segments  utterance recording start_s end_s (optional: without it every recording is one utterance)
     spk2utt   speaker utterances...    and any of the optional tables in ``recitative.data.tables.TABLES``
 
+A folder of shards (``data.shards``) reads as a data directory whose recordings lie in the shards.
+
 The rules are those of kaldi/egs/wsj/s5/utils/validate_data_dir.sh. Relative paths in wav.scp are relative to the
 current folder, as in Kaldi. A command ("... |") is an error: nothing that a table holds is run.
 """
@@ -11,45 +13,37 @@ current folder, as in Kaldi. A command ("... |") is an error: nothing that a tab
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from recitative.data.columns import parse_segment, words_of
 from recitative.data.consistency import Tables, as_rows, consistency_problems, invert, scan_directory, values
+from recitative.data.shards.index import ShardIndex, is_shards
 from recitative.data.tables import TABLES, write_tables
+from recitative.data.utterance import Utterance as Utterance
 from recitative.errors import DataError, Problem
 
 CORE_TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt")
-
-
-@dataclass(frozen=True, order=True)
-class Utterance:
-    """One stretch of speech by one speaker."""
-
-    utt_id: str
-    speaker: str
-    recording_path: str
-    start_s: float = 0.0
-    end_s: float | None = None  # None: the whole recording is the utterance
-    text: str | None = None  # words with single spaces; None: not transcribed
-    recording_id: str = ""  # the key in wav.scp; empty: the utterance's own id
 
 
 @dataclass(frozen=True)
 class DataDirectory:
     """Utterances in the order of their ids, and the optional tables as they are, by name and key."""
 
-    utterances: tuple[Utterance, ...]
+    utterances: Sequence[Utterance]  # made as they are asked for, where they come from shards
     extras: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> DataDirectory:
-        """Read the tables; audio is not opened ('recitative check' does that).
+        """Read the tables, or the index of a folder of shards; audio is not opened ('recitative check' does that).
 
-        Raises one DataError with every fault of the tables' form and every mismatch between them.
+        Raises one DataError with every fault of the tables' form and every mismatch between them, or with every shard
+        that is not as the index says.
         """
+        if is_shards(path):
+            return cls(ShardIndex.open(Path(path)))
         tables, problems = scan_directory(Path(path))
         problems = problems or consistency_problems(Path(path), tables)
         if problems:

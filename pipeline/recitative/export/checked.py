@@ -95,7 +95,7 @@ def _features(recogniser: Recogniser, utterances: Sequence[Utterance]) -> Iterat
     device = next(recogniser.network.parameters()).device
     for start in range(0, len(utterances), BATCH):
         rows = [extractor.compute(read_utterance(u)) for u in utterances[start : start + BATCH]]
-        x = pad_features(rows)
+        x = pad_features(rows, rows[0].shape[1])
         yield Padded(x.data.to(device), x.lengths.to(device))
 
 

@@ -12,19 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import AudioInfo, Samples, inspect, read_audio
+from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio
 from recitative.audio.resample import resample
 from recitative.config import AugmentSettings, SpecAugmentSettings
 from recitative.errors import DataError, Problem
 
 Array = npt.NDArray[Any]
 
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3"})
-"""What counts as a recording in a folder of noise or impulse responses; other files there are not looked at."""
-
 
 class Augmenter:
-    """Speed, reverberation, noise and volume, in this order, each drawn anew for every call.
+    """Speed, reverberation, noise and volume, in this order; all but the speed are drawn anew for every call.
 
     Samples are float and nothing is clipped or scaled back: after a positive gain or in strong noise they may pass
     1.0, which the features (logarithms of power) take as any other value, and a volume that was drawn stays.
@@ -40,9 +37,11 @@ class Augmenter:
         self._noises = scan_folder(settings.noise_dir) if settings.noise_dir else ()
         self._impulses = scan_folder(settings.reverb_dir) if settings.reverb_dir else ()
 
-    def perturb(self, samples: Samples, rng: np.random.Generator) -> Samples:
-        """(S,) float32 -> (S / speed,) float32; the argument is left as it is."""
-        speed = self.settings.speeds[rng.integers(len(self.settings.speeds))]
+    def perturb(self, samples: Samples, speed: float, rng: np.random.Generator) -> Samples:
+        """(S,) float32 -> (S / speed,) float32; the argument is left as it is.
+
+        The speed is the caller's to draw, who wants to know the length before.
+        """
         samples = change_speed(samples, speed, self.sample_rate)
         if self._impulses and rng.random() < self.settings.reverb_probability:
             samples = reverberate(samples, self._draw_impulse(rng))

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from recitative.audio.files import read_audio
+from recitative.bulk import Engine, map_pieces
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import read_table, write_table
-from recitative.errors import DataError, Problem, RunError
+from recitative.errors import DataError, Problem
 from recitative.features.archive import write_archive
 from recitative.features.frontend import FeatureExtractor
 
 Array = npt.NDArray[Any]
 
-CHUNK_UTTERANCES = 8  # sent to a process at once
+PIECE = 8  # utterances sent to a worker at once
 
 
 def utterance_features(utterance: Utterance, settings: FeatureSettings) -> Array:
@@ -44,13 +43,17 @@ def utterance_features(utterance: Utterance, settings: FeatureSettings) -> Array
     return features
 
 
-def extract(directory: DataDirectory, settings: FeatureSettings, *, jobs: int = 1) -> Iterator[tuple[str, Array]]:
-    """(utt_id, features (T, C)) of every utterance in the directory's order, computed by ``jobs`` processes.
+def extract(
+    directory: DataDirectory, settings: FeatureSettings, engine: Engine | None = None
+) -> Iterator[tuple[str, Array]]:
+    """(utt_id, features (T, C)) of every utterance in the directory's order; without an engine by this process.
 
     Goes on after a fault to find the others, and raises them as one DataError after the last utterance.
     """
     problems: list[Problem] = []
-    for utterance, result in zip(directory.utterances, _results(directory, settings, jobs), strict=True):
+    compute = partial(_features_or_problems, settings)
+    results = chain.from_iterable(map_pieces(compute, _pieces(directory), engine or Engine(), name=_name))
+    for utterance, result in zip(directory.utterances, results, strict=True):
         if isinstance(result, tuple):
             problems += result
         else:
@@ -71,22 +74,20 @@ def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, 
     return frames
 
 
-def _results(directory: DataDirectory, settings: FeatureSettings, jobs: int) -> Iterator[Array | tuple[Problem, ...]]:
-    compute = partial(_features_or_problems, settings)
-    if jobs == 1:
-        yield from map(compute, directory.utterances)
-        return
-    # Spawned, not forked: the caller may have threads (a progress bar), and forking those can hang.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        try:
-            yield from pool.map(compute, directory.utterances, chunksize=CHUNK_UTTERANCES)
-        except BrokenProcessPool:
-            raise RunError("features: a worker process died, perhaps for lack of memory; use fewer --jobs") from None
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _pieces(directory: DataDirectory) -> Iterator[Sequence[Utterance]]:
+    utterances = directory.utterances
+    return (utterances[start : start + PIECE] for start in range(0, len(utterances), PIECE))
 
 
-def _features_or_problems(settings: FeatureSettings, utterance: Utterance) -> Array | tuple[Problem, ...]:
+def _name(piece: Sequence[Utterance]) -> str:
+    return f"{len(piece)} utterances, '{piece[0].utt_id}' the first"
+
+
+def _features_or_problems(settings: FeatureSettings, piece: Sequence[Utterance]) -> list[Array | tuple[Problem, ...]]:
+    return [_utterance_features_or_problems(utterance, settings) for utterance in piece]
+
+
+def _utterance_features_or_problems(utterance: Utterance, settings: FeatureSettings) -> Array | tuple[Problem, ...]:
     try:
         return utterance_features(utterance, settings)
     except DataError as error:

@@ -28,6 +28,9 @@ class Segment:
     targets: Padded[Tensor]
     names: tuple[str, ...]
     seconds: float = 0.0  # text has no duration
+    padded_s: float = 0.0
+    longest_s: float = 0.0
+    rows: int = 1  # the streams carry their state together
 
 
 class TextStreams:

@@ -72,6 +72,9 @@ class LanguageModelTask:
             self.network.forget()
         return self.streams.segments(epoch, start)
 
+    def split(self, batch: Segment, parts: int) -> list[Segment]:
+        return [batch]
+
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         inputs, targets = _to(batch.inputs, self.device), _to(batch.targets, self.device)
         log_probs, state = self.network.network.step(inputs, self.network.carried, last=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.console import Console
-from recitative.train.loop import choose_device, fit
+from recitative.train.device import choose_device
+from recitative.train.loop import fit
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def train_language_model(
 
     Raises UsageError if the folder holds a run with other settings or other text, and what reading and the loop raise.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("lm train-recurrent: the streams of a text are one worker's; run it without torchrun")
     device = choose_device(settings.train)
     torch.set_num_threads(settings.train.threads or available_cores())
     texts, dev_texts = read_texts(train), read_texts([dev])

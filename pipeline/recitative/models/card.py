@@ -64,6 +64,7 @@ class ModelCard:
         facts = {
             "settings": self.settings.model_dump(mode="json"),
             "tokens": self.tokens.symbols,
+            "token_scores": self.tokens.scores,
             "stride": self.stride,
             "lookahead": self.lookahead,
             "state": {name: asdict(initial) for name, initial in self.state.items()},
@@ -87,7 +88,7 @@ class ModelCard:
         try:
             facts = json.loads(metadata["recitative.card"])
             settings = validate_settings(facts.pop("settings"), where=where)
-            tokens = TokenTable(tuple(facts.pop("tokens")))
+            tokens = TokenTable(tuple(facts.pop("tokens")), tuple(facts.pop("token_scores", ())))
             state = {
                 name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
                 for name, entry in facts.pop("state").items()

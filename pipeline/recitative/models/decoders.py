@@ -205,7 +205,8 @@ class LanguageSearch:
         return Spoken(tokens, words, self._alternatives(hypotheses), evidence, best.whole)
 
     def _word(self, word: str, runs: Sequence[TokenRun], confidence: float) -> Word:
-        begin_s, end_s = runs[0].begin * self._timed.frame_s, runs[-1].end * self._timed.frame_s
+        letters = [run for run in runs if self._timed.table.symbols[run.label] != " "]  # a piece may be a space alone
+        begin_s, end_s = letters[0].begin * self._timed.frame_s, letters[-1].end * self._timed.frame_s
         return Word(word, round(begin_s, 3), round(end_s, 3), round(confidence, 4))
 
     def _alternatives(self, hypotheses: Sequence[Hypothesis]) -> tuple[Alternative, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -26,6 +27,7 @@ from recitative.models.weights import (
     save_weights,
 )
 from recitative.nn.chain import Chain
+from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling, spelling_of
 from recitative.text.tokens import TokenTable
@@ -52,6 +54,11 @@ class Recogniser:
         if self.decoder is None:
             return self.network
         return nn.ModuleDict({"stages": self.network.stages, "decoder": self.decoder})
+
+    @property
+    def core(self) -> RecurrentStack:
+        """The network's recurrent core."""
+        return cast(RecurrentStack, self.network.stages["core"])
 
     def encode(self, features: Padded[Tensor]) -> Padded[Tensor]:
         """Whole inputs (N, T, C) -> what the output layer and the decoder hear, (N, T', H)."""

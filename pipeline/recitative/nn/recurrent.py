@@ -28,6 +28,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
 
 from recitative.config import RecurrentSettings
 from recitative.errors import UsageError
@@ -58,6 +59,7 @@ class RecurrentStack(nn.Module):
             layers.append(_Layer(width, settings))
             width = layers[-1].output_width
         self.layers = nn.ModuleList(layers)
+        self.recompute = False  # in training: keep layers' inputs only, and run them again for the gradients
         self.output_width = width
 
     def _layers(self) -> list[_Layer]:
@@ -106,9 +108,18 @@ class RecurrentStack(nn.Module):
         """One block through all layers; forward states advance over ``carry`` (N,) frames, None = not needed."""
         new_state: State = {}
         for i, layer in enumerate(self._layers()):
-            x, cell_state = layer.run(x, _load(state, i), carry)
+            x, cell_state = self._run(layer, x, _load(state, i), carry)
             _store(new_state, i, cell_state)
         return x, new_state
+
+    def _run(
+        self, layer: _Layer, x: Padded[Tensor], state: CellState | None, carry: Tensor | None
+    ) -> tuple[Padded[Tensor], CellState]:
+        if not (self.recompute and self.training):
+            return layer.run(x, state, carry)
+        # Chen et al. 2016; the second run drops out the same places as the first.
+        result: tuple[Padded[Tensor], CellState] = checkpoint(layer.run, x, state, carry, use_reentrant=False)
+        return result
 
     def _in_blocks(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         """Decide block after block, on a grid fixed by the stream's first frame, so cutting changes nothing."""

@@ -78,7 +78,8 @@ def align_directory(
 
 
 def pronounce_with(transcriber: Transcriber) -> Pronounce:
-    """Phones by the model's lexicon; else every word as its letters, or, in a table of words, as its one label."""
+    """Phones by the model's lexicon; else every word as its letters, its best pieces, or, in a table of words, as its
+    one label."""
     tokens, lexicon = transcriber.tokens, transcriber.language.lexicon
     if tokens.unit == "phone" and lexicon:
         return lambda word: lexicon.pronunciations(word, tokens)
@@ -171,15 +172,14 @@ def _aligned(
     transcriber: Transcriber, task: _Task, log_probs: npt.NDArray[Any], duration_s: float, optional_space: bool
 ) -> AlignedUtterance:
     """log_probs: (T, V)."""
-    space = transcriber.tokens.ids.get(" ")
-    path = align_words(log_probs, task.ways, separator=space, separator_optional=optional_space)
+    path = align_words(log_probs, task.ways, separator=transcriber.tokens.space, separator_optional=optional_space)
     words = [_spoken(transcriber, word, said) for word, said in zip(task.words, path.words, strict=True)]
     tokens = transcriber.timed.tokens(path.runs)
     return AlignedUtterance(task.utterance.utt_id, duration_s, round(path.log_prob, 4), tuple(words), tokens)
 
 
 def _spoken(transcriber: Transcriber, word: str, said: AlignedWord) -> SpokenWord:
-    tokens = transcriber.timed.tokens(said.runs)
+    tokens = [token for token in transcriber.timed.tokens(said.runs) if token.token != " "]
     confidence = round(float(np.exp(said.log_prob)), 4)
     log_prob = round(said.log_prob, 4)
     return SpokenWord(word, tokens[0].start_s, tokens[-1].end_s, log_prob, confidence, said.alternative)

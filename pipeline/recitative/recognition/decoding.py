@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from recitative.atomic import write_text
+from recitative.bulk import Engine, map_pieces
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.models.decoders import Spoken
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.utterances import measure, read_utterance
 
-BATCH = 16  # utterances decoded together
+BATCH = 16  # utterances decoded together, whoever does it: a batch is a piece of bulk work
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,56 @@ def decode_directory(
     output: Path,
     *,
     chunk_ms: float | None = None,
+    engine: Engine | None = None,
+    open_again: Callable[[], Transcriber] | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> DecodeSummary:
     """Write ``output/text``, ``words.jsonl``, ``tokens.jsonl``, ``nbest.jsonl``, ``data_dir`` and ``summary.json``.
 
-    chunk_ms: feed the audio in pieces of this length, as a stream would bring it; None gives it whole. The text is
-    the same. ``advance(done, total)`` is called as utterances are finished.
+    chunk_ms:   feed the audio in pieces of this length, as a stream would bring it; None gives it whole. The text is
+                the same.
+    engine:     what does the work; None: this process
+    open_again: how another process opens the same transcriber; an engine of several needs it
+    advance:    is called as ``advance(done, total)`` when utterances are finished
     """
     rate = transcriber.sample_rate
     data = DataDirectory.read(data_folder)
     durations = {u.utt_id: measure(u, rate) for u in data.utterances}
     by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))
-    chunk = None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000))
+    batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
+    work = _Decoding(transcriber, None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000)), open_again)
     started = time.monotonic()
     found: dict[str, Spoken] = {}
-    for start in range(0, len(by_length), BATCH):
-        group = by_length[start : start + BATCH]
-        found |= _decode(transcriber, group, chunk)
+    for batch, spoken in zip(batches, map_pieces(work, batches, engine or Engine(), name=_name), strict=True):
+        found |= zip((u.utt_id for u in batch), spoken, strict=True)
         advance(len(found), len(by_length))
     summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)
     _write(output, data_folder, found, summary)
     return summary
 
 
-def _decode(transcriber: Transcriber, group: Sequence[Utterance], chunk: int | None) -> dict[str, Spoken]:
-    spoken = transcriber.transcribe([read_utterance(u) for u in group], chunk_samples=chunk)
-    return {u.utt_id: row for u, row in zip(group, spoken, strict=True)}
+@dataclass(frozen=True)
+class _Decoding:
+    """What is said in a batch. A process that unpickles it opens the transcriber."""
+
+    transcriber: Transcriber
+    chunk_samples: int | None
+    open_again: Callable[[], Transcriber] | None
+
+    def __call__(self, batch: Sequence[Utterance]) -> list[Spoken]:
+        return self.transcriber.transcribe([read_utterance(u) for u in batch], chunk_samples=self.chunk_samples)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self.open_again is not None, "an engine of several processes needs it"
+        return _open_decoding, (self.open_again, self.chunk_samples)
+
+
+def _open_decoding(open_again: Callable[[], Transcriber], chunk_samples: int | None) -> _Decoding:
+    return _Decoding(open_again(), chunk_samples, open_again)
+
+
+def _name(batch: Sequence[Utterance]) -> str:
+    return f"{len(batch)} utterances, '{batch[0].utt_id}' the first"
 
 
 def _write(output: Path, data_folder: Path, found: dict[str, Spoken], summary: DecodeSummary) -> None:

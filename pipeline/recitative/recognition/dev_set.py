@@ -34,10 +34,10 @@ def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, wh
             raise DataError(f"{where}/text: '{missing[0]}'", "has no text", "a transcript", "add it")
         batches.append(
             Batch(
-                pad_features([extractor.compute(read_utterance(u)) for u in group]),
+                pad_features([extractor.compute(read_utterance(u)) for u in group], settings.features.dim),
                 padded_labels([spelling.encode(u.text or "", utt_id=u.utt_id) for u in group]),
                 tuple(u.utt_id for u in group),
-                sum(seconds[u.utt_id] for u in group),
+                settings.features.frame_shift_ms / 1000,
             )
         )
     return DevSet(tuple(batches), {u.utt_id: u.text or "" for u in data.utterances})

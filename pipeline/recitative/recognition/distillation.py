@@ -9,20 +9,30 @@ beside CTC is the relative entropy of the student's distributions to the teacher
 Senior et al. 2015 found that the two must agree on the times before frames can be compared: the transcripts' CTC leaves
 the student free to speak whenever it likes, this sum holds it to the teacher's frames (Kurata & Audhkhasi 2018). The
 teacher hears the features before SpecAugment, the student after it, both with the same speed and vocal tract.
+
+Whole sequences (Kim & Rush 2016; Takashima et al. 2018) come in as labels: with the chance ``distill.nbest`` an
+utterance is trained on one of the teacher's n-best texts instead of its transcript, drawn anew in every epoch by the
+texts' posteriors. On average that is CTC's loss of all of them, weighted by their posteriors, at the price of one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.errors import UsageError
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError, UsageError
 from recitative.models.folder import Recogniser, load_recogniser
 from recitative.nn.ragged import valid_mask
+from recitative.recognition.nbest import read_nbest
 from recitative.stage import Padded
+from recitative.text.lexicon import Spelling
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,54 @@ class Teacher:
     def loss(self, student: Padded[Tensor], taught: Padded[Tensor]) -> Tensor:
         """See ``relative_entropy``, at the student's delay."""
         return relative_entropy(taught, student, self.delay_frames)
+
+
+class Alternatives:
+    """Labels of other texts that an utterance may be trained on, drawn by their posteriors."""
+
+    def __init__(self, chance: float, texts: Mapping[int, tuple[Sequence[float], Sequence[list[int]]]]) -> None:
+        """chance: 0 to 1, of an alternative rather than the transcript
+        texts: number of an utterance -> natural logarithms of the scores, and the labels of each text
+        """
+        self._chance = chance
+        self._texts = {number: (_posteriors(scores), labels) for number, (scores, labels) in texts.items()}
+
+    def draw(self, number: int, rng: np.random.Generator) -> list[int] | None:
+        """Labels to train on in this epoch; None for the transcript's."""
+        if number not in self._texts or rng.random() >= self._chance:
+            return None
+        posteriors, labels = self._texts[number]
+        return labels[rng.choice(len(labels), p=posteriors)]
+
+
+def _posteriors(scores: Sequence[float]) -> npt.NDArray[np.float64]:
+    weights = np.exp(np.asarray(scores) - max(scores))
+    return np.asarray(weights / weights.sum())
+
+
+def read_alternatives(path: Path, utterances: Sequence[Utterance], spelling: Spelling, chance: float) -> Alternatives:
+    """From what 'recitative decode --nbest' wrote of the training utterances.
+
+    Texts without a word, or with words that the spelling cannot write, are left out; so are those with more labels than
+    the transcript by a fifth, which might not fit the frames. Raises DataError for a file that is no n-best list, or
+    has none of the utterances.
+    """
+    nbest = read_nbest(path)
+    texts: dict[int, tuple[list[float], list[list[int]]]] = {}
+    for number, utterance in enumerate(utterances):
+        most = 1.2 * len(spelling.split(utterance.text or ""))
+        usable = [
+            (candidate.score, labels)
+            for candidate in nbest.get(utterance.utt_id, [])
+            if candidate.text and not spelling.unknown(candidate.text)
+            if len(labels := spelling.encode(candidate.text, utt_id=utterance.utt_id)) <= most
+        ]
+        if usable:
+            texts[number] = [score for score, _ in usable], [labels for _, labels in usable]
+    if not texts:
+        allowed = "lists of the training utterances, with words of the lexicon"
+        raise DataError(str(path), "has no text to train on", allowed, "decode the training data with --nbest 10")
+    return Alternatives(chance, texts)
 
 
 def relative_entropy(taught: Padded[Tensor], student: Padded[Tensor], delay_frames: int) -> Tensor:

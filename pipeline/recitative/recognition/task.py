@@ -21,9 +21,11 @@ from recitative.ctc.loss import ctc_loss
 from recitative.ctc.prefix import SearchSpace
 from recitative.models.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.models.folder import Recogniser
-from recitative.recognition.batches import Batch, TrainingSet, iterate
+from recitative.recognition.batches import Batch, TrainingSet
 from recitative.recognition.dev_set import DevSet
 from recitative.recognition.distillation import Teacher
+from recitative.recognition.plan import Share
+from recitative.recognition.stream import BatchStream
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
@@ -41,25 +43,27 @@ class RecognitionTask:
         dev_set: DevSet,
         device: torch.device,
         teacher: Teacher | None = None,
+        share: Share = Share(),
     ) -> None:
         self.recogniser = recogniser
         self.teacher = teacher
         self.training_set = training_set
         self.dev_set = dev_set
         self.device = device
-        self._plan_of: tuple[int, int] = (-1, 0)  # (epoch, batches), to plan an epoch once
+        self._stream = BatchStream(training_set, share)
 
     @property
     def network(self) -> nn.Module:
         return self.recogniser.trained
 
     def num_batches(self, epoch: int) -> int:
-        if self._plan_of[0] != epoch:
-            self._plan_of = (epoch, len(self.training_set.plan(epoch)))
-        return self._plan_of[1]
+        return len(self.training_set.plan(epoch).batches)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        return iterate(self.training_set, epoch, start, self.training_set.settings.train.workers)
+        return self._stream.from_place(epoch, start)
+
+    def split(self, batch: Batch, parts: int) -> list[Batch]:
+        return batch.split(parts)
 
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
         encoded = self.recogniser.encode(_to(batch.features, self.device))

@@ -1,7 +1,8 @@
-"""Train a recogniser from data directories, and make the model to decode with from the best epochs."""
+"""Train a recogniser from data directories or shards, alone or with other workers."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from dataclasses import dataclass
@@ -12,23 +13,27 @@ import torch
 from recitative import __version__
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError, RecitativeError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.machine import available_cores, describe_machine
-from recitative.models.folder import Recogniser, new_recogniser, save_recogniser
+from recitative.models.folder import Recogniser, new_recogniser
 from recitative.models.language import Language
 from recitative.nn.normalise import Normalise
 from recitative.recognition.batches import TrainingSet
-from recitative.recognition.dev_set import DevSet, load_dev_set
-from recitative.recognition.distillation import load_teacher
+from recitative.recognition.dev_set import load_dev_set
+from recitative.recognition.distillation import load_teacher, read_alternatives
+from recitative.recognition.initial import freeze, start_from
 from recitative.recognition.network import new_transcriber
-from recitative.recognition.task import RecognitionTask, dev_scores
+from recitative.recognition.plan import Share
+from recitative.recognition.task import RecognitionTask
 from recitative.score.results import describe_commit
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
-from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
+from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.loop import choose_device, fit
+from recitative.train.device import choose_device
+from recitative.train.loop import fit
+from recitative.train.world import World, join_world
 
 
 @dataclass(frozen=True)
@@ -38,99 +43,78 @@ class TrainingPaths:
     train: Path
     dev: Path
     tokens: Path
-    cmvn: Path
+    cmvn: Path | None = None  # None: the normalisation of ``init``
     lexicon: Path | None = None  # where tokens are phones
+    init: Path | None = None  # a model folder whose weights the run begins with
     teacher: Path | None = None  # a model folder to learn from as well
+    alternatives: Path | None = None  # a teacher's n-best texts of the training utterances
 
 
 def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, quiet: bool = False) -> Progress:
     """Train into ``folder``, or go on where a run with the same settings stopped.
 
-    Raises UsageError if the folder holds a run with other settings, and what the training set and the loop raise.
+    Under torchrun this is one worker of many, and only the first writes files. Raises UsageError if the folder holds a
+    run with other settings, RunError if workers have other data, and what the training set and the loop raise.
     """
     device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
-    _claim(folder, settings, paths)
+    with join_world(device) as world:
+        torch.set_num_threads(_threads(settings, world))
+        error: RecitativeError | None = None
+        try:
+            recogniser, task = _prepare(settings, paths, folder, device, world)
+        except RecitativeError as caught:
+            error = caught
+        world.together(error)
+        world.require_same(_facts(settings, paths, task.training_set))
+        if world.is_first:
+            _describe(folder, recogniser, device, world)
+        console = Console(quiet=quiet or not world.is_first)
+        return fit(task, settings.train, folder, device=device, console=console, world=world)
+
+
+def _prepare(
+    settings: Settings, paths: TrainingPaths, folder: Path, device: torch.device, world: World
+) -> tuple[Recogniser, RecognitionTask]:
+    _claim(folder, settings, paths, write=world.is_first)
     torch.manual_seed(settings.train.seed)
-    recogniser = _new_recogniser(settings, paths)
-    cmvn = CmvnStats.read(paths.cmvn)
-    _set_normalisation(recogniser, cmvn, paths.cmvn)
-    data = DataDirectory.read(paths.train)
-    stride = recogniser.network.stride
+    recogniser = new_recogniser_of(settings, paths)
+    if paths.init:
+        start_from(recogniser, paths.init)
+    normalise = _normalisation(recogniser, paths)
+    freeze(recogniser.trained, settings.train.frozen)
+    recogniser.core.recompute = settings.train.recompute
     teacher = load_teacher(paths.teacher, recogniser, device) if paths.teacher else None
-    teach = teacher is not None
-    training_set = TrainingSet(data, settings, recogniser.spelling, stride, cmvn, paths.train, teach=teach)
+    data = DataDirectory.read(paths.train)
+    alternatives = (
+        read_alternatives(paths.alternatives, data.utterances, recogniser.spelling, settings.distill.nbest)
+        if paths.alternatives
+        else None
+    )
+    training_set = TrainingSet(
+        data,
+        settings,
+        recogniser.spelling,
+        recogniser.network.stride,
+        normalise.mean.numpy().copy(),
+        paths.train,
+        teach=teacher is not None,
+        alternatives=alternatives,
+    )
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
-    _describe(folder, recogniser, device)
-    task = RecognitionTask(recogniser, training_set, dev_set, device, teacher)
-    return fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    share = Share(world.rank, world.size)
+    return recogniser, RecognitionTask(recogniser, training_set, dev_set, device, teacher, share)
 
 
-@dataclass(frozen=True)
-class Average:
-    """What was tried: mean of the first n best epochs -> dev WER and CER, and the n that was chosen."""
-
-    tried: dict[int, tuple[float, float]]
-    chosen: int
-
-
-def average_best(folder: Path) -> Average:
-    """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
-    paths = _read_inputs(folder)
-    settings = load_settings(folder / "settings.yaml")
-    progress = read_progress(folder)
-    recogniser = _new_recogniser(settings, paths)
-    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
-    files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
-    if not files:
-        raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
-    scores = {n: _score(recogniser, files[:n], dev_set) for n in range(1, len(files) + 1)}
-    # Of equals the larger average: it is the smoother model.
-    chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
-    recogniser.trained.load_state_dict(average_weights(files[:chosen]))
-    save_recogniser(recogniser, folder / "model")
-    return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
-
-
-def _score(recogniser: Recogniser, files: list[Path], dev_set: DevSet) -> dict[str, float]:
-    recogniser.trained.load_state_dict(average_weights(files))
-    recogniser.trained.eval()
-    with torch.inference_mode():
-        return dev_scores(recogniser, dev_set, torch.device("cpu"))
-
-
-def _new_recogniser(settings: Settings, paths: TrainingPaths) -> Recogniser:
+def new_recogniser_of(settings: Settings, paths: TrainingPaths) -> Recogniser:
+    """A recogniser of a run's tokens and lexicon, with random weights."""
     tokens = TokenTable.read(paths.tokens)
     if paths.lexicon is None:
         return new_recogniser(settings, tokens)
     return new_recogniser(settings, tokens, Language(Lexicon.read(paths.lexicon, tokens)))
 
 
-def _set_normalisation(recogniser: Recogniser, cmvn: CmvnStats, path: Path) -> None:
-    normalise = recogniser.network.stages["normalise"]
-    assert isinstance(normalise, Normalise)
-    if len(cmvn.mean) != len(normalise.mean):
-        allowed = f"{len(normalise.mean)}, as the features of these settings"
-        raise DataError(str(path), f"holds {len(cmvn.mean)} channels", allowed, "run 'recitative cmvn' again")
-    normalise.mean.copy_(torch.from_numpy(cmvn.mean))
-    normalise.inverse_stddev.copy_(torch.from_numpy(cmvn.inverse_stddev))
-
-
-def _claim(folder: Path, settings: Settings, paths: TrainingPaths) -> None:
-    """Write the run's settings and inputs, or check that those of an earlier start are the same."""
-    path = folder / "settings.yaml"
-    resuming = (folder / "checkpoint" / "latest.pt").exists()
-    if resuming and path.exists() and load_settings(path) != settings:
-        raise UsageError(
-            f"{folder}: holds a run with other settings ({path}); train into another folder, or remove this one"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_settings(settings), encoding="utf-8")
-    inputs = {name: str(path) for name, path in vars(paths).items() if path}
-    (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n", encoding="utf-8")
-
-
-def _read_inputs(folder: Path) -> TrainingPaths:
+def read_inputs(folder: Path) -> TrainingPaths:
+    """What the run in a folder reads. Raises DataError for a folder without a run."""
     try:
         values = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
     except OSError:
@@ -140,7 +124,65 @@ def _read_inputs(folder: Path) -> TrainingPaths:
     return TrainingPaths(**{name: Path(value) for name, value in values.items()})
 
 
-def _describe(folder: Path, recogniser: Recogniser, device: torch.device) -> None:
+def _threads(settings: Settings, world: World) -> int:
+    cores = available_cores() // world.local_size
+    return settings.train.threads or max(1, cores - settings.train.workers)
+
+
+def _normalisation(recogniser: Recogniser, paths: TrainingPaths) -> Normalise:
+    """The network's normalisation, with the statistics of this corpus if there are any."""
+    normalise = recogniser.network.stages["normalise"]
+    assert isinstance(normalise, Normalise)
+    if paths.cmvn is None:
+        if paths.init is None:
+            raise UsageError("--cmvn: is needed without --init; make the statistics with 'recitative cmvn'")
+        return normalise
+    cmvn = CmvnStats.read(paths.cmvn)
+    if len(cmvn.mean) != len(normalise.mean):
+        allowed = f"{len(normalise.mean)}, as the features of these settings"
+        raise DataError(str(paths.cmvn), f"holds {len(cmvn.mean)} channels", allowed, "run 'recitative cmvn' again")
+    normalise.mean.copy_(torch.from_numpy(cmvn.mean))
+    normalise.inverse_stddev.copy_(torch.from_numpy(cmvn.inverse_stddev))
+    return normalise
+
+
+def _claim(folder: Path, settings: Settings, paths: TrainingPaths, *, write: bool) -> None:
+    """Write the run's settings and inputs, or check that those of an earlier start are the same."""
+    path = folder / "settings.yaml"
+    resuming = (folder / "checkpoint" / "latest.pt").exists()
+    if resuming and path.exists() and _of_result(load_settings(path)) != _of_result(settings):
+        raise UsageError(
+            f"{folder}: holds a run with other settings ({path}); train into another folder, or remove this one"
+        )
+    if write:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(dump_settings(settings), encoding="utf-8")
+        inputs = {name: str(path) for name, path in vars(paths).items() if path}
+        (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n", encoding="utf-8")
+
+
+def _of_result(settings: Settings) -> Settings:
+    """Settings without those that a resumed run may change, since they change no result but by rounding."""
+    standard = type(settings.train)()
+    free = ("accumulate", "most_s", "recompute", "workers", "threads", "cache_mb", "device", "checkpoint_every_steps")
+    train = settings.train.model_copy(update={name: getattr(standard, name) for name in free})
+    return settings.model_copy(update={"train": train})
+
+
+def _facts(settings: Settings, paths: TrainingPaths, training_set: TrainingSet) -> dict[str, object]:
+    """What all workers must agree on."""
+    ids = hashlib.sha256("\n".join(u.utt_id for u in training_set.utterances).encode("utf-8")).hexdigest()
+    return {
+        "version": __version__,
+        "utterances": len(training_set.utterances),
+        "seconds of audio": round(float(training_set.seconds.sum()), 3),
+        "utterance ids (SHA-256)": ids[:12],
+        "tokens (SHA-256)": hashlib.sha256(paths.tokens.read_bytes()).hexdigest()[:12],
+        "settings (SHA-256)": hashlib.sha256(dump_settings(settings).encode("utf-8")).hexdigest()[:12],
+    }
+
+
+def _describe(folder: Path, recogniser: Recogniser, device: torch.device, world: World) -> None:
     """Write ``environment.json``: what the run ran on, for the report."""
     parameters = sum(p.numel() for p in recogniser.trained.parameters())
     facts = {
@@ -148,6 +190,7 @@ def _describe(folder: Path, recogniser: Recogniser, device: torch.device) -> Non
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "workers": world.size,
         "threads": torch.get_num_threads(),
         "machine": describe_machine(),
         "cores": available_cores(),

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from recitative.audio.files import Samples, inspect, read_audio
-from recitative.data.directory import Utterance
+from recitative.data.shards.index import ShardIndex
+from recitative.data.utterance import Utterance
 from recitative.errors import DataError
 
 
@@ -25,3 +31,10 @@ def measure(utterance: Utterance, sample_rate: int) -> float:
         )
     end_s = info.num_samples / sample_rate if utterance.end_s is None else utterance.end_s
     return end_s - utterance.start_s
+
+
+def measure_all(utterances: Sequence[Utterance], sample_rate: int) -> npt.NDArray[np.float64]:
+    """Seconds of audio of each, by its header or the index of its shards; raises what ``measure`` does."""
+    if isinstance(utterances, ShardIndex) and bool((utterances.sample_rates == sample_rate).all()):
+        return np.asarray(utterances.num_samples / sample_rate)
+    return np.array([measure(utterance, sample_rate) for utterance in utterances])

@@ -13,11 +13,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from recitative.audio.files import SUFFIXES
 from recitative.errors import DataError
 from recitative.runtime.recognizer import BLOCK_S, Progress, Recognizer, Transcript
-
-SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
-"""What counts as a recording in a folder; a file that is named itself may be called anything."""
 
 STREAMING_BLOCK_S = 0.16  # what a microphone delivers at a time
 

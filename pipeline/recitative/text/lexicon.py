@@ -1,8 +1,8 @@
 """The lexicon: how each word is written in the model's tokens. A word may have several pronunciations.
 
 File format, as Kaldi's lexicon.txt: one ``word token token ...`` line per pronunciation. The tokens are phones, or the
-characters of a spelling, without the space between words. A word's first pronunciation is the one that training uses;
-decoding and alignment accept all.
+characters of a spelling, without the space between words, or its sentence pieces, written as in a token table. A word's
+first pronunciation is the one that training uses; decoding and alignment accept all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from recitative.atomic import write_text
 from recitative.errors import DataError, Problem, UsageError
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import TokenTable, name_of, symbol_of
 
 Pronunciation = tuple[str, ...]
 
@@ -50,7 +50,8 @@ class Lexicon:
         for number, line in enumerate(content.splitlines(), start=1):
             if not line.strip():
                 continue
-            word, *symbols = line.split()
+            word, *names = line.split()
+            symbols = [symbol_of(name) for name in names]
             found, remedy = _fault(symbols, entries.get(word, []), tokens)
             if found:
                 problems.append(Problem(f"{where}:{number}", f"'{word}' {found}", "", remedy))
@@ -64,7 +65,8 @@ class Lexicon:
 
     @classmethod
     def of_spelling(cls, words: Iterable[str], tokens: TokenTable) -> Lexicon:
-        """Every word as its characters, or, in a table of words, as itself. Raises DataError that names unknown ones.
+        """Every word as its characters or its best pieces, or, in a table of words, as itself. Raises DataError that
+        names what is unknown.
 
         Raises UsageError for a table of phones: spelling does not tell how a word sounds.
         """
@@ -74,7 +76,7 @@ class Lexicon:
         problems: list[Problem] = []
         for word in dict.fromkeys(words):
             if unknown := tokens.unknown(word):
-                allowed = f"the {tokens.unit}s of the token table"
+                allowed = f"the {tokens.holds}s of the token table"
                 problems.append(Problem(f"word '{word}'", f"{', '.join(map(repr, unknown))} not known", allowed, ""))
             entries[word] = (tuple(tokens.split(word)),)
         if problems:
@@ -84,7 +86,9 @@ class Lexicon:
     def to_text(self) -> str:
         """The content of the file that ``read`` takes; words in order."""
         return "".join(
-            f"{word} {' '.join(symbols).strip()}\n" for word, ways in sorted(self.entries.items()) for symbols in ways
+            f"{word} {' '.join(map(name_of, symbols))}\n"
+            for word, ways in sorted(self.entries.items())
+            for symbols in ways
         )
 
     def write(self, path: str | Path) -> None:

@@ -1,13 +1,15 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped. Written atomically, read without pickle.
 
-EXP/checkpoint/latest.pt           network, optimiser, progress
+EXP/checkpoint/latest.pt           network, moving average, optimiser, progress
 EXP/epochs/epoch-0012.safetensors  weights of the best epochs, for averaging
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 
 from recitative.atomic import replacing
 from recitative.errors import DataError
+from recitative.train.average import MovingAverage
 
 
 @dataclass
@@ -31,28 +34,47 @@ class Progress:
     epoch_loss: float = 0.0  # summed over this epoch
     epoch_count: int = 0
     bad_in_a_row: int = 0
+    splits: int = 0  # shares of a batch that were done again in smaller parts, since memory ran out
+    wait_s: float = 0.0  # spent waiting for batches, on the first worker, as the next two
+    audio_s: float = 0.0  # trained on
+    padded_s: float = 0.0  # the same with the padding
     epochs_without_gain: int = 0
     finished: bool = False
     best: list[list[float]] = field(default_factory=list)  # [score, epoch], best first
+
+    def rank(self, score: float, keep: int) -> bool:
+        """Put the present epoch among the ``keep`` best if it is one of them; True if it is the best so far."""
+        is_best = not self.best or score < self.best[0][0]
+        self.best = sorted([*self.best, [score, float(self.epoch)]])[:keep]
+        return is_best
 
 
 class Checkpoints:
     """The checkpoints of one experiment folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.latest = folder / "checkpoint" / "latest.pt"
         self.epochs = folder / "epochs"
 
-    def save(self, network: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    def save(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage, progress: Progress
+    ) -> None:
+        """Atomic: on a full disk OSError is raised, and the checkpoint before stays."""
         content = {
             "network": network.state_dict(),
+            "average": average.state(),
             "optimiser": optimiser.state_dict(),
             "progress": asdict(progress),
         }
-        with replacing(self.latest) as partial:
-            torch.save(content, partial)
+        memory = BytesIO()  # torch.save tells of a full disk only that a position is wrong
+        torch.save(content, memory)
+        with replacing(self.latest) as partial, partial.open("wb") as file:
+            file.write(memory.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # a machine that loses power keeps one of the two
 
-    def load(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> Progress | None:
+    def load(self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage) -> Progress | None:
         """Put a saved run's weights and optimiser state in place; None when there is no checkpoint.
 
         Raises DataError when the checkpoint is damaged or belongs to another network.
@@ -62,10 +84,12 @@ class Checkpoints:
         try:
             content: dict[str, Any] = torch.load(self.latest, map_location="cpu", weights_only=True)
             network.load_state_dict(content["network"])
+            average.load(content["average"])
             optimiser.load_state_dict(content["optimiser"])
             return Progress(**content["progress"])
         except Exception as error:  # torch.load raises whatever the broken bytes lead to
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            reason = " ".join(lines[:2]) or type(error).__name__  # the second says which weights do not fit
             raise DataError(
                 str(self.latest),
                 f"cannot be resumed from ({reason})",
@@ -73,16 +97,11 @@ class Checkpoints:
                 "train into another folder, or remove this one to start again",
             ) from None
 
-    def keep_epoch(self, network: nn.Module, progress: Progress, score: float, keep: int) -> bool:
-        """Keep this epoch's weights if its score is among the ``keep`` best; True if it is the best so far."""
-        ranked = sorted([*progress.best, [score, float(progress.epoch)]])[:keep]
-        if [score, float(progress.epoch)] in ranked:
-            weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-            with replacing(self.epoch_path(progress.epoch)) as partial:
-                save_file(weights, partial)
-        is_best = not progress.best or score < progress.best[0][0]
-        progress.best = ranked
-        return is_best
+    def keep_epoch(self, network: nn.Module, epoch: int) -> None:
+        """Keep this epoch's weights, for averaging."""
+        weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
+        with replacing(self.epoch_path(epoch)) as partial:
+            save_file(weights, partial)
 
     def remove_dropped(self, progress: Progress) -> None:
         """Remove epochs that are no longer among the best. After the checkpoint that says so has been written."""

@@ -65,6 +65,7 @@ class RunDisplay:
     def epoch(self, progress: Progress, train_loss: float, scores: Mapping[str, float], best: bool) -> None:
         shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
+        skipped += f"  out of memory {progress.splits} x" if progress.splits else ""
         mark = "  *" if best else ""
         self._rich.print(
             f"epoch {progress.epoch + 1:3d}/{self._epochs}  {progress.seconds:6.0f} s  loss {train_loss:.4f}  {shown}"

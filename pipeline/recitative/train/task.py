@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Batch(Protocol):
-    """Some examples that are computed together."""
+    """Some examples that are computed together: this worker's share of a global batch, which may be nothing."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -17,8 +17,23 @@ class Batch(Protocol):
         ...
 
     @property
+    def rows(self) -> int:
+        """Examples that can be computed apart."""
+        ...
+
+    @property
     def seconds(self) -> float:
         """Seconds of material, padding not counted."""
+        ...
+
+    @property
+    def padded_s(self) -> float:
+        """Seconds of material with the padding."""
+        ...
+
+    @property
+    def longest_s(self) -> float:
+        """Seconds of the longest example."""
         ...
 
 
@@ -29,11 +44,15 @@ class Task(Protocol):
     def network(self) -> nn.Module: ...
 
     def num_batches(self, epoch: int) -> int:
-        """Batches of this epoch, the same whenever it is asked."""
+        """Global batches of this epoch, the same whenever and on whichever worker it is asked."""
         ...
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """The batches of this epoch from number ``start`` on: the same ones, wherever a run began."""
+        """This worker's shares of the epoch's batches from number ``start`` on: the same ones, wherever a run began."""
+        ...
+
+    def split(self, batch: Any, parts: int) -> Sequence[Any]:
+        """A batch in about equal parts, at most one for each row; none of a batch without rows."""
         ...
 
     def loss(self, batch: Any) -> tuple[Tensor, int]:

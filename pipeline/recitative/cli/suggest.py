@@ -1,0 +1,84 @@
+"""``recitative suggest``: a model and a schedule for the corpus and the machine at hand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recitative.atomic import write_text
+from recitative.audio.files import inspect
+from recitative.cli.progress import track
+from recitative.config import dump_settings
+from recitative.data.directory import DataDirectory
+from recitative.machine import available_cores
+from recitative.recognition.utterances import measure
+
+if TYPE_CHECKING:
+    from recitative.recognition.sizes import Corpus, Hardware
+    from recitative.recognition.suggestion import Suggestion
+
+
+def suggest(
+    data_dir: Annotated[Path, typer.Argument(help="The data directory to train on.")],
+    output: Annotated[Path, typer.Option(help="The settings file to write, such as conf.yaml.")],
+    offline: Annotated[
+        bool, typer.Option("--offline", help="A model that hears whole recordings, instead of one that streams.")
+    ] = False,
+    hours: Annotated[
+        float | None, typer.Option(min=0.01, help="How long training may take; else what the corpus is worth.")
+    ] = None,
+) -> None:
+    """Choose a model and a training schedule, say why, and write them as a settings file for 'recitative train'.
+
+    Decided by the hours of audio, the number of speakers, and the cores or the GPU of this machine.
+    """
+    from recitative.recognition import suggestion as suggestions
+
+    suggestion = suggestions.suggest(_corpus(data_dir), _hardware(), offline=offline, hours=hours)
+    _print(suggestion, output)
+    write_text(output, _comment(suggestion, data_dir) + dump_settings(suggestion.settings))
+
+
+def _corpus(data_dir: Path) -> Corpus:
+    """Raises DataError for recordings that cannot be opened or have several sample rates."""
+    from recitative.recognition.sizes import Corpus
+
+    directory = DataDirectory.read(data_dir)
+    utterances = directory.utterances
+    sample_rate = inspect(utterances[0].recording_path).sample_rate
+    seconds = [measure(one, sample_rate) for one in track(utterances, "measuring recordings", len(utterances))]
+    return Corpus(sum(seconds) / 3600, len(directory.by_speaker), sample_rate, max(seconds))
+
+
+def _hardware() -> Hardware:
+    import torch
+
+    from recitative.recognition.sizes import Hardware
+
+    gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
+    return Hardware(available_cores(), gpu)
+
+
+def _print(suggestion: Suggestion, output: Path) -> None:
+    table = Table(title=str(output), title_justify="left", show_header=False)
+    for choice in suggestion.choices:
+        table.add_row(choice.what, choice.value, choice.reason)
+    Console(markup=False).print(table)
+    print(f"expected training time: {_duration(suggestion.train_hours)}")
+    for warning in suggestion.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1.5 else f"{max(1, round(hours * 60))} minutes"
+
+
+def _comment(suggestion: Suggestion, data_dir: Path) -> str:
+    lines = [f"# What 'recitative suggest {data_dir}' chose; change what you like.", "#"]
+    lines += [f"# {choice.what}: {choice.value}; {choice.reason}" for choice in suggestion.choices]
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,1 @@
+"""Data directories from other people's ways to keep recordings and transcripts."""

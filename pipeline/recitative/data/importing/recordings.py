@@ -1,0 +1,116 @@
+"""The recordings of a source: opened, and converted where they have to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from recitative.audio.convert import convert
+from recitative.audio.files import OVERSHOOT_S, AudioInfo, inspect
+from recitative.data.columns import column_fault
+from recitative.data.importing.entries import Entry
+from recitative.errors import DataError, Problem
+
+OnProgress = Callable[[float, int, str], None]
+"""Called with (done, total, what is being done)."""
+
+Channel = tuple[Path, int | None]
+"""One channel of a recording, or, with None, the average of all."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An entry whose recording is there and holds its times."""
+
+    entry: Entry
+    path: Path  # absolute
+    info: AudioInfo
+    end_s: float
+
+    @property
+    def channel(self) -> Channel:
+        return self.path, self.entry.channel
+
+    @property
+    def is_whole(self) -> bool:
+        return self.entry.start_s <= OVERSHOOT_S and self.end_s >= self.info.duration_s - OVERSHOOT_S
+
+
+def open_all(entries: Sequence[Entry], jobs: int, on_progress: OnProgress) -> tuple[list[Opened], list[Problem]]:
+    """Read the header of every recording; returns the entries that can be used, and what is wrong with the others."""
+    paths = list(dict.fromkeys(entry.audio for entry in entries))
+    opened = _in_parallel(inspect, paths, jobs, "open recordings", on_progress)
+    return sift(lambda entry: _open(entry, opened[entry.audio]), entries)
+
+
+def convert_all(
+    targets: dict[Channel, Path], sample_rate: int, jobs: int, on_progress: OnProgress
+) -> dict[Channel, float | DataError]:
+    """Write each channel to its target; returns the peak that ``convert`` tells, or what went wrong."""
+    return _in_parallel(
+        lambda channel: convert(channel[0], targets[channel], sample_rate, channel[1]),
+        list(targets),
+        jobs,
+        "convert recordings",
+        on_progress,
+    )
+
+
+def sift(work: Callable[[A], B], items: Iterable[A]) -> tuple[list[B], list[Problem]]:
+    """What work makes of the items, and the problems of those for which it raises DataError."""
+    made: list[B] = []
+    problems: list[Problem] = []
+    for item in items:
+        try:
+            made.append(work(item))
+        except DataError as error:
+            problems.extend(error.problems)
+    return made, problems
+
+
+def error_at(entry: Entry, error: DataError) -> DataError:
+    """An error of a recording as one of the row that names it."""
+    problem = error.problems[0]
+    return DataError(entry.where, f"({entry.audio}) {problem.found}", problem.allowed, problem.remedy)
+
+
+def _open(entry: Entry, info: AudioInfo | DataError) -> Opened:
+    if isinstance(info, DataError):
+        raise error_at(entry, info)
+    path = entry.audio.resolve()
+    fault = column_fault("wav.scp", str(path))
+    if fault:
+        raise DataError(entry.where, f"({path}) {fault.found}", fault.allowed, fault.remedy)
+    end_s = info.duration_s if entry.end_s is None else entry.end_s
+    if not entry.start_s < min(end_s, info.duration_s) or end_s > info.duration_s + OVERSHOOT_S:
+        found = f"({entry.audio}) lasts from {entry.start_s:g} to {end_s:g} s"
+        raise DataError(entry.where, found, f"a time within 0 to {info.duration_s:.3f} s", "correct it")
+    if entry.channel is not None and entry.channel >= info.channels:
+        found = f"({entry.audio}) has {info.channels} channels, not {entry.channel + 1}"
+        raise DataError(entry.where, found, "a channel that is there", "correct the row")
+    return Opened(entry, path, info, min(end_s, info.duration_s))
+
+
+def _in_parallel(
+    work: Callable[[A], B], items: Sequence[A], jobs: int, title: str, on_progress: OnProgress
+) -> dict[A, B | DataError]:
+    """Item -> what work makes of it. Threads suffice: decoding and resampling release the interpreter's lock."""
+
+    def attempt(item: A) -> B | DataError:
+        try:
+            return work(item)
+        except DataError as error:
+            return error
+
+    results: dict[A, B | DataError] = {}
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for item, result in zip(items, pool.map(attempt, items), strict=True):
+            results[item] = result
+            on_progress(len(results), len(items), title)
+    return results

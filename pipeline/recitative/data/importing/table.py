@@ -1,0 +1,167 @@
+"""A table of recordings and transcripts: CSV, TSV, Common Voice's validated.tsv, LJSpeech's metadata.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.audio.files import SUFFIXES
+from recitative.data.importing.entries import Entry, Source
+from recitative.errors import DataError, Problem
+from recitative.text.normalise import normalise
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "audio": (
+        "path", "audio", "file", "filename", "wav", "wav_filename", "audio_path", "audio_file", "file_name",
+        "audio_filepath", "wav_path", "utt_id", "id",
+    ),
+    "text": ("text", "transcript", "sentence", "transcription", "normalized_text", "normalized_transcription"),
+    "speaker": ("speaker", "client_id", "speaker_id", "spk", "speaker_name"),
+}  # fmt: skip
+"""What the columns are called; of several in one table the first of these."""
+
+DELIMITERS = "\t|;,"
+"""Tried in this order: the text itself is most likely to have commas."""
+
+FOLDERS = ("", "clips", "wavs", "wav", "audio")
+"""Where a file of the table may lie, seen from the folder of recordings."""
+
+SAMPLE = 50  # rows that decide what the columns are
+SAME_TEXT = 1 / 3  # part of them in which two transcripts say the same
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where in a row what stands, from 0."""
+
+    audio: int
+    text: int
+    speaker: int | None
+    count: int
+
+
+Row = tuple[int, list[str]]
+"""(line of the file, from 1; its fields)"""
+
+
+def read_table(table: Path, folder: Path) -> Source:
+    """Every row as an entry, its recording found in ``folder`` or beside the table.
+
+    Raises DataError for a file that is no table, or whose columns cannot be told.
+    """
+    rows = _read_rows(table)
+    columns, has_header, notes = _find_columns(table, rows)
+    bases = [base / name for base in dict.fromkeys((folder, table.parent)) for name in FOLDERS]
+    entries: list[Entry] = []
+    bad: list[Problem] = []
+    for line, fields in rows[has_header:]:
+        where = f"{table}:{line}"
+        if len(fields) != columns.count:
+            remedy = "correct the row, or quote what has the delimiter in it"
+            bad.append(Problem(where, f"has {len(fields)} columns", f"{columns.count}", remedy))
+        elif not fields[columns.audio].strip():
+            bad.append(Problem(where, "names no recording", "a path", "complete the row"))
+        else:
+            name = fields[columns.audio].strip()
+            speaker = (fields[columns.speaker].strip() or None) if columns.speaker is not None else None
+            stem = Path(name).stem if _has_suffix(name) else Path(name).name
+            entries.append(Entry(where, _find(name, bases), fields[columns.text], speaker, stem))
+    return Source(folder, tuple(entries), tuple(bad), tuple(notes))
+
+
+def _read_rows(table: Path) -> list[Row]:
+    """The rows that are not empty, at least one. Raises DataError for a file that is no table."""
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(str(table), f"cannot be read ({error.strerror})", "a CSV or TSV file", "correct it") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        remedy = "convert the file, for example 'iconv -f LATIN1 -t UTF-8'"
+        raise DataError(f"{table}:{line}", "is not UTF-8", "UTF-8", remedy) from None
+    if not text.strip():
+        raise DataError(str(table), "is empty", "one row per recording", "fill it")
+    try:
+        return _split(text, _find_delimiter(table, text))
+    except csv.Error as error:
+        raise DataError(str(table), f"is no table ({error})", "a CSV or TSV file", "correct it") from None
+
+
+def _split(text: str, delimiter: str) -> list[Row]:
+    """Commas and semicolons come with quotes; tabs and bars don't: there a quote is a part of the text."""
+    quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    return [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
+
+
+def _find_delimiter(table: Path, text: str) -> str:
+    """The one that gives the header the usual names, else the one that gives all rows as many columns."""
+    beginning = "".join(text.splitlines(keepends=True)[:SAMPLE])
+    split = {delimiter: [fields for _, fields in _split(beginning, delimiter)] for delimiter in DELIMITERS}
+    for delimiter, rows in split.items():
+        if rows and {"audio", "text"} <= _named(rows[0]).keys():
+            return delimiter
+    for delimiter, rows in split.items():
+        if len({len(fields) for fields in rows}) == 1 and len(rows[0]) > 1:
+            return delimiter
+    allowed = "columns divided by tabs, commas, semicolons or bars"
+    raise DataError(str(table), "has no columns, or not the same number in every row", allowed, "correct it")
+
+
+def _named(header: Sequence[str]) -> dict[str, int]:
+    """Audio, text and speaker -> the column that has one of its names."""
+    places = {name.strip().lower(): place for place, name in reversed(list(enumerate(header)))}
+    found = {kind: next((places[name] for name in names if name in places), None) for kind, names in NAMES.items()}
+    return {kind: place for kind, place in found.items() if place is not None}
+
+
+def _find_columns(table: Path, rows: Sequence[Row]) -> tuple[Columns, bool, list[str]]:
+    """(columns, whether the first row is a header, notes)"""
+    header = rows[0][1]
+    named = _named(header)
+    if {"audio", "text"} <= named.keys():
+        return Columns(named["audio"], named["text"], named.get("speaker"), len(header)), True, []
+    if len(header) == 2 and "audio" not in named:
+        return Columns(0, 1, None, 2), False, []
+    if len(header) == 3 and "audio" not in named:
+        columns, note = _three_columns(table, [fields for _, fields in rows[:SAMPLE] if len(fields) == 3])
+        return columns, False, [note]
+    found = f"has {len(header)} columns and no header with the names of recording and transcript"
+    allowed = "; ".join(f"{kind}: {', '.join(NAMES[kind])}" for kind in ("audio", "text"))
+    raise DataError(f"{table}:1", found, allowed, "name the columns in the first row")
+
+
+def _three_columns(table: Path, rows: Sequence[Sequence[str]]) -> tuple[Columns, str]:
+    """Which of the second and the third column is a speaker: the one without blanks, if the other has some.
+
+    Where both say the same, as in LJSpeech, the third is the second with its numbers written as words.
+    """
+    same = sum(normalise(fields[1]) == normalise(fields[2]) for fields in rows)
+    if same >= SAME_TEXT * len(rows):
+        return Columns(0, 2, None, 3), f"{table}: has two transcripts; the second is taken"
+    names = [all(len(fields[place].split()) <= 1 for fields in rows) for place in (1, 2)]
+    if names == [True, False]:
+        return Columns(0, 2, 1, 3), f"{table}: no header; the columns are recording, speaker, text"
+    if names == [False, True]:
+        return Columns(0, 1, 2, 3), f"{table}: no header; the columns are recording, text, speaker"
+    found = "has three columns and no header, and either of the last two could be the speaker"
+    raise DataError(f"{table}:1", found, "a header", "write 'path', 'text' and 'speaker' over the columns")
+
+
+def _find(name: str, bases: Sequence[Path]) -> Path:
+    """The file of that name, with a suffix if it has none; what is nowhere is looked for in the first place."""
+    for base in bases:
+        if (base / name).is_file():
+            return base / name
+        if not _has_suffix(name):
+            for suffix in sorted(SUFFIXES):
+                if (base / f"{name}{suffix}").is_file():
+                    return base / f"{name}{suffix}"
+    return bases[0] / name
+
+
+def _has_suffix(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES

@@ -1,0 +1,203 @@
+"""The index of a folder of shards: what stands where, in columns that are mapped into memory, not read.
+
+    FOLDER/index.safetensors    one row per utterance, in the order of the ids
+    FOLDER/shard-000000.tar     webdataset's tars
+
+Columns (N utterances): ``shard`` which of the files, ``offset size`` of the recording in bytes, ``crc32`` of these,
+``num_samples sample_rate`` of the recording, and three columns of UTF-8 strings, ``utt_id speaker text``, each as one
+run of bytes and the N ends in it. The header's metadata holds the names, sizes and SHA-256 of the shards as JSON. Opening takes
+as long for a hundred million utterances as for one; a row is read when it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save_file
+
+from recitative.atomic import replacing
+from recitative.audio.slices import AudioSlice
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError, Problem
+
+INDEX = "index.safetensors"
+VERSION = "1"
+FACTS = "index"  # of the metadata
+
+Array = npt.NDArray[Any]
+
+_NUMBERS: Mapping[str, type[np.generic]] = {
+    "shard": np.int32,
+    "offset": np.int64,
+    "size": np.int32,
+    "crc32": np.uint32,
+    "num_samples": np.int64,
+    "sample_rate": np.int32,
+}
+_STRINGS = ("utt_id", "speaker", "text")
+_DTYPES: Mapping[str, type[np.generic]] = {"I32": np.int32, "I64": np.int64, "U32": np.uint32, "U8": np.uint8}
+_REMEDY = "write the shards again with 'recitative shards'"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of the folder."""
+
+    name: str
+    size: int  # bytes
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: an utterance, and where its recording is."""
+
+    utt_id: str
+    speaker: str
+    text: str
+    shard: int
+    offset: int
+    size: int
+    crc32: int
+    num_samples: int
+    sample_rate: int
+
+
+class ShardIndex(Sequence[Utterance]):
+    """The utterances of a folder of shards, in the order of their ids; each is made when it is asked for."""
+
+    def __init__(self, folder: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.shards = tuple(Shard(**entry) for entry in facts["shards"])
+        self.fingerprint: str = facts["fingerprint"]
+        self.transcribed: bool = facts["transcribed"]
+        self._columns = columns
+
+    @classmethod
+    def open(cls, folder: Path) -> ShardIndex:
+        """Map the index, and see that each shard is there with the size it had.
+
+        Raises DataError for a file that is no index of this version, and one with all shards that are missing or have
+        another size. What is in them is checked as it is read.
+        """
+        index = cls(folder, *_map(folder / INDEX))
+        problems = [problem for shard in index.shards if (problem := _shard_problem(folder, shard))]
+        if problems:
+            raise DataError.collect(problems)
+        return index
+
+    @property
+    def shard_numbers(self) -> Array:
+        """(N,) int32, the shard that each utterance is in."""
+        return self._columns["shard"]
+
+    @property
+    def num_samples(self) -> Array:
+        """(N,) int64, of each utterance."""
+        return self._columns["num_samples"]
+
+    @property
+    def sample_rates(self) -> Array:
+        """(N,) int32, in Hz."""
+        return self._columns["sample_rate"]
+
+    def __len__(self) -> int:
+        return len(self._columns["shard"])
+
+    @overload
+    def __getitem__(self, number: int) -> Utterance: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> tuple[Utterance, ...]: ...
+
+    def __getitem__(self, number: int | slice) -> Utterance | tuple[Utterance, ...]:
+        if isinstance(number, slice):
+            return tuple(self._utterance(n) for n in range(*number.indices(len(self))))
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        return self._utterance(number % len(self))
+
+    def __iter__(self) -> Iterator[Utterance]:
+        return map(self._utterance, range(len(self)))
+
+    def _utterance(self, number: int) -> Utterance:
+        shard, offset, size, crc32 = (int(self._columns[n][number]) for n in ("shard", "offset", "size", "crc32"))
+        location = AudioSlice(str(self.folder / self.shards[shard].name), offset, size, crc32)
+        text = self._string("text", number) if self.transcribed else None
+        return Utterance(self._string("utt_id", number), self._string("speaker", number), str(location), text=text)
+
+    def _string(self, name: str, number: int) -> str:
+        ends = self._columns[f"{name}.ends"]
+        start = int(ends[number - 1]) if number else 0
+        return self._columns[f"{name}.bytes"][start : int(ends[number])].tobytes().decode("utf-8")
+
+
+def is_shards(path: str | Path) -> bool:
+    """Whether a folder holds shards rather than tables."""
+    return (Path(path) / INDEX).is_file()
+
+
+def write_index(
+    folder: Path, entries: Sequence[Entry], shards: Sequence[Shard], *, transcribed: bool, fingerprint: str
+) -> None:
+    """Write the index; atomic. ``fingerprint`` says what the shards were made of."""
+    entries = sorted(entries, key=lambda entry: entry.utt_id)
+    columns: dict[str, Array] = {
+        name: np.array([getattr(entry, name) for entry in entries], dtype) for name, dtype in _NUMBERS.items()
+    }
+    for name in _STRINGS:
+        rows = [getattr(entry, name).encode("utf-8") for entry in entries]
+        columns[f"{name}.ends"] = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        columns[f"{name}.bytes"] = np.frombuffer(b"".join(rows), np.uint8)
+    facts = {
+        "version": VERSION,
+        "shards": [vars(shard) for shard in shards],
+        "transcribed": transcribed,
+        "fingerprint": fingerprint,
+    }
+    with replacing(folder / INDEX) as partial:
+        save_file(columns, partial, {FACTS: json.dumps(facts)})  # one key: several would be in any order
+        partial.chmod(0o644)  # safetensors lets nobody else read it
+
+
+def _map(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The columns of a safetensors file as memory maps, and the facts in its metadata. (Its own reader copies them.)"""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length))
+        facts: dict[str, Any] = json.loads(header.pop("__metadata__")[FACTS])
+        if facts["version"] != VERSION:
+            raise DataError(str(path), f"has version {facts['version']}", f"version {VERSION}", _REMEDY)
+        columns = {name: _column(path, 8 + length, entry) for name, entry in header.items()}
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read ({error.strerror})", "an index of shards", _REMEDY) from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(str(path), "is no index of shards, or is damaged", "", _REMEDY) from None
+    return columns, facts
+
+
+def _column(path: Path, start: int, entry: Mapping[str, Any]) -> Array:
+    first, stop = entry["data_offsets"]
+    dtype = _DTYPES[entry["dtype"]]
+    if first == stop:
+        return np.zeros(0, dtype)  # nothing cannot be mapped
+    return np.memmap(path, dtype, "r", offset=start + first, shape=tuple(entry["shape"]))
+
+
+def _shard_problem(folder: Path, shard: Shard) -> Problem | None:
+    path = folder / shard.name
+    try:
+        size = path.stat().st_size
+    except OSError:
+        return Problem(str(path), "does not exist", "every shard of the index", f"fetch it again, or {_REMEDY}")
+    if size != shard.size:
+        allowed = f"{shard.size} bytes, as when the index was made"
+        return Problem(str(path), f"has {size} bytes", allowed, f"fetch it again, or {_REMEDY}")
+    return None

@@ -1,0 +1,311 @@
+"""Writing shards: a plan that depends on the data alone, then one piece of work per shard, in any order, by anyone.
+
+A shard is an uncompressed tar as webdataset reads it, three members an utterance: ``ID.flac`` (or ogg, mp3),
+``ID.json`` with what is known of it, ``ID.txt`` with its words. Utterances are dealt to shards at random, from a fixed
+seed, so that a few shards are a fair sample of the whole.
+
+Killed and started again, it ends in the same bytes: a shard takes its place when it is whole, and what was put into it
+is remembered in ``parts/`` until the index is written; a shard whose part is there is not made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import quote
+
+import numpy as np
+import soundfile
+
+from recitative.atomic import replacing, write_text
+from recitative.audio.files import AudioInfo, inspect, read_audio
+from recitative.audio.slices import AudioSlice
+from recitative.bulk import Engine, map_pieces
+from recitative.data.directory import DataDirectory
+from recitative.data.shards.index import INDEX, Entry, Shard, ShardIndex, is_shards, write_index
+from recitative.data.shards.ogg import with_serial
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError, Problem
+
+Format = Literal["keep", "flac", "opus"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SEED = 1
+PARTS = "parts"
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz
+_LONGEST_NAME = 100  # bytes, of a member of a plain tar
+_COMPRESSED = {"FLAC": "flac", "OGG": "ogg", "MPEG": "mp3"}  # container -> suffix of a recording that is kept as it is
+_SIXTEEN_BITS = frozenset({"PCM_16", "PCM_U8", "PCM_S8", "OPUS", "VORBIS", "MPEG_LAYER_III", "ULAW", "ALAW"})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One shard that is to be: which utterances it gets, in which order."""
+
+    name: str
+    utterances: tuple[Utterance, ...]
+    format: Format
+    fingerprint: str  # of all that its bytes depend on
+
+
+@dataclass(frozen=True)
+class Summary:
+    shards: int
+    utterances: int
+    size: int  # bytes
+    made: int  # shards that were not there before
+
+
+def write_shards(
+    directory: DataDirectory,
+    folder: Path,
+    *,
+    format: Format = "keep",
+    shard_s: float = 3600.0,
+    engine: Engine | None = None,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Summary:
+    """Write all shards that are not there yet, then the index.
+
+    format:  "keep" leaves recordings that are compressed as they are and makes the others FLAC; "flac" loses nothing of
+             16 or 24 bits; "opus" is a tenth of that, and lossy
+    shard_s: seconds of audio in a shard, about
+    Raises one DataError for all recordings that cannot be read, and for ids too long for a tar; the index is written
+    only when all is well.
+    """
+    plans = plan_shards(directory, format=format, shard_s=shard_s)
+    fingerprint = _digest([plan.fingerprint for plan in plans])
+    if is_shards(folder):
+        index = ShardIndex.open(folder)
+        if index.fingerprint == fingerprint:
+            return Summary(len(index.shards), len(index), sum(shard.size for shard in index.shards), 0)
+        (folder / INDEX).unlink()  # from here on the folder is not whole
+    (folder / PARTS).mkdir(parents=True, exist_ok=True)
+    made = sum(not _is_done(folder, plan) for plan in plans)
+    shards: list[Shard] = []
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    results = map_pieces(
+        partial(_shard_or_problems, folder),
+        list(enumerate(plans)),
+        engine or Engine(),
+        name=lambda piece: piece[1].name,
+        advance=lambda done: advance(done, len(plans)),
+    )
+    for result in results:
+        if isinstance(result, _Part):
+            shards.append(result.shard)
+            entries += result.entries
+        else:
+            problems += result
+    if problems:
+        raise DataError.collect(problems)
+    _remove_others(folder, {shard.name for shard in shards})
+    transcribed = directory.utterances[0].text is not None
+    write_index(folder, entries, shards, transcribed=transcribed, fingerprint=fingerprint)
+    shutil.rmtree(folder / PARTS)
+    return Summary(len(shards), len(entries), sum(shard.size for shard in shards), made)
+
+
+def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> list[Plan]:
+    """Deal the utterances to shards of equal numbers, about ``shard_s`` of audio each.
+
+    Raises one DataError for all recordings whose header cannot be read.
+    """
+    utterances = directory.utterances
+    infos = _Headers()
+    seconds, problems = 0.0, list[Problem]()
+    for utterance in utterances:
+        try:
+            seconds += _seconds(utterance, infos)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.collect(problems)
+    count = min(len(utterances), max(1, round(seconds / shard_s)))
+    order = np.random.default_rng(SEED).permutation(len(utterances))
+    plans = []
+    for number, part in enumerate(np.array_split(order, count)):
+        chosen = tuple(utterances[int(i)] for i in part)
+        facts = [format, [[*asdict(u).values(), *infos.stamp(u.recording_path)] for u in chosen]]
+        plans.append(Plan(f"shard-{number:06d}.tar", chosen, format, _digest(facts)))
+    return plans
+
+
+def verify_shards(folder: Path, engine: Engine | None = None) -> Iterator[Problem]:
+    """Read every shard whole; what has another checksum than the index says."""
+    shards = ShardIndex.open(folder).shards
+    for shard, digest in zip(
+        shards, map_pieces(_sha256, [folder / s.name for s in shards], engine or Engine()), strict=True
+    ):
+        if digest != shard.sha256:
+            found = "has changed since the index was made: another SHA-256"
+            yield Problem(str(folder / shard.name), found, shard.sha256, "fetch it again, or write the shards again")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A shard that is done, and its rows of the index."""
+
+    fingerprint: str
+    shard: Shard
+    entries: tuple[Entry, ...]
+
+
+def _shard_or_problems(folder: Path, piece: tuple[int, Plan]) -> _Part | tuple[Problem, ...]:
+    number, plan = piece
+    try:
+        return _read_part(folder, plan) or _write_shard(folder, number, plan)
+    except DataError as error:
+        return error.problems
+
+
+def _write_shard(folder: Path, number: int, plan: Plan) -> _Part:
+    from webdataset import TarWriter  # here, since it imports torch where there is one
+
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    path = folder / plan.name
+    with replacing(path) as partial_path, partial_path.open("wb") as file:
+        with TarWriter(file, encoder=False, mtime=0, user="", group="") as tar:
+            for utterance in plan.utterances:
+                try:
+                    entries.append(_write_utterance(tar, number, utterance, plan.format))
+                except DataError as error:
+                    problems += error.problems
+        if problems:
+            raise DataError.collect(problems)
+    part = _Part(plan.fingerprint, Shard(plan.name, path.stat().st_size, _sha256(path)), tuple(entries))
+    write_text(_part_path(folder, plan), json.dumps(asdict(part)))
+    return part
+
+
+def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format) -> Entry:
+    content, suffix, info = _encode(utterance, format)
+    key = quote(utterance.utt_id, safe="").replace(".", "%2E")  # webdataset: the suffix starts at the first dot
+    if len(key) + len(".flac") > _LONGEST_NAME:
+        raise DataError(f"utterance '{utterance.utt_id}'", "has too long an id", "95 bytes at most", "rename it")
+    facts = {"utt_id": utterance.utt_id, "speaker": utterance.speaker, "text": utterance.text,
+             "num_samples": info.num_samples, "sample_rate": info.sample_rate}  # fmt: skip
+    members = {suffix: content, "json": json.dumps(facts, ensure_ascii=False).encode("utf-8")}
+    if utterance.text is not None:
+        members["txt"] = utterance.text.encode("utf-8")
+    offset = _offset_of_first_after(tar, members, suffix)
+    tar.write({"__key__": key, **members})
+    crc32 = zlib.crc32(content)
+    return Entry(utterance.utt_id, utterance.speaker, utterance.text or "", shard, offset, len(content), crc32,
+                 info.num_samples, info.sample_rate)  # fmt: skip
+
+
+def _offset_of_first_after(tar: Any, members: dict[str, bytes], suffix: str) -> int:
+    """Where the content of member ``suffix`` will begin: members are written in the order of their names, each as one
+    block of header and its content in whole blocks of 512 bytes."""
+    before = sum(512 + -(-len(content) // 512) * 512 for name, content in members.items() if name < suffix)
+    return int(tar.tarstream.offset) + before + 512
+
+
+def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo]:
+    """The recording's bytes, their suffix, and what they decode to."""
+    path = utterance.recording_path
+    info = inspect(path)
+    whole = utterance.start_s == 0.0 and utterance.end_s is None
+    container = _container(path)
+    if format == "keep" and whole and info.channels == 1 and container in _COMPRESSED:
+        return _bytes(path), _COMPRESSED[container], info
+    samples, rate = read_audio(path, start_s=utterance.start_s, end_s=utterance.end_s)
+    file = BytesIO()
+    if format == "opus":
+        if rate not in OPUS_RATES:
+            allowed = f"{', '.join(map(str, OPUS_RATES))} Hz"
+            raise DataError(path, f"has {rate} Hz, which Opus lacks", allowed, "use --format flac, or resample it")
+        soundfile.write(file, samples, rate, format="OGG", subtype="OPUS")
+        content, suffix = with_serial(file.getvalue()), "ogg"
+    else:
+        subtype = "PCM_16" if info.encoding in _SIXTEEN_BITS else "PCM_24"
+        soundfile.write(file, samples, rate, format="FLAC", subtype=subtype)
+        content, suffix = file.getvalue(), "flac"
+    return content, suffix, AudioInfo(rate, 1, len(samples), info.encoding)
+
+
+def _container(path: str) -> str:
+    """libsndfile's name: WAV, FLAC, OGG, MPEG, ..."""
+    inside = AudioSlice.parse(path)
+    return str(soundfile.info(BytesIO(inside.read()) if inside else path).format)
+
+
+def _bytes(path: str) -> bytes:
+    inside = AudioSlice.parse(path)
+    return inside.read() if inside else Path(path).read_bytes()
+
+
+class _Headers:
+    """Length and stamp of recordings; of a recording with many segments read once."""
+
+    def __init__(self) -> None:
+        self._infos: dict[str, AudioInfo] = {}
+        self._stamps: dict[str, tuple[int, int]] = {}
+
+    def info(self, path: str) -> AudioInfo:
+        if path not in self._infos:
+            self._infos[path] = inspect(path)
+        return self._infos[path]
+
+    def stamp(self, path: str) -> tuple[int, int]:
+        """Size and time of change: another file gives another plan."""
+        if path not in self._stamps:
+            inside = AudioSlice.parse(path)
+            status = None if inside else os.stat(path)
+            self._stamps[path] = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+        return self._stamps[path]
+
+
+def _seconds(utterance: Utterance, headers: _Headers) -> float:
+    if utterance.end_s is not None:
+        return utterance.end_s - utterance.start_s
+    return headers.info(utterance.recording_path).duration_s
+
+
+def _is_done(folder: Path, plan: Plan) -> bool:
+    return _read_part(folder, plan) is not None
+
+
+def _read_part(folder: Path, plan: Plan) -> _Part | None:
+    """The part of an earlier run, if its shard is there and made of the same."""
+    try:
+        content = json.loads(_part_path(folder, plan).read_text(encoding="utf-8"))
+        shard = Shard(**content["shard"])
+        if content["fingerprint"] != plan.fingerprint or (folder / plan.name).stat().st_size != shard.size:
+            return None
+    except OSError:
+        return None
+    return _Part(plan.fingerprint, shard, tuple(Entry(**entry) for entry in content["entries"]))
+
+
+def _part_path(folder: Path, plan: Plan) -> Path:
+    return folder / PARTS / f"{plan.name}.json"
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    """Shards of an earlier plan that had more of them."""
+    for path in folder.glob("shard-*.tar"):
+        if re.fullmatch(r"shard-\d+\.tar", path.name) and path.name not in kept:
+            path.unlink()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(facts: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode("utf-8")).hexdigest()

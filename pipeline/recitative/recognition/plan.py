@@ -1,0 +1,82 @@
+"""The plan of an epoch: which utterances make which batch, known before the first recording is opened.
+
+It depends on (seed, epoch) and the utterances' lengths alone, not on who reads it: any number of workers, each taking
+every so manieth utterance of a batch, make the same steps, and every utterance comes exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.config import Settings
+
+Array = npt.NDArray[Any]
+
+BLUR = 0.05
+"""Lengths are taken up to this part longer or shorter when batches are filled, so that neighbours change from epoch to
+epoch. It costs about as much padding: 4 to 5 %, against 1 % without and 11 % at 0.15."""
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """batches: numbers of the utterances of each global batch, alike in length; speeds (N,): of each utterance."""
+
+    batches: tuple[Array, ...]
+    speeds: Array
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of each global batch is a worker's."""
+
+    rank: int = 0
+    size: int = 1
+
+    def of(self, numbers: Array) -> Array:
+        """Every ``size``-th utterance: lengths rise within a batch, so that the shares are about equal."""
+        return numbers[self.rank :: self.size]
+
+
+def plan_epoch(seconds: Array, settings: Settings, epoch: int, shards: Array | None = None) -> EpochPlan:
+    """seconds (N,): of each utterance at its own speed; shards (N,): which file each is in, where that matters.
+
+    A batch has at most ``train.batch_s`` seconds, each utterance counted as long as the longest, speeds included. With
+    ``train.shuffle_shards`` utterances are mixed only among so many shards at a time, drawn anew for every epoch.
+    """
+    rng = np.random.default_rng([settings.train.seed, epoch])
+    speeds = np.array(settings.augment.speeds)[rng.integers(len(settings.augment.speeds), size=len(seconds))]
+    played_s = seconds / speeds
+    blurred = played_s * rng.uniform(1 - BLUR, 1 + BLUR, len(seconds))
+    batches: list[Array] = []
+    for window in _windows(len(seconds), shards, settings.train.shuffle_shards, rng):
+        order = window[np.argsort(blurred[window], kind="stable")]
+        filled = list(_fill(order, played_s, settings.train.batch_s))
+        batches += [filled[i] for i in rng.permutation(len(filled))]
+    return EpochPlan(tuple(batches), speeds)
+
+
+def _windows(count: int, shards: Array | None, together: int, rng: np.random.Generator) -> Iterator[Array]:
+    """The numbers of all utterances, in runs that are mixed."""
+    if shards is None or not together:
+        yield np.arange(count)
+        return
+    order = rng.permutation(int(shards.max(initial=-1)) + 1)
+    for start in range(0, len(order), together):
+        yield np.flatnonzero(np.isin(shards, order[start : start + together]))
+
+
+def _fill(order: Array, seconds: Array, batch_s: float) -> Iterator[Array]:
+    """Cut an order into batches of at most ``batch_s`` seconds, counting each utterance as long as the longest."""
+    start, longest = 0, 0.0
+    for end, duration_s in enumerate(seconds[order].tolist()):
+        longest = max(longest, duration_s)
+        if end > start and longest * (end + 1 - start) > batch_s:
+            yield order[start:end]
+            start, longest = end, duration_s
+    if len(order):
+        yield order[start:]

@@ -1,0 +1,66 @@
+"""Batches prepared ahead by other processes, from any place of any epoch on and over the ends of epochs.
+
+The processes do not stop while the dev set is scored: the first batches of the next epoch are ready when it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader, Dataset
+
+from recitative.recognition.batches import Batch, TrainingSet
+from recitative.recognition.plan import Share
+
+Place = tuple[int, int]  # epoch, number of the batch in it
+
+
+class BatchStream:
+    """This worker's shares of all batches of a run."""
+
+    def __init__(self, training_set: TrainingSet, share: Share) -> None:
+        self._training_set = training_set
+        self._share = share
+        self._batches: Iterator[Batch] = iter(())
+        self._next: Place | None = None  # what ``_batches`` will give
+
+    def from_place(self, epoch: int, start: int) -> Iterator[Batch]:
+        """The batches of one epoch from number ``start`` on."""
+        if self._next != (epoch, start):
+            self._batches = self._prepare(epoch, start)
+        total = len(self._training_set.plan(epoch).batches)
+        for number in range(start, total):
+            batch = next(self._batches)
+            self._next = (epoch, number + 1) if number + 1 < total else (epoch + 1, 0)
+            yield batch
+
+    def _prepare(self, epoch: int, start: int) -> Iterator[Batch]:
+        workers = self._training_set.settings.train.workers
+        places = _Places(self._training_set, epoch, start)
+        shares = _Shares(self._training_set, self._share)
+        return iter(DataLoader(shares, batch_size=None, sampler=places, num_workers=workers))
+
+
+class _Places:
+    """Every batch from a place on to the end of the last epoch."""
+
+    def __init__(self, training_set: TrainingSet, epoch: int, start: int) -> None:
+        self._training_set, self._epoch, self._start = training_set, epoch, start
+
+    def __iter__(self) -> Iterator[Place]:
+        start = self._start
+        for epoch in range(self._epoch, self._training_set.settings.train.epochs):
+            for number in range(start, len(self._training_set.plan(epoch).batches)):
+                yield epoch, number
+            start = 0
+
+
+class _Shares(Dataset[Batch]):
+    """The batch at a place, for DataLoader's processes."""
+
+    def __init__(self, training_set: TrainingSet, share: Share) -> None:
+        self._training_set, self._share = training_set, share
+
+    def __getitem__(self, place: Place) -> Batch:
+        epoch, number = place
+        return self._training_set.load(epoch, self._share.of(self._training_set.plan(epoch).batches[number]))

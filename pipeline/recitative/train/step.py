@@ -1,0 +1,150 @@
+"""One step: the gradient of a global batch, of which this worker has a share, clipping, and the optimiser.
+
+    gradient = sum over workers and parts of d(loss sum) / (count of all workers and parts)
+
+A share is computed in parts if it must be (``train.accumulate``, ``train.most_s``), and in twice as many if memory runs
+out. Neither the number of workers nor that of parts changes the gradient, but for rounding and the places of dropout.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recitative.config import TrainSettings
+from recitative.errors import RunError
+from recitative.train.device import has_bf16
+from recitative.train.stop import Stop
+from recitative.train.task import Batch, Task
+from recitative.train.world import World
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of all workers together."""
+
+    loss_sum: float
+    count: int
+    grad_norm: float
+    clipped: bool
+    skipped: bool
+    splits: int  # shares that were done again in smaller parts, since memory ran out
+    stop: bool  # somebody asked some worker to stop
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / max(self.count, 1)
+
+    def to_log(self) -> dict[str, float | bool]:
+        return {"loss": self.loss, "grad_norm": self.grad_norm, "clipped": self.clipped, "skipped": self.skipped}
+
+
+def new_optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019); biases and normalisation gains are not decayed, what is frozen isn't in it."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() >= 2]
+    vectors = [p for p in trained if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98))
+
+
+def take_step(
+    task: Task,
+    batch: Any,
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    settings: TrainSettings,
+    step: int,
+    device: torch.device,
+    world: World,
+    stop: Stop,
+) -> StepResult:
+    """One optimiser step on this worker's share of a global batch, skipped if a loss or a gradient is not finite.
+
+    A request to stop that came to any worker by the end of its backward pass is told to all.
+    Raises RunError for an utterance that alone does not fit into memory.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    sums, splits = _accumulate(task, batch, optimiser, settings, step, device, world.rank)
+    loss_sum, count, all_splits, stops = world.add(*sums, splits, float(stop.requested))
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    world.add_gradients(parameters)
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad.div_(max(count, 1.0))
+    norm = float(_clip(parameters, settings.clip_norm))
+    skipped = not (math.isfinite(loss_sum) and math.isfinite(norm))
+    if not skipped:
+        optimiser.step()
+    return StepResult(loss_sum, int(count), norm, norm > settings.clip_norm, skipped, int(all_splits), stops > 0)
+
+
+def _accumulate(
+    task: Task,
+    batch: Batch,
+    optimiser: torch.optim.Optimizer,
+    settings: TrainSettings,
+    step: int,
+    device: torch.device,
+    rank: int,
+) -> tuple[tuple[float, int], int]:
+    """The gradient of the sum of this worker's losses in ``grad``; ((sum, count), times that memory ran out)."""
+    parts = min(max(settings.accumulate, parts_that_fit(batch, settings)), max(batch.rows, 1))
+    splits = 0
+    while True:
+        optimiser.zero_grad(set_to_none=True)
+        try:
+            return _gradients(task, task.split(batch, parts), settings, step, device, rank), splits
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+        if parts >= batch.rows:
+            raise RunError(
+                f"step {step}: {', '.join(batch.names)} alone do not fit into memory on {device}; lower "
+                "train.max_duration_s or the model's size, or set train.recompute=true"
+            )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what is free lies in pieces of the wrong sizes
+        parts, splits = min(2 * parts, batch.rows), splits + 1
+
+
+def _gradients(
+    task: Task, parts: Sequence[Any], settings: TrainSettings, step: int, device: torch.device, rank: int
+) -> tuple[float, int]:
+    loss_sum, count = 0.0, 0
+    for number, part in enumerate(parts):
+        torch.manual_seed(_seed(settings.seed, step, rank, number))
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16 and has_bf16(device)):
+            part_sum, part_count = task.loss(part)
+        part_sum.backward()  # type: ignore[no-untyped-call]
+        loss_sum, count = loss_sum + float(part_sum.detach()), count + part_count
+    return loss_sum, count
+
+
+def parts_that_fit(batch: Batch, settings: TrainSettings) -> int:
+    """In how many parts ``train.most_s`` has this share computed."""
+    for longest_s, most_s in settings.most_s:
+        if batch.longest_s <= longest_s:
+            return math.ceil(batch.padded_s / most_s)
+    return math.ceil(batch.padded_s / settings.most_s[-1][1]) if settings.most_s else 1
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch has a class for a GPU's memory, and for the machine's only a text."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _seed(seed: int, step: int, rank: int, part: int) -> int:
+    """Another one for each part of each worker, so that no two drop the same places out."""
+    return (seed * 1_000_003 + step + 2**33 * (rank * 4096 + part)) % 2**63
+
+
+def _clip(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients down to a joint norm of at most ``max_norm`` (Pascanu et al. 2013); returns the norm."""
+    return torch.nn.utils.clip_grad_norm_(parameters, max_norm)

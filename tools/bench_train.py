@@ -1,0 +1,255 @@
+"""Speed of training on real audio: ours and peers, on the same utterances, taking turns.
+
+Ours is ``recitative train`` itself on a data directory of these utterances, read from its log: what a user gets,
+logging and random draws included. Peers: deepspeech.pytorch's recogniser (bench_train_peers.py) and SpeechBrain's CRDNN
+(bench_train_speechbrain.py), each with its own batches, features, loss, optimiser and step, as the docstrings there
+say. All have the same number of parameters, threads, loader processes, and seconds in a batch; all keep the decoded
+audio in memory, or none; all read letters. Augmentation is left out for all; "augmented" is ours as its settings file
+has it, with what that costs.
+
+A turn is an epoch without its first step. hours/h: hours of audio that are trained on in an hour. waiting: share of the
+time in which the step waits for its batch. padding: share of the frames that are computed for nothing. GFLOP/s of
+audio: what forward and backward passes compute for a second of audio, padding included. of rate: what is computed in a
+second, as a share of what one large float32 matrix product computes in the same time with the same threads; bfloat16
+can exceed it.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from bench_material import Material, data_or_digits, draw
+from bench_train_peers import WINDOW_S, DeepSpeech, DeepSpeechTraining
+from bench_turn import Contestant, FlopCount, Step, Turn, hidden_for, product_rate
+
+from recitative.cli.progress import progress_bar
+from recitative.config import AugmentSettings, Settings, load_settings
+from recitative.data.directory import DataDirectory
+from recitative.features.cmvn import accumulate
+from recitative.features.frontend import FeatureExtractor
+from recitative.machine import describe_machine
+from recitative.models.recogniser import build_recogniser
+from recitative.recognition.training import TrainingPaths, train_recogniser
+from recitative.train.device import has_bf16
+
+NAME_WIDTH = 34
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    confs: tuple[Path, ...]  # ours: one network each
+    data: Path | None  # None: the digits recipe's
+    minutes: float
+    runs: int
+    parameters: float
+    threads: int
+    workers: int
+    batch_s: float
+    cache: bool  # decoded audio in memory
+    bf16: tuple[bool, ...]  # False and True: everything twice
+    device: torch.device
+
+
+def bench_train(options: TrainOptions) -> None:
+    """Print one line for each recogniser, median of the turns."""
+    torch.set_num_threads(options.threads)
+    sample_rate = load_settings(options.confs[0]).features.sample_rate
+    with ExitStack() as stack, progress_bar("audio") as show:
+        data = stack.enter_context(data_or_digits(options.data))
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        material = draw(data, options.minutes, sample_rate, cache=options.cache)
+        contestants = [*ours(material, folder, options), *peers(material, options)]
+        print_conditions(material, options)
+        turns: dict[str, list[Turn]] = {contestant.name: [] for contestant in contestants}
+        rates: list[float] = []
+        total = (options.runs + 1) * len(contestants)
+        for done in range(total):
+            run, contestant = done // len(contestants), contestants[done % len(contestants)]
+            show(done, total, contestant.name)
+            torch.set_num_threads(options.threads)
+            turn = contestant.train()
+            if run:  # the first turn of each warms up
+                turns[contestant.name].append(turn)
+                rates.append(product_rate(options.device))
+    print_table(contestants, turns, statistics.median(rates))
+
+
+def ours(material: Material, folder: Path, options: TrainOptions) -> list[Contestant]:
+    """Of every settings file: without augmentation in each arithmetic, and with it in the fastest."""
+    found: list[Contestant] = []
+    for conf in options.confs:
+        settings = settings_of(conf, material, options)
+        plain = settings.model_copy(update={"augment": AugmentSettings()})
+        paths = write_inputs(material, settings, folder / f"{len(found)}")
+        for bf16 in options.bf16:
+            found.append(OurTraining(named(f"recitative {conf.stem}", bf16), with_bf16(plain, bf16), paths))
+        if settings.augment != plain.augment:
+            name = named(f"recitative {conf.stem}, augmented", options.bf16[-1])
+            found.append(OurTraining(name, with_bf16(settings, options.bf16[-1]), paths))
+    return found
+
+
+def peers(material: Material, options: TrainOptions) -> list[Contestant]:
+    found: list[Contestant] = []
+    for make in [deepspeech, *speechbrain_if_there()]:
+        for bf16 in options.bf16:
+            contestant = make(material, options, bf16)
+            contestant.name = named(contestant.name, bf16)
+            found.append(contestant)
+    return found
+
+
+def deepspeech(material: Material, options: TrainOptions, bf16: bool) -> DeepSpeechTraining:
+    def parameters(hidden: int) -> int:
+        with torch.device("meta"):
+            return count(DeepSpeech(round(material.sample_rate * WINDOW_S) // 2 + 1, hidden, len(material.tokens)))
+
+    hidden = hidden_for(parameters, options.parameters)
+    return DeepSpeechTraining(
+        material, hidden, batch_s=options.batch_s, workers=options.workers, bf16=bf16, device=options.device
+    )
+
+
+def speechbrain_if_there() -> list[Callable[[Material, TrainOptions, bool], Contestant]]:
+    try:
+        from bench_train_speechbrain import CrdnnTraining, crdnn
+    except ImportError as error:
+        print(f"note: SpeechBrain is left out ({error}); pip install '.[bench]' brings it", file=sys.stderr)
+        return []
+
+    def make(material: Material, options: TrainOptions, bf16: bool) -> Contestant:
+        parts = partial(crdnn, tokens=len(material.tokens))
+        hidden = hidden_for(lambda hidden: sum(map(count, parts(hidden).values())), options.parameters)
+        return CrdnnTraining(
+            material, hidden, batch_s=options.batch_s, workers=options.workers, bf16=bf16, device=options.device
+        )
+
+    return [make]
+
+
+class OurTraining:
+    """``recitative train`` for one epoch; see ``bench_turn.Contestant``."""
+
+    def __init__(self, name: str, settings: Settings, paths: TrainingPaths) -> None:
+        self.name = name
+        self.settings = settings
+        self.paths = paths
+        self.parameters = 0
+
+    def train(self) -> Turn:
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            with FlopCount() as flops:
+                train_recogniser(self.settings, self.paths, folder, quiet=True)
+            self.parameters = json.loads((folder / "environment.json").read_text())["parameters"]
+            return Turn.of(read_steps(folder / "train.jsonl"), flops.flops)
+
+
+def read_steps(log: Path) -> list[Step]:
+    """The steps of a run from its log, whose ``seconds`` are those since its start."""
+    steps: list[Step] = []
+    before = 0.0
+    for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        if line["event"] == "step":
+            steps.append(Step(line["audio_s"], line["seconds"] - before, line["wait_s"], line["padding"]))
+            before = line["seconds"]
+    return steps
+
+
+def settings_of(conf: Path, material: Material, options: TrainOptions) -> Settings:
+    """One epoch of the settings file, with a hidden size that gives the wanted number of parameters."""
+    base = load_settings(conf)
+
+    def parameters(hidden: int) -> int:
+        core = base.model.recurrent.model_copy(update={"hidden": hidden})
+        model = base.model.model_copy(update={"recurrent": core})
+        with torch.device("meta"):
+            return count(build_recogniser(model, base.features.dim, len(material.tokens)))
+
+    overrides = {
+        "model.recurrent.hidden": hidden_for(parameters, options.parameters),
+        "model.attention.weight": 0,  # CTC alone, as the peers
+        "train.epochs": 1,
+        "train.restarts": "[]",
+        "train.batch_s": options.batch_s,
+        "train.threads": options.threads,
+        "train.workers": options.workers,
+        "train.device": options.device.type,
+        "train.cache_mb": 1e6 if options.cache else 0,
+        "train.checkpoint_every_steps": 1_000_000,
+    }
+    return load_settings(conf, [f"{key}={value}" for key, value in overrides.items()])
+
+
+def with_bf16(settings: Settings, bf16: bool) -> Settings:
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"bf16": bf16})})
+
+
+def write_inputs(material: Material, settings: Settings, folder: Path) -> TrainingPaths:
+    """What a run reads. Its dev set, on which it is scored after the last step, is one utterance."""
+    data = DataDirectory(()).with_utterances(material.utterances)
+    paths = TrainingPaths(folder / "train", folder / "dev", folder / "tokens.txt", folder / "cmvn")
+    data.write(paths.train)
+    data.with_utterances(data.utterances[:1]).write(paths.dev)
+    material.tokens.write(paths.tokens)
+    extractor = FeatureExtractor(settings.features)
+    numbers = range(min(len(material.utterances), 100))
+    stats = accumulate((extractor.compute(material.samples(number)) for number in numbers), settings.features.dim)
+    assert paths.cmvn
+    stats.write(paths.cmvn)
+    return paths
+
+
+def arithmetics(device: torch.device) -> tuple[bool, ...]:
+    """float32, and bfloat16 where the device multiplies it itself."""
+    return (False, True) if has_bf16(device) else (False,)
+
+
+def named(name: str, bf16: bool) -> str:
+    return f"{name}, bf16" if bf16 else name
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def print_conditions(material: Material, options: TrainOptions) -> None:
+    lengths = np.array(material.seconds)
+    print(
+        f"train     {describe_machine()}, {options.device.type}, {options.threads} threads, {options.workers} loader "
+        f"processes, torch {torch.__version__}\n"
+        f"train     {material.audio_s / 60:.1f} minutes: {len(lengths)} utterances of {lengths.min():.1f} to "
+        f"{lengths.max():.1f} s, decoded {'before' if options.cache else 'each time'}; {options.batch_s:g} s in a batch",
+        flush=True,
+    )
+
+
+def print_table(contestants: Sequence[Contestant], turns: dict[str, list[Turn]], rate: float) -> None:
+    print(f"train     a float32 matrix product: {rate / 1e9:.0f} GFLOP/s")
+    header = f"{'':{NAME_WIDTH}} parameters hours/h  waiting padding steps/s  GFLOP/s of audio  of rate"
+    print(f"train     {header}")
+    for contestant in contestants:
+        print(f"train     {row(contestant, turns[contestant.name], rate)}")
+
+
+def row(contestant: Contestant, turns: Sequence[Turn], rate: float) -> str:
+    def median(value: Callable[[Turn], float]) -> float:
+        return statistics.median(map(value, turns))
+
+    speed = median(lambda turn: turn.speed)
+    flops = median(lambda turn: turn.flops_per_audio_s)
+    return (
+        f"{contestant.name:{NAME_WIDTH}} {contestant.parameters / 1e6:8.2f} M {speed:7.1f} "
+        f"{median(lambda turn: turn.waiting):8.1%} {median(lambda turn: turn.padding):7.1%} "
+        f"{median(lambda turn: turn.steps / turn.seconds):7.2f} {flops / 1e9:17.1f} {speed * flops / rate:8.1%}"
+    )
