@@ -67,6 +67,12 @@ def test_help_names_every_variable(script: Path) -> None:
     assert all(f"--{name} VALUE" in done.stdout for name in ("models", "data", "exp", "results", "train-args"))
 
 
+@pytest.mark.parametrize("script", [one for one in SCRIPTS if "on_workers" in one.read_text()], ids=_recipe)
+def test_a_recipe_for_several_workers_lets_their_number_be_chosen(script: Path) -> None:
+    done = _run(script, "--help")
+    assert all(f"--{name} VALUE" in done.stdout for name in ("num-gpus", "num-nodes"))
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
 def test_a_recipe_is_short_and_says_what_it_is(script: Path) -> None:
     lines = script.read_text().splitlines()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from recitative.recognition.distillation import relative_entropy
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError
+from recitative.recognition.distillation import Alternatives, read_alternatives, relative_entropy
 from recitative.stage import Padded
+from recitative.text.tokens import TokenTable
 
 LENGTHS = (torch.tensor([6, 3, 0]), torch.tensor([5, 4, 0]))  # the teacher's and the student's frames differ
 
@@ -59,3 +65,35 @@ def test_its_gradient_ignores_the_padding() -> None:
     assert leaf.grad is not None
     assert bool(leaf.grad.isfinite().all())
     assert float(leaf.grad[1, 4:].abs().sum()) == 0.0
+
+
+def test_alternatives_are_drawn_by_their_posteriors_and_as_often_as_asked() -> None:
+    alternatives = Alternatives(0.5, {3: ([math.log(0.6), math.log(0.2)], [[1], [2, 2]])})
+    rng = np.random.default_rng(0)
+    drawn = [alternatives.draw(3, rng) for _ in range(4000)]
+    assert alternatives.draw(4, rng) is None
+    # Four standard deviations of a binomial: 4 * sqrt(4000 * p * (1 - p)).
+    assert drawn.count(None) == pytest.approx(2000, abs=127)
+    assert drawn.count([1]) == pytest.approx(1500, abs=123)
+    assert drawn.count([2, 2]) == pytest.approx(500, abs=84)
+
+
+def test_alternatives_are_read_from_an_nbest_list(tmp_path: Path) -> None:
+    tokens = TokenTable(("<blank>", " ", "a", "b"))
+    utterances = [Utterance("s-1", "s", "1.wav", text="ab ab"), Utterance("s-2", "s", "2.wav", text="a")]
+    rows = [("ab aa", -1.0), ("", -2.0), ("ab ax", -2.0), ("ab ab ab", -2.5), ("ab ab", -3.0)]
+    nbest = [{"text": text, "tokens": "", "score": score} for text, score in rows]
+    (tmp_path / "nbest.jsonl").write_text(json.dumps({"utt_id": "s-1", "nbest": nbest}) + "\n")
+    alternatives = read_alternatives(tmp_path / "nbest.jsonl", utterances, tokens, 1.0)
+    rng = np.random.default_rng(0)
+    drawn = [tuple(alternatives.draw(0, rng) or ()) for _ in range(200)]
+    assert set(drawn) == {(2, 3, 1, 2, 2), (2, 3, 1, 2, 3)}  # neither empty, nor unknown, nor too long
+    assert alternatives.draw(1, rng) is None
+
+
+def test_a_list_of_other_utterances_is_refused(tmp_path: Path) -> None:
+    nbest = [{"text": "a", "tokens": "", "score": 0.0}]
+    (tmp_path / "nbest.jsonl").write_text(json.dumps({"utt_id": "x", "nbest": nbest}) + "\n")
+    tokens = TokenTable(("<blank>", "a"))
+    with pytest.raises(DataError, match="has no text to train on; lists of the training utterances"):
+        read_alternatives(tmp_path / "nbest.jsonl", [Utterance("s-1", "s", "1.wav", text="a")], tokens, 1.0)

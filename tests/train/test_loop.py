@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 from dataclasses import dataclass
 
@@ -200,6 +201,110 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "checkpoint" / "latest.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(DataError, match=r"latest.pt: cannot be resumed from"):
         run(LineTask(), tmp_path)
+
+
+def test_a_checkpoint_of_another_architecture_is_named_with_what_does_not_fit(tmp_path):
+    run(LineTask(), tmp_path, replace_settings(epochs=1))
+    before = (tmp_path / "checkpoint" / "latest.pt").read_bytes()
+    other = LineTask()
+    other.network = nn.Sequential(nn.Linear(1, 9), nn.Dropout(0.2), nn.Linear(9, 1))
+    with pytest.raises(DataError, match=r"latest.pt: cannot be resumed from \(.*size mismatch for 0.weight"):
+        run(other, tmp_path)
+    assert (tmp_path / "checkpoint" / "latest.pt").read_bytes() == before
+
+
+def test_on_a_full_disk_the_last_checkpoint_stays(tmp_path):
+    """The largest file that a process may write stands for the size of the disk."""
+    interrupted = LineTask()
+    interrupted.interrupt_at = 2
+    with pytest.raises(RunError, match="stopped at step 2"):
+        run(interrupted, tmp_path)
+    before = (tmp_path / "checkpoint" / "latest.pt").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            run(LineTask(), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "checkpoint" / "latest.pt").read_bytes() == before
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["latest.pt"]
+    run(LineTask(), tmp_path)  # goes on from it
+
+
+class SmallMemory(LineTask):
+    """Has no room for more than so many rows at once."""
+
+    def __init__(self, rows):
+        super().__init__()
+        self.room = rows
+
+    def loss(self, batch):
+        if batch.rows > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        loss, count = super().loss(batch)
+        return loss * 1.0, count
+
+
+@pytest.mark.parametrize(("room", "splits_a_step"), [(6, 0), (3, 1), (2, 2), (1, 3)])  # of 6 rows: 1, 2, 4, 6 parts
+def test_a_batch_that_does_not_fit_is_done_in_parts_and_counted(tmp_path, room, splits_a_step):
+    progress = run(SmallMemory(room), tmp_path, replace_settings(epochs=2))
+    assert progress.splits == 10 * splits_a_step
+    assert progress.skipped == 0
+    assert [line["splits"] for line in log_of(tmp_path, "step")] == [splits_a_step] * 10
+
+
+def test_parts_after_a_lack_of_memory_have_the_gradient_of_the_whole(tmp_path):
+    losses = []
+    for room in (6, 2):
+        task = SmallMemory(room)
+        task.network = nn.Sequential(nn.Linear(1, 1))  # no dropout
+        nn.init.zeros_(task.network[0].weight)
+        run(task, tmp_path / str(room), replace_settings(epochs=2))
+        losses.append([line["loss"] for line in log_of(tmp_path / str(room), "step")])
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-5, atol=1e-7)
+
+
+def test_an_example_that_does_not_fit_alone_is_named(tmp_path):
+    with pytest.raises(RunError, match=r"utt-0-0 alone do not fit into memory on cpu; lower train.max_duration_s"):
+        run(SmallMemory(0), tmp_path)
+
+
+def test_the_moving_average_is_kept_and_resumed(tmp_path):
+    settings = replace_settings(ema=0.9)
+    seen = []
+
+    class Watched(LineTask):
+        def evaluate(self):
+            seen.append(weights(self))
+            return super().evaluate()
+
+    task = Watched()
+    steps = []
+    original = torch.optim.AdamW.step
+
+    def step(self, *arguments):
+        result = original(self, *arguments)
+        steps.append(weights(task))
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        run(task, tmp_path / "a", settings)
+    average = {name: value.clone() for name, value in weights(LineTask()).items()}
+    for number, after in enumerate(steps, start=1):
+        decay = min(0.9, (1 + number) / (10 + number))
+        average = {name: decay * value + (1 - decay) * after[name] for name, value in average.items()}
+    for name, value in average.items():
+        torch.testing.assert_close(seen[-1][name], value, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(weights(task)[name], steps[-1][name])
+    resumed = LineTask()
+    resumed.interrupt_at = 7
+    with pytest.raises(RunError, match="stopped at step 7"):
+        run(resumed, tmp_path / "b", settings)
+    run(LineTask(), tmp_path / "b", settings)
+    kept = [sorted((tmp_path / folder / "epochs").iterdir()) for folder in "ab"]
+    assert [path.read_bytes() for path in kept[0]] == [path.read_bytes() for path in kept[1]]
 
 
 def test_averaging_is_the_mean_of_the_weights(tmp_path):

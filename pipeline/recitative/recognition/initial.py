@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recitative.errors import UsageError
 from recitative.models.folder import Recogniser, load_recogniser
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import BLANK, TokenTable
 
 OUTPUT = "stages.head.linear."  # the output layer: one row for each token
 DECODER = "decoder."  # the attention decoder, which is of its tokens throughout
@@ -39,7 +39,8 @@ def start_from(recogniser: Recogniser, folder: Path) -> Inherited:
         raise UsageError(f"{where}: hears other features; use the settings features of {folder}/settings.yaml")
     ours, theirs = _state(recogniser), _state(old)
     if old.tokens != recogniser.tokens:
-        rows = [(i, old.tokens.ids[s]) for i, s in enumerate(recogniser.tokens.symbols) if s in old.tokens.ids]
+        known = old.tokens.ids | {BLANK: 0}
+        rows = [(i, known[symbol]) for i, symbol in enumerate(recogniser.tokens.symbols) if symbol in known]
         theirs = {name: value for name, value in theirs.items() if not name.startswith(DECODER)}
         for name in (f"{OUTPUT}weight", f"{OUTPUT}bias"):
             theirs[name] = _with_rows(ours[name], theirs[name], rows)
