@@ -37,7 +37,7 @@ TORCH_FREE = (
     "config",
     "stage",
     "atomic",
-    "bulk",
+    "bulk.pieces",  # and the others through it; bulk.cluster needs ray to be loaded
     "audio",
     "data",
     "text",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +84,8 @@ def data_or_digits(data: Path | None) -> Iterator[Path]:
         yield data
         return
     with TemporaryDirectory() as folder:
-        command: Sequence[str | Path] = (
-            sys.executable, DIGITS / "local" / "prepare.py", "--corpus", DIGITS / "corpus", "--output", folder,
-        )  # fmt: skip
-        subprocess.run(command, check=True, capture_output=True, env={"PYTHONPATH": str(DIGITS.parents[1] / "pipeline")})
+        prepare = [sys.executable, str(DIGITS / "local" / "prepare.py")]
+        library = {"PYTHONPATH": str(DIGITS.parents[1] / "pipeline")}
+        command = [*prepare, "--corpus", str(DIGITS / "corpus"), "--output", folder]
+        subprocess.run(command, check=True, capture_output=True, env=library)
         yield Path(folder) / "train"

@@ -51,17 +51,19 @@ def bench_profile(options: TrainOptions, steps: int) -> None:
 def print_preparation(material: Material, settings: Settings, batch_s: float) -> None:
     torch.set_num_threads(1)
     seconds = prepare(material, settings, batch_s)
-    print(f"profile   preparation, one core: {1000 * sum(seconds.values()) / material.audio_s:.2f} ms a second of audio")
+    total = sum(seconds.values())
+    print(f"profile   preparation, one core: {1000 * total / material.audio_s:.2f} ms a second of audio")
     for stage, spent in seconds.items():
-        print(f"profile     {stage:34} {1000 * spent / material.audio_s:8.3f} ms {spent / sum(seconds.values()):6.1%}")
+        print(f"profile     {stage:34} {1000 * spent / material.audio_s:8.3f} ms {spent / total:6.1%}", flush=True)
 
 
 def prepare(material: Material, settings: Settings, batch_s: float) -> dict[str, float]:
     """What the loader does to every utterance, augmentation as in the settings: stage -> seconds."""
     rng = np.random.default_rng(0)
-    augment, width = settings.augment, settings.features.dim
+    augment, masks, width = settings.augment, settings.augment.spec_augment, settings.features.dim
     augmenter = Augmenter(augment, settings.features.sample_rate)
-    extractor, warp = FeatureExtractor(settings.features), VocalTractWarp(settings.features)
+    extractor = FeatureExtractor(settings.features)
+    warp = VocalTractWarp(settings.features) if augment.vtlp != (1.0, 1.0) else None
     clock = Clock()
     rows = []
     for utterance in material.utterances:
@@ -69,10 +71,9 @@ def prepare(material: Material, settings: Settings, batch_s: float) -> dict[str,
         speed = float(rng.choice(augment.speeds))
         samples = clock.time("speed, noise, volume", lambda x=samples, s=speed: augmenter.perturb(x, s, rng))
         features = clock.time("features", lambda x=samples: extractor.compute(x))
-        if augment.vtlp != (1.0, 1.0):
+        if warp:
             factor = rng.uniform(*augment.vtlp)
             features = clock.time("vocal tract length", lambda x=features, f=factor: warp.warp(x, f))
-        masks = augment.spec_augment
         rows.append(clock.time("SpecAugment", lambda x=features: spec_augment(x, masks, rng, 0.0)))
     size = material.rows(batch_s)
     for start in range(0, len(rows), size):
@@ -101,7 +102,7 @@ def print_operators(name: str, settings: Settings, paths: TrainingPaths, folder:
     step_ms = 1000 * (counted[-1] - counted[0]) / (len(counted) - 1)
     print(f"profile   {name}, {settings.train.threads} threads: a step takes {step_ms:.1f} ms under the profiler")
     for operator, calls, own_ms in operators(profiler, len(counted) - 1):
-        print(f"profile     {operator:34} {own_ms:8.2f} ms {own_ms / step_ms:6.1%} {calls:8.0f} calls")
+        print(f"profile     {operator:34} {own_ms:8.2f} ms {own_ms / step_ms:6.1%} {calls:8.0f} calls", flush=True)
 
 
 def operators(profiler: profile, steps: int) -> Sequence[tuple[str, float, float]]:

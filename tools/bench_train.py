@@ -225,13 +225,12 @@ def count(network: torch.nn.Module) -> int:
 
 def print_conditions(material: Material, options: TrainOptions) -> None:
     lengths = np.array(material.seconds)
-    print(
-        f"train     {describe_machine()}, {options.device.type}, {options.threads} threads, {options.workers} loader "
-        f"processes, torch {torch.__version__}\n"
-        f"train     {material.audio_s / 60:.1f} minutes: {len(lengths)} utterances of {lengths.min():.1f} to "
-        f"{lengths.max():.1f} s, decoded {'before' if options.cache else 'each time'}; {options.batch_s:g} s in a batch",
-        flush=True,
-    )
+    machine = f"{describe_machine()}, {options.device.type}, {options.threads} threads"
+    utterances = f"{len(lengths)} utterances of {lengths.min():.1f} to {lengths.max():.1f} s"
+    decoded = "before" if options.cache else "each time"
+    print(f"train     {machine}, {options.workers} loader processes, torch {torch.__version__}")
+    amount = f"{material.audio_s / 60:.1f} minutes: {utterances}, decoded {decoded}"
+    print(f"train     {amount}; {options.batch_s:g} s in a batch", flush=True)
 
 
 def print_table(contestants: Sequence[Contestant], turns: dict[str, list[Turn]], rate: float) -> None:

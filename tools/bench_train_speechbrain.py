@@ -30,6 +30,7 @@ from speechbrain.processing.features import InputNormalization
 from torch import Tensor, nn
 
 MEL_BINS = 80
+CHANNELS = (128, 256)  # of the two blocks of convolutions
 
 
 class CrdnnTraining:
@@ -99,7 +100,7 @@ def crdnn(hidden: int, tokens: int) -> dict[str, nn.Module]:
             input_shape=(1, 8, MEL_BINS),  # of a batch; given input_size it tries itself out on 256 x 256 frames
             dropout=0.15,
             cnn_blocks=2,
-            cnn_channels=(128, 256),
+            cnn_channels=CHANNELS,
             cnn_kernelsize=(3, 3),
             time_pooling=True,
             rnn_class=LSTM,

@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils.rnn import PackedSequence
 
@@ -18,6 +17,7 @@ from recitative.errors import UsageError
 
 B = TypeVar("B")
 
+PRODUCT_SIZE = 2048
 FORWARD_AND_BACKWARD = 3  # the gradient of a product is two products of the same size
 
 
@@ -86,7 +86,9 @@ class Contestant(Protocol):
     def train(self) -> Turn: ...
 
 
-def timed_steps(batches: Iterable[B], step: Callable[[B], None], facts: Callable[[B], tuple[float, float]]) -> list[Step]:
+def timed_steps(
+    batches: Iterable[B], step: Callable[[B], None], facts: Callable[[B], tuple[float, float]]
+) -> list[Step]:
     """Train on all batches. ``facts`` of a batch: its seconds of audio, and its share of padding."""
     steps: list[Step] = []
     source = iter(batches)
@@ -139,26 +141,28 @@ def _positions(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> in
     return 0
 
 
-def product_rate(device: torch.device, size: int = 2048, repeats: int = 3) -> float:
+def product_rate(device: torch.device) -> float:
     """FLOP per second of a large float32 matrix product, by PyTorch's faster way.
 
-    On a CPU it has two: ``mm`` (MKL, which keeps to AVX2 on processors not by Intel) and oneDNN, here as a convolution
-    of width 1.
+    On a CPU it has two libraries: MKL behind ``mm``, which keeps to AVX2 on processors that are not Intel's, and
+    oneDNN, which computes the LSTM of unpacked rows and is twice as fast there.
     """
-    a, b = torch.randn(size, size, device=device), torch.randn(size, size, device=device)
-    ways: tuple[Callable[[], Tensor], ...] = (lambda: a @ b, lambda: F.conv1d(b[None], a[..., None]))
-    return max(2 * size**3 / _median_seconds(way, repeats, device) for way in ways)
+    a, b = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device) for _ in range(2))
+    ways: list[Callable[[], Tensor]] = [lambda: a @ b]
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        ways.append(lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
+    return max(2 * PRODUCT_SIZE**3 / _median_seconds(way, device) for way in ways)
 
 
-def _median_seconds(work: Callable[[], Tensor], repeats: int, device: torch.device) -> float:
+def _median_seconds(work: Callable[[], Tensor], device: torch.device) -> float:
     seconds: list[float] = []
-    for _ in range(repeats + 1):
+    for _ in range(4):
         begun = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[1:])
+    return statistics.median(seconds[1:])  # the first one warms up
 
 
 def hidden_for(parameters: Callable[[int], int], wanted: float) -> int:

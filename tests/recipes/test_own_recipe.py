@@ -23,7 +23,7 @@ TINY = "train.epochs=1 train.workers=0 train.device=cpu model.recurrent.hidden=8
 
 
 def _folder(folder: Path, speakers: list[str], each: int) -> Path:
-    """Recordings as a telephone makes them, 44.1 kHz would be as good; transcripts as people write them."""
+    """Recordings at the rate of a telephone, transcripts as people write them, and a table."""
     folder.mkdir()
     rows = [line.split("\t") for line in (CORPUS / "manifest.tsv").read_text().splitlines()[1:]]
     taken = [row for speaker in speakers for row in [one for one in rows if one[1] == speaker][:each]]
@@ -44,6 +44,7 @@ def _run(recipe: str, folder: Path, *options: str) -> subprocess.CompletedProces
     )  # fmt: skip
 
 
+@pytest.mark.timeout(900)  # two dozen starts of Python: half a minute, but several on a busy machine
 def test_from_a_folder_to_a_model_that_listens(tmp_path: Path) -> None:
     _folder(tmp_path / "mine", ["af_alloy", "am_adam"], 12)
     done = _run("own", tmp_path, "--audio", "mine", "--table", "mine/words.csv", "--train-args", TINY)
@@ -97,10 +98,8 @@ def divide() -> ModuleType:
 
 def _data(counts: list[int]) -> DataDirectory:
     """Speakers with so many utterances each."""
-    ids = [(f"s{speaker:02d}", number) for speaker, count in enumerate(counts) for number in range(count)]
-    return DataDirectory(
-        tuple(Utterance(f"{who}-{number:03d}", who, f"{who}-{number:03d}.wav", text="x") for who, number in ids)
-    )
+    ids = {f"s{speaker:02d}-{number:03d}" for speaker, count in enumerate(counts) for number in range(count)}
+    return DataDirectory(tuple(Utterance(one, one[:3], f"{one}.wav", text="x") for one in sorted(ids)))
 
 
 def test_many_speakers_are_divided_whole(divide: ModuleType, tmp_path: Path) -> None:

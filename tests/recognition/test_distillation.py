@@ -14,7 +14,13 @@ from torch.testing import assert_close
 
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError
-from recitative.recognition.distillation import Alternatives, read_alternatives, relative_entropy
+from recitative.recognition.distillation import (
+    Alternatives,
+    _blurred,
+    num_said,
+    read_alternatives,
+    relative_entropy,
+)
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 
@@ -97,3 +103,28 @@ def test_a_list_of_other_utterances_is_refused(tmp_path: Path) -> None:
     tokens = TokenTable(("<blank>", "a"))
     with pytest.raises(DataError, match="has no text to train on; lists of the training utterances"):
         read_alternatives(tmp_path / "nbest.jsonl", [Utterance("s-1", "s", "1.wav", text="a")], tokens, 1.0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7])
+def test_a_blurred_frame_is_the_mean_of_its_neighbours_within_the_row(frames: int) -> None:
+    x = random_log_probs(LENGTHS[0], 4)
+    blurred = _blurred(x, frames)
+    for n, length in enumerate(x.lengths.tolist()):
+        for t in range(length):
+            near = x.data[n, max(0, t - frames) : min(length, t + frames + 1)].exp()
+            assert_close(blurred.data[n, t].exp(), near.mean(0))
+
+
+def test_blurred_teachers_have_gradients_that_ignore_the_padding() -> None:
+    taught, student = random_log_probs(LENGTHS[0], 1), random_log_probs(LENGTHS[1], 2)
+    leaf = student.data.clone().requires_grad_()
+    relative_entropy(_blurred(taught, 1), _blurred(Padded(leaf, student.lengths), 1), 0).backward()
+    assert leaf.grad is not None
+    assert bool(leaf.grad.isfinite().all())
+    assert float(leaf.grad[1, 4:].abs().sum()) == 0.0
+
+
+def test_what_is_said_is_counted_without_repeats_blanks_and_padding() -> None:
+    best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [3, 3, 0, 0, 2, 2, 2]])
+    data = torch.nn.functional.one_hot(best, 4).float()
+    assert num_said(Padded(data, torch.tensor([7, 4]))).tolist() == [3, 1]

@@ -31,6 +31,7 @@ from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
 from recitative.cli.tune import tune
+from recitative.cli.tune_batch import tune_batch
 from recitative.errors import DataError, RecitativeError
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
@@ -51,8 +52,8 @@ app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
 VERBS = (
-    lexicon, tokens, features, cmvn, shards, suggest, train, average, tune, decode, rescore, score, report, export,
-    info, align, transcribe, listen,
+    lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
+    export, info, align, transcribe, listen,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

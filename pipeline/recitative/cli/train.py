@@ -32,6 +32,9 @@ def train(
     teacher: Annotated[
         Path | None, typer.Option(help="A model folder to learn from beside the transcripts; see the settings distill.")
     ] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="More audio that only the teacher listens to, without transcripts.")
+    ] = None,
     alternatives: Annotated[
         Path | None, typer.Option(help="What 'recitative decode --nbest' wrote of the training data with a teacher.")
     ] = None,
@@ -47,7 +50,7 @@ def train(
     from recitative.recognition.training import TrainingPaths, train_recogniser
     from recitative.train.world import is_first_worker
 
-    paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon, init, teacher, alternatives)
+    paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon, init, teacher, unlabelled, alternatives)
     progress = train_recogniser(settings, paths, output, quiet=quiet)
     if not is_first_worker():
         return

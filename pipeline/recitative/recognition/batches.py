@@ -98,16 +98,23 @@ class TrainingSet:
         where: Path,
         *,
         teach: bool = False,
+        unlabelled: DataDirectory | None = None,
         alternatives: Alternatives | None = None,
     ) -> None:
         """mean (C,): what SpecAugment masks with, the corpus's mean of each channel
         teach: batches carry their features before SpecAugment too, for a teacher to hear
+        unlabelled: more audio, for the teacher alone: its transcripts, if there are any, are not looked at
         alternatives: of the transcripts, from a teacher
         """
         self.settings = settings
         self.utterances = data.utterances
         self.seconds = measure_all(data.utterances, settings.features.sample_rate)
         self.labels = _labels(self.utterances, spelling, where)
+        if unlabelled:
+            more_s = measure_all(unlabelled.utterances, settings.features.sample_rate)
+            self.utterances = (*data.utterances, *unlabelled.utterances)
+            self.seconds = np.concatenate([self.seconds, more_s])
+            self.labels = Labels([*self.labels, *([] for _ in more_s)])
         self._mean = mean
         self._teach = teach
         self._alternatives = alternatives

@@ -10,6 +10,11 @@ Senior et al. 2015 found that the two must agree on the times before frames can 
 the student free to speak whenever it likes, this sum holds it to the teacher's frames (Kurata & Audhkhasi 2018). The
 teacher hears the features before SpecAugment, the student after it, both with the same speed and vocal tract.
 
+CTC's tokens are spikes of one frame, and nobody can know a spike's frame in advance. So that the student isn't punished
+for being one early or late, P and Q may first be averaged over neighbouring frames (``distill.blur_frames``).
+
+Audio without transcripts teaches as well: there is no CTC loss of it, and the teacher's frames are all there is.
+
 Whole sequences (Kim & Rush 2016; Takashima et al. 2018) come in as labels: with the chance ``distill.nbest`` an
 utterance is trained on one of the teacher's n-best texts instead of its transcript, drawn anew in every epoch by the
 texts' posteriors. On average that is CTC's loss of all of them, weighted by their posteriors, at the price of one.
@@ -25,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, UsageError
@@ -41,6 +47,7 @@ class Teacher:
 
     recogniser: Recogniser
     delay_frames: int
+    blur_frames: int
 
     @torch.no_grad()
     def log_probs(self, features: Padded[Tensor]) -> Padded[Tensor]:
@@ -49,6 +56,7 @@ class Teacher:
 
     def loss(self, student: Padded[Tensor], taught: Padded[Tensor]) -> Tensor:
         """See ``relative_entropy``, at the student's delay."""
+        taught, student = (_blurred(x, self.blur_frames) for x in (taught, student))
         return relative_entropy(taught, student, self.delay_frames)
 
 
@@ -129,7 +137,28 @@ def load_teacher(folder: Path, student: Recogniser, device: torch.device) -> Tea
             allowed = "the student's tokens, features and frames per output"
             raise UsageError(f"--teacher {folder}: has {found}; {allowed}; train one of the two to suit the other")
     teacher.network.to(device)
-    return Teacher(teacher, student.settings.distill.delay_frames)
+    settings = student.settings.distill
+    return Teacher(teacher, settings.delay_frames, settings.blur_frames)
+
+
+def num_said(log_probs: Padded[Tensor]) -> Tensor:
+    """(N,) how many labels the likeliest tokens of (N, T, V) are, repeats and blanks taken away."""
+    best = torch.where(valid_mask(log_probs), log_probs.data.argmax(-1), 0)
+    before = torch.cat([torch.zeros_like(best[:, :1]), best[:, :-1]], 1)
+    return ((best != 0) & (best != before)).sum(1)
+
+
+def _blurred(x: Padded[Tensor], frames: int) -> Padded[Tensor]:
+    """Each frame's distribution the mean of those at most ``frames`` away in its row; log probabilities in and out."""
+    if not frames or not x.data.shape[1]:
+        return x
+    inside = valid_mask(x)[..., None]
+    probs = torch.where(inside, torch.where(inside, x.data, 0.0).exp(), 0.0).transpose(1, 2)  # (N, T, V) -> (N, V, T)
+    width = 2 * frames + 1
+    counts = inside.to(probs.dtype).transpose(1, 2)
+    pooled, present = (F.avg_pool1d(y, width, stride=1, padding=frames) for y in (probs, counts))
+    mean = pooled / present.clamp(min=0.5 / width)  # padding is divided by something, and never looked at
+    return Padded(mean.clamp(min=torch.finfo(mean.dtype).tiny).log().transpose(1, 2), x.lengths)
 
 
 def _from(x: Padded[Tensor], start: int) -> Padded[Tensor]:

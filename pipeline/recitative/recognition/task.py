@@ -23,7 +23,7 @@ from recitative.models.attention_decoder import AttentionDecoder, correct_labels
 from recitative.models.folder import Recogniser
 from recitative.recognition.batches import Batch, TrainingSet
 from recitative.recognition.dev_set import DevSet
-from recitative.recognition.distillation import Teacher
+from recitative.recognition.distillation import Teacher, num_said
 from recitative.recognition.plan import Share
 from recitative.recognition.stream import BatchStream
 from recitative.score.wer import ErrorCounts, characters, score
@@ -69,11 +69,9 @@ class RecognitionTask:
         encoded = self.recogniser.encode(_to(batch.features, self.device))
         labels = _to(batch.labels, self.device)
         log_probs = self.recogniser.log_probs(encoded)
-        ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
         if self.teacher is not None and batch.unmasked is not None:
-            taught = self.teacher.log_probs(_to(batch.unmasked, self.device))
-            weight = self.recogniser.settings.distill.weight
-            ctc_sum = (1 - weight) * ctc_sum + weight * self.teacher.loss(log_probs, taught)
+            return self._taught_loss(self.teacher, batch, log_probs, labels)
+        ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
         if self.recogniser.decoder is None:
             return ctc_sum, count
         settings = self.recogniser.settings.model.attention
@@ -81,6 +79,19 @@ class RecognitionTask:
         attention_sum, symbols = cross_entropy(said, labels, settings.label_smoothing)
         attention_sum = attention_sum * (count / symbols)  # it has the ends as well; the sums share one divisor
         return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
+
+    def _taught_loss(
+        self, teacher: Teacher, batch: Batch, log_probs: Padded[Tensor], labels: Padded[Tensor]
+    ) -> tuple[Tensor, int]:
+        """CTC of the rows with a transcript and the teacher's loss of all; of the others its labels are counted."""
+        assert batch.unmasked is not None
+        taught = teacher.log_probs(_to(batch.unmasked, self.device))
+        weight = self.recogniser.settings.distill.weight
+        spoken = labels.lengths > 0
+        names = [name for name, written in zip(batch.names, spoken.tolist(), strict=True) if written]
+        ctc_sum, count = ctc_loss(_rows_of(log_probs, spoken), _rows_of(labels, spoken), names)
+        heard = int(num_said(taught)[~spoken].sum())
+        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count + heard
 
     def evaluate(self) -> Mapping[str, float]:
         return dev_scores(self.recogniser, self.dev_set, self.device)
@@ -169,6 +180,10 @@ def _rows(x: Padded[Array]) -> list[Array]:
 def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:
     """Words and characters."""
     return score(refs, hyps).total, score(refs, hyps, symbols=characters).total
+
+
+def _rows_of(x: Padded[Tensor], chosen: Tensor) -> Padded[Tensor]:
+    return x if bool(chosen.all()) else Padded(x.data[chosen], x.lengths[chosen])
 
 
 def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:

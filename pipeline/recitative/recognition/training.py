@@ -47,6 +47,7 @@ class TrainingPaths:
     lexicon: Path | None = None  # where tokens are phones
     init: Path | None = None  # a model folder whose weights the run begins with
     teacher: Path | None = None  # a model folder to learn from as well
+    unlabelled: Path | None = None  # more audio for the teacher
     alternatives: Path | None = None  # a teacher's n-best texts of the training utterances
 
 
@@ -84,6 +85,8 @@ def _prepare(
     freeze(recogniser.trained, settings.train.frozen)
     recogniser.core.recompute = settings.train.recompute
     teacher = load_teacher(paths.teacher, recogniser, device) if paths.teacher else None
+    if paths.unlabelled and not teacher:
+        raise UsageError(f"--unlabelled {paths.unlabelled}: needs a --teacher, who says what is in it")
     data = DataDirectory.read(paths.train)
     alternatives = (
         read_alternatives(paths.alternatives, data.utterances, recogniser.spelling, settings.distill.nbest)
@@ -98,6 +101,7 @@ def _prepare(
         normalise.mean.numpy().copy(),
         paths.train,
         teach=teacher is not None,
+        unlabelled=DataDirectory.read(paths.unlabelled) if paths.unlabelled else None,
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)

@@ -14,6 +14,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 APOSTROPHES = "'`´ʼ‘’‛′＇"
 """What is typed for an apostrophe; between two letters each becomes the first."""
@@ -147,16 +148,19 @@ def _spoken(text: str, inner: str) -> str:
     return "".join(signs)
 
 
+@cache
 def _is_visible(sign: str) -> bool:
     """Soft hyphens, byte order marks and their kin are not, but some have a meaning within words."""
     return unicodedata.category(sign) != "Cf" or sign in INNER_SIGNS
 
 
+@cache
 def _is_of_word(sign: str) -> bool:
     """Letters, the marks on them, and digits."""
     return unicodedata.category(sign)[0] in "LMN" and sign not in APOSTROPHES
 
 
+@cache
 def _is_mark(sign: str) -> bool:
     """Punctuation that nobody says, control characters, and what stands for an apostrophe."""
     if sign in SPOKEN_PUNCTUATION:

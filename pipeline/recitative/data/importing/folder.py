@@ -63,7 +63,7 @@ def _lonely_texts(folder: Path, files: list[Path], recordings: list[Path]) -> li
     """One note for all transcripts without a recording: they may be something else."""
     owned = {path.with_suffix(".txt") for path in recordings}
     lonely = [str(path.relative_to(folder)) for path in files if path.suffix == ".txt" and path not in owned]
+    if not lonely:
+        return []
     shown = ", ".join(lonely[:5])
-    return (
-        [f"{folder}: .txt files without a recording beside them, not used: {len(lonely)} ({shown})"] if lonely else []
-    )
+    return [f"{folder}: .txt files without a recording beside them, not used: {len(lonely)} ({shown})"]

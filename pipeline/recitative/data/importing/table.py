@@ -92,8 +92,11 @@ def _read_rows(table: Path) -> list[Row]:
 
 def _split(text: str, delimiter: str) -> list[Row]:
     """Commas and semicolons come with quotes; tabs and bars don't: there a quote is a part of the text."""
-    quoting = csv.QUOTE_MINIMAL if delimiter in ",;" else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    lines = io.StringIO(text, newline="")
+    if delimiter in ",;":
+        reader = csv.reader(lines, delimiter=delimiter)
+    else:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_NONE)
     return [(reader.line_num, fields) for fields in reader if any(field.strip() for field in fields)]
 
 
