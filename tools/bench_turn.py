@@ -149,7 +149,7 @@ def product_rate(device: torch.device) -> float:
     """
     a, b = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device) for _ in range(2))
     ways: list[Callable[[], Tensor]] = [lambda: a @ b]
-    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         ways.append(lambda: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""))
     return max(2 * PRODUCT_SIZE**3 / _median_seconds(way, device) for way in ways)
 

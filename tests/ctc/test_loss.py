@@ -72,3 +72,11 @@ def test_required_frames_is_the_length_of_the_shortest_path(labels):
         if any(collapse(path) == labels for path in itertools.product({0, *labels}, repeat=frames))
     )
     assert required_frames(labels) == shortest
+
+
+def test_a_batch_without_rows_costs_nothing():
+    log_probs = torch.zeros(0, 5, 3, requires_grad=True)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    loss, count = ctc_loss(Padded(log_probs, nothing), Padded(nothing[:, None], nothing), ())
+    loss.backward()
+    assert (float(loss), count) == (0.0, 0)

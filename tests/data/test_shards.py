@@ -238,6 +238,13 @@ class TestDamage:
         with pytest.raises(DataError, match="is no index of shards, or is damaged"):
             DataDirectory.read(shards)
 
+    @pytest.mark.parametrize("damage", ["index.safetensors", "shard-000001.tar"])
+    def test_writing_them_again_mends_them(self, shards, directory, damage):
+        whole = bytes_of(shards)
+        (shards / damage).write_bytes(b"damaged")
+        write_shards(directory, shards, shard_s=2.0)
+        assert bytes_of(shards) == whole
+
     def test_check_reads_every_recording_of_the_shards(self, shards):
         features = FeatureSettings(sample_rate=RATE)
         assert check_directory(shards, features, FrontEndSettings()).problems == ()

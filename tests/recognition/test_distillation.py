@@ -17,7 +17,7 @@ from recitative.errors import DataError
 from recitative.recognition.distillation import (
     Alternatives,
     _blurred,
-    num_said,
+    heard_labels,
     read_alternatives,
     relative_entropy,
 )
@@ -124,7 +124,7 @@ def test_blurred_teachers_have_gradients_that_ignore_the_padding() -> None:
     assert float(leaf.grad[1, 4:].abs().sum()) == 0.0
 
 
-def test_what_is_said_is_counted_without_repeats_blanks_and_padding() -> None:
+def test_what_the_teacher_hears_is_without_repeats_blanks_and_padding() -> None:
     best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [3, 3, 0, 0, 2, 2, 2]])
     data = torch.nn.functional.one_hot(best, 4).float()
-    assert num_said(Padded(data, torch.tensor([7, 4]))).tolist() == [3, 1]
+    assert heard_labels(Padded(data, torch.tensor([7, 4]))) == [[1, 1, 2], [3]]

@@ -118,3 +118,18 @@ def test_a_teacher_of_other_tokens_is_refused(tmp_path):
     student = new_recogniser(tiny.settings(), TokenTable(("<blank>", "x")))
     with pytest.raises(UsageError, match=r"--teacher .*: has other tokens; the student's tokens, features"):
         load_teacher(tmp_path / "teacher", student, torch.device("cpu"))
+
+
+def test_audio_without_transcripts_teaches_too(tmp_path):
+    config = tiny.settings(train={"epochs": 2, "batch_s": 2.0, "workers": 0, "device": "cpu", "warmup_steps": 2})
+    paths = tiny.write_inputs(tmp_path, config)
+    more = tiny.write_corpus(tmp_path / "more", 9, 11)
+    (more / "text").unlink()
+    save_recogniser(tiny.recogniser(seed=5), tmp_path / "teacher")
+    taught = TrainingPaths(**paths, teacher=tmp_path / "teacher", unlabelled=more)
+    progress = train_recogniser(config, taught, tmp_path / "exp", quiet=True)
+    alone = train_recogniser(config, TrainingPaths(**paths), tmp_path / "alone", quiet=True)
+    assert progress.audio_s > 1.5 * alone.audio_s
+    assert progress.skipped == 0
+    with pytest.raises(UsageError, match="needs a --teacher, who says what is in it"):
+        train_recogniser(config, TrainingPaths(**paths, unlabelled=more), tmp_path / "none", quiet=True)

@@ -18,10 +18,12 @@ def ctc_loss(log_probs: Padded[Tensor], labels: Padded[Tensor], names: Sequence[
 
     log_probs: (N, T, V) float32, token 0 is the blank
     labels:    (N, L) int64 in 1..V-1
-    names:     N utterance ids, for the error
+    names:     N utterance ids, for the error; N may be 0
     Raises DataError that names the utterances whose labels cannot fit their frames. Their loss would be infinite, and
     a zero in its place (``zero_infinity``) would make a broken utterance look perfect.
     """
+    if not names:
+        return log_probs.data.sum(), 0  # 0, with a gradient; PyTorch refuses a batch without rows
     _require_room(log_probs.lengths, labels, names)
     sums = F.ctc_loss(
         log_probs.data.transpose(0, 1),  # (N, T, V) -> (T, N, V)
@@ -49,6 +51,11 @@ def _require_room(frames: Tensor, labels: Padded[Tensor], names: Sequence[str]) 
             "at least one frame a label and one more between equal neighbours",
             "correct the text or the segment, or lower the front end's stride",
         )
+
+
+def fits(labels: Sequence[int], frames: int) -> bool:
+    """Whether there is a frame for each label and one more between equal neighbours."""
+    return required_frames(labels) <= frames
 
 
 def padded_labels(rows: Sequence[Sequence[int]]) -> Padded[Tensor]:

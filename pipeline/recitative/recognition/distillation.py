@@ -13,7 +13,8 @@ teacher hears the features before SpecAugment, the student after it, both with t
 CTC's tokens are spikes of one frame, and nobody can know a spike's frame in advance. So that the student isn't punished
 for being one early or late, P and Q may first be averaged over neighbouring frames (``distill.blur_frames``).
 
-Audio without transcripts teaches as well: there is no CTC loss of it, and the teacher's frames are all there is.
+Audio without transcripts teaches as well: its transcript is the teacher's own, the likeliest tokens of its frames with
+repeats and blanks taken away, heard anew with each epoch's speed and vocal tract.
 
 Whole sequences (Kim & Rush 2016; Takashima et al. 2018) come in as labels: with the chance ``distill.nbest`` an
 utterance is trained on one of the teacher's n-best texts instead of its transcript, drawn anew in every epoch by the
@@ -39,6 +40,9 @@ from recitative.nn.ragged import valid_mask
 from recitative.recognition.nbest import read_nbest
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
+
+
+BLANK_ID = 0
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,12 @@ def load_teacher(folder: Path, student: Recogniser, device: torch.device) -> Tea
     return Teacher(teacher, settings.delay_frames, settings.blur_frames)
 
 
-def num_said(log_probs: Padded[Tensor]) -> Tensor:
-    """(N,) how many labels the likeliest tokens of (N, T, V) are, repeats and blanks taken away."""
-    best = torch.where(valid_mask(log_probs), log_probs.data.argmax(-1), 0)
-    before = torch.cat([torch.zeros_like(best[:, :1]), best[:, :-1]], 1)
-    return ((best != 0) & (best != before)).sum(1)
+def heard_labels(log_probs: Padded[Tensor]) -> list[list[int]]:
+    """The likeliest tokens of each row of (N, T, V), repeats and blanks taken away."""
+    best = torch.where(valid_mask(log_probs), log_probs.data.argmax(-1), BLANK_ID)
+    before = torch.cat([torch.full_like(best[:, :1], BLANK_ID), best[:, :-1]], 1)
+    kept = (best != BLANK_ID) & (best != before)
+    return [row[chosen].tolist() for row, chosen in zip(best, kept, strict=True)]
 
 
 def _blurred(x: Padded[Tensor], frames: int) -> Padded[Tensor]:

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from recitative.ctc.beam import BeamSearch
 from recitative.ctc.greedy import GreedyDecoder
-from recitative.ctc.loss import ctc_loss
+from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.ctc.prefix import SearchSpace
 from recitative.models.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.models.folder import Recogniser
 from recitative.recognition.batches import Batch, TrainingSet
 from recitative.recognition.dev_set import DevSet
-from recitative.recognition.distillation import Teacher, num_said
+from recitative.recognition.distillation import Teacher, heard_labels
 from recitative.recognition.plan import Share
 from recitative.recognition.stream import BatchStream
 from recitative.score.wer import ErrorCounts, characters, score
@@ -83,15 +83,17 @@ class RecognitionTask:
     def _taught_loss(
         self, teacher: Teacher, batch: Batch, log_probs: Padded[Tensor], labels: Padded[Tensor]
     ) -> tuple[Tensor, int]:
-        """CTC of the rows with a transcript and the teacher's loss of all; of the others its labels are counted."""
+        """CTC of the transcripts, or of what the teacher hears where there is none, and the loss of its frames."""
         assert batch.unmasked is not None
         taught = teacher.log_probs(_to(batch.unmasked, self.device))
         weight = self.recogniser.settings.distill.weight
-        spoken = labels.lengths > 0
-        names = [name for name, written in zip(batch.names, spoken.tolist(), strict=True) if written]
-        ctc_sum, count = ctc_loss(_rows_of(log_probs, spoken), _rows_of(labels, spoken), names)
-        heard = int(num_said(taught)[~spoken].sum())
-        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count + heard
+        written = [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
+        rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
+        usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
+        chosen = torch.tensor(usable, dtype=torch.int64, device=self.device)
+        said = _to(padded_labels([rows[i] for i in usable]), self.device)
+        ctc_sum, count = ctc_loss(_rows_of(log_probs, chosen), said, [batch.names[i] for i in usable])
+        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count
 
     def evaluate(self) -> Mapping[str, float]:
         return dev_scores(self.recogniser, self.dev_set, self.device)
@@ -183,7 +185,7 @@ def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[Error
 
 
 def _rows_of(x: Padded[Tensor], chosen: Tensor) -> Padded[Tensor]:
-    return x if bool(chosen.all()) else Padded(x.data[chosen], x.lengths[chosen])
+    return x if len(chosen) == len(x.lengths) else Padded(x.data[chosen], x.lengths[chosen])
 
 
 def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:

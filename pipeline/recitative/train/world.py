@@ -74,11 +74,7 @@ class World:
 
     def require_same(self, facts: Mapping[str, object]) -> None:
         """Raises RunError, on every worker, that names the facts in which workers differ from the first."""
-        if self.size == 1:
-            return
-        everyone: list[Any] = [None] * self.size
-        with _losing_a_worker():
-            dist.all_gather_object(everyone, dict(facts))
+        everyone = self._from_all(dict(facts))
         for rank, theirs in enumerate(everyone):
             differing = [
                 f"{name} {theirs[name]} against {value}" for name, value in everyone[0].items() if theirs[name] != value
@@ -91,11 +87,20 @@ class World:
 
     def together(self, error: RecitativeError | None) -> None:
         """Raise what any worker ran into, on all of them, so that none waits for one that is gone."""
-        failed = self.add(float(error is not None))[0]
-        if error is not None:
+        faults = self._from_all(str(error) if error else "")
+        if error is not None and (self.is_first or faults[0] != str(error)):
             raise error
-        if failed:
-            raise RunError(f"worker {self.rank}: stopped, since another worker could not start; see its message")
+        if any(faults):
+            same = "has the same fault as worker 0" if error else "stopped, since another could not start"
+            raise RunError(f"worker {self.rank} {same}; see its message")
+
+    def _from_all(self, value: T) -> list[T]:
+        """What each worker passes, on every worker."""
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            with _losing_a_worker():
+                dist.all_gather_object(values, value)
+        return values
 
     def _reduce(self, tensor: Tensor) -> None:
         with _losing_a_worker():

@@ -86,8 +86,8 @@ def write_shards(
     plans = plan_shards(directory, format=format, shard_s=shard_s)
     fingerprint = _digest([plan.fingerprint for plan in plans])
     if is_shards(folder):
-        index = ShardIndex.open(folder)
-        if index.fingerprint == fingerprint:
+        index = _whole_index(folder)
+        if index and index.fingerprint == fingerprint:
             return Summary(len(index.shards), len(index), sum(shard.size for shard in index.shards), 0)
         (folder / INDEX).unlink()  # from here on the folder is not whole
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
@@ -115,6 +115,14 @@ def write_shards(
     write_index(folder, entries, shards, transcribed=transcribed, fingerprint=fingerprint)
     shutil.rmtree(folder / PARTS)
     return Summary(len(shards), len(entries), sum(shard.size for shard in shards), made)
+
+
+def _whole_index(folder: Path) -> ShardIndex | None:
+    """None for one that is damaged or has lost a shard: what its errors advise is to write the shards again."""
+    try:
+        return ShardIndex.open(folder)
+    except DataError:
+        return None
 
 
 def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> list[Plan]:
