@@ -41,7 +41,6 @@ from recitative.recognition.nbest import read_nbest
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
 
-
 BLANK_ID = 0
 
 

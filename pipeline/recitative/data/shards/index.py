@@ -5,8 +5,8 @@
 
 Columns (N utterances): ``shard`` which of the files, ``offset size`` of the recording in bytes, ``crc32`` of these,
 ``num_samples sample_rate`` of the recording, and three columns of UTF-8 strings, ``utt_id speaker text``, each as one
-run of bytes and the N ends in it. The header's metadata holds the names, sizes and SHA-256 of the shards as JSON. Opening takes
-as long for a hundred million utterances as for one; a row is read when it is asked for.
+run of bytes and the N ends in it. The header's metadata holds the names, sizes and SHA-256 of the shards as JSON.
+Opening takes as long for a hundred million utterances as for one; a row is read when it is asked for.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _map(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
+            header = json.loads(file.read(min(length, 1 << 30)))  # of a file that is none, any number
         facts: dict[str, Any] = json.loads(header.pop("__metadata__")[FACTS])
         if facts["version"] != VERSION:
             raise DataError(str(path), f"has version {facts['version']}", f"version {VERSION}", _REMEDY)
