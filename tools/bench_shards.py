@@ -1,0 +1,87 @@
+"""What a large corpus costs before training starts: opening the index of its shards, planning an epoch.
+
+The index is written for utterances that do not exist, in shards that are empty files; then a process of its own opens
+it, reads one row, and plans two epochs, one of all shards at once and one of a tenth of them at a time. Memory is what
+the process has at most, Python and NumPy (40 MB) included.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from recitative.config import validate_settings
+from recitative.data.directory import DataDirectory
+from recitative.data.shards.index import Entry, Shard, ShardIndex, write_index
+from recitative.recognition.plan import plan_epoch
+from recitative.recognition.utterances import measure_all
+
+SHARD = 1000  # utterances in each
+TEXT = "about as many words as a sentence that is read aloud has in corpora of such a size"
+
+
+def bench_shards(utterances: int) -> None:
+    with TemporaryDirectory() as folder:
+        _write(Path(folder), utterances)
+        done = subprocess.run([sys.executable, __file__, folder], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    print(f"shards    index of {utterances} utterances, {found['index_mb']:.0f} MB on disk")
+    print(f"          opened, one row read        {found['open_s']:7.3f} s   {found['open_mb']:6.0f} MB at most")
+    print(f"          epoch planned               {found['plan_s']:7.2f} s   {found['plan_mb']:6.0f} MB at most")
+    print(f"          the same in ten windows     {found['windows_s']:7.2f} s")
+
+
+def _write(folder: Path, utterances: int) -> None:
+    shards = [Shard(f"shard-{number:06d}.tar", 0, "0" * 64) for number in range(-(-utterances // SHARD))]
+    for shard in shards:
+        (folder / shard.name).touch()
+    write_index(folder, list(_entries(utterances)), shards, transcribed=True, fingerprint="bench")
+
+
+def _entries(utterances: int) -> Iterator[Entry]:
+    for number in range(utterances):
+        speaker = f"speaker{number // 400:07d}"
+        num_samples = 16000 + (number * 7919) % 240000  # 1 to 16 s
+        where = (number // SHARD, 50000 * (number % SHARD), 40000, number)
+        yield Entry(f"{speaker}-{number:09d}", speaker, f"{TEXT} {number}", *where, num_samples, 16000)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Run in a process of its own."""
+    started = time.perf_counter()
+    utterances = DataDirectory.read(folder).utterances
+    assert isinstance(utterances, ShardIndex)
+    assert utterances[len(utterances) // 2].text
+    opened_s, opened_mb = time.perf_counter() - started, _peak_mb()
+    settings = validate_settings({"train": {"batch_s": 2000.0}}, where="bench")
+    together = max(1, len(utterances.shards) // 10)
+    windows = validate_settings({"train": {"batch_s": 2000.0, "shuffle_shards": together}}, where="bench")
+    seconds = measure_all(utterances, 16000)
+    taken = []
+    for chosen in (settings, windows):
+        started = time.perf_counter()
+        plan_epoch(seconds, chosen, 0, utterances.shard_numbers)
+        taken.append(time.perf_counter() - started)
+    return {
+        "index_mb": (folder / "index.safetensors").stat().st_size / 1e6,
+        "open_s": opened_s,
+        "open_mb": opened_mb,
+        "plan_s": taken[0],
+        "plan_mb": _peak_mb(),
+        "windows_s": taken[1],
+    }
+
+
+def _peak_mb() -> float:
+    """Not from getrusage, which counts what the parent had when this process was made."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]))))
