@@ -11,6 +11,8 @@ results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # use only the first N recordings of each speaker (0: all)
 chunk_ms=160        # length of the pieces in the stream stage
+num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
+num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 corpus=$(from_caller "$corpus")
@@ -48,7 +50,7 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/to
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
-    recitative train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
+    on_workers train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
       --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" $train_args
   done
 fi

@@ -278,6 +278,13 @@ def test_a_hot_word_earns_its_weight_in_the_score():
     assert score[5.0].alternatives[0].acoustic == pytest.approx(score[0.0].alternatives[0].acoustic, abs=1e-3)
 
 
+def test_greedy_if_asked_for_leaves_lexicon_and_language_model_out():
+    for language in (Language(SOUNDS), Language(SOUNDS, arpa=ARPA)):
+        decoder = decoder_of(PHONES, language, BEAM, greedy=True)
+        assert isinstance(decoder, GreedySearch)
+        assert finish(decoder, said([3, 0, 2, 1, 4], PHONES)).text == "K B AA T"
+
+
 def test_hot_words_of_a_model_of_phones_need_a_lexicon_to_stand_in():
     with pytest.raises(UsageError, match=r"hot words: .* phones and no lexicon; give a lexicon"):
         decoder_of(PHONES, hot_words=(HotWord("tok", 2.0, ("T", "AA", "K")),))

@@ -87,3 +87,20 @@ def test_rows_keep_what_their_origin_says(data):
     scores = score_directory(data / "data", data / "hyp", data / "score")
     origin = ResultRow("m", "s", "greedy", "", 0.0, seconds=3.0)
     assert scores.rows(origin)[2] == dataclasses.replace(origin, metric="%SER", value=66.6667, counts="2 / 3")
+
+
+def test_tokens_are_counted_where_the_hypotheses_are_tokens(tmp_path):
+    """'bat k' is B AA T K, of which the T is missing; 'k' is K."""
+    write_table(tmp_path / "data" / "text", {"a-1": "bat k", "a-2": "k"})
+    write_table(tmp_path / "data" / "utt2spk", {"a-1": "a", "a-2": "a"})
+    write_table(tmp_path / "hyp", {"a-1": "B AA K", "a-2": "K"})
+    (tmp_path / "tokens").write_text("<blank> 0\nAA 1\nB 2\nK 3\nT 4\n")
+    (tmp_path / "lexicon").write_text("bat B AA T\nk K\n")
+    common = (tmp_path / "data", tmp_path / "hyp", "--output", tmp_path / "score")
+    spelled = ("--tokens", tmp_path / "tokens", "--lexicon", tmp_path / "lexicon")
+    named = ("--model", "m", "--set", "test", "--results", tmp_path / "results.jsonl")
+    outcome = run(*common, *spelled, *named)
+    assert outcome.stdout.startswith("%PER 20.00 [ 1 / 5, 0 ins, 1 del, 0 sub ]")
+    rows = read_results(tmp_path / "results.jsonl")
+    assert [(row.metric, row.value) for row in rows] == [("%PER", 20.0)]
+    assert isinstance(run(*common, "--lexicon", tmp_path / "lexicon", ok=False).exception, UsageError)

@@ -30,6 +30,7 @@ def decode(
     lexicon: decoding.LexiconOption = None,
     nbest: decoding.NbestOption = 1,
     beam: decoding.BeamOption = 0,
+    greedy: decoding.GreedyOption = False,
     jobs: Annotated[
         int | None,
         typer.Option(min=0, help="Processes, each with the model open; 0: a core each. Default: 1, on a cluster 0."),
@@ -43,7 +44,7 @@ def decode(
     """
     from recitative.recognition.decoding import decode_directory
 
-    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
     workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)
     transcriber = _open(model, options)
     with progress_bar("decode") as show:

@@ -41,6 +41,12 @@ BeamOption = Annotated[
 ]
 
 
+GreedyOption = Annotated[
+    bool,
+    typer.Option("--greedy", help="Each frame's likeliest token: no lexicon, no language model; phones stay phones."),
+]
+
+
 @dataclass(frozen=True)
 class DecodingOptions:
     """What was asked for on the command line; worker processes are told of it."""
@@ -51,8 +57,12 @@ class DecodingOptions:
     lexicon: Path | None = None
     nbest: int = 1
     beam: int = 0
+    greedy: bool = False
 
     def __post_init__(self) -> None:
+        others = (self.lm, self.hot_words, self.grammar, self.lexicon, self.nbest > 1, self.beam)
+        if self.greedy and any(others):
+            raise UsageError("--greedy: leaves nothing to the other options of decoding; give it alone")
         if self.grammar and self.lm not in ("", NO_LM):
             raise UsageError("--grammar and --lm: a grammar takes the language model's place; give one")
 
@@ -77,6 +87,7 @@ class DecodingOptions:
             lexicon=lexicon,
             count=self.nbest,
             beam=self.beam or None,
+            greedy=self.greedy,
         )
 
 

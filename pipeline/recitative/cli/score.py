@@ -16,6 +16,8 @@ from recitative.machine import describe_machine
 from recitative.score.directory import DirectoryScores, record, score_directory
 from recitative.score.results import ResultRow, describe_commit, settings_hash
 from recitative.score.spoken import WordQuality, measure_words, read_timed_words
+from recitative.text.lexicon import Lexicon, spelling_of
+from recitative.text.tokens import TokenTable
 
 SHOWN_MISSING = 20  # utterances named on the terminal; the file 'missing' has all
 
@@ -38,6 +40,10 @@ def score(
     aligned: Annotated[
         Path | None, typer.Option(help="alignment.jsonl of the transcripts: with --words, their times are scored too.")
     ] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(help="The token table of 'decode --greedy': its tokens are counted, not words.")
+    ] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="With --tokens that are phones: how words sound.")] = None,
     train_seconds: Annotated[float | None, typer.Option(help="Wall-clock time of training: a row of its own.")] = None,
 ) -> None:
     """Print %WER, %CER and %SER; write per-utterance alignments, the table of speakers and confusions to --output.
@@ -52,7 +58,11 @@ def score(
     if aligned and not words:
         raise UsageError("--aligned has the true times; the times of --words are compared with them: give both")
     settings_text = _read_settings(settings)
-    scores = score_directory(data_dir, hyp_text, output)
+    if lexicon and not tokens:
+        raise UsageError("--lexicon: its phones are those of a token table; give --tokens too")
+    table = TokenTable.read(tokens) if tokens else None
+    spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None) if table else None
+    scores = score_directory(data_dir, hyp_text, output, spelling, table.unit if table else "")
     quality = _score_words(data_dir, words, aligned, output) if words else None
     if results:
         origin = ResultRow(

@@ -227,6 +227,7 @@ class Wishes:
     lexicon:   write its words only
     count:     alternatives
     beam:      hypotheses kept; None = the setting
+    greedy:    the likeliest token of every frame, whatever the model's language; phones are written as they are
     """
 
     lm: LanguageModel | None = None
@@ -236,6 +237,7 @@ class Wishes:
     lexicon: Lexicon | None = None
     count: int = 1
     beam: int | None = None
+    greedy: bool = False
 
 
 def new_decoder(
@@ -249,7 +251,7 @@ def new_decoder(
     lexicon = wishes.lexicon or language.lexicon
     lm: LanguageModel | None = None if wishes.no_lm else wishes.lm or language.lm
     needs_more = lexicon or lm or wishes.hot_words or wishes.grammar or wishes.count > 1 or wishes.beam
-    if settings.kind == "greedy" and not needs_more:
+    if wishes.greedy or (settings.kind == "greedy" and not needs_more):
         return GreedySearch(timed)
     if wishes.hot_words and timed.table.unit == "phone" and not lexicon:
         raise UsageError("hot words: this model has phones and no lexicon; give a lexicon in which they can stand")

@@ -22,16 +22,16 @@ GAP = "***"  # printed for the side of a pair that has no word, as in Kaldi
 _OP_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
-def summary(word_scores: Scores, char_scores: Scores) -> str:
+def summary(word_scores: Scores, char_scores: Scores, name: str = "%WER") -> str:
     """The lines of file ``wer``: Kaldi's four, the CER among them, and the bootstrap interval of the WER."""
     low, high = confidence_interval(word_scores.by_utterance.values())
     return "\n".join(
         (
-            word_scores.total.kaldi_line("%WER"),
+            word_scores.total.kaldi_line(name),
             char_scores.total.kaldi_line("%CER"),
             word_scores.sentence_line(),
             f"Scored {word_scores.sentences} sentences, {len(word_scores.missing)} not present in hyp.",
-            f"95 % confidence interval of the WER: {100 * low:.2f} to {100 * high:.2f} (bootstrap over utterances)",
+            f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f} (bootstrap over utterances)",
         )
     )
 
