@@ -67,7 +67,8 @@ def test_the_readme_names_only_commands_that_exist() -> None:
     """Every 'recitative verb' of the README and of CONTRIBUTING is a verb of the command line."""
     from recitative.cli.main import app
 
-    verbs = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    callbacks = [(command.name, command.callback) for command in app.registered_commands]
+    verbs = {name or callback.__name__.replace("_", "-") for name, callback in callbacks if callback}
     verbs |= {group.name for group in app.registered_groups if group.name}
     for page in ("README.md", "CONTRIBUTING.md"):
         words = (ROOT / page).read_text().replace("'", " ").replace("`", " ").split()
