@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # CMU AN4: real speech of 84 people, who spell names and say numbers, dates and addresses. 0.7 h to train on.
-# Trains a bidirectional and a streaming LSTM with CTC on the phones of the corpus's dictionary; models are chosen on 8 speakers held out of train,
-# the official test set is scored once.
+# Trains a bidirectional and a streaming LSTM with CTC on the phones of the corpus's dictionary; models are chosen on 8
+# speakers held out of train, the official test set is scored once.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
 corpus=""           # folder of a copy of AN4, with etc/ and wav/; without it the fetch stage downloads 64 MB
@@ -9,6 +9,8 @@ data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
+init=""             # a model folder to begin with, such as ../english/exp/blstm/model
+teacher=""          # a model that teaches the others, such as blstm
 subset=0            # use only the first N recordings of each speaker (0: all)
 chunk_ms=160        # length of the pieces in the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
@@ -16,7 +18,6 @@ num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 corpus=$(from_caller "$corpus")
-
 if [[ -z $corpus ]]; then
   corpus=$data/download/an4
   if stage 0 "fetch" makes "$corpus"; then
@@ -51,7 +52,8 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/to
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
     on_workers train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
-      --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" $train_args
+      --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" \
+      ${init:+--init "$init"} ${teacher:+--teacher "$exp/$teacher/model"} $train_args
   done
 fi
 
@@ -108,7 +110,5 @@ if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@
 fi
 
 if stage 11 "report" needs "$exp/@/checkpoint"; then
-  for model in $models; do
-    recitative report "$exp/$model"
-  done
+  for model in $models; do recitative report "$exp/$model"; done
 fi

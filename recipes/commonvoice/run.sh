@@ -10,6 +10,7 @@ data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
+drop_bad=true      # leave out the utterances that the check finds a problem with, 5 % of a set at most
 chunk_ms=160       # length of the pieces in the stream stage
 num_gpus=1         # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1        # machines that train together
@@ -31,10 +32,11 @@ if stage 1 "prepare" needs "$corpus/clips" "$corpus/train.tsv" "$corpus/dev.tsv"
 fi
 
 if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt" "$data/conf/@.yaml"; then
+  drop=() && [[ $drop_bad == false ]] || drop=(--fix --drop-bad)
   for set in train dev; do
-    recitative check "$data/$set" --conf "$data/conf/${models%% *}.yaml" --tokens "$data/tokens.txt"
+    recitative check "$data/$set" --conf "$data/conf/${models%% *}.yaml" --tokens "$data/tokens.txt" "${drop[@]}"
   done
-  recitative check "$data/test" --conf "$data/conf/${models%% *}.yaml" # it may have letters that nobody could know
+  recitative check "$data/test" --conf "$data/conf/${models%% *}.yaml" "${drop[@]}" # it may have letters that nobody could know
 fi
 
 if stage 3 "features" needs "$data/train" "$data/conf/@.yaml" makes "$data/cmvn" "$data/train_shards/index.safetensors"; then

@@ -13,6 +13,7 @@ data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
+drop_bad=false     # leave out the utterances that the check finds a problem with, 5 % of a set at most
 chunk_ms=160       # length of the pieces in the stream stage
 num_gpus=1         # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1        # machines that train together
@@ -35,8 +36,9 @@ if stage 1 "prepare" needs "$audio" makes "$data/train" "$data/dev" "$data/test"
 fi
 
 if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt" "$data/conf/@.yaml"; then
+  drop=() && [[ $drop_bad == false ]] || drop=(--fix --drop-bad)
   for set in train dev test; do
-    recitative check "$data/$set" --conf "$data/conf/${models%% *}.yaml" --tokens "$data/tokens.txt"
+    recitative check "$data/$set" --conf "$data/conf/${models%% *}.yaml" --tokens "$data/tokens.txt" "${drop[@]}"
   done
 fi
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from recitative.audio.files import write_wav
 from recitative.config import FeatureSettings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
@@ -89,6 +91,19 @@ def test_one_utterance_in_forty_is_dropped_without_force(tmp_path: Path) -> None
     train = many(tmp_path)
     audio_of(train, "anna-03").unlink()
     assert list(fix(train).dropped) == ["anna-03"]
+    assert check_directory(train, FeatureSettings(), subsampled_by(3)).problems == ()
+
+
+def test_whatever_has_a_problem_is_dropped_if_that_is_asked_for(tmp_path: Path) -> None:
+    train = many(tmp_path)
+    write_wav(audio_of(train, "anna-03"), np.zeros(16000, np.float32), 16000)  # silence can be read
+    replace_line(train / "text", 28, "bert-07 " + "x" * 400)
+    report = check_directory(train, FeatureSettings(), subsampled_by(3))
+    assert set(report.unusable) == {"anna-03", "bert-07"}
+    assert report.unreadable == {}
+    done = fix_directory(train, report.unusable)
+    assert "silent" in done.dropped["anna-03"]
+    assert "is too short" in done.dropped["bert-07"]
     assert check_directory(train, FeatureSettings(), subsampled_by(3)).problems == ()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -39,23 +39,27 @@ def check(
     fix: Annotated[
         bool, typer.Option("--fix", help="Mend what is safe first; the old tables are kept in .backup.")
     ] = False,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="With --fix: drop every utterance whose audio or text has a problem.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="With --fix: drop more than 5 % of the utterances.")] = False,
 ) -> None:
     """Check tables, audio and transcripts; print the problems and the statistics. Exit 1 if there are problems."""
-    if force and not fix:
-        raise UsageError("--force means nothing without --fix; add --fix")
+    if (force or drop_bad) and not fix:
+        raise UsageError(f"--{'force' if force else 'drop-bad'} means nothing without --fix; add --fix")
     if fix and is_shards(data_dir):
         raise UsageError(f"--fix {data_dir}: shards are not mended; mend their data directory and write them again")
     settings = load_settings(conf, overrides or ())
     spelling = _spelling(tokens, lexicon)
     report = _check(data_dir, settings, spelling, subsampling, no_text)
-    if fix and _mend(data_dir, report, force):
+    if fix and _mend(data_dir, report.unusable if drop_bad else report.unreadable, force):
         report = _check(data_dir, settings, spelling, subsampling, no_text)
     _print_problems("warning: ", report.warnings, show_all)
     _print_problems("", report.problems, show_all)
     _print_statistics(data_dir, report.statistics)
     if report.problems:
-        remedy = "correct them" if fix else f"correct them; 'recitative check --fix {data_dir}' mends what is safe"
+        mends = f"'recitative check --fix {data_dir}' mends what is safe, --drop-bad leaves out the rest"
+        remedy = "correct them" if fix else f"correct them; {mends}"
         raise DataError(str(data_dir), f"problems found: {len(report.problems)}", "none", remedy)
 
 
@@ -83,9 +87,9 @@ def _spelling(tokens: Path | None, lexicon: Path | None) -> Spelling | None:
     return spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None)
 
 
-def _mend(data_dir: Path, report: Report, force: bool) -> bool:
+def _mend(data_dir: Path, to_drop: Mapping[str, str], force: bool) -> bool:
     """Fix the directory and tell what was done; False: there was nothing to do."""
-    done = fix_directory(data_dir, report.unreadable, force=force)
+    done = fix_directory(data_dir, to_drop, force=force)
     for action in done.actions:
         print(f"{data_dir}: {action}", file=sys.stderr)
     if done.backup:

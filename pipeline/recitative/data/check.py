@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.columns import Fault, column_fault, parse_segment, words_of
 from recitative.data.consistency import Tables, consistency_problems, fault_problem, scan_directory
 from recitative.data.frames import num_core_frames, num_frames
-from recitative.data.recordings import Examination, OnProgress, Recording, Span, examine_all
+from recitative.data.recordings import Examination, Finding, OnProgress, Recording, Span, examine_all
 from recitative.data.statistics import Statistics
 from recitative.data.tables import Row
 from recitative.errors import Problem
@@ -25,6 +25,7 @@ class Report:
     warnings: tuple[Problem, ...]  # worth a look
     statistics: Statistics
     unreadable: dict[str, str]  # utt_id -> why its audio cannot be used
+    unusable: dict[str, str]  # the same for every utterance with a problem of its audio or its text
 
 
 def check_directory(
@@ -45,15 +46,18 @@ def check_directory(
     tables, problems = scan_directory(path)
     problems += _missing_tables(path, tables, require_text)
     problems += consistency_problems(path, tables)
-    problems += _text_problems(path, tables, spelling)
+    of_utterances = _text_problems(path, tables, spelling)
     warnings = _warnings(path, tables)
     examinations = list(examine_all(_recordings(tables), features.sample_rate, on_progress))
     for examination in examinations:
         serious, slight = _recording_problems(path, tables, examination)
         problems += serious
         warnings += slight
-    problems += _too_short(path, tables, examinations, features, front_end, spelling)
-    return Report(tuple(problems), tuple(warnings), _statistics(tables, examinations), _unreadable(examinations))
+    of_utterances += _too_short(path, tables, examinations, features, front_end, spelling)
+    problems += [problem for _, problem in of_utterances]
+    unusable = _faulty(examinations) | {utt_id: problem.found for utt_id, problem in of_utterances}
+    statistics = _statistics(tables, examinations)
+    return Report(tuple(problems), tuple(warnings), statistics, _unreadable(examinations), unusable)
 
 
 def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Problem]:
@@ -66,17 +70,21 @@ def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Prob
     ]
 
 
-def _text_problems(path: Path, tables: Tables, spelling: Spelling | None) -> list[Problem]:
-    problems: list[Problem] = []
+OfUtterance = tuple[str, Problem]  # utt_id, what is wrong with it
+
+
+def _text_problems(path: Path, tables: Tables, spelling: Spelling | None) -> list[OfUtterance]:
+    problems: list[OfUtterance] = []
     for row in tables.get("text", {}).values():
         if not row.value:
             fault = Fault("has an empty text", "at least one word", "add its words, or remove the utterance")
-            problems.append(fault_problem(path, "text", row, fault))
+            problems.append((row.key, fault_problem(path, "text", row, fault)))
         unknown = spelling.unknown(words_of(row.value)) if spelling else []
         if spelling and unknown:
             found = f"has {', '.join(map(repr, unknown))}, not in the {spelling.source}"
             remedy = f"normalise the text, or make the {spelling.source} again with 'recitative {spelling.verb}'"
-            problems.append(fault_problem(path, "text", row, Fault(found, f"its {spelling.holds}s only", remedy)))
+            fault = Fault(found, f"its {spelling.holds}s only", remedy)
+            problems.append((row.key, fault_problem(path, "text", row, fault)))
     return problems
 
 
@@ -128,10 +136,10 @@ def _too_short(
     features: FeatureSettings,
     front_end: FrontEndSettings,
     spelling: Spelling | None,
-) -> list[Problem]:
+) -> list[OfUtterance]:
     """Utterances whose labels cannot be emitted in their frames, so that CTC gives them probability zero."""
     text = tables.get("text", {})
-    problems: list[Problem] = []
+    problems: list[OfUtterance] = []
     for examination in examinations:
         if examination.sample_rate != features.sample_rate:
             continue  # a problem already; its frames would be counted wrongly
@@ -141,7 +149,7 @@ def _too_short(
             labels = spelling.split(words) if spelling else list(words)
             if frames < max(1, required_frames(labels)):
                 duration_s = num_samples / features.sample_rate
-                problems.append(_too_short_problem(path, tables, utt_id, labels, duration_s, frames))
+                problems.append((utt_id, _too_short_problem(path, tables, utt_id, labels, duration_s, frames)))
     return problems
 
 
@@ -171,10 +179,19 @@ def _statistics(tables: Tables, examinations: Iterable[Examination]) -> Statisti
 
 
 def _unreadable(examinations: Iterable[Examination]) -> dict[str, str]:
+    return _of_findings(examinations, lambda finding: finding.unreadable)
+
+
+def _faulty(examinations: Iterable[Examination]) -> dict[str, str]:
+    return _of_findings(examinations, lambda finding: finding.serious or finding.unreadable)
+
+
+def _of_findings(examinations: Iterable[Examination], chosen: Callable[[Finding], bool]) -> dict[str, str]:
+    """utt_id -> the fault, of the utterances that a finding is about."""
     return {
         utt_id: f"{examination.recording.path} {finding.fault.found}"
         for examination in examinations
         for finding in examination.findings
-        if finding.unreadable
+        if chosen(finding)
         for utt_id in ([finding.utt_id] if finding.utt_id else [span.utt_id for span in examination.recording.spans])
     }

@@ -1,7 +1,8 @@
 """Mending a data directory as Kaldi's fix_data_dir.sh does: only what is safe, and every dropped utterance is named.
 
 Mended: order, CRLF, empty lines and blanks around lines, a missing last newline, lines that are there twice, spk2utt.
-Dropped: utterances that are not in every table, and those whose audio cannot be read. Nothing is guessed: two lines
+Dropped: utterances that are not in every table, those whose audio cannot be read, and where it is asked for every one
+that a check has found a problem of. Nothing is guessed: two lines
 that contradict each other, missing tables and ids without speaker are left to the user.
 """
 
@@ -31,7 +32,7 @@ class Fix:
 
 
 def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: bool = False) -> Fix:
-    """Mend the tables of ``path``; ``unreadable`` (utt_id -> why) is ``Report.unreadable`` of a check.
+    """Mend the tables of ``path``; ``unreadable`` (utt_id -> why) is ``Report.unreadable`` of a check, or ``unusable``.
 
     Raises DataError, with the directory untouched, for what is not safe to mend and, unless ``force``, if more than
     DROP_LIMIT of the utterances would go.

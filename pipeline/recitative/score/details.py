@@ -31,7 +31,8 @@ def summary(word_scores: Scores, char_scores: Scores, name: str = "%WER") -> str
             char_scores.total.kaldi_line("%CER"),
             word_scores.sentence_line(),
             f"Scored {word_scores.sentences} sentences, {len(word_scores.missing)} not present in hyp.",
-            f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f} (bootstrap over utterances)",
+            f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f} "
+            "(bootstrap over utterances)",
         )
     )
 
