@@ -100,7 +100,7 @@ def test_a_worker_killed_in_mid_epoch_starts_the_run_again_and_it_ends_in_the_sa
     folder, paths = corpus
     settings = config(epochs=12, checkpoint_every_steps=3)
     finish(torchrun(2, options(folder, settings, folder / "undisturbed", **paths)))
-    process = torchrun(2, options(folder, settings, folder / "killed", **paths), restarts=1)
+    process = torchrun(2, options(folder, settings, folder / "killed", **paths), restarts=3)
     wait_for_steps(folder / "killed", 5, process)
     os.kill(worker_of(process, rank=1), signal.SIGKILL)
     finish(process)
