@@ -146,3 +146,19 @@ def test_dropout_is_for_training_only():
     assert_close(whole(stack, x), whole(stack, x), atol=0, rtol=0)
     stack.train()
     assert (whole(stack, x) == 0).float().mean() > 0.2
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional", "latency_controlled"])
+def test_layers_that_are_computed_anew_have_the_same_gradients_dropout_included(direction):
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        stack = RecurrentStack(5, RecurrentSettings(direction=direction, layers=3, hidden=7, dropout=0.5, chunk=4))
+        stack.recompute = recompute
+        x = Padded(torch.randn(3, 11, 5, requires_grad=True), torch.tensor([11, 4, 9]))
+        torch.manual_seed(1)
+        y, _ = stack.step(x, stack.initial_state(3), last=True)
+        y.data.square().sum().backward()
+        gradients.append([x.data.grad, *(p.grad for p in stack.parameters())])
+    for kept, anew in zip(*gradients, strict=True):
+        assert torch.equal(kept, anew)

@@ -31,8 +31,8 @@ from recitative.train.step import new_optimiser, ran_out_of_memory
 
 FIRST_S = 60.0  # seconds of audio in the first measurement; the second has twice as many
 QUANTILES = (0.5, 0.9, 1.0)  # of the utterances' lengths: where one bucket ends
-SHRINK = 0.9  # when a measurement disproves the line
-TRIES = 6
+SHRINK = 0.9  # when a measurement disproves the line; half, if there wasn't so much at all
+TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def tune_buckets(seconds: npt.NDArray[Any], labels_per_s: float, budget: int, me
 
     seconds (N,): of each utterance as it is played; budget: bytes. Raises RunError if one utterance is too much.
     """
-    bounds = sorted({float(np.ceil(10 * np.quantile(seconds, q)) / 10) for q in QUANTILES})
+    bounds = sorted({float(np.ceil(10 * np.quantile(seconds, q, method="lower")) / 10) for q in QUANTILES})
     for longest_s in bounds:
         labels = max(1, round(labels_per_s * longest_s))
         yield _largest(longest_s, labels, budget, measure)
@@ -80,7 +80,7 @@ def _largest(longest_s: float, labels: int, budget: int, measure: Measure) -> Bu
             return Bucket(longest_s, rows, peak)
         if rows == 1:
             break
-        rows = max(1, int(SHRINK * rows))
+        rows = max(1, rows // 2 if peak is None else int(SHRINK * rows))
     raise RunError(
         f"an utterance of {longest_s:g} s does not fit into {budget / 1e9:.2f} GB; set train.recompute=true, lower "
         "train.max_duration_s, or make the model smaller"

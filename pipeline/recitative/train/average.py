@@ -13,7 +13,7 @@ class MovingAverage:
     """average = decay * average + (1 - decay) * weights, after each step.
 
     The decay of the first steps is (1 + step) / (10 + step), as the beginning is soon to be forgotten. What isn't
-    floating point, and statistics that no gradient reaches, are taken as they are.
+    floating point is taken as it is.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
