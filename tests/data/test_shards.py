@@ -1,5 +1,6 @@
 """Shards: what is written, that it is always the same, and that nothing else is ever read back."""
 
+import dataclasses
 import io
 import json
 import multiprocessing
@@ -25,6 +26,7 @@ from recitative.data.shards import writing
 from recitative.data.shards.index import Entry, Shard, ShardIndex, is_shards, write_index
 from recitative.data.shards.ogg import with_serial
 from recitative.data.shards.writing import verify_shards, write_shards
+from recitative.data.transcripts import read_speakers, read_transcripts
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, UsageError
 
@@ -81,6 +83,23 @@ def test_the_index_tells_the_lengths_without_opening_a_shard(tmp_path, directory
     index = ShardIndex.open(tmp_path / "shards")
     assert index.num_samples.tolist() == [inspect(u.recording_path).num_samples for u in directory.utterances]
     assert set(index.sample_rates.tolist()) == {RATE}
+
+
+def test_words_and_speakers_are_those_of_the_directory(tmp_path, directory):
+    write_shards(directory, tmp_path / "shards", shard_s=2.0)
+    words = [
+        {row.key: row.value for row in read_transcripts(path)}
+        for path in (tmp_path / "shards", tmp_path / "data", tmp_path / "data" / "text")
+    ]
+    assert words == [directory.texts] * 3
+    assert read_speakers(tmp_path / "shards") == read_speakers(tmp_path / "data") == directory.utt2spk
+
+
+def test_shards_without_transcripts_have_no_words(tmp_path, directory):
+    silent = DataDirectory(tuple(dataclasses.replace(u, text=None) for u in directory.utterances))
+    write_shards(silent, tmp_path / "shards")
+    with pytest.raises(DataError, match="has no transcripts; shards of a transcribed corpus"):
+        read_transcripts(tmp_path / "shards")
 
 
 def test_webdataset_reads_the_shards(tmp_path, directory):

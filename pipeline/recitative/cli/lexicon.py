@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative.data.columns import words_of
-from recitative.data.tables import read_table
+from recitative.data.transcripts import read_transcripts
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -43,7 +43,7 @@ def lexicon(
         raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")
     if whole and not dictionary:
         raise UsageError("--whole: all words of what? It goes with --dictionary")
-    texts = [words_of(row.value) for data_dir in data_dirs for row in read_table(_table(data_dir))]
+    texts = [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
     words = sorted({word for text in texts for word in text.split()})
     known = read_dictionary(dictionary, lower) if dictionary else _spelled(words, tokens, skip_unknown)
     unknown = known.unknown(texts)
@@ -79,10 +79,6 @@ def _plain(line: str, lower: bool) -> str:
         phones = phones[: phones.index("#")]
     word = _VARIANT.sub("", word)
     return " ".join([word.lower() if lower else word, *phones])
-
-
-def _table(data_dir: Path) -> Path:
-    return data_dir / "text" if data_dir.is_dir() else data_dir
 
 
 def _spelled(words: list[str], tokens: Path | None, skip_unknown: bool) -> Lexicon:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative.atomic import write_text
-from recitative.data.tables import read_table
+from recitative.data.transcripts import read_transcripts
 from recitative.errors import UsageError
 from recitative.machine import describe_machine
 from recitative.score.directory import DirectoryScores, record, score_directory
@@ -78,7 +78,7 @@ def score(
 
 def _score_words(data_dir: Path, words: Path, aligned: Path | None, output: Path) -> WordQuality:
     """Also writes ``output/reliability``."""
-    refs = {row.key: row.value for row in read_table(data_dir / "text")}
+    refs = {row.key: row.value for row in read_transcripts(data_dir)}
     true = read_timed_words(aligned) if aligned else None
     quality = measure_words(refs, read_timed_words(words), true)
     write_text(output / "reliability", quality.table)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from recitative.config import dump_settings, load_tree
 from recitative.data.columns import words_of
-from recitative.data.tables import read_table
+from recitative.data.transcripts import read_transcripts, table_of
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
@@ -40,11 +40,10 @@ class TrainedLanguageModel:
 
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
-    """The transcripts of text tables, or of data directories. Raises DataError for texts without a word."""
-    tables = [path / "text" if path.is_dir() else path for path in paths]
-    texts = [words_of(row.value) for table in tables for row in read_table(table)]
+    """The transcripts of text tables, data directories or shards. Raises DataError for texts without a word."""
+    texts = [words_of(row.value) for path in paths for row in read_transcripts(path)]
     if not any(texts):
-        raise DataError(str(tables[0]), "has no words", "at least one", "add the transcripts")
+        raise DataError(str(table_of(paths[0])), "has no words", "at least one", "add the transcripts")
     return texts
 
 

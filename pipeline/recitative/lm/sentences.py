@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.data.columns import column_fault, words_of
-from recitative.data.tables import read_table
+from recitative.data.transcripts import read_transcripts, table_of
 from recitative.errors import DataError, Problem
 from recitative.lm.model import BEGIN, END
 
@@ -28,14 +28,13 @@ class Sentences:
 
 
 def read_sentences(path: Path, *, plain: bool = False) -> Sentences:
-    """Read a Kaldi text table, or that of a data directory, or with ``plain`` a file of one sentence a line.
+    """Read a Kaldi text table, that of a data directory or of shards, or with ``plain`` a file of one sentence a line.
 
     Raises one DataError with all faults: of the table's form, a sentence mark in a text, a blank that is no space, text
     that isn't UTF-8, no words at all.
     """
-    if not plain:
-        path = path / "text" if path.is_dir() else path
-    numbered = _plain_lines(path) if plain else [(row.line, row.value) for row in read_table(path)]
+    numbered = _plain_lines(path) if plain else [(row.line, row.value) for row in read_transcripts(path)]
+    path = path if plain else table_of(path)
     problems = []
     for number, line in numbered:
         fault = column_fault("text", line)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.data.tables import read_table
+from recitative.data.transcripts import read_speakers, read_transcripts
 from recitative.score.details import summary, write_details
 from recitative.score.results import ResultRow, append_results, write_markdown
 from recitative.score.wer import Scores, characters, score
@@ -52,9 +53,9 @@ def score_directory(
     spelling: the hypotheses are its tokens, of the unit ``tokens``, and so the transcripts are spelled first
     Raises DataError for bad tables, unknown utterances, and words that cannot be spelled.
     """
-    refs, hyps, utt2spk = (
-        {row.key: row.value for row in read_table(path)} for path in (data_dir / "text", hyp_text, data_dir / "utt2spk")
-    )
+    refs = {row.key: row.value for row in read_transcripts(data_dir)}
+    hyps = {row.key: row.value for row in read_table(hyp_text)}
+    utt2spk = read_speakers(data_dir)
     if spelling:
         refs = {utt_id: " ".join(spelling.split(text)) for utt_id, text in refs.items()}
     scores = DirectoryScores(
