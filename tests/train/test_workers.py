@@ -182,7 +182,7 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 def gradient_of(folder, accumulate):
     from recitative.recognition.training import _prepare
-    from recitative.train.step import new_optimiser, take_step
+    from recitative.train.step import Stepper, new_optimiser
     from recitative.train.stop import Stop
     from recitative.train.world import World
 
@@ -192,7 +192,7 @@ def gradient_of(folder, accumulate):
     batch = next(task.batches(0, 0))
     assert batch.rows == 8
     optimiser = new_optimiser(recogniser.trained, settings.train)
-    take_step(task, batch, optimiser, 0.0, settings.train, 0, torch.device("cpu"), World(), Stop())
+    Stepper(task, optimiser, settings.train, torch.device("cpu"), World()).take(batch, 0.0, 0, Stop())
     return {name: p.grad for name, p in recogniser.trained.named_parameters()}
 
 

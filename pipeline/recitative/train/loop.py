@@ -20,7 +20,7 @@ from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.console import Console, RunDisplay
 from recitative.train.log import RunLog
 from recitative.train.schedule import learning_rate
-from recitative.train.step import StepResult, new_optimiser, take_step
+from recitative.train.step import Stepper, StepResult, new_optimiser
 from recitative.train.stop import Stop, stop_signals
 from recitative.train.task import Task
 from recitative.train.world import World
@@ -41,7 +41,8 @@ def fit(
     checkpoints = Checkpoints(folder)
     progress = checkpoints.load(task.network, optimiser, average) or Progress()
     world.require_same({"checkpoint at step": progress.step})
-    run = _Run(task, settings, device, world, optimiser, average, checkpoints, progress)
+    stepper = Stepper(task, optimiser, settings, device, world)
+    run = _Run(task, settings, world, stepper, average, checkpoints, progress)
     log = RunLog(folder, progress.step) if world.is_first else None
     with stop_signals() as stop, console.run(settings.epochs, progress) as show:
         while not progress.finished:
@@ -57,9 +58,8 @@ class _Run:
 
     task: Task
     settings: TrainSettings
-    device: torch.device
     world: World
-    optimiser: torch.optim.Optimizer
+    stepper: Stepper
     average: MovingAverage
     checkpoints: Checkpoints
     progress: Progress
@@ -102,8 +102,7 @@ class _Run:
         self._end_epoch(log, show)
 
     def _step(self, batch: Any, rate: float, stop: Stop) -> StepResult:
-        result = take_step(self.task, batch, self.optimiser, rate, self.settings, self.progress.step, self.device,
-                           self.world, stop)  # fmt: skip
+        result = self.stepper.take(batch, rate, self.progress.step, stop)
         if not result.skipped:
             self.average.update(self.task.network, self.progress.step + 1)
         return result
@@ -145,7 +144,7 @@ class _Run:
 
     def _save(self) -> None:
         if self.world.is_first:
-            self.checkpoints.save(self.task.network, self.optimiser, self.average, self.progress)
+            self.checkpoints.save(self.task.network, self.stepper.optimiser, self.average, self.progress)
 
     def _end_epoch(self, log: RunLog | None, show: RunDisplay) -> None:
         """Score the dev set, keep the weights if they are among the best, and move to the next epoch."""

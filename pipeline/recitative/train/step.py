@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recitative.config import TrainSettings
 from recitative.errors import RunError
@@ -54,78 +54,73 @@ def new_optimiser(network: nn.Module, settings: TrainSettings) -> torch.optim.Op
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
 
 
-def take_step(
-    task: Task,
-    batch: Any,
-    optimiser: torch.optim.Optimizer,
-    rate: float,
-    settings: TrainSettings,
-    step: int,
-    device: torch.device,
-    world: World,
-    stop: Stop,
-) -> StepResult:
-    """One optimiser step on this worker's share of a global batch, skipped if a loss or a gradient is not finite.
+@dataclass(frozen=True)
+class Stepper:
+    """Takes the steps of one worker."""
 
-    A request to stop that came to any worker by the end of its backward pass is told to all.
-    Raises RunError for an utterance that alone does not fit into memory.
-    """
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    sums, splits = _accumulate(task, batch, optimiser, settings, step, device, world.rank)
-    loss_sum, count, all_splits, stops = world.add(*sums, splits, float(stop.requested))
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    world.add_gradients(parameters)
-    for parameter in parameters:
-        assert parameter.grad is not None
-        parameter.grad.div_(max(count, 1.0))
-    norm = float(_clip(parameters, settings.clip_norm))
-    skipped = not (math.isfinite(loss_sum) and math.isfinite(norm))
-    if not skipped:
-        optimiser.step()
-    return StepResult(loss_sum, int(count), norm, norm > settings.clip_norm, skipped, int(all_splits), stops > 0)
+    task: Task
+    optimiser: torch.optim.Optimizer
+    settings: TrainSettings
+    device: torch.device
+    world: World
 
+    def take(self, batch: Any, rate: float, step: int, stop: Stop) -> StepResult:
+        """One optimiser step on this worker's share of a global batch, skipped if a loss or a gradient is not finite.
 
-def _accumulate(
-    task: Task,
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    settings: TrainSettings,
-    step: int,
-    device: torch.device,
-    rank: int,
-) -> tuple[tuple[float, int], int]:
-    """The gradient of the sum of this worker's losses in ``grad``; ((sum, count), times that memory ran out)."""
-    parts = min(max(settings.accumulate, parts_that_fit(batch, settings)), max(batch.rows, 1))
-    splits = 0
-    while True:
-        optimiser.zero_grad(set_to_none=True)
-        try:
-            return _gradients(task, task.split(batch, parts), settings, step, device, rank), splits
-        except RuntimeError as error:
-            if not ran_out_of_memory(error):
-                raise
-        if parts >= batch.rows:
-            raise RunError(
-                f"step {step}: {', '.join(batch.names)} alone do not fit into memory on {device}; lower "
-                "train.max_duration_s or the model's size, or set train.recompute=true"
-            )
-        if device.type == "cuda":
-            torch.cuda.empty_cache()  # what is free lies in pieces of the wrong sizes
-        parts, splits = min(2 * parts, batch.rows), splits + 1
+        rate: of learning; step: how many were tried before, by all starts of the run
+        A request to stop that came to any worker by the end of its backward pass is told to all.
+        Raises RunError for an utterance that alone does not fit into memory.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        sums, splits = self._accumulate(batch, step)
+        loss_sum, count, all_splits, stops = self.world.add(*sums, splits, float(stop.requested))
+        norm = self._mean_gradient(max(count, 1.0))
+        skipped = not (math.isfinite(loss_sum) and math.isfinite(norm))
+        if not skipped:
+            self.optimiser.step()
+        clipped = norm > self.settings.clip_norm
+        return StepResult(loss_sum, int(count), norm, clipped, skipped, int(all_splits), stops > 0)
 
+    def _accumulate(self, batch: Batch, step: int) -> tuple[tuple[float, int], int]:
+        """The gradient of the sum of this worker's losses in ``grad``; ((sum, count), times that memory ran out)."""
+        wanted = max(self.settings.accumulate, parts_that_fit(batch, self.settings))
+        parts, splits = min(wanted, max(batch.rows, 1)), 0
+        while True:
+            self.optimiser.zero_grad(set_to_none=True)
+            try:
+                return self._gradients(self.task.split(batch, parts), step), splits
+            except RuntimeError as error:
+                if not ran_out_of_memory(error):
+                    raise
+            if parts >= batch.rows:
+                raise RunError(
+                    f"step {step}: {', '.join(batch.names)} alone do not fit into memory on {self.device}; lower "
+                    "train.max_duration_s or the model's size, or set train.recompute=true"
+                )
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # what is free lies in pieces of the wrong sizes
+            parts, splits = min(2 * parts, batch.rows), splits + 1
 
-def _gradients(
-    task: Task, parts: Sequence[Any], settings: TrainSettings, step: int, device: torch.device, rank: int
-) -> tuple[float, int]:
-    loss_sum, count = 0.0, 0
-    for number, part in enumerate(parts):
-        torch.manual_seed(_seed(settings.seed, step, rank, number))
-        with torch.autocast(device.type, torch.bfloat16, enabled=settings.bf16 and has_bf16(device)):
-            part_sum, part_count = task.loss(part)
-        part_sum.backward()  # type: ignore[no-untyped-call]
-        loss_sum, count = loss_sum + float(part_sum.detach()), count + part_count
-    return loss_sum, count
+    def _gradients(self, parts: Sequence[Any], step: int) -> tuple[float, int]:
+        loss_sum, count = 0.0, 0
+        bf16 = self.settings.bf16 and has_bf16(self.device)
+        for number, part in enumerate(parts):
+            torch.manual_seed(_seed(self.settings.seed, step, self.world.rank, number))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+                part_sum, part_count = self.task.loss(part)
+            part_sum.backward()  # type: ignore[no-untyped-call]
+            loss_sum, count = loss_sum + float(part_sum.detach()), count + part_count
+        return loss_sum, count
+
+    def _mean_gradient(self, count: float) -> float:
+        """Turn ``grad`` into the mean over all workers, clipped (Pascanu et al. 2013); its norm before that."""
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.world.add_gradients(parameters)
+        for parameter in parameters:
+            assert parameter.grad is not None
+            parameter.grad.div_(count)
+        return float(nn.utils.clip_grad_norm_(parameters, self.settings.clip_norm))
 
 
 def parts_that_fit(batch: Batch, settings: TrainSettings) -> int:
@@ -144,8 +139,3 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
 def _seed(seed: int, step: int, rank: int, part: int) -> int:
     """Another one for each part of each worker, so that no two drop the same places out."""
     return (seed * 1_000_003 + step + 2**33 * (rank * 4096 + part)) % 2**63
-
-
-def _clip(parameters: Sequence[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale all gradients down to a joint norm of at most ``max_norm`` (Pascanu et al. 2013); returns the norm."""
-    return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
