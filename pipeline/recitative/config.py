@@ -204,7 +204,7 @@ class DistillSettings(_Section):
 
     weight: float = Field(0.7, ge=0, le=1)  # of the teacher's frames, the transcripts' CTC has the rest
     delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student may say a token later
-    blur_frames: int = Field(0, ge=0, le=10)  # on each side, over which both are averaged first
+    window_frames: int = Field(1, ge=0, le=10)  # by which it may be earlier or later than that, at each token anew
     nbest: float = Field(0.0, ge=0, le=1)  # chance that a transcript gives way to one of the teacher's n-best
 
 
