@@ -10,7 +10,7 @@ exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 init=""             # a model folder to begin with, such as ../english/exp/blstm/model
-teacher=""          # a model that teaches the others, such as blstm
+teacher=blstm       # the model that teaches 'student', which conf/student.yaml describes
 subset=0            # use only the first N recordings of each speaker (0: all)
 chunk_ms=160        # length of the pieces in the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
@@ -50,10 +50,11 @@ fi
 if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/tokens.txt" "$data/cmvn" \
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
+    taught=() && [[ $model != student ]] || taught=(--teacher "$exp/$teacher/model")
     # shellcheck disable=SC2086  # a list of settings
     on_workers train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
       --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" \
-      ${init:+--init "$init"} ${teacher:+--teacher "$exp/$teacher/model"} $train_args
+      "${taught[@]}" ${init:+--init "$init"} $train_args
   done
 fi
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Read English, 5 h of 128 speakers, most of them learners of English and half of those children: a hard test set.
-# Trains a bidirectional LSTM with CTC on letters, then a streaming one that it teaches. Models are chosen on 13
-# speakers held out of train, the official test set of speechocean762 is scored once.
+# Trains a bidirectional LSTM with CTC on letters, a streaming one, and another that the first one teaches. Models are
+# chosen on 13 speakers held out of train, the official test set of speechocean762 is scored once.
 
-models="blstm lstm" # models to train and score, a teacher before its students; each has conf/<model>.yaml
-teacher=blstm       # the model that teaches the others; empty: each learns from the transcripts alone
+models="blstm lstm student" # models to train and score, in this order; each has conf/<model>.yaml
+teacher=blstm       # the model that teaches 'student'; the others learn from the transcripts alone
 corpus=data/corpus  # folder of the corpus, with manifest.tsv
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
@@ -44,7 +44,7 @@ if stage 5 "train" needs "$data/train_shards/index.safetensors" "$data/dev" "$da
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
     taught=()
-    [[ -z $teacher || $model == "$teacher" ]] || taught=(--teacher "$exp/$teacher/model")
+    [[ $model != student ]] || taught=(--teacher "$exp/$teacher/model")
     # shellcheck disable=SC2086  # a list of settings
     on_workers train --conf "conf/$model.yaml" --train "$data/train_shards" --dev "$data/dev" \
       --tokens "$data/tokens.txt" --cmvn "$data/cmvn" --output "$exp/$model" "${taught[@]}" $train_args
