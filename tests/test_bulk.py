@@ -23,6 +23,7 @@ from recitative.bulk.tasks import AHEAD
 from recitative.cli.main import app
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory
+from recitative.data.shards.writing import write_shards
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.extraction import extract
 from recitative.models import pretrained
@@ -168,6 +169,16 @@ def test_features_and_text_of_a_cluster_are_those_of_one_process(ray: ModuleType
         assert result.exit_code == 0, result.output
     for name in ("text", "words.jsonl", "tokens.jsonl"):
         assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
+
+
+def test_shards_of_a_cluster_have_the_bytes_of_those_written_here(ray: ModuleType, tmp_path: Path) -> None:
+    directory = DataDirectory.read(small_corpus.make_corpus(tmp_path))
+    for engine in (Engine(), Engine("ray", 0)):
+        write_shards(directory, tmp_path / engine.kind, shard_s=1.0, engine=engine)
+    local, cluster = (sorted((tmp_path / kind).iterdir()) for kind in ("local", "ray"))
+    assert [path.name for path in local] == [path.name for path in cluster]
+    assert len(local) > 2
+    assert [path.read_bytes() for path in local] == [path.read_bytes() for path in cluster]
 
 
 def test_where_no_cluster_is_that_is_told_in_one_line(ray: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
