@@ -247,3 +247,46 @@ def _wait_for(path: Path) -> None:
             return
         time.sleep(0.01)
     raise AssertionError(f"{path} did not appear in 20 s")
+
+
+WORKERS = """\
+#!/usr/bin/env bash
+num_gpus=1    # workers
+num_nodes=1   # machines
+. "{stages}"
+if stage 5 "train"; then
+  on_workers train --conf "a b.yaml"
+fi
+"""
+
+
+@pytest.fixture
+def workers(tmp_path: Path, toy: Path) -> Path:
+    for name in ("recitative", "torchrun"):
+        _script(tmp_path / "bin" / name, f'#!/bin/sh\nprintf "%s|" {name} "$@"\n')
+    return _recipe(tmp_path, WORKERS)
+
+
+def test_one_worker_is_the_command_itself(workers: Path) -> None:
+    assert _run(workers).stdout == "recitative|train|--conf|a b.yaml|"
+
+
+def test_several_workers_are_started_by_torchrun_and_start_again_when_one_dies(workers: Path) -> None:
+    words = _run(workers, "--num-gpus", "3").stdout.split("|")
+    assert words[0] == "torchrun"
+    assert "--standalone" in words
+    assert words[words.index("--nproc-per-node") + 1] == "3"
+    assert words[words.index("--max-restarts") + 1] == "3"
+    assert words[-6:] == ["-m", "recitative", "train", "--conf", "a b.yaml", ""]
+
+
+def test_several_machines_meet_at_an_address_that_must_be_given(workers: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    done = _run(workers, "--num-nodes", "2")
+    assert done.returncode == 2
+    assert "--num-nodes 2: set MASTER_ADDR to the address of one of the machines" in done.stderr
+    monkeypatch.setenv("MASTER_ADDR", "host7")
+    words = _run(workers, "--num-nodes", "2", "--num-gpus", "8").stdout.split("|")
+    assert words[words.index("--nnodes") + 1] == "2"
+    assert words[words.index("--rdzv-backend") + 1] == "c10d"
+    assert words[words.index("--rdzv-endpoint") + 1] == "host7:29400"
