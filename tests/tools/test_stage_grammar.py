@@ -230,7 +230,12 @@ def test_a_missing_installation_is_said_before_the_first_stage(tmp_path: Path) -
 def test_ctrl_c_names_the_stage_to_go_on_with_and_ends_as_the_signal_would(tmp_path: Path, toy: Path) -> None:
     recipe = _recipe(tmp_path, TOY.replace("cp raw", "echo $$ > started; sleep 60\n    cp raw"))
     with subprocess.Popen(
-        [str(recipe)], env=_environment(recipe), stderr=subprocess.PIPE, text=True, start_new_session=True
+        [str(recipe)],
+        env=_environment(recipe),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a caller in the background ignores it
     ) as process:
         _wait_for(recipe.parent / "started")
         os.killpg(process.pid, signal.SIGINT)

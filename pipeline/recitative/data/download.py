@@ -66,6 +66,9 @@ def unpack(archive: Path, folder: Path, advance: Advance = silent) -> None:
                 if member.isfile() and not path.is_absolute() and ".." not in path.parts:
                     _write(tar, member, folder / path)
                 advance(file.tell(), archive.stat().st_size)
+            # A damaged header ends the loop without a word; the checksum at the end of a compressed archive tells.
+            while tar.fileobj and tar.fileobj.read(BLOCK):
+                pass
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(str(archive), f"is damaged ({error})", "", "delete it and run the stage again") from None
 
