@@ -55,7 +55,8 @@ on_workers() {
     meet=(--nnodes "$nodes" --rdzv-backend c10d --rdzv-id "$(basename "$(dirname "$_script")")"
       --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT-29400}")
   fi
-  torchrun "${meet[@]}" --nproc-per-node "$gpus" --max-restarts 3 -m recitative "$@"
+  # Each start has a store of its own for the workers' addresses: else a dead one's may be found there.
+  TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun "${meet[@]}" --nproc-per-node "$gpus" --max-restarts 3 -m recitative "$@"
 }
 
 # stage NUMBER TITLE [needs PATH...] [makes PATH...]: true if the commands that follow are to run.

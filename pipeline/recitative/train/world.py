@@ -119,11 +119,27 @@ def join_world(device: torch.device) -> Iterator[World]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=_store(world), rank=world.rank, world_size=world.size, timeout=TIMEOUT)
     try:
         yield world
     finally:
         dist.destroy_process_group()
+
+
+def _store(world: World) -> Any:
+    """Where workers tell each other their addresses; None: as PyTorch has it.
+
+    torchrun (2.11) keeps one store over all restarts, and a worker that is quick finds the address of one that is dead.
+    On one machine the number of restarts keeps them apart; on several each counts its own, and there torchrun needs
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1, which the recipes set.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("GROUP_WORLD_SIZE") != "1":
+        return None
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    shared = dist.TCPStore(address, port, world.size, is_master=False, timeout=TIMEOUT)  # type: ignore[attr-defined]
+    attempt = f"restart{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    return dist.PrefixStore(attempt, shared)  # type: ignore[attr-defined]
 
 
 def is_first_worker() -> bool:
