@@ -14,7 +14,7 @@ from recitative.bulk import Engine, map_pieces
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.models.decoders import Spoken
 from recitative.models.transcriber import Transcriber
-from recitative.recognition.utterances import measure, read_utterance
+from recitative.recognition.utterances import measure_all, read_utterance
 
 BATCH = 16  # utterances decoded together, whoever does it: a batch is a piece of bulk work
 
@@ -46,7 +46,8 @@ def decode_directory(
     """
     rate = transcriber.sample_rate
     data = DataDirectory.read(data_folder)
-    durations = {u.utt_id: measure(u, rate) for u in data.utterances}
+    ids = (u.utt_id for u in data.utterances)
+    durations = dict(zip(ids, measure_all(data.utterances, rate).tolist(), strict=True))
     by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))
     batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
     work = _Decoding(transcriber, None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000)), open_again)

@@ -11,7 +11,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.recognition.batches import Batch, pad_features
-from recitative.recognition.utterances import measure, read_utterance
+from recitative.recognition.utterances import measure_all, read_utterance
 from recitative.text.lexicon import Spelling
 
 
@@ -23,8 +23,8 @@ class DevSet:
 
 def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, where: Path) -> DevSet:
     """Raises DataError for utterances without text, what the spelling cannot write, or a wrong sample rate."""
-    seconds = {u.utt_id: measure(u, settings.features.sample_rate) for u in data.utterances}
-    by_length = sorted(data.utterances, key=lambda u: seconds[u.utt_id])
+    seconds = measure_all(data.utterances, settings.features.sample_rate)
+    by_length = [data.utterances[i] for i in seconds.argsort(kind="stable").tolist()]
     batches = []
     for start in range(0, len(by_length), 16):
         group = by_length[start : start + 16]
