@@ -36,6 +36,7 @@ def test_with_other_tokens_the_output_rows_of_those_that_both_know_are_taken_ove
     fresh = {name: value.clone() for name, value in new.trained.state_dict().items()}
     inherited = start_from(new, folder)
     assert (inherited.known, inherited.new) == (("b", " ", "c"), ("d",))
+    assert str(inherited) == "outputs of 3 tokens taken over, 1 begin at random: d"
     before, after = (dict(model.trained.state_dict()) for model in (made, new))
     for name in ("stages.head.linear.weight", "stages.head.linear.bias"):
         for symbol in ("<blank>", "b", " ", "c"):

@@ -109,6 +109,22 @@ def test_a_worker_killed_in_mid_epoch_starts_the_run_again_and_it_ends_in_the_sa
         assert torch.equal(weights(folder / "killed")[name], value), name
 
 
+def test_a_signal_to_the_whole_group_lets_the_run_stop_cleanly(corpus):
+    """As a terminal's ^C or a cluster's scheduler sends it: the processes that prepare batches get it as well."""
+    folder, paths = corpus
+    settings = config(epochs=200, workers=2)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recitative", "train", *options(folder, settings, folder / "group", **paths)],
+        env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_for_steps(folder / "group", 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "stopped at step" in errors, errors[-3000:]
+    assert "Traceback" not in errors, errors[-3000:]
+
+
 def wait_for_steps(folder, count, process):
     until = time.monotonic() + 120
     while not (folder / "train.jsonl").exists() or len(losses(folder)) < count:
@@ -182,13 +198,14 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 def gradient_of(folder, accumulate):
     from recitative.recognition.training import _prepare
+    from recitative.train.console import Console
     from recitative.train.step import Stepper, new_optimiser
     from recitative.train.stop import Stop
     from recitative.train.world import World
 
     settings = config(accumulate=accumulate, batch_s=60.0)
     paths = TrainingPaths(**tiny.write_inputs(folder, settings, train=8))
-    recogniser, task = _prepare(settings, paths, folder / "exp", torch.device("cpu"), World())
+    recogniser, task = _prepare(settings, paths, folder / "exp", torch.device("cpu"), World(), Console(quiet=True))
     batch = next(task.batches(0, 0))
     assert batch.rows == 8
     optimiser = new_optimiser(recogniser.trained, settings.train)

@@ -24,6 +24,13 @@ class Inherited:
     known: tuple[str, ...]
     new: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """One line for the user."""
+        if not self.new:
+            return f"outputs of all {len(self.known)} tokens taken over"
+        shown = " ".join(self.new[:10]) + (" ..." if len(self.new) > 10 else "")
+        return f"outputs of {len(self.known)} tokens taken over, {len(self.new)} begin at random: {shown}"
+
 
 @torch.no_grad()
 def start_from(recogniser: Recogniser, folder: Path) -> Inherited:

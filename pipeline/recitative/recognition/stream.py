@@ -5,7 +5,9 @@ The processes do not stop while the dev set is scored: the first batches of the 
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
+from types import FrameType
 
 from torch.utils.data import DataLoader, Dataset
 
@@ -38,7 +40,23 @@ class BatchStream:
         workers = self._training_set.settings.train.workers
         places = _Places(self._training_set, epoch, start)
         shares = _Shares(self._training_set, self._share)
-        return iter(DataLoader(shares, batch_size=None, sampler=places, num_workers=workers))
+        loader = DataLoader(
+            shares, batch_size=None, sampler=places, num_workers=workers, worker_init_fn=_leave_stopping_to_the_run
+        )
+        return iter(loader)
+
+
+GRACE_S = 60  # for the step that is being taken and its checkpoint
+
+
+def _leave_stopping_to_the_run(worker: int) -> None:
+    """In a process that prepares batches: a signal to the whole group must not take the run's next batch away."""
+
+    def stop_later(number: int, frame: FrameType | None) -> None:
+        signal.alarm(GRACE_S)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_later)
 
 
 class _Places:

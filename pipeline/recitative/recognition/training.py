@@ -60,29 +60,30 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     device = choose_device(settings.train)
     with join_world(device) as world:
         torch.set_num_threads(_threads(settings, world))
+        console = Console(quiet=quiet or not world.is_first)
         error: RecitativeError | None = None
         try:
-            recogniser, task = _prepare(settings, paths, folder, device, world)
+            recogniser, task = _prepare(settings, paths, folder, device, world, console)
         except RecitativeError as caught:
             error = caught
         world.together(error)
         world.require_same(_facts(settings, paths, task.training_set))
         if world.is_first:
             _describe(folder, recogniser, device, world)
-        console = Console(quiet=quiet or not world.is_first)
         return fit(task, settings.train, folder, device=device, console=console, world=world)
 
 
 def _prepare(
-    settings: Settings, paths: TrainingPaths, folder: Path, device: torch.device, world: World
+    settings: Settings, paths: TrainingPaths, folder: Path, device: torch.device, world: World, console: Console
 ) -> tuple[Recogniser, RecognitionTask]:
     _claim(folder, settings, paths, write=world.is_first)
     torch.manual_seed(settings.train.seed)
     recogniser = new_recogniser_of(settings, paths)
     if paths.init:
-        start_from(recogniser, paths.init)
+        console.note(f"begins with {paths.init}: {start_from(recogniser, paths.init)}")
     normalise = _normalisation(recogniser, paths)
-    freeze(recogniser.trained, settings.train.frozen)
+    if frozen := freeze(recogniser.trained, settings.train.frozen):
+        console.note(f"{frozen} of {sum(p.numel() for p in recogniser.trained.parameters())} weights are frozen")
     recogniser.core.recompute = settings.train.recompute
     teacher = load_teacher(paths.teacher, recogniser, device) if paths.teacher else None
     if paths.unlabelled and not teacher:

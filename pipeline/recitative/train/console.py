@@ -18,6 +18,10 @@ class Console:
     def __init__(self, *, quiet: bool = False) -> None:
         self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
 
+    def note(self, text: str) -> None:
+        """A line about the run."""
+        self._rich.print(f"train: {text}", soft_wrap=True)
+
     @contextmanager
     def run(self, epochs: int, progress: Progress) -> Iterator[RunDisplay]:
         if progress.step:
