@@ -44,6 +44,7 @@ TORCH_FREE = (
     "features",
     "score",
     "lm",
+    "music",
     "ctc.greedy",
     "ctc.beam",
     "ctc.hotwords",

@@ -18,10 +18,12 @@ from recitative.cli.data import app as data
 from recitative.cli.decode import decode
 from recitative.cli.export import export
 from recitative.cli.features import features
+from recitative.cli.generate import app as generate
 from recitative.cli.info import info
 from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
+from recitative.cli.music import app as music
 from recitative.cli.report import report
 from recitative.cli.rescore import rescore
 from recitative.cli.score import score
@@ -51,6 +53,8 @@ app = typer.Typer(
 app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
+app.add_typer(music, name="music")
+app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
     export, info, align, transcribe, listen,

@@ -18,7 +18,7 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
-from recitative.nn.embedding import Embedding, TiedLogProbs
+from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
 from recitative.nn.framewise import Dropout, LogProbs, Project
 from recitative.nn.normalise import (
     RUNNING_PRIOR,
@@ -72,6 +72,8 @@ class Writer:
                 return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
             case Embedding():
                 return Ragged(self._embedding(stage, x), x.lengths)
+            case EmbeddedFeatures():
+                return Ragged(self.embedding_sum(stage.table, x.data), x.lengths)
             case TiedLogProbs():
                 logits = self._tied_logits(f"{name}.project", stage, x.data)
                 return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
@@ -182,6 +184,11 @@ class Writer:
         across = g.op("Transpose", heard, perm=[0, 2, 1])  # (N, C, T)
         y = g.op("Conv", across, kernel, group=stage.input_width)
         return Ragged(g.op("Transpose", y, perm=[0, 2, 1]), ready)
+
+    def embedding_sum(self, table: EmbeddingSum, ids: str) -> str:
+        """(..., F) -> (..., width); what lies beyond a row's length must be entries of the table as well."""
+        vectors = self.graph.op("Gather", self.graph.constant(_array(table.weight)), ids, axis=0)
+        return self.graph.op("ReduceSum", vectors, self.graph.ints(-2), keepdims=0)
 
     def _embedding(self, stage: Embedding, x: Ragged) -> str:
         """Token ids (N, T) int64 -> (N, T, C); whatever lies beyond a row's length reads as token 0."""

@@ -6,46 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from recitative.generation.carried import StreamingNetwork
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import Segment, TextStreams
 from recitative.models.language_model import LanguageModelNetwork
 from recitative.models.text_scores import RecurrentLanguageModel
-from recitative.nn.chain import Chain
 from recitative.nn.ragged import valid_mask
 from recitative.nn.state import detach
-from recitative.stage import Padded, State
-
-
-class StreamingNetwork(nn.Module):
-    """A network with the state of its ``rows`` streams beside it, so that a checkpoint holds both.
-
-    Recomputing the state after an interruption would not give it back: the weights have moved since it was made.
-    """
-
-    def __init__(self, network: Chain, rows: int) -> None:
-        super().__init__()
-        self.network = network
-        self._rows = rows
-        self._names = list(network.initial_state(rows))
-        for number, value in enumerate(network.initial_state(rows).values()):
-            self.register_buffer(f"carried{number}", value)
-
-    @property
-    def carried(self) -> State:
-        """A copy: what a step has read must stay as it was until its gradients are computed."""
-        return {name: self.get_buffer(f"carried{number}").clone() for number, name in enumerate(self._names)}
-
-    def carry(self, state: State) -> None:
-        """Keep a state for the next segment; one with NaN or infinite numbers, from a step to be skipped, isn't."""
-        if all(bool(value.isfinite().all()) for value in state.values()):
-            for number, name in enumerate(self._names):
-                self.get_buffer(f"carried{number}").copy_(state[name])
-
-    def forget(self) -> None:
-        """Back to the state of streams that have read nothing."""
-        self.carry(self.network.initial_state(self._rows))
+from recitative.stage import Padded
 
 
 class LanguageModelTask:
@@ -59,7 +29,7 @@ class LanguageModelTask:
         self, model: LanguageModelNetwork, streams: TextStreams, dev: Sequence[str], device: torch.device
     ) -> None:
         self.model = model
-        self.network = StreamingNetwork(model.network, streams.rows)
+        self.network = StreamingNetwork(model.network, model.network.initial_state(streams.rows))
         self.streams = streams
         self.dev = dev
         self.device = device
@@ -77,7 +47,7 @@ class LanguageModelTask:
 
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         inputs, targets = _to(batch.inputs, self.device), _to(batch.targets, self.device)
-        log_probs, state = self.network.network.step(inputs, self.network.carried, last=False)
+        log_probs, state = self.model.network.step(inputs, self.network.carried, last=False)
         self.network.carry(detach(state))
         picked = log_probs.data.gather(-1, targets.data[..., None])[..., 0]  # (N, T, V) -> (N, T)
         inside = valid_mask(targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,8 +46,8 @@ def load_weights(network: nn.Module, folder: Path, remedy: str) -> None:
     network.eval()
 
 
-def require_files(folder: Path, allowed: str, remedy: str) -> None:
-    """Raises DataError that names the first of the three files that is missing."""
-    for name in (WEIGHTS, SETTINGS, TOKENS):
+def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:
+    """Raises DataError that names the first of the files that is missing."""
+    for name in names:
         if not (folder / name).is_file():
             raise DataError(str(folder), f"has no {name}", allowed, remedy)

@@ -29,6 +29,42 @@ class Embedding(Framewise):
         return Padded(self(inside), x.lengths), {}
 
 
+class EmbeddingSum(nn.Module):
+    """Several features at each place, each with a vector, added up: ids (..., F) int64 -> (..., width).
+
+    All features share one table of ``entries`` rows, of which each has its own range. In training a feature is left out
+    with ``dropout``, the others grow by as much (Srivastava et al. 2014): a model of little music otherwise learns
+    combinations by heart.
+    """
+
+    def __init__(self, entries: int, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.output_width = width
+        self.dropout = dropout
+        self.weight = nn.Parameter(torch.empty(entries, width).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        flat = ids.flatten(0, -2)
+        kept = None
+        if self.training and self.dropout:
+            kept = F.dropout(torch.ones(flat.shape, dtype=self.weight.dtype, device=flat.device), self.dropout)
+        summed: Tensor = F.embedding_bag(flat, self.weight, mode="sum", per_sample_weights=kept)
+        return summed.view(*ids.shape[:-1], self.output_width)
+
+
+class EmbeddedFeatures(Framewise):
+    """``EmbeddingSum`` as a stage: ids (N, T, F) int64 -> (N, T, width)."""
+
+    def __init__(self, entries: int, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.output_width = width
+        self.table = EmbeddingSum(entries, width, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        summed: Tensor = self.table(x)
+        return summed
+
+
 class TiedLogProbs(Framewise):
     """The output layer whose weights are the embedding's: (N, T, C) -> (N, T, V), ln softmax(x' E^T + b), float32.
 

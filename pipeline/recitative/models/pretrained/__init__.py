@@ -8,6 +8,8 @@ FOLDER = Path(__file__).parent
 SUFFIX = ".onnx.gz"
 
 STREAMING = "an4-streaming"  # what 'transcribe' and 'listen' use if no model is named
+MUSIC = "chorales"  # what 'generate music' continues with,
+FILLING = "chorales-fill"  # and what it harmonises and rewrites with
 
 
 def names() -> list[str]:

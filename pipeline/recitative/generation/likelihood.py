@@ -1,0 +1,103 @@
+"""How probable frames of music are to a model: the network on whole segments, every note given those before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from recitative.generation.pieces import Frames
+from recitative.models.music import MusicModel, MusicNetwork
+from recitative.music.frames import Context, FrameCode, Ids, Wishes
+from recitative.stage import Padded, State
+
+BATCH = 16  # pieces that are scored together
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Of all pieces together. Boulanger-Lewandowski et al. 2012 give nats a frame; TonicNet (Peracha 2020) and Music
+    Transformer (Huang et al. 2018) nats a token, where each voice's pitch or silence in each frame is one."""
+
+    nats: float
+    frames: int
+    tokens: int
+
+    @property
+    def per_frame(self) -> float:
+        return self.nats / self.frames
+
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.tokens
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of every decision in the M frames that are in a piece, in their order: values (M, V, K), -inf for what may not
+    be; targets (M, V); inside (N, T) says which frames these are; state after the last."""
+
+    values: Tensor
+    targets: Tensor
+    inside: npt.NDArray[np.bool_]
+    state: State
+
+    @property
+    def losses(self) -> Tensor:
+        """-ln P of what was decided, (M, V)."""
+        return F.cross_entropy(self.values.transpose(1, 2), self.targets, reduction="none")
+
+
+def score_frames(
+    network: MusicNetwork, code: FrameCode, frames: Ids, context: Context, lengths: Ids, state: State
+) -> Scores:
+    """Of the frames (N, T, V), given what was before each and the state of the core; lengths: (N,)."""
+    device = next(network.parameters()).device
+    inside = np.arange(frames.shape[1]) < lengths[:, None]
+    x = Padded(_tensor(code.context_ids(context), device), _tensor(lengths, device))
+    h, state = network.context.step(x, state, last=False)
+    numbers = range(len(code.order))
+    ids, beside = zip(*(code.choice_ids(frames, context, number) for number in numbers), strict=True)
+    allowed = [code.allowed(frames, number)[inside] for number in numbers]
+    values = network.scores(
+        h.data[_tensor(inside, device)][:, None].expand(-1, len(numbers), -1),  # (M, V, H)
+        _tensor(np.stack([entry[inside] for entry in ids], axis=1), device),
+        _tensor(np.stack([entry[inside] for entry in beside], axis=1), device),
+    )
+    values = values.masked_fill(~_tensor(np.stack(allowed, axis=1), device), -torch.inf)
+    return Scores(values, _tensor(frames[inside][:, list(code.order)], device), inside, state)
+
+
+def likelihood(model: MusicModel, pieces: Sequence[Frames]) -> Likelihood:
+    """Of pieces of which the model is told nothing, but the tonic where ``pieces.key`` says that all have the same."""
+    code = model.settings.frames.code
+    nats = 0.0
+    ordered = sorted(pieces, key=lambda piece: len(piece.tokens))
+    for start in range(0, len(ordered), BATCH):
+        nats += _nats(model, code, ordered[start : start + BATCH])
+    frames = sum(len(piece.tokens) for piece in pieces)
+    return Likelihood(nats, frames, frames * code.voices)
+
+
+@torch.no_grad()
+def _nats(model: MusicModel, code: FrameCode, pieces: Sequence[Frames]) -> float:
+    lengths = np.array([len(piece.tokens) for piece in pieces])
+    frames = np.full((len(pieces), lengths.max(), code.voices), code.silence, np.int64)
+    for row, piece in enumerate(pieces):
+        frames[row, : len(piece.tokens)] = piece.tokens
+    key = np.full(len(pieces), 1 + model.settings.pieces.key, np.int64)  # 0 where it is not told
+    wishes = Wishes(np.zeros(frames.shape[:2], np.int64), key)
+    context = code.contexts(frames, code.nothing_read(len(pieces)), wishes)
+    state = model.network.initial_state(len(pieces))
+    scores = score_frames(model.network, code, frames, context, lengths, state)
+    return float(scores.losses.sum(dtype=torch.float64))
+
+
+def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)

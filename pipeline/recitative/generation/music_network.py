@@ -1,0 +1,36 @@
+"""A music model in memory, run by PyTorch, as what writes music."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from recitative.models.music import MusicModel
+from recitative.models.music_settings import FrameSettings
+from recitative.models.torch_stage import TorchStage
+from recitative.music.frames import Ids
+
+Array = npt.NDArray[Any]
+
+
+class TorchMusic:
+    """``models.composer.Scorer``: the model as it stands; in evaluation mode it has no dropout."""
+
+    def __init__(self, model: MusicModel) -> None:
+        self._model = model
+        self.context = TorchStage(model.network.context)
+        self.fills = model.fills
+
+    @property
+    def frames(self) -> FrameSettings:
+        return self._model.settings.frames
+
+    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+        """(M, H), (M, G), (M, R) -> (M, outputs)."""
+        with torch.inference_mode():
+            tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in (hidden, ids, beside))
+            scores: Array = self._model.network.scores(*tensors).numpy()
+        return scores

@@ -1,0 +1,84 @@
+"""Train a model of frames of music from folders of pieces."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from recitative.config import dump_settings, load_tree
+from recitative.errors import DataError, UsageError
+from recitative.generation.filling import FillingTask, Puzzles
+from recitative.generation.music_task import MusicTask
+from recitative.generation.pieces import Frames, PieceStreams, frames_of
+from recitative.machine import available_cores
+from recitative.models.music import new_music_model, save_music_model
+from recitative.models.music_settings import MusicSettings
+from recitative.music.folder import read_folder
+from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.console import Console
+from recitative.train.device import choose_device
+from recitative.train.loop import fit
+
+
+@dataclass(frozen=True)
+class TrainedMusicModel:
+    """What came of a run: the model of its best epoch, in ``folder``."""
+
+    folder: Path
+    progress: Progress
+
+
+def read_pieces(folder: Path, settings: MusicSettings) -> list[Frames]:
+    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read."""
+    pieces, errors = read_folder(folder, settings.frames.steps_per_quarter)
+    found: list[Frames] = []
+    problems = [problem for error in errors for problem in error.problems]
+    for piece in pieces:
+        try:
+            found.append(frames_of(piece, settings))
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise DataError.collect(problems)
+    return found
+
+
+def train_music_model(
+    settings: MusicSettings, train: Path, dev: Path, folder: Path, *, quiet: bool = False
+) -> TrainedMusicModel:
+    """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
+
+    Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("music train: pieces side by side are one worker's; run it without torchrun")
+    device = choose_device(settings.train)
+    torch.set_num_threads(settings.train.threads or available_cores())
+    pieces, dev_pieces = read_pieces(train, settings), read_pieces(dev, settings)
+    _claim(folder, settings)
+    torch.manual_seed(settings.train.seed)
+    model = new_music_model(settings)
+    task: MusicTask | FillingTask
+    if model.fills:
+        task = FillingTask(model, Puzzles(pieces, settings), dev_pieces, device)
+    else:
+        task = MusicTask(model, PieceStreams(pieces, settings), dev_pieces, device)
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    best = int(progress.best[0][1])
+    task.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best)))
+    task.network.eval()
+    save_music_model(model, folder / "model")
+    return TrainedMusicModel(folder / "model", progress)
+
+
+def _claim(folder: Path, settings: MusicSettings) -> None:
+    """Write the run's settings, or check that those of an earlier start are the same."""
+    path = folder / "settings.yaml"
+    if (folder / "checkpoint" / "latest.pt").exists() and load_tree(MusicSettings, path) != settings:
+        raise UsageError(f"{folder}: holds a run with other settings ({path}); train into another folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_settings(settings), encoding="utf-8")

@@ -1,0 +1,132 @@
+"""Pieces of music as batches: whole pieces side by side, cut into segments for truncated back-propagation.
+
+In every epoch each piece comes once, moved to another key and told more or less about itself, all drawn from (seed,
+epoch, piece) alone. Pieces of about the same length lie side by side. A batch of them is read in segments of ``bptt``
+frames, each of which goes on where the one before ended; no frame is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recitative.errors import DataError
+from recitative.models.music_settings import MusicSettings
+from recitative.music.frames import Context, FrameCode, Ids, Wishes, as_sets
+from recitative.music.key import key_of
+from recitative.music.piece import Piece, to_grid
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A piece as tokens (T, V), and its tonic's pitch class."""
+
+    name: str
+    tokens: Ids
+    tonic: int
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames of pieces side by side as tokens (N, T, V), what was before each of them, and (N,) how many there are."""
+
+    frames: Ids
+    context: Context
+    lengths: Ids
+    first: bool  # nothing was read before
+    names: tuple[str, ...]
+    seconds: float = 0.0  # notes have no audio
+    padded_s: float = 0.0
+    longest_s: float = 0.0
+    rows: int = 1  # pieces side by side carry their state together
+
+
+def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
+    """Raises DataError for a piece that these settings have no frames for, such as one with more voices."""
+    code = settings.frames.code
+    piece = piece.at_resolution(settings.frames.steps_per_quarter)
+    try:
+        pitches = to_grid(piece, max(piece.voices, 1) if code.sets else code.voices).pitches
+        pitches = as_sets(pitches, code.voices) if code.sets else pitches
+        tokens = code.tokens(pitches)
+    except ValueError as error:
+        text = str(error).removeprefix(f"{piece.name}: ")
+        allowed = f"{code.voices} voices from {code.lowest} to {code.highest}"
+        raise DataError(piece.name, text, allowed, "leave it out, or change the settings frames") from None
+    tonic = settings.pieces.key if settings.pieces.key >= 0 else key_of(pitches)[0]
+    return Frames(piece.name, tokens, tonic)
+
+
+class PieceStreams:
+    """The segments of every epoch."""
+
+    def __init__(self, pieces: Sequence[Frames], settings: MusicSettings) -> None:
+        self._pieces = [piece for piece in pieces if len(piece.tokens)]
+        self._settings = settings
+        self._code = settings.frames.code
+        self.rows = min(settings.pieces.rows, len(self._pieces))
+
+    def num_segments(self, epoch: int) -> int:
+        return sum(self._segments_of(group) for group in self._groups(epoch))
+
+    def segments(self, epoch: int, start: int) -> Iterator[Segment]:
+        """Those of an epoch from number ``start`` on."""
+        for group in self._groups(epoch):
+            if start >= (count := self._segments_of(group)):
+                start -= count
+                continue
+            yield from self._cut(group, epoch, start)
+            start = 0
+
+    def _groups(self, epoch: int) -> list[list[int]]:
+        """Numbers of pieces that are read side by side: of about the same length, in another order each epoch."""
+        rng = np.random.default_rng([self._settings.train.seed, epoch])
+        lengths = np.array([len(piece.tokens) for piece in self._pieces])
+        order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)), kind="stable")
+        groups = [order[i : i + self.rows].tolist() for i in range(0, len(order), self.rows)]
+        return [groups[i] for i in rng.permutation(len(groups))]
+
+    def _segments_of(self, group: Sequence[int]) -> int:
+        return -(-max(len(self._pieces[i].tokens) for i in group) // self._settings.pieces.bptt)
+
+    def _cut(self, group: Sequence[int], epoch: int, start: int) -> Iterator[Segment]:
+        tokens, wishes = zip(*(self._drawn(i, epoch) for i in group), strict=True)
+        lengths = np.array([len(piece) for piece in tokens] + [0] * (self.rows - len(group)))
+        frames = np.full((self.rows, lengths.max(), self._code.voices), self._code.silence, np.int64)
+        left = np.zeros(frames.shape[:2], np.int64)
+        key = np.zeros(self.rows, np.int64)
+        for row, (piece, wish) in enumerate(zip(tokens, wishes, strict=True)):
+            frames[row, : len(piece)], left[row, : len(piece)], key[row] = piece, wish.left[0], wish.key[0]
+        context = self._code.contexts(frames, self._code.nothing_read(self.rows), Wishes(left, key))
+        bptt = self._settings.pieces.bptt
+        names = tuple(self._pieces[i].name for i in group)
+        for number in range(start, self._segments_of(group)):
+            part = slice(number * bptt, (number + 1) * bptt)
+            remaining = (lengths - number * bptt).clip(0, bptt)
+            yield Segment(frames[:, part], _during(context, part), remaining, number == 0, names)
+
+    def _drawn(self, number: int, epoch: int) -> tuple[Ids, Wishes]:
+        """A piece in another key, and what the model is told about it."""
+        piece, how = self._pieces[number], self._settings.pieces
+        rng = np.random.default_rng([self._settings.train.seed, epoch, number])
+        tokens, tonic = moved(rng, piece, self._code, how.transpose)
+        steps = np.arange(len(tokens), 0, -1)[None]
+        left = steps if rng.random() < how.tell_end else np.zeros_like(steps)
+        key = 1 + tonic if rng.random() < how.tell_key else 0
+        return tokens, Wishes(left, np.array([key]))
+
+
+def _during(context: Context, part: slice) -> Context:
+    return Context(**{name: value[:, part] for name, value in vars(context).items()})
+
+
+def moved(rng: np.random.Generator, piece: Frames, code: FrameCode, most: int) -> tuple[Ids, int]:
+    """A piece's tokens in another key, at most so many semitones away and within the range, and its tonic there."""
+    notes = piece.tokens[piece.tokens < code.silence]
+    if not len(notes):
+        return piece.tokens, piece.tonic
+    low, high = max(-most, -int(notes.min())), min(most, code.pitches - 1 - int(notes.max()))
+    shift = int(rng.integers(low, high + 1))
+    return np.where(piece.tokens < code.silence, piece.tokens + shift, piece.tokens), (piece.tonic + shift) % 12

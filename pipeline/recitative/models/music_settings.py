@@ -1,0 +1,104 @@
+"""The settings of a model of frames of music. Read by ``config.load_tree``; no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from recitative.config import RecurrentSettings, TrainSettings
+from recitative.music.frames import FrameCode
+
+OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # settings of the loop that say nothing about notes
+
+
+class _Section(BaseModel, frozen=True, extra="forbid"):
+    pass
+
+
+class FrameSettings(_Section):
+    """What a frame is; see ``music.frames``."""
+
+    voices: int = Field(4, ge=1, le=16)
+    lowest: int = Field(36, ge=0, le=127)  # MIDI pitches
+    highest: int = Field(84, ge=0, le=127)
+    steps_per_quarter: int = Field(4, ge=1, le=48)
+    bar: int = Field(16, ge=1)  # steps after which the place in the bar recurs
+    sets: bool = False  # a frame is the set of its pitches, whoever has them
+    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch that is written for each voice; (): any
+    outer_first: bool = True  # the highest and the lowest voice are decided before those between; not with sets
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FrameSettings:
+        if self.lowest > self.highest:
+            raise ValueError(f"lowest={self.lowest} must be at most highest={self.highest}")
+        if self.ranges and len(self.ranges) != self.voices:
+            raise ValueError(f"ranges has {len(self.ranges)} entries for {self.voices} voices")
+        if any(not self.lowest <= low <= high <= self.highest for low, high in self.ranges):
+            raise ValueError(f"ranges={self.ranges} must be [low, high] from {self.lowest} to {self.highest}")
+        return self
+
+    @property
+    def code(self) -> FrameCode:
+        order = list(range(self.voices))
+        if self.outer_first and not self.sets and self.voices > 2:
+            order = [0, self.voices - 1, *order[1:-1]]
+        return FrameCode(self.voices, self.lowest, self.highest, self.bar, tuple(order), self.sets)
+
+
+class MusicCoreSettings(RecurrentSettings):
+    """The recurrent core: forward continues music, bidirectional fills in what is missing."""
+
+    direction: Literal["forward", "bidirectional"] = "forward"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(256, ge=1)
+    residual: bool = True
+
+
+class MusicNetworkSettings(_Section):
+    width: int = Field(256, ge=1)  # of what the core reads
+    choice_width: int = Field(256, ge=1)  # of what decides the voices of a frame
+    dropout: float = Field(0.5, ge=0, lt=1)
+    feature_dropout: float = Field(0.15, ge=0, lt=1)  # of what is known about a frame, feature by feature
+    recurrent: MusicCoreSettings = MusicCoreSettings()
+
+
+class PieceSettings(_Section):
+    """How pieces become batches."""
+
+    rows: int = Field(8, ge=1)  # pieces side by side
+    bptt: int = Field(128, ge=1)  # frames through which gradients flow back; the state goes on
+    transpose: int = Field(6, ge=0, le=12)  # at most so many semitones up or down, drawn for each piece and epoch
+    tell_end: float = Field(0.3, ge=0, le=1)  # how often a model is told how far the end is
+    tell_key: float = Field(0.5, ge=0, le=1)  # and the tonic
+    key: int = Field(-1, ge=-1, le=11)  # the tonic of all pieces, 0 is C; -1: estimated from each piece's notes
+    scheduled_sampling: float = Field(0.0, ge=0, le=1)  # share of frames read from the model's own pen
+
+
+class MusicTrainSettings(TrainSettings):
+    """The loop's settings with other defaults."""
+
+    epochs: int = Field(60, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    weight_decay: float = Field(0.05, ge=0)
+    warmup_steps: int = Field(200, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    keep_best: int = Field(1, ge=1)
+    ema: float = Field(0.998, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _no_audio(self) -> MusicTrainSettings:
+        for name in OF_AUDIO:
+            if getattr(self, name) != TrainSettings.model_fields[name].default:
+                raise ValueError(f"{name} is about audio; pieces are cut by pieces.rows and pieces.bptt")
+        return self
+
+
+class MusicSettings(_Section):
+    """Everything a music model's run depends on."""
+
+    kind: Literal["music"] = "music"  # tells this file from other models'
+    frames: FrameSettings = FrameSettings()
+    pieces: PieceSettings = PieceSettings()
+    model: MusicNetworkSettings = MusicNetworkSettings()
+    train: MusicTrainSettings = MusicTrainSettings()

@@ -1,0 +1,256 @@
+"""What a model of frames hears: a grid of voices as small integers, each an entry of a table of vectors.
+
+A frame is one step of a grid: a pitch, or silence, for each voice. A model reads frames and predicts the next one voice
+after the other, so what it may know of frame t is of two kinds:
+
+    context   frames before t: the last pitches, how long they have lasted, the steps by which the voices came to them,
+              the intervals between them, the place in the bar
+    choices   the voices of frame t that were decided before, and what they mean for the voice that is next
+
+Intervals stand beside pitches so that what holds in one key is known in all others. Everything here is a function of
+the notes, so likelihoods stay exact. With ``sets`` the voices of a frame are its distinct pitches from the highest to
+the lowest: a set of sounding notes, such as a row of a piano roll.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.music.piece import SILENT, Pitches
+
+Ids = npt.NDArray[np.int64]
+
+WIDEST = 13  # semitones told apart in an interval; what is wider counts as this
+INTERVALS = 2 * WIDEST + 2  # and one entry for an interval with silence
+HELD = (*range(17), 24, 32)  # steps; a duration counts as the largest that it reaches
+FAR = 64  # steps to the end that are told apart
+KEYS = 13  # not known, and the twelve tonics
+
+
+@dataclass(frozen=True)
+class History:
+    """What a row has read: pitches as tokens (N, V) of the last frame and of that before, steps that the last frame's
+    pitches have lasted (N, V), and frames read (N,)."""
+
+    last: Ids
+    before_last: Ids
+    held: Ids
+    position: Ids
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What may be told to the model about its piece, 0 where it is not: steps to the end (N, T), 1 in the last frame;
+    the tonic (N,), 1 + its pitch class."""
+
+    left: Ids
+    key: Ids
+
+
+@dataclass(frozen=True)
+class Context(History):
+    """``History`` before each of T frames, with a time axis behind N, and the wishes with the same axes (N, T)."""
+
+    left: Ids
+    key: Ids
+
+
+@dataclass(frozen=True)
+class FrameCode:
+    """Which frames there are.
+
+    voices: columns of a frame; lowest, highest: MIDI pitches; bar: steps after which the place in the bar recurs;
+    order: the voices as they are decided; sets: see above, decided from the highest to the lowest
+    """
+
+    voices: int
+    lowest: int
+    highest: int
+    bar: int
+    order: tuple[int, ...]
+    sets: bool = False
+
+    # Tokens of one voice: pitches from 0, silence, and what stands before the first frame.
+
+    @property
+    def pitches(self) -> int:
+        return self.highest - self.lowest + 1
+
+    @property
+    def silence(self) -> int:
+        return self.pitches
+
+    @property
+    def start(self) -> int:
+        return self.pitches + 1
+
+    @property
+    def hidden(self) -> int:
+        """Not decided, or not to be seen."""
+        return self.pitches + 2
+
+    @property
+    def outputs(self) -> int:
+        """Tokens that a voice may have: the pitches and silence."""
+        return self.pitches + 1
+
+    def tokens(self, pitches: Pitches) -> Ids:
+        """MIDI numbers or SILENT, any shape -> tokens. Raises ValueError for a pitch out of the range."""
+        out = (pitches != SILENT) & ((pitches < self.lowest) | (pitches > self.highest))
+        if out.any():
+            raise ValueError(f"pitch {pitches[out][0]} is not from {self.lowest} to {self.highest}")
+        return np.where(pitches == SILENT, self.silence, pitches.astype(np.int64) - self.lowest)
+
+    def midi(self, tokens: Ids) -> Pitches:
+        """The other way round."""
+        return np.where(tokens == self.silence, SILENT, tokens + self.lowest).astype(np.int16)
+
+    @property
+    def beside(self) -> int:
+        """Pitches beside which a voice is heard when it is decided."""
+        return self.voices
+
+    # History and context
+
+    def nothing_read(self, rows: int) -> History:
+        start = np.full((rows, self.voices), self.start, np.int64)
+        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64))
+
+    def read(self, history: History, frames: Ids) -> History:
+        """After one more frame (N, V) of tokens."""
+        held = np.where(frames == history.last, history.held + 1, 1)
+        return History(frames, history.last, held, history.position + 1)
+
+    def contexts(self, frames: Ids, history: History, wishes: Wishes) -> Context:
+        """Before each of the frames (N, T, V), from a history on."""
+        steps = frames.shape[1]
+        seen = np.concatenate([history.before_last[:, None], history.last[:, None], frames[:, :-1]], axis=1)
+        last, before = seen[:, 1:], seen[:, :-1]  # (N, T, V) each
+        position = history.position[:, None] + np.arange(steps)
+        key = np.broadcast_to(wishes.key[:, None], position.shape)
+        return Context(last, before, _durations(last, history.held), position, wishes.left, key)
+
+    # Entries of the tables: every feature has its own range of numbers
+
+    @cached_property
+    def context_sizes(self) -> tuple[int, ...]:
+        v = self.voices
+        return (
+            *[self.hidden] * v,
+            *[len(HELD)] * v,
+            *[INTERVALS] * v,
+            *[INTERVALS] * (v * (v - 1) // 2),
+            self.bar,
+            FAR + 1,
+            KEYS,
+        )
+
+    def context_ids(self, context: Context) -> Ids:
+        """(N, T, F): where each feature of a context stands in one table."""
+        last, v = context.last, self.voices
+        between = [self._interval(last[..., i], last[..., j]) for i in range(v) for j in range(i + 1, v)]
+        features = [
+            *np.moveaxis(last, -1, 0),
+            *np.moveaxis(_bucket(context.held), -1, 0),
+            *np.moveaxis(self._interval(last, context.before_last), -1, 0),
+            *between,
+            context.position % self.bar,
+            np.minimum(context.left, FAR),
+            context.key,
+        ]
+        return np.stack(features, axis=-1) + offsets(self.context_sizes)
+
+    @cached_property
+    def choice_sizes(self) -> tuple[int, ...]:
+        v = self.voices
+        later = [v - 1 - slot for slot in range(v - 1)]  # decisions that know the voice decided at this place
+        return (
+            v,
+            self.hidden * v,
+            len(HELD) * v,
+            *[self.hidden * count + 1 for count in later],
+            *[INTERVALS * count + 1 for count in (*later, *later)],
+            self.bar * v,
+            KEYS * v,
+        )
+
+    def choice_ids(self, frames: Ids, context: Context, number: int) -> tuple[Ids, Ids]:
+        """For the decision ``number`` of each frame (N, T, V), of which only the voices decided before are looked at.
+
+        Returns features (N, T, F), and the pitches (N, T, V) beside which the decided one will be heard, as tokens: the
+        voice's own last one, then those of the other voices, of this frame where decided, else of the last.
+        """
+        voice, decided = self.order[number], self.order[:number]
+        own = context.last[..., voice]
+        pitch, to_own, moved = [], [], []
+        for slot, other in enumerate(self.order[:-1]):
+            now, place = frames[..., other], number - 1 - slot
+            pitch.append(self._placed(now, self.hidden, slot, place))
+            to_own.append(self._placed(self._interval(now, own), INTERVALS, slot, place))
+            moved.append(self._placed(self._interval(now, context.last[..., other]), INTERVALS, slot, place))
+        features = [
+            np.full(own.shape, number),
+            own + self.hidden * number,
+            _bucket(context.held[..., voice]) + len(HELD) * number,
+            *pitch,
+            *to_own,
+            *moved,
+            context.position % self.bar + self.bar * number,
+            context.key + KEYS * number,
+        ]
+        others = [other for other in range(self.voices) if other != voice]
+        beside = [own, *(frames[..., i] if i in decided else context.last[..., i] for i in others)]
+        return np.stack(features, axis=-1) + offsets(self.choice_sizes), np.stack(beside, axis=-1)
+
+    def _placed(self, values: Ids, size: int, slot: int, place: int) -> Ids:
+        """What is known of the voice at a place of the order, for the decision ``place`` after it; before: nothing."""
+        nothing = size * (self.voices - 1 - slot)
+        return values + size * place if place >= 0 else np.full(values.shape, nothing)
+
+    def allowed(self, frames: Ids, number: int) -> npt.NDArray[np.bool_]:
+        """(N, T, outputs): what the decision may be. In sets each note is lower than the one before."""
+        shape = (*frames.shape[:-1], self.outputs)
+        if not self.sets or number == 0:
+            return np.ones(shape, bool)
+        above = frames[..., self.order[number - 1], None]
+        tokens = np.arange(self.outputs)
+        rests = tokens == self.silence
+        return np.asarray(np.where(above == self.silence, rests, (tokens < above) | rests))
+
+    def _interval(self, a: Ids, b: Ids) -> Ids:
+        clipped = np.clip(a - b, -WIDEST, WIDEST) + WIDEST
+        return np.where((a < self.silence) & (b < self.silence), clipped, INTERVALS - 1)
+
+
+def as_sets(pitches: Pitches, voices: int) -> Pitches:
+    """(T, V) -> (T, voices): each frame's distinct pitches from the highest on, then SILENT.
+
+    Raises ValueError for a frame with more of them.
+    """
+    rows = [sorted({int(p) for p in frame if p != SILENT}, reverse=True) for frame in pitches]
+    most = max(map(len, rows), default=0)
+    if most > voices:
+        raise ValueError(f"a frame has {most} notes, more than {voices}")
+    return np.array([row + [SILENT] * (voices - len(row)) for row in rows], np.int16).reshape(len(rows), voices)
+
+
+def _durations(last: Ids, held: Ids) -> Ids:
+    """(N, T, V) how long each pitch of ``last`` has lasted, where that of the first frame is ``held`` (N, V)."""
+    steps = np.arange(last.shape[1])[None, :, None]
+    changed = np.concatenate([np.zeros_like(last[:, :1], bool), last[:, 1:] != last[:, :-1]], axis=1)
+    begun = np.maximum.accumulate(np.where(changed, steps, 0), axis=1)
+    since = steps - begun + 1
+    return np.where(begun == 0, steps + held[:, None], since)
+
+
+def _bucket(steps: Ids) -> Ids:
+    return np.searchsorted(np.array(HELD), steps, side="right") - 1
+
+
+def offsets(sizes: tuple[int, ...]) -> Ids:
+    """Where each feature's entries begin in one table."""
+    return np.cumsum([0, *sizes[:-1]])

@@ -1,0 +1,135 @@
+"""A piece of music as notes, and as a grid of voices.
+
+Time is counted in steps, ``steps_per_quarter`` to a quarter note. A grid is what a frame-wise model reads: one row a
+step, one column a voice, each of which sounds one pitch or is silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+SILENT = -1  # in a grid
+LOWEST, HIGHEST = 0, 127  # MIDI pitches; 60 is middle C
+
+Pitches = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, order=True)
+class Note:
+    """start, length: steps, length > 0; pitch: MIDI 0..127; voice: 0 is the highest."""
+
+    start: int
+    pitch: int
+    length: int
+    voice: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.start + self.length
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Notes in the order of their starts, and how long the whole lasts, rests at the end included (steps)."""
+
+    notes: tuple[Note, ...]
+    length: int
+    steps_per_quarter: int = 4
+    quarters_per_minute: float = 100.0
+    name: str = ""
+
+    @classmethod
+    def of(cls, notes: Iterable[Note], steps_per_quarter: int, quarters_per_minute: float, name: str) -> Piece:
+        """Sorted, as long as the notes sound."""
+        ordered = tuple(sorted(notes))
+        length = max((note.end for note in ordered), default=0)
+        return cls(ordered, length, steps_per_quarter, quarters_per_minute, name)
+
+    @property
+    def voices(self) -> int:
+        """How many there may be: one more than the largest number of a note's voice."""
+        return max((note.voice for note in self.notes), default=-1) + 1
+
+    @property
+    def seconds(self) -> float:
+        return self.length * self.step_s
+
+    @property
+    def step_s(self) -> float:
+        return 60.0 / self.quarters_per_minute / self.steps_per_quarter
+
+    def transposed(self, semitones: int) -> Piece:
+        """Every note moved. Raises ValueError if one leaves MIDI's range."""
+        moved = tuple(replace(note, pitch=note.pitch + semitones) for note in self.notes)
+        if any(not LOWEST <= note.pitch <= HIGHEST for note in moved):
+            raise ValueError(f"{self.name}: {semitones} semitones lead out of MIDI's range")
+        return replace(self, notes=moved)
+
+    def at_resolution(self, steps_per_quarter: int) -> Piece:
+        """On another grid. Starts and ends go to the nearest step; a note keeps at least one."""
+        ratio = steps_per_quarter / self.steps_per_quarter
+
+        def moved(note: Note) -> Note:
+            start = round(note.start * ratio)
+            return replace(note, start=start, length=max(1, round(note.end * ratio) - start))
+
+        notes = tuple(sorted(moved(note) for note in self.notes))
+        length = max(round(self.length * ratio), max((note.end for note in notes), default=0))
+        return replace(self, notes=notes, length=length, steps_per_quarter=steps_per_quarter)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """pitches: (T, V) MIDI numbers or SILENT; onsets: (T, V), true where a note begins."""
+
+    pitches: Pitches
+    onsets: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pitches)
+
+
+def to_grid(piece: Piece, voices: int) -> Grid:
+    """One pitch a voice and step: where a voice has several notes at once, the one that began last, then the highest.
+
+    Raises ValueError for a note of a voice beyond ``voices``.
+    """
+    pitches = np.full((piece.length, voices), SILENT, np.int16)
+    onsets = np.zeros((piece.length, voices), bool)
+    for note in piece.notes:  # by start, then pitch: what comes later stays
+        if note.voice >= voices:
+            raise ValueError(f"{piece.name}: a note of voice {note.voice + 1}, where there are {voices}")
+        pitches[note.start : note.end, note.voice] = note.pitch
+        onsets[note.start : note.end, note.voice] = False
+        onsets[note.start, note.voice] = True
+    return Grid(pitches, onsets)
+
+
+def tied(pitches: Pitches) -> Grid:
+    """Equal pitches in a row are one note."""
+    before = np.vstack([np.full((1, pitches.shape[1]), SILENT, np.int16), pitches[:-1]])
+    return Grid(pitches, (pitches != SILENT) & (pitches != before))
+
+
+def from_grid(grid: Grid, steps_per_quarter: int, quarters_per_minute: float = 100.0, name: str = "") -> Piece:
+    """The notes of a grid: each lasts to the next onset, change of pitch or silence of its voice."""
+    notes = [note for voice in range(grid.pitches.shape[1]) for note in _notes_of(grid, voice)]
+    return Piece(tuple(sorted(notes)), len(grid), steps_per_quarter, quarters_per_minute, name)
+
+
+def _notes_of(grid: Grid, voice: int) -> list[Note]:
+    pitches: Sequence[int] = grid.pitches[:, voice].tolist()
+    notes: list[Note] = []
+    for step, pitch in enumerate(pitches):
+        if pitch == SILENT:
+            continue
+        goes_on = step > 0 and pitches[step - 1] == pitch and not grid.onsets[step, voice]
+        if goes_on:
+            notes[-1] = replace(notes[-1], length=notes[-1].length + 1)
+        else:
+            notes.append(Note(step, pitch, 1, voice))
+    return notes

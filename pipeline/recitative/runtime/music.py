@@ -1,0 +1,68 @@
+"""A music model's file, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.models.music_card import REMEDY, MusicCard
+from recitative.models.music_settings import FrameSettings
+from recitative.music.frames import Ids
+from recitative.runtime.session import open_session
+from recitative.stage import Padded, State
+
+Array = npt.NDArray[Any]
+
+
+class OnnxMusic:
+    """``models.composer.Scorer``: a music model that needs no PyTorch."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
+        where = str(content) if isinstance(content, Path) else "the music model"
+        session = open_session(content, where, "music model's file", REMEDY, threads)
+        self.card, choice = MusicCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
+        self.context = _Context(session, self.card)
+        self._choice = open_session(choice, where, "music model's file", REMEDY, threads)
+
+    @property
+    def frames(self) -> FrameSettings:
+        return self.card.settings.frames
+
+    @property
+    def fills(self) -> bool:
+        """Whether it fills in what is missing; else it continues what is there."""
+        return self.card.settings.model.recurrent.direction == "bidirectional"
+
+    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+        """(M, H), (M, G), (M, R) -> (M, outputs)."""
+        feeds = {"hidden": np.ascontiguousarray(hidden), "ids": ids, "beside": beside}
+        scores: Array = self._choice.run(["scores"], feeds)[0]
+        return scores
+
+
+class _Context:
+    """Stage: ids (N, T, F) int64, T > 0 -> hidden (N, T, H) float32; state as the card says."""
+
+    stride = 1
+
+    def __init__(self, session: Any, card: MusicCard) -> None:
+        self._session = session
+        self._card = card
+        self._outputs = ["hidden", *(f"new_state.{name}" for name in card.state)]
+        self.lookahead = None if card.settings.model.recurrent.direction == "bidirectional" else 0
+
+    def output_lengths(self, lengths: Array) -> Array:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return {name: initial.array(n) for name, initial in self._card.state.items()}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        feeds = {"ids": x.data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._card.state}
+        y, *new_state = self._session.run(self._outputs, feeds)
+        after = self.initial_state(len(x.data)) if last else dict(zip(self._card.state, new_state, strict=True))
+        return Padded(y, x.lengths), after

@@ -1,0 +1,129 @@
+"""Make train, valid and test, MIDI files of four tracks, from the chorales of Bach (JSB Chorales).
+
+    python3 local/prepare.py --corpus DIR --output data
+
+DIR holds Jsb16thSeparated.json, four voices on a grid of sixteenths with the sets of Boulanger-Lewandowski et al. 2012,
+and jsb-chorales-quarter.json, the pitches of every quarter note with which most published results were made. The corpus
+does not tell a held note from a repeated one: equal pitches in a row are one note here.
+
+Every file that is written is read back and has exactly the grid of the corpus. The script says of how many chorales
+every fourth row is what the quarter file holds, and of how many it is in some other order and key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recitative.errors import DataError, RecitativeError, RunError
+from recitative.music.midi import read_midi, write_midi
+from recitative.music.piece import HIGHEST, SILENT, Pitches, from_grid, tied, to_grid
+
+SETS = ("train", "valid", "test")
+VOICES = 4
+STEPS_PER_QUARTER = 4
+SEPARATED = "Jsb16thSeparated.json"
+QUARTERS = "jsb-chorales-quarter.json"
+
+Frames = tuple[tuple[int, ...], ...]  # the distinct pitches at each time, rising
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help=f"folder with {SEPARATED} and {QUARTERS}")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the sets")
+    arguments = parser.parse_args()
+    try:
+        grids = read_grids(arguments.corpus / SEPARATED)
+        quarters = read_quarters(arguments.corpus / QUARTERS)
+        for name in SETS:
+            write_set(grids[name], arguments.output / name)
+            print(f"{name}: {compared(grids[name], quarters[name])}", file=sys.stderr)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def read_grids(path: Path) -> dict[str, list[Pitches]]:
+    """(T, 4) of each chorale by set. Raises DataError for anything but pitches of four voices."""
+    sets = _read_json(path)
+    return {name: [_grid(f"{path}: {name} {number}", rows) for number, rows in enumerate(sets[name])] for name in SETS}
+
+
+def read_quarters(path: Path) -> dict[str, list[Frames]]:
+    """The sounding pitches of every quarter note by set."""
+    try:
+        return {name: [frames_of(rows) for rows in chorales] for name, chorales in _read_json(path).items()}
+    except TypeError:
+        raise DataError(str(path), "is not made of pitches", "the JSB Chorales", "fetch the corpus again") from None
+
+
+def write_set(grids: Sequence[Pitches], folder: Path) -> None:
+    """Write 000.mid, 001.mid, ... and read them back. Raises RunError if a grid is not what it was."""
+    for old in folder.glob("*.mid"):
+        old.unlink()
+    for number, pitches in enumerate(grids):
+        path = folder / f"{number:03d}.mid"
+        write_midi(from_grid(tied(pitches), STEPS_PER_QUARTER, name=f"{folder.name} {number:03d}"), path)
+        back = to_grid(read_midi(path, STEPS_PER_QUARTER), VOICES)
+        if not np.array_equal(back.pitches, pitches):
+            raise RunError(f"{path}: does not have the grid that was written")
+    steps = sum(len(pitches) for pitches in grids)
+    print(f"{folder}: {len(grids)} chorales, {steps} sixteenths, each read back as it was", file=sys.stderr)
+
+
+def compared(grids: Sequence[Pitches], quarters: Sequence[Frames]) -> str:
+    """How far the quarter file is every fourth row."""
+    ours = [frames_of(pitches[::STEPS_PER_QUARTER].tolist()) for pitches in grids]
+    equal = sum(mine == theirs for mine, theirs in zip(ours, quarters, strict=False))
+    found = {from_first(frames) for frames in quarters}
+    moved = sum(from_first(frames) in found for frames in ours)
+    return f"{QUARTERS} has every fourth row of {equal} of {len(ours)} chorales, in another order and key of {moved}"
+
+
+def frames_of(rows: Sequence[Sequence[int]]) -> Frames:
+    """What sounds in each row, whoever sings it."""
+    return tuple(tuple(sorted({pitch for pitch in row if pitch != SILENT})) for row in rows)
+
+
+def from_first(frames: Frames) -> Frames:
+    """The same in every key: pitches are counted from the first one."""
+    first = next((row[0] for row in frames if row), 0)
+    return tuple(tuple(pitch - first for pitch in row) for row in frames)
+
+
+def _read_json(path: Path) -> dict[str, list[Any]]:
+    """A list of chorales for each set."""
+    allowed, remedy = "the JSB Chorales", "give --corpus the folder that holds it"
+    try:
+        sets = json.loads(path.read_bytes())
+    except OSError as error:
+        raise DataError(str(path), f"cannot be read ({error.strerror})", allowed, remedy) from None
+    except ValueError:
+        raise DataError(str(path), "is no JSON", allowed, "fetch the corpus again") from None
+    if not isinstance(sets, dict) or not all(isinstance(sets.get(name), list) for name in SETS):
+        raise DataError(str(path), "has other parts", f"lists {', '.join(SETS)}", "fetch the corpus again")
+    return {name: sets[name] for name in SETS}
+
+
+def _grid(where: str, rows: object) -> Pitches:
+    try:
+        pitches = np.array(rows)
+    except ValueError:  # rows of different lengths
+        pitches = np.zeros(0)
+    shaped = pitches.ndim == 2 and pitches.shape[1] == VOICES and np.issubdtype(pitches.dtype, np.integer)
+    if not shaped or pitches.min() < SILENT or pitches.max() > HIGHEST or not (pitches != SILENT).any():
+        allowed = f"rows of {VOICES} pitches, {SILENT} to {HIGHEST}, not all silent"
+        raise DataError(where, "is no grid of voices", allowed, "fetch the corpus again")
+    return pitches.astype(np.int16)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

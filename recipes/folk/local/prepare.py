@@ -1,0 +1,125 @@
+"""Make train, valid and test, MIDI files of a melody and its chords, from a folder of folk tunes.
+
+    python3 local/prepare.py --corpus DIR --output data
+
+DIR holds files in ABC notation or MIDI files, to any depth, such as the Nottingham Music Database. Eight tenths of the
+tunes go to train, one each to valid and test, by a hash of their titles, so that a tune stays in its set when others
+come. Tunes with the same melody, in whatever key, are in the same set: those that share half of their melodic figures,
+five notes in a row taken as intervals, or are alike to a tune that does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from pathlib import Path
+
+from recitative.errors import DataError, RecitativeError
+from recitative.music.folder import read_folder
+from recitative.music.midi import write_midi
+from recitative.music.piece import Piece
+
+STEPS_PER_QUARTER = 12  # triplets and sixteenths fall on it
+TENTHS = {"train": 8, "valid": 1, "test": 1}
+FIGURE = 4  # intervals: on Nottingham more miss variants of a tune, and hardly any tunes are joined in error
+SHARED = 0.5  # of the figures of the tune that has fewer
+MOST_BAD = 0.05
+
+Figure = tuple[int, ...]  # semitones from note to note
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with .abc, .mid or .midi files")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the sets")
+    parser.add_argument("--seed", type=int, default=1, help="another number makes other sets")
+    arguments = parser.parse_args()
+    try:
+        pieces = read_corpus(arguments.corpus)
+        groups = same_melodies(pieces)
+        print(f"{len(pieces)} tunes, {len(groups)} melodies", file=sys.stderr)
+        write_sets(pieces, groups, arguments.output, arguments.seed)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def read_corpus(folder: Path) -> list[Piece]:
+    """The tunes that are understood; the others are named. Raises DataError if they are more than a twentieth."""
+    pieces, errors = read_folder(folder, STEPS_PER_QUARTER)
+    for error in errors:
+        print(f"left out: {error}", file=sys.stderr)
+    if len(errors) > MOST_BAD * (len(pieces) + len(errors)):
+        found = f"{len(errors)} of {len(pieces) + len(errors)} tunes are not understood"
+        raise DataError(str(folder), found, "at most one in twenty", "correct or remove what is named above")
+    return pieces
+
+
+def same_melodies(pieces: Sequence[Piece]) -> list[list[int]]:
+    """The numbers of the pieces in groups of one melody; groups and numbers are in their order."""
+    figures = [melodic_figures(piece) for piece in pieces]
+    leader = list(range(len(pieces)))  # of the group, or on the way to it
+    for (one, other), count in _shared_figures(figures).items():
+        if count >= SHARED * min(len(figures[one]), len(figures[other])):
+            first, second = sorted((_leader_of(leader, one), _leader_of(leader, other)))
+            leader[second] = first
+    groups: dict[int, list[int]] = {}
+    for number in range(len(pieces)):
+        groups.setdefault(_leader_of(leader, number), []).append(number)
+    return list(groups.values())
+
+
+def melodic_figures(piece: Piece) -> set[Figure]:
+    """FIGURE intervals in a row of the highest notes of the first voice; of a shorter tune all."""
+    tops = {note.start: note.pitch for note in sorted(piece.notes) if note.voice == 0}
+    steps = [after - before for before, after in pairwise(tops.values())]
+    return {tuple(steps[start : start + FIGURE]) for start in range(max(1, len(steps) - FIGURE + 1))}
+
+
+def write_sets(pieces: Sequence[Piece], groups: Sequence[Sequence[int]], output: Path, seed: int) -> None:
+    """Write output/{train,valid,test}/NNNN.mid; the number is that of the tune in the corpus."""
+    names = {number: set_of(min(pieces[n].name for n in group), seed) for group in groups for number in group}
+    for name in TENTHS:
+        for old in (output / name).glob("*.mid"):
+            old.unlink()
+        chosen = [number for number in range(len(pieces)) if names[number] == name]
+        for number in chosen:
+            write_midi(pieces[number], output / name / f"{number:04d}.mid")
+        notes = sum(len(pieces[number].notes) for number in chosen)
+        minutes = sum(pieces[number].seconds for number in chosen) / 60
+        print(f"{output / name}: {len(chosen)} tunes, {notes} notes, {minutes:.0f} minutes", file=sys.stderr)
+
+
+def set_of(title: str, seed: int) -> str:
+    """One set for each title and seed, whatever else there is."""
+    place = int.from_bytes(hashlib.sha256(f"{seed} {title}".encode()).digest()[:8], "big") % sum(TENTHS.values())
+    return next(name for name, limit in _limits() if place < limit)
+
+
+def _limits() -> list[tuple[str, int]]:
+    names = list(TENTHS)
+    return [(name, sum(TENTHS[earlier] for earlier in names[: number + 1])) for number, name in enumerate(names)]
+
+
+def _shared_figures(figures: Sequence[set[Figure]]) -> Counter[tuple[int, int]]:
+    """How many figures two pieces share, of those that share some."""
+    having: dict[Figure, list[int]] = {}
+    for number, found in enumerate(figures):
+        for figure in found:
+            having.setdefault(figure, []).append(number)
+    return Counter(pair for numbers in having.values() for pair in combinations(numbers, 2))
+
+
+def _leader_of(leader: list[int], number: int) -> int:
+    while leader[number] != number:
+        number = leader[number]
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""What a model of frames hears."""
+
+import numpy as np
+import pytest
+
+from recitative.music.frames import FAR, HELD, INTERVALS, WIDEST, FrameCode, Wishes, as_sets, offsets
+from recitative.music.piece import SILENT
+
+CODE = FrameCode(voices=3, lowest=50, highest=70, bar=4, order=(0, 2, 1))
+
+
+def wishes(rows, steps, left=0, key=0):
+    return Wishes(np.full((rows, steps), left), np.full(rows, key))
+
+
+def random_frames(rng, rows=2, steps=9, code=CODE):
+    """With many repetitions, as in music."""
+    frames = rng.integers(0, code.outputs, (rows, steps, code.voices))
+    for t in range(1, steps):
+        frames[:, t] = np.where(rng.random((rows, code.voices)) < 0.6, frames[:, t - 1], frames[:, t])
+    return frames
+
+
+def test_tokens_and_pitches_are_each_other_s_inverse():
+    pitches = np.array([50, 60, 70, SILENT], np.int16)
+    assert CODE.tokens(pitches).tolist() == [0, 10, 20, 21]
+    assert CODE.midi(CODE.tokens(pitches)).tolist() == pitches.tolist()
+
+
+def test_a_pitch_out_of_the_range_is_named():
+    with pytest.raises(ValueError, match="pitch 71 is not from 50 to 70"):
+        CODE.tokens(np.array([[60, 71]], np.int16))
+
+
+def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_leaves():
+    frames = random_frames(np.random.default_rng(1))
+    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    history = CODE.nothing_read(2)
+    for t in range(frames.shape[1]):
+        np.testing.assert_array_equal(context.last[:, t], history.last)
+        np.testing.assert_array_equal(context.before_last[:, t], history.before_last)
+        np.testing.assert_array_equal(context.held[:, t], history.held)
+        np.testing.assert_array_equal(context.position[:, t], history.position)
+        history = CODE.read(history, frames[:, t])
+
+
+@pytest.mark.parametrize("cut", [1, 4, 8])
+def test_contexts_of_two_parts_are_those_of_the_whole(cut):
+    frames = random_frames(np.random.default_rng(2))
+    whole = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    history = CODE.nothing_read(2)
+    for t in range(cut):
+        history = CODE.read(history, frames[:, t])
+    rest = CODE.contexts(frames[:, cut:], history, wishes(2, 9 - cut))
+    np.testing.assert_array_equal(CODE.context_ids(whole)[:, cut:], CODE.context_ids(rest))
+
+
+def test_features_of_a_frame_worked_out_by_hand():
+    frames = np.array([[[14, 10, 2], [14, 9, 21], [16, 9, 3]]])  # 21: silence
+    ids = CODE.context_ids(CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 3, key=8)))[0, 2]
+    found = (ids - offsets(CODE.context_sizes)).tolist()
+    none = INTERVALS - 1
+    assert found == [
+        14, 9, 21,  # the last pitches
+        HELD.index(2), HELD.index(1), HELD.index(1),  # for how long
+        WIDEST, WIDEST - 1, none,  # by which steps they were reached
+        WIDEST + 5, none, none,  # between the voices
+        2, 0, 8,  # place in the bar, steps to the end, tonic
+    ]  # fmt: skip
+
+
+def test_every_feature_stays_within_its_own_entries():
+    rng = np.random.default_rng(3)
+    frames = random_frames(rng, rows=20, steps=50)
+    left = rng.integers(0, FAR + 200, (20, 50))
+    context = CODE.contexts(frames, CODE.nothing_read(20), Wishes(left, rng.integers(0, 13, 20)))
+    for sizes, ids in [
+        (CODE.context_sizes, CODE.context_ids(context)),
+        *((CODE.choice_sizes, CODE.choice_ids(frames, context, n)[0]) for n in range(3)),
+    ]:
+        values = ids - offsets(sizes)
+        assert values.shape[-1] == len(sizes)
+        assert (values >= 0).all()
+        assert (values < np.array(sizes)).all()
+
+
+def test_a_choice_looks_only_at_what_was_decided_before_it():
+    rng = np.random.default_rng(4)
+    frames = random_frames(rng)
+    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    for number in range(3):
+        other = frames.copy()
+        for voice in CODE.order[number:]:
+            other[..., voice] = CODE.hidden
+        for mine, theirs in zip(
+            CODE.choice_ids(frames, context, number), CODE.choice_ids(other, context, number), strict=True
+        ):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_choice_knows_every_voice_that_was_decided():
+    frames = random_frames(np.random.default_rng(5))
+    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    other = frames.copy()
+    other[..., 0] = (frames[..., 0] + 1) % CODE.outputs
+    for number in (1, 2):
+        ids, beside = CODE.choice_ids(frames, context, number)
+        other_ids, other_beside = CODE.choice_ids(other, context, number)
+        assert (ids != other_ids).any(axis=-1).all()
+        assert (beside != other_beside).any(axis=-1).all()
+
+
+def test_beside_a_choice_stand_the_voice_s_own_last_pitch_and_the_others_as_they_are_known():
+    frames = np.array([[[14, 10, 2], [15, 11, 3]]])
+    context = CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 2))
+    assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [14, 10, 2]
+    assert CODE.choice_ids(frames, context, 1)[1][0, 1].tolist() == [2, 15, 10]  # the lowest voice comes second
+    assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [10, 15, 3]
+
+
+def test_notes_of_a_set_fall_and_silence_ends_it():
+    code = FrameCode(voices=3, lowest=60, highest=63, bar=1, order=(0, 1, 2), sets=True)
+    frames = np.array([[[3, 1, 4], [4, 4, 4]]])  # 4: silence
+    assert code.allowed(frames, 0).all()
+    assert code.allowed(frames, 1)[0].tolist() == [[True, True, True, False, True], [False] * 4 + [True]]
+    assert code.allowed(frames, 2)[0].tolist() == [[True, False, False, False, True], [False] * 4 + [True]]
+
+
+def test_a_set_is_its_distinct_pitches_from_the_highest():
+    pitches = np.array([[60, 72, 60], [SILENT, 50, 55], [SILENT] * 3], np.int16)
+    assert as_sets(pitches, 2).tolist() == [[72, 60], [55, 50], [SILENT, SILENT]]
+
+
+def test_a_set_with_too_many_notes_is_refused():
+    with pytest.raises(ValueError, match="a frame has 3 notes, more than 2"):
+        as_sets(np.array([[60, 61, 62]], np.int16), 2)
