@@ -64,3 +64,16 @@ def replace_line(table: Path, number: int, line: str) -> None:
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file below the folder, to see that nothing changed."""
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def write_sounds(folder: Path, rate: int, seconds: list[float], text: list[str]) -> Path:
+    """A data directory of noise at any sample rate: utterances u0, u1, ... by one speaker each."""
+    names = [f"u{number}" for number in range(len(seconds))]
+    for number, (name, length) in enumerate(zip(names, seconds, strict=True)):
+        samples = 0.1 * np.random.default_rng(number).standard_normal(round(length * rate))
+        write_audio(folder / "audio" / f"{name}.wav", samples.clip(-0.9, 0.9).astype(np.float32), rate)
+    write_lines(folder / "wav.scp", [f"{name} {folder / 'audio' / name}.wav" for name in names])
+    write_lines(folder / "text", [f"{name} {words}" for name, words in zip(names, text, strict=True)])
+    write_lines(folder / "utt2spk", [f"{name} {name}" for name in names])
+    write_lines(folder / "spk2utt", [f"{name} {name}" for name in names])
+    return folder

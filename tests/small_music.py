@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from recitative.config import load_tree
 from recitative.generation.pieces import Frames
 from recitative.models.music import MusicModel, new_music_model
-from recitative.models.music_settings import MusicSettings
+from recitative.models.music_settings import FrameSettings, MusicSettings
+from recitative.stage import Padded
 
 SMALL = [
     "frames.voices=3", "frames.lowest=55", "frames.highest=66", "frames.bar=4", "model.width=8", "model.choice_width=8",
@@ -36,3 +39,34 @@ def pieces(lengths: list[int], seed: int = 0, voices: int = 3, outputs: int = 13
     """Random tokens, silence included."""
     rng = np.random.default_rng(seed)
     return [Frames(f"p{i}", rng.integers(0, outputs, (n, voices)), i % 12) for i, n in enumerate(lengths)]
+
+
+class Silent:
+    """A stage that has heard nothing: ids (N, T, F) -> (N, T, 1) of zeros."""
+
+    stride, lookahead = 1, 0
+
+    def output_lengths(self, lengths):
+        return lengths
+
+    def initial_state(self, n):
+        return {}
+
+    def step(self, x, state, *, last):
+        return Padded(np.zeros((*x.data.shape[:2], 1), np.float32), x.lengths), {}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A ``Scorer`` that gives the same scores (outputs,) to every decision."""
+
+    frames: FrameSettings
+    values: np.ndarray
+    fills: bool = False
+
+    @property
+    def context(self):
+        return Silent()
+
+    def scores(self, hidden, ids, beside):
+        return np.tile(self.values.astype(np.float32), (len(hidden), 1))

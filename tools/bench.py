@@ -7,6 +7,7 @@ train:    whole training on real audio, against recognisers of deepspeech.pytorc
 profile:  where the time of our training goes; not part of all; see tools/bench_profile.py
 runtime:  streaming without PyTorch; see tools/bench_runtime.py
 decoding: beam search with a language model, and streaming with it; see tools/bench_decoding.py
+music:    writing music without PyTorch; see tools/bench_music.py
 shards:   opening the index of a large corpus, planning an epoch of it; see tools/bench_shards.py
 long:     a recording of three hours; not part of all
 
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
 from bench_decoding import bench_decoding  # noqa: E402
+from bench_music import bench_music  # noqa: E402
 from bench_profile import bench_profile  # noqa: E402
 from bench_runtime import bench_long, bench_runtime  # noqa: E402
 from bench_shards import bench_shards  # noqa: E402
@@ -58,6 +60,8 @@ def main() -> int:
             bench_runtime(arguments.runs)
         if arguments.part in ("all", "decoding"):
             bench_decoding(arguments.runs, arguments.peers, arguments.model, arguments.data, arguments.text)
+        if arguments.part in ("all", "music"):
+            bench_music(arguments.runs, arguments.model if arguments.part == "music" else None)
         if arguments.part in ("all", "shards"):
             bench_shards(arguments.utterances)
         if arguments.part == "profile":
@@ -72,7 +76,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "features", "train", "profile", "runtime", "decoding", "shards", "long")
+    parts = ("all", "features", "train", "profile", "runtime", "decoding", "music", "shards", "long")
     parser.add_argument("part", nargs="?", choices=parts, default="all")
     parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long recording (default 3)")
@@ -80,7 +84,9 @@ def parse_arguments() -> argparse.Namespace:
     add_training_options(parser)
     parser.add_argument("--utterances", type=positive, default=1_000_000, help="shards: in the index (default 1000000)")
     parser.add_argument("--peers", default="", help="decoding: a Python with pyctcdecode, kenlm, flashlight-text")
-    parser.add_argument("--model", type=Path, help="decoding: a model folder whose tokens are letters")
+    parser.add_argument(
+        "--model", type=Path, help="decoding: a model folder whose tokens are letters; music: an exported file"
+    )
     parser.add_argument(
         "--data",
         type=Path,

@@ -49,13 +49,47 @@ def test_every_chorale_is_a_file_with_the_grid_of_the_corpus(
 ) -> None:
     assert _run(_script("chorales"), monkeypatch, _chorales(tmp_path / "jsb"), tmp_path / "data") == 0
     files = sorted(path.relative_to(tmp_path / "data").as_posix() for path in (tmp_path / "data").rglob("*.mid"))
-    assert files == ["test/000.mid", "train/000.mid", "train/001.mid", "valid/000.mid"]
+    sets = ["test/000.mid", "train/000.mid", "train/001.mid", "valid/000.mid"]
+    assert files == ["melodies/000.mid", "openings/000.mid", *(f"quarter/{name}" for name in sets), *sets]
     piece = read_midi(tmp_path / "data" / "train" / "001.mid")
     np.testing.assert_array_equal(to_grid(piece, 4).pitches, SECOND)
     assert sum(note.voice == 0 for note in piece.notes) == 2, "equal pitches in a row are one note"
     talk = capsys.readouterr().err
-    assert "2 chorales, 12 sixteenths, each read back as it was" in talk
+    assert "2 pieces, 12 sixteenths, each read back as it was" in talk
+    assert "2 pieces, 3 quarters, each read back as it was" in talk
     assert "every fourth row of 2 of 2 chorales" in talk
+
+
+def test_the_pitches_of_each_quarter_are_voices_from_the_highest_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossed = [[60, 64, 64], [], [48, 72, 60, 55]]  # in any order, one twice, and none
+    quarters = {"train": [crossed], "valid": [crossed], "test": [crossed]}
+    corpus = _chorales(tmp_path / "jsb", quarters=quarters)
+    assert _run(_script("chorales"), monkeypatch, corpus, tmp_path / "data") == 0
+    piece = read_midi(tmp_path / "data" / "quarter" / "test" / "000.mid", 1)
+    assert to_grid(piece, 4).pitches.tolist() == [[64, 60, -1, -1], [-1] * 4, [72, 60, 55, 48]]
+
+
+def test_openings_are_four_bars_and_melodies_the_highest_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = {name: [FIRST * 10] for name in ("train", "valid", "test")}
+    corpus = _chorales(tmp_path / "jsb", sixteenths=long)
+    assert _run(_script("chorales"), monkeypatch, corpus, tmp_path / "data") == 0
+    opening, melody = (to_grid(read_midi(tmp_path / "data" / kind / "000.mid"), 4) for kind in ("openings", "melodies"))
+    np.testing.assert_array_equal(opening.pitches, (FIRST * 10)[:64])
+    assert melody.pitches.tolist() == [[row[0], -1, -1, -1] for row in FIRST * 10]
+
+
+@pytest.mark.parametrize("row", [[60, 62, 64, 65, 67], [128], [-2], "C"])
+def test_quarters_that_are_no_four_pitches_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], row: Any
+) -> None:
+    quarters = {"train": [[[60]]], "valid": [[[60], row]], "test": [[[60]]]}
+    corpus = _chorales(tmp_path / "jsb", quarters=quarters)
+    assert _run(_script("chorales"), monkeypatch, corpus, tmp_path / "data") == 1
+    talk = capsys.readouterr().err
+    assert "valid 0: is not made of pitches; at most 4 pitches at a time, 0 to 127" in talk
+    assert talk.count("\n") == 1
 
 
 def test_quarters_in_another_order_and_key_are_told_apart(tmp_path: Path) -> None:

@@ -8,11 +8,23 @@ import pytest
 import yaml
 
 from recitative.config import Settings, load_settings
+from recitative.models.music_kind import load_music_settings
 from recitative.models.recogniser import build_recogniser
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))
-RECIPES = sorted(ROOT.glob("recipes/*/conf/**/*.yaml"))
+EVERY = sorted(ROOT.glob("recipes/*/conf/**/*.yaml"))
+
+
+def _kind(path: Path) -> str:
+    """'' of a recogniser's settings."""
+    values = yaml.safe_load(path.read_text())
+    kinds = [_kind(path.parent / include) for include in values.get("include", [])]
+    return str(values.get("kind", "".join(kinds)))
+
+
+RECIPES = [path for path in EVERY if not _kind(path)]
+MUSIC = [path for path in EVERY if _kind(path) in ("music", "events")]
 
 
 def _name(path: Path) -> str:
@@ -22,6 +34,11 @@ def _name(path: Path) -> str:
 @pytest.mark.parametrize("path", FRAGMENTS + RECIPES, ids=_name)
 def test_the_settings_file_loads(path: Path) -> None:
     load_settings(path)
+
+
+@pytest.mark.parametrize("path", MUSIC, ids=_name)
+def test_the_settings_file_of_a_music_model_loads(path: Path) -> None:
+    assert load_music_settings(path).kind == _kind(path)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=_name)

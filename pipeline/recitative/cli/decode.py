@@ -10,7 +10,7 @@ import typer
 
 from recitative.cli import decoding
 from recitative.cli.engine import AddressOption, EngineOption, new_engine
-from recitative.cli.models import open_transcriber
+from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
 from recitative.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def decode(
-    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model, or an exported file.")],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     data_dir: Annotated[Path, typer.Argument(help="The data directory to decode.")],
     output: Annotated[Path, typer.Option(help="The folder for the results.")],
     chunk_ms: Annotated[
@@ -46,7 +46,8 @@ def decode(
 
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
     workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)
-    transcriber = _open(model, options)
+    path = find_model(model)
+    transcriber = _open(path, options)
     with progress_bar("decode") as show:
         summary = decode_directory(
             transcriber,
@@ -54,7 +55,7 @@ def decode(
             output,
             chunk_ms=chunk_ms,
             engine=workers,
-            open_again=partial(_open, model, options, warns=False),
+            open_again=partial(_open, path, options, warns=False),
             advance=show,
         )
     speed = summary.audio_s / max(summary.seconds, 1e-9)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from recitative.cli.models import open_lm
+from recitative.cli.prompts import open_recurrent, read_prompts, warn_of_unknown
 from recitative.config import load_tree
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.vocabulary import TextUnit
-
-if TYPE_CHECKING:
-    from recitative.models.text_scores import RecurrentLanguageModel
 
 
 def train_recurrent(
@@ -70,14 +66,11 @@ def predict(
     Several prompts are printed one after another, each word behind its prompt and a tab.
     """
     from recitative.models.next_words import next_words
-    from recitative.models.text_scores import RecurrentLanguageModel
 
-    scorer = open_lm(model)
-    if not isinstance(scorer, RecurrentLanguageModel):
-        raise UsageError(f"{model}: is an n-gram model; 'predict' asks a recurrent one")
+    scorer = open_recurrent(model, "predict")
     several = len(prompts) > 1 or "-" in prompts
-    for prompt in _read_prompts(prompts):
-        _warn_of_unknown(scorer, prompt)
+    for prompt in read_prompts(prompts):
+        warn_of_unknown(scorer, prompt)
         before = f"{prompt}\t" if several else ""
         for entry in next_words(scorer, prompt, count):
             print(f"{before}{math.exp(entry.log_prob):.4f} {entry.word}")
@@ -97,22 +90,3 @@ def export(
 
     size = export_language_model(load_language_model(model), output, notes=notes)
     print(f"{output}: float32, {size / 1e6:.1f} MB")
-
-
-def _read_prompts(prompts: list[str]) -> Iterable[str]:
-    """Each '-' stands for the lines of stdin."""
-    for prompt in prompts:
-        if prompt != "-":
-            yield prompt
-            continue
-        try:
-            yield from (line.rstrip("\r\n") for line in sys.stdin)
-        except UnicodeDecodeError:
-            raise DataError("stdin", "is not UTF-8", "one prompt a line", "convert it") from None
-
-
-def _warn_of_unknown(scorer: RecurrentLanguageModel, prompt: str) -> None:
-    unknown = scorer.vocabulary.count_unknown([prompt])
-    if unknown:
-        listed = ", ".join(f"'{symbol}'" for symbol in sorted(unknown))
-        print(f"prompt '{prompt}': {listed} not in the vocabulary, read as unknown", file=sys.stderr)

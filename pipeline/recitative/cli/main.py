@@ -28,12 +28,14 @@ from recitative.cli.report import report
 from recitative.cli.rescore import rescore
 from recitative.cli.score import score
 from recitative.cli.shards import shards
+from recitative.cli.sound import app as sound
 from recitative.cli.suggest import suggest
 from recitative.cli.tokens import tokens
 from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
 from recitative.cli.tune import tune
 from recitative.cli.tune_batch import tune_batch
+from recitative.cli.vocode import vocode
 from recitative.errors import DataError, RecitativeError
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
@@ -54,10 +56,12 @@ app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
 app.add_typer(music, name="music")
+app.add_typer(sound, name="sound")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
     export, info, align, transcribe, listen,
+    vocode,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recitative.config import load_tree
-from recitative.errors import UsageError
+from recitative.cli.music_check import check
+from recitative.cli.music_kept import kept
+from recitative.cli.music_report import report
+from recitative.cli.music_score import score
+from recitative.cli.music_speed import speed
+from recitative.models.events_settings import EventsSettings
+from recitative.models.music_kind import folder_kind, load_music_settings
 from recitative.models.music_settings import MusicSettings
+
+if TYPE_CHECKING:
+    from recitative.train.checkpoint import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,48 +37,43 @@ def train(
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
-    """Train a model of music in voices; the model of the best epoch is OUTPUT/model.
+    """Train a model of music in voices, or of events ('kind: events'); the one of the best epoch is OUTPUT/model.
 
-    A forward core continues music, a bidirectional one (model.recurrent.direction=bidirectional) fills in what is
-    missing. Stop it at any time: the same command goes on and ends in the same weights.
+    In voices a forward core continues music, a bidirectional one (model.recurrent.direction=bidirectional) fills in
+    what is missing; events are any notes, continued. Stop it at any time: the same command goes on and ends in the same
+    weights.
     """
-    settings = load_tree(MusicSettings, conf, overrides or [])
+    settings = load_music_settings(conf, overrides or [])
+    if settings.kind == "events":
+        _train_events(settings, train, dev, output, quiet)
+    else:
+        _train_voices(settings, train, dev, output, quiet)
+
+
+def _train_voices(settings: MusicSettings, train: Path, dev: Path, output: Path, quiet: bool) -> None:
     from recitative.generation.music_training import train_music_model
 
     done = train_music_model(settings, train, dev, output, quiet=quiet)
-    progress = done.progress
+    fills = settings.model.recurrent.direction == "bidirectional"
+    _print_run(done.folder, done.progress, "hidden note" if fills else "token")
+
+
+def _train_events(settings: EventsSettings, train: Path, dev: Path, output: Path, quiet: bool) -> None:
+    from recitative.generation.events_training import train_events_model
+
+    done = train_events_model(settings, train, dev, output, quiet=quiet)
+    if done.train.cut:
+        found = f"{done.train.cut} of {done.train.notes} notes are longer than {settings.events.longest_length} steps"
+        print(f"{train}: {found} and end there", file=sys.stderr)
+    _print_run(done.folder, done.progress, "token")
+
+
+def _print_run(folder: Path, progress: Progress, unit: str) -> None:
     score, best = progress.best[0]
-    unit = "hidden note" if settings.model.recurrent.direction == "bidirectional" else "token"
     print(
-        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"{folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
         f"epoch {int(best) + 1}, {score:.4f} nats per {unit}"
     )
-
-
-@app.command()
-def score(
-    model: Annotated[Path, typer.Argument(help="A music model's folder, such as EXP/model.")],
-    pieces: Annotated[Path, typer.Argument(help="A folder of MIDI or ABC files.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
-) -> None:
-    """Print how probable pieces are to a model: nats a frame and nats a token, each frame given those before it.
-
-    A frame is a step of the model's grid, a token what one voice has in it. The model is told nothing about a piece,
-    but for the tonic where pieces.key says that all pieces have the same.
-    """
-    from recitative.generation.likelihood import likelihood
-    from recitative.generation.music_training import read_pieces
-    from recitative.models.music import load_music_model
-
-    loaded = load_music_model(model)
-    if loaded.fills:
-        raise UsageError(f"{model}: fills in what is missing and has no likelihood of a whole; name one that continues")
-    found = likelihood(loaded, read_pieces(pieces, loaded.settings))
-    facts = {"nats_per_frame": found.per_frame, "nats_per_token": found.per_token, "frames": found.frames}
-    if as_json:
-        print(json.dumps(facts))
-        return
-    print(f"{found.per_frame:.4f} nats per frame, {found.per_token:.4f} nats per token ({found.frames} frames)")
 
 
 @app.command()
@@ -84,8 +87,18 @@ def export(
 
     The file runs without PyTorch.
     """
+    kind = folder_kind(model)
+    from recitative.export.events import export_events
     from recitative.export.music import export_music
+    from recitative.models.events import load_events_model
     from recitative.models.music import load_music_model
 
-    size = export_music(load_music_model(model), output, notes=notes, int8=int8)
+    if kind == "events":
+        size = export_events(load_events_model(model), output, notes=notes, int8=int8)
+    else:
+        size = export_music(load_music_model(model), output, notes=notes, int8=int8)
     print(f"{output}: weights in {'int8' if int8 else 'float32'}, {size / 1e6:.1f} MB")
+
+
+for verb in (check, score, kept, report, speed):
+    app.command()(verb)

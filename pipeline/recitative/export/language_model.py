@@ -10,12 +10,14 @@ from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged
 from recitative.export.stages import Writer
+from recitative.models.card import InitialState
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.language_model import LanguageModelNetwork
+from recitative.nn.chain import Chain
 
 
-def build_language_model_file(model: LanguageModelNetwork, *, notes: str = "") -> onnx.ModelProto:
-    """The file's content, in float32.
+def write_network(network: Chain, num_tokens: int) -> tuple[Graph, dict[str, InitialState]]:
+    """The ``step`` of a network that predicts tokens, in float32, and what its state begins with.
 
     Graph: tokens (N, T) int64, lengths (N,) int64, state.* -> log_probs (N, T, V), new_state.*. T is any number from
     1 on; a length may be 0.
@@ -23,12 +25,18 @@ def build_language_model_file(model: LanguageModelNetwork, *, notes: str = "") -
     graph = Graph()
     x = Ragged(graph.input("tokens", "int64", ("N", "T")), graph.input("lengths", "int64", ("N",)))
     writer = Writer(graph, CellWriter(graph, ranges=None), last="")  # nothing is held back, so nothing is flushed
-    y = writer.write("", model.network, x)
-    graph.output("log_probs", y.data, "float32", ("N", "T", len(model.vocabulary)))
+    y = writer.write("", network, x)
+    graph.output("log_probs", y.data, "float32", ("N", "T", num_tokens))
+    return graph, writer.initial
+
+
+def build_language_model_file(model: LanguageModelNetwork, *, notes: str = "") -> onnx.ModelProto:
+    """The file's content: ``write_network``'s graph, and the card."""
+    graph, initial = write_network(model.network, len(model.vocabulary))
     card = LanguageModelCard(
         settings=model.settings,
         vocabulary=model.vocabulary,
-        state=writer.initial,
+        state=initial,
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         notes=notes,
     )

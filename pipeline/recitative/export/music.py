@@ -39,8 +39,8 @@ def build_music_file(model: MusicModel, *, notes: str = "", int8: bool = False) 
         notes=notes,
     )
     choice = _choice_graph(model.network.choice)
-    made = graph.model(card.to_metadata((_in_int8(choice) if int8 else choice).SerializeToString()))
-    return _in_int8(made) if int8 else made
+    made = graph.model(card.to_metadata((in_int8(choice) if int8 else choice).SerializeToString()))
+    return in_int8(made) if int8 else made
 
 
 def export_music(model: MusicModel, output: Path, *, notes: str = "", int8: bool = False) -> int:
@@ -78,7 +78,7 @@ def _gelu(g: Graph, x: str) -> str:
     return g.op("Mul", g.op("Mul", x, g.real(0.5)), g.op("Add", erf, g.real(1.0)))
 
 
-def _in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
+def in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     """Large constants as levels and scales, multiplied when the file is opened."""
     graph = model.graph
     kept, before = [], []

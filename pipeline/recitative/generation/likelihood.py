@@ -14,28 +14,9 @@ from torch.nn import functional as F
 
 from recitative.generation.pieces import Frames
 from recitative.models.music import MusicModel, MusicNetwork
+from recitative.models.music_likelihood import BATCH, Likelihood, padded
 from recitative.music.frames import Context, FrameCode, Ids, Wishes
 from recitative.stage import Padded, State
-
-BATCH = 16  # pieces that are scored together
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Of all pieces together. Boulanger-Lewandowski et al. 2012 give nats a frame; TonicNet (Peracha 2020) and Music
-    Transformer (Huang et al. 2018) nats a token, where each voice's pitch or silence in each frame is one."""
-
-    nats: float
-    frames: int
-    tokens: int
-
-    @property
-    def per_frame(self) -> float:
-        return self.nats / self.frames
-
-    @property
-    def per_token(self) -> float:
-        return self.nats / self.tokens
 
 
 @dataclass(frozen=True)
@@ -87,15 +68,12 @@ def likelihood(model: MusicModel, pieces: Sequence[Frames]) -> Likelihood:
 
 @torch.no_grad()
 def _nats(model: MusicModel, code: FrameCode, pieces: Sequence[Frames]) -> float:
-    lengths = np.array([len(piece.tokens) for piece in pieces])
-    frames = np.full((len(pieces), lengths.max(), code.voices), code.silence, np.int64)
-    for row, piece in enumerate(pieces):
-        frames[row, : len(piece.tokens)] = piece.tokens
+    x = padded([piece.tokens for piece in pieces], code.silence)
     key = np.full(len(pieces), 1 + model.settings.pieces.key, np.int64)  # 0 where it is not told
-    wishes = Wishes(np.zeros(frames.shape[:2], np.int64), key)
-    context = code.contexts(frames, code.nothing_read(len(pieces)), wishes)
+    wishes = Wishes(np.zeros(x.data.shape[:2], np.int64), key)
+    context = code.contexts(x.data, code.nothing_read(len(pieces)), wishes)
     state = model.network.initial_state(len(pieces))
-    scores = score_frames(model.network, code, frames, context, lengths, state)
+    scores = score_frames(model.network, code, x.data, context, x.lengths, state)
     return float(scores.losses.sum(dtype=torch.float64))
 
 

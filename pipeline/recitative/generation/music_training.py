@@ -10,14 +10,13 @@ import torch
 from safetensors.torch import load_file
 
 from recitative.config import dump_settings, load_tree
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
-from recitative.generation.pieces import Frames, PieceStreams, frames_of
+from recitative.generation.pieces import PieceStreams, read_pieces
 from recitative.machine import available_cores
 from recitative.models.music import new_music_model, save_music_model
 from recitative.models.music_settings import MusicSettings
-from recitative.music.folder import read_folder
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
@@ -30,21 +29,6 @@ class TrainedMusicModel:
 
     folder: Path
     progress: Progress
-
-
-def read_pieces(folder: Path, settings: MusicSettings) -> list[Frames]:
-    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read."""
-    pieces, errors = read_folder(folder, settings.frames.steps_per_quarter)
-    found: list[Frames] = []
-    problems = [problem for error in errors for problem in error.problems]
-    for piece in pieces:
-        try:
-            found.append(frames_of(piece, settings))
-        except DataError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise DataError.collect(problems)
-    return found
 
 
 def train_music_model(

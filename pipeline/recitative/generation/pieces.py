@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from recitative.errors import DataError
 from recitative.models.music_settings import MusicSettings
+from recitative.music.folder import read_folder
 from recitative.music.frames import Context, FrameCode, Ids, Wishes, as_sets
 from recitative.music.key import key_of
 from recitative.music.piece import Piece, to_grid
@@ -57,6 +59,21 @@ def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
         raise DataError(piece.name, text, allowed, "leave it out, or change the settings frames") from None
     tonic = settings.pieces.key if settings.pieces.key >= 0 else key_of(pitches)[0]
     return Frames(piece.name, tokens, tonic)
+
+
+def read_pieces(folder: Path, settings: MusicSettings) -> list[Frames]:
+    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read."""
+    pieces, errors = read_folder(folder, settings.frames.steps_per_quarter)
+    found: list[Frames] = []
+    problems = [problem for error in errors for problem in error.problems]
+    for piece in pieces:
+        try:
+            found.append(frames_of(piece, settings))
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise DataError.collect(problems)
+    return found
 
 
 class PieceStreams:

@@ -2,22 +2,27 @@
 
     </s> sentence </s> sentence </s> ... sentence </s>
 
-in an order that depends on (seed, epoch) alone. All tokens but the first are predicted, each from those before it. The
+in an order that depends on (seed, epoch) alone; a sentence may differ from epoch to epoch, as a tune that is moved to
+other keys does. All tokens but the first are predicted, each from those before it. The
 text is divided into consecutive streams whose lengths differ by at most one token, and all streams into segments, so
 that a stream's segment goes on where its last one ended. No token is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from recitative.stage import Padded
 from recitative.text.vocabulary import END
+
+Ids = npt.NDArray[np.int64]
+Variant = Callable[[int, int], Ids]  # epoch, number of a sentence -> its tokens there, as many in every epoch
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,18 @@ class Segment:
 class TextStreams:
     """The segments of every epoch; ``sentences`` are token ids without their ends."""
 
-    def __init__(self, sentences: Sequence[Sequence[int]], *, streams: int, bptt: int, seed: int) -> None:
+    def __init__(
+        self,
+        sentences: Sequence[Sequence[int] | Ids],
+        *,
+        streams: int,
+        bptt: int,
+        seed: int,
+        variant: Variant | None = None,
+    ) -> None:
+        """``variant``: what stands for each sentence in an epoch; without it, the sentence itself in all of them."""
         self._sentences = [np.array([*sentence, END], np.int64) for sentence in sentences]
+        self._variant = variant
         self._bptt = bptt
         self._seed = seed
         self.num_tokens = sum(len(sentence) for sentence in self._sentences)  # sentence ends included
@@ -61,14 +76,18 @@ class TextStreams:
     def _streams(self, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs and targets (N, longest), END beyond a stream's length, and the lengths (N,)."""
         order = np.random.default_rng([self._seed, epoch]).permutation(len(self._sentences))
-        text = np.concatenate([[END], *(self._sentences[i] for i in order)])
+        text = np.concatenate([[END], *(self._sentence(epoch, i) for i in order.tolist())])
         pairs = [np.array_split(part, self.rows) for part in (text[:-1], text[1:])]
         lengths = torch.tensor([len(row) for row in pairs[0]])
         inputs, targets = (_padded(rows, self._longest) for rows in pairs)
         return inputs, targets, lengths
 
+    def _sentence(self, epoch: int, number: int) -> Ids:
+        """With its end."""
+        return np.append(self._variant(epoch, number), END) if self._variant else self._sentences[number]
 
-def _padded(rows: Sequence[np.ndarray[tuple[int], np.dtype[np.int64]]], longest: int) -> Tensor:
+
+def _padded(rows: Sequence[Ids], longest: int) -> Tensor:
     data = np.full((len(rows), longest), END, np.int64)
     for target, row in zip(data, rows, strict=True):
         target[: len(row)] = row

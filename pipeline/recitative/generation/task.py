@@ -1,8 +1,9 @@
-"""The language modelling task: predict the next token of a long text, whose streams remember what they have read."""
+"""Tasks of predicting the next token of a long text, whose streams remember what they have read: words, or music."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -11,28 +12,31 @@ from torch import Tensor
 from recitative.generation.carried import StreamingNetwork
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import Segment, TextStreams
+from recitative.models.event_likelihood import event_likelihood
+from recitative.models.events import EventsModel
 from recitative.models.language_model import LanguageModelNetwork
 from recitative.models.text_scores import RecurrentLanguageModel
+from recitative.models.torch_stage import TorchStage
+from recitative.music.piece import Piece
+from recitative.nn.chain import Chain
 from recitative.nn.ragged import valid_mask
 from recitative.nn.state import detach
 from recitative.stage import Padded
 
 
-class LanguageModelTask:
+class StreamTask(ABC):
     """See ``recitative.train.task.Task``: truncated back-propagation through time (Williams & Peng 1990).
 
     Each segment starts from the state in which the one before left its streams, detached; an epoch's first starts from
-    nothing. Models are chosen by the loss on dev, where every sentence starts from nothing, as in use.
+    nothing. Which scores choose a model is left to the kinds of text.
     """
 
-    def __init__(
-        self, model: LanguageModelNetwork, streams: TextStreams, dev: Sequence[str], device: torch.device
-    ) -> None:
-        self.model = model
-        self.network = StreamingNetwork(model.network, model.network.initial_state(streams.rows))
+    def __init__(self, network: Chain, streams: TextStreams, device: torch.device) -> None:
+        """``network``: token ids (N, T) -> ln P of the next token (N, T, V)."""
+        self.network = StreamingNetwork(network, network.initial_state(streams.rows))
         self.streams = streams
-        self.dev = dev
         self.device = device
+        self._predicting = network
 
     def num_batches(self, epoch: int) -> int:
         return self.streams.num_segments
@@ -47,15 +51,44 @@ class LanguageModelTask:
 
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         inputs, targets = _to(batch.inputs, self.device), _to(batch.targets, self.device)
-        log_probs, state = self.model.network.step(inputs, self.network.carried, last=False)
+        log_probs, state = self._predicting.step(inputs, self.network.carried, last=False)
         self.network.carry(detach(state))
         picked = log_probs.data.gather(-1, targets.data[..., None])[..., 0]  # (N, T, V) -> (N, T)
         inside = valid_mask(targets)
         return -torch.where(inside, picked, 0.0).sum(), int(targets.lengths.sum())
 
+    @abstractmethod
+    def evaluate(self) -> Mapping[str, float]: ...
+
+
+class LanguageModelTask(StreamTask):
+    """Models are chosen by the loss on dev, where every sentence starts from nothing, as in use."""
+
+    def __init__(
+        self, model: LanguageModelNetwork, streams: TextStreams, dev: Sequence[str], device: torch.device
+    ) -> None:
+        super().__init__(model.network, streams, device)
+        self.model = model
+        self.dev = dev
+
     def evaluate(self) -> Mapping[str, float]:
         scores = text_scores(new_scorer(self.model), self.dev)
         return scores | {"score": scores["dev_loss"]}
+
+
+class EventsTask(StreamTask):
+    """Models are chosen by the nats for a token of the dev pieces, each of which starts from nothing."""
+
+    def __init__(self, model: EventsModel, streams: TextStreams, dev: Sequence[Piece], device: torch.device) -> None:
+        """``dev``: as ``fitted`` leaves them."""
+        super().__init__(model.network, streams, device)
+        self.model = model
+        self.dev = dev
+
+    def evaluate(self) -> Mapping[str, float]:
+        found = event_likelihood(TorchStage(self.model.network), self.model.vocabulary, self.dev)
+        scores = {"dev_nats_per_token": found.per_token, "dev_nats_per_note": found.per_note}
+        return scores | {"score": found.per_token}
 
 
 def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:

@@ -160,8 +160,10 @@ def hidden_blocks(
 
 def distribution(scores: Array, may: npt.NDArray[np.bool_], sampling: Sampling) -> npt.NDArray[np.float64]:
     """(M, outputs) probabilities, 0 for what may not be; what top_p leaves out is 0 as well. At least one is left."""
-    cooled = np.where(may, scores.astype(np.float64) / sampling.temperature, -np.inf)
-    probabilities = np.exp(cooled - cooled.max(axis=-1, keepdims=True))
+    allowed = np.where(may, scores.astype(np.float64), -np.inf)
+    with np.errstate(over="ignore", invalid="ignore"):  # at the limits of temperature; what may not be is set below
+        cooled = (allowed - allowed.max(axis=-1, keepdims=True)) / sampling.temperature
+    probabilities = np.exp(np.where(may, cooled, -np.inf))
     probabilities /= probabilities.sum(axis=-1, keepdims=True)
     if sampling.top_p < 1:
         ordered = -np.sort(-probabilities, axis=-1)

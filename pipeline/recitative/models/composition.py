@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recitative.errors import DataError, UsageError
 from recitative.models.composer import OnProgress, Sampling, Scorer, Sheet, continue_music, fill_music
 from recitative.models.music_settings import FrameSettings
-from recitative.music.frames import FrameCode, Ids
+from recitative.music.frames import FrameCode, Ids, as_sets
 from recitative.music.piece import SILENT, Grid, Note, Piece, from_grid, tied, to_grid
 
 FINER = 12  # steps of a written piece for one of the model's grid
@@ -82,9 +82,15 @@ def to_rewrite(piece: Piece, settings: FrameSettings, voices: Sequence[int], fir
     """A piece whose ``voices`` are written anew in the steps from ``first`` to before ``last``, -1: to the end.
 
     Notes that begin elsewhere are kept whole, also where they reach into these steps.
-    Raises UsageError for steps that the piece hasn't, DataError for notes that the model does not know.
+    Raises UsageError for steps and voices that there are not, DataError for notes that the model does not know.
     """
+    if settings.sets or not all(0 <= voice < settings.voices for voice in voices):
+        has = "sets of notes and no voices" if settings.sets else f"voices 1 to {settings.voices}"
+        named = ", ".join(str(voice + 1) for voice in voices)
+        raise UsageError(f"{piece.name}: voices {named} cannot be written anew; the model has {has}")
     steps = -(-piece.length // FINER)
+    if not steps:
+        raise DataError(piece.name, "has no notes", "a piece to rewrite", "leave it out")
     last = steps if last < 0 else last
     if not 0 <= first < last <= steps:
         raise UsageError(f"{piece.name}: has no steps {first} to {last}; it has {steps}")
@@ -145,14 +151,28 @@ def given_notes(draft: Draft) -> frozenset[Note]:
 
 
 def _heard(piece: Piece, settings: FrameSettings) -> npt.NDArray[np.int16]:
-    """(T, V) on the model's grid; a step has what sounds at its beginning, or else what begins in it."""
-    if piece.voices > settings.voices:
+    """(T, V) on the model's grid; a step has what sounds at its beginning, or else what begins in it.
+
+    Raises ValueError for a piece that is not on the fine grid, DataError for one with too many voices.
+    """
+    if piece.steps_per_quarter != settings.steps_per_quarter * FINER:
+        raise ValueError(f"{piece.name}: {piece.steps_per_quarter} steps a quarter, not the fine grid's")
+    if piece.voices > settings.voices and not settings.sets:
         allowed = f"at most {settings.voices}"
         raise DataError(piece.name, f"has {piece.voices} voices", allowed, "leave some out")
-    fine = to_grid(replace(piece, length=-(-piece.length // FINER) * FINER), settings.voices).pitches
-    by_step = fine.reshape(-1, FINER, settings.voices)
+    voices = max(piece.voices, settings.voices)
+    fine = to_grid(replace(piece, length=-(-piece.length // FINER) * FINER), voices).pitches
+    by_step = fine.reshape(-1, FINER, voices)
     first_sounding = np.argmax(by_step != SILENT, axis=1)  # (T, V), 0 where all is silent
-    return np.take_along_axis(by_step, first_sounding[:, None], axis=1)[:, 0]
+    heard = np.take_along_axis(by_step, first_sounding[:, None], axis=1)[:, 0]
+    return _sets(piece.name, heard, settings.voices) if settings.sets else heard
+
+
+def _sets(name: str, heard: npt.NDArray[np.int16], most: int) -> npt.NDArray[np.int16]:
+    try:
+        return as_sets(heard, most)
+    except ValueError as error:
+        raise DataError(name, str(error), f"at most {most} notes at a time", "leave some out") from None
 
 
 def _require_known(piece: Piece, heard: npt.NDArray[np.int16], settings: FrameSettings) -> None:

@@ -50,7 +50,13 @@ class MusicNetwork(nn.Module):
             }
         )
         self.choice = ChoiceHead(
-            core.output_width, model.choice_width, sum(reads.choice_sizes), code.pitches, reads.beside, model.dropout
+            core.output_width,
+            model.choice_width,
+            sum(reads.choice_sizes),
+            code.pitches,
+            reads.beside,
+            model.dropout,
+            model.feature_dropout,
         )
 
     def initial_state(self, n: int) -> State:

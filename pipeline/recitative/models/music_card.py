@@ -60,7 +60,7 @@ class MusicCard:
                 name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
                 for name, entry in facts.pop("state").items()
             }
-            return cls(settings=settings, state=state, **facts), b64decode(metadata["recitative.choice"])
+            return cls(settings=settings, state=state, **facts), b64decode(metadata["recitative.choice"], validate=True)
         except (KeyError, TypeError, ValueError, AttributeError):
             found = "is damaged: its card cannot be read"
             raise DataError(where, found, "a whole music model's file", "export it again") from None

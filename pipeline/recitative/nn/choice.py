@@ -20,10 +20,19 @@ class ChoiceHead(nn.Module):
     Boulanger-Lewandowski et al. 2012, whose chain goes over all keys of a piano, not over voices).
     """
 
-    def __init__(self, hidden: int, width: int, entries: int, pitches: int, beside: int, dropout: float) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        width: int,
+        entries: int,
+        pitches: int,
+        beside: int,
+        dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.pitches = pitches
-        self.choices = EmbeddingSum(entries, width)
+        self.choices = EmbeddingSum(entries, width, feature_dropout)
         self.from_core = nn.Linear(hidden, width)
         self.inner = nn.Linear(width, width)
         self.alone = nn.Linear(width, pitches + 1)  # silence last

@@ -1,13 +1,16 @@
-"""A language model's file, run by ONNX Runtime."""
+"""Networks that predict tokens, run by ONNX Runtime, and a language model's file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
+from recitative.models.card import InitialState
 from recitative.models.language_card import REMEDY, LanguageModelCard
 from recitative.models.text_scores import RecurrentLanguageModel
 from recitative.runtime.session import open_session
@@ -16,32 +19,41 @@ from recitative.stage import Padded, State
 Array = npt.NDArray[Any]
 
 
-class OnnxLanguageNetwork:
-    """Stage: token ids (N, T) int64 -> ln P of the next token (N, T, V) float32; state as the card says."""
+class OnnxTokenNetwork:
+    """Stage: token ids (N, T) int64 -> ln P of the next token (N, T, V) float32; ``initial`` says what its state is."""
 
     stride = 1
     lookahead = 0
 
-    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
-        where = str(content) if isinstance(content, Path) else "the language model"
-        self._session = open_session(content, where, "language model's file", REMEDY, threads)
-        self.card = LanguageModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
-        self._outputs = ["log_probs", *(f"new_state.{name}" for name in self.card.state)]
+    def __init__(self, session: ort.InferenceSession, initial: Mapping[str, InitialState]) -> None:
+        self._session = session
+        self._initial = initial
+        self._outputs = ["log_probs", *(f"new_state.{name}" for name in initial)]
 
     def output_lengths(self, lengths: Array) -> Array:
         return lengths
 
     def initial_state(self, n: int) -> State:
-        return {name: initial.array(n) for name, initial in self.card.state.items()}
+        return {name: initial.array(n) for name, initial in self._initial.items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         n, tokens = x.data.shape
         data = x.data if tokens else np.zeros((n, 1), np.int64)  # recurrent operators take no empty sequences
-        feeds = {"tokens": data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self.card.state}
+        feeds = {"tokens": data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._initial}
         y, *new_state = self._session.run(self._outputs, feeds)
-        after = self.initial_state(n) if last else dict(zip(self.card.state, new_state, strict=True))
+        after = self.initial_state(n) if last else dict(zip(self._initial, new_state, strict=True))
         return Padded(y[:, :tokens], x.lengths), after
+
+
+class OnnxLanguageNetwork(OnnxTokenNetwork):
+    """The network of a language model's file, and its card."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
+        where = str(content) if isinstance(content, Path) else "the language model"
+        session = open_session(content, where, "language model's file", REMEDY, threads)
+        self.card = LanguageModelCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
+        super().__init__(session, self.card.state)
 
 
 def open_language_model(content: Path | bytes, *, threads: int = 1) -> RecurrentLanguageModel:

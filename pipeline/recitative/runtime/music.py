@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recitative.errors import UsageError
 from recitative.models.music_card import REMEDY, MusicCard
 from recitative.models.music_settings import FrameSettings
 from recitative.music.frames import Ids
@@ -45,7 +46,8 @@ class OnnxMusic:
 
 
 class _Context:
-    """Stage: ids (N, T, F) int64, T > 0 -> hidden (N, T, H) float32; state as the card says."""
+    """Stage: ids (N, T, F) int64 -> hidden (N, T, H) float32; state as the card says. What lies beyond a row's length
+    must be ids as well."""
 
     stride = 1
 
@@ -62,7 +64,11 @@ class _Context:
         return {name: initial.array(n) for name, initial in self._card.state.items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        feeds = {"ids": x.data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._card.state}
+        """Raises UsageError when a bidirectional model is stepped in pieces."""
+        if self.lookahead is None and not last:
+            raise UsageError("a music model that fills in cannot be stepped in pieces: it needs the whole piece")
+        ids = x.data if x.data.shape[1] else np.zeros((len(x.data), 1, x.data.shape[2]), np.int64)
+        feeds = {"ids": ids, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._card.state}
         y, *new_state = self._session.run(self._outputs, feeds)
         after = self.initial_state(len(x.data)) if last else dict(zip(self._card.state, new_state, strict=True))
         return Padded(y, x.lengths), after

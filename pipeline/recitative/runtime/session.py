@@ -36,3 +36,9 @@ def _source(content: Path | bytes) -> str | bytes:
     with content.open("rb") as file:
         is_gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
     return gzip.decompress(content.read_bytes()) if is_gzipped else str(content)
+
+
+def file_kind(path: Path, kind: str, remedy: str) -> str:
+    """What a model file says that it is: 'music', 'events', ...; '' where it doesn't. Raises as ``open_session``."""
+    session = open_session(path, str(path), kind, remedy, threads=1)
+    return str(session.get_modelmeta().custom_metadata_map.get("recitative.kind", ""))

@@ -6,6 +6,10 @@ DIR holds Jsb16thSeparated.json, four voices on a grid of sixteenths with the se
 and jsb-chorales-quarter.json, the pitches of every quarter note with which most published results were made. The corpus
 does not tell a held note from a repeated one: equal pitches in a row are one note here.
 
+Of the test chorales there are also the first four bars alone (openings) and the highest voice alone (melodies), for a
+model to go on from. The sets of the quarter file are written as they are (quarter), the pitches of each time as voices
+from the highest on: they stand in another order than the others, and all in C.
+
 Every file that is written is read back and has exactly the grid of the corpus. The script says of how many chorales
 every fourth row is what the quarter file holds, and of how many it is in some other order and key.
 """
@@ -22,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from recitative.errors import DataError, RecitativeError, RunError
+from recitative.music.frames import as_sets
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import HIGHEST, SILENT, Pitches, from_grid, tied, to_grid
 
@@ -30,6 +35,7 @@ VOICES = 4
 STEPS_PER_QUARTER = 4
 SEPARATED = "Jsb16thSeparated.json"
 QUARTERS = "jsb-chorales-quarter.json"
+OPENING = 64  # sixteenths, four bars
 
 Frames = tuple[tuple[int, ...], ...]  # the distinct pitches at each time, rising
 
@@ -43,8 +49,11 @@ def main() -> int:
         grids = read_grids(arguments.corpus / SEPARATED)
         quarters = read_quarters(arguments.corpus / QUARTERS)
         for name in SETS:
-            write_set(grids[name], arguments.output / name)
+            write_set(grids[name], arguments.output / name, STEPS_PER_QUARTER)
+            write_set([grid_of(one) for one in quarters[name]], arguments.output / "quarter" / name, 1)
             print(f"{name}: {compared(grids[name], quarters[name])}", file=sys.stderr)
+        write_set([pitches[:OPENING] for pitches in grids["test"]], arguments.output / "openings", STEPS_PER_QUARTER)
+        write_set([highest(pitches) for pitches in grids["test"]], arguments.output / "melodies", STEPS_PER_QUARTER)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -58,25 +67,39 @@ def read_grids(path: Path) -> dict[str, list[Pitches]]:
 
 
 def read_quarters(path: Path) -> dict[str, list[Frames]]:
-    """The sounding pitches of every quarter note by set."""
-    try:
-        return {name: [frames_of(rows) for rows in chorales] for name, chorales in _read_json(path).items()}
-    except TypeError:
-        raise DataError(str(path), "is not made of pitches", "the JSB Chorales", "fetch the corpus again") from None
+    """The sounding pitches of every quarter note by set. Raises DataError for anything but at most four at a time."""
+    sets = _read_json(path)
+    return {
+        name: [_quarters(f"{path}: {name} {number}", rows) for number, rows in enumerate(sets[name])] for name in SETS
+    }
 
 
-def write_set(grids: Sequence[Pitches], folder: Path) -> None:
+def write_set(grids: Sequence[Pitches], folder: Path, steps_per_quarter: int) -> None:
     """Write 000.mid, 001.mid, ... and read them back. Raises RunError if a grid is not what it was."""
     for old in folder.glob("*.mid"):
         old.unlink()
     for number, pitches in enumerate(grids):
         path = folder / f"{number:03d}.mid"
-        write_midi(from_grid(tied(pitches), STEPS_PER_QUARTER, name=f"{folder.name} {number:03d}"), path)
-        back = to_grid(read_midi(path, STEPS_PER_QUARTER), VOICES)
+        write_midi(from_grid(tied(pitches), steps_per_quarter, name=f"{folder.name} {number:03d}"), path)
+        back = to_grid(read_midi(path, steps_per_quarter), VOICES)
         if not np.array_equal(back.pitches, pitches):
             raise RunError(f"{path}: does not have the grid that was written")
     steps = sum(len(pitches) for pitches in grids)
-    print(f"{folder}: {len(grids)} chorales, {steps} sixteenths, each read back as it was", file=sys.stderr)
+    unit = "quarters" if steps_per_quarter == 1 else "sixteenths"
+    print(f"{folder}: {len(grids)} pieces, {steps} {unit}, each read back as it was", file=sys.stderr)
+
+
+def grid_of(frames: Frames) -> Pitches:
+    """(T, 4): the pitches of each time from the highest on."""
+    rows = [[*row, *[SILENT] * (VOICES - len(row))] for row in frames]
+    return as_sets(np.array(rows, np.int16).reshape(-1, VOICES), VOICES)
+
+
+def highest(pitches: Pitches) -> Pitches:
+    """The first voice, the others silent."""
+    alone = np.full_like(pitches, SILENT)
+    alone[:, 0] = pitches[:, 0]
+    return alone
 
 
 def compared(grids: Sequence[Pitches], quarters: Sequence[Frames]) -> str:
@@ -123,6 +146,18 @@ def _grid(where: str, rows: object) -> Pitches:
         allowed = f"rows of {VOICES} pitches, {SILENT} to {HIGHEST}, not all silent"
         raise DataError(where, "is no grid of voices", allowed, "fetch the corpus again")
     return pitches.astype(np.int16)
+
+
+def _quarters(where: str, rows: Sequence[Sequence[int]]) -> Frames:
+    try:
+        frames = frames_of(rows)
+        sound = all(len(row) <= VOICES and all(0 <= pitch <= HIGHEST for pitch in row) for row in frames)
+    except TypeError:
+        sound = False
+    if not sound or not any(frames):
+        allowed = f"at most {VOICES} pitches at a time, 0 to {HIGHEST}, not all silent"
+        raise DataError(where, "is not made of pitches", allowed, "fetch the corpus again")
+    return frames
 
 
 if __name__ == "__main__":

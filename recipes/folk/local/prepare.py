@@ -1,11 +1,11 @@
-"""Make train, valid and test, MIDI files of a melody and its chords, from a folder of folk tunes.
+"""Make train, valid and test, MIDI files of a melody and its chords, from a folder of folk tunes, and openings.
 
     python3 local/prepare.py --corpus DIR --output data
 
 DIR holds files in ABC notation or MIDI files, to any depth, such as the Nottingham Music Database. Eight tenths of the
 tunes go to train, one each to valid and test, by a hash of their titles, so that a tune stays in its set when others
 come. Tunes with the same melody, in whatever key, are in the same set: those that share half of their melodic figures,
-five notes in a row taken as intervals, or are alike to a tune that does.
+five notes in a row taken as intervals, or are alike to a tune that does. openings has the first bars of each test tune.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
 from recitative.errors import DataError, RecitativeError
 from recitative.music.folder import read_folder
-from recitative.music.midi import write_midi
+from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import Piece
 
 STEPS_PER_QUARTER = 12  # triplets and sixteenths fall on it
@@ -28,6 +29,7 @@ TENTHS = {"train": 8, "valid": 1, "test": 1}
 FIGURE = 4  # intervals: on Nottingham more miss variants of a tune, and hardly any tunes are joined in error
 SHARED = 0.5  # of the figures of the tune that has fewer
 MOST_BAD = 0.05
+OPENING_QUARTERS = 16
 
 Figure = tuple[int, ...]  # semitones from note to note
 
@@ -43,6 +45,7 @@ def main() -> int:
         groups = same_melodies(pieces)
         print(f"{len(pieces)} tunes, {len(groups)} melodies", file=sys.stderr)
         write_sets(pieces, groups, arguments.output, arguments.seed)
+        write_openings(arguments.output / "test", arguments.output / "openings")
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -93,6 +96,26 @@ def write_sets(pieces: Sequence[Piece], groups: Sequence[Sequence[int]], output:
         notes = sum(len(pieces[number].notes) for number in chosen)
         minutes = sum(pieces[number].seconds for number in chosen) / 60
         print(f"{output / name}: {len(chosen)} tunes, {notes} notes, {minutes:.0f} minutes", file=sys.stderr)
+
+
+def write_openings(test: Path, output: Path) -> None:
+    """What a model is to continue, in files of the same names; tunes that are not longer are left out."""
+    output.mkdir(parents=True, exist_ok=True)
+    for old in output.glob("*.mid"):
+        old.unlink()
+    for path in sorted(test.glob("*.mid")):
+        if opening := opening_of(read_midi(path, STEPS_PER_QUARTER)):
+            write_midi(opening, output / path.name)
+
+
+def opening_of(piece: Piece) -> Piece | None:
+    """The first quarters; notes that go on end there. None if that is all of the piece, or has no note."""
+    length = OPENING_QUARTERS * STEPS_PER_QUARTER
+    begun = [note for note in piece.notes if note.start < length]
+    if piece.length <= length or not begun:
+        return None
+    cut = tuple(replace(note, length=min(note.length, length - note.start)) for note in begun)
+    return replace(piece, notes=cut, length=length)
 
 
 def set_of(title: str, seed: int) -> str:

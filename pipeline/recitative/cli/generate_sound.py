@@ -1,0 +1,158 @@
+"""``recitative generate sound``: what labels say, or how a recording goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from recitative.audio.files import inspect, read_audio, write_wav
+from recitative.audio.resample import resample
+from recitative.audio.wav_stream import wav_header, wav_samples
+from recitative.cli.music_files import require_folder
+from recitative.cli.progress import progress_bar
+from recitative.cli.sound_files import write_data
+from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temperature
+from recitative.data.directory import DataDirectory
+from recitative.data.utterance import Utterance
+from recitative.errors import UsageError
+from recitative.models.conditions import Labels, label_conditions
+from recitative.runtime.side_by_side import draw_all
+from recitative.runtime.sound import Samples, SoundGenerator
+
+STDOUT = "-"
+
+
+def sound(
+    model: Annotated[Path, typer.Option(help=MODEL_HELP)],
+    text: Annotated[str, typer.Option(help="What is said, one of the model's texts, such as seven.")] = "",
+    speaker: Annotated[str, typer.Option(help="Who says it, one of the model's speakers.")] = "",
+    go_on: Annotated[
+        Path | None, typer.Option("--continue", help="A recording that the sound begins with and goes on from.")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="A data directory: as many sounds, of its texts, speakers and lengths.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How long; 0: as the text usually is, or 2 s of something new.")] = 0.0,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many, one after another.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Another number, other sounds; the same, the same bytes.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Below 1 smoother and duller, above 1 noisier.")] = 1.0,
+    output: Annotated[
+        str, typer.Option(help="The folder to write to; '-' sends one WAV to stdout while it is drawn.")
+    ] = "sound",
+) -> None:
+    """Draw sound with a model that is told labels or nothing, sample by sample, and write WAV files.
+
+    Without --speaker every speaker of the model speaks, one file each.
+    """
+    require_temperature(temperature)
+    if seconds < 0:
+        raise UsageError(f"--seconds {seconds:g}: must be above 0, or 0")
+    generator = open_generator(model)
+    if like:
+        _draw_like(generator, like, Path(output), seed, temperature)
+        return
+    given = _given(go_on, generator)
+    jobs = list(_jobs(generator, text, speaker, seconds, given))
+    if output == STDOUT:
+        if len(jobs) * count != 1:
+            raise UsageError(f"--output -: {len(jobs) * count} sounds; one can be streamed; name one --speaker")
+        _stream(generator, jobs[0], given, seed, temperature)
+        return
+    folder = Path(output)
+    require_folder(folder)
+    for name, num_samples, frames in jobs:
+        for number in range(count):
+            path = folder / f"{name}-{number + 1}.wav"
+            told = [frames] if frames is not None else []
+            blocks = generator.generate(
+                num_samples, frames=told, given=given, row_numbers=[number], seed=seed, temperature=temperature
+            )
+            write_wav(
+                path, np.concatenate(list(_shown(blocks, path.name, num_samples)), axis=1)[0], generator.sample_rate
+            )
+            print(path)
+
+
+def _draw_like(generator: SoundGenerator, like: Path, output: Path, seed: int, temperature: float) -> None:
+    """A data directory of drawn sounds."""
+    settings, labels = generator.card.settings, generator.card.labels
+    if settings.sound.condition != "labels":
+        raise UsageError(f"--like: needs a model that is told labels; this one is told {settings.sound.condition}")
+    require_folder(output)
+    utterances = DataDirectory.read(like).utterances
+    lengths = [round(_seconds_of(u) * generator.sample_rate) for u in utterances]
+    frames = [
+        label_conditions(u.text or "", u.speaker, length, settings, labels)
+        for u, length in zip(utterances, lengths, strict=True)
+    ]
+    with progress_bar("drawing") as show:
+        drawn = draw_all(generator, frames, lengths, seed=seed, temperature=temperature, on_progress=show)
+    sounds = {u.utt_id: samples for u, samples in zip(utterances, drawn, strict=True)}
+    write_data(like, output, sounds, generator.sample_rate)
+    print(output)
+
+
+def _seconds_of(utterance: Utterance) -> float:
+    """Seconds, by the header of the recording."""
+    end_s = utterance.end_s
+    return (inspect(utterance.recording_path).duration_s if end_s is None else end_s) - utterance.start_s
+
+
+Job = tuple[str, int, Samples | None]  # a file's name, its samples, what the model is told
+
+
+def _jobs(generator: SoundGenerator, text: str, speaker: str, seconds: float, given: Samples | None) -> Iterator[Job]:
+    settings, labels = generator.card.settings, generator.card.labels
+    before = 0 if given is None else len(given)
+    match settings.sound.condition:
+        case "mel":
+            raise UsageError("--model: is a vocoder, which draws recordings anew; use 'recitative vocode'")
+        case "none":
+            if text or speaker:
+                raise UsageError("--text, --speaker: the model is told nothing; leave them out")
+            yield "sound", before + round((seconds or 2.0) * generator.sample_rate), None
+        case "labels":
+            if text not in labels.texts:
+                raise UsageError(f"--text '{text}': the model knows {', '.join(labels.texts)}")
+            length = round((seconds or _usual(labels, text)) * generator.sample_rate)
+            for who in [speaker] if speaker else labels.speakers:
+                frames = label_conditions(text, who, max(length, before), settings, labels)
+                yield f"{'_'.join(text.split())}-{who}", max(length, before), frames
+
+
+def _usual(labels: Labels, text: str) -> float:
+    """Seconds"""
+    return labels.seconds[labels.texts.index(text)]
+
+
+def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
+    """(S,) at the model's sample rate."""
+    if path is None:
+        return None
+    samples, rate = read_audio(path)
+    return resample(samples, rate, generator.sample_rate)
+
+
+def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Samples]:
+    """The blocks, with a bar that moves as they are drawn."""
+    with progress_bar(title) as show:
+        done = 0
+        for block in blocks:
+            done += block.shape[1]
+            show(done, total)
+            yield block
+
+
+def _stream(generator: SoundGenerator, job: Job, given: Samples | None, seed: int, temperature: float) -> None:
+    """One WAV to stdout, block by block; its header leaves the length open."""
+    _, num_samples, frames = job
+    told = [frames] if frames is not None else []
+    sys.stdout.buffer.write(wav_header(generator.sample_rate))
+    for block in generator.generate(num_samples, frames=told, given=given, seed=seed, temperature=temperature):
+        sys.stdout.buffer.write(wav_samples(block[0]))
+        sys.stdout.buffer.flush()

@@ -1,0 +1,41 @@
+"""``recitative music check``: whether a model's settings can read every piece of some folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recitative.errors import DataError, Problem
+from recitative.models.event_pieces import read_event_pieces
+from recitative.models.music_kind import AnyMusicSettings, load_music_settings
+
+
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of MIDI or ABC files.")],
+    conf: Annotated[Path | None, typer.Option(help="The settings of the model that is to read them.")] = None,
+) -> None:
+    """Print how many pieces and frames there are; every piece that cannot be read is named, exit status 1."""
+    settings = load_music_settings(conf)
+    problems: list[Problem] = []
+    for folder in folders:
+        try:
+            print(_counts(folder, settings))
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise DataError.collect(problems)
+
+
+def _counts(folder: Path, settings: AnyMusicSettings) -> str:
+    if settings.kind == "events":
+        found = read_event_pieces(folder, settings.events)
+        cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"
+        return f"{folder}: {len(found.pieces)} pieces, {found.notes} notes, {cut}"
+    from recitative.generation.pieces import read_pieces
+
+    pieces = read_pieces(folder, settings)
+    frames = sum(len(piece.tokens) for piece in pieces)
+    sounding = sum(int((piece.tokens < settings.frames.code.silence).sum()) for piece in pieces)
+    return f"{folder}: {len(pieces)} pieces, {frames} frames, {sounding / max(1, frames):.2f} voices sound in one"

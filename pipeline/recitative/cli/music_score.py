@@ -1,0 +1,112 @@
+"""``recitative music score``: how probable pieces are to a model."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from recitative.cli.music_models import is_of_events, open_events
+from recitative.cli.music_results import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
+from recitative.errors import UsageError
+from recitative.models import pretrained
+from recitative.models.event_likelihood import event_likelihood
+from recitative.models.event_pieces import read_event_pieces
+from recitative.models.music_likelihood import Likelihood, likelihood_of
+from recitative.models.music_settings import MusicSettings
+from recitative.score.music import Measured
+
+
+def score(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A music model's folder, such as EXP/model, or file.")],
+    pieces: Annotated[Path, typer.Argument(help="A folder of MIDI or ABC files.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Print how probable pieces are to a model: nats a frame and nats a token, each frame given those before it.
+
+    A frame is a step of the model's grid, a token what one voice has in it. The model is told nothing about a piece,
+    but for the tonic where pieces.key says that all pieces have the same. Of a model of events: nats a token, ends
+    included, and nats a note. An exported file is run without PyTorch.
+    """
+    record = Record(results, results_md, name, set_name, decoding, command)
+    started = time.perf_counter()
+    path = pretrained.find(model)
+    found = _of_events(path, pieces) if is_of_events(path) else _of_voices(path, pieces)
+    record.write(found.measured, found.settings, time.perf_counter() - started)
+    if as_json:
+        print(json.dumps({one.metric.replace(" ", "_"): one.value for one in found.measured} | found.counted))
+        return
+    values = ", ".join(f"{one.value:.4f} {one.metric}" for one in found.measured)
+    print(f"{values} ({', '.join(f'{count} {unit}' for unit, count in found.counted.items())})")
+
+
+@dataclass(frozen=True)
+class _Found:
+    measured: list[Measured]
+    counted: dict[str, int]
+    settings: BaseModel
+
+
+def _of_voices(model: Path, pieces: Path) -> _Found:
+    found, settings = _of_folder(model, pieces) if model.is_dir() else _of_file(model, pieces)
+    measured = [
+        Measured("nats per frame", found.per_frame, f"{found.frames} frames"),
+        Measured("nats per token", found.per_token, f"{found.tokens} tokens"),
+    ]
+    return _Found(measured, {"frames": found.frames}, settings)
+
+
+def _of_events(model: Path, pieces: Path) -> _Found:
+    scorer = open_events(model)
+    material = read_event_pieces(pieces, scorer.events)
+    found = event_likelihood(scorer.network, scorer.events.vocabulary, material.pieces)
+    measured = [
+        Measured("nats per token", found.per_token, f"{found.tokens} tokens"),
+        Measured("nats per note", found.per_note, f"{found.notes} notes"),
+    ]
+    return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)
+
+
+def _of_folder(model: Path, pieces: Path) -> tuple[Likelihood, MusicSettings]:
+    from recitative.generation.likelihood import likelihood
+    from recitative.generation.pieces import read_pieces
+    from recitative.models.music import load_music_model
+
+    loaded = load_music_model(model)
+    _require_continuing(loaded.fills, model)
+    return likelihood(loaded, read_pieces(pieces, loaded.settings)), loaded.settings
+
+
+def _of_file(model: Path, pieces: Path) -> tuple[Likelihood, MusicSettings]:
+    from recitative.generation.pieces import read_pieces
+    from recitative.runtime.music import OnnxMusic
+
+    scorer = OnnxMusic(model)
+    _require_continuing(scorer.fills, model)
+    settings = scorer.card.settings
+    tokens = [piece.tokens for piece in read_pieces(pieces, settings)]
+    return likelihood_of(scorer, tokens, settings.pieces.key), settings
+
+
+def _require_continuing(fills: bool, model: Path) -> None:
+    if fills:
+        raise UsageError(f"{model}: fills in what is missing and has no likelihood of a whole; name one that continues")

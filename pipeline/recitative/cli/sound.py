@@ -1,0 +1,96 @@
+"""``recitative sound``: models of sound, sample by sample: train one, measure it, put it into one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import typer
+
+from recitative.cli.progress import progress_bar
+from recitative.config import load_tree
+from recitative.models.wave_settings import WaveSettings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Models of sound, sample by sample: train one on recordings, export it for 'generate sound' and 'vocode'.",
+)
+
+
+@app.command()
+def train(
+    train: Annotated[Path, typer.Option(help="A data directory to train on.")],
+    dev: Annotated[Path, typer.Option(help="A data directory that chooses the model.")],
+    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
+    ] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Train a model of sound; the model of the best epoch is OUTPUT/model.
+
+    sound.condition says what it is told: mel frames (a vocoder), labels (a recording's text and speaker), or nothing.
+    Stop it at any time: the same command goes on and ends in the same weights.
+    """
+    settings = load_tree(WaveSettings, conf, overrides or [])
+    from recitative.generation.wave_training import train_wave_model
+
+    with progress_bar("reading") as show:
+        done = train_wave_model(settings, train, dev, output, quiet=quiet, on_progress=show)
+    progress = done.progress
+    score, best = progress.best[0]
+    print(
+        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"epoch {int(best) + 1}, {score:.4f} nats per sample"
+    )
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
+    data: Annotated[Path, typer.Argument(help="A data directory.")],
+) -> None:
+    """Print how probable recordings are to a model: nats a sample, each sample given those before it."""
+    from recitative.generation.wave_task import nats_per_sample
+    from recitative.generation.wave_training import read_directory
+    from recitative.models.wave import load_wave_model
+
+    loaded = load_wave_model(model)
+    with progress_bar("reading") as show:
+        recordings = read_directory(data, loaded, show)
+    nats, samples = nats_per_sample(loaded, recordings)
+    print(f"{nats:.4f} nats per sample ({samples} samples)")
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
+    output: Annotated[Path, typer.Option(help="The file to write, such as sound.onnx.")],
+    notes: Annotated[str, typer.Option(help="A text to keep in the file: licence, corpus.")] = "",
+) -> None:
+    """Write the network, which draws a step of samples at a call, and its settings into one file.
+
+    The file runs without PyTorch.
+    """
+    from recitative.export.wave import export_wave
+    from recitative.models.wave import load_wave_model
+
+    size = export_wave(load_wave_model(model), output, notes=notes)
+    print(f"{output}: float32, {size / 1e6:.1f} MB")
+
+
+@app.command()
+def speed(
+    model: Annotated[Path, typer.Argument(help="A file from 'recitative sound export'.")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of sound, for each measurement.")] = 2.0,
+    runs: Annotated[int, typer.Option(min=1, help="Measurements, of which the median is printed.")] = 5,
+) -> None:
+    """Print the real-time factor of drawing one sound on one thread: below 1 is faster than it plays."""
+    from recitative.runtime.sound import SoundGenerator
+    from recitative.runtime.speed import real_time_factors
+
+    factors = real_time_factors(SoundGenerator(model), seconds, runs)
+    listed = ", ".join(f"{factor:.3f}" for factor in factors)
+    print(f"{model}: real-time factor {median(factors):.3f} on one thread ({listed})")

@@ -1,0 +1,168 @@
+"""Recordings as batches for a model of sound: segments of them side by side, and what the model is told.
+
+In every epoch each recording is cut anew into segments, from a place drawn from (seed, epoch, recording); no sample is
+left out but those that fill no step of the core. All recordings are kept in memory, as levels and frames: a byte a
+sample, and as many numbers a frame as the model is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.audio.files import read_audio
+from recitative.audio.mulaw import MIDDLE, companded, emphasise, encode
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError, Problem
+from recitative.models.conditions import Labels, label_conditions, mel_conditions, places_of
+from recitative.models.wave_settings import WaveSettings
+
+Array = npt.NDArray[np.float32]
+OnProgress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """codes: (S,) levels; frames: (T, C) what is told, C = 0 where nothing is."""
+
+    name: str
+    codes: npt.NDArray[np.uint8]
+    frames: Array
+
+
+@dataclass(frozen=True)
+class SoundBatch:
+    """N segments of at most J steps of the core.
+
+    codes: (N, history + J step) levels, the history first, silence where there is none; frames: (N, T, C) what is told,
+    and places: (N, J) where each step lies among them; lengths: (N,) steps.
+    """
+
+    codes: npt.NDArray[np.int64]
+    frames: Array
+    frame_lengths: npt.NDArray[np.int64]
+    places: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    seconds: float
+    padded_s: float
+    longest_s: float
+
+    @property
+    def rows(self) -> int:
+        return len(self.codes)
+
+
+def read_recordings(
+    utterances: Sequence[Utterance], settings: WaveSettings, labels: Labels, on_progress: OnProgress | None = None
+) -> list[Recording]:
+    """Raises DataError that lists every recording which cannot be used."""
+    found: list[Recording] = []
+    problems: list[Problem] = []
+    for number, utterance in enumerate(utterances):
+        try:
+            found.append(_read(utterance, settings, labels))
+        except DataError as error:
+            problems += [Problem(f"utterance '{utterance.utt_id}': {p.where}", p.found, p.allowed, p.remedy)
+                         for p in error.problems]  # fmt: skip
+        if on_progress:
+            on_progress(number + 1, len(utterances))
+    if problems:
+        raise DataError.collect(problems)
+    return found
+
+
+def frames_told(samples: Array, utterance: Utterance, settings: WaveSettings, labels: Labels) -> Array:
+    """(T, C) for a recording."""
+    match settings.sound.condition:
+        case "none":
+            return np.zeros((1, 0), np.float32)
+        case "mel":
+            return mel_conditions(samples, settings)
+        case "labels":
+            return label_conditions(utterance.text or "", utterance.speaker, len(samples), settings, labels)
+
+
+def _read(utterance: Utterance, settings: WaveSettings, labels: Labels) -> Recording:
+    samples, rate = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
+    if rate != settings.features.sample_rate:
+        allowed = f"{settings.features.sample_rate} Hz (features.sample_rate)"
+        raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, "convert it, or change the setting")
+    frames = frames_told(samples, utterance, settings, labels)
+    return Recording(utterance.utt_id, encode(emphasise(samples, settings.sound.preemphasis)), frames)
+
+
+class SoundSegments:
+    """The batches of every epoch."""
+
+    def __init__(self, recordings: Sequence[Recording], settings: WaveSettings) -> None:
+        self._recordings = recordings
+        self._settings = settings
+
+    def num_batches(self, epoch: int) -> int:
+        return -(-len(self._plan(epoch)) // self._settings.segments.rows)
+
+    def batches(self, epoch: int, start: int) -> Iterator[SoundBatch]:
+        """Those of an epoch from number ``start`` on."""
+        plan, rows = self._plan(epoch), self._settings.segments.rows
+        for number in range(start, self.num_batches(epoch)):
+            chosen = plan[number * rows : (number + 1) * rows]
+            parts = [(self._recordings[i], first, steps) for i, first, steps in chosen]
+            yield batch_of(parts, self._settings)
+
+    def _plan(self, epoch: int) -> list[tuple[int, int, int]]:
+        """(recording, first step, steps) of every segment, in the order of the epoch."""
+        rng = np.random.default_rng([self._settings.train.seed, epoch])
+        most = self._settings.segment_steps
+        plan = []
+        for number, recording in enumerate(self._recordings):
+            steps = len(recording.codes) // self._settings.sound.step
+            cuts = [0, *range(int(rng.integers(1, most + 1)), steps, most), steps]
+            plan += [(number, a, b - a) for a, b in pairwise(cuts) if b > a]
+        return [plan[i] for i in rng.permutation(len(plan))]
+
+
+def batch_of(parts: Sequence[tuple[Recording, int, int]], settings: WaveSettings) -> SoundBatch:
+    """Segments (recording, first step, steps) side by side."""
+    step, history = settings.sound.step, settings.sound.history
+    lengths = np.array([steps for _, _, steps in parts])
+    codes = np.full((len(parts), history + int(lengths.max()) * step), MIDDLE, np.int64)
+    places = np.zeros((len(parts), int(lengths.max())), np.float32)
+    told = []
+    for row, (recording, first, steps) in enumerate(parts):
+        begin, end = first * step - history, (first + steps) * step
+        piece = recording.codes[max(0, begin) : end]
+        codes[row, history + steps * step - len(piece) : history + steps * step] = piece
+        where = places_of(np.arange(first, first + steps), settings)
+        low, high = _frames_between(where, len(recording.frames))
+        told.append(recording.frames[low:high])
+        places[row, :steps] = where - low
+    seconds = step / settings.features.sample_rate * lengths
+    return SoundBatch(
+        codes, *_padded(told), places, lengths, tuple(recording.name for recording, _, _ in parts),
+        float(seconds.sum()), float(seconds.max() * len(parts)), float(seconds.max()),
+    )  # fmt: skip
+
+
+def _frames_between(places: npt.NDArray[np.floating], count: int) -> tuple[int, int]:
+    """The frames that are needed at places."""
+    low = int(np.clip(np.floor(places.min()), 0, count - 1))
+    high = int(np.clip(np.floor(places.max()) + 2, low + 1, count))
+    return low, high
+
+
+def _padded(frames: Sequence[Array]) -> tuple[Array, npt.NDArray[np.int64]]:
+    lengths = np.array([len(piece) for piece in frames])
+    data = np.zeros((len(frames), int(lengths.max()), frames[0].shape[1]), np.float32)
+    for row, piece in zip(data, frames, strict=True):
+        row[: len(piece)] = piece
+    return data, lengths
+
+
+def values_of(codes: npt.NDArray[np.integer]) -> Array:
+    """What a network reads of levels."""
+    return np.asarray(companded()[codes])

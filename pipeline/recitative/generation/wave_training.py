@@ -1,0 +1,118 @@
+"""Train a model of sound from data directories."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from recitative.config import dump_settings, load_tree
+from recitative.data.directory import DataDirectory
+from recitative.data.utterance import Utterance
+from recitative.errors import UsageError
+from recitative.generation.recordings import OnProgress, Recording, SoundSegments, read_recordings
+from recitative.generation.wave_task import WaveTask
+from recitative.machine import available_cores
+from recitative.models.conditions import Labels
+from recitative.models.wave import WaveModel, new_wave_model, save_wave_model
+from recitative.models.wave_settings import WaveSettings
+from recitative.nn.normalise import Normalise
+from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.console import Console
+from recitative.train.device import choose_device
+from recitative.train.loop import fit
+
+LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up
+
+
+@dataclass(frozen=True)
+class TrainedWaveModel:
+    """What came of a run: the model of its best epoch, in ``folder``."""
+
+    folder: Path
+    progress: Progress
+
+
+def train_wave_model(
+    settings: WaveSettings,
+    train: Path,
+    dev: Path,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    on_progress: OnProgress | None = None,
+) -> TrainedWaveModel:
+    """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
+
+    Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("sound train: one worker trains a model of sound; run it without torchrun")
+    device = choose_device(settings.train)
+    torch.set_num_threads(settings.train.threads or available_cores())
+    utterances = DataDirectory.read(train).utterances
+    labels = labels_of(utterances) if settings.sound.condition == "labels" else Labels()
+    recordings = read_recordings(utterances, settings, labels, on_progress)
+    labels = replace(labels, seconds=_seconds(labels, utterances, recordings, settings))
+    dev_recordings = read_recordings(DataDirectory.read(dev).utterances, settings, labels)
+    _claim(folder, settings)
+    torch.manual_seed(settings.train.seed)
+    model = new_wave_model(settings, labels)
+    _normalise(model, recordings)
+    task = WaveTask(model, SoundSegments(recordings, settings), dev_recordings, device)
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    best = int(progress.best[0][1])
+    model.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best)))
+    model.network.eval()
+    save_wave_model(model, folder / "model")
+    return TrainedWaveModel(folder / "model", progress)
+
+
+def read_directory(path: Path, model: WaveModel, on_progress: OnProgress | None = None) -> list[Recording]:
+    """The recordings of a data directory as a model takes them; raises what ``read_recordings`` does."""
+    return read_recordings(DataDirectory.read(path).utterances, model.settings, model.labels, on_progress)
+
+
+def labels_of(utterances: Sequence[Utterance]) -> Labels:
+    """The texts and speakers that there are, sorted."""
+    texts = sorted({utterance.text or "" for utterance in utterances})
+    return Labels(tuple(texts), tuple(sorted({utterance.speaker for utterance in utterances})))
+
+
+def _seconds(
+    labels: Labels, utterances: Sequence[Utterance], recordings: Sequence[Recording], settings: WaveSettings
+) -> tuple[float, ...]:
+    """How long recordings of each text are, on average."""
+    samples: dict[str, list[int]] = {text: [] for text in labels.texts}
+    for utterance, recording in zip(utterances, recordings, strict=True):
+        if (text := utterance.text or "") in samples:
+            samples[text].append(len(recording.codes))
+    return tuple(float(np.mean(counts)) / settings.features.sample_rate for counts in samples.values())
+
+
+def _normalise(model: WaveModel, recordings: Sequence[Recording]) -> None:
+    """Mel frames by their mean and deviation; labels stay as they are."""
+    if model.network.encoder is None or model.settings.sound.condition != "mel":
+        return
+    stage = model.network.encoder.stages["normalise"]
+    assert isinstance(stage, Normalise)
+    count = sum(len(recording.frames) for recording in recordings)
+    mean = sum(recording.frames.sum(axis=0, dtype=np.float64) for recording in recordings) / count
+    squares = sum(np.square(recording.frames, dtype=np.float64).sum(axis=0) for recording in recordings) / count
+    deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
+    stage.mean.copy_(torch.from_numpy(np.asarray(mean)))
+    stage.inverse_stddev.copy_(torch.from_numpy(1 / np.maximum(deviation, LEAST_DEVIATION)))
+
+
+def _claim(folder: Path, settings: WaveSettings) -> None:
+    """Write the run's settings, or check that those of an earlier start are the same."""
+    path = folder / "settings.yaml"
+    if (folder / "checkpoint" / "latest.pt").exists() and load_tree(WaveSettings, path) != settings:
+        raise UsageError(f"{folder}: holds a run with other settings ({path}); train into another folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(dump_settings(settings), encoding="utf-8")

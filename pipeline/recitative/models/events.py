@@ -1,0 +1,66 @@
+"""A model of music as events: a language model's network over the tokens of pieces; and its folder.
+
+weights.safetensors   every parameter by name
+settings.yaml         the resolved settings of the run; the tokens follow from them
+
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from recitative.config import dump_settings, load_tree
+from recitative.errors import DataError
+from recitative.models.events_settings import EventsSettings
+from recitative.models.language_model import build_language_model
+from recitative.models.weights import SETTINGS, WEIGHTS, load_weights, replacing_folder, require_files, save_weights
+from recitative.music.events import EventVocabulary
+from recitative.nn.chain import Chain
+
+REMEDY = "make one with 'recitative music train'"
+
+
+@dataclass(frozen=True)
+class EventsModel:
+    """A network with the settings that say what its tokens are."""
+
+    settings: EventsSettings
+    network: Chain
+
+    @property
+    def vocabulary(self) -> EventVocabulary:
+        return self.settings.events.vocabulary
+
+
+def new_events_model(settings: EventsSettings) -> EventsModel:
+    """A model with random weights (from torch's generator)."""
+    return EventsModel(settings, build_language_model(settings.model, len(settings.events.vocabulary)))
+
+
+def save_events_model(model: EventsModel, folder: Path) -> None:
+    """Write the folder; atomic: an older model stays whole until the new one is."""
+    with replacing_folder(folder) as partial:
+        save_weights(model.network, partial)
+        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
+
+
+def load_events_model(folder: Path) -> EventsModel:
+    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole model of events."""
+    require_files(folder, "a music model's folder", REMEDY, (WEIGHTS, SETTINGS))
+    model = new_events_model(_load_settings(folder / SETTINGS))
+    load_weights(model.network, folder, REMEDY)
+    return model
+
+
+def _load_settings(path: Path) -> EventsSettings:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or values.get("kind") != "events":
+        raise DataError(str(path), "is not that of a model of events", "'kind: events'", REMEDY)
+    return load_tree(EventsSettings, path)

@@ -1,0 +1,120 @@
+"""A model of sound, sample by sample: what is told, the recurrent core, and the choice of each sample; its folder.
+
+weights.safetensors   every parameter by name
+settings.yaml         the resolved settings of the run
+labels.json           the texts and speakers that it can be told
+
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from recitative.audio.mulaw import LEVELS
+from recitative.config import dump_settings, load_tree
+from recitative.errors import DataError
+from recitative.models.conditions import Labels, width_of
+from recitative.models.wave_settings import WaveSettings
+from recitative.models.weights import SETTINGS, WEIGHTS, load_weights, replacing_folder, require_files, save_weights
+from recitative.nn.chain import Chain
+from recitative.nn.framewise import Project
+from recitative.nn.normalise import Normalise
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.sample import SampleHead
+from recitative.stage import Padded, State
+
+REMEDY = "make one with 'recitative sound train'"
+LABELS = "labels.json"
+
+
+class WaveNetwork(nn.Module):
+    """``encoder`` reads what is told, (N, T, C) -> (N, T, W), or is none; ``core`` and ``head`` draw."""
+
+    def __init__(self, settings: WaveSettings, labels: Labels) -> None:
+        super().__init__()
+        told, model, sound = width_of(settings, labels), settings.model, settings.sound
+        self.encoder: Chain | None = None
+        if told:
+            self.encoder = Chain(
+                {
+                    "normalise": Normalise(told),
+                    "first": Project(told, model.condition_width),
+                    "second": Project(model.condition_width, model.condition_width),
+                }
+            )
+        width = (model.condition_width if told else 0) + sound.history
+        self.core = RecurrentStack(width, model.recurrent)
+        self.head = SampleHead(self.core.output_width, model.width, sound.step, sound.history, LEVELS)
+
+    def initial_state(self, n: int) -> State:
+        """Of the part that remembers."""
+        return self.core.initial_state(n)
+
+    def scores(self, told: Tensor | None, levels: Tensor, values: Tensor, lengths: Tensor, state: State) -> Tensor:
+        """Teacher forcing over J steps of the core.
+
+        told: (N, J, W) what the encoder said, moved to the steps; levels: (N, J step) the level before each sample;
+        values: (N, history - 1 + J step) the samples before, see ``SampleHead``; lengths: (N,) steps in each row
+        -> (N, J step, levels) before the softmax.
+        """
+        step, history = self.head.step, self.head.history
+        heard = values.unfold(1, history, step)  # (N, J, history): before each step's first sample
+        x = heard if told is None else torch.cat([told, heard], dim=-1)
+        h, _ = self.core.step(Padded(x, lengths), state, last=False)
+        scores: Tensor = self.head(h.data, levels, values)
+        return scores
+
+
+@dataclass(frozen=True)
+class WaveModel:
+    """A network with what it can be told."""
+
+    settings: WaveSettings
+    labels: Labels
+    network: WaveNetwork
+
+
+def new_wave_model(settings: WaveSettings, labels: Labels) -> WaveModel:
+    """A model with random weights (from torch's generator)."""
+    return WaveModel(settings, labels, WaveNetwork(settings, labels))
+
+
+def save_wave_model(model: WaveModel, folder: Path) -> None:
+    """Write the folder; atomic: an older model stays whole until the new one is."""
+    with replacing_folder(folder) as partial:
+        save_weights(model.network, partial)
+        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
+        (partial / LABELS).write_text(json.dumps(asdict(model.labels), indent=1) + "\n", encoding="utf-8")
+
+
+def load_wave_model(folder: Path) -> WaveModel:
+    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole sound model."""
+    require_files(folder, "a sound model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
+    model = new_wave_model(_load_settings(folder / SETTINGS), _load_labels(folder / LABELS))
+    load_weights(model.network, folder, REMEDY)
+    return model
+
+
+def _load_settings(path: Path) -> WaveSettings:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        values = None
+    if not isinstance(values, dict) or values.get("kind") != "sound":
+        raise DataError(str(path), "is not a sound model's", "'kind: sound'", REMEDY)
+    return load_tree(WaveSettings, path)
+
+
+def _load_labels(path: Path) -> Labels:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return Labels(**{name: tuple(values) for name, values in facts.items()})
+    except (ValueError, TypeError, AttributeError):
+        raise DataError(str(path), "holds no labels", "texts and speakers", REMEDY) from None

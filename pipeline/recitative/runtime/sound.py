@@ -1,0 +1,100 @@
+"""A sound model's file, run by ONNX Runtime: samples as they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.audio.mulaw import MIDDLE, Deemphasis, companded, decode, emphasise, encode
+from recitative.models.conditions import between, places_of
+from recitative.models.wave_card import REMEDY, WaveCard
+from recitative.runtime.session import open_session
+
+Array = npt.NDArray[Any]
+Samples = npt.NDArray[np.float32]
+
+KIND = "sound model's file"
+
+
+class SoundGenerator:
+    """Draws sound. Every row has its own random numbers, from (seed, number of the row)."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
+        where = str(content) if isinstance(content, Path) else "the sound model"
+        self._session = open_session(content, where, KIND, REMEDY, threads)
+        self.card, encoder = WaveCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self._encoder = open_session(encoder, where, KIND, REMEDY, threads) if encoder else None
+        self._outputs = ["levels", *(f"new_state.{name}" for name in self.card.state)]
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz"""
+        return self.card.settings.features.sample_rate
+
+    def generate(
+        self,
+        num_samples: int,
+        *,
+        frames: Sequence[Samples] = (),
+        given: Samples | None = None,
+        row_numbers: Sequence[int] = (0,),
+        seed: int = 1,
+        temperature: float = 1.0,
+    ) -> Iterator[Samples]:
+        """Blocks (N, B) of samples in [-1, 1], as they are drawn; ``num_samples`` in all.
+
+        frames: (T, C) what each row is told (``models.conditions``), none if the model is told nothing. given: (S,)
+        samples that every row begins with: they are heard, and come out as the model's levels have them. row_numbers:
+        of the N rows, for their random numbers. temperature > 0: of the distributions of samples.
+        """
+        sound = self.card.settings.sound
+        steps = -(-num_samples // sound.step)
+        told = self._told(frames, steps)
+        rows = len(row_numbers)
+        fixed = self._fixed(given, steps)
+        rngs = [np.random.default_rng([seed, number]) for number in row_numbers]
+        state = {f"state.{name}": initial.array(rows) for name, initial in self.card.state.items()}
+        codes = np.full((rows, sound.history), MIDDLE, np.int64)
+        deemphasis, values = Deemphasis(rows, sound.preemphasis), companded()
+        ones, cooling = np.ones(rows, np.int64), np.array(1 / temperature, np.float32)
+        for step in range(steps):
+            feeds = state | {
+                "past": values[codes],
+                "last": codes[:, -1],
+                "given": np.repeat(fixed[step : step + 1], rows, axis=0),
+                "uniforms": np.stack([rng.random(sound.step, np.float32) for rng in rngs]),
+                "cooling": cooling,
+                "lengths": ones,
+            }
+            if told is not None:
+                feeds["told"] = told[step]
+            levels, *after = self._session.run(self._outputs, feeds)
+            state = dict(zip(state, after, strict=True))
+            codes = np.concatenate([codes[:, sound.step :], levels], axis=1)
+            block = np.clip(deemphasis(decode(levels)), -1.0, 1.0)
+            yield block[:, : num_samples - step * sound.step]
+
+    def _told(self, frames: Sequence[Samples], steps: int) -> Samples | None:
+        """(J, N, W) what the encoder says at each step."""
+        if self._encoder is None:
+            return None
+        places = places_of(np.arange(steps), self.card.settings)
+        rows = []
+        for piece in frames:
+            feeds = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
+            rows.append(between(self._encoder.run(["said"], feeds)[0][0], places))
+        return np.stack(rows, axis=1)
+
+    def _fixed(self, given: Samples | None, steps: int) -> npt.NDArray[np.int64]:
+        """(J, step) levels of what is given, -1 behind it."""
+        sound = self.card.settings.sound
+        fixed = np.full(steps * sound.step, -1, np.int64)
+        if given is not None:
+            codes = encode(emphasise(given, sound.preemphasis))[: len(fixed)]
+            fixed[: len(codes)] = codes
+        return fixed.reshape(steps, sound.step)

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Spoken digits from nothing but their names: a digit and a speaker in, sound out, sample by sample (8 kHz). A recogniser
+# that was trained on the same recordings says what it hears, in real recordings and in those that were drawn.
+
+models="voice"      # models to train; each has conf/<model>.yaml
+corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
+data=data           # folder of the data directories
+exp=exp             # folder of the experiments
+results=RESULTS.md  # table that the score stage writes
+train_args=""       # settings for training the voice, such as "train.epochs=3 model.recurrent.hidden=64"
+judge_args=""       # settings for training the recogniser
+subset=0            # use only so many recordings of each digit and speaker, test included (0: all)
+temperature=0.9     # of the distributions that samples are drawn from
+# shellcheck source=tools/stages.sh
+. "$(dirname "$0")/../../tools/stages.sh"
+[[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
+  python3 local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
+  recitative tokens "$data/train" --output "$data/tokens.txt"
+fi
+
+if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then
+  for set in train dev test; do recitative check "$data/$set" --conf conf/judge.yaml --tokens "$data/tokens.txt"; done
+fi
+
+if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$exp/@/model" "$exp/judge/model"; then
+  recitative cmvn "$data/train" --conf conf/judge.yaml --output "$data/cmvn"
+  # shellcheck disable=SC2086  # a list of settings
+  recitative train --conf conf/judge.yaml --train "$data/train" --dev "$data/dev" --tokens "$data/tokens.txt" \
+    --cmvn "$data/cmvn" --output "$exp/judge" $judge_args
+  recitative average "$exp/judge"
+  recitative lexicon "$data/train" --tokens "$data/tokens.txt" --output "$data/lexicon.txt"
+  recitative tune "$exp/judge/model" "$data/dev" --lexicon "$data/lexicon.txt"
+  for model in $models; do
+    # shellcheck disable=SC2086  # a list of settings
+    recitative sound train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
+      $train_args
+  done
+fi
+
+if stage 7 "sample" needs "$exp/@/model" "$data/test" makes "$exp/@/test/wav.scp"; then
+  for model in $models; do # a sound for each test recording, of its text, speaker and length
+    recitative generate sound --model "$exp/$model/model" --like "$data/test" --temperature "$temperature" \
+      --output "$exp/$model/test"
+  done
+fi
+
+judged() { # model's name, data directory, folder of the text
+  recitative decode "$exp/judge/model" "$2" --output "$3"
+  recitative score "$2" "$3/text" --output "$3/score" --model "$1" --set test --decoding "heard by the judge" \
+    --settings "$exp/${models%% *}/model/settings.yaml" --command "$recipe_command" \
+    --results "$exp/results.jsonl" --results-md "$results"
+}
+
+if stage 8 "score" needs "$exp/@/test/wav.scp" "$exp/judge/model" "$data/test" makes "$exp/results.jsonl"; then
+  judged "recordings" "$data/test" "$exp/recordings"
+  for model in $models; do
+    judged "$model" "$exp/$model/test" "$exp/$model/heard"
+    recitative sound score "$exp/$model/model" "$data/test"
+  done
+fi
+
+if stage 10 "export" needs "$exp/@/model" makes "$exp/@/model.onnx"; then
+  for model in $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
+fi
+
+if stage 12 "speed" needs "$exp/@/model.onnx"; then
+  for model in $models; do recitative sound speed "$exp/$model/model.onnx"; done
+fi

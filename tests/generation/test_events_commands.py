@@ -1,0 +1,150 @@
+"""``recitative music`` and ``generate music`` with a model of events, as they are typed."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+import small_events
+import small_music
+from recitative.cli import main as cli
+from recitative.models.events import save_events_model
+from recitative.models.music import save_music_model
+from recitative.music.midi import read_midi, write_midi
+
+TRAIN = ["train.epochs=1", *small_events.SMALL]
+
+
+@pytest.fixture
+def model(tmp_path):
+    save_events_model(small_events.model(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def tunes(tmp_path):
+    for piece in small_events.pieces([5, 7]):
+        (tmp_path / "tunes").mkdir(exist_ok=True)
+        write_midi(piece, tmp_path / "tunes" / f"{piece.name}.mid")
+    return tmp_path / "tunes"
+
+
+def run(monkeypatch, *arguments):
+    """The exit status."""
+    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    return done.value.code or 0
+
+
+def test_a_model_is_trained_scored_and_exported_by_the_same_verbs(tunes, tmp_path, monkeypatch, capsys):
+    exp = tmp_path / "exp"
+    assert run(monkeypatch, "music", "train", "--train", tunes, "--dev", tunes, "--output", exp, *TRAIN, "--quiet") == 0
+    assert "nats per token" in capsys.readouterr().out
+    assert run(monkeypatch, "music", "export", exp / "model", "--output", tmp_path / "m.onnx") == 0
+    assert "m.onnx: weights in float32" in capsys.readouterr().out
+    scores = []
+    for named in (exp / "model", tmp_path / "m.onnx"):
+        assert run(monkeypatch, "music", "score", named, tunes, "--json") == 0
+        scores.append(json.loads(capsys.readouterr().out))
+    assert scores[0] == pytest.approx(scores[1], rel=1e-4)
+    assert scores[0].keys() == {"nats_per_token", "nats_per_note", "tokens", "notes"}
+    assert run(monkeypatch, "music", "score", tmp_path / "m.onnx", tunes) == 0
+    assert "nats per note (" in capsys.readouterr().out
+
+
+def test_notes_that_are_cut_are_counted_on_stderr(tunes, tmp_path, monkeypatch, capsys):
+    arguments = ["--train", tunes, "--dev", tunes, "--output", tmp_path / "exp", *TRAIN, "events.longest_length=2"]
+    assert run(monkeypatch, "music", "train", *arguments, "--quiet") == 0
+    assert "notes are longer than 2 steps and end there" in capsys.readouterr().err
+
+
+def test_pieces_are_new_or_go_on_from_files_and_are_the_same_again(model, tunes, tmp_path, monkeypatch):
+    wanted = ["--model", model, "--bars", "2", "--no-sound", "--seed", "3", "--tempo", "0"]
+    for folder in ("one", "two"):
+        assert run(monkeypatch, "generate", "music", *wanted, "--count", "2", "--output", tmp_path / folder) == 0
+        assert run(monkeypatch, "generate", "music", *tunes.glob("*.mid"), *wanted, "--output", tmp_path / folder) == 0
+    names = ["p0.mid", "p1.mid", "piece-1.mid", "piece-2.mid"]
+    assert sorted(path.name for path in (tmp_path / "one").glob("*.mid")) == names
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert (tmp_path / "one" / "index.html").exists()
+    given, longer = read_midi(tunes / "p1.mid"), read_midi(tmp_path / "one" / "p1.mid")
+    assert set(given.notes) <= set(longer.notes)
+    assert longer.length >= given.length + 16, "a bar at least"
+
+
+def test_key_and_pitches_hold(model, tmp_path, monkeypatch):
+    wanted = ["--model", model, "--bars", "8", "--no-sound", "--key", "G", "--pitches", "60-67", "--count", "4"]
+    assert run(monkeypatch, "generate", "music", *wanted, "--output", tmp_path / "out") == 0
+    pitches = {note.pitch for path in (tmp_path / "out").glob("*.mid") for note in read_midi(path).notes}
+    assert pitches <= {60, 62, 64, 66, 67}
+    assert len(pitches) > 2
+
+
+def test_a_bad_file_is_named_and_the_others_are_written(model, tunes, tmp_path, monkeypatch, capsys):
+    (tunes / "broken.mid").write_bytes(b"no music")
+    files = [tunes / "broken.mid", tunes / "p0.mid"]
+    wanted = ["--model", model, "--bars", "1", "--no-sound", "--output", tmp_path / "out"]
+    assert run(monkeypatch, "generate", "music", *files, *wanted) == 1
+    assert "broken.mid: begins with" in capsys.readouterr().err
+    assert (tmp_path / "out" / "p0.mid").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--harmonise", "soprano"], "--harmonise: .*model writes events and knows no parts to be filled; use a model"),
+        (
+            ["--rewrite", "all"],
+            "--rewrite: .*model writes events and knows no parts to be filled; use a model of voices",
+        ),
+        (["--rests"], "--rests: .*model writes events"),
+        (["--rewrite-bars", "1-2"], "--rewrite-bars: needs --rewrite, which names the voices"),
+        (["--pitches", "70-60"], "--pitches 70-60: LOW-HIGH, MIDI numbers up to 127, such as 60-84"),
+        (["--pitches", "C"], "--pitches C: LOW-HIGH"),
+        (["--pitches", "90-100"], "no voice may have a note: its range, the key and the pitches"),
+        (["--key", "H"], "--key H: is no key"),
+        (["--temperature", "0"], "--temperature 0: must be above 0"),
+        (["--tempo", "5"], "--tempo 5: must be at least 10, or 0 for the file's"),
+    ],
+)
+def test_what_a_model_of_events_cannot_do_is_one_line(model, tunes, tmp_path, monkeypatch, capsys, options, message):
+    files = [tunes / "p0.mid"]
+    wanted = ["--model", model, "--no-sound", "--output", tmp_path / "out"]
+    assert run(monkeypatch, "generate", "music", *files, *wanted, *options) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert re.search(message, said), said
+
+
+def test_pitches_are_no_option_of_a_model_of_voices(tmp_path, monkeypatch, capsys):
+    save_music_model(small_music.model(), tmp_path / "voices")
+    arguments = ["--model", tmp_path / "voices", "--pitches", "60-70", "--output", tmp_path / "out"]
+    assert run(monkeypatch, "generate", "music", *arguments) == 2
+    assert "writes in voices, each of which has its range; use a model of events" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_is_one_clear_error(tunes, tmp_path, monkeypatch, capsys):
+    (tmp_path / "conf.yaml").write_text("kind: piano\n")
+    arguments = ["--train", tunes, "--dev", tunes, "--output", tmp_path / "exp", "--conf", tmp_path / "conf.yaml"]
+    assert run(monkeypatch, "music", "train", *arguments) == 2
+    assert "conf.yaml: kind='piano': must be 'music'" in capsys.readouterr().err
+    assert run(monkeypatch, "generate", "music", "--model", tmp_path, "--output", tmp_path / "out") == 1
+    assert "has no settings.yaml; a music model's folder" in capsys.readouterr().err
+
+
+def test_an_exported_model_writes_without_torch(model, tmp_path, monkeypatch):
+    assert run(monkeypatch, "music", "export", model, "--output", tmp_path / "m.onnx") == 0
+    program = (
+        "import sys\n"
+        "from recitative.cli import main\n"
+        f"sys.argv = ['recitative', 'generate', 'music', '--model', {str(tmp_path / 'm.onnx')!r}, '--no-sound',\n"
+        f"            '--bars', '1', '--output', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    main.main()\n"
+        "except SystemExit as done:\n    sys.exit(done.code or 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,239 @@
+"""The command line of music: pieces in, pieces and numbers out, and one clear line for whatever is wrong."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import small_music
+from recitative.cli.main import main
+from recitative.export.music import export_music
+from recitative.models.music import save_music_model
+from recitative.music.midi import read_midi, write_midi
+from recitative.music.piece import SILENT, Note, Piece, from_grid, tied
+
+DATA, USAGE = 1, 2
+SONG = np.array(
+    [[64, 60, 57], [64, 60, 57], [65, 60, 57], [62, 59, 55], [64, 60, 57], [64, 60, 60], [62, 59, 55], [60, 57, 55]]
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    for name, direction in (("continues", "forward"), ("fills", "bidirectional")):
+        model = small_music.model(f"model.recurrent.direction={direction}", "frames.ranges=[[58,66],[56,65],[55,62]]")
+        save_music_model(model, folder / name)
+        export_music(model, folder / f"{name}.onnx")
+        export_music(model, folder / f"{name}_int8.onnx", int8=True)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch, models):
+    """A folder with a song of three voices and its melody, in which the commands are run."""
+    monkeypatch.chdir(tmp_path)
+    write_midi(from_grid(tied(SONG.astype(np.int16)), 4, name="Song"), tmp_path / "songs" / "song.mid")
+    melody = np.where([True, False, False], SONG, SILENT).astype(np.int16)
+    write_midi(from_grid(tied(melody), 4, name="Melody"), tmp_path / "melodies" / "song.mid")
+    (tmp_path / "models").symlink_to(models)
+    return tmp_path
+
+
+def run(line, status=0):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["recitative", *line.split()])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert (ended.value.code or 0) == status
+
+
+def notes(path, voices=None):
+    return {note for note in read_midi(path, 48).notes if voices is None or note.voice in voices}
+
+
+def test_a_song_is_continued_harmonised_and_rewritten(place, capsys):
+    run("generate music songs/song.mid --model models/continues.onnx --bars 2 --output a --no-sound")
+    assert notes("songs/song.mid") <= notes("a/song.mid")
+    run("generate music melodies/song.mid --harmonise 1 --model models/fills.onnx --sweeps 3 --output b --no-sound")
+    assert notes("melodies/song.mid") == notes("b/song.mid", {0})
+    assert {note.voice for note in notes("b/song.mid")} == {0, 1, 2}
+    run(
+        "generate music songs/song.mid --rewrite 2 --rewrite-bars 2-2 --model models/fills --sweeps 3 --count 2 "
+        "--output c --no-sound"
+    )
+    for name in ("song-1", "song-2"):
+        assert notes("songs/song.mid", {0, 2}) == notes(f"c/{name}.mid", {0, 2})
+    assert capsys.readouterr().out.splitlines() == ["a/song.mid", "b/song.mid", "c/song-1.mid", "c/song-2.mid"]
+
+
+def test_the_same_seed_gives_the_same_bytes_with_and_without_pytorch(place):
+    for output, model in (("a", "continues"), ("b", "continues.onnx"), ("c", "continues.onnx")):
+        run(f"generate music --model models/{model} --bars 3 --count 2 --seed 7 --output {output} --no-sound")
+    for name in ("piece-1.mid", "piece-2.mid"):
+        assert len({(place / output / name).read_bytes() for output in "abc"}) == 1
+
+
+def test_a_key_is_kept(place):
+    run("generate music --model models/continues --bars 8 --key G --temperature 100 --output a --no-sound")
+    assert {note.pitch % 12 for note in notes("a/piece.mid")} <= {7, 9, 11, 0, 2, 4, 6}
+
+
+def test_good_files_are_written_beside_broken_ones(place, capsys):
+    (place / "broken.mid").write_bytes(b"no music")
+    write_midi(Piece.of([Note(0, 100, 4)], 4, 100.0, "high"), place / "high.mid")
+    run(
+        "generate music broken.mid songs/song.mid high.mid --model models/continues.onnx --bars 1 --output a "
+        "--no-sound",
+        DATA,
+    )
+    said = capsys.readouterr()
+    assert said.out == "a/song.mid\n"
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert [line.split(":")[1].strip() for line in errors] == ["broken.mid", "high"]
+    assert "has pitch 100; pitches from 55 to 66; transpose it" in errors[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        ("--temperature 0", USAGE, "--temperature 0: must be above 0"),
+        ("--temperature nan", USAGE, "--temperature nan: must be above 0"),
+        ("--top-p 0", USAGE, "--top-p 0: must be above 0 and at most 1"),
+        ("--key H", USAGE, "--key H: is no key; such as C, Bb, F#m"),
+        ("--harmonise soprano", USAGE, "needs files to work on"),
+        ("--harmonise 1 --rewrite 1 songs/song.mid", USAGE, "name one of them"),
+        ("songs/song.mid --harmonise 1", USAGE, "only continues music"),
+        ("--output models/continues.onnx/x", USAGE, "cannot be written to (Not a directory); name another folder"),
+        ("--model nowhere.onnx", DATA, "nowhere.onnx"),
+        ("--model songs", DATA, "songs"),
+    ],
+)
+def test_bad_wishes_are_one_line(place, capsys, options, status, message):
+    model = "" if "--model" in options else "--model models/continues"
+    output = "" if "--output" in options else "--output out"
+    run(f"generate music {options} {model} {output} --bars 1 --no-sound", status)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("error: ")
+    assert message in said[0]
+    assert not (place / "out" / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--harmonise soprano", "'soprano': is no voice; 1 to 3"),
+        ("--rewrite 1,4", "'4': is no voice; 1 to 3"),
+        ("--rewrite all --rewrite-bars 2-9", "--rewrite-bars 2-9: FIRST-LAST, from 1 to 2, such as 1-2"),
+        ("--rewrite all --rewrite-bars 0-1", "--rewrite-bars 0-1: FIRST-LAST, from 1 to 2"),
+    ],
+)
+def test_voices_and_bars_that_are_not_there_are_one_line(place, capsys, options, message):
+    run(f"generate music songs/song.mid {options} --model models/fills.onnx --output out --no-sound", USAGE)
+    assert f"error: {message}" in capsys.readouterr().err
+
+
+def test_a_score_is_the_same_of_the_folder_and_of_its_files(place, capsys):
+    found = []
+    for model in ("continues", "continues.onnx", "continues_int8.onnx"):
+        run(f"music score models/{model} songs --json")
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0]["frames"] == found[1]["frames"] == 8
+    assert found[0]["nats_per_frame"] == pytest.approx(3 * found[0]["nats_per_token"])
+    assert found[1]["nats_per_token"] == pytest.approx(found[0]["nats_per_token"], abs=1e-3)
+    assert found[2]["nats_per_token"] == pytest.approx(found[0]["nats_per_token"], rel=0.05)
+
+
+def test_measured_numbers_go_into_the_results_in_the_place_of_older_ones(place, capsys):
+    record = "--results r/results.jsonl --results-md RESULTS.md --set test --model small --command made-by-hand"
+    for _ in range(2):
+        run(f"music score models/continues songs {record} --decoding exact")
+    run(f"music speed models/continues.onnx --bars 1 --runs 1 {record} --decoding file")
+    rows = [json.loads(line) for line in (place / "r" / "results.jsonl").read_text().splitlines()]
+    assert [(row["decoding"], row["metric"]) for row in rows] == [
+        ("exact", "nats per frame"), ("exact", "nats per token"), ("file", "real-time factor"),
+    ]  # fmt: skip
+    assert len({row["settings"] for row in rows}) == 1
+    assert rows[0]["counts"] == "8 frames"
+    assert rows[1]["counts"] == "24 tokens"
+    assert all((row["command"], row["set"], row["model"]) == ("made-by-hand", "test", "small") for row in rows)
+    assert "| small | test | exact | nats per frame |" in (place / "RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("music score models/fills songs", "fills in what is missing and has no likelihood of a whole"),
+        ("music score models/fills.onnx songs", "fills in what is missing and has no likelihood of a whole"),
+        ("music score models/continues songs --results-md x.md", "--results-md shows the rows of --results; give both"),
+        ("music score models/continues songs --results x.jsonl", "--results needs --model and --set"),
+        ("music kept songs --conf conf.yaml --given songs --voices treble", "--voices treble: is no voice; soprano"),
+    ],
+)
+def test_bad_usage_of_measuring_is_one_line(place, capsys, line, message):
+    (place / "conf.yaml").write_text("kind: music\nframes: {voices: 3}\n")
+    run(line, USAGE)
+    assert message in capsys.readouterr().err
+
+
+def test_what_was_given_is_looked_for_note_by_note(place, capsys):
+    conf = "models/continues/settings.yaml"
+    run("generate music songs/song.mid --model models/continues.onnx --bars 2 --count 2 --output a --no-sound")
+    capsys.readouterr()
+    run(f"music kept a --conf {conf} --given songs")
+    given = len(notes("songs/song.mid"))
+    new = sum(len(notes(f"a/song-{number}.mid")) for number in (1, 2)) - 2 * given
+    assert capsys.readouterr().out.splitlines() == [
+        f"100.00 % given notes kept [ {2 * given} / {2 * given} ]", f"100.00 % new notes in range [ {new} / {new} ]",
+    ]  # fmt: skip
+    run(f"music kept melodies --conf {conf} --given songs --voices 1")
+    assert capsys.readouterr().out.startswith("100.00 % given notes kept")
+    run(f"music kept melodies --conf {conf} --given songs", DATA)
+    assert "melodies: 10 given notes are not there" in capsys.readouterr().err
+    run(f"music kept a --conf {conf} --given models", DATA)
+    assert "models: has no music in it" in capsys.readouterr().err
+
+
+def test_a_folder_is_checked_for_the_settings_that_are_to_read_it(place, capsys):
+    (place / "conf.yaml").write_text("kind: music\nframes: {voices: 3, lowest: 60}\n")
+    (place / "songs" / "broken.mid").write_bytes(b"no music")
+    run("music check songs melodies --conf models/continues/settings.yaml", DATA)
+    said = capsys.readouterr()
+    assert said.out == "melodies: 1 pieces, 8 frames, 1.00 voices sound in one\n"
+    assert "songs/broken.mid" in said.err
+    run("music check songs melodies --conf conf.yaml", DATA)
+    assert "Song: pitch 57 is not from 60 to 84" in capsys.readouterr().err
+
+
+def test_a_report_compares_what_was_made_with_the_originals(place, capsys):
+    run("generate music --model models/continues.onnx --bars 2 --count 2 --output made --no-sound")
+    write_midi(from_grid(tied(SONG.astype(np.int16) + 5), 4, name="Copied"), place / "made" / "copied.mid")
+    capsys.readouterr()
+    run("music report made --originals songs --players 2 --no-sound")
+    assert capsys.readouterr().out == "made/report.html\n"
+    page = (place / "made" / "report.html").read_text()
+    assert page.count('<article class="card">') == 2
+    run("music report made --originals songs --json --output other/page.html --players 0")
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["generated"]["pieces"] == 3
+    assert numbers["originals"]["quarters"] == 2
+    assert numbers["copies"]["Copied"] == {"length": 8, "name": "Song", "start": 0, "transposition": 5, "at": 0}
+    assert numbers["longest_copy"]["length"] == 8
+    assert (place / "other" / "page.html").exists()
+
+
+def test_the_page_has_sound(place):
+    run("music report songs --originals songs --output page.html")
+    assert "data:audio/mpeg;base64," in (place / "page.html").read_text()
+
+
+def test_a_report_names_bad_files_and_shows_the_others(place, capsys):
+    (place / "songs" / "broken.mid").write_bytes(b"no music")
+    run("music report songs --originals melodies --no-sound", DATA)
+    said = capsys.readouterr()
+    assert "songs/broken.mid" in said.err
+    assert (place / "songs" / "report.html").exists()
+    run("music report models --originals melodies --no-sound --output page.html", DATA)
+    assert "models: has no music in it" in capsys.readouterr().err

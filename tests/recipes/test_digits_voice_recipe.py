@@ -1,0 +1,89 @@
+"""recipes/digits_voice with a made-up corpus: every stage, end to end, in seconds."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from recitative.data.directory import DataDirectory
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes" / "digits_voice"
+TINY = (
+    "train.epochs=1 train.threads=1 model.width=8 model.condition_width=8 model.recurrent.hidden=8 "
+    "model.recurrent.projection=4 segments.dev_s=1 train.warmup_steps=1"
+)
+TINY_JUDGE = "train.epochs=1 train.threads=1 train.workers=0 model.recurrent.hidden=8 model.recurrent.layers=1"
+
+
+def write_corpus(folder):
+    """Three digits by two speakers, 12 recordings of each: tones as high as the digit."""
+    recordings = folder / "recordings"
+    recordings.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for speaker in ("ann", "bob"):
+        for digit in range(3):
+            for index in range(12):
+                length = int(rng.integers(2400, 3200))
+                tone = 0.3 * np.sin(np.arange(length) * (0.2 + 0.2 * digit)) + 0.01 * rng.standard_normal(length)
+                soundfile.write(recordings / f"{digit}_{speaker}_{index}.wav", tone, 8000, subtype="PCM_16")
+    return folder
+
+
+def run_recipe(folder, *options):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = ["--data", folder / "data", "--exp", folder / "exp", "--results", folder / "RESULTS.md", *options]
+    return subprocess.run(
+        [RECIPE / "run.sh", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("digits_voice")
+    corpus = write_corpus(folder / "corpus")
+    done = run_recipe(folder, "--corpus", corpus, "--train-args", TINY, "--judge-args", TINY_JUDGE)
+    return folder, done
+
+
+def test_every_stage_is_done(run):
+    _, done = run
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("prepare", "check", "train", "sample", "score", "export", "speed"):
+        assert f"({name}): done" in done.stderr, done.stderr[-3000:]
+    assert "on one thread" in done.stdout
+
+
+def test_for_each_test_recording_one_was_drawn_of_its_text_speaker_and_length(run):
+    folder, _ = run
+    real = DataDirectory.read(folder / "data" / "test")
+    drawn = DataDirectory.read(folder / "exp" / "voice" / "test")
+    assert drawn.texts == real.texts
+    assert drawn.utt2spk == real.utt2spk
+    lengths = [[soundfile.info(u.recording_path).frames for u in data.utterances] for data in (real, drawn)]
+    assert lengths[0] == lengths[1]
+
+
+def test_what_is_heard_in_both_is_in_the_table(run):
+    folder, _ = run
+    table = (folder / "RESULTS.md").read_text()
+    assert "| recordings | test | heard by the judge |" in table
+    assert "| voice | test | heard by the judge |" in table
+
+
+def test_the_sets_are_by_the_index_and_share_no_recording(run):
+    folder, _ = run
+    sets = {name: DataDirectory.read(folder / "data" / name) for name in ("train", "dev", "test")}
+    assert [len(data.utterances) for data in sets.values()] == [12, 30, 30]
+    assert {u.utt_id[-2:] for u in sets["test"].utterances} == {f"0{i}" for i in range(5)}
+
+
+def test_a_misnamed_recording_is_named(tmp_path):
+    corpus = write_corpus(tmp_path / "corpus")
+    (corpus / "recordings" / "hello.wav").write_bytes(b"")
+    done = run_recipe(tmp_path, "--corpus", corpus, "--stop-stage", "1")
+    assert done.returncode == 1
+    assert "hello.wav: has another name; {digit}_{speaker}_{index}; take it away" in done.stderr

@@ -1,0 +1,159 @@
+"""The file of a model of events writes what its folder does, keeps the contract, needs no torch, and knows its kind."""
+
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+import small_events
+import small_music
+from contract import AsTorch, verify_contract
+from recitative.errors import DataError, UsageError
+from recitative.export.events import build_events_file, export_events
+from recitative.export.music import build_music_file
+from recitative.generation.events_network import TorchEvents
+from recitative.models.composer import Sampling
+from recitative.models.event_composer import EventLimits, Span, compose_events, nothing_given
+from recitative.models.event_likelihood import event_likelihood
+from recitative.models.events import save_events_model
+from recitative.models.music_kind import folder_kind, load_music_settings
+from recitative.music.midi import midi_bytes
+from recitative.runtime.events import OnnxEvents
+from recitative.runtime.session import file_kind
+
+CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
+
+
+def model(changes=None, **more):
+    return small_events.model(*(f"{key}={value}" for key, value in ((changes or {}) | more).items()))
+
+
+def content(made, *, int8=False):
+    return build_events_file(made, notes="from a test", int8=int8).SerializeToString()
+
+
+@pytest.mark.parametrize("changes", CELLS, ids=str)
+def test_the_file_writes_the_same_bytes_as_the_folder(changes):
+    made = model(changes)
+    given = small_events.pieces([6])[0].at_resolution(48)
+    for start in (given, nothing_given(made.settings.events, "new", 100.0)):
+        folder, file = (
+            [
+                midi_bytes(piece)
+                for piece in compose_events(
+                    scorer, start, EventLimits(), Span(48, 16), Sampling(top_p=0.9), count=4, seed=7
+                )
+            ]
+            for scorer in (TorchEvents(made), OnnxEvents(content(made)))
+        )
+        assert folder == file
+        assert len(set(file)) == 4
+
+
+@pytest.mark.parametrize("changes", CELLS, ids=str)
+def test_the_graph_keeps_the_contract(changes):
+    made = model(changes)
+    verify_contract(
+        AsTorch(OnnxEvents(content(made)).network),
+        lambda shape, g: torch.randint(0, len(made.vocabulary), shape, generator=g),
+        gradients=False,
+        cuttings=3,
+        atol=1e-4,  # of logarithms down to -30
+    )
+
+
+def test_the_file_scores_as_the_folder_does_and_int8_nearly_so():
+    made = model({"model.recurrent.hidden": 64, "model.embedding": 64})
+    pieces = small_events.pieces([5, 9])
+    folder, file, small = (
+        event_likelihood(scorer.network, made.vocabulary, pieces).per_note
+        for scorer in (TorchEvents(made), OnnxEvents(content(made)), OnnxEvents(content(made, int8=True)))
+    )
+    assert file == pytest.approx(folder, rel=1e-5)
+    assert small == pytest.approx(folder, rel=0.02)
+    assert small != file
+    assert len(content(made, int8=True)) < 0.45 * len(content(made))
+
+
+def test_the_card_says_what_the_model_is():
+    made = model()
+    card = OnnxEvents(content(made)).card
+    assert card.settings == made.settings
+    assert card.parameters == sum(parameter.numel() for parameter in made.network.parameters())
+    assert card.notes == "from a test"
+    assert set(card.state) == set(made.network.initial_state(1))
+
+
+def test_a_file_writes_without_torch(tmp_path):
+    path = tmp_path / "music.onnx"
+    assert export_events(model(), path) == path.stat().st_size
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from recitative.runtime.events import OnnxEvents\n"
+        "from recitative.models.composer import Sampling\n"
+        "from recitative.models.event_composer import EventLimits, Span, compose_events, nothing_given\n"
+        f"scorer = OnnxEvents(Path({str(path)!r}))\n"
+        "new = nothing_given(scorer.events, 'new', 100.0)\n"
+        "compose_events(scorer, new, EventLimits(), Span(8), Sampling(), count=1, seed=1)\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def with_metadata(metadata):
+    made = onnx.load_from_string(content(model()))
+    onnx.helper.set_model_props(made, metadata)
+    return made.SerializeToString()
+
+
+KIND = {"recitative.kind": "events"}
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (lambda: content(model())[:500], "cannot be opened"),
+        (lambda: with_metadata({}), "is no model; the file of a model of events; make one with"),
+        (lambda: build_music_file(small_music.model()).SerializeToString(), "is another model; the file of a model of"),
+        (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its card cannot be read"),
+        (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its card cannot be read"),
+        (lambda: with_metadata(KIND | {"recitative.card": '{"format": "9"}'}), "has format 9; format 1; export it"),
+    ],
+)
+def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, message):
+    path = tmp_path / "music.onnx"
+    path.write_bytes(spoiled())
+    with pytest.raises(DataError, match=message) as caught:
+        OnnxEvents(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_music_model_says_its_kind(tmp_path):
+    save_events_model(model(), tmp_path / "model")
+    (tmp_path / "events.onnx").write_bytes(content(model()))
+    (tmp_path / "music.onnx").write_bytes(build_music_file(small_music.model()).SerializeToString())
+    assert folder_kind(tmp_path / "model") == "events"
+    assert [file_kind(tmp_path / f"{kind}.onnx", "", "") for kind in ("events", "music")] == ["events", "music"]
+    (tmp_path / "model" / "settings.yaml").write_text("kind: language_model\n")
+    with pytest.raises(DataError, match=r"is not a music model's; kind 'music' .* or 'events'"):
+        folder_kind(tmp_path / "model")
+    with pytest.raises(DataError, match=r"none: has no settings.yaml; a music model's folder"):
+        folder_kind(tmp_path / "none")
+
+
+def test_the_kind_of_settings_decides_and_another_is_one_clear_error(tmp_path):
+    path = tmp_path / "conf.yaml"
+    path.write_text("kind: events\nevents:\n  voices: 3\n")
+    assert load_music_settings(path).events.voices == 3
+    assert load_music_settings(None, ["frames.voices=2"]).frames.voices == 2
+    path.write_text("kind: piano\n")
+    with pytest.raises(UsageError, match=r"conf.yaml: kind='piano': must be 'music' .* or 'events'"):
+        load_music_settings(path)
+    path.write_text("kind: [events]\n")
+    with pytest.raises(UsageError, match=r"conf.yaml: kind="):
+        load_music_settings(path)

@@ -1,0 +1,152 @@
+"""The verbs of sound, from training to WAV files."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import small_corpus
+from recitative.cli.main import main
+from recitative.data.directory import DataDirectory
+
+TINY = [
+    "features.sample_rate=8000", "features.num_mel_bins=6", "sound.step=8", "sound.history=8", "sound.context=1",
+    "model.condition_width=4", "model.width=6", "model.recurrent.hidden=6", "model.recurrent.projection=4",
+    "segments.rows=3", "segments.segment_s=0.02", "train.epochs=1", "train.warmup_steps=1", "train.threads=1",
+]  # fmt: skip
+
+
+def run(monkeypatch, *arguments):
+    """Exit status of a command line."""
+    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Folder with data 'train' and models mel.onnx, labels.onnx and none.onnx."""
+    folder = tmp_path_factory.mktemp("sound")
+    small_corpus.write_sounds(folder / "train", 8000, seconds=[0.1, 0.12], text=["one", "two"])
+    with pytest.MonkeyPatch.context() as patch:
+        for told in ("mel", "labels", "none"):
+            made = folder / told
+            assert run(patch, "sound", "train", "--quiet", "--train", folder / "train", "--dev", folder / "train",
+                       "--output", made, f"sound.condition={told}", *TINY) == 0  # fmt: skip
+            assert run(patch, "sound", "export", made / "model", "--output", folder / f"{told}.onnx") == 0
+    return folder
+
+
+def test_recordings_are_drawn_anew_with_their_lengths(models, tmp_path, monkeypatch, capsys):
+    recordings = [models / "train" / "audio" / f"u{i}.wav" for i in (0, 1)]
+    assert run(monkeypatch, "vocode", *recordings, "--model", models / "mel.onnx", "--output", tmp_path / "out") == 0
+    listed = capsys.readouterr().out.split()
+    assert listed == [str(tmp_path / "out" / f"u{i}.wav") for i in (0, 1)]
+    for path, original in zip(listed, recordings, strict=True):
+        assert soundfile.info(path).frames == soundfile.info(original).frames
+        assert soundfile.info(path).samplerate == 8000
+
+
+def test_a_data_directory_is_drawn_as_one_like_it(models, tmp_path, monkeypatch):
+    assert run(monkeypatch, "vocode", models / "train", "--model", models / "mel.onnx", "--output", tmp_path / "o") == 0
+    before, after = DataDirectory.read(models / "train"), DataDirectory.read(tmp_path / "o")
+    assert after.texts == before.texts
+    assert after.utt2spk == before.utt2spk
+    assert all(str(tmp_path) in utterance.recording_path for utterance in after.utterances)
+
+
+def test_a_folder_and_its_exported_file_draw_the_same_bytes(models, tmp_path, monkeypatch):
+    recording = models / "train" / "audio" / "u0.wav"
+    for name, model in (("a", models / "mel" / "model"), ("b", models / "mel.onnx"), ("c", models / "mel.onnx")):
+        assert run(monkeypatch, "vocode", recording, "--model", model, "--output", tmp_path / name) == 0
+    contents = {(tmp_path / name / "u0.wav").read_bytes() for name in "abc"}
+    assert len(contents) == 1
+
+
+def test_a_bad_recording_is_named_and_the_others_are_drawn(models, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    small_corpus.write_audio(tmp_path / "short.wav", np.zeros(100, np.float32), 8000)
+    good = models / "train" / "audio" / "u0.wav"
+    status = run(monkeypatch, "vocode", tmp_path / "broken.wav", tmp_path / "short.wav", good,
+                 "--model", models / "mel.onnx", "--output", tmp_path / "out")  # fmt: skip
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert out.split() == [str(tmp_path / "out" / "u0.wav")]
+    assert "broken.wav" in err
+    assert "short.wav: has 100 samples, less than one frame" in err
+
+
+def test_labels_make_a_file_for_each_speaker_as_long_as_the_text_usually_is(models, tmp_path, monkeypatch, capsys):
+    command = ("generate", "sound", "--model", models / "labels.onnx", "--text", "two", "--output", tmp_path)
+    assert run(monkeypatch, *command, "--count", 2) == 0
+    names = [path.rsplit("/", 1)[-1] for path in capsys.readouterr().out.split()]
+    assert names == ["two-u0-1.wav", "two-u0-2.wav", "two-u1-1.wav", "two-u1-2.wav"]
+    assert {soundfile.info(tmp_path / name).frames for name in names} == {960}
+    first, second = (soundfile.read(tmp_path / name)[0] for name in names[:2])
+    assert (first != second).any()
+
+
+def test_sounds_like_a_data_directory_have_its_texts_speakers_and_lengths(models, tmp_path, monkeypatch):
+    assert run(monkeypatch, "generate", "sound", "--model", models / "labels.onnx", "--like", models / "train",
+               "--output", tmp_path / "like") == 0  # fmt: skip
+    made = DataDirectory.read(tmp_path / "like")
+    assert made.texts == {"u0": "one", "u1": "two"}
+    assert [soundfile.info(u.recording_path).frames for u in made.utterances] == [800, 960]
+
+
+def test_a_sound_goes_on_from_a_recording(models, tmp_path, monkeypatch):
+    tone = (0.3 * np.sin(np.arange(400) / 5)).astype(np.float32)
+    small_corpus.write_audio(tmp_path / "tone.wav", tone, 8000)
+    assert run(monkeypatch, "generate", "sound", "--model", models / "none.onnx", "--continue", tmp_path / "tone.wav",
+               "--seconds", 0.05, "--output", tmp_path / "out") == 0  # fmt: skip
+    samples, _ = soundfile.read(tmp_path / "out" / "sound-1.wav")
+    assert len(samples) == 800
+    np.testing.assert_allclose(samples[:400], tone, atol=0.05)
+
+
+def test_a_stream_is_a_wav_with_the_samples_of_the_file(models, tmp_path, monkeypatch):
+    command = ("generate", "sound", "--model", models / "none.onnx", "--seconds", 0.05, "--seed", 3)
+    assert run(monkeypatch, *command, "--output", tmp_path) == 0
+    sent = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sent, write_through=True))
+    assert run(monkeypatch, *command, "--output", "-") == 0
+    content = sent.getvalue()
+    assert content[:4] == b"RIFF"
+    expected, _ = soundfile.read(tmp_path / "sound-1.wav", dtype="int16")
+    np.testing.assert_array_equal(np.frombuffer(content[44:], "<i2"), expected)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("--model", "labels.onnx", "--text", "nine"), "--text 'nine': the model knows one, two"),
+    (("--model", "labels.onnx", "--text", "one", "--speaker", "eve"), "speaker 'eve': the model knows u0, u1"),
+    (("--model", "labels.onnx", "--text", "one", "--temperature", "0"), "--temperature 0: must be above 0"),
+    (("--model", "labels.onnx", "--text", "one", "--seconds", "-1"), "--seconds -1: must be above 0, or 0"),
+    (("--model", "labels.onnx", "--text", "one", "--output", "-"), "--output -: 2 sounds; one can be streamed"),
+    (("--model", "none.onnx", "--text", "one"), "--text, --speaker: the model is told nothing"),
+    (("--model", "none.onnx", "--like", "train"), "--like: needs a model that is told labels"),
+    (("--model", "mel.onnx"), "is a vocoder, which draws recordings anew; use 'recitative vocode'"),
+    (("--model", "none.onnx", "--output", "/proc/nowhere"), "cannot be written to"),
+])  # fmt: skip
+def test_wrong_usage_is_one_line(models, monkeypatch, capsys, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    resolved = [str(models / word) if word.endswith(".onnx") or word == "train" else word for word in arguments]
+    assert run(monkeypatch, "generate", "sound", *resolved) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_model_that_is_not_told_mel_frames_is_no_vocoder(models, monkeypatch, capsys, tmp_path):
+    recording = models / "train" / "audio" / "u0.wav"
+    assert run(monkeypatch, "vocode", recording, "--model", models / "none.onnx", "--output", tmp_path) == 2
+    assert "is told none; a vocoder is told mel frames" in capsys.readouterr().err
+
+
+def test_likelihood_and_speed_are_printed(models, monkeypatch, capsys):
+    assert run(monkeypatch, "sound", "score", models / "mel" / "model", models / "train") == 0
+    assert "nats per sample (1760 samples)" in capsys.readouterr().out
+    assert run(monkeypatch, "sound", "speed", models / "mel.onnx", "--seconds", 0.1, "--runs", 2) == 0
+    assert "on one thread" in capsys.readouterr().out
