@@ -50,7 +50,7 @@ fi
 if stage 5 "train" needs "$data/train" "$data/dev" "$data/lexicon.txt" "$data/tokens.txt" "$data/cmvn" \
   makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
   for model in $models; do
-    taught=() && [[ $model != student ]] || taught=(--teacher "$exp/$teacher/model")
+    taught=() && [[ $model != student* ]] || taught=(--teacher "$exp/$teacher/model")
     # shellcheck disable=SC2086  # a list of settings
     on_workers train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
       --tokens "$data/tokens.txt" --lexicon "$data/lexicon.txt" --cmvn "$data/cmvn" --output "$exp/$model" \
