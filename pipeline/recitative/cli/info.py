@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,27 +11,88 @@ from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
     from recitative.models.card import ModelCard
+    from recitative.models.wave_card import WaveCard
+    from recitative.runtime.cards import Card
+
+Rows = dict[str, str]
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A file made by 'recitative export', or a pretrained model's name.")],
+    model: Annotated[str, typer.Argument(help="A file made by an 'export', or a pretrained model's name.")],
     settings: Annotated[bool, typer.Option("--settings", help="Print all settings of its training too.")] = False,
 ) -> None:
-    """Print size, parameters, latency, tokens and notes of a model file."""
+    """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
+
+    Of a recogniser, a language model, or a model of music or sound.
+    """
     from recitative.config import dump_settings
-    from recitative.runtime.network import OnnxNetwork, load_transcriber
+    from recitative.runtime.cards import read_card
 
     path = find_model(model)
+    card = read_card(path)
+    core = card.settings.model.recurrent
+    weights = f"{getattr(card, 'weights', '')}, ".removeprefix(", ")
+    rows = {
+        "file": f"{path}, {path.stat().st_size / 1e6:.1f} MB, {weights}{card.parameters / 1e6:.2f} M parameters",
+        "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+    }
+    for name, value in (rows | _about(card, path)).items():
+        print(f"{name:<8} {value}")
+    if card.notes:
+        print(f"\n{card.notes.rstrip()}")
+    if settings:
+        print(f"\n{dump_settings(card.settings)}", end="")
+
+
+def _about(card: Card, path: Path) -> Rows:
+    """What is told of each kind of model."""
+    from recitative.models.card import ModelCard
+    from recitative.models.language_card import LanguageModelCard
+    from recitative.models.music_card import MusicCard
+    from recitative.models.wave_card import WaveCard
+
+    if isinstance(card, ModelCard):
+        return _recogniser(card, path)
+    if isinstance(card, LanguageModelCard):
+        return {"kind": "language model", "tokens": f"{len(card.vocabulary)} {card.vocabulary.unit}s"}
+    if isinstance(card, WaveCard):
+        return _sound(card)
+    if isinstance(card, MusicCard):
+        frames = card.settings.frames
+        does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
+        what = "pitches" if frames.sets else "voices"
+        grid = f"{frames.steps_per_quarter} steps a quarter note"
+        return {
+            "kind": f"music, {does}",
+            "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}",
+        }
+    events = card.settings.events
+    notes = (
+        f"{events.voices} voices, {events.lowest} to {events.highest}, {events.steps_per_quarter} steps a quarter note"
+    )
+    return {"kind": "music, as events", "notes": notes}
+
+
+def _sound(card: WaveCard) -> Rows:
+    settings, labels = card.settings, card.labels
+    rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
+    match settings.sound.condition:
+        case "mel":
+            told = f"{settings.features.num_mel_bins} mel channels every {settings.features.frame_shift_ms:g} ms"
+            return rows | {"told": told}
+        case "labels":
+            return rows | {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
+        case _:
+            return rows | {"told": "nothing"}
+
+
+def _recogniser(card: ModelCard, path: Path) -> Rows:
+    from recitative.runtime.network import load_transcriber
+
     transcriber = load_transcriber(path)
-    network = transcriber.network
-    assert isinstance(network, OnnxNetwork)
-    card, core = network.card, network.card.settings.model.recurrent
     latency = transcriber.latency_ms
     kind = f"{card.settings.features.num_mel_bins} {card.settings.features.kind}"
-    size = f"{path.stat().st_size / 1e6:.1f} MB, {card.weights}, {card.parameters / 1e6:.2f} M parameters"
-    rows = {
-        "file": f"{path}, {size}",
-        "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+    return {
         "input": f"{transcriber.sample_rate} Hz, {kind} channels",
         "output": f"{len(card.tokens) - 1} {card.tokens.unit}s, one frame every {1000 * transcriber.frame_s:g} ms",
         "latency": "the whole recording" if latency is None else f"{latency:g} ms (algorithmic)",
@@ -38,12 +100,6 @@ def info(
         "tokens": " ".join(repr(symbol)[1:-1] if symbol != " " else "<space>" for symbol in card.tokens.symbols[1:]),
         "decoding": _decoding(card),
     }
-    for name, value in rows.items():
-        print(f"{name:<8} {value}")
-    if card.notes:
-        print(f"\n{card.notes.rstrip()}")
-    if settings:
-        print(f"\n{dump_settings(card.settings)}", end="")
 
 
 def _decoding(card: ModelCard) -> str:

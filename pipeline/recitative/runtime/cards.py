@@ -1,0 +1,32 @@
+"""What any model file says about itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recitative.models import events_card, language_card, music_card, wave_card
+from recitative.models.card import ModelCard
+from recitative.models.events_card import EventsCard
+from recitative.models.language_card import LanguageModelCard
+from recitative.models.music_card import MusicCard
+from recitative.models.wave_card import WaveCard
+from recitative.runtime.session import open_session
+
+Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard
+
+
+def read_card(path: Path) -> Card:
+    """Raises DataError for what is no model file."""
+    session = open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1)
+    metadata = session.get_modelmeta().custom_metadata_map
+    match metadata.get("recitative.kind"):
+        case language_card.KIND:
+            return LanguageModelCard.from_metadata(metadata, str(path))
+        case music_card.KIND:
+            return MusicCard.from_metadata(metadata, str(path))[0]
+        case events_card.KIND:
+            return EventsCard.from_metadata(metadata, str(path))
+        case wave_card.KIND:
+            return WaveCard.from_metadata(metadata, str(path))[0]
+        case _:
+            return ModelCard.from_metadata(metadata, str(path))

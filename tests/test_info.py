@@ -1,0 +1,69 @@
+"""``recitative info`` of every kind of model file."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import small_events
+import small_music
+from recitative.cli.main import app
+from recitative.config import load_tree
+from recitative.export.events import export_events
+from recitative.export.language_model import export_language_model
+from recitative.export.music import export_music
+from recitative.export.wave import export_wave
+from recitative.models.conditions import Labels
+from recitative.models.language_model import new_language_model
+from recitative.models.language_settings import LanguageModelSettings
+from recitative.models.wave import new_wave_model
+from recitative.models.wave_settings import WaveSettings
+from recitative.text.vocabulary import Vocabulary
+
+
+def shown(path):
+    result = CliRunner().invoke(app, ["info", str(path)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_model_of_voices(tmp_path):
+    export_music(small_music.model(), tmp_path / "m.onnx", notes="made by hand")
+    text = shown(tmp_path / "m.onnx")
+    assert "kind     music, continues" in text
+    assert "3 voices, 55 to 66, 4 steps a quarter note" in text
+    assert "made by hand" in text
+
+
+def test_a_model_that_fills_in(tmp_path):
+    export_music(small_music.model("model.recurrent.direction=bidirectional"), tmp_path / "m.onnx")
+    assert "kind     music, fills in" in shown(tmp_path / "m.onnx")
+
+
+def test_a_model_of_events(tmp_path):
+    export_events(small_events.model(), tmp_path / "m.onnx")
+    assert "kind     music, as events" in shown(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(("condition", "told"), [
+    ("none", "told     nothing"),
+    ("mel", "told     80 mel channels every 10 ms"),
+    ("labels", "texts    one, two"),
+])  # fmt: skip
+def test_a_model_of_sound(tmp_path, condition, told):
+    small = ["model.width=4", "model.recurrent.hidden=4", f"sound.condition={condition}"]
+    labels = Labels(("one", "two"), ("ann",), (0.3, 0.4)) if condition == "labels" else Labels()
+    torch.manual_seed(0)
+    export_wave(new_wave_model(load_tree(WaveSettings, None, small), labels), tmp_path / "m.onnx")
+    text = shown(tmp_path / "m.onnx")
+    assert "16000 Hz, 16 samples a step" in text
+    assert told in text
+
+
+def test_a_language_model(tmp_path):
+    settings = load_tree(LanguageModelSettings, None, ["model.embedding=4", "model.recurrent.hidden=4"])
+    export_language_model(new_language_model(settings, Vocabulary.from_texts(["a b"], "word")), tmp_path / "m.onnx")
+    text = shown(tmp_path / "m.onnx")
+    assert "kind     language model" in text
+    assert "words" in text
