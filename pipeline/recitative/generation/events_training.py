@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from recitative.config import dump_settings, load_tree
 from recitative.errors import UsageError
 from recitative.generation.event_streams import event_streams
+from recitative.generation.experiment import claim, load_best
 from recitative.generation.task import EventsTask
 from recitative.machine import available_cores
 from recitative.models.event_pieces import EventPieces, read_event_pieces
 from recitative.models.events import new_events_model, save_events_model
 from recitative.models.events_settings import EventsSettings
-from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
 from recitative.train.loop import fit
@@ -44,22 +43,11 @@ def train_events_model(
     device = choose_device(settings.train)
     torch.set_num_threads(settings.train.threads or available_cores())
     material, dev_material = (read_event_pieces(path, settings.events) for path in (train, dev))
-    _claim(folder, settings)
+    claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_events_model(settings)
     task = EventsTask(model, event_streams(material.pieces, settings), dev_material.pieces, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
-    best = int(progress.best[0][1])
-    task.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best)))
-    task.network.eval()
+    load_best(task.network, folder, progress)
     save_events_model(model, folder / "model")
     return TrainedEventsModel(folder / "model", progress, material)
-
-
-def _claim(folder: Path, settings: EventsSettings) -> None:
-    """Write the run's settings, or check that those of an earlier start are the same."""
-    path = folder / "settings.yaml"
-    if (folder / "checkpoint" / "latest.pt").exists() and load_tree(EventsSettings, path) != settings:
-        raise UsageError(f"{folder}: holds a run with other settings ({path}); train into another folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_settings(settings), encoding="utf-8")

@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
-from recitative.config import dump_settings, load_tree
 from recitative.errors import UsageError
+from recitative.generation.experiment import claim, load_best
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
 from recitative.machine import available_cores
 from recitative.models.music import new_music_model, save_music_model
 from recitative.models.music_settings import MusicSettings
-from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
 from recitative.train.loop import fit
@@ -43,7 +42,7 @@ def train_music_model(
     device = choose_device(settings.train)
     torch.set_num_threads(settings.train.threads or available_cores())
     pieces, dev_pieces = read_pieces(train, settings), read_pieces(dev, settings)
-    _claim(folder, settings)
+    claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_music_model(settings)
     task: MusicTask | FillingTask
@@ -52,17 +51,6 @@ def train_music_model(
     else:
         task = MusicTask(model, PieceStreams(pieces, settings), dev_pieces, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
-    best = int(progress.best[0][1])
-    task.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best)))
-    task.network.eval()
+    load_best(task.network, folder, progress)
     save_music_model(model, folder / "model")
     return TrainedMusicModel(folder / "model", progress)
-
-
-def _claim(folder: Path, settings: MusicSettings) -> None:
-    """Write the run's settings, or check that those of an earlier start are the same."""
-    path = folder / "settings.yaml"
-    if (folder / "checkpoint" / "latest.pt").exists() and load_tree(MusicSettings, path) != settings:
-        raise UsageError(f"{folder}: holds a run with other settings ({path}); train into another folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_settings(settings), encoding="utf-8")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from recitative.config import dump_settings, load_tree
 from recitative.data.columns import words_of
 from recitative.data.transcripts import read_transcripts, table_of
 from recitative.errors import DataError, UsageError
+from recitative.generation.experiment import load_best
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
@@ -23,7 +23,7 @@ from recitative.models.language_model import new_language_model, save_language_m
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
-from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
 from recitative.train.loop import fit
@@ -67,16 +67,10 @@ def train_language_model(
     streams = TextStreams(sentences, streams=settings.text.streams, bptt=settings.text.bptt, seed=settings.train.seed)
     task = LanguageModelTask(model, streams, dev_texts, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
-    _load_best(task, folder, progress)
+    load_best(task.network, folder, progress)
     save_language_model(model, folder / "model")
     perplexity = text_scores(new_scorer(model), dev_texts)["dev_perplexity"]
     return TrainedLanguageModel(folder / "model", progress, perplexity, vocabulary.count_unknown(dev_texts))
-
-
-def _load_best(task: LanguageModelTask, folder: Path, progress: Progress) -> None:
-    best_epoch = int(progress.best[0][1])
-    task.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best_epoch)))
-    task.network.eval()
 
 
 def _claim(folder: Path, settings: LanguageModelSettings, vocabulary: Vocabulary) -> None:

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from recitative.config import dump_settings, load_tree
 from recitative.data.directory import DataDirectory
 from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
+from recitative.generation.experiment import claim, load_best
 from recitative.generation.recordings import OnProgress, Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
 from recitative.machine import available_cores
@@ -22,7 +21,7 @@ from recitative.models.conditions import Labels
 from recitative.models.wave import WaveModel, new_wave_model, save_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.nn.normalise import Normalise
-from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
 from recitative.train.loop import fit
@@ -60,15 +59,13 @@ def train_wave_model(
     recordings = read_recordings(utterances, settings, labels, on_progress)
     labels = replace(labels, seconds=_seconds(labels, utterances, recordings, settings))
     dev_recordings = read_recordings(DataDirectory.read(dev).utterances, settings, labels)
-    _claim(folder, settings)
+    claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_wave_model(settings, labels)
     _normalise(model, recordings)
     task = WaveTask(model, SoundSegments(recordings, settings), dev_recordings, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
-    best = int(progress.best[0][1])
-    model.network.load_state_dict(load_file(Checkpoints(folder).epoch_path(best)))
-    model.network.eval()
+    load_best(model.network, folder, progress)
     save_wave_model(model, folder / "model")
     return TrainedWaveModel(folder / "model", progress)
 
@@ -107,12 +104,3 @@ def _normalise(model: WaveModel, recordings: Sequence[Recording]) -> None:
     deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
     stage.mean.copy_(torch.from_numpy(np.asarray(mean)))
     stage.inverse_stddev.copy_(torch.from_numpy(1 / np.maximum(deviation, LEAST_DEVIATION)))
-
-
-def _claim(folder: Path, settings: WaveSettings) -> None:
-    """Write the run's settings, or check that those of an earlier start are the same."""
-    path = folder / "settings.yaml"
-    if (folder / "checkpoint" / "latest.pt").exists() and load_tree(WaveSettings, path) != settings:
-        raise UsageError(f"{folder}: holds a run with other settings ({path}); train into another folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(dump_settings(settings), encoding="utf-8")

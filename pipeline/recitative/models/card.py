@@ -6,6 +6,7 @@ A model file is one ONNX file. The graph is the network's ``step``; the card is 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +37,14 @@ class InitialState:
         if self.tail:
             array[..., -len(self.tail) :] = self.tail
         return array
+
+
+def states_of(facts: Mapping[str, Any]) -> dict[str, InitialState]:
+    """The states that a card's ``asdict`` wrote. Raises KeyError or TypeError for anything else."""
+    return {
+        name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
+        for name, entry in facts.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,7 @@ class ModelCard:
             facts = json.loads(metadata["recitative.card"])
             settings = validate_settings(facts.pop("settings"), where=where)
             tokens = TokenTable(tuple(facts.pop("tokens")), tuple(facts.pop("token_scores", ())))
-            state = {
-                name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
-                for name, entry in facts.pop("state").items()
-            }
+            state = states_of(facts.pop("state"))
             words = facts.pop("language", None)  # models of the first release have none
             language = Language.from_facts(words, tokens, where) if words else NO_LANGUAGE
             return cls(settings=settings, tokens=tokens, state=state, language=language, **facts)

@@ -11,13 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
-from recitative.config import dump_settings, load_tree
-from recitative.errors import DataError
+from recitative.config import dump_settings
 from recitative.models.events_settings import EventsSettings
 from recitative.models.language_model import build_language_model
-from recitative.models.weights import SETTINGS, WEIGHTS, load_weights, replacing_folder, require_files, save_weights
+from recitative.models.weights import (
+    SETTINGS,
+    WEIGHTS,
+    load_kind,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
 from recitative.music.events import EventVocabulary
 from recitative.nn.chain import Chain
 
@@ -51,16 +56,6 @@ def save_events_model(model: EventsModel, folder: Path) -> None:
 def load_events_model(folder: Path) -> EventsModel:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole model of events."""
     require_files(folder, "a music model's folder", REMEDY, (WEIGHTS, SETTINGS))
-    model = new_events_model(_load_settings(folder / SETTINGS))
+    model = new_events_model(load_kind(EventsSettings, folder / SETTINGS, "is not that of a model of events", REMEDY))
     load_weights(model.network, folder, REMEDY)
     return model
-
-
-def _load_settings(path: Path) -> EventsSettings:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or values.get("kind") != "events":
-        raise DataError(str(path), "is not that of a model of events", "'kind: events'", REMEDY)
-    return load_tree(EventsSettings, path)

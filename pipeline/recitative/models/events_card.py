@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.models.card import InitialState
+from recitative.models.card import InitialState, states_of
 from recitative.models.events_settings import EventsSettings
 
 KIND = "events"
@@ -50,10 +50,7 @@ class EventsCard:
             if (made := facts.pop("format")) != FORMAT:
                 raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
             settings = validate_tree(EventsSettings, facts.pop("settings"), where=where)
-            state = {
-                name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
-                for name, entry in facts.pop("state").items()
-            }
+            state = states_of(facts.pop("state"))
             return cls(settings=settings, state=state, **facts)
         except (KeyError, TypeError, ValueError, AttributeError):
             found = "is damaged: its card cannot be read"

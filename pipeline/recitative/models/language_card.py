@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.models.card import InitialState
+from recitative.models.card import InitialState, states_of
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
@@ -56,10 +56,7 @@ class LanguageModelCard:
                 raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
             settings = validate_tree(LanguageModelSettings, facts.pop("settings"), where=where)
             vocabulary = Vocabulary(TokenTable(tuple(facts.pop("tokens"))))
-            state = {
-                name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
-                for name, entry in facts.pop("state").items()
-            }
+            state = states_of(facts.pop("state"))
             return cls(settings=settings, vocabulary=vocabulary, state=state, **facts)
         except (KeyError, TypeError, ValueError, AttributeError):
             found = "is damaged: its card cannot be read"

@@ -12,15 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from torch import nn
 
-from recitative.config import dump_settings, load_tree
-from recitative.errors import DataError
+from recitative.config import dump_settings
 from recitative.models.language_settings import LanguageModelSettings, NetworkSettings
 from recitative.models.weights import (
     SETTINGS,
     TOKENS,
+    load_kind,
     load_weights,
     replacing_folder,
     require_files,
@@ -76,17 +75,7 @@ def save_language_model(model: LanguageModelNetwork, folder: Path) -> None:
 def load_language_model(folder: Path) -> LanguageModelNetwork:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole language model."""
     require_files(folder, "a language model's folder", REMEDY)
-    settings = _load_settings(folder / SETTINGS)
+    settings = load_kind(LanguageModelSettings, folder / SETTINGS, "is not a language model's", REMEDY)
     model = new_language_model(settings, Vocabulary(TokenTable.read(folder / TOKENS)))
     load_weights(model.network, folder, REMEDY)
     return model
-
-
-def _load_settings(path: Path) -> LanguageModelSettings:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or values.get("kind") != "language_model":
-        raise DataError(str(path), "is not a language model's", "'kind: language_model'", REMEDY)
-    return load_tree(LanguageModelSettings, path)

@@ -11,13 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from torch import Tensor, nn
 
-from recitative.config import dump_settings, load_tree
-from recitative.errors import DataError
+from recitative.config import dump_settings
 from recitative.models.music_settings import MusicSettings
-from recitative.models.weights import SETTINGS, WEIGHTS, load_weights, replacing_folder, require_files, save_weights
+from recitative.models.weights import (
+    SETTINGS,
+    WEIGHTS,
+    load_kind,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
 from recitative.music.frames import FrameCode
 from recitative.music.masked import MaskedCode
 from recitative.nn.chain import Chain
@@ -97,16 +103,6 @@ def save_music_model(model: MusicModel, folder: Path) -> None:
 def load_music_model(folder: Path) -> MusicModel:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole music model."""
     require_files(folder, "a music model's folder", REMEDY, (WEIGHTS, SETTINGS))
-    model = new_music_model(_load_settings(folder / SETTINGS))
+    model = new_music_model(load_kind(MusicSettings, folder / SETTINGS, "is not a music model's", REMEDY))
     load_weights(model.network, folder, REMEDY)
     return model
-
-
-def _load_settings(path: Path) -> MusicSettings:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or values.get("kind") != "music":
-        raise DataError(str(path), "is not a music model's", "'kind: music'", REMEDY)
-    return load_tree(MusicSettings, path)

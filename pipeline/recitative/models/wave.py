@@ -14,15 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from recitative.audio.mulaw import LEVELS
-from recitative.config import dump_settings, load_tree
+from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.models.conditions import Labels, width_of
 from recitative.models.wave_settings import WaveSettings
-from recitative.models.weights import SETTINGS, WEIGHTS, load_weights, replacing_folder, require_files, save_weights
+from recitative.models.weights import (
+    SETTINGS,
+    WEIGHTS,
+    load_kind,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Project
 from recitative.nn.normalise import Normalise
@@ -97,19 +104,11 @@ def save_wave_model(model: WaveModel, folder: Path) -> None:
 def load_wave_model(folder: Path) -> WaveModel:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole sound model."""
     require_files(folder, "a sound model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
-    model = new_wave_model(_load_settings(folder / SETTINGS), _load_labels(folder / LABELS))
+    model = new_wave_model(
+        load_kind(WaveSettings, folder / SETTINGS, "is not a sound model's", REMEDY), _load_labels(folder / LABELS)
+    )
     load_weights(model.network, folder, REMEDY)
     return model
-
-
-def _load_settings(path: Path) -> WaveSettings:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    if not isinstance(values, dict) or values.get("kind") != "sound":
-        raise DataError(str(path), "is not a sound model's", "'kind: sound'", REMEDY)
-    return load_tree(WaveSettings, path)
 
 
 def _load_labels(path: Path) -> Labels:

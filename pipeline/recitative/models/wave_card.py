@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.models.card import InitialState
+from recitative.models.card import InitialState, states_of
 from recitative.models.conditions import Labels
 from recitative.models.wave_settings import WaveSettings
 
@@ -60,10 +60,7 @@ class WaveCard:
                 raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
             settings = validate_tree(WaveSettings, facts.pop("settings"), where=where)
             labels = {name: tuple(values) for name, values in facts.pop("labels").items()}
-            state = {
-                name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
-                for name, entry in facts.pop("state").items()
-            }
+            state = states_of(facts.pop("state"))
             card = cls(settings=settings, labels=Labels(**labels), state=state, **facts)
             return card, b64decode(metadata["recitative.encoder"])
         except (KeyError, TypeError, ValueError, AttributeError):

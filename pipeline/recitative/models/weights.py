@@ -7,12 +7,18 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+import yaml
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from recitative.config import load_tree
 from recitative.errors import DataError
+
+T = TypeVar("T", bound=BaseModel)
 
 WEIGHTS, SETTINGS, TOKENS = "weights.safetensors", "settings.yaml", "tokens.txt"
 
@@ -44,6 +50,18 @@ def load_weights(network: nn.Module, folder: Path, remedy: str) -> None:
         found = f"does not hold this model's weights ({str(error).splitlines()[0]})"
         raise DataError(str(folder / WEIGHTS), found, "", remedy) from None
     network.eval()
+
+
+def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
+    """The settings file of one kind of model, which its ``kind`` tells from others. Raises DataError for another."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        values = None
+    kind = model.model_fields["kind"].default
+    if not isinstance(values, dict) or values.get("kind") != kind:
+        raise DataError(str(path), found, f"'kind: {kind}'", remedy)
+    return load_tree(model, path)
 
 
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:
