@@ -1,12 +1,16 @@
 """What a model of frames hears."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from recitative.music.frames import FAR, HELD, INTERVALS, WIDEST, FrameCode, Wishes, as_sets, offsets
+from recitative.music.frames import AGREE, ALIKE, FAR, HELD, INTERVALS, WIDEST, FrameCode, Wishes, as_sets, offsets
 from recitative.music.piece import SILENT
 
 CODE = FrameCode(voices=3, lowest=50, highest=70, bar=4, order=(0, 2, 1))
+RECALLING = replace(CODE, recall=100)
+CODES = pytest.mark.parametrize("code", [CODE, RECALLING], ids=["plain", "recalling"])
 
 
 def wishes(rows, steps, left=0, key=0):
@@ -44,15 +48,16 @@ def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_
         history = CODE.read(history, frames[:, t])
 
 
+@CODES
 @pytest.mark.parametrize("cut", [1, 4, 8])
-def test_contexts_of_two_parts_are_those_of_the_whole(cut):
+def test_contexts_of_two_parts_are_those_of_the_whole(code, cut):
     frames = random_frames(np.random.default_rng(2))
-    whole = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
-    history = CODE.nothing_read(2)
+    whole = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
+    history = code.nothing_read(2)
     for t in range(cut):
-        history = CODE.read(history, frames[:, t])
-    rest = CODE.contexts(frames[:, cut:], history, wishes(2, 9 - cut))
-    np.testing.assert_array_equal(CODE.context_ids(whole)[:, cut:], CODE.context_ids(rest))
+        history = code.read(history, frames[:, t])
+    rest = code.contexts(frames[:, cut:], history, wishes(2, 9 - cut))
+    np.testing.assert_array_equal(code.context_ids(whole)[:, cut:], code.context_ids(rest))
 
 
 def test_features_of_a_frame_worked_out_by_hand():
@@ -69,14 +74,15 @@ def test_features_of_a_frame_worked_out_by_hand():
     ]  # fmt: skip
 
 
-def test_every_feature_stays_within_its_own_entries():
+@CODES
+def test_every_feature_stays_within_its_own_entries(code):
     rng = np.random.default_rng(3)
     frames = random_frames(rng, rows=20, steps=50)
     left = rng.integers(0, FAR + 200, (20, 50))
-    context = CODE.contexts(frames, CODE.nothing_read(20), Wishes(left, rng.integers(0, 13, 20)))
+    context = code.contexts(frames, code.nothing_read(20), Wishes(left, rng.integers(0, 13, 20)))
     for sizes, ids in [
-        (CODE.context_sizes, CODE.context_ids(context)),
-        *((CODE.choice_sizes, CODE.choice_ids(frames, context, n)[0]) for n in range(3)),
+        (code.context_sizes, code.context_ids(context)),
+        *((code.choice_sizes, code.choice_ids(frames, context, n)[0]) for n in range(3)),
     ]:
         values = ids - offsets(sizes)
         assert values.shape[-1] == len(sizes)
@@ -84,28 +90,30 @@ def test_every_feature_stays_within_its_own_entries():
         assert (values < np.array(sizes)).all()
 
 
-def test_a_choice_looks_only_at_what_was_decided_before_it():
+@CODES
+def test_a_choice_looks_only_at_what_was_decided_before_it(code):
     rng = np.random.default_rng(4)
     frames = random_frames(rng)
-    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
     for number in range(3):
         other = frames.copy()
-        for voice in CODE.order[number:]:
-            other[..., voice] = CODE.hidden
+        for voice in code.order[number:]:
+            other[..., voice] = code.hidden
         for mine, theirs in zip(
-            CODE.choice_ids(frames, context, number), CODE.choice_ids(other, context, number), strict=True
+            code.choice_ids(frames, context, number), code.choice_ids(other, context, number), strict=True
         ):
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_choice_knows_every_voice_that_was_decided():
+@CODES
+def test_a_choice_knows_every_voice_that_was_decided(code):
     frames = random_frames(np.random.default_rng(5))
-    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
+    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
     other = frames.copy()
-    other[..., 0] = (frames[..., 0] + 1) % CODE.outputs
+    other[..., 0] = (frames[..., 0] + 1) % code.outputs
     for number in (1, 2):
-        ids, beside = CODE.choice_ids(frames, context, number)
-        other_ids, other_beside = CODE.choice_ids(other, context, number)
+        ids, beside = code.choice_ids(frames, context, number)
+        other_ids, other_beside = code.choice_ids(other, context, number)
         assert (ids != other_ids).any(axis=-1).all()
         assert (beside != other_beside).any(axis=-1).all()
 
@@ -116,6 +124,27 @@ def test_beside_a_choice_stand_the_voice_s_own_last_pitch_and_the_others_as_they
     assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [14, 10, 2]
     assert CODE.choice_ids(frames, context, 1)[1][0, 1].tolist() == [2, 15, 10]  # the lowest voice comes second
     assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [10, 15, 3]
+
+
+def test_echoes_of_a_frame_worked_out_by_hand():
+    frames = np.array([[[14, 10, 2], [16, 9, 3], [17, 9, 3], [14, 10, 2], [16, 9, 3], [17, 8, 3]]])
+    context = RECALLING.contexts(frames, RECALLING.nothing_read(1), wishes(1, 6))
+    assert context.alike[0].tolist() == [[0, 0]] * 5 + [[1, 1]]  # one move agrees, of all voices and of the first
+    assert context.echoes[0, 5].tolist() == [[17, 9, 3]] * 2
+    assert (context.echoes[0, :5] == RECALLING.hidden).all()
+    ids = (RECALLING.context_ids(context) - offsets(RECALLING.context_sizes))[0, 5]
+    assert ids[-8:].tolist() == [1, 1, *[WIDEST + 1, WIDEST, WIDEST] * 2]  # steps from the last pitches to the echoes'
+    for number, still in enumerate((0, 1, 2)):  # nothing is decided; the highest is as before; the lowest is not
+        other = frames.copy()
+        other[0, 5, 2] = 3 if number == 1 else 4
+        found, beside = RECALLING.choice_ids(other, context, number)
+        found = (found - offsets(RECALLING.choice_sizes))[0, 5]
+        assert found[-4:-2].tolist() == [1 + len(ALIKE) * (still + AGREE * number)] * 2
+        assert beside[0, 5, -2:].tolist() == [frames[0, 2, RECALLING.order[number]]] * 2
+
+
+def test_a_single_voice_recalls_alone():
+    assert replace(CODE, voices=1, order=(0,), recall=9).groups == ((0,),)
 
 
 def test_notes_of_a_set_fall_and_silence_ends_it():

@@ -22,7 +22,7 @@ from recitative.stage import Padded, State
 @dataclass(frozen=True)
 class Scores:
     """Of every decision in the M frames that are in a piece, in their order: values (M, V, K), -inf for what may not
-    be; targets (M, V); inside (N, T) says which frames these are; state after the last."""
+    be; targets (M, V); inside (N, T) says which frames these are; state after frame T, of use where a piece goes on."""
 
     values: Tensor
     targets: Tensor
@@ -41,14 +41,15 @@ def score_frames(
     """Of the frames (N, T, V), given what was before each and the state of the core; lengths: (N,)."""
     device = next(network.parameters()).device
     inside = np.arange(frames.shape[1]) < lengths[:, None]
-    x = Padded(_tensor(code.context_ids(context), device), _tensor(lengths, device))
+    ids = _tensor(code.context_ids(context), device)
+    x = Padded(ids, torch.full((len(ids),), ids.shape[1], device=device))  # rows of one length are read much faster
     h, state = network.context.step(x, state, last=False)
     numbers = range(len(code.order))
-    ids, beside = zip(*(code.choice_ids(frames, context, number) for number in numbers), strict=True)
+    choices, beside = zip(*(code.choice_ids(frames, context, number) for number in numbers), strict=True)
     allowed = [code.allowed(frames, number)[inside] for number in numbers]
     values = network.scores(
         h.data[_tensor(inside, device)][:, None].expand(-1, len(numbers), -1),  # (M, V, H)
-        _tensor(np.stack([entry[inside] for entry in ids], axis=1), device),
+        _tensor(np.stack([entry[inside] for entry in choices], axis=1), device),
         _tensor(np.stack([entry[inside] for entry in beside], axis=1), device),
     )
     values = values.masked_fill(~_tensor(np.stack(allowed, axis=1), device), -torch.inf)

@@ -13,7 +13,7 @@ from recitative.generation.likelihood import Scores, likelihood, score_frames
 from recitative.generation.pieces import Frames, PieceStreams, Segment
 from recitative.models.music import MusicModel
 from recitative.models.music_settings import PieceSettings
-from recitative.music.frames import Context, History, Wishes
+from recitative.music.frames import Context, Wishes
 from recitative.nn.state import detach
 
 
@@ -70,8 +70,7 @@ class MusicTask:
         own = torch.rand(len(drawn)).numpy() < self._how.scheduled_sampling
         in_order = np.where(own[:, None], drawn, scores.targets.cpu().numpy())
         frames[scores.inside] = in_order[:, np.argsort(code.order)]
-        first = History(before.last[:, 0], before.before_last[:, 0], before.held[:, 0], before.position[:, 0])
-        return code.contexts(frames, first, Wishes(before.left, before.key[:, 0]))
+        return code.contexts(frames, batch.before, Wishes(before.left, before.key[:, 0]))
 
     def evaluate(self) -> Mapping[str, float]:
         found = likelihood(self.model, self.dev)

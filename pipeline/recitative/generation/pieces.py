@@ -16,7 +16,7 @@ import numpy as np
 from recitative.errors import DataError
 from recitative.models.music_settings import MusicSettings
 from recitative.music.folder import read_folder
-from recitative.music.frames import Context, FrameCode, Ids, Wishes, as_sets
+from recitative.music.frames import Context, FrameCode, History, Ids, Wishes, as_sets
 from recitative.music.key import key_of
 from recitative.music.piece import Piece, to_grid
 
@@ -32,9 +32,11 @@ class Frames:
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames of pieces side by side as tokens (N, T, V), what was before each of them, and (N,) how many there are."""
+    """Frames of pieces side by side as tokens (N, T, V), what was before the first and before each of them, and (N,) how
+    many there are."""
 
     frames: Ids
+    before: History
     context: Context
     lengths: Ids
     first: bool  # nothing was read before
@@ -109,20 +111,25 @@ class PieceStreams:
         return -(-max(len(self._pieces[i].tokens) for i in group) // self._settings.pieces.bptt)
 
     def _cut(self, group: Sequence[int], epoch: int, start: int) -> Iterator[Segment]:
-        tokens, wishes = zip(*(self._drawn(i, epoch) for i in group), strict=True)
+        tokens, told = zip(*(self._drawn(i, epoch) for i in group), strict=True)
         lengths = np.array([len(piece) for piece in tokens] + [0] * (self.rows - len(group)))
         frames = np.full((self.rows, lengths.max(), self._code.voices), self._code.silence, np.int64)
         left = np.zeros(frames.shape[:2], np.int64)
         key = np.zeros(self.rows, np.int64)
-        for row, (piece, wish) in enumerate(zip(tokens, wishes, strict=True)):
+        for row, (piece, wish) in enumerate(zip(tokens, told, strict=True)):
             frames[row, : len(piece)], left[row, : len(piece)], key[row] = piece, wish.left[0], wish.key[0]
-        context = self._code.contexts(frames, self._code.nothing_read(self.rows), Wishes(left, key))
         bptt = self._settings.pieces.bptt
         names = tuple(self._pieces[i].name for i in group)
-        for number in range(start, self._segments_of(group)):
-            part = slice(number * bptt, (number + 1) * bptt)
-            remaining = (lengths - number * bptt).clip(0, bptt)
-            yield Segment(frames[:, part], _during(context, part), remaining, number == 0, names)
+        history = self._code.nothing_read(self.rows)
+        for number in range(self._segments_of(group)):
+            part = frames[:, number * bptt : (number + 1) * bptt]
+            if number >= start:
+                wishes = Wishes(left[:, number * bptt : (number + 1) * bptt], key)
+                context = self._code.contexts(part, history, wishes)
+                remaining = (lengths - number * bptt).clip(0, bptt)
+                yield Segment(part, history, context, remaining, number == 0, names)
+            for step in range(part.shape[1] if number + 1 < self._segments_of(group) else 0):
+                history = self._code.read(history, part[:, step])
 
     def _drawn(self, number: int, epoch: int) -> tuple[Ids, Wishes]:
         """A piece in another key, and what the model is told about it."""
@@ -133,10 +140,6 @@ class PieceStreams:
         left = steps if rng.random() < how.tell_end else np.zeros_like(steps)
         key = 1 + tonic if rng.random() < how.tell_key else 0
         return tokens, Wishes(left, np.array([key]))
-
-
-def _during(context: Context, part: slice) -> Context:
-    return Context(**{name: value[:, part] for name, value in vars(context).items()})
 
 
 def moved(rng: np.random.Generator, piece: Frames, code: FrameCode, most: int) -> tuple[Ids, int]:

@@ -26,6 +26,7 @@ class FrameSettings(_Section):
     bar: int = Field(16, ge=1)  # steps after which the place in the bar recurs
     sets: bool = False  # a frame is the set of its pitches, whoever has them
     ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch that is written for each voice; (): any
+    recall: int = Field(1024, ge=0)  # newest frames in which a continuing model looks for what it heard before, 0: none
     outer_first: bool = True  # the highest and the lowest voice are decided before those between; not with sets
 
     @model_validator(mode="after")
@@ -43,7 +44,7 @@ class FrameSettings(_Section):
         order = list(range(self.voices))
         if self.outer_first and not self.sets and self.voices > 2:
             order = [0, self.voices - 1, *order[1:-1]]
-        return FrameCode(self.voices, self.lowest, self.highest, self.bar, tuple(order), self.sets)
+        return FrameCode(self.voices, self.lowest, self.highest, self.bar, tuple(order), self.sets, self.recall)
 
 
 class MusicCoreSettings(RecurrentSettings):

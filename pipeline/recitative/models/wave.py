@@ -74,7 +74,7 @@ class WaveNetwork(nn.Module):
         step, history = self.head.step, self.head.history
         heard = values.unfold(1, history, step)  # (N, J, history): before each step's first sample
         x = heard if told is None else torch.cat([told, heard], dim=-1)
-        h, _ = self.core.step(Padded(x, lengths), state, last=False)
+        h, _ = self.core.step(Padded(x, lengths), state, last=True)  # the state at the end of unequal rows would cost
         scores: Tensor = self.head(h.data, levels, values)
         return scores
 

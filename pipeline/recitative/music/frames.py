@@ -4,7 +4,7 @@ A frame is one step of a grid: a pitch, or silence, for each voice. A model read
 after the other, so what it may know of frame t is of two kinds:
 
     context   frames before t: the last pitches, how long they have lasted, the steps by which the voices came to them,
-              the intervals between them, the place in the bar
+              the intervals between them, the place in the bar, what came when it went like this before
     choices   the voices of frame t that were decided before, and what they mean for the voice that is next
 
 Intervals stand beside pitches so that what holds in one key is known in all others. Everything here is a function of
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.music.piece import SILENT, Pitches
+from recitative.music.recall import Recall
 
 Ids = npt.NDArray[np.int64]
 
@@ -29,17 +30,20 @@ INTERVALS = 2 * WIDEST + 2  # and one entry for an interval with silence
 HELD = (*range(17), 24, 32)  # steps; a duration counts as the largest that it reaches
 FAR = 64  # steps to the end that are told apart
 KEYS = 13  # not known, and the twelve tonics
+ALIKE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # moves that lead to an echo; a number counts as the largest it reaches
+AGREE = 3  # whether a frame is its echo: nothing is decided yet, as far as decided, not
 
 
 @dataclass(frozen=True)
 class History:
     """What a row has read: pitches as tokens (N, V) of the last frame and of that before, steps that the last frame's
-    pitches have lasted (N, V), and frames read (N,)."""
+    pitches have lasted (N, V), frames read (N,), and what may come again."""
 
     last: Ids
     before_last: Ids
     held: Ids
     position: Ids
+    recall: Recall
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,19 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Context(History):
-    """``History`` before each of T frames, with a time axis behind N, and the wishes with the same axes (N, T)."""
+class Context:
+    """``History`` before each of T frames, with a time axis behind N, and the wishes with the same axes (N, T); echoes
+    (N, T, E, V), for each group of voices the frame that came when it went like this before, and how many moves were
+    ``alike`` (N, T, E)."""
 
+    last: Ids
+    before_last: Ids
+    held: Ids
+    position: Ids
     left: Ids
     key: Ids
+    echoes: Ids
+    alike: Ids
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,8 @@ class FrameCode:
     """Which frames there are.
 
     voices: columns of a frame; lowest, highest: MIDI pitches; bar: steps after which the place in the bar recurs;
-    order: the voices as they are decided; sets: see above, decided from the highest to the lowest
+    order: the voices as they are decided; sets: see above, decided from the highest to the lowest; recall: newest frames
+    in which a continuing model looks for what it has heard before, 0: none
     """
 
     voices: int
@@ -73,6 +86,7 @@ class FrameCode:
     bar: int
     order: tuple[int, ...]
     sets: bool = False
+    recall: int = 0
 
     # Tokens of one voice: pitches from 0, silence, and what stands before the first frame.
 
@@ -112,18 +126,28 @@ class FrameCode:
     @property
     def beside(self) -> int:
         """Pitches beside which a voice is heard when it is decided."""
-        return self.voices
+        return self.voices + len(self.groups)
+
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Voices whose moves are looked for in what was heard: all together, and the leading one alone."""
+        together, leading = tuple(range(self.voices)), (self.order[0],)
+        return ((together, leading) if self.voices > 1 else (together,)) if self.recall else ()
 
     # History and context
 
     def nothing_read(self, rows: int) -> History:
         start = np.full((rows, self.voices), self.start, np.int64)
-        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64))
+        recall = Recall.empty(rows, self.voices, len(self.groups))
+        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64), recall)
 
     def read(self, history: History, frames: Ids) -> History:
         """After one more frame (N, V) of tokens."""
         held = np.where(frames == history.last, history.held + 1, 1)
-        return History(frames, history.last, held, history.position + 1)
+        return History(frames, history.last, held, history.position + 1, self._remember(history.recall, frames))
+
+    def _remember(self, recall: Recall, frame: Ids) -> Recall:
+        return recall.after(frame, self.groups, self.recall) if self.recall else recall
 
     def contexts(self, frames: Ids, history: History, wishes: Wishes) -> Context:
         """Before each of the frames (N, T, V), from a history on."""
@@ -132,7 +156,17 @@ class FrameCode:
         last, before = seen[:, 1:], seen[:, :-1]  # (N, T, V) each
         position = history.position[:, None] + np.arange(steps)
         key = np.broadcast_to(wishes.key[:, None], position.shape)
-        return Context(last, before, _durations(last, history.held), position, wishes.left, key)
+        echoes, alike = self._echoes(frames, history.recall)
+        return Context(last, before, _durations(last, history.held), position, wishes.left, key, echoes, alike)
+
+    def _echoes(self, frames: Ids, recall: Recall) -> tuple[Ids, Ids]:
+        """What ``Context`` says of them."""
+        found = []
+        for step in range(frames.shape[1]):
+            recall = self._remember(recall, frames[:, step - 1]) if step else recall
+            found.append(recall.echoes(self.hidden))
+        echoes, alike = zip(*found, strict=True)
+        return np.stack(echoes, axis=1), np.searchsorted(np.array(ALIKE), np.stack(alike, axis=1), side="right") - 1
 
     # Entries of the tables: every feature has its own range of numbers
 
@@ -147,6 +181,8 @@ class FrameCode:
             self.bar,
             FAR + 1,
             KEYS,
+            *[len(ALIKE)] * len(self.groups),
+            *[INTERVALS] * (v * len(self.groups)),
         )
 
     def context_ids(self, context: Context) -> Ids:
@@ -161,6 +197,12 @@ class FrameCode:
             context.position % self.bar,
             np.minimum(context.left, FAR),
             context.key,
+            *np.moveaxis(context.alike, -1, 0),
+            *(
+                self._interval(echo[..., i], last[..., i])
+                for echo in np.moveaxis(context.echoes, -2, 0)
+                for i in range(v)
+            ),
         ]
         return np.stack(features, axis=-1) + offsets(self.context_sizes)
 
@@ -176,16 +218,19 @@ class FrameCode:
             *[INTERVALS * count + 1 for count in (*later, *later)],
             self.bar * v,
             KEYS * v,
+            *[len(ALIKE) * AGREE * v] * len(self.groups),
+            *[INTERVALS * v] * len(self.groups),
         )
 
     def choice_ids(self, frames: Ids, context: Context, number: int) -> tuple[Ids, Ids]:
         """For the decision ``number`` of each frame (N, T, V), of which only the voices decided before are looked at.
 
         Returns features (N, T, F), and the pitches (N, T, V) beside which the decided one will be heard, as tokens: the
-        voice's own last one, then those of the other voices, of this frame where decided, else of the last.
+        voice's own last one, those of the other voices, of this frame where decided, else of the last, and those of the echoes.
         """
         voice, decided = self.order[number], self.order[:number]
         own = context.last[..., voice]
+        echo = context.echoes[..., voice]  # (N, T, E)
         pitch, to_own, moved = [], [], []
         for slot, other in enumerate(self.order[:-1]):
             now, place = frames[..., other], number - 1 - slot
@@ -201,10 +246,20 @@ class FrameCode:
             *moved,
             context.position % self.bar + self.bar * number,
             context.key + KEYS * number,
+            *np.moveaxis(self._trust(frames, context, number), -1, 0),
+            *np.moveaxis(self._interval(echo, own[..., None]) + INTERVALS * number, -1, 0),
         ]
         others = [other for other in range(self.voices) if other != voice]
         beside = [own, *(frames[..., i] if i in decided else context.last[..., i] for i in others)]
+        beside.extend(np.moveaxis(echo, -1, 0))
         return np.stack(features, axis=-1) + offsets(self.choice_sizes), np.stack(beside, axis=-1)
+
+    def _trust(self, frames: Ids, context: Context, number: int) -> Ids:
+        """(N, T, E): how long it has gone like this before, and whether the voices that were decided still do."""
+        decided = list(self.order[:number])
+        same = (frames[..., None, decided] == context.echoes[..., decided]).all(-1)
+        still = np.where(number == 0, 0, np.where(same, 1, 2))
+        return np.asarray(context.alike + len(ALIKE) * (still + AGREE * number))
 
     def _placed(self, values: Ids, size: int, slot: int, place: int) -> Ids:
         """What is known of the voice at a place of the order, for the decision ``place`` after it; before: nothing."""
