@@ -42,7 +42,7 @@ def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_
     history = CODE.nothing_read(2)
     for t in range(frames.shape[1]):
         np.testing.assert_array_equal(context.last[:, t], history.last)
-        np.testing.assert_array_equal(context.before_last[:, t], history.before_last)
+        np.testing.assert_array_equal(context.before[:, t], history.before)
         np.testing.assert_array_equal(context.held[:, t], history.held)
         np.testing.assert_array_equal(context.position[:, t], history.position)
         history = CODE.read(history, frames[:, t])
@@ -68,7 +68,7 @@ def test_features_of_a_frame_worked_out_by_hand():
     assert found == [
         14, 9, 21,  # the last pitches
         HELD.index(2), HELD.index(1), HELD.index(1),  # for how long
-        WIDEST, WIDEST - 1, none,  # by which steps they were reached
+        none, WIDEST - 1, none,  # by which steps they were reached: one has been there from the start
         WIDEST + 5, none, none,  # between the voices
         2, 0, 8,  # place in the bar, steps to the end, tonic
     ]  # fmt: skip

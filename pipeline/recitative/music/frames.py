@@ -36,11 +36,11 @@ AGREE = 3  # whether a frame is its echo: nothing is decided yet, as far as deci
 
 @dataclass(frozen=True)
 class History:
-    """What a row has read: pitches as tokens (N, V) of the last frame and of that before, steps that the last frame's
-    pitches have lasted (N, V), frames read (N,), and what may come again."""
+    """What a row has read: pitches as tokens (N, V) of the last frame, those that the voices had before them, steps that
+    the last ones have lasted (N, V), frames read (N,), and what may come again."""
 
     last: Ids
-    before_last: Ids
+    before: Ids
     held: Ids
     position: Ids
     recall: Recall
@@ -62,7 +62,7 @@ class Context:
     ``alike`` (N, T, E)."""
 
     last: Ids
-    before_last: Ids
+    before: Ids
     held: Ids
     position: Ids
     left: Ids
@@ -143,8 +143,9 @@ class FrameCode:
 
     def read(self, history: History, frames: Ids) -> History:
         """After one more frame (N, V) of tokens."""
-        held = np.where(frames == history.last, history.held + 1, 1)
-        return History(frames, history.last, held, history.position + 1, self._remember(history.recall, frames))
+        same = frames == history.last
+        held, before = np.where(same, history.held + 1, 1), np.where(same, history.before, history.last)
+        return History(frames, before, held, history.position + 1, self._remember(history.recall, frames))
 
     def _remember(self, recall: Recall, frame: Ids) -> Recall:
         return recall.after(frame, self.groups, self.recall) if self.recall else recall
@@ -152,12 +153,15 @@ class FrameCode:
     def contexts(self, frames: Ids, history: History, wishes: Wishes) -> Context:
         """Before each of the frames (N, T, V), from a history on."""
         steps = frames.shape[1]
-        seen = np.concatenate([history.before_last[:, None], history.last[:, None], frames[:, :-1]], axis=1)
-        last, before = seen[:, 1:], seen[:, :-1]  # (N, T, V) each
+        last = np.concatenate([history.last[:, None], frames[:, :-1]], axis=1)  # (N, T, V)
+        begun = _beginnings(last)
+        held = np.arange(steps)[None, :, None] - begun + np.where(begun == 0, history.held[:, None], 1)
+        earlier = np.take_along_axis(last, np.maximum(begun - 1, 0), axis=1)
+        before = np.where(begun == 0, history.before[:, None], earlier)
         position = history.position[:, None] + np.arange(steps)
         key = np.broadcast_to(wishes.key[:, None], position.shape)
         echoes, alike = self._echoes(frames, history.recall)
-        return Context(last, before, _durations(last, history.held), position, wishes.left, key, echoes, alike)
+        return Context(last, before, held, position, wishes.left, key, echoes, alike)
 
     def _echoes(self, frames: Ids, recall: Recall) -> tuple[Ids, Ids]:
         """What ``Context`` says of them."""
@@ -192,7 +196,7 @@ class FrameCode:
         features = [
             *np.moveaxis(last, -1, 0),
             *np.moveaxis(_bucket(context.held), -1, 0),
-            *np.moveaxis(self._interval(last, context.before_last), -1, 0),
+            *np.moveaxis(self._interval(last, context.before), -1, 0),
             *between,
             context.position % self.bar,
             np.minimum(context.left, FAR),
@@ -214,6 +218,7 @@ class FrameCode:
             v,
             self.hidden * v,
             len(HELD) * v,
+            INTERVALS * v,
             *[self.hidden * count + 1 for count in later],
             *[INTERVALS * count + 1 for count in (*later, *later)],
             self.bar * v,
@@ -241,6 +246,7 @@ class FrameCode:
             np.full(own.shape, number),
             own + self.hidden * number,
             _bucket(context.held[..., voice]) + len(HELD) * number,
+            self._interval(own, context.before[..., voice]) + INTERVALS * number,
             *pitch,
             *to_own,
             *moved,
@@ -293,13 +299,11 @@ def as_sets(pitches: Pitches, voices: int) -> Pitches:
     return np.array([row + [SILENT] * (voices - len(row)) for row in rows], np.int16).reshape(len(rows), voices)
 
 
-def _durations(last: Ids, held: Ids) -> Ids:
-    """(N, T, V) how long each pitch of ``last`` has lasted, where that of the first frame is ``held`` (N, V)."""
+def _beginnings(last: Ids) -> Ids:
+    """(N, T, V) at which step each pitch of ``last`` began; 0 for that of the first frame, wherever it began."""
     steps = np.arange(last.shape[1])[None, :, None]
     changed = np.concatenate([np.zeros_like(last[:, :1], bool), last[:, 1:] != last[:, :-1]], axis=1)
-    begun = np.maximum.accumulate(np.where(changed, steps, 0), axis=1)
-    since = steps - begun + 1
-    return np.where(begun == 0, steps + held[:, None], since)
+    return np.maximum.accumulate(np.where(changed, steps, 0), axis=1)
 
 
 def _bucket(steps: Ids) -> Ids:
