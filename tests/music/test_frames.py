@@ -44,6 +44,7 @@ def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_
         np.testing.assert_array_equal(context.last[:, t], history.last)
         np.testing.assert_array_equal(context.before[:, t], history.before)
         np.testing.assert_array_equal(context.held[:, t], history.held)
+        np.testing.assert_array_equal(context.anchor[:, t], history.anchor)
         np.testing.assert_array_equal(context.position[:, t], history.position)
         history = CODE.read(history, frames[:, t])
 
@@ -62,15 +63,15 @@ def test_contexts_of_two_parts_are_those_of_the_whole(code, cut):
 
 def test_features_of_a_frame_worked_out_by_hand():
     frames = np.array([[[14, 10, 2], [14, 9, 21], [16, 9, 3]]])  # 21: silence
-    ids = CODE.context_ids(CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 3, key=8)))[0, 2]
+    ids = CODE.context_ids(CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 3, key=10)))[0, 2]
     found = (ids - offsets(CODE.context_sizes)).tolist()
     none = INTERVALS - 1
     assert found == [
-        14, 9, 21,  # the last pitches
+        14 - 2 + 20, 9 - 2 + 20, 41,  # the last pitches, from the anchor, the lowest note of the first chord
         HELD.index(2), HELD.index(1), HELD.index(1),  # for how long
         none, WIDEST - 1, none,  # by which steps they were reached: one has been there from the start
         WIDEST + 5, none, none,  # between the voices
-        2, 0, 8,  # place in the bar, steps to the end, tonic
+        2, 0, 1 + (57 - 52) % 12,  # place in the bar, steps to the end, the tonic above the anchor
     ]  # fmt: skip
 
 
@@ -114,16 +115,36 @@ def test_a_choice_knows_every_voice_that_was_decided(code):
     for number in (1, 2):
         ids, beside = code.choice_ids(frames, context, number)
         other_ids, other_beside = code.choice_ids(other, context, number)
-        assert (ids != other_ids).any(axis=-1).all()
+        assert (ids != other_ids)[:, 1:].any(axis=-1).all()  # the first frame has no anchor: its chord is only beside
         assert (beside != other_beside).any(axis=-1).all()
 
 
-def test_beside_a_choice_stand_the_voice_s_own_last_pitch_and_the_others_as_they_are_known():
+@CODES
+def test_music_in_another_key_is_heard_alike(code):
+    frames = random_frames(np.random.default_rng(6)) // 2  # in the lower half
+    frames[:, 0, 0] = 3
+    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9, key=4))
+    higher = code.contexts(frames + 5, code.nothing_read(2), wishes(2, 9, key=9))
+    np.testing.assert_array_equal(code.context_ids(context)[:, 1:], code.context_ids(higher)[:, 1:])
+    for number in range(3):
+        ids, beside = code.choice_ids(frames, context, number)
+        higher_ids, higher_beside = code.choice_ids(frames + 5, higher, number)
+        np.testing.assert_array_equal(ids[:, 1:], higher_ids[:, 1:])
+        np.testing.assert_array_equal((beside + np.where(beside < code.silence, 5, 0))[:, 1:], higher_beside[:, 1:])
+
+
+def test_the_anchor_is_the_lowest_note_of_the_first_frame_that_sounds():
+    frames = np.array([[[21, 21, 21], [14, 21, 9], [14, 21, 2], [3, 3, 3]]])
+    context = CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 4))
+    assert context.anchor[0].tolist() == [CODE.start, CODE.start, 9, 9]
+
+
+def test_beside_a_choice_stand_the_anchor_the_voice_s_own_last_pitch_and_the_others_as_they_are_known():
     frames = np.array([[[14, 10, 2], [15, 11, 3]]])
     context = CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 2))
-    assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [14, 10, 2]
-    assert CODE.choice_ids(frames, context, 1)[1][0, 1].tolist() == [2, 15, 10]  # the lowest voice comes second
-    assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [10, 15, 3]
+    assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [2, 14, 10, 2]
+    assert CODE.choice_ids(frames, context, 1)[1][0, 1].tolist() == [2, 2, 15, 10]  # the lowest voice comes second
+    assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [2, 10, 15, 3]
 
 
 def test_echoes_of_a_frame_worked_out_by_hand():

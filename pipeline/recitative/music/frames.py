@@ -7,9 +7,10 @@ after the other, so what it may know of frame t is of two kinds:
               the intervals between them, the place in the bar, what came when it went like this before
     choices   the voices of frame t that were decided before, and what they mean for the voice that is next
 
-Intervals stand beside pitches so that what holds in one key is known in all others. Everything here is a function of
-the notes, so likelihoods stay exact. With ``sets`` the voices of a frame are its distinct pitches from the highest to
-the lowest: a set of sounding notes, such as a row of a piano roll.
+Pitches are told as intervals: from the last ones, from one voice to the other, and from the anchor, the lowest note of
+the first chord, which is most often the tonic. So what is learned in one key holds in all. Everything here is a
+function of the notes, so likelihoods stay exact. With ``sets`` the voices of a frame are its distinct pitches from the
+highest to the lowest: a set of sounding notes, such as a row of a piano roll.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ INTERVALS = 2 * WIDEST + 2  # and one entry for an interval with silence
 HELD = (*range(17), 24, 32)  # steps; a duration counts as the largest that it reaches
 FAR = 64  # steps to the end that are told apart
 KEYS = 13  # not known, and the twelve tonics
+TONICS = 25  # not known, the twelve above the anchor, and the twelve themselves while there is no anchor
 ALIKE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # moves that lead to an echo; a number counts as the largest it reaches
 AGREE = 3  # whether a frame is its echo: nothing is decided yet, as far as decided, not
 
 
 @dataclass(frozen=True)
 class History:
-    """What a row has read: pitches as tokens (N, V) of the last frame, those that the voices had before them, steps that
-    the last ones have lasted (N, V), frames read (N,), and what may come again."""
+    """What a row has read: pitches as tokens (N, V) of the last frame, those that the voices had before them, steps
+    that the last ones have lasted (N, V), frames read (N,), the anchor (N,) or ``start``, and what may come again."""
 
     last: Ids
     before: Ids
     held: Ids
     position: Ids
+    anchor: Ids
     recall: Recall
 
 
@@ -65,6 +68,7 @@ class Context:
     before: Ids
     held: Ids
     position: Ids
+    anchor: Ids
     left: Ids
     key: Ids
     echoes: Ids
@@ -76,8 +80,8 @@ class FrameCode:
     """Which frames there are.
 
     voices: columns of a frame; lowest, highest: MIDI pitches; bar: steps after which the place in the bar recurs;
-    order: the voices as they are decided; sets: see above, decided from the highest to the lowest; recall: newest frames
-    in which a continuing model looks for what it has heard before, 0: none
+    order: the voices as they are decided; sets: see above, decided from the highest to the lowest; recall: newest
+    frames in which a continuing model looks for what it has heard before, 0: none
     """
 
     voices: int
@@ -126,7 +130,7 @@ class FrameCode:
     @property
     def beside(self) -> int:
         """Pitches beside which a voice is heard when it is decided."""
-        return self.voices + len(self.groups)
+        return 1 + self.voices + len(self.groups)
 
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
@@ -139,13 +143,18 @@ class FrameCode:
     def nothing_read(self, rows: int) -> History:
         start = np.full((rows, self.voices), self.start, np.int64)
         recall = Recall.empty(rows, self.voices, len(self.groups))
-        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64), recall)
+        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64), start[:, 0], recall)
 
     def read(self, history: History, frames: Ids) -> History:
         """After one more frame (N, V) of tokens."""
         same = frames == history.last
         held, before = np.where(same, history.held + 1, 1), np.where(same, history.before, history.last)
-        return History(frames, before, held, history.position + 1, self._remember(history.recall, frames))
+        anchor = np.where(history.anchor == self.start, self._lowest(frames), history.anchor)
+        return History(frames, before, held, history.position + 1, anchor, self._remember(history.recall, frames))
+
+    def _lowest(self, frames: Ids) -> Ids:
+        """(..., V) -> (...), the lowest pitch that sounds, or ``start``."""
+        return np.asarray(np.where(frames < self.silence, frames, self.start).min(-1))
 
     def _remember(self, recall: Recall, frame: Ids) -> Recall:
         return recall.after(frame, self.groups, self.recall) if self.recall else recall
@@ -160,8 +169,11 @@ class FrameCode:
         before = np.where(begun == 0, history.before[:, None], earlier)
         position = history.position[:, None] + np.arange(steps)
         key = np.broadcast_to(wishes.key[:, None], position.shape)
+        lowest = np.concatenate([history.anchor[:, None], self._lowest(frames[:, :-1])], axis=1)
+        first = np.minimum.accumulate(np.where(lowest == self.start, steps, np.arange(steps)), axis=1)
+        anchor = np.take_along_axis(np.pad(lowest, ((0, 0), (0, 1)), constant_values=self.start), first, axis=1)
         echoes, alike = self._echoes(frames, history.recall)
-        return Context(last, before, held, position, wishes.left, key, echoes, alike)
+        return Context(last, before, held, position, anchor, wishes.left, key, echoes, alike)
 
     def _echoes(self, frames: Ids, recall: Recall) -> tuple[Ids, Ids]:
         """What ``Context`` says of them."""
@@ -178,13 +190,13 @@ class FrameCode:
     def context_sizes(self) -> tuple[int, ...]:
         v = self.voices
         return (
-            *[self.hidden] * v,
+            *[self._degrees] * v,
             *[len(HELD)] * v,
             *[INTERVALS] * v,
             *[INTERVALS] * (v * (v - 1) // 2),
             self.bar,
             FAR + 1,
-            KEYS,
+            TONICS,
             *[len(ALIKE)] * len(self.groups),
             *[INTERVALS] * (v * len(self.groups)),
         )
@@ -194,13 +206,13 @@ class FrameCode:
         last, v = context.last, self.voices
         between = [self._interval(last[..., i], last[..., j]) for i in range(v) for j in range(i + 1, v)]
         features = [
-            *np.moveaxis(last, -1, 0),
+            *(self._degree(last[..., i], context.anchor) for i in range(v)),
             *np.moveaxis(_bucket(context.held), -1, 0),
             *np.moveaxis(self._interval(last, context.before), -1, 0),
             *between,
             context.position % self.bar,
             np.minimum(context.left, FAR),
-            context.key,
+            self._tonic(context),
             *np.moveaxis(context.alike, -1, 0),
             *(
                 self._interval(echo[..., i], last[..., i])
@@ -216,13 +228,13 @@ class FrameCode:
         later = [v - 1 - slot for slot in range(v - 1)]  # decisions that know the voice decided at this place
         return (
             v,
-            self.hidden * v,
+            self._degrees * v,
             len(HELD) * v,
             INTERVALS * v,
-            *[self.hidden * count + 1 for count in later],
+            *[self._degrees * count + 1 for count in later],
             *[INTERVALS * count + 1 for count in (*later, *later)],
             self.bar * v,
-            KEYS * v,
+            TONICS * v,
             *[len(ALIKE) * AGREE * v] * len(self.groups),
             *[INTERVALS * v] * len(self.groups),
         )
@@ -230,8 +242,9 @@ class FrameCode:
     def choice_ids(self, frames: Ids, context: Context, number: int) -> tuple[Ids, Ids]:
         """For the decision ``number`` of each frame (N, T, V), of which only the voices decided before are looked at.
 
-        Returns features (N, T, F), and the pitches (N, T, V) beside which the decided one will be heard, as tokens: the
-        voice's own last one, those of the other voices, of this frame where decided, else of the last, and those of the echoes.
+        Returns features (N, T, F), and the pitches (N, T, R) beside which the decided one will be heard, as tokens: the
+        anchor, the voice's own last one, those of the other voices, of this frame where decided, else of the last, and
+        those of the echoes.
         """
         voice, decided = self.order[number], self.order[:number]
         own = context.last[..., voice]
@@ -239,24 +252,24 @@ class FrameCode:
         pitch, to_own, moved = [], [], []
         for slot, other in enumerate(self.order[:-1]):
             now, place = frames[..., other], number - 1 - slot
-            pitch.append(self._placed(now, self.hidden, slot, place))
+            pitch.append(self._placed(self._degree(now, context.anchor), self._degrees, slot, place))
             to_own.append(self._placed(self._interval(now, own), INTERVALS, slot, place))
             moved.append(self._placed(self._interval(now, context.last[..., other]), INTERVALS, slot, place))
         features = [
             np.full(own.shape, number),
-            own + self.hidden * number,
+            self._degree(own, context.anchor) + self._degrees * number,
             _bucket(context.held[..., voice]) + len(HELD) * number,
             self._interval(own, context.before[..., voice]) + INTERVALS * number,
             *pitch,
             *to_own,
             *moved,
             context.position % self.bar + self.bar * number,
-            context.key + KEYS * number,
+            self._tonic(context) + TONICS * number,
             *np.moveaxis(self._trust(frames, context, number), -1, 0),
             *np.moveaxis(self._interval(echo, own[..., None]) + INTERVALS * number, -1, 0),
         ]
         others = [other for other in range(self.voices) if other != voice]
-        beside = [own, *(frames[..., i] if i in decided else context.last[..., i] for i in others)]
+        beside = [context.anchor, own, *(frames[..., i] if i in decided else context.last[..., i] for i in others)]
         beside.extend(np.moveaxis(echo, -1, 0))
         return np.stack(features, axis=-1) + offsets(self.choice_sizes), np.stack(beside, axis=-1)
 
@@ -281,6 +294,20 @@ class FrameCode:
         tokens = np.arange(self.outputs)
         rests = tokens == self.silence
         return np.asarray(np.where(above == self.silence, rests, (tokens < above) | rests))
+
+    @property
+    def _degrees(self) -> int:
+        """Intervals from an anchor to any pitch, and one entry for none."""
+        return 2 * self.pitches
+
+    def _degree(self, a: Ids, anchor: Ids) -> Ids:
+        known = (a < self.silence) & (anchor < self.silence)
+        return np.where(known, a - anchor + self.pitches - 1, self._degrees - 1)
+
+    def _tonic(self, context: Context) -> Ids:
+        above = 1 + (context.key - 1 - context.anchor - self.lowest) % 12
+        told = np.where(context.anchor < self.silence, above, KEYS - 1 + context.key)
+        return np.where(context.key == 0, 0, told)
 
     def _interval(self, a: Ids, b: Ids) -> Ids:
         clipped = np.clip(a - b, -WIDEST, WIDEST) + WIDEST
