@@ -84,16 +84,17 @@ def _draw_like(generator: SoundGenerator, like: Path, output: Path, seed: int, t
     if settings.sound.condition != "labels":
         raise UsageError(f"--like: needs a model that is told labels; this one is told {settings.sound.condition}")
     require_folder(output)
-    utterances = DataDirectory.read(like).utterances
-    lengths = [round(_seconds_of(u) * generator.sample_rate) for u in utterances]
-    frames = [
-        label_conditions(u.text or "", u.speaker, length, settings, labels)
-        for u, length in zip(utterances, lengths, strict=True)
-    ]
+    data = DataDirectory.read(like)
+    lengths = [round(_seconds_of(u) * generator.sample_rate) for u in data.utterances]
+
+    def told(number: int) -> tuple[Samples, int]:
+        u, length = data.utterances[number], lengths[number]
+        return label_conditions(u.text or "", u.speaker, length, settings, labels), length
+
     with progress_bar("drawing") as show:
-        drawn = draw_all(generator, frames, lengths, seed=seed, temperature=temperature, on_progress=show)
-    sounds = {u.utt_id: samples for u, samples in zip(utterances, drawn, strict=True)}
-    write_data(like, output, sounds, generator.sample_rate)
+        drawn = draw_all(generator, lengths, told, seed=seed, temperature=temperature, on_progress=show)
+        sounds = ((data.utterances[number].utt_id, samples) for number, samples in drawn)
+        write_data(data, output, sounds, generator.sample_rate)
     print(output)
 
 

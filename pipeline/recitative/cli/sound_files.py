@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from recitative.audio.files import write_wav
-from recitative.data.tables import write_table
+from recitative.data.directory import DataDirectory
 from recitative.runtime.sound import Samples
 
-COPIED = ("text", "utt2spk", "spk2utt")
 
-
-def write_data(like: Path, output: Path, sounds: Mapping[str, Samples], sample_rate: int) -> None:
-    """Write output/wav/UTT_ID.wav, wav.scp, and the other tables as they are in ``like``."""
+def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:
+    """Write output/wav/UTT_ID.wav as each comes, then the tables of ``like`` for the utterances that came."""
     folder = output / "wav"
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {utt_id: folder / f"{utt_id}.wav" for utt_id in sounds}
-    for utt_id, samples in sounds.items():
+    paths: dict[str, Path] = {}
+    for utt_id, samples in sounds:
+        paths[utt_id] = folder / f"{utt_id}.wav"
         write_wav(paths[utt_id], samples, sample_rate)
-    write_table(output / "wav.scp", {utt_id: str(path) for utt_id, path in paths.items()})
-    for table in COPIED:
-        if (like / table).exists():
-            shutil.copyfile(like / table, output / table)
+    like.with_utterances(
+        replace(u, recording_path=str(paths[u.utt_id]), start_s=0.0, end_s=None, recording_id="")
+        for u in like.utterances
+        if u.utt_id in paths
+    ).write(output)

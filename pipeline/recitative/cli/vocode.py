@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from recitative.audio.files import read_audio, write_wav
+from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.resample import resample
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
@@ -19,6 +20,8 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.models.conditions import mel_conditions
 from recitative.runtime.side_by_side import draw_all
 from recitative.runtime.sound import Samples, SoundGenerator
+
+T = TypeVar("T")
 
 
 def vocode(
@@ -37,57 +40,81 @@ def vocode(
     if (told := generator.card.settings.sound.condition) != "mel":
         raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
     require_folder(output)
-    found = _read(inputs, generator)
+    data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and inputs[0].is_dir() else None
+    readings = _Readings(_sources(inputs, data), generator)
     with progress_bar("drawing") as show:
-        drawn = draw_all(generator, found.frames, found.lengths, seed=seed, temperature=temperature, on_progress=show)
-    sounds = dict(zip(found.names, drawn, strict=True))
-    if _is_data(inputs):
-        write_data(inputs[0], output, sounds, generator.sample_rate)
-        print(output)
-    else:
-        for name, samples in sounds.items():
-            write_wav(output / f"{name}.wav", samples, generator.sample_rate)
-            print(output / f"{name}.wav")
-    if found.problems:
-        raise DataError.collect(found.problems)
+        drawn = draw_all(
+            generator, readings.lengths, readings.told, seed=seed, temperature=temperature, on_progress=show
+        )
+        sounds = ((readings.sources[number].name, samples) for number, samples in drawn)
+        if data:
+            write_data(data, output, sounds, generator.sample_rate)
+            written = [output]
+        else:
+            paths = {name: _written(output / f"{name}.wav", samples, generator) for name, samples in sounds}
+            written = [paths[source.name] for source in readings.sources if source.name in paths]
+    for path in written:
+        print(path)
+    if readings.problems:
+        raise DataError.collect(readings.problems)
+
+
+def _written(path: Path, samples: Samples, generator: SoundGenerator) -> Path:
+    write_wav(path, samples, generator.sample_rate)
+    return path
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What could be read, and what is wrong with the others."""
-
-    names: list[str]
-    frames: list[Samples]
-    lengths: list[int]
-    problems: list[Problem]
+class _Source:
+    name: str
+    path: str
+    start_s: float = 0.0
+    end_s: float | None = None
 
 
-def _is_data(inputs: list[Path]) -> bool:
-    return len(inputs) == 1 and inputs[0].is_dir()
+class _Readings:
+    """Recordings, each read when its turn comes; what is wrong with some is kept."""
 
+    def __init__(self, sources: Iterable[_Source], generator: SoundGenerator) -> None:
+        self.problems: list[Problem] = []
+        self.sources: list[_Source] = []
+        self.lengths: list[int] = []
+        self._generator = generator
+        for source in sources:
+            if (seconds := self._unless_bad(source, _seconds)) is not None:
+                self.sources.append(source)
+                self.lengths.append(round(seconds * generator.sample_rate))
 
-def _read(inputs: list[Path], generator: SoundGenerator) -> _Found:
-    found = _Found([], [], [], [])
-    for name, path, start_s, end_s in _sources(inputs):
+    def told(self, number: int) -> tuple[Samples, int] | None:
+        """Mel frames of a recording and how many samples it has; none if it is bad."""
+        return self._unless_bad(self.sources[number], self._frames)
+
+    def _frames(self, source: _Source) -> tuple[Samples, int]:
+        samples, rate = read_audio(source.path, start_s=source.start_s, end_s=source.end_s)
+        samples = resample(samples, rate, self._generator.sample_rate)
+        return mel_conditions(samples, self._generator.card.settings), len(samples)
+
+    def _unless_bad(self, source: _Source, read: Callable[[_Source], T]) -> T | None:
         try:
-            samples, rate = read_audio(path, start_s=start_s, end_s=end_s)
-            samples = resample(samples, rate, generator.sample_rate)
-            found.frames.append(mel_conditions(samples, generator.card.settings))
+            return read(source)
         except DataError as error:
             for p in error.problems:
-                where = path if p.where == "recording" else p.where
-                found.problems.append(Problem(where, p.found, p.allowed, p.remedy))
-        else:
-            found.names.append(name)
-            found.lengths.append(len(samples))
-    return found
+                where = source.path if p.where == "recording" else p.where
+                self.problems.append(Problem(where, p.found, p.allowed, p.remedy))
+            return None
 
 
-def _sources(inputs: list[Path]) -> list[tuple[str, str, float, float | None]]:
-    """Name, path, first and last second of each recording. Raises UsageError for two of one name."""
-    if _is_data(inputs):
-        return [(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in DataDirectory.read(inputs[0]).utterances]
+def _seconds(source: _Source) -> float:
+    """By the header."""
+    end_s = inspect(source.path).duration_s if source.end_s is None else source.end_s
+    return end_s - source.start_s
+
+
+def _sources(inputs: list[Path], data: DataDirectory | None) -> list[_Source]:
+    """Raises UsageError for two files of one name."""
+    if data:
+        return [_Source(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in data.utterances]
     names = [path.stem for path in inputs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"'{twice[0]}': is the name of several inputs; they would be written to one file")
-    return [(path.stem, str(path), 0.0, None) for path in inputs]
+    return [_Source(path.stem, str(path)) for path in inputs]

@@ -32,8 +32,8 @@ class Frames:
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames of pieces side by side as tokens (N, T, V), what was before the first and before each of them, and (N,) how
-    many there are."""
+    """Frames of pieces side by side as tokens (N, T, V), what was before the first and before each of them, and how
+    many there are (N,)."""
 
     frames: Ids
     before: History
