@@ -89,8 +89,8 @@ fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/test" "$data/quarter" makes "$exp/@/model.onnx" "$exp/@/model_int8.onnx"; then
   for model in $models; do # the files that users run are scored too
-    recitative music export "$exp/$model/model" --output "$exp/$model/model.onnx"
-    recitative music export "$exp/$model/model" --int8 --output "$exp/$model/model_int8.onnx"
+    recitative music export "$exp/$model/model" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+    recitative music export "$exp/$model/model" --notes local/model_notes.md --int8 --output "$exp/$model/model_int8.onnx"
     [[ $model != fill* ]] || continue
     likelihood "$exp/$model/model.onnx" "teacher forcing, model.onnx"
     likelihood "$exp/$model/model_int8.onnx" "teacher forcing, model_int8.onnx"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
-from recitative.errors import DataError
 
 if TYPE_CHECKING:
     from recitative.score.wer import ErrorCounts
@@ -24,16 +24,14 @@ def export(
         Literal["auto", "int8", "float32"],
         typer.Option(help="auto: int8 unless it costs more than 0.2 % of WER on the dev set; int8: or an error."),
     ] = "auto",
-    notes: Annotated[
-        Path | None, typer.Option(help="A text to keep in the file: licence, corpus, the commands that made it.")
-    ] = None,
+    notes: NotesFile = None,
 ) -> None:
     """Write the network with its state as inputs and outputs, and settings, tokens and normalisation, into one file."""
     from recitative.export.checked import export_recogniser
     from recitative.models.folder import load_recogniser
 
     recogniser = load_recogniser(model)
-    text = _read(notes) if notes else ""
+    text = read_notes(notes)
     with progress_bar("compare on dev") as show:
         done = export_recogniser(recogniser, output, dev=dev, weights=weights, notes=text, advance=show)
     for name, wer in (("float32", done.float32_wer), ("int8", done.int8_wer)):
@@ -45,12 +43,3 @@ def export(
 
 def _percent(wer: ErrorCounts) -> str:
     return f"dev WER {100 * wer.rate:.2f} % [ {wer.errors} / {wer.ref} ]"
-
-
-def _read(notes: Path) -> str:
-    try:
-        return notes.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DataError(str(notes), f"cannot be read ({error.strerror})", "a text file", "correct the path") from None
-    except UnicodeDecodeError:
-        raise DataError(str(notes), "is not UTF-8", "a text file", "convert it") from None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.prompts import open_recurrent, read_prompts, warn_of_unknown
 from recitative.config import load_tree
 from recitative.errors import UsageError
@@ -79,7 +80,7 @@ def predict(
 def export(
     model: Annotated[Path, typer.Argument(help="A language model's folder, such as EXP/model.")],
     output: Annotated[Path, typer.Option(help="The file to write, such as lm.onnx.")],
-    notes: Annotated[str, typer.Option(help="A text to keep in the file: licence, corpus, perplexities.")] = "",
+    notes: NotesFile = None,
 ) -> None:
     """Write the network with its state as inputs and outputs, settings and vocabulary into one file.
 
@@ -88,5 +89,5 @@ def export(
     from recitative.export.language_model import export_language_model
     from recitative.models.language_model import load_language_model
 
-    size = export_language_model(load_language_model(model), output, notes=notes)
+    size = export_language_model(load_language_model(model), output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")

@@ -26,7 +26,8 @@ def find_model(name: str) -> Path:
     """
     if not name:
         name = pretrained.STREAMING
-        print(f"model: {name} (others with --model: {', '.join(pretrained.names())}, or a path)", file=sys.stderr)
+        others = ", ".join(pretrained.recognisers())
+        print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
     if not path.exists():
         known = ", ".join(pretrained.names()) or "none"

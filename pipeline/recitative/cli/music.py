@@ -13,6 +13,7 @@ from recitative.cli.music_kept import kept
 from recitative.cli.music_report import report
 from recitative.cli.music_score import score
 from recitative.cli.music_speed import speed
+from recitative.cli.notes import NotesFile, read_notes
 from recitative.models.events_settings import EventsSettings
 from recitative.models.music_kind import folder_kind, load_music_settings
 from recitative.models.music_settings import MusicSettings
@@ -81,7 +82,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="A music model's folder, such as EXP/model.")],
     output: Annotated[Path, typer.Option(help="The file to write, such as music.onnx.")],
     int8: Annotated[bool, typer.Option("--int8", help="Store weights as int8: a quarter of the size.")] = False,
-    notes: Annotated[str, typer.Option(help="A text to keep in the file: licence, corpus, likelihoods.")] = "",
+    notes: NotesFile = None,
 ) -> None:
     """Write the network with its state as inputs and outputs, and its settings, into one file.
 
@@ -94,9 +95,9 @@ def export(
     from recitative.models.music import load_music_model
 
     if kind == "events":
-        size = export_events(load_events_model(model), output, notes=notes, int8=int8)
+        size = export_events(load_events_model(model), output, notes=read_notes(notes), int8=int8)
     else:
-        size = export_music(load_music_model(model), output, notes=notes, int8=int8)
+        size = export_music(load_music_model(model), output, notes=read_notes(notes), int8=int8)
     print(f"{output}: weights in {'int8' if int8 else 'float32'}, {size / 1e6:.1f} MB")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
 from recitative.config import load_tree
 from recitative.models.wave_settings import WaveSettings
@@ -68,7 +69,7 @@ def score(
 def export(
     model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
     output: Annotated[Path, typer.Option(help="The file to write, such as sound.onnx.")],
-    notes: Annotated[str, typer.Option(help="A text to keep in the file: licence, corpus.")] = "",
+    notes: NotesFile = None,
 ) -> None:
     """Write the network, which draws a step of samples at a call, and its settings into one file.
 
@@ -77,7 +78,7 @@ def export(
     from recitative.export.wave import export_wave
     from recitative.models.wave import load_wave_model
 
-    size = export_wave(load_wave_model(model), output, notes=notes)
+    size = export_wave(load_wave_model(model), output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
 
 

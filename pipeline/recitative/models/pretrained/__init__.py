@@ -1,4 +1,4 @@
-"""The models that come with the package, by name: gzipped files of ``recitative export``; README.md tells of them."""
+"""The models that come with the package, by name: gzipped files of an ``export``; README.md tells of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ FILLING = "chorales-fill"  # and what it harmonises and rewrites with
 
 def names() -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
+
+
+def recognisers() -> list[str]:
+    """Those that hear speech."""
+    return [name for name in names() if name not in (MUSIC, FILLING)]
 
 
 def path_of(name: str) -> Path | None:
