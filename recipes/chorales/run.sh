@@ -7,6 +7,7 @@ corpus="corpus"     # folder with Jsb16thSeparated.json and jsb-chorales-quarter
 data=data           # folder of the sets of pieces
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
+members=3           # models of each kind that continues, with other random numbers; their mean is scored too
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 samples=16          # pieces of each kind to write
 bars=16             # bars of a new piece
@@ -17,11 +18,8 @@ report_args=""      # for the report, such as "--no-sound --players 4"
 [[ $corpus == corpus ]] || corpus=$(from_caller "$corpus")
 
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
-
-# The sets of a model: those of quarter notes have their own order and keys.
-sets_of() {
-  if [[ $1 == quarter* ]]; then echo "$data/quarter"; else echo "$data"; fi
-}
+# shellcheck source=recipes/chorales/local/functions.sh
+. local/functions.sh
 
 if stage 1 "prepare" needs "$corpus/Jsb16thSeparated.json" "$corpus/jsb-chorales-quarter.json" \
   makes "$data/train" "$data/valid" "$data/test" "$data/quarter" "$data/openings" "$data/melodies"; then
@@ -37,16 +35,14 @@ fi
 
 if stage 5 "train" needs "$data/train" "$data/valid" "$data/quarter" makes "$exp/@/model"; then
   for model in $models; do
-    # shellcheck disable=SC2086  # a list of settings
-    recitative music train --conf "conf/$model.yaml" --output "$exp/$model" \
-      --train "$(sets_of "$model")/train" --dev "$(sets_of "$model")/valid" $train_args
+    for member in $(seq "$members"); do
+      [[ $member == 1 || $model != fill* ]] || continue
+      # shellcheck disable=SC2086  # a list of settings
+      recitative music train --conf "conf/$model.yaml" --output "$(folder_of "$member")" train.seed="$member" \
+        --train "$(sets_of "$model")/train" --dev "$(sets_of "$model")/valid" $train_args
+    done
   done
 fi
-
-write() { # kind of piece, files and options: $samples pieces, or one for each file
-  rm -rf "$exp/$model/samples/$1"
-  recitative generate music "${@:2}" --model "$exp/$model/model" --output "$exp/$model/samples/$1" --no-sound
-}
 
 if stage 7 "sample" needs "$exp/@/model" "$data/test" "$data/openings" "$data/melodies" makes "$exp/@/samples"; then
   for model in $models; do
@@ -64,18 +60,13 @@ if stage 7 "sample" needs "$exp/@/model" "$data/test" "$data/openings" "$data/me
   done
 fi
 
-likelihood() { # model folder or file, what it is called in the table
-  recitative music score "$1" "$(sets_of "$model")/test" --model "$model" --set test --decoding "$2" "${record[@]}"
-}
-
-kept() { # kind of piece, what was given
-  recitative music kept "$exp/$model/samples/$1" --conf "$exp/$model/model/settings.yaml" "${@:2}" --model "$model" \
-    --set samples --decoding "$1" "${record[@]}"
-}
-
 if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/test" "$data/quarter" makes "$exp/results.jsonl"; then
   for model in $models; do
-    [[ $model == fill* ]] || likelihood "$exp/$model/model" "teacher forcing" # one that fills in has none of a whole
+    if [[ $model != fill* ]]; then # one that fills in has no likelihood of a whole
+      likelihood "teacher forcing" "$exp/$model/model"
+      others=() && for other in $(seq 2 "$members"); do others+=(--with "$(folder_of "$other")/model"); done
+      [[ $members == 1 ]] || likelihood "teacher forcing, mean of $members models" "$exp/$model/model" "${others[@]}"
+    fi
     case $model in
       chorales)
         kept new
@@ -92,8 +83,7 @@ if stage 10 "export" needs "$exp/@/model" "$data/test" "$data/quarter" makes "$e
     recitative music export "$exp/$model/model" --notes local/model_notes.md --output "$exp/$model/model.onnx"
     recitative music export "$exp/$model/model" --notes local/model_notes.md --int8 --output "$exp/$model/model_int8.onnx"
     [[ $model != fill* ]] || continue
-    likelihood "$exp/$model/model.onnx" "teacher forcing, model.onnx"
-    likelihood "$exp/$model/model_int8.onnx" "teacher forcing, model_int8.onnx"
+    for file in model.onnx model_int8.onnx; do likelihood "teacher forcing, $file" "$exp/$model/$file"; done
   done
 fi
 

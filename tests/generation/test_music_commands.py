@@ -165,8 +165,9 @@ def test_measured_numbers_go_into_the_results_in_the_place_of_older_ones(place, 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("music score models/fills songs", "fills in what is missing and has no likelihood of a whole"),
-        ("music score models/fills.onnx songs", "fills in what is missing and has no likelihood of a whole"),
+        ("music score models/continues songs --with models/fills", "must have the same 'frames'"),
+        ("music score models/fills songs", "fills in and has no likelihood of a whole piece"),
+        ("music score models/fills.onnx songs", "fills in and has no likelihood of a whole piece"),
         ("music score models/continues songs --results-md x.md", "--results-md shows the rows of --results; give both"),
         ("music score models/continues songs --results x.jsonl", "--results needs --model and --set"),
         ("music kept songs --conf conf.yaml --given songs --voices treble", "--voices treble: is no voice; soprano"),

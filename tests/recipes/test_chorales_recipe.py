@@ -54,7 +54,20 @@ def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("chorales")
     _corpus(folder / "corpus")
-    small = ["--samples", "2", "--bars", "2", "--sweeps", "2", "--report-args", "--no-sound", "--train-args", TINY]
+    small = [
+        "--members",
+        "2",
+        "--samples",
+        "2",
+        "--bars",
+        "2",
+        "--sweeps",
+        "2",
+        "--report-args",
+        "--no-sound",
+        "--train-args",
+        TINY,
+    ]
     return folder, _run(folder, "--models", "chorales fill", *small)
 
 
@@ -73,6 +86,7 @@ def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subproc
         values = [found["chorales", f"teacher forcing{of}", metric]["value"] for of in ("", ", model.onnx")]
         assert values[0] == pytest.approx(values[1], abs=1e-3)
         assert ("chorales", "teacher forcing, model_int8.onnx", metric) in found
+        assert ("chorales", "teacher forcing, mean of 2 models", metric) in found
     assert ("fill", "teacher forcing", "nats per frame") not in found
     for model, kind in (("chorales", "continued"), ("fill", "harmonised"), ("fill", "rewritten")):
         assert found[model, kind, "% given notes kept"]["value"] == 100

@@ -11,7 +11,7 @@ import typer
 
 from recitative.cli.music_drafts import Wanted
 from recitative.cli.music_files import Written, require_folder, write_pieces
-from recitative.cli.music_models import is_of_events, open_composer, open_events
+from recitative.cli.music_models import OthersOption, is_of_events, open_composer, open_events, refuse_others
 from recitative.cli.music_wishes import parse_key, parse_pitches, parse_sampling
 from recitative.cli.music_writers import NEW, Drawing, Writer, events_writer, voices_writer
 from recitative.cli.progress import progress_bar
@@ -32,6 +32,7 @@ def music(
     ] = None,
     output: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("music"),
     model: Annotated[str, typer.Option(help="A music model's file or folder, or a pretrained one's name.")] = "",
+    others: OthersOption = None,
     bars: Annotated[
         int, typer.Option(min=1, max=1000, help="Bars of four quarters that are new; a model of events may end before.")
     ] = 12,
@@ -73,13 +74,15 @@ def music(
         raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 for the file's")
     path = pretrained.find(model or (pretrained.FILLING if wanted.option else pretrained.MUSIC))
     if is_of_events(path):
+        refuse_others(others, path)
         _require_no_voices(path, {wanted.option: wanted.option, "--rests": rests})
         limits = EventLimits(parse_key(key), *parse_pitches(pitches))
         writer = events_writer(open_events(path), bars, limits, drawing)
     else:
         if pitches:
             raise UsageError(f"--pitches: {path} writes in voices, each of which has its range; use a model of events")
-        composer = open_composer(path, fills=bool(wanted.option))
+        paths = [path, *map(pretrained.find, others or ())]
+        composer = open_composer(paths, fills=bool(wanted.option))
         writer = voices_writer(composer, wanted, Limits(parse_key(key), rests), drawing)
     require_folder(output)
     pieces, problems = _written(files or [], writer, tempo)

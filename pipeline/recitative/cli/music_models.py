@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from recitative.errors import UsageError
 from recitative.models.composer import Scorer
 from recitative.models.event_composer import EventScorer
+from recitative.models.mixture import Mixture
 from recitative.models.music_card import REMEDY
 from recitative.models.music_kind import EVENTS, folder_kind
+
+OthersOption = Annotated[
+    list[str] | None, typer.Option("--with", help="A further model of voices: the mean of their probabilities counts.")
+]
 
 
 def is_of_events(path: Path) -> bool:
@@ -31,19 +40,33 @@ def open_events(path: Path) -> EventScorer:
     return OnnxEvents(path)
 
 
-def open_composer(path: Path, *, fills: bool) -> Scorer:
-    """Raises DataError for what is no model of voices, UsageError for one that does not do the work."""
-    scorer: Scorer
+def refuse_others(others: Sequence[str] | None, path: Path) -> None:
+    """Raises UsageError if a model of events is to write with others."""
+    if others:
+        raise UsageError(f"--with: {path} writes events; only models of voices write together")
+
+
+def open_voices(paths: Sequence[Path]) -> Scorer:
+    """Models of voices that write as one. Raises DataError for what is none, UsageError for some that do not fit."""
+    scorers = [_open_voices(path) for path in paths]
+    return scorers[0] if len(scorers) == 1 else Mixture(scorers)
+
+
+def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
+    """The same for a piece of work. Raises UsageError as well for models that do not do it."""
+    scorer = open_voices(paths)
+    if scorer.fills != fills:
+        does = "fills music in: use it with --harmonise or --rewrite" if scorer.fills else "only continues music"
+        raise UsageError(f"{paths[0]}: {does}")
+    return scorer
+
+
+def _open_voices(path: Path) -> Scorer:
     if path.is_dir():
         from recitative.generation.music_network import TorchMusic
         from recitative.models.music import load_music_model
 
-        scorer = TorchMusic(load_music_model(path))
-    else:
-        from recitative.runtime.music import OnnxMusic
+        return TorchMusic(load_music_model(path))
+    from recitative.runtime.music import OnnxMusic
 
-        scorer = OnnxMusic(path)
-    if scorer.fills != fills:
-        does = "fills music in: use it with --harmonise or --rewrite" if scorer.fills else "only continues music"
-        raise UsageError(f"{path}: {does}")
-    return scorer
+    return OnnxMusic(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from recitative.cli.music_models import is_of_events, open_events
+from recitative.cli.music_models import OthersOption, is_of_events, open_events, open_voices, refuse_others
 from recitative.cli.music_results import (
     CommandOption,
     HowOption,
@@ -21,18 +22,19 @@ from recitative.cli.music_results import (
     SetOption,
     TableOption,
 )
+from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.event_likelihood import event_likelihood
 from recitative.models.event_pieces import read_event_pieces
-from recitative.models.music_likelihood import Likelihood, likelihood_of
-from recitative.models.music_settings import MusicSettings
+from recitative.models.music_likelihood import likelihood_of
 from recitative.score.music import Measured
 
 
 def score(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A music model's folder, such as EXP/model, or file.")],
     pieces: Annotated[Path, typer.Argument(help="A folder of MIDI or ABC files.")],
+    others: OthersOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
     results: ResultsOption = None,
     results_md: TableOption = None,
@@ -50,7 +52,11 @@ def score(
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
     path = pretrained.find(model)
-    found = _of_events(path, pieces) if is_of_events(path) else _of_voices(path, pieces)
+    if is_of_events(path):
+        refuse_others(others, path)
+        found = _of_events(path, pieces)
+    else:
+        found = _of_voices([path, *map(pretrained.find, others or ())], pieces)
     record.write(found.measured, found.settings, time.perf_counter() - started)
     if as_json:
         print(json.dumps({one.metric.replace(" ", "_"): one.value for one in found.measured} | found.counted))
@@ -66,13 +72,20 @@ class _Found:
     settings: BaseModel
 
 
-def _of_voices(model: Path, pieces: Path) -> _Found:
-    found, settings = _of_folder(model, pieces) if model.is_dir() else _of_file(model, pieces)
+def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
+    from recitative.generation.pieces import read_pieces
+
+    scorer = open_voices(models)
+    if scorer.fills:
+        raise UsageError(f"{models[0]}: fills in and has no likelihood of a whole piece; name a model that continues")
+    tokens = [piece.tokens for piece in read_pieces(pieces, scorer.settings)]
+    with progress_bar("scoring") as show:
+        found = likelihood_of(scorer, tokens, scorer.settings.pieces.key, show)
     measured = [
         Measured("nats per frame", found.per_frame, f"{found.frames} frames"),
         Measured("nats per token", found.per_token, f"{found.tokens} tokens"),
     ]
-    return _Found(measured, {"frames": found.frames}, settings)
+    return _Found(measured, {"frames": found.frames}, scorer.settings)
 
 
 def _of_events(model: Path, pieces: Path) -> _Found:
@@ -84,29 +97,3 @@ def _of_events(model: Path, pieces: Path) -> _Found:
         Measured("nats per note", found.per_note, f"{found.notes} notes"),
     ]
     return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)
-
-
-def _of_folder(model: Path, pieces: Path) -> tuple[Likelihood, MusicSettings]:
-    from recitative.generation.likelihood import likelihood
-    from recitative.generation.pieces import read_pieces
-    from recitative.models.music import load_music_model
-
-    loaded = load_music_model(model)
-    _require_continuing(loaded.fills, model)
-    return likelihood(loaded, read_pieces(pieces, loaded.settings)), loaded.settings
-
-
-def _of_file(model: Path, pieces: Path) -> tuple[Likelihood, MusicSettings]:
-    from recitative.generation.pieces import read_pieces
-    from recitative.runtime.music import OnnxMusic
-
-    scorer = OnnxMusic(model)
-    _require_continuing(scorer.fills, model)
-    settings = scorer.card.settings
-    tokens = [piece.tokens for piece in read_pieces(pieces, settings)]
-    return likelihood_of(scorer, tokens, settings.pieces.key), settings
-
-
-def _require_continuing(fills: bool, model: Path) -> None:
-    if fills:
-        raise UsageError(f"{model}: fills in what is missing and has no likelihood of a whole; name one that continues")

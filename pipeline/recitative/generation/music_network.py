@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from recitative.models.music import MusicModel
-from recitative.models.music_settings import FrameSettings
+from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.models.torch_stage import TorchStage
 from recitative.music.frames import Ids
 
@@ -25,8 +25,13 @@ class TorchMusic:
         self.fills = model.fills
 
     @property
+    def settings(self) -> MusicSettings:
+        """Of its training."""
+        return self._model.settings
+
+    @property
     def frames(self) -> FrameSettings:
-        return self._model.settings.frames
+        return self.settings.frames
 
     def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
         """(M, H), (M, G), (M, R) -> (M, outputs)."""

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recitative.models.music_settings import FrameSettings
+from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids, Wishes
 from recitative.music.masked import MaskedCode
 from recitative.stage import Padded, Stage
@@ -32,6 +32,11 @@ BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alon
 
 class Scorer(Protocol):
     """A music model's network: a stage that reads contexts, and the scores of one decision in many places."""
+
+    @property
+    def settings(self) -> MusicSettings:
+        """Of its training."""
+        ...
 
     @property
     def frames(self) -> FrameSettings: ...

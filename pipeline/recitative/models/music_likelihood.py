@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.models.composer import Scorer
+from recitative.models.composer import OnProgress, Scorer
 from recitative.music.frames import Ids, Wishes
 from recitative.stage import Padded
 
@@ -34,10 +34,16 @@ class Likelihood:
         return self.nats / self.tokens
 
 
-def likelihood_of(scorer: Scorer, pieces: Sequence[Ids], key: int = -1) -> Likelihood:
+def likelihood_of(
+    scorer: Scorer, pieces: Sequence[Ids], key: int = -1, on_progress: OnProgress | None = None
+) -> Likelihood:
     """Of pieces as tokens (T, V), every note given those before it. key: the tonic of all, 0 is C, or -1: not told."""
     ordered = sorted((piece for piece in pieces if len(piece)), key=len)
-    nats = sum(_nats(scorer, ordered[start : start + BATCH], key) for start in range(0, len(ordered), BATCH))
+    nats = 0.0
+    for start in range(0, len(ordered), BATCH):
+        if on_progress:
+            on_progress(start, len(ordered))
+        nats += _nats(scorer, ordered[start : start + BATCH], key)
     frames = sum(map(len, ordered))
     return Likelihood(nats, frames, frames * scorer.frames.voices)
 

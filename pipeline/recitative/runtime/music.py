@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from recitative.errors import UsageError
 from recitative.models.music_card import REMEDY, MusicCard
-from recitative.models.music_settings import FrameSettings
+from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids
 from recitative.runtime.session import open_session
 from recitative.stage import Padded, State
@@ -30,13 +30,18 @@ class OnnxMusic:
         self._choice = open_session(choice, where, "music model's file", REMEDY, threads)
 
     @property
+    def settings(self) -> MusicSettings:
+        """Of its training."""
+        return self.card.settings
+
+    @property
     def frames(self) -> FrameSettings:
-        return self.card.settings.frames
+        return self.settings.frames
 
     @property
     def fills(self) -> bool:
         """Whether it fills in what is missing; else it continues what is there."""
-        return self.card.settings.model.recurrent.direction == "bidirectional"
+        return self.settings.model.recurrent.direction == "bidirectional"
 
     def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
         """(M, H), (M, G), (M, R) -> (M, outputs)."""
