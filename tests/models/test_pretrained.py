@@ -8,15 +8,21 @@ import pytest
 
 from recitative.audio.files import write_wav
 from recitative.models import pretrained
+from recitative.music.midi import read_midi, write_midi
+from recitative.music.piece import from_grid, tied
+from recitative.runtime.music import OnnxMusic
 from recitative.runtime.network import OnnxNetwork
 from recitative.runtime.recognizer import Recognizer
 
 NAMES = ["an4-bidirectional", "an4-streaming"]
+CHORALES = ["chorales", "chorales-fill"]
 
 
-def test_both_are_there_and_take_little_room():
-    assert pretrained.names() == NAMES
+def test_all_are_there_and_take_little_room():
+    assert pretrained.recognisers() == NAMES
+    assert pretrained.names() == NAMES + CHORALES
     assert sum(pretrained.path_of(name).stat().st_size for name in NAMES) <= 12e6
+    assert sum(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6
     assert pretrained.path_of("an4") is None
 
 
@@ -40,3 +46,39 @@ def test_it_is_the_default_and_says_so(tmp_path):
     assert done.stderr.startswith("model: an4-streaming (others with --model: an4-bidirectional, an4-streaming, or a ")
     named = subprocess.run([*command, "--model", "an4-streaming"], capture_output=True, text=True, check=True)
     assert (named.stdout, named.stderr) == (done.stdout, "")
+
+
+@pytest.mark.parametrize("name", CHORALES)
+def test_models_of_chorales_say_what_they_are(name):
+    card = OnnxMusic(pretrained.path_of(name)).card
+    assert "chorales of Johann Sebastian Bach (public domain)" in card.notes
+    assert "recipes/chorales/run.sh" in card.notes
+    assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")
+
+
+def generate(*arguments):
+    command = [sys.executable, "-m", "recitative", "generate", "music", "--no-sound", *map(str, arguments)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def notes_of(path):
+    return {(note.start, note.length, note.pitch) for note in read_midi(path, 4).notes}
+
+
+def test_music_is_written_without_naming_a_model(tmp_path):
+    for name in ("first", "again"):
+        generate("--bars", 4, "--key", "G", "--seed", 3, "--output", tmp_path / name)
+    (first,), (again,) = (sorted((tmp_path / name).glob("*.mid")) for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()
+    piece = read_midi(first, 4)
+    assert piece.voices == 4
+    assert {note.pitch % 12 for note in piece.notes} <= {7, 9, 11, 0, 2, 4, 6}
+
+
+def test_a_melody_is_harmonised_without_naming_a_model(tmp_path):
+    melody = np.array([[67], [67], [69], [69], [71], [71], [69], [69]] * 2, np.int16)
+    write_midi(from_grid(tied(melody), 4, name="melody"), tmp_path / "melody.mid")
+    generate(tmp_path / "melody.mid", "--harmonise", "soprano", "--sweeps", 10, "--output", tmp_path / "out")
+    (written,) = (tmp_path / "out").glob("*.mid")
+    assert notes_of(tmp_path / "melody.mid") < notes_of(written)
+    assert read_midi(written, 4).voices == 4
