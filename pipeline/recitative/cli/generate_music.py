@@ -41,7 +41,7 @@ def music(
     seed: Annotated[int, typer.Option(min=0, help="Another number, other pieces; the same, the same bytes.")] = 1,
     temperature: Annotated[
         float | None,
-        typer.Option(help=f"Above 1 more daring, below 1 more usual; 1, or {FILLING_TEMPERATURE} where notes are filled in."),
+        typer.Option(help=f"Above 1 more daring, below 1 more usual; 1, or {FILLING_TEMPERATURE} for filling in."),
     ] = None,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest notes that together have this share.")] = 0.98,
     harmonise: Annotated[
