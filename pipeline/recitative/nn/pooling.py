@@ -33,7 +33,7 @@ class LastFrame(Framewise):
 
 
 class MeanPooling(nn.Module):
-    """(N, T, C) -> (N, T, C), the mean of the frames so far. State, float64: their ``sum`` (N, C) and ``count`` (N,)."""
+    """(N, T, C) -> (N, T, C), the mean of the frames so far. State: their ``sum`` (N, C), float64, ``count`` (N,)."""
 
     stride = 1
     lookahead = 0
@@ -110,11 +110,8 @@ def _pool(scores: Tensor, x: Tensor, lengths: Tensor, state: State) -> tuple[Ten
     carried = (state["peak"][:, None] - peak).exp()  # (N, B): what the old sums count for beside the new ones
     weight = carried * state["weight"][:, None] + weights.sum(2)
     total = carried[..., None] * state["sum"][:, None] + weights @ x
-    after = {
-        name: _at_end(value, lengths, state[name])
-        for name, value in (("peak", peak), ("weight", weight), ("sum", total))
-    }
-    return total / weight[..., None], after
+    sums = {"peak": peak, "weight": weight, "sum": total}
+    return total / weight[..., None], {name: _at_end(value, lengths, state[name]) for name, value in sums.items()}
 
 
 def _at_end(values: Tensor, lengths: Tensor, before: Tensor) -> Tensor:
