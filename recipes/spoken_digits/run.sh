@@ -8,7 +8,7 @@ data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-subset=0            # train on only so many recordings of each digit and speaker, dev included (0: all)
+subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
