@@ -41,9 +41,9 @@ def test_what_a_model_is_right_about_is_printed(folder, monkeypatch, capsys):
     assert lines[0] == "accuracy 100.00% (12 / 12; 95 %: 75.75% to 100.00%), unweighted average recall 100.00%"
     assert lines[2:] == [
         "true \\ given  high  low  middle  recall",
-        "high              4    0       0  100.0%",
-        "low               0    4       0  100.0%",
-        "middle            0    0       4  100.0%",
+        "high             4    0       0  100.0%",
+        "low              0    4       0  100.0%",
+        "middle           0    0       4  100.0%",
     ]
 
 
