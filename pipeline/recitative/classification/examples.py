@@ -137,7 +137,8 @@ def load_scored_set(data: DataDirectory, classifier: Classifier, where: Path) ->
     seconds = measure_all(utterances, settings.features.sample_rate)
     require_usable(utterances, seconds, settings, classifier.network, where)
     by_length = torch.from_numpy(seconds.argsort(kind="stable"))
-    return [_as_they_are(utterances, labels, rows, settings) for rows in by_length.split(SCORED_TOGETHER)]
+    groups = (by_length[start : start + SCORED_TOGETHER] for start in range(0, len(by_length), SCORED_TOGETHER))
+    return [_as_they_are(utterances, labels, rows, settings) for rows in groups]
 
 
 def _as_they_are(utterances: Sequence[Utterance], labels: Tensor, rows: Tensor, settings: ClassifierSettings) -> Batch:

@@ -96,8 +96,8 @@ class AttentionPooling(nn.Module):
         for start in range(0, data.shape[1], BLOCK):
             inside = (x.lengths - start).clamp(0, BLOCK)
             here = slice(start, start + BLOCK)
-            y, state = _pool(scores[:, here], data[:, here].double(), inside, state)
-            pooled.append(y.to(data.dtype))
+            part, state = _pool(scores[:, here], data[:, here].double(), inside, state)
+            pooled.append(part.to(data.dtype))
         y = Padded(torch.cat(pooled, dim=1), x.lengths)
         return y, self.initial_state(len(x.lengths)) if last else state
 
