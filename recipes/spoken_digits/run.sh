@@ -13,13 +13,15 @@ subset=0            # train only on recordings with an index below this; dev and
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 
-if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/voices"; then
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
+  "$data/voices"; then
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
+  recitative tokens "$data/train" --unit word --output "$data/labels.txt"
   python3 local/voices.py --data "$data" --output "$data/voices"
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/test"; then
-  for set in train dev test; do recitative check "$data/$set" features.sample_rate=8000; done
+if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/labels.txt"; then
+  for set in train dev test; do recitative check "$data/$set" --tokens "$data/labels.txt" features.sample_rate=8000; done
 fi
 
 if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then

@@ -127,6 +127,8 @@ def test_a_single_class_and_a_missing_label_are_refused(data):
         names_of(low.utterances, (), "train")
     with pytest.raises(DataError, match="train/text: 's0-low-0': has no label; one of high, low, middle; add it"):
         names_of(tones.changed(data, "s0-low-0", text=None).utterances, (), "train")
+    with pytest.raises(DataError, match="train/text: 's0-low-0': has no label; add it"):
+        names_of(tones.changed(low, "s0-low-0", text=None).utterances[:1], (), "train")
 
 
 def test_recordings_that_are_too_short_or_too_long_are_named_all_at_once(data, tmp_path):

@@ -43,7 +43,7 @@ def label_numbers(
     for utterance in utterances:
         place = f"{where}/text: '{utterance.utt_id}'"
         if not utterance.text:
-            problems.append(Problem(place, "has no label", "one of " + listed(names), "add it"))
+            problems.append(Problem(place, "has no label", f"one of {listed(names)}" if names else "", "add it"))
         elif utterance.text not in numbers:
             found = f"has the label '{utterance.text}', which is none of the model's"
             problems.append(Problem(place, found, listed(names), remedy))
