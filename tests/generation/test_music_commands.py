@@ -135,6 +135,19 @@ def test_voices_and_bars_that_are_not_there_are_one_line(place, capsys, options,
     assert f"error: {message}" in capsys.readouterr().err
 
 
+def test_a_model_and_its_file_write_and_score_together_as_one_of_them_alone(place, capsys):
+    beside = "--with models/continues.onnx"
+    for output, others in (("a", ""), ("b", beside)):
+        run(f"generate music --model models/continues {others} --bars 2 --output {output} --no-sound")
+    assert (place / "a" / "piece.mid").read_bytes() == (place / "b" / "piece.mid").read_bytes()
+    capsys.readouterr()
+    found = []
+    for others in ("", beside):
+        run(f"music score models/continues songs --json {others}")
+        found.append(json.loads(capsys.readouterr().out)["nats_per_token"])
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+
+
 def test_a_score_is_the_same_of_the_folder_and_of_its_files(place, capsys):
     found = []
     for model in ("continues", "continues.onnx", "continues_int8.onnx"):

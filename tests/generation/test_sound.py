@@ -123,6 +123,15 @@ def test_an_epoch_holds_every_whole_step_of_every_recording_once():
     assert found["r3"] != [pieces[3].codes[:160].tolist()]  # cut, not whole
 
 
+def test_recordings_that_fit_are_read_whole_and_beside_others_as_long():
+    made = settings()
+    most = made.segment_steps * made.sound.step
+    pieces = [recording(made, most * (1 + i % 3) // 3, seed=i, name=f"r{i}") for i in range(30)]
+    batches = list(SoundSegments(pieces, made).batches(0, 0))
+    assert sorted(name for batch in batches for name in batch.names) == sorted(piece.name for piece in pieces)
+    assert sum(len(set(batch.lengths.tolist())) == 1 for batch in batches) >= len(batches) - 2
+
+
 def test_a_segment_has_the_history_that_it_has_in_its_recording():
     made = settings()
     piece = recording(made)

@@ -24,6 +24,7 @@ from recitative.music.piece import Piece
 
 QUARTERS_PER_MINUTE = 100.0  # of new pieces, if the tempo is to be the file's
 SLOWEST = 10
+FILLING_TEMPERATURE = 0.7  # temperature: of notes that are drawn again and again, the unlikely ones would gather
 
 
 def music(
@@ -38,7 +39,10 @@ def music(
     ] = 12,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Pieces, or versions of each file.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another number, other pieces; the same, the same bytes.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Above 1 more daring, below 1 more usual.")] = 1.0,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help=f"Above 1 more daring, below 1 more usual; 1, or {FILLING_TEMPERATURE} for filling in."),
+    ] = None,
     top_p: Annotated[float, typer.Option(help="Draw from the likeliest notes that together have this share.")] = 0.98,
     harmonise: Annotated[
         str, typer.Option(metavar="VOICE", help="The files hold this voice alone; write the others.")
@@ -66,8 +70,9 @@ def music(
     Without files the pieces are new. Files are continued; with --harmonise they are a voice, such as a melody, to which
     the others are written; with --rewrite some voices or bars of them are written anew. Every given note stays.
     """
-    drawing = Drawing(parse_sampling(temperature, top_p), count, seed, sweeps)
     wanted = Wanted(harmonise, rewrite, rewrite_bars, bars)
+    usual = FILLING_TEMPERATURE if wanted.option else 1.0
+    drawing = Drawing(parse_sampling(usual if temperature is None else temperature, top_p), count, seed, sweeps)
     if wanted.option and not files:
         raise UsageError(f"{wanted.option}: needs files to work on")
     if 0 < tempo < SLOWEST:

@@ -104,26 +104,29 @@ class SoundSegments:
         self._settings = settings
 
     def num_batches(self, epoch: int) -> int:
-        return -(-len(self._plan(epoch)) // self._settings.segments.rows)
+        return len(self._plan(epoch))
 
     def batches(self, epoch: int, start: int) -> Iterator[SoundBatch]:
         """Those of an epoch from number ``start`` on."""
-        plan, rows = self._plan(epoch), self._settings.segments.rows
-        for number in range(start, self.num_batches(epoch)):
-            chosen = plan[number * rows : (number + 1) * rows]
+        for chosen in self._plan(epoch)[start:]:
             parts = [(self._recordings[i], first, steps) for i, first, steps in chosen]
             yield batch_of(parts, self._settings)
 
-    def _plan(self, epoch: int) -> list[tuple[int, int, int]]:
-        """(recording, first step, steps) of every segment, in the order of the epoch."""
+    def _plan(self, epoch: int) -> list[list[tuple[int, int, int]]]:
+        """(recording, first step, steps) of the segments of each batch: each recording once, those that fit into a
+        segment whole; segments of about the same length side by side, other ones in each epoch."""
         rng = np.random.default_rng([self._settings.train.seed, epoch])
-        most = self._settings.segment_steps
+        most, rows = self._settings.segment_steps, self._settings.segments.rows
         plan = []
         for number, recording in enumerate(self._recordings):
             steps = len(recording.codes) // self._settings.sound.step
-            cuts = [0, *range(int(rng.integers(1, most + 1)), steps, most), steps]
+            first = int(rng.integers(1, most + 1)) if steps > most else steps
+            cuts = [0, *range(first, steps, most), steps]
             plan += [(number, a, b - a) for a, b in pairwise(cuts) if b > a]
-        return [plan[i] for i in rng.permutation(len(plan))]
+        lengths = np.array([steps for _, _, steps in plan])
+        order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(plan)), kind="stable")
+        groups = [[plan[i] for i in order[start : start + rows]] for start in range(0, len(plan), rows)]
+        return [groups[i] for i in rng.permutation(len(groups))]
 
 
 def batch_of(parts: Sequence[tuple[Recording, int, int]], settings: WaveSettings) -> SoundBatch:

@@ -26,8 +26,9 @@ from recitative.stage import Padded, Stage
 Array = npt.NDArray[Any]
 OnProgress = Callable[[int, int], None]  # done, of how many
 
-MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.05  # share of the missing notes that a step of filling draws again, first and last
+MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last
 BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbours
+ANNEALED = 0.7  # share of the steps after which notes are drawn alone: frames of a block do not know of each other
 
 
 class Scorer(Protocol):
@@ -111,8 +112,12 @@ def fill_music(
     missing = tokens == hidden
     draw = _Draw(sampling, seed, len(tokens))
     for number in range(steps):
-        share = max(LEAST_HIDDEN, MOST_HIDDEN - (MOST_HIDDEN - LEAST_HIDDEN) * number / (0.7 * steps))
-        again = missing if number == 0 else missing & draw.blocks(share, missing.shape, BLOCKS[number % len(BLOCKS)])
+        done = min(1.0, number / (ANNEALED * steps))
+        share, block = (
+            MOST_HIDDEN - (MOST_HIDDEN - LEAST_HIDDEN) * done,
+            BLOCKS[number % len(BLOCKS)] if done < 1 else 1,
+        )
+        again = missing if number == 0 else missing & draw.blocks(share, missing.shape, block)
         tokens = np.where(again, hidden, tokens)
         lengths = np.full(len(tokens), tokens.shape[1], np.int64)
         h, _ = scorer.context.step(
