@@ -51,6 +51,7 @@ TORCH_FREE = (
     "ctc.alignment",
     "ctc.confidence",
     "models.card",
+    "models.classifier_settings",
     "models.decoders",
     "models.language",
     "models.language_card",

@@ -15,7 +15,7 @@ import numpy as np
 from recitative.audio.files import Samples
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
-from recitative.recognition.utterances import measure, read_utterance
+from recitative.features.utterances import measure, read_utterance
 from recitative.text.tokens import TokenTable
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits"

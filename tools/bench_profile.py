@@ -24,10 +24,10 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from recitative.config import Settings, load_settings
 from recitative.features.augment import Augmenter, spec_augment
 from recitative.features.frontend import FeatureExtractor
+from recitative.features.utterances import read_utterance
 from recitative.features.vtlp import VocalTractWarp
-from recitative.recognition.batches import pad_features
+from recitative.nn.ragged import pad_features
 from recitative.recognition.training import TrainingPaths, train_recogniser
-from recitative.recognition.utterances import read_utterance
 
 T = TypeVar("T")
 

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.shards.index import Entry, Shard, ShardIndex, write_index
-from recitative.recognition.plan import plan_epoch
-from recitative.recognition.utterances import measure_all
+from recitative.features.utterances import measure_all
+from recitative.train.plan import plan_epoch
 
 SHARD = 1000  # utterances in each
 TEXT = "about as many words as a sentence that is read aloud has in corpora of such a size"

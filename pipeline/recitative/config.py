@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -236,6 +236,19 @@ class Settings(_Section):
         if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
         return self
+
+
+class AudioTaskSettings(Protocol):
+    """What the settings of every task that learns from whole utterances have."""
+
+    @property
+    def features(self) -> FeatureSettings: ...
+
+    @property
+    def augment(self) -> AugmentSettings: ...
+
+    @property
+    def train(self) -> TrainSettings: ...
 
 
 Tree = TypeVar("Tree", bound=BaseModel)

@@ -17,9 +17,9 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
+from recitative.features.utterances import read_utterance
 from recitative.models.folder import save_recogniser
 from recitative.recognition.network import new_transcriber
-from recitative.recognition.utterances import read_utterance
 from recitative.runtime.network import OnnxNetwork, load_transcriber
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}

@@ -17,10 +17,13 @@ MUSIC = {"chorales", "folk"}
 MUSIC_STAGES = {1: "prepare", 2: "check", 5: "train", 7: "sample", 8: "score", 10: "export", 11: "report", 12: "speed"}
 # So have those that draw sound.
 SOUND = {"vocoder", "digits_voice"}
+# And those that give whole recordings one label.
+CLASSIFIERS = {"spoken_digits"}
+CLASSIFIER_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 9: "folds"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": ("manifest.tsv",), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
-CORPORA |= {"digits_voice": ("recordings",)}
+CORPORA |= {"digits_voice": ("recordings",), "spoken_digits": ("recordings",)}
 
 
 def _recipe(path: Path) -> str:
@@ -31,15 +34,23 @@ def _run(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(script), *options], capture_output=True, text=True, check=False)
 
 
+def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
+    """What its numbers mean, and those that it must have."""
+    if recipe in MUSIC | SOUND:
+        return MUSIC_STAGES, {"1", "2", "5", "7", "8", "10"}
+    if recipe in CLASSIFIERS:
+        return CLASSIFIER_STAGES, {*"12589"}
+    return STAGES, {*"12356789"}
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=_recipe)
 def test_the_stages_have_the_numbers_they_have_everywhere(script: Path) -> None:
     done = _run(script, "--list")
     assert done.returncode == 0, done.stderr
     stages = [line.split(maxsplit=2)[1:] for line in done.stdout.splitlines() if line.startswith("stage")]
     assert [number for number, _ in stages] == sorted((number for number, _ in stages), key=int)
-    everywhere = MUSIC_STAGES if _recipe(script) in MUSIC | SOUND else STAGES
+    everywhere, needed = _stages_of(_recipe(script))
     assert all(everywhere[int(number)] == title for number, title in stages)
-    needed = {"1", "2", "5", "7", "8", "10"} if _recipe(script) in MUSIC | SOUND else {*"12356789"}
     assert needed <= {number for number, _ in stages}
 
 
@@ -53,9 +64,8 @@ def test_a_dry_run_of_a_whole_recipe_lacks_nothing(script: Path, tmp_path: Path)
     places = ("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"))
     done = _run(script, "--dry-run", *places, *corpus)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert any(
-        f"{verb} train" in done.stdout for verb in ("recitative", "on_workers", "recitative music", "recitative sound")
-    )
+    verbs = ("recitative", "on_workers", "recitative music", "recitative sound", "recitative classifier")
+    assert any(f"{verb} train" in done.stdout for verb in verbs)
 
 
 def test_a_recipe_without_a_download_says_where_its_corpus_belongs(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recitative.config import Settings, load_settings
+from recitative.config import Settings, load_settings, load_tree
+from recitative.models.classifier import build_classifier
+from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.music_kind import load_music_settings
 from recitative.models.recogniser import build_recogniser
 
@@ -24,6 +26,7 @@ def _kind(path: Path) -> str:
 
 
 RECIPES = [path for path in EVERY if not _kind(path)]
+CLASSIFIERS = [path for path in EVERY if _kind(path) == "classifier"]
 MUSIC = [path for path in EVERY if _kind(path) in ("music", "events")]
 
 
@@ -39,6 +42,12 @@ def test_the_settings_file_loads(path: Path) -> None:
 @pytest.mark.parametrize("path", MUSIC, ids=_name)
 def test_the_settings_file_of_a_music_model_loads(path: Path) -> None:
     assert load_music_settings(path).kind == _kind(path)
+
+
+@pytest.mark.parametrize("path", CLASSIFIERS, ids=_name)
+def test_the_settings_file_of_a_classifier_loads_and_its_model_can_be_built(path: Path) -> None:
+    settings = load_tree(ClassifierSettings, path)
+    build_classifier(settings.model, settings.features.dim, num_labels=10)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=_name)

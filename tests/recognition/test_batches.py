@@ -11,8 +11,8 @@ from recitative.data.directory import DataDirectory
 from recitative.data.shards.writing import write_shards
 from recitative.features.cmvn import CmvnStats
 from recitative.recognition.batches import Labels, TrainingSet
-from recitative.recognition.plan import Share, plan_epoch
-from recitative.recognition.stream import BatchStream
+from recitative.train.plan import Share, plan_epoch
+from recitative.train.stream import BatchStream
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
 

@@ -13,12 +13,12 @@ from recitative.cli.main import app
 from recitative.ctc.confidence import WordEvidence
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.features.utterances import read_utterance
 from recitative.models.decoders import Spoken, TimedTable, new_decoder
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.models.language import Language
 from recitative.recognition.network import new_transcriber
 from recitative.recognition.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, tune
-from recitative.recognition.utterances import read_utterance
 from recitative.score.calibration import expected_calibration_error
 from recitative.text.lexicon import Lexicon
 from recitative.text.words import Word

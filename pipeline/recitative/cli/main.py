@@ -13,6 +13,8 @@ from recitative import __version__
 from recitative.cli.align import align
 from recitative.cli.average import average
 from recitative.cli.check import check
+from recitative.cli.classifier import app as classifier
+from recitative.cli.classify import classify
 from recitative.cli.cmvn import cmvn
 from recitative.cli.data import app as data
 from recitative.cli.decode import decode
@@ -57,11 +59,12 @@ app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
 app.add_typer(music, name="music")
 app.add_typer(sound, name="sound")
+app.add_typer(classifier, name="classifier")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
     export, info, align, transcribe, listen,
-    vocode,
+    vocode, classify,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

@@ -15,8 +15,8 @@ from recitative.audio.files import inspect
 from recitative.cli.progress import track
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
+from recitative.features.utterances import measure
 from recitative.machine import available_cores
-from recitative.recognition.utterances import measure
 
 if TYPE_CHECKING:
     from recitative.recognition.sizes import Corpus, Hardware

@@ -31,8 +31,8 @@ def tune_batch(
     """
     settings = load_settings(conf, overrides or ())
     from recitative.data.directory import DataDirectory
+    from recitative.features.utterances import measure_all
     from recitative.recognition.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
-    from recitative.recognition.utterances import measure_all
     from recitative.text.lexicon import Lexicon, spelling_of
     from recitative.text.tokens import TokenTable
     from recitative.train.device import choose_device

@@ -15,10 +15,10 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.model import build_model, measure_ranges
 from recitative.features.frontend import FeatureExtractor
+from recitative.features.utterances import measure, read_utterance
 from recitative.models.folder import Recogniser
-from recitative.recognition.batches import pad_features
+from recitative.nn.ragged import pad_features
 from recitative.recognition.task import error_rates
-from recitative.recognition.utterances import measure, read_utterance
 from recitative.runtime.network import load_transcriber
 from recitative.score.wer import ErrorCounts
 from recitative.stage import Padded

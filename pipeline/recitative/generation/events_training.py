@@ -10,7 +10,6 @@ import torch
 
 from recitative.errors import UsageError
 from recitative.generation.event_streams import event_streams
-from recitative.generation.experiment import claim, load_best
 from recitative.generation.task import EventsTask
 from recitative.machine import available_cores
 from recitative.models.event_pieces import EventPieces, read_event_pieces
@@ -19,6 +18,7 @@ from recitative.models.events_settings import EventsSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
+from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
 

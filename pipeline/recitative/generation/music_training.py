@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from recitative.errors import UsageError
-from recitative.generation.experiment import claim, load_best
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
@@ -19,6 +18,7 @@ from recitative.models.music_settings import MusicSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
+from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
 

@@ -14,7 +14,6 @@ from recitative.config import dump_settings, load_tree
 from recitative.data.columns import words_of
 from recitative.data.transcripts import read_transcripts, table_of
 from recitative.errors import DataError, UsageError
-from recitative.generation.experiment import load_best
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
@@ -26,6 +25,7 @@ from recitative.text.vocabulary import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
+from recitative.train.experiment import load_best
 from recitative.train.loop import fit
 
 

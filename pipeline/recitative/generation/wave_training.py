@@ -13,7 +13,6 @@ import torch
 from recitative.data.directory import DataDirectory
 from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
-from recitative.generation.experiment import claim, load_best
 from recitative.generation.recordings import OnProgress, Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
 from recitative.machine import available_cores
@@ -24,6 +23,7 @@ from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
+from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
 LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up

@@ -7,28 +7,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import nn
-
-from recitative.config import FrontEndSettings, ModelSettings
+from recitative.config import ModelSettings
 from recitative.models.attention_decoder import AttentionDecoder
+from recitative.models.front_end import add_front_end, normalisation
 from recitative.nn.chain import Chain
-from recitative.nn.framewise import Dropout, LogProbs, Project
-from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
+from recitative.nn.framewise import Dropout, LogProbs
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.window import CausalConv, FrameStack, RowConv
+from recitative.nn.window import RowConv
 
 
 def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_tokens)."""
-    stages: dict[str, nn.Module] = {"normalise": Normalise(feature_dim)}
-    match settings.cmvn:
-        case "utterance":
-            stages["adapt"] = UtteranceMean(feature_dim)
-        case "running":
-            stages["adapt"] = RunningMean(feature_dim)
-        case "global":
-            pass
-    width = _add_front_end(stages, settings.front_end, feature_dim)
+    stages = normalisation(settings.cmvn, feature_dim)
+    width = add_front_end(stages, settings.front_end, feature_dim)
     if settings.input_dropout:
         stages["dropout"] = Dropout(width, settings.input_dropout)
     core = RecurrentStack(width, settings.recurrent)
@@ -54,25 +45,3 @@ def encoder(network: Chain) -> Chain:
 
 def output_layer(network: Chain) -> LogProbs:
     return cast(LogProbs, network.stages["head"])
-
-
-def front_end_stride(settings: FrontEndSettings) -> int:
-    """Feature frames per output frame."""
-    return settings.stride if settings.kind == "stack" else int(2 ** len(settings.channels))
-
-
-def _add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feature_dim: int) -> int:
-    if settings.kind == "stack":
-        stack = FrameStack(feature_dim, settings.window, settings.stride)
-        stages["stack"] = stack
-        width = stack.output_width
-    else:
-        width, planes, channels = feature_dim, 1, feature_dim
-        for i, output_planes in enumerate(settings.channels):
-            conv = CausalConv(planes, channels, output_planes)
-            stages[f"conv{i}"] = conv
-            width, planes, channels = conv.output_width, output_planes, (channels + 1) // 2
-    if settings.width:
-        stages["project"] = Project(width, settings.width)
-        width = settings.width
-    return width

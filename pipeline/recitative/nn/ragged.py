@@ -5,12 +5,35 @@ Padding is undefined, so it is replaced (``torch.where``), never multiplied: 0 *
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from recitative.stage import Padded
+
+
+def pad_features(rows: Sequence[npt.NDArray[np.floating]], width: int) -> Padded[Tensor]:
+    """Features (T, width) of several utterances, or of none, as a padded batch (N, T, width)."""
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    data = torch.zeros(len(rows), int(lengths.max()) if rows else 0, width)
+    for i, row in enumerate(rows):
+        data[i, : len(row)] = torch.from_numpy(row)
+    return Padded(data, lengths)
+
+
+def select_rows(x: Padded[Tensor], rows: Tensor) -> Padded[Tensor]:
+    """The rows of these numbers (N',), at least one, no longer than the longest of them."""
+    lengths = x.lengths[rows]
+    return Padded(x.data[rows][:, : int(lengths.max())], lengths)
+
+
+def last_frames(x: Padded[Tensor]) -> Tensor:
+    """(N, T, C) -> (N, C), each row's last frame; every row must have one."""
+    return x.data[torch.arange(len(x.lengths), device=x.data.device), x.lengths - 1]
 
 
 def valid_mask(x: Padded[Tensor]) -> Tensor:

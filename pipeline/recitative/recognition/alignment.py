@@ -23,10 +23,10 @@ from recitative.audio.files import Samples
 from recitative.ctc.alignment import AlignedWord, Alternatives, align_words
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem
+from recitative.features.utterances import measure, read_utterance
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
 from recitative.recognition.decoding import BATCH
-from recitative.recognition.utterances import measure, read_utterance
 
 Format = Literal["ctm", "textgrid", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)

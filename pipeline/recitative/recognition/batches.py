@@ -17,22 +17,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.audio.files import Samples
 from recitative.config import Settings
 from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
-from recitative.features.augment import Augmenter, spec_augment
-from recitative.features.frontend import FeatureExtractor
-from recitative.features.vtlp import VocalTractWarp
+from recitative.features.augmented import AugmentedFeatures
+from recitative.features.utterances import measure_all
+from recitative.nn.ragged import pad_features, select_rows
 from recitative.recognition.distillation import Alternatives
-from recitative.recognition.plan import EpochPlan, plan_epoch
-from recitative.recognition.utterances import measure_all, read_utterance
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
+from recitative.train.plan import EpochPlan, EpochPlans
 
 Array = npt.NDArray[Any]
 
@@ -77,8 +75,8 @@ class Batch:
 
     def _rows(self, rows: Tensor) -> Batch:
         names = tuple(self.names[i] for i in rows.tolist())
-        unmasked = _select(self.unmasked, rows) if self.unmasked else None
-        return Batch(_select(self.features, rows), _select(self.labels, rows), names, self.frame_s, unmasked)
+        unmasked = select_rows(self.unmasked, rows) if self.unmasked else None
+        return Batch(select_rows(self.features, rows), select_rows(self.labels, rows), names, self.frame_s, unmasked)
 
 
 class TrainingSet:
@@ -115,45 +113,25 @@ class TrainingSet:
             self.utterances = (*data.utterances, *unlabelled.utterances)
             self.seconds = np.concatenate([self.seconds, more_s])
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
-        self._mean = mean
         self._teach = teach
         self._alternatives = alternatives
-        self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
-        self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
         _require_usable(self.utterances, self.seconds, self.labels, settings, stride, where)
-        self._samples = self._decode_all() if self._fits_in_memory() else None
-        self._plans: dict[int, EpochPlan] = {}
+        self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
+        shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
+        self._plans = EpochPlans(self.seconds, settings, shards)
 
     def plan(self, epoch: int) -> EpochPlan:
-        """Made once; the one before is kept too, since the next epoch is prepared while one is still going on."""
-        if epoch not in self._plans:
-            shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-            kept = {number: plan for number, plan in self._plans.items() if number == epoch - 1}
-            self._plans = kept | {epoch: plan_epoch(self.seconds, self.settings, epoch, shards)}
-        return self._plans[epoch]
-
-    def _fits_in_memory(self) -> bool:
-        bytes_in_all = float(self.seconds.sum()) * self.settings.features.sample_rate * np.dtype(np.float32).itemsize
-        return bytes_in_all <= self.settings.train.cache_mb * 1e6
-
-    def _decode_all(self) -> list[Samples]:
-        """Once, before the worker processes start: they share it with this one."""
-        return [read_utterance(utterance) for utterance in self.utterances]
+        return self._plans.of(epoch)
 
     def load(self, epoch: int, numbers: Array) -> Batch:
         """Utterances of one batch of an epoch, augmented for it."""
         speeds = self.plan(epoch).speeds
-        extractor = FeatureExtractor(self.settings.features)
         rows, unmasked, labels = [], [], []
         for number in numbers.tolist():
             rng = np.random.default_rng([self.settings.train.seed, epoch, number])
-            samples = self._samples[number] if self._samples else read_utterance(self.utterances[number])
-            samples = self._augmenter.perturb(samples, float(speeds[number]), rng)
-            features = extractor.compute(samples)
-            if self._vocal_tract:
-                features = self._vocal_tract.warp(features, rng.uniform(*self.settings.augment.vtlp))
+            features, masked = self._heard.draw(number, float(speeds[number]), rng)
             unmasked.append(features)
-            rows.append(spec_augment(features, self.settings.augment.spec_augment, rng, self._mean))
+            rows.append(masked)
             labels.append(self._labels_of(number, rng))
         width = self.settings.features.dim
         return Batch(
@@ -185,20 +163,6 @@ class Labels(Sequence[list[int]]):
     def __getitem__(self, number: Any) -> Any:
         start = self._ends[number - 1] if number else 0
         return self._values[start : self._ends[number]].tolist()
-
-
-def pad_features(rows: Sequence[Array], width: int) -> Padded[Tensor]:
-    """Features (T, width) of several utterances, or of none, as a padded batch (N, T, width)."""
-    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
-    data = torch.zeros(len(rows), int(lengths.max()) if rows else 0, width)
-    for i, row in enumerate(rows):
-        data[i, : len(row)] = torch.from_numpy(row)
-    return Padded(data, lengths)
-
-
-def _select(x: Padded[Tensor], rows: Tensor) -> Padded[Tensor]:
-    lengths = x.lengths[rows]
-    return Padded(x.data[rows][:, : int(lengths.max())], lengths)
 
 
 def _labels(utterances: Sequence[Utterance], spelling: Spelling, where: Path) -> Labels:

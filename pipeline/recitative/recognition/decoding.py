@@ -12,9 +12,9 @@ from typing import Any
 from recitative.atomic import write_text
 from recitative.bulk import Engine, map_pieces
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.features.utterances import measure_all, read_utterance
 from recitative.models.decoders import Spoken
 from recitative.models.transcriber import Transcriber
-from recitative.recognition.utterances import measure_all, read_utterance
 
 BATCH = 16  # utterances decoded together, whoever does it: a batch is a piece of bulk work
 

@@ -10,8 +10,9 @@ from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
-from recitative.recognition.batches import Batch, pad_features
-from recitative.recognition.utterances import measure_all, read_utterance
+from recitative.features.utterances import measure_all, read_utterance
+from recitative.nn.ragged import pad_features
+from recitative.recognition.batches import Batch
 from recitative.text.lexicon import Spelling
 
 

@@ -18,9 +18,9 @@ from typing import Protocol, runtime_checkable
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
+from recitative.features.utterances import read_utterance
 from recitative.models.folder import Recogniser
 from recitative.recognition.rescoring import attention_scores, encode_utterance, require_decoder
-from recitative.recognition.utterances import read_utterance
 from recitative.score.wer import ErrorCounts, score
 
 Advance = Callable[[int, int], None]

@@ -24,11 +24,11 @@ from recitative.models.folder import Recogniser
 from recitative.recognition.batches import Batch, TrainingSet
 from recitative.recognition.dev_set import DevSet
 from recitative.recognition.distillation import Teacher, heard_labels
-from recitative.recognition.plan import Share
-from recitative.recognition.stream import BatchStream
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
+from recitative.train.plan import Share
+from recitative.train.stream import BatchStream
 
 Array = npt.NDArray[Any]
 

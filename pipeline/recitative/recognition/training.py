@@ -24,7 +24,6 @@ from recitative.recognition.dev_set import load_dev_set
 from recitative.recognition.distillation import load_teacher, read_alternatives
 from recitative.recognition.initial import freeze, start_from
 from recitative.recognition.network import new_transcriber
-from recitative.recognition.plan import Share
 from recitative.recognition.task import RecognitionTask
 from recitative.score.results import describe_commit
 from recitative.text.lexicon import Lexicon
@@ -33,6 +32,7 @@ from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
 from recitative.train.loop import fit
+from recitative.train.plan import Share
 from recitative.train.world import World, join_world
 
 

@@ -20,10 +20,10 @@ from recitative.config import DecodeSettings
 from recitative.ctc.confidence import FEATURES
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.features.utterances import measure, read_utterance
 from recitative.models.decoders import Spoken, new_decoder
 from recitative.models.language import Language
 from recitative.models.transcriber import Transcriber
-from recitative.recognition.utterances import measure, read_utterance
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
 

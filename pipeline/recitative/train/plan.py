@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.config import Settings
+from recitative.config import AudioTaskSettings
 
 Array = npt.NDArray[Any]
 
@@ -42,7 +42,22 @@ class Share:
         return numbers[self.rank :: self.size]
 
 
-def plan_epoch(seconds: Array, settings: Settings, epoch: int, shards: Array | None = None) -> EpochPlan:
+class EpochPlans:
+    """The plans of a run's epochs; arguments as those of ``plan_epoch``."""
+
+    def __init__(self, seconds: Array, settings: AudioTaskSettings, shards: Array | None = None) -> None:
+        self._seconds, self._settings, self._shards = seconds, settings, shards
+        self._plans: dict[int, EpochPlan] = {}
+
+    def of(self, epoch: int) -> EpochPlan:
+        """Made once; the one before is kept too, since the next epoch is prepared while one is still going on."""
+        if epoch not in self._plans:
+            kept = {number: plan for number, plan in self._plans.items() if number == epoch - 1}
+            self._plans = kept | {epoch: plan_epoch(self._seconds, self._settings, epoch, self._shards)}
+        return self._plans[epoch]
+
+
+def plan_epoch(seconds: Array, settings: AudioTaskSettings, epoch: int, shards: Array | None = None) -> EpochPlan:
     """seconds (N,): of each utterance at its own speed; shards (N,): which file each is in, where that matters.
 
     A batch has at most ``train.batch_s`` seconds, each utterance counted as long as the longest, speeds included. With

@@ -8,25 +8,43 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from types import FrameType
+from typing import Any, Generic, Protocol, TypeVar
 
+import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset
 
-from recitative.recognition.batches import Batch, TrainingSet
-from recitative.recognition.plan import Share
+from recitative.config import AudioTaskSettings
+from recitative.train.plan import EpochPlan, Share
+
+B = TypeVar("B")
+B_co = TypeVar("B_co", covariant=True)
 
 Place = tuple[int, int]  # epoch, number of the batch in it
 
 
-class BatchStream:
+class TrainingSet(Protocol[B_co]):
+    """Utterances that become batches of the kind B."""
+
+    @property
+    def settings(self) -> AudioTaskSettings: ...
+
+    def plan(self, epoch: int) -> EpochPlan: ...
+
+    def load(self, epoch: int, numbers: npt.NDArray[Any]) -> B_co:
+        """The utterances of these numbers as one batch of an epoch."""
+        ...
+
+
+class BatchStream(Generic[B]):
     """This worker's shares of all batches of a run."""
 
-    def __init__(self, training_set: TrainingSet, share: Share) -> None:
+    def __init__(self, training_set: TrainingSet[B], share: Share) -> None:
         self._training_set = training_set
         self._share = share
-        self._batches: Iterator[Batch] = iter(())
+        self._batches: Iterator[B] = iter(())
         self._next: Place | None = None  # what ``_batches`` will give
 
-    def from_place(self, epoch: int, start: int) -> Iterator[Batch]:
+    def from_place(self, epoch: int, start: int) -> Iterator[B]:
         """The batches of one epoch from number ``start`` on."""
         if self._next != (epoch, start):
             self._batches = self._prepare(epoch, start)
@@ -36,7 +54,7 @@ class BatchStream:
             self._next = (epoch, number + 1) if number + 1 < total else (epoch + 1, 0)
             yield batch
 
-    def _prepare(self, epoch: int, start: int) -> Iterator[Batch]:
+    def _prepare(self, epoch: int, start: int) -> Iterator[B]:
         workers = self._training_set.settings.train.workers
         places = _Places(self._training_set, epoch, start)
         shares = _Shares(self._training_set, self._share)
@@ -62,7 +80,7 @@ def _leave_stopping_to_the_run(worker: int) -> None:
 class _Places:
     """Every batch from a place on to the end of the last epoch."""
 
-    def __init__(self, training_set: TrainingSet, epoch: int, start: int) -> None:
+    def __init__(self, training_set: TrainingSet[Any], epoch: int, start: int) -> None:
         self._training_set, self._epoch, self._start = training_set, epoch, start
 
     def __iter__(self) -> Iterator[Place]:
@@ -73,12 +91,12 @@ class _Places:
             start = 0
 
 
-class _Shares(Dataset[Batch]):
+class _Shares(Dataset[B]):
     """The batch at a place, for DataLoader's processes."""
 
-    def __init__(self, training_set: TrainingSet, share: Share) -> None:
+    def __init__(self, training_set: TrainingSet[B], share: Share) -> None:
         self._training_set, self._share = training_set, share
 
-    def __getitem__(self, place: Place) -> Batch:
+    def __getitem__(self, place: Place) -> B:
         epoch, number = place
         return self._training_set.load(epoch, self._share.of(self._training_set.plan(epoch).batches[number]))

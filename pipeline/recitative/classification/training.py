@@ -1,0 +1,91 @@
+"""Train a classifier from data directories."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from recitative.classification.examples import TrainingSet, load_scored_set
+from recitative.classification.labels import names_of
+from recitative.classification.task import ClassificationTask
+from recitative.data.directory import DataDirectory
+from recitative.errors import DataError, UsageError
+from recitative.features.cmvn import CmvnStats, accumulate
+from recitative.features.frontend import FeatureExtractor
+from recitative.features.utterances import measure_all, read_utterance
+from recitative.machine import available_cores
+from recitative.models.classifier import Classifier, new_classifier, save_classifier
+from recitative.models.classifier_settings import ClassifierSettings
+from recitative.nn.normalise import Normalise
+from recitative.train.checkpoint import Progress
+from recitative.train.console import Console
+from recitative.train.device import choose_device
+from recitative.train.experiment import claim, load_best
+from recitative.train.loop import fit
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """What came of a run: the model of its best epoch, in ``folder``."""
+
+    folder: Path
+    progress: Progress
+
+
+def train_classifier(
+    settings: ClassifierSettings,
+    train: Path,
+    dev: Path,
+    folder: Path,
+    *,
+    cmvn: Path | None = None,
+    quiet: bool = False,
+) -> TrainedClassifier:
+    """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
+
+    cmvn: a file of statistics; otherwise those of the training set are worked out at the start.
+
+    Raises UsageError if the folder holds a run with other settings or labels, and what reading and the loop raise.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("classifier train: one worker trains a classifier; run it without torchrun")
+    device = choose_device(settings.train)
+    torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
+    data, dev_data = DataDirectory.read(train), DataDirectory.read(dev)
+    settings = settings.model_copy(update={"labels": names_of(data.utterances, settings.labels, train)})
+    claim(folder, settings)
+    torch.manual_seed(settings.train.seed)
+    classifier = new_classifier(settings, settings.labels)
+    dev_batches = load_scored_set(dev_data, classifier, dev)
+    stats = _statistics(data, settings, cmvn)
+    _normalise(classifier, stats)
+    training_set = TrainingSet(data, settings, classifier.network, stats.mean, train)
+    task = ClassificationTask(classifier, training_set, dev_batches, device)
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    load_best(classifier.network, folder, progress)
+    save_classifier(classifier, folder / "model")
+    return TrainedClassifier(folder / "model", progress)
+
+
+def _statistics(data: DataDirectory, settings: ClassifierSettings, path: Path | None) -> CmvnStats:
+    """Raises DataError for statistics of other features, or recordings of another sample rate."""
+    dim = settings.features.dim
+    if path is None:
+        measure_all(data.utterances, settings.features.sample_rate)
+        extractor = FeatureExtractor(settings.features)
+        return accumulate((extractor.compute(read_utterance(utterance)) for utterance in data.utterances), dim)
+    stats = CmvnStats.read(path)
+    if stats.dim != dim:
+        allowed = f"{dim}, as the features of these settings"
+        raise DataError(str(path), f"holds {stats.dim} channels", allowed, "run 'recitative cmvn' again")
+    return stats
+
+
+def _normalise(classifier: Classifier, stats: CmvnStats) -> None:
+    normalise = classifier.network.stages["normalise"]
+    assert isinstance(normalise, Normalise)
+    normalise.mean.copy_(torch.from_numpy(stats.mean))
+    normalise.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))

@@ -1,0 +1,148 @@
+"""``recitative classifier``: models that name whole recordings: train one, measure it, divide data for it."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recitative.cli.music_results import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
+from recitative.config import load_tree
+from recitative.data.directory import DataDirectory
+from recitative.errors import UsageError
+from recitative.models.classifier_settings import ClassifierSettings
+from recitative.score.classes import wilson_interval
+
+if TYPE_CHECKING:
+    from recitative.classification.folds import Fold
+    from recitative.score.classes import Confusions
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Models that name whole recordings: train one on a data directory whose 'text' is the labels, measure it.",
+)
+
+
+@app.command()
+def train(
+    train: Annotated[Path, typer.Option(help="A data directory to train on; an utterance's whole text is its label.")],
+    dev: Annotated[Path, typer.Option(help="A data directory that chooses the model.")],
+    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
+    ] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    cmvn: Annotated[
+        Path | None, typer.Option(help="Statistics from 'recitative cmvn'; default: worked out at the start.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Train a classifier of recordings; the model of the best epoch is OUTPUT/model.
+
+    Stop it at any time: the same command goes on and ends in the same weights.
+    """
+    settings = load_tree(ClassifierSettings, conf, overrides or [])
+    from recitative.classification.training import train_classifier
+
+    done = train_classifier(settings, train, dev, output, cmvn=cmvn, quiet=quiet)
+    progress = done.progress
+    print(
+        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"epoch {int(progress.best[0][1]) + 1}"
+    )
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A classifier's folder, such as EXP/model.")],
+    data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Print how many recordings are given their labels.
+
+    Accuracy with its 95 % interval (Wilson), the unweighted average of the classes' recalls, and a table of confusions.
+    """
+    record = Record(results, results_md, name, set_name, decoding, command)
+    started = time.perf_counter()
+    import torch
+
+    from recitative.classification.examples import load_scored_set
+    from recitative.classification.task import score_batches
+    from recitative.models.classifier import load_classifier
+
+    classifier = load_classifier(model)
+    batches = load_scored_set(DataDirectory.read(data), classifier, data)
+    confusions, loss = score_batches(classifier, batches, torch.device("cpu"))
+    record.write(confusions.measured(), classifier.settings, time.perf_counter() - started)
+    if as_json:
+        print(json.dumps(_as_object(confusions, loss), ensure_ascii=False))
+    else:
+        _print_scores(confusions)
+
+
+@app.command()
+def folds(
+    data: Annotated[Path, typer.Argument(help="A data directory.")],
+    output: Annotated[Path, typer.Argument(help="The folder to write to: OUTPUT/FOLD/train and OUTPUT/FOLD/test.")],
+    parts: Annotated[int | None, typer.Option(min=2, help="So many folds of whole speakers.")] = None,
+    table: Annotated[Path | None, typer.Option(help="A table of 'utterance fold' lines.")] = None,
+) -> None:
+    """Divide data for cross-validation: leave one speaker out (default), by speakers, or by a table.
+
+    A fold that trains and tests on the same speaker or recording is refused.
+    """
+    if parts and table:
+        raise UsageError("--parts and --table exclude each other; give one")
+    for fold in _folds(DataDirectory.read(data), parts, table):
+        fold.train.write(output / fold.name / "train")
+        fold.test.write(output / fold.name / "test")
+        print(f"{output / fold.name}: {len(fold.train.utterances)} to train on, {len(fold.test.utterances)} to test")
+
+
+def _folds(data: DataDirectory, parts: int | None, table: Path | None) -> list[Fold]:
+    from recitative.classification.folds import folds_by_speaker, leave_one_speaker_out, read_folds
+
+    if parts:
+        return folds_by_speaker(data, parts)
+    return read_folds(data, table) if table else leave_one_speaker_out(data)
+
+
+def _as_object(confusions: Confusions, loss: float) -> dict[str, Any]:
+    low, high = wilson_interval(confusions.correct, confusions.total)
+    return {
+        "accuracy": confusions.accuracy,
+        "interval": [low, high],
+        "unweighted_average_recall": confusions.unweighted_average_recall,
+        "nats_per_recording": loss,
+        "recordings": confusions.total,
+        "correct": confusions.correct,
+        "labels": confusions.labels,
+        "recalls": confusions.recalls,
+        "confusions": confusions.counts.tolist(),
+    }
+
+
+def _print_scores(confusions: Confusions) -> None:
+    low, high = wilson_interval(confusions.correct, confusions.total)
+    print(
+        f"accuracy {confusions.accuracy:.2%} ({confusions.correct} / {confusions.total}; 95 %: {low:.2%} to "
+        f"{high:.2%}), unweighted average recall {confusions.unweighted_average_recall:.2%}\n"
+    )
+    print(confusions.table())

@@ -1,0 +1,43 @@
+"""What stands between features and the recurrent core: normalisation, and the front end that brings frames down."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from recitative.config import FrontEndSettings
+from recitative.nn.framewise import Project
+from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
+from recitative.nn.window import CausalConv, FrameStack
+
+
+def normalisation(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
+    """The first stages of a network: by the corpus, then by the recording if ``cmvn`` asks for that."""
+    stages: dict[str, nn.Module] = {"normalise": Normalise(feature_dim)}
+    match cmvn:
+        case "utterance":
+            stages["adapt"] = UtteranceMean(feature_dim)
+        case "running":
+            stages["adapt"] = RunningMean(feature_dim)
+        case "global":
+            pass
+    return stages
+
+
+def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feature_dim: int) -> int:
+    """Put the front end behind ``stages``; returns the width of what comes out of it."""
+    if settings.kind == "stack":
+        stack = FrameStack(feature_dim, settings.window, settings.stride)
+        stages["stack"] = stack
+        width = stack.output_width
+    else:
+        width, planes, channels = feature_dim, 1, feature_dim
+        for i, output_planes in enumerate(settings.channels):
+            conv = CausalConv(planes, channels, output_planes)
+            stages[f"conv{i}"] = conv
+            width, planes, channels = conv.output_width, output_planes, (channels + 1) // 2
+    if settings.width:
+        stages["project"] = Project(width, settings.width)
+        width = settings.width
+    return width

@@ -1,0 +1,122 @@
+"""Pooling over time, frame by frame: output t is the pooling of frames 0 to t.
+
+    last        y[t] = x[t]
+    mean        y[t] = sum x[s] / (t + 1)                        over s = 0..t
+    attention   y[t] = sum exp(a[s]) x[s] / sum exp(a[s])        over s = 0..t, with the score a[s] = w x[s] + b
+
+So the last valid output of a row is the pooling of the whole recording, and what a stream has been told so far is what
+it would have been told had the recording ended there. Sums are float64, so that the order of adding cannot be heard.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recitative.nn.framewise import Framewise
+from recitative.nn.ragged import zero_padding
+from recitative.stage import Padded, State
+
+BLOCK = 64  # frames whose weights are computed together: attention needs memory for BLOCK x BLOCK of them in each row
+NOTHING = -1e30  # the greatest score of no frames; finite, since the difference of two infinities is NaN
+
+
+class LastFrame(Framewise):
+    """(N, T, C) -> (N, T, C), each frame itself: what a recurrent core remembers is all there is."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class MeanPooling(nn.Module):
+    """(N, T, C) -> (N, T, C), the mean of the frames so far. State: their ``sum`` (N, C), float64, ``count`` (N,)."""
+
+    stride = 1
+    lookahead = 0
+    _like: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self._like.device)
+        return {"count": sums.new_zeros(n), "sum": sums}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        wide = data.double()
+        count = state["count"][:, None] + torch.arange(1, data.shape[1] + 1, device=data.device)  # (N, T)
+        mean = (state["sum"][:, None] + wide.cumsum(1)) / count[..., None]
+        y = Padded(mean.to(data.dtype), x.lengths)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        return y, {"count": state["count"] + x.lengths, "sum": state["sum"] + wide.sum(1)}
+
+
+class AttentionPooling(nn.Module):
+    """(N, T, C) -> (N, T, C), the mean of the frames so far, weighted by the softmax of their learned scores.
+
+    At first all scores are 0: it begins as the mean.
+
+    State, of the frames so far, float64 (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"):
+    ``peak`` (N,) the greatest score m; ``weight`` (N,) the sum of exp(a - m); ``sum`` (N, C) that of exp(a - m) x. The
+    exponents are never positive, and the greatest is 0: neither sum overflows, and the weight is at least 1.
+    """
+
+    stride = 1
+    lookahead = 0
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.score = nn.Linear(width, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self.score.weight.device)
+        return {"peak": sums.new_full((n,), NOTHING), "weight": sums.new_zeros(n), "sum": sums}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        scores = self.score(data)[..., 0].double()  # (N, T)
+        pooled = [data.new_zeros(len(data), 0, self.output_width)]
+        for start in range(0, data.shape[1], BLOCK):
+            inside = (x.lengths - start).clamp(0, BLOCK)
+            here = slice(start, start + BLOCK)
+            part, state = _pool(scores[:, here], data[:, here].double(), inside, state)
+            pooled.append(part.to(data.dtype))
+        y = Padded(torch.cat(pooled, dim=1), x.lengths)
+        return y, self.initial_state(len(x.lengths)) if last else state
+
+
+def _pool(scores: Tensor, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    """One block: scores (N, B), x (N, B, C), lengths (N,) in the block -> (N, B, C) and the state after the lengths."""
+    # The peak cancels out of y, so that no gradient needs to flow through it.
+    peak = torch.maximum(scores.detach().cummax(1).values, state["peak"][:, None])  # (N, B) of frames up to each
+    weights = (scores[:, None, :] - peak[:, :, None]).clamp(max=0).exp().tril()  # (N, B, B): of frame s at t >= s
+    carried = (state["peak"][:, None] - peak).exp()  # (N, B): what the old sums count for beside the new ones
+    weight = carried * state["weight"][:, None] + weights.sum(2)
+    total = carried[..., None] * state["sum"][:, None] + weights @ x
+    sums = {"peak": peak, "weight": weight, "sum": total}
+    return total / weight[..., None], {name: _at_end(value, lengths, state[name]) for name, value in sums.items()}
+
+
+def _at_end(values: Tensor, lengths: Tensor, before: Tensor) -> Tensor:
+    """(N, B, ...) at each row's last frame, or ``before`` (N, ...) for a row without one."""
+    rows = torch.arange(len(lengths), device=lengths.device)
+    found = values[rows, (lengths - 1).clamp(min=0)]
+    some = (lengths > 0).view(-1, *[1] * (before.dim() - 1))
+    return torch.where(some, found, before)

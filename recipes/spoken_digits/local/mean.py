@@ -1,0 +1,43 @@
+"""The mean accuracy over the folds of a model, as a row of the results.
+
+    python3 local/mean.py exp/official/voices --model official --results exp/results.jsonl --results-md RESULTS.md
+
+Reads FOLDER/*/score.json, as 'recitative classifier score --json' writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from recitative.cli.music_results import Record
+from recitative.config import load_tree
+from recitative.models.classifier_settings import ClassifierSettings
+from recitative.score.music import Measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the folds")
+    parser.add_argument("--model", required=True, help="its name in the results")
+    parser.add_argument("--command", default="-", help="the command that made the folds")
+    parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
+    parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
+    arguments = parser.parse_args()
+    paths = sorted(arguments.folder.glob("*/score.json"))
+    scores = {path.parent.name: json.loads(path.read_text()) for path in paths}
+    for name, score in scores.items():
+        print(f"{name}: {score['accuracy']:.2%} ({score['correct']} / {score['recordings']})")
+    mean = sum(score["accuracy"] for score in scores.values()) / len(scores)
+    print(f"mean accuracy {mean:.2%} over {len(scores)} speakers, none of whom the model knew")
+    record = Record(
+        arguments.results, arguments.results_md, arguments.model, "one speaker left out", "mean of the folds",
+        arguments.command,
+    )  # fmt: skip
+    settings = load_tree(ClassifierSettings, paths[0].parent / "model" / "settings.yaml")
+    record.write([Measured("% accuracy", round(100 * mean, 4), f"{len(scores)} folds")], settings)
+
+
+if __name__ == "__main__":
+    main()

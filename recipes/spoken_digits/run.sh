@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Which digit was said? One label for a whole recording: the Free Spoken Digit Dataset (8 kHz), by its official split and
+# with one speaker left out at a time.
+
+models="official"   # models to train; each has conf/<model>.yaml
+corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
+data=data           # folder of the data directories
+exp=exp             # folder of the experiments
+results=RESULTS.md  # table that the score stages write
+train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
+subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
+# shellcheck source=tools/stages.sh
+. "$(dirname "$0")/../../tools/stages.sh"
+[[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
+  "$data/voices"; then
+  python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
+  recitative tokens "$data/train" --unit word --output "$data/labels.txt"
+  python3 local/voices.py --data "$data" --output "$data/voices"
+fi
+
+if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/labels.txt"; then
+  for set in train dev test; do recitative check "$data/$set" --tokens "$data/labels.txt" features.sample_rate=8000; done
+fi
+
+if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then
+  for model in $models; do
+    # shellcheck disable=SC2086  # a list of settings
+    recitative classifier train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
+      --output "$exp/$model" $train_args
+  done
+fi
+
+if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl"; then
+  for model in $models; do
+    recitative classifier score "$exp/$model/model" "$data/test" --model "$model" --set test \
+      --decoding "official split" --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+  done
+fi
+
+if stage 9 "folds" needs "$data/voices" makes "$exp/@/voices"; then
+  for model in $models; do
+    for fold in "$data"/voices/*; do # each speaker in turn is heard for the first time in the test
+      voice=$exp/$model/voices/$(basename "$fold")
+      # shellcheck disable=SC2086  # a list of settings
+      recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --dev "$fold/dev" \
+        --output "$voice" $train_args
+      recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
+    done
+    python3 local/mean.py "$exp/$model/voices" --model "$model" --command "$recipe_command" \
+      --results "$exp/results.jsonl" --results-md "$results"
+  done
+fi

@@ -1,0 +1,78 @@
+"""recipes/spoken_digits with a made-up corpus: every stage, end to end, in seconds."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from recitative.data.directory import DataDirectory
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = ROOT / "recipes" / "spoken_digits"
+TINY = (
+    "train.epochs=1 train.threads=1 train.workers=0 train.warmup_steps=1 model.recurrent.hidden=8 "
+    "model.recurrent.layers=1"
+)
+
+
+def write_corpus(folder):
+    """Two digits by two speakers, 12 recordings of each: tones as high as the digit."""
+    recordings = folder / "recordings"
+    recordings.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for speaker in ("ann", "bob"):
+        for digit in range(2):
+            for index in range(12):
+                length = int(rng.integers(2400, 3200))
+                tone = 0.3 * np.sin(np.arange(length) * (0.2 + 0.2 * digit)) + 0.01 * rng.standard_normal(length)
+                soundfile.write(recordings / f"{digit}_{speaker}_{index}.wav", tone, 8000, subtype="PCM_16")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("spoken_digits")
+    arguments = ["--corpus", write_corpus(folder / "corpus"), "--data", folder / "data", "--exp", folder / "exp"]
+    arguments += ["--results", folder / "RESULTS.md", "--train-args", TINY]
+    done = subprocess.run(
+        [RECIPE / "run.sh", *map(str, arguments)],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    return folder, done
+
+
+def test_every_stage_is_done(run):
+    _, done = run
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("prepare", "check", "train", "score", "folds"):
+        assert f"({name}): done" in done.stderr, done.stderr[-3000:]
+    assert "unweighted average recall" in done.stdout
+    assert "over 2 speakers, none of whom the model knew" in done.stdout
+
+
+def test_no_model_of_the_folds_has_heard_its_test_speaker(run):
+    folder, _ = run
+    for speaker, other in (("ann", "bob"), ("bob", "ann")):
+        sets = {
+            name: DataDirectory.read(folder / "data" / "voices" / speaker / name) for name in ("train", "dev", "test")
+        }
+        assert {name: set(data.by_speaker) for name, data in sets.items()} == {
+            "train": {other}, "dev": {other}, "test": {speaker},
+        }  # fmt: skip
+        assert [len(data.utterances) for data in sets.values()] == [14, 10, 24]
+        assert {u.utt_id[-2:] for u in sets["dev"].utterances} == {f"0{i}" for i in range(5, 10)}
+
+
+def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
+    folder, _ = run
+    table = (folder / "RESULTS.md").read_text()
+    assert "| official | test | official split | % accuracy |" in table
+    assert "| official | one speaker left out | mean of the folds | % accuracy |" in table
+    folds = [json.loads(path.read_text()) for path in (folder / "exp" / "official" / "voices").glob("*/score.json")]
+    rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
+    mean = next(row["value"] for row in rows if row["decoding"] == "mean of the folds")
+    assert mean == pytest.approx(100 * np.mean([fold["accuracy"] for fold in folds]), abs=1e-3)

@@ -1,0 +1,121 @@
+"""The verbs of classification, from training to labels."""
+
+import csv
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import tones
+
+from recitative.cli.main import main
+from recitative.data.directory import DataDirectory
+from recitative.score.results import read_results
+
+
+def run(monkeypatch, *arguments):
+    """Exit status of a command line."""
+    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With data directories train/data and dev/data, and a model that knows their tones."""
+    folder = tmp_path_factory.mktemp("classifier")
+    train = tones.write_corpus(folder / "train", each=4, seed=1)
+    dev = tones.write_corpus(folder / "dev", each=2, seed=2)
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, "classifier", "train", "--quiet", "--train", train, "--dev", dev, "--output", folder / "exp",
+                   *tones.TINY, "train.epochs=6", "train.learning_rate=0.02") == 0  # fmt: skip
+    return folder
+
+
+def test_what_a_model_is_right_about_is_printed(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "classifier", "score", folder / "exp" / "model", folder / "dev" / "data") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "accuracy 100.00% (12 / 12; 95 %: 75.75% to 100.00%), unweighted average recall 100.00%"
+    assert lines[2:] == [
+        "true \\ given  high  low  middle  recall",
+        "high             4    0       0  100.0%",
+        "low              0    4       0  100.0%",
+        "middle           0    0       4  100.0%",
+    ]
+
+
+def test_scores_are_an_object_and_rows_of_results(folder, tmp_path, monkeypatch, capsys):
+    table = ("--results", tmp_path / "results.jsonl", "--results-md", tmp_path / "RESULTS.md")
+    assert run(monkeypatch, "classifier", "score", folder / "exp" / "model", folder / "dev" / "data", "--json", *table,
+               "--model", "tones", "--set", "dev") == 0  # fmt: skip
+    found = json.loads(capsys.readouterr().out)
+    assert (found["accuracy"], found["recordings"], found["correct"]) == (1.0, 12, 12)
+    assert found["confusions"] == [[4, 0, 0], [0, 4, 0], [0, 0, 4]]
+    assert found["interval"][0] == pytest.approx(12 / (12 + 1.96**2), abs=1e-4)  # Wilson's lower end where all is right
+    rows = {row.metric: row for row in read_results(tmp_path / "results.jsonl")}
+    assert rows["% accuracy"].value == rows["% unweighted average recall"].value == 100.0
+    assert rows["% accuracy"].counts == "12 / 12"
+    assert "| tones | dev |" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_recordings_of_any_rate_and_channels_are_named(folder, tmp_path, monkeypatch, capsys):
+    t = np.arange(4410) / 22050
+    wave = 0.3 * np.sin(2 * np.pi * tones.TONES_HZ["low"] * t) + 0.01 * np.random.default_rng(0).standard_normal(4410)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([wave, wave], axis=1), 22050)
+    mono = folder / "dev" / "wav" / "s0-high-0.wav"
+    assert run(monkeypatch, "classify", tmp_path / "stereo.wav", mono, "--model", folder / "exp" / "model") == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows] == [str(tmp_path / "stereo.wav"), str(mono)]
+    assert [row[1].split()[0] for row in rows] == ["low", "high"]
+
+
+def test_the_likeliest_labels_come_with_their_probabilities_in_json_and_csv(folder, monkeypatch, capsys):
+    command = ("classify", folder / "dev" / "wav" / "s0-high-0.wav", "--model", folder / "exp" / "model", "--top", 5)
+    assert run(monkeypatch, *command, "--format", "json") == 0
+    labels = json.loads(capsys.readouterr().out)[0]["labels"]
+    assert sorted(label["label"] for label in labels) == ["high", "low", "middle"]
+    assert labels[0]["label"] == "high"
+    assert sum(label["probability"] for label in labels) == pytest.approx(1.0, abs=1e-5)
+    assert run(monkeypatch, *command, "--format", "csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["label"] for row in rows] == [label["label"] for label in labels]
+    assert [row["rank"] for row in rows] == ["1", "2", "3"]
+
+
+def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    soundfile.write(tmp_path / "short.wav", np.zeros(10), tones.RATE)
+    good = folder / "dev" / "wav" / "s0-low-0.wav"
+    status = run(monkeypatch, "classify", tmp_path / "broken.wav", tmp_path / "short.wav", good,
+                 "--model", folder / "exp" / "model")  # fmt: skip
+    out, err = capsys.readouterr()
+    assert status == 1
+    assert out.startswith(f"{good}\tlow ")
+    assert "broken.wav: is not audio that can be read" in err
+    assert "short.wav: lasts 0.0025 s; at least 0.015 s, one frame of the network" in err
+    assert "2 of 3 recordings could not be named" in err
+
+
+def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, "classifier", "folds", folder / "dev" / "data", tmp_path) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"{tmp_path / 's0'}: 6 to train on, 6 to test"
+    assert {u.speaker for u in DataDirectory.read(tmp_path / "s1" / "test").utterances} == {"s1"}
+    assert {u.speaker for u in DataDirectory.read(tmp_path / "s1" / "train").utterances} == {"s0"}
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (("classify", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a classifier's folder; make one with"),
+    (("classifier", "folds", "d", "o", "--parts", 2, "--table", "t"), 2, "--parts and --table exclude each other"),
+    (("classifier", "score", "m", "d", "--results", "r"), 2, "--results needs --model and --set"),
+    (("classifier", "train", "--train", "a", "--dev", "b", "--output", "c", "model.pool=mean"), 2,
+     "unknown setting 'model.pool'; did you mean 'pooling'?"),
+])  # fmt: skip
+def test_wrong_usage_is_one_line(tmp_path, monkeypatch, capsys, arguments, status, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
