@@ -30,6 +30,7 @@ from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.chain import Chain
 from recitative.nn.ragged import pad_features, select_rows
 from recitative.stage import Padded
+from recitative.train.batch import AudioBatch
 from recitative.train.plan import EpochPlan, EpochPlans
 
 Array = npt.NDArray[Any]
@@ -39,7 +40,7 @@ MIXED = 1  # sets the random numbers of a batch apart from those of its utteranc
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(AudioBatch):
     """features (N, T, C) float32, labels (N,) int64, the utterances' ids, seconds from one frame to the next.
 
     Where recordings are mixed, a row is ``shares`` (N,) float32 of its own and the rest of one with the label
@@ -52,23 +53,6 @@ class Batch:
     shares: Tensor
     names: tuple[str, ...]
     frame_s: float
-
-    @property
-    def rows(self) -> int:
-        return len(self.names)
-
-    @property
-    def seconds(self) -> float:
-        """Of audio, at the speed it is played at."""
-        return float(self.features.lengths.sum()) * self.frame_s
-
-    @property
-    def padded_s(self) -> float:
-        return self.rows * self.longest_s
-
-    @property
-    def longest_s(self) -> float:
-        return self.features.data.shape[1] * self.frame_s
 
     def split(self, parts: int) -> list[Batch]:
         """``parts`` batches of about as many rows, alike in length, each no longer than its longest row."""

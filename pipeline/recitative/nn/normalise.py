@@ -71,8 +71,8 @@ class UtteranceMean(nn.Module):
         return Padded(data - mean.to(data.dtype), x.lengths), {}
 
 
-class RunningMean(nn.Module):
-    """(N, T, C) -> (N, T, C), each frame less the mean of the row up to it.
+class RunningSums(nn.Module):
+    """What has been heard so far, for stages that work with its mean.
 
     State: ``count`` (N,) and ``sum`` (N, C) of the frames so far; float64, so that the order of sums cannot be heard.
     """
@@ -97,8 +97,18 @@ class RunningMean(nn.Module):
         data = zero_padding(x)
         wide = data.double()
         count = state["count"][:, None] + torch.arange(1, data.shape[1] + 1, device=data.device)  # (N, T)
-        sums = state["sum"][:, None] + wide.cumsum(1)
-        y = Padded(data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype), x.lengths)
+        y = Padded(self.said(data, state["sum"][:, None] + wide.cumsum(1), count), x.lengths)
         if last:
             return y, self.initial_state(len(x.lengths))
         return y, {"count": state["count"] + x.lengths, "sum": state["sum"] + wide.sum(1)}
+
+    def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        """Frames (N, T, C), and of each row up to each frame the sums (N, T, C) and counts (N, T) -> (N, T, C)."""
+        raise NotImplementedError
+
+
+class RunningMean(RunningSums):
+    """(N, T, C) -> (N, T, C), each frame less the mean of the row up to it. State: see ``RunningSums``."""
+
+    def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        return data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from recitative.nn.framewise import Framewise
+from recitative.nn.normalise import RunningSums
 from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded, State
 
@@ -32,34 +33,11 @@ class LastFrame(Framewise):
         return x
 
 
-class MeanPooling(nn.Module):
-    """(N, T, C) -> (N, T, C), the mean of the frames so far. State: their ``sum`` (N, C), float64, ``count`` (N,)."""
+class MeanPooling(RunningSums):
+    """(N, T, C) -> (N, T, C), the mean of the frames so far. State: see ``RunningSums``."""
 
-    stride = 1
-    lookahead = 0
-    _like: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.input_width = self.output_width = width
-        self.register_buffer("_like", torch.zeros(()), persistent=False)
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
-
-    def initial_state(self, n: int) -> State:
-        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self._like.device)
-        return {"count": sums.new_zeros(n), "sum": sums}
-
-    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        data = zero_padding(x)
-        wide = data.double()
-        count = state["count"][:, None] + torch.arange(1, data.shape[1] + 1, device=data.device)  # (N, T)
-        mean = (state["sum"][:, None] + wide.cumsum(1)) / count[..., None]
-        y = Padded(mean.to(data.dtype), x.lengths)
-        if last:
-            return y, self.initial_state(len(x.lengths))
-        return y, {"count": state["count"] + x.lengths, "sum": state["sum"] + wide.sum(1)}
+    def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        return (sums / count[..., None]).to(data.dtype)
 
 
 class AttentionPooling(nn.Module):

@@ -30,13 +30,14 @@ from recitative.recognition.distillation import Alternatives
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
+from recitative.train.batch import AudioBatch
 from recitative.train.plan import EpochPlan, EpochPlans
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(AudioBatch):
     """features (N, T, C) float32, labels (N, L) int64, the utterances' ids, seconds from one frame to the next.
 
     ``unmasked``: the features before SpecAugment, for a teacher; None where there is none. N may be 0: the share of a
@@ -48,23 +49,6 @@ class Batch:
     names: tuple[str, ...]
     frame_s: float
     unmasked: Padded[Tensor] | None = None
-
-    @property
-    def rows(self) -> int:
-        return len(self.names)
-
-    @property
-    def seconds(self) -> float:
-        """Of audio, at the speed it is played at."""
-        return float(self.features.lengths.sum()) * self.frame_s
-
-    @property
-    def padded_s(self) -> float:
-        return self.rows * self.longest_s
-
-    @property
-    def longest_s(self) -> float:
-        return self.features.data.shape[1] * self.frame_s
 
     def split(self, parts: int) -> list[Batch]:
         """``parts`` batches of about as many rows, alike in length, each no longer than its longest row."""
