@@ -340,7 +340,7 @@ def _explain(error: ValidationError, where: str, tree: type[BaseModel]) -> str:
         return f"{where}: unknown setting '{key}'; {hint}"
     message = first["msg"].removeprefix("Value error, ")
     found = f"{key}={first['input']!r}" if not isinstance(first["input"], Mapping) else key
-    return f"{where}: {found}: {message[:1].lower() + message[1:]}"
+    return ": ".join(part for part in (where, found, message[:1].lower() + message[1:]) if part)
 
 
 def _known_keys(tree: type[BaseModel], location: Sequence[int | str]) -> list[str]:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import small_corpus
-from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, encode
+from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasise, encode
 from recitative.config import load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.wave import build_wave_file
@@ -19,6 +19,7 @@ from recitative.generation.recordings import Recording, SoundSegments, batch_of
 from recitative.generation.wave_task import WaveTask, dev_batches, sample_losses
 from recitative.generation.wave_training import train_wave_model
 from recitative.models.conditions import PROGRESS, Labels, between, label_conditions, mel_conditions, places_of
+from recitative.models.excitation import Sounds
 from recitative.models.wave import load_wave_model, new_wave_model, save_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.runtime.sound import SoundGenerator
@@ -28,6 +29,7 @@ CPU = torch.device("cpu")
 LABELS = Labels(("one", "two"), ("ann", "bob"))
 SMALL = [
     "features.sample_rate=8000", "features.num_mel_bins=6", "sound.step=4", "sound.history=6", "sound.context=1",
+    "sound.prediction=0",
     "model.condition_width=5", "model.width=7", "model.recurrent.hidden=8", "model.recurrent.projection=6",
     "segments.rows=3", "segments.segment_s=0.01", "segments.noise=0", "train.epochs=2", "train.warmup_steps=2",
     "train.checkpoint_every_steps=2", "train.threads=1", "train.device=cpu", "train.bf16=false",
@@ -253,6 +255,20 @@ def test_the_graph_draws_what_the_network_says(condition, temperature):
     for s, value in enumerate(raised):
         expected[s] = value + 0.85 * (expected[s - 1] if s else 0.0)
     np.testing.assert_allclose(np.concatenate(blocks, axis=1)[0], np.clip(expected, -1, 1)[:22], atol=1e-4)
+
+
+def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_frames():
+    plain, coloured = model(), model("sound.prediction=3")
+    frames = recording(plain.settings).frames
+    blocks = [
+        np.concatenate(list(SoundGenerator(build_wave_file(made).SerializeToString()).generate(60, frames=[frames])), 1)
+        for made in (plain, coloured)
+    ]
+    codes = encode(emphasise(blocks[0][0], 0.85))  # what was drawn, but where de-emphasis was clipped
+    sounds = Sounds([frames], 1, coloured.settings)
+    expected = np.concatenate([sounds.step(n, codes[None, 4 * n : 4 * n + 4]) for n in range(15)], axis=1)
+    assert np.abs(blocks[0]).max() < 1.0
+    np.testing.assert_allclose(blocks[1], expected, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_neighbours():

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.files import read_audio
-from recitative.audio.mulaw import MIDDLE, companded, emphasise, encode
+from recitative.audio.mulaw import MIDDLE, companded
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
 from recitative.models.conditions import Labels, label_conditions, mel_conditions, places_of
+from recitative.models.excitation import levels_of
 from recitative.models.wave_settings import WaveSettings
 
 Array = npt.NDArray[np.float32]
@@ -93,7 +94,7 @@ def _read(utterance: Utterance, settings: WaveSettings, labels: Labels) -> Recor
         allowed = f"{settings.features.sample_rate} Hz (features.sample_rate)"
         raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, "convert it, or change the setting")
     frames = frames_told(samples, utterance, settings, labels)
-    return Recording(utterance.utt_id, encode(emphasise(samples, settings.sound.preemphasis)), frames)
+    return Recording(utterance.utt_id, levels_of(samples, frames, settings), frames)
 
 
 class SoundSegments:

@@ -18,6 +18,7 @@ class SoundSettings(_Section):
 
     condition: Literal["none", "mel", "labels"] = "mel"  # mel frames; or a recording's text and speaker as labels
     preemphasis: float = Field(0.85, ge=0, lt=1)
+    prediction: int = Field(16, ge=0, le=64)  # mel: order of the linear prediction that the frames give; 0: none
     context: int = Field(2, ge=0)  # mel: frames on each side that are told as well
     step: int = Field(16, ge=1)  # samples that are drawn for one step of the core; divides the hop
     history: int = Field(32, ge=1)  # samples that are looked back at
@@ -74,7 +75,14 @@ class WaveSettings(_Section):
             raise ValueError(f"sound.step={self.sound.step} must divide the hop of {self.features.hop_samples} samples")
         if self.sound.history < self.sound.step:
             raise ValueError(f"sound.history={self.sound.history} must be at least sound.step={self.sound.step}")
+        if self.prediction and (self.features.kind != "fbank" or self.features.delta_order):
+            raise ValueError("sound.prediction needs features.kind=fbank and features.delta_order=0; or set it to 0")
         return self
+
+    @property
+    def prediction(self) -> int:
+        """The order of the linear prediction, 0 for none: only mel frames say what to predict with."""
+        return self.sound.prediction if self.sound.condition == "mel" else 0
 
     @property
     def segment_steps(self) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.mulaw import MIDDLE, Deemphasis, companded, decode, emphasise, encode
+from recitative.audio.mulaw import MIDDLE, companded
 from recitative.models.conditions import between, places_of
+from recitative.models.excitation import Sounds, levels_of
 from recitative.models.wave_card import REMEDY, WaveCard
 from recitative.runtime.session import open_session
 
@@ -56,17 +57,17 @@ class SoundGenerator:
         steps = -(-num_samples // sound.step)
         told = self._told(frames, steps)
         rows = len(row_numbers)
-        fixed = self._fixed(given, steps)
+        fixed = self._fixed(given, steps, frames or [np.zeros((1, 0), np.float32)] * rows)
         rngs = [np.random.default_rng([seed, number]) for number in row_numbers]
         state = {f"state.{name}": initial.array(rows) for name, initial in self.card.state.items()}
         codes = np.full((rows, sound.history), MIDDLE, np.int64)
-        deemphasis, values = Deemphasis(rows, sound.preemphasis), companded()
+        sounds, values = Sounds(list(frames), rows, self.card.settings), companded()
         ones, cooling = np.ones(rows, np.int64), np.array(1 / temperature, np.float32)
         for step in range(steps):
             feeds = state | {
                 "past": values[codes],
                 "last": codes[:, -1],
-                "given": np.repeat(fixed[step : step + 1], rows, axis=0),
+                "given": fixed[:, step],
                 "uniforms": np.stack([rng.random(sound.step, np.float32) for rng in rngs]),
                 "cooling": cooling,
                 "lengths": ones,
@@ -76,8 +77,7 @@ class SoundGenerator:
             levels, *after = self._session.run(self._outputs, feeds)
             state = dict(zip(state, after, strict=True))
             codes = np.concatenate([codes[:, sound.step :], levels], axis=1)
-            block = np.clip(deemphasis(decode(levels)), -1.0, 1.0)
-            yield block[:, : num_samples - step * sound.step]
+            yield sounds.step(step, levels)[:, : num_samples - step * sound.step]
 
     def _told(self, frames: Sequence[Samples], steps: int) -> Samples | None:
         """(J, N, W) what the encoder says at each step."""
@@ -90,11 +90,12 @@ class SoundGenerator:
             rows.append(between(self._encoder.run(["said"], feeds)[0][0], places))
         return np.stack(rows, axis=1)
 
-    def _fixed(self, given: Samples | None, steps: int) -> npt.NDArray[np.int64]:
-        """(J, step) levels of what is given, -1 behind it."""
+    def _fixed(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
+        """(N, J, step) levels of what is given, -1 behind it."""
         sound = self.card.settings.sound
-        fixed = np.full(steps * sound.step, -1, np.int64)
+        fixed = np.full((len(frames), steps * sound.step), -1, np.int64)
         if given is not None:
-            codes = encode(emphasise(given, sound.preemphasis))[: len(fixed)]
-            fixed[: len(codes)] = codes
-        return fixed.reshape(steps, sound.step)
+            for row, told in zip(fixed, frames, strict=True):
+                codes = levels_of(given, told, self.card.settings)[: len(row)]
+                row[: len(codes)] = codes
+        return fixed.reshape(len(frames), steps, sound.step)
