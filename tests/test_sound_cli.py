@@ -26,9 +26,15 @@ def run(monkeypatch, *arguments):
     return stop.value.code or 0
 
 
+TINY_FRAMES = [
+    "kind=spectrogram", "features.sample_rate=8000", "features.num_mel_bins=6", "model.width=4",
+    "model.recurrent.hidden=6", "train.epochs=1", "train.warmup_steps=1", "train.threads=1",
+]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Folder with data 'train' and models mel.onnx, labels.onnx and none.onnx."""
+    """Folder with data 'train' and models mel.onnx, labels.onnx, none.onnx and frames.onnx."""
     folder = tmp_path_factory.mktemp("sound")
     small_corpus.write_sounds(folder / "train", 8000, seconds=[0.1, 0.12], text=["one", "two"])
     with pytest.MonkeyPatch.context() as patch:
@@ -37,6 +43,10 @@ def models(tmp_path_factory):
             assert run(patch, "sound", "train", "--quiet", "--train", folder / "train", "--dev", folder / "train",
                        "--output", made, f"sound.condition={told}", *TINY) == 0  # fmt: skip
             assert run(patch, "sound", "export", made / "model", "--output", folder / f"{told}.onnx") == 0
+        made = folder / "frames"
+        assert run(patch, "sound", "train", "--quiet", "--train", folder / "train", "--dev", folder / "train",
+                   "--output", made, *TINY_FRAMES) == 0  # fmt: skip
+        assert run(patch, "sound", "export", made / "model", "--output", folder / "frames.onnx") == 0
     return folder
 
 
@@ -89,6 +99,26 @@ def test_labels_make_a_file_for_each_speaker_as_long_as_the_text_usually_is(mode
     assert (first != second).any()
 
 
+def test_a_model_of_mel_frames_says_what_its_vocoder_draws(models, tmp_path, monkeypatch, capsys):
+    contents = []
+    for model, vocoder in (("frames.onnx", "mel.onnx"), ("frames/model", "mel/model")):
+        assert run(monkeypatch, "generate", "sound", "--model", models / model, "--vocoder", models / vocoder,
+                   "--text", "two", "--speaker", "u1", "--count", 2, "--output", tmp_path) == 0  # fmt: skip
+        paths = capsys.readouterr().out.split()
+        assert [path.rsplit("/", 1)[-1] for path in paths] == ["two-u1-1.wav", "two-u1-2.wav"]
+        assert {soundfile.info(path).frames for path in paths} == {960}
+        contents.append([soundfile.read(path)[0].tolist() for path in paths])
+    assert contents[0] == contents[1]
+    assert contents[0][0] != contents[0][1]
+
+
+def test_sounds_like_a_data_directory_can_be_told_mel_frames(models, tmp_path, monkeypatch):
+    assert run(monkeypatch, "generate", "sound", "--model", models / "frames.onnx", "--vocoder", models / "mel.onnx",
+               "--like", models / "train", "--output", tmp_path / "like") == 0  # fmt: skip
+    made = DataDirectory.read(tmp_path / "like")
+    assert [soundfile.info(u.recording_path).frames for u in made.utterances] == [800, 960]
+
+
 def test_sounds_like_a_data_directory_have_its_texts_speakers_and_lengths(models, tmp_path, monkeypatch):
     assert run(monkeypatch, "generate", "sound", "--model", models / "labels.onnx", "--like", models / "train",
                "--output", tmp_path / "like") == 0  # fmt: skip
@@ -129,6 +159,9 @@ def test_a_stream_is_a_wav_with_the_samples_of_the_file(models, tmp_path, monkey
     (("--model", "none.onnx", "--like", "train"), "--like: needs a model that is told labels"),
     (("--model", "mel.onnx"), "is a vocoder, which draws recordings anew; use 'recitative vocode'"),
     (("--model", "none.onnx", "--output", "/proc/nowhere"), "cannot be written to"),
+    (("--model", "frames.onnx", "--text", "one"), "draws mel frames; name a --vocoder that makes sound of them"),
+    (("--model", "frames.onnx", "--vocoder", "none.onnx", "--text", "one"), "--vocoder: is told none"),
+    (("--model", "labels.onnx", "--vocoder", "mel.onnx", "--text", "one"), "draws samples itself; leave it out"),
 ])  # fmt: skip
 def test_wrong_usage_is_one_line(models, monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -150,3 +183,7 @@ def test_likelihood_and_speed_are_printed(models, monkeypatch, capsys):
     assert "nats per sample (1760 samples)" in capsys.readouterr().out
     assert run(monkeypatch, "sound", "speed", models / "mel.onnx", "--seconds", 0.1, "--runs", 2) == 0
     assert "on one thread" in capsys.readouterr().out
+    assert run(monkeypatch, "sound", "score", models / "frames" / "model", models / "train") == 0
+    assert "nats per dimension (18 frames)" in capsys.readouterr().out
+    assert run(monkeypatch, "info", models / "frames.onnx") == 0
+    assert "sound, as mel frames for a vocoder" in capsys.readouterr().out

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Spoken digits from nothing but their names: a digit and a speaker in, sound out, sample by sample (8 kHz). A recogniser
-# that was trained on the same recordings says what it hears, in real recordings and in those that were drawn.
+# Spoken digits from nothing but their names: a digit and a speaker in, mel frames out, and a vocoder that draws their
+# sound (8 kHz). A recogniser that was trained on the same recordings says what it hears in what was drawn.
 
-models="voice"      # models to train; each has conf/<model>.yaml
+models="voice"      # models to train, each has conf/<model>.yaml; 'direct' draws samples without mel frames in between
+vocoder=vocoder     # the model that makes sound of mel frames
 corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
-train_args=""       # settings for training the voice, such as "train.epochs=3 model.recurrent.hidden=64"
+train_args=""       # settings for training the models, such as "train.epochs=3 model.recurrent.hidden=64"
+vocoder_args=""     # settings for training the vocoder
 judge_args=""       # settings for training the recogniser
 subset=0            # use only so many recordings of each digit and speaker, test included (0: all)
-temperature=0.9     # of the distributions that samples are drawn from
+temperature=0.8     # of the distributions that samples are drawn from
+heat=0.5            # and of those of mel frames
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
@@ -24,7 +27,8 @@ if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.tx
   for set in train dev test; do recitative check "$data/$set" --conf conf/judge.yaml --tokens "$data/tokens.txt"; done
 fi
 
-if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$exp/@/model" "$exp/judge/model"; then
+if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$exp/@/model" \
+  "$exp/$vocoder/model" "$exp/judge/model"; then
   recitative cmvn "$data/train" --conf conf/judge.yaml --output "$data/cmvn"
   # shellcheck disable=SC2086  # a list of settings
   recitative train --conf conf/judge.yaml --train "$data/train" --dev "$data/dev" --tokens "$data/tokens.txt" \
@@ -32,6 +36,9 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$ex
   recitative average "$exp/judge"
   recitative lexicon "$data/train" --tokens "$data/tokens.txt" --output "$data/lexicon.txt"
   recitative tune "$exp/judge/model" "$data/dev" --lexicon "$data/lexicon.txt"
+  # shellcheck disable=SC2086  # a list of settings
+  recitative sound train --conf "conf/$vocoder.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$vocoder" \
+    $vocoder_args
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
     recitative sound train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
@@ -39,10 +46,11 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$ex
   done
 fi
 
-if stage 7 "sample" needs "$exp/@/model" "$data/test" makes "$exp/@/test/wav.scp"; then
+if stage 7 "sample" needs "$exp/@/model" "$exp/$vocoder/model" "$data/test" makes "$exp/@/test/wav.scp"; then
   for model in $models; do # a sound for each test recording, of its text, speaker and length
-    recitative generate sound --model "$exp/$model/model" --like "$data/test" --temperature "$temperature" \
-      --output "$exp/$model/test"
+    frames=() && [[ $model == direct* ]] || frames=(--vocoder "$exp/$vocoder/model" --heat "$heat")
+    recitative generate sound --model "$exp/$model/model" "${frames[@]}" --like "$data/test" \
+      --temperature "$temperature" --output "$exp/$model/test"
   done
 fi
 
@@ -61,10 +69,8 @@ if stage 8 "score" needs "$exp/@/test/wav.scp" "$exp/judge/model" "$data/test" m
   done
 fi
 
-if stage 10 "export" needs "$exp/@/model" makes "$exp/@/model.onnx"; then
-  for model in $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
+if stage 10 "export" needs "$exp/@/model" "$exp/$vocoder/model" makes "$exp/@/model.onnx" "$exp/$vocoder/model.onnx"; then
+  for model in $vocoder $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
 fi
 
-if stage 12 "speed" needs "$exp/@/model.onnx"; then
-  for model in $models; do recitative sound speed "$exp/$model/model.onnx"; done
-fi
+if stage 12 "speed" needs "$exp/$vocoder/model.onnx"; then recitative sound speed "$exp/$vocoder/model.onnx"; fi

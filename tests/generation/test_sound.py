@@ -191,7 +191,7 @@ def test_a_recording_shorter_than_a_frame_is_refused():
 
 
 def test_labels_say_who_says_what_how_long_it_is_and_how_far_it_has_come():
-    frames = label_conditions("two", "ann", 400, settings("sound.condition=labels"), LABELS)
+    frames = label_conditions("two", "ann", 400, settings("sound.condition=labels").features, LABELS)
     assert frames.shape == (5, 2 + 2 + PROGRESS + 1)
     assert frames[:, :4].tolist() == [[0, 1, 1, 0]] * 5
     np.testing.assert_allclose(frames[:, 4:-1].sum(axis=1), 1, atol=1e-6)
@@ -206,7 +206,7 @@ def test_labels_say_who_says_what_how_long_it_is_and_how_far_it_has_come():
 ])  # fmt: skip
 def test_an_unknown_label_is_named(text, speaker, message):
     with pytest.raises(UsageError, match=message):
-        label_conditions(text, speaker, 400, settings("sound.condition=labels"), LABELS)
+        label_conditions(text, speaker, 400, settings("sound.condition=labels").features, LABELS)
 
 
 # Drawing

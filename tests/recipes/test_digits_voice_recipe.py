@@ -12,10 +12,8 @@ from recitative.data.directory import DataDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "digits_voice"
-TINY = (
-    "train.epochs=1 train.threads=1 model.width=8 model.condition_width=8 model.recurrent.hidden=8 "
-    "model.recurrent.projection=4 segments.dev_s=1 train.warmup_steps=1"
-)
+TINY = "train.epochs=1 train.threads=1 model.width=8 model.recurrent.hidden=8 train.warmup_steps=1"
+TINY_VOCODER = f"{TINY} model.condition_width=8 model.recurrent.projection=4 segments.dev_s=1"
 TINY_JUDGE = "train.epochs=1 train.threads=1 train.workers=0 model.recurrent.hidden=8 model.recurrent.layers=1"
 
 
@@ -45,7 +43,8 @@ def run_recipe(folder, *options):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits_voice")
     corpus = write_corpus(folder / "corpus")
-    done = run_recipe(folder, "--corpus", corpus, "--train-args", TINY, "--judge-args", TINY_JUDGE)
+    done = run_recipe(folder, "--corpus", corpus, "--train-args", TINY, "--vocoder-args", TINY_VOCODER,
+                      "--judge-args", TINY_JUDGE)  # fmt: skip
     return folder, done
 
 

@@ -12,6 +12,7 @@ from recitative.models.classifier import build_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.music_kind import load_music_settings
 from recitative.models.recogniser import build_recogniser
+from recitative.models.sound_kind import load_sound_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))
@@ -28,6 +29,7 @@ def _kind(path: Path) -> str:
 RECIPES = [path for path in EVERY if not _kind(path)]
 CLASSIFIERS = [path for path in EVERY if _kind(path) == "classifier"]
 MUSIC = [path for path in EVERY if _kind(path) in ("music", "events")]
+SOUND = [path for path in EVERY if _kind(path) in ("sound", "spectrogram")]
 
 
 def _name(path: Path) -> str:
@@ -42,6 +44,11 @@ def test_the_settings_file_loads(path: Path) -> None:
 @pytest.mark.parametrize("path", MUSIC, ids=_name)
 def test_the_settings_file_of_a_music_model_loads(path: Path) -> None:
     assert load_music_settings(path).kind == _kind(path)
+
+
+@pytest.mark.parametrize("path", SOUND, ids=_name)
+def test_the_settings_file_of_a_sound_model_loads(path: Path) -> None:
+    assert load_sound_settings(path).kind == _kind(path)
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=_name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,19 +17,23 @@ from recitative.audio.wav_stream import wav_header, wav_samples
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
 from recitative.cli.sound_files import write_data
-from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temperature
+from recitative.cli.sound_models import MODEL_HELP, open_voice, require_temperature
 from recitative.data.directory import DataDirectory
 from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
-from recitative.models.conditions import Labels, label_conditions
+from recitative.models.conditions import Labels
 from recitative.runtime.side_by_side import draw_all
 from recitative.runtime.sound import Samples, SoundGenerator
+from recitative.runtime.voice import Voice
 
 STDOUT = "-"
 
 
 def sound(
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
+    vocoder: Annotated[
+        Path | None, typer.Option(help="For a model that draws mel frames: the one that makes sound of them.")
+    ] = None,
     text: Annotated[str, typer.Option(help="What is said, one of the model's texts, such as seven.")] = "",
     speaker: Annotated[str, typer.Option(help="Who says it, one of the model's speakers.")] = "",
     go_on: Annotated[
@@ -41,34 +46,42 @@ def sound(
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many, one after another.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Another number, other sounds; the same, the same bytes.")] = 1,
     temperature: Annotated[float, typer.Option(help="Below 1 smoother and duller, above 1 noisier.")] = 1.0,
+    heat: Annotated[
+        float, typer.Option(min=0, help="Of mel frames: 0 always says a text in the same way, 1 as recordings vary.")
+    ] = 0.5,
     output: Annotated[
         str, typer.Option(help="The folder to write to; '-' sends one WAV to stdout while it is drawn.")
     ] = "sound",
 ) -> None:
     """Draw sound with a model that is told labels or nothing, sample by sample, and write WAV files.
 
+    A model of mel frames ('kind: spectrogram') says what is said and how; its --vocoder draws the sound.
+
     Without --speaker every speaker of the model speaks, one file each.
     """
     require_temperature(temperature)
     if seconds < 0:
         raise UsageError(f"--seconds {seconds:g}: must be above 0, or 0")
-    generator = open_generator(model)
+    voice = open_voice(model, vocoder, heat)
+    generator = voice.generator
     if like:
-        _draw_like(generator, like, Path(output), seed, temperature)
+        _draw_like(voice, like, Path(output), seed, temperature)
         return
     given = _given(go_on, generator)
-    jobs = list(_jobs(generator, text, speaker, seconds, given))
+    if given is not None and vocoder:
+        raise UsageError("--continue: a model of mel frames begins anew; leave it out")
+    jobs = list(_jobs(voice, text, speaker, seconds, given))
     if output == STDOUT:
         if len(jobs) * count != 1:
             raise UsageError(f"--output -: {len(jobs) * count} sounds; one can be streamed; name one --speaker")
-        _stream(generator, jobs[0], given, seed, temperature)
+        _stream(voice, jobs[0], given, seed, temperature)
         return
     folder = Path(output)
     require_folder(folder)
-    for name, num_samples, frames in jobs:
+    for job in jobs:
         for number in range(count):
-            path = folder / f"{name}-{number + 1}.wav"
-            told = [frames] if frames is not None else []
+            path = folder / f"{job.name}-{number + 1}.wav"
+            told, num_samples = _told(voice, job, number, seed), job.num_samples
             blocks = generator.generate(
                 num_samples, frames=told, given=given, row_numbers=[number], seed=seed, temperature=temperature
             )
@@ -78,18 +91,19 @@ def sound(
             print(path)
 
 
-def _draw_like(generator: SoundGenerator, like: Path, output: Path, seed: int, temperature: float) -> None:
+def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: float) -> None:
     """A data directory of drawn sounds."""
-    settings, labels = generator.card.settings, generator.card.labels
-    if settings.sound.condition != "labels":
-        raise UsageError(f"--like: needs a model that is told labels; this one is told {settings.sound.condition}")
+    generator = voice.generator
+    if not voice.labels.texts:
+        condition = generator.card.settings.sound.condition
+        raise UsageError(f"--like: needs a model that is told labels; this one is told {condition}")
     require_folder(output)
     data = DataDirectory.read(like)
     lengths = [round(_seconds_of(u) * generator.sample_rate) for u in data.utterances]
 
     def told(number: int) -> tuple[Samples, int]:
         u, length = data.utterances[number], lengths[number]
-        return label_conditions(u.text or "", u.speaker, length, settings, labels), length
+        return voice.told(u.text or "", u.speaker, length, number=number, seed=seed), length
 
     with progress_bar("drawing") as show:
         drawn = draw_all(generator, lengths, told, seed=seed, temperature=temperature, on_progress=show)
@@ -104,26 +118,39 @@ def _seconds_of(utterance: Utterance) -> float:
     return (inspect(utterance.recording_path).duration_s if end_s is None else end_s) - utterance.start_s
 
 
-Job = tuple[str, int, Samples | None]  # a file's name, its samples, what the model is told
+@dataclass(frozen=True)
+class _Job:
+    """A file's name, its samples, and what is said by whom; nothing for a model that is told nothing."""
+
+    name: str
+    num_samples: int
+    text: str = ""
+    speaker: str = ""
 
 
-def _jobs(generator: SoundGenerator, text: str, speaker: str, seconds: float, given: Samples | None) -> Iterator[Job]:
-    settings, labels = generator.card.settings, generator.card.labels
+def _jobs(voice: Voice, text: str, speaker: str, seconds: float, given: Samples | None) -> Iterator[_Job]:
+    labels, rate = voice.labels, voice.generator.sample_rate
     before = 0 if given is None else len(given)
-    match settings.sound.condition:
-        case "mel":
+    if not labels.texts:
+        if voice.generator.card.settings.sound.condition == "mel":
             raise UsageError("--model: is a vocoder, which draws recordings anew; use 'recitative vocode'")
-        case "none":
-            if text or speaker:
-                raise UsageError("--text, --speaker: the model is told nothing; leave them out")
-            yield "sound", before + round((seconds or 2.0) * generator.sample_rate), None
-        case "labels":
-            if text not in labels.texts:
-                raise UsageError(f"--text '{text}': the model knows {', '.join(labels.texts)}")
-            length = round((seconds or _usual(labels, text)) * generator.sample_rate)
-            for who in [speaker] if speaker else labels.speakers:
-                frames = label_conditions(text, who, max(length, before), settings, labels)
-                yield f"{'_'.join(text.split())}-{who}", max(length, before), frames
+        if text or speaker:
+            raise UsageError("--text, --speaker: the model is told nothing; leave them out")
+        yield _Job("sound", before + round((seconds or 2.0) * rate))
+        return
+    if text not in labels.texts:
+        raise UsageError(f"--text '{text}': the model knows {', '.join(labels.texts)}")
+    if speaker and speaker not in labels.speakers:
+        raise UsageError(f"--speaker '{speaker}': the model knows {', '.join(labels.speakers)}")
+    length = max(before, round((seconds or _usual(labels, text)) * rate))
+    for who in [speaker] if speaker else labels.speakers:
+        yield _Job(f"{'_'.join(text.split())}-{who}", length, text, who)
+
+
+def _told(voice: Voice, job: _Job, number: int, seed: int) -> list[Samples]:
+    if not voice.labels.texts:
+        return []
+    return [voice.told(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
 
 
 def _usual(labels: Labels, text: str) -> float:
@@ -149,11 +176,10 @@ def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Sample
             yield block
 
 
-def _stream(generator: SoundGenerator, job: Job, given: Samples | None, seed: int, temperature: float) -> None:
+def _stream(voice: Voice, job: _Job, given: Samples | None, seed: int, temperature: float) -> None:
     """One WAV to stdout, block by block; its header leaves the length open."""
-    _, num_samples, frames = job
-    told = [frames] if frames is not None else []
+    generator, told = voice.generator, _told(voice, job, 0, seed)
     sys.stdout.buffer.write(wav_header(generator.sample_rate))
-    for block in generator.generate(num_samples, frames=told, given=given, seed=seed, temperature=temperature):
+    for block in generator.generate(job.num_samples, frames=told, given=given, seed=seed, temperature=temperature):
         sys.stdout.buffer.write(wav_samples(block[0]))
         sys.stdout.buffer.flush()

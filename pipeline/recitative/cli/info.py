@@ -10,7 +10,9 @@ import typer
 from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
+    from recitative.config import FeatureSettings
     from recitative.models.card import ModelCard
+    from recitative.models.conditions import Labels
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
 
@@ -49,6 +51,7 @@ def _about(card: Card, path: Path) -> Rows:
     from recitative.models.card import ModelCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
+    from recitative.models.spectrogram_card import SpectrogramCard
     from recitative.models.wave_card import WaveCard
 
     if isinstance(card, ModelCard):
@@ -57,6 +60,12 @@ def _about(card: Card, path: Path) -> Rows:
         return {"kind": "language model", "tokens": f"{len(card.vocabulary)} {card.vocabulary.unit}s"}
     if isinstance(card, WaveCard):
         return _sound(card)
+    if isinstance(card, SpectrogramCard):
+        return {
+            "kind": "sound, as mel frames for a vocoder",
+            "output": _mel(card.settings.features),
+            **_labels(card.labels),
+        }
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -78,12 +87,19 @@ def _sound(card: WaveCard) -> Rows:
     rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
     match settings.sound.condition:
         case "mel":
-            told = f"{settings.features.num_mel_bins} mel channels every {settings.features.frame_shift_ms:g} ms"
-            return rows | {"told": told}
+            return rows | {"told": _mel(settings.features)}
         case "labels":
-            return rows | {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
+            return rows | _labels(labels)
         case _:
             return rows | {"told": "nothing"}
+
+
+def _mel(features: FeatureSettings) -> str:
+    return f"{features.num_mel_bins} mel channels every {features.frame_shift_ms:g} ms"
+
+
+def _labels(labels: Labels) -> Rows:
+    return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
-from recitative.config import load_tree
-from recitative.models.wave_settings import WaveSettings
+from recitative.models.sound_kind import SPECTROGRAM, folder_kind, load_sound_settings
+
+if TYPE_CHECKING:
+    from recitative.train.checkpoint import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,18 +35,28 @@ def train(
     """Train a model of sound; the model of the best epoch is OUTPUT/model.
 
     sound.condition says what it is told: mel frames (a vocoder), labels (a recording's text and speaker), or nothing.
-    Stop it at any time: the same command goes on and ends in the same weights.
+    'kind: spectrogram' in CONF draws mel frames from labels, for a vocoder to make sound of. Stop it at any time: the
+    same command goes on and ends in the same weights.
     """
-    settings = load_tree(WaveSettings, conf, overrides or [])
-    from recitative.generation.wave_training import train_wave_model
-
+    settings = load_sound_settings(conf, overrides or [])
     with progress_bar("reading") as show:
-        done = train_wave_model(settings, train, dev, output, quiet=quiet, on_progress=show)
-    progress = done.progress
+        if settings.kind == "spectrogram":
+            from recitative.generation.spectrogram_training import train_spectrogram_model
+
+            drawing = train_spectrogram_model(settings, train, dev, output, quiet=quiet, on_progress=show)
+            _print_run(drawing.folder, drawing.progress, "dimension")
+        else:
+            from recitative.generation.wave_training import train_wave_model
+
+            sounding = train_wave_model(settings, train, dev, output, quiet=quiet, on_progress=show)
+            _print_run(sounding.folder, sounding.progress, "sample")
+
+
+def _print_run(folder: Path, progress: Progress, unit: str) -> None:
     score, best = progress.best[0]
     print(
-        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
-        f"epoch {int(best) + 1}, {score:.4f} nats per sample"
+        f"{folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"epoch {int(best) + 1}, {score:.4f} nats per {unit}"
     )
 
 
@@ -53,16 +65,28 @@ def score(
     model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
     data: Annotated[Path, typer.Argument(help="A data directory.")],
 ) -> None:
-    """Print how probable recordings are to a model: nats a sample, each sample given those before it."""
-    from recitative.generation.wave_task import nats_per_sample
-    from recitative.generation.wave_training import read_directory
-    from recitative.models.wave import load_wave_model
+    """Print how probable recordings are to a model: nats a sample, each sample given those before it.
 
-    loaded = load_wave_model(model)
+    Of a model of mel frames, nats a dimension of the normalised frames.
+    """
     with progress_bar("reading") as show:
-        recordings = read_directory(data, loaded, show)
-    nats, samples = nats_per_sample(loaded, recordings)
-    print(f"{nats:.4f} nats per sample ({samples} samples)")
+        if folder_kind(model) == SPECTROGRAM:
+            from recitative.generation.spectrogram_task import nats_per_dimension
+            from recitative.generation.spectrogram_training import read_directory as read_spectrograms
+            from recitative.models.spectrogram import load_spectrogram_model
+
+            drawing = load_spectrogram_model(model)
+            nats, count = nats_per_dimension(drawing, read_spectrograms(data, drawing, show))
+            unit, counted = "dimension", "frames"
+        else:
+            from recitative.generation.wave_task import nats_per_sample
+            from recitative.generation.wave_training import read_directory
+            from recitative.models.wave import load_wave_model
+
+            loaded = load_wave_model(model)
+            nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))
+            unit, counted = "sample", "samples"
+    print(f"{nats:.4f} nats per {unit} ({count} {counted})")
 
 
 @app.command()
@@ -71,14 +95,20 @@ def export(
     output: Annotated[Path, typer.Option(help="The file to write, such as sound.onnx.")],
     notes: NotesFile = None,
 ) -> None:
-    """Write the network, which draws a step of samples at a call, and its settings into one file.
+    """Write the network, which draws a step of samples or a mel frame at a call, and its settings into one file.
 
     The file runs without PyTorch.
     """
-    from recitative.export.wave import export_wave
-    from recitative.models.wave import load_wave_model
+    if folder_kind(model) == SPECTROGRAM:
+        from recitative.export.spectrogram import export_spectrogram
+        from recitative.models.spectrogram import load_spectrogram_model
 
-    size = export_wave(load_wave_model(model), output, notes=read_notes(notes))
+        size = export_spectrogram(load_spectrogram_model(model), output, notes=read_notes(notes))
+    else:
+        from recitative.export.wave import export_wave
+        from recitative.models.wave import load_wave_model
+
+        size = export_wave(load_wave_model(model), output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
 
 

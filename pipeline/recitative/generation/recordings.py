@@ -85,7 +85,7 @@ def frames_told(samples: Array, utterance: Utterance, settings: WaveSettings, la
         case "mel":
             return mel_conditions(samples, settings)
         case "labels":
-            return label_conditions(utterance.text or "", utterance.speaker, len(samples), settings, labels)
+            return label_conditions(utterance.text or "", utterance.speaker, len(samples), settings.features, labels)
 
 
 def _read(utterance: Utterance, settings: WaveSettings, labels: Labels) -> Recording:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from recitative.data.directory import DataDirectory
-from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
+from recitative.generation.labelled import labels_of, usual_seconds
 from recitative.generation.recordings import OnProgress, Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
 from recitative.machine import available_cores
@@ -57,7 +57,8 @@ def train_wave_model(
     utterances = DataDirectory.read(train).utterances
     labels = labels_of(utterances) if settings.sound.condition == "labels" else Labels()
     recordings = read_recordings(utterances, settings, labels, on_progress)
-    labels = replace(labels, seconds=_seconds(labels, utterances, recordings, settings))
+    rate = settings.features.sample_rate
+    labels = replace(labels, seconds=usual_seconds(labels, utterances, [len(r.codes) / rate for r in recordings]))
     dev_recordings = read_recordings(DataDirectory.read(dev).utterances, settings, labels)
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)
@@ -73,23 +74,6 @@ def train_wave_model(
 def read_directory(path: Path, model: WaveModel, on_progress: OnProgress | None = None) -> list[Recording]:
     """The recordings of a data directory as a model takes them; raises what ``read_recordings`` does."""
     return read_recordings(DataDirectory.read(path).utterances, model.settings, model.labels, on_progress)
-
-
-def labels_of(utterances: Sequence[Utterance]) -> Labels:
-    """The texts and speakers that there are, sorted."""
-    texts = sorted({utterance.text or "" for utterance in utterances})
-    return Labels(tuple(texts), tuple(sorted({utterance.speaker for utterance in utterances})))
-
-
-def _seconds(
-    labels: Labels, utterances: Sequence[Utterance], recordings: Sequence[Recording], settings: WaveSettings
-) -> tuple[float, ...]:
-    """How long recordings of each text are, on average."""
-    samples: dict[str, list[int]] = {text: [] for text in labels.texts}
-    for utterance, recording in zip(utterances, recordings, strict=True):
-        if (text := utterance.text or "") in samples:
-            samples[text].append(len(recording.codes))
-    return tuple(float(np.mean(counts)) / settings.features.sample_rate for counts in samples.values())
 
 
 def _normalise(model: WaveModel, recordings: Sequence[Recording]) -> None:

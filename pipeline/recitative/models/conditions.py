@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from recitative.config import FeatureSettings
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.wave_settings import WaveSettings
@@ -44,7 +45,7 @@ def width_of(settings: WaveSettings, labels: Labels) -> int:
 
 
 def mel_conditions(samples: Array, settings: WaveSettings) -> Array:
-    """(S,) in [-1, 1] -> (T, C): each mel frame between its neighbours; the first and the last stand for those beyond.
+    """(S,) in [-1, 1] -> (T, C): each mel frame between its neighbours.
 
     Raises DataError for a recording shorter than a frame.
     """
@@ -52,24 +53,28 @@ def mel_conditions(samples: Array, settings: WaveSettings) -> Array:
     if not len(frames):
         shortest = f"{settings.features.frame_length_ms:g} ms or more"
         raise DataError("recording", f"has {len(samples)} samples, less than one frame", shortest, "leave it out")
-    context = settings.sound.context
+    return with_neighbours(frames, settings.sound.context)
+
+
+def with_neighbours(frames: Array, context: int) -> Array:
+    """(T, C), T > 0 -> (T, (2 context + 1) C): each frame between its neighbours; the ends stand for those beyond."""
     padded = np.concatenate([frames[:1]] * context + [frames] + [frames[-1:]] * context)
     return np.concatenate([padded[i : i + len(frames)] for i in range(2 * context + 1)], axis=1)
 
 
-def label_conditions(text: str, speaker: str, num_samples: int, settings: WaveSettings, labels: Labels) -> Array:
+def label_conditions(text: str, speaker: str, num_samples: int, features: FeatureSettings, labels: Labels) -> Array:
     """(T, C): who says what, how long it is, and how far on a frame is. Raises UsageError for an unknown label."""
     for name, value, known in (("text", text, labels.texts), ("speaker", speaker, labels.speakers)):
         if value not in known:
             raise UsageError(f"{name} '{value}': the model knows {', '.join(known)}")
-    steps = max(1, -(-num_samples // settings.features.hop_samples))
+    steps = max(1, -(-num_samples // features.hop_samples))
     progress = (np.arange(steps) + 0.5) / steps * (PROGRESS - 1)
     frames = np.zeros((steps, labels.width()), np.float32)
     frames[:, labels.texts.index(text)] = 1.0
     frames[:, len(labels.texts) + labels.speakers.index(speaker)] = 1.0
     places = len(labels.texts) + len(labels.speakers)
     frames[:, places : places + PROGRESS] = np.maximum(0.0, 1.0 - np.abs(progress[:, None] - np.arange(PROGRESS)))
-    frames[:, -1] = num_samples / settings.features.sample_rate / LONGEST_S
+    frames[:, -1] = num_samples / features.sample_rate / LONGEST_S
     return frames
 
 

@@ -9,8 +9,7 @@ Nothing is unpickled.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 
 from recitative.audio.mulaw import LEVELS
 from recitative.config import dump_settings
-from recitative.errors import DataError
 from recitative.models.conditions import Labels, width_of
+from recitative.models.labels_file import LABELS, read_labels, write_labels
 from recitative.models.wave_settings import WaveSettings
 from recitative.models.weights import (
     SETTINGS,
@@ -38,7 +37,6 @@ from recitative.nn.sample import SampleHead
 from recitative.stage import Padded, State
 
 REMEDY = "make one with 'recitative sound train'"
-LABELS = "labels.json"
 
 
 class WaveNetwork(nn.Module):
@@ -98,22 +96,13 @@ def save_wave_model(model: WaveModel, folder: Path) -> None:
     with replacing_folder(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
-        (partial / LABELS).write_text(json.dumps(asdict(model.labels), indent=1) + "\n", encoding="utf-8")
+        write_labels(model.labels, partial)
 
 
 def load_wave_model(folder: Path) -> WaveModel:
     """Read a model folder, in evaluation mode. Raises DataError for anything but a whole sound model."""
     require_files(folder, "a sound model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
-    model = new_wave_model(
-        load_kind(WaveSettings, folder / SETTINGS, "is not a sound model's", REMEDY), _load_labels(folder / LABELS)
-    )
+    settings = load_kind(WaveSettings, folder / SETTINGS, "is not a sound model's", REMEDY)
+    model = new_wave_model(settings, read_labels(folder, REMEDY))
     load_weights(model.network, folder, REMEDY)
     return model
-
-
-def _load_labels(path: Path) -> Labels:
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return Labels(**{name: tuple(values) for name, values in facts.items()})
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(str(path), "holds no labels", "texts and speakers", REMEDY) from None

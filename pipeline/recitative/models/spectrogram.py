@@ -1,0 +1,97 @@
+"""A model of mel frames that are told labels: what is told, the frame before, the recurrent core, a density of the
+next frame; its folder.
+
+weights.safetensors   every parameter by name
+settings.yaml         the resolved settings of the run
+labels.json           the texts and speakers that it can be told
+
+Nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recitative.config import dump_settings
+from recitative.models.conditions import Labels
+from recitative.models.labels_file import LABELS, read_labels, write_labels
+from recitative.models.spectrogram_settings import SpectrogramSettings
+from recitative.models.weights import (
+    SETTINGS,
+    WEIGHTS,
+    load_kind,
+    load_weights,
+    replacing_folder,
+    require_files,
+    save_weights,
+)
+from recitative.nn.density import MixtureDensity
+from recitative.nn.framewise import Project
+from recitative.nn.normalise import Normalise
+from recitative.nn.ragged import zero_padding
+from recitative.nn.recurrent import RecurrentStack
+from recitative.stage import Padded
+
+REMEDY = "make one with 'recitative sound train' and 'kind: spectrogram'"
+
+
+class SpectrogramNetwork(nn.Module):
+    """Before the first frame stands the mean of all frames."""
+
+    def __init__(self, settings: SpectrogramSettings, labels: Labels) -> None:
+        super().__init__()
+        channels, model = settings.features.dim, settings.model
+        self.past_dropout = model.past_dropout
+        self.normalise = Normalise(channels)
+        self.past = Project(channels, model.width)
+        self.told = Project(labels.width(), model.width)
+        self.core = RecurrentStack(2 * model.width, model.recurrent)
+        self.density = MixtureDensity(self.core.output_width, channels, model.components, model.least_deviation)
+
+    def surprise(self, frames: Padded[Tensor], told: Tensor) -> Tensor:
+        """Teacher forcing: log-mel frames (N, T, C) and what is told at each, (N, T, W) -> (N, T) nats per dimension of
+        the normalised frames, each given those before it; anything beyond a row's length."""
+        n = len(frames.lengths)
+        normal, _ = self.normalise.step(frames, self.normalise.initial_state(n), last=True)
+        now = zero_padding(normal)
+        before = F.dropout(F.pad(now[:, :-1], (0, 0, 1, 0)), self.past_dropout, self.training)
+        x = torch.cat([self.past(before), self.told(told)], dim=-1)
+        h, _ = self.core.step(Padded(x, frames.lengths), self.core.initial_state(n), last=True)
+        surprise: Tensor = self.density(h.data).surprise(now)
+        return surprise
+
+
+@dataclass(frozen=True)
+class SpectrogramModel:
+    """A network with what it can be told."""
+
+    settings: SpectrogramSettings
+    labels: Labels
+    network: SpectrogramNetwork
+
+
+def new_spectrogram_model(settings: SpectrogramSettings, labels: Labels) -> SpectrogramModel:
+    """A model with random weights (from torch's generator)."""
+    return SpectrogramModel(settings, labels, SpectrogramNetwork(settings, labels))
+
+
+def save_spectrogram_model(model: SpectrogramModel, folder: Path) -> None:
+    """Write the folder; atomic: an older model stays whole until the new one is."""
+    with replacing_folder(folder) as partial:
+        save_weights(model.network, partial)
+        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
+        write_labels(model.labels, partial)
+
+
+def load_spectrogram_model(folder: Path) -> SpectrogramModel:
+    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole one."""
+    require_files(folder, "a spectrogram model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
+    settings = load_kind(SpectrogramSettings, folder / SETTINGS, "is not a spectrogram model's", REMEDY)
+    model = new_spectrogram_model(settings, read_labels(folder, REMEDY))
+    load_weights(model.network, folder, REMEDY)
+    return model

@@ -1,0 +1,56 @@
+"""The settings of a model that draws mel frames from labels. Read by ``config.load_tree``; no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from recitative.config import FeatureSettings, RecurrentSettings, TrainSettings
+
+
+class _Section(BaseModel, frozen=True, extra="forbid"):
+    pass
+
+
+class SpectrogramCoreSettings(RecurrentSettings):
+    """The recurrent core, once for a frame."""
+
+    direction: Literal["forward"] = "forward"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(256, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class SpectrogramNetworkSettings(_Section):
+    width: int = Field(128, ge=1)  # of the frame before as the core reads it, and of what is told
+    past_dropout: float = Field(0.3, ge=0, lt=1)  # of the frame before: it will be the model's own, and not as good
+    recurrent: SpectrogramCoreSettings = SpectrogramCoreSettings()
+    components: int = Field(1, ge=1)  # Gaussians in the density of a frame
+    least_deviation: float = Field(0.05, gt=0)  # of a channel, in deviations of the corpus
+
+
+class SpectrogramTrainSettings(TrainSettings):
+    """The loop's settings with other defaults."""
+
+    epochs: int = Field(12, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    warmup_steps: int = Field(100, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    keep_best: int = Field(1, ge=1)
+
+
+class SpectrogramSettings(_Section):
+    """Everything such a model's run depends on. ``features``: the frames that are drawn."""
+
+    kind: Literal["spectrogram"] = "spectrogram"  # tells this file from other models'
+    features: FeatureSettings = FeatureSettings()
+    rows: int = Field(32, ge=1)  # recordings in a batch
+    model: SpectrogramNetworkSettings = SpectrogramNetworkSettings()
+    train: SpectrogramTrainSettings = SpectrogramTrainSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SpectrogramSettings:
+        if self.features.kind != "fbank" or self.features.delta_order:
+            raise ValueError("a spectrogram needs features.kind=fbank and features.delta_order=0")
+        return self
