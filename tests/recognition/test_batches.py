@@ -1,5 +1,6 @@
 """The plan of an epoch, and the batches that are made of it, by whomever."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,11 @@ import tiny
 import torch
 
 from recitative.data.directory import DataDirectory
+from recitative.data.frames import num_core_frames, num_frames
 from recitative.data.shards.writing import write_shards
+from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats
+from recitative.features.utterances import measure_all
 from recitative.recognition.batches import Labels, TrainingSet
 from recitative.train.plan import Share, plan_epoch
 from recitative.train.stream import BatchStream
@@ -21,7 +25,7 @@ def training_set(folder, config, path=None, **options):
     paths = tiny.write_inputs(folder, config)
     mean = CmvnStats.read(paths["cmvn"]).mean
     data = DataDirectory.read(path or paths["train"])
-    return TrainingSet(data, config, tiny.TOKENS, 4, mean, paths["train"], **options)
+    return TrainingSet(data, config, tiny.TOKENS, mean, paths["train"], **options)
 
 
 def seconds_of(count, seed=0):
@@ -32,6 +36,39 @@ def assert_same(ours, theirs):
     assert ours.names == theirs.names
     assert torch.equal(ours.features.data, theirs.features.data)
     assert torch.equal(ours.labels.data, theirs.labels.data)
+
+
+def test_no_utterance_is_drawn_faster_than_it_may_be():
+    settings = tiny.settings(augment=AUGMENT)
+    fastest = np.where(np.arange(300) % 3 == 0, 1.0, 1.1)
+    free, bound = (plan_epoch(seconds_of(300), settings, 0, fastest=limit) for limit in (None, fastest))
+    np.testing.assert_array_equal(bound.speeds, np.minimum(free.speeds, fastest))
+    assert (bound.speeds != free.speeds).any()
+
+
+def test_what_is_too_short_for_its_text_at_a_speed_is_not_drawn_at_it(tmp_path):
+    """Each utterance with as many labels as it has frames at its own speed."""
+    config = tiny.settings(augment=AUGMENT)
+    paths = tiny.write_inputs(tmp_path, config)
+    data = DataDirectory.read(paths["train"])
+    front_end, features = config.model.front_end, config.features
+    seconds = measure_all(data.utterances, features.sample_rate)
+    frames = [num_core_frames(num_frames(round(s * features.sample_rate) - 2, features), front_end) for s in seconds]
+    full = data.with_utterances(
+        replace(u, text=("ab" * count)[:count]) for u, count in zip(data.utterances, frames, strict=True)
+    )
+    made = TrainingSet(full, config, tiny.TOKENS, CmvnStats.read(paths["cmvn"]).mean, paths["train"])
+    for epoch in range(4):
+        assert set(made.plan(epoch).speeds) <= {0.9, 1.0}
+        for numbers in made.plan(epoch).batches:
+            batch = made.load(epoch, numbers)
+            for length, labels in zip(batch.features.lengths.tolist(), batch.labels.lengths.tolist(), strict=True):
+                assert num_core_frames(length, front_end) >= labels
+    longer = data.with_utterances(
+        replace(u, text=("ab" * count)[: 2 * count]) for u, count in zip(data.utterances, frames, strict=True)
+    )
+    with pytest.raises(DataError, match=r"frames at speed 0.9 for \d+ labels; at least \d+"):
+        TrainingSet(longer, config, tiny.TOKENS, CmvnStats.read(paths["cmvn"]).mean, paths["train"])
 
 
 def test_an_epoch_has_every_utterance_once_in_an_order_of_its_own():

@@ -20,6 +20,7 @@ from torch import Tensor
 from recitative.config import Settings
 from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
+from recitative.data.frames import num_core_frames, num_frames
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
@@ -67,7 +68,8 @@ class TrainingSet:
     """The utterances of a data directory or of shards with labels, and the plan of every epoch.
 
     Raises one DataError for all utterances that have no text, what the spelling cannot write, a wrong sample rate, more
-    than ``max_duration_s``, or too few frames for their labels even at the fastest speed.
+    than ``max_duration_s``, or too few frames for their labels even at the slowest speed. What is too short for its
+    labels at some speeds is not drawn at these.
     """
 
     def __init__(
@@ -75,7 +77,6 @@ class TrainingSet:
         data: DataDirectory,
         settings: Settings,
         spelling: Spelling,
-        stride: int,
         mean: Array,
         where: Path,
         *,
@@ -99,10 +100,10 @@ class TrainingSet:
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
         self._teach = teach
         self._alternatives = alternatives
-        _require_usable(self.utterances, self.seconds, self.labels, settings, stride, where)
+        fastest = _fastest_speeds(self.utterances, self.seconds, self.labels, settings, where)
         self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
         shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-        self._plans = EpochPlans(self.seconds, settings, shards)
+        self._plans = EpochPlans(self.seconds, settings, shards, fastest)
 
     def plan(self, epoch: int) -> EpochPlan:
         return self._plans.of(epoch)
@@ -167,26 +168,36 @@ def _labels(utterances: Sequence[Utterance], spelling: Spelling, where: Path) ->
     return labels
 
 
-def _require_usable(
+def _fastest_speeds(
     utterances: Sequence[Utterance],
     seconds: Array,
     labels: Sequence[Sequence[int]],
     settings: Settings,
-    stride: int,
     where: Path,
-) -> None:
-    frame_s = settings.features.frame_shift_ms / 1000 * stride
+) -> Array:
+    """(N,): the fastest of ``augment.speeds`` at which each utterance has a frame for every label that needs one."""
+    speeds = sorted(settings.augment.speeds)
     problems: list[Problem] = []
-    for utterance, duration_s, row in zip(utterances, seconds, labels, strict=True):
+    fastest = np.full(len(seconds), speeds[-1])
+    for number, (utterance, duration_s, row) in enumerate(zip(utterances, seconds, labels, strict=True)):
         place = f"{where}: utterance '{utterance.utt_id}'"
         if duration_s > settings.train.max_duration_s:
             allowed = f"at most train.max_duration_s={settings.train.max_duration_s:g}"
             problems.append(Problem(place, f"lasts {duration_s:.1f} s", allowed, "split it or raise the limit"))
-        # One frame less than the quotient: windows that do not fit are left out at both strides.
-        frames = int(duration_s / max(settings.augment.speeds) / frame_s) - 1
-        if frames < required_frames(row):
-            found = f"{frames} frames at speed {max(settings.augment.speeds):g} for {len(row)} labels"
-            allowed = f"at least {required_frames(row)}"
-            problems.append(Problem(place, found, allowed, "correct its text or remove it"))
+        need = required_frames(row)
+        fitting = [speed for speed in speeds if _core_frames(duration_s / speed, settings) >= need]
+        if fitting:
+            fastest[number] = fitting[-1]
+        else:
+            frames = _core_frames(duration_s / speeds[0], settings)
+            found = f"{frames} frames at speed {speeds[0]:g} for {len(row)} labels"
+            problems.append(Problem(place, found, f"at least {need}", "correct its text or remove it"))
     if problems:
         raise DataError.collect(problems)
+    return fastest
+
+
+def _core_frames(duration_s: float, settings: Settings) -> int:
+    """Frames of the network, a sample fewer than there are: another speed's length is rounded."""
+    samples = int(duration_s * settings.features.sample_rate) - 1
+    return num_core_frames(num_frames(samples, settings.features), settings.model.front_end)

@@ -98,7 +98,6 @@ def _prepare(
         data,
         settings,
         recogniser.spelling,
-        recogniser.network.stride,
         normalise.mean.numpy().copy(),
         paths.train,
         teach=teacher is not None,

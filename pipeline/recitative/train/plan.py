@@ -45,26 +45,38 @@ class Share:
 class EpochPlans:
     """The plans of a run's epochs; arguments as those of ``plan_epoch``."""
 
-    def __init__(self, seconds: Array, settings: AudioTaskSettings, shards: Array | None = None) -> None:
-        self._seconds, self._settings, self._shards = seconds, settings, shards
+    def __init__(
+        self, seconds: Array, settings: AudioTaskSettings, shards: Array | None = None, fastest: Array | None = None
+    ) -> None:
+        self._seconds, self._settings, self._shards, self._fastest = seconds, settings, shards, fastest
         self._plans: dict[int, EpochPlan] = {}
 
     def of(self, epoch: int) -> EpochPlan:
         """Made once; the one before is kept too, since the next epoch is prepared while one is still going on."""
         if epoch not in self._plans:
             kept = {number: plan for number, plan in self._plans.items() if number == epoch - 1}
-            self._plans = kept | {epoch: plan_epoch(self._seconds, self._settings, epoch, self._shards)}
+            plan = plan_epoch(self._seconds, self._settings, epoch, self._shards, self._fastest)
+            self._plans = kept | {epoch: plan}
         return self._plans[epoch]
 
 
-def plan_epoch(seconds: Array, settings: AudioTaskSettings, epoch: int, shards: Array | None = None) -> EpochPlan:
-    """seconds (N,): of each utterance at its own speed; shards (N,): which file each is in, where that matters.
+def plan_epoch(
+    seconds: Array,
+    settings: AudioTaskSettings,
+    epoch: int,
+    shards: Array | None = None,
+    fastest: Array | None = None,
+) -> EpochPlan:
+    """seconds (N,): of each utterance at its own speed; shards (N,): which file each is in, where that matters;
+    fastest (N,): the speed that none of its draws may pass, one of ``augment.speeds``.
 
     A batch has at most ``train.batch_s`` seconds, each utterance counted as long as the longest, speeds included. With
     ``train.shuffle_shards`` utterances are mixed only among so many shards at a time, drawn anew for every epoch.
     """
     rng = np.random.default_rng([settings.train.seed, epoch])
     speeds = np.array(settings.augment.speeds)[rng.integers(len(settings.augment.speeds), size=len(seconds))]
+    if fastest is not None:
+        speeds = np.minimum(speeds, fastest)
     played_s = seconds / speeds
     blurred = played_s * rng.uniform(1 - BLUR, 1 + BLUR, len(seconds))
     batches: list[Array] = []
