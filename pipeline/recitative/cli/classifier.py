@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recitative.cli.music_results import (
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,

@@ -12,7 +12,7 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli.music_files import require_folder
-from recitative.cli.music_results import (
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -31,7 +31,7 @@ from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Piece
 from recitative.music.soundfont import find_soundfont
 from recitative.music.statistics import distances, statistics
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def report(

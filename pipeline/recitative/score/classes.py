@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 Array = npt.NDArray[Any]
 
