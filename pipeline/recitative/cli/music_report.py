@@ -12,6 +12,7 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli.music_files import require_folder
+from recitative.cli.progress import track
 from recitative.cli.results import (
     CommandOption,
     HowOption,
@@ -21,7 +22,6 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import track
 from recitative.errors import DataError, Problem
 from recitative.music import synth
 from recitative.music.copies import Copy, Originals, longest_copy

@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 
 from recitative.cli.music_models import OthersOption, is_of_events, open_events, open_voices, refuse_others
+from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
     CommandOption,
     HowOption,
@@ -22,7 +23,6 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.event_likelihood import event_likelihood
