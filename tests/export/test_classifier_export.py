@@ -38,7 +38,7 @@ def telling(*overrides):
     made = tones.classifier(*overrides)
     if isinstance(made.network.stages["pooling"], AttentionPooling):
         with torch.no_grad():
-            made.network.stages["pooling"].score.weight.normal_(std=5.0)
+            made.network.stages["pooling"].score.weight.normal_(std=2.0)
     return made
 
 

@@ -11,6 +11,7 @@ from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
     from recitative.models.card import ModelCard
+    from recitative.models.classifier_card import ClassifierCard
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
 
@@ -23,7 +24,7 @@ def info(
 ) -> None:
     """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
 
-    Of a recogniser, a language model, or a model of music or sound.
+    Of a recogniser, a classifier, a language model, or a model of music or sound.
     """
     from recitative.config import dump_settings
     from recitative.runtime.cards import read_card
@@ -47,6 +48,7 @@ def info(
 def _about(card: Card, path: Path) -> Rows:
     """What is told of each kind of model."""
     from recitative.models.card import ModelCard
+    from recitative.models.classifier_card import ClassifierCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
     from recitative.models.wave_card import WaveCard
@@ -57,6 +59,8 @@ def _about(card: Card, path: Path) -> Rows:
         return {"kind": "language model", "tokens": f"{len(card.vocabulary)} {card.vocabulary.unit}s"}
     if isinstance(card, WaveCard):
         return _sound(card)
+    if isinstance(card, ClassifierCard):
+        return _classifier(card)
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -84,6 +88,16 @@ def _sound(card: WaveCard) -> Rows:
             return rows | {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
         case _:
             return rows | {"told": "nothing"}
+
+
+def _classifier(card: ClassifierCard) -> Rows:
+    features, network = card.settings.features, card.settings.model
+    return {
+        "kind": f"classifier, {network.pooling} over time",
+        "input": f"{features.sample_rate} Hz, {features.num_mel_bins} {features.kind} channels",
+        "labels": f"{len(card.labels)}: {', '.join(card.labels)}",
+        "streams": "no" if card.lookahead is None else "yes",
+    }
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:

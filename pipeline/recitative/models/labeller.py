@@ -185,7 +185,7 @@ def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
 
 def _require_at_most(path: str | Path, info: AudioInfo, longest_s: float) -> None:
     if info.duration_s > longest_s:
-        found, allowed = f"lasts {info.duration_s / 60:.1f} minutes", f"at most {longest_s / 60:g} for one label"
+        found, allowed = f"lasts {info.duration_s:.0f} s", f"at most {longest_s:.0f} s for one label"
         raise DataError(str(path), found, allowed, "cut it, or follow its running label with --every SECONDS")
 
 
