@@ -45,7 +45,7 @@ class Labelled:
     @property
     def confidences(self) -> Array:
         """(N,) the probability of each likeliest label, from 0 to 1."""
-        return np.exp(self.log_probs.max(axis=1).astype(np.float64)).clip(max=1.0)
+        return np.asarray(np.exp(self.log_probs.max(axis=1).astype(np.float64)).clip(max=1.0))
 
     @property
     def confusions(self) -> Confusions:
