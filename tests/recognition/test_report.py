@@ -19,10 +19,12 @@ from recitative.audio.files import write_wav
 from recitative.cli.report import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
+from recitative.page.chart import LINEAR, LOG, Chart, Series, draw, linear_ticks, log_ticks, summarise
+from recitative.page.sound import Recording, encode_mp3
+from recitative.page.spectrogram import encode_png, mel_spectrogram
 from recitative.recognition.report import write_report
-from recitative.recognition.report_chart import LINEAR, LOG, Chart, Series, draw, linear_ticks, log_ticks, summarise
 from recitative.recognition.report_inputs import Token, read_experiment
-from recitative.recognition.report_utterance import Recording, encode_mp3, encode_png, mel_spectrogram, picture
+from recitative.recognition.report_utterance import picture
 from recitative.score.details import write_details
 from recitative.score.wer import align, characters, score
 
