@@ -102,6 +102,30 @@ def score(
 
 
 @app.command()
+def report(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A data directory with labels.")],
+    output: Annotated[Path, typer.Option(help="The page to write, such as report.html.")],
+    errors: Annotated[int, typer.Option(min=0, help="At most so many errors, the most confident ones.")] = 20,
+    title: Annotated[str, typer.Option(help="Of the page; default: the names of model and data.")] = "",
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write accuracy, recalls, confusions, calibration and the most confident errors, to be heard, to one HTML file."""
+    labeller = open_labeller(model)
+    from recitative.classification.report import write_report
+    from recitative.classification.scoring import label_directory
+
+    with progress_bar("label") as show:
+        labelled = label_directory(labeller, data, show)
+        write_report(
+            labelled, labeller.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
+        )
+    print(output)
+    if open_it:
+        typer.launch(str(output))
+
+
+@app.command()
 def folds(
     data: Annotated[Path, typer.Argument(help="A data directory.")],
     output: Annotated[Path, typer.Argument(help="The folder to write to: OUTPUT/FOLD/train and OUTPUT/FOLD/test.")],

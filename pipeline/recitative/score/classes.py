@@ -52,6 +52,12 @@ class Confusions:
         return {label: correct / total for label, correct, total in rows if total}
 
     @property
+    def precisions(self) -> dict[str, float]:
+        """Label -> how much of what was given it bears it, for the labels that something was given."""
+        columns = zip(self.labels, np.diag(self.counts).tolist(), self.counts.sum(axis=0).tolist(), strict=True)
+        return {label: correct / total for label, correct, total in columns if total}
+
+    @property
     def unweighted_average_recall(self) -> float:
         """The mean of the recalls: a rare class counts as much as a common one (Schuller et al. 2009)."""
         return sum(self.recalls.values()) / len(self.recalls)
