@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recitative.cli.classifier_speed import speed
 from recitative.cli.models import open_labeller
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
@@ -39,6 +40,9 @@ app = typer.Typer(
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A classifier: a folder such as EXP/model, or an exported file.")
 ]
+
+
+app.command()(speed)
 
 
 @app.command()

@@ -54,17 +54,10 @@ class Labeller(SampleNetwork):
         super().__init__(network, settings.features)
         self.settings = settings
         self.labels = labels
-
-    @property
-    def least_samples(self) -> int:
-        """Of the shortest recording that has a label."""
-        return least_samples(self.settings.features, self.settings.model.front_end)
-
-    @property
-    def holds_back(self) -> bool:
+        self.least_samples = least_samples(settings.features, settings.model.front_end)  # of what has a label
+        core = settings.model.recurrent.direction
+        self.holds_back = self.lookahead is None or core != "forward" or settings.features.delta_order > 0
         """Whether the end of a recording makes the network say more than it has said."""
-        core = self.settings.model.recurrent.direction
-        return self.lookahead is None or core != "forward" or self.settings.features.delta_order > 0
 
     def ranked(self, log_probs: Array) -> tuple[Guess, ...]:
         """(K,) -> all labels, likeliest first."""
