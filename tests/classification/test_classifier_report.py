@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -24,34 +23,10 @@ from recitative.page.sound import Recording, encode_flac, player
 from recitative.runtime.classifier import load_classifier
 from recitative.score.calibration import expected_calibration_error
 from recitative.score.classes import Confusions
+from whole_page import WholePage
 
 FOUND = Confusions.of(("a", "b", "<c>"), [(0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (0, 0)])
 LABELS = tuple(tones.TONES_HZ)
-
-
-class _Page(HTMLParser):
-    """Fails for tags that are not closed in order; collects text and addresses."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.text, self.addresses = [], "", []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
-            self.text += data
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +64,7 @@ def test_errors_are_shown_by_their_confidence_and_no_more_than_are_wanted(some):
 def test_the_page_is_whole_and_has_its_errors_as_sounds_of_the_very_samples(some, data, tmp_path):
     write_report(some, tones.settings(), tmp_path / "r.html", title="tones <1>", errors=2)
     text = (tmp_path / "r.html").read_text()
-    found = _Page(text)
+    found = WholePage(text)
     assert all(address.startswith("data:") for address in found.addresses)
     assert "tones <1>" in found.text
     assert "25.00" in found.text
@@ -115,7 +90,7 @@ def test_an_error_shows_the_intended_label_even_if_it_is_unlikely():
 
 def test_a_set_without_errors_says_so(data):
     perfect = labelled(data, [[0.9, 0.05, 0.05]])
-    text = _Page(page(perfect, tones.settings(), "t", [])).text
+    text = WholePage(page(perfect, tones.settings(), "t", [])).text
     assert "Every recording is called what it is." in text
     assert "Speakers" not in text, "there is one"
 
@@ -140,7 +115,7 @@ def test_labels_come_with_the_lowest_recall_first_and_those_without_example_last
 def test_the_diagram_says_the_error_of_calibration_and_what_each_bin_holds():
     confidences, correct = np.array([0.95, 0.92, 0.55, 0.58]), np.array([True, True, True, False])
     html = reliability_diagram(confidences, correct)
-    _Page(html)
+    WholePage(html)
     assert f"ECE {expected_calibration_error(confidences, correct):.3f}" in html
     assert "confidence 0.935, right 1.000, 2 recordings" in html
     assert html.count('class="gap under"') == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import soundfile
@@ -126,6 +128,15 @@ def test_a_bidirectional_model_labels_whole_recordings_and_has_no_running_label(
     assert labeller.label_file(tmp_path / "a.wav").guesses == expected
     with pytest.raises(UsageError, match="has no running label: it needs the whole recording; use one"):
         next(labeller.follow_file(tmp_path / "a.wav", 0.5))
+
+
+def test_a_stream_keeps_no_more_of_a_long_recording_than_of_a_short_one():
+    stream, kept = in_int8("features.delta_order=2").stream(), []
+    for _ in range(60):
+        stream.accept(tones.tone("low", 1.0, np.random.default_rng(0)), 2 * tones.RATE)
+        kept.append(len(pickle.dumps({name: value for name, value in vars(stream).items() if "resampl" not in name
+                                      and name != "_labeller"})))  # fmt: skip
+    assert max(kept[5:]) <= kept[4]
 
 
 def test_labels_are_ranked_by_their_probability():

@@ -39,9 +39,8 @@ def export(
         done = write(model, output, dev, weights, read_notes(notes), show)
     for form, errors in (("float32", done.float32_errors), ("int8", done.int8_errors)):
         if errors is not None:
-            print(
-                f"{form:>7}: {(_accuracy if names else _wer)(errors)}{'  <- written' if form == done.weights else ''}"
-            )
+            rate = _accuracy(errors) if names else _wer(errors)
+            print(f"{form:>7}: {rate}{'  <- written' if form == done.weights else ''}")
     saved = f", float32 would be {done.float32_size / 1e6:.1f} MB" if done.weights == "int8" else ""
     print(f"{output}: {done.weights}, {done.size / 1e6:.1f} MB{saved}")
 
