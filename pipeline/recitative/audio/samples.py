@@ -32,8 +32,8 @@ def as_float(samples: Array) -> Array:
 
 def require_rate(sample_rate: int, before: int = 0) -> None:
     """Raises UsageError for a rate (Hz) that none records at, or not ``before``, the stream's own (0: none yet)."""
-    if not 1000 <= sample_rate <= 768000:
-        raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
     if before and sample_rate != before:
         found = f"sample rate changed from {before} to {sample_rate} Hz in mid-stream"
         raise UsageError(f"stream: {found}; finish() it and begin a new one")
+    if not 1000 <= sample_rate <= 768000:
+        raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
