@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -97,6 +98,87 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
     assert "broken.wav: is not audio that can be read" in err
     assert "short.wav: lasts 0.0025 s; at least 0.015 s, one frame of the network" in err
     assert "2 of 3 recordings could not be named" in err
+
+
+@pytest.fixture(scope="module")
+def file(folder):
+    """The model as a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, "export", folder / "exp" / "model", "--dev", folder / "dev" / "data", "--output",
+                   folder / "tones.onnx") == 0  # fmt: skip
+    return folder / "tones.onnx"
+
+
+def test_an_exported_model_is_measured_described_and_scored_like_its_folder(folder, file, monkeypatch, capsys):
+    assert run(monkeypatch, "export", folder / "exp" / "model", "--dev", folder / "dev" / "data", "--output", file) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "float32: dev accuracy 100.00 % [ 12 / 12 ]",
+        "   int8: dev accuracy 100.00 % [ 12 / 12 ]  <- written",
+    ]
+    assert run(monkeypatch, "info", file) == 0
+    shown = capsys.readouterr().out
+    assert "kind     classifier, attention over time" in shown
+    assert "labels   3: high, low, middle" in shown
+    assert "streams  yes" in shown
+    for model in (folder / "exp" / "model", file):
+        assert run(monkeypatch, "classifier", "score", model, folder / "dev" / "data", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["correct"] == 12
+
+
+def test_naming_and_scoring_with_a_model_file_import_no_torch(folder, file):
+    audio = folder / "dev" / "wav" / "s0-high-0.wav"
+    for arguments in (["classify", audio, "--model", file], ["classifier", "score", file, folder / "dev" / "data"]):
+        code = (
+            "import sys; sys.modules['torch'] = None\n"  # importing it would raise ImportError
+            "from recitative.cli.main import main\n"
+            f"sys.argv = ['recitative', *{list(map(str, arguments))!r}]\n"
+            "main()"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "high" in done.stdout
+
+
+def test_the_running_label_comes_with_its_time_in_every_format(folder, file, tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(5)
+    wave = np.concatenate([tones.tone(label, 0.5, rng) for label in ("low", "high")])
+    soundfile.write(tmp_path / "a.wav", wave, tones.RATE)
+    command = ("classify", tmp_path / "a.wav", tmp_path / "gone.wav", "--model", file, "--every", 0.4)
+    assert run(monkeypatch, *command) == 1
+    out, err = capsys.readouterr()
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [row[1] for row in rows] == ["0.40", "0.80", "1.00"]
+    assert rows[0][2].startswith("low ")
+    assert "gone.wav: does not exist" in err
+    assert run(monkeypatch, *command, "--format", "json") == 1
+    objects = json.loads(capsys.readouterr().out)
+    assert [found["time"] for found in objects] == [0.4, 0.8, 1.0]
+    assert run(monkeypatch, *command, "--format", "csv", "--top", 2) == 1
+    table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["time"], row["rank"]) for row in table[:3]] == [("0.400", "1"), ("0.400", "2"), ("0.800", "1")]
+
+
+def test_standard_input_and_folders_are_recordings_too(folder, file, monkeypatch, capsys):
+    content = (folder / "dev" / "wav" / "s0-middle-0.wav").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert run(monkeypatch, "classify", "-", folder / "dev" / "wav", "--model", file) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("-\tmiddle ")
+    assert len(lines) == 13
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"noise")))
+    assert run(monkeypatch, "classify", "-", "--model", file, "--format", "json") == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert "standard input: is not audio" in err
+
+
+def test_a_recording_of_more_than_an_hour_has_a_running_label_only(file, tmp_path, monkeypatch, capsys):
+    soundfile.write(tmp_path / "long.wav", np.zeros(3601 * tones.RATE, np.int16), tones.RATE, subtype="PCM_U8")
+    assert run(monkeypatch, "classify", tmp_path / "long.wav", "--model", file) == 1
+    err = capsys.readouterr().err
+    assert "long.wav: lasts 3601 s; at most 3600 s for one label" in err
+    assert "--every SECONDS" in err
 
 
 def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, capsys):

@@ -20,7 +20,7 @@ PACKAGE = "recitative"
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine"}),
     frozenset({"audio", "data", "text"}),
-    frozenset({"features", "nn", "ctc", "lm", "score", "music"}),
+    frozenset({"features", "nn", "ctc", "lm", "score", "page", "music"}),
     frozenset({"models"}),
     frozenset({"train"}),
     frozenset({"recognition", "classification", "generation", "runtime"}),
@@ -28,8 +28,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-# Neighbours in one layer: a check of data reads audio and text, and a search asks a language model.
-ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("ctc", "lm")}
+# Neighbours in one layer: a check of data reads audio and text, a search asks a language model, a page shows what a
+# model hears, and music has a page.
+ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("ctc", "lm"), ("page", "features"), ("music", "page")}
 
 # What the runtime shares with training must work without torch: these, and whatever they import.
 TORCH_FREE = (
@@ -43,6 +44,7 @@ TORCH_FREE = (
     "text",
     "features",
     "score",
+    "page",
     "lm",
     "music",
     "ctc.greedy",
@@ -51,8 +53,13 @@ TORCH_FREE = (
     "ctc.alignment",
     "ctc.confidence",
     "models.card",
+    "classification.labels",
+    "classification.scoring",
+    "classification.usable",
+    "models.classifier_card",
     "models.classifier_settings",
     "models.decoders",
+    "models.labeller",
     "models.language",
     "models.language_card",
     "models.composer",
@@ -69,6 +76,7 @@ TORCH_FREE = (
     "models.music_settings",
     "models.music_speed",
     "models.pretrained",
+    "models.sample_network",
     "models.text_composer",
     "models.text_scores",
     "models.transcriber",

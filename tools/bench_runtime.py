@@ -25,7 +25,8 @@ import soundfile
 import torch
 
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
-from recitative.export.model import build_model, measure_ranges
+from recitative.export.model import build_model
+from recitative.export.network import measure_ranges
 from recitative.models.folder import Recogniser, new_recogniser
 from recitative.models.pretrained import STREAMING
 from recitative.models.transcriber import Transcriber
@@ -130,7 +131,7 @@ def eight_million() -> Recogniser:
 
 def ranges_of(made: Recogniser, samples: np.ndarray) -> dict[str, np.ndarray]:
     features = new_transcriber(made).extractor.compute(samples[: 16000 * 5])
-    return measure_ranges(made, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
+    return measure_ranges(made.network, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
 
 
 def streaming(transcriber: Transcriber, samples: np.ndarray) -> Callable[[], list[float]]:

@@ -9,13 +9,14 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__"]
+__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load_classifier"]
 
 _HOMES = {
     "Grammar": "recitative.lm.grammar",
     "HotWord": "recitative.ctc.hotwords",
     "Recognizer": "recitative.runtime.recognizer",
     "Wishes": "recitative.models.decoders",
+    "load_classifier": "recitative.runtime.classifier",
 }
 
 

@@ -9,9 +9,12 @@ exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
+report_args=""      # for the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+
+record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
 if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
   "$data/voices"; then
@@ -35,7 +38,7 @@ fi
 if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl"; then
   for model in $models; do
     recitative classifier score "$exp/$model/model" "$data/test" --model "$model" --set test \
-      --decoding "official split" --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+      --decoding "official split" "${record[@]}"
   done
 fi
 
@@ -48,7 +51,29 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/@/voices"; then
         --output "$voice" $train_args
       recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
     done
-    python3 local/mean.py "$exp/$model/voices" --model "$model" --command "$recipe_command" \
-      --results "$exp/results.jsonl" --results-md "$results"
+    python3 local/mean.py "$exp/$model/voices" --model "$model" "${record[@]}"
+  done
+fi
+
+if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@/model.onnx"; then
+  for model in $models; do # the file that users run is scored too
+    recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+    recitative classifier score "$exp/$model/model.onnx" "$data/test" --model "$model" --set test \
+      --decoding "official split, model.onnx" "${record[@]}"
+  done
+fi
+
+if stage 11 "report" needs "$exp/@/model.onnx" "$data/test" makes "$exp/@/report.html"; then
+  for model in $models; do
+    # shellcheck disable=SC2086  # a list of options
+    recitative classifier report "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/report.html" \
+      --title "Spoken digits: $model, the test set" $report_args
+  done
+fi
+
+if stage 12 "speed" needs "$exp/@/model.onnx"; then
+  for model in $models; do
+    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
+      "${record[@]}"
   done
 fi

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recitative.audio.resample import resample
+from recitative.audio.resample import StreamResampler, resample
 
 
 def tone(rate: float, seconds: float = 1.0, hz: float = 440.0) -> np.ndarray:
@@ -29,3 +29,27 @@ def test_equal_rates_change_nothing() -> None:
 def test_a_rate_of_zero_is_an_error() -> None:
     with pytest.raises(ValueError, match="positive"):
         resample(tone(16000), 16000, 0)
+
+
+@pytest.mark.parametrize(
+    ("from_rate", "to_rate"),
+    [(44100, 16000), (8000, 16000), (48000, 4000), (11025, 8000), (44101, 16000), (8000, 8000)],
+)
+def test_pieces_and_the_ending_after_any_of_them_are_the_whole_resampled(from_rate: int, to_rate: int) -> None:
+    rng = np.random.default_rng(0)
+    samples = (0.3 * rng.standard_normal(round(1.7 * from_rate))).astype(np.float32)
+    stream, out, heard = StreamResampler(from_rate, to_rate), np.zeros(0, np.float32), 0
+    while heard < len(samples):
+        piece = samples[heard : heard + int(rng.choice([0, 1, 7, from_rate // 50, from_rate // 3]))]
+        out, heard = np.concatenate([out, stream.accept(piece)]), heard + len(piece)
+        if rng.random() < 0.2:
+            whole = resample(samples[:heard], from_rate, to_rate)
+            np.testing.assert_allclose(np.concatenate([out, stream.ending()]), whole, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate([out, stream.ending()]), resample(samples, from_rate, to_rate), atol=1e-6)
+
+
+def test_a_resampler_of_a_long_stream_keeps_little_of_it() -> None:
+    stream = StreamResampler(44100, 16000)
+    for _ in range(100):
+        stream.accept(np.zeros(4410, np.float32))
+    assert len(stream._kept) < 44100

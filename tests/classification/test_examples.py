@@ -8,10 +8,11 @@ import tones
 import torch
 
 from recitative.audio.files import write_wav
-from recitative.classification.examples import TrainingSet, least_samples, load_scored_set
+from recitative.classification.examples import TrainingSet, load_scored_set
 from recitative.classification.labels import class_weights, names_of
 from recitative.classification.mixup import Pairs, draw_pairs, mix
 from recitative.data.directory import DataDirectory
+from recitative.data.frames import least_samples
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
@@ -28,7 +29,7 @@ def data(tmp_path_factory):
 
 def training_set(data, *overrides):
     settings = tones.settings(*overrides, "labels=[high, low, middle]")
-    return TrainingSet(data, settings, tones.classifier(*overrides).network, np.zeros(8, np.float32), "train")
+    return TrainingSet(data, settings, np.zeros(8, np.float32), "train")
 
 
 def test_a_batch_holds_the_features_and_labels_of_its_recordings(data):
@@ -101,7 +102,7 @@ def test_balanced_weights_make_all_classes_count_the_same():
 @pytest.mark.parametrize("front_end", [("window=5", "stride=5"), ("kind=conv",)], ids=["stack", "conv"])
 def test_the_shortest_recording_has_one_frame_and_one_sample_less_has_none(front_end):
     made = tones.classifier(*(f"model.front_end.{setting}" for setting in front_end))
-    least = least_samples(made.settings, made.network)
+    least = least_samples(made.settings.features, made.settings.model.front_end)
     extractor = FeatureExtractor(made.settings.features)
     frames = [torch.tensor(extractor.output_lengths(np.array([n]))) for n in (least, least - 1)]
     assert [int(made.network.output_lengths(n)) for n in frames] == [1, 0]

@@ -17,6 +17,7 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
+from recitative.export.smallest import LARGEST_COST
 from recitative.features.utterances import read_utterance
 from recitative.models.folder import save_recogniser
 from recitative.recognition.network import new_transcriber
@@ -62,8 +63,8 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypat
     _let_the_model_be_right(made, corpus)
     monkeypatch.setattr(checked, "measure_ranges", _too_narrow)
     done = checked.export_recogniser(made, tmp_path / "m.onnx", dev=corpus)
-    assert done.float32_wer.rate == 0.0
-    assert done.int8_wer.rate > checked.LARGEST_COST
+    assert done.float32_errors.rate == 0.0
+    assert done.int8_errors.rate > LARGEST_COST
     assert done.weights == "float32"
     assert OnnxNetwork(tmp_path / "m.onnx").card.weights == "float32"
     with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):

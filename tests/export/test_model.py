@@ -12,7 +12,8 @@ from contract import AsTorch, verify_contract
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
 from recitative.export.cells import quantise_rows
-from recitative.export.model import build_model, measure_ranges
+from recitative.export.model import build_model
+from recitative.export.network import measure_ranges
 from recitative.models.folder import Recogniser, new_recogniser
 from recitative.runtime.network import OnnxNetwork
 from recitative.stage import Padded
@@ -68,7 +69,7 @@ def features() -> Padded[torch.Tensor]:
 
 
 def exported(made: Recogniser, *, int8: bool) -> OnnxNetwork:
-    ranges = measure_ranges(made, [features()]) if int8 else None
+    ranges = measure_ranges(made.network, [features()]) if int8 else None
     return OnnxNetwork(build_model(made, ranges=ranges).SerializeToString())
 
 
@@ -142,7 +143,7 @@ def test_int8_is_near_float32(front_end, recurrent, lookahead):
 
 def test_int8_is_a_quarter_of_the_size():
     made = recogniser(STACK, core(hidden=200, layers=3), 0)
-    ranges = measure_ranges(made, [features()])
+    ranges = measure_ranges(made.network, [features()])
     sizes = [build_model(made, ranges=r).ByteSize() for r in (None, ranges)]
     assert 3.5 < sizes[0] / sizes[1] < 4.1
 

@@ -19,7 +19,8 @@ MUSIC_STAGES = {1: "prepare", 2: "check", 5: "train", 7: "sample", 8: "score", 1
 SOUND = {"vocoder", "digits_voice"}
 # And those that give whole recordings one label.
 CLASSIFIERS = {"spoken_digits"}
-CLASSIFIER_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 9: "folds"}
+CLASSIFIER_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 9: "folds", 10: "export", 11: "report"}
+CLASSIFIER_STAGES |= {12: "speed"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": ("manifest.tsv",), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
@@ -39,7 +40,7 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
     if recipe in MUSIC | SOUND:
         return MUSIC_STAGES, {"1", "2", "5", "7", "8", "10"}
     if recipe in CLASSIFIERS:
-        return CLASSIFIER_STAGES, {*"12589"}
+        return CLASSIFIER_STAGES, {*"12589", "10", "11"}
     return STAGES, {*"12356789"}
 
 

@@ -48,7 +48,7 @@ def run(tmp_path_factory):
 def test_every_stage_is_done(run):
     _, done = run
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "score", "folds"):
+    for name in ("prepare", "check", "train", "score", "folds", "export", "report", "speed"):
         assert f"({name}): done" in done.stderr, done.stderr[-3000:]
     assert "unweighted average recall" in done.stdout
     assert "over 2 speakers, none of whom the model knew" in done.stdout
@@ -71,6 +71,9 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     folder, _ = run
     table = (folder / "RESULTS.md").read_text()
     assert "| official | test | official split | % accuracy |" in table
+    assert "| official | test | official split, model.onnx | % accuracy |" in table
+    assert "| official | noise | model.onnx, one thread | real-time factor of a file |" in table
+    assert "<h1>Spoken digits: official, the test set</h1>" in (folder / "exp" / "official" / "report.html").read_text()
     assert "| official | one speaker left out | mean of the folds | % accuracy |" in table
     folds = [json.loads(path.read_text()) for path in (folder / "exp" / "official" / "voices").glob("*/score.json")]
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]

@@ -6,7 +6,6 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -19,41 +18,19 @@ from recitative.audio.files import write_wav
 from recitative.cli.report import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
+from recitative.page.chart import LINEAR, LOG, Chart, Series, draw, linear_ticks, log_ticks, summarise
+from recitative.page.sound import Recording, encode_mp3
+from recitative.page.spectrogram import encode_png, mel_spectrogram
 from recitative.recognition.report import write_report
-from recitative.recognition.report_chart import LINEAR, LOG, Chart, Series, draw, linear_ticks, log_ticks, summarise
 from recitative.recognition.report_inputs import Token, read_experiment
-from recitative.recognition.report_utterance import Recording, encode_mp3, encode_png, mel_spectrogram, picture
+from recitative.recognition.report_utterance import picture
 from recitative.score.details import write_details
 from recitative.score.wer import align, characters, score
+from whole_page import WholePage
 
 RATE = 8000
 REFS = {"a-1": "one two", "a-2": "<b> & co", "b-1": "three"}
 HYPS = {"a-1": "one too", "a-2": "<b> & co", "b-1": ""}
-
-
-class _Page(HTMLParser):
-    """Fails for tags that are not closed in order; collects text and addresses."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.open, self.text, self.addresses = [], "", []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-        if tag != "meta":
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] not in ("style", "script"):
-            self.text += data
 
 
 def tone(seconds, hertz=1000.0):
@@ -97,7 +74,7 @@ def test_the_whole_report_is_one_page_that_fetches_nothing(experiment):
     path = write_report(experiment)
     assert path == experiment / "report.html"
     html = path.read_text()
-    page = _Page(html)
+    page = WholePage(html)
     assert page.addresses
     assert all(address.startswith("data:") for address in page.addresses)
     assert "url(" not in html
@@ -114,14 +91,14 @@ def test_what_was_said_is_shown_as_text_and_never_as_markup(experiment):
     (experiment / "decode_test/text").write_text("a-1 <script>alert(1)</script>\na-2 <b>\nb-1 &amp;\n")
     html = write_report(experiment).read_text()
     assert html.count("<script>") == 1
-    assert "<script>alert(1)</script>" in _Page(html).text.replace("\n", "")
+    assert "<script>alert(1)</script>" in WholePage(html).text.replace("\n", "")
 
 
 def test_a_run_without_decoding_shows_its_curves_and_says_what_is_missing(experiment, tmp_path):
     running = tmp_path / "running"
     running.mkdir()
     write_log(running / "train.jsonl", tail='{"event": "step", "st')
-    page = _Page(write_report(running).read_text())
+    page = WholePage(write_report(running).read_text())
     assert "Loss per label" in page.text
     for line in ("settings.yaml is not there", "the last line is unfinished", "no decode_<set> folder yet"):
         assert line in page.text
@@ -130,7 +107,7 @@ def test_a_run_without_decoding_shows_its_curves_and_says_what_is_missing(experi
 def test_a_decoding_without_a_training_log_is_reported_too(experiment):
     for name in ("train.jsonl", "settings.yaml", "environment.json"):
         (experiment / name).unlink()
-    text = _Page(write_report(experiment).read_text()).text
+    text = WholePage(write_report(experiment).read_text()).text
     assert "WER test" in text
     assert "Gradient norm" not in text
 
@@ -139,7 +116,7 @@ def test_moved_data_leave_the_alignments_of_an_earlier_scoring(experiment):
     decoded = experiment / "decode_test"
     write_details(decoded / "score", score(REFS, HYPS), score(REFS, HYPS, symbols=characters))
     (decoded / "data_dir").write_text("elsewhere/test\n")
-    text = _Page(write_report(experiment).read_text()).text
+    text = WholePage(write_report(experiment).read_text()).text
     assert "33.33" in text
     assert "the data cannot be read from here" in text
     assert "elsewhere/test" in text
@@ -155,7 +132,7 @@ def test_an_unreadable_recording_takes_only_its_own_picture(experiment, tmp_path
 
 def test_a_missing_hypothesis_is_named_and_counted_as_deleted(experiment):
     (experiment / "decode_test/text").write_text("a-1 one two\na-2 <b> & co\n")
-    assert "No hypothesis, counted as all deleted: b-1" in _Page(write_report(experiment).read_text()).text
+    assert "No hypothesis, counted as all deleted: b-1" in WholePage(write_report(experiment).read_text()).text
 
 
 def test_a_step_run_again_after_an_interruption_counts_as_it_was_run_last(experiment):
@@ -238,7 +215,7 @@ def test_tokens_that_are_words_take_the_colour_of_theirs():
 
 
 def test_pictures_and_sounds_are_what_their_addresses_say(experiment):
-    addresses = _Page(write_report(experiment).read_text()).addresses
+    addresses = WholePage(write_report(experiment).read_text()).addresses
     starts = {address.split(";")[0]: base64.b64decode(address.split(",")[1])[:4] for address in addresses}
     assert starts["data:image/png"] == b"\x89PNG"
     assert starts["data:audio/mpeg"][0] == 0xFF or starts["data:audio/mpeg"][:3] == b"ID3"

@@ -36,7 +36,7 @@ def files(tmp_path_factory):
             made = tiny.recogniser(seed=2, **core)  # this one says words
             # Random models and a corpus of other words: what int8 costs means nothing here, so it is not asked.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("recitative.export.checked.LARGEST_COST", np.inf)
+                patch.setattr("recitative.export.smallest.LARGEST_COST", np.inf)
                 export_recogniser(made, folder / f"{name}.{weights}.onnx", dev=dev, weights=weights)
     return folder
 

@@ -12,11 +12,11 @@ import soundfile
 import tiny
 from typer.testing import CliRunner
 
+from recitative.audio.inputs import expand
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.models.folder import save_recogniser
-from recitative.runtime.batch import expand
 
 CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
 

@@ -16,6 +16,7 @@ def test_confusions_are_counted_and_divided_as_they_should_be():
     assert (found.correct, found.total) == (5, 7)
     assert found.accuracy == 5 / 7
     assert found.recalls == {"a": 0.75, "b": 1.0, "c": 0.5}
+    assert found.precisions == {"a": 1.0, "b": 1 / 3, "c": 1.0}
     assert found.unweighted_average_recall == pytest.approx((0.75 + 1.0 + 0.5) / 3)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 import soxr
 
@@ -19,3 +21,51 @@ def resample(samples: Samples, from_rate: float, to_rate: float) -> Samples:
     if from_rate == to_rate:
         return samples
     return np.asarray(soxr.resample(np.asarray(samples, np.float32), from_rate, to_rate, quality="VHQ"), np.float32)
+
+
+class StreamResampler:
+    """The same of samples that come in pieces: what was resampled, and the ending after it, are ``resample`` of all.
+
+    libsoxr holds back the last tenths of a second until it knows what follows. ``ending`` says what it would give if
+    nothing did, and the stream goes on: a second resampler hears the last samples anew, from a place where samples of
+    both rates fall together, far enough back that its own beginning is not heard.
+    """
+
+    REACH_S = 0.25  # of audio before an output that its filter hears, with room to spare
+
+    def __init__(self, from_rate: int, to_rate: int) -> None:
+        """In Hz; equal rates leave the samples as they are."""
+        self._rates = from_rate, to_rate
+        self._resampler = _resampler(from_rate, to_rate) if from_rate != to_rate else None
+        self._kept: Samples = np.zeros(0, np.float32)  # the last samples heard,
+        self._begin = 0  # and the number of the first of them
+        self._given = 0  # samples that came out
+
+    def accept(self, samples: Samples) -> Samples:
+        """The next samples (S,), and what can be said after them (S',)."""
+        if self._resampler is None:
+            return samples
+        out: Samples = self._resampler.resample_chunk(np.asarray(samples, np.float32))
+        self._given += len(out)
+        self._keep(samples)
+        return out
+
+    def ending(self) -> Samples:
+        """What follows on all that came out if the recording ends here (S',)."""
+        if self._resampler is None:
+            return self._kept
+        from_rate, to_rate = self._rates
+        again: Samples = _resampler(from_rate, to_rate).resample_chunk(self._kept, last=True)
+        return again[self._given - self._begin * to_rate // from_rate :]
+
+    def _keep(self, samples: Samples) -> None:
+        from_rate, to_rate = self._rates
+        together = from_rate // gcd(from_rate, to_rate)  # samples from one such place to the next
+        needed = int((self._given / to_rate - self.REACH_S) * from_rate)
+        begin = max(self._begin, needed // together * together)
+        self._kept = np.concatenate([self._kept, samples])[begin - self._begin :]
+        self._begin = begin
+
+
+def _resampler(from_rate: int, to_rate: int) -> soxr.ResampleStream:
+    return soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="VHQ")

@@ -18,16 +18,15 @@ from torch import Tensor
 
 from recitative.classification.labels import label_numbers
 from recitative.classification.mixup import draw_pairs, mix
+from recitative.classification.usable import require_usable
 from recitative.data.directory import DataDirectory
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
-from recitative.errors import DataError, Problem
 from recitative.features.augmented import AugmentedFeatures
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure_all, read_utterance
 from recitative.models.classifier import Classifier
 from recitative.models.classifier_settings import ClassifierSettings
-from recitative.nn.chain import Chain
 from recitative.nn.ragged import pad_features, select_rows
 from recitative.stage import Padded
 from recitative.train.batch import AudioBatch
@@ -72,16 +71,14 @@ class TrainingSet:
     speed, or longer than ``max_duration_s``; and what ``label_numbers`` raises.
     """
 
-    def __init__(
-        self, data: DataDirectory, settings: ClassifierSettings, network: Chain, mean: Array, where: Path
-    ) -> None:
+    def __init__(self, data: DataDirectory, settings: ClassifierSettings, mean: Array, where: Path) -> None:
         """mean (C,): what SpecAugment masks with, each channel's mean."""
         self.settings = settings
         self.utterances = data.utterances
         self.labels = label_numbers(self.utterances, settings.labels, where, "correct it")
         self.seconds = measure_all(data.utterances, settings.features.sample_rate)
         speed, most_s = max(settings.augment.speeds), settings.train.max_duration_s
-        require_usable(self.utterances, self.seconds, settings, network, where, speed=speed, most_s=most_s)
+        require_usable(self.utterances, self.seconds, settings, where, speed=speed, most_s=most_s)
         self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
         shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
         self._plans = EpochPlans(self.seconds, settings, shards)
@@ -119,7 +116,7 @@ def load_scored_set(data: DataDirectory, classifier: Classifier, where: Path) ->
     remedy = "correct it, or train with recordings of it"
     labels = torch.from_numpy(label_numbers(utterances, classifier.labels, where, remedy))
     seconds = measure_all(utterances, settings.features.sample_rate)
-    require_usable(utterances, seconds, settings, classifier.network, where)
+    require_usable(utterances, seconds, settings, where)
     by_length = torch.from_numpy(seconds.argsort(kind="stable"))
     groups = (by_length[start : start + SCORED_TOGETHER] for start in range(0, len(by_length), SCORED_TOGETHER))
     return [_as_they_are(utterances, labels, rows, settings) for rows in groups]
@@ -136,41 +133,3 @@ def _as_they_are(utterances: Sequence[Utterance], labels: Tensor, rows: Tensor, 
         tuple(utterance.utt_id for utterance in group),
         settings.features.frame_shift_ms / 1000,
     )
-
-
-def require_usable(
-    utterances: Sequence[Utterance],
-    seconds: Array,
-    settings: ClassifierSettings,
-    network: Chain,
-    where: Path,
-    *,
-    speed: float = 1.0,
-    most_s: float = float("inf"),
-) -> None:
-    """Raises one DataError for all recordings that last less than one frame of the network, or more than ``most_s``.
-
-    seconds (N,): of each utterance; speed: the fastest at which they are played.
-    """
-    rate = settings.features.sample_rate
-    least = least_samples(settings, network)
-    problems: list[Problem] = []
-    for utterance, duration_s in zip(utterances, seconds.tolist(), strict=True):
-        place = f"{where}: utterance '{utterance.utt_id}'"
-        if int(round(duration_s * rate) / speed) < least:
-            found = f"lasts {duration_s:.4g} s" + (f", at speed {speed:g}" if speed != 1.0 else "")
-            allowed = f"at least {least / rate:.4g} s, one frame of the network"
-            problems.append(Problem(place, found, allowed, "remove it, or choose a smaller front end"))
-        if duration_s > most_s:
-            allowed = f"at most train.max_duration_s={most_s:g}"
-            problems.append(Problem(place, f"lasts {duration_s:.1f} s", allowed, "cut it or raise the limit"))
-    if problems:
-        raise DataError.collect(problems)
-
-
-def least_samples(settings: ClassifierSettings, network: Chain) -> int:
-    """Samples of the shortest recording of which the network says anything."""
-    frames = 1
-    while not network.output_lengths(torch.tensor([frames])).item():
-        frames += 1
-    return settings.features.window_samples + (frames - 1) * settings.features.hop_samples

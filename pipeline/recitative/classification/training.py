@@ -62,7 +62,7 @@ def train_classifier(
     dev_batches = load_scored_set(dev_data, classifier, dev)
     stats = _statistics(data, settings, cmvn)
     _normalise(classifier, stats)
-    training_set = TrainingSet(data, settings, classifier.network, stats.mean, train)
+    training_set = TrainingSet(data, settings, stats.mean, train)
     task = ClassificationTask(classifier, training_set, dev_batches, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
     load_best(classifier.network, folder, progress)

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recitative.cli.music_results import (
+from recitative.cli.classifier_speed import speed
+from recitative.cli.models import open_labeller
+from recitative.cli.progress import progress_bar
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -32,6 +35,14 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Models that name whole recordings: train one on a data directory whose 'text' is the labels, measure it.",
 )
+
+
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A classifier: a folder such as EXP/model, or an exported file.")
+]
+
+
+app.command()(speed)
 
 
 @app.command()
@@ -65,7 +76,7 @@ def train(
 
 @app.command()
 def score(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A classifier's folder, such as EXP/model.")],
+    model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
     results: ResultsOption = None,
@@ -81,20 +92,41 @@ def score(
     """
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
-    import torch
+    from recitative.classification.scoring import label_directory
 
-    from recitative.classification.examples import load_scored_set
-    from recitative.classification.task import score_batches
-    from recitative.models.classifier import load_classifier
-
-    classifier = load_classifier(model)
-    batches = load_scored_set(DataDirectory.read(data), classifier, data)
-    confusions, loss = score_batches(classifier, batches, torch.device("cpu"))
-    record.write(confusions.measured(), classifier.settings, time.perf_counter() - started)
+    labeller = open_labeller(model)
+    with progress_bar("score") as show:
+        labelled = label_directory(labeller, data, show)
+    confusions = labelled.confusions
+    record.write(confusions.measured(), labeller.settings, time.perf_counter() - started)
     if as_json:
-        print(json.dumps(_as_object(confusions, loss), ensure_ascii=False))
+        print(json.dumps(_as_object(confusions, labelled.nats), ensure_ascii=False))
     else:
         _print_scores(confusions)
+
+
+@app.command()
+def report(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A data directory with labels.")],
+    output: Annotated[Path, typer.Option(help="The page to write, such as report.html.")],
+    errors: Annotated[int, typer.Option(min=0, help="At most so many errors, the most confident ones.")] = 20,
+    title: Annotated[str, typer.Option(help="Of the page; default: the names of model and data.")] = "",
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write accuracy, recalls, confusions, calibration and the most confident errors, to be heard, to one HTML file."""
+    labeller = open_labeller(model)
+    from recitative.classification.report import write_report
+    from recitative.classification.scoring import label_directory
+
+    with progress_bar("label") as show:
+        labelled = label_directory(labeller, data, show)
+        write_report(
+            labelled, labeller.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
+        )
+    print(output)
+    if open_it:
+        typer.launch(str(output))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from recitative.cli.models import find_model
 if TYPE_CHECKING:
     from recitative.config import FeatureSettings
     from recitative.models.card import ModelCard
+    from recitative.models.classifier_card import ClassifierCard
     from recitative.models.conditions import Labels
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
@@ -25,7 +26,7 @@ def info(
 ) -> None:
     """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
 
-    Of a recogniser, a language model, or a model of music or sound.
+    Of a recogniser, a classifier, a language model, or a model of music or sound.
     """
     from recitative.config import dump_settings
     from recitative.runtime.cards import read_card
@@ -49,6 +50,7 @@ def info(
 def _about(card: Card, path: Path) -> Rows:
     """What is told of each kind of model."""
     from recitative.models.card import ModelCard
+    from recitative.models.classifier_card import ClassifierCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
     from recitative.models.spectrogram_card import SpectrogramCard
@@ -66,6 +68,8 @@ def _about(card: Card, path: Path) -> Rows:
             "output": _mel(card.settings.features),
             **_labels(card.labels),
         }
+    if isinstance(card, ClassifierCard):
+        return _classifier(card)
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -100,6 +104,16 @@ def _mel(features: FeatureSettings) -> str:
 
 def _labels(labels: Labels) -> Rows:
     return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
+
+
+def _classifier(card: ClassifierCard) -> Rows:
+    features, network = card.settings.features, card.settings.model
+    return {
+        "kind": f"classifier, {network.pooling} over time",
+        "input": f"{features.sample_rate} Hz, {features.num_mel_bins} {features.kind} channels",
+        "labels": f"{len(card.labels)}: {', '.join(card.labels)}",
+        "streams": "no" if card.lookahead is None else "yes",
+    }
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:

@@ -13,6 +13,7 @@ from recitative.models import pretrained
 if TYPE_CHECKING:
     from recitative.cli.decoding import DecodingOptions
     from recitative.lm.model import LanguageModel
+    from recitative.models.labeller import Labeller
     from recitative.models.transcriber import Transcriber
     from recitative.runtime.recognizer import Recognizer
 
@@ -60,6 +61,20 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None) -> Reco
     from recitative.runtime.recognizer import Recognizer
 
     return Recognizer(open_transcriber(model, options))
+
+
+def open_labeller(model: Path) -> Labeller:
+    """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither."""
+    if model.is_dir():
+        from recitative.models.classifier import load_classifier
+        from recitative.models.labeller import Labeller
+        from recitative.models.torch_stage import TorchStage
+
+        loaded = load_classifier(model)
+        return Labeller(TorchStage(loaded.network), loaded.settings, loaded.labels)
+    from recitative.runtime.classifier import load_classifier as load_file
+
+    return load_file(model)
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative.cli.music_drafts import VOICES
-from recitative.cli.music_results import (
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -28,7 +28,7 @@ from recitative.music.folder import SUFFIXES, read_file
 from recitative.music.kept import Kept
 from recitative.music.kept import kept as kept_in
 from recitative.music.piece import Note, Piece
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def kept(

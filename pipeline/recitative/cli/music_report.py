@@ -12,7 +12,8 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli.music_files import require_folder
-from recitative.cli.music_results import (
+from recitative.cli.progress import track
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -21,7 +22,6 @@ from recitative.cli.music_results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import track
 from recitative.errors import DataError, Problem
 from recitative.music import synth
 from recitative.music.copies import Copy, Originals, longest_copy
@@ -31,7 +31,7 @@ from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Piece
 from recitative.music.soundfont import find_soundfont
 from recitative.music.statistics import distances, statistics
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def report(

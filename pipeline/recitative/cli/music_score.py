@@ -13,7 +13,8 @@ import typer
 from pydantic import BaseModel
 
 from recitative.cli.music_models import OthersOption, is_of_events, open_events, open_voices, refuse_others
-from recitative.cli.music_results import (
+from recitative.cli.progress import progress_bar
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -22,13 +23,12 @@ from recitative.cli.music_results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.event_likelihood import event_likelihood
 from recitative.models.event_pieces import read_event_pieces
 from recitative.models.music_likelihood import likelihood_of
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def score(

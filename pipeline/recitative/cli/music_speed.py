@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.music_results import (
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,
@@ -17,7 +17,7 @@ from recitative.cli.music_results import (
     TableOption,
 )
 from recitative.models import pretrained
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def speed(

@@ -50,7 +50,8 @@ def transcribe(
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
-    from recitative.runtime.batch import STREAMING_BLOCK_S, expand, transcribe_files
+    from recitative.audio.inputs import expand
+    from recitative.runtime.batch import STREAMING_BLOCK_S, transcribe_files
     from recitative.runtime.formats import FORMATS
     from recitative.runtime.recognizer import BLOCK_S
 

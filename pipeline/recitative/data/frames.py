@@ -19,6 +19,14 @@ def num_core_frames(frames: int, front_end: FrontEndSettings) -> int:
     return frames
 
 
+def least_samples(settings: FeatureSettings, front_end: FrontEndSettings) -> int:
+    """Samples of the shortest recording of which a frame reaches the recurrent core."""
+    frames = 1
+    while not num_core_frames(frames, front_end):
+        frames += 1
+    return settings.window_samples + (frames - 1) * settings.hop_samples
+
+
 def subsampled_by(factor: int) -> FrontEndSettings:
     """The plainest front end that keeps one of ``factor`` frames."""
     return FrontEndSettings(kind="stack", window=factor, stride=factor)

@@ -42,7 +42,9 @@ class Ragged:
 class Graph:
     """Nodes in the order in which they are added; each ``op`` returns the name of its output."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix`` of all names made here: those of a body must be unlike those around it."""
+        self._prefix = prefix
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -61,7 +63,7 @@ class Graph:
         """The same array is stored once."""
         key = (str(array.dtype), array.tobytes(), array.shape)
         if key not in self._shared:
-            name = f"c{len(self._constants)}"
+            name = f"{self._prefix}c{len(self._constants)}"
             self._constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
             self._shared[key] = name
         return self._shared[key]
@@ -79,15 +81,17 @@ class Graph:
         return self.ops(kind, *inputs, outputs=1, domain=domain, **attributes)[0]
 
     def ops(self, kind: str, *inputs: str, outputs: int, domain: str = "", **attributes: Any) -> list[str]:
-        names = [f"v{len(self._nodes)}_{i}" for i in range(outputs)]
+        names = [f"{self._prefix}v{len(self._nodes)}_{i}" for i in range(outputs)]
         self._nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
         return names
 
+    def body(self) -> onnx.GraphProto:
+        """What stands in it, as the body of an operator such as Scan as well."""
+        return helper.make_graph(self._nodes, "recitative", self._inputs, self._outputs, list(self._constants.values()))
+
     def model(self, metadata: dict[str, str]) -> onnx.ModelProto:
         """The finished, checked model."""
-        graph = helper.make_graph(
-            self._nodes, "recitative", self._inputs, self._outputs, list(self._constants.values())
-        )
+        graph = self.body()
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="recitative")
         helper.set_model_props(model, metadata)

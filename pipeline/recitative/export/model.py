@@ -2,114 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
-
-import numpy as np
-import numpy.typing as npt
 import onnx
-import torch
-from torch import Tensor, nn
 
-from recitative.errors import UsageError
-from recitative.export.cells import CellWriter
-from recitative.export.graph import Graph, Ragged
-from recitative.export.stages import Writer
+from recitative.export.network import Ranges, write_step
 from recitative.models.card import ModelCard
 from recitative.models.folder import Recogniser
-from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.window import RowConv
-from recitative.stage import Padded
-
-Array = npt.NDArray[Any]
 
 
 def build_model(
     recogniser: Recogniser,
     *,
-    ranges: Mapping[str, Array] | None = None,
+    ranges: Ranges | None = None,
     smoothing: float = 0.5,
     notes: str = "",
 ) -> onnx.ModelProto:
-    """The model file's content; int8 where the ranges of all inputs are given, see ``measure_ranges``, and
-    ``smoothing``, see ``export.cells``.
-
-    Graph: features (N, T, C) float32, lengths (N,) int64, last () bool, state.* -> log_probs (N, T', V),
-    log_probs_lengths (N,), new_state.*. T may be any number from 1 on, and a length 0.
-    """
-    network = recogniser.network
-    _require_one_flush(network)
-    graph = Graph()
-    x = Ragged(
-        graph.input("features", "float32", ("N", "T", recogniser.settings.features.dim)),
-        graph.input("lengths", "int64", ("N",)),
-    )
-    writer = Writer(graph, CellWriter(graph, ranges, smoothing), graph.input("last", "bool", ()))
-    y = writer.write("", network, x)
-    graph.output("log_probs", y.data, "float32", ("N", "T_out", len(recogniser.tokens)))
-    graph.output("log_probs_lengths", y.lengths, "int64", ("N",))
+    """The model file's content: the graph of ``write_step``, and the card."""
+    network, settings = recogniser.network, recogniser.settings
+    written = write_step(network, settings.features.dim, len(recogniser.tokens), ranges, smoothing)
     card = ModelCard(
-        settings=recogniser.settings,
+        settings=settings,
         tokens=recogniser.tokens,
         stride=network.stride,
         lookahead=network.lookahead,
-        state=writer.initial,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        weights="float32" if ranges is None else "int8",
-        piece_frames=_piece_frames(network),
+        state=written.state,
+        parameters=written.parameters,
+        weights=written.weights,
+        piece_frames=written.piece_frames,
         notes=notes,
         language=recogniser.language,
     )
-    return graph.model(card.to_metadata())
-
-
-def measure_ranges(recogniser: Recogniser, batches: Iterable[Padded[Tensor]]) -> dict[str, Array]:
-    """The largest |input| (C,) of every cell and linear layer over batches of features: what int8 must span."""
-    ranges: dict[str, Array] = {}
-    hooks = [
-        module.register_forward_pre_hook(_record(name, ranges))
-        for name, module in _quantised_modules(recogniser.network).items()
-    ]
-    try:
-        with torch.inference_mode():
-            for x in batches:
-                network = recogniser.network
-                network.step(x, network.initial_state(len(x.lengths)), last=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return ranges
-
-
-def _quantised_modules(network: nn.Module) -> dict[str, nn.Module]:
-    """Every linear layer and every cell by the name under which the graph looks up its range."""
-    named = {name.removeprefix("stages."): module for name, module in network.named_modules()}
-    linear = {name: module for name, module in named.items() if isinstance(module, nn.Linear)}
-    cells = {name.removesuffix(".rnn"): module for name, module in named.items() if name.endswith("_cell.rnn")}
-    return linear | cells
-
-
-def _record(name: str, ranges: dict[str, Array]) -> Any:
-    def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        x = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
-        if x.numel():
-            largest = x.abs().flatten(0, -2).amax(0).float().cpu().numpy()
-            ranges[name] = np.maximum(ranges.get(name, 0.0), largest)
-
-    return hook
-
-
-def _piece_frames(network: nn.Module) -> int:
-    for core in network.modules():
-        if isinstance(core, RecurrentStack) and core.settings.direction == "latency_controlled":
-            return core.settings.chunk * cast(int, network.stride)
-    return 0
-
-
-def _require_one_flush(network: nn.Module) -> None:
-    """A latency-controlled core flushes in several calls of the graph; a look-ahead behind it would in each."""
-    if _piece_frames(network) and any(isinstance(module, RowConv) for module in network.modules()):
-        raise UsageError(
-            "a latency-controlled core followed by a look-ahead convolution cannot be exported; "
-            "set model.lookahead_frames=0 and give the core more model.recurrent.right_context"
-        )
+    return written.graph.model(card.to_metadata())

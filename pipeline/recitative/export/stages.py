@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
+from recitative.export.softmax_sums import softmax_sums
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
@@ -27,6 +28,7 @@ from recitative.nn.normalise import (
     RunningMean,
     UtteranceMean,
 )
+from recitative.nn.pooling import NOTHING, AttentionPooling, LastFrame, MeanPooling
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 
@@ -56,8 +58,12 @@ class Writer:
                 return self._utterance_mean(x)
             case RunningMean():
                 return self._running_mean(name, stage, x)
-            case Dropout():
+            case Dropout() | LastFrame():
                 return x
+            case MeanPooling():
+                return self._mean_pooling(name, stage, x)
+            case AttentionPooling():
+                return self._attention_pooling(name, stage, x)
             case FrameStack():
                 return self._frame_stack(name, stage, x)
             case CausalConv():
@@ -124,16 +130,45 @@ class Writer:
         return Ragged(self._less_mean(data, sums, count, UTTERANCE_PRIOR), x.lengths)
 
     def _running_mean(self, name: str, stage: RunningMean, x: Ragged) -> Ragged:
+        data, sums, counts = self._sums_so_far(name, stage.input_width, x)
+        return Ragged(self._less_mean(data, sums, counts, RUNNING_PRIOR), x.lengths)
+
+    def _mean_pooling(self, name: str, stage: MeanPooling, x: Ragged) -> Ragged:
+        g = self.graph
+        _, sums, counts = self._sums_so_far(name, stage.input_width, x)
+        return Ragged(g.op("Cast", g.op("Div", sums, counts), to=FLOAT), x.lengths)
+
+    def _attention_pooling(self, name: str, stage: AttentionPooling, x: Ragged) -> Ragged:
+        """The law of ``recitative.nn.pooling``, one frame after another: see ``export.softmax_sums``."""
+        g = self.graph
+        data, wide = self._wide(x)
+        scores = g.op("Cast", self.cells.linear(f"{name}.score", stage.score, data), to=DOUBLE)  # (N, T, 1)
+        before = (
+            self._state(f"{name}.peak", InitialState((), NOTHING, dtype="float64")),
+            self._state(f"{name}.weight", InitialState((), dtype="float64")),
+            self._state(f"{name}.sum", InitialState((stage.input_width,), dtype="float64")),
+        )
+        y, after = softmax_sums(g, scores, wide, g.mask(x.lengths, g.size(data, 1)), before)
+        for entry, value in zip(("peak", "weight", "sum"), after, strict=True):
+            self._new_state(f"{name}.{entry}", value)
+        return Ragged(g.op("Cast", y, to=FLOAT), x.lengths)
+
+    def _sums_so_far(self, name: str, width: int, x: Ragged) -> tuple[str, str, str]:
+        """Frames (N, T, C) with padding zero; up to each their sums (N, T, C) in float64, and counts (N, T, 1).
+
+        The sum of the past is the first item of the cumulated sum: all is added one after another, in the same order
+        and to the same bits however x is cut. The padding adds zeros, so the last sum is that of the row.
+        """
         g = self.graph
         count = self._state(f"{name}.count", InitialState((), dtype="float64"))
-        before = self._state(f"{name}.sum", InitialState((stage.input_width,), dtype="float64"))
+        before = self._state(f"{name}.sum", InitialState((width,), dtype="float64"))
         data, wide = self._wide(x)
+        sums = g.op("CumSum", g.op("Concat", g.op("Unsqueeze", before, g.ints(1)), wide, axis=1), g.integer(1))
         frames = g.op("Cast", g.op("Add", g.arange(g.size(data, 1)), g.integer(1)), to=DOUBLE)
-        counts = g.op("Add", g.op("Unsqueeze", count, g.ints(1, 2)), g.op("Unsqueeze", frames, g.ints(1)))  # (N, T, 1)
-        sums = g.op("Add", g.op("Unsqueeze", before, g.ints(1)), g.op("CumSum", wide, g.integer(1)))
+        counts = g.op("Add", g.op("Unsqueeze", count, g.ints(1, 2)), g.op("Unsqueeze", frames, g.ints(1)))
         self._new_state(f"{name}.count", g.op("Add", count, g.op("Cast", x.lengths, to=DOUBLE)))
-        self._new_state(f"{name}.sum", g.op("Add", before, g.op("ReduceSum", wide, g.ints(1), keepdims=0)))
-        return Ragged(self._less_mean(data, sums, counts, RUNNING_PRIOR), x.lengths)
+        self._new_state(f"{name}.sum", g.op("Gather", sums, g.integer(-1), axis=1))
+        return data, g.op("Slice", sums, g.ints(1), g.op("Shape", sums, start=1, end=2), g.ints(1)), counts
 
     def _wide(self, x: Ragged) -> tuple[str, str]:
         data = self.graph.zero_padding(x)

@@ -1,7 +1,4 @@
-"""From samples to log probabilities, features and network as one stage, and to words with times. NumPy only.
-
-The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runtime.network``): both are stages.
-"""
+"""From samples to log probabilities, and to words with times. NumPy only."""
 
 from __future__ import annotations
 
@@ -12,20 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import Settings
-from recitative.features.frontend import FeatureExtractor
 from recitative.models.decoders import Spoken, TimedTable, Wishes, new_decoder
 from recitative.models.language import Language
-from recitative.stage import Padded, Stage, State
+from recitative.models.sample_network import SampleNetwork, pad_samples
+from recitative.stage import Padded, Stage
 from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
 
 
-class Transcriber:
-    """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32.
-
-    State: the entries of its two parts as ``features.*`` and ``network.*``.
-    """
+class Transcriber(SampleNetwork):
+    """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32; see ``SampleNetwork``."""
 
     def __init__(
         self,
@@ -39,61 +33,16 @@ class Transcriber:
 
         ``decoder`` is what the settings, the model's language and the wishes ask for.
         """
-        self.network = network
+        super().__init__(network, settings.features)
         self.settings = settings
         self.tokens = tokens
         self.language = language or Language()
-        self.extractor = FeatureExtractor(settings.features)
         self.timed = TimedTable(tokens, self.frame_s)
         self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""
         return Transcriber(self.network, self.settings, self.tokens, self.language, wishes)
-
-    @property
-    def sample_rate(self) -> int:
-        """In Hz."""
-        return self.settings.features.sample_rate
-
-    @property
-    def stride(self) -> int:
-        """In samples."""
-        return self.extractor.stride * self.network.stride
-
-    @property
-    def frame_s(self) -> float:
-        """Seconds of audio per output."""
-        return self.stride / self.sample_rate
-
-    @property
-    def lookahead(self) -> int | None:
-        """In samples."""
-        ahead = self.network.lookahead
-        return None if ahead is None else self.extractor.lookahead + ahead * self.extractor.stride
-
-    @property
-    def latency_ms(self) -> float | None:
-        """Algorithmic latency: audio after an output's own instant that must be heard first; None = all of it."""
-        return None if self.lookahead is None else 1000.0 * self.lookahead / self.sample_rate
-
-    def output_lengths(self, lengths: Array) -> Array:
-        return self.network.output_lengths(self.extractor.output_lengths(lengths))
-
-    def initial_state(self, n: int) -> State:
-        parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network}
-        return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.initial_state(n).items()}
-
-    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        features, feature_state = self.extractor.step(x, _entries(state, "features"), last=last)
-        y, network_state = self.network.step(features, _entries(state, "network"), last=last)
-        new_state = {f"features.{key}": value for key, value in feature_state.items()}
-        return y, new_state | {f"network.{key}": value for key, value in network_state.items()}
-
-    def log_probs(self, rows: Sequence[Array]) -> list[Array]:
-        """Of whole recordings (S,): (T, V) each."""
-        y, _ = self.step(pad_samples(rows), self.initial_state(len(rows)), last=True)
-        return [data[:length] for data, length in zip(y.data, y.lengths, strict=True)]
 
     def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[Spoken]:
         """What is said in several recordings (S,) at once: whole, or in chunks as a stream would bring them."""
@@ -109,17 +58,3 @@ class Transcriber:
                 for past, log_probs, length in zip(heard, y.data, y.lengths, strict=True)
             ]
         return [self.decoder.finish(past) for past in heard]
-
-
-def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
-    """Recordings (S,) as a padded batch (N, S)."""
-    lengths = np.array([len(row) for row in rows], np.int64)
-    data = np.zeros((len(rows), int(lengths.max(initial=0))), np.float32)
-    for i, row in enumerate(rows):
-        data[i, : len(row)] = row
-    return Padded(data, lengths)
-
-
-def _entries(state: State, name: str) -> State:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

@@ -64,6 +64,16 @@ def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
     return load_tree(model, path)
 
 
+def kind_of(folder: Path) -> str:
+    """What the settings of a model folder say that it is; '' for a recogniser, whose settings name no kind, and for
+    what is no model folder."""
+    try:
+        values = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return ""
+    return str(values.get("kind", "")) if isinstance(values, dict) else ""
+
+
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:
     """Raises DataError that names the first of the files that is missing."""
     for name in names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from recitative.music.page_chart import charts
 from recitative.music.picture import Given, piano_roll_svg
 from recitative.music.piece import Piece
 from recitative.music.statistics import Statistics, distances
+from recitative.page.document import data_uri, document, tile
 
 BARS_OF_A_PAIR = 4  # in a row of the piano roll, where two pictures share the width of the page
 
@@ -53,12 +53,7 @@ def music_page(
     """The whole document: what is in numbers first, then each exhibit, with the one beside it on its right."""
     about = f'<p class="muted">{escape(description)}</p>' if description else ""
     body = f"<h1>{escape(title)}</h1>{about}{_compared(comparison) if comparison else ''}{_exhibits(items)}"
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_resource('page.css')}</style></head>"
-        f"<body><main>{body}</main><script>{_resource('page.js')}</script></body></html>\n"
-    )
+    return document(title, body, _resource("page.css"), _resource("page.js"))
 
 
 def _exhibits(items: Sequence[Exhibit]) -> str:
@@ -88,13 +83,13 @@ def _card(item: Exhibit, bars_per_system: int | None) -> str:
 def _audio(item: Exhibit) -> str:
     if not item.sound:
         return ""
-    uri = _data_uri(_kind_of_sound(item.sound), item.sound)
+    uri = data_uri(_kind_of_sound(item.sound), item.sound)
     return f'<audio controls preload="metadata" aria-label="{escape(item.heading)}" src="{uri}"></audio>'
 
 
 def _download(item: Exhibit) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
-    uri = _data_uri("audio/midi", item.midi)
+    uri = data_uri("audio/midi", item.midi)
     return f'<a class="button" download="{name}.mid" href="{uri}" aria-label="MIDI of {escape(item.heading)}">MIDI</a>'
 
 
@@ -119,9 +114,9 @@ def _tiles(comparison: Comparison) -> str:
     apart = distances(comparison.generated, comparison.corpus)
     beside = f"total variation from {comparison.corpus_name}"
     tiles = [
-        _tile(str(comparison.generated.pieces), "pieces", f"{float(comparison.generated.quarters):g} quarters"),
+        tile(str(comparison.generated.pieces), "pieces", f"{float(comparison.generated.quarters):g} quarters"),
         *(
-            _tile(_number(value), name, beside)
+            tile(_number(value), name, beside)
             for name, value in (
                 ("pitch classes", apart.pitch_classes),
                 ("melodic intervals", apart.intervals),
@@ -132,12 +127,8 @@ def _tiles(comparison: Comparison) -> str:
     ]
     if comparison.copies:
         longest = max(copy.length for _, copy in comparison.copies)
-        tiles.append(_tile(f"{longest} steps", "longest copy", f"in any piece of {comparison.corpus_name}"))
+        tiles.append(tile(f"{longest} steps", "longest copy", f"in any piece of {comparison.corpus_name}"))
     return f'<div class="tiles">{"".join(tiles)}</div>'
-
-
-def _tile(value: str, name: str, detail: str) -> str:
-    return f'<div class="card tile"><b>{value}</b>{escape(name)}<span class="muted">{escape(detail)}</span></div>'
 
 
 _ROWS: tuple[tuple[str, Callable[[Statistics], Share]], ...] = (
@@ -197,10 +188,6 @@ def _range(of: Statistics, voice: int) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.2f}" if value == value else "&ndash;"  # NaN isn't itself
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _resource(name: str) -> str:

@@ -1,6 +1,6 @@
 """The report of an experiment: one HTML file that needs nothing else, on a phone or a desk, light or dark.
 
-Curves are drawn with ``report_chart``, errors with ``report_tables``, utterances with ``report_utterance``; each
+Curves are drawn with ``page.chart``, errors with ``report_tables``, utterances with ``report_utterance``; each
 section of the page is one function below.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from recitative.atomic import write_text
+from recitative.page.chart import LINEAR, LOG, SQUARE_ROOT, Array, Chart, Series, draw, summarise
+from recitative.page.document import document, percent, table, tile
 from recitative.recognition import report_tables as tables
-from recitative.recognition.report_chart import LINEAR, LOG, SQUARE_ROOT, Array, Chart, Series, draw, summarise
 from recitative.recognition.report_inputs import DecodedSet, Epoch, Experiment, Step, read_experiment
 from recitative.recognition.report_utterance import utterance_card, worst_utterances
 from recitative.score.wer import confidence_interval
@@ -61,17 +61,12 @@ def page(experiment: Experiment, cards: dict[str, list[str]]) -> str:
         epochs_table(experiment.epochs),
         settings_and_environment(experiment),
     ]
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(experiment.path.resolve().name)}</title><style>{_resource('report.css')}</style></head>"
-        f"<body><main>{''.join(sections)}</main><script>{_resource('report.js')}</script></body></html>\n"
-    )
+    return document(experiment.path.resolve().name, "".join(sections))
 
 
 def headline(experiment: Experiment) -> str:
     """The name and the numbers one looks for first."""
-    tiles = [tile for decoded in experiment.sets for tile in _set_tiles(decoded)] + _training_tiles(experiment)
+    tiles = [one for decoded in experiment.sets for one in _set_tiles(decoded)] + _training_tiles(experiment)
     environment = experiment.environment
     facts = [str(environment[name]) for name in ("device", "machine") if name in environment]
     if "parameters" in environment:
@@ -157,14 +152,14 @@ def epochs_table(epochs: Sequence[Epoch]) -> str:
         (
             f"{row.epoch}{' &#9733;' if row.best else ''}", str(row.step),
             f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}",
-            tables.percent(row.dev_wer), tables.percent(row.dev_cer), _duration(row.seconds),
+            percent(row.dev_wer), percent(row.dev_cer), _duration(row.seconds),
         )
         for row in epochs
     ]  # fmt: skip
     head = ("epoch", "step", "train loss", "dev loss", "dev WER", "dev CER", "time")
     return (
         f'<details class="card"><summary>Epochs <span class="muted">&#9733; = best so far</span></summary>'
-        f"{tables.table(head, rows)}</details>"
+        f"{table(head, rows)}</details>"
     )
 
 
@@ -182,10 +177,10 @@ def _set_tiles(decoded: DecodedSet) -> list[str]:
     known = math.isfinite(decoded.real_time)
     sure = f"{words.total.errors} of {words.total.ref} words; 95 %: {100 * low:.2f} to {100 * high:.2f}"
     return [
-        _tile(tables.percent(words.total.rate), f"WER {decoded.name}", sure),
-        _tile(tables.percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
-        _tile(tables.percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
-        *([_tile(f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")] if known else []),
+        tile(percent(words.total.rate), f"WER {decoded.name}", sure),
+        tile(percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
+        tile(percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
+        *([tile(f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")] if known else []),
     ]
 
 
@@ -195,18 +190,14 @@ def _training_tiles(experiment: Experiment) -> list[str]:
     scored = [row for row in epochs if math.isfinite(row.dev_wer)]
     if scored:
         best = min(scored, key=lambda row: row.dev_wer)
-        tiles.append(_tile(tables.percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
+        tiles.append(tile(percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
     if epochs:
         audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
         speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
-        tiles.append(_tile(_duration(epochs[-1].seconds), "training", speed))
+        tiles.append(tile(_duration(epochs[-1].seconds), "training", speed))
     if steps:
-        tiles.append(_tile(f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
+        tiles.append(tile(f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
     return tiles
-
-
-def _tile(value: str, name: str, detail: str) -> str:
-    return f'<div class="card tile"><b>{value}</b>{escape(name)}<span class="muted">{escape(detail)}</span></div>'
 
 
 def _skipped(steps: Sequence[Step]) -> str:
@@ -249,7 +240,3 @@ def _scientific(value: float) -> str:
     """0.0015 as ``1.5e-3``: short enough for an axis."""
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{float(mantissa):g}e{int(exponent)}" if value else "0"
-
-
-def _resource(name: str) -> str:
-    return (resources.files("recitative.recognition") / name).read_text(encoding="utf-8")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from recitative.page.document import bar, percent, table
 from recitative.recognition.report_inputs import DecodedSet
 from recitative.score.details import count_confusions
 from recitative.score.wer import ErrorCounts, Pair
@@ -18,15 +19,6 @@ SHOWN_SPEAKERS = 40
 CELL = 17  # pixels of the matrix
 _NOTHING = "\N{EMPTY SET}"
 _OPS = (("S", "substituted"), ("D", "deleted"), ("I", "inserted"))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{escape(name)}</th>" for name in head)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def error_kinds(decoded: DecodedSet) -> str:
@@ -92,14 +84,8 @@ def _kinds_bar(name: str, counts: ErrorCounts) -> str:
     return f'<div class="muted">{name}: {counts.errors} of {counts.ref} ({percent(counts.rate)})</div>{bar}'
 
 
-def percent(rate: float) -> str:
-    """A fraction in per cent, with two digits after the point."""
-    return "&ndash;" if math.isnan(rate) else f"{100 * rate:.2f}&thinsp;%"
-
-
 def _rate_bar(rate: float, highest: float) -> str:
-    width = 100 * min(1.0, rate / highest) if math.isfinite(rate) else 100
-    return f'<span class="bar"><span style="width:{width:.0f}%"></span></span> {percent(rate)}'
+    return f"{bar(rate / highest if math.isfinite(rate) else 1.0)} {percent(rate)}"
 
 
 def _word(word: str) -> str:

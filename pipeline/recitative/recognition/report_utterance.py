@@ -1,52 +1,20 @@
-"""One utterance of the report: aligned words, a spectrogram with the token times over it, and its sound.
-
-Pictures are 8-bit PNGs and sound is MP3 (every browser plays it), both in the page itself as data URIs.
-"""
+"""One utterance of the report: aligned words, a spectrogram with the token times over it, and its sound."""
 
 from __future__ import annotations
 
-import base64
-import io
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from recitative.audio.files import read_audio
-from recitative.audio.resample import resample
-from recitative.config import FeatureSettings
 from recitative.data.directory import Utterance
 from recitative.errors import DataError
-from recitative.features.frontend import FeatureExtractor
+from recitative.page.sound import Recording, encode_mp3, player
+from recitative.page.spectrogram import PICTURE_HEIGHT, spectrogram, width_of
 from recitative.recognition.report_inputs import DecodedSet, Token
 from recitative.score.wer import Alignment
 
-PIXELS_PER_S = 200
-PICTURE_HEIGHT = 140
 LABELS_HEIGHT = 34  # two rows of tokens above the picture
-TIMES_HEIGHT = 18
-MEL_BINS = 64  # more would leave some without a frequency at 8 kHz
-DYNAMIC_RANGE_DB = 60.0  # what lies further below the loudest point is black
-LONGEST_SOUND_S = 60.0  # longer recordings would swell the page
-SOUND_RATE = 16000  # Hz; MP3 knows few rates
-_MP3_RATES = (8000, 16000)
-_FREQUENCIES = (500, 1000, 2000, 4000)
-
-Samples = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Recording:
-    samples: Samples  # (S,)
-    sample_rate: int  # Hz
-
-    @property
-    def duration_s(self) -> float:
-        return len(self.samples) / self.sample_rate
 
 
 def utterance_card(decoded: DecodedSet, utt_id: str) -> str:
@@ -79,100 +47,13 @@ def _sight_and_sound(utterance: Utterance, tokens: Sequence[Token], alignment: A
     except DataError as error:
         return f'<p class="note">No picture: {escape(str(error))}</p>'
     recording = Recording(samples, sample_rate)
-    if recording.duration_s > LONGEST_SOUND_S:
-        sound = f'<p class="note">No sound: {recording.duration_s:.0f} s are too long for this page.</p>'
-    else:
-        sound = f'<audio controls preload="none" src="{_data_uri("audio/mpeg", encode_mp3(recording))}"></audio>'
-    return picture(recording, tokens, alignment) + sound
+    return picture(recording, tokens, alignment) + player(recording, "audio/mpeg", encode_mp3)
 
 
 def picture(recording: Recording, tokens: Sequence[Token], alignment: Alignment) -> str:
     """The mel spectrogram with frequencies, times, and every token where the model said it."""
-    width = max(PIXELS_PER_S, round(recording.duration_s * PIXELS_PER_S))
-    height = LABELS_HEIGHT + PICTURE_HEIGHT + TIMES_HEIGHT
-    levels = mel_spectrogram(recording)
-    parts = [
-        _image(levels, width) if levels.size else "",
-        _frequency_labels(recording.sample_rate),
-        _time_labels(recording.duration_s, width),
-        _token_labels(tokens, alignment, recording.duration_s, width),
-        f'<path class="playhead" d="M0 {LABELS_HEIGHT}v{PICTURE_HEIGHT}"/>',
-    ]
-    return (
-        f'<div class="scroll"><svg class="spectrogram" data-seconds="{recording.duration_s:.3f}" width="{width}" '
-        f'height="{height}" viewBox="0 0 {width} {height}">{"".join(parts)}</svg></div>'
-    )
-
-
-def _image(levels: npt.NDArray[np.uint8], width: int) -> str:
-    return (
-        f'<image href="{_data_uri("image/png", encode_png(levels))}" x="0" y="{LABELS_HEIGHT}" width="{width}" '
-        f'height="{PICTURE_HEIGHT}" preserveAspectRatio="none"/>'
-    )
-
-
-def mel_spectrogram(recording: Recording) -> npt.NDArray[np.uint8]:
-    """(MEL_BINS, T), lowest frequency last, 255 = the loudest point, 0 = DYNAMIC_RANGE_DB below it.
-
-    Kaldi's fbank, a column every 10 ms: what the models hear. Empty (MEL_BINS, 0) for less than one window.
-    """
-    settings = FeatureSettings(sample_rate=recording.sample_rate, num_mel_bins=MEL_BINS)
-    log_energy = FeatureExtractor(settings).compute(recording.samples)  # (T, MEL_BINS), natural logarithm
-    level_db = 10 * math.log10(math.e) * log_energy.T[::-1]
-    relative = np.clip(1 + (level_db - level_db.max(initial=-np.inf)) / DYNAMIC_RANGE_DB, 0, 1)
-    return np.asarray(np.round(255 * relative), np.uint8)
-
-
-def encode_png(levels: npt.NDArray[np.uint8]) -> bytes:
-    """Levels as the 'magma' colours, one byte a point."""
-    from matplotlib import colormaps
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(levels))
-    image.putpalette((colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8).tobytes())
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def encode_mp3(recording: Recording) -> bytes:
-    import soundfile
-
-    samples, sample_rate = recording.samples, recording.sample_rate
-    if sample_rate not in _MP3_RATES:
-        samples, sample_rate = resample(samples, sample_rate, SOUND_RATE), SOUND_RATE
-    buffer = io.BytesIO()
-    soundfile.write(
-        buffer, samples, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.3,
-        bitrate_mode="VARIABLE",
-    )  # fmt: skip
-    return buffer.getvalue()
-
-
-def _frequency_labels(sample_rate: int) -> str:
-    low, high = _mel(20.0), _mel(sample_rate / 2)
-    labels = []
-    for hertz in _FREQUENCIES:
-        if hertz < 0.48 * sample_rate:
-            share = (_mel(hertz) - low) / (high - low)
-            y = LABELS_HEIGHT + PICTURE_HEIGHT * (1 - share)
-            name = f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz"
-            labels.append(f'<text class="frequency" x="3" y="{y + 3:.1f}">{name}</text>')
-    return "".join(labels)
-
-
-def _mel(hertz: float) -> float:
-    return 1127 * math.log1p(hertz / 700)  # kaldi/src/feat/mel-computations.h
-
-
-def _time_labels(duration_s: float, width: int) -> str:
-    y = LABELS_HEIGHT + PICTURE_HEIGHT + 13
-    at = [n / 2 for n in range(int(duration_s * 2) + 1) if n / 2 < duration_s - 0.1]
-    return "".join(
-        f'<text class="time" x="{t / duration_s * width + 2:.1f}" y="{y}">{t:g} s</text>'
-        f'<path class="tick" d="M{t / duration_s * width:.1f} {y - 13}v4"/>'
-        for t in at
-    )
+    width = width_of(recording)
+    return spectrogram(recording, _token_labels(tokens, alignment, recording.duration_s, width), LABELS_HEIGHT)
 
 
 def _token_labels(tokens: Sequence[Token], alignment: Alignment, duration_s: float, width: int) -> str:
@@ -207,10 +88,6 @@ def _ops_of_tokens(tokens: Sequence[Token], alignment: Alignment) -> list[str]:
         ops.append("" if symbol.isspace() else hyps[word].op)
         before = symbol
     return ops
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def worst_utterances(decoded: DecodedSet, count: int) -> list[str]:

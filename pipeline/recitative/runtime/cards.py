@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recitative.models import events_card, language_card, music_card, spectrogram_card, wave_card
+from recitative.models import classifier_card, events_card, language_card, music_card, spectrogram_card, wave_card
 from recitative.models.card import ModelCard
+from recitative.models.classifier_card import ClassifierCard
 from recitative.models.events_card import EventsCard
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.music_card import MusicCard
@@ -13,7 +14,7 @@ from recitative.models.spectrogram_card import SpectrogramCard
 from recitative.models.wave_card import WaveCard
 from recitative.runtime.session import open_session
 
-Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | SpectrogramCard
+Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | SpectrogramCard | ClassifierCard
 
 
 def read_card(path: Path) -> Card:
@@ -27,6 +28,8 @@ def read_card(path: Path) -> Card:
             return MusicCard.from_metadata(metadata, str(path))[0]
         case events_card.KIND:
             return EventsCard.from_metadata(metadata, str(path))
+        case classifier_card.KIND:
+            return ClassifierCard.from_metadata(metadata, str(path))
         case wave_card.KIND:
             return WaveCard.from_metadata(metadata, str(path))[0]
         case spectrogram_card.KIND:

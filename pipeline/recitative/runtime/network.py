@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 
 from recitative.data.frames import num_core_frames
 from recitative.errors import UsageError
 from recitative.models.card import ModelCard
+from recitative.models.classifier_card import ClassifierCard
 from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
 from recitative.runtime.session import open_session
@@ -19,32 +21,30 @@ from recitative.stage import Padded, State
 Array = npt.NDArray[Any]
 
 
-class OnnxNetwork:
+class OnnxFeatureNetwork:
     """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
 
-    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
-        where = str(content) if isinstance(content, Path) else "the model"
-        self._session = open_session(content, where, "model file", "make one with 'recitative export'", threads)
-        self.card = ModelCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
-        self._state_names = list(self.card.state)
+    def __init__(self, session: ort.InferenceSession, card: ModelCard | ClassifierCard) -> None:
+        self._session = session
+        self._card = card
+        self._state_names = list(card.state)
         self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
 
     @property
     def stride(self) -> int:
-        return self.card.stride
+        return self._card.stride
 
     @property
     def lookahead(self) -> int | None:
         """In feature frames."""
-        return self.card.lookahead
+        return self._card.lookahead
 
     def output_lengths(self, lengths: Array) -> Array:
-        front_end = self.card.settings.model.front_end
+        front_end = self._card.settings.model.front_end
         return np.array([num_core_frames(int(length), front_end) for length in lengths], np.int64)
 
     def initial_state(self, n: int) -> State:
-        return {name: initial.array(n) for name, initial in self.card.state.items()}
+        return {name: initial.array(n) for name, initial in self._card.state.items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         """Raises UsageError when a bidirectional model is stepped in pieces."""
@@ -54,13 +54,13 @@ class OnnxNetwork:
                 "with a 'forward' or 'latency_controlled' core"
             )
         frames = x.data.shape[1]
-        piece = self.card.piece_frames or max(frames, 1)
+        piece = self._card.piece_frames or max(frames, 1)
         outputs: list[Padded[Array]] = []
         for start in range(0, max(frames, 1), piece):
             part = Padded(x.data[:, start : start + piece], np.clip(x.lengths - start, 0, piece))
             y, state = self._run(part, state, last=last and start + piece >= frames)
             outputs.append(y)
-        if last and self.card.piece_frames:
+        if last and self._card.piece_frames:
             nothing = Padded(x.data[:, :0], np.zeros_like(x.lengths))
             while outputs[-1].lengths.any():
                 y, state = self._run(nothing, state, last=True)
@@ -73,6 +73,17 @@ class OnnxNetwork:
         feeds |= {f"state.{name}": state[name] for name in self._state_names}
         y, lengths, *new_state = self._session.run(self._outputs, feeds)
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
+
+
+class OnnxNetwork(OnnxFeatureNetwork):
+    """The network of a recogniser's file, and its card."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
+        where = str(content) if isinstance(content, Path) else "the model"
+        session = open_session(content, where, "model file", "make one with 'recitative export'", threads)
+        self.card = ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
+        super().__init__(session, self.card)
 
 
 def join(parts: list[Padded[Array]]) -> Padded[Array]:

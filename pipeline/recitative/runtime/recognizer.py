@@ -24,10 +24,12 @@ import soxr
 
 from recitative.audio.blocks import open_blocks
 from recitative.audio.pauses import Piece, SegmentCutter
-from recitative.errors import DataError, UsageError
+from recitative.audio.samples import as_float, require_rate
+from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.decoders import Spoken, Wishes
-from recitative.models.transcriber import Transcriber, pad_samples
+from recitative.models.sample_network import pad_samples
+from recitative.models.transcriber import Transcriber
 from recitative.runtime.network import load_transcriber
 from recitative.stage import State
 from recitative.text.words import Word
@@ -110,8 +112,8 @@ class Recognizer:
             with open_blocks(audio, block_s) as (info, blocks):
                 return self._transcribe(blocks, info.sample_rate, info.num_samples, progress)
         rate = sample_rate or self.sample_rate
-        _require_rate(rate)
-        samples = _as_float(audio)
+        require_rate(rate)
+        samples = as_float(audio)
         return self._transcribe(_cut(samples, rate, block_s), rate, len(samples), progress)
 
     def _transcribe(self, blocks: Iterable[Array], sample_rate: int, total: int, progress: Progress) -> Transcript:
@@ -224,11 +226,8 @@ class Stream:
         self._begin_segment()
 
     def _check(self, samples: Array, sample_rate: int) -> Array:
-        samples = _as_float(samples)
-        if self._rate and sample_rate != self._rate:
-            found = f"sample rate changed from {self._rate} to {sample_rate} Hz in mid-stream"
-            raise UsageError(f"stream: {found}; finish() it and begin a new one")
-        _require_rate(sample_rate)
+        samples = as_float(samples)
+        require_rate(sample_rate, self._rate)
         return samples
 
     def _cut(self, samples: Array, sample_rate: int) -> list[Piece]:
@@ -252,11 +251,6 @@ class Stream:
         return np.concatenate(self._held) if piece.last else samples[:0]
 
 
-def _require_rate(sample_rate: int) -> None:
-    if not 1000 <= sample_rate <= 768000:
-        raise UsageError(f"sample_rate={sample_rate}: must be from 1000 to 768000 Hz")
-
-
 def _join(states: Sequence[State]) -> State:
     if len(states) == 1:
         return states[0]
@@ -272,17 +266,3 @@ def _split(state: State, n: int) -> list[State]:
 def _cut(samples: Array, sample_rate: int, block_s: float) -> Iterator[Array]:
     size = max(1, round(block_s * sample_rate))
     return (samples[start : start + size] for start in range(0, len(samples), size))
-
-
-def _as_float(samples: Array) -> Array:
-    samples = np.asarray(samples)
-    if samples.ndim != 1:
-        raise UsageError(f"samples have shape {samples.shape}: must be (S,), one channel; mix the channels first")
-    if samples.dtype == np.int16:
-        return np.asarray(samples / np.float32(32768), np.float32)
-    if samples.dtype.kind != "f":
-        raise UsageError(f"samples are {samples.dtype}: must be float in [-1, 1] or int16")
-    if not np.isfinite(samples).all():
-        first = int(np.argmin(np.isfinite(samples)))
-        raise DataError(f"sample {first}", f"is {samples[first]}", "finite numbers", "look for the fault before it")
-    return np.asarray(samples, np.float32)

@@ -1,4 +1,4 @@
-"""How fast sound is drawn."""
+"""How fast sound is drawn, and recordings are named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from recitative.models.conditions import width_of
+from recitative.models.labeller import Labeller
 from recitative.runtime.sound import SoundGenerator
 
 
@@ -22,4 +23,22 @@ def real_time_factors(generator: SoundGenerator, seconds: float, runs: int) -> l
         for _ in generator.generate(round(length * generator.sample_rate), frames=frames):
             pass
         factors.append((time.perf_counter() - started) / length)
+    return factors[1:]
+
+
+def labelling_factors(labeller: Labeller, seconds: float, piece_s: float, runs: int) -> list[float]:
+    """Seconds of work for a second of a recording, several times, after a short one that does not count.
+
+    It comes in pieces of ``piece_s`` with the running label after each, features included. What is heard is noise: no
+    part of the work depends on it.
+    """
+    rate = labeller.sample_rate
+    samples = (0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate))).astype(np.float32)
+    size = max(1, round(piece_s * rate))
+    factors = []
+    for length in (size, *[len(samples)] * runs):
+        stream, started = labeller.stream(), time.perf_counter()
+        for start in range(0, length, size):
+            stream.accept(samples[start : min(start + size, length)], rate)
+        factors.append((time.perf_counter() - started) / (length / rate))
     return factors[1:]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 Array = npt.NDArray[Any]
 
@@ -50,6 +50,12 @@ class Confusions:
         """Label -> how much of what bears it was given it, for the labels that something bears."""
         rows = zip(self.labels, np.diag(self.counts).tolist(), self.counts.sum(axis=1).tolist(), strict=True)
         return {label: correct / total for label, correct, total in rows if total}
+
+    @property
+    def precisions(self) -> dict[str, float]:
+        """Label -> how much of what was given it bears it, for the labels that something was given."""
+        columns = zip(self.labels, np.diag(self.counts).tolist(), self.counts.sum(axis=0).tolist(), strict=True)
+        return {label: correct / total for label, correct, total in columns if total}
 
     @property
     def unweighted_average_recall(self) -> float:

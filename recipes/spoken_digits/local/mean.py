@@ -11,10 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
-from recitative.cli.music_results import Record
+from recitative.cli.results import Record
 from recitative.config import load_tree
 from recitative.models.classifier_settings import ClassifierSettings
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""What was measured of music, as rows of a recipe's results."""
+"""What was measured, of any kind of model, as rows of a recipe's results."""
 
 from __future__ import annotations
 

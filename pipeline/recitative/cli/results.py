@@ -1,4 +1,4 @@
-"""The options by which what was measured of music goes into a recipe's results."""
+"""The options by which what was measured of a model goes into a recipe's results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recitative.config import dump_settings
 from recitative.errors import UsageError
 from recitative.machine import describe_machine
 from recitative.score.directory import record
-from recitative.score.music import Measured, rows_of
+from recitative.score.measured import Measured, rows_of
 from recitative.score.results import ResultRow, describe_commit, settings_hash
 
 ResultsOption = Annotated[
@@ -23,7 +23,7 @@ ResultsOption = Annotated[
 ]
 TableOption = Annotated[Path | None, typer.Option("--results-md", help="Markdown file whose table shows all rows.")]
 NameOption = Annotated[str, typer.Option("--model", help="Name of the model in the results.")]
-SetOption = Annotated[str, typer.Option("--set", help="Name of the pieces in the results.")]
+SetOption = Annotated[str, typer.Option("--set", help="Name of the data in the results.")]
 HowOption = Annotated[str, typer.Option("--decoding", help="What was measured how, in the results.")]
 CommandOption = Annotated[str, typer.Option("--command", help="The command that made what is measured.")]
 

@@ -1,0 +1,35 @@
+"""A classifier's file, run by ONNX Runtime: labels of recordings and of streams, without PyTorch.
+
+labeller = load_classifier(Path("words.onnx"))
+labeller.label_file("recording.flac")[0].label
+
+stream = labeller.stream()
+stream.accept(samples, 48000)      # as they come, in pieces of any length; returns the running label
+stream.finish()                    # all labels at the end, likeliest first; then it is new again
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recitative.models.classifier_card import REMEDY, ClassifierCard
+from recitative.models.labeller import Labeller
+from recitative.runtime.network import OnnxFeatureNetwork
+from recitative.runtime.session import open_session
+
+
+class OnnxClassifier(OnnxFeatureNetwork):
+    """The network of a classifier's file, and its card."""
+
+    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
+        """``content`` is a file of 'recitative export', or what is in one. Raises DataError for another."""
+        where = str(content) if isinstance(content, Path) else "the classifier"
+        session = open_session(content, where, "classifier's file", REMEDY, threads)
+        self.card = ClassifierCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
+        super().__init__(session, self.card)
+
+
+def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Labeller:
+    """The whole chain from samples to labels around a classifier's file. Raises DataError for another."""
+    network = OnnxClassifier(Path(model) if isinstance(model, str) else model, threads=threads)
+    return Labeller(network, network.card.settings, network.card.labels)

@@ -1,0 +1,150 @@
+"""The page about a classifier: its numbers are those of the scores, and its errors can be heard."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import tones
+
+from recitative.audio.files import read_audio
+from recitative.classification.report import error_card, most_confident_errors, page, write_report
+from recitative.classification.report_calibration import reliability_diagram
+from recitative.classification.report_classes import class_table, confusion_matrix, most_confused
+from recitative.classification.scoring import Labelled, label_directory
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.errors import DataError
+from recitative.export.classifier import build_classifier_file
+from recitative.page.sound import Recording, encode_flac, player
+from recitative.runtime.classifier import load_classifier
+from recitative.score.calibration import expected_calibration_error
+from recitative.score.classes import Confusions
+from whole_page import WholePage
+
+FOUND = Confusions.of(("a", "b", "<c>"), [(0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (0, 0)])
+LABELS = tuple(tones.TONES_HZ)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tones.write_corpus(tmp_path_factory.mktemp("set"), each=2)
+
+
+def labelled(data, probabilities):
+    """Of the first recordings of a set, the probabilities (N, K) that a model gave."""
+    utterances = DataDirectory.read(data).utterances[: len(probabilities)]
+    true = np.array([LABELS.index(u.text) for u in utterances])
+    return Labelled(LABELS, utterances, true, np.log(np.array(probabilities)).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def some(data):
+    """Of four recordings called high, high, low, low: one right, one wrong and unsure, two wrong and surer."""
+    assert [u.text for u in DataDirectory.read(data).utterances[:4]] == ["high", "high", "low", "low"]
+    return labelled(data, [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
+
+
+def test_what_is_known_of_labelled_recordings_follows_from_their_probabilities(some):
+    assert some.given.tolist() == [0, 2, 0, 2]
+    assert some.correct.tolist() == [True, False, False, False]
+    np.testing.assert_allclose(some.confidences, [0.7, 0.4, 0.9, 0.8], rtol=1e-6)
+    assert some.nats == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.05, 0.1])), rel=1e-6)
+    assert some.confusions.counts.tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0]]
+
+
+def test_errors_are_shown_by_their_confidence_and_no_more_than_are_wanted(some):
+    assert most_confident_errors(some, 9) == [2, 3, 1]
+    assert most_confident_errors(some, 1) == [2]
+
+
+def test_the_page_is_whole_and_has_its_errors_as_sounds_of_the_very_samples(some, data, tmp_path):
+    write_report(some, tones.settings(), tmp_path / "r.html", title="tones <1>", errors=2)
+    text = (tmp_path / "r.html").read_text()
+    found = WholePage(text)
+    assert all(address.startswith("data:") for address in found.addresses)
+    assert "tones <1>" in found.text
+    assert "25.00" in found.text
+    assert "2 of 3, the most confident first" in found.text
+    sounds = re.findall(r'src="data:audio/flac;base64,([^"]+)"', text)
+    assert len(sounds) == 2
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0])), dtype="float32")
+    original, _ = read_audio(some.utterances[2].recording_path)
+    assert rate == tones.RATE
+    np.testing.assert_array_equal(samples, original)
+
+
+def test_an_error_shows_the_intended_label_even_if_it_is_unlikely():
+    utterance = Utterance("u", "ann", "nowhere.wav", text="e")
+    names = ("a", "b", "c", "d", "e")
+    one = Labelled(names, [utterance], np.array([4]), np.log([[0.4, 0.3, 0.2, 0.06, 0.04]]))
+    card = error_card(one, 0, 8000)
+    assert "<b>e</b>" in card
+    assert "0.040" in card
+    assert "<td>d</td>" not in card
+    assert "No picture: nowhere.wav: does not exist" in card
+
+
+def test_a_set_without_errors_says_so(data):
+    perfect = labelled(data, [[0.9, 0.05, 0.05]])
+    text = WholePage(page(perfect, tones.settings(), "t", [])).text
+    assert "Every recording is called what it is." in text
+    assert "Speakers" not in text, "there is one"
+
+
+def test_the_matrix_has_counts_shares_and_margins():
+    html = confusion_matrix(FOUND)
+    assert 'title="a, called b: 1 of 4 (25.0 %)"' in html
+    assert '<td class="right" style="--shade:75%"' in html
+    assert '<td class="wrong" style="--shade:50%"' in html, "the root of a quarter"
+    assert "&lt;c&gt;" in html
+    assert html.count('<td class="margin">') == 3
+    assert "<td>67</td>" in html, "the precision of b, 2 of 3"
+
+
+def test_labels_come_with_the_lowest_recall_first_and_those_without_example_last():
+    rows = re.findall(r"<tr><td>(.*?)</td><td>(\d)</td>", class_table(FOUND))
+    assert rows == [("a", "4"), ("b", "2"), ("&lt;c&gt;", "0")]
+    assert "0.857" in class_table(FOUND), "2 x 3/4 x 1 / (3/4 + 1)"
+    assert "a &rarr; <b" in most_confused(FOUND)
+
+
+def test_the_diagram_says_the_error_of_calibration_and_what_each_bin_holds():
+    confidences, correct = np.array([0.95, 0.92, 0.55, 0.58]), np.array([True, True, True, False])
+    html = reliability_diagram(confidences, correct)
+    WholePage(html)
+    assert f"ECE {expected_calibration_error(confidences, correct):.3f}" in html
+    assert "confidence 0.935, right 1.000, 2 recordings" in html
+    assert html.count('class="gap under"') == 1
+    assert html.count('class="gap over"') == 1
+    assert "<td>+6.5</td>" in html
+
+
+def test_flac_is_the_samples_and_a_long_recording_is_no_sound():
+    samples = (np.round(tones.tone("low", 0.1, np.random.default_rng(0)) * 32768) / 32768).astype(np.float32)
+    content = encode_flac(Recording(samples, 4000))
+    np.testing.assert_array_equal(soundfile.read(io.BytesIO(content), dtype="float32")[0], samples)
+    long = Recording(np.zeros(61 * 8000, np.float32), 8000)
+    assert "61 s are too long" in player(long, "audio/flac", encode_flac)
+
+
+def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, monkeypatch):
+    monkeypatch.setattr("recitative.classification.scoring.LABELLED_TOGETHER", 5)
+    labeller, seen = load_classifier(build_classifier_file(tones.classifier()).SerializeToString()), []
+    found = label_directory(labeller, data, lambda done, total: seen.append((done, total)))
+    assert seen == [(5, 12), (10, 12), (12, 12)]
+    for utterance, log_probs in zip(found.utterances, found.log_probs, strict=True):
+        samples, _ = read_audio(utterance.recording_path)
+        np.testing.assert_allclose(log_probs, labeller.last_log_probs([samples])[0], atol=1e-4)
+
+
+def test_faults_of_a_directory_are_told_at_once(data, tmp_path):
+    first = DataDirectory.read(data).utterances[0]
+    bad = tones.changed(DataDirectory.read(data), first.utt_id, text="dog")
+    bad.write(tmp_path / "bad")
+    labeller = load_classifier(build_classifier_file(tones.classifier()).SerializeToString())
+    with pytest.raises(DataError, match="has the label 'dog', which is none of the model's; high, low, middle"):
+        label_directory(labeller, tmp_path / "bad")
