@@ -5,6 +5,7 @@ The network may be PyTorch's (``recognition.network``) or ONNX Runtime's (``runt
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from recitative.config import Settings
 from recitative.features.frontend import FeatureExtractor
-from recitative.models.decoders import Spoken, TimedTable, Wishes, new_decoder
+from recitative.models.decoders import Decoder, Spoken, TimedTable, Wishes, new_decoder
 from recitative.models.language import Language
 from recitative.stage import Padded, Stage, State
 from recitative.text.tokens import TokenTable
@@ -45,11 +46,17 @@ class Transcriber:
         self.language = language or Language()
         self.extractor = FeatureExtractor(settings.features)
         self.timed = TimedTable(tokens, self.frame_s)
-        self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
+        self.decoder: Decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""
         return Transcriber(self.network, self.settings, self.tokens, self.language, wishes)
+
+    def with_decoder(self, decoder: Decoder) -> Transcriber:
+        """The same model, asked for something else than its words."""
+        other = copy.copy(self)
+        other.decoder = decoder
+        return other
 
     @property
     def sample_rate(self) -> int:
