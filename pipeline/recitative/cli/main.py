@@ -31,6 +31,7 @@ from recitative.cli.rescore import rescore
 from recitative.cli.score import score
 from recitative.cli.shards import shards
 from recitative.cli.sound import app as sound
+from recitative.cli.spot import spot
 from recitative.cli.suggest import suggest
 from recitative.cli.tokens import tokens
 from recitative.cli.train import train
@@ -63,7 +64,7 @@ app.add_typer(classifier, name="classifier")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
-    export, info, align, transcribe, listen,
+    export, info, align, transcribe, listen, spot,
     vocode, classify,
 )  # fmt: skip
 for verb in VERBS:
