@@ -22,6 +22,7 @@ from recitative.cli.export import export
 from recitative.cli.features import features
 from recitative.cli.generate import app as generate
 from recitative.cli.info import info
+from recitative.cli.keywords import app as keywords
 from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
@@ -61,6 +62,7 @@ app.add_typer(lm, name="lm")
 app.add_typer(music, name="music")
 app.add_typer(sound, name="sound")
 app.add_typer(classifier, name="classifier")
+app.add_typer(keywords, name="keywords")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,

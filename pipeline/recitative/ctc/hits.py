@@ -86,7 +86,9 @@ def finish(
 def pick(candidates: Sequence[Candidate], thresholds: Sequence[float], rules: HitRules) -> list[Candidate]:
     """The hits of a whole stream: of candidates of a search with lower thresholds those it would find with these."""
     kept = [c for c in candidates if c.is_rival or c.confidence >= thresholds[c.keyword]]
-    return finish(new_tracks(len(thresholds)), kept, max((c.seen for c in kept), default=0), rules)
+    if all(c.is_rival for c in kept):
+        return []
+    return finish(new_tracks(len(thresholds)), kept, max(c.seen for c in kept), rules)
 
 
 def _expired(track: Track, frame: int, rules: HitRules, hits: list[Candidate]) -> Track:

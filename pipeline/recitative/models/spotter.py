@@ -166,7 +166,7 @@ def keywords_of(phrases: Sequence[Phrase], tokens: TokenTable, lexicon: Lexicon)
 def _keyword(text: str, written: Lexicon, tokens: TokenTable, known: set[tuple[int, ...]]) -> Keyword:
     ways = tuple(dict.fromkeys(_join(way, tokens.space) for way in spellings(text, written, tokens)))
     longer = {labels for labels in known for way in ways if _contains(labels, way)}
-    return Keyword(text, ways, tuple(sorted(longer)))
+    return Keyword(text, ways, tuple(sorted(longer - set(ways))))  # "one" with and without a breath is one word
 
 
 def _join(words: Sequence[tuple[int, ...]], space: int | None) -> tuple[int, ...]:

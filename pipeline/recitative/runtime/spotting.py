@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class KeywordListener:
     def listen(self, blocks: Iterable[Block]) -> Iterator[Word]:
         """After an interrupt in mid-iteration ``flush`` gives the rest."""
         for block in cut_alike(blocks, self._size):
-            yield from self._timed(lambda block=block: self._stream.accept(block.samples, self._sample_rate))
+            yield from self._timed(partial(self._stream.accept, block.samples, self._sample_rate))
             self.cost.audio_s += len(block.samples) / self._sample_rate
             self.cost.delays_s.append(time.monotonic() - block.heard_at)
         yield from self.flush()
