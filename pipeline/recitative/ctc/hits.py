@@ -53,6 +53,10 @@ class Track:
     taken_until: int = 0
 
 
+Known = tuple[int, Candidate]
+"""A hit, behind the number of frames after which it was certain."""
+
+
 def new_tracks(num_keywords: int) -> tuple[Track, ...]:
     return (Track(),) * num_keywords
 
@@ -62,15 +66,15 @@ def follow(
 ) -> tuple[list[Candidate], tuple[Track, ...]]:
     """The candidates seen since the last call, in the order of ``seen``, up to ``num_frames`` in all.
 
-    Returns the hits that are now certain, in the order in which they became so.
+    Returns the hits that are certain by now, in the order in which they became so.
     """
     followed = list(tracks)
-    hits: list[Candidate] = []
+    known: list[Known] = []
     for candidate in candidates:
-        track = _expired(followed[candidate.keyword], candidate.seen - 1, rules, hits)
-        followed[candidate.keyword] = _with_candidate(track, candidate, rules, hits)
-    followed = [_expired(track, num_frames, rules, hits) for track in followed]
-    return sorted(hits, key=lambda hit: (hit.seen, hit.keyword)), tuple(followed)
+        track = _expired(followed[candidate.keyword], candidate.seen - 1, rules, known)
+        followed[candidate.keyword] = _with_candidate(track, candidate, rules, known)
+    followed = [_expired(track, num_frames, rules, known) for track in followed]
+    return _in_order(known), tuple(followed)
 
 
 def finish(
@@ -78,9 +82,14 @@ def finish(
 ) -> list[Candidate]:
     """The stream ends here: nothing better can come."""
     hits, followed = follow(tracks, candidates, num_frames, rules)
+    known: list[Known] = []
     for track in followed:
-        _close(track, rules, hits)
-    return sorted(hits, key=lambda hit: (hit.seen, hit.keyword))
+        _close(track, num_frames, rules, known)
+    return hits + _in_order(known)
+
+
+def _in_order(known: list[Known]) -> list[Candidate]:
+    return [hit for _, hit in sorted(known, key=lambda pair: (pair[0], pair[1].keyword))]
 
 
 def pick(candidates: Sequence[Candidate], thresholds: Sequence[float], rules: HitRules) -> list[Candidate]:
@@ -91,24 +100,24 @@ def pick(candidates: Sequence[Candidate], thresholds: Sequence[float], rules: Hi
     return finish(new_tracks(len(thresholds)), kept, max(c.seen for c in kept), rules)
 
 
-def _expired(track: Track, frame: int, rules: HitRules, hits: list[Candidate]) -> Track:
+def _expired(track: Track, frame: int, rules: HitRules, known: list[Known]) -> Track:
     """After all candidates up to ``frame``."""
-    if track.pending and track.pending.seen + rules.hold_frames <= frame:
-        return _close(track, rules, hits)
+    if track.pending and (until := track.pending.seen + rules.hold_frames) <= frame:
+        return _close(track, until, rules, known)
     return track
 
 
-def _close(track: Track, rules: HitRules, hits: list[Candidate]) -> Track:
+def _close(track: Track, frame: int, rules: HitRules, known: list[Known]) -> Track:
     """What is pending becomes a hit, or gives way to a rival; either way its frames are taken."""
     pending = track.pending
     if pending is None:
         return track
     if not any(rival.overlaps(pending) and rival.cost <= pending.cost + rules.margin for rival in track.rivals):
-        hits.append(pending)
+        known.append((frame, pending))
     return replace(track, pending=None, taken_until=pending.end)
 
 
-def _with_candidate(track: Track, candidate: Candidate, rules: HitRules, hits: list[Candidate]) -> Track:
+def _with_candidate(track: Track, candidate: Candidate, rules: HitRules, known: list[Known]) -> Track:
     if candidate.is_rival:
         recent = (r for r in track.rivals if r.seen >= candidate.seen - 2 * rules.hold_frames)
         return replace(track, rivals=(*recent, candidate))
@@ -116,7 +125,7 @@ def _with_candidate(track: Track, candidate: Candidate, rules: HitRules, hits: l
         return track
     pending = track.pending
     if pending and candidate.begin >= pending.end:  # said again
-        track = _close(track, rules, hits)
+        track = _close(track, candidate.seen, rules, known)
     elif pending and candidate.cost == pending.cost:  # it lasts
         return replace(track, pending=replace(pending, end=max(pending.end, candidate.end)))
     elif pending and candidate.confidence <= pending.confidence:
