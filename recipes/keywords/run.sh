@@ -28,9 +28,9 @@ if stage 6 "tune" needs "$data/train" "$data/dev" "$words" makes "$exp/@/thresho
 fi
 
 if stage 8 "score" needs "$exp/@/thresholds.json" "$data/test" makes "$exp/results.jsonl"; then
-  for model in $models; do
-    for set in "$data/test" ${other:+"$other"}; do
-      name=$([[ $set == "$data/test" ]] && echo test || echo "other speech")
+  for set in "$data/test" ${other:+"$other"}; do
+    name=$([[ $set == "$data/test" ]] && echo test || echo "other speech")
+    for model in $models; do
       for keywords in "$phrase" "$words"; do
         what=$([[ $keywords == "$words" ]] && echo "$(grep -vc '^#' "$words") words" || echo "'$phrase'")
         recitative keywords score "$model" "$set" --keywords "$keywords" --thresholds "$exp/$model/thresholds.json" \

@@ -40,6 +40,12 @@ def test_the_threshold_is_the_middle_of_those_that_miss_the_least_at_the_rate() 
     assert choose_level([at(5, 3)], 1.0) is None
 
 
+def test_a_rate_is_kept_by_the_nearest_whole_number_of_false_alarms() -> None:
+    at_levels = [Detections(4, 4, 2, 0.7), Detections(4, 3, 1, 0.7), Detections(4, 2, 0, 0.7)]
+    assert choose_level(at_levels, 1.0) == 1
+    assert choose_level(at_levels, 0.7) == 2
+
+
 def test_a_rate_must_be_kept_at_all_higher_thresholds() -> None:
     assert choose_level([at(10, 0), at(10, 5), at(9, 0)], 0.0) == 2
 

@@ -94,11 +94,12 @@ LEVELS = tuple(1 / (1 + math.exp(-odds / 8)) for odds in range(-24, 73))
 def choose_level(at_levels: Sequence[Detections], most_per_hour: float) -> int | None:
     """The threshold for a wanted rate of false alarms, as a number of ``LEVELS``, from what each of them gives.
 
-    Of the levels from which on upward the rate is kept those that miss the least, and of these the middle one: the
-    farthest from letting in what was kept out, and from losing what was found. None if even the highest has too many.
+    The rate is kept by the nearest whole number of false alarms: in 0.7 hours, one an hour is one. Of the levels from
+    which on upward it is kept those that miss the least, and of these the middle one: the farthest from letting in what
+    was kept out, and from losing what was found. None if even the highest has too many.
     """
     kept = len(at_levels)
-    while kept and at_levels[kept - 1].per_hour <= most_per_hour:
+    while kept and at_levels[kept - 1].false_alarms <= math.floor(most_per_hour * at_levels[kept - 1].hours + 0.5):
         kept -= 1
     allowed = range(kept, len(at_levels))
     if not allowed:
