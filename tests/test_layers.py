@@ -70,6 +70,7 @@ TORCH_FREE = (
     "models.music_likelihood",
     "models.music_settings",
     "models.music_speed",
+    "models.posterior_spotter",
     "models.pretrained",
     "models.spotter",
     "models.text_composer",
