@@ -45,7 +45,7 @@ class SpottingScores:
         scored = {
             "levels": [round(level, 4) for level in LEVELS],
             "all": _as_object(self.together, by_level),
-            "keywords": {name: {"threshold": bar} | _as_object(*counts) for name, bar, *counts in rows},
+            "keywords": {name: {"threshold": bar} | _as_object(at, levels) for name, bar, at, levels in rows},
         }
         write_text(output / "keywords.json", json.dumps(scored, ensure_ascii=False, indent=1) + "\n")
         curves = [_curve(name, at_levels) for name, at_levels in zip(self.keywords, self.trade_offs, strict=True)]
