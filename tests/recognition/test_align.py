@@ -15,14 +15,11 @@ from recitative.cli.align import align
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
-from recitative.features.frontend import FeatureExtractor
 from recitative.models.decoders import TimedToken
 from recitative.models.folder import save_recogniser
-from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment import align_directory
 from recitative.recognition.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
 from recitative.recognition.network import new_transcriber
-from recitative.stage import Padded
 
 FRAME_S = 0.0025
 HEARD = AlignedUtterance(
@@ -32,47 +29,6 @@ HEARD = AlignedUtterance(
     (SpokenWord("say", 0.1, 0.42, -0.1054, 0.9, 0), SpokenWord('"a"', 0.42, 0.9, -0.6931, 0.5, 1)),
     (TimedToken("s", 0.1, 0.2, 0.9), TimedToken(" ", 0.4, 0.42, 0.8), TimedToken('"', 0.42, 0.9, 0.7)),
 )
-
-
-class ToneNetwork:
-    """Stage: the likelier a token, the nearer the frame is to that token's tone; the blank is silence."""
-
-    stride, lookahead = 1, 0
-
-    def __init__(self, extractor):
-        rng = np.random.default_rng(0)
-        t = np.arange(tiny.RATE) / tiny.RATE
-        tones = [0.3 * np.sin(2 * np.pi * tiny.TONES_HZ[symbol] * t) for symbol in tiny.TOKENS.symbols[1:]]
-        sounds = [tone + 0.002 * rng.standard_normal(len(t)) for tone in (0 * t, *tones)]
-        self.means = np.stack([extractor.compute(sound.astype(np.float32)).mean(0) for sound in sounds])  # (V, C)
-
-    def output_lengths(self, lengths):
-        return lengths
-
-    def initial_state(self, n):
-        return {}
-
-    def step(self, x, state, *, last):
-        nearness = -((x.data[:, :, None] - self.means) ** 2).mean(-1)  # (N, T, V)
-        relative = nearness - nearness.max(-1, keepdims=True)
-        return Padded(relative - np.log(np.exp(relative).sum(-1, keepdims=True)), x.lengths), {}
-
-
-def tone_transcriber():
-    config = tiny.settings()
-    return Transcriber(ToneNetwork(FeatureExtractor(config.features)), config, tiny.TOKENS)
-
-
-def write_data(folder, said, texts=None):
-    """A data directory in which ``said`` can be heard and ``texts``, if they differ, are written."""
-    rng = np.random.default_rng(4)
-    utterances = []
-    for number, text in enumerate(said):
-        path = folder / "wav" / f"s-{number:02d}.wav"
-        write_wav(path, tiny.speak(text, rng), tiny.RATE)
-        utterances.append(Utterance(f"s-{number:02d}", "s", str(path), text=(texts or said)[number]))
-    DataDirectory(tuple(utterances)).write(folder / "data")
-    return folder / "data"
 
 
 def read_rows(output):
@@ -112,7 +68,7 @@ def models(tmp_path_factory):
 
 def test_every_letter_is_found_where_its_tone_is(tmp_path):
     texts = ["abc", "a bb", "cab bca b"]
-    summary = align_directory(tone_transcriber(), write_data(tmp_path, texts), tmp_path / "out")
+    summary = align_directory(tiny.tone_transcriber(), tiny.write_data(tmp_path, texts), tmp_path / "out")
     assert (summary.utterances, summary.failed) == (3, ())
     assert summary.audio_s == pytest.approx(tiny.LETTER_S * len("".join(texts)))
     for text, row in zip(texts, read_rows(tmp_path / "out").values(), strict=True):
@@ -130,17 +86,17 @@ def test_every_letter_is_found_where_its_tone_is(tmp_path):
 
 def test_the_pronunciation_that_was_said_is_reported(tmp_path):
     lexicon = {"x": ((2, 3), (4,)), "y": ((2,), (3, 4))}  # 'ab' or 'c'; 'a' or 'bc'
-    data = write_data(tmp_path, ["ab a", "c bc"], ["x y", "x y"])
-    align_directory(tone_transcriber(), data, tmp_path / "out", pronounce=lexicon.get)
+    data = tiny.write_data(tmp_path, ["ab a", "c bc"], ["x y", "x y"])
+    align_directory(tiny.tone_transcriber(), data, tmp_path / "out", pronounce=lexicon.get)
     rows = read_rows(tmp_path / "out")
     assert [word["pronunciation"] for word in rows["s-00"]["words"]] == [0, 0]
     assert [word["pronunciation"] for word in rows["s-01"]["words"]] == [1, 1]
 
 
 def test_a_space_that_is_not_said_may_be_left_out(tmp_path):
-    data = write_data(tmp_path, ["abc"], ["ab c"])
+    data = tiny.write_data(tmp_path, ["abc"], ["ab c"])
     for optional, said in ((False, "ab c"), (True, "abc")):
-        align_directory(tone_transcriber(), data, tmp_path / "out", optional_space=optional)
+        align_directory(tiny.tone_transcriber(), data, tmp_path / "out", optional_space=optional)
         assert "".join(token["token"] for token in read_rows(tmp_path / "out")["s-00"]["tokens"]) == said
 
 
@@ -210,7 +166,7 @@ def test_a_textgrid_ends_with_frames_that_reach_beyond_the_audio():
 
 
 def test_a_folder_and_a_file_give_the_same_three_files(models, tmp_path):
-    data = write_data(tmp_path, ["cab bca", "ab"])
+    data = tiny.write_data(tmp_path, ["cab bca", "ab"])
     for name in ("model", "m.onnx"):
         done = run(models / name, data, "--output", tmp_path / name)
         assert done.exit_code == 0, done.output
@@ -226,14 +182,14 @@ def test_a_folder_and_a_file_give_the_same_three_files(models, tmp_path):
 
 
 def test_only_the_formats_that_are_asked_for_are_written(models, tmp_path):
-    data = write_data(tmp_path, ["cab"])
+    data = tiny.write_data(tmp_path, ["cab"])
     run(models / "m.onnx", data, "--output", tmp_path / "out", "--format", "ctm", "--format", "json")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["alignment.jsonl", "words.ctm"]
 
 
 def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
     said = ["ab", "ab", "a", "ab", "ab", "ab"]
-    data = write_data(tmp_path, said, ["ab", "ab é", "abc cba abc", "", "ab", "ab"])
+    data = tiny.write_data(tmp_path, said, ["ab", "ab é", "abc cba abc", "", "ab", "ab"])
     soundfile.write(tmp_path / "wav" / "s-04.wav", np.zeros(800), 8000)
     (tmp_path / "wav" / "s-05.wav").write_bytes(b"RIFF")
     out = tmp_path / "out"
@@ -260,17 +216,17 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
 
 
 def test_a_list_of_failures_goes_when_they_are_mended(tmp_path):
-    transcriber = tone_transcriber()
-    summary = align_directory(transcriber, write_data(tmp_path, ["ab"], ["x"]), tmp_path / "out")
+    transcriber = tiny.tone_transcriber()
+    summary = align_directory(transcriber, tiny.write_data(tmp_path, ["ab"], ["x"]), tmp_path / "out")
     assert (summary.utterances, len(summary.failed)) == (0, 1)
     assert (tmp_path / "out" / "failed").exists()
-    align_directory(transcriber, write_data(tmp_path, ["ab"]), tmp_path / "out")
+    align_directory(transcriber, tiny.write_data(tmp_path, ["ab"]), tmp_path / "out")
     assert not (tmp_path / "out" / "failed").exists()
 
 
 def test_a_word_without_pronunciation_is_named(tmp_path):
-    data = write_data(tmp_path, ["ab"])
-    summary = align_directory(tone_transcriber(), data, tmp_path / "out", pronounce=lambda word: ())
+    data = tiny.write_data(tmp_path, ["ab"])
+    summary = align_directory(tiny.tone_transcriber(), data, tmp_path / "out", pronounce=lambda word: ())
     (problem,) = summary.failed
     assert str(problem) == "utterance 's-00', word 'ab': has no pronunciation; add it to the lexicon"
 
@@ -278,14 +234,16 @@ def test_a_word_without_pronunciation_is_named(tmp_path):
 def test_an_id_that_names_no_file_is_refused_for_textgrids_only(tmp_path):
     write_wav(tmp_path / "a.wav", tiny.speak("ab", np.random.default_rng(1)), tiny.RATE)
     DataDirectory((Utterance("../a", "../a", str(tmp_path / "a.wav"), text="ab"),)).write(tmp_path / "data")
-    summary = align_directory(tone_transcriber(), tmp_path / "data", tmp_path / "out")
+    summary = align_directory(tiny.tone_transcriber(), tmp_path / "data", tmp_path / "out")
     assert str(summary.failed[0]).startswith("utterance '../a': its id has a '/'")
-    assert align_directory(tone_transcriber(), tmp_path / "data", tmp_path / "out", formats=["ctm"]).utterances == 1
+    assert (
+        align_directory(tiny.tone_transcriber(), tmp_path / "data", tmp_path / "out", formats=["ctm"]).utterances == 1
+    )
     assert (tmp_path / "out" / "words.ctm").read_text().startswith("../a 1 0.0")
 
 
 def test_an_unknown_model_and_an_unknown_format_are_refused(models, tmp_path):
-    data = write_data(tmp_path, ["ab"])
+    data = tiny.write_data(tmp_path, ["ab"])
     done = run("french", data, "--output", tmp_path / "out")
     assert isinstance(done.exception, DataError)
     assert str(done.exception).startswith("french: is no model")

@@ -9,6 +9,8 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.features.cmvn import CmvnStats
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.folder import new_recogniser
+from recitative.models.transcriber import Transcriber
+from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 
 TOKENS = TokenTable(("<blank>", " ", "a", "b", "c"))
@@ -76,3 +78,44 @@ def write_inputs(folder, config, *, train=12, dev=4):
     extractor, rng = FeatureExtractor(config.features), np.random.default_rng(3)
     CmvnStats.of(extractor.compute(speak("a b c ab", rng))).write(folder / "cmvn")
     return paths | {"tokens": folder / "tokens.txt", "cmvn": folder / "cmvn"}
+
+
+class ToneNetwork:
+    """Stage: the likelier a token, the nearer the frame is to that token's tone; the blank is silence."""
+
+    stride, lookahead = 1, 0
+
+    def __init__(self, extractor):
+        rng = np.random.default_rng(0)
+        t = np.arange(RATE) / RATE
+        tones = [0.3 * np.sin(2 * np.pi * TONES_HZ[symbol] * t) for symbol in TOKENS.symbols[1:]]
+        sounds = [tone + 0.002 * rng.standard_normal(len(t)) for tone in (0 * t, *tones)]
+        self.means = np.stack([extractor.compute(sound.astype(np.float32)).mean(0) for sound in sounds])  # (V, C)
+
+    def output_lengths(self, lengths):
+        return lengths
+
+    def initial_state(self, n):
+        return {}
+
+    def step(self, x, state, *, last):
+        nearness = -((x.data[:, :, None] - self.means) ** 2).mean(-1)  # (N, T, V)
+        relative = nearness - nearness.max(-1, keepdims=True)
+        return Padded(relative - np.log(np.exp(relative).sum(-1, keepdims=True)), x.lengths), {}
+
+
+def tone_transcriber():
+    config = settings()
+    return Transcriber(ToneNetwork(FeatureExtractor(config.features)), config, TOKENS)
+
+
+def write_data(folder, said, texts=None):
+    """A data directory in which ``said`` can be heard and ``texts``, if they differ, are written."""
+    rng = np.random.default_rng(4)
+    utterances = []
+    for number, text in enumerate(said):
+        path = folder / "wav" / f"s-{number:02d}.wav"
+        write_wav(path, speak(text, rng), RATE)
+        utterances.append(Utterance(f"s-{number:02d}", "s", str(path), text=(texts or said)[number]))
+    DataDirectory(tuple(utterances)).write(folder / "data")
+    return folder / "data"

@@ -14,11 +14,20 @@ import typer
 
 from recitative.cli import decoding
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.spotting import (
+    KeywordsOption,
+    SpottingOptions,
+    ThresholdsOption,
+    WithinOption,
+    open_spotting_recognizer,
+)
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
     from recitative.audio.microphone import LiveAudio
-    from recitative.runtime.listen import Heard, Listener
+    from recitative.runtime.endpoint import EndpointRules
+    from recitative.runtime.listen import Cost, Heard
+    from recitative.runtime.recognizer import Recognizer
 
 
 def listen(
@@ -38,10 +47,14 @@ def listen(
     lexicon: decoding.LexiconOption = None,
     nbest: decoding.NbestOption = 1,
     beam: decoding.BeamOption = 0,
+    keywords: KeywordsOption = "",
+    thresholds: ThresholdsOption = None,
+    within_words: WithinOption = False,
 ) -> None:
-    """Transcribe the microphone as you speak. Ctrl-C writes the last words and what it cost."""
+    """Transcribe the microphone as you speak, or with --keywords print these alone, as they are said, with start and
+    end in seconds and confidence. Ctrl-C writes the last words and what it cost.
+    """
     from recitative.runtime.endpoint import EndpointRules
-    from recitative.runtime.listen import Listener
 
     if list_devices:
         return _print_devices()
@@ -53,23 +66,60 @@ def listen(
     if nbest > 1 and format != "jsonl":
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format jsonl")
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
-    recognizer = open_recognizer(find_model(model), options)
+    wanted = SpottingOptions(keywords, thresholds, within_words)
+    _require_one_task(options, wanted)
+    path = find_model(model)
+    recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
     _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
     block_s = chunk_ms / 1000
     with _source(input, device, block_s, realtime) as live:
-        listener = Listener(recognizer, live.sample_rate, rules, block_s=block_s)
         if not input:
             print(f"listening with {recognizer.latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
-        show = _Screen(format)
-        try:
-            for heard in listener.listen(live.blocks()):
-                show(heard)
-        except KeyboardInterrupt:
-            for heard in listener.flush():
-                show(heard)
-        finally:
-            show.clear()
-            _print_cost(listener, live, recognizer.latency_ms or 0.0)
+        if keywords:
+            cost = _print_hits(recognizer, live, block_s, format)
+        else:
+            cost = _print_text(recognizer, live, rules, block_s, format)
+        _print_cost(cost, live, recognizer.latency_ms or 0.0)
+
+
+def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions) -> None:
+    """Raises UsageError for options of one way to listen that were given with the other."""
+    if wanted.keywords and options != decoding.DecodingOptions():
+        raise UsageError("--keywords: looks for these alone; leave out the options that steer the text")
+    if not wanted.keywords and wanted != SpottingOptions(""):
+        raise UsageError("--thresholds and --within-words: are of keywords; add --keywords")
+
+
+def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, block_s: float, format: str) -> Cost:
+    """Until the audio ends, or the user ends it."""
+    from recitative.runtime.listen import Listener
+
+    listener, show = Listener(recognizer, live.sample_rate, rules, block_s=block_s), _Screen(format)
+    try:
+        for heard in listener.listen(live.blocks()):
+            show(heard)
+    except KeyboardInterrupt:
+        for heard in listener.flush():
+            show(heard)
+    finally:
+        show.clear()
+    return listener.cost
+
+
+def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format: str) -> Cost:
+    """The same with keywords."""
+    from recitative.cli.spot import hit_json, hit_text
+    from recitative.runtime.spotting import KeywordListener
+
+    write = hit_text if format == "text" else hit_json
+    listener = KeywordListener(recognizer, live.sample_rate, block_s=block_s)
+    try:
+        for hit in listener.listen(live.blocks()):
+            print(write(hit), flush=True)
+    except KeyboardInterrupt:
+        for hit in listener.flush():
+            print(write(hit), flush=True)
+    return listener.cost
 
 
 @contextmanager
@@ -132,8 +182,7 @@ def _print_devices() -> None:
         print("no microphone found", file=sys.stderr)
 
 
-def _print_cost(listener: Listener, live: LiveAudio, latency_ms: float) -> None:
-    cost = listener.cost
+def _print_cost(cost: Cost, live: LiveAudio, latency_ms: float) -> None:
     print(
         f"heard {cost.audio_s:.1f} s, real-time factor {cost.real_time_factor:.4f}, text {latency_ms:.0f} ms of "
         f"look-ahead + {cost.delay_ms(50):.1f} ms after the sound (p99 {cost.delay_ms(99):.1f} ms), "

@@ -22,6 +22,7 @@ from recitative.cli.export import export
 from recitative.cli.features import features
 from recitative.cli.generate import app as generate
 from recitative.cli.info import info
+from recitative.cli.keywords import app as keywords
 from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
@@ -31,6 +32,7 @@ from recitative.cli.rescore import rescore
 from recitative.cli.score import score
 from recitative.cli.shards import shards
 from recitative.cli.sound import app as sound
+from recitative.cli.spot import spot
 from recitative.cli.suggest import suggest
 from recitative.cli.tokens import tokens
 from recitative.cli.train import train
@@ -60,10 +62,11 @@ app.add_typer(lm, name="lm")
 app.add_typer(music, name="music")
 app.add_typer(sound, name="sound")
 app.add_typer(classifier, name="classifier")
+app.add_typer(keywords, name="keywords")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
-    export, info, align, transcribe, listen,
+    export, info, align, transcribe, listen, spot,
     vocode, classify,
 )  # fmt: skip
 for verb in VERBS:

@@ -8,17 +8,15 @@ one gains anything in the end, and its neighbours keep their scores.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recitative.errors import DataError, Problem, UsageError
+from recitative.ctc.phrases import Kind, Phrase, parse_phrases, read_phrases, spellings, write_words
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
-LARGEST_WEIGHT = 50.0
-LARGEST_COMBINATIONS = 64  # of pronunciations of one phrase
+KIND = Kind("hot word", "weight", largest=50.0, example=4)
 
 _WORD_END = -1  # the mark between words, among labels
 
@@ -125,91 +123,24 @@ class HotWords:
         neither.
         """
         words = {word for hot_word in hot_words for word in hot_word.phrase.split()}
-        self.lexicon = _entries(hot_words, words, tokens, lexicon or Lexicon({}))
+        given = {h.phrase: (h.pronunciation,) for h in hot_words if h.pronunciation}
+        self.lexicon = write_words(words, given, tokens, lexicon or Lexicon({}), KIND.name)
         self.automaton = Automaton(
             (words, hot_word.weight)
             for hot_word in hot_words
-            for words in _spellings(hot_word.phrase, self.lexicon, tokens)
+            for words in spellings(hot_word.phrase, self.lexicon, tokens)
         )
 
 
 def parse_hot_words(text: str, weight: float) -> list[HotWord]:
-    """Phrases from the command line, separated by commas, or the lines of a file.
-
-    Each is ``phrase``, ``phrase:weight``, or ``word=PH PH PH`` with a pronunciation. Raises UsageError that names a
-    phrase without words or a weight that isn't a number from 0 to 50.
-    """
-    lines = [line.split("#", 1)[0].strip() for part in text.splitlines() for line in part.split(",")]
-    return [_parse(line, weight) for line in lines if line]
+    """A list as ``ctc.phrases`` describes it; the number is a weight, ``weight`` where none is given."""
+    return [_hot_word(phrase, weight) for phrase in parse_phrases(text, KIND)]
 
 
 def read_hot_words(path: Path, weight: float) -> list[HotWord]:
-    """A file of phrases, one a line; ``#`` begins a comment. Raises DataError if it cannot be read or holds none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(str(path), f"cannot be read ({reason})", "a text file, one phrase a line", "") from None
-    found = parse_hot_words(text.replace(",", "\n"), weight)
-    if not found:
-        raise DataError(str(path), "holds no phrase", "one phrase a line", "")
-    return found
+    """A file of such a list. Raises DataError if it cannot be read or holds none."""
+    return [_hot_word(phrase, weight) for phrase in read_phrases(path, KIND)]
 
 
-def _parse(line: str, weight: float) -> HotWord:
-    head, _, stated = line.rpartition(":")
-    if head:
-        try:
-            weight = float(stated)
-        except ValueError:
-            raise UsageError(f"hot word '{line}': '{stated.strip()}' is no weight; write phrase:4") from None
-    phrase, _, sound = (head or line).partition("=")
-    if not 0 <= weight <= LARGEST_WEIGHT:
-        raise UsageError(f"hot word '{line}': weight {weight:g} must be from 0 to {LARGEST_WEIGHT:g}")
-    if not phrase.split():
-        raise UsageError(f"hot word '{line}': has no word")
-    if sound and len(phrase.split()) > 1:
-        raise UsageError(f"hot word '{line}': a pronunciation belongs to one word; give each word its own line")
-    return HotWord(" ".join(phrase.split()), weight, tuple(sound.split()))
-
-
-def _entries(hot_words: Sequence[HotWord], words: Iterable[str], tokens: TokenTable, known: Lexicon) -> Lexicon:
-    """How each word of the phrases is written."""
-    given = {h.phrase: (h.pronunciation,) for h in hot_words if h.pronunciation}
-    problems: list[Problem] = []
-    entries: dict[str, tuple[tuple[str, ...], ...]] = {}
-    for word in sorted(words):
-        try:
-            entries[word] = _ways(word, given, tokens, known)
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError.collect(problems)
-    return Lexicon(entries)
-
-
-def _ways(
-    word: str, given: Mapping[str, tuple[tuple[str, ...], ...]], tokens: TokenTable, known: Lexicon
-) -> tuple[tuple[str, ...], ...]:
-    where = f"hot word '{word}'"
-    if word in given:
-        if unknown := [symbol for symbol in given[word][0] if symbol not in tokens.ids]:
-            raise DataError(where, f"{', '.join(map(repr, unknown))} not in the token table", "the model's tokens", "")
-        return given[word]
-    if word in known.entries:
-        return known.entries[word]
-    if tokens.unit == "phone":
-        remedy = f"give its pronunciation: '{word}={' '.join(tokens.symbols[1:4])}'"
-        raise DataError(where, "not in the lexicon", "words of the lexicon, or a pronunciation", remedy)
-    if unknown := tokens.unknown(word):
-        allowed = f"the model's {tokens.holds}s"
-        raise DataError(
-            where, f"has {', '.join(map(repr, unknown))}, which the model never writes", allowed, "respell it"
-        )
-    return (tuple(tokens.split(word)),)
-
-
-def _spellings(phrase: str, lexicon: Lexicon, tokens: TokenTable) -> list[tuple[tuple[int, ...], ...]]:
-    """Every combination of its words' pronunciations, at most so many."""
-    ways = [lexicon.pronunciations(word, tokens) for word in phrase.split()]
-    return list(itertools.islice(itertools.product(*ways), LARGEST_COMBINATIONS))
+def _hot_word(phrase: Phrase, weight: float) -> HotWord:
+    return HotWord(phrase.text, weight if phrase.number is None else phrase.number, phrase.pronunciation)

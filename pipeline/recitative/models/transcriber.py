@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import Settings
-from recitative.models.decoders import Spoken, TimedTable, Wishes, new_decoder
+from recitative.models.decoders import Decoder, Spoken, TimedTable, Wishes, new_decoder
 from recitative.models.language import Language
 from recitative.models.sample_network import SampleNetwork, pad_samples
 from recitative.stage import Padded, Stage
@@ -38,11 +39,17 @@ class Transcriber(SampleNetwork):
         self.tokens = tokens
         self.language = language or Language()
         self.timed = TimedTable(tokens, self.frame_s)
-        self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
+        self.decoder: Decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""
         return Transcriber(self.network, self.settings, self.tokens, self.language, wishes)
+
+    def with_decoder(self, decoder: Decoder) -> Transcriber:
+        """The same model, asked for something else than its words."""
+        other = copy.copy(self)
+        other.decoder = decoder
+        return other
 
     def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[Spoken]:
         """What is said in several recordings (S,) at once: whole, or in chunks as a stream would bring them."""

@@ -45,6 +45,18 @@ class Cost:
         return float(np.percentile(self.delays_s, percentile)) * 1000 if self.delays_s else 0.0
 
 
+def cut_alike(blocks: Iterable[Block], size: int) -> Iterator[Block]:
+    """The same audio in blocks of ``size`` samples, the last one shorter, whoever delivers it."""
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        rest = np.concatenate([rest, block.samples])
+        while len(rest) >= size:
+            piece, rest = rest[:size], rest[size:]
+            yield Block(piece, block.heard_at)
+    if len(rest):
+        yield Block(rest, time.monotonic())
+
+
 class Listener:
     """Iterate ``listen``; after an interrupt in mid-iteration ``flush`` gives the words not yet final."""
 
@@ -60,14 +72,8 @@ class Listener:
 
     def listen(self, blocks: Iterable[Block]) -> Iterator[Heard]:
         """One result a block, and the final one of each utterance in which something was said."""
-        rest = np.zeros(0, np.float32)
-        for block in blocks:
-            rest = np.concatenate([rest, block.samples])
-            while len(rest) >= self._size:
-                piece, rest = rest[: self._size], rest[self._size :]
-                yield from self._hear(piece, block.heard_at)
-        if len(rest):
-            yield from self._hear(rest, time.monotonic())
+        for block in cut_alike(blocks, self._size):
+            yield from self._hear(block.samples, block.heard_at)
         yield from self.flush()
 
     def flush(self) -> Iterator[Heard]:

@@ -209,6 +209,12 @@ class Stream:
         self.reset()
         return transcript
 
+    def forget_settled(self) -> int:
+        """Drop the words of segments that have ended, so that memory stays constant; returns how many they were."""
+        count = len(self._words)
+        self._words, self._segments = [], []
+        return count
+
     def _begin_segment(self) -> None:
         self._state = self._recognizer._transcriber.initial_state(1)
         self._heard: Any = self._recognizer._transcriber.decoder.start()

@@ -1,0 +1,135 @@
+"""``recitative keywords``: thresholds for a wanted rate of false alarms, and how well keywords are found."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
+from recitative.cli.music_results import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
+from recitative.cli.progress import progress_bar
+from recitative.cli.spotting import KeywordsOption, ThresholdsOption, WithinOption, named_keywords, read_thresholds
+from recitative.errors import UsageError
+
+if TYPE_CHECKING:
+    from recitative.config import Settings
+    from recitative.ctc.phrases import Phrase
+    from recitative.recognition.spotting import HeardSet
+    from recitative.score.spotting import Detections
+
+app = typer.Typer(no_args_is_help=True, help="Keywords that a recogniser looks for: thresholds, misses, false alarms.")
+
+DataArgument = Annotated[
+    list[Path], typer.Argument(metavar="DATA...", help="Data directories with recordings and their text.")
+]
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    data: DataArgument,
+    keywords: KeywordsOption,
+    output: Annotated[Path, typer.Option(help="The file of thresholds, for 'spot' and 'listen'.")],
+    false_alarms_per_hour: Annotated[float, typer.Option(help="At most so many of each keyword.")] = 1.0,
+    within_words: WithinOption = False,
+) -> None:
+    """Choose each keyword's threshold: the fewest misses with at most so many false alarms per hour.
+
+    The data should be held out of the model's training: what it has learned by heart it is too sure of.
+    """
+    from recitative.models.keyword_thresholds import KeywordThresholds, fingerprint
+    from recitative.recognition.spotting import tune_thresholds
+
+    if not false_alarms_per_hour >= 0:
+        raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
+    path = find_model(model)
+    _, heard = _hear(path, data, named_keywords(keywords), within_words)
+    tuned = tune_thresholds(heard, false_alarms_per_hour)
+    thresholds = {one.keyword: one.threshold for one in tuned}
+    folders = " ".join(map(str, data))
+    KeywordThresholds(fingerprint(path), folders, round(heard.hours, 4), false_alarms_per_hour, thresholds).write(
+        output
+    )
+    _print_table([(one.keyword, one.threshold, one.detections) for one in tuned])
+    for one in tuned:
+        if not one.kept:
+            print(f"warning: keyword '{one.keyword}': no threshold keeps that rate", file=sys.stderr)
+        if not one.detections.occurrences:
+            print(f"warning: keyword '{one.keyword}': is never said in {folders}", file=sys.stderr)
+    print(f"{output}: {len(tuned)} thresholds, from {heard.hours:.2f} h of audio", file=sys.stderr)
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    data: DataArgument,
+    keywords: KeywordsOption,
+    output: Annotated[Path, typer.Option(help="The folder for keywords.json and the trade-off, det.svg.")],
+    thresholds: ThresholdsOption = None,
+    within_words: WithinOption = False,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Print each keyword's misses and false alarms per hour at its threshold, and those of all together.
+
+    Also writes both for every threshold, and draws them as a curve on normal deviates (Martin et al. 1997).
+    """
+    from recitative.models.spotter import THRESHOLD
+    from recitative.recognition.spotting_scores import SpottingScores
+
+    record = Record(results, results_md, name, set_name, decoding, command)
+    started = time.perf_counter()
+    path = find_model(model)
+    phrases = named_keywords(keywords)
+    tuned = read_thresholds(thresholds, path, phrases)
+    settings, heard = _hear(path, data, phrases, within_words)
+    bars = [phrase.number or tuned.get(phrase.text, THRESHOLD) for phrase in phrases]
+    scores = SpottingScores.of(heard, bars)
+    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {heard.hours:.2f} h")
+    record.write(scores.together.measured(), settings, time.perf_counter() - started)
+    _print_table([*zip(scores.keywords, bars, scores.counts, strict=True), ("all", None, scores.together)])
+
+
+def _hear(
+    model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
+) -> tuple[Settings, HeardSet]:
+    """With a search that keeps whatever any threshold may take."""
+    from recitative.models.spotter import new_spotter
+    from recitative.recognition.spotting import hear_directories
+    from recitative.score.spotting import LEVELS
+
+    transcriber = open_transcriber(model)
+    open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]
+    spotter = new_spotter(transcriber, open_phrases, within_words=within_words)
+    with progress_bar("keywords") as show:
+        return transcriber.settings, hear_directories(transcriber, spotter, data, show)
+
+
+def _print_table(rows: Sequence[tuple[str, float | None, Detections]]) -> None:
+    width = max(len(name) for name, _, _ in rows)
+    print(f"{'keyword':<{max(width, 7)}}  threshold  said  missed  false alarms  per hour")
+    for name, threshold, counts in rows:
+        bar = "" if threshold is None else f"{threshold:.3f}"
+        missed = f"{counts.missed:>4} {counts.miss_rate:>6.1%}" if counts.occurrences else f"{'-':>11}"
+        print(
+            f"{name:<{max(width, 7)}}  {bar:>9}  {counts.occurrences:>4} {missed}  {counts.false_alarms:>8}  "
+            f"{counts.per_hour:>8.2f}"
+        )

@@ -1,0 +1,82 @@
+"""``recitative spot``: keywords in recordings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from recitative.cli.models import MODEL_HELP, find_model
+from recitative.cli.progress import progress_bar
+from recitative.cli.spotting import (
+    KeywordsOption,
+    SpottingOptions,
+    ThresholdsOption,
+    WithinOption,
+    named_keywords,
+    open_spotting_recognizer,
+    read_thresholds,
+)
+from recitative.machine import available_cores
+
+if TYPE_CHECKING:
+    from recitative.text.words import Word
+
+
+def spot(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Recordings of any rate and channels: files, folders, patterns, or - for stdin."
+        ),
+    ],
+    keywords: KeywordsOption,
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    thresholds: ThresholdsOption = None,
+    within_words: WithinOption = False,
+    format: Annotated[
+        Literal["text", "jsonl"], typer.Option(help="text: file, start, end, keyword, confidence; jsonl: one a line.")
+    ] = "text",
+    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+) -> None:
+    """Find phrases that no one trained the model for, with times in seconds and confidences.
+
+    A bad recording is named, the others are done, and the exit status is 1.
+    """
+    from recitative.runtime.batch import expand, transcribe_files
+
+    files, path = expand(inputs), find_model(model)
+    read_thresholds(thresholds, path, named_keywords(keywords))  # a slip is told before any process starts
+    open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
+    failed = 0
+    with progress_bar("spot") as show:
+        advance = partial(show, total=len(files))
+        for outcome in transcribe_files(
+            files, open_model, min(jobs or available_cores(), len(files)), progress=advance
+        ):
+            if outcome.transcript is None:
+                print(f"error: {outcome.error}", file=sys.stderr)
+                failed += 1
+            else:
+                for hit in outcome.transcript.words:
+                    print(f"{outcome.file}\t{hit_text(hit)}" if format == "text" else hit_json(hit, outcome.file))
+                sys.stdout.flush()
+    if failed and len(files) > 1:
+        print(f"{failed} of {len(files)} recordings could not be heard", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def hit_text(hit: Word) -> str:
+    """Start and end in seconds, keyword, confidence."""
+    return f"{hit.start_s:.2f}\t{hit.end_s:.2f}\t{hit.word}\t{hit.confidence:.3f}"
+
+
+def hit_json(hit: Word, file: str = "") -> str:
+    """An object on one line."""
+    entries = {("keyword" if key == "word" else key): value for key, value in asdict(hit).items()}
+    return json.dumps(({"file": file} if file else {}) | entries, ensure_ascii=False)

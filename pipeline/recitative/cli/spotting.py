@@ -1,0 +1,75 @@
+"""The options of keyword spotting, the same for ``spot``, ``listen`` and ``keywords``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from recitative.cli.models import open_transcriber
+
+if TYPE_CHECKING:
+    from recitative.ctc.phrases import Phrase
+    from recitative.models.transcriber import Transcriber
+    from recitative.runtime.recognizer import Recognizer
+
+KeywordsOption = Annotated[
+    str,
+    typer.Option(
+        "--keywords",
+        help="Phrases to look for: 'yes, turn left:0.9, word=PH PH' (threshold, sound), or a file of them.",
+    ),
+]
+ThresholdsOption = Annotated[
+    Path | None, typer.Option("--thresholds", help="Confidences from which on a hit counts, of 'keywords tune'.")
+]
+WithinOption = Annotated[bool, typer.Option("--within-words", help="Find 'yes' in 'yesterday' too.")]
+
+
+def named_keywords(text: str) -> list[Phrase]:
+    """Those of the command line, or of a file. Raises UsageError, DataError."""
+    from recitative.ctc.phrases import read_phrases
+    from recitative.models.spotter import KIND, parse_keywords, require_keywords
+
+    if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
+        return require_keywords(read_phrases(Path(text), KIND))
+    return parse_keywords(text)
+
+
+def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
+    """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
+    from recitative.models.keyword_thresholds import KeywordThresholds
+
+    if path is None:
+        return {}
+    found = KeywordThresholds.read(path)
+    found.require(path, model, [phrase.text for phrase in phrases if phrase.number is None])
+    return found.thresholds
+
+
+@dataclass(frozen=True)
+class SpottingOptions:
+    """What was asked for on the command line; worker processes are told of it."""
+
+    keywords: str
+    thresholds: Path | None = None
+    within_words: bool = False
+
+    def open(self, model: Path) -> Transcriber:
+        """The model, looking for the keywords. Raises what its parts raise."""
+        from recitative.models.spotter import spot_with
+
+        phrases = named_keywords(self.keywords)
+        thresholds = read_thresholds(self.thresholds, model, phrases)
+        return spot_with(open_transcriber(model), phrases, thresholds, within_words=self.within_words)
+
+
+def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:
+    """At module level, so that worker processes can be told of it."""
+    from recitative.runtime.recognizer import Recognizer
+
+    return Recognizer(options.open(model))

@@ -1,0 +1,128 @@
+"""How well keywords are found: misses, false alarms per hour, and how one trades for the other.
+
+A hit that overlaps the time at which its keyword is said, give or take ``TOLERANCE_S``, finds it; once. Every other hit
+is a false alarm, a second one of the same occurrence too. The hours are those of all audio that was heard.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from recitative.score.classes import wilson_interval
+from recitative.score.music import Measured
+
+TOLERANCE_S = 0.1  # a word's first and last sounds belong to its neighbours too
+
+Span = tuple[float, float]  # start and end in seconds
+
+
+@dataclass(frozen=True)
+class Detections:
+    """One keyword, or several counted as one, at one threshold.
+
+    hours: of audio, for each of several keywords anew, so that false alarms per hour are those of one keyword
+    """
+
+    occurrences: int
+    found: int
+    false_alarms: int
+    hours: float
+
+    @property
+    def missed(self) -> int:
+        return self.occurrences - self.found
+
+    @property
+    def miss_rate(self) -> float:
+        """0..1; NaN if it never occurs."""
+        return self.missed / self.occurrences if self.occurrences else math.nan
+
+    @property
+    def per_hour(self) -> float:
+        """False alarms."""
+        return self.false_alarms / self.hours
+
+    @classmethod
+    def together(cls, parts: Sequence[Detections]) -> Detections:
+        return cls(
+            sum(part.occurrences for part in parts),
+            sum(part.found for part in parts),
+            sum(part.false_alarms for part in parts),
+            sum(part.hours for part in parts),
+        )
+
+    def measured(self) -> list[Measured]:
+        """What goes into a recipe's results."""
+        low, high = (bound / self.hours for bound in poisson_interval(self.false_alarms))
+        counts = f"{self.false_alarms} in {self.hours:.3g} h, 95 %: {low:.2g} to {high:.2g}"
+        alarms = Measured("false alarms per hour and keyword", round(self.per_hour, 4), counts)
+        return [Measured.of_share("missed", self.missed, self.occurrences), alarms] if self.occurrences else [alarms]
+
+    def as_object(self) -> dict[str, Any]:
+        """For JSON, with 95 % intervals."""
+        missed = wilson_interval(self.missed, self.occurrences) if self.occurrences else None
+        return {
+            "occurrences": self.occurrences,
+            "missed": self.missed,
+            "miss_rate": self.miss_rate if self.occurrences else None,
+            "miss_rate_interval": missed,
+            "false_alarms": self.false_alarms,
+            "hours": self.hours,
+            "false_alarms_per_hour": self.per_hour,
+            "false_alarms_per_hour_interval": [bound / self.hours for bound in poisson_interval(self.false_alarms)],
+        }
+
+
+def count_found(occurrences: Sequence[Span], hits: Iterable[Span]) -> int:
+    """How many of a recording's occurrences the hits find; the hits in the order in which they came."""
+    open_ones = list(occurrences)
+    for start_s, end_s in hits:
+        for span in open_ones:
+            if start_s < span[1] + TOLERANCE_S and span[0] - TOLERANCE_S < end_s:
+                open_ones.remove(span)
+                break
+    return len(occurrences) - len(open_ones)
+
+
+LEVELS = tuple(1 / (1 + math.exp(-odds / 8)) for odds in range(-24, 73))
+"""Thresholds that are tried: even steps of an eighth in their log odds, from 0.05 to 0.9999."""
+
+
+def choose_level(at_levels: Sequence[Detections], most_per_hour: float) -> int | None:
+    """The threshold for a wanted rate of false alarms, as a number of ``LEVELS``, from what each of them gives.
+
+    The rate is kept by the nearest whole number of false alarms: in 0.7 hours, one an hour is one. Of the levels from
+    which on upward it is kept those that miss the least, and of these the middle one: the farthest from letting in what
+    was kept out, and from losing what was found. None if even the highest has too many.
+    """
+    kept = len(at_levels)
+    while kept and at_levels[kept - 1].false_alarms <= math.floor(most_per_hour * at_levels[kept - 1].hours + 0.5):
+        kept -= 1
+    allowed = range(kept, len(at_levels))
+    if not allowed:
+        return None
+    most_found = max(at_levels[level].found for level in allowed)
+    best = [level for level in allowed if at_levels[level].found == most_found]
+    return (best[0] + best[-1]) // 2
+
+
+def poisson_interval(count: int) -> Span:
+    """The means of a Poisson distribution that go with a count, with 95 % confidence, exact (Garwood 1936)."""
+    low = _root(lambda mean: 1 - _poisson_cdf(count - 1, mean) - 0.025, count) if count else 0.0
+    return low, _root(lambda mean: 0.025 - _poisson_cdf(count, mean), count)
+
+
+def _poisson_cdf(count: int, mean: float) -> float:
+    return sum(math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) for k in range(count + 1))
+
+
+def _root(rising: Callable[[float], float], count: int) -> float:
+    """By bisection."""
+    low, high = 1e-9, 2.0 * count + 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return low
