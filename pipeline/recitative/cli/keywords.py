@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
-from recitative.cli.music_results import (
+from recitative.cli.results import (
     CommandOption,
     HowOption,
     NameOption,

@@ -47,7 +47,8 @@ def spot(
 
     A bad recording is named, the others are done, and the exit status is 1.
     """
-    from recitative.runtime.batch import expand, transcribe_files
+    from recitative.audio.inputs import expand
+    from recitative.runtime.batch import transcribe_files
 
     files, path = expand(inputs), find_model(model)
     read_thresholds(thresholds, path, named_keywords(keywords))  # a slip is told before any process starts

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recitative.score.classes import wilson_interval
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 TOLERANCE_S = 0.1  # a word's first and last sounds belong to its neighbours too
 
