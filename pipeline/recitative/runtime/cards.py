@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recitative.models import events_card, language_card, music_card, wave_card
+from recitative.models import events_card, forecaster_card, language_card, music_card, wave_card
 from recitative.models.card import ModelCard
 from recitative.models.events_card import EventsCard
+from recitative.models.forecaster_card import ForecasterCard
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.music_card import MusicCard
 from recitative.models.wave_card import WaveCard
 from recitative.runtime.session import open_session
 
-Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard
+Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | ForecasterCard
 
 
 def read_card(path: Path) -> Card:
@@ -28,5 +29,7 @@ def read_card(path: Path) -> Card:
             return EventsCard.from_metadata(metadata, str(path))
         case wave_card.KIND:
             return WaveCard.from_metadata(metadata, str(path))[0]
+        case forecaster_card.KIND:
+            return ForecasterCard.from_metadata(metadata, str(path))
         case _:
             return ModelCard.from_metadata(metadata, str(path))
