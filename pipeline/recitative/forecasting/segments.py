@@ -54,9 +54,7 @@ class Batch(AudioBatch):
 class TrainingSet:
     """The segments of recordings, and the plan of each epoch. Raises what ``cut`` does."""
 
-    def __init__(
-        self, utterances: Sequence[Utterance], settings: ForecasterSettings, mean: Array, where: Path
-    ) -> None:
+    def __init__(self, utterances: Sequence[Utterance], settings: ForecasterSettings, mean: Array, where: Path) -> None:
         """mean (C,): what SpecAugment masks with, each channel's mean."""
         self.settings = settings
         self.segments, seconds = cut(utterances, settings, where, speed=max(settings.augment.speeds))

@@ -70,9 +70,7 @@ def train_forecaster(
     return TrainedForecaster(folder / "model", progress, threshold)
 
 
-def learn_threshold(
-    forecaster: Forecaster, usual: Sequence[Utterance], false_alarms: float, where: Path
-) -> Threshold:
+def learn_threshold(forecaster: Forecaster, usual: Sequence[Utterance], false_alarms: float, where: Path) -> Threshold:
     """From usual recordings that the forecaster was not trained on.
 
     Raises DataError if none of them is as long as a window, and for one of another sample rate.

@@ -8,7 +8,6 @@ from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import AugmentSettings, FeatureSettings, RecurrentSettings, TrainSettings
 
-
 LEAST_WINDOW = 4  # frames: a line through fewer fits nearly everything
 
 
@@ -68,8 +67,9 @@ class ForecasterSettings(_Section):
         if self.features.delta_order:
             raise ValueError(f"features.delta_order={self.features.delta_order} must be 0: deltas tell what comes next")
         if self.watch_frames < LEAST_WINDOW:
-            least = LEAST_WINDOW * self.features.frame_shift_ms / 1000
-            raise ValueError(f"watch.window_s={self.watch.window_s:g} must be at least {least:g}, {LEAST_WINDOW} frames")
+            least_s = LEAST_WINDOW * self.features.frame_shift_ms / 1000
+            found = f"watch.window_s={self.watch.window_s:g}"
+            raise ValueError(f"{found} must be at least {least_s:g}, {LEAST_WINDOW} frames")
         return self
 
     @property

@@ -4,14 +4,14 @@
     ratio       the same, less what the plainest forecaster would have said that was fitted to the window itself
 
 Likelihood alone misleads: noise and busy sounds surprise every model, silence and even tones none (Nalisnick et al.
-2019; Serra et al. 2020 take away a complexity for that reason, Ren et al. 2019 the likelihood of a background). Here the
-background is the window's own: each channel a first-order autoregression x[t] = a x[t - 1] + b + noise, whose
+2019; Serra et al. 2020 take away a complexity for that reason, Ren et al. 2019 the likelihood of a background). Here
+the background is the window's own: each channel a first-order autoregression x[t] = a x[t - 1] + b + noise, whose
 likeliest a, b and deviation s are those of least squares, so that it says
 
     (1 / C) sum over channels of ln s + ln(2 pi e) / 2        nats per dimension
 
-to whose s^2 ``LEAST_DEVIATION``^2 is added, for a channel that stands still has none. A large ratio: this stretch has an
-order of its own, and it is not one that the forecaster knows.
+to whose s^2 ``LEAST_DEVIATION``^2 is added, for a channel that stands still has none. A large ratio: this stretch has
+an order of its own, and it is not one that the forecaster knows.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
     p(x | h) = sum over k of w_k prod over c of N(x_c; m_kc, s_kc)
 
 The channels of a component are independent; which component it is ties them together. A deviation never falls below
-``least_deviation``, so that no frame is infinitely probable: a channel that never changes would else take over the loss.
+``least_deviation``, so that no frame is infinitely probable: a channel that never changes would else take over the
+loss.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class OnnxForecaster:
     lookahead = 0
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative forecaster export', or what is in one. Raises DataError for another."""
+        """``content`` is what 'recitative forecaster export' wrote, or what is in it. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the forecaster"
         self._session = open_session(content, where, "forecaster's file", REMEDY, threads)
         self.card = ForecasterCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)

@@ -49,12 +49,14 @@ class Watch:
     def __init__(self, watcher: Watcher, path: str | Path, block_s: float = BLOCK_S) -> None:
         self.watcher, self.path, self._block_s = watcher, path, block_s
         self.duration_s = 0.0  # of what was heard
+        self.total_s = 0.0  # by the header, once it is open
 
     def pieces(self) -> Iterator[Heard]:
         """Raises DataError for what cannot be read, and for less than one window."""
         watcher, state = self.watcher, self.watcher.initial_state(1)
         with open_blocks(self.path, self._block_s) as (info, blocks):
             self._require_a_window(info)
+            self.total_s = info.duration_s
             for samples, last in _resampled(blocks, info, watcher.sample_rate):
                 y, state = watcher.step(Padded(samples[None], np.array([len(samples)])), state, last=last)
                 self.duration_s += len(samples) / watcher.sample_rate
