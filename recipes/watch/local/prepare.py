@@ -3,9 +3,9 @@
     python3 local/prepare.py --corpus DIR --output data
 
 DIR holds a folder for each kind, "002 - Rain", with FOLD-CLIP-TAKE.ogg, as the corpus comes. Writes 16 kHz copies to
-OUTPUT/wav, all of them as OUTPUT/all, and, for each kind, OUTPUT/usual/KIND/{train,dev,test,unusual}, where it is the only usual sound, and
-OUTPUT/held_out/KIND/..., where it is the only unusual one. Folds 1 to 3 are for training, 4 for dev, 5 for the test: a
-clip's takes are in one fold. Nothing unusual is in train and dev.
+OUTPUT/wav, all of them as OUTPUT/all, and, for each kind, OUTPUT/usual/KIND/{train,dev,test,unusual}, where it is the
+only usual sound, and OUTPUT/held_out/KIND/..., where it is the only unusual one. Folds 1 to 3 are for training, 4 for
+dev, 5 for the test: a clip's takes are in one fold. Nothing unusual is in train and dev.
 """
 
 from __future__ import annotations
