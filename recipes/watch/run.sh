@@ -53,9 +53,10 @@ fi
 
 if stage 10 "export" needs "$exp/@" makes "$exp/@.onnx"; then
   for model in $models; do # of the first kind: any other is exported in the same way
-    kind=$(each "$model" | head -n 1)
+    read -r kind < <(each "$model")
+    read -r _ clip <"$data/$model/$kind/unusual/wav.scp"
     recitative forecaster export "$exp/$model/$kind/model" --output "$exp/$model.onnx"
-    recitative watch "$(head -n 1 "$data/$model/$kind/unusual/wav.scp" | cut -d ' ' -f 2-)" \
+    recitative watch "$clip" \
       --model "$exp/$model.onnx" --picture "$exp/$model.svg"
   done
 fi

@@ -11,6 +11,7 @@ from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
     from recitative.models.card import ModelCard
+    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
 
@@ -23,7 +24,7 @@ def info(
 ) -> None:
     """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
 
-    Of a recogniser, a language model, or a model of music or sound.
+    Of a recogniser, a language model, a forecaster, or a model of music or sound.
     """
     from recitative.config import dump_settings
     from recitative.runtime.cards import read_card
@@ -47,6 +48,7 @@ def info(
 def _about(card: Card, path: Path) -> Rows:
     """What is told of each kind of model."""
     from recitative.models.card import ModelCard
+    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
     from recitative.models.wave_card import WaveCard
@@ -57,6 +59,8 @@ def _about(card: Card, path: Path) -> Rows:
         return {"kind": "language model", "tokens": f"{len(card.vocabulary)} {card.vocabulary.unit}s"}
     if isinstance(card, WaveCard):
         return _sound(card)
+    if isinstance(card, ForecasterCard):
+        return _forecaster(card)
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -84,6 +88,17 @@ def _sound(card: WaveCard) -> Rows:
             return rows | {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
         case _:
             return rows | {"told": "nothing"}
+
+
+def _forecaster(card: ForecasterCard) -> Rows:
+    features, learned = card.settings.features, card.threshold
+    ahead_ms = card.settings.model.horizon * features.frame_shift_ms
+    channels = f"{features.num_mel_bins} {features.kind} channels"
+    return {
+        "kind": "forecaster",
+        "input": f"{features.sample_rate} Hz, {channels}, forecast {ahead_ms:g} ms ahead",
+        "unusual": f"above {learned.limit:.3f}, usually {learned.usual:.3f}" if learned else "not learned",
+    }
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:
