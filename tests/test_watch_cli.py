@@ -1,6 +1,7 @@
 """The verbs of forecasters, from training to what is unusual in a recording."""
 
 import json
+import shutil
 import sys
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import small_forecaster
 from recitative.audio.files import write_wav
 from recitative.cli.main import main
 from recitative.cli.watch import open_watcher
+from recitative.models.forecaster import load_forecaster
 from recitative.models.threshold import Threshold
 from recitative.runtime.watch import AlarmFinder, Watch
 from recitative.runtime.watch_picture import Columns, encode_png, ticks
@@ -110,8 +112,6 @@ def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder, mo
 
 
 def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, capsys):
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(folder / "exp" / "model", model)
     (model / "threshold.json").unlink()
@@ -120,6 +120,24 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, ca
     assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
     assert "20.00% of them may be above" in capsys.readouterr().out
     assert open_watcher(model)[1].false_alarms == 0.2
+
+
+def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path, monkeypatch, capsys):
+    model, dev = tmp_path / "model", folder / "dev" / "data"
+    shutil.copytree(folder / "exp" / "model", model)
+    click = small_forecaster.hum(3.0, np.random.default_rng(5))
+    click[6000:6080] += 0.4 * np.random.default_rng(6).standard_normal(80).clip(-1, 1).astype(np.float32)  # 20 ms
+    write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
+    more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
+    assert run(monkeypatch, "forecaster", "threshold", model, dev, *more) == 0
+    watching = load_forecaster(model).settings.watch
+    assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
+    capsys.readouterr()
+    assert run(monkeypatch, "watch", tmp_path / "click.wav", "--model", model) == 0
+    spans = [tuple(map(float, line.split("\t")[1:3])) for line in capsys.readouterr().out.splitlines()]
+    assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
+    assert run(monkeypatch, "forecaster", "threshold", model, dev, "--window-s", 0.001) == 2
+    assert "watch.window_s=0.001 must be at least 0.02, 4 frames" in capsys.readouterr().err
 
 
 def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path, monkeypatch, capsys):

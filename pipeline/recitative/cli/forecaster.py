@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ from recitative.cli.music_results import (
     TableOption,
 )
 from recitative.cli.notes import NotesFile, read_notes
-from recitative.config import load_tree
+from recitative.config import load_tree, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.models.forecaster_settings import ForecasterSettings
@@ -74,12 +74,21 @@ def threshold(
     false_alarms: Annotated[
         float, typer.Option(min=0.0, max=0.999, help="The part of their windows that may be called unusual.")
     ] = 0.01,
+    window_s: Annotated[
+        float | None, typer.Option(help="Seconds that are judged together; default: as the model has it.")
+    ] = None,
+    score: Annotated[
+        Literal["ratio", "surprise"] | None,
+        typer.Option(help="ratio: beside the window's own order; surprise: the likelihood alone, for short events."),
+    ] = None,
 ) -> None:
-    """Learn from usual recordings what is unusual, and write it into the model."""
+    """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
     from recitative.forecasting.training import learn_threshold
     from recitative.models.forecaster import load_forecaster, save_forecaster
 
     forecaster = load_forecaster(model)
+    wanted = {"window_s": window_s, "score": score, "false_alarms": false_alarms}
+    forecaster = replace(forecaster, settings=_watching(forecaster.settings, wanted))
     learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
     save_forecaster(replace(forecaster, threshold=learned), model)
     print(f"{model}: {_said(learned)}")
@@ -144,6 +153,13 @@ def export(
 
     size = export_forecaster(load_forecaster(model), output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
+
+
+def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> ForecasterSettings:
+    """The settings with another ``watch``, where something is wanted. Raises UsageError for a window that is none."""
+    values = settings.model_dump(mode="json")
+    values["watch"] |= {name: value for name, value in wanted.items() if value is not None}
+    return validate_tree(ForecasterSettings, values, where="forecaster threshold")
 
 
 def _said(threshold: Threshold) -> str:
