@@ -22,13 +22,14 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
 from recitative.forecasting.segments import cut
 from recitative.models.forecaster import Forecaster
-from recitative.models.strangeness import Strangeness
+from recitative.models.strangeness import Score, Strangeness
 from recitative.nn.ragged import pad_features
 from recitative.stage import Padded
 
 Array = npt.NDArray[Any]
 Scores = dict[str, list[float]]
 
+JUDGED_BY: tuple[Score, ...] = ("ratio", "surprise")
 LEAST_VARIANCE = 1e-2  # added to each channel's, in nats squared: some channels of some recordings never change
 
 
@@ -44,15 +45,18 @@ def strangeness_of(forecaster: Forecaster, utterances: Sequence[Utterance], wher
     for utterance in utterances:
         features = extractor.compute(read_utterance(utterance))
         surprise = _surprise(forecaster, features)
-        both = np.concatenate([surprise, features], axis=1)
-        for score in ("ratio", "surprise"):
-            window = min(forecaster.settings.watch_frames, len(both))
-            stage = Strangeness(features.shape[1], window, "ratio" if score == "ratio" else "surprise")
-            x = Padded(both[None], np.array([len(both)]))
-            y, _ = stage.step(x, stage.initial_state(1), last=True)
-            scores[score].append(float(y.data.mean()))
+        for score in JUDGED_BY:
+            scores[score].append(_mean_strangeness(surprise, features, forecaster.settings.watch_frames, score))
         scores["nats"].append(float(surprise.mean()))
     return scores
+
+
+def _mean_strangeness(surprise: Array, features: Array, window: int, score: Score) -> float:
+    """(T, 1) and (T, C) -> the mean over all windows of a recording, or over the one that it is."""
+    both = np.concatenate([surprise, features], axis=1)
+    stage = Strangeness(features.shape[1], min(window, len(both)), score)
+    y, _ = stage.step(Padded(both[None], np.array([len(both)])), stage.initial_state(1), last=True)
+    return float(y.data.mean())
 
 
 @torch.no_grad()
@@ -81,7 +85,7 @@ class PlainScores:
         away = frames - self._mean
         squares = float(np.einsum("tc,cd,td->t", away, self._precision, away).mean())
         channels = frames.shape[1]
-        return 0.5 * (squares + self._volume + channels * math.log(2 * math.pi)) / channels
+        return float(0.5 * (squares + self._volume + channels * math.log(2 * math.pi)) / channels)
 
     def mean(self, frames: Array) -> float:
         """(T, C) -> squared deviations per dimension."""

@@ -76,7 +76,7 @@ class Strangeness:
         if len(frames) < self.window:
             return np.zeros((0, 1))
         windows = sliding_window_view(frames.astype(np.float64), self.window, axis=0)[:: self.stride]  # (T', 1 + C, W)
-        surprise = windows[:, :1].mean(axis=2)
+        surprise: Array = windows[:, :1].mean(axis=2)
         return surprise - own_nats(windows[:, 1:])[:, None] if self.score == "ratio" else surprise
 
 
