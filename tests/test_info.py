@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import small_events
+import small_forecaster
 import small_music
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.export.events import export_events
+from recitative.export.forecaster import export_forecaster
 from recitative.export.language_model import export_language_model
 from recitative.export.music import export_music
 from recitative.export.wave import export_wave
 from recitative.models.conditions import Labels
 from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
+from recitative.models.threshold import Threshold
 from recitative.models.wave import new_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.text.vocabulary import Vocabulary
@@ -44,6 +49,17 @@ def test_a_model_that_fills_in(tmp_path):
 def test_a_model_of_events(tmp_path):
     export_events(small_events.model(), tmp_path / "m.onnx")
     assert "kind     music, as events" in shown(tmp_path / "m.onnx")
+
+
+def test_a_forecaster_with_and_without_a_limit(tmp_path):
+    made = small_forecaster.forecaster("model.horizon=4")
+    export_forecaster(made, tmp_path / "m.onnx")
+    text = shown(tmp_path / "m.onnx")
+    assert "kind     forecaster" in text
+    assert "input    4000 Hz, 8 fbank channels, forecast 20 ms ahead" in text
+    assert "unusual  not learned" in text
+    export_forecaster(replace(made, threshold=Threshold(1.25, 0.5, 0.01, 90)), tmp_path / "m.onnx")
+    assert "unusual  above 1.250, usually 0.500" in shown(tmp_path / "m.onnx")
 
 
 @pytest.mark.parametrize(("condition", "told"), [

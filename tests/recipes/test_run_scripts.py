@@ -24,10 +24,13 @@ CLASSIFIER_STAGES |= {12: "speed"}
 # And the one that trains nothing.
 KEYWORDS = {"keywords"}
 KEYWORD_STAGES = {1: "prepare", 6: "tune", 8: "score"}
+# And those that say what is unusual.
+WATCHERS = {"watch"}
+WATCH_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 10: "export"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": ("manifest.tsv",), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
-CORPORA |= {"keywords": ("etc",), "digits_voice": ("recordings",), "spoken_digits": ("recordings",)}
+CORPORA |= {"keywords": ("etc",), "digits_voice": ("recordings",), "spoken_digits": ("recordings",), "watch": ()}
 
 
 def _recipe(path: Path) -> str:
@@ -46,6 +49,8 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
         return CLASSIFIER_STAGES, {*"12589", "10", "11"}
     if recipe in KEYWORDS:
         return KEYWORD_STAGES, {*"168"}
+    if recipe in WATCHERS:
+        return WATCH_STAGES, {"1", "2", "5", "8", "10"}
     return STAGES, {*"12356789"}
 
 
@@ -70,7 +75,8 @@ def test_a_dry_run_of_a_whole_recipe_lacks_nothing(script: Path, tmp_path: Path)
     places = ("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"))
     done = _run(script, "--dry-run", *places, *corpus)
     assert done.returncode == 0, done.stdout + done.stderr
-    verbs = ("recitative", "on_workers", "recitative music", "recitative sound", "recitative classifier")
+    kinds = ("music", "sound", "classifier", "forecaster")
+    verbs = ("recitative", "on_workers", *(f"recitative {kind}" for kind in kinds))
     trains = any(f"{verb} train" in done.stdout for verb in verbs)
     assert trains or _recipe(script) in KEYWORDS
 

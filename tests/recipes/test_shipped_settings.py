@@ -10,6 +10,8 @@ import yaml
 from recitative.config import Settings, load_settings, load_tree
 from recitative.models.classifier import build_classifier
 from recitative.models.classifier_settings import ClassifierSettings
+from recitative.models.forecaster import build_forecaster
+from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.music_kind import load_music_settings
 from recitative.models.recogniser import build_recogniser
 from recitative.models.sound_kind import load_sound_settings
@@ -28,6 +30,7 @@ def _kind(path: Path) -> str:
 
 RECIPES = [path for path in EVERY if not _kind(path)]
 CLASSIFIERS = [path for path in EVERY if _kind(path) == "classifier"]
+FORECASTERS = [path for path in EVERY if _kind(path) == "forecaster"]
 MUSIC = [path for path in EVERY if _kind(path) in ("music", "events")]
 SOUND = [path for path in EVERY if _kind(path) in ("sound", "spectrogram")]
 
@@ -55,6 +58,12 @@ def test_the_settings_file_of_a_sound_model_loads(path: Path) -> None:
 def test_the_settings_file_of_a_classifier_loads_and_its_model_can_be_built(path: Path) -> None:
     settings = load_tree(ClassifierSettings, path)
     build_classifier(settings.model, settings.features.dim, num_labels=10)
+
+
+@pytest.mark.parametrize("path", FORECASTERS, ids=_name)
+def test_the_settings_file_of_a_forecaster_loads_and_its_model_can_be_built(path: Path) -> None:
+    settings = load_tree(ForecasterSettings, path)
+    build_forecaster(settings.model, settings.features.dim)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=_name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recitative.models.card import ModelCard
     from recitative.models.classifier_card import ClassifierCard
     from recitative.models.conditions import Labels
+    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
 
@@ -26,7 +27,7 @@ def info(
 ) -> None:
     """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
 
-    Of a recogniser, a classifier, a language model, or a model of music or sound.
+    Of a recogniser, a classifier, a forecaster, a language model, or a model of music or sound.
     """
     from recitative.config import dump_settings
     from recitative.runtime.cards import read_card
@@ -51,6 +52,7 @@ def _about(card: Card, path: Path) -> Rows:
     """What is told of each kind of model."""
     from recitative.models.card import ModelCard
     from recitative.models.classifier_card import ClassifierCard
+    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
     from recitative.models.spectrogram_card import SpectrogramCard
@@ -70,6 +72,8 @@ def _about(card: Card, path: Path) -> Rows:
         }
     if isinstance(card, ClassifierCard):
         return _classifier(card)
+    if isinstance(card, ForecasterCard):
+        return _forecaster(card)
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -113,6 +117,17 @@ def _classifier(card: ClassifierCard) -> Rows:
         "input": f"{features.sample_rate} Hz, {features.num_mel_bins} {features.kind} channels",
         "labels": f"{len(card.labels)}: {', '.join(card.labels)}",
         "streams": "no" if card.lookahead is None else "yes",
+    }
+
+
+def _forecaster(card: ForecasterCard) -> Rows:
+    features, learned = card.settings.features, card.threshold
+    ahead_ms = card.settings.model.horizon * features.frame_shift_ms
+    channels = f"{features.num_mel_bins} {features.kind} channels"
+    return {
+        "kind": "forecaster",
+        "input": f"{features.sample_rate} Hz, {channels}, forecast {ahead_ms:g} ms ahead",
+        "unusual": f"above {learned.limit:.3f}, usually {learned.usual:.3f}" if learned else "not learned",
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
+from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
     CommandOption,
     HowOption,
@@ -21,7 +22,6 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.cli.spotting import KeywordsOption, ThresholdsOption, WithinOption, named_keywords, read_thresholds
 from recitative.errors import UsageError
 

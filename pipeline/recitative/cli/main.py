@@ -20,6 +20,7 @@ from recitative.cli.data import app as data
 from recitative.cli.decode import decode
 from recitative.cli.export import export
 from recitative.cli.features import features
+from recitative.cli.forecaster import app as forecaster
 from recitative.cli.generate import app as generate
 from recitative.cli.info import info
 from recitative.cli.keywords import app as keywords
@@ -40,6 +41,7 @@ from recitative.cli.transcribe import transcribe
 from recitative.cli.tune import tune
 from recitative.cli.tune_batch import tune_batch
 from recitative.cli.vocode import vocode
+from recitative.cli.watch import watch
 from recitative.errors import DataError, RecitativeError
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
@@ -62,12 +64,13 @@ app.add_typer(lm, name="lm")
 app.add_typer(music, name="music")
 app.add_typer(sound, name="sound")
 app.add_typer(classifier, name="classifier")
+app.add_typer(forecaster, name="forecaster")
 app.add_typer(keywords, name="keywords")
 app.add_typer(generate, name="generate")
 VERBS = (
     lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
     export, info, align, transcribe, listen, spot,
-    vocode, classify,
+    vocode, classify, watch,
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)

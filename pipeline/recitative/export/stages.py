@@ -19,6 +19,7 @@ from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
 from recitative.export.softmax_sums import softmax_sums
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
+from recitative.nn.delay import Delay
 from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
 from recitative.nn.framewise import Dropout, LogProbs, Project
 from recitative.nn.normalise import (
@@ -70,6 +71,8 @@ class Writer:
                 return self._causal_conv(name, stage, x)
             case RowConv():
                 return self._row_conv(name, stage, x)
+            case Delay():
+                return self._delay(name, stage, x)
             case Project():
                 y = self.graph.op("Relu", self.cells.linear(f"{name}.linear", stage.linear, x.data))
                 return Ragged(y, x.lengths)
@@ -219,6 +222,15 @@ class Writer:
         across = g.op("Transpose", heard, perm=[0, 2, 1])  # (N, C, T)
         y = g.op("Conv", across, kernel, group=stage.input_width)
         return Ragged(g.op("Transpose", y, perm=[0, 2, 1]), ready)
+
+    def _delay(self, name: str, stage: Delay, x: Ragged) -> Ragged:
+        g = self.graph
+        before = self._state(f"{name}.before", InitialState((stage.frames, stage.input_width)))
+        heard = Ragged(g.op("Concat", before, x.data, axis=1), x.lengths)  # row n ends at frames + lengths[n]
+        rest = g.cut(heard, x.lengths, x.lengths, g.integer(stage.frames))
+        self._new_state(f"{name}.before", rest.data)
+        size = g.op("Unsqueeze", g.size(x.data, 1), g.ints(0))
+        return Ragged(g.op("Slice", heard.data, g.ints(0), size, g.ints(1)), x.lengths)
 
     def embedding_sum(self, table: EmbeddingSum, ids: str) -> str:
         """(..., F) -> (..., width); what lies beyond a row's length must be entries of the table as well."""

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recitative.models import classifier_card, events_card, language_card, music_card, spectrogram_card, wave_card
+from recitative.models import (
+    classifier_card,
+    events_card,
+    forecaster_card,
+    language_card,
+    music_card,
+    spectrogram_card,
+    wave_card,
+)
 from recitative.models.card import ModelCard
 from recitative.models.classifier_card import ClassifierCard
 from recitative.models.events_card import EventsCard
+from recitative.models.forecaster_card import ForecasterCard
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.music_card import MusicCard
 from recitative.models.spectrogram_card import SpectrogramCard
 from recitative.models.wave_card import WaveCard
 from recitative.runtime.session import open_session
 
-Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | SpectrogramCard | ClassifierCard
+Card = (
+    ModelCard
+    | LanguageModelCard
+    | MusicCard
+    | EventsCard
+    | WaveCard
+    | SpectrogramCard
+    | ClassifierCard
+    | ForecasterCard
+)
 
 
 def read_card(path: Path) -> Card:
@@ -34,5 +52,7 @@ def read_card(path: Path) -> Card:
             return WaveCard.from_metadata(metadata, str(path))[0]
         case spectrogram_card.KIND:
             return SpectrogramCard.from_metadata(metadata, str(path))
+        case forecaster_card.KIND:
+            return ForecasterCard.from_metadata(metadata, str(path))
         case _:
             return ModelCard.from_metadata(metadata, str(path))

@@ -1,0 +1,188 @@
+"""``recitative forecaster``: models that say what comes next in a sound: train one, measure it, put it into a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from recitative.cli.music_results import (
+    CommandOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
+from recitative.cli.notes import NotesFile, read_notes
+from recitative.config import load_tree, validate_tree
+from recitative.data.directory import DataDirectory
+from recitative.errors import UsageError
+from recitative.models.forecaster_settings import ForecasterSettings
+
+if TYPE_CHECKING:
+    from recitative.data.utterance import Utterance
+    from recitative.forecasting.scoring import Scores
+    from recitative.models.forecaster import Forecaster
+    from recitative.models.threshold import Threshold
+    from recitative.score.music import Measured
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Models that say what comes next in a sound, for 'watch': train one on usual recordings, measure it.",
+)
+
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A forecaster's folder, such as EXP/model.")]
+
+
+@app.command()
+def train(
+    train: Annotated[Path, typer.Option(help="A data directory of usual recordings to train on.")],
+    dev: Annotated[Path, typer.Option(help="Usual recordings that choose the model and teach it what is unusual.")],
+    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
+    ] = None,
+    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Train a forecaster; the model of the best epoch is OUTPUT/model, with the limit of what is usual.
+
+    Stop it at any time: the same command goes on and ends in the same weights.
+    """
+    settings = load_tree(ForecasterSettings, conf, overrides or [])
+    from recitative.forecasting.training import train_forecaster
+
+    done = train_forecaster(settings, train, dev, output, quiet=quiet)
+    progress = done.progress
+    score, best = progress.best[0]
+    print(
+        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
+        f"epoch {int(best) + 1}, {score:.4f} nats per frame and dimension; {_said(done.threshold)}"
+    )
+
+
+@app.command()
+def threshold(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(help="A data directory of usual recordings that it was not trained on.")],
+    false_alarms: Annotated[
+        float, typer.Option(min=0.0, max=0.999, help="The part of their windows that may be called unusual.")
+    ] = 0.01,
+    window_s: Annotated[
+        float | None, typer.Option(help="Seconds that are judged together; default: as the model has it.")
+    ] = None,
+    score: Annotated[
+        Literal["ratio", "surprise"] | None,
+        typer.Option(help="ratio: beside the window's own order; surprise: the likelihood alone, for short events."),
+    ] = None,
+) -> None:
+    """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
+    from recitative.forecasting.training import learn_threshold
+    from recitative.models.forecaster import load_forecaster, save_forecaster
+
+    forecaster = load_forecaster(model)
+    wanted = {"window_s": window_s, "score": score, "false_alarms": false_alarms}
+    forecaster = replace(forecaster, settings=_watching(forecaster.settings, wanted))
+    learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
+    save_forecaster(replace(forecaster, threshold=learned), model)
+    print(f"{model}: {_said(learned)}")
+
+
+@app.command()
+def score(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(help="A data directory of usual recordings.")],
+    unusual: Annotated[Path | None, typer.Option(help="Recordings that are to be told from them.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(help="With --unusual: also scores that know no past, fitted to these recordings.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    command: CommandOption = "-",
+) -> None:
+    """Print how surprising recordings are, and how well strangeness tells unusual ones from usual ones.
+
+    The area under the ROC curve (AUC) of whole recordings: 1 without fault, 0.5 not at all.
+    """
+    if beside and not unusual:
+        raise UsageError("--beside: compares how recordings are told apart; name others with --unusual")
+    started = time.perf_counter()
+    record = Record(results, results_md, name, set_name, "-", command)
+    from recitative.models.forecaster import load_forecaster
+
+    forecaster = load_forecaster(model)
+    usual = DataDirectory.read(data).utterances
+    fitted = DataDirectory.read(beside).utterances if beside else ()
+    first = _scores(forecaster, usual, data, fitted)
+    nats = sum(first.pop("nats")) / len(usual)
+    areas = {}
+    if unusual:
+        second = _scores(forecaster, DataDirectory.read(unusual).utterances, unusual, fitted)
+        areas = _areas(first, second)
+    for how, measured in areas.items():
+        replace(record, decoding=how).write([measured], forecaster.settings, time.perf_counter() - started)
+    if as_json:
+        print(json.dumps({"nats": nats, "recordings": len(usual)} | {how: one.value for how, one in areas.items()}))
+        return
+    print(f"{nats:.4f} nats per frame and dimension ({len(usual)} recordings)")
+    for how, measured in areas.items():
+        print(f"{how:<8} AUC {measured.value:.3f} ({measured.counts})")
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    output: Annotated[Path, typer.Option(help="The file to write, such as watch.onnx.")],
+    notes: NotesFile = None,
+) -> None:
+    """Write the network with its state as inputs and outputs, settings and threshold into one file.
+
+    The file runs without PyTorch.
+    """
+    from recitative.export.forecaster import export_forecaster
+    from recitative.models.forecaster import load_forecaster
+
+    size = export_forecaster(load_forecaster(model), output, notes=read_notes(notes))
+    print(f"{output}: float32, {size / 1e6:.1f} MB")
+
+
+def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> ForecasterSettings:
+    """The settings with another ``watch``, where something is wanted. Raises UsageError for a window that is none."""
+    values = settings.model_dump(mode="json")
+    values["watch"] |= {name: value for name, value in wanted.items() if value is not None}
+    return validate_tree(ForecasterSettings, values, where="forecaster threshold")
+
+
+def _said(threshold: Threshold) -> str:
+    """What was learned, for a person."""
+    return (
+        f"unusual above {threshold.limit:.3f}, usually {threshold.usual:.3f} nats per dimension "
+        f"({threshold.windows} windows, {threshold.false_alarms:.2%} of them may be above)"
+    )
+
+
+def _scores(
+    forecaster: Forecaster, utterances: Sequence[Utterance], where: Path, fitted: Sequence[Utterance]
+) -> Scores:
+    from recitative.forecasting.scoring import PlainScores, frames_of, strangeness_of
+
+    scores = strangeness_of(forecaster, utterances, where)
+    if fitted:
+        plain = PlainScores(frames_of(fitted, forecaster, where))
+        scores |= plain.of(frames_of(utterances, forecaster, where))
+    return scores
+
+
+def _areas(usual: Scores, unusual: Scores) -> dict[str, Measured]:
+    from recitative.score.ranking import area_measured
+
+    return {how: area_measured(scores, unusual[how]) for how, scores in usual.items()}

@@ -1,0 +1,151 @@
+"""``recitative watch``: what is unusual in recordings, and when."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from recitative.cli.progress import progress_bar
+from recitative.errors import DataError, UsageError
+from recitative.models.threshold import Threshold
+from recitative.models.watcher import Watcher
+
+if TYPE_CHECKING:
+    from recitative.runtime.watch import Alarm
+    from recitative.runtime.watch_picture import Overview
+
+
+def watch(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings of any length, rate, channels.")],
+    model: Annotated[
+        Path, typer.Option(help="A forecaster: a file from 'recitative forecaster export', or a folder, EXP/model.")
+    ],
+    limit: Annotated[
+        float | None, typer.Option(help="Unusual is what is stranger than this; default: what the model has learned.")
+    ] = None,
+    format: Annotated[
+        Literal["text", "json"], typer.Option(help="text: file, start, end, strangeness, line by line as they end.")
+    ] = "text",
+    picture: Annotated[
+        Path | None, typer.Option(help="An SVG or PNG to write, of one recording: strangeness over its spectrogram.")
+    ] = None,
+) -> None:
+    """Print the stretches of recordings that are stranger than what the model knows as usual, with their times.
+
+    A bad recording is named and the others are done; then the exit status is 1.
+    """
+    watcher, learned = open_watcher(model)
+    threshold = _threshold(learned, limit, model)
+    if picture:
+        _require_one(picture, files)
+    failed, seen = 0, []
+    for file in files:
+        one = _Seen(file)
+        try:
+            for alarm in _watched(one, watcher, threshold, picture):
+                if format == "text":
+                    _print_alarm(file, alarm)
+        except DataError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+        else:
+            seen.append(one)
+    if format == "json":
+        print(json.dumps([one.to_object(threshold) for one in seen], ensure_ascii=False, indent=2))
+    if failed and len(files) > 1:
+        print(f"{failed} of {len(files)} recordings could not be watched", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
+
+
+def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
+    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
+    if model.is_dir():
+        from recitative.models.forecaster import load_forecaster
+        from recitative.models.torch_stage import TorchStage
+
+        forecaster = load_forecaster(model)
+        return Watcher(TorchStage(forecaster.network), forecaster.settings), forecaster.threshold
+    from recitative.runtime.forecaster import OnnxForecaster
+
+    network = OnnxForecaster(model)
+    return Watcher(network, network.card.settings), network.card.threshold
+
+
+@dataclass
+class _Seen:
+    """One recording, as far as it has been watched."""
+
+    file: Path
+    duration_s: float = 0.0
+    strangest: float = float("-inf")
+    alarms: list[Alarm] = field(default_factory=list)
+
+    def to_object(self, threshold: Threshold) -> dict[str, object]:
+        return {
+            "file": str(self.file),
+            "seconds": round(self.duration_s, 3),
+            "limit": threshold.limit,
+            "strangest": round(self.strangest, 4),
+            "alarms": [{name: round(value, 4) for name, value in asdict(alarm).items()} for alarm in self.alarms],
+        }
+
+
+def _watched(one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None) -> Iterator[Alarm]:
+    """Alarms as they end; the picture is written behind the last one."""
+    from recitative.runtime.watch import AlarmFinder, Watch
+    from recitative.runtime.watch_picture import Overview
+
+    finder, recording = AlarmFinder(watcher, threshold), Watch(watcher, one.file)
+    overview = Overview(watcher) if picture else None
+    with progress_bar(one.file.name) as show:
+        for heard in recording.pieces():
+            if overview:
+                overview.accept(heard)
+            one.strangest = max(one.strangest, float(heard.strangeness.max(initial=float("-inf"))))
+            for alarm in finder.accept(heard.strangeness):
+                one.alarms.append(alarm)
+                yield alarm
+            show(recording.duration_s, round(recording.total_s))
+    for alarm in finder.finish(recording.duration_s):
+        one.alarms.append(alarm)
+        yield alarm
+    one.duration_s = recording.duration_s
+    if picture and overview:
+        _draw(picture, one, overview, threshold)
+
+
+def _draw(path: Path, one: _Seen, overview: Overview, threshold: Threshold) -> None:
+    from recitative.runtime.watch_picture import Picture
+
+    Picture(one.file.name, overview, threshold.limit, one.alarms, one.duration_s).write(path)
+
+
+def _print_alarm(file: Path, alarm: Alarm) -> None:
+    print(f"{file}\t{alarm.start_s:.2f}\t{alarm.end_s:.2f}\t{alarm.strangeness:.3f}", flush=True)
+
+
+def _threshold(learned: Threshold | None, limit: float | None, model: Path) -> Threshold:
+    """Raises UsageError where there is none."""
+    if learned and limit is not None:
+        return replace(learned, limit=limit)
+    if limit is not None:
+        return Threshold(limit, limit, 0.0, 0)
+    if not learned:
+        raise UsageError(f"--model {model}: has no limit; give --limit, or run 'recitative forecaster threshold'")
+    return learned
+
+
+def _require_one(picture: Path, files: Sequence[Path]) -> None:
+    """Raises UsageError for several recordings in a picture, and for what is no picture."""
+    from recitative.runtime.watch_picture import require_picture
+
+    if len(files) > 1:
+        raise UsageError(f"--picture: shows one recording; {len(files)} are named")
+    require_picture(picture)

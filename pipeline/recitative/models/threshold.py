@@ -1,0 +1,53 @@
+"""How strange what is usual may be: a limit, learned from usual recordings. NumPy only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.errors import DataError
+
+Array = npt.NDArray[Any]
+
+REMEDY = "learn it again with 'recitative forecaster threshold'"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A window whose strangeness is above ``limit``, nats per dimension, is unusual.
+
+    usual:        the median of what it was learned from
+    false_alarms: the part of the ``windows`` usual ones it was learned from that it calls unusual
+    """
+
+    limit: float
+    usual: float
+    false_alarms: float
+    windows: int
+
+    @classmethod
+    def learn(cls, rows: Sequence[Array], false_alarms: float) -> Threshold:
+        """From the strangeness (T,) of usual recordings, of which at least one has a window.
+
+        The limit is the least value that leaves at most so many above it: 0 takes the strangest of them.
+        """
+        values = np.sort(np.concatenate(rows))
+        limit = values[-1 - int(false_alarms * len(values))]
+        return cls(float(limit), float(np.median(values)), false_alarms, len(values))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Threshold:
+        """Raises DataError for a file that is no threshold."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise DataError(str(path), "is no threshold", "what 'recitative forecaster' wrote", REMEDY) from None

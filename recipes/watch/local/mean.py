@@ -1,0 +1,43 @@
+"""The mean area under the curve over all kinds of sound, as rows of the results.
+
+    python3 local/mean.py exp/usual --model usual --results exp/results.jsonl --results-md RESULTS.md
+
+Reads FOLDER/KIND/score.json, as 'recitative forecaster score --json' writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from recitative.cli.music_results import Record
+from recitative.config import load_tree
+from recitative.models.forecaster_settings import ForecasterSettings
+from recitative.score.music import Measured
+
+SCORES = ("ratio", "surprise", "gaussian", "mean")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder of the kinds")
+    parser.add_argument("--model", required=True, help="its name in the results")
+    parser.add_argument("--command", default="-", help="the command that made them")
+    parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
+    parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
+    arguments = parser.parse_args()
+    scores = {path.parent.name: json.loads(path.read_text()) for path in sorted(arguments.folder.glob("*/score.json"))}
+    settings = load_tree(ForecasterSettings, arguments.folder / next(iter(scores)) / "model" / "settings.yaml")
+    record = Record(arguments.results, arguments.results_md, arguments.model, "mean", "-", arguments.command)
+    for how in SCORES:
+        areas = [score[how] for score in scores.values()]
+        mean = sum(areas) / len(areas)
+        counts = f"{len(areas)} kinds, {min(areas):.2f} to {max(areas):.2f}"
+        print(f"{arguments.model}: {how:<8} mean AUC {mean:.3f} ({counts})")
+        replace(record, decoding=how).write([Measured("AUC", round(mean, 6), counts)], settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# What is unusual here? A forecaster that has heard nothing but usual sounds says which ones are not: ESC-10, one kind of
+# sound usual and nine unusual, and the other way round.
+
+models="usual held_out"  # what to train; each has conf/<model>.yaml: one kind is usual, or all but one are
+corpus=data/corpus       # folder of ESC-10, with a folder for each kind such as "002 - Rain"
+data=data                # folder of the data directories
+exp=exp                  # folder of the experiments
+results=RESULTS.md       # table that the score stage writes
+train_args=""            # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
+kinds="*"                # kinds of sound to take in turn: a pattern, such as "rain" or "[a-d]*"
+# shellcheck source=tools/stages.sh
+. "$(dirname "$0")/../../tools/stages.sh"
+[[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+
+each() { # model: the kinds that there are
+  local folder
+  # shellcheck disable=SC2086  # a pattern
+  for folder in "$data/$1"/$kinds; do basename "$folder"; done
+}
+
+if stage 1 "prepare" needs "$corpus" makes "$data/usual" "$data/held_out" "$data/all"; then
+  python3 local/prepare.py --corpus "$corpus" --output "$data"
+fi
+
+if stage 2 "check" needs "$data/all"; then
+  recitative check "$data/all"
+fi
+
+if stage 5 "train" needs "$data/@" makes "$exp/@"; then
+  for model in $models; do
+    for kind in $(each "$model"); do
+      # shellcheck disable=SC2086  # a list of settings
+      recitative forecaster train --quiet --conf "conf/$model.yaml" --train "$data/$model/$kind/train" \
+        --dev "$data/$model/$kind/dev" --output "$exp/$model/$kind" $train_args
+    done
+  done
+fi
+
+if stage 8 "score" needs "$exp/@" "$data/@" makes "$exp/results.jsonl"; then
+  for model in $models; do
+    for kind in $(each "$model"); do
+      from=$data/$model/$kind
+      echo "$model: $kind"
+      recitative forecaster score "$exp/$model/$kind/model" "$from/test" --unusual "$from/unusual" \
+        --beside "$from/train" --model "$model" --set "$kind" --command "$recipe_command" \
+        --results "$exp/results.jsonl" --results-md "$results" --json | tee "$exp/$model/$kind/score.json"
+    done
+    python3 local/mean.py "$exp/$model" --model "$model" --command "$recipe_command" \
+      --results "$exp/results.jsonl" --results-md "$results"
+  done
+fi
+
+if stage 10 "export" needs "$exp/@" makes "$exp/@.onnx"; then
+  for model in $models; do # of the first kind: any other is exported in the same way
+    read -r kind < <(each "$model")
+    read -r _ clip <"$data/$model/$kind/unusual/wav.scp"
+    recitative forecaster export "$exp/$model/$kind/model" --output "$exp/$model.onnx"
+    recitative watch "$clip" \
+      --model "$exp/$model.onnx" --picture "$exp/$model.svg"
+  done
+fi

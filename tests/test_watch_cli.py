@@ -1,0 +1,231 @@
+"""The verbs of forecasters, from training to what is unusual in a recording."""
+
+import json
+import shutil
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import soundfile
+
+import small_forecaster
+from recitative.audio.files import write_wav
+from recitative.cli.main import main
+from recitative.cli.watch import open_watcher
+from recitative.models.forecaster import load_forecaster
+from recitative.models.threshold import Threshold
+from recitative.runtime.watch import AlarmFinder, Watch
+from recitative.runtime.watch_picture import Columns, encode_png, ticks
+from recitative.score.results import read_results
+
+RATE = small_forecaster.RATE
+
+
+def run(monkeypatch, *arguments):
+    """Exit status of a command line."""
+    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return stop.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Data directories of hums, a model that knows them, its file, and a hum with another tone from 1.5 to 2.5 s."""
+    folder = tmp_path_factory.mktemp("watch")
+    train = small_forecaster.write_corpus(folder / "train", seed=1)
+    dev = small_forecaster.write_corpus(folder / "dev", count=3, seed=2)
+    small_forecaster.write_corpus(folder / "other", count=3, seed=3, tone_hz=1200.0)
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, "forecaster", "train", "--quiet", "--train", train, "--dev", dev, "--output", folder / "exp",
+                   *small_forecaster.TINY, "train.epochs=12", "train.learning_rate=0.02", "watch.false_alarms=0",
+                   ) == 0  # fmt: skip
+        model = folder / "exp" / "model"
+        assert run(patch, "forecaster", "export", model, "--output", folder / "hum.onnx") == 0
+    rng = np.random.default_rng(4)
+    parts = [small_forecaster.hum(seconds, rng, hz) for seconds, hz in ((1.5, 300), (1, 1200), (1.5, 300))]
+    write_wav(folder / "mixed.wav", np.concatenate(parts), RATE)
+    return folder
+
+
+def test_the_stretch_that_is_unusual_is_printed_with_its_times(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx") == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    longest = max(lines, key=lambda line: float(line[2]) - float(line[1]))
+    assert longest[0] == str(folder / "mixed.wav")
+    assert float(longest[1]) == pytest.approx(1.5, abs=0.1)
+    assert float(longest[2]) == pytest.approx(2.5, abs=0.1)
+
+
+def test_a_folder_and_its_file_find_the_same(folder, monkeypatch, capsys):
+    found = []
+    for model in (folder / "exp" / "model", folder / "hum.onnx"):
+        command = ("watch", folder / "mixed.wav", "--model", model, "--format", "json")
+        assert run(monkeypatch, *command) == 0
+        found.append(json.loads(capsys.readouterr().out)[0])
+    first, second = found
+    assert first["seconds"] == second["seconds"] == 4.0
+    assert first["strangest"] == pytest.approx(second["strangest"], abs=1e-3)
+    assert [(a["start_s"], a["end_s"]) for a in first["alarms"]] == [
+        (a["start_s"], a["end_s"]) for a in second["alarms"]
+    ]
+    assert max(alarm["strangeness"] for alarm in first["alarms"]) == first["strangest"] > first["limit"]
+
+
+@pytest.mark.parametrize("block_s", [0.013, 0.4, 100.0])
+def test_strangeness_does_not_depend_on_the_pieces_a_recording_is_heard_in(folder, block_s):
+    watcher, _ = open_watcher(folder / "hum.onnx")
+    whole = np.concatenate([heard.strangeness for heard in Watch(watcher, folder / "mixed.wav").pieces()])
+    pieces = [heard.strangeness for heard in Watch(watcher, folder / "mixed.wav", block_s).pieces()]
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
+
+
+def test_a_recording_of_another_rate_and_two_channels_is_watched_as_the_model_hears_it(folder, tmp_path):
+    samples, _ = soundfile.read(folder / "mixed.wav")
+    twice = np.repeat(samples, 2)  # 8 kHz; what is above 2 kHz is filtered away
+    soundfile.write(tmp_path / "stereo.wav", np.stack([twice, twice], axis=1), 2 * RATE)
+    watcher, learned = open_watcher(folder / "hum.onnx")
+    watch, finder = Watch(watcher, tmp_path / "stereo.wav", 0.1), AlarmFinder(watcher, learned)
+    alarms = [alarm for heard in watch.pieces() for alarm in finder.accept(heard.strangeness)]
+    assert watch.duration_s == pytest.approx(4.0)
+    assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in alarms)
+
+
+def test_alarms_are_runs_of_windows_above_the_limit(folder):
+    watcher, _ = open_watcher(folder / "hum.onnx")
+    values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), watcher.stride / RATE
+    finder = AlarmFinder(watcher, Threshold(1.0, 0.0, 0.0, 1))
+    alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
+    middle_s = watcher.settings.watch_samples / RATE / 2
+    spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.strangeness) for a in alarms]
+    assert spans == [(1, 3), (5, 5), (7, 4)]
+    assert alarms[0].end_s - alarms[0].start_s == pytest.approx(2 * hop_s)
+    assert alarms[-1].end_s == 9.0
+    finder = AlarmFinder(watcher, Threshold(1.0, 0.0, 0.0, 1))
+    assert [(a.start_s, a.end_s) for a in (*finder.accept(values[1:3]), *finder.finish(9.0))] == [(0.0, 9.0)]
+
+
+def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder, monkeypatch, capsys):
+    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--limit", "1e6") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(folder / "exp" / "model", model)
+    (model / "threshold.json").unlink()
+    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", model) == 2
+    assert "has no limit; give --limit, or run 'recitative forecaster threshold'" in capsys.readouterr().err
+    assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
+    assert "20.00% of them may be above" in capsys.readouterr().out
+    assert open_watcher(model)[1].false_alarms == 0.2
+
+
+def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path, monkeypatch, capsys):
+    model, dev = tmp_path / "model", folder / "dev" / "data"
+    shutil.copytree(folder / "exp" / "model", model)
+    click = small_forecaster.hum(3.0, np.random.default_rng(5))
+    click[6000:6080] += 0.4 * np.random.default_rng(6).standard_normal(80).clip(-1, 1).astype(np.float32)  # 20 ms
+    write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
+    more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
+    assert run(monkeypatch, "forecaster", "threshold", model, dev, *more) == 0
+    watching = load_forecaster(model).settings.watch
+    assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
+    capsys.readouterr()
+    assert run(monkeypatch, "watch", tmp_path / "click.wav", "--model", model) == 0
+    spans = [tuple(map(float, line.split("\t")[1:3])) for line in capsys.readouterr().out.splitlines()]
+    assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
+    assert run(monkeypatch, "forecaster", "threshold", model, dev, "--window-s", 0.001) == 2
+    assert "watch.window_s=0.001 must be at least 0.02, 4 frames" in capsys.readouterr().err
+
+
+def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path, monkeypatch, capsys):
+    train, dev, other = (folder / name / "data" for name in ("train", "dev", "other"))
+    command = ("forecaster", "score", folder / "exp" / "model", dev, "--unusual", other, "--beside", train)
+    assert run(monkeypatch, *command, "--results", tmp_path / "r.jsonl", "--model", "m", "--set", "hums") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].endswith("nats per frame and dimension (3 recordings)")
+    assert [line.split()[0] for line in out[1:]] == ["ratio", "surprise", "gaussian", "mean"]
+    rows = {row.decoding: row for row in read_results(tmp_path / "r.jsonl")}
+    assert rows["surprise"].metric == "AUC"
+    assert rows["surprise"].value == rows["mean"].value == 1.0
+    assert run(monkeypatch, *command, "--json") == 0
+    assert set(json.loads(capsys.readouterr().out)) == {
+        "nats", "recordings", "ratio", "surprise", "gaussian", "mean",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"mixed.{suffix}"
+    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--picture", path) == 0
+    if suffix == "png":
+        assert path.read_bytes().startswith(b"\x89PNG")
+        return
+    root = ElementTree.parse(path).getroot()
+    kinds = [element.get("class") for element in root]
+    assert {"alarm", "curve", "limit", "title"} <= set(kinds)
+    assert root.find("{http://www.w3.org/2000/svg}image").get("href").startswith("data:image/png;base64,")
+
+
+def test_columns_keep_the_greatest_value_of_any_number_of_rows():
+    values = np.random.default_rng(0).normal(size=(1001, 3))
+    columns = Columns(3, most=16)
+    for part in np.split(values, [1, 1, 40, 300, 777]):
+        columns.accept(part)
+    each = columns.rows_each
+    assert each == 64
+    expected = [values[start : start + each].max(axis=0) for start in range(0, 1001, each)]
+    np.testing.assert_array_equal(columns.columns, expected)
+
+
+def test_the_png_is_what_other_programs_read(tmp_path):
+    from PIL import Image
+
+    levels = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+    (tmp_path / "a.png").write_bytes(encode_png(levels))
+    image = Image.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(image), levels)
+    assert image.mode == "P"
+
+
+def test_ticks_are_few_and_round():
+    assert ticks(0.0, 4.0, 10) == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
+    assert ticks(-0.13, 0.31, 4) == [0, 0.2]
+
+
+def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monkeypatch, capsys):
+    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    soundfile.write(tmp_path / "short.wav", np.zeros(10), RATE)
+    files = (tmp_path / "broken.wav", tmp_path / "short.wav", folder / "mixed.wav")
+    assert run(monkeypatch, "watch", *files, "--model", folder / "hum.onnx") == 1
+    out, err = capsys.readouterr()
+    assert str(folder / "mixed.wav") in out
+    assert "broken.wav: is not audio that can be read" in err
+    assert "short.wav: lasts 0.0025 s; at least 0.105 s, which the model judges together" in err
+    assert "2 of 3 recordings could not be watched" in err
+
+
+@pytest.mark.parametrize(("arguments", "status", "message"), [
+    (("watch", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a forecaster's folder; make one with"),
+    (("watch", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
+    (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--beside: compares how recordings are told apart"),
+    (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
+     "unknown setting 'model.horizont'; did you mean 'horizon'?"),
+])  # fmt: skip
+def test_wrong_usage_is_one_line(tmp_path, monkeypatch, capsys, arguments, status, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, *arguments) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("more", "message"), [
+    (("b.wav", "--picture", "p.svg"), "--picture: shows one recording; 2 are named"),
+    (("--picture", "p.gif"), "p.gif: a picture cannot be '.gif'; .svg or .png"),
+])  # fmt: skip
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_heard(folder, monkeypatch, capsys, more, message):
+    assert run(monkeypatch, "watch", folder / "mixed.wav", *more, "--model", folder / "hum.onnx") == 2
+    assert message in capsys.readouterr().err
