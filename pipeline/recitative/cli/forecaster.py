@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recitative.cli.music_results import (
+from recitative.cli.notes import NotesFile, read_notes
+from recitative.cli.results import (
     CommandOption,
     NameOption,
     Record,
@@ -19,7 +20,6 @@ from recitative.cli.music_results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.notes import NotesFile, read_notes
 from recitative.config import load_tree, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from recitative.forecasting.scoring import Scores
     from recitative.models.forecaster import Forecaster
     from recitative.models.threshold import Threshold
-    from recitative.score.music import Measured
+    from recitative.score.measured import Measured
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recitative.score.classes import NORMAL_95
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 
 def area_under_curve(usual: Sequence[float], unusual: Sequence[float]) -> float:

@@ -12,10 +12,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from recitative.cli.music_results import Record
+from recitative.cli.results import Record
 from recitative.config import load_tree
 from recitative.models.forecaster_settings import ForecasterSettings
-from recitative.score.music import Measured
+from recitative.score.measured import Measured
 
 SCORES = ("ratio", "surprise", "gaussian", "mean")
 
