@@ -9,7 +9,7 @@ judge=an4-streaming  # the recogniser that judges: a pretrained model's name, or
 exp=exp              # folder of the experiments
 results=RESULTS.md   # table that the score stage writes
 train_args=""        # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-temperature=0.9      # of the distributions that samples are drawn from
+temperature=1.0      # of the distributions that samples are drawn from
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ -z $corpus ]] || corpus=$(from_caller "$corpus")
