@@ -56,6 +56,7 @@ class ClassifierSettings(_Section):
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     mixup: MixupSettings = MixupSettings()
+    piece_s: float = Field(0.0, ge=0)  # train on a random piece of a recording, at most so long; 0 = all of it
     labels: tuple[str, ...] = ()  # what there is to tell apart; empty: the labels of the training set
     class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same, however rare
     model: ClassifierNetworkSettings = ClassifierNetworkSettings()
