@@ -48,7 +48,7 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/@/voices"; then
         --output "$voice" $train_args
       recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
     done
-    python3 local/mean.py "$exp/$model/voices" --model "$model" --command "$recipe_command" \
-      --results "$exp/results.jsonl" --results-md "$results"
+    python3 local/mean.py "$exp/$model/voices" --model "$model" --set "one speaker left out" \
+      --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
   done
 fi
