@@ -90,6 +90,8 @@ class AugmentSettings(_Section):
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
+    colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
+    hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
     noise_dir: Path | None = None  # a folder of recordings, added to the speech
     noise_probability: float = Field(0.5, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
@@ -101,13 +103,20 @@ class AugmentSettings(_Section):
     def _consistent(self) -> AugmentSettings:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
-        for name in ("volume_db", "vtlp", "noise_snr_db"):
-            low, high = getattr(self, name)
+        for name in ("volume_db", "vtlp", "noise_snr_db", "hiss_snr_db"):
+            low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
+
+    def require_fit(self, features: FeatureSettings) -> None:
+        """Raises ValueError for what can be done to log-mel features only, if these are others."""
+        if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
+            raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
+        if (features.kind != "fbank" or features.delta_order) and (self.colour_db or self.hiss_snr_db):
+            raise ValueError("augment.colour_db and hiss_snr_db need features.kind=fbank without deltas")
 
 
 class FrontEndSettings(_Section):
@@ -254,8 +263,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
-            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
+        self.augment.require_fit(self.features)
         return self
 
 

@@ -68,6 +68,17 @@ def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
     assert len({float(one[0, 0]) for one in drawn}) == 6, "the volume is drawn anew each time"
 
 
+def test_colour_and_hiss_are_drawn_from_the_same_generator(recording):
+    first, again, other = (
+        heard(recording, settings(colour_db=6, hiss_snr_db=[10, 30])).draw(0, 1.0, np.random.default_rng(seed))[0]
+        for seed in (1, 1, 2)
+    )
+    assert_array_equal(first, again)
+    plain, _ = heard(recording, settings()).draw(0, 1.0, np.random.default_rng(1))
+    assert np.abs(first - plain).mean() > 0.3
+    assert np.abs(first - other).mean() > 0.3
+
+
 @pytest.mark.parametrize(("features", "augment"), [
     ({"kind": "mfcc", "num_ceps": 5, "log_floor": -16.0}, {}), ({"delta_order": 1}, {}), ({}, {"noise_dir": "x"}),
 ])  # fmt: skip

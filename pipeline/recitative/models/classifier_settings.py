@@ -64,8 +64,7 @@ class ClassifierSettings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ClassifierSettings:
-        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
-            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
+        self.augment.require_fit(self.features)
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels={list(self.labels)} must be unlike each other")
         return self
