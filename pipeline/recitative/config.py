@@ -90,6 +90,7 @@ class AugmentSettings(_Section):
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
+    quiet_s: float = Field(0.0, ge=0)  # fbank only: up to so much quiet before and after, beside what batch_s counts
     colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
     hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
     noise_dir: Path | None = None  # a folder of recordings, added to the speech
@@ -115,8 +116,8 @@ class AugmentSettings(_Section):
         """Raises ValueError for what can be done to log-mel features only, if these are others."""
         if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
-        if (features.kind != "fbank" or features.delta_order) and (self.colour_db or self.hiss_snr_db):
-            raise ValueError("augment.colour_db and hiss_snr_db need features.kind=fbank without deltas")
+        if (features.kind != "fbank" or features.delta_order) and (self.quiet_s or self.colour_db or self.hiss_snr_db):
+            raise ValueError("augment.quiet_s, colour_db and hiss_snr_db need features.kind=fbank without deltas")
 
 
 class FrontEndSettings(_Section):

@@ -68,7 +68,14 @@ def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
     assert len({float(one[0, 0]) for one in drawn}) == 6, "the volume is drawn anew each time"
 
 
-def test_colour_and_hiss_are_drawn_from_the_same_generator(recording):
+def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
+    lengths = [
+        len(heard(recording, settings(quiet_s=0.05)).draw(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(60)
+    ]
+    assert {length - 98 for length in lengths} == set(range(11))  # a second has 98 frames, 0.05 s has 5
+
+
+def test_colour_and_hiss_are_drawn_from_the_generator(recording):
     first, again, other = (
         heard(recording, settings(colour_db=6, hiss_snr_db=[10, 30])).draw(0, 1.0, np.random.default_rng(seed))[0]
         for seed in (1, 1, 2)

@@ -1,11 +1,11 @@
-"""Another microphone: what its colour and its hiss do to features, against powers added one by one."""
+"""Recorded elsewhere: what quiet, colour and hiss do to features, against powers added one by one."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from recitative.config import AugmentSettings, FeatureSettings
-from recitative.features.microphone import HISS_DB, colour, hiss
+from recitative.features.microphone import DEEPER, HISS_DB, ONSET, ONSET_FRAMES, colour, hiss, surround
 
 QUIET = np.full((2000, 40), -10.0, np.float32)
 
@@ -45,7 +45,42 @@ def test_what_is_loud_stays_and_what_is_quiet_becomes_hiss():
     assert (heard[:, 20:] > 5.0).all()
 
 
+def test_the_quiet_around_a_recording_is_of_any_length_and_quieter_than_almost_all_of_it():
+    features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
+    drawn = [surround(features, 20, rng(seed)) for seed in range(300)]
+    befores = {find(one, features[ONSET_FRAMES:]) - ONSET_FRAMES for one in drawn}
+    assert befores == set(range(21))
+    assert {len(one) - len(features) for one in drawn} >= {1, 10, 20, 30, 39}
+    longest = max(drawn, key=len)
+    quiet = longest[: find(longest, features[ONSET_FRAMES:]) - ONSET_FRAMES]
+    fifth = np.quantile(features, 0.05, axis=0)
+    assert (fifth - DEEPER - 0.5 < quiet.mean(0)).all()
+    assert (quiet.mean(0) < fifth + 0.5).all()
+
+
+def test_a_recording_comes_out_of_the_quiet_gradually():
+    features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
+    for seed in range(50):
+        heard = surround(features, 0, rng(seed))
+        below = features - heard
+        assert_allclose(below, np.broadcast_to(below[:, :1], below.shape), atol=1e-5)
+        assert (np.diff(below[:, 0]) < 1e-5).all()
+        assert below.max() <= ONSET
+        assert below.min() >= -1e-5
+
+
+def test_a_recording_of_one_frame_stays_one_frame():
+    assert surround(QUIET[:1], 0, rng()).shape == (1, 40)
+
+
+def find(heard, features):
+    """Where the frames begin."""
+    return next(i for i in range(len(heard)) if np.array_equal(heard[i : i + len(features)], features))
+
+
 def test_features_that_are_no_logarithms_of_powers_are_refused():
     for features in (FeatureSettings(kind="mfcc"), FeatureSettings(delta_order=1)):
-        with pytest.raises(ValueError, match=r"colour_db and hiss_snr_db need features\.kind=fbank without deltas"):
+        with pytest.raises(
+            ValueError, match=r"quiet_s, colour_db and hiss_snr_db need features\.kind=fbank without deltas"
+        ):
             AugmentSettings(colour_db=3).require_fit(features)

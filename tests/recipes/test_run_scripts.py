@@ -18,12 +18,12 @@ MUSIC_STAGES = {1: "prepare", 2: "check", 5: "train", 7: "sample", 8: "score", 1
 # So have those that draw sound.
 SOUND = {"vocoder", "digits_voice"}
 # And those that give whole recordings one label.
-CLASSIFIERS = {"spoken_digits"}
-CLASSIFIER_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 9: "folds"}
+CLASSIFIERS = {"spoken_digits", "esc10", "speech_commands"}
+CLASSIFIER_STAGES = {0: "fetch", 1: "prepare", 2: "check", 5: "train", 7: "decode", 8: "score", 9: "folds"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": ("manifest.tsv",), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
-CORPORA |= {"digits_voice": ("recordings",), "spoken_digits": ("recordings",)}
+CORPORA |= {"digits_voice": ("recordings",), "spoken_digits": ("recordings",), "esc10": ()}
 
 
 def _recipe(path: Path) -> str:
@@ -39,7 +39,7 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
     if recipe in MUSIC | SOUND:
         return MUSIC_STAGES, {"1", "2", "5", "7", "8", "10"}
     if recipe in CLASSIFIERS:
-        return CLASSIFIER_STAGES, {*"12589"}
+        return CLASSIFIER_STAGES, {*"1258"}
     return STAGES, {*"12356789"}
 
 

@@ -14,7 +14,7 @@ from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
 from recitative.features.augment import Augmenter, change_speed, spec_augment
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.microphone import colour, hiss
+from recitative.features.microphone import colour, hiss, surround
 from recitative.features.utterances import read_utterance
 from recitative.features.vtlp import VocalTractWarp
 
@@ -53,11 +53,14 @@ class AugmentedFeatures:
         features = self._kept.draw(number, speed, rng) if self._kept else self._perturbed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
-        features = self._through_another_microphone(features, rng)
+        features = self._recorded_elsewhere(features, rng)
         return features, spec_augment(features, self._settings.augment.spec_augment, rng, self._mean)
 
-    def _through_another_microphone(self, features: Array, rng: np.random.Generator) -> Array:
+    def _recorded_elsewhere(self, features: Array, rng: np.random.Generator) -> Array:
         augment = self._settings.augment
+        if augment.quiet_s:
+            most = round(augment.quiet_s * 1000 / self._settings.features.frame_shift_ms)
+            features = surround(features, most, rng)
         if augment.colour_db:
             features = colour(features, augment.colour_db, rng)
         if augment.hiss_snr_db:
