@@ -108,7 +108,14 @@ def twelve(
     others = [one for one in words if one.text not in COMMANDS]
     count = round(SHARE * len(commands))
     drawn = rng.permutation(len(others))[:count]
-    return [*commands, *(replace(others[i], text=UNKNOWN) for i in sorted(drawn)), *silences(noise, part, count, rng)]
+    unknown = [replace(others[i], text=UNKNOWN) for i in sorted(drawn)]
+    return [*map(_as_segment, [*commands, *unknown]), *silences(noise, part, count, rng)]
+
+
+def _as_segment(word: Utterance) -> Utterance:
+    """The whole of its recording: where some utterances are segments, all must be."""
+    info = inspect(word.recording_path)
+    return replace(word, recording_id=word.utt_id, end_s=info.num_samples / info.sample_rate)
 
 
 def silences(noise: Path, part: tuple[float, float], count: int, rng: np.random.Generator) -> Iterator[Utterance]:
