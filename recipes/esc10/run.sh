@@ -13,16 +13,7 @@ dev_clips=3        # clips of each kind, of the folds that are trained on, that 
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 
-# train_fold MODEL FOLD: train without a fold, if that has not been done, and score the model on it.
-train_fold() {
-  local folder=$exp/$1/folds/$2
-  # shellcheck disable=SC2086  # a list of settings
-  recitative classifier train --conf "conf/$1.yaml" --train "$data/folds/$2/rest" --dev "$data/folds/$2/dev" \
-    --output "$folder" $train_args
-  recitative classifier score "$folder/model" "$data/folds/$2/test" --json >"$folder/score.json"
-}
-
-if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1"; then
+if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1" "$data/labels.txt"; then
   python3 local/prepare.py --corpus "$corpus" --output "$data"
   recitative classifier folds "$data/all" "$data/folds" --table "$data/folds.txt" # refuses sources in two folds
   for fold in "$data"/folds/*; do
@@ -36,16 +27,21 @@ if stage 2 "check" needs "$data/all" "$data/labels.txt"; then
 fi
 
 if stage 5 "train" needs "$data/folds/1" makes "$exp/@/folds/1/model"; then
-  for model in $models; do train_fold "$model" 1; done
-fi
-
-if stage 8 "score" needs "$exp/@/folds/1/model"; then
-  for model in $models; do recitative classifier score "$exp/$model/folds/1/model" "$data/folds/1/test"; done
-fi
-
-if stage 9 "folds" needs "$data/folds/1" makes "$exp/results.jsonl"; then
   for model in $models; do
-    for fold in "$data"/folds/*; do train_fold "$model" "$(basename "$fold")"; done
+    for fold in "$data"/folds/*; do # each fold in turn is left for the test
+      # shellcheck disable=SC2086  # a list of settings
+      recitative classifier train --conf "conf/$model.yaml" --train "$fold/rest" --dev "$fold/dev" \
+        --output "$exp/$model/folds/$(basename "$fold")" $train_args
+    done
+  done
+fi
+
+if stage 8 "score" needs "$exp/@/folds/1/model" "$data/folds/1" makes "$exp/results.jsonl"; then
+  for model in $models; do
+    for fold in "$data"/folds/*; do
+      folder=$exp/$model/folds/$(basename "$fold")
+      recitative classifier score "$folder/model" "$fold/test" --json >"$folder/score.json"
+    done
     python3 ../spoken_digits/local/mean.py "$exp/$model/folds" --model "$model" --set "official folds" \
       --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
   done

@@ -56,7 +56,7 @@ def run(tmp_path_factory):
 def test_every_stage_is_done(run):
     _, done = run
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "score", "folds"):
+    for name in ("prepare", "check", "train", "score"):
         assert f"({name}): done" in done.stderr, done.stderr[-3000:]
     assert "(2 folds, " in done.stdout
 
