@@ -7,11 +7,13 @@ corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
+recogniser=""       # exported recogniser of connected digits to hear the same test: ../digits/exp/narrow/model.onnx
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+[[ $recogniser == ../digits/* ]] || recogniser=$(from_caller "$recogniser")
 
 if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
   "$data/voices"; then
@@ -30,6 +32,11 @@ if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then
     recitative classifier train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
       --output "$exp/$model" $train_args
   done
+fi
+
+if [[ -n $recogniser ]] && stage 7 "decode" needs "$recogniser" "$data/test"; then # it has heard synthetic voices only
+  python3 local/recognise.py "$recogniser" "$data/test" --model "digits $(basename "$(dirname "$recogniser")")" \
+    --set test --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
 fi
 
 if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl"; then

@@ -54,7 +54,8 @@ def hiss(features: Array, snr_db: float, rng: np.random.Generator) -> Array:
     curve = np.exp(NEPERS * _curve(features.shape[1], HISS_DB, rng))
     level = np.exp(features.astype(np.float64)).mean() * 10 ** (-snr_db / 10)
     noise = level * curve / curve.mean() * rng.gamma(FREEDOM, 1 / FREEDOM, features.shape)
-    return np.logaddexp(features, np.log(noise)).astype(np.float32)
+    heard: Array = np.logaddexp(features, np.log(noise)).astype(np.float32)
+    return heard
 
 
 def _curve(channels: int, most_db: float, rng: np.random.Generator) -> Array:
