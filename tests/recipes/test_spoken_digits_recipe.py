@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_digits"
 TINY = (
     "train.epochs=1 train.threads=1 train.workers=0 train.warmup_steps=1 model.recurrent.hidden=8 "
-    "model.recurrent.layers=1"
+    "model.recurrent.layers=1 model.front_end.channels=[2,2,2]"
 )
 
 
