@@ -23,6 +23,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+SILENCE = -16.0
+"""Below the logarithm of float32's epsilon, -15.94, which is what Kaldi's fbank says of digital silence."""
+
+
 class FeatureSettings(_Section):
     """Kaldi's fbank or MFCC; names follow kaldi/src/feat, units are in the names."""
 
@@ -35,11 +39,16 @@ class FeatureSettings(_Section):
     frame_shift_ms: float = Field(10.0, gt=0, le=100)
     low_freq_hz: float = Field(20.0, ge=0)
     high_freq_hz: float = 0.0  # <= 0: offset from the Nyquist frequency, as in Kaldi
+    log_floor: float = Field(
+        SILENCE, ge=SILENCE
+    )  # fbank only: what is quieter counts as this (log power, 16-bit scale)
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSettings:
         if self.kind == "mfcc" and self.num_ceps > self.num_mel_bins:
             raise ValueError(f"num_ceps={self.num_ceps} must be at most num_mel_bins={self.num_mel_bins}")
+        if self.kind == "mfcc" and self.log_floor > SILENCE:
+            raise ValueError(f"log_floor={self.log_floor:g} needs kind=fbank")
         nyquist = self.sample_rate / 2
         high = self.high_freq_hz if self.high_freq_hz > 0 else nyquist + self.high_freq_hz
         if not self.low_freq_hz < high <= nyquist:
@@ -81,6 +90,9 @@ class AugmentSettings(_Section):
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
+    quiet_s: float = Field(0.0, ge=0)  # fbank only: up to so much quiet before and after, beside what batch_s counts
+    colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
+    hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
     noise_dir: Path | None = None  # a folder of recordings, added to the speech
     noise_probability: float = Field(0.5, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
@@ -92,13 +104,20 @@ class AugmentSettings(_Section):
     def _consistent(self) -> AugmentSettings:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
-        for name in ("volume_db", "vtlp", "noise_snr_db"):
-            low, high = getattr(self, name)
+        for name in ("volume_db", "vtlp", "noise_snr_db", "hiss_snr_db"):
+            low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
+
+    def require_fit(self, features: FeatureSettings) -> None:
+        """Raises ValueError for what can be done to log-mel features only, if these are others."""
+        if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
+            raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
+        if (features.kind != "fbank" or features.delta_order) and (self.quiet_s or self.colour_db or self.hiss_snr_db):
+            raise ValueError("augment.quiet_s, colour_db and hiss_snr_db need features.kind=fbank without deltas")
 
 
 class FrontEndSettings(_Section):
@@ -107,14 +126,25 @@ class FrontEndSettings(_Section):
     kind: Literal["stack", "conv"] = "stack"
     window: int = Field(3, ge=1)  # stack: frames joined into one
     stride: int = Field(3, ge=1)  # stack: frames per output; at most the window
-    channels: tuple[int, ...] = (32, 32)  # conv: one causal 3x3 layer each, halving time and channels
+    channels: tuple[int, ...] = (32, 32)  # conv: one causal 3x3 layer each, halving the channels
+    strides: tuple[int, ...] = ()  # conv: frames per output of each layer; empty: all 2
+    norm: bool = False  # conv: batch normalisation of each layer's planes
     width: int = Field(0, ge=0)  # conv: project the output to this width; 0 = leave it
 
     @model_validator(mode="after")
     def _consistent(self) -> FrontEndSettings:
         if self.stride > self.window:
             raise ValueError(f"stride={self.stride} must be at most window={self.window}: frames would be lost")
+        if self.strides and len(self.strides) != len(self.channels):
+            raise ValueError(f"strides={list(self.strides)} must be one for each of channels={list(self.channels)}")
+        if not all(1 <= stride <= 3 for stride in self.strides):
+            raise ValueError(f"strides={list(self.strides)} must each be 1, 2 or 3: more would lose frames")
         return self
+
+    @property
+    def conv_strides(self) -> tuple[int, ...]:
+        """Of each convolution."""
+        return self.strides or (2,) * len(self.channels)
 
 
 class RecurrentSettings(_Section):
@@ -185,6 +215,7 @@ class TrainSettings(_Section):
     workers: int = Field(1, ge=0)  # processes that prepare batches
     threads: int = Field(0, ge=0)  # CPU threads of the network; 0 = the cores that the workers leave, at least one
     cache_mb: float = Field(1024.0, ge=0)  # decoded audio is kept in memory if all of it fits
+    cache_features: bool = False  # keep features, of each speed, rather than audio; needs fbank without noise or rooms
     device: Literal["auto", "cpu", "cuda"] = "auto"
     bf16: bool = True  # where the device has it
 
@@ -233,8 +264,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
-        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
-            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
+        self.augment.require_fit(self.features)
         return self
 
 

@@ -7,12 +7,14 @@ corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
+recogniser=""       # exported recogniser of connected digits to hear the same test: ../digits/exp/narrow/model.onnx
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
 report_args=""      # for the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+[[ $recogniser == ../digits/* ]] || recogniser=$(from_caller "$recogniser")
 
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
@@ -35,6 +37,11 @@ if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then
   done
 fi
 
+if [[ -n $recogniser ]] && stage 7 "decode" needs "$recogniser" "$data/test"; then # it has heard synthetic voices only
+  python3 local/recognise.py "$recogniser" "$data/test" --model "digits $(basename "$(dirname "$recogniser")")" \
+    --set test --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+fi
+
 if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl"; then
   for model in $models; do
     recitative classifier score "$exp/$model/model" "$data/test" --model "$model" --set test \
@@ -51,7 +58,7 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/@/voices"; then
         --output "$voice" $train_args
       recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
     done
-    python3 local/mean.py "$exp/$model/voices" --model "$model" "${record[@]}"
+    python3 local/mean.py "$exp/$model/voices" --model "$model" --set "one speaker left out" "${record[@]}"
   done
 fi
 

@@ -8,12 +8,12 @@ import tones
 import torch
 
 from recitative.audio.files import write_wav
-from recitative.classification.examples import TrainingSet, load_scored_set
+from recitative.classification.examples import TrainingSet, draw_piece, load_scored_set
 from recitative.classification.labels import class_weights, names_of
 from recitative.classification.mixup import Pairs, draw_pairs, mix
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
 from recitative.train.plan import Share
@@ -106,6 +106,28 @@ def test_the_shortest_recording_has_one_frame_and_one_sample_less_has_none(front
     extractor = FeatureExtractor(made.settings.features)
     frames = [torch.tensor(extractor.output_lengths(np.array([n]))) for n in (least, least - 1)]
     assert [int(made.network.output_lengths(n)) for n in frames] == [1, 0]
+
+
+def test_a_piece_is_drawn_from_anywhere_in_a_recording():
+    frames = np.arange(10)[:, None]
+    drawn = [draw_piece(frames, 4, np.random.default_rng(seed))[:, 0] for seed in range(200)]
+    assert all(len(piece) == 4 and np.array_equal(np.diff(piece), np.ones(3)) for piece in drawn)
+    assert {int(piece[0]) for piece in drawn} == set(range(7))
+    for longest in (0, 10, 11):
+        np.testing.assert_array_equal(draw_piece(frames, longest, np.random.default_rng(0)), frames)
+
+
+def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pieces(data):
+    whole, pieces = training_set(data), training_set(data, "piece_s=0.1")
+    batches = [pieces.load(0, numbers) for numbers in pieces.plan(0).batches]
+    assert all(int(batch.features.lengths.max()) == 20 for batch in batches)  # of 5 ms
+    assert sum(batch.rows for batch in batches) == len(data.utterances)
+    assert len(batches) == 2 < len(whole.plan(0).batches)  # 18 recordings of 0.1 s, 1.5 s in a batch
+
+
+def test_a_piece_without_a_frame_of_the_network_is_refused(data):
+    with pytest.raises(UsageError, match=r"piece_s=0\.004: must be 0, for whole recordings, or at least 0\.015 s"):
+        training_set(data, "piece_s=0.004")
 
 
 def test_the_classes_are_the_labels_of_the_training_set_in_order(data):

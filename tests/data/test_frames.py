@@ -44,6 +44,15 @@ def test_each_convolution_keeps_every_other_frame(frames: int) -> None:
     assert num_core_frames(frames, front_end) == len(range(frames)[::2][::2])
 
 
+@given(st.integers(0, 200), st.lists(st.integers(1, 3), min_size=1, max_size=4))
+def test_a_convolution_keeps_one_frame_in_each_stride(frames: int, strides: list[int]) -> None:
+    front_end = FrontEndSettings(kind="conv", channels=(8,) * len(strides), strides=tuple(strides))
+    kept = range(frames)
+    for stride in strides:
+        kept = kept[::stride]
+    assert num_core_frames(frames, front_end) == len(kept)
+
+
 @pytest.mark.parametrize(("frames", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
 def test_subsampling_by_three(frames: int, expected: int) -> None:
     assert num_core_frames(frames, subsampled_by(3)) == expected

@@ -26,6 +26,7 @@ LENGTHS = torch.tensor([40, 17, 3, 0, 1])
 STACK = FrontEndSettings(window=4, stride=2)
 PROJECTED = FrontEndSettings(window=5, stride=2, width=7)
 CONV = FrontEndSettings(kind="conv", channels=(2, 3), width=9)
+NORMALISED = FrontEndSettings(kind="conv", channels=(2, 3, 3), strides=(1, 2, 1), norm=True)
 EVERY_FRAME = FrontEndSettings(window=1, stride=1)
 
 
@@ -42,6 +43,7 @@ CELLS = [
 SHAPES = [
     pytest.param(PROJECTED, core(layer_norm=True, residual=True), 2, id="norm-residual-lookahead"),
     pytest.param(CONV, core(projection=4), 0, id="conv-projection"),
+    pytest.param(NORMALISED, core(layers=1), 0, id="conv-strides-norm"),
     pytest.param(EVERY_FRAME, core("bidirectional", residual=True, layer_norm=True), 3, id="every-frame-bidirectional"),
     pytest.param(
         CONV, core("latency_controlled", projection=9, residual=True, chunk=2, right_context=0), 0, id="conv-blocks"
@@ -59,6 +61,11 @@ def recogniser(
     made = new_recogniser(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
     made.network.get_buffer("stages.normalise.mean").fill_(0.3)
     made.network.get_buffer("stages.normalise.inverse_stddev").fill_(1.2)
+    for name, buffer in made.network.named_buffers():
+        if name.endswith("norm.mean"):
+            buffer.normal_()
+        if name.endswith("norm.variance"):
+            buffer.uniform_(0.5, 2.0)
     made.network.eval()
     return made
 

@@ -146,6 +146,19 @@ def test_digital_silence_is_the_logarithm_of_float32_epsilon():
     assert_allclose(features, np.log(np.finfo(np.float32).eps), rtol=1e-6)
 
 
+def test_nothing_is_quieter_than_the_floor_and_what_is_louder_stays():
+    noise = np.concatenate([np.zeros(800), np.random.default_rng(0).normal(0, 1e-4, 800)]).astype(np.float32)
+    plain = FeatureExtractor(FeatureSettings()).compute(noise)
+    floored = FeatureExtractor(FeatureSettings(log_floor=9.0)).compute(noise)
+    assert 0 < (plain < 9.0).sum() < plain.size
+    assert_array_equal(floored, np.where(plain < 9.0, np.float32(9.0), plain))
+
+
+def test_cepstra_have_no_floor():
+    with pytest.raises(ValueError, match="log_floor=2 needs kind=fbank"):
+        FeatureSettings(kind="mfcc", log_floor=2.0)
+
+
 def test_a_constant_offset_changes_nothing():
     stage = FeatureExtractor(FeatureSettings())
     samples = speech_like(0.1)

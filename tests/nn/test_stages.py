@@ -66,9 +66,15 @@ def test_frame_stacking_keeps_the_contract(window, stride):
     verify_contract(FrameStack(WIDTH, window, stride), normal)
 
 
-def test_the_causal_convolution_keeps_the_contract():
+@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_causal_convolution_keeps_the_contract(stride, norm):
     torch.manual_seed(4)
-    verify_contract(CausalConv(2, 3, 4), normal)
+    stage = CausalConv(2, 3, 4, stride, norm=norm)
+    if stage.norm:
+        stage.norm.mean.normal_()
+        stage.norm.variance.uniform_(0.5, 2.0)
+    verify_contract(stage.eval(), normal)
 
 
 @pytest.mark.parametrize("context", [0, 1, 6])

@@ -18,9 +18,9 @@ MUSIC_STAGES = {1: "prepare", 2: "check", 5: "train", 7: "sample", 8: "score", 1
 # So have those that draw sound.
 SOUND = {"vocoder", "digits_voice"}
 # And those that give whole recordings one label.
-CLASSIFIERS = {"spoken_digits"}
-CLASSIFIER_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 9: "folds", 10: "export", 11: "report"}
-CLASSIFIER_STAGES |= {12: "speed"}
+CLASSIFIERS = {"spoken_digits", "esc10", "speech_commands"}
+CLASSIFIER_STAGES = {0: "fetch", 1: "prepare", 2: "check", 5: "train", 7: "decode", 8: "score", 9: "folds"}
+CLASSIFIER_STAGES |= {10: "export", 11: "report", 12: "speed"}
 # And the one that trains nothing.
 KEYWORDS = {"keywords"}
 KEYWORD_STAGES = {1: "prepare", 6: "tune", 8: "score"}
@@ -30,7 +30,13 @@ WATCH_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 10: "export"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": ("manifest.tsv",), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
-CORPORA |= {"keywords": ("etc",), "digits_voice": ("recordings",), "spoken_digits": ("recordings",), "watch": ()}
+CORPORA |= {
+    "keywords": ("etc",),
+    "digits_voice": ("recordings",),
+    "spoken_digits": ("recordings",),
+    "watch": (),
+    "esc10": (),
+}
 
 
 def _recipe(path: Path) -> str:
@@ -46,7 +52,7 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
     if recipe in MUSIC | SOUND:
         return MUSIC_STAGES, {"1", "2", "5", "7", "8", "10"}
     if recipe in CLASSIFIERS:
-        return CLASSIFIER_STAGES, {*"12589", "10", "11"}
+        return CLASSIFIER_STAGES, {*"1258"}
     if recipe in KEYWORDS:
         return KEYWORD_STAGES, {*"168"}
     if recipe in WATCHERS:

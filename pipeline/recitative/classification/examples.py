@@ -6,6 +6,7 @@ epoch and with any number of processes that prepare batches, and gets the same n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ from recitative.classification.labels import label_numbers
 from recitative.classification.mixup import draw_pairs, mix
 from recitative.classification.usable import require_usable
 from recitative.data.directory import DataDirectory
+from recitative.data.frames import least_samples, num_core_frames
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
+from recitative.errors import UsageError
 from recitative.features.augmented import AugmentedFeatures
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure_all, read_utterance
@@ -68,7 +71,8 @@ class TrainingSet:
     """The recordings of a data directory, or of shards, with the labels of ``settings.labels``; the plan of each epoch.
 
     Raises one DataError for all recordings of a wrong sample rate, shorter than one frame of the network at the fastest
-    speed, or longer than ``max_duration_s``; and what ``label_numbers`` raises.
+    speed, or longer than ``max_duration_s``; UsageError for a ``piece_s`` that is too short; and what ``label_numbers``
+    and ``AugmentedFeatures`` raise.
     """
 
     def __init__(self, data: DataDirectory, settings: ClassifierSettings, mean: Array, where: Path) -> None:
@@ -81,7 +85,8 @@ class TrainingSet:
         require_usable(self.utterances, self.seconds, settings, where, speed=speed, most_s=most_s)
         self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
         shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-        self._plans = EpochPlans(self.seconds, settings, shards)
+        self._plans = EpochPlans(self.seconds, settings, shards, longest_s=settings.piece_s or math.inf)
+        self._longest = _longest_piece(settings)
 
     def plan(self, epoch: int) -> EpochPlan:
         return self._plans.of(epoch)
@@ -92,7 +97,8 @@ class TrainingSet:
         rows = []
         for number in numbers.tolist():
             rng = np.random.default_rng([seed, epoch, number])
-            rows.append(self._heard.draw(number, float(speeds[number]), rng)[1])
+            features = self._heard.draw(number, float(speeds[number]), rng)[1]
+            rows.append(draw_piece(features, self._longest, rng))
         rng = np.random.default_rng([seed, epoch, int(numbers[0]), MIXED])
         pairs = draw_pairs(len(rows), self.settings.mixup.alpha, rng)
         labels = self.labels[numbers]
@@ -104,6 +110,27 @@ class TrainingSet:
             tuple(self.utterances[number].utt_id for number in numbers.tolist()),
             self.settings.features.frame_shift_ms / 1000,
         )
+
+
+def _longest_piece(settings: ClassifierSettings) -> int:
+    """In feature frames, 0 = any number. Raises UsageError for one in which the network has no frame."""
+    frames = round(settings.piece_s * 1000 / settings.features.frame_shift_ms)
+    if settings.piece_s and not num_core_frames(frames, settings.model.front_end):
+        least = least_samples(settings.features, settings.model.front_end) / settings.features.sample_rate
+        raise UsageError(
+            f"piece_s={settings.piece_s:g}: must be 0, for whole recordings, or at least {least:.4g} s, one frame of "
+            "the network; choose longer pieces"
+        )
+    return frames
+
+
+def draw_piece(features: Array, longest: int, rng: np.random.Generator) -> Array:
+    """(T, C) -> at most ``longest`` frames of it from a random place; 0 = all."""
+    beyond = len(features) - longest
+    if not longest or beyond <= 0:
+        return features
+    start = int(rng.integers(beyond + 1))
+    return features[start : start + longest]
 
 
 def load_scored_set(data: DataDirectory, classifier: Classifier, where: Path) -> list[Batch]:

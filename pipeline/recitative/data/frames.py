@@ -11,11 +11,11 @@ def num_frames(num_samples: int, settings: FeatureSettings) -> int:
 
 
 def num_core_frames(frames: int, front_end: FrontEndSettings) -> int:
-    """Frames that reach the recurrent core: whole windows when stacking, halved by each causal convolution."""
+    """Frames that reach the recurrent core: whole windows when stacking, one in ``stride`` of each convolution."""
     if front_end.kind == "stack":
         return max(0, 1 + (frames - front_end.window) // front_end.stride)
-    for _ in front_end.channels:
-        frames = (frames + 1) // 2
+    for stride in front_end.conv_strides:
+        frames = (frames + stride - 1) // stride
     return frames
 
 

@@ -201,8 +201,8 @@ class Writer:
         heard, ready = self._advance(name, zeroed, stage.input_width, stage.window, stage.stride, stage.window - 1)
         planes = g.op("Reshape", heard, g.ints(0, 0, stage.planes, stage.channels))
         planes = g.op("Transpose", planes, perm=[0, 2, 1, 3])  # (N, planes, T, C)
-        weights = [g.constant(_array(value)) for value in (stage.conv.weight, _required(stage.conv.bias))]
-        out = g.op("Relu", g.op("Conv", planes, *weights, strides=[2, 2], pads=[0, 1, 0, 1]))
+        weights = [g.constant(_array(value)) for value in _normalised_weights(stage)]
+        out = g.op("Relu", g.op("Conv", planes, *weights, strides=[stage.stride, 2], pads=[0, 1, 0, 1]))
         out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
         return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
 
@@ -303,6 +303,15 @@ class Writer:
     def _shape(self, frames: str, channels: int) -> str:
         g = self.graph
         return g.op("Concat", g.ints(0), g.op("Reshape", frames, g.ints(1)), g.ints(channels), axis=0)
+
+
+def _normalised_weights(stage: CausalConv) -> tuple[Tensor, Tensor]:
+    """The kernel and the bias of a convolution; its normalisation is a factor and a term of them."""
+    weight, bias = stage.conv.weight, _required(stage.conv.bias)
+    if stage.norm is None:
+        return weight, bias
+    scale, shift = stage.norm.scale_and_shift()
+    return weight * scale[:, None, None, None], bias * scale + shift
 
 
 def _array(value: Tensor) -> Array:

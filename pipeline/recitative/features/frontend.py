@@ -23,7 +23,8 @@ class FeatureExtractor:
 
     Frame j is computed from samples j H to j H + W - 1 and from no others (``snip_edges``): the window W and the hop H
     are the frame length and shift in samples, rounded down. Povey window, mean of the window removed, pre-emphasis
-    0.97 within the window, no dither, power spectrum, natural logarithm floored at float32's epsilon; no energy
+    0.97 within the window, no dither, power spectrum, natural logarithm floored at float32's epsilon, or higher at
+    ``log_floor``: digital silence, 30 below any real one, would else be most of what a network hears; no energy
     channel (``use_energy=false``, as in the mfcc.conf of Kaldi's recipes), cepstral lifter 22. So every frame is the
     same however the audio is cut. Fewer than W samples give no frame.
 
@@ -100,4 +101,5 @@ class FeatureExtractor:
 
     def _static(self, samples: Array) -> Array:
         """(S,) -> (T, C) without deltas: every frame that fits."""
-        return computer_of(self.settings).frames(samples * np.float32(SAMPLE_SCALE))
+        frames = computer_of(self.settings).frames(samples * np.float32(SAMPLE_SCALE))
+        return frames if self.settings.kind == "mfcc" else np.maximum(frames, np.float32(self.settings.log_floor))

@@ -56,6 +56,7 @@ class ClassifierSettings(_Section):
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     mixup: MixupSettings = MixupSettings()
+    piece_s: float = Field(0.0, ge=0)  # train on a random piece of a recording, at most so long; 0 = all of it
     labels: tuple[str, ...] = ()  # what there is to tell apart; empty: the labels of the training set
     class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same, however rare
     model: ClassifierNetworkSettings = ClassifierNetworkSettings()
@@ -63,8 +64,7 @@ class ClassifierSettings(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ClassifierSettings:
-        if self.features.kind != "fbank" and self.augment.vtlp != (1.0, 1.0):
-            raise ValueError(f"augment.vtlp={list(self.augment.vtlp)} needs features.kind=fbank")
+        self.augment.require_fit(self.features)
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels={list(self.labels)} must be unlike each other")
         return self

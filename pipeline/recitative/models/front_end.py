@@ -33,8 +33,8 @@ def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feat
         width = stack.output_width
     else:
         width, planes, channels = feature_dim, 1, feature_dim
-        for i, output_planes in enumerate(settings.channels):
-            conv = CausalConv(planes, channels, output_planes)
+        for i, (output_planes, stride) in enumerate(zip(settings.channels, settings.conv_strides, strict=True)):
+            conv = CausalConv(planes, channels, output_planes, stride, norm=settings.norm)
             stages[f"conv{i}"] = conv
             width, planes, channels = conv.output_width, output_planes, (channels + 1) // 2
     if settings.width:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from recitative.errors import UsageError
 from recitative.nn.framewise import Framewise
@@ -112,3 +113,45 @@ class RunningMean(RunningSums):
 
     def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
         return data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype)
+
+
+class PlaneNorm(nn.Module):
+    """Batch normalisation of the planes of a convolution (Ioffe & Szegedy 2015), padding left out:
+
+        y = (x - mean) / sqrt(variance + eps) * gain + bias
+
+    by the frames of the batch in training, by the moving averages of their means and variances afterwards, when it is
+    a constant of each plane and no frame knows of any other. In training it is the one layer whose gradient depends on
+    how a batch is divided into parts.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    eps = 1e-5
+    momentum = 0.1
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(planes))
+        self.bias = nn.Parameter(torch.zeros(planes))
+        self.register_buffer("mean", torch.zeros(planes))
+        self.register_buffer("variance", torch.ones(planes))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(N, T, planes, C) and the frames (N,) that count -> (N, T, planes, C)."""
+        if not self.training:
+            return self._normalised(x.flatten(0, 1)).view_as(x)
+        frames = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (N, T)
+        y = torch.zeros_like(x)
+        y[frames] = self._normalised(x[frames])
+        return y
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What it is after training, for each plane: y = scale x + shift."""
+        scale = self.gain / torch.sqrt(self.variance + self.eps)
+        return scale, self.bias - self.mean * scale
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        """(M, planes, C); no frames of a batch have no mean."""
+        training = self.training and len(x) > 0
+        return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, training, self.momentum, self.eps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recitative.nn.normalise import PlaneNorm
 from recitative.nn.ragged import cut, empty, join, zero_padding
 from recitative.stage import Padded, State
 
@@ -46,22 +47,24 @@ class FrameStack(nn.Module):
 
 
 class CausalConv(nn.Module):
-    """A 3x3 convolution over time and channels, halving both, that never looks ahead; then ReLU.
+    """A 3x3 convolution over time and channels, halving the channels, that never looks ahead; then ReLU.
 
-    (N, T, planes * C) -> (N, ceil(T / 2), output_planes * ceil(C / 2)); output j sees frames 2j - 2 to 2j, with zeros
-    before the stream's start. State: ``pending``, at first two frames of zeros, and ``pending_lengths``.
+    (N, T, planes * C) -> (N, ceil(T / stride), output_planes * ceil(C / 2)); output j sees frames stride * j - 2 to
+    stride * j, with zeros before the stream's start. With ``norm`` there is a ``PlaneNorm`` before the ReLU.
+    State: ``pending``, at first two frames of zeros, and ``pending_lengths``.
     """
 
-    stride = 2
     lookahead = 0
     window = 3
 
-    def __init__(self, planes: int, channels: int, output_planes: int) -> None:
+    def __init__(self, planes: int, channels: int, output_planes: int, stride: int = 2, *, norm: bool = False) -> None:
         super().__init__()
         self.planes, self.channels = planes, channels
+        self.stride = stride
         self.input_width = planes * channels
         self.output_width = output_planes * ((channels + 1) // 2)
-        self.conv = nn.Conv2d(planes, output_planes, kernel_size=3, stride=2, padding=(0, 1))
+        self.conv = nn.Conv2d(planes, output_planes, kernel_size=3, stride=(stride, 2), padding=(0, 1))
+        self.norm = PlaneNorm(output_planes) if norm else None
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         return _windows(lengths + self.window - 1, self.window, self.stride)
@@ -82,8 +85,8 @@ class CausalConv(nn.Module):
             return heard.data.new_zeros(len(ready), 0, self.output_width)
         frames = heard.data[:, : (most - 1) * self.stride + self.window]
         planes = frames.reshape(*frames.shape[:2], self.planes, self.channels).transpose(1, 2)  # (N, planes, T, C)
-        out = torch.relu(self.conv(planes))  # (N, output_planes, T', C')
-        return out.transpose(1, 2).flatten(2)
+        out = self.conv(planes).transpose(1, 2)  # (N, T', output_planes, C')
+        return torch.relu(self.norm(out, ready) if self.norm else out).flatten(2)
 
 
 class RowConv(nn.Module):

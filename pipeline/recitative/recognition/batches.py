@@ -103,7 +103,7 @@ class TrainingSet:
         fastest = _fastest_speeds(self.utterances, self.seconds, self.labels, settings, where)
         self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
         shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-        self._plans = EpochPlans(self.seconds, settings, shards, fastest)
+        self._plans = EpochPlans(self.seconds, settings, shards, fastest=fastest)
 
     def plan(self, epoch: int) -> EpochPlan:
         return self._plans.of(epoch)

@@ -6,6 +6,7 @@ every so manieth utterance of a batch, make the same steps, and every utterance 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,18 +47,29 @@ class EpochPlans:
     """The plans of a run's epochs; arguments as those of ``plan_epoch``."""
 
     def __init__(
-        self, seconds: Array, settings: AudioTaskSettings, shards: Array | None = None, fastest: Array | None = None
+        self,
+        seconds: Array,
+        settings: AudioTaskSettings,
+        shards: Array | None = None,
+        *,
+        fastest: Array | None = None,
+        longest_s: float = math.inf,
     ) -> None:
-        self._seconds, self._settings, self._shards, self._fastest = seconds, settings, shards, fastest
+        self._seconds, self._settings, self._shards = seconds, settings, shards
+        self._fastest, self._longest_s = fastest, longest_s
         self._plans: dict[int, EpochPlan] = {}
 
     def of(self, epoch: int) -> EpochPlan:
         """Made once; the one before is kept too, since the next epoch is prepared while one is still going on."""
         if epoch not in self._plans:
             kept = {number: plan for number, plan in self._plans.items() if number == epoch - 1}
-            plan = plan_epoch(self._seconds, self._settings, epoch, self._shards, self._fastest)
-            self._plans = kept | {epoch: plan}
+            self._plans = kept | {epoch: self._new(epoch)}
         return self._plans[epoch]
+
+    def _new(self, epoch: int) -> EpochPlan:
+        return plan_epoch(
+            self._seconds, self._settings, epoch, self._shards, fastest=self._fastest, longest_s=self._longest_s
+        )
 
 
 def plan_epoch(
@@ -65,10 +77,13 @@ def plan_epoch(
     settings: AudioTaskSettings,
     epoch: int,
     shards: Array | None = None,
+    *,
     fastest: Array | None = None,
+    longest_s: float = math.inf,
 ) -> EpochPlan:
     """seconds (N,): of each utterance at its own speed; shards (N,): which file each is in, where that matters;
-    fastest (N,): the speed that none of its draws may pass, one of ``augment.speeds``.
+    fastest (N,): the speed that none of its draws may pass, one of ``augment.speeds``; longest_s: of an utterance that
+    is played, where longer ones are cut to a piece.
 
     A batch has at most ``train.batch_s`` seconds, each utterance counted as long as the longest, speeds included. With
     ``train.shuffle_shards`` utterances are mixed only among so many shards at a time, drawn anew for every epoch.
@@ -77,7 +92,7 @@ def plan_epoch(
     speeds = np.array(settings.augment.speeds)[rng.integers(len(settings.augment.speeds), size=len(seconds))]
     if fastest is not None:
         speeds = np.minimum(speeds, fastest)
-    played_s = seconds / speeds
+    played_s = np.minimum(seconds / speeds, longest_s)
     blurred = played_s * rng.uniform(1 - BLUR, 1 + BLUR, len(seconds))
     batches: list[Array] = []
     for window in _windows(len(seconds), shards, settings.train.shuffle_shards, rng):

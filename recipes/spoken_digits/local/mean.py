@@ -1,6 +1,7 @@
-"""The mean accuracy over the folds of a model, as a row of the results.
+"""The mean accuracy over the folds of a model, as a row of the results. Other recipes with folds use it too.
 
-    python3 local/mean.py exp/official/voices --model official --results exp/results.jsonl --results-md RESULTS.md
+    python3 local/mean.py exp/official/voices --model official --set "one speaker left out" \
+      --results exp/results.jsonl --results-md RESULTS.md
 
 Reads FOLDER/*/score.json, as 'recitative classifier score --json' writes it.
 """
@@ -21,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the folds")
     parser.add_argument("--model", required=True, help="its name in the results")
+    parser.add_argument("--set", required=True, help="what the folds are called in the results")
     parser.add_argument("--command", default="-", help="the command that made the folds")
     parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
     parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
@@ -30,13 +32,14 @@ def main() -> None:
     for name, score in scores.items():
         print(f"{name}: {score['accuracy']:.2%} ({score['correct']} / {score['recordings']})")
     mean = sum(score["accuracy"] for score in scores.values()) / len(scores)
-    print(f"mean accuracy {mean:.2%} over {len(scores)} speakers, none of whom the model knew")
+    correct, total = (sum(score[part] for score in scores.values()) for part in ("correct", "recordings"))
+    counts = f"{len(scores)} folds, {correct} / {total}"
+    print(f"mean accuracy {mean:.2%} ({counts})")
     record = Record(
-        arguments.results, arguments.results_md, arguments.model, "one speaker left out", "mean of the folds",
-        arguments.command,
-    )  # fmt: skip
+        arguments.results, arguments.results_md, arguments.model, arguments.set, "mean of the folds", arguments.command
+    )
     settings = load_tree(ClassifierSettings, paths[0].parent / "model" / "settings.yaml")
-    record.write([Measured("% accuracy", round(100 * mean, 4), f"{len(scores)} folds")], settings)
+    record.write([Measured("% accuracy", round(100 * mean, 4), counts)], settings)
 
 
 if __name__ == "__main__":

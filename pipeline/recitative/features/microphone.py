@@ -1,0 +1,64 @@
+"""The same sound recorded elsewhere: by another microphone, cut by another hand; for finished log-mel features.
+
+Who was recorded once, with one microphone in one room, sounds like that room. What tells rooms and microphones apart is
+mostly a spectrum that is laid over everything, and one that lies below everything; a network that has heard many of
+both stops listening to them. Both are smooth curves over the channels, through ``POINTS`` values that are drawn.
+And whose recordings were all cut close teaches that a quiet beginning is a consonant.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+POINTS = 5  # between which a curve over the channels is straight
+HISS_DB = 10.0  # by which the hiss of a channel is louder or quieter than it is on average
+FREEDOM = 4.0  # half the degrees of freedom of a channel's power: how steady the hiss is
+NEPERS = np.log(10) / 10  # natural logarithm of a power, of a decibel
+
+
+QUIETEST = 0.05  # what part of the frames is quieter than the quiet around a recording, in each channel,
+DEEPER = 3.0  # before that is made quieter by up to so much (natural logarithm of a power)
+RESTLESS = 0.5  # standard deviation of the quiet
+ONSET_FRAMES, ONSET = 11, 5.0  # a recording comes out of the quiet within up to so many frames, from so far below
+
+
+def surround(features: Array, most: int, rng: np.random.Generator) -> Array:
+    """Put up to ``most`` frames of quiet before and after log-mel features, at least one frame (T, C), and let them
+    come out of it gradually -> (before + T + after, C)."""
+    quiet = np.quantile(features, QUIETEST, axis=0) - rng.uniform(0, DEEPER)
+    before, after = (quiet + rng.normal(0, RESTLESS, (rng.integers(most + 1), len(quiet))) for _ in range(2))
+    onset = np.linspace(rng.uniform(0, ONSET), 0, rng.integers(ONSET_FRAMES + 1))[: len(features)]
+    gradual = np.concatenate([features[: len(onset)] - onset[:, None], features[len(onset) :]])
+    return np.concatenate([before, gradual, after]).astype(np.float32)
+
+
+def colour(features: Array, most_db: float, rng: np.random.Generator) -> Array:
+    """Add a curve within +- most_db to log-mel features (T, C) -> (T, C), the same to all frames."""
+    coloured: Array = features + np.float32(NEPERS) * _curve(features.shape[1], most_db, rng)
+    return coloured
+
+
+def hiss(features: Array, snr_db: float, rng: np.random.Generator) -> Array:
+    """Add the power of a stationary noise to log-mel features (T, C) -> (T, C).
+
+        y[t, c] = ln(exp x[t, c] + P 10^(-snr / 10) n[c] g[t, c])
+
+    with P the mean power of all frames and channels, n a curve of mean 1 within +- HISS_DB, and g from the Gamma
+    distribution of mean 1, which the power of a Gaussian noise in a channel follows.
+    """
+    curve = np.exp(NEPERS * _curve(features.shape[1], HISS_DB, rng))
+    level = np.exp(features.astype(np.float64)).mean() * 10 ** (-snr_db / 10)
+    noise = level * curve / curve.mean() * rng.gamma(FREEDOM, 1 / FREEDOM, features.shape)
+    heard: Array = np.logaddexp(features, np.log(noise)).astype(np.float32)
+    return heard
+
+
+def _curve(channels: int, most_db: float, rng: np.random.Generator) -> Array:
+    """(C,) float32, in decibels."""
+    points = rng.uniform(-most_db, most_db, POINTS)
+    return np.interp(np.linspace(0, POINTS - 1, channels), np.arange(POINTS), points).astype(np.float32)

@@ -1,0 +1,62 @@
+"""Fetch Google's Speech Commands, version 2, and unpack it.
+
+    python3 local/fetch.py --output data/download      ->  data/download/speech_commands/<word>/*.wav
+
+An interrupted download of 2.4 GB goes on where it stopped. The archive must have the published MD5 sum; it may be
+deleted afterwards. What is there is not fetched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from prepare import require_corpus
+
+from recitative.cli.progress import byte_bar
+from recitative.data.download import download, unpack
+from recitative.errors import RecitativeError
+
+HOME = "https://storage.googleapis.com/download.tensorflow.org/data"
+ARCHIVE = "speech_commands_v0.02.tar.gz"
+MD5 = "6b74f3901214cb2c2934e98196829835"
+FOLDER = "speech_commands"
+OTHERWISE = "give --corpus the folder of a copy (one folder a word, testing_list.txt, validation_list.txt)"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--home", default=HOME, help="where the archive is, or a mirror (default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the archive and the corpus")
+    arguments = parser.parse_args()
+    try:
+        fetch(arguments.home, arguments.output)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def fetch(home: str, output: Path) -> None:
+    """Leave output/speech_commands behind, complete, or raise."""
+    folder, archive, partial = output / FOLDER, output / ARCHIVE, output / f"{FOLDER}.partial"
+    if folder.exists():
+        print(f"{folder} is there already", file=sys.stderr)
+        return
+    with byte_bar("fetching Speech Commands") as advance:
+        download(f"{home}/{ARCHIVE}", archive, md5=MD5, otherwise=OTHERWISE, advance=advance)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with byte_bar("unpacking Speech Commands") as advance:
+            unpack(archive, partial, advance)
+        require_corpus(partial)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(f"{folder}: unpacked", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

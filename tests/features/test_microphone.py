@@ -1,0 +1,86 @@
+"""Recorded elsewhere: what quiet, colour and hiss do to features, against powers added one by one."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from recitative.config import AugmentSettings, FeatureSettings
+from recitative.features.microphone import DEEPER, HISS_DB, ONSET, ONSET_FRAMES, colour, hiss, surround
+
+QUIET = np.full((2000, 40), -10.0, np.float32)
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_the_colour_is_one_smooth_curve_within_its_bounds_for_all_frames():
+    features = rng().normal(size=(7, 41)).astype(np.float32)
+    curves = np.array([colour(features, 6.0, rng(seed)) - features for seed in range(50)]) * 10 / np.log(10)  # in dB
+    assert_allclose(curves, np.broadcast_to(curves[:, :1], curves.shape), atol=1e-4)
+    assert 5.5 < np.abs(curves).max() <= 6.0001
+    bends = np.abs(np.diff(curves[:, 0], 2)) > 1e-3
+    assert set(np.flatnonzero(bends.any(0)) + 1) == {10, 20, 30}, "straight between five points"
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 20.0])
+def test_the_hiss_is_so_far_below_the_recording_as_was_asked_for(snr_db):
+    features = np.full((4000, 40), 3.0, np.float32)
+    noise = np.exp(hiss(features, snr_db, rng()).astype(np.float64)) - np.exp(3.0)
+    assert 10 * np.log10(np.exp(3.0) / noise.mean()) == pytest.approx(snr_db, abs=0.1)
+    channels_db = 10 * np.log10(noise.mean(0) / noise.mean())
+    assert np.abs(channels_db).max() <= 2 * HISS_DB
+    assert np.abs(np.diff(channels_db)).max() < 3, "no channel is far from its neighbours"
+
+
+def test_the_hiss_of_a_channel_is_as_restless_as_the_power_of_a_noise():
+    noise = np.exp(hiss(QUIET, -30.0, rng()).astype(np.float64))
+    assert_allclose(noise.std(0) / noise.mean(0), 0.5, atol=0.06)  # of Gamma(4): 1 / sqrt(4)
+
+
+def test_what_is_loud_stays_and_what_is_quiet_becomes_hiss():
+    features = np.where(np.arange(40) < 20, 20.0, -10.0).astype(np.float32) * np.ones((50, 1), np.float32)
+    heard = hiss(features, 40.0, rng())
+    assert_allclose(heard[:, :20], 20.0, atol=0.05)
+    assert (heard[:, 20:] > 5.0).all()
+
+
+def test_the_quiet_around_a_recording_is_of_any_length_and_quieter_than_almost_all_of_it():
+    features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
+    drawn = [surround(features, 20, rng(seed)) for seed in range(300)]
+    befores = {find(one, features[ONSET_FRAMES:]) - ONSET_FRAMES for one in drawn}
+    assert befores == set(range(21))
+    assert {len(one) - len(features) for one in drawn} >= {1, 10, 20, 30, 39}
+    longest = max(drawn, key=len)
+    quiet = longest[: find(longest, features[ONSET_FRAMES:]) - ONSET_FRAMES]
+    fifth = np.quantile(features, 0.05, axis=0)
+    assert (fifth - DEEPER - 0.5 < quiet.mean(0)).all()
+    assert (quiet.mean(0) < fifth + 0.5).all()
+
+
+def test_a_recording_comes_out_of_the_quiet_gradually():
+    features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
+    for seed in range(50):
+        heard = surround(features, 0, rng(seed))
+        below = features - heard
+        assert_allclose(below, np.broadcast_to(below[:, :1], below.shape), atol=1e-5)
+        assert (np.diff(below[:, 0]) < 1e-5).all()
+        assert below.max() <= ONSET
+        assert below.min() >= -1e-5
+
+
+def test_a_recording_of_one_frame_stays_one_frame():
+    assert surround(QUIET[:1], 0, rng()).shape == (1, 40)
+
+
+def find(heard, features):
+    """Where the frames begin."""
+    return next(i for i in range(len(heard)) if np.array_equal(heard[i : i + len(features)], features))
+
+
+def test_features_that_are_no_logarithms_of_powers_are_refused():
+    for features in (FeatureSettings(kind="mfcc"), FeatureSettings(delta_order=1)):
+        with pytest.raises(
+            ValueError, match=r"quiet_s, colour_db and hiss_snr_db need features\.kind=fbank without deltas"
+        ):
+            AugmentSettings(colour_db=3).require_fit(features)

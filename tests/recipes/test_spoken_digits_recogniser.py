@@ -1,0 +1,72 @@
+"""recipes/spoken_digits/local/recognise.py with a recogniser that is as sure as it is told to be."""
+
+import numpy as np
+import pytest
+
+import recipe_local
+from recitative.audio.files import write_wav
+from recitative.config import Settings
+from recitative.data.utterance import Utterance
+from recitative.errors import DataError
+from recitative.models.transcriber import Transcriber
+from recitative.stage import Padded
+from recitative.text.tokens import TokenTable
+
+TOKENS = TokenTable(("<blank>", "one", "two", "three"))
+
+
+class Loudness:
+    """A network that hears 'one' in what is quiet and 'two' in what is loud, each on one frame in the middle."""
+
+    stride, lookahead = 1, None
+
+    def output_lengths(self, lengths):
+        return lengths
+
+    def initial_state(self, n):
+        return {}
+
+    def step(self, x, state, *, last):
+        log_probs = np.full((*x.data.shape[:2], 4), np.log(0.02), np.float32)
+        log_probs[..., 0] = np.log(0.94)
+        for row, length in enumerate(x.lengths):
+            loud = x.data[row, :length].mean() > 15.0
+            log_probs[row, length // 2] = np.log([0.1, 0.2, 0.6, 0.1] if loud else [0.1, 0.6, 0.2, 0.1])
+        return Padded(log_probs, x.lengths), {}
+
+
+@pytest.fixture
+def recognise(monkeypatch):
+    return recipe_local.load("spoken_digits", "recognise", monkeypatch=monkeypatch)[0]
+
+
+def utterances(folder, *texts):
+    """'one' is quiet noise and everything else loud, at 8 kHz."""
+    rng, made = np.random.default_rng(0), []
+    for number, text in enumerate(texts):
+        path = folder / f"{number}.wav"
+        write_wav(path, rng.normal(0, 0.001 if text == "one" else 0.15, 4000).astype(np.float32), 8000)
+        made.append(Utterance(str(number), "nobody", str(path), text=text))
+    return made
+
+
+def test_both_ways_of_hearing_count_what_is_right(recognise, tmp_path):
+    transcriber = Transcriber(Loudness(), Settings(), TOKENS)
+    assert recognise.recognise(transcriber, utterances(tmp_path, "one", "two", "one"), 8000) == (3, 3)
+    assert recognise.recognise(transcriber, utterances(tmp_path, "one", "two", "three"), 8000) == (2, 2)
+
+
+def test_the_likeliest_label_is_one_of_those_that_there_are(recognise, tmp_path):
+    transcriber = Transcriber(Loudness(), Settings(), TOKENS)
+    assert recognise.recognise(transcriber, utterances(tmp_path, "three", "three"), 8000) == (0, 2)
+
+
+def test_recordings_of_another_rate_are_refused(recognise, tmp_path):
+    with pytest.raises(DataError, match="8000 Hz; 16000 Hz"):
+        recognise.recognise(Transcriber(Loudness(), Settings(), TOKENS), utterances(tmp_path, "one"), 16000)
+
+
+def test_a_word_that_is_too_long_for_the_recording_has_no_chance(recognise):
+    log_probs = np.log(np.full((1, 4), 0.25))
+    assert recognise._score(log_probs, ((1, 2),)) == -np.inf
+    assert recognise._score(log_probs, ((1,),)) == pytest.approx(np.log(0.25))
