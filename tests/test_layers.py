@@ -64,6 +64,7 @@ TORCH_FREE = (
     "models.keyword_thresholds",
     "models.forecaster_card",
     "models.forecaster_settings",
+    "models.kind",
     "models.language",
     "models.language_card",
     "models.composer",
