@@ -18,11 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from recitative.cli.music_results import Record
-from recitative.score.music import Measured
 
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
+from recitative.cli.results import Record
 from recitative.ctc.alignment import Alternatives, align_words
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RecitativeError
@@ -30,6 +29,7 @@ from recitative.features.utterances import measure, read_utterance
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment import pronounce_with
 from recitative.runtime.network import load_transcriber
+from recitative.score.measured import Measured
 
 SILENCE_S = 0.1  # this and the noise were chosen on the dev set
 NOISE = 3e-4  # standard deviation, of samples in [-1, 1]: -70 dB
