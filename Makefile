@@ -17,7 +17,7 @@ demo: setup ## train two recognisers on spoken digits, score them, transcribe a 
 	@tools/demo.sh
 
 test: setup ## run all tests: no network, no GPU
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check
