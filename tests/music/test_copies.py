@@ -50,6 +50,28 @@ def test_it_is_the_longest_of_all_stretches(pitches: Pitches, originals: list[Pi
         assert _shift(pitches[found.at : found.at + found.length], original) == found.transposition
 
 
+def _slow_first(pitches: Pitches, originals: list[Pitches], length: int) -> tuple[int, int, int]:
+    """Of the copies of a length the first in the piece, then the first in the originals: at, which, start."""
+    for at in range(len(pitches)):
+        part = pitches[at : at + length]
+        for number, original in enumerate(originals):
+            for start in range(len(original) - length + 1):
+                whole = len(part) == length and (part[0] != SILENT).any()
+                if whole and _shift(part, original[start : start + length]) is not None:
+                    return at, number, start
+    raise AssertionError("there is one")
+
+
+@settings(max_examples=80, deadline=None)
+@given(grids, st.lists(grids, min_size=1, max_size=3), st.integers(1, 3))
+def test_of_equally_long_ones_it_is_the_first(pitches: Pitches, originals: list[Pitches], held: int) -> None:
+    pitches, originals = pitches.repeat(held, axis=0), [grid.repeat(held, axis=0)[1:] for grid in originals]
+    pieces = [_piece(grid, str(n)) for n, grid in enumerate(originals)]
+    found = longest_copy(_piece(pitches), Originals.of(pieces, voices=2))
+    if found.length:
+        assert (found.at, int(found.name), found.start) == _slow_first(pitches, originals, found.length)
+
+
 def _chorale(seed: int, steps: int = 40) -> Pitches:
     random = np.random.default_rng(seed)
     return (random.integers(0, 12, (steps, 4)) + np.array([72, 62, 52, 40])).astype(np.int16)

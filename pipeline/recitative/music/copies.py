@@ -16,8 +16,11 @@ import numpy.typing as npt
 
 from recitative.music.piece import SILENT, Piece, Pitches, to_grid
 
+Steps = npt.NDArray[np.int64]
+
 _REST = 1000  # beyond every interval
-_NO_ROWS: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+_NONE: Steps = np.zeros(0, np.int64)
+_EMPTY: Steps = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -38,90 +41,107 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """A grid as what is compared. references, (T,): MIDI pitches to which the rows are relative."""
+class _Spans:
+    """A grid as what is compared: steps in a row in which nothing changes, of which there are far fewer than steps.
+
+    shapes: what each span is, relative to its reference, (S,) MIDI pitches; motions: how far the reference moved from
+    the span before; starts, lengths: in steps; sounds: whether anything does.
+    """
 
     shapes: list[bytes]
-    references: npt.NDArray[np.int64]
+    references: Steps
+    motions: Steps
+    starts: Steps
+    lengths: Steps
     sounds: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, pitches: Pitches, transposed: bool) -> _Rows:
-        sounds = (pitches != SILENT).any(axis=1)
+    def of(cls, pitches: Pitches, transposed: bool) -> _Spans:
         references = _references(pitches) if transposed else np.zeros(len(pitches), np.int64)
         relative = np.where(pitches == SILENT, _REST, pitches - references[:, None]).astype(np.int16)
-        return cls([row.tobytes() for row in relative], references, sounds)
+        changes = (relative[1:] != relative[:-1]).any(axis=1) | (np.diff(references) != 0)
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])[: len(pitches)].astype(np.int64)
+        sounds = (pitches[starts] != SILENT).any(axis=1)
+        lengths = np.diff(starts, append=len(pitches))
+        moved = np.diff(references[starts], prepend=0)
+        return cls([relative[start].tobytes() for start in starts], references[starts], moved, starts, lengths, sounds)
 
 
 @dataclass(frozen=True)
 class Originals:
-    """Pieces one after another, with an empty row before each, and where each kind of row occurs.
+    """Pieces one after another, with an empty span before each, and where each kind of span occurs.
 
-    motions, (R,): how far the reference moved from the row before. places: shape -> its rows, ascending.
+    firsts, (P,): the first span of each piece. references, motions, starts, lengths, (R,): as those of ``_Spans``.
+    places: shape -> its spans, ascending.
     """
 
     names: tuple[str, ...]
-    firsts: npt.NDArray[np.int64]
-    references: npt.NDArray[np.int64]
-    motions: npt.NDArray[np.int64]
-    places: dict[bytes, npt.NDArray[np.int64]]
+    firsts: Steps
+    references: Steps
+    motions: Steps
+    starts: Steps
+    lengths: Steps
+    places: dict[bytes, Steps]
     voices: int
     transposed: bool
 
     @classmethod
     def of(cls, pieces: Iterable[Piece], *, voices: int, transposed: bool = True) -> Originals:
         """transposed: whether a copy in another key is one. Raises ValueError for a note beyond ``voices``."""
-        names, firsts, references = [], [], [np.zeros(0, np.int64)]
+        names, firsts = [], []
+        joined: list[tuple[Steps, ...]] = [(_NONE, _NONE, _NONE, _NONE)]
         places: dict[bytes, list[int]] = {}
-        num_rows = 0
+        count = 0
         for piece in pieces:
-            rows = _Rows.of(to_grid(piece, voices).pitches, transposed)
+            spans = _Spans.of(to_grid(piece, voices).pitches, transposed)
             names.append(piece.name)
-            firsts.append(num_rows + 1)
-            references.append(np.concatenate([[0], rows.references]))
-            for row, shape in enumerate(rows.shapes, start=num_rows + 1):
-                places.setdefault(shape, []).append(row)
-            num_rows += 1 + len(rows.shapes)
-        joined = np.concatenate(references).astype(np.int64)
-        found = {shape: np.array(rows, np.int64) for shape, rows in places.items()}
-        motions = np.diff(joined, prepend=0)
-        return cls(tuple(names), np.array(firsts, np.int64), joined, motions, found, voices, transposed)
+            firsts.append(count + 1)
+            joined += [(_EMPTY,) * 4, (spans.references, spans.motions, spans.starts, spans.lengths)]
+            for number, shape in enumerate(spans.shapes, start=count + 1):
+                places.setdefault(shape, []).append(number)
+            count += 1 + len(spans.shapes)
+        references, motions, starts, lengths = (np.concatenate(column) for column in zip(*joined, strict=True))
+        found = {shape: np.array(numbers, np.int64) for shape, numbers in places.items()}
+        first = np.array(firsts, np.int64)
+        return cls(tuple(names), first, references, motions, starts, lengths, found, voices, transposed)
 
 
 def longest_copy(piece: Piece, originals: Originals) -> Copy:
     """The longest, of equally long ones the first in the piece, then the first in the originals.
 
-    run(i, j), how many steps up to step i of the piece and row j of the originals are the same, is
-    1 + run(i - 1, j - 1) if both rows have the same shape and were reached by the same motion. Only rows of that
-    shape are looked at.
+    Spans i of the piece and j of the originals that have the same shape are the same for as many steps as the shorter
+    one lasts. What was the same up to their beginnings, behind(i - 1, j - 1), comes before that if both were reached
+    by the same motion. behind(i, j), the steps that are the same up to the ends of both, is all of this if both last
+    equally long; else it is what the shorter one lasts, since the stretch begins within the longer.
     Raises ValueError for a note of a voice that the originals don't have.
     """
-    rows = _Rows.of(to_grid(piece, originals.voices).pitches, originals.transposed)
-    motions = np.diff(rows.references, prepend=0)
-    run = np.zeros(len(originals.references), np.int64)
-    before = _NO_ROWS
+    spans = _Spans.of(to_grid(piece, originals.voices).pitches, originals.transposed)
+    behind = np.zeros(len(originals.references), np.int64)
+    last = _NONE
     best = Copy()
-    for step, shape in enumerate(rows.shapes):
-        here = originals.places.get(shape, _NO_ROWS)
-        goes_on = (run[here - 1] > 0) & (originals.motions[here] == motions[step])
-        lengths = np.where(goes_on, run[here - 1] + 1, int(rows.sounds[step]))
-        run[before] = 0
-        run[here] = lengths
-        before = here
+    for i, shape in enumerate(spans.shapes):
+        here = originals.places.get(shape, _NONE)
+        shared = np.minimum(originals.lengths[here], spans.lengths[i])
+        before = np.where(originals.motions[here] == spans.motions[i], behind[here - 1], 0)
+        lengths = np.where((before > 0) | spans.sounds[i], before + shared, 0)
+        behind[last] = 0
+        behind[here] = np.where(originals.lengths[here] == spans.lengths[i], lengths, shared * spans.sounds[i])
+        last = here
         if len(here) and lengths.max() > best.length:
-            row = int(here[lengths.argmax()])
-            best = _copy(originals, int(lengths.max()), row, step, int(rows.references[step]))
+            longest = np.flatnonzero(lengths == lengths.max())
+            chosen = longest[shared[longest].argmin()]  # which ends first
+            best = _copy(originals, spans, i, int(here[chosen]), int(shared[chosen]), int(lengths[chosen]))
     return best
 
 
-def _copy(originals: Originals, length: int, last_row: int, last_step: int, reference: int) -> Copy:
-    number = int(np.searchsorted(originals.firsts, last_row, side="right")) - 1
+def _copy(originals: Originals, spans: _Spans, i: int, j: int, shared: int, length: int) -> Copy:
+    """``length`` steps, of which ``shared`` are in span i of the piece and span j of the originals."""
     return Copy(
         length=length,
-        name=originals.names[number],
-        start=last_row - int(originals.firsts[number]) - length + 1,
-        transposition=reference - int(originals.references[last_row]),
-        at=last_step - length + 1,
+        name=originals.names[int(np.searchsorted(originals.firsts, j, side="right")) - 1],
+        start=int(originals.starts[j]) + shared - length,
+        transposition=int(spans.references[i] - originals.references[j]),
+        at=int(spans.starts[i]) + shared - length,
     )
 
 
