@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_the_picture_of_the_exported_file_is_there(run):
 
 def test_a_folder_without_kinds_is_named(tmp_path):
     done = subprocess.run(
-        ["python3", RECIPE / "local" / "prepare.py", "--corpus", tmp_path, "--output", tmp_path / "data"],
+        [sys.executable, RECIPE / "local" / "prepare.py", "--corpus", tmp_path, "--output", tmp_path / "data"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
