@@ -7,23 +7,21 @@ sample, and as many numbers a frame as the model is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import read_audio
 from recitative.audio.mulaw import MIDDLE, companded
 from recitative.data.utterance import Utterance
-from recitative.errors import DataError, Problem
+from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions, mel_conditions, places_of
 from recitative.models.excitation import levels_of
 from recitative.models.wave_settings import WaveSettings
 
 Array = npt.NDArray[np.float32]
-OnProgress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -62,19 +60,7 @@ def read_recordings(
     utterances: Sequence[Utterance], settings: WaveSettings, labels: Labels, on_progress: OnProgress | None = None
 ) -> list[Recording]:
     """Raises DataError that lists every recording which cannot be used."""
-    found: list[Recording] = []
-    problems: list[Problem] = []
-    for number, utterance in enumerate(utterances):
-        try:
-            found.append(_read(utterance, settings, labels))
-        except DataError as error:
-            problems += [Problem(f"utterance '{utterance.utt_id}': {p.where}", p.found, p.allowed, p.remedy)
-                         for p in error.problems]  # fmt: skip
-        if on_progress:
-            on_progress(number + 1, len(utterances))
-    if problems:
-        raise DataError.collect(problems)
-    return found
+    return read_each(utterances, lambda utterance: _read(utterance, settings, labels), on_progress)
 
 
 def frames_told(samples: Array, utterance: Utterance, settings: WaveSettings, labels: Labels) -> Array:
@@ -89,10 +75,7 @@ def frames_told(samples: Array, utterance: Utterance, settings: WaveSettings, la
 
 
 def _read(utterance: Utterance, settings: WaveSettings, labels: Labels) -> Recording:
-    samples, rate = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
-    if rate != settings.features.sample_rate:
-        allowed = f"{settings.features.sample_rate} Hz (features.sample_rate)"
-        raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, "convert it, or change the setting")
+    samples = samples_of(utterance, settings.features.sample_rate)
     frames = frames_told(samples, utterance, settings, labels)
     return Recording(utterance.utt_id, levels_of(samples, frames, settings), frames)
 

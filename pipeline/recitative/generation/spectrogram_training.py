@@ -13,8 +13,9 @@ import torch
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.generation.labelled import labels_of, usual_seconds
+from recitative.generation.reading import OnProgress
 from recitative.generation.spectrogram_task import SpectrogramTask
-from recitative.generation.spectrograms import OnProgress, Spectrogram, SpectrogramBatches, read_spectrograms
+from recitative.generation.spectrograms import Spectrogram, SpectrogramBatches, read_spectrograms
 from recitative.machine import available_cores
 from recitative.models.spectrogram import SpectrogramModel, new_spectrogram_model, save_spectrogram_model
 from recitative.models.spectrogram_settings import SpectrogramSettings

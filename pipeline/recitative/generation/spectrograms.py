@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import read_audio
 from recitative.data.utterance import Utterance
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
+from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions
 from recitative.models.spectrogram_settings import SpectrogramSettings
 
 Array = npt.NDArray[np.float32]
-OnProgress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -53,35 +52,20 @@ def read_spectrograms(
     on_progress: OnProgress | None = None,
 ) -> list[Spectrogram]:
     """Raises DataError that lists every recording which cannot be used."""
-    found: list[Spectrogram] = []
-    problems: list[Problem] = []
     extractor = FeatureExtractor(settings.features)
-    for number, utterance in enumerate(utterances):
-        try:
-            found.append(_read(utterance, extractor, labels))
-        except DataError as error:
-            problems += [Problem(f"utterance '{utterance.utt_id}': {p.where}", p.found, p.allowed, p.remedy)
-                         for p in error.problems]  # fmt: skip
-        if on_progress:
-            on_progress(number + 1, len(utterances))
-    if problems:
-        raise DataError.collect(problems)
-    return found
+    return read_each(utterances, lambda utterance: _read(utterance, extractor, labels), on_progress)
 
 
 def _read(utterance: Utterance, extractor: FeatureExtractor, labels: Labels) -> Spectrogram:
     features = extractor.settings
-    samples, rate = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
-    if rate != features.sample_rate:
-        allowed = f"{features.sample_rate} Hz (features.sample_rate)"
-        raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, "convert it, or change the setting")
+    samples = samples_of(utterance, features.sample_rate)
     frames = extractor.compute(samples)
     if not len(frames):
         shortest = f"{features.frame_length_ms:g} ms or more"
         found = f"has {len(samples)} samples, less than one frame"
         raise DataError(str(utterance.recording_path), found, shortest, "leave it out")
     told = label_conditions(utterance.text or "", utterance.speaker, len(samples), features, labels)
-    return Spectrogram(utterance.utt_id, frames, told[: len(frames)], len(samples) / rate)
+    return Spectrogram(utterance.utt_id, frames, told[: len(frames)], len(samples) / features.sample_rate)
 
 
 class SpectrogramBatches:

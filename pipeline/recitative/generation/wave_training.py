@@ -13,7 +13,8 @@ import torch
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.generation.labelled import labels_of, usual_seconds
-from recitative.generation.recordings import OnProgress, Recording, SoundSegments, read_recordings
+from recitative.generation.reading import OnProgress
+from recitative.generation.recordings import Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
 from recitative.machine import available_cores
 from recitative.models.conditions import Labels

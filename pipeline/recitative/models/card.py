@@ -6,9 +6,9 @@ A model file is one ONNX file. The graph is the network's ``step``; the card is 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from recitative.text.tokens import TokenTable
 Array = npt.NDArray[Any]
 
 FORMAT = "1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,32 @@ class InitialState:
         if self.tail:
             array[..., -len(self.tail) :] = self.tail
         return array
+
+
+def card_of(
+    metadata: Mapping[str, str],
+    where: str,
+    kind: str,
+    made: str,
+    files: tuple[str, str],
+    remedy: str,
+    build: Callable[[dict[str, Any]], T],
+) -> T:
+    """The card of a kind of file that says its kind and, among its facts, its format; ``build`` makes it of the others.
+
+    files: how errors name such a file, and a whole one. Raises DataError for another file, for another format than
+    ``made``, and for facts that ``build`` cannot use.
+    """
+    if metadata.get("recitative.kind") != kind:
+        found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
+        raise DataError(where, found, files[0], remedy)
+    try:
+        facts = json.loads(metadata["recitative.card"])
+        if (format_ := facts.pop("format")) != made:
+            raise DataError(where, f"has format {format_}", f"format {made}", "export it again with this version")
+        return build(facts)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise DataError(where, "is damaged: its card cannot be read", files[1], "export it again") from None
 
 
 def states_of(facts: Mapping[str, Any]) -> dict[str, InitialState]:

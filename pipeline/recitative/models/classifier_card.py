@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.classifier_settings import ClassifierSettings
 
 KIND = "classifier"
@@ -52,16 +52,12 @@ class ClassifierCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> ClassifierCard:
         """Raises DataError that names the file for one that is no classifier."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "a classifier's file", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> ClassifierCard:
             settings = validate_tree(ClassifierSettings, facts.pop("settings"), where=where)
             labels, state = tuple(facts.pop("labels")), states_of(facts.pop("state"))
             return cls(settings=settings, labels=labels, state=state, **facts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "a whole classifier's file", "export it again") from None
+
+        return card_of(
+            metadata, where, KIND, FORMAT, ("a classifier's file", "a whole classifier's file"), REMEDY, build
+        )

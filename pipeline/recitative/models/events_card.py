@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.events_settings import EventsSettings
 
 KIND = "events"
@@ -42,16 +42,18 @@ class EventsCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> EventsCard:
         """Raises DataError that names the file for one that is no model of events."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "the file of a model of events", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> EventsCard:
             settings = validate_tree(EventsSettings, facts.pop("settings"), where=where)
             state = states_of(facts.pop("state"))
             return cls(settings=settings, state=state, **facts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "the whole file of a model of events", "export it again") from None
+
+        return card_of(
+            metadata,
+            where,
+            KIND,
+            FORMAT,
+            ("the file of a model of events", "the whole file of a model of events"),
+            REMEDY,
+            build,
+        )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.threshold import Threshold
 
@@ -45,17 +45,13 @@ class ForecasterCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> ForecasterCard:
         """Raises DataError that names the file for one that is no forecaster of this format."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "a forecaster's file", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> ForecasterCard:
             settings = validate_tree(ForecasterSettings, facts.pop("settings"), where=where)
             learned = facts.pop("threshold")
             threshold = Threshold(**learned) if learned else None
             return cls(settings=settings, threshold=threshold, state=states_of(facts.pop("state")), **facts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "a whole forecaster's file", "export it again") from None
+
+        return card_of(
+            metadata, where, KIND, FORMAT, ("a forecaster's file", "a whole forecaster's file"), REMEDY, build
+        )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.music_settings import MusicSettings
 
 KIND = "music"
@@ -48,16 +48,12 @@ class MusicCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> tuple[MusicCard, bytes]:
         """The card, and the second graph. Raises DataError that names the file for one that is no music model."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "a music model's file", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> tuple[MusicCard, bytes]:
             settings = validate_tree(MusicSettings, facts.pop("settings"), where=where)
             state = states_of(facts.pop("state"))
             return cls(settings=settings, state=state, **facts), b64decode(metadata["recitative.choice"], validate=True)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "a whole music model's file", "export it again") from None
+
+        return card_of(
+            metadata, where, KIND, FORMAT, ("a music model's file", "a whole music model's file"), REMEDY, build
+        )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.conditions import Labels
 from recitative.models.spectrogram_settings import SpectrogramSettings
 
@@ -41,17 +41,19 @@ class SpectrogramCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> SpectrogramCard:
         """Raises DataError that names the file for one that is no spectrogram model."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "a spectrogram model's file", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> SpectrogramCard:
             settings = validate_tree(SpectrogramSettings, facts.pop("settings"), where=where)
             labels = {name: tuple(values) for name, values in facts.pop("labels").items()}
             state = states_of(facts.pop("state"))
             return cls(settings=settings, labels=Labels(**labels), state=state, **facts)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "a whole spectrogram model's file", "export it again") from None
+
+        return card_of(
+            metadata,
+            where,
+            KIND,
+            FORMAT,
+            ("a spectrogram model's file", "a whole spectrogram model's file"),
+            REMEDY,
+            build,
+        )

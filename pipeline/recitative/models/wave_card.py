@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from recitative.config import validate_tree
-from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.models.card import InitialState, card_of, states_of
 from recitative.models.conditions import Labels
 from recitative.models.wave_settings import WaveSettings
 
@@ -51,18 +51,14 @@ class WaveCard:
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], where: str) -> tuple[WaveCard, bytes]:
         """The card, and the second graph. Raises DataError that names the file for one that is no sound model."""
-        if metadata.get("recitative.kind") != KIND:
-            found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-            raise DataError(where, found, "a sound model's file", REMEDY)
-        try:
-            facts = json.loads(metadata["recitative.card"])
-            if (made := facts.pop("format")) != FORMAT:
-                raise DataError(where, f"has format {made}", f"format {FORMAT}", "export it again with this version")
+
+        def build(facts: dict[str, Any]) -> tuple[WaveCard, bytes]:
             settings = validate_tree(WaveSettings, facts.pop("settings"), where=where)
             labels = {name: tuple(values) for name, values in facts.pop("labels").items()}
             state = states_of(facts.pop("state"))
             card = cls(settings=settings, labels=Labels(**labels), state=state, **facts)
             return card, b64decode(metadata["recitative.encoder"])
-        except (KeyError, TypeError, ValueError, AttributeError):
-            found = "is damaged: its card cannot be read"
-            raise DataError(where, found, "a whole sound model's file", "export it again") from None
+
+        return card_of(
+            metadata, where, KIND, FORMAT, ("a sound model's file", "a whole sound model's file"), REMEDY, build
+        )
