@@ -73,6 +73,26 @@ def test_the_dev_scores_are_those_of_the_labels_and_accuracy_decides_before_loss
     assert 0 < scores["score"] - (total - right) / total < 0.5 / total  # less than half an error, however bad the loss
 
 
+def test_without_a_dev_set_the_last_epoch_is_kept_though_an_earlier_one_scored_better(corpus, tmp_path):
+    spoiled = (
+        "train.epochs=4",
+        "train.learning_rate=3.0",
+        "train.warmup_steps=0",
+    )  # a rate that ruins what was learned
+    chosen = train(corpus, tmp_path / "chosen", *spoiled)
+    last = train((corpus[0], None), tmp_path / "last", *spoiled)
+    assert last.progress.best == [[-3.0, 3.0]]
+    assert chosen.progress.best[0][1] < 3
+    checkpoint = torch.load(tmp_path / "last" / "checkpoint" / "latest.pt", weights_only=True)
+    assert_close(dict(weights_of(last.folder)), dict(checkpoint["network"]), rtol=0, atol=0)
+
+
+def test_patience_needs_a_dev_set(corpus, tmp_path):
+    with pytest.raises(UsageError, match=r"train\.patience=2: waits for better scores on a dev set; give one"):
+        train((corpus[0], None), tmp_path, "train.patience=2")
+    assert not any(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
 def test_tones_are_learned(corpus, tmp_path, pooling):
     done = train(corpus, tmp_path, "train.epochs=6", "train.learning_rate=0.02", f"model.pooling={pooling}")

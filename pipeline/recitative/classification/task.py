@@ -19,7 +19,8 @@ from recitative.train.stream import BatchStream
 
 
 class ClassificationTask:
-    """See ``recitative.train.task.Task``. Models are chosen by the accuracy on the dev set, ties by the loss.
+    """See ``recitative.train.task.Task``. Models are chosen by the accuracy on the dev set, ties by the loss; without a
+    dev set it is the last one.
 
     The loss is divided by the number of recordings, not by the sum of their weights, whose mean over the training set
     is 1: so every recording counts the same in whatever batch it is.
@@ -58,6 +59,8 @@ class ClassificationTask:
         return (shares * own + (1 - shares) * other).sum(), batch.rows
 
     def evaluate(self) -> Mapping[str, float]:
+        if not self.dev:
+            return {}
         confusions, loss = score_batches(self.classifier, self.dev, self.device)
         errors, total = confusions.total - confusions.correct, confusions.total
         return {

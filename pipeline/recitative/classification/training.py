@@ -38,7 +38,7 @@ class TrainedClassifier:
 def train_classifier(
     settings: ClassifierSettings,
     train: Path,
-    dev: Path,
+    dev: Path | None,
     folder: Path,
     *,
     cmvn: Path | None = None,
@@ -46,20 +46,24 @@ def train_classifier(
 ) -> TrainedClassifier:
     """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
 
+    dev: what chooses the epoch; without it the last one is kept, and nothing is held out of training.
     cmvn: a file of statistics; otherwise those of the training set are worked out at the start.
 
-    Raises UsageError if the folder holds a run with other settings or labels, and what reading and the loop raise.
+    Raises UsageError if the folder holds a run with other settings or labels, or patience has no dev set to wait for,
+    and what reading and the loop raise.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError("classifier train: one worker trains a classifier; run it without torchrun")
+    if dev is None and settings.train.patience:
+        raise UsageError(f"train.patience={settings.train.patience}: waits for better scores on a dev set; give one")
     device = choose_device(settings.train)
     torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
-    data, dev_data = DataDirectory.read(train), DataDirectory.read(dev)
+    data, dev_data = DataDirectory.read(train), None if dev is None else DataDirectory.read(dev)
     settings = settings.model_copy(update={"labels": names_of(data.utterances, settings.labels, train)})
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     classifier = new_classifier(settings, settings.labels)
-    dev_batches = load_scored_set(dev_data, classifier, dev)
+    dev_batches = load_scored_set(dev_data, classifier, dev) if dev and dev_data else []
     stats = _statistics(data, settings, cmvn)
     _normalise(classifier, stats)
     training_set = TrainingSet(data, settings, stats.mean, train)

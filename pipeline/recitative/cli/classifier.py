@@ -48,10 +48,12 @@ app.command()(speed)
 @app.command()
 def train(
     train: Annotated[Path, typer.Option(help="A data directory to train on; an utterance's whole text is its label.")],
-    dev: Annotated[Path, typer.Option(help="A data directory that chooses the model.")],
     output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
+    ] = None,
+    dev: Annotated[
+        Path | None, typer.Option(help="A data directory that chooses the epoch; without one it is the last.")
     ] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
     cmvn: Annotated[
@@ -59,7 +61,7 @@ def train(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
-    """Train a classifier of recordings; the model of the best epoch is OUTPUT/model.
+    """Train a classifier of recordings; the model of the best epoch on dev is OUTPUT/model.
 
     Stop it at any time: the same command goes on and ends in the same weights.
     """
@@ -68,10 +70,8 @@ def train(
 
     done = train_classifier(settings, train, dev, output, cmvn=cmvn, quiet=quiet)
     progress = done.progress
-    print(
-        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
-        f"epoch {int(progress.best[0][1]) + 1}"
-    )
+    best = f"best on dev: epoch {int(progress.best[0][1]) + 1}" if dev else "the last is kept"
+    print(f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; {best}")
 
 
 @app.command()

@@ -152,7 +152,7 @@ class _Run:
         self.task.network.eval()
         with self.average.in_place(self.task.network):
             scores = self.world.from_first(self._scores() if self.world.is_first else None)
-            best = progress.rank(scores.pop("score"), self.settings.keep_best)
+            best = progress.rank(scores.pop("score", -float(progress.epoch)), self.settings.keep_best)
             if self.world.is_first and any(epoch == progress.epoch for _, epoch in progress.best):
                 self.checkpoints.keep_epoch(self.task.network, progress.epoch)
         progress.epochs_without_gain = 0 if best else progress.epochs_without_gain + 1

@@ -60,5 +60,8 @@ class Task(Protocol):
         ...
 
     def evaluate(self) -> Mapping[str, float]:
-        """Scores on the dev set, with ``score`` the one that chooses models: lower is better."""
+        """Scores on the dev set, with ``score`` the one that chooses models: lower is better.
+
+        Of a task without a dev set nothing: each epoch is then taken to be better than the one before.
+        """
         ...
