@@ -8,17 +8,16 @@ data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stages write
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-dev_clips=3        # clips of each kind, of the folds that are trained on, that choose the epoch
+report_args=""     # for the reports, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 
+record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
+
 if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1" "$data/labels.txt"; then
   python3 local/prepare.py --corpus "$corpus" --output "$data"
   recitative classifier folds "$data/all" "$data/folds" --table "$data/folds.txt" # refuses sources in two folds
-  for fold in "$data"/folds/*; do
-    python3 local/hold_out.py "$fold/train" --dev "$fold/dev" --rest "$fold/rest" --clips "$dev_clips"
-  done
   recitative tokens "$data/all" --unit word --output "$data/labels.txt"
 fi
 
@@ -26,23 +25,45 @@ if stage 2 "check" needs "$data/all" "$data/labels.txt"; then
   recitative check "$data/all" --tokens "$data/labels.txt" features.sample_rate=44100
 fi
 
-if stage 5 "train" needs "$data/folds/1" makes "$exp/@/folds/1/model"; then
+if stage 5 "train" needs "$data/all" makes "$exp/@/model"; then
+  for model in $models; do # what users run has heard every clip; how well it does is what the folds say
+    # shellcheck disable=SC2086  # a list of settings
+    recitative classifier train --conf "conf/$model.yaml" --train "$data/all" --output "$exp/$model" $train_args
+  done
+fi
+
+if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
   for model in $models; do
-    for fold in "$data"/folds/*; do # each fold in turn is left for the test
+    for fold in "$data"/folds/*; do # each fold in turn is left for the test, none for choosing an epoch: it is the last
+      folder=$exp/$model/folds/$(basename "$fold")
       # shellcheck disable=SC2086  # a list of settings
-      recitative classifier train --conf "conf/$model.yaml" --train "$fold/rest" --dev "$fold/dev" \
-        --output "$exp/$model/folds/$(basename "$fold")" $train_args
+      recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --output "$folder" $train_args
+      recitative classifier score "$folder/model" "$fold/test" --json >"$folder/score.json"
+    done
+    python3 ../spoken_digits/local/mean.py "$exp/$model/folds" --model "$model" --set "official folds" "${record[@]}"
+  done
+fi
+
+if stage 10 "export" needs "$exp/@/model" "$data/all" makes "$exp/@/model.onnx"; then
+  for model in $models; do
+    recitative export "$exp/$model/model" --dev "$data/all" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+  done
+fi
+
+if stage 11 "report" needs "$exp/@/folds" "$data/folds/1" makes "$exp/@/folds/1/report.html"; then
+  for model in $models; do
+    for fold in "$data"/folds/*; do
+      number=$(basename "$fold")
+      # shellcheck disable=SC2086  # a list of options
+      recitative classifier report "$exp/$model/folds/$number/model" "$fold/test" \
+        --output "$exp/$model/folds/$number/report.html" --title "Sounds: $model, fold $number" $report_args
     done
   done
 fi
 
-if stage 8 "score" needs "$exp/@/folds/1/model" "$data/folds/1" makes "$exp/results.jsonl"; then
+if stage 12 "speed" needs "$exp/@/model.onnx"; then
   for model in $models; do
-    for fold in "$data"/folds/*; do
-      folder=$exp/$model/folds/$(basename "$fold")
-      recitative classifier score "$folder/model" "$fold/test" --json >"$folder/score.json"
-    done
-    python3 ../spoken_digits/local/mean.py "$exp/$model/folds" --model "$model" --set "official folds" \
-      --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
+      "${record[@]}"
   done
 fi

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import soundfile
 import recipe_local
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.runtime.classifier import load_classifier
 
 RECIPE = recipe_local.RECIPES / "esc10"
 RATE = 44100
@@ -41,7 +41,7 @@ def write_corpus(folder):
 def run_recipe(folder, *options):
     places = ["--data", folder / "data", "--exp", folder / "exp", "--results", folder / "RESULTS.md"]
     return subprocess.run(
-        [RECIPE / "run.sh", *map(str, [*places, "--corpus", folder / "corpus", "--dev-clips", "1", *options])],
+        [RECIPE / "run.sh", *map(str, [*places, "--corpus", folder / "corpus", *options])],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
 
@@ -56,21 +56,26 @@ def run(tmp_path_factory):
 def test_every_stage_is_done(run):
     _, done = run
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "score"):
+    for name in ("prepare", "check", "train", "folds", "export", "report", "speed"):
         assert f"({name}): done" in done.stderr, done.stderr[-3000:]
     assert "(2 folds, " in done.stdout
 
 
-def test_no_source_is_in_two_sets_of_a_fold_and_dev_has_each_kind(run):
+def test_no_source_is_in_two_sets_of_a_fold(run):
     folder, _ = run
     for fold in "12":
-        sets = [DataDirectory.read(folder / "data" / "folds" / fold / name) for name in ("rest", "dev", "test")]
-        rest, dev, test = (set(data.by_speaker) for data in sets)
-        assert not rest & dev
-        assert not (rest | dev) & test
-        assert {source[0] for source in test} == {fold}
-        assert sorted(u.text for u in sets[2].utterances) == ["dog_bark"] * 5 + ["rain"] * 5
-        assert {u.text for u in sets[1].utterances} == {u.text for u in sets[0].utterances} == {"dog_bark", "rain"}
+        train, test = (DataDirectory.read(folder / "data" / "folds" / fold / name) for name in ("train", "test"))
+        assert not set(train.by_speaker) & set(test.by_speaker)
+        assert {source[0] for source in test.by_speaker} == {fold}
+        assert sorted(u.text for u in test.utterances) == ["dog_bark"] * 5 + ["rain"] * 5
+
+
+def test_the_file_for_users_names_a_clip_and_the_report_of_a_fold_is_there(run):
+    folder, _ = run
+    clip = next((folder / "corpus" / "002 - Rain").iterdir())
+    running = load_classifier(folder / "exp" / "crnn" / "model.onnx").label_file(clip)
+    assert {guess.label for guess in running.guesses} == {"dog_bark", "rain"}
+    assert "<h1>Sounds: crnn, fold 2</h1>" in (folder / "exp" / "crnn" / "folds" / "2" / "report.html").read_text()
 
 
 def test_the_table_has_the_mean_of_the_folds(run):
@@ -92,18 +97,18 @@ def test_a_source_in_two_folds_is_refused(tmp_path):
 
 @pytest.fixture
 def local(monkeypatch):
-    return recipe_local.load("esc10", "prepare", "hold_out", monkeypatch=monkeypatch)
+    return recipe_local.load("esc10", "prepare", monkeypatch=monkeypatch)[0]
 
 
 def test_a_clip_with_another_name_is_named(local, tmp_path):
     write_clip(write_corpus(tmp_path) / "001 - Dog bark" / "bark.wav", 0.05)
     with pytest.raises(DataError, match=r"Dog bark/bark\.wav: has another name; \{fold 1 to 5\}-\{source\}-\{take\}"):
-        local[0].prepare(tmp_path, tmp_path / "data")
+        local.prepare(tmp_path, tmp_path / "data")
 
 
 def test_a_folder_without_clips_is_refused(local, tmp_path):
     with pytest.raises(DataError, match=r"has no clips; '001 - Dog bark' and other kinds, or meta/esc50\.csv"):
-        local[0].prepare(tmp_path, tmp_path / "data")
+        local.prepare(tmp_path, tmp_path / "data")
 
 
 def write_esc50(folder, rows):
@@ -116,7 +121,7 @@ def test_esc50_is_read_by_its_table(local, tmp_path):
     write_esc50(tmp_path, ["1-100032-A-0.wav,1,0,dog,True,100032,A", "5-17-B-14.wav,5,14,chirping_birds,False,17,B"])
     for name in ("1-100032-A-0", "5-17-B-14"):
         write_clip(tmp_path / "audio" / f"{name}.wav", 0.1)
-    local[0].prepare(tmp_path, tmp_path / "data")
+    local.prepare(tmp_path, tmp_path / "data")
     found = DataDirectory.read(tmp_path / "data" / "all").utterances
     assert [(u.utt_id, u.speaker, u.text) for u in found] == [
         ("100032-A-dog", "100032", "dog"), ("17-B-chirping_birds", "17", "chirping_birds"),
@@ -127,15 +132,4 @@ def test_esc50_is_read_by_its_table(local, tmp_path):
 def test_a_clip_of_the_table_that_is_not_there_is_named(local, tmp_path):
     write_esc50(tmp_path, ["1-100032-A-0.wav,1,0,dog,True,100032,A"])
     with pytest.raises(DataError, match=r"esc50\.csv:2: audio/1-100032-A-0\.wav does not exist; fetch it again"):
-        local[0].prepare(tmp_path, tmp_path / "data")
-
-
-def test_dev_takes_whole_sources_until_each_kind_has_enough(local, tmp_path):
-    write_corpus(tmp_path / "corpus")
-    local[0].prepare(tmp_path / "corpus", tmp_path / "data")
-    data = DataDirectory.read(tmp_path / "data" / "all")
-    for clips in (1, 3, 5):
-        held = local[1].held_sources(data, clips)
-        counts = Counter(u.text for u in data.utterances if u.speaker in held)
-        assert set(counts) == {"dog_bark", "rain"}
-        assert all(clips <= count <= clips + 1 for count in counts.values()), "a source has two clips at most"
+        local.prepare(tmp_path, tmp_path / "data")

@@ -52,7 +52,7 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
     if recipe in MUSIC | SOUND:
         return MUSIC_STAGES, {"1", "2", "5", "7", "8", "10"}
     if recipe in CLASSIFIERS:
-        return CLASSIFIER_STAGES, {*"1258"}
+        return CLASSIFIER_STAGES, {*"125"}
     if recipe in KEYWORDS:
         return KEYWORD_STAGES, {*"168"}
     if recipe in WATCHERS:

@@ -1,7 +1,7 @@
 """A classifier's file, run by ONNX Runtime: labels of recordings and of streams, without PyTorch.
 
 labeller = load_classifier(Path("words.onnx"))
-labeller.label_file("recording.flac")[0].label
+labeller.label_file("recording.flac").guesses[0].label
 
 stream = labeller.stream()
 stream.accept(samples, 48000)      # as they come, in pieces of any length; returns the running label
