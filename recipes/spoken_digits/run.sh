@@ -19,10 +19,11 @@ report_args=""      # for the report, such as "--errors 50"
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
 if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
-  "$data/voices"; then
+  "$data/all" "$data/voices"; then
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
   recitative tokens "$data/train" --unit word --output "$data/labels.txt"
-  python3 local/voices.py --data "$data" --output "$data/voices"
+  recitative data combine "$data/all" "$data/train" "$data/dev" "$data/test"
+  recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each
 fi
 
 if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/labels.txt"; then
@@ -52,10 +53,9 @@ fi
 if stage 9 "folds" needs "$data/voices" makes "$exp/@/voices"; then
   for model in $models; do
     for fold in "$data"/voices/*; do # each speaker in turn is heard for the first time in the test
-      voice=$exp/$model/voices/$(basename "$fold")
+      voice=$exp/$model/voices/$(basename "$fold") # no known voice can choose an epoch for a new one: it is the last
       # shellcheck disable=SC2086  # a list of settings
-      recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --dev "$fold/dev" \
-        --output "$voice" $train_args
+      recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --output "$voice" $train_args
       recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
     done
     python3 local/mean.py "$exp/$model/voices" --model "$model" --set "one speaker left out" "${record[@]}"

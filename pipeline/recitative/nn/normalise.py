@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from recitative.errors import UsageError
 from recitative.nn.framewise import Framewise
-from recitative.nn.ragged import zero_padding
+from recitative.nn.ragged import put_valid, take_valid, zero_padding
 from recitative.stage import Padded, State
 
 UTTERANCE_PRIOR = 20  # frames
@@ -141,10 +141,8 @@ class PlaneNorm(nn.Module):
         """(N, T, planes, C) and the frames (N,) that count -> (N, T, planes, C)."""
         if not self.training:
             return self._normalised(x.flatten(0, 1)).view_as(x)
-        frames = torch.arange(x.shape[1], device=x.device) < lengths[:, None]  # (N, T)
-        y = torch.zeros_like(x)
-        y[frames] = self._normalised(x[frames])
-        return y
+        padded = Padded(x, lengths)
+        return put_valid(self._normalised(take_valid(padded)), padded)
 
     def scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """What it is after training, for each plane: y = scale x + shift."""

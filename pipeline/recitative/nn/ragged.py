@@ -64,6 +64,8 @@ def join(a: Padded[Tensor], b: Padded[Tensor]) -> Padded[Tensor]:
     """Each row of ``a`` followed at once by the same row of ``b``."""
     lengths = a.lengths + b.lengths
     size = int(lengths.max()) if len(lengths) else 0
+    if is_full(a):  # as at the start of a stream: no frame has to move
+        return Padded(torch.cat([a.data, b.data], dim=1)[:, :size], lengths)
     position = torch.arange(size, device=a.data.device).expand(len(lengths), size)  # (N, size)
     in_a = position < a.lengths[:, None]
     from_a = _gather(a.data, position)
@@ -94,6 +96,60 @@ class _Swap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.index_select(0, *ctx.saved_tensors), None
+
+
+def take_valid(x: Padded[Tensor]) -> Tensor:
+    """The valid frames of all rows, one row after the other: (N, T, ...) -> (M, ...)."""
+    if is_full(x):
+        return x.data.flatten(0, 1)
+    frames: Tensor = _Take.apply(x.data.flatten(0, 1), _places(x))  # type: ignore[no-untyped-call]
+    return frames
+
+
+def put_valid(frames: Tensor, x: Padded[Tensor]) -> Tensor:
+    """The other way round: (M, ...) to the valid frames of a batch like ``x`` (N, T, ...), with zeros beyond them."""
+    rows, most = x.data.shape[:2]
+    if not is_full(x):
+        frames = _Put.apply(frames, _places(x), rows * most)  # type: ignore[no-untyped-call]
+    return frames.view(rows, most, *frames.shape[1:])
+
+
+def _places(x: Padded[Tensor]) -> Tensor:
+    """Of the valid frames among all N * T, (M,)."""
+    return valid_mask(x).flatten().nonzero().squeeze(1)
+
+
+class _Take(torch.autograd.Function):
+    """Frames (R, ...) at places (M,), none twice: the gradient is written where a general selection's is added up,
+    several times as slow."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, places: Tensor) -> Tensor:
+        ctx.save_for_backward(places)
+        ctx.rows = len(data)
+        return data.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        return _scattered(gradient, places, ctx.rows), None
+
+
+class _Put(torch.autograd.Function):
+    """The inverse of ``_Take``."""
+
+    @staticmethod
+    def forward(ctx: Any, frames: Tensor, places: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(places)
+        return _scattered(frames, places, rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return gradient.index_select(0, *ctx.saved_tensors), None, None
+
+
+def _scattered(frames: Tensor, places: Tensor, rows: int) -> Tensor:
+    return frames.new_zeros(rows, *frames.shape[1:]).index_copy_(0, places, frames)
 
 
 def empty(like: Tensor, n: int, channels: int) -> Padded[Tensor]:

@@ -67,12 +67,12 @@ class RunDisplay:
         )
 
     def epoch(self, progress: Progress, train_loss: float, scores: Mapping[str, float], best: bool) -> None:
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        shown = "".join(f"  {name} {value:.4f}" for name, value in scores.items())
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
         skipped += f"  out of memory {progress.splits} x" if progress.splits else ""
-        mark = "  *" if best else ""
+        mark = "  *" if best and scores else ""
         self._rich.print(
-            f"epoch {progress.epoch + 1:3d}/{self._epochs}  {progress.seconds:6.0f} s  loss {train_loss:.4f}  {shown}"
+            f"epoch {progress.epoch + 1:3d}/{self._epochs}  {progress.seconds:6.0f} s  loss {train_loss:.4f}{shown}"
             f"{skipped}{mark}",
             soft_wrap=True,
         )
