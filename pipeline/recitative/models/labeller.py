@@ -61,8 +61,14 @@ class Labeller(SampleNetwork):
 
     def ranked(self, log_probs: Array) -> tuple[Guess, ...]:
         """(K,) -> all labels, likeliest first."""
-        pairs = zip(self.labels, np.exp(np.asarray(log_probs, np.float64)).tolist(), strict=True)
+        pairs = zip(self.labels, _probabilities(log_probs).tolist(), strict=True)
         return tuple(sorted((Guess(label, p) for label, p in pairs), key=lambda guess: -guess.probability))
+
+    def likeliest(self, log_probs: Array) -> Guess:
+        """(K,) -> the first of ``ranked``."""
+        probabilities = _probabilities(log_probs)
+        best = int(probabilities.argmax())
+        return Guess(self.labels[best], float(probabilities[best]))
 
     def last_log_probs(self, rows: Sequence[Array]) -> Array:
         """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""
@@ -132,7 +138,8 @@ class LabelStream:
         UsageError for a changed rate or samples of another shape or type; the stream is then as it was.
         """
         self.hear(samples, sample_rate)
-        return next(iter(self.guesses()), None)
+        log_probs = self._at_end()
+        return None if log_probs is None else self._labeller.likeliest(log_probs)
 
     def hear(self, samples: Array, sample_rate: int) -> None:
         """The same without a label: nothing is worked out that only ``guesses`` needs."""
@@ -168,6 +175,10 @@ class LabelStream:
         rest = np.concatenate([*self._held, ending])
         y, _ = self._labeller.step(pad_samples([rest]), self._state, last=True)
         return _last_frame(y, self._said)
+
+
+def _probabilities(log_probs: Array) -> Array:
+    return np.exp(np.asarray(log_probs, np.float64))
 
 
 def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
