@@ -5,12 +5,16 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import tones
 
+from recitative.audio.microphone import Block, LiveAudio
+from recitative.audio.wav_stream import wav_header
 from recitative.cli.main import main
 from recitative.data.directory import DataDirectory
 from recitative.score.results import read_results
@@ -173,6 +177,79 @@ def test_standard_input_and_folders_are_recordings_too(folder, file, monkeypatch
     assert "standard input: is not audio" in err
 
 
+class Pipe(io.BytesIO):
+    """What the user is told, ``said``, at each time when more is read."""
+
+    def __init__(self, content, capsys):
+        super().__init__(content)
+        self.capsys, self.said = capsys, [""]
+
+    def read(self, size=-1):
+        self.said.append(self.said[-1] + self.capsys.readouterr().out)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("kind", ["wav", "raw", "flac"])
+def test_a_pipe_is_named_while_it_comes_like_the_file(folder, file, tmp_path, monkeypatch, capsys, kind):
+    rng = np.random.default_rng(5)
+    wave = np.concatenate([tones.tone(label, 0.5, rng) for label in ("low", "high")])
+    path, command = tmp_path / "a.wav", ("--model", file, "--every", 0.4)
+    soundfile.write(path, wave, tones.RATE)
+    assert run(monkeypatch, "classify", path, *command) == 0
+    expected = capsys.readouterr().out.replace(str(path), "-")
+    soundfile.write(tmp_path / "a.flac", *soundfile.read(path, dtype="int16"))
+    content = {"wav": path.read_bytes(), "raw": path.read_bytes()[44:], "flac": (tmp_path / "a.flac").read_bytes()}
+    pipe = Pipe(content[kind], capsys)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=pipe))
+    assert run(monkeypatch, "classify", "-", *command, *(["--raw", tones.RATE] if kind == "raw" else [])) == 0
+    assert pipe.said[-1] + capsys.readouterr().out == expected
+    lines = [said.count("\n") for said in pipe.said]
+    if kind == "flac":  # a FLAC's length may be anywhere: it is kept until the end
+        assert lines[-1] == 0
+    else:
+        assert {1, 2} <= set(lines), "a label each time, before more is read"
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"", "standard input: is empty"),
+    (wav_header(tones.RATE) + b"\x00" * 20, "standard input: lasts 0.0025 s; at least"),
+])  # fmt: skip
+def test_a_pipe_of_no_use_is_named(file, monkeypatch, capsys, content, message):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert run(monkeypatch, "classify", "-", "--model", file, "--every", 0.4) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_the_microphone_is_named_until_it_is_interrupted(folder, file, tmp_path, monkeypatch, capsys, format):
+    rng = np.random.default_rng(5)
+    wave = np.concatenate([tones.tone(label, 0.5, rng) for label in ("low", "high")])
+    asked = []
+
+    @contextmanager
+    def interrupted(device, block_s):
+        asked.append(device)
+        live = LiveAudio(tones.RATE, block_s)
+        size = round(block_s * tones.RATE)
+        for start in range(0, len(wave), size):
+            live.put(Block(wave[start : start + size], 0.0))
+        live.overruns = 2
+        live.put(KeyboardInterrupt())
+        yield live
+
+    monkeypatch.setattr("recitative.audio.microphone.open_microphone", interrupted)
+    command = ("classify", "--model", file, "--microphone", "--every", 0.4, "--format", format)
+    assert run(monkeypatch, *command, "--device", "desk") == 0
+    out, err = capsys.readouterr()
+    soundfile.write(tmp_path / "a.wav", wave, tones.RATE, subtype="FLOAT")
+    assert run(monkeypatch, "classify", tmp_path / "a.wav", "--model", file, "--every", 0.4, "--format", format) == 0
+    assert out == capsys.readouterr().out.replace(str(tmp_path / "a.wav"), "microphone")
+    assert out.count("microphone") == 3, "at 0.4 s, at 0.8 s and at the end"
+    assert "2 blocks of audio were lost" in err
+    assert run(monkeypatch, *command, "--device", "2") == 0
+    assert asked == ["desk", 2]
+
+
 def test_a_recording_of_more_than_an_hour_has_a_running_label_only(file, tmp_path, monkeypatch, capsys):
     soundfile.write(tmp_path / "long.wav", np.zeros(3601 * tones.RATE, np.int16), tones.RATE, subtype="PCM_U8")
     assert run(monkeypatch, "classify", tmp_path / "long.wav", "--model", file) == 1
@@ -190,6 +267,11 @@ def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
     (("classify", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a classifier's folder; make one with"),
+    (("classify", "--model", "m"), 2, "what is to be named? give FILE"),
+    (("classify", "x.wav", "--model", "m", "--microphone", "--every", 1), 2, "what is to be named? give FILE"),
+    (("classify", "--model", "m", "--microphone"), 2, "--microphone: it has no end at which it could be named"),
+    (("classify", "x.wav", "--model", "m", "--device", "1"), 2, "--device: is of --microphone"),
+    (("classify", "-", "--model", "m", "--raw", 8000), 2, "--raw: is of standard input as it comes"),
     (("classifier", "folds", "d", "o", "--parts", 2, "--table", "t"), 2, "--parts and --table exclude each other"),
     (("classifier", "score", "m", "d", "--results", "r"), 2, "--results needs --model and --set"),
     (("classifier", "train", "--train", "a", "--dev", "b", "--output", "c", "model.pool=mean"), 2,

@@ -10,9 +10,11 @@ exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0           # train only on so many recordings of each word; dev and test stay as they are (0: all)
+report_args=""     # for the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 corpus=$(from_caller "$corpus") sets=$data/$classes exp=$exp/$classes
+record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
 if [[ -z $corpus ]]; then
   corpus=$data/download/speech_commands
@@ -41,6 +43,29 @@ fi
 if stage 8 "score" needs "$exp/@/model" "$sets/test" makes "$exp/results.jsonl"; then
   for model in $models; do
     recitative classifier score "$exp/$model/model" "$sets/test" --model "$model" --set test \
-      --decoding "$classes labels" --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+      --decoding "$classes labels" "${record[@]}"
+  done
+fi
+
+if stage 10 "export" needs "$exp/@/model" "$sets/dev" "$sets/test" makes "$exp/@/model.onnx"; then
+  for model in $models; do # the file that users run is scored too
+    recitative export "$exp/$model/model" --dev "$sets/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+    recitative classifier score "$exp/$model/model.onnx" "$sets/test" --model "$model" --set test \
+      --decoding "$classes labels, model.onnx" "${record[@]}"
+  done
+fi
+
+if stage 11 "report" needs "$exp/@/model.onnx" "$sets/test" makes "$exp/@/report.html"; then
+  for model in $models; do
+    # shellcheck disable=SC2086  # a list of options
+    recitative classifier report "$exp/$model/model.onnx" "$sets/test" --output "$exp/$model/report.html" \
+      --title "Speech commands: $model, $classes labels, the test set" $report_args
+  done
+fi
+
+if stage 12 "speed" needs "$exp/@/model.onnx"; then
+  for model in $models; do
+    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise \
+      --decoding "$classes labels, model.onnx, one thread" "${record[@]}"
   done
 fi

@@ -1,4 +1,4 @@
-"""recipes/speech_commands on a made-up corpus of the same form: fetched from here, prepared, trained and scored."""
+"""recipes/speech_commands on a made-up corpus of the same form: fetched from here, and every stage, end to end."""
 
 import functools
 import hashlib
@@ -70,9 +70,14 @@ def test_every_stage_is_done(corpus, tmp_path):
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "score"):
+    for name in ("prepare", "check", "train", "score", "export", "report", "speed"):
         assert f"({name}): done" in done.stderr, done.stderr[-3000:]
-    assert "| command | test | 12 labels | % accuracy |" in (tmp_path / "RESULTS.md").read_text()
+    table = (tmp_path / "RESULTS.md").read_text()
+    assert "| command | test | 12 labels | % accuracy |" in table
+    assert "| command | test | 12 labels, model.onnx | % accuracy |" in table
+    assert "| command | noise | 12 labels, model.onnx, one thread | real-time factor of a file |" in table
+    report = (tmp_path / "exp" / "12" / "command" / "report.html").read_text()
+    assert "<h1>Speech commands: command, 12 labels, the test set</h1>" in report
 
 
 def test_the_sets_are_the_corpus_own_and_share_no_speaker(local, corpus, tmp_path):

@@ -31,7 +31,7 @@ OVERSHOOT_S = 0.01
 """An end time may lie this far beyond the recording: tables round seconds. The samples then stop at its end."""
 
 _LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
-_OPEN_ENDED = 0x7FFF0000  # wav sizes from here up are what sox and ffmpeg write into a pipe: "unknown"
+OPEN_ENDED = 0x7FFF0000  # wav sizes from here up are what sox and ffmpeg write into a pipe: "unknown"
 _OGG_PAGE_MAX = 65307  # bytes, RFC 3533
 _REMEDY = "record or copy it again, or remove the utterance"
 
@@ -177,7 +177,7 @@ def _missing_wav_bytes(header: bytes, file_size: int) -> int:
         name, size = header[position : position + 4], struct.unpack("<I", header[position + 4 : position + 8])[0]
         position += 8
         if name == b"data":
-            return 0 if size >= _OPEN_ENDED else max(0, 4 + position + size - file_size)
+            return 0 if size >= OPEN_ENDED else max(0, 4 + position + size - file_size)
         position += size + size % 2  # chunks are padded to even sizes
     return 0  # not found near the start: libsndfile decides
 

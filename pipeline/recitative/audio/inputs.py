@@ -14,6 +14,9 @@ from pathlib import Path
 from recitative.audio.files import SUFFIXES
 from recitative.errors import DataError
 
+STANDARD_INPUT = "standard input"
+"""What '-' is called in errors."""
+
 
 def expand(inputs: Sequence[str]) -> list[str]:
     """Files, folders (searched to any depth) and patterns to files, each once, in order; '-' stays.
@@ -37,16 +40,17 @@ def expand(inputs: Sequence[str]) -> list[str]:
 
 
 @contextmanager
-def on_disk(file: str) -> Iterator[str]:
+def on_disk(file: str, head: bytes = b"") -> Iterator[str]:
     """The path of a recording; '-' is standard input, kept in a temporary file meanwhile: a recording's end can tell of
-    its beginning. A DataError about that file names standard input."""
+    its beginning. A DataError about that file names standard input. ``head`` is what was read of it already."""
     if file != "-":
         yield file
         return
     with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
+        spool.write(head)
         shutil.copyfileobj(sys.stdin.buffer, spool)
         spool.flush()
         try:
             yield spool.name
         except DataError as error:
-            raise DataError.collect([replace(error.problems[0], where="standard input")]) from None
+            raise DataError.collect([replace(error.problems[0], where=STANDARD_INPUT)]) from None

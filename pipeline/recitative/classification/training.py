@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +15,12 @@ from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure_all, read_utterance
-from recitative.machine import available_cores
 from recitative.models.classifier import Classifier, new_classifier, save_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
@@ -52,12 +50,10 @@ def train_classifier(
     Raises UsageError if the folder holds a run with other settings or labels, or patience has no dev set to wait for,
     and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("classifier train: one worker trains a classifier; run it without torchrun")
     if dev is None and settings.train.patience:
         raise UsageError(f"train.patience={settings.train.patience}: waits for better scores on a dev set; give one")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
+    refusal = "classifier train: one worker trains a classifier"
+    device = lone_device(settings.train, refusal, loaders=settings.train.workers)
     data, dev_data = DataDirectory.read(train), None if dev is None else DataDirectory.read(dev)
     settings = settings.model_copy(update={"labels": names_of(data.utterances, settings.labels, train)})
     claim(folder, settings)

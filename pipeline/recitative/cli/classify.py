@@ -6,25 +6,29 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from recitative.cli.models import open_labeller
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from recitative.models.labeller import Guess, Labeller, Running
 
 Row = tuple[str, "Running"]
+PIECE_S = 0.16  # of a microphone at a time, at the most
 
 
 def classify(
     files: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(metavar="FILE...", help="Recordings of any rate and channels: files, folders, patterns, or -."),
-    ],
+    ] = None,
+    *,
     model: Annotated[Path, typer.Option(help="A classifier: a folder such as EXP/model, or an exported file.")],
     top: Annotated[int, typer.Option(min=1, help="The likeliest labels of each recording, so many.")] = 1,
     every: Annotated[
@@ -33,43 +37,107 @@ def classify(
     format: Annotated[
         Literal["text", "json", "csv"], typer.Option(help="text: file, tab, label and probability; a JSON list; csv.")
     ] = "text",
+    microphone: Annotated[
+        bool, typer.Option("--microphone", help="Name what the microphone hears, with --every; Ctrl-C ends it.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="Microphone: its number or a part of its name; see 'recitative listen --list-devices'.")
+    ] = "",
+    raw: Annotated[
+        int | None,
+        typer.Option(min=1000, metavar="HZ", help="Standard input is bare 16-bit samples of one channel, so many Hz."),
+    ] = None,
 ) -> None:
     """Name recordings. A bad one is named and the others are done; then the exit status is 1.
 
     With --every a line has the seconds heard as well, and a recording may last as long as it likes; else an hour.
+    WAV or --raw samples on standard input are then named while they come.
     """
     from recitative.audio.inputs import expand
 
+    _require_source(files or [], every, microphone, device, raw)
     labeller, failed = open_labeller(model), []
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
-    names = expand(files)
+    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[format]
+    if microphone and every:
+        with suppress(KeyboardInterrupt):
+            write((("microphone", running) for running in _live(labeller, device, every)), top, True)
+        return
+    names = expand(files or [])
 
     def rows() -> Iterator[Row]:
         for name in names:
             try:
-                for running in _heard(labeller, name, every):
+                for running in _heard(labeller, name, every, raw):
                     yield name, running
             except DataError as error:
                 print(f"error: {error}", file=sys.stderr)
                 failed.append(name)
 
-    {"text": _write_text, "json": _write_json, "csv": _write_csv}[format](rows(), top, every is not None)
+    write(rows(), top, every is not None)
     if failed and len(names) > 1:
         print(f"{len(failed)} of {len(names)} recordings could not be named", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 
 
-def _heard(labeller: Labeller, name: str, every: float | None) -> Iterator[Running]:
+def _require_source(files: list[str], every: float | None, microphone: bool, device: str, raw: int | None) -> None:
+    """Raises UsageError for none, for two, and for what does not go with the one."""
+    if bool(files) == microphone:
+        raise UsageError("what is to be named? give FILE..., - for standard input, or --microphone: one of these")
+    if microphone and not every:
+        raise UsageError("--microphone: it has no end at which it could be named; add --every SECONDS")
+    if device and not microphone:
+        raise UsageError("--device: is of --microphone; add it")
+    if raw and not (every and files == ["-"]):
+        raise UsageError("--raw: is of standard input as it comes; give - alone, and --every SECONDS")
+
+
+def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None) -> Iterator[Running]:
     """What a recording is called, after each ``every`` seconds or at its end."""
     from recitative.audio.inputs import on_disk
 
+    if name == "-" and every:
+        yield from _piped(labeller, every, raw)
+        return
     with on_disk(name) as path:
         if every:
             yield from labeller.follow_file(path, every)
         else:
             yield labeller.label_file(path)
+
+
+def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Running]:
+    """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
+    from recitative.audio.inputs import STANDARD_INPUT, on_disk
+    from recitative.audio.piped import PipedFormat, piped_blocks, read_wav_header
+    from recitative.models.labeller import BLOCK_S
+
+    pipe = sys.stdin.buffer
+    head, form = (b"", PipedFormat(raw)) if raw else read_wav_header(pipe)
+    if form:
+        blocks = piped_blocks(pipe, form, min(every, BLOCK_S), STANDARD_INPUT)
+        yield from labeller.follow(blocks, form.sample_rate, every, where=STANDARD_INPUT)
+    else:
+        with on_disk("-", head) as path:
+            yield from labeller.follow_file(path, every)
+
+
+def _live(labeller: Labeller, device: str, every: float) -> Iterator[Running]:
+    """What the microphone hears, until the user ends it: then once more, and how much was lost."""
+    from recitative.audio.microphone import open_microphone
+
+    def blocks() -> Iterator[Any]:
+        with suppress(KeyboardInterrupt):
+            for block in live.blocks():
+                yield block.samples
+
+    with open_microphone(int(device) if device.isdigit() else device or None, every / ceil(every / PIECE_S)) as live:
+        print("listening; Ctrl-C ends it", file=sys.stderr)
+        yield from labeller.follow(blocks(), live.sample_rate, every)
+    if live.overruns:
+        print(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy", file=sys.stderr)
 
 
 def _write_text(rows: Iterator[Row], top: int, timed: bool) -> None:

@@ -123,21 +123,26 @@ class Graph:
         return self.op("Where", self.mask(x.lengths, self.size(x.data, 1)), x.data, self.real(0.0))
 
     def gather(self, data: str, index: str) -> str:
-        """data[n, index[n, t]] for (N, T, C) data; an index outside the data is moved to its nearest end."""
-        last = self.op("Sub", self.size(data, 1), self.integer(1))
-        inside = self.op("Max", self.op("Min", index, last), self.integer(0))
-        return self.op("GatherND", data, self.op("Unsqueeze", inside, self.ints(2)), batch_dims=1)
+        """data[n, index[n, t]] for (N, T, C) data; an index from -T to -1 counts from the end."""
+        return self.op("GatherND", data, self.op("Unsqueeze", index, self.ints(2)), batch_dims=1)
 
     def join(self, a: Ragged, b: Ragged) -> Ragged:
-        """Each row of ``a`` followed at once by the same row of ``b``; T is the sum of both."""
+        """Each row of ``a`` followed at once by the same row of ``b``; T is the sum of both.
+
+        Frames of ``b`` are counted from the end of both: so no index leaves the data, and none has to be held inside.
+        """
         both = self.op("Concat", a.data, b.data, axis=1)
-        position = self.op("Unsqueeze", self.arange(self.size(both, 1)), self.ints(0))  # (1, T)
+        position = self.arange(self.size(both, 1))  # (T,)
         end = self.op("Unsqueeze", a.lengths, self.ints(1))  # (N, 1)
-        in_b = self.op("Add", self.op("Sub", position, end), self.size(a.data, 1))
+        in_b = self.op("Sub", position, self.op("Add", end, self.op("Shape", b.data, start=1, end=2)))
         index = self.op("Where", self.op("Less", position, end), position, in_b)
         return Ragged(self.gather(both, index), self.op("Add", a.lengths, b.lengths))
 
-    def cut(self, x: Ragged, start: str, lengths: str, size: str) -> Ragged:
-        """Each row's frames [start, start + lengths), both (N,); T is ``size``, at least the longest."""
-        index = self.op("Add", self.op("Unsqueeze", start, self.ints(1)), self.arange(size))  # (N, size)
+    def cut(self, x: Ragged, start: str, lengths: str, size: int) -> Ragged:
+        """Each row's frames [start, start + lengths), both (N,); T is ``size``, at least the longest, at most x's T.
+
+        Counted from the end, as in ``join``: a start is at most T, so that what would lie beyond is found at the front.
+        """
+        from_end = self.op("Sub", self.op("Unsqueeze", start, self.ints(1)), self.op("Shape", x.data, start=1, end=2))
+        index = self.op("Add", from_end, self.ints(*range(size)))  # (N, size)
         return Ragged(self.gather(x.data, index), lengths)

@@ -16,6 +16,7 @@ import numpy as np
 from recitative.export.graph import DOUBLE, Graph
 from recitative.nn.pooling import NOTHING
 
+TO_END = 2**63 - 1  # of a Slice
 Sums = tuple[str, str, str]  # peak (N,), weight (N,), sum (N, C)
 
 
@@ -55,6 +56,5 @@ def _one_frame() -> Graph:
 
 def _parts(g: Graph, sums: str, axis: int) -> tuple[str, str]:
     """(..., 1 + C) -> the weight (..., 1) and the sum (..., C)."""
-    end = g.op("Shape", sums, start=axis, end=axis + 1)
     weight = g.op("Slice", sums, g.ints(0), g.ints(1), g.ints(axis))
-    return weight, g.op("Slice", sums, g.ints(1), end, g.ints(axis))
+    return weight, g.op("Slice", sums, g.ints(1), g.ints(TO_END), g.ints(axis))

@@ -113,10 +113,18 @@ class Writer:
         heard = g.join(self._pending(name, window - 1, channels, filled), x)
         ready = g.windows(heard.lengths, window, stride)
         used = g.op("Mul", ready, g.integer(stride))
-        rest = g.cut(heard, used, g.op("Sub", heard.lengths, used), g.integer(window - 1))
+        rest = g.cut(heard, used, g.op("Sub", heard.lengths, used), window - 1)
         self._new_state(f"{name}.pending", rest.data)
         self._new_state(f"{name}.pending_lengths", rest.lengths)
         return heard.data, ready
+
+    def _after(self, name: str, x: Ragged, frames: int, channels: int) -> str:
+        """x after the last ``frames`` heard before it, at first zeros: (N, frames + T, C), where rows need no join."""
+        g = self.graph
+        heard = g.op("Concat", self._state(name, InitialState((frames, channels))), x.data, axis=1)
+        rest = g.cut(Ragged(heard, x.lengths), x.lengths, x.lengths, frames)  # row n ends at frames + lengths[n]
+        self._new_state(name, rest.data)
+        return heard
 
     # Stages
 
@@ -197,8 +205,10 @@ class Writer:
 
     def _causal_conv(self, name: str, stage: CausalConv, x: Ragged) -> Ragged:
         g = self.graph
-        zeroed = Ragged(g.zero_padding(x), x.lengths)
-        heard, ready = self._advance(name, zeroed, stage.input_width, stage.window, stage.stride, stage.window - 1)
+        if stage.stride == 1:
+            heard, ready = self._after(f"{name}.pending", x, stage.window - 1, stage.input_width), x.lengths
+        else:
+            heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, stage.window - 1)
         planes = g.op("Reshape", heard, g.ints(0, 0, stage.planes, stage.channels))
         planes = g.op("Transpose", planes, perm=[0, 2, 1, 3])  # (N, planes, T, C)
         weights = [g.constant(_array(value)) for value in _normalised_weights(stage)]
@@ -225,12 +235,8 @@ class Writer:
 
     def _delay(self, name: str, stage: Delay, x: Ragged) -> Ragged:
         g = self.graph
-        before = self._state(f"{name}.before", InitialState((stage.frames, stage.input_width)))
-        heard = Ragged(g.op("Concat", before, x.data, axis=1), x.lengths)  # row n ends at frames + lengths[n]
-        rest = g.cut(heard, x.lengths, x.lengths, g.integer(stage.frames))
-        self._new_state(f"{name}.before", rest.data)
-        size = g.op("Unsqueeze", g.size(x.data, 1), g.ints(0))
-        return Ragged(g.op("Slice", heard.data, g.ints(0), size, g.ints(1)), x.lengths)
+        heard = self._after(f"{name}.before", x, stage.frames, stage.input_width)
+        return Ragged(g.op("Slice", heard, g.ints(0), g.op("Shape", x.data, start=1, end=2), g.ints(1)), x.lengths)
 
     def embedding_sum(self, table: EmbeddingSum, ids: str) -> str:
         """(..., F) -> (..., width); what lies beyond a row's length must be entries of the table as well."""
@@ -290,8 +296,8 @@ class Writer:
         taken = g.op("Where", ready, g.op("Min", heard.lengths, g.integer(block)), g.integer(0))
         decided = g.op("Min", taken, g.integer(chunk))
         start = g.op("Sub", taken, taken)
-        out = self._through_layers(name, stage, g.cut(heard, start, taken, g.integer(block)), decided)
-        rest = g.cut(heard, decided, g.op("Sub", heard.lengths, decided), g.integer(block - 1))
+        out = self._through_layers(name, stage, g.cut(heard, start, taken, block), decided)
+        rest = g.cut(heard, decided, g.op("Sub", heard.lengths, decided), block - 1)
         self._new_state(f"{name}.pending", rest.data)
         self._new_state(f"{name}.pending_lengths", rest.lengths)
         return Ragged(out.data, decided)

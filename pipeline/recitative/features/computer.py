@@ -9,6 +9,7 @@ alone, so the others do not notice.
 from __future__ import annotations
 
 import threading
+from array import array
 from typing import Any
 
 import kaldi_native_fbank as knf
@@ -19,7 +20,7 @@ from recitative.config import FeatureSettings
 
 Array = npt.NDArray[Any]
 
-BLOCK_FRAMES = 100  # frames given to the C++ code at once: it takes a list of floats, and a long one falls out of cache
+BLOCK_FRAMES = 100  # frames given to the C++ code at once: it copies the samples, and many fall out of cache
 OLDEST_FRAME = 2**30  # its frame numbers are 32-bit
 
 
@@ -49,8 +50,9 @@ class KaldiComputer:
         if zeros:
             self._online.accept_waveform(self._sample_rate, [0.0] * zeros)
         for start in range(0, len(samples), block):
-            # A list, not the array: the binding converts float objects faster than NumPy scalars.
-            self._online.accept_waveform(self._sample_rate, samples[start : start + block].tolist())
+            # Not NumPy's array: the binding takes one float object after another, and NumPy's own are slow to make.
+            floats = array("f", np.asarray(samples[start : start + block], np.float32).tobytes())
+            self._online.accept_waveform(self._sample_rate, floats)
         end = self._online.num_frames_ready
         # Copied here: what get_frame returns is the C++ code's own memory, which pop gives back.
         frames = np.concatenate([self._online.get_frame(number) for number in range(self._next + stale, end)])
@@ -66,9 +68,10 @@ _computers = threading.local()
 def computer_of(settings: FeatureSettings) -> KaldiComputer:
     """This thread's own for these settings."""
     made: dict[FeatureSettings, KaldiComputer] = _computers.__dict__.setdefault("made", {})
-    if settings not in made or made[settings].is_worn_out:
-        made[settings] = KaldiComputer(settings)
-    return made[settings]
+    computer = made.get(settings)
+    if computer is None or computer.is_worn_out:
+        computer = made[settings] = KaldiComputer(settings)
+    return computer
 
 
 def _online(settings: FeatureSettings) -> Any:

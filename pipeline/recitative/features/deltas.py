@@ -99,6 +99,8 @@ class Deltas:
 def pad_rows(rows: list[Array], channels: int) -> Padded[Array]:
     """N arrays (T_n, C) -> one batch (N, T, C) float32 with zeros as padding."""
     lengths = np.array([len(row) for row in rows], np.int64)
+    if len(rows) == 1:
+        return Padded(np.asarray(rows[0], np.float32)[np.newaxis], lengths)
     data = np.zeros((len(rows), int(lengths.max(initial=0)), channels), np.float32)
     for padded, row in zip(data, rows, strict=True):
         padded[: len(row)] = row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,13 +11,12 @@ import torch
 
 from recitative.data.directory import DataDirectory
 from recitative.data.utterance import Utterance
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure, read_utterance
 from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
 from recitative.forecasting.task import ForecastTask
-from recitative.machine import available_cores
 from recitative.models.forecaster import Forecaster, new_forecaster, save_forecaster
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.threshold import Threshold
@@ -27,7 +25,7 @@ from recitative.models.watcher import Array, Watcher
 from recitative.stage import Padded
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
@@ -50,10 +48,8 @@ def train_forecaster(
 
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("forecaster train: one worker trains a forecaster; run it without torchrun")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or max(1, available_cores() - settings.train.workers))
+    refusal = "forecaster train: one worker trains a forecaster"
+    device = lone_device(settings.train, refusal, loaders=settings.train.workers)
     utterances, dev_utterances = DataDirectory.read(train).utterances, DataDirectory.read(dev).utterances
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)

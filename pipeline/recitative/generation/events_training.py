@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from recitative.errors import UsageError
 from recitative.generation.event_streams import event_streams
 from recitative.generation.task import EventsTask
-from recitative.machine import available_cores
 from recitative.models.event_pieces import EventPieces, read_event_pieces
 from recitative.models.events import new_events_model, save_events_model
 from recitative.models.events_settings import EventsSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
@@ -38,10 +35,7 @@ def train_events_model(
 
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("music train: the streams of pieces are one worker's; run it without torchrun")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or available_cores())
+    device = lone_device(settings.train, "music train: the streams of pieces are one worker's")
     material, dev_material = (read_event_pieces(path, settings.events) for path in (train, dev))
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from recitative.errors import UsageError
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
-from recitative.machine import available_cores
 from recitative.models.music import new_music_model, save_music_model
 from recitative.models.music_settings import MusicSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
@@ -37,10 +34,7 @@ def train_music_model(
 
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("music train: pieces side by side are one worker's; run it without torchrun")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or available_cores())
+    device = lone_device(settings.train, "music train: pieces side by side are one worker's")
     pieces, dev_pieces = read_pieces(train, settings), read_pieces(dev, settings)
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
-from recitative.machine import available_cores
 from recitative.models.language_model import new_language_model, save_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import load_best
 from recitative.train.loop import fit
 
@@ -54,10 +52,7 @@ def train_language_model(
 
     Raises UsageError if the folder holds a run with other settings or other text, and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("lm train-recurrent: the streams of a text are one worker's; run it without torchrun")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or available_cores())
+    device = lone_device(settings.train, "lm train-recurrent: the streams of a text are one worker's")
     texts, dev_texts = read_texts(train), read_texts([dev])
     vocabulary = Vocabulary.from_texts(texts, settings.text.unit, settings.text.min_count)
     _claim(folder, settings, vocabulary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,19 +10,17 @@ import numpy as np
 import torch
 
 from recitative.data.directory import DataDirectory
-from recitative.errors import UsageError
 from recitative.generation.labelled import labels_of, usual_seconds
 from recitative.generation.reading import OnProgress
 from recitative.generation.recordings import Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
-from recitative.machine import available_cores
 from recitative.models.conditions import Labels
 from recitative.models.wave import WaveModel, new_wave_model, save_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.device import lone_device
 from recitative.train.experiment import claim, load_best
 from recitative.train.loop import fit
 
@@ -51,10 +48,7 @@ def train_wave_model(
 
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("sound train: one worker trains a model of sound; run it without torchrun")
-    device = choose_device(settings.train)
-    torch.set_num_threads(settings.train.threads or available_cores())
+    device = lone_device(settings.train, "sound train: one worker trains a model of sound")
     utterances = DataDirectory.read(train).utterances
     labels = labels_of(utterances) if settings.sound.condition == "labels" else Labels()
     recordings = read_recordings(utterances, settings, labels, on_progress)

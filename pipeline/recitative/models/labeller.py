@@ -6,7 +6,7 @@ there, and so a stream has a label at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -61,8 +61,14 @@ class Labeller(SampleNetwork):
 
     def ranked(self, log_probs: Array) -> tuple[Guess, ...]:
         """(K,) -> all labels, likeliest first."""
-        pairs = zip(self.labels, np.exp(np.asarray(log_probs, np.float64)).tolist(), strict=True)
+        pairs = zip(self.labels, _probabilities(log_probs).tolist(), strict=True)
         return tuple(sorted((Guess(label, p) for label, p in pairs), key=lambda guess: -guess.probability))
+
+    def likeliest(self, log_probs: Array) -> Guess:
+        """(K,) -> the first of ``ranked``."""
+        probabilities = _probabilities(log_probs)
+        best = int(probabilities.argmax())
+        return Guess(self.labels[best], float(probabilities[best]))
 
     def last_log_probs(self, rows: Sequence[Array]) -> Array:
         """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""
@@ -87,24 +93,39 @@ class Labeller(SampleNetwork):
             _require_at_most(path, info, longest_s)
             for block in blocks:
                 stream.hear(block, info.sample_rate)
-        return Running(info.duration_s, stream.finish() or _refuse_short(self, path, info))
+        return Running(info.duration_s, stream.finish() or _refuse_short(self, path, info.duration_s))
 
     def follow_file(self, path: str | Path, every_s: float) -> Iterator[Running]:
         """What it is called after each so many seconds, once there is a frame, and at its end; of any length.
 
         Raises UsageError as ``stream``, DataError as ``label_file`` but for long recordings.
         """
-        stream, heard, said = self.stream(), 0, 0
-        turns = int(np.ceil(every_s / BLOCK_S))
-        with open_blocks(path, every_s / turns) as (info, blocks):
-            for number, block in enumerate(blocks, start=1):
-                stream.hear(block, info.sample_rate)
-                heard += len(block)
-                if (number % turns == 0 or heard == info.num_samples) and (guesses := stream.guesses()):
-                    said += 1
-                    yield Running(heard / info.sample_rate, guesses)
-        if not said:
-            _refuse_short(self, path, info)
+        with open_blocks(path, min(every_s, BLOCK_S)) as (info, blocks):
+            yield from self.follow(blocks, info.sample_rate, every_s, where=str(path))
+
+    def follow(
+        self, blocks: Iterable[Array], sample_rate: int, every_s: float, *, where: str = ""
+    ) -> Iterator[Running]:
+        """What blocks (S,) of any length are called after each so many seconds, once there is a frame, and at the end.
+
+        It is said as soon as the block is there in which the seconds end. ``where`` is what a recording is called in
+        the DataError for one too short for a frame; without it there is none. Raises UsageError as ``stream``.
+        """
+        stream, heard, said_at = self.stream(), 0, 0
+        every = max(1, round(every_s * sample_rate))
+        for block in blocks:
+            while len(block):
+                piece, block = np.split(block, [every - heard % every])
+                stream.hear(piece, sample_rate)
+                heard += len(piece)
+                if heard % every == 0 and (guesses := stream.guesses()):
+                    said_at = heard
+                    yield Running(heard / sample_rate, guesses)
+        if heard > said_at and (guesses := stream.guesses()):
+            said_at = heard
+            yield Running(heard / sample_rate, guesses)
+        if where and not said_at:
+            _refuse_short(self, where, heard / sample_rate)
 
 
 class LabelStream:
@@ -132,7 +153,8 @@ class LabelStream:
         UsageError for a changed rate or samples of another shape or type; the stream is then as it was.
         """
         self.hear(samples, sample_rate)
-        return next(iter(self.guesses()), None)
+        log_probs = self._at_end()
+        return None if log_probs is None else self._labeller.likeliest(log_probs)
 
     def hear(self, samples: Array, sample_rate: int) -> None:
         """The same without a label: nothing is worked out that only ``guesses`` needs."""
@@ -170,6 +192,10 @@ class LabelStream:
         return _last_frame(y, self._said)
 
 
+def _probabilities(log_probs: Array) -> Array:
+    return np.exp(np.asarray(log_probs, np.float64))
+
+
 def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
     """(K,) of the only row, or ``before`` where nothing new was said."""
     frames = int(y.lengths[0])
@@ -182,7 +208,7 @@ def _require_at_most(path: str | Path, info: AudioInfo, longest_s: float) -> Non
         raise DataError(str(path), found, allowed, "cut it, or follow its running label with --every SECONDS")
 
 
-def _refuse_short(labeller: Labeller, path: str | Path, info: AudioInfo) -> NoReturn:
+def _refuse_short(labeller: Labeller, where: str | Path, duration_s: float) -> NoReturn:
     least_s = labeller.least_samples / labeller.sample_rate
     allowed = f"at least {least_s:.4g} s, one frame of the network"
-    raise DataError(str(path), f"lasts {info.duration_s:.4g} s", allowed, "give a longer recording")
+    raise DataError(str(where), f"lasts {duration_s:.4g} s", allowed, "give a longer recording")

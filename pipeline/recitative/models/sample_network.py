@@ -77,6 +77,8 @@ class SampleNetwork:
 def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
     """Recordings (S,) as a padded batch (N, S)."""
     lengths = np.array([len(row) for row in rows], np.int64)
+    if len(rows) == 1:  # a stream's piece is not copied
+        return Padded(np.asarray(rows[0], np.float32)[np.newaxis], lengths)
     data = np.zeros((len(rows), int(lengths.max(initial=0))), np.float32)
     for i, row in enumerate(rows):
         data[i, : len(row)] = row
@@ -85,4 +87,5 @@ def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
 
 def _entries(state: State, name: str) -> State:
     prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    start = len(prefix)
+    return {key[start:]: value for key, value in state.items() if key.startswith(prefix)}

@@ -28,6 +28,7 @@ class OnnxFeatureNetwork:
         self._session = session
         self._card = card
         self._state_names = list(card.state)
+        self._state_inputs = [f"state.{name}" for name in self._state_names]
         self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
 
     @property
@@ -53,14 +54,20 @@ class OnnxFeatureNetwork:
                 "a bidirectional model cannot be stepped in pieces: it needs the whole recording at once; use one "
                 "with a 'forward' or 'latency_controlled' core"
             )
-        frames = x.data.shape[1]
-        piece = self._card.piece_frames or max(frames, 1)
+        if not self._card.piece_frames:
+            y, state = self._run(x, state, last=last)
+            return y, self.initial_state(len(x.lengths)) if last else state
+        return self._in_pieces(x, state, last=last)
+
+    def _in_pieces(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        """At most ``piece_frames`` in a call of the graph, and calls with none at the end until nothing is left."""
+        frames, piece = x.data.shape[1], self._card.piece_frames
         outputs: list[Padded[Array]] = []
         for start in range(0, max(frames, 1), piece):
             part = Padded(x.data[:, start : start + piece], np.clip(x.lengths - start, 0, piece))
             y, state = self._run(part, state, last=last and start + piece >= frames)
             outputs.append(y)
-        if last and self._card.piece_frames:
+        if last:
             nothing = Padded(x.data[:, :0], np.zeros_like(x.lengths))
             while outputs[-1].lengths.any():
                 y, state = self._run(nothing, state, last=True)
@@ -70,7 +77,7 @@ class OnnxFeatureNetwork:
     def _run(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         data = x.data if x.data.shape[1] else np.zeros((len(x.lengths), 1, x.data.shape[2]), np.float32)
         feeds = {"features": data, "lengths": x.lengths, "last": np.array(last)}
-        feeds |= {f"state.{name}": state[name] for name in self._state_names}
+        feeds |= {entry: state[name] for entry, name in zip(self._state_inputs, self._state_names, strict=True)}
         y, lengths, *new_state = self._session.run(self._outputs, feeds)
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from recitative.config import TrainSettings
-from recitative.errors import RunError
+from recitative.errors import RunError, UsageError
+from recitative.machine import available_cores
 from recitative.train.world import local_rank
 
 
@@ -24,6 +27,18 @@ def choose_device(settings: TrainSettings) -> torch.device:
             "start as many workers as GPUs, or set train.device to cpu"
         )
     return torch.device("cuda", local_rank())
+
+
+def lone_device(settings: TrainSettings, refusal: str, *, loaders: int = 0) -> torch.device:
+    """The device of a training that is one worker's, with all cores as its threads but those of ``loaders``.
+
+    Raises UsageError under torchrun, where ``refusal`` says what is one worker's, and RunError as ``choose_device``.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError(f"{refusal}; run it without torchrun")
+    device = choose_device(settings)
+    torch.set_num_threads(settings.threads or max(1, available_cores() - loaders))
+    return device
 
 
 def has_bf16(device: torch.device) -> bool:

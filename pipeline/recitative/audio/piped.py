@@ -1,0 +1,105 @@
+"""Samples out of a pipe, as they come: WAV whose length nobody knows yet, or bare 16-bit samples."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from recitative.audio.files import OPEN_ENDED, Samples, not_finite
+from recitative.errors import DataError
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_WIDTHS = {_PCM: (8, 16, 24, 32), _FLOAT: (32, 64)}
+_LONGEST_CHUNK = 1 << 20  # bytes of a chunk before the samples; cover art, say, is rather for a file
+
+
+@dataclass(frozen=True)
+class PipedFormat:
+    """How samples lie in the bytes that follow, little-endian, the channels of an instant side by side."""
+
+    sample_rate: int  # Hz
+    channels: int = 1
+    bits: int = 16
+    is_float: bool = False
+    num_bytes: int | None = None  # of samples, as the header says; None: until the pipe is closed
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one instant."""
+        return self.channels * self.bits // 8
+
+    def decode(self, content: bytes) -> Samples:
+        """Whole instants -> (S,) in [-1, 1], the average of the channels."""
+        values = self._values(content).reshape(-1, self.channels)
+        samples = values[:, 0] if self.channels == 1 else values.mean(axis=1, dtype=np.float32)
+        return np.asarray(samples, np.float32)
+
+    def _values(self, content: bytes) -> Samples:
+        if self.is_float:
+            return np.frombuffer(content, f"<f{self.bits // 8}").astype(np.float32)
+        if self.bits == 8:  # the only unsigned ones
+            return np.frombuffer(content, np.uint8).astype(np.float32) / np.float32(128) - np.float32(1)
+        if self.bits == 24:  # as the upper three bytes of 32 bits
+            wide = np.zeros((len(content) // 3, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(content, np.uint8).reshape(-1, 3)
+            content = wide.tobytes()
+        integers = np.frombuffer(content, "<i2" if self.bits == 16 else "<i4")
+        return integers.astype(np.float32) / np.float32(32768 if self.bits == 16 else 2**31)
+
+
+def read_wav_header(pipe: BinaryIO) -> tuple[bytes, PipedFormat | None]:
+    """All up to the samples, and how these lie in what follows.
+
+    None where it is no WAV, or one of another coding: then the bytes are the beginning of whatever it is.
+    """
+    head, form = pipe.read(12), None
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return head, None
+    while True:
+        chunk = pipe.read(8)
+        head += chunk
+        if len(chunk) < 8:
+            return head, None
+        name, size = chunk[:4], struct.unpack("<I", chunk[4:])[0]
+        if name == b"data":
+            return head, form and PipedFormat(*form, None if size == 0 or size >= OPEN_ENDED else size)
+        if size > _LONGEST_CHUNK:
+            return head, None
+        content = pipe.read(size + size % 2)  # chunks are padded to even sizes
+        head += content
+        if name == b"fmt ":
+            form = _format(content)
+
+
+def _format(content: bytes) -> tuple[int, int, int, bool] | None:
+    """Of the chunk 'fmt ': Hz, channels, bits, whether they are floats; None for another coding."""
+    if len(content) < 16:
+        return None
+    code, channels, sample_rate, _, _, bits = struct.unpack("<HHIIHH", content[:16])
+    if code == _EXTENSIBLE and len(content) >= 26:
+        code = struct.unpack("<H", content[24:26])[0]
+    known = bits in _WIDTHS.get(code, ()) and channels > 0 and sample_rate > 0
+    return (sample_rate, channels, bits, code == _FLOAT) if known else None
+
+
+def piped_blocks(pipe: BinaryIO, form: PipedFormat, block_s: float, where: str) -> Iterator[Samples]:
+    """The samples (S,) float32 in blocks of ``block_s`` seconds, each as soon as it is there, the last one shorter.
+
+    Raises DataError, in which the pipe is called ``where``, for NaN or infinite samples, and at the end for fewer than
+    the header says.
+    """
+    size = max(1, round(block_s * form.sample_rate)) * form.frame_bytes
+    left, done = form.num_bytes, 0
+    while content := pipe.read(size if left is None else min(size, left)):
+        left = left and left - len(content)
+        samples = form.decode(content[: len(content) // form.frame_bytes * form.frame_bytes])
+        if not np.isfinite(samples).all():
+            raise not_finite(where, samples, done, form.sample_rate)
+        done += len(samples)
+        yield samples
+    if left:
+        raise DataError(where, f"is truncated: {left} bytes of samples are missing", "", "send all of it")
