@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.data.directory import DataDirectory
+import recipe_local
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_digits"
@@ -37,7 +39,7 @@ def write_corpus(folder):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spoken_digits")
     arguments = ["--corpus", write_corpus(folder / "corpus"), "--data", folder / "data", "--exp", folder / "exp"]
-    arguments += ["--results", folder / "RESULTS.md", "--train-args", TINY]
+    arguments += ["--results", folder / "RESULTS.md", "--train-args", TINY, "--synthetic", ""]
     done = subprocess.run(
         [RECIPE / "run.sh", *map(str, arguments)],
         capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
@@ -69,8 +71,43 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     assert "| official | test | official split, model.onnx | % accuracy |" in table
     assert "| official | noise | model.onnx, one thread | real-time factor of a file |" in table
     assert "<h1>Spoken digits: official, the test set</h1>" in (folder / "exp" / "official" / "report.html").read_text()
-    assert "| official | one speaker left out | mean of the folds | % accuracy |" in table
-    folds = [json.loads(path.read_text()) for path in (folder / "exp" / "official" / "voices").glob("*/score.json")]
+    assert "| new_voice | one speaker left out | mean of the folds | % accuracy |" in table
+    folds = [json.loads(path.read_text()) for path in (folder / "exp" / "new_voice").glob("*/score.json")]
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
     mean = next(row["value"] for row in rows if row["decoding"] == "mean of the folds")
     assert mean == pytest.approx(100 * np.mean([fold["accuracy"] for fold in folds]), abs=1e-3)
+
+
+@pytest.fixture
+def words(monkeypatch):
+    return recipe_local.load("spoken_digits", "words", monkeypatch=monkeypatch)[0]
+
+
+def write_sentence(folder):
+    """Three tones of 0.3 s, the first two with 0.1 s between them, the others side by side with a dip."""
+    tone = 0.3 * np.sin(np.arange(4800) * 0.3)
+    dip = tone * np.minimum(1, np.arange(4800) / 320)
+    sound = np.concatenate([tone, np.zeros(1600), tone[::-1], dip])
+    soundfile.write(folder / "s.wav", sound, 16000, subtype="PCM_16")
+    DataDirectory((Utterance("ann-s", "ann", str(folder / "s.wav"), text="one two three"),)).write(folder / "data")
+    return DataDirectory.read(folder / "data")
+
+
+def test_words_are_cut_where_it_is_quietest_between_them(words, tmp_path):
+    data = write_sentence(tmp_path)
+    ctm = tmp_path / "words.ctm"
+    ctm.write_text("ann-s 1 0.05 0.15 one 0.9\nann-s 1 0.45 0.2 two 0.8\nann-s 1 0.75 0.2 three 0.2\n")
+    times = words.read_ctm(ctm)
+    assert words.cut_words(data, times, 8000, tmp_path / "words") == 2, "the third is doubted"
+    found = DataDirectory.read(tmp_path / "words").utterances
+    assert [(u.utt_id, u.speaker, u.text) for u in found] == [("ann-s-0", "ann", "one"), ("ann-s-1", "ann", "two")]
+    first, second = (soundfile.info(u.recording_path).duration for u in found)
+    assert 0.3 < first < 0.4
+    assert first + second == pytest.approx(0.7, abs=0.03)
+    assert soundfile.info(found[0].recording_path).samplerate == 8000
+
+
+def test_a_line_that_is_no_word_is_named(words, tmp_path):
+    (tmp_path / "words.ctm").write_text("s 1 0.05 0.15 one 0.9\ns 1 soon\n")
+    with pytest.raises(DataError, match=r"words\.ctm:2: is 's 1 soon'; 'utterance 1 start duration word confidence'"):
+        words.read_ctm(tmp_path / "words.ctm")

@@ -1,0 +1,112 @@
+"""Single words cut out of sentences, by the times at which a recogniser found them.
+
+    python3 local/words.py data/synthetic/all data/synthetic/aligned/words.ctm --output data/synthetic/words
+
+An alignment says where a word is, and less well where it ends: between two words the cut is where the sound is
+quietest, and before the first and behind the last there is none. Words that the recogniser doubts, and those too short
+to be whole, are left out. Writes WAVs of RATE Hz and a data directory of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.audio.files import read_audio, write_wav
+from recitative.audio.resample import resample
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.errors import DataError, RecitativeError
+
+Array = npt.NDArray[Any]
+
+HOP_S = 0.01
+SHORTEST_S = 0.12
+LEAST_CONFIDENCE = 0.3
+WITHIN_S, BEFORE_S, BEHIND_S = 0.06, 0.03, 0.04  # a cut is so far behind a word's start, its end, the next one's start
+
+
+class Word(NamedTuple):
+    """Times in seconds."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="data directory of sentences, each a recording of its own")
+    parser.add_argument("ctm", type=Path, help="when their words are said, of 'recitative align'")
+    parser.add_argument("--rate", type=int, default=8000, help="of what is written, in Hz (default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="data directory to write, with wav/ in it")
+    arguments = parser.parse_args()
+    try:
+        words = cut_words(DataDirectory.read(arguments.data), read_ctm(arguments.ctm), arguments.rate, arguments.output)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{arguments.output}: {words} words", file=sys.stderr)
+    return 0
+
+
+def read_ctm(path: Path) -> dict[str, list[Word]]:
+    """Utterance -> its words in order. Raises DataError for a line that is none of 'recitative align'."""
+    found: dict[str, list[Word]] = defaultdict(list)
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            utt_id, _, start, duration, text, confidence = line.split()
+            found[utt_id].append(Word(text, float(start), float(start) + float(duration), float(confidence)))
+        except ValueError:
+            allowed = "'utterance 1 start duration word confidence'"
+            raise DataError(f"{path}:{number}", f"is '{line}'", allowed, "align again") from None
+    return found
+
+
+def cut_words(data: DataDirectory, times: dict[str, list[Word]], rate: int, output: Path) -> int:
+    """How many there are."""
+    found = []
+    for utterance in data.utterances:
+        samples, original = read_audio(utterance.recording_path)
+        words = times[utterance.utt_id]
+        hop = round(HOP_S * original)
+        edges = [0, *(place * hop for place in places_between(words, powers(samples, hop))), len(samples)]
+        for number, (word, begin, end) in enumerate(zip(words, edges, edges[1:], strict=False)):
+            if word.confidence < LEAST_CONFIDENCE or end - begin < SHORTEST_S * original:
+                continue
+            name = f"{utterance.utt_id}-{number}"
+            path = output / "wav" / f"{name}.wav"
+            write_wav(path, np.clip(resample(samples[begin:end], original, rate), -1, 1), rate)
+            found.append(Utterance(name, utterance.speaker, str(path.resolve()), text=word.text))
+    DataDirectory(tuple(sorted(found))).write(output)
+    return len(found)
+
+
+def powers(samples: Array, hop: int) -> Array:
+    """(S,) -> (S / hop - 3,) mean squares around each hop's end, over four hops."""
+    squares = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    ends = np.arange(2 * hop, len(samples) - 2 * hop, hop)
+    around: Array = (squares[ends + 2 * hop] - squares[ends - 2 * hop]) / (4 * hop)
+    return around
+
+
+def places_between(words: list[Word], around: Array) -> list[int]:
+    """In hops, where each word but the first begins; ``around`` are ``powers``."""
+    places = []
+    for word, following in pairwise(words):
+        first = int(max(word.start_s + WITHIN_S, word.end_s - BEFORE_S) / HOP_S)
+        last = max(first + 1, int((following.start_s + BEHIND_S) / HOP_S))
+        within = around[max(first - 2, 0) : max(last - 2, 1)]  # the first of them is that at the second hop
+        places.append(first + int(within.argmin()) if len(within) else first)
+    return places
+
+
+if __name__ == "__main__":
+    sys.exit(main())
