@@ -22,7 +22,14 @@ from recitative.nn.ragged import pad_features
 from recitative.runtime.classifier import load_classifier
 
 BLOCKS = ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3", "model.recurrent.right_context=2")
-KINDS = [("last",), ("mean",), ("attention",), ("attention", *BLOCKS), ("mean", "features.delta_order=2")]
+KINDS = [
+    ("last",),
+    ("mean",),
+    ("attention",),
+    ("attention", *BLOCKS),
+    ("mean", "features.delta_order=2"),
+    ("recent", "model.pooling_frames=5"),
+]
 
 
 def spoken(seconds=1.2, seed=0):
