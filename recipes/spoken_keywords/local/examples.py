@@ -3,8 +3,8 @@
     python3 local/examples.py --words data/words/train --output data/train
     python3 local/examples.py --streams data/dev_streams --output data/dev
 
-From single words: each of them with its label; the beginning of each, at most half of it, and quiet are the filler,
-``_filler_``. In a stream a word has not been said before its end, and is over some time after it.
+From single words: each of them with its label; the beginning of each, at most half of it and if it can be heard, and
+quiet are the filler, ``_filler_``. In a stream a word has not been said before its end, and is over some time after it.
 
 From streams, with their words.ctm: of each word up to BEFORE_S s of sound that end with it, and as the filler up to as
 many that end in its middle, or, if the pause is long enough, AFTER_S s behind it.
@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from recitative.audio.files import inspect, write_wav
+from recitative.audio.files import read_audio, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
 
 FILLER = "_filler_"
-BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word
+BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word,
+LEAST_S, LEAST_DB = 0.1, -55.0  # if it is that long, and its peak above this; relative to full scale
 QUIET_S, QUIET_DB, QUIET_OF = (0.35, 1.2), (-68.0, -45.0), 3  # one for so many words
 BEFORE_S, BEHIND_S, AFTER_S = 2.0, 0.05, 0.7
 
@@ -54,16 +56,20 @@ def from_words(words: Path, folder: Path, rng: np.random.Generator) -> list[Utte
     """Quiet is written to ``folder``."""
     found = []
     for number, word in enumerate(DataDirectory.read(words).utterances):
-        info = inspect(word.recording_path)
-        cut_s = rng.uniform(*BEGINNING) * info.duration_s
-        for utt_id, end_s, label in (("", info.duration_s, word.text), ("-beginning", cut_s, FILLER)):
-            span = (0.0, round(end_s, 4))
-            found.append(Utterance(word.utt_id + utt_id, word.speaker, word.recording_path, *span, label, word.utt_id))
+        samples, rate = read_audio(word.recording_path)
+        whole = Utterance(
+            word.utt_id, word.speaker, word.recording_path, 0.0, len(samples) / rate, word.text, word.utt_id
+        )
+        found.append(whole)
+        beginning = samples[: round(rng.uniform(*BEGINNING) * len(samples))]
+        cut_s = len(beginning) / rate
+        if cut_s >= LEAST_S and np.abs(beginning).max() >= 10 ** (LEAST_DB / 20):
+            found.append(replace(whole, utt_id=f"{word.utt_id}-beginning", end_s=cut_s, text=FILLER))
         if number % QUIET_OF == 0:
-            samples = rng.standard_normal(round(rng.uniform(*QUIET_S) * info.sample_rate))
+            noise = rng.standard_normal(round(rng.uniform(*QUIET_S) * rate))
             path = folder / f"quiet-{number:05d}.wav"
-            write_wav(path, 10 ** (rng.uniform(*QUIET_DB) / 20) * samples, info.sample_rate)
-            end_s = len(samples) / info.sample_rate
+            write_wav(path, 10 ** (rng.uniform(*QUIET_DB) / 20) * noise, rate)
+            end_s = len(noise) / rate
             found.append(Utterance(path.stem, "quiet", str(path.resolve()), 0.0, end_s, FILLER, path.stem))
     return found
 
