@@ -19,7 +19,7 @@ subset=0              # train only on recordings with an index below this; dev a
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
 if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/labels.txt" \
-  "$data/dev_streams/words.ctm" "$data/test_streams/words.ctm"; then
+  "$data/dev_streams" "$data/test_streams"; then
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data/words" --subset "$subset"
   python3 local/streams.py --words "$data/words/dev" --output "$data/dev_streams" --rounds $((rounds / 2)) --seed 1
   python3 local/streams.py --words "$data/words/test" --output "$data/test_streams" --rounds "$rounds" --seed 2
