@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recitative.audio import pauses
-from recitative.audio.pauses import SegmentCutter, SegmentRules
+from recitative.audio.pauses import UNCUT, SegmentCutter, SegmentRules
 
 RATE = 16000
 RULES = SegmentRules(shortest_s=4.0, longest_s=10.0, pause_s=0.5, overlap_s=0.25)
@@ -94,6 +94,14 @@ def test_speech_without_a_pause_is_cut_at_the_longest_length():
 def test_the_detector_is_not_asked_about_short_recordings(monkeypatch):
     monkeypatch.setattr(pauses, "new_detector", None)
     assert len(cut(sound((True, 2.9)), 1000)) == 1
+
+
+def test_what_is_not_to_be_cut_is_one_segment_and_the_detector_is_not_asked(monkeypatch):
+    monkeypatch.setattr(pauses, "new_detector", None)
+    samples = sound((True, 30), (False, 5), (True, 30))
+    [(start, segment)] = cut(samples, 4000, rules=UNCUT)
+    assert start == 0
+    np.testing.assert_array_equal(segment, samples)
 
 
 @pytest.mark.real_detector

@@ -17,19 +17,19 @@ def features(shape, generator):
     return 16 + 3 * torch.randn(*shape, 8, generator=generator)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "attention", "recent model.pooling_frames=4"])
 @pytest.mark.parametrize("direction", ["forward", "latency_controlled"])
 def test_the_whole_network_keeps_the_contract(pooling, direction):
     made = tones.classifier(
-        f"model.pooling={pooling}", f"model.recurrent.direction={direction}", "model.recurrent.chunk=3",
+        *f"model.pooling={pooling}".split(), f"model.recurrent.direction={direction}", "model.recurrent.chunk=3",
         "model.recurrent.right_context=1", "model.cmvn=running", "model.dropout=0.3",
     )  # fmt: skip
     verify_contract(made.network, features, cuttings=3, atol=1e-4)  # the head's weights are large
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "attention", "recent model.pooling_frames=4"])
 def test_the_running_label_of_a_stream_is_that_of_the_prefix_as_a_recording(pooling):
-    made = tones.classifier(f"model.pooling={pooling}")
+    made = tones.classifier(*f"model.pooling={pooling}".split())
     x = features((1, 40), torch.Generator().manual_seed(1))
     running = made.network.step(Padded(x, torch.tensor([40])), made.network.initial_state(1), last=False)[0]
     for frames in (1, 7, 20):
@@ -83,8 +83,11 @@ def test_what_is_no_whole_classifier_is_refused(tmp_path, name, content, message
     ("labels=[a, a]", r"labels=\['a', 'a'\] must be unlike each other"),
     ("mixup.alpha=-1", "mixup.alpha=-1: input should be greater than or equal to 0"),
     ("class_weights=some", "class_weights='some': input should be 'none' or 'balanced'"),
+    ("model.pooling=recent", "pooling_frames=0 must be 2 or more with pooling=recent"),
+    (["context_s=1", "piece_s=1"], "context_s=1 needs piece_s=0 and mixup.alpha=0: the label is that of the end"),
+    ("model.pooling_frames=5", "pooling_frames=5 needs pooling=recent, not attention"),
     ("model.poling=mean", "unknown setting 'model.poling'; did you mean 'pooling'"),
 ])  # fmt: skip
 def test_wrong_settings_are_named(override, message):
     with pytest.raises(UsageError, match=message):
-        tones.settings(override)
+        tones.settings(*([override] if isinstance(override, str) else override))

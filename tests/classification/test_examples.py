@@ -125,6 +125,27 @@ def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pi
     assert len(batches) == 2 < len(whole.plan(0).batches)  # 18 recordings of 0.1 s, 1.5 s in a batch
 
 
+def test_before_a_recording_come_the_ends_of_others_and_it_stays_at_the_end_of_its_row(data):
+    alone, after = training_set(data), training_set(data, "context_s=0.8")
+    numbers, kept = np.arange(len(data.utterances)), []
+    whole, batch = alone.load(0, numbers), after.load(0, numbers)
+    ends = whole.features.data, whole.features.lengths
+    assert torch.equal(batch.labels, whole.labels)
+    for row, length in enumerate(whole.features.lengths.tolist()):
+        end = int(batch.features.lengths[row])
+        recording = whole.features.data[row, :length]
+        assert torch.equal(batch.features.data[row, end - length : end], recording)
+        kept.append(end - length)
+        if kept[-1]:  # what stands right before is the end of some recording
+            last = batch.features.data[row, end - length - 1]
+            assert any(torch.equal(last, x[n - 1]) for x, n in zip(*ends, strict=True))
+    assert 0 <= min(kept) < 40 < 120 < max(kept) <= 160  # frames of 5 ms
+    third = batch.features.data[3, : int(batch.features.lengths[3])]
+    assert torch.equal(after.load(0, numbers[3:4]).features.data[0], third), "a row does not depend on its batch"
+    assert not torch.equal(after.load(1, numbers).features.lengths, batch.features.lengths)
+    assert len(after.plan(0).batches) > len(alone.plan(0).batches)
+
+
 def test_a_piece_without_a_frame_of_the_network_is_refused(data):
     with pytest.raises(UsageError, match=r"piece_s=0\.004: must be 0, for whole recordings, or at least 0\.015 s"):
         training_set(data, "piece_s=0.004")

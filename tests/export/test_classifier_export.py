@@ -25,7 +25,7 @@ from recitative.runtime.classifier import OnnxClassifier, load_classifier
 from recitative.stage import Padded
 
 LENGTHS = torch.tensor([40, 17, 3, 0, 1])
-POOLINGS = ["last", "mean", "attention"]
+POOLINGS = ["last", "mean", "attention", "recent model.pooling_frames=4"]
 BLOCKS = ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3", "model.recurrent.right_context=1")
 
 
@@ -60,7 +60,7 @@ def compare(made, network, atol):
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("core", [(), BLOCKS, ("model.cmvn=running", "model.dropout=0.3")], ids=["", "blocks", "cmvn"])
 def test_the_graph_computes_what_the_network_computes_and_keeps_the_contract(pooling, core):
-    made = telling(f"model.pooling={pooling}", *core)
+    made = telling(*f"model.pooling={pooling}".split(), *core)
     network = exported(made)
     compare(made, network, atol=1e-4)  # the head's weights are large
     verify_contract(AsTorch(network), features, gradients=False, cuttings=3, atol=1e-4)
@@ -69,7 +69,7 @@ def test_the_graph_computes_what_the_network_computes_and_keeps_the_contract(poo
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("core", [(), BLOCKS], ids=["", "blocks"])
 def test_int8_keeps_the_contract_bit_for_bit(pooling, core):
-    made = telling(f"model.pooling={pooling}", *core)
+    made = telling(*f"model.pooling={pooling}".split(), *core)
     network = exported(made, int8=True)
     compare(made, network, atol=0.3)  # of logits up to 10
     # Eight bits of the mean of many frames do not notice every one of them.

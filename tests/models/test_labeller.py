@@ -24,9 +24,14 @@ from recitative.runtime.classifier import load_classifier
 BLOCKS = ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3", "model.recurrent.right_context=2")
 CONV = ("model.front_end.kind=conv", "model.front_end.channels=[2,3,4]", "model.front_end.strides=[1,2,2]")
 KINDS = [
-    ("last",), ("mean",), ("attention",), ("attention", *BLOCKS), ("mean", "features.delta_order=2"),
+    ("last",),
+    ("mean",),
+    ("attention",),
+    ("attention", *BLOCKS),
+    ("mean", "features.delta_order=2"),
     ("attention", *CONV),
-]  # fmt: skip
+    ("recent", "model.pooling_frames=5"),
+]
 
 
 def spoken(seconds=1.2, seed=0):

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.nn.pooling import BLOCK, AttentionPooling, LastFrame, MeanPooling
+from recitative.nn.pooling import BLOCK, AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.stage import Padded
 
 WIDTH = 3
@@ -33,6 +33,10 @@ def mean_by_hand(stage, frames):
     return sum(frames) / len(frames)
 
 
+def recent_by_hand(stage, frames):
+    return sum(frames[-stage.frames :]) / len(frames[-stage.frames :])
+
+
 def attention_by_hand(stage, frames):
     """The softmax of all scores, then the weighted sum of all frames (n, C)."""
     scores = torch.stack([frame @ stage.score.weight[0] + stage.score.bias[0] for frame in frames])
@@ -44,6 +48,8 @@ KINDS = [
     pytest.param(LastFrame(WIDTH), last_by_hand, id="last"),
     pytest.param(MeanPooling(WIDTH), mean_by_hand, id="mean"),
     pytest.param(attention(), attention_by_hand, id="attention"),
+    pytest.param(RecentMean(WIDTH, 2), recent_by_hand, id="recent-2"),
+    pytest.param(RecentMean(WIDTH, 9), recent_by_hand, id="recent-9"),
 ]
 
 
@@ -54,6 +60,20 @@ def whole(stage, x, lengths):
 @pytest.mark.parametrize(("stage", "by_hand"), KINDS)
 def test_every_pooling_keeps_the_contract(stage, by_hand):
     verify_contract(stage, normal)
+
+
+def test_the_mean_of_recent_frames_is_the_same_to_the_bit_however_a_row_is_cut():
+    verify_contract(RecentMean(WIDTH, 7), normal, atol=0.0, gradients=False)
+
+
+def test_the_mean_of_recent_frames_forgets_what_is_older():
+    stage = RecentMean(WIDTH, 5)
+    x = torch.randn(1, 40, WIDTH)
+    y = whole(stage, x, [40])
+    assert torch.equal(whole(stage, x[:, 30:], [10])[0, 4:], y[0, 34:])
+    _, state = stage.step(Padded(x, torch.tensor([40])), stage.initial_state(1), last=False)
+    assert {name: tuple(value.shape) for name, value in state.items()} == {"count": (1,), "before": (1, 4, WIDTH)}
+    assert int(state["count"]) == 5
 
 
 def test_attention_keeps_the_contract_across_its_blocks():

@@ -82,7 +82,11 @@ def test_a_tuned_threshold_keeps_the_rate(transcriber, tmp_path) -> None:
 def place(transcriber, tmp_path, monkeypatch):
     """A folder with data, and a file that stands for the model that hears tones."""
     (tmp_path / "model.onnx").write_bytes(b"tones")
-    monkeypatch.setattr(verb, "open_transcriber", lambda path: transcriber)
+    monkeypatch.setattr(
+        verb,
+        "open_spotting",
+        lambda path, phrases, within_words: (transcriber, new_spotter(transcriber, phrases, within_words=within_words)),
+    )
     tiny.write_data(tmp_path, SAID)
     return tmp_path
 

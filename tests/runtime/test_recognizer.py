@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
@@ -12,10 +11,11 @@ import tiny
 
 import recitative
 from recitative.audio.files import write_wav
-from recitative.audio.pauses import SegmentCutter, SegmentRules
+from recitative.audio.pauses import SegmentRules
 from recitative.audio.resample import resample
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
+from recitative.models.transcriber import DecodedNetwork
 from recitative.runtime.recognizer import Recognizer
 
 CORES = {
@@ -102,7 +102,7 @@ def test_a_long_recording_is_heard_in_blocks_with_the_same_words(recognizer, mon
 def _cut_early(monkeypatch):
     """The detector hears no speech in the tones of these tests, so every segment is the shortest possible."""
     rules = SegmentRules(shortest_s=1.2, longest_s=4.0, overlap_s=0.0)  # this model would talk in the overlap
-    monkeypatch.setattr("recitative.runtime.recognizer.SegmentCutter", partial(SegmentCutter, rules=rules))
+    monkeypatch.setattr(DecodedNetwork, "segments", rules)
 
 
 @pytest.mark.usefixtures("_cut_early")
@@ -119,7 +119,7 @@ def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recogn
     while any(rows):
         recognizer.accept([(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row], rate)
         for stream in streams:
-            assert stream._heard.num_frames * recognizer._transcriber.frame_s < 4.1  # nothing grows
+            assert stream._heard.num_frames * recognizer._network.frame_s < 4.1  # nothing grows
     assert [said(stream.finish()) for stream in streams] == [said(whole)] * 2
 
 

@@ -47,6 +47,9 @@ class SegmentRules:
         return self.pause_s * max(0.0, (self.longest_s - length_s) / (self.longest_s - self.shortest_s))
 
 
+UNCUT = SegmentRules(shortest_s=float("inf"), longest_s=float("inf"))  # one segment from start to end
+
+
 @dataclass(frozen=True)
 class Piece:
     """The next samples (S,) of a segment."""
@@ -93,10 +96,10 @@ class SegmentCutter:
     def _listen(self) -> int | None:
         """Hear what is in the buffer up to the first place to cut."""
         if self.ears is None:
-            begin = self.start + int((self.rules.shortest_s - LEAD_S) * self.sample_rate)
-            if self.end <= begin:
+            unheard = (self.rules.shortest_s - LEAD_S) * self.sample_rate
+            if self.end - self.start <= unheard:
                 return None
-            self.ears, self.silence = _Ears(self.sample_rate, begin), 0
+            self.ears, self.silence = _Ears(self.sample_rate, self.start + int(unheard)), 0
         for is_speech in self.ears.accept(self.buffer[self.ears.given - self.base :]):
             self.silence = 0 if is_speech else self.silence + 1
             length_s = (self.ears.heard - self.start) / self.sample_rate

@@ -7,7 +7,7 @@ epoch and with any number of processes that prepare batches, and gets the same n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,11 @@ class TrainingSet:
         require_usable(self.utterances, self.seconds, settings, where, speed=speed, most_s=most_s)
         self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
         shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-        self._plans = EpochPlans(self.seconds, settings, shards, longest_s=settings.piece_s or math.inf)
+        # What other recordings put before one is drawn later, and counted here by its mean.
+        planned_s = self.seconds + settings.context_s / 2
+        self._plans = EpochPlans(planned_s, settings, shards, longest_s=settings.piece_s or math.inf)
         self._longest = _longest_piece(settings)
+        self._most_before = round(settings.context_s * 1000 / settings.features.frame_shift_ms)
 
     def plan(self, epoch: int) -> EpochPlan:
         return self._plans.of(epoch)
@@ -94,11 +97,7 @@ class TrainingSet:
     def load(self, epoch: int, numbers: Array) -> Batch:
         """Recordings of one batch of an epoch, at least one, augmented for it and mixed with each other."""
         seed, speeds = self.settings.train.seed, self.plan(epoch).speeds
-        rows = []
-        for number in numbers.tolist():
-            rng = np.random.default_rng([seed, epoch, number])
-            features = self._heard.draw(number, float(speeds[number]), rng)[1]
-            rows.append(draw_piece(features, self._longest, rng))
+        rows = [self._row(number, speeds, np.random.default_rng([seed, epoch, number])) for number in numbers.tolist()]
         rng = np.random.default_rng([seed, epoch, int(numbers[0]), MIXED])
         pairs = draw_pairs(len(rows), self.settings.mixup.alpha, rng)
         labels = self.labels[numbers]
@@ -110,6 +109,20 @@ class TrainingSet:
             tuple(self.utterances[number].utt_id for number in numbers.tolist()),
             self.settings.features.frame_shift_ms / 1000,
         )
+
+    def _row(self, number: int, speeds: Array, rng: np.random.Generator) -> Array:
+        """(T, C), of which the end is the recording of this number."""
+        if not self._most_before:
+            return draw_piece(self._heard.draw(number, float(speeds[number]), rng)[1], self._longest, rng)
+        frames = int(rng.integers(self._most_before + 1))
+        others = ((other, float(speeds[other])) for other in _numbers(len(self.utterances), rng))
+        return self._heard.draw_after(number, float(speeds[number]), others, frames, rng)
+
+
+def _numbers(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Any of ``count``, each time anew."""
+    while True:
+        yield int(rng.integers(count))
 
 
 def _longest_piece(settings: ClassifierSettings) -> int:

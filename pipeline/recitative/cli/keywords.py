@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
+from recitative.cli.models import find_model
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
     CommandOption,
@@ -22,25 +22,38 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.spotting import KeywordsOption, ThresholdsOption, WithinOption, named_keywords, read_thresholds
+from recitative.cli.spotting import (
+    SPOTTING_MODEL_HELP,
+    KeywordsOption,
+    ThresholdsOption,
+    WithinOption,
+    named_keywords,
+    open_spotting,
+    read_thresholds,
+)
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.config import Settings
+    from pydantic import BaseModel
+
     from recitative.ctc.phrases import Phrase
     from recitative.recognition.spotting import HeardSet
     from recitative.score.spotting import Detections
 
-app = typer.Typer(no_args_is_help=True, help="Keywords that a recogniser looks for: thresholds, misses, false alarms.")
+app = typer.Typer(no_args_is_help=True, help="Keywords that a model looks for: thresholds, misses, false alarms.")
 
 DataArgument = Annotated[
-    list[Path], typer.Argument(metavar="DATA...", help="Data directories with recordings and their text.")
+    list[Path],
+    typer.Argument(
+        metavar="DATA...",
+        help="Data directories with recordings and their text; one's words.ctm tells when words are said.",
+    ),
 ]
 
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
     data: DataArgument,
     keywords: KeywordsOption,
     output: Annotated[Path, typer.Option(help="The file of thresholds, for 'spot' and 'listen'.")],
@@ -75,7 +88,7 @@ def tune(
 
 @app.command()
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
     data: DataArgument,
     keywords: KeywordsOption,
     output: Annotated[Path, typer.Option(help="The folder for keywords.json and the trade-off, det.svg.")],
@@ -110,17 +123,15 @@ def score(
 
 def _hear(
     model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
-) -> tuple[Settings, HeardSet]:
+) -> tuple[BaseModel, HeardSet]:
     """With a search that keeps whatever any threshold may take."""
-    from recitative.models.spotter import new_spotter
     from recitative.recognition.spotting import hear_directories
     from recitative.score.spotting import LEVELS
 
-    transcriber = open_transcriber(model)
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]
-    spotter = new_spotter(transcriber, open_phrases, within_words=within_words)
+    network, spotter = open_spotting(model, open_phrases, within_words=within_words)
     with progress_bar("keywords") as show:
-        return transcriber.settings, hear_directories(transcriber, spotter, data, show)
+        return network.settings, hear_directories(network, spotter, data, show)
 
 
 def _print_table(rows: Sequence[tuple[str, float | None, Detections]]) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def listen(
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    model: Annotated[str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.")] = "",
     device: Annotated[str, typer.Option(help="Microphone: its number or a part of its name; see --list-devices.")] = "",
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the microphones and stop.")] = False,
     input: Annotated[Path | None, typer.Option(help="Play a recording instead of the microphone.")] = None,

@@ -63,6 +63,17 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None) -> Reco
     return Recognizer(open_transcriber(model, options))
 
 
+def is_classifier(model: Path) -> bool:
+    """Of a folder or a file. Raises DataError for a file of no model."""
+    if model.is_dir():
+        from recitative.models.kind import SETTINGS, kind_named
+
+        return kind_named(model / SETTINGS) == "classifier"
+    from recitative.runtime.cards import is_classifier as is_classifier_file
+
+    return is_classifier_file(model)
+
+
 def open_labeller(model: Path) -> Labeller:
     """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither."""
     if model.is_dir():

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recitative.cli.models import MODEL_HELP, find_model
+from recitative.cli.models import find_model
 from recitative.cli.progress import progress_bar
 from recitative.cli.spotting import (
+    SPOTTING_MODEL_HELP,
     KeywordsOption,
     SpottingOptions,
     ThresholdsOption,
@@ -35,7 +36,7 @@ def spot(
         ),
     ],
     keywords: KeywordsOption,
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP)] = "",
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     format: Annotated[
@@ -43,7 +44,7 @@ def spot(
     ] = "text",
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
-    """Find phrases that no one trained the model for, with times in seconds and confidences.
+    """Find phrases, also such as no one trained the model for, with times in seconds and confidences.
 
     A bad recording is named, the others are done, and the exit status is 1.
     """

@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recitative.cli.models import open_transcriber
+from recitative.cli.models import is_classifier, open_labeller, open_transcriber
+from recitative.errors import UsageError
 
 if TYPE_CHECKING:
     from recitative.ctc.phrases import Phrase
-    from recitative.models.transcriber import Transcriber
+    from recitative.models.label_spotter import LabelSpotter
+    from recitative.models.spotter import KeywordSpotter
+    from recitative.models.transcriber import DecodedNetwork
     from recitative.runtime.recognizer import Recognizer
+
+SPOTTING_MODEL_HELP = (
+    "A recogniser, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
+    "a pretrained model's name, a model folder such as EXP/model, or an exported file."
+)
 
 KeywordsOption = Annotated[
     str,
     typer.Option(
         "--keywords",
-        help="Phrases to look for: 'yes, turn left:0.9, word=PH PH' (threshold, sound), or a file of them.",
+        help="Phrases to look for: 'yes, turn left:0.9, word=PH PH' (threshold, sound), or a file of them; of a "
+        "classifier its labels.",
     ),
 ]
 ThresholdsOption = Annotated[
@@ -59,13 +68,29 @@ class SpottingOptions:
     thresholds: Path | None = None
     within_words: bool = False
 
-    def open(self, model: Path) -> Transcriber:
+    def open(self, model: Path) -> DecodedNetwork:
         """The model, looking for the keywords. Raises what its parts raise."""
-        from recitative.models.spotter import spot_with
-
         phrases = named_keywords(self.keywords)
         thresholds = read_thresholds(self.thresholds, model, phrases)
-        return spot_with(open_transcriber(model), phrases, thresholds, within_words=self.within_words)
+        return open_spotting(model, phrases, thresholds, within_words=self.within_words)[0]
+
+
+def open_spotting(
+    model: Path, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None, *, within_words: bool = False
+) -> tuple[DecodedNetwork, KeywordSpotter | LabelSpotter]:
+    """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
+    within words."""
+    if is_classifier(model):
+        from recitative.models.label_spotter import spot_labels
+
+        if within_words:
+            raise UsageError("--within-words: is for recognisers; a classifier hears whole labels; leave it out")
+        return spot_labels(open_labeller(model), phrases, thresholds)
+    from recitative.models.spotter import new_spotter
+
+    transcriber = open_transcriber(model)
+    spotter = new_spotter(transcriber, phrases, thresholds, within_words=within_words)
+    return transcriber.with_decoder(spotter), spotter
 
 
 def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:

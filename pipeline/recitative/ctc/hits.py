@@ -4,6 +4,9 @@ A search proposes a candidate at every frame on which a keyword may just have en
 stands, and is a hit ``hold_frames`` after it was seen, unless a better one came meanwhile; what overlaps a hit is no
 hit any more. So a hit is told at most ``hold_frames`` after its candidate, and no cutting of the stream changes it.
 
+Where a search can tell that nothing was said, a keyword is not said again before that was so for ``rearm_frames``:
+candidates that follow each other more closely are one stretch, in which there is one hit however long it lasts.
+
 A rival is a longer word with the keyword within, as "sixty" is for "six". Where one that overlaps is at most ``margin``
 nats less probable than the keyword, what was said is the longer word, and there is no hit.
 """
@@ -38,19 +41,23 @@ class Candidate:
 
 @dataclass(frozen=True)
 class HitRules:
-    """hold_frames: how long a candidate waits for a better one or a rival; margin: see above."""
+    """hold_frames: how long a candidate waits for a better one or a rival; margin, rearm_frames: see above, 0 = any
+    candidate that does not overlap the last hit is another."""
 
     hold_frames: int
     margin: float = 0.0
+    rearm_frames: int = 0
 
 
 @dataclass(frozen=True)
 class Track:
-    """What is open of one keyword: the best candidate, rivals of the last frames, and where the last hit ended."""
+    """What is open of one keyword: the best candidate, rivals of the last frames, where the last hit ended, and when
+    the last candidate was seen."""
 
     pending: Candidate | None = None
     rivals: tuple[Candidate, ...] = ()
     taken_until: int = 0
+    last_seen: float = -math.inf
 
 
 Known = tuple[int, Candidate]
@@ -121,10 +128,12 @@ def _with_candidate(track: Track, candidate: Candidate, rules: HitRules, known: 
     if candidate.is_rival:
         recent = (r for r in track.rivals if r.seen >= candidate.seen - 2 * rules.hold_frames)
         return replace(track, rivals=(*recent, candidate))
-    if candidate.begin < track.taken_until:
+    lasts = rules.rearm_frames > 0 and candidate.seen - track.last_seen <= rules.rearm_frames
+    track = replace(track, last_seen=candidate.seen)
+    if candidate.begin < track.taken_until or (lasts and track.pending is None):
         return track
     pending = track.pending
-    if pending and candidate.begin >= pending.end:  # said again
+    if pending and candidate.begin >= pending.end and not lasts:  # said again
         track = _close(track, candidate.seen, rules, known)
     elif pending and candidate.cost == pending.cost:  # it lasts
         return replace(track, pending=replace(pending, end=max(pending.end, candidate.end)))

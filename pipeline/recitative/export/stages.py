@@ -29,7 +29,7 @@ from recitative.nn.normalise import (
     RunningMean,
     UtteranceMean,
 )
-from recitative.nn.pooling import NOTHING, AttentionPooling, LastFrame, MeanPooling
+from recitative.nn.pooling import NOTHING, AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 
@@ -65,6 +65,8 @@ class Writer:
                 return self._mean_pooling(name, stage, x)
             case AttentionPooling():
                 return self._attention_pooling(name, stage, x)
+            case RecentMean():
+                return self._recent_mean(name, stage, x)
             case FrameStack():
                 return self._frame_stack(name, stage, x)
             case CausalConv():
@@ -163,6 +165,22 @@ class Writer:
         for entry, value in zip(("peak", "weight", "sum"), after, strict=True):
             self._new_state(f"{name}.{entry}", value)
         return Ragged(g.op("Cast", y, to=FLOAT), x.lengths)
+
+    def _recent_mean(self, name: str, stage: RecentMean, x: Ragged) -> Ragged:
+        """The frames of each mean are added from the oldest to the newest, as in ``recitative.nn.pooling``."""
+        g = self.graph
+        most = g.integer(stage.frames)
+        count = self._state(f"{name}.count", InitialState((), dtype="int64"))
+        zeroed = Ragged(g.zero_padding(x), x.lengths)
+        heard = self._after(f"{name}.before", zeroed, stage.frames - 1, stage.input_width)
+        wide, size = g.op("Cast", heard, to=DOUBLE), g.op("Shape", x.data, start=1, end=2)
+        ages = [g.ints(age) for age in range(stage.frames)]
+        windows = [g.op("Slice", wide, age, g.op("Add", age, size), g.ints(1)) for age in ages]
+        position = g.op("Add", g.arange(g.size(x.data, 1)), g.integer(1))
+        counts = g.op("Min", g.op("Add", g.op("Unsqueeze", count, g.ints(1)), position), most)  # (N, T)
+        divisor = g.op("Unsqueeze", g.op("Cast", counts, to=DOUBLE), g.ints(2))
+        self._new_state(f"{name}.count", g.op("Min", g.op("Add", count, x.lengths), most))
+        return Ragged(g.op("Cast", g.op("Div", g.op("Sum", *windows), divisor), to=FLOAT), x.lengths)
 
     def _sums_so_far(self, name: str, width: int, x: Ragged) -> tuple[str, str, str]:
         """Frames (N, T, C) with padding zero; up to each their sums (N, T, C) in float64, and counts (N, T, 1).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,22 +50,40 @@ class AugmentedFeatures:
 
         Everything else that is random comes from ``rng``: the same generator, the same features.
         """
+        return self._recorded_elsewhere(self._said(number, speed, rng), rng)
+
+    def draw_after(
+        self, number: int, speed: float, others: Iterator[tuple[int, float]], frames: int, rng: np.random.Generator
+    ) -> Array:
+        """One utterance as it comes in a stream, with SpecAugment's masks: (frames + T, C).
+
+        Before it are the last ``frames`` frames of as many ``others``, utterances with their speeds, as that takes, all
+        heard by the same microphone. Each must have a frame.
+        """
+        parts, missing = [self._said(number, speed, rng)], frames
+        while missing > 0:
+            before = self._said(*next(others), rng)[-missing:]
+            parts.insert(0, before)
+            missing -= len(before)
+        return self._recorded_elsewhere(np.concatenate(parts), rng)[1]
+
+    def _said(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+        """One utterance, and the quiet around it."""
         features = self._kept.draw(number, speed, rng) if self._kept else self._perturbed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
-        features = self._recorded_elsewhere(features, rng)
-        return features, spec_augment(features, self._settings.augment.spec_augment, rng, self._mean)
+        if quiet_s := self._settings.augment.quiet_s:
+            features = surround(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
+        return features
 
-    def _recorded_elsewhere(self, features: Array, rng: np.random.Generator) -> Array:
+    def _recorded_elsewhere(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Without and with SpecAugment's masks."""
         augment = self._settings.augment
-        if augment.quiet_s:
-            most = round(augment.quiet_s * 1000 / self._settings.features.frame_shift_ms)
-            features = surround(features, most, rng)
         if augment.colour_db:
             features = colour(features, augment.colour_db, rng)
         if augment.hiss_snr_db:
             features = hiss(features, rng.uniform(*augment.hiss_snr_db), rng)
-        return features
+        return features, spec_augment(features, augment.spec_augment, rng, self._mean)
 
     def _perturbed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         samples = self._samples[number] if self._samples else read_utterance(self._utterances[number])

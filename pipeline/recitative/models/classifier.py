@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor, nn
 
@@ -34,7 +33,7 @@ from recitative.models.weights import (
 )
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Dropout, LogProbs
-from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling
+from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded
@@ -65,19 +64,21 @@ def build_classifier(settings: ClassifierNetworkSettings, feature_dim: int, num_
     stages["core"] = core
     if settings.dropout:
         stages["dropout"] = Dropout(core.output_width, settings.dropout)
-    stages["pooling"] = _pooling(settings.pooling, core.output_width)
+    stages["pooling"] = _pooling(settings, core.output_width)
     stages["head"] = LogProbs(core.output_width, num_labels)
     return Chain(stages)
 
 
-def _pooling(kind: Literal["last", "mean", "attention"], width: int) -> nn.Module:
-    match kind:
+def _pooling(settings: ClassifierNetworkSettings, width: int) -> nn.Module:
+    match settings.pooling:
         case "last":
             return LastFrame(width)
         case "mean":
             return MeanPooling(width)
         case "attention":
             return AttentionPooling(width)
+        case "recent":
+            return RecentMean(width, settings.pooling_frames)
 
 
 def new_classifier(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:

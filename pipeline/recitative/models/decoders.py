@@ -94,6 +94,11 @@ class Decoder(Protocol):
         """So far; words may still change."""
         ...
 
+    def forget(self, state: Any) -> Any:
+        """Without the words of ``partial`` that can't change any more, so that a stream without end needs no more
+        memory than a short one; as it was where all may still change."""
+        ...
+
     def finish(self, state: Any) -> Spoken:
         """The recording ends here."""
         ...
@@ -142,6 +147,9 @@ class GreedySearch:
             return Spoken(tokens, tuple(Word(t.token, t.start_s, t.end_s, t.confidence) for t in tokens))
         return Spoken(tokens, tuple(words_of(tokens)))
 
+    def forget(self, state: BestPath) -> BestPath:
+        return state
+
     def finish(self, state: BestPath) -> Spoken:
         return self.partial(state)
 
@@ -184,6 +192,9 @@ class LanguageSearch:
             for w in best.words
         )
         return Spoken((), tuple(words))
+
+    def forget(self, state: BeamStream) -> BeamStream:
+        return state
 
     def finish(self, state: BeamStream) -> Spoken:
         hypotheses = self._search.finish(state.state, count=self._search.beam)

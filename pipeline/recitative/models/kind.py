@@ -26,16 +26,21 @@ def kind_of_settings(path: Path | None, overrides: Sequence[str], known: Collect
     return kind
 
 
+def kind_named(settings: Path) -> str:
+    """What a settings file says that it is; '' if it cannot be read or doesn't say, as a recogniser's."""
+    try:
+        values = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return ""
+    return str(values.get("kind", "")) if isinstance(values, dict) else ""
+
+
 def kind_of_folder(folder: Path, known: Collection[str], kinds: str, what: str) -> str:
     """Raises DataError for a folder of another kind; ``what`` is a name for these: "sound model"."""
     path = folder / SETTINGS
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise DataError(str(folder), f"has no {SETTINGS}", f"a {what}'s folder", "correct the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
-    kind = values.get("kind") if isinstance(values, dict) else None
+    if not path.is_file():
+        raise DataError(str(folder), f"has no {SETTINGS}", f"a {what}'s folder", "correct the path")
+    kind = kind_named(path)
     if kind not in known:
         raise DataError(str(path), f"is not a {what}'s", f"kind {kinds}", f"name a {what}")
-    return str(kind)
+    return kind

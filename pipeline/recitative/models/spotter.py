@@ -54,6 +54,7 @@ class KeywordSpotter:
     ) -> None:
         """thresholds: above 0, one for each keyword; edges: of words, None = a keyword may stand within a word."""
         self.keywords = tuple(keywords)
+        self.phrases = tuple(keyword.phrase for keyword in keywords)
         self.rules = HitRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
         self._search = KeywordSearch(self.keywords, thresholds, edges=edges, margin=MARGIN)
         self._frame_s = frame_s
@@ -72,6 +73,9 @@ class KeywordSpotter:
     def partial(self, state: SpotState) -> Spoken:
         return Spoken((), state.hits)
 
+    def forget(self, state: SpotState) -> SpotState:
+        return replace(state, hits=())
+
     def finish(self, state: SpotState) -> Spoken:
         hits = finish(state.tracks, self._search.finish(state.search), state.search.frame, self.rules)
         return Spoken((), (*state.hits, *map(self.word, hits)))
@@ -84,7 +88,7 @@ class KeywordSpotter:
     def word(self, hit: Candidate) -> Word:
         """With its times in seconds."""
         begin_s, end_s = hit.begin * self._frame_s, hit.end * self._frame_s
-        return Word(self.keywords[hit.keyword].phrase, round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
+        return Word(self.phrases[hit.keyword], round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
 
 
 def parse_keywords(text: str) -> list[Phrase]:

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel
 
+from recitative.audio.pauses import SegmentRules
 from recitative.config import Settings
 from recitative.models.decoders import Decoder, Spoken, TimedTable, Wishes, new_decoder
 from recitative.models.language import Language
@@ -19,8 +21,21 @@ from recitative.text.tokens import TokenTable
 Array = npt.NDArray[Any]
 
 
-class Transcriber(SampleNetwork):
+class DecodedNetwork(SampleNetwork):
+    """A network of samples and the decoder that reads what it says: what ``runtime.recognizer`` runs.
+
+    settings: those of the model; segments: where a stream may be cut, each segment being heard anew
+    """
+
+    settings: BaseModel
+    decoder: Decoder
+    segments: SegmentRules = SegmentRules()
+
+
+class Transcriber(DecodedNetwork):
     """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32; see ``SampleNetwork``."""
+
+    settings: Settings
 
     def __init__(
         self,
@@ -39,7 +54,7 @@ class Transcriber(SampleNetwork):
         self.tokens = tokens
         self.language = language or Language()
         self.timed = TimedTable(tokens, self.frame_s)
-        self.decoder: Decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
+        self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""

@@ -17,6 +17,7 @@ from torch import nn
 
 from recitative.config import load_tree
 from recitative.errors import DataError
+from recitative.models.kind import kind_named
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -67,11 +68,7 @@ def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
 def kind_of(folder: Path) -> str:
     """What the settings of a model folder say that it is; '' for a recogniser, whose settings name no kind, and for
     what is no model folder."""
-    try:
-        values = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
-        return ""
-    return str(values.get("kind", "")) if isinstance(values, dict) else ""
+    return kind_named(folder / SETTINGS)
 
 
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:

@@ -1,11 +1,13 @@
-"""Pooling over time, frame by frame: output t is the pooling of frames 0 to t.
+"""Pooling over time, frame by frame: output t is the pooling of frames 0 to t, or of the last of them.
 
     last        y[t] = x[t]
     mean        y[t] = sum x[s] / (t + 1)                        over s = 0..t
     attention   y[t] = sum exp(a[s]) x[s] / sum exp(a[s])        over s = 0..t, with the score a[s] = w x[s] + b
+    recent      y[t] = mean x[s]                                 over s = max(0, t - F + 1)..t, of F frames
 
 So the last valid output of a row is the pooling of the whole recording, and what a stream has been told so far is what
 it would have been told had the recording ended there. Sums are float64, so that the order of adding cannot be heard.
+In a stream without end only ``last`` and ``recent`` can say what has just been heard: the others have heard too much.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor, nn
 
 from recitative.nn.framewise import Framewise
 from recitative.nn.normalise import RunningSums
-from recitative.nn.ragged import zero_padding
+from recitative.nn.ragged import cut, zero_padding
 from recitative.stage import Padded, State
 
 BLOCK = 64  # frames whose weights are computed together: attention needs memory for BLOCK x BLOCK of them in each row
@@ -38,6 +40,48 @@ class MeanPooling(RunningSums):
 
     def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
         return (sums / count[..., None]).to(data.dtype)
+
+
+class RecentMean(nn.Module):
+    """(N, T, C) -> (N, T, C), the mean of the last ``frames`` frames, or of those there are.
+
+    State: ``count`` (N,) int64, how many frames there are, at most ``frames``; ``before`` (N, frames - 1, C), the last
+    of them behind zeros. Each mean is added up anew from its oldest frame to its newest: no rounding is carried along,
+    and however a row is cut, its bits are the same.
+    """
+
+    stride = 1
+    lookahead = 0
+    _like: Tensor
+
+    def __init__(self, width: int, frames: int) -> None:
+        """frames: at least 2."""
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.frames = frames
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        before = self._like.new_zeros(n, self.frames - 1, self.input_width)
+        return {"count": torch.zeros(n, dtype=torch.int64, device=self._like.device), "before": before}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        size = data.shape[1]
+        heard = torch.cat([state["before"].to(data.dtype), data], dim=1)  # row n ends at frames - 1 + lengths[n]
+        wide = heard.double()
+        total = wide[:, :size]
+        for age in range(1, self.frames):
+            total = total + wide[:, age : age + size]
+        count = (state["count"][:, None] + torch.arange(1, size + 1, device=data.device)).clamp(max=self.frames)
+        y = Padded((total / count[..., None]).to(data.dtype), x.lengths)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        before = cut(Padded(heard, x.lengths), x.lengths, torch.full_like(x.lengths, self.frames - 1))
+        return y, {"count": (state["count"] + x.lengths).clamp(max=self.frames), "before": before.data}
 
 
 class AttentionPooling(nn.Module):

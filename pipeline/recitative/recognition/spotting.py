@@ -1,15 +1,17 @@
 """Keywords in data directories, whose transcripts tell where they are said: thresholds for a rate, scores, trade-offs.
 
-Every utterance is heard whole, as one segment. When a word of its transcript is said tells the model's own forced
-alignment; where that fails, as for words that it cannot write, the word may be anywhere in the utterance.
+Every utterance is heard whole, as one segment. When a word of its transcript is said tells DATA/words.ctm
+(``recognition.word_times``), or else the model's own forced alignment; where there is neither, as for words that a
+recogniser cannot write and for classifiers, the word may be anywhere in the utterance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +21,24 @@ from recitative.ctc.hits import Candidate, HitRules, pick
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.features.utterances import measure_all, read_utterance
-from recitative.models.spotter import KeywordSpotter
-from recitative.models.transcriber import Transcriber
+from recitative.models.transcriber import DecodedNetwork, Transcriber
 from recitative.recognition.alignment import Pronounce, pronounce_with
 from recitative.recognition.decoding import BATCH
+from recitative.recognition.word_times import read_word_times
 from recitative.score.spotting import LEVELS, Detections, Span, choose_level, count_found
 
 Array = npt.NDArray[Any]
+
+
+class Spotter(Protocol):
+    """A decoder of keywords: ``models.spotter.KeywordSpotter`` or ``models.label_spotter.LabelSpotter``."""
+
+    phrases: tuple[str, ...]
+    rules: HitRules
+
+    def candidates(self, log_probs: Array) -> list[Candidate]:
+        """Of a whole recording (T, V): what the hits are picked from."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -81,28 +94,26 @@ class TunedKeyword:
 
 
 def hear_directories(
-    transcriber: Transcriber,
-    spotter: KeywordSpotter,
+    network: DecodedNetwork,
+    spotter: Spotter,
     folders: Sequence[Path],
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> HeardSet:
-    """spotter: with thresholds at the lowest level. Raises DataError for audio that cannot be read and for an utterance
-    without transcript."""
-    utterances = [utterance for folder in folders for utterance in DataDirectory.read(folder).utterances]
-    for utterance in utterances:
+    """spotter: with thresholds at the lowest level. Raises DataError for audio that cannot be read, for an utterance
+    without transcript and for times that do not fit."""
+    told = [pair for folder in folders for pair in _with_times(folder)]
+    for utterance, _ in told:
         if utterance.text is None:
             remedy = "transcribe it, or leave it out"
             raise DataError(f"utterance '{utterance.utt_id}'", "has no transcript", "words, or an empty text", remedy)
-    durations = measure_all(utterances, transcriber.sample_rate)
+    durations = measure_all([utterance for utterance, _ in told], network.sample_rate)
     heard: list[HeardUtterance] = []
     by_length = np.argsort(durations, kind="stable").tolist()  # what is heard together is padded to one length
     for start in range(0, len(by_length), BATCH):
         numbers = by_length[start : start + BATCH]
-        heard += _hear(transcriber, spotter, [utterances[i] for i in numbers], durations[numbers].tolist())
-        advance(len(heard), len(utterances))
-    return HeardSet(
-        tuple(keyword.phrase for keyword in spotter.keywords), tuple(heard), spotter.rules, transcriber.frame_s
-    )
+        heard += _hear(network, spotter, [told[i] for i in numbers], durations[numbers].tolist())
+        advance(len(heard), len(told))
+    return HeardSet(spotter.phrases, tuple(heard), spotter.rules, network.frame_s)
 
 
 def tune_thresholds(heard: HeardSet, most_per_hour: float) -> list[TunedKeyword]:
@@ -116,20 +127,36 @@ def tune_thresholds(heard: HeardSet, most_per_hour: float) -> list[TunedKeyword]
     return tuned
 
 
+def _with_times(folder: Path) -> list[tuple[Utterance, list[Span] | None]]:
+    """The utterances, and where the folder tells it when their words are said."""
+    utterances = DataDirectory.read(folder).utterances
+    times = read_word_times(folder, utterances)
+    return [(utterance, times.get(utterance.utt_id)) for utterance in utterances]
+
+
 def _hear(
-    transcriber: Transcriber, spotter: KeywordSpotter, group: Sequence[Utterance], durations: Sequence[float]
+    network: DecodedNetwork,
+    spotter: Spotter,
+    group: Sequence[tuple[Utterance, list[Span] | None]],
+    durations: Sequence[float],
 ) -> Iterator[HeardUtterance]:
-    pronounce = pronounce_with(transcriber)
-    rows = transcriber.log_probs([read_utterance(utterance) for utterance in group])
-    phrases = [tuple(keyword.phrase.split()) for keyword in spotter.keywords]
-    for utterance, duration_s, log_probs in zip(group, durations, rows, strict=True):
+    aligned = _aligner(network)
+    rows = network.log_probs([read_utterance(utterance) for utterance, _ in group])
+    phrases = [tuple(phrase.split()) for phrase in spotter.phrases]
+    for (utterance, spans), duration_s, log_probs in zip(group, durations, rows, strict=True):
         words = tuple((utterance.text or "").split())
-        spans: list[Span] | None = None
-        if any(_places(words, phrase) for phrase in phrases):
-            spans = _word_spans(transcriber, pronounce, log_probs, words)
+        if spans is None and any(_places(words, phrase) for phrase in phrases):
+            spans = aligned(log_probs, words)
         occurrences = tuple(_occurrences(words, phrase, spans, duration_s) for phrase in phrases)
         candidates = _by_keyword(spotter.candidates(log_probs), len(phrases))
         yield HeardUtterance(utterance.utt_id, duration_s, candidates, occurrences)
+
+
+def _aligner(network: DecodedNetwork) -> Callable[[Array, Sequence[str]], list[Span] | None]:
+    """What tells when each word is said; of a model that writes no words nothing does."""
+    if isinstance(network, Transcriber):
+        return partial(_word_spans, network, pronounce_with(network))
+    return lambda log_probs, words: None
 
 
 def _by_keyword(candidates: Sequence[Candidate], count: int) -> tuple[tuple[Candidate, ...], ...]:

@@ -35,10 +35,14 @@ Card = (
 )
 
 
+def is_classifier(path: Path) -> bool:
+    """Whether this model file is a classifier's. Raises DataError for what is no model file."""
+    return _metadata(path).get("recitative.kind") == classifier_card.KIND
+
+
 def read_card(path: Path) -> Card:
     """Raises DataError for what is no model file."""
-    session = open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1)
-    metadata = session.get_modelmeta().custom_metadata_map
+    metadata = _metadata(path)
     match metadata.get("recitative.kind"):
         case language_card.KIND:
             return LanguageModelCard.from_metadata(metadata, str(path))
@@ -56,3 +60,8 @@ def read_card(path: Path) -> Card:
             return ForecasterCard.from_metadata(metadata, str(path))
         case _:
             return ModelCard.from_metadata(metadata, str(path))
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    session = open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1)
+    return dict(session.get_modelmeta().custom_metadata_map)

@@ -29,7 +29,7 @@ from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.decoders import Spoken, Wishes
 from recitative.models.sample_network import pad_samples
-from recitative.models.transcriber import Transcriber
+from recitative.models.transcriber import DecodedNetwork
 from recitative.runtime.network import load_transcriber
 from recitative.stage import State
 from recitative.text.words import Word
@@ -73,8 +73,9 @@ class Transcript:
 class Recognizer:
     """A model file, ready to hear. It keeps nothing of what it heard: streams do."""
 
-    def __init__(self, transcriber: Transcriber) -> None:
-        self._transcriber = transcriber
+    def __init__(self, network: DecodedNetwork) -> None:
+        """network: a transcriber, or one that looks for keywords."""
+        self._network = network
 
     @classmethod
     def load(cls, model: str | Path, *, threads: int = 1, wishes: Wishes | None = None) -> Recognizer:
@@ -87,12 +88,12 @@ class Recognizer:
     @property
     def sample_rate(self) -> int:
         """In Hz; other rates are resampled to it."""
-        return self._transcriber.sample_rate
+        return self._network.sample_rate
 
     @property
     def latency_ms(self) -> float | None:
         """Audio that must follow a sound before it is decided; None = the whole recording."""
-        return self._transcriber.latency_ms
+        return self._network.latency_ms
 
     def transcribe(
         self,
@@ -151,9 +152,9 @@ class Recognizer:
 
     def _step(self, rows: dict[Stream, Array], *, last: bool) -> None:
         states = [stream._state for stream in rows]
-        y, new_state = self._transcriber.step(pad_samples(list(rows.values())), _join(states), last=last)
+        y, new_state = self._network.step(pad_samples(list(rows.values())), _join(states), last=last)
         for i, (stream, state) in enumerate(zip(rows, _split(new_state, len(rows)), strict=True)):
-            stream._heard = self._transcriber.decoder.step(y.data[i, : y.lengths[i]], stream._heard)
+            stream._heard = self._network.decoder.step(y.data[i, : y.lengths[i]], stream._heard)
             stream._state = state
             if last:
                 stream._end_segment()
@@ -162,9 +163,11 @@ class Recognizer:
 class Stream:
     """One speaker's audio as it comes. Made by ``Recognizer.stream``.
 
-    What goes on for more than four seconds is cut at its pauses, see ``audio.pauses``, so that neither memory nor the
-    network's own memory of the past grow with its length.
+    A recogniser's is cut at its pauses where it goes on for more than four seconds, see ``audio.pauses``, so that
+    neither memory nor the network's own memory of the past grow with its length.
     """
+
+    _heard: Any  # the decoder's state
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
@@ -190,13 +193,13 @@ class Stream:
     @property
     def decided_s(self) -> float:
         """Seconds of audio, from the stream's start, for which the text is settled."""
-        transcriber = self._recognizer._transcriber
-        return self._start_s + transcriber.decoder.num_frames(self._heard) * transcriber.frame_s
+        network = self._recognizer._network
+        return self._start_s + network.decoder.num_frames(self._heard) * network.frame_s
 
     def partial(self) -> Transcript:
         """What has been decided so far; later samples may lengthen its last word."""
         duration_s = self._num_samples / self._rate if self._rate else 0.0
-        spoken = self._recognizer._transcriber.decoder.partial(self._heard)
+        spoken = self._recognizer._network.decoder.partial(self._heard)
         words = (word.later(self._start_s) for word in spoken.words)
         return Transcript((*self._words, *words), duration_s, tuple(self._segments))
 
@@ -209,25 +212,25 @@ class Stream:
         self.reset()
         return transcript
 
-    def forget_settled(self) -> int:
-        """Drop the words of segments that have ended, so that memory stays constant; returns how many they were."""
-        count = len(self._words)
+    def forget_settled(self) -> None:
+        """Drop the words of segments that have ended, and of the running one those that can't change any more, so that
+        memory stays constant."""
         self._words, self._segments = [], []
-        return count
+        self._heard = self._recognizer._network.decoder.forget(self._heard)
 
     def _begin_segment(self) -> None:
-        self._state = self._recognizer._transcriber.initial_state(1)
-        self._heard: Any = self._recognizer._transcriber.decoder.start()
+        self._state = self._recognizer._network.initial_state(1)
+        self._heard = self._recognizer._network.decoder.start()
         self._resampler: soxr.ResampleStream | None = None
         self._held: list[Array] = []  # of a segment that the model must hear whole
         self._start_s = 0.0
 
     def _end_segment(self) -> None:
-        transcriber = self._recognizer._transcriber
-        spoken = transcriber.decoder.finish(self._heard)
+        network = self._recognizer._network
+        spoken = network.decoder.finish(self._heard)
         self._words += [word.later(self._start_s) for word in spoken.words]
-        if transcriber.decoder.num_frames(self._heard):
-            end_s = self._start_s + transcriber.decoder.num_frames(self._heard) * transcriber.frame_s
+        if network.decoder.num_frames(self._heard):
+            end_s = self._start_s + network.decoder.num_frames(self._heard) * network.frame_s
             self._segments.append(Segment(round(self._start_s, 3), round(end_s, 3), spoken))
         self._begin_segment()
 
@@ -238,7 +241,7 @@ class Stream:
 
     def _cut(self, samples: Array, sample_rate: int) -> list[Piece]:
         self._rate = sample_rate
-        self._cutter = self._cutter or SegmentCutter(sample_rate)
+        self._cutter = self._cutter or SegmentCutter(sample_rate, self._recognizer._network.segments)
         self._num_samples += len(samples)
         return self._cutter.accept(samples)
 

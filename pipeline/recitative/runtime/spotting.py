@@ -1,4 +1,4 @@
-"""Keywords in recordings and in streams, without PyTorch.
+"""Keywords in recordings and in streams, without PyTorch, by a recogniser or by a classifier of keywords.
 
 spotter = Spotter.load("an4-streaming", "enter, rubout:0.9")
 spotter.spot("recording.flac")            # hits: word, start_s, end_s, confidence
@@ -19,7 +19,10 @@ import numpy.typing as npt
 
 from recitative.audio.microphone import Block
 from recitative.models import pretrained
+from recitative.models.label_spotter import spot_labels
 from recitative.models.spotter import parse_keywords, spot_with
+from recitative.runtime.cards import is_classifier
+from recitative.runtime.classifier import load_classifier
 from recitative.runtime.listen import Cost, cut_alike
 from recitative.runtime.network import load_transcriber
 from recitative.runtime.recognizer import Recognizer
@@ -29,10 +32,10 @@ Array = npt.NDArray[Any]
 
 
 class Spotter:
-    """A recogniser that looks for keywords."""
+    """A model that looks for keywords."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        """recognizer: of a transcriber that ``models.spotter.spot_with`` made."""
+        """recognizer: of what ``models.spotter.spot_with`` or ``models.label_spotter.spot_labels`` made."""
         self.recognizer = recognizer
 
     @classmethod
@@ -43,8 +46,10 @@ class Spotter:
 
         keywords: with commas between, each with its own threshold if it likes: "yes, stop:0.8".
         """
-        transcriber = load_transcriber(pretrained.find(model), threads=threads)
-        return cls(Recognizer(spot_with(transcriber, parse_keywords(keywords), thresholds)))
+        path, phrases = pretrained.find(model), parse_keywords(keywords)
+        if is_classifier(path):
+            return cls(Recognizer(spot_labels(load_classifier(path, threads=threads), phrases, thresholds)[0]))
+        return cls(Recognizer(spot_with(load_transcriber(path, threads=threads), phrases, thresholds)))
 
     def spot(self, audio: str | Path | Array, sample_rate: int | None = None) -> tuple[Word, ...]:
         """The hits of a whole recording: a path, or samples as ``Recognizer.transcribe`` takes them."""
@@ -60,21 +65,17 @@ class HitStream:
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._stream = recognizer.stream()
-        self._told = 0  # hits of the stream's transcript
 
     def accept(self, samples: Array, sample_rate: int) -> tuple[Word, ...]:
         """The next samples (S,), as ``Stream.accept`` takes them: hits that became certain, times from the start."""
         self._stream.accept(samples, sample_rate)
         hits = self._stream.partial().words
-        fresh = hits[self._told :]
-        self._told = len(hits) - self._stream.forget_settled()
-        return fresh
+        self._stream.forget_settled()
+        return hits
 
     def finish(self) -> tuple[Word, ...]:
         """Hits that waited for more; the stream is new then."""
-        fresh = self._stream.finish().words[self._told :]
-        self._told = 0
-        return fresh
+        return self._stream.finish().words
 
 
 class KeywordListener:

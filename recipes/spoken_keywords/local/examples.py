@@ -1,0 +1,97 @@
+"""What a classifier of keywords learns from and is chosen by: words, and what lies between and within them.
+
+    python3 local/examples.py --words data/words/train --output data/train
+    python3 local/examples.py --streams data/dev_streams --output data/dev
+
+From single words: each of them with its label; the beginning of each, at most half of it and if it can be heard, and
+quiet are the filler, ``_filler_``. In a stream a word has not been said before its end, and is over some time after it.
+
+From streams, with their words.ctm: of each word up to BEFORE_S s of sound that end with it, and as the filler up to as
+many that end in its middle, or, if the pause is long enough, AFTER_S s behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from recitative.audio.files import read_audio, write_wav
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.errors import RecitativeError
+
+FILLER = "_filler_"
+BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word,
+LEAST_S, LEAST_DB = 0.1, -55.0  # if it is that long, and its peak above this; relative to full scale
+QUIET_S, QUIET_DB, QUIET_OF = (0.35, 1.2), (-68.0, -45.0), 3  # one for so many words
+BEFORE_S, BEHIND_S, AFTER_S = 2.0, 0.05, 0.7
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--words", type=Path, help="data directory of single words")
+    source.add_argument("--streams", type=Path, help="data directory of streams, with words.ctm")
+    parser.add_argument("--output", type=Path, required=True, help="data directory to write")
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    try:
+        if arguments.words:
+            found = from_words(arguments.words, arguments.output / "wav", np.random.default_rng(arguments.seed))
+        else:
+            found = from_streams(arguments.streams)
+        DataDirectory(tuple(sorted(found))).write(arguments.output)
+    except RecitativeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    fillers = sum(utterance.text == FILLER for utterance in found)
+    print(f"{arguments.output}: {len(found) - fillers} words, {fillers} fillers", file=sys.stderr)
+    return 0
+
+
+def from_words(words: Path, folder: Path, rng: np.random.Generator) -> list[Utterance]:
+    """Quiet is written to ``folder``."""
+    found = []
+    for number, word in enumerate(DataDirectory.read(words).utterances):
+        samples, rate = read_audio(word.recording_path)
+        whole = Utterance(
+            word.utt_id, word.speaker, word.recording_path, 0.0, len(samples) / rate, word.text, word.utt_id
+        )
+        found.append(whole)
+        beginning = samples[: round(rng.uniform(*BEGINNING) * len(samples))]
+        cut_s = len(beginning) / rate
+        if cut_s >= LEAST_S and np.abs(beginning).max() >= 10 ** (LEAST_DB / 20):
+            found.append(replace(whole, utt_id=f"{word.utt_id}-beginning", end_s=cut_s, text=FILLER))
+        if number % QUIET_OF == 0:
+            noise = rng.standard_normal(round(rng.uniform(*QUIET_S) * rate))
+            path = folder / f"quiet-{number:05d}.wav"
+            write_wav(path, 10 ** (rng.uniform(*QUIET_DB) / 20) * noise, rate)
+            end_s = len(noise) / rate
+            found.append(Utterance(path.stem, "quiet", str(path.resolve()), 0.0, end_s, FILLER, path.stem))
+    return found
+
+
+def from_streams(streams: Path) -> list[Utterance]:
+    """Of the first round alone: another holds the same words."""
+    data = {u.utt_id: u for u in DataDirectory.read(streams).utterances if u.utt_id.endswith("-000")}
+    rows = [line.split() for line in (streams / "words.ctm").read_text(encoding="utf-8").splitlines()]
+    times = [(row[0], float(row[2]), float(row[3]), row[4]) for row in rows if row[0] in data]
+    found = []
+    for number, (utt_id, start_s, duration_s, word) in enumerate(times):
+        stream, end_s = data[utt_id], start_s + duration_s
+        ends = {"word": end_s + BEHIND_S, "within": start_s + duration_s / 2}
+        if number + 1 < len(times) and times[number + 1][0] == utt_id and times[number + 1][1] > end_s + AFTER_S:
+            ends["after"] = end_s + AFTER_S
+        for what, until_s in ends.items():
+            label = word if what == "word" else FILLER
+            span = (round(max(0.0, until_s - BEFORE_S), 4), round(until_s, 4))
+            name = f"{utt_id}-{number:04d}-{what}"
+            found.append(Utterance(name, stream.speaker, stream.recording_path, *span, label, utt_id))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

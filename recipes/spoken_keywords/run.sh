@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Keywords in a stream by a small classifier that was trained for them: the ten digits of the Free Spoken Digit Dataset
+# (8 kHz), said one after another. Thresholds are set for a rate of false alarms on dev; test is scored once.
+
+models="small"        # models to train; each has conf/<model>.yaml
+corpus=data/corpus    # folder of the Free Spoken Digit Dataset, with recordings/
+data=data             # folder of the data directories
+exp=exp               # folder of the experiments
+results=RESULTS.md    # table that the score stages write
+words=local/words.txt # the keywords
+per_hour=1            # false alarms per hour that each keyword may have
+rounds=24             # test streams of each speaker, half as many of dev
+train_args=""         # settings for training, such as "train.epochs=3 model.recurrent.hidden=32"
+subset=0              # train only on recordings with an index below this; dev and test stay as they are (0: all)
+# shellcheck source=tools/stages.sh
+. "$(dirname "$0")/../../tools/stages.sh"
+[[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+
+record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
+
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/labels.txt" \
+  "$data/dev_streams" "$data/test_streams"; then
+  python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data/words" --subset "$subset"
+  python3 local/streams.py --words "$data/words/dev" --output "$data/dev_streams" --rounds $((rounds / 2)) --seed 1
+  python3 local/streams.py --words "$data/words/test" --output "$data/test_streams" --rounds "$rounds" --seed 2
+  python3 local/examples.py --words "$data/words/train" --output "$data/train"
+  python3 local/examples.py --streams "$data/dev_streams" --output "$data/dev"
+  recitative tokens "$data/train" --unit word --output "$data/labels.txt"
+fi
+
+if stage 2 "check" needs "$data/train" "$data/dev" "$data/dev_streams" "$data/test_streams" "$data/labels.txt"; then
+  for set in train dev dev_streams test_streams; do
+    recitative check "$data/$set" --tokens "$data/labels.txt" features.sample_rate=8000
+  done
+fi
+
+if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model" "$exp/@/model.onnx"; then
+  for model in $models; do
+    # shellcheck disable=SC2086  # a list of settings
+    recitative classifier train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
+      --output "$exp/$model" $train_args
+    recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+  done
+fi
+
+if stage 6 "tune" needs "$exp/@/model.onnx" "$data/dev_streams" "$words" makes "$exp/@/thresholds.json"; then
+  for model in $models; do
+    recitative keywords tune "$exp/$model/model.onnx" "$data/dev_streams" --keywords "$words" \
+      --false-alarms-per-hour "$per_hour" --output "$exp/$model/thresholds.json"
+  done
+fi
+
+if stage 8 "score" needs "$exp/@/thresholds.json" "$data/test_streams" makes "$exp/results.jsonl"; then
+  for model in $models; do
+    recitative keywords score "$exp/$model/model.onnx" "$data/test_streams" --keywords "$words" \
+      --thresholds "$exp/$model/thresholds.json" --output "$exp/$model/test" --model "$model" --set "test streams" \
+      --decoding "all digits, model.onnx" "${record[@]}"
+  done
+fi
+
+if stage 12 "speed" needs "$exp/@/model.onnx"; then
+  for model in $models; do
+    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
+      "${record[@]}"
+  done
+fi
