@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import recipe_local
+from digit_tones import write_corpus
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 
@@ -19,20 +20,6 @@ TINY = (
     "train.epochs=1 train.threads=1 train.workers=0 train.warmup_steps=1 model.recurrent.hidden=8 "
     "model.recurrent.layers=1 model.front_end.channels=[2,2,2]"
 )
-
-
-def write_corpus(folder):
-    """Two digits by two speakers, 12 recordings of each: tones as high as the digit."""
-    recordings = folder / "recordings"
-    recordings.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for speaker in ("ann", "bob"):
-        for digit in range(2):
-            for index in range(12):
-                length = int(rng.integers(2400, 3200))
-                tone = 0.3 * np.sin(np.arange(length) * (0.2 + 0.2 * digit)) + 0.01 * rng.standard_normal(length)
-                soundfile.write(recordings / f"{digit}_{speaker}_{index}.wav", tone, 8000, subtype="PCM_16")
-    return folder
 
 
 @pytest.fixture(scope="module")

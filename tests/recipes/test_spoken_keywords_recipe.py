@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 import recipe_local
+from digit_tones import write_corpus
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
 from recitative.recognition.word_times import read_word_times
@@ -20,20 +21,6 @@ from recitative.recognition.word_times import read_word_times
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_keywords"
 TINY = "train.epochs=1 train.threads=1 train.warmup_steps=1 model.recurrent.hidden=8 model.front_end.channels=[2,2]"
-
-
-def write_corpus(folder):
-    """Two digits by two speakers, 12 recordings of each: tones as high as the digit."""
-    recordings = folder / "recordings"
-    recordings.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for speaker in ("ann", "bob"):
-        for digit in range(2):
-            for index in range(12):
-                length = int(rng.integers(2400, 3200))
-                tone = 0.3 * np.sin(np.arange(length) * (0.2 + 0.2 * digit)) + 0.01 * rng.standard_normal(length)
-                soundfile.write(recordings / f"{digit}_{speaker}_{index}.wav", tone, 8000, subtype="PCM_16")
-    return folder
 
 
 @pytest.fixture(scope="module")

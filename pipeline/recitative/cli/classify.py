@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import open_labeller
 from recitative.errors import DataError, UsageError
 
@@ -126,18 +127,16 @@ def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Runnin
 
 def _live(labeller: Labeller, device: str, every: float) -> Iterator[Running]:
     """What the microphone hears, until the user ends it: then once more, and how much was lost."""
-    from recitative.audio.microphone import open_microphone
 
     def blocks() -> Iterator[Any]:
         with suppress(KeyboardInterrupt):
             for block in live.blocks():
                 yield block.samples
 
-    with open_microphone(int(device) if device.isdigit() else device or None, every / ceil(every / PIECE_S)) as live:
+    with open_device(device, every / ceil(every / PIECE_S)) as live:
         print("listening; Ctrl-C ends it", file=sys.stderr)
         yield from labeller.follow(blocks(), live.sample_rate, every)
-    if live.overruns:
-        print(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy", file=sys.stderr)
+    warn_of_overruns(live)
 
 
 def _write_text(rows: Iterator[Row], top: int, timed: bool) -> None:

@@ -105,7 +105,7 @@ def score(
 
     Also writes both for every threshold, and draws them as a curve on normal deviates (Martin et al. 1997).
     """
-    from recitative.models.spotter import THRESHOLD
+    from recitative.models.spotter import thresholds_of
     from recitative.recognition.spotting_scores import SpottingScores
 
     record = Record(results, results_md, name, set_name, decoding, command)
@@ -114,7 +114,7 @@ def score(
     phrases = named_keywords(keywords)
     tuned = read_thresholds(thresholds, path, phrases)
     settings, heard = _hear(path, data, phrases, within_words)
-    bars = [phrase.number or tuned.get(phrase.text, THRESHOLD) for phrase in phrases]
+    bars = thresholds_of(phrases, tuned)
     scores = SpottingScores.of(heard, bars)
     scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {heard.hours:.2f} h")
     record.write(scores.together.measured(), settings, time.perf_counter() - started)

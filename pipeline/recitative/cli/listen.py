@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recitative.cli import decoding
+from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.cli.spotting import (
     KeywordsOption,
@@ -124,13 +125,13 @@ def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format:
 
 @contextmanager
 def _source(path: Path | None, device: str, block_s: float, realtime: bool) -> Iterator[LiveAudio]:
-    from recitative.audio.microphone import open_microphone, play_file
+    from recitative.audio.microphone import play_file
 
     if path:
         with play_file(path, block_s, realtime=realtime) as live:
             yield live
     else:
-        with open_microphone(int(device) if device.isdigit() else device or None, block_s) as live:
+        with open_device(device, block_s) as live:
             yield live
 
 
@@ -189,5 +190,4 @@ def _print_cost(cost: Cost, live: LiveAudio, latency_ms: float) -> None:
         f"{live.overruns} overruns",
         file=sys.stderr,
     )
-    if live.overruns:
-        print(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy", file=sys.stderr)
+    warn_of_overruns(live)

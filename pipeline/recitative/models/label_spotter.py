@@ -22,7 +22,7 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.models.decoders import Spoken
 from recitative.models.labeller import Labeller
 from recitative.models.posterior_spotter import PosteriorRules, PosteriorSpotter, PosteriorState
-from recitative.models.spotter import THRESHOLD
+from recitative.models.spotter import thresholds_of
 from recitative.models.transcriber import DecodedNetwork
 from recitative.text.words import Word
 
@@ -102,14 +102,14 @@ class LabelSpotting(DecodedNetwork):
 def spot_labels(
     labeller: Labeller, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None
 ) -> tuple[LabelSpotting, LabelSpotter]:
-    """thresholds: of phrases that have none of their own, ``THRESHOLD`` for those that it lacks.
+    """thresholds: of phrases that have none of their own, ``spotter.THRESHOLD`` for those that it lacks.
 
     Raises UsageError for a classifier of whole recordings and for a phrase with a pronunciation, one DataError for all
     phrases that are no label.
     """
     _require_stream(labeller)
     columns = _columns(phrases, labeller.labels)
-    bars = [phrase.number or (thresholds or {}).get(phrase.text, THRESHOLD) for phrase in phrases]
+    bars = thresholds_of(phrases, thresholds or {})
     heard = labeller.settings.model.pooling_frames
     spotter = LabelSpotter([phrase.text for phrase in phrases], columns, bars, labeller.frame_s, heard)
     return LabelSpotting(labeller, spotter), spotter

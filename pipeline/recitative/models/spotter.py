@@ -133,12 +133,17 @@ def new_spotter(
     within_words: bool = False,
 ) -> KeywordSpotter:
     """As ``spot_with``."""
-    bars = [phrase.number or (thresholds or {}).get(phrase.text, THRESHOLD) for phrase in phrases]
+    bars = thresholds_of(phrases, thresholds or {})
     edges = None if within_words else word_edges(transcriber.tokens, transcriber.frame_s)
     keywords = keywords_of(phrases, transcriber.tokens, transcriber.language.lexicon or Lexicon({}))
     if edges is not None or within_words:
         keywords = [replace(keyword, rivals=()) for keyword in keywords]
     return KeywordSpotter(keywords, bars, transcriber.frame_s, edges)
+
+
+def thresholds_of(phrases: Sequence[Phrase], thresholds: Mapping[str, float]) -> list[float]:
+    """Of each phrase its own, else the one in ``thresholds``, else ``THRESHOLD``."""
+    return [phrase.number or thresholds.get(phrase.text, THRESHOLD) for phrase in phrases]
 
 
 def word_edges(tokens: TokenTable, frame_s: float) -> WordEdges | None:

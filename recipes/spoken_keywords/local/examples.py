@@ -22,6 +22,7 @@ import numpy as np
 from recitative.audio.files import read_audio, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
+from recitative.recognition.word_times import read_word_times
 
 FILLER = "_filler_"
 BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word,
@@ -77,12 +78,16 @@ def from_words(words: Path, folder: Path, rng: np.random.Generator) -> list[Utte
 def from_streams(streams: Path) -> list[Utterance]:
     """Of the first round alone: another holds the same words."""
     data = {u.utt_id: u for u in DataDirectory.read(streams).utterances if u.utt_id.endswith("-000")}
-    rows = [line.split() for line in (streams / "words.ctm").read_text(encoding="utf-8").splitlines()]
-    times = [(row[0], float(row[2]), float(row[3]), row[4]) for row in rows if row[0] in data]
+    spans = read_word_times(streams, data.values())
+    times = [
+        (utt_id, *span, word)
+        for utt_id, stream in data.items()
+        for span, word in zip(spans[utt_id], (stream.text or "").split(), strict=True)
+    ]
     found = []
-    for number, (utt_id, start_s, duration_s, word) in enumerate(times):
-        stream, end_s = data[utt_id], start_s + duration_s
-        ends = {"word": end_s + BEHIND_S, "within": start_s + duration_s / 2}
+    for number, (utt_id, start_s, end_s, word) in enumerate(times):
+        stream = data[utt_id]
+        ends = {"word": end_s + BEHIND_S, "within": (start_s + end_s) / 2}
         if number + 1 < len(times) and times[number + 1][0] == utt_id and times[number + 1][1] > end_s + AFTER_S:
             ends["after"] = end_s + AFTER_S
         for what, until_s in ends.items():
