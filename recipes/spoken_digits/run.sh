@@ -7,7 +7,8 @@ corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
-synthetic=../digits/corpus # connected digits of 28 synthetic voices, which models for new voices hear too ("": none)
+synthetic=../digits/corpus # connected digits of synthetic voices, which models for new voices hear too ("": none)
+sentences=""        # data directories of sentences by other people, whose digits they hear: "../an4/data/train ../an4/data/dev"
 recogniser=""       # exported recogniser of connected digits to hear the same test: ../digits/exp/narrow/model.onnx
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
@@ -25,14 +26,17 @@ if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" 
   recitative tokens "$data/train" --unit word --output "$data/labels.txt"
   recitative data combine "$data/all" "$data/train" "$data/dev" "$data/test"
   recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each
+  others=() # sentences of people and voices that are none of the corpus's
   if [[ -n $synthetic ]]; then
     python3 ../digits/local/prepare.py --corpus "$synthetic" --output "$data/synthetic"
-    recitative data combine "$data/synthetic/all" "$data"/synthetic/{train,dev,test}
-    recitative align an4-bidirectional "$data/synthetic/all" --output "$data/synthetic/aligned" --format ctm
-    python3 local/words.py "$data/synthetic/all" "$data/synthetic/aligned/words.ctm" --output "$data/synthetic/words"
-    for fold in "$data"/voices/*; do
-      recitative data combine "$fold/with_synthetic" "$fold/train" "$data/synthetic/words"
-    done
+    others=("$data/synthetic/train" "$data/synthetic/dev")
+  fi
+  for folder in $sentences; do others+=("$(from_caller "$folder")"); done
+  if ((${#others[@]})); then
+    recitative data combine "$data/sentences" "${others[@]}"
+    recitative align an4-bidirectional "$data/sentences" --output "$data/aligned" --format ctm
+    python3 local/words.py "$data/sentences" "$data/aligned/words.ctm" --only "$data/train" --output "$data/others"
+    for fold in "$data"/voices/*; do recitative data combine "$fold/with_others" "$fold/train" "$data/others"; done
   fi
 fi
 
@@ -61,7 +65,7 @@ if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl";
 fi
 
 if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
-  taught=$([[ -n $synthetic ]] && echo with_synthetic || echo train)
+  taught=$([[ -n $synthetic$sentences ]] && echo with_others || echo train)
   for fold in "$data"/voices/*; do # each speaker in turn is heard for the first time in the test
     voice=$exp/new_voice/$(basename "$fold") # no known voice can choose an epoch for a new one: it is the last
     # shellcheck disable=SC2086  # a list of settings

@@ -13,6 +13,7 @@ import recipe_local
 from digit_tones import write_corpus
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
+from recitative.recognition.word_times import read_ctm
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_digits"
@@ -84,7 +85,7 @@ def test_words_are_cut_where_it_is_quietest_between_them(words, tmp_path):
     data = write_sentence(tmp_path)
     ctm = tmp_path / "words.ctm"
     ctm.write_text("ann-s 1 0.05 0.15 one 0.9\nann-s 1 0.45 0.2 two 0.8\nann-s 1 0.75 0.2 three 0.2\n")
-    times = words.read_ctm(ctm)
+    times = read_ctm(ctm)
     assert words.cut_words(data, times, 8000, tmp_path / "words") == 2, "the third is doubted"
     found = DataDirectory.read(tmp_path / "words").utterances
     assert [(u.utt_id, u.speaker, u.text) for u in found] == [("ann-s-0", "ann", "one"), ("ann-s-1", "ann", "two")]
@@ -94,7 +95,14 @@ def test_words_are_cut_where_it_is_quietest_between_them(words, tmp_path):
     assert soundfile.info(found[0].recording_path).samplerate == 8000
 
 
-def test_a_line_that_is_no_word_is_named(words, tmp_path):
-    (tmp_path / "words.ctm").write_text("s 1 0.05 0.15 one 0.9\ns 1 soon\n")
-    with pytest.raises(DataError, match=r"words\.ctm:2: is 's 1 soon'; 'utterance 1 start duration word confidence'"):
-        words.read_ctm(tmp_path / "words.ctm")
+def test_only_the_words_asked_for_are_cut(words, tmp_path):
+    data = write_sentence(tmp_path)
+    ctm = tmp_path / "words.ctm"
+    ctm.write_text("ann-s 1 0.05 0.15 one 0.9\nann-s 1 0.45 0.2 two 0.8\nann-s 1 0.75 0.2 three 0.9\n")
+    assert words.cut_words(data, read_ctm(ctm), 8000, tmp_path / "words", {"two"}) == 1
+    assert [u.utt_id for u in DataDirectory.read(tmp_path / "words").utterances] == ["ann-s-1"]
+
+
+def test_sentences_without_times_have_no_words_to_cut(words, tmp_path):
+    with pytest.raises(DataError, match="words: would hold no utterances; at least one"):
+        words.cut_words(write_sentence(tmp_path), {}, 8000, tmp_path / "words")

@@ -14,41 +14,51 @@ from pathlib import Path
 from recitative.data.directory import Utterance
 from recitative.errors import DataError, Problem
 from recitative.score.spotting import Span
+from recitative.text.words import Word
 
 NAME = "words.ctm"
-COLUMNS = "utterance channel start_s duration_s word"
+COLUMNS = "utterance channel start_s duration_s word [confidence]"
 REMEDY = "correct it, or take the file away"
+
+
+def read_ctm(path: Path) -> dict[str, list[Word]]:
+    """utt_id -> its words in the order of their times, with a confidence of 1 where none is written.
+
+    Raises one DataError for all lines that cannot be read.
+    """
+    found: dict[str, list[Word]] = defaultdict(list)
+    problems: list[Problem] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            utt_id, _, start, duration, word, *confidence = line.split()
+            start_s, sure = float(start), float(confidence[0]) if confidence else 1.0
+            found[utt_id].append(Word(word, start_s, start_s + float(duration), sure))
+        except ValueError:
+            problems.append(Problem(f"{path}:{number}", f"'{line}' is no word with its time", COLUMNS, REMEDY))
+    if problems:
+        raise DataError.collect(problems)
+    return {utt_id: sorted(words, key=lambda word: (word.start_s, word.end_s)) for utt_id, words in found.items()}
 
 
 def read_word_times(folder: Path, utterances: Iterable[Utterance]) -> dict[str, list[Span]]:
     """utt_id -> when each word of its transcript is said; without the utterances that the file lacks, and empty where
     there is none.
 
-    Raises one DataError for all lines that cannot be read, and for all utterances of other words than their transcript.
+    Raises one DataError for all lines that cannot be read, or for all utterances of other words than their transcript.
     """
     path = folder / NAME
     if not path.exists():
         return {}
-    rows: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
+    words = read_ctm(path)
+    known = [utterance for utterance in utterances if utterance.utt_id in words]
     problems: list[Problem] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            utt_id, _, start, duration, word, *_ = line.split()
-            rows[utt_id].append((float(start), float(start) + float(duration), word))
-        except ValueError:
-            problems.append(Problem(f"{path}:{number}", f"'{line}' is no word with its time", COLUMNS, REMEDY))
-    spans: dict[str, list[Span]] = {}
-    for utterance in utterances:
-        if utterance.utt_id not in rows:
-            continue
-        in_order = sorted(rows[utterance.utt_id])
-        if (said := " ".join(word for _, _, word in in_order)) != utterance.text:
+    for utterance in known:
+        if (said := " ".join(word.word for word in words[utterance.utt_id])) != utterance.text:
             found = f"utterance '{utterance.utt_id}' says '{_shortened(said)}'"
             problems.append(Problem(str(path), found, f"its transcript, '{_shortened(utterance.text or '')}'", REMEDY))
-        spans[utterance.utt_id] = [(start_s, end_s) for start_s, end_s, _ in in_order]
     if problems:
         raise DataError.collect(problems)
-    return spans
+    return {u.utt_id: [(word.start_s, word.end_s) for word in words[u.utt_id]] for u in known}
 
 
 def _shortened(text: str, size: int = 40) -> str:

@@ -1,6 +1,6 @@
 """Single words cut out of sentences, by the times at which a recogniser found them.
 
-    python3 local/words.py data/synthetic/all data/synthetic/aligned/words.ctm --output data/synthetic/words
+    python3 local/words.py data/sentences data/aligned/words.ctm --only data/train --output data/others
 
 An alignment says where a word is, and less well where it ends: between two words the cut is where the sound is
 quietest, and before the first and behind the last there is none. Words that the recogniser doubts, and those too short
@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import defaultdict
+from collections.abc import Collection
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,9 @@ import numpy.typing as npt
 from recitative.audio.files import read_audio, write_wav
 from recitative.audio.resample import resample
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.errors import DataError, RecitativeError
+from recitative.errors import RecitativeError
+from recitative.recognition.word_times import read_ctm
+from recitative.text.words import Word
 
 Array = npt.NDArray[Any]
 
@@ -32,24 +34,18 @@ LEAST_CONFIDENCE = 0.3
 WITHIN_S, BEFORE_S, BEHIND_S = 0.06, 0.03, 0.04  # a cut is so far behind a word's start, its end, the next one's start
 
 
-class Word(NamedTuple):
-    """Times in seconds."""
-
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="data directory of sentences, each a recording of its own")
     parser.add_argument("ctm", type=Path, help="when their words are said, of 'recitative align'")
+    parser.add_argument("--only", type=Path, help="data directory: only words that are a text there (default: all)")
     parser.add_argument("--rate", type=int, default=8000, help="of what is written, in Hz (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="data directory to write, with wav/ in it")
     arguments = parser.parse_args()
     try:
-        words = cut_words(DataDirectory.read(arguments.data), read_ctm(arguments.ctm), arguments.rate, arguments.output)
+        data, times = DataDirectory.read(arguments.data), read_ctm(arguments.ctm)
+        only = {u.text for u in DataDirectory.read(arguments.only).utterances} if arguments.only else None
+        words = cut_words(data, times, arguments.rate, arguments.output, only)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,34 +53,24 @@ def main() -> int:
     return 0
 
 
-def read_ctm(path: Path) -> dict[str, list[Word]]:
-    """Utterance -> its words in order. Raises DataError for a line that is none of 'recitative align'."""
-    found: dict[str, list[Word]] = defaultdict(list)
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            utt_id, _, start, duration, text, confidence = line.split()
-            found[utt_id].append(Word(text, float(start), float(start) + float(duration), float(confidence)))
-        except ValueError:
-            allowed = "'utterance 1 start duration word confidence'"
-            raise DataError(f"{path}:{number}", f"is '{line}'", allowed, "align again") from None
-    return found
-
-
-def cut_words(data: DataDirectory, times: dict[str, list[Word]], rate: int, output: Path) -> int:
-    """How many there are."""
+def cut_words(
+    data: DataDirectory, times: dict[str, list[Word]], rate: int, output: Path, only: Collection[str | None] | None = None
+) -> int:
+    """How many there are; ``only`` these words, None = all. An utterance without times has none."""
     found = []
     for utterance in data.utterances:
         samples, original = read_audio(utterance.recording_path)
-        words = times[utterance.utt_id]
+        words = times.get(utterance.utt_id, [])
         hop = round(HOP_S * original)
         edges = [0, *(place * hop for place in places_between(words, powers(samples, hop))), len(samples)]
         for number, (word, begin, end) in enumerate(zip(words, edges, edges[1:], strict=False)):
-            if word.confidence < LEAST_CONFIDENCE or end - begin < SHORTEST_S * original:
+            wanted = only is None or word.word in only
+            if not wanted or word.confidence < LEAST_CONFIDENCE or end - begin < SHORTEST_S * original:
                 continue
             name = f"{utterance.utt_id}-{number}"
             path = output / "wav" / f"{name}.wav"
             write_wav(path, np.clip(resample(samples[begin:end], original, rate), -1, 1), rate)
-            found.append(Utterance(name, utterance.speaker, str(path.resolve()), text=word.text))
+            found.append(Utterance(name, utterance.speaker, str(path.resolve()), text=word.word))
     DataDirectory(tuple(sorted(found))).write(output)
     return len(found)
 
