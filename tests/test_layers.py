@@ -60,6 +60,7 @@ TORCH_FREE = (
     "models.classifier_card",
     "models.classifier_settings",
     "models.decoders",
+    "models.hit_decoder",
     "models.label_spotter",
     "models.labeller",
     "models.keyword_thresholds",

@@ -31,7 +31,7 @@ def export(
 ) -> None:
     """Write the network with its state as inputs and outputs, settings, tokens or labels, normalisation: one file."""
     from recitative.models.classifier_card import KIND
-    from recitative.models.weights import kind_of
+    from recitative.models.kind import kind_of
 
     names = kind_of(model) == KIND
     write = _export_classifier if names else _export_recogniser

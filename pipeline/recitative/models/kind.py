@@ -26,10 +26,10 @@ def kind_of_settings(path: Path | None, overrides: Sequence[str], known: Collect
     return kind
 
 
-def kind_named(settings: Path) -> str:
-    """What a settings file says that it is; '' if it cannot be read or doesn't say, as a recogniser's."""
+def kind_of(folder: Path) -> str:
+    """What the settings of a model folder say that it is; '' if they cannot be read or don't say, as a recogniser's."""
     try:
-        values = yaml.safe_load(settings.read_text(encoding="utf-8"))
+        values = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
         return ""
     return str(values.get("kind", "")) if isinstance(values, dict) else ""
@@ -40,7 +40,7 @@ def kind_of_folder(folder: Path, known: Collection[str], kinds: str, what: str) 
     path = folder / SETTINGS
     if not path.is_file():
         raise DataError(str(folder), f"has no {SETTINGS}", f"a {what}'s folder", "correct the path")
-    kind = kind_named(path)
+    kind = kind_of(folder)
     if kind not in known:
         raise DataError(str(path), f"is not a {what}'s", f"kind {kinds}", f"name a {what}")
     return kind

@@ -10,7 +10,6 @@ NumPy only.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +19,11 @@ from recitative.ctc.hits import Candidate
 from recitative.ctc.phrases import Phrase
 from recitative.errors import DataError, Problem, UsageError
 from recitative.models.decoders import Spoken
+from recitative.models.hit_decoder import HitDecoder, HitState
 from recitative.models.labeller import Labeller
 from recitative.models.posterior_spotter import PosteriorRules, PosteriorSpotter, PosteriorState
 from recitative.models.spotter import thresholds_of
 from recitative.models.transcriber import DecodedNetwork
-from recitative.text.words import Word
 
 SMOOTH_S = 0.2  # posteriors are averaged over
 HOLD_S = 0.3  # a candidate waits so long for a better one
@@ -33,56 +32,36 @@ REARM_S = 0.15  # a keyword is said again only after it was not heard for so lon
 Array = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class LabelSpotState:
-    """Of a stream: where the search is, and the hits so far."""
-
-    search: PosteriorState
-    hits: tuple[Word, ...] = ()
-
-
-class LabelSpotter:
+class LabelSpotter(HitDecoder[PosteriorState]):
     """A decoder (``models.decoders``) that writes the keywords it hears, in the order in which they are certain."""
 
     def __init__(
         self, phrases: Sequence[str], columns: Sequence[int], thresholds: Sequence[float], frame_s: float, heard: int
     ) -> None:
         """columns: of the keywords among the labels; thresholds: above 0; heard: frames that a posterior tells of."""
-        self.phrases = tuple(phrases)
+        super().__init__(phrases, frame_s)
         smooth, hold, rearm = (max(1, round(seconds / frame_s)) for seconds in (SMOOTH_S, HOLD_S, REARM_S))
         rules = PosteriorRules(smooth, heard, hold, rearm)
         self._search = PosteriorSpotter(thresholds, rules)
         self.rules = self._search.rules
         self._columns = list(columns)
-        self._frame_s = frame_s
 
-    def start(self) -> LabelSpotState:
-        return LabelSpotState(self._search.start())
+    def start(self) -> HitState[PosteriorState]:
+        return HitState(self._search.start())
 
-    def step(self, log_probs: Array, state: LabelSpotState) -> LabelSpotState:
+    def step(self, log_probs: Array, state: HitState[PosteriorState]) -> HitState[PosteriorState]:
         hits, search = self._search.step(self._posteriors(log_probs), state.search)
-        return LabelSpotState(search, (*state.hits, *map(self.word, hits)))
+        return HitState(search, self.words(state, hits))
 
-    def num_frames(self, state: LabelSpotState) -> int:
+    def num_frames(self, state: HitState[PosteriorState]) -> int:
         return state.search.frame
 
-    def partial(self, state: LabelSpotState) -> Spoken:
-        return Spoken((), state.hits)
-
-    def forget(self, state: LabelSpotState) -> LabelSpotState:
-        return replace(state, hits=())
-
-    def finish(self, state: LabelSpotState) -> Spoken:
-        return Spoken((), (*state.hits, *map(self.word, self._search.finish(state.search))))
+    def finish(self, state: HitState[PosteriorState]) -> Spoken:
+        return Spoken((), self.words(state, self._search.finish(state.search)))
 
     def candidates(self, log_probs: Array) -> list[Candidate]:
         """Of a whole recording (T, K): what the hits are picked from."""
         return self._search.candidates(self._posteriors(log_probs), self._search.start())[0]
-
-    def word(self, hit: Candidate) -> Word:
-        """With the times in seconds of what it was heard in."""
-        begin_s, end_s = hit.begin * self._frame_s, hit.end * self._frame_s
-        return Word(self.phrases[hit.keyword], round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
 
     def _posteriors(self, log_probs: Array) -> npt.NDArray[np.float64]:
         """(T, K) -> (T, keywords)."""

@@ -21,10 +21,10 @@ from recitative.ctc.phrases import Kind, Phrase, parse_phrases, spellings, write
 from recitative.ctc.word_edges import WordEdges
 from recitative.errors import UsageError
 from recitative.models.decoders import Spoken
+from recitative.models.hit_decoder import HitDecoder, HitState
 from recitative.models.transcriber import Transcriber
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
-from recitative.text.words import Word
 
 KIND = Kind("keyword", "threshold", largest=1.0, example=0.5)
 
@@ -38,57 +38,45 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class SpotState:
-    """Of a stream: where the search is, what waits, and the hits so far."""
+class Heard:
+    """Where the search is, and what waits."""
 
     search: SearchState
     tracks: tuple[Track, ...]
-    hits: tuple[Word, ...] = ()
 
 
-class KeywordSpotter:
+class KeywordSpotter(HitDecoder[Heard]):
     """A decoder (``models.decoders``) that writes the keywords it hears, in the order in which they are certain."""
 
     def __init__(
         self, keywords: Sequence[Keyword], thresholds: Sequence[float], frame_s: float, edges: WordEdges | None
     ) -> None:
         """thresholds: above 0, one for each keyword; edges: of words, None = a keyword may stand within a word."""
+        super().__init__([keyword.phrase for keyword in keywords], frame_s)
         self.keywords = tuple(keywords)
-        self.phrases = tuple(keyword.phrase for keyword in keywords)
         self.rules = HitRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
         self._search = KeywordSearch(self.keywords, thresholds, edges=edges, margin=MARGIN)
-        self._frame_s = frame_s
 
-    def start(self) -> SpotState:
-        return SpotState(self._search.start(), new_tracks(len(self.keywords)))
+    def start(self) -> HitState[Heard]:
+        return HitState(Heard(self._search.start(), new_tracks(len(self.keywords))))
 
-    def step(self, log_probs: Array, state: SpotState) -> SpotState:
-        candidates, search = self._search.step(log_probs, state.search)
-        hits, tracks = follow(state.tracks, candidates, search.frame, self.rules)
-        return SpotState(search, tracks, (*state.hits, *map(self.word, hits)))
+    def step(self, log_probs: Array, state: HitState[Heard]) -> HitState[Heard]:
+        candidates, search = self._search.step(log_probs, state.search.search)
+        hits, tracks = follow(state.search.tracks, candidates, search.frame, self.rules)
+        return HitState(Heard(search, tracks), self.words(state, hits))
 
-    def num_frames(self, state: SpotState) -> int:
-        return state.search.frame
+    def num_frames(self, state: HitState[Heard]) -> int:
+        return state.search.search.frame
 
-    def partial(self, state: SpotState) -> Spoken:
-        return Spoken((), state.hits)
-
-    def forget(self, state: SpotState) -> SpotState:
-        return replace(state, hits=())
-
-    def finish(self, state: SpotState) -> Spoken:
-        hits = finish(state.tracks, self._search.finish(state.search), state.search.frame, self.rules)
-        return Spoken((), (*state.hits, *map(self.word, hits)))
+    def finish(self, state: HitState[Heard]) -> Spoken:
+        search = state.search.search
+        hits = finish(state.search.tracks, self._search.finish(search), search.frame, self.rules)
+        return Spoken((), self.words(state, hits))
 
     def candidates(self, log_probs: Array) -> list[Candidate]:
         """Of a whole recording (T, V): what the hits are picked from."""
         found, state = self._search.step(log_probs, self._search.start())
         return found + self._search.finish(state)
-
-    def word(self, hit: Candidate) -> Word:
-        """With its times in seconds."""
-        begin_s, end_s = hit.begin * self._frame_s, hit.end * self._frame_s
-        return Word(self.phrases[hit.keyword], round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
 
 
 def parse_keywords(text: str) -> list[Phrase]:

@@ -17,7 +17,6 @@ from torch import nn
 
 from recitative.config import load_tree
 from recitative.errors import DataError
-from recitative.models.kind import kind_named
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -63,12 +62,6 @@ def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
     if not isinstance(values, dict) or values.get("kind") != kind:
         raise DataError(str(path), found, f"'kind: {kind}'", remedy)
     return load_tree(model, path)
-
-
-def kind_of(folder: Path) -> str:
-    """What the settings of a model folder say that it is; '' for a recogniser, whose settings name no kind, and for
-    what is no model folder."""
-    return kind_named(folder / SETTINGS)
 
 
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
+from collections.abc import Container
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,11 @@ def main() -> int:
 
 
 def cut_words(
-    data: DataDirectory, times: dict[str, list[Word]], rate: int, output: Path, only: Collection[str | None] | None = None
+    data: DataDirectory,
+    times: dict[str, list[Word]],
+    rate: int,
+    output: Path,
+    only: Collection[str | None] | None = None,
 ) -> int:
     """How many there are; ``only`` these words, None = all. An utterance without times has none."""
     found = []
