@@ -58,7 +58,7 @@ def cut_words(
     times: dict[str, list[Word]],
     rate: int,
     output: Path,
-    only: Collection[str | None] | None = None,
+    only: Container[str | None] | None = None,
 ) -> int:
     """How many there are; ``only`` these words, None = all. An utterance without times has none."""
     found = []
