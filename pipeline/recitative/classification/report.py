@@ -68,8 +68,9 @@ def headline(labelled: Labelled, settings: ClassifierSettings, title: str) -> st
     """The name and the numbers one looks for first."""
     core, found = settings.model.recurrent, labelled.confusions
     speaker_count = len({utterance.speaker for utterance in labelled.utterances})
+    speakers = "1 speaker" if speaker_count == 1 else f"{speaker_count} speakers"
     facts = [
-        f"{found.total} recordings", f"{speaker_count} speakers", f"{len(labelled.labels)} labels",
+        f"{found.total} recordings", speakers, f"{len(labelled.labels)} labels",
         f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}", f"{settings.model.pooling} over time",
     ]  # fmt: skip
     return (

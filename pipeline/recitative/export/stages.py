@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
-from recitative.export.softmax_sums import softmax_sums
+from recitative.export.softmax_sums import TO_END, softmax_sums
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.delay import Delay
@@ -132,7 +132,9 @@ class Writer:
 
     def _normalise(self, stage: Normalise, x: Ragged) -> Ragged:
         g = self.graph
-        centred = g.op("Sub", g.zero_padding(x), g.constant(_array(stage.mean)))
+        # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
+        data = x.data if self.cells.ranges is None else g.zero_padding(x)
+        centred = g.op("Sub", data, g.constant(_array(stage.mean)))
         return Ragged(g.op("Mul", centred, g.constant(_array(stage.inverse_stddev))), x.lengths)
 
     def _utterance_mean(self, x: Ragged) -> Ragged:
@@ -173,9 +175,9 @@ class Writer:
         count = self._state(f"{name}.count", InitialState((), dtype="int64"))
         zeroed = Ragged(g.zero_padding(x), x.lengths)
         heard = self._after(f"{name}.before", zeroed, stage.frames - 1, stage.input_width)
-        wide, size = g.op("Cast", heard, to=DOUBLE), g.op("Shape", x.data, start=1, end=2)
-        ages = [g.ints(age) for age in range(stage.frames)]
-        windows = [g.op("Slice", wide, age, g.op("Add", age, size), g.ints(1)) for age in ages]
+        wide = g.op("Cast", heard, to=DOUBLE)
+        ends = [*range(1 - stage.frames, 0), TO_END]  # frames behind each window, counted from the last
+        windows = [g.op("Slice", wide, g.ints(age), g.ints(end), g.ints(1)) for age, end in enumerate(ends)]
         position = g.op("Add", g.arange(g.size(x.data, 1)), g.integer(1))
         counts = g.op("Min", g.op("Add", g.op("Unsqueeze", count, g.ints(1)), position), most)  # (N, T)
         divisor = g.op("Unsqueeze", g.op("Cast", counts, to=DOUBLE), g.ints(2))

@@ -28,6 +28,8 @@ class SampleNetwork:
         """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays."""
         self.network = network
         self.extractor = FeatureExtractor(features)
+        self._feature_names = {f"features.{name}": name for name in self.extractor.initial_state(1)}
+        self._network_names = {f"network.{name}": name for name in network.initial_state(1)}
 
     @property
     def sample_rate(self) -> int:
@@ -59,14 +61,18 @@ class SampleNetwork:
         return self.network.output_lengths(self.extractor.output_lengths(lengths))
 
     def initial_state(self, n: int) -> State:
-        parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": self.network}
-        return {f"{name}.{key}": value for name, part in parts.items() for key, value in part.initial_state(n).items()}
+        return self._joined(self.extractor.initial_state(n), self.network.initial_state(n))
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        features, feature_state = self.extractor.step(x, _entries(state, "features"), last=last)
-        y, network_state = self.network.step(features, _entries(state, "network"), last=last)
-        new_state = {f"features.{key}": value for key, value in feature_state.items()}
-        return y, new_state | {f"network.{key}": value for key, value in network_state.items()}
+        feature_state = {name: state[entry] for entry, name in self._feature_names.items()}
+        network_state = {name: state[entry] for entry, name in self._network_names.items()}
+        features, feature_state = self.extractor.step(x, feature_state, last=last)
+        y, network_state = self.network.step(features, network_state, last=last)
+        return y, self._joined(feature_state, network_state)
+
+    def _joined(self, feature_state: State, network_state: State) -> State:
+        joined = {entry: feature_state[name] for entry, name in self._feature_names.items()}
+        return joined | {entry: network_state[name] for entry, name in self._network_names.items()}
 
     def log_probs(self, rows: Sequence[Array]) -> list[Array]:
         """Of whole recordings (S,): (T, V) each."""
@@ -83,9 +89,3 @@ def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
     for i, row in enumerate(rows):
         data[i, : len(row)] = row
     return Padded(data, lengths)
-
-
-def _entries(state: State, name: str) -> State:
-    prefix = f"{name}."
-    start = len(prefix)
-    return {key[start:]: value for key, value in state.items() if key.startswith(prefix)}
