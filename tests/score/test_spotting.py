@@ -97,3 +97,12 @@ def test_what_lies_outside_the_axes_is_drawn_at_their_ends() -> None:
     (left, foot), (right, top) = points_of(svg, "all")
     assert left < right
     assert top < foot
+
+
+def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
+    curve = Curve("a", [(1.0, 0.5)])
+    assert "each keyword" not in det_svg("t", [], curve, None)
+    full = det_svg("t", [curve], curve, (1.0, 0.5))
+    ET.fromstring(full)
+    for name in ("all, at one threshold", "each keyword", "all, at the thresholds in use"):
+        assert f">{name}</text>" in full

@@ -55,6 +55,7 @@ def det_svg(title: str, keywords: Sequence[Curve], together: Curve, chosen: Poin
         *(_line(curve, "one") for curve in keywords),
         _line(together, "all"),
         _dot(chosen) if chosen else "",
+        *_legend(bool(keywords), bool(chosen)),
     ]
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="det" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
     return f'{head} aria-label="{escape(title)}">{"".join(parts)}</svg>\n'
@@ -92,6 +93,24 @@ def _grid() -> list[str]:
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 12}" text-anchor="middle">false alarms per hour</text>')
     parts.append(f'<text x="{LEFT}" y="{TOP - 4}" text-anchor="end">missed</text>')
+    return parts
+
+
+def _legend(keywords: bool, chosen: bool) -> list[str]:
+    """In the corner where only a bad detector's curve would be."""
+    left, entries = (
+        WIDTH - RIGHT - 190,
+        ['<line class="all" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/>', "all, at one threshold"],
+    )
+    if keywords:
+        entries += ['<line class="one" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/>', "each keyword"]
+    if chosen:
+        entries += ['<circle class="point" cx="{middle}" cy="{y}" r="5"/>', "all, at the thresholds in use"]
+    parts = []
+    for row, (mark, text) in enumerate(zip(entries[::2], entries[1::2], strict=True)):
+        y = TOP + 14 + 18 * row
+        parts.append(mark.format(x=left - 26, end=left - 8, middle=left - 17, y=y))
+        parts.append(f'<text x="{left}" y="{y + 4}">{text}</text>')
     return parts
 
 
