@@ -66,6 +66,23 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     assert mean == pytest.approx(100 * np.mean([fold["accuracy"] for fold in folds]), abs=1e-3)
 
 
+def test_models_for_new_voices_hear_digits_of_other_sentences(monkeypatch, tmp_path):
+    [digits] = recipe_local.load("digits", "prepare", monkeypatch=monkeypatch)
+    digits.prepare(ROOT / "recipes" / "digits" / "corpus", tmp_path / "said", 2)
+    places = ["--corpus", write_corpus(tmp_path / "corpus"), "--data", tmp_path / "data", "--exp", tmp_path / "exp"]
+    sentences = ["--synthetic", "", "--sentences", f"{tmp_path}/said/dev {tmp_path}/said/test"]
+    done = subprocess.run(
+        [RECIPE / "run.sh", *map(str, [*places, *sentences]), "--stop-stage", "1"],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    others = DataDirectory.read(tmp_path / "data" / "others")
+    assert {u.text for u in others.utterances} == {"zero", "one"}, "the labels, of all that is said"
+    fold, taught = (DataDirectory.read(tmp_path / "data/voices/ann" / name) for name in ("train", "with_others"))
+    assert len(taught.utterances) == len(fold.utterances) + len(others.utterances)
+    assert "ann" not in taught.by_speaker
+
+
 @pytest.fixture
 def words(monkeypatch):
     return recipe_local.load("spoken_digits", "words", monkeypatch=monkeypatch)[0]
