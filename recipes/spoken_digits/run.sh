@@ -8,7 +8,7 @@ data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
 synthetic=../digits/corpus # connected digits of synthetic voices, which models for new voices hear too ("": none)
-sentences=""        # data directories of sentences by other people, whose digits they hear: "../an4/data/train ../an4/data/dev"
+sentences=""        # data directories of sentences by other people, whose digits they hear: "recipes/an4/data/train recipes/an4/data/dev"
 recogniser=""       # exported recogniser of connected digits to hear the same test: ../digits/exp/narrow/model.onnx
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)

@@ -4,10 +4,10 @@ import os
 import subprocess
 from pathlib import Path
 
-import numpy as np
 import pytest
 import soundfile
 
+from digit_tones import write_corpus
 from recitative.data.directory import DataDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,20 +15,6 @@ RECIPE = ROOT / "recipes" / "digits_voice"
 TINY = "train.epochs=1 train.threads=1 model.width=8 model.recurrent.hidden=8 train.warmup_steps=1"
 TINY_VOCODER = f"{TINY} model.condition_width=8 model.recurrent.projection=4 segments.dev_s=1"
 TINY_JUDGE = "train.epochs=1 train.threads=1 train.workers=0 model.recurrent.hidden=8 model.recurrent.layers=1"
-
-
-def write_corpus(folder):
-    """Three digits by two speakers, 12 recordings of each: tones as high as the digit."""
-    recordings = folder / "recordings"
-    recordings.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for speaker in ("ann", "bob"):
-        for digit in range(3):
-            for index in range(12):
-                length = int(rng.integers(2400, 3200))
-                tone = 0.3 * np.sin(np.arange(length) * (0.2 + 0.2 * digit)) + 0.01 * rng.standard_normal(length)
-                soundfile.write(recordings / f"{digit}_{speaker}_{index}.wav", tone, 8000, subtype="PCM_16")
-    return folder
 
 
 def run_recipe(folder, *options):
@@ -42,7 +28,7 @@ def run_recipe(folder, *options):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("digits_voice")
-    corpus = write_corpus(folder / "corpus")
+    corpus = write_corpus(folder / "corpus", digits=3)
     done = run_recipe(folder, "--corpus", corpus, "--train-args", TINY, "--vocoder-args", TINY_VOCODER,
                       "--judge-args", TINY_JUDGE)  # fmt: skip
     return folder, done
@@ -81,7 +67,7 @@ def test_the_sets_are_by_the_index_and_share_no_recording(run):
 
 
 def test_a_misnamed_recording_is_named(tmp_path):
-    corpus = write_corpus(tmp_path / "corpus")
+    corpus = write_corpus(tmp_path / "corpus", digits=3)
     (corpus / "recordings" / "hello.wav").write_bytes(b"")
     done = run_recipe(tmp_path, "--corpus", corpus, "--stop-stage", "1")
     assert done.returncode == 1

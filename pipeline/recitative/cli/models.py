@@ -66,9 +66,10 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None) -> Reco
 def is_classifier(model: Path) -> bool:
     """Of a folder or a file. Raises DataError for a file of no model."""
     if model.is_dir():
+        from recitative.models.classifier_card import KIND
         from recitative.models.kind import kind_of
 
-        return kind_of(model) == "classifier"
+        return kind_of(model) == KIND
     from recitative.runtime.cards import is_classifier as is_classifier_file
 
     return is_classifier_file(model)

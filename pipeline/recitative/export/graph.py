@@ -21,6 +21,7 @@ OPSET = 18
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators: DynamicQuantizeLSTM
 
+TO_END = 2**63 - 1  # of a Slice
 FLOAT, DOUBLE, INT32, INT64 = (
     int(kind) for kind in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64)
 )  # what Cast takes

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from recitative.export.graph import DOUBLE, Graph
+from recitative.export.graph import DOUBLE, TO_END, Graph
 from recitative.nn.pooling import NOTHING
 
-TO_END = 2**63 - 1  # of a Slice
 Sums = tuple[str, str, str]  # peak (N,), weight (N,), sum (N, C)
 
 

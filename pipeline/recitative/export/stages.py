@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
-from recitative.export.graph import DOUBLE, FLOAT, INT64, Graph, Ragged
-from recitative.export.softmax_sums import TO_END, softmax_sums
+from recitative.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
+from recitative.export.softmax_sums import softmax_sums
 from recitative.models.card import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.delay import Delay

@@ -98,18 +98,18 @@ def _grid() -> list[str]:
 
 def _legend(keywords: bool, chosen: bool) -> list[str]:
     """In the corner where only a bad detector's curve would be."""
-    left, entries = (
-        WIDTH - RIGHT - 190,
-        ['<line class="all" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/>', "all, at one threshold"],
-    )
+    left = WIDTH - RIGHT - 190
+    line = '<line class="{kind}" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/>'
+    dot = '<circle class="{kind}" cx="{middle}" cy="{y}" r="5"/>'
+    entries = [(line, "all", "all, at one threshold")]
     if keywords:
-        entries += ['<line class="one" x1="{x}" y1="{y}" x2="{end}" y2="{y}"/>', "each keyword"]
+        entries.append((line, "one", "each keyword"))
     if chosen:
-        entries += ['<circle class="point" cx="{middle}" cy="{y}" r="5"/>', "all, at the thresholds in use"]
+        entries.append((dot, "point", "all, at the thresholds in use"))
     parts = []
-    for row, (mark, text) in enumerate(zip(entries[::2], entries[1::2], strict=True)):
+    for row, (mark, kind, text) in enumerate(entries):
         y = TOP + 14 + 18 * row
-        parts.append(mark.format(x=left - 26, end=left - 8, middle=left - 17, y=y))
+        parts.append(mark.format(kind=kind, x=left - 26, end=left - 8, middle=left - 17, y=y))
         parts.append(f'<text x="{left}" y="{y + 4}">{text}</text>')
     return parts
 
