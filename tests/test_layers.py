@@ -18,7 +18,7 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine"}),
+    frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine", "signals"}),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "page", "music"}),
     frozenset({"models"}),
@@ -38,6 +38,7 @@ TORCH_FREE = (
     "config",
     "stage",
     "atomic",
+    "signals",
     "bulk.pieces",  # and the others through it; bulk.cluster needs ray to be loaded
     "audio",
     "data",

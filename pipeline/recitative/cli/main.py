@@ -43,6 +43,7 @@ from recitative.cli.tune_batch import tune_batch
 from recitative.cli.vocode import vocode
 from recitative.cli.watch import watch
 from recitative.errors import DataError, RecitativeError
+from recitative.signals import handle_on_own_stack
 
 TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
 REMEDIES = dict.fromkeys(
@@ -93,6 +94,7 @@ def _options(
 
 def main() -> None:
     """Run the command line. Errors that are the input's fault are one line on stderr; exit 1 (data), 2 (usage)."""
+    handle_on_own_stack()
     try:
         sys.exit(app(standalone_mode=False))
     except DataError as error:

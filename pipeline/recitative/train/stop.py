@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from recitative.signals import handle_on_own_stack
+
 
 class Stop:
     """Whether somebody asked the run to stop."""
@@ -17,6 +19,7 @@ class Stop:
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
     """Turn SIGINT and SIGTERM into a request that the loop honours between two steps; a second one acts at once."""
+    handle_on_own_stack()
     stop = Stop()
 
     def request(number: int, frame: FrameType | None) -> None:
