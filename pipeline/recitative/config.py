@@ -90,6 +90,7 @@ class AugmentSettings(_Section):
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
+    cut_db: tuple[float, float] | None = None  # fbank only: cut at both ends, so far below the loudest; null: not
     quiet_s: float = Field(0.0, ge=0)  # fbank only: up to so much quiet before and after, beside what batch_s counts
     colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
     hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
@@ -104,7 +105,7 @@ class AugmentSettings(_Section):
     def _consistent(self) -> AugmentSettings:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
-        for name in ("volume_db", "vtlp", "noise_snr_db", "hiss_snr_db"):
+        for name in ("volume_db", "vtlp", "noise_snr_db", "cut_db", "hiss_snr_db"):
             low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
@@ -116,8 +117,9 @@ class AugmentSettings(_Section):
         """Raises ValueError for what can be done to log-mel features only, if these are others."""
         if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
-        if (features.kind != "fbank" or features.delta_order) and (self.quiet_s or self.colour_db or self.hiss_snr_db):
-            raise ValueError("augment.quiet_s, colour_db and hiss_snr_db need features.kind=fbank without deltas")
+        of_log_mel = self.cut_db or self.quiet_s or self.colour_db or self.hiss_snr_db
+        if (features.kind != "fbank" or features.delta_order) and of_log_mel:
+            raise ValueError("augment.cut_db, quiet_s, colour_db, hiss_snr_db need features.kind=fbank without deltas")
 
 
 class FrontEndSettings(_Section):

@@ -75,6 +75,12 @@ def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
     assert {length - 98 for length in lengths} == set(range(11))  # a second has 98 frames, 0.05 s has 5
 
 
+def test_a_recording_is_cut_before_it_gets_its_quiet(recording):
+    cut = heard(recording, settings(cut_db=[0, 0], quiet_s=0.05))
+    lengths = {len(cut.draw(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(400)}
+    assert lengths == set(range(1, 12)), "its loudest frame, and up to five of quiet on either side"
+
+
 def test_colour_and_hiss_are_drawn_from_the_generator(recording):
     first, again, other = (
         heard(recording, settings(colour_db=6, hiss_snr_db=[10, 30])).draw(0, 1.0, np.random.default_rng(seed))[0]

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from recitative.config import AugmentSettings, FeatureSettings
-from recitative.features.microphone import DEEPER, HISS_DB, ONSET, ONSET_FRAMES, colour, hiss, surround
+from recitative.features.microphone import DEEPER, HISS_DB, ONSET, ONSET_FRAMES, colour, cut_close, hiss, surround
 
 QUIET = np.full((2000, 40), -10.0, np.float32)
 
@@ -45,6 +45,13 @@ def test_what_is_loud_stays_and_what_is_quiet_becomes_hiss():
     assert (heard[:, 20:] > 5.0).all()
 
 
+@pytest.mark.parametrize(("below_db", "kept"), [(5.0, slice(3, 4)), (15.0, slice(1, 6)), (25.0, slice(0, 8))])
+def test_a_recording_is_cut_where_it_is_first_and_last_loud_enough(below_db, kept):
+    loudness_db = np.array([-20.0, -10.0, -30.0, 0.0, -24.0, -10.0, -30.0, -20.0])
+    features = (loudness_db[:, None] * np.log(10) / 10 + rng().normal(3.0, 0.01, (8, 40))).astype(np.float32)
+    assert np.array_equal(cut_close(features, below_db), features[kept])
+
+
 def test_the_quiet_around_a_recording_is_of_any_length_and_quieter_than_almost_all_of_it():
     features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
     drawn = [surround(features, 20, rng(seed)) for seed in range(300)]
@@ -81,6 +88,6 @@ def find(heard, features):
 def test_features_that_are_no_logarithms_of_powers_are_refused():
     for features in (FeatureSettings(kind="mfcc"), FeatureSettings(delta_order=1)):
         with pytest.raises(
-            ValueError, match=r"quiet_s, colour_db and hiss_snr_db need features\.kind=fbank without deltas"
+            ValueError, match=r"cut_db, quiet_s, colour_db, hiss_snr_db need features\.kind=fbank without deltas"
         ):
             AugmentSettings(colour_db=3).require_fit(features)

@@ -14,7 +14,7 @@ from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
 from recitative.features.augment import Augmenter, change_speed, spec_augment
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.microphone import colour, hiss, surround
+from recitative.features.microphone import colour, cut_close, hiss, surround
 from recitative.features.utterances import read_utterance
 from recitative.features.vtlp import VocalTractWarp
 
@@ -68,10 +68,12 @@ class AugmentedFeatures:
         return self._recorded_elsewhere(np.concatenate(parts), rng)[1]
 
     def _said(self, number: int, speed: float, rng: np.random.Generator) -> Array:
-        """One utterance, and the quiet around it."""
+        """One utterance as it was cut, and the quiet around it."""
         features = self._kept.draw(number, speed, rng) if self._kept else self._perturbed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
+        if self._settings.augment.cut_db:
+            features = cut_close(features, rng.uniform(*self._settings.augment.cut_db))
         if quiet_s := self._settings.augment.quiet_s:
             features = surround(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
         return features

@@ -3,7 +3,8 @@
 Who was recorded once, with one microphone in one room, sounds like that room. What tells rooms and microphones apart is
 mostly a spectrum that is laid over everything, and one that lies below everything; a network that has heard many of
 both stops listening to them. Both are smooth curves over the channels, through ``POINTS`` values that are drawn.
-And whose recordings were all cut close teaches that a quiet beginning is a consonant.
+And whose recordings were all cut close teaches that a quiet beginning is a consonant, while one who cut closer still
+has cut the consonant off.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ QUIETEST = 0.05  # what part of the frames is quieter than the quiet around a re
 DEEPER = 3.0  # before that is made quieter by up to so much (natural logarithm of a power)
 RESTLESS = 0.5  # standard deviation of the quiet
 ONSET_FRAMES, ONSET = 11, 5.0  # a recording comes out of the quiet within up to so many frames, from so far below
+
+
+def cut_close(features: Array, below_db: float) -> Array:
+    """Of log-mel features, at least one frame (T, C), those from the first to the last with a power of all channels
+    that is at most so far below the loudest frame's -> a view, at least one frame."""
+    powers = np.logaddexp.reduce(features, axis=1)
+    loud = np.flatnonzero(powers >= powers.max() - NEPERS * below_db)
+    return features[loud[0] : loud[-1] + 1]
 
 
 def surround(features: Array, most: int, rng: np.random.Generator) -> Array:
