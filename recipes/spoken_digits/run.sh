@@ -16,6 +16,7 @@ report_args=""      # for the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+[[ $synthetic == ../digits/corpus ]] || synthetic=$(from_caller "$synthetic")
 [[ $recogniser == ../digits/* ]] || recogniser=$(from_caller "$recogniser")
 
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
