@@ -173,8 +173,7 @@ class Writer:
         g = self.graph
         most = g.integer(stage.frames)
         count = self._state(f"{name}.count", InitialState((), dtype="int64"))
-        zeroed = Ragged(g.zero_padding(x), x.lengths)
-        heard = self._after(f"{name}.before", zeroed, stage.frames - 1, stage.input_width)
+        heard = self._after(f"{name}.before", x, stage.frames - 1, stage.input_width)
         wide = g.op("Cast", heard, to=DOUBLE)
         ends = [*range(1 - stage.frames, 0), TO_END]  # frames behind each window, counted from the last
         windows = [g.op("Slice", wide, g.ints(age), g.ints(end), g.ints(1)) for age, end in enumerate(ends)]
@@ -229,12 +228,18 @@ class Writer:
             heard, ready = self._after(f"{name}.pending", x, stage.window - 1, stage.input_width), x.lengths
         else:
             heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, stage.window - 1)
-        planes = g.op("Reshape", heard, g.ints(0, 0, stage.planes, stage.channels))
-        planes = g.op("Transpose", planes, perm=[0, 2, 1, 3])  # (N, planes, T, C)
+        planes = self._planes(heard, stage)
         weights = [g.constant(_array(value)) for value in _normalised_weights(stage)]
         out = g.op("Relu", g.op("Conv", planes, *weights, strides=[stage.stride, 2], pads=[0, 1, 0, 1]))
         out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
         return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
+
+    def _planes(self, x: str, stage: CausalConv) -> str:
+        """(N, T, planes C) -> (N, planes, T, C)."""
+        g = self.graph
+        if stage.planes == 1:
+            return g.op("Unsqueeze", x, g.ints(1))
+        return g.op("Transpose", g.op("Reshape", x, g.ints(0, 0, stage.planes, stage.channels)), perm=[0, 2, 1, 3])
 
     def _row_conv(self, name: str, stage: RowConv, x: Ragged) -> Ragged:
         g = self.graph
