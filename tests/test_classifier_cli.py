@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from shutil import copytree
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 import tones
+import yaml
 
 from recitative.audio.microphone import Block, LiveAudio
 from recitative.audio.wav_stream import wav_header
@@ -36,7 +38,8 @@ def folder(tmp_path_factory):
     dev = tones.write_corpus(folder / "dev", each=2, seed=2)
     with pytest.MonkeyPatch.context() as patch:
         assert run(patch, "classifier", "train", "--quiet", "--train", train, "--dev", dev, "--output", folder / "exp",
-                   *tones.TINY, "train.epochs=6", "train.learning_rate=0.02") == 0  # fmt: skip
+                   *tones.TINY, "train.epochs=6", "train.learning_rate=0.02", "augment.speeds=[0.98,1.02]",
+                   ) == 0  # fmt: skip
     return folder
 
 
@@ -64,6 +67,30 @@ def test_scores_are_an_object_and_rows_of_results(folder, tmp_path, monkeypatch,
     assert rows["% accuracy"].value == rows["% unweighted average recall"].value == 100.0
     assert rows["% accuracy"].counts == "12 / 12"
     assert "| tones | dev |" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_recordings_are_scored_and_named_at_all_speeds(folder, tmp_path, monkeypatch, capsys):
+    score = ("classifier", "score", folder / "exp" / "model", folder / "dev" / "data", "--json")
+    assert run(monkeypatch, *score) == run(monkeypatch, *score, "--all-speeds") == 0
+    once, thrice = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert thrice["recordings"] == 12
+    assert 0 < abs(once["nats_per_recording"] - thrice["nats_per_recording"]) < 0.3
+    recording = DataDirectory.read(folder / "dev" / "data").utterances[0]
+    name = ("classify", recording.recording_path, "--model", folder / "exp" / "model")
+    assert run(monkeypatch, *name) == run(monkeypatch, *name, "--all-speeds") == 0
+    once, thrice = (line.split("\t")[1].split() for line in capsys.readouterr().out.splitlines())
+    assert once[0] == thrice[0] == recording.text
+    assert once[1] != thrice[1]
+
+
+def test_a_model_of_one_speed_has_no_others(folder, tmp_path, monkeypatch, capsys):
+    copytree(folder / "exp" / "model", tmp_path / "model")
+    path = tmp_path / "model" / "settings.yaml"
+    settings = yaml.safe_load(path.read_text())
+    settings["augment"]["speeds"] = [1.0]
+    path.write_text(yaml.safe_dump(settings))
+    assert run(monkeypatch, "classify", "x.wav", "--model", tmp_path / "model", "--all-speeds") == 2
+    assert "was trained at one speed (augment.speeds); leave it out" in capsys.readouterr().err
 
 
 def test_recordings_of_any_rate_and_channels_are_named(folder, tmp_path, monkeypatch, capsys):
@@ -272,6 +299,7 @@ def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, ca
     (("classify", "--model", "m", "--microphone"), 2, "--microphone: it has no end at which it could be named"),
     (("classify", "x.wav", "--model", "m", "--device", "1"), 2, "--device: is of --microphone"),
     (("classify", "-", "--model", "m", "--raw", 8000), 2, "--raw: is of standard input as it comes"),
+    (("classify", "x.wav", "--model", "m", "--every", 1, "--all-speeds"), 2, "--all-speeds: a running label is"),
     (("classifier", "folds", "d", "o", "--parts", 2, "--table", "t"), 2, "--parts and --table exclude each other"),
     (("classifier", "score", "m", "d", "--results", "r"), 2, "--results needs --model and --set"),
     (("classifier", "train", "--train", "a", "--dev", "b", "--output", "c", "model.pool=mean"), 2,

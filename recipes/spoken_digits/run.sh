@@ -73,8 +73,11 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
     recitative classifier train --conf conf/new_voice.yaml --train "$fold/$taught" \
       --output "$voice" $train_args
     recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
+    recitative classifier score "$voice/model" "$fold/test" --all-speeds --json >"$voice/all_speeds.json"
   done
-  python3 local/mean.py "$exp/new_voice" --model new_voice --set "one speaker left out" "${record[@]}"
+  row=(--model new_voice --set "one speaker left out" "${record[@]}")
+  python3 local/mean.py "$exp/new_voice" "${row[@]}"
+  python3 local/mean.py "$exp/new_voice" "${row[@]}" --scores all_speeds.json --decoding "mean of the folds, all speeds"
 fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@/model.onnx"; then

@@ -182,3 +182,38 @@ def test_recordings_of_no_use_are_named(tmp_path, seconds, message):
     if seconds < 1:
         with pytest.raises(DataError, match=message):
             list(in_pytorch().follow_file(tmp_path / "a.wav", 0.5))
+
+
+SPEEDS = "augment.speeds=[0.9,1.25]"  # and its own
+
+
+def test_at_all_speeds_the_mean_of_what_is_said_of_each_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr("recitative.models.labeller.BLOCK_S", 0.17)
+    labeller, rows = in_pytorch(SPEEDS), [spoken(0.6), spoken(0.9, seed=1)]
+    said = [
+        labeller.last_log_probs([resample(row, tones.RATE * s, tones.RATE) for row in rows]) for s in (0.9, 1, 1.25)
+    ]
+    expected = np.exp(np.array(said, np.float64)).mean(0)
+    np.testing.assert_allclose(np.exp(labeller.mean_log_probs(rows)), expected, atol=1e-6)
+    assert np.abs(expected - np.exp(said[1])).max() > 1e-3, "speeds differ"
+    soundfile.write(tmp_path / "a.wav", rows[0], tones.RATE, subtype="FLOAT")
+    found = {
+        guess.label: guess.probability for guess in labeller.label_file(tmp_path / "a.wav", all_speeds=True).guesses
+    }
+    np.testing.assert_allclose([found[label] for label in labeller.labels], expected[0], atol=1e-4)
+
+
+def test_a_speed_at_which_a_recording_is_too_short_is_left_out(tmp_path):
+    labeller = in_pytorch(SPEEDS)
+    row = spoken()[: labeller.least_samples]
+    slow, own = (labeller.last_log_probs([resample(row, tones.RATE * s, tones.RATE)])[0] for s in (0.9, 1))
+    expected = (np.exp(slow) + np.exp(own)) / 2
+    np.testing.assert_allclose(np.exp(labeller.mean_log_probs([row])[0]), expected, atol=1e-6)
+    soundfile.write(tmp_path / "a.wav", row, tones.RATE, subtype="FLOAT")
+    found = {
+        guess.label: guess.probability for guess in labeller.label_file(tmp_path / "a.wav", all_speeds=True).guesses
+    }
+    np.testing.assert_allclose([found[label] for label in labeller.labels], expected, atol=1e-4)
+    soundfile.write(tmp_path / "b.wav", row[:-1], tones.RATE, subtype="FLOAT")
+    with pytest.raises(DataError, match="one frame of the network"):
+        labeller.label_file(tmp_path / "b.wav", all_speeds=True)

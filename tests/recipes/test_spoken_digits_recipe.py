@@ -60,6 +60,7 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     assert "| official | noise | model.onnx, one thread | real-time factor of a file |" in table
     assert "<h1>Spoken digits: official, the test set</h1>" in (folder / "exp" / "official" / "report.html").read_text()
     assert "| new_voice | one speaker left out | mean of the folds | % accuracy |" in table
+    assert "| new_voice | one speaker left out | mean of the folds, all speeds | % accuracy |" in table
     folds = [json.loads(path.read_text()) for path in (folder / "exp" / "new_voice").glob("*/score.json")]
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
     mean = next(row["value"] for row in rows if row["decoding"] == "mean of the folds")

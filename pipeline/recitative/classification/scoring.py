@@ -58,9 +58,15 @@ class Labelled:
 
 
 def label_directory(
-    labeller: Labeller, where: Path, advance: Callable[[int, int], None] = lambda done, total: None
+    labeller: Labeller,
+    where: Path,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    all_speeds: bool = False,
 ) -> Labelled:
     """Name the recordings of a data directory, those of about the same length together; ``advance(done, total)``.
+
+    all_speeds: hear each at all speeds of the training, see ``Labeller.mean_log_probs``.
 
     Raises one DataError for all recordings of a wrong sample rate or shorter than one frame of the network, and for all
     without a label or with one that the model does not know.
@@ -69,10 +75,11 @@ def label_directory(
     true = label_numbers(utterances, labeller.labels, where, "correct it, or train with recordings of it")
     seconds = measure_all(utterances, labeller.sample_rate)
     require_usable(utterances, seconds, labeller.settings, where)
+    name = labeller.mean_log_probs if all_speeds else labeller.last_log_probs
     log_probs = np.zeros((len(utterances), len(labeller.labels)), np.float32)
     order = seconds.argsort(kind="stable")
     for start in range(0, len(order), LABELLED_TOGETHER):
         rows = order[start : start + LABELLED_TOGETHER]
-        log_probs[rows] = labeller.last_log_probs([read_utterance(utterances[row]) for row in rows.tolist()])
+        log_probs[rows] = name([read_utterance(utterances[row]) for row in rows.tolist()])
         advance(start + len(rows), len(order))
     return Labelled(labeller.labels, utterances, true, log_probs)

@@ -78,6 +78,9 @@ def train(
 def score(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
+    all_speeds: Annotated[
+        bool, typer.Option("--all-speeds", help="Hear each at all speeds of the training; the mean counts.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
     results: ResultsOption = None,
     results_md: TableOption = None,
@@ -94,9 +97,9 @@ def score(
     started = time.perf_counter()
     from recitative.classification.scoring import label_directory
 
-    labeller = open_labeller(model)
+    labeller = open_labeller(model, all_speeds=all_speeds)
     with progress_bar("score") as show:
-        labelled = label_directory(labeller, data, show)
+        labelled = label_directory(labeller, data, show, all_speeds=all_speeds)
     confusions = labelled.confusions
     record.write(confusions.measured(), labeller.settings, time.perf_counter() - started)
     if as_json:

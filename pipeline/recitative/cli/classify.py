@@ -35,6 +35,12 @@ def classify(
     every: Annotated[
         float | None, typer.Option(min=0.01, metavar="SECONDS", help="The running label after each so many seconds.")
     ] = None,
+    all_speeds: Annotated[
+        bool,
+        typer.Option(
+            "--all-speeds", help="Hear each recording at all speeds of the training; the mean of what is said counts."
+        ),
+    ] = False,
     format: Annotated[
         Literal["text", "json", "csv"], typer.Option(help="text: file, tab, label and probability; a JSON list; csv.")
     ] = "text",
@@ -57,7 +63,9 @@ def classify(
     from recitative.audio.inputs import expand
 
     _require_source(files or [], every, microphone, device, raw)
-    labeller, failed = open_labeller(model), []
+    if every and all_speeds:
+        raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
+    labeller, failed = open_labeller(model, all_speeds=all_speeds), []
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
     write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[format]
@@ -70,7 +78,7 @@ def classify(
     def rows() -> Iterator[Row]:
         for name in names:
             try:
-                for running in _heard(labeller, name, every, raw):
+                for running in _heard(labeller, name, every, raw, all_speeds):
                     yield name, running
             except DataError as error:
                 print(f"error: {error}", file=sys.stderr)
@@ -95,7 +103,7 @@ def _require_source(files: list[str], every: float | None, microphone: bool, dev
         raise UsageError("--raw: is of standard input as it comes; give - alone, and --every SECONDS")
 
 
-def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None) -> Iterator[Running]:
+def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool) -> Iterator[Running]:
     """What a recording is called, after each ``every`` seconds or at its end."""
     from recitative.audio.inputs import on_disk
 
@@ -106,7 +114,7 @@ def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None) 
         if every:
             yield from labeller.follow_file(path, every)
         else:
-            yield labeller.label_file(path)
+            yield labeller.label_file(path, all_speeds=all_speeds)
 
 
 def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Running]:

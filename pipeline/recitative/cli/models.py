@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.models import pretrained
 
 if TYPE_CHECKING:
@@ -75,8 +75,18 @@ def is_classifier(model: Path) -> bool:
     return is_classifier_file(model)
 
 
-def open_labeller(model: Path) -> Labeller:
-    """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither."""
+def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
+    """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither.
+
+    Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
+    """
+    labeller = _labeller(model)
+    if all_speeds and len(labeller.speeds) == 1:
+        raise UsageError(f"--all-speeds: {model} was trained at one speed (augment.speeds); leave it out")
+    return labeller
+
+
+def _labeller(model: Path) -> Labeller:
     if model.is_dir():
         from recitative.models.classifier import load_classifier
         from recitative.models.labeller import Labeller

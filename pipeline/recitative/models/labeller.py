@@ -20,6 +20,7 @@ from recitative.audio.resample import StreamResampler
 from recitative.audio.samples import as_float, require_rate
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
+from recitative.features.augment import change_speed
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.sample_network import SampleNetwork, pad_samples
 from recitative.stage import Padded, Stage
@@ -56,6 +57,7 @@ class Labeller(SampleNetwork):
         self.labels = labels
         self.least_samples = least_samples(settings.features, settings.model.front_end)  # of what has a label
         core = settings.model.recurrent.direction
+        self.speeds = tuple(sorted({1.0, *settings.augment.speeds}))  # its own, and those of the training
         self.holds_back = self.lookahead is None or core != "forward" or settings.features.delta_order > 0
         """Whether the end of a recording makes the network say more than it has said."""
 
@@ -74,6 +76,18 @@ class Labeller(SampleNetwork):
         """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""
         return np.stack([frames[-1] for frames in self.log_probs(rows)])
 
+    def mean_log_probs(self, rows: Sequence[Array]) -> Array:
+        """The same of each recording's mean probabilities at all ``speeds``, but those at which it has no frame."""
+        sums, counts = np.zeros((len(rows), len(self.labels))), np.zeros((len(rows), 1))
+        for speed in self.speeds:
+            heard = [change_speed(np.asarray(row, np.float32), speed, self.sample_rate) for row in rows]
+            enough = [number for number, row in enumerate(heard) if len(row) >= self.least_samples]
+            if enough:
+                sums[enough] += _probabilities(self.last_log_probs([heard[number] for number in enough]))
+                counts[enough] += 1
+        means: Array = np.log(sums / counts)
+        return means
+
     def stream(self) -> LabelStream:
         """A new stream. Raises UsageError if the model needs the whole recording at once."""
         if self.lookahead is None:
@@ -83,17 +97,25 @@ class Labeller(SampleNetwork):
             )
         return LabelStream(self)
 
-    def label_file(self, path: str | Path, *, longest_s: float = LONGEST_S) -> Running:
+    def label_file(self, path: str | Path, *, all_speeds: bool = False, longest_s: float = LONGEST_S) -> Running:
         """What one recording of any rate and number of channels is called at its end.
+
+        all_speeds: by its mean probabilities at all ``speeds``, but those at which it has no frame
 
         Raises DataError for one that is bad, too short for a frame of the network, or longer than ``longest_s``.
         """
-        stream = LabelStream(self)
+        streams = {speed: LabelStream(self) for speed in (self.speeds if all_speeds else (1.0,))}
         with open_blocks(path, BLOCK_S) as (info, blocks):
             _require_at_most(path, info, longest_s)
             for block in blocks:
-                stream.hear(block, info.sample_rate)
-        return Running(info.duration_s, stream.finish() or _refuse_short(self, path, info.duration_s))
+                for speed, stream in streams.items():
+                    stream.hear(block, round(speed * info.sample_rate))
+        own = streams.pop(1.0).log_probs()
+        if own is None:
+            _refuse_short(self, path, info.duration_s)
+        others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
+        mean = np.log(np.mean([_probabilities(one) for one in (own, *others)], axis=0)) if others else own
+        return Running(info.duration_s, self.ranked(mean))
 
     def follow_file(self, path: str | Path, every_s: float) -> Iterator[Running]:
         """What it is called after each so many seconds, once there is a frame, and at its end; of any length.
@@ -153,7 +175,7 @@ class LabelStream:
         UsageError for a changed rate or samples of another shape or type; the stream is then as it was.
         """
         self.hear(samples, sample_rate)
-        log_probs = self._at_end()
+        log_probs = self.log_probs()
         return None if log_probs is None else self._labeller.likeliest(log_probs)
 
     def hear(self, samples: Array, sample_rate: int) -> None:
@@ -166,7 +188,7 @@ class LabelStream:
 
     def guesses(self) -> tuple[Guess, ...]:
         """All labels for what has been heard, likeliest first; none before there is a frame."""
-        log_probs = self._at_end()
+        log_probs = self.log_probs()
         return () if log_probs is None else self._labeller.ranked(log_probs)
 
     def finish(self) -> tuple[Guess, ...]:
@@ -182,8 +204,8 @@ class LabelStream:
         y, self._state = self._labeller.step(pad_samples([samples]), self._state, last=False)
         self._said = _last_frame(y, self._said)
 
-    def _at_end(self) -> Array | None:
-        """(K,) if the recording ends here; the state is a value, so that the stream can still go on."""
+    def log_probs(self) -> Array | None:
+        """(K,) of what has been heard, None before there is a frame; the stream can still go on."""
         ending = self._resampler.ending() if self._resampler else np.zeros(0, np.float32)
         if not (self._labeller.holds_back or len(ending)):
             return self._said

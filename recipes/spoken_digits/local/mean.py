@@ -3,7 +3,7 @@
     python3 local/mean.py exp/official/voices --model official --set "one speaker left out" \
       --results exp/results.jsonl --results-md RESULTS.md
 
-Reads FOLDER/*/score.json, as 'recitative classifier score --json' writes it.
+Reads FOLDER/*/score.json, or another file of that form in each, as 'recitative classifier score --json' writes it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="folder of the folds")
     parser.add_argument("--model", required=True, help="its name in the results")
     parser.add_argument("--set", required=True, help="what the folds are called in the results")
+    parser.add_argument("--scores", default="score.json", help="file of each fold (default: %(default)s)")
+    parser.add_argument("--decoding", default="mean of the folds", help="how, in the results (default: %(default)s)")
     parser.add_argument("--command", default="-", help="the command that made the folds")
     parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
     parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
     arguments = parser.parse_args()
-    paths = sorted(arguments.folder.glob("*/score.json"))
+    paths = sorted(arguments.folder.glob(f"*/{arguments.scores}"))
     scores = {path.parent.name: json.loads(path.read_text()) for path in paths}
     for name, score in scores.items():
         print(f"{name}: {score['accuracy']:.2%} ({score['correct']} / {score['recordings']})")
@@ -36,7 +38,7 @@ def main() -> None:
     counts = f"{len(scores)} folds, {correct} / {total}"
     print(f"mean accuracy {mean:.2%} ({counts})")
     record = Record(
-        arguments.results, arguments.results_md, arguments.model, arguments.set, "mean of the folds", arguments.command
+        arguments.results, arguments.results_md, arguments.model, arguments.set, arguments.decoding, arguments.command
     )
     settings = load_tree(ClassifierSettings, paths[0].parent / "model" / "settings.yaml")
     record.write([Measured("% accuracy", round(100 * mean, 4), counts)], settings)
