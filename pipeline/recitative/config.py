@@ -109,6 +109,8 @@ class AugmentSettings(_Section):
             low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
+        if self.cut_db and self.cut_db[0] < 0:
+            raise ValueError(f"cut_db={list(self.cut_db)} must be 0 or more: nothing is above the loudest frame")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self

@@ -52,6 +52,12 @@ def test_a_recording_is_cut_where_it_is_first_and_last_loud_enough(below_db, kep
     assert np.array_equal(cut_close(features, below_db), features[kept])
 
 
+@pytest.mark.parametrize(("cut_db", "message"), [([-5, 10], "must be 0 or more"), ([20, 10], r"\[lowest, highest\]")])
+def test_a_range_of_cuts_that_makes_no_sense_is_refused(cut_db, message):
+    with pytest.raises(ValueError, match=message):
+        AugmentSettings(cut_db=cut_db)
+
+
 def test_the_quiet_around_a_recording_is_of_any_length_and_quieter_than_almost_all_of_it():
     features = rng().normal(10.0, 2.0, (60, 40)).astype(np.float32)
     drawn = [surround(features, 20, rng(seed)) for seed in range(300)]
