@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recitative.cli.classifier_speed import speed
-from recitative.cli.models import open_labeller
+from recitative.cli.models import AllSpeedsOption, open_labeller
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
     CommandOption,
@@ -78,9 +78,7 @@ def train(
 def score(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
-    all_speeds: Annotated[
-        bool, typer.Option("--all-speeds", help="Hear each at all speeds of the training; the mean counts.")
-    ] = False,
+    all_speeds: AllSpeedsOption = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
     results: ResultsOption = None,
     results_md: TableOption = None,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative.cli.live import open_device, warn_of_overruns
-from recitative.cli.models import open_labeller
+from recitative.cli.models import AllSpeedsOption, open_labeller
 from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -35,12 +35,7 @@ def classify(
     every: Annotated[
         float | None, typer.Option(min=0.01, metavar="SECONDS", help="The running label after each so many seconds.")
     ] = None,
-    all_speeds: Annotated[
-        bool,
-        typer.Option(
-            "--all-speeds", help="Hear each recording at all speeds of the training; the mean of what is said counts."
-        ),
-    ] = False,
+    all_speeds: AllSpeedsOption = False,
     format: Annotated[
         Literal["text", "json", "csv"], typer.Option(help="text: file, tab, label and probability; a JSON list; csv.")
     ] = "text",
@@ -62,9 +57,7 @@ def classify(
     """
     from recitative.audio.inputs import expand
 
-    _require_source(files or [], every, microphone, device, raw)
-    if every and all_speeds:
-        raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
+    _require_source(files or [], every, microphone, device, raw, all_speeds)
     labeller, failed = open_labeller(model, all_speeds=all_speeds), []
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
@@ -91,7 +84,9 @@ def classify(
         raise typer.Exit(1)
 
 
-def _require_source(files: list[str], every: float | None, microphone: bool, device: str, raw: int | None) -> None:
+def _require_source(
+    files: list[str], every: float | None, microphone: bool, device: str, raw: int | None, all_speeds: bool
+) -> None:
     """Raises UsageError for none, for two, and for what does not go with the one."""
     if bool(files) == microphone:
         raise UsageError("what is to be named? give FILE..., - for standard input, or --microphone: one of these")
@@ -101,6 +96,8 @@ def _require_source(files: list[str], every: float | None, microphone: bool, dev
         raise UsageError("--device: is of --microphone; add it")
     if raw and not (every and files == ["-"]):
         raise UsageError("--raw: is of standard input as it comes; give - alone, and --every SECONDS")
+    if every and all_speeds:
+        raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
 
 
 def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool) -> Iterator[Running]:

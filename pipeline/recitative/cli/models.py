@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from recitative.errors import DataError, UsageError
 from recitative.models import pretrained
@@ -73,6 +75,12 @@ def is_classifier(model: Path) -> bool:
     from recitative.runtime.cards import is_classifier as is_classifier_file
 
     return is_classifier_file(model)
+
+
+AllSpeedsOption = Annotated[
+    bool,
+    typer.Option("--all-speeds", help="Hear each recording at all speeds of the training; the mean of them counts."),
+]
 
 
 def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:

@@ -56,8 +56,8 @@ class Labeller(SampleNetwork):
         self.settings = settings
         self.labels = labels
         self.least_samples = least_samples(settings.features, settings.model.front_end)  # of what has a label
-        core = settings.model.recurrent.direction
         self.speeds = tuple(sorted({1.0, *settings.augment.speeds}))  # its own, and those of the training
+        core = settings.model.recurrent.direction
         self.holds_back = self.lookahead is None or core != "forward" or settings.features.delta_order > 0
         """Whether the end of a recording makes the network say more than it has said."""
 
@@ -78,15 +78,15 @@ class Labeller(SampleNetwork):
 
     def mean_log_probs(self, rows: Sequence[Array]) -> Array:
         """The same of each recording's mean probabilities at all ``speeds``, but those at which it has no frame."""
-        sums, counts = np.zeros((len(rows), len(self.labels))), np.zeros((len(rows), 1))
+        said: list[list[Array]] = [[] for _ in rows]
         for speed in self.speeds:
-            heard = [change_speed(np.asarray(row, np.float32), speed, self.sample_rate) for row in rows]
+            heard = [change_speed(row, speed, self.sample_rate) for row in rows]
             enough = [number for number, row in enumerate(heard) if len(row) >= self.least_samples]
             if enough:
-                sums[enough] += _probabilities(self.last_log_probs([heard[number] for number in enough]))
-                counts[enough] += 1
-        means: Array = np.log(sums / counts)
-        return means
+                log_probs = self.last_log_probs([heard[number] for number in enough])
+                for number, one in zip(enough, log_probs, strict=True):
+                    said[number].append(one)
+        return np.stack([_mean(of_row) for of_row in said])
 
     def stream(self) -> LabelStream:
         """A new stream. Raises UsageError if the model needs the whole recording at once."""
@@ -114,8 +114,7 @@ class Labeller(SampleNetwork):
         if own is None:
             _refuse_short(self, path, info.duration_s)
         others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
-        mean = np.log(np.mean([_probabilities(one) for one in (own, *others)], axis=0)) if others else own
-        return Running(info.duration_s, self.ranked(mean))
+        return Running(info.duration_s, self.ranked(_mean([own, *others])))
 
     def follow_file(self, path: str | Path, every_s: float) -> Iterator[Running]:
         """What it is called after each so many seconds, once there is a frame, and at its end; of any length.
@@ -216,6 +215,14 @@ class LabelStream:
 
 def _probabilities(log_probs: Array) -> Array:
     return np.exp(np.asarray(log_probs, np.float64))
+
+
+def _mean(said: Sequence[Array]) -> Array:
+    """(K,) each -> (K,) of their mean probabilities; one alone stays as it is."""
+    if len(said) == 1:
+        return said[0]
+    mean: Array = np.log(np.mean([_probabilities(one) for one in said], axis=0))
+    return mean
 
 
 def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
