@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from recitative.audio.blocks import open_blocks
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.errors import DataError
 from small_corpus import noise, write_audio
+
+FIELD_CASES = Path(__file__).parents[1] / "field_cases"
 
 ENCODINGS = {
     "a.wav": {"subtype": "PCM_16"},
@@ -157,3 +160,12 @@ def test_samples_that_would_clip_are_not_written(tmp_path: Path, bad: float) -> 
     with pytest.raises(DataError, match="samples reach"):
         write_wav(tmp_path / "a.wav", np.array([0.0, bad]), 16000)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "num_samples"), [("26_common_voice_1.mp3", 157824), ("26_common_voice_2.mp3", 92160)])
+def test_an_mp3_whose_header_counts_the_encoders_padding_is_whole(name: str, num_samples: int) -> None:
+    path = FIELD_CASES / name
+    samples, rate = read_audio(path)
+    assert (len(samples), rate) == (num_samples, 32000)
+    with open_blocks(path, 1.0) as (_, blocks):
+        np.testing.assert_allclose(np.concatenate(list(blocks)), samples, atol=1e-6)

@@ -30,6 +30,10 @@ SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff",
 OVERSHOOT_S = 0.01
 """An end time may lie this far beyond the recording: tables round seconds. The samples then stop at its end."""
 
+SHORTFALL_S = 0.01
+"""A decoder may deliver so much less than the header says without that anything is missing."""
+
+_MP3_PADDING = 3 * 1152  # samples of an encoder's delay and padding, which headers count and decoders leave out
 _LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
 OPEN_ENDED = 0x7FFF0000  # wav sizes from here up are what sox and ffmpeg write into a pipe: "unknown"
 _OGG_PAGE_MAX = 65307  # bytes, RFC 3533
@@ -48,6 +52,12 @@ class AudioInfo:
     @property
     def duration_s(self) -> float:
         return self.num_samples / self.sample_rate
+
+    @property
+    def shortfall(self) -> int:
+        """Samples by which a whole recording may end before its header says."""
+        padding = _MP3_PADDING if self.encoding == "MPEG_LAYER_III" else 0
+        return max(padding, round(SHORTFALL_S * self.sample_rate))
 
 
 def inspect(path: str | Path) -> AudioInfo:
@@ -89,7 +99,7 @@ def read_audio(path: str | Path, *, start_s: float = 0.0, end_s: float | None = 
             str(path), f"has {info.channels} channels", "one", f"mix it down, for example 'sox {path} -c 1 mono.wav'"
         )
     first, stop = _sample_range(path, info, start_s, end_s)
-    samples = _decode(path, source, first, stop)
+    samples = _decode(path, source, first, stop, info.shortfall)
     if not np.isfinite(samples).all():
         raise not_finite(path, samples, first, info.sample_rate)
     return samples, info.sample_rate
@@ -210,12 +220,12 @@ def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: floa
     return first, stop
 
 
-def _decode(path: str | Path, source: _Source, first: int, stop: int) -> Samples:
+def _decode(path: str | Path, source: _Source, first: int, stop: int, shortfall: int) -> Samples:
     try:
         samples, _ = soundfile.read(_rewound(source), start=first, stop=stop, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise decoding_failure(path, error) from None
-    if len(samples) != stop - first:
+    if len(samples) < max(1, stop - first - shortfall):
         raise DataError(
             str(path), f"is truncated: {len(samples)} of {stop - first} samples could be decoded", "", _REMEDY
         )
