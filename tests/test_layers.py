@@ -18,7 +18,7 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine", "signals"}),
+    frozenset({"__init__", "errors", "config", "stage", "atomic", "bulk", "machine", "signals", "terminal"}),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "page", "music"}),
     frozenset({"models"}),
@@ -39,6 +39,7 @@ TORCH_FREE = (
     "stage",
     "atomic",
     "signals",
+    "terminal",
     "bulk.pieces",  # and the others through it; bulk.cluster needs ray to be loaded
     "audio",
     "data",

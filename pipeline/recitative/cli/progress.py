@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from recitative.terminal import progress_on_stderr
 
 T = TypeVar("T")
 
@@ -19,9 +21,8 @@ class Show(Protocol):
 @contextmanager
 def progress_bar(title: str) -> Iterator[Show]:
     """A bar that goes away when the work is done; ``show(done, total)`` moves it, a third argument renames it."""
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
 
         def show(done: float, total: int, title: str = title) -> None:
@@ -33,9 +34,8 @@ def progress_bar(title: str) -> Iterator[Show]:
 @contextmanager
 def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """The same for bytes; a total of 0 is not known."""
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 

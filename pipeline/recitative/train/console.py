@@ -9,6 +9,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recitative.terminal import progress_on_stderr
 from recitative.train.checkpoint import Progress
 
 
@@ -38,9 +39,7 @@ class Console:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Bar(
-            *columns, console=self._rich, transient=True, disable=not self._rich.is_terminal, speed_estimate_period=120
-        ) as bar:
+        with progress_on_stderr(*columns, console=self._rich, speed_estimate_period=120) as bar:
             yield RunDisplay(bar, self._rich, epochs)
 
 

@@ -1,0 +1,93 @@
+"""A bar on stderr beside results on stdout: each arrives whole, also where both are one terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import IO, TextIO, cast
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.file_proxy import FileProxy
+from rich.progress import Progress, ProgressColumn
+from rich.segment import Segment
+
+
+@contextmanager
+def progress_on_stderr(
+    *columns: ProgressColumn, console: Console, speed_estimate_period: float = 30.0
+) -> Iterator[Progress]:
+    """A progress bar while the block runs, shown if ``console``, which writes to stderr, is a terminal.
+
+    Standard output is left alone. Only where it is the same terminal, its lines are written above the bar, unchanged.
+    """
+    shown = console.is_terminal and not console.quiet
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=not shown,
+        redirect_stdout=False,  # rich would send it to stderr, wherever the user has sent it
+        redirect_stderr=False,  # and wrap long lines
+        speed_estimate_period=speed_estimate_period,
+    )
+    with ExitStack() as stack:
+        if shown:
+            for name in ("stdout", "stderr"):
+                if _same_terminal(getattr(sys, name), console.file):
+                    stack.enter_context(_above_bar(name, console))
+        yield stack.enter_context(bar)
+
+
+def _same_terminal(one: TextIO, other: IO[str]) -> bool:
+    try:
+        return one.isatty() and os.fstat(one.fileno()).st_rdev == os.fstat(other.fileno()).st_rdev
+    except (OSError, ValueError):  # closed, or not a file
+        return False
+
+
+@contextmanager
+def _above_bar(name: str, console: Console) -> Iterator[None]:
+    """``sys.stdout`` or ``sys.stderr`` writes its lines through the console, which moves the bar down."""
+    file: TextIO = getattr(sys, name)
+    file.flush()
+    proxy = _LinesAboveBar(console, file)
+    setattr(sys, name, cast(TextIO, proxy))
+    try:
+        yield
+    finally:
+        setattr(sys, name, file)
+        proxy.finish()
+
+
+class _LinesAboveBar(FileProxy):
+    """Rich's own wraps at the terminal's width and turns tabs into spaces."""
+
+    def __init__(self, console: Console, file: TextIO) -> None:
+        super().__init__(console, file)
+        self._console = console
+        self._unfinished = ""
+
+    def write(self, text: str) -> int:
+        lines, newline, self._unfinished = (self._unfinished + text).rpartition("\n")
+        if newline:
+            self._console.print(_Verbatim(lines + newline), soft_wrap=True)
+        return len(text)
+
+    def flush(self) -> None:
+        """A line is written when it is finished: the bar needs one of its own."""
+
+    def finish(self) -> None:
+        """Write the rest once the bar is gone."""
+        if self._unfinished:
+            self.rich_proxied_file.write(self._unfinished)
+            self.rich_proxied_file.flush()
+
+
+class _Verbatim:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Segment(self._text)

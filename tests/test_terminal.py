@@ -1,0 +1,69 @@
+"""Results on stdout and a bar on stderr, where one of them or both are a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from recitative.cli.progress import progress_bar
+
+LONG_LINE = "talk.flac\t" + "word " * 60  # longer than a terminal is wide, with a tab
+
+
+@contextmanager
+def terminal(monkeypatch: pytest.MonkeyPatch, *names: str) -> Iterator[list[str]]:
+    """The streams of these names are one terminal; afterwards the list has what it was sent."""
+    monkeypatch.setenv("TERM", "xterm")
+    for variable in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(variable, raising=False)
+    ours, theirs = os.openpty()
+    sent: list[str] = []
+    with monkeypatch.context() as patch:
+        opened = [os.fdopen(os.dup(theirs), "w", encoding="utf-8") for _ in names]
+        for name, file in zip(names, opened, strict=True):
+            patch.setattr(sys, name, file)
+        yield sent
+        for file in opened:
+            file.close()
+    os.close(theirs)
+    received = b""
+    try:
+        while piece := os.read(ours, 1 << 16):
+            received += piece
+    except OSError:  # how Linux says that the other side is closed
+        pass
+    os.close(ours)
+    sent.append(received.decode("utf-8").replace("\r\n", "\n"))
+
+
+def show_bar_around(line: str) -> None:
+    with progress_bar("work") as show:
+        print(line)
+        print("and more", file=sys.stderr)
+        show(1, 2)
+        print("unfinished", end="")
+
+
+def test_standard_output_goes_where_it_was_sent_while_the_bar_is_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with (tmp_path / "results").open("w") as results:
+        monkeypatch.setattr(sys, "stdout", results)
+        with terminal(monkeypatch, "stderr") as sent:
+            show_bar_around(LONG_LINE)
+    assert (tmp_path / "results").read_text() == LONG_LINE + "\nunfinished"
+    assert "work" in sent[0]
+    assert "and more\n" in sent[0]
+
+
+def test_results_stand_unchanged_above_the_bar_where_both_are_one_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch, "stdout", "stderr") as sent:
+        show_bar_around(LONG_LINE)
+    assert LONG_LINE.expandtabs(0) in sent[0].expandtabs(0)  # in one piece, whatever the terminal makes of a tab
+    assert "1/2" in sent[0]
+    assert sent[0].endswith("unfinished")
