@@ -4,12 +4,12 @@ export PYTHON
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test test-latest check lock bench clean
 
 help: ## print this
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## make .venv with everything in it, from wheels only
+setup: ## make .venv with everything in it, from the lock and from wheels only
 	@tools/setup.sh
 
 demo: setup ## train two recognisers on spoken digits, score them, transcribe a recording (about 6 minutes)
@@ -19,12 +19,23 @@ demo: setup ## train two recognisers on spoken digits, score them, transcribe a 
 test: setup ## run all tests: no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+test-latest: ## run them with the newest versions that pyproject.toml allows, in .venv-latest (5 GB, made anew)
+	@tools/setup.sh --latest
+	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -n 2 --dist loadfile
+
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check
+
+lock: setup ## make tools/lock anew, run the tests with it, say what moved
+	@tools/lock.sh
+	@$(MAKE) --no-print-directory test || { \
+	  echo "error: the tests fail with the new lock; go back: git checkout tools/lock; or hold a version in tools/lock/pins.txt" >&2; \
+	  exit 1; \
+	}
 
 bench: setup ## measure the speed of features and training on this machine
 	PATH=$(CURDIR)/$(BIN):$$PATH tools/bench
 
 clean: ## remove .venv and caches; what recipes made (data, exp) stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache build dist pipeline/*.egg-info
+	rm -rf .venv .venv-latest .pytest_cache .mypy_cache .ruff_cache build dist pipeline/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

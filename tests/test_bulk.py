@@ -194,5 +194,5 @@ def test_without_the_package_ray_the_command_line_says_what_to_install(tmp_path:
     arguments = ["features", str(small_corpus.make_corpus(tmp_path)), str(tmp_path / "features"), "--engine", "ray"]
     program = f"import sys; sys.modules['ray'] = None; sys.argv[1:] = {arguments}; import recitative.__main__"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "the package 'ray', which is not installed; pip install 'recitative[cluster]', or leave out" in done.stderr
+    assert "the package 'ray', which is not installed; pip install ray, or leave out" in done.stderr
     assert done.returncode == 2

@@ -160,7 +160,7 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
     try:
         from pocketsphinx import Decoder
     except ImportError:
-        print("note: pocketsphinx is not installed; pip install 'recitative[bench]' to see it beside", file=sys.stderr)
+        print("note: pocketsphinx is not installed; pip install pocketsphinx to see it beside", file=sys.stderr)
         return {}
     decoder = Decoder(samprate=16000, loglevel="FATAL")
     content = (samples * 32767).astype(np.int16)

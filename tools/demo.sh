@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Transcribe a recording of a voice that the digits recipe did not train on, with the models it has just trained.
+# Transcribe a recording of a voice that the digits recipe did not train on, with the models it has just trained, and
+# say how far their error rates on all such recordings are from those in RESULTS.md.
 set -euo pipefail
 cd "$(dirname "$0")/../recipes/digits"
 PATH=$PWD/../../.venv/bin:$PATH
@@ -9,4 +10,20 @@ echo "reference:  $(awk -F'\t' -v id="$utt_id" '$1 == id { print $4 }' corpus/ma
 for model in exp/*/model.onnx; do
   text=$(recitative transcribe "corpus/audio/$utt_id.ogg" --model "$model" | cut -f2)
   echo "hypothesis: $text   (recitative transcribe recipes/digits/corpus/audio/$utt_id.ogg --model recipes/digits/$model)"
+done
+
+for model in exp/*/model.onnx; do
+  name=$(basename "$(dirname "$model")")
+  recorded=$(awk -F' *[|] *' -v name="$name" \
+    '$2 == name && $3 == "test" && $4 == "beam, 2-gram" && $5 == "%WER" { print $6 }' RESULTS.md)
+  awk -v name="$name" -v recorded="$recorded" '
+    /^%WER/ { rate = $2; words = $6 + 0 }
+    /^95 % confidence interval of the WER/ { low = $8; high = $10 }
+    END {
+      line = name ": " rate " % of " words " words wrong, 95 % confidence interval " low " to " high " %"
+      if (recorded == "") print line
+      else if (low + 0 <= recorded + 0 && recorded + 0 <= high + 0)
+        print line "; RESULTS.md has " recorded " %: within the noise of so few words (another processor rounds differently)"
+      else print line "; RESULTS.md has " recorded " %: outside the interval, more than noise"
+    }' "exp/$name/decode_test/score/wer"
 done

@@ -167,7 +167,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ModuleNotFoundError:
-        raise UsageError("the microphone needs the package 'sounddevice'; pip install 'recitative[mic]'") from None
+        raise UsageError("the microphone needs the package 'sounddevice'; pip install sounddevice") from None
     except OSError:
         raise UsageError(
             "the microphone needs the PortAudio library, which is not installed; on Debian and Ubuntu: "

@@ -28,6 +28,7 @@ from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
 from recitative.cli.music import app as music
+from recitative.cli.packages import explain
 from recitative.cli.report import report
 from recitative.cli.rescore import rescore
 from recitative.cli.score import score
@@ -44,12 +45,6 @@ from recitative.cli.vocode import vocode
 from recitative.cli.watch import watch
 from recitative.errors import DataError, RecitativeError
 from recitative.signals import handle_on_own_stack
-
-TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
-REMEDIES = dict.fromkeys(
-    TRAINING_PACKAGES,
-    "pip install 'recitative[train]', or name a file made by 'recitative export', which runs without it",
-) | {"ray": "pip install 'recitative[cluster]', or leave out --engine ray"}
 
 app = typer.Typer(
     name="recitative",
@@ -109,19 +104,23 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except ModuleNotFoundError as error:
-        if not (remedy := REMEDIES.get(error.name or "")):
-            raise
-        print(f"error: this needs the package '{error.name}', which is not installed; {remedy}", file=sys.stderr)
-        sys.exit(2)
     except OSError as error:
+        _exit_if_package(error)
         if error.errno != errno.ENOSPC:
             raise
         print(f"error: {error.filename or 'output'}: the disk is full; make room and run it again", file=sys.stderr)
         sys.exit(1)
     except Exception as error:
+        _exit_if_package(error)
         _exit_if_usage(error)
         raise
+
+
+def _exit_if_package(error: Exception) -> None:
+    """A package that is missing or does not load, as one line."""
+    if line := explain(error):
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _exit_if_usage(error: Exception) -> None:

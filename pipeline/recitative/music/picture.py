@@ -194,7 +194,7 @@ def _write_png(roll: Roll, path: Path, title: str, given: Given) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise UsageError(f"{path}: a PNG needs matplotlib; install 'recitative[train]', or choose .svg") from None
+        raise UsageError(f"{path}: a PNG needs matplotlib; pip install matplotlib, or choose .svg") from None
     figure = Figure(figsize=(2 * roll.width / _DPI, 2 * roll.height / _DPI), dpi=_DPI)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, roll.width), ylim=(roll.height, 0))
     axes.set_axis_off()

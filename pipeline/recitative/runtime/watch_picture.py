@@ -187,7 +187,7 @@ class Picture:
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise UsageError(f"{path}: a PNG needs matplotlib; install 'recitative[train]', or choose .svg") from None
+            raise UsageError(f"{path}: a PNG needs matplotlib; pip install matplotlib, or choose .svg") from None
         figure = Figure(figsize=(2 * WIDTH / 100, 2 * HEIGHT / 100), dpi=100, layout="constrained")
         curve, image = figure.subplots(2, sharex=True)
         curve.set_title(self.title)

@@ -75,7 +75,7 @@ def _trained(sentences: list[str], size: int, characters: int) -> dict[str, floa
     try:
         import sentencepiece
     except ImportError:
-        raise UsageError("sentence pieces need the package 'sentencepiece'; pip install 'recitative[train]'") from None
+        raise UsageError("sentence pieces need the package 'sentencepiece'; pip install sentencepiece") from None
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences),
