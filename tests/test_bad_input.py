@@ -122,7 +122,7 @@ CASES = {
     "CRLF": Case(line("text", 2, "anna-2 three\r"), "DIR/train/text:2: has a carriage return (CRLF); Unix line ends"),
     "bad UTF-8": Case(
         content("text", b"anna-1 one\nanna-2 \xfcber\nbert-1 two\nbert-2 four\n"),
-        "DIR/train/text:2: byte 0xfc in column 8 is not UTF-8; UTF-8; convert the file",
+        'DIR/train/text:2: byte 0xfc in column 8 is not UTF-8; as Windows-1252 the line reads "anna-2 über"',
     ),
     "empty table": Case(content("text", b""), "DIR/train/text: is empty; one line per entry"),
     "empty line": Case(line("text", 2, ""), "DIR/train/text:2: is empty; 'key value'; remove the line"),
@@ -160,13 +160,13 @@ CASES = {
         "DIR/train/wav.scp:2: recording 'anna-2' is a command ('flac -dc x.flac |'); the path of a file: commands are",
     ),
     "segment beyond the end": Case(
-        line("segments", 2, "anna-2 anna 0.5 1.5"),
-        "DIR/train/segments:2: utterance 'anna-2' (DIR/audio/anna.wav) ends at 1.5 s, beyond the end of its recording;",
+        line("segments", 2, "anna-2 anna 0.5 1.7"),
+        "DIR/train/segments:2: utterance 'anna-2' (DIR/audio/anna.wav) ends at 1.7 s, beyond the end of its recording;",
         segmented=True,
     ),
     "segment backwards": Case(
         line("segments", 2, "anna-2 anna 0.5 0.5"),
-        "DIR/train/segments:2: utterance 'anna-2' start 0.5 and end 0.5; 0 <= start < end, in seconds; correct",
+        "DIR/train/segments:2: utterance 'anna-2' start 0.5 and end 0.5; 0 <= start < end, in seconds; an end of -1",
         segmented=True,
     ),
     "segment without end": Case(

@@ -122,19 +122,19 @@ def unpacked(content: bytes, where: str) -> bytes:
 
 
 def decoded(content: bytes, where: str) -> str:
-    """UTF-8, or UTF-16 or UTF-32 that begins with its mark, as text without the mark.
+    """UTF-8, or UTF-16, or UTF-32 that begins with its mark, as text without the mark.
 
     Raises DataError that names the line and the likely encoding.
     """
     try:
-        return content.decode(_marked_encoding(content) or "utf-8-sig")
+        return content.decode(wide_encoding(content) or "utf-8-sig")
     except UnicodeDecodeError:
         raise DataError.collect([encoding_problem(content, where)]) from None
 
 
 def encoding_problem(content: bytes, where: str) -> Problem:
     """What is wrong with the encoding of a file that is not UTF-8, and how to convert it; ``where`` is its name."""
-    name = _wide_encoding(content)
+    name = wide_encoding(content)
     if name:
         return Problem(where, f"is {name.upper()}", "UTF-8", _convert(name.upper(), where))
     try:
@@ -143,8 +143,9 @@ def encoding_problem(content: bytes, where: str) -> Problem:
     except UnicodeDecodeError as error:
         start = error.start
     number = content.count(b"\n", 0, start) + 1
-    line = content[content.rfind(b"\n", 0, start) + 1 :].split(b"\n", 1)[0].strip()[:60]
-    found = f"byte 0x{content[start]:02x} is not UTF-8"
+    begin = content.rfind(b"\n", 0, start) + 1
+    line = content[begin:].split(b"\n", 1)[0].strip()[:60]
+    found = f"byte 0x{content[start]:02x} in column {start - begin + 1} is not UTF-8"
     try:
         reading = line.decode("cp1252")
     except UnicodeDecodeError:
@@ -263,7 +264,7 @@ def _marked_encoding(content: bytes) -> str | None:
     return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else None
 
 
-def _wide_encoding(content: bytes) -> str | None:
+def wide_encoding(content: bytes) -> str | None:
     """UTF-16 or UTF-32 by its mark, or by every second byte of the beginning being zero."""
     marked = _marked_encoding(content)
     if marked:

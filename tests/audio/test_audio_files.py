@@ -69,7 +69,7 @@ def test_an_end_a_few_milliseconds_beyond_the_recording_is_rounding(tmp_path: Pa
 @pytest.mark.parametrize(
     ("start_s", "end_s", "message"),
     [
-        (0.0, 1.02, "1.02 s is beyond its end; at most 1.000 s"),
+        (0.0, 1.52, "1.52 s is beyond its end; at most 1.000 s"),
         (0.5, 0.5, "holds no samples; 0 <= start < end"),
         (0.6, 0.5, "holds no samples; 0 <= start < end"),
         (-0.1, 0.5, "holds no samples; 0 <= start < end"),

@@ -132,9 +132,9 @@ def test_a_recording_that_cannot_be_read_is_one_problem_however_many_segments_it
 
 def test_a_segment_beyond_the_end_is_named(tmp_path: Path) -> None:
     train = make_segmented_corpus(tmp_path)
-    replace_line(train / "segments", 2, "anna-2 anna 0.5 1.2")
+    replace_line(train / "segments", 2, "anna-2 anna 0.5 1.7")
     assert only_problem(train) == (
-        "segments:2: utterance 'anna-2' (DIR/audio/anna.wav) ends at 1.2 s, beyond the end of its recording; "
+        "segments:2: utterance 'anna-2' (DIR/audio/anna.wav) ends at 1.7 s, beyond the end of its recording; "
         "at most 1.000 s; correct the segment"
     )
 

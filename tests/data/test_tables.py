@@ -51,7 +51,10 @@ def test_the_order_is_that_of_sort_in_the_c_locale(
     [
         (b"", ["text: is empty; one line per entry"]),
         (b"a one\r\nb two\r\n", ["text:1: has a carriage return (CRLF)", "text:2: has a carriage return (CRLF)"]),
-        (b"a one\nb \xfcber\n", ["text:2: byte 0xfc in column 3 is not UTF-8; UTF-8; convert the file"]),
+        (
+            b"a one\nb \xfcber\n",
+            ['text:2: byte 0xfc in column 3 is not UTF-8; as Windows-1252 the line reads "b über"; UTF-8'],
+        ),
         (b"a one\n\nb two\n", ["text:2: is empty"]),
         (b" a one\n", ["text:1: starts with a blank"]),
         (b"a one\nb two", ["text:2: the last line has no newline"]),

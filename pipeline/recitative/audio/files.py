@@ -27,8 +27,11 @@ Samples = npt.NDArray[np.float32]
 SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf"})
 """What counts as a recording in a folder; a file that is named itself may be called anything."""
 
-OVERSHOOT_S = 0.01
-"""An end time may lie this far beyond the recording: tables round seconds. The samples then stop at its end."""
+OVERSHOOT_S = 0.5
+"""An end time may lie this far beyond the recording, as in Kaldi. The samples then stop at its end."""
+
+ROUNDING_S = 0.01
+"""So far, a table has only rounded its seconds: nobody needs to be told."""
 
 SHORTFALL_S = 0.01
 """A decoder may deliver so much less than the header says without that anything is missing."""

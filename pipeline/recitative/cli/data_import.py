@@ -22,9 +22,14 @@ def import_recordings(
     destination: Annotated[Path, typer.Argument(help="The data directory to write; its tables are replaced.")],
     table: Annotated[
         Path | None,
-        typer.Option(help="CSV or TSV with path, text and perhaps speaker; without it a .txt beside each recording."),
+        typer.Option(
+            help="CSV, TSV or JSON lines with path, text and perhaps speaker; without it a .txt beside each recording."
+        ),
     ] = None,
     sample_rate: Annotated[int, typer.Option(min=4000, max=96000, help="Hz; other recordings are converted.")] = 16000,
+    encoding: Annotated[
+        str, typer.Option(help="Of the table or the .txt files, such as cp1252; else UTF-8, or UTF-16 with its mark.")
+    ] = "",
     keep_text: Annotated[bool, typer.Option("--keep-text", help="Leave the transcripts as they are.")] = False,
     keep_case: Annotated[bool, typer.Option("--keep-case", help="Leave capital letters.")] = False,
     keep_hyphens: Annotated[bool, typer.Option("--keep-hyphens", help="Leave hyphens within words.")] = False,
@@ -48,10 +53,11 @@ def import_recordings(
         raise UsageError("--keep-text leaves everything as it is; drop --keep-case and --keep-hyphens")
     if table is None and destination.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{destination}: lies within {source}, whose recordings are read; write somewhere else")
+    _require_encoding(encoding)
     rules = None if keep_text else Rules(keep_case, keep_hyphens)
     options = Options(sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores())
     with progress_bar("read transcripts") as show:
-        made = import_corpus(read_source(source, table), destination, options, show)
+        made = import_corpus(read_source(source, table, encoding), destination, options, show)
     for note in made.notes:
         print(note, file=sys.stderr)
     if made.limited:
@@ -63,3 +69,11 @@ def import_recordings(
     print(f"{destination}: recordings converted to {sample_rate} Hz, one channel: {made.converted}")
     utterances, speakers = len(made.directory.utterances), len(made.directory.by_speaker)
     print(f"{destination}: {utterances} utterances, {speakers} speakers, {made.seconds / 3600:.2f} h")
+
+
+def _require_encoding(name: str) -> None:
+    """Raises UsageError for a name that Python has no text encoding for."""
+    try:
+        b"".decode(name or "utf-8")
+    except LookupError:
+        raise UsageError(f"--encoding {name}: is no encoding; such as utf-8, utf-16, cp1252 or gb18030") from None

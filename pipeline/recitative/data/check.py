@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +101,40 @@ def _warnings(path: Path, tables: Tables) -> list[Problem]:
         if other is not row:
             fault = Fault(f"is the same file as '{other.key}'", "", "remove one of them, unless it is meant")
             warnings.append(fault_problem(path, "wav.scp", row, fault))
-    return warnings
+    return warnings + _form_warnings(path, tables.get("text", {}))
+
+
+APOSTROPHES = "'\u2019\u2018\u02bc\u00b4`"
+
+
+def _form_warnings(path: Path, text: Mapping[str, Row]) -> list[Problem]:
+    """The same letter written in two ways: as many tokens, and words that score as wrong though they look the same."""
+    forms: dict[str, dict[str, Row]] = {"letters with accents": {}, "apostrophes": {}}
+    for row in text.values():
+        if row.value.isascii() and "'" not in row.value and "`" not in row.value:
+            continue
+        for form in {_unicode_form(word) for word in row.value.split()} - {""}:
+            forms["letters with accents"].setdefault(form, row)
+        for sign in APOSTROPHES:
+            if re.search(rf"\w{sign}\w", row.value):
+                forms["apostrophes"].setdefault(f"{sign} (U+{ord(sign):04X})", row)
+    remedy = "write one of them throughout; 'data import' does"
+    return [
+        Problem(f"{path}/text", f"has {what} in {len(first)} forms: {_lines_of(first)}", "one form", remedy)
+        for what, first in forms.items()
+        if len(first) > 1
+    ]
+
+
+def _unicode_form(word: str) -> str:
+    """NFC (one sign for an accented letter), NFD (letter and accent), a mixture of both; '' where all are the same."""
+    if word.isascii() or unicodedata.normalize("NFC", word) == unicodedata.normalize("NFD", word):
+        return ""
+    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, word)), "a mixture")
+
+
+def _lines_of(first: Mapping[str, Row]) -> str:
+    return ", ".join(f"{form} in line {row.line}" if row.line else form for form, row in sorted(first.items()))
 
 
 def _recordings(tables: Tables) -> list[Recording]:
@@ -108,7 +143,7 @@ def _recordings(tables: Tables) -> list[Recording]:
     for row in tables.get("segments", {}).values():
         if not column_fault("segments", row.value):
             segment = parse_segment(row.value)
-            spans[segment.recording].append(Span(row.key, segment.start_s, segment.end_s))
+            spans[segment.recording].append(Span(row.key, segment.start_s, segment.end_s, True))
     return [
         Recording(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (Span(row.key),))
         for row in tables.get("wav.scp", {}).values()

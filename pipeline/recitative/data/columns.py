@@ -24,9 +24,10 @@ class Fault:
 class Segment:
     recording: str
     start_s: float
-    end_s: float
+    end_s: float | None  # None: to the end of the recording, which Kaldi writes as -1
 
 
+TO_THE_END = -1.0  # of a recording, as the end of a segment (kaldi/src/featbin/extract-segments.cc)
 _SEGMENT_COLUMNS = "'utterance recording start_s end_s'"
 _NUMBER_RANGES: Mapping[str, tuple[float, float, str]] = {
     "utt2dur": (0.0, math.inf, "one positive number of seconds"),
@@ -64,7 +65,12 @@ def column_fault(table: str, value: str) -> Fault | None:
 def parse_segment(value: str) -> Segment:
     """'recording start_s end_s' as it passed ``column_fault``."""
     recording, start_s, end_s = value.split()
-    return Segment(recording, float(start_s), float(end_s))
+    return Segment(recording, float(start_s), None if float(end_s) == TO_THE_END else float(end_s))
+
+
+def segment_value(recording: str, start_s: float, end_s: float | None) -> str:
+    """What ``parse_segment`` reads."""
+    return f"{recording} {start_s:.10g} {TO_THE_END if end_s is None else end_s:.10g}"
 
 
 def words_of(value: str) -> str:
@@ -98,8 +104,9 @@ def _segment_fault(value: str) -> Fault | None:
     start_s, end_s = _number(columns[1]), _number(columns[2])
     if start_s is None or end_s is None:
         return Fault(f"'{columns[1]} {columns[2]}' are not two numbers", _SEGMENT_COLUMNS, "correct the line")
-    if not 0 <= start_s < end_s:
-        return Fault(f"start {columns[1]} and end {columns[2]}", "0 <= start < end, in seconds", "correct the line")
+    if not 0 <= start_s < (math.inf if end_s == TO_THE_END else end_s):
+        allowed = "0 <= start < end, in seconds; an end of -1 is that of the recording"
+        return Fault(f"start {columns[1]} and end {columns[2]}", allowed, "correct the line")
     return None
 
 

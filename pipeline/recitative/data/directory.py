@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from recitative.data.columns import parse_segment, words_of
+from recitative.data.columns import parse_segment, segment_value, words_of
 from recitative.data.consistency import Tables, as_rows, consistency_problems, invert, scan_directory, values
 from recitative.data.shards.index import ShardIndex, is_shards
 from recitative.data.tables import TABLES, write_tables
@@ -129,8 +129,8 @@ def _to_tables(directory: DataDirectory) -> dict[str, dict[str, str]]:
         if tables["wav.scp"].setdefault(recording, u.recording_path) != u.recording_path:
             raise DataError("data directory", f"recording '{recording}' has two paths", "one", "rename one of them")
         tables["utt2spk"][u.utt_id] = u.speaker
-        if u.end_s is not None:
-            tables.setdefault("segments", {})[u.utt_id] = f"{recording} {u.start_s:.10g} {u.end_s:.10g}"
+        if u.is_segment:
+            tables.setdefault("segments", {})[u.utt_id] = segment_value(recording, u.start_s, u.end_s)
         if u.text is not None:
             tables.setdefault("text", {})[u.utt_id] = u.text
     tables["spk2utt"] = invert(tables["utt2spk"])

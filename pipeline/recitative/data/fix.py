@@ -1,6 +1,7 @@
 """Mending a data directory as Kaldi's fix_data_dir.sh does: only what is safe, and every dropped utterance is named.
 
-Mended: order, CRLF, empty lines and blanks around lines, a missing last newline, lines that are there twice, spk2utt.
+Mended: order, CRLF, a byte-order mark, empty lines and blanks around lines, a missing last newline, lines that are
+there twice, spk2utt.
 Dropped: utterances that are not in every table, those whose audio cannot be read, and where it is asked for every one
 that a check has found a problem of. Nothing is guessed: two lines
 that contradict each other, missing tables and ids without speaker are left to the user.

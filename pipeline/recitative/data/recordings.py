@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from recitative.audio.files import OVERSHOOT_S, AudioInfo, inspect, read_audio
+from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, read_audio
 from recitative.audio.quality import (
     CLIPPED_PROBLEM,
     CLIPPED_WARNING,
@@ -31,6 +31,7 @@ class Span:
     utt_id: str
     start_s: float = 0.0
     end_s: float | None = None  # None: to the end
+    is_segment: bool = False  # False: the whole recording is the utterance
 
 
 @dataclass(frozen=True)
@@ -100,19 +101,23 @@ def _format_findings(path: str, info: AudioInfo, sample_rate: int) -> list[Findi
 
 def _examine_span(recording: Recording, span: Span, info: AudioInfo) -> tuple[list[Finding], int]:
     stop_s = info.duration_s if span.end_s is None else span.end_s
-    utt_id = span.utt_id if span.end_s is not None else ""
+    utt_id = span.utt_id if span.is_segment else ""
     if stop_s > info.duration_s + OVERSHOOT_S:
         found = f"ends at {stop_s:g} s, beyond the end of its recording"
         fault = Fault(found, f"at most {info.duration_s:.3f} s", "correct the segment")
         return [Finding(fault, span.utt_id)], 0
+    findings: list[Finding] = []
+    if stop_s > info.duration_s + ROUNDING_S:
+        fault = Fault(f"ends at {stop_s:g} s; it is cut at the end of its recording, {info.duration_s:.3f} s")
+        findings = [Finding(fault, span.utt_id, serious=False)]
     length = round(min(stop_s, info.duration_s) * info.sample_rate) - round(span.start_s * info.sample_rate)
     if info.channels != 1:
-        return [], length
+        return findings, length
     try:
         samples, _ = read_audio(recording.path, start_s=span.start_s, end_s=span.end_s)
     except DataError as error:
-        return [Finding(_fault(error), utt_id, unreadable=True)], 0
-    return [Finding(fault, utt_id, serious) for fault, serious in _level_faults(measure(samples))], length
+        return [*findings, Finding(_fault(error), utt_id, unreadable=True)], 0
+    return findings + [Finding(fault, utt_id, serious) for fault, serious in _level_faults(measure(samples))], length
 
 
 def _level_faults(quality: Quality) -> Iterator[tuple[Fault, bool]]:

@@ -125,7 +125,7 @@ def combine(directories: Mapping[str, DataDirectory]) -> tuple[DataDirectory, li
     Raises DataError for an utterance in two of them, a recording id with two paths, a transcript missing in some only.
     """
     _require_no_clash(directories)
-    if any(u.end_s is not None for directory in directories.values() for u in directory.utterances):
+    if any(u.is_segment for directory in directories.values() for u in directory.utterances):
         directories = {name: _with_segments(directory) for name, directory in directories.items()}
     names = set().union(*(directory.extras for directory in directories.values()))
     common = {name for name in names if all(name in directory.extras for directory in directories.values())}
@@ -145,13 +145,12 @@ def _duration_s(utterance: Utterance, stated: Mapping[str, str]) -> float:
         return utterance.end_s - utterance.start_s
     if utterance.utt_id in stated:
         return float(stated[utterance.utt_id])
-    return inspect(utterance.recording_path).duration_s
+    return inspect(utterance.recording_path).duration_s - utterance.start_s
 
 
 def _with_segments(directory: DataDirectory) -> DataDirectory:
     utterances = [
-        u if u.end_s is not None else replace(u, end_s=_duration_s(u, {}), recording_id=u.recording_id or u.utt_id)
-        for u in directory.utterances
+        u if u.is_segment else replace(u, end_s=_duration_s(u, {}), recording_id=u.utt_id) for u in directory.utterances
     ]
     return DataDirectory(tuple(utterances), directory.extras)
 

@@ -5,13 +5,15 @@ The C locale compares bytes. UTF-8 keeps the order of code points, so Python's o
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from recitative.errors import DataError, Problem
+from recitative.reading import encoding_problem, read_bytes, wide_encoding
 
 KeyKind = Literal["utterance", "speaker", "recording"]
 
@@ -62,14 +64,19 @@ def read_table(path: str | Path) -> list[Row]:
 def scan_table(path: str | Path) -> tuple[list[Row], list[Problem]]:
     """Read what can be read of a table, and name what is wrong with the form of its lines."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        return [], [Problem(str(path), reason, "a table of 'key value' lines", "make it")]
+        content = read_bytes(path, "a table of 'key value' lines", "make it")
+    except DataError as error:
+        return [], list(error.problems)
+    if wide_encoding(content):
+        return [], [encoding_problem(content, str(path))]
     if not content:
         return [], [Problem(str(path), "is empty", "one line per entry", "fill it or remove it")]
     rows: list[Row] = []
     problems: list[Problem] = []
+    if content.startswith(codecs.BOM_UTF8):
+        content = content.removeprefix(codecs.BOM_UTF8)
+        mark = "begins with a byte-order mark (U+FEFF)"
+        problems.append(Problem(f"{path}:1", mark, "UTF-8 without it", "run 'recitative check --fix'"))
     lines = content.split(b"\n")
     if lines[-1]:
         problems.append(Problem(f"{path}:{len(lines)}", "the last line has no newline", "", "end it with a newline"))
@@ -135,9 +142,9 @@ def _parse_line(where: str, number: int, line: bytes) -> tuple[Row | None, list[
     problems: list[Problem] = []
     try:
         text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        bad = f"byte 0x{line[error.start]:02x} in column {error.start + 1} is not UTF-8"
-        return None, [Problem(where, bad, "UTF-8", "convert the file, for example 'iconv -f LATIN1 -t UTF-8'")]
+    except UnicodeDecodeError:
+        file = where.rpartition(":")[0]
+        return None, [replace(encoding_problem(line, file), where=where)]
     if "\r" in text:
         problems.append(
             Problem(where, "has a carriage return (CRLF)", "Unix line ends", "run 'recitative check --fix'")

@@ -29,8 +29,8 @@ def measure(utterance: Utterance, sample_rate: int) -> float:
             f"{sample_rate} Hz, as features.sample_rate says",
             "convert the recording, or set features.sample_rate for the whole corpus",
         )
-    end_s = info.num_samples / sample_rate if utterance.end_s is None else utterance.end_s
-    return end_s - utterance.start_s
+    duration_s = info.num_samples / sample_rate
+    return min(duration_s, duration_s if utterance.end_s is None else utterance.end_s) - utterance.start_s
 
 
 def measure_all(utterances: Sequence[Utterance], sample_rate: int) -> npt.NDArray[np.float64]:

@@ -18,7 +18,7 @@ from recitative.data.importing.folder import read_folder
 from recitative.data.importing.ids import recording_ids, speaker_ids, utterance_ids
 from recitative.data.importing.lhotse import find_manifests, read_manifests
 from recitative.data.importing.recordings import Channel, OnProgress, Opened, convert_all, error_at, open_all, sift
-from recitative.data.importing.table import read_table
+from recitative.data.importing.table import is_json_table, read_table
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
 from recitative.text.normalise import Rules, normalise_all
@@ -64,17 +64,20 @@ class Named:
     recording: str
 
 
-def read_source(root: Path, table: Path | None = None) -> Source:
-    """A folder with a table, with lhotse's manifests, or with a .txt beside each recording; or lhotse's file of cuts.
+def read_source(root: Path, table: Path | None = None, encoding: str = "") -> Source:
+    """A folder with a table, with lhotse's manifests, or with a .txt beside each recording; or lhotse's file of cuts,
+    or NeMo's manifest.
 
     Raises DataError for a source that is none of these.
     """
     if not root.exists():
         raise DataError(str(root), "does not exist", "a folder of recordings", "correct the path")
     if table is not None:
-        return read_table(table, root)
+        return read_table(table, root, encoding)
+    if is_json_table(root):
+        return read_table(root, root.parent, encoding)
     manifests = find_manifests(root)
-    return read_manifests(root, manifests) if manifests else read_folder(root)
+    return read_manifests(root, manifests) if manifests else read_folder(root, encoding)
 
 
 def import_corpus(
@@ -107,7 +110,7 @@ def import_corpus(
         converted=len(reached),
         limited=sum(peak > 1.0 for peak in reached),
         skipped=tuple(bad),
-        notes=(*source.notes, *speaker_notes, *text_notes),
+        notes=(*source.notes, *speaker_notes, *text_notes, *_cut_notes(readable)),
     )
 
 
@@ -217,6 +220,17 @@ def _directory(named: Sequence[Named], targets: Mapping[Channel, Path]) -> DataD
         for one in named
     ]
     return DataDirectory(tuple(sorted(utterances, key=lambda utterance: utterance.utt_id)))
+
+
+def _cut_notes(named: Sequence[Named]) -> list[str]:
+    """One note for all ends that lie a little beyond their recordings."""
+    cut = [one.opened for one in named if one.opened.is_cut]
+    if not cut:
+        return []
+    longest_s = max((one.entry.end_s or 0.0) - one.info.duration_s for one in cut)
+    first = f"{cut[0].entry.where} first"
+    found = f"utterances that end beyond their recording, by {longest_s:.2f} s at most, and now end with it"
+    return [f"{found}: {len(cut)} ({first})"]
 
 
 def _write_skipped(path: Path, bad: Sequence[Problem]) -> None:

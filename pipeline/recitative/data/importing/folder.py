@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from recitative.audio.files import SUFFIXES
+from recitative.data.importing.encoding import read_encoded
 from recitative.data.importing.entries import Entry, Source
 from recitative.errors import DataError, Problem
 
 
-def read_folder(folder: Path) -> Source:
+def read_folder(folder: Path, encoding: str = "") -> Source:
     """Every recording to any depth; speakers are the sub-folders, if there are any.
 
     Raises DataError for a folder without recordings, or without transcripts.
@@ -25,7 +26,7 @@ def read_folder(folder: Path) -> Source:
     bad: list[Problem] = []
     for path in recordings:
         try:
-            text = _read_text(path.with_suffix(".txt"))
+            text = _read_text(path.with_suffix(".txt"), encoding)
         except DataError as error:
             bad.extend(error.problems)
             continue
@@ -40,16 +41,8 @@ def _speaker(path: Path, folder: Path) -> str:
     return parts[0] if len(parts) > 1 else folder.resolve().name
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return " ".join(path.read_bytes().decode("utf-8-sig").split())
-    except FileNotFoundError:
-        raise DataError(str(path), "does not exist", "a transcript beside each recording", "write it") from None
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "a transcript", "correct it") from None
-    except UnicodeDecodeError:
-        remedy = "convert the file, for example 'iconv -f LATIN1 -t UTF-8'"
-        raise DataError(str(path), "is not UTF-8", "UTF-8", remedy) from None
+def _read_text(path: Path, encoding: str) -> str:
+    return " ".join(read_encoded(path, encoding, "a transcript beside each recording", "write it").split())
 
 
 def _no_transcripts(folder: Path, files: list[Path]) -> DataError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from recitative.audio.convert import convert
-from recitative.audio.files import OVERSHOOT_S, AudioInfo, inspect
+from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect
 from recitative.data.columns import column_fault
 from recitative.data.importing.entries import Entry
 from recitative.errors import DataError, Problem
@@ -38,8 +38,13 @@ class Opened:
         return self.path, self.entry.channel
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the source named an end beyond that of the recording."""
+        return (self.entry.end_s or 0.0) > self.info.duration_s + ROUNDING_S
+
+    @property
     def is_whole(self) -> bool:
-        return self.entry.start_s <= OVERSHOOT_S and self.end_s >= self.info.duration_s - OVERSHOOT_S
+        return self.entry.start_s <= ROUNDING_S and self.end_s >= self.info.duration_s - ROUNDING_S
 
 
 def open_all(entries: Sequence[Entry], jobs: int, on_progress: OnProgress) -> tuple[list[Opened], list[Problem]]:

@@ -1,16 +1,21 @@
-"""A table of recordings and transcripts: CSV, TSV, Common Voice's validated.tsv, LJSpeech's metadata.csv."""
+"""A table of recordings and transcripts: CSV, TSV, Common Voice's validated.tsv, LJSpeech's metadata.csv, and the JSON
+lines of NeMo's manifests."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.audio.files import SUFFIXES
+from recitative.data.importing.encoding import read_encoded
 from recitative.data.importing.entries import Entry, Source
+from recitative.data.importing.finding import Finder, has_suffix
 from recitative.errors import DataError, Problem
+from recitative.reading import is_file, opened, parsed_json, shown
 from recitative.text.normalise import normalise
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -43,18 +48,25 @@ class Columns:
     count: int
 
 
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t,;]*(?:\r\n|\n|\r)')
+"""What Excel understands as the first line, and writes: which sign divides the columns."""
+
 Row = tuple[int, list[str]]
 """(line of the file, from 1; its fields)"""
 
 
-def read_table(table: Path, folder: Path) -> Source:
+def read_table(table: Path, folder: Path, encoding: str = "") -> Source:
     """Every row as an entry, its recording found in ``folder`` or beside the table.
 
-    Raises DataError for a file that is no table, or whose columns cannot be told.
+    encoding: of the file; empty: UTF-8, or UTF-16 with its mark. Raises DataError for a file that is no table, or whose
+    columns cannot be told.
     """
-    rows = _read_rows(table)
+    text = read_encoded(table, encoding, "a CSV or TSV file")
+    finder = Finder([base / name for base in dict.fromkeys((folder, table.parent)) for name in FOLDERS])
+    if text.lstrip().startswith("{"):
+        return _read_json_lines(table, folder, text, finder)
+    rows = _read_rows(table, text)
     columns, has_header, notes = _find_columns(table, rows)
-    bases = [base / name for base in dict.fromkeys((folder, table.parent)) for name in FOLDERS]
     entries: list[Entry] = []
     bad: list[Problem] = []
     for line, fields in rows[has_header:]:
@@ -67,25 +79,76 @@ def read_table(table: Path, folder: Path) -> Source:
         else:
             name = fields[columns.audio].strip()
             speaker = (fields[columns.speaker].strip() or None) if columns.speaker is not None else None
-            stem = Path(name).stem if _has_suffix(name) else Path(name).name
-            entries.append(Entry(where, _find(name, bases), fields[columns.text], speaker, stem))
-    return Source(folder, tuple(entries), tuple(bad), tuple(notes))
+            try:
+                entries.append(Entry(where, _found(where, name, finder), fields[columns.text], speaker, _stem(name)))
+            except DataError as error:
+                bad.extend(error.problems)
+    return Source(folder, tuple(entries), tuple(bad), (*notes, *finder.note(table)))
 
 
-def _read_rows(table: Path) -> list[Row]:
+def is_json_table(path: Path) -> bool:
+    """Whether it is a manifest in NeMo's manner rather than in lhotse's."""
+    if not is_file(path) or path.suffix == ".gz":
+        return False
+    with opened(path, "a folder of recordings, or a manifest") as stream:
+        return re.match(rb'\s*\{[^{}]*"audio_filepath"', stream.read(1 << 16)) is not None
+
+
+def _read_json_lines(table: Path, folder: Path, text: str, finder: Finder) -> Source:
+    """NeMo's manifests: audio_filepath, text, and where the file is more than the utterance offset and duration."""
+    entries: list[Entry] = []
+    bad: list[Problem] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        where = f"{table}:{number}"
+        try:
+            entries.append(_json_entry(where, parsed_json(line, where, "one object a line"), finder))
+        except DataError as error:
+            bad.extend(error.problems)
+    return Source(folder, tuple(entries), tuple(bad), tuple(finder.note(table)))
+
+
+def _json_entry(where: str, row: object, finder: Finder) -> Entry:
+    if not isinstance(row, Mapping):
+        raise DataError(where, f"is a {type(row).__name__}", "one object a line", "make the manifest again")
+    found = {kind: next((row[name] for name in names if row.get(name)), "") for kind, names in NAMES.items()}
+    if not isinstance(found["audio"], str) or not isinstance(found["text"], str) or not found["audio"]:
+        raise DataError(where, "names no recording and its words", "'audio_filepath' and 'text'", "complete it")
+    start_s, duration_s = (row.get(name, otherwise) for name, otherwise in (("offset", 0.0), ("duration", None)))
+    for seconds in (start_s, 0.0 if duration_s is None else duration_s):
+        if not isinstance(seconds, int | float) or not 0 <= seconds < math.inf:
+            raise DataError(where, f"has the time {str(seconds)[:60]!r}", "seconds, 0 or more", "correct the line")
+    name, speaker = found["audio"], str(found["speaker"]) or None
+    end_s = None if duration_s is None else round(start_s + duration_s, 6)
+    label = f"{_stem(name)}-{start_s:.3f}" if start_s else _stem(name)
+    return Entry(where, _found(where, name, finder), found["text"], speaker, label, float(start_s), end_s)
+
+
+def _found(where: str, name: str, finder: Finder) -> Path:
+    """Raises DataError that names the nearest file."""
+    path = finder.find(name)
+    if path is None:
+        nearest = finder.nearest(name)
+        remedy = f"did you mean '{nearest}'?" if nearest else "correct the path (relative to the folder or the table)"
+        raise DataError(where, f"({shown(name)}) does not exist", "a recording", remedy)
+    return path
+
+
+def _stem(name: str) -> str:
+    name = name.replace("\\", "/")
+    return Path(name).stem if has_suffix(name) else Path(name).name
+
+
+def _read_rows(table: Path, text: str) -> list[Row]:
     """The rows that are not empty, at least one. Raises DataError for a file that is no table."""
-    try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(str(table), f"cannot be read ({error.strerror})", "a CSV or TSV file", "correct it") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        remedy = "convert the file, for example 'iconv -f LATIN1 -t UTF-8'"
-        raise DataError(f"{table}:{line}", "is not UTF-8", "UTF-8", remedy) from None
     if not text.strip():
         raise DataError(str(table), "is empty", "one row per recording", "fill it")
+    delimiter = ""
+    if named := _SEPARATOR_LINE.match(text):
+        delimiter, text = named[1], "\n" + text[named.end() :]
     try:
-        return _split(text, _find_delimiter(table, text))
+        return _split(text, delimiter or _find_delimiter(table, text))
     except csv.Error as error:
         raise DataError(str(table), f"is no table ({error})", "a CSV or TSV file", "correct it") from None
 
@@ -116,7 +179,7 @@ def _find_delimiter(table: Path, text: str) -> str:
 
 def _named(header: Sequence[str]) -> dict[str, int]:
     """Audio, text and speaker -> the column that has one of its names."""
-    places = {name.strip().lower(): place for place, name in reversed(list(enumerate(header)))}
+    places = {re.sub(r"[\s-]+", "_", name.strip().lower()): place for place, name in reversed(list(enumerate(header)))}
     found = {kind: next((places[name] for name in names if name in places), None) for kind, names in NAMES.items()}
     return {kind: place for kind, place in found.items() if place is not None}
 
@@ -152,19 +215,3 @@ def _three_columns(table: Path, rows: Sequence[Sequence[str]]) -> tuple[Columns,
         return Columns(0, 1, 2, 3), f"{table}: no header; the columns are recording, text, speaker"
     found = "has three columns and no header, and either of the last two could be the speaker"
     raise DataError(f"{table}:1", found, "a header", "write 'path', 'text' and 'speaker' over the columns")
-
-
-def _find(name: str, bases: Sequence[Path]) -> Path:
-    """The file of that name, with a suffix if it has none; what is nowhere is looked for in the first place."""
-    for base in bases:
-        if (base / name).is_file():
-            return base / name
-        if not _has_suffix(name):
-            for suffix in sorted(SUFFIXES):
-                if (base / f"{name}{suffix}").is_file():
-                    return base / f"{name}{suffix}"
-    return bases[0] / name
-
-
-def _has_suffix(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES

@@ -280,7 +280,7 @@ class _Headers:
 def _seconds(utterance: Utterance, headers: _Headers) -> float:
     if utterance.end_s is not None:
         return utterance.end_s - utterance.start_s
-    return headers.info(utterance.recording_path).duration_s
+    return headers.info(utterance.recording_path).duration_s - utterance.start_s
 
 
 def _is_done(folder: Path, plan: Plan) -> bool:
