@@ -104,6 +104,21 @@ def test_a_model_is_read_with_windows_line_ends_and_blanks_for_tabs(tmp_path: Pa
     assert listed(written(tmp_path, SMALL.replace("\t", "  ").replace("\n", "\r\n"))) == expected
 
 
+FIELD_CASES = Path(__file__).resolve().parents[1] / "field_cases"
+
+
+def test_files_of_other_tools_are_read_with_a_mark_text_before_them_or_without_empty_lines() -> None:
+    models = [read_arpa(path) for path in sorted(FIELD_CASES.glob("21_*.arpa"))]
+    assert len(models) == 3
+    assert [arpa_text(model) for model in models] == [arpa_text(models[0])] * 3
+    assert {"go", "stop", "enter"} < set(models[0].words)
+
+
+def test_a_logarithm_of_zero_is_read_as_never(tmp_path: Path) -> None:
+    infinite = SMALL.replace("-0.4\tb\t-0.2", "-inf\tb\t-inf")
+    assert listed(written(tmp_path, infinite)) == listed(written(tmp_path, infinite.replace("-inf", "-99")))
+
+
 def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     read_arpa(written(tmp_path, SMALL), lambda done, total: seen.append((done, total)))
@@ -113,7 +128,7 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\\data\\", "data", r"lm.arpa:1: 'data'; an ARPA file, which begins with '\data\'; restore it"),
+        ("\\data\\", "data", r"lm.arpa:1: 'data'; an ARPA file, which has the line '\data\'; restore it"),
         ("ngram 2=3", "ngram 3=3", "lm.arpa:3: 'ngram 3=3'; 'ngram 2=COUNT'"),
         ("ngram 1=4\nngram 2=3\n", "", "lm.arpa:2: the header names no n-grams; 'ngram 1=COUNT'"),
         ("ngram 1=4", "ngram 1=5", "lm.arpa:10: the section ends after 4 1-grams; 5, as the header says"),
@@ -127,7 +142,8 @@ def test_reading_tells_how_far_it_is(tmp_path: Path) -> None:
         ("b	-0.2", "b	-0,2", "lm.arpa:8: '-0.4	b	-0,2'; a log10 probability"),
         ("-0.4	b", "0.4	b", "lm.arpa:8: 'b' has a log10 probability above 0; at most 0"),
         ("-0.4	b", "nan	b", "lm.arpa:8: 'b' has a log10 probability above 0"),
-        ("-0.4	b", "-inf	b", "lm.arpa:8: 'b' has no finite logarithms; numbers"),
+        ("-0.4	b", "-inf	b	inf", "lm.arpa:8: '-inf	b	inf	-0.2'; a log10 probability"),
+        ("b	-0.2", "b	inf", "lm.arpa:8: 'b' has no finite logarithms; numbers"),
         ("b	-0.2", "b	nan", "lm.arpa:8: 'b' has no finite logarithms"),
         ("-0.2	b a", "-0.2	b c", "lm.arpa:12: 'c' is not among the 1-grams"),
         ("-0.6	a", "-0.6	b", "lm.arpa:9: 'b' is listed twice; every n-gram once"),
@@ -172,7 +188,7 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_an_error(tmp_path: Path) 
 
 
 def test_a_file_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no.arpa: cannot be read .*; make it with 'recitative lm train'"):
+    with pytest.raises(DataError, match=r"no.arpa: does not exist; an ARPA file; .* with 'recitative lm train'"):
         read_arpa(tmp_path / "no.arpa")
 
 

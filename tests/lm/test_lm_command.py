@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -130,8 +131,8 @@ def test_the_perplexity_of_each_text_and_of_all(place: Path) -> None:
         (b"u-1 <s> one\n", "", "bad:1: has '<s>'; words only, no sentence marks"),
         (b"one\ntwo\tthree\n", "--plain", "bad:2: has the blank U+0009; single spaces between words"),
         (b"one\r\n", "--plain", "bad:1: has the blank U+000D"),
-        (b"one\n\xfc\n", "--plain", "bad:2: byte 0xfc is not UTF-8; UTF-8; convert it"),
-        (b"two words\none here\n", "", "bad:2: 'one' comes after 'two'"),
+        (b"one\n\xfc\n", "--plain", "bad:2: byte 0xfc in column 1 is not UTF-8; as Windows-1252 the line reads"),
+        (b"two words\none here\n", "--no-plain", "bad:2: 'one' comes after 'two'"),
     ],
 )
 def test_a_bad_text_is_named_and_nothing_is_written(place: Path, content: bytes, options: str, message: str) -> None:
@@ -142,8 +143,32 @@ def test_a_bad_text_is_named_and_nothing_is_written(place: Path, content: bytes,
     assert not (place / "lm.arpa").exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "asks"),
+    [
+        ("go now\nstop now\n", True),
+        ("go\nit's well-known\nstop\nyes\n", True),
+        ("anna-1 on now\nanna-2 stop\n", False),
+        ("u1 on now\nu2 stop\n", False),
+        ("go-a now\ngo-b stop\n", False),
+    ],
+)
+def test_a_text_whose_first_column_may_be_words_is_not_read_unasked(place: Path, content: str, asks: bool) -> None:
+    (place / "text.txt").write_text(content)
+    if asks:
+        found = r"text.txt: its lines begin with words such as 'go', not with utterance ids; say --plain if every line"
+        with pytest.raises(UsageError, match=found):
+            run("train text.txt --output lm.arpa")
+        assert not (place / "lm.arpa").exists()
+    run(f"train text.txt {'--plain' if asks else ''} --output lm.arpa")
+    assert ("go" in read_arpa(place / "lm.arpa").words) == asks
+    os.mkfifo(place / "pipe")
+    with pytest.raises(UsageError, match="pipe: is a pipe, and may be read once only; say --plain if"):
+        run("train pipe --output lm.arpa")
+
+
 def test_a_text_that_is_not_there_is_named(place: Path) -> None:
-    with pytest.raises(DataError, match="no: cannot be read"):
+    with pytest.raises(DataError, match="no: does not exist; a text"):
         run("train no --plain --output lm.arpa")
     with pytest.raises(DataError, match="no: does not exist"):
         run("train no --output lm.arpa")

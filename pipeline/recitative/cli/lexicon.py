@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts
+from recitative.data.transcripts import read_transcripts, require_ids
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -43,6 +43,8 @@ def lexicon(
         raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")
     if whole and not dictionary:
         raise UsageError("--whole: all words of what? It goes with --dictionary")
+    for data_dir in data_dirs:
+        require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
     texts = [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
     words = sorted({word for text in texts for word in text.split()})
     known = read_dictionary(dictionary, lower) if dictionary else _spelled(words, tokens, skip_unknown)

@@ -22,7 +22,8 @@ from recitative.lm.sentences import Sentences, read_sentences, read_vocabulary
 
 Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, or data directories that have one; see --plain.")]
 Plain = Annotated[
-    bool, typer.Option("--plain", help="Every text is a file of one sentence a line, without utterance ids.")
+    bool | None,
+    typer.Option("--plain/--no-plain", help="Whether texts are one sentence a line, or each line begins with an id."),
 ]
 
 
@@ -39,7 +40,7 @@ def train(
     prune: Annotated[
         float, typer.Option(help="Leave out n-grams without which the perplexity grows by less, such as 1e-8.")
     ] = 0.0,
-    plain: Plain = False,
+    plain: Plain = None,
 ) -> None:
     """Make an n-gram model of texts, with interpolated modified Kneser-Ney smoothing.
 
@@ -61,7 +62,7 @@ def train(
 def perplexity(
     model: Annotated[Path, typer.Argument(help="An ARPA file, plain or gzipped, or a recurrent model.")],
     texts: Texts,
-    plain: Plain = False,
+    plain: Plain = None,
 ) -> None:
     """Print how well a language model foresees texts: the perplexity of each, and of all if there are several."""
     sources = [read_sentences(text, plain=plain) for text in texts]
@@ -86,7 +87,7 @@ def _steps(total: int) -> Iterator[Callable[[str], None]]:
         yield lambda title: show(next(done), total, title)
 
 
-def _read(path: Path, plain: bool, step: Callable[[str], None]) -> Sentences:
+def _read(path: Path, plain: bool | None, step: Callable[[str], None]) -> Sentences:
     step(f"read {path}")
     return read_sentences(path, plain=plain)
 

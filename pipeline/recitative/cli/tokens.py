@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts
+from recitative.data.transcripts import read_transcripts, require_ids
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.pieces import learn_pieces
@@ -51,6 +51,8 @@ def tokens(
 def _texts(data_dirs: list[Path], unit: Unit) -> list[str]:
     if unit == "phone":
         return [" ".join(Lexicon.read(lexicon).symbols) for lexicon in data_dirs]
+    for data_dir in data_dirs:
+        require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
     return [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
 
 

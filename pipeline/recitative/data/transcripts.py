@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from recitative.data.shards.index import ShardIndex, is_shards
 from recitative.data.tables import Row, read_table
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
+from recitative.reading import exists, is_file, read_text
 
 
 def read_transcripts(path: Path) -> list[Row]:
@@ -27,6 +29,26 @@ def read_speakers(path: Path) -> dict[str, str]:
     if is_shards(path):
         return {utterance.utt_id: utterance.speaker for utterance in ShardIndex.open(path)}
     return {row.key: row.value for row in read_table(path / "utt2spk")}
+
+
+_ID = re.compile(r"[\d_]|\w-\w")
+"""What ids of utterances have and words do not."""
+
+
+def require_ids(path: Path, remedy: str) -> None:
+    """Raises UsageError for a file whose lines may begin with words: as a table, each would lose its first.
+
+    A data directory's table is one, and a file beside ``utt2spk``.
+    """
+    if path.is_dir() or is_file(path.parent / "utt2spk"):
+        return
+    if exists(path) and not is_file(path):
+        raise UsageError(f"{path}: is a pipe, and may be read once only; {remedy}")
+    keys = [line.split(maxsplit=1)[0] for line in read_text(path).split("\n") if line.strip()]
+    words = [key for key in keys if not _ID.search(key)]
+    if len(words) > len(keys) / 2:
+        found = f"its lines begin with words such as '{words[0]}', not with utterance ids"
+        raise UsageError(f"{path}: {found}; {remedy}")
 
 
 def table_of(path: Path) -> Path:

@@ -11,7 +11,7 @@ import torch
 
 from recitative.config import dump_settings, load_tree
 from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts, table_of
+from recitative.data.transcripts import read_transcripts, require_ids, table_of
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
@@ -39,6 +39,8 @@ class TrainedLanguageModel:
 
 def read_texts(paths: Sequence[Path]) -> list[str]:
     """The transcripts of text tables, data directories or shards. Raises DataError for texts without a word."""
+    for path in paths:
+        require_ids(path, "name a data directory, or a table of 'utterance words...' lines")
     texts = [words_of(row.value) for path in paths for row in read_transcripts(path)]
     if not any(texts):
         raise DataError(str(table_of(paths[0])), "has no words", "at least one", "add the transcripts")

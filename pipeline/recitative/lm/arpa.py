@@ -1,7 +1,8 @@
 """ARPA files, the exchange format of backoff n-gram models (SRILM's ngram-format(5), KenLM, Kaldi), plain or gzipped.
 
-    \\data\\
-    ngram 1=3               for each order, how many n-grams there are; an empty line ends this and every section
+    \\data\\                  text may stand before it, as in MIT's and CMU's tools
+    ngram 1=3               for each order, how many n-grams there are; an empty line ends this and every section,
+                            which some tools leave out
 
     \\1-grams:
     -0.5 word -0.3          log10 probability, words, log10 backoff (not in the highest order; may be left out if 0)
@@ -85,17 +86,20 @@ def _report(progress: Callable[[int, int], object], before: int, total: int, row
 
 
 def _read_counts(file: ArpaFile) -> list[int]:
-    line = file.next_text()
-    if line != b"\\data\\":
-        raise file.error(f"'{shown(line)}'", "an ARPA file, which begins with '\\data\\'")
+    """What stands before is anybody's: tools write what they are, and which options they had."""
+    first = line = file.next_text()
+    while line != b"\\data\\":
+        line = file.next_before_data(first)
     counts: list[int] = []
-    while line := file.next():
+    while (line := file.next()) and not line.endswith(b"-grams:"):
         match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line)
         if not match or int(match[1]) != len(counts) + 1:
             raise file.error(f"'{shown(line)}'", f"'ngram {len(counts) + 1}=COUNT'")
         counts.append(int(match[2]))
     if not counts:
         raise file.error("the header names no n-grams", "'ngram 1=COUNT' and so on")
+    if line:
+        file.put_back(line)
     return counts
 
 

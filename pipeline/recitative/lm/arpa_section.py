@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import codecs
+import itertools
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from recitative.errors import DataError
-from recitative.lm.table import LN_10, Floats, Ints, Mask
+from recitative.lm.table import LN_10, NEVER, Floats, Ints, Mask
+from recitative.reading import read_lines
 
 REMEDY = "restore it from its source, or make it again with 'recitative lm train'"
-_GZIP_MAGIC = b"\x1f\x8b"
 _ROWS_BETWEEN_REPORTS = 50_000
 
 
@@ -28,7 +28,11 @@ class ArpaFile:
     def __init__(self, path: str | Path, content: bytes | None = None) -> None:
         self.path = path
         self.number = 0
-        self._lines = self._read() if content is None else (line.strip() for line in content.splitlines())
+        lines = self._read() if content is None else iter(content.splitlines())
+        self._lines = itertools.chain(
+            (line.removeprefix(codecs.BOM_UTF8).strip() for line in itertools.islice(lines, 1)),
+            (line.strip() for line in lines),
+        )
 
     def next(self) -> bytes:
         """The next line. Raises DataError if there is none: a reader knows when it is done."""
@@ -44,6 +48,20 @@ class ArpaFile:
             pass
         return line
 
+    def next_before_data(self, first: bytes) -> bytes:
+        """The next line, of a file that has begun with ``first`` and is not known to be an ARPA file yet."""
+        line = next(self._lines, None)
+        if line is None:
+            self.number = 1
+            raise self.error(f"'{shown(first)}'", "an ARPA file, which has the line '\\data\\'")
+        self.number += 1
+        return line
+
+    def put_back(self, line: bytes) -> None:
+        """The last line is the next one again."""
+        self.number -= 1
+        self._lines = itertools.chain([line], self._lines)
+
     def finish(self) -> None:
         """Read what follows the model, which is nobody's: only at the end does a packed file prove to be sound."""
         for _ in self._lines:
@@ -54,17 +72,7 @@ class ArpaFile:
         return DataError(f"{self.path}:{self.number if line is None else line}", found, allowed, REMEDY)
 
     def _read(self) -> Iterator[bytes]:
-        try:
-            with open(self.path, "rb") as raw:
-                packed = raw.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-            with gzip.open(self.path) if packed else open(self.path, "rb") as stream:
-                for line in stream:
-                    yield line.strip()
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise self.error(f"what is packed after this line is damaged ({error})") from None
-        except OSError as error:
-            found = f"cannot be read ({error.strerror})"
-            raise DataError(str(self.path), found, "an ARPA file", "make it with 'recitative lm train'") from None
+        return read_lines(self.path, "an ARPA file", REMEDY)
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,7 @@ class Rows:
         log_backoff = np.array(self._backoffs) * LN_10
         grams = np.array(self._grams, np.int64).reshape(len(log_prob), self._n)
         section = Section(self._file, first_line, tuple(self._words), grams, log_prob, log_backoff)
+        log_prob[np.isneginf(log_prob)] = log_backoff[np.isneginf(log_backoff)] = NEVER
         section.require(log_prob <= 0, "has a log10 probability above 0", "at most 0")
         section.require(np.isfinite(log_prob) & np.isfinite(log_backoff), "has no finite logarithms", "numbers")
         return section
@@ -138,7 +147,8 @@ class Rows:
 def read_section(
     file: ArpaFile, n: int, count: int, highest: bool, words: tuple[str, ...], report: Callable[[int], object]
 ) -> Section:
-    """The ``count`` n-grams of length n and the empty line after them; ``words``: those of the unigrams, if n > 1.
+    """The ``count`` n-grams of length n, with or without an empty line after them; ``words``: those of the unigrams,
+    if n > 1.
 
     ``report(rows read)`` is called now and then.
     """
@@ -154,9 +164,10 @@ def read_section(
         rows.add(line)
         if row % _ROWS_BETWEEN_REPORTS == 0:
             report(row)
-    line = file.next()
-    if line:
+    line = file.next_text()
+    if not line.startswith(b"\\"):
         raise file.error(f"'{shown(line)}' after {count} {n}-grams", "an empty line: the header says there are no more")
+    file.put_back(line)
     return rows.section(first_line)
 
 

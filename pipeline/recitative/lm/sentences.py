@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.data.columns import column_fault, words_of
-from recitative.data.transcripts import read_transcripts, table_of
+from recitative.data.transcripts import read_transcripts, require_ids, table_of
 from recitative.errors import DataError, Problem
 from recitative.lm.model import BEGIN, END
+from recitative.reading import read_text
 
 NO_WORDS = frozenset({"<eps>", "#0", BEGIN, END})
 """What a Kaldi words.txt lists beside words."""
@@ -27,12 +28,15 @@ class Sentences:
         return {word for line in self.lines for word in line.split(" ")}
 
 
-def read_sentences(path: Path, *, plain: bool = False) -> Sentences:
+def read_sentences(path: Path, *, plain: bool | None = None) -> Sentences:
     """Read a Kaldi text table, that of a data directory or of shards, or with ``plain`` a file of one sentence a line.
 
-    Raises one DataError with all faults: of the table's form, a sentence mark in a text, a blank that is no space, text
-    that isn't UTF-8, no words at all.
+    plain: None for a table that must look like one: else the first word of every line would be lost as its id.
+    Raises UsageError for a file that may be either. Raises one DataError with all faults: of the table's form, a
+    sentence mark in a text, a blank that is no space, text that isn't UTF-8, no words at all.
     """
+    if plain is None:
+        require_ids(path, "say --plain if every line is a sentence, --no-plain if it begins with an id")
     numbered = _plain_lines(path) if plain else [(row.line, row.value) for row in read_transcripts(path)]
     path = path if plain else table_of(path)
     problems = []
@@ -63,13 +67,5 @@ def read_vocabulary(path: Path) -> list[str]:
 
 def _plain_lines(path: Path) -> list[tuple[int, str]]:
     """Numbered from 1."""
-    try:
-        content = path.read_bytes()
-        lines = content.decode("utf-8").split("\n")
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "a text", "correct the path") from None
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        found = f"byte 0x{content[error.start]:02x} is not UTF-8"
-        raise DataError(f"{path}:{number}", found, "UTF-8", "convert it with 'iconv -t UTF-8'") from None
+    lines = read_text(path).split("\n")
     return list(enumerate(lines[:-1] if lines[-1] == "" else lines, start=1))
