@@ -131,6 +131,23 @@ def test_a_piece_that_kills_two_workers_is_named(workers: Engine) -> None:
         next(results)
 
 
+def test_a_piece_that_fails_costs_no_other_where_the_caller_says_what_it_comes_to(engine: Engine) -> None:
+    results = map_pieces(bulk_work.fail_at_two, range(4), engine, failed=lambda piece, error: f"{piece}: {error}")
+    assert list(results) == [0, 1, "2: data/text:3: is empty (and 1 more)", 3]
+
+
+def test_a_piece_that_kills_two_workers_costs_no_other(workers: Engine) -> None:
+    results = map_pieces(partial(bulk_work.die_at, 1), range(4), workers, failed=lambda piece, error: str(error))
+    first, died, *rest = results
+    assert (first, rest) == (0, [2, 3])
+    assert str(died).startswith("1: its worker died 2 times (")
+
+
+def test_an_error_that_cannot_be_sent_arrives_by_name(workers: Engine) -> None:
+    with pytest.raises(RuntimeError, match=r"^UnsendableError: of no use: 7"):
+        list(map_pieces(bulk_work.raise_unsendable, [7], workers))
+
+
 def test_a_caller_that_has_enough_leaves_no_process_and_no_half_written_file(tmp_path: Path) -> None:
     results = map_pieces(partial(bulk_work.write_for_ever, tmp_path), [0, 1, 1], Engine("local", 2))
     first = next(results)
@@ -192,7 +209,8 @@ def test_where_no_cluster_is_that_is_told_in_one_line(ray: ModuleType, monkeypat
 
 def test_without_the_package_ray_the_command_line_says_what_to_install(tmp_path: Path) -> None:
     arguments = ["features", str(small_corpus.make_corpus(tmp_path)), str(tmp_path / "features"), "--engine", "ray"]
-    program = f"import sys; sys.modules['ray'] = None; sys.argv[1:] = {arguments}; import recitative.__main__"
+    program = f"import sys; sys.modules['ray'] = None; sys.argv[1:] = {arguments}"
+    program += "; from recitative.__main__ import main; main()"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "the package 'ray', which is not installed; pip install ray, or leave out" in done.stderr
     assert done.returncode == 2

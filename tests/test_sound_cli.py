@@ -158,7 +158,7 @@ def test_a_stream_is_a_wav_with_the_samples_of_the_file(models, tmp_path, monkey
     (("--model", "none.onnx", "--text", "one"), "--text, --speaker: the model is told nothing"),
     (("--model", "none.onnx", "--like", "train"), "--like: needs a model that is told labels"),
     (("--model", "mel.onnx"), "is a vocoder, which draws recordings anew; use 'recitative vocode'"),
-    (("--model", "none.onnx", "--output", "/proc/nowhere"), "cannot be written to"),
+    (("--model", "none.onnx", "--output", "/proc/nowhere"), "--output /proc/nowhere: "),
     (("--model", "frames.onnx", "--text", "one"), "draws mel frames; name a --vocoder that makes sound of them"),
     (("--model", "frames.onnx", "--vocoder", "none.onnx", "--text", "one"), "--vocoder: is told none"),
     (("--model", "labels.onnx", "--vocoder", "mel.onnx", "--text", "one"), "draws samples itself; leave it out"),

@@ -5,8 +5,11 @@ The command line prints ``str(error)`` and exits with ``error.exit_code``; a tra
 
 from __future__ import annotations
 
+import errno
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -61,3 +64,46 @@ class UsageError(RecitativeError):
     """Bad arguments or settings (exit 2)."""
 
     exit_code: ClassVar[int] = 2
+
+
+def os_problem(error: OSError, where: str = "") -> Problem:
+    """What the operating system refused, as a line for the user. where: the file, if the error doesn't name one."""
+    name = error.filename if error.filename is not None else error.filename2
+    found, *rest = _OS_PROBLEMS.get(error.errno or 0, (f"failed ({error.strerror or error})",))
+    return Problem(_text(name) if name is not None else where or "a file", found, *rest)
+
+
+def _text(name: object) -> str:
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name)
+
+
+_FOLDER = ("is a file", "a folder", "give another path, or move the file away")
+_OS_PROBLEMS: dict[int, tuple[str, ...]] = {
+    errno.ENOENT: ("does not exist", "", "correct the path"),
+    errno.EEXIST: _FOLDER,  # of mkdir(exist_ok=True), the one call that meets it
+    errno.ENOTDIR: ("lies in a file, which is no folder", "", "give another path"),
+    errno.EISDIR: ("is a folder", "a file", "give the path of a file"),
+    errno.EACCES: ("permission denied", "", "change its permissions, or give another path"),
+    errno.EPERM: ("permission denied", "", "change its permissions, or give another path"),
+    errno.EROFS: ("cannot be written: the file system is read-only", "", "give another path"),
+    errno.ENOSPC: ("the disk is full", "", "make room and run it again"),
+    errno.EDQUOT: ("the disk quota is used up", "", "make room and run it again"),
+    errno.EFBIG: ("would be larger than a file may be here", "", "raise the limit (ulimit -f), or give another path"),
+    errno.ENAMETOOLONG: ("the name is too long", "", "shorten it"),
+    errno.EMFILE: ("too many open files", "", "raise the limit (ulimit -n), or use fewer --jobs"),
+    errno.EPIPE: ("closed by its reader",),
+}
+
+
+def one_line(where: str, error: Exception) -> str:
+    """Any error as one line, for work that goes on with the next recording."""
+    if isinstance(error, RecitativeError):
+        return str(error)
+    if isinstance(error, OSError):
+        return str(os_problem(error, where))
+    if isinstance(error, MemoryError):
+        return str(Problem(where, "there is not enough memory for it", "", "cut it into parts, or use fewer --jobs"))
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    place = "".join(f" at {Path(one.filename).name}:{one.lineno}" for one in frame)
+    reason = " ".join(str(error).split())[:200]
+    return f"{where}: failed ({type(error).__name__}: {reason}{place}); a fault of the program; please report it"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -91,3 +93,21 @@ class _Verbatim:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Segment(self._text)
+
+
+def write_any_name() -> None:
+    """Standard output takes whatever text there is: bytes of file names that are not UTF-8 go out as they are, and what
+    its encoding lacks as \\uXXXX, which JSON reads too."""
+    codecs.register_error("recitative", _bytes_or_escapes)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="recitative")
+
+
+def _bytes_or_escapes(error: UnicodeError) -> tuple[bytes | str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    code = ord(error.object[error.start])
+    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps such a byte (PEP 383)
+        return bytes([code - 0xDC00]), error.start + 1
+    units = error.object[error.start].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2)), error.start + 1

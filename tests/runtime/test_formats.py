@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from recitative.runtime.formats import FORMATS, cues, utt_id_of
+from recitative.runtime.formats import FORMATS, cues
+from recitative.runtime.names import output_names, recording_ids
 from recitative.runtime.recognizer import Transcript
 from recitative.text.words import Word
 
@@ -28,7 +29,8 @@ TWO = Transcript((Word("hello", 0.09, 0.5, 0.98), Word("wörld", 3661.2, 3662.0,
     ],
 )
 def test_two_words(name, written):
-    assert FORMATS[name].write("a b/c.wav", TWO) == written
+    form = FORMATS[name]
+    assert form.write("c" if form.by_id else "a b/c.wav", TWO) == written
 
 
 def test_json_holds_words_with_times():
@@ -74,6 +76,45 @@ def test_long_cues_break_in_the_middle():
     assert [len(line) for line in lines] == [35, 35]
 
 
-def test_an_id_has_no_white_space():
-    assert utt_id_of("my talks/first talk.flac") == "first_talk"
-    assert utt_id_of("-") == "stdin"
+def test_a_name_that_is_not_utf8_is_valid_json():
+    name = b"caf\xe9.wav".decode("utf-8", "surrogateescape")
+    line = FORMATS["jsonl"].write(name, TWO)
+    assert json.loads(line.encode("utf-8"))["file"] == name
+    assert "wörld" in line
+
+
+@pytest.mark.parametrize(
+    ("files", "ids"),
+    [
+        (["my talks/first talk.flac", "-"], ["first_talk", "stdin"]),
+        (["a/x.wav", "b/x.wav", "b/y.wav"], ["a-x", "b-x", "y"]),
+        (["a/x.wav", "a/x.flac", "a/X.ogg"], ["x.wav", "x.flac", "X.ogg"]),
+        (["a/x.wav", "a/x.flac", "a/y.ogg"], ["x.wav", "x.flac", "y"]),
+        (["a/x y.wav", "a/x_y.wav"], ["x_y.wav-1", "x_y.wav-2"]),
+        (["a/x.wav", "b/x.wav", "c/a-x.wav"], ["a-x.wav", "b-x", "a-x"]),
+        (["stdin.wav", "-"], ["stdin.wav", "stdin"]),
+    ],
+)
+def test_ids_are_short_without_white_space_and_never_alike(files, ids):
+    found = recording_ids(files)
+    assert [found[file] for file in files] == ids
+
+
+@pytest.mark.parametrize(
+    ("inputs", "files", "names"),
+    [
+        (["a/x.wav", "b/y.wav", "-"], None, ["x", "y", "stdin"]),
+        (["a/x.wav", "b/x.wav", "b/y.wav"], None, ["a/x", "b/x", "y"]),
+        (["a/x.wav", "a/x.flac"], None, ["x.wav", "x.flac"]),
+        (["talks"], ["talks/x.wav", "talks/deep/x.wav"], ["x", "deep/x"]),
+        (["talks/**/*.wav"], ["talks/deep/x.wav", "talks/y.wav"], ["deep/x", "y"]),
+        (["one", "two"], ["one/x.wav", "two/x.wav", "two/y.wav"], ["one/x", "two/x", "y"]),
+        (["../x.wav"], None, ["x"]),
+    ],
+)
+def test_results_in_a_folder_keep_the_folders_of_their_recordings(inputs, files, names, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("talks", "one", "two"):
+        (tmp_path / folder).mkdir()
+    found = output_names(files or inputs, inputs)
+    assert [found[file] for file in files or inputs] == names

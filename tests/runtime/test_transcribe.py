@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -13,10 +16,12 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.audio.inputs import expand
-from recitative.cli.main import app
+from recitative.bulk import processes
+from recitative.cli.main import app, main
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.models.folder import save_recogniser
+from recitative.runtime.recognizer import Recognizer
 
 CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
 
@@ -81,6 +86,80 @@ def test_one_bad_file_is_named_and_the_rest_is_done(place):
     assert "1 of 3 recordings could not be transcribed" in done.stderr
 
 
+def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
+    transcribe = Recognizer.transcribe
+
+    def fail(self, audio, **options):
+        if str(audio).endswith("c.wav"):
+            raise RuntimeError("a bug\nof two lines")
+        return transcribe(self, audio, **options)
+
+    monkeypatch.setattr(Recognizer, "transcribe", fail)
+    done = run(place, place / "talks", "--model", place / "m.onnx")
+    assert done.exit_code == 1
+    assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
+    error, count = done.stderr.splitlines()
+    assert error.startswith(f"error: {place / 'talks' / 'c.wav'}: failed (RuntimeError: a bug of two lines at ")
+    assert count == "1 of 3 recordings could not be transcribed"
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "status"),
+    [
+        ("--model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
+        ("--model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--model nowhere", "error: nowhere: is no model", 1),
+        ("--keywords cab --model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
+        ("--keywords cab --model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--keywords cab:high", "error: keyword 'cab:high'", 2),
+        ("--keywords cab --thresholds DIR/none.json", "error: DIR/none.json: ", 1),
+        ("--lm DIR/none.arpa", "error: DIR/none.arpa: is no language model", 1),
+        ("--lm DIR/notes.txt", "error: DIR/notes.txt:", 1),
+        ("--grammar DIR/none.txt", "error: DIR/none.txt: ", 1),
+        ("--hotwords bca:many", "error: hot word 'bca:many': 'many' is no weight", 2),
+        ("--hotwords ::", "error: hot word '::'", 2),
+        ("--lexicon DIR/a.wav", "error: DIR/a.wav: ", 1),
+        ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
+        ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: lies in a file", 2),
+        ("--nbest 3", "error: --nbest 3: alternatives are written in JSON only", 2),
+        ("--format srt", "error: --format srt: subtitles of 2 recordings", 2),
+    ],
+)
+def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch, capsys, options, said, status):
+    talks = str(place / "talks")
+    verb = "spot" if "--keywords" in options else "transcribe"
+    if "--model" not in options:
+        options += f" --model {place / 'm.onnx'}"
+    words = [f"{talks}/a.wav", f"{talks}/c.wav", "--jobs", "2", *options.replace("DIR", talks).split()]
+    monkeypatch.setattr(sys, "argv", ["recitative", verb, *words])
+    monkeypatch.setattr(processes._SPAWN, "Process", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err.replace(talks, "DIR")
+    assert captured.err.count("\n") == 1
+    assert ended.value.code == status
+
+
+def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(400):
+        (tmp_path / "many" / f"{number}.wav").hardlink_to(place / "talks" / "a.wav")
+    command = [sys.executable, "-m", "recitative", "transcribe", str(tmp_path / "many"), "--jobs", "2"]
+    command += ["--model", str(place / "m.onnx"), "--output-dir", str(tmp_path / "out")]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while program.poll() is None and not list(tmp_path.glob("out/*.txt")):
+        threading.Event().wait(0.01)
+    os.killpg(program.pid, signal.SIGINT)
+    assert program.communicate(timeout=60)[1] == "error: interrupted\n"
+    assert program.returncode == 130
+    written = list((tmp_path / "out").iterdir())
+    assert 1 <= len(written) < 400
+    assert {path.suffix for path in written} == {".txt"}
+    assert len({path.read_text() for path in written}) == 1
+
+
 def test_streaming_says_the_same(place):
     talks = (place / "talks", "--model", place / "m.onnx", "--format", "jsonl")
     assert run(place, *talks, "--streaming").stdout == run(place, *talks).stdout
@@ -102,15 +181,21 @@ def test_json_of_several_is_a_list(place):
 def test_files_of_their_own(place, tmp_path):
     done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "vtt", "--output-dir", tmp_path / "out")
     assert done.stdout == ""
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.vtt", "b.vtt", "c.vtt"]
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.vtt"))
+    assert written == ["a.vtt", "c.vtt", "deep/b.vtt"]
     assert (tmp_path / "out" / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
 
 
-def test_names_that_would_meet_are_refused_before_any_work(place, tmp_path):
-    (tmp_path / "a.flac").write_bytes(b"")
-    done = run(place, place / "talks" / "a.wav", tmp_path / "a.flac", "--model", "m", "--output-dir", tmp_path / "out")
-    assert isinstance(done.exception, UsageError)
-    assert "would both be" in str(done.exception)
+def test_recordings_of_one_name_get_files_and_ids_of_their_own(place, tmp_path):
+    (tmp_path / "a.wav").write_bytes((place / "talks" / "a.wav").read_bytes())
+    both = (place / "talks" / "a.wav", tmp_path / "a.wav", "--model", place / "m.onnx")
+    done = run(place, *both, "--format", "kaldi", "--output-dir", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    written = [path.read_text().split(" ", 1) for path in sorted((tmp_path / "out").rglob("*.text"))]
+    assert len({utt_id for utt_id, _ in written}) == 2
+    assert len({text for _, text in written}) == 1
+    ctm = run(place, *both, "--format", "ctm")
+    assert {line.split()[0] for line in ctm.stdout.splitlines()} == {utt_id for utt_id, _ in written}
 
 
 def test_subtitles_of_several_need_files(place):
@@ -139,7 +224,7 @@ def test_standard_input(place):
 def test_what_the_machine_lacks_is_one_line(place, raised, said, status):
     code = (
         "import errno, sys, recitative.cli.models as models\n"
-        f"def fail(*model): raise {raised}\n"
+        f"def fail(*model, **options): raise {raised}\n"
         "models.open_transcriber = fail\n"
         f"sys.argv = ['recitative', 'transcribe', {str(place / 'talks' / 'a.wav')!r}, '--model', {str(place)!r}]\n"
         "from recitative.cli.main import main\n"

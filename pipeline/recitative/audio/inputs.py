@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import glob
+import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from recitative.audio.files import SUFFIXES
-from recitative.errors import DataError
+from recitative.errors import DataError, os_problem
 
 STANDARD_INPUT = "standard input"
 """What '-' is called in errors."""
@@ -25,11 +28,11 @@ def expand(inputs: Sequence[str]) -> list[str]:
     """
     files: dict[str, None] = {}
     for name in inputs:
-        if name != "-" and Path(name).is_dir():
+        if name != "-" and os.path.isdir(name):  # as a path it fails on a name that is too long
             found = sorted(str(p) for p in Path(name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
             if not found:
                 raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
-        elif any(sign in name for sign in "*?[") and not Path(name).exists():
+        elif any(sign in name for sign in "*?[") and not os.path.exists(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
             if not found:
                 raise DataError(name, "matches no file", "a pattern such as 'talks/*.flac'", "correct it")
@@ -39,18 +42,52 @@ def expand(inputs: Sequence[str]) -> list[str]:
     return list(files)
 
 
+def is_stream(file: str) -> bool:
+    """Whether a recording can be read but once, from its beginning: '-', a pipe, ``<(command)``."""
+    if file == "-" or file.startswith(_OPEN_FILES):
+        return True
+    try:
+        mode = os.stat(file).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+_OPEN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+
+
 @contextmanager
 def on_disk(file: str, head: bytes = b"") -> Iterator[str]:
-    """The path of a recording; '-' is standard input, kept in a temporary file meanwhile: a recording's end can tell of
-    its beginning. A DataError about that file names standard input. ``head`` is what was read of it already."""
-    if file != "-":
+    """The path of a recording; a stream is kept in a temporary file meanwhile: a recording's end can tell of its
+    beginning. A DataError about that file names the stream. ``head`` is what was read of it already."""
+    if not is_stream(file):
         yield file
         return
     with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
         spool.write(head)
-        shutil.copyfileobj(sys.stdin.buffer, spool)
+        _spool(file, spool)
         spool.flush()
-        try:
+        with naming(file, spool.name):
             yield spool.name
-        except DataError as error:
-            raise DataError.collect([replace(error.problems[0], where=STANDARD_INPUT)]) from None
+
+
+def _spool(file: str, spool: IO[bytes]) -> None:
+    if file == "-":
+        shutil.copyfileobj(sys.stdin.buffer, spool)
+        return
+    try:
+        with open(file, "rb") as source:
+            shutil.copyfileobj(source, spool)
+    except OSError as error:
+        raise DataError.collect([os_problem(error, file)]) from None
+
+
+@contextmanager
+def naming(file: str, path: str) -> Iterator[None]:
+    """Within, a DataError about ``path`` names ``file``, whose content it has."""
+    try:
+        yield
+    except DataError as error:
+        name = STANDARD_INPUT if file == "-" else file
+        problems = [replace(p, where=name) if p.where == path else p for p in error.problems]
+        raise DataError.collect(problems) from None

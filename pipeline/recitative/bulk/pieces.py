@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -37,20 +38,22 @@ def map_pieces(
     *,
     name: Callable[[P], str] = str,
     advance: Callable[[int], None] = lambda done: None,
+    failed: Callable[[P, Exception], R] | None = None,
 ) -> Iterator[R]:
     """``work(piece)`` of each piece, in the order of ``pieces``, which are taken as they are needed.
 
     work:    is pickled, and unpickled once in each process: what it keeps in itself, such as an open model, stays
     name:    what errors call a piece
     advance: is told before each result how many there are by then
+    failed:  makes the result of a piece whose work raised an error or whose worker died twice; None: it is raised
 
     What ``work`` raises is raised here, after the results of the pieces before. A piece whose worker dies is done
     again; if that worker dies too, RunError names the piece. RunError if there is no cluster.
     """
     if engine.kind == "local" and engine.jobs == 1:
-        results: Iterator[R] = map(work, pieces)
+        results: Iterator[R] = (_result(partial(work, piece), piece, failed) for piece in pieces)
     else:
-        results = _in_order(_workers(work, engine, name), pieces)
+        results = _in_order(_workers(work, engine, name), pieces, failed)
     for done, result in enumerate(results, start=1):
         advance(done)
         yield result
@@ -64,15 +67,30 @@ def _workers(work: Callable[[P], R], engine: Engine, name: Callable[[P], str]) -
     return ray_tasks(work, name, engine.jobs, engine.address)
 
 
-def _in_order(workers: AbstractContextManager[Workers[P, R]], pieces: Iterable[P]) -> Iterator[R]:
+def _result(take: Callable[[], R], piece: P, failed: Callable[[P, Exception], R] | None) -> R:
+    try:
+        return take()
+    except Exception as error:
+        if failed is None:
+            raise
+        return failed(piece, error)
+
+
+def _in_order(
+    workers: AbstractContextManager[Workers[P, R]],
+    pieces: Iterable[P],
+    failed: Callable[[P, Exception], R] | None,
+) -> Iterator[R]:
     with workers as opened:
         waiting = iter(pieces)
-        tasks = deque(map(opened.submit, islice(waiting, opened.in_flight)))
+        tasks = deque((piece, opened.submit(piece)) for piece in islice(waiting, opened.in_flight))
         try:
             while tasks:
-                result = tasks.popleft().result()
-                tasks.extend(map(opened.submit, islice(waiting, 1)))  # before the caller takes its time
+                piece, task = tasks.popleft()
+                result = _result(task.result, piece, failed)
+                for more in islice(waiting, 1):  # before the caller takes its time
+                    tasks.append((more, opened.submit(more)))
                 yield result
         finally:
-            for task in tasks:
+            for _, task in tasks:
                 task.cancel()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
@@ -60,6 +61,8 @@ def processes(work: Callable[[P], R], name: Callable[[P], str], jobs: int) -> It
 
 
 def _hand_out(todo: SimpleQueue[tuple[P, Future[R]] | None], worker: _Process[P, R], name: Callable[[P], str]) -> None:
+    resource_tracker.ensure_running()  # starting it lets the signal through again
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the parent's; its processes inherit this
     while (item := todo.get()) is not None:
         piece, future = item
         if future.set_running_or_notify_cancel():
@@ -134,7 +137,6 @@ class _Process(Generic[P, R]):
 
 
 def _serve(connection: Connection, work: bytes) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which stops us
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(1))  # so that half-written files are removed
     with suppress(EOFError, ConnectionError):  # the parent is gone
         while True:

@@ -55,7 +55,19 @@ def answer(compute: Callable[[], object]) -> bytes:
         return pickle.dumps((None, error))
     except Exception as error:  # a bug: its traceback ends at the process's border, so it goes along as a note
         error.add_note(f"in a worker:\n{traceback.format_exc()}")
-        return pickle.dumps((None, error))
+        return _pickled(error)
+
+
+def _pickled(error: Exception) -> bytes:
+    """Errors of other libraries cannot always be sent."""
+    try:
+        content = pickle.dumps((None, error))
+        pickle.loads(content)
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.add_note(error.__notes__[-1])
+        return pickle.dumps((None, stand_in))
+    return content
 
 
 def open_answer(content: bytes) -> Any:

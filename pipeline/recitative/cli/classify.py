@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recitative.cli.failures import Failures
 from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import AllSpeedsOption, open_labeller
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 
 if TYPE_CHECKING:
     from recitative.models.labeller import Guess, Labeller, Running
@@ -58,7 +59,7 @@ def classify(
     from recitative.audio.inputs import expand
 
     _require_source(files or [], every, microphone, device, raw, all_speeds)
-    labeller, failed = open_labeller(model, all_speeds=all_speeds), []
+    labeller = open_labeller(model, all_speeds=all_speeds)
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
     write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[format]
@@ -67,21 +68,16 @@ def classify(
             write((("microphone", running) for running in _live(labeller, device, every)), top, True)
         return
     names = expand(files or [])
+    failures = Failures(len(names), "could not be named")
 
     def rows() -> Iterator[Row]:
         for name in names:
-            try:
+            with failures.of(name):
                 for running in _heard(labeller, name, every, raw, all_speeds):
                     yield name, running
-            except DataError as error:
-                print(f"error: {error}", file=sys.stderr)
-                failed.append(name)
 
     write(rows(), top, every is not None)
-    if failed and len(names) > 1:
-        print(f"{len(failed)} of {len(names)} recordings could not be named", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    failures.finish()
 
 
 def _require_source(

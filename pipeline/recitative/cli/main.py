@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from typing import Annotated
@@ -43,8 +42,11 @@ from recitative.cli.tune import tune
 from recitative.cli.tune_batch import tune_batch
 from recitative.cli.vocode import vocode
 from recitative.cli.watch import watch
-from recitative.errors import DataError, RecitativeError
+from recitative.errors import DataError, RecitativeError, os_problem
 from recitative.signals import handle_on_own_stack
+from recitative.terminal import write_any_name
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="recitative",
@@ -90,8 +92,13 @@ def _options(
 def main() -> None:
     """Run the command line. Errors that are the input's fault are one line on stderr; exit 1 (data), 2 (usage)."""
     handle_on_own_stack()
+    write_any_name()
     try:
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
+        if status == INTERRUPTED:  # how Typer returns from Ctrl-C
+            raise KeyboardInterrupt
+        sys.exit(status)
     except DataError as error:
         _report(error)
         sys.exit(error.exit_code)
@@ -100,20 +107,32 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output, such as head, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(INTERRUPTED)
     except OSError as error:
         _exit_if_package(error)
-        if error.errno != errno.ENOSPC:
-            raise
-        print(f"error: {error.filename or 'output'}: the disk is full; make room and run it again", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_end_of(error))
     except Exception as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # what an import made of it
+            print("error: interrupted", file=sys.stderr)
+            sys.exit(INTERRUPTED)
         _exit_if_package(error)
         _exit_if_usage(error)
         raise
+
+
+def _end_of(error: OSError) -> int:
+    """Tell what the operating system refused; the exit status."""
+    where = ""
+    try:
+        sys.stdout.flush()  # fails again if it was this
+    except OSError:
+        where = "standard output"
+    if where:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it would fail once more at the exit
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has enough
+            return 0
+    print(f"error: {os_problem(error, where)}", file=sys.stderr)
+    return 1
 
 
 def _exit_if_package(error: Exception) -> None:

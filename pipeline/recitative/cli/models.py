@@ -58,11 +58,11 @@ def _open(model: Path) -> Transcriber:
     return load_transcriber(model)
 
 
-def open_recognizer(model: Path, options: DecodingOptions | None = None) -> Recognizer:
+def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Recognizer:
     """Of the same models; at module level, so that worker processes can be told of it."""
     from recitative.runtime.recognizer import Recognizer
 
-    return Recognizer(open_transcriber(model, options))
+    return Recognizer(open_transcriber(model, options, warns=warns))
 
 
 def is_classifier(model: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import write_wav
 from recitative.cli.progress import track
-from recitative.errors import UsageError
+from recitative.errors import UsageError, os_problem
 from recitative.music import synth
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Exhibit, music_page
@@ -49,7 +49,7 @@ def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, s
     return Exhibit(piece.name, piece, content, played, given=given or None)
 
 
-def require_folder(output: Path) -> None:
+def require_folder(output: Path, option: str = "--output") -> None:
     """Raises UsageError for a folder that cannot be made or written to."""
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -57,4 +57,4 @@ def require_folder(output: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"--output {output}: cannot be written to ({error.strerror}); name another folder") from None
+        raise UsageError(f"{option} {os_problem(error, str(output))}") from None

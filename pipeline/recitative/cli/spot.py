@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.cli.failures import Failures
 from recitative.cli.models import find_model
 from recitative.cli.progress import progress_bar
 from recitative.cli.spotting import (
@@ -18,9 +19,7 @@ from recitative.cli.spotting import (
     SpottingOptions,
     ThresholdsOption,
     WithinOption,
-    named_keywords,
     open_spotting_recognizer,
-    read_thresholds,
 )
 from recitative.machine import available_cores
 
@@ -52,25 +51,19 @@ def spot(
     from recitative.runtime.batch import transcribe_files
 
     files, path = expand(inputs), find_model(model)
-    read_thresholds(thresholds, path, named_keywords(keywords))  # a slip is told before any process starts
     open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
-    failed = 0
+    recognizer, failures = open_model(), Failures(len(files), "could not be heard")
     with progress_bar("spot") as show:
         advance = partial(show, total=len(files))
-        for outcome in transcribe_files(
-            files, open_model, min(jobs or available_cores(), len(files)), progress=advance
-        ):
+        workers = min(jobs or available_cores(), len(files))
+        for outcome in transcribe_files(files, recognizer, workers, open_again=open_model, progress=advance):
             if outcome.transcript is None:
-                print(f"error: {outcome.error}", file=sys.stderr)
-                failed += 1
+                failures.tell(outcome.error)
             else:
                 for hit in outcome.transcript.words:
                     print(f"{outcome.file}\t{hit_text(hit)}" if format == "text" else hit_json(hit, outcome.file))
                 sys.stdout.flush()
-    if failed and len(files) > 1:
-        print(f"{failed} of {len(files)} recordings could not be heard", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    failures.finish()
 
 
 def hit_text(hit: Word) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,7 +13,9 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli import decoding
+from recitative.cli.failures import Failures
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.machine import available_cores
@@ -57,30 +59,32 @@ def transcribe(
 
     files = expand(inputs)
     form = FORMATS[format]
-    if output_dir:
-        _require_unlike_names(files, output_dir, form)
-    elif format in ("srt", "vtt") and len(files) > 1:
+    if not output_dir and format in ("srt", "vtt") and len(files) > 1:
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
     if nbest > 1 and format not in ("json", "jsonl"):
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format json or jsonl")
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
-    open_model = partial(open_recognizer, find_model(model), options)
+    path = find_model(model)
+    recognizer = open_recognizer(path, options)
+    if output_dir:
+        require_folder(output_dir, "--output-dir")
     workers = min(jobs or available_cores(), len(files))
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
-    failed = 0
-    with progress_bar("transcribe") as show, _writing(output_dir, form) as write:
+    failures = Failures(len(files), "could not be transcribed")
+    with progress_bar("transcribe") as show, _writing(output_dir, form, files, inputs) as write:
         advance = partial(show, total=len(files))
-        for outcome in transcribe_files(files, open_model, workers, block_s=block_s, progress=advance):
+        open_again = partial(open_recognizer, path, options, warns=False)
+        outcomes = transcribe_files(
+            files, recognizer, workers, open_again=open_again, block_s=block_s, progress=advance
+        )
+        for outcome in outcomes:
             if outcome.transcript is None:
-                print(f"error: {outcome.error}", file=sys.stderr)
-                failed += 1
+                failures.tell(outcome.error)
             else:
-                write(outcome.file, outcome.transcript)
+                with failures.of(outcome.file) if output_dir else nullcontext():
+                    write(outcome.file, outcome.transcript)
                 _warn_of_broken(outcome.file, outcome.transcript)
-    if failed and len(files) > 1:
-        print(f"{failed} of {len(files)} recordings could not be transcribed", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    failures.finish()
 
 
 def _warn_of_broken(file: str, transcript: Transcript) -> None:
@@ -93,17 +97,23 @@ def _warn_of_broken(file: str, transcript: Transcript) -> None:
 
 
 @contextmanager
-def _writing(output_dir: Path | None, form: Format) -> Iterator[Callable[[str, Transcript], None]]:
+def _writing(
+    output_dir: Path | None, form: Format, files: list[str], inputs: list[str]
+) -> Iterator[Callable[[str, Transcript], None]]:
     """How a transcript is written: into a file of its own, whole or not at all, or to standard output at once."""
+    from recitative.runtime.names import output_names, recording_ids
+
+    ids = recording_ids(files) if form.by_id else {}
+    targets = output_names(files, inputs) if output_dir else {}
     written = 0
 
     def write_file(file: str, transcript: Transcript) -> None:
         assert output_dir is not None
-        write_text(_target(output_dir, file, form), form.file_content(file, transcript))
+        write_text(output_dir / f"{targets[file]}.{form.suffix}", form.file_content(ids.get(file, file), transcript))
 
     def write_stdout(file: str, transcript: Transcript) -> None:
         nonlocal written
-        sys.stdout.write((form.between if written else "") + form.write(file, transcript))
+        sys.stdout.write((form.between if written else "") + form.write(ids.get(file, file), transcript))
         sys.stdout.flush()
         written += 1
 
@@ -111,18 +121,7 @@ def _writing(output_dir: Path | None, form: Format) -> Iterator[Callable[[str, T
         yield write_file
         return
     sys.stdout.write(form.head)
-    yield write_stdout
-    sys.stdout.write(form.tail)
-
-
-def _target(output_dir: Path, file: str, form: Format) -> Path:
-    return output_dir / f"{'stdin' if file == '-' else Path(file).stem}.{form.suffix}"
-
-
-def _require_unlike_names(files: list[str], output_dir: Path, form: Format) -> None:
-    taken: dict[Path, str] = {}
-    for file in files:
-        other = taken.setdefault(_target(output_dir, file, form), file)
-        if other != file:
-            target = _target(output_dir, file, form)
-            raise UsageError(f"--output-dir: '{other}' and '{file}' would both be {target}; transcribe them in turn")
+    try:
+        yield write_stdout
+    finally:
+        sys.stdout.write(form.tail)  # a list that was interrupted is one too

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temp
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, Problem, UsageError
 from recitative.models.conditions import mel_conditions
+from recitative.runtime.names import output_names
 from recitative.runtime.side_by_side import draw_all
 from recitative.runtime.sound import Samples, SoundGenerator
 
@@ -25,7 +27,7 @@ T = TypeVar("T")
 
 
 def vocode(
-    inputs: Annotated[list[Path], typer.Argument(help="Recordings, or one data directory.")],
+    inputs: Annotated[list[str], typer.Argument(help="Recordings, or one data directory.")],
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="The folder to write to; of a data directory, one like it.")],
     seed: Annotated[int, typer.Option(min=0, help="The same number, the same bytes.")] = 1,
@@ -40,7 +42,7 @@ def vocode(
     if (told := generator.card.settings.sound.condition) != "mel":
         raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
     require_folder(output)
-    data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and inputs[0].is_dir() else None
+    data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
     readings = _Readings(_sources(inputs, data), generator)
     with progress_bar("drawing") as show:
         drawn = draw_all(
@@ -110,11 +112,8 @@ def _seconds(source: _Source) -> float:
     return end_s - source.start_s
 
 
-def _sources(inputs: list[Path], data: DataDirectory | None) -> list[_Source]:
-    """Raises UsageError for two files of one name."""
+def _sources(inputs: list[str], data: DataDirectory | None) -> list[_Source]:
     if data:
         return [_Source(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in data.utterances]
-    names = [path.stem for path in inputs]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"'{twice[0]}': is the name of several inputs; they would be written to one file")
-    return [_Source(path.stem, str(path)) for path in inputs]
+    names = output_names(inputs, inputs)
+    return [_Source(names[path], path) for path in dict.fromkeys(inputs)]

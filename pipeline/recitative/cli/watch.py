@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.cli.failures import Failures
 from recitative.cli.progress import progress_bar
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 from recitative.models.threshold import Threshold
 from recitative.models.watcher import Watcher
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def watch(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings of any length, rate, channels.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings of any length, rate, channels.")],
     model: Annotated[
         Path, typer.Option(help="A forecaster: a file from 'recitative forecaster export', or a folder, EXP/model.")
     ],
@@ -44,24 +44,23 @@ def watch(
     threshold = _threshold(learned, limit, model)
     if picture:
         _require_one(picture, files)
-    failed, seen = 0, []
-    for file in files:
-        one = _Seen(file)
-        try:
-            for alarm in _watched(one, watcher, threshold, picture):
-                if format == "text":
-                    _print_alarm(file, alarm)
-        except DataError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed += 1
-        else:
-            seen.append(one)
+    failures = Failures(len(files), "could not be watched")
+    seen: list[_Seen] = []
+
+    def alarms() -> Iterator[tuple[str, Alarm]]:
+        for file in files:
+            with failures.of(file):
+                one = _Seen(file)
+                for alarm in _watched(one, watcher, threshold, picture):
+                    yield file, alarm
+                seen.append(one)
+
+    for file, alarm in alarms():
+        if format == "text":
+            _print_alarm(file, alarm)
     if format == "json":
         print(json.dumps([one.to_object(threshold) for one in seen], ensure_ascii=False, indent=2))
-    if failed and len(files) > 1:
-        print(f"{failed} of {len(files)} recordings could not be watched", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    failures.finish()
 
 
 def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
@@ -82,14 +81,14 @@ def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
 class _Seen:
     """One recording, as far as it has been watched."""
 
-    file: Path
+    file: str
     duration_s: float = 0.0
     strangest: float = float("-inf")
     alarms: list[Alarm] = field(default_factory=list)
 
     def to_object(self, threshold: Threshold) -> dict[str, object]:
         return {
-            "file": str(self.file),
+            "file": self.file,
             "seconds": round(self.duration_s, 3),
             "limit": threshold.limit,
             "strangest": round(self.strangest, 4),
@@ -99,12 +98,14 @@ class _Seen:
 
 def _watched(one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
+    from recitative.audio.inputs import on_disk
     from recitative.runtime.watch import AlarmFinder, Watch
     from recitative.runtime.watch_picture import Overview
 
-    finder, recording = AlarmFinder(watcher, threshold), Watch(watcher, one.file)
+    finder = AlarmFinder(watcher, threshold)
     overview = Overview(watcher) if picture else None
-    with progress_bar(one.file.name) as show:
+    with on_disk(one.file) as path, progress_bar(Path(one.file).name) as show:
+        recording = Watch(watcher, Path(path))
         for heard in recording.pieces():
             if overview:
                 overview.accept(heard)
@@ -124,10 +125,10 @@ def _watched(one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path |
 def _draw(path: Path, one: _Seen, overview: Overview, threshold: Threshold) -> None:
     from recitative.runtime.watch_picture import Picture
 
-    Picture(one.file.name, overview, threshold.limit, one.alarms, one.duration_s).write(path)
+    Picture(Path(one.file).name, overview, threshold.limit, one.alarms, one.duration_s).write(path)
 
 
-def _print_alarm(file: Path, alarm: Alarm) -> None:
+def _print_alarm(file: str, alarm: Alarm) -> None:
     print(f"{file}\t{alarm.start_s:.2f}\t{alarm.end_s:.2f}\t{alarm.strangeness:.3f}", flush=True)
 
 
@@ -142,7 +143,7 @@ def _threshold(learned: Threshold | None, limit: float | None, model: Path) -> T
     return learned
 
 
-def _require_one(picture: Path, files: Sequence[Path]) -> None:
+def _require_one(picture: Path, files: Sequence[str]) -> None:
     """Raises UsageError for several recordings in a picture, and for what is no picture."""
     from recitative.runtime.watch_picture import require_picture
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
+from typing import Any
 
-from recitative.audio.inputs import on_disk
-from recitative.errors import DataError
+from recitative.audio.inputs import is_stream, naming, on_disk
+from recitative.bulk import Engine, map_pieces
+from recitative.errors import one_line
 from recitative.runtime.recognizer import BLOCK_S, Progress, Recognizer, Transcript
 
 STREAMING_BLOCK_S = 0.16  # what a microphone delivers at a time
@@ -26,25 +27,28 @@ class Outcome:
 
 def transcribe_files(
     files: Sequence[str],
-    open_model: Callable[[], Recognizer],
-    jobs: int,
+    recognizer: Recognizer,
+    jobs: int = 1,
     *,
+    open_again: Callable[[], Recognizer] | None = None,
     block_s: float = BLOCK_S,
     progress: Callable[[float], None] = lambda files_done: None,
 ) -> Iterator[Outcome]:
-    """One outcome for each file, in order; more than one job starts processes that each open the model.
+    """One outcome for each file, in order, whatever befalls it.
 
-    ``progress`` counts files, parts of them included where one process does all.
+    open_again: how another process opens the same recognizer; more than one job needs it
+    progress:   counts files, parts of them included where one process does all
     """
     if jobs <= 1:
-        recognizer = open_model()
         for done, file in enumerate(files):
             yield _outcome(recognizer, file, block_s, partial(_part, progress, done))
             progress(done + 1)
         return
-    context = get_context("spawn")  # a fork would copy ONNX Runtime's threads half alive
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=(open_model,)) as pool:
-        for done, outcome in enumerate(pool.map(partial(_in_worker, block_s=block_s), files), start=1):
+    with ExitStack() as spools:
+        recordings = (_reachable(file, spools) for file in files)
+        work = _Hearing(recognizer, open_again, block_s)
+        outcomes = map_pieces(work, recordings, Engine(jobs=jobs), name=_name, failed=_failed)
+        for done, outcome in enumerate(outcomes, start=1):
             yield outcome
             progress(done)
 
@@ -57,18 +61,56 @@ def _outcome(recognizer: Recognizer, file: str, block_s: float, progress: Progre
     try:
         with on_disk(file) as path:
             return Outcome(file, recognizer.transcribe(path, block_s=block_s, progress=progress))
-    except DataError as error:
-        return Outcome(file, None, str(error))
+    except Exception as error:
+        return Outcome(file, None, one_line(file, error))
 
 
-_recognizer: Recognizer | None = None  # of this worker process
+@dataclass(frozen=True)
+class _Recording:
+    """What the user calls it, where any process finds it, or why that cannot be."""
+
+    file: str
+    path: str
+    error: str = ""
 
 
-def _open(open_model: Callable[[], Recognizer]) -> None:
-    global _recognizer
-    _recognizer = open_model()
+def _reachable(file: str, spools: ExitStack) -> _Recording:
+    """Standard input and pipes are open in this process only: they are copied to disk."""
+    try:
+        return _Recording(file, spools.enter_context(on_disk(file)) if is_stream(file) else file)
+    except Exception as error:
+        return _Recording(file, "", one_line(file, error))
 
 
-def _in_worker(file: str, block_s: float) -> Outcome:
-    assert _recognizer is not None, "the pool opens the model in every process"
-    return _outcome(_recognizer, file, block_s, lambda heard_s, total_s: None)
+@dataclass(frozen=True)
+class _Hearing:
+    """What is said in a recording. A process that unpickles it opens the recognizer."""
+
+    recognizer: Recognizer
+    open_again: Callable[[], Recognizer] | None
+    block_s: float
+
+    def __call__(self, recording: _Recording) -> Outcome:
+        if recording.error:
+            return Outcome(recording.file, None, recording.error)
+        try:
+            with naming(recording.file, recording.path):
+                return Outcome(recording.file, self.recognizer.transcribe(recording.path, block_s=self.block_s))
+        except Exception as error:
+            return _failed(recording, error)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        assert self.open_again is not None, "more than one job needs it"
+        return _open_hearing, (self.open_again, self.block_s)
+
+
+def _open_hearing(open_again: Callable[[], Recognizer], block_s: float) -> _Hearing:
+    return _Hearing(open_again(), open_again, block_s)
+
+
+def _failed(recording: _Recording, error: Exception) -> Outcome:
+    return Outcome(recording.file, None, one_line(recording.file, error))
+
+
+def _name(recording: _Recording) -> str:
+    return recording.file

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from recitative.atomic import json_text
 from recitative.models.decoders import Alternative
 from recitative.runtime.recognizer import Transcript
 from recitative.text.words import Word
@@ -21,7 +20,8 @@ CUE_PAUSE_S = 0.8  # and ends where the speaker pauses
 class Format:
     """``write(file, transcript)`` for each recording, with ``head``, ``between`` and ``tail`` around them.
 
-    A recording with an output file of its own is written by ``alone`` if that differs; head and tail stay.
+    A recording with an output file of its own is written by ``alone`` if that differs; head and tail stay. ``by_id``:
+    the first column is an id (``runtime.names``), which is given for ``file``.
     """
 
     suffix: str
@@ -30,6 +30,7 @@ class Format:
     head: str = ""
     between: str = ""
     tail: str = ""
+    by_id: bool = False
 
     def file_content(self, file: str, transcript: Transcript) -> str:
         """What stands in the output file of one recording."""
@@ -48,9 +49,9 @@ def plain(_file: str, transcript: Transcript) -> str:
     return f"{transcript.text}\n"
 
 
-def kaldi(file: str, transcript: Transcript) -> str:
-    """``utt_id text``, as decoding scripts write it; the id is the file's name without its ending."""
-    return f"{utt_id_of(file)} {transcript.text}".rstrip() + "\n"
+def kaldi(utt_id: str, transcript: Transcript) -> str:
+    """``utt_id text``, as decoding scripts write it."""
+    return f"{utt_id} {transcript.text}".rstrip() + "\n"
 
 
 def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
@@ -89,12 +90,12 @@ def _alternative(alternative: Alternative) -> dict[str, Any]:
 
 def jsonl(file: str, transcript: Transcript) -> str:
     """One object on one line."""
-    return json.dumps(as_object(file, transcript), ensure_ascii=False) + "\n"
+    return json_text(as_object(file, transcript)) + "\n"
 
 
 def pretty_json(file: str, transcript: Transcript) -> str:
     """One object, indented, without a line end: it may stand in a list."""
-    return json.dumps(as_object(file, transcript), ensure_ascii=False, indent=2)
+    return json_text(as_object(file, transcript), indent=2)
 
 
 def json_file(file: str, transcript: Transcript) -> str:
@@ -102,11 +103,10 @@ def json_file(file: str, transcript: Transcript) -> str:
     return pretty_json(file, transcript) + "\n"
 
 
-def ctm(file: str, transcript: Transcript) -> str:
+def ctm(utt_id: str, transcript: Transcript) -> str:
     """NIST's time-marked words: id, channel, start, duration, word, confidence."""
-    name = utt_id_of(file)
     return "".join(
-        f"{name} 1 {word.start_s:.2f} {word.end_s - word.start_s:.2f} {word.word} {word.confidence:.2f}\n"
+        f"{utt_id} 1 {word.start_s:.2f} {word.end_s - word.start_s:.2f} {word.word} {word.confidence:.2f}\n"
         for word in transcript.words
     )
 
@@ -141,9 +141,9 @@ FORMATS = {
     "jsonl": Format("jsonl", jsonl),
     "srt": Format("srt", srt),
     "vtt": Format("vtt", vtt, head="WEBVTT\n\n"),
-    "ctm": Format("ctm", ctm),
+    "ctm": Format("ctm", ctm, by_id=True),
     "tsv": Format("tsv", tsv, head="file\tstart\tend\tword\tconfidence\n"),
-    "kaldi": Format("text", kaldi),
+    "kaldi": Format("text", kaldi, by_id=True),
 }
 
 
@@ -155,12 +155,6 @@ def cues(words: Iterable[Word]) -> list[list[Word]]:
             found.append([])
         found[-1].append(word)
     return found
-
-
-def utt_id_of(file: str) -> str:
-    """A name without white space for tables whose first column it is."""
-    stem = "stdin" if file == "-" else Path(file).stem
-    return "_".join(stem.split()) or "recording"
 
 
 def _is_full(cue: list[Word], word: Word) -> bool:
