@@ -203,6 +203,10 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
         read_event_pieces(tmp_path, EVENTS)
     assert [problem.where.rsplit("/", 1)[-1] for problem in error.value.problems] == ["broken.mid", "empty.mid", "high"]
     assert "high: has pitch 90; pitches from 55 to 70; leave it out" in str(error.value.problems[2])
+    write_midi(Piece((Note(0, 60, 1),), 1, name="low"), tmp_path / "low.mid")
+    told = []
+    assert len(read_event_pieces(tmp_path, EVENTS, told.append).pieces) == 1
+    assert tuple(told) == error.value.problems
 
 
 def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_path):
@@ -262,7 +266,7 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {name: [source(rng) for _ in range(count)] for name, count in (("train", 300), ("dev", 50))}
     monkeypatch.setattr(
-        events_training, "read_event_pieces", lambda folder, settings: EventPieces(sets[folder.name], 1, 0)
+        events_training, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
     )
     run = train_events_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
     unseen = [source(rng) for _ in range(200)]

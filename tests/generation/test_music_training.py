@@ -254,6 +254,12 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
         read_pieces(tmp_path, small_music.settings())
     assert [problem.where.rsplit("/", 1)[-1] for problem in error.value.problems][:2] == ["broken.mid", "empty.mid"]
     assert "pitch 90 is not from 55 to 66" in str(error.value.problems[2])
+    told = []
+    with pytest.raises(DataError, match=r"broken\.mid"):
+        read_pieces(tmp_path, small_music.settings(), told.append)  # nothing would be left
+    write_midi(from_grid(tied(np.array([[60, 60, SILENT]], np.int16)), 4, name="low"), tmp_path / "low.mid")
+    assert [piece.name for piece in read_pieces(tmp_path, small_music.settings(), told.append)] == ["low"]
+    assert tuple(told) == error.value.problems
 
 
 def test_a_piece_with_too_many_voices_is_named():
@@ -290,7 +296,7 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {"train": [Frames(f"t{i}", source(rng, 100), 0) for i in range(160)],
             "dev": [Frames(f"d{i}", source(rng, 100), 0) for i in range(40)]}  # fmt: skip
-    monkeypatch.setattr(music_training, "read_pieces", lambda folder, settings: sets[folder.name])
+    monkeypatch.setattr(music_training, "read_pieces", lambda folder, settings, skip: sets[folder.name])
     run = train_music_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
     entropy = -0.7 * math.log(0.7) - 0.3 * math.log(0.3) + math.log(3)
     unseen = [Frames(f"u{i}", source(rng, 100), 0) for i in range(100)]

@@ -132,8 +132,54 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path: Path, content: bytes, mess
         read_midi(tmp_path / "a.mid")
 
 
+FIELD_CASES = Path(__file__).resolve().parents[1] / "field_cases"
+MESSAGES = {
+    "a track less than the header counts": (b"\0\1\0\1\x01\xe0", b"\0\1\0\x09\x01\xe0"),
+    "a longer header": (b"MThd\0\0\0\6\0\1\0\1\x01\xe0", b"MThd\0\0\0\x08\0\1\0\1\x01\xe0ab"),
+}
+UNUSED = {
+    "an empty text": b"\0\xff\1\0",
+    "a sequence number of nothing": b"\0\xff\0\0",
+    "a key of thirty sharps": b"\0\xff\x59\2\x1e\7",
+    "a meter of one byte": b"\0\xff\x58\1\4",
+    "an offset of two bytes": b"\0\xff\x54\2\1\2",
+    "an unknown event": b"\0\xff\x6a\3abc",
+    "a tempo of two bytes": b"\0\xff\x51\2\1\2",
+    "a port of no bytes": b"\0\xff\x21\0",
+    "a system message": b"\0\xf0\3\x7e\x7f\xf7",
+    "a song position": b"\0\xf2\1\2",
+    "a clock": b"\0\xf8",
+    "a pitch bend": b"\0\xe0\0\x40",
+    "a pressure": b"\0\xd0\x40",
+}
+
+
+def test_slightly_odd_files_are_the_same_pieces() -> None:
+    paths = sorted(FIELD_CASES.glob("20_*.mid"))
+    sound = FIELD_CASES / "20_ok.mid"
+    assert len(paths) == 8
+    for path in paths:
+        assert read_midi(path).notes == read_midi(sound).notes, path.name
+    content = sound.read_bytes()
+    for name, (old, new) in MESSAGES.items():
+        assert old in content
+        assert parse_midi(content.replace(old, new), "x").notes == read_midi(sound).notes, name
+    place, size = 22, len(content) - 22
+    for name, event in UNUSED.items():
+        longer = content[: place - 4] + (size + len(event)).to_bytes(4, "big") + event + content[place:]
+        assert parse_midi(longer, "x").notes == read_midi(sound).notes, name
+    assert parse_midi(content + b"\0" * 30 + b"left over", "x").notes == read_midi(sound).notes
+
+
+def test_a_file_that_ends_in_a_track_is_broken_and_not_half_a_piece() -> None:
+    content = (FIELD_CASES / "20_ok.mid").read_bytes()
+    for end in (40, len(content) - 60):
+        with pytest.raises(DataError, match=r"x: is broken \(it ends in a track\); a whole MIDI file"):
+            parse_midi(content[:end], "x")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.mid: cannot be read \(No such file"):
+    with pytest.raises(DataError, match=r"none\.mid: does not exist; a MIDI file"):
         read_midi(tmp_path / "none.mid")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +15,15 @@ from recitative.cli.music_report import report
 from recitative.cli.music_score import score
 from recitative.cli.music_speed import speed
 from recitative.cli.notes import NotesFile, read_notes
+from recitative.errors import Problem
 from recitative.models.events_settings import EventsSettings
 from recitative.models.music_kind import folder_kind, load_music_settings
 from recitative.models.music_settings import MusicSettings
 
 if TYPE_CHECKING:
     from recitative.train.checkpoint import Progress
+
+Skip = Callable[[Problem], object] | None
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +40,9 @@ def train(
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
     ] = None,
     conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files that cannot be used, and name them on stderr.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a model of music in voices, or of events ('kind: events'); the one of the best epoch is OUTPUT/model.
@@ -45,24 +52,36 @@ def train(
     weights.
     """
     settings = load_music_settings(conf, overrides or [])
+    skip = _tell_left_out if skip_bad else None
     if settings.kind == "events":
-        _train_events(settings, train, dev, output, quiet)
+        _train_events(settings, train, dev, output, quiet, skip)
     else:
-        _train_voices(settings, train, dev, output, quiet)
+        _train_voices(settings, train, dev, output, quiet, skip)
 
 
-def _train_voices(settings: MusicSettings, train: Path, dev: Path, output: Path, quiet: bool) -> None:
+def _tell_left_out(problem: Problem) -> None:
+    print(f"left out: {problem}", file=sys.stderr)
+
+
+def _train_voices(settings: MusicSettings, train: Path, dev: Path, output: Path, quiet: bool, skip: Skip) -> None:
     from recitative.generation.music_training import train_music_model
 
-    done = train_music_model(settings, train, dev, output, quiet=quiet)
+    done = train_music_model(settings, train, dev, output, quiet=quiet, skip=skip)
     fills = settings.model.recurrent.direction == "bidirectional"
     _print_run(done.folder, done.progress, "hidden note" if fills else "token")
 
 
-def _train_events(settings: EventsSettings, train: Path, dev: Path, output: Path, quiet: bool) -> None:
+def _train_events(
+    settings: EventsSettings,
+    train: Path,
+    dev: Path,
+    output: Path,
+    quiet: bool,
+    skip: Skip,
+) -> None:
     from recitative.generation.events_training import train_events_model
 
-    done = train_events_model(settings, train, dev, output, quiet=quiet)
+    done = train_events_model(settings, train, dev, output, quiet=quiet, skip=skip)
     if done.train.cut:
         found = f"{done.train.cut} of {done.train.notes} notes are longer than {settings.events.longest_length} steps"
         print(f"{train}: {found} and end there", file=sys.stderr)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from recitative.errors import Problem
 from recitative.generation.event_streams import event_streams
 from recitative.generation.task import EventsTask
 from recitative.models.event_pieces import EventPieces, read_event_pieces
@@ -29,14 +31,21 @@ class TrainedEventsModel:
 
 
 def train_events_model(
-    settings: EventsSettings, train: Path, dev: Path, folder: Path, *, quiet: bool = False
+    settings: EventsSettings,
+    train: Path,
+    dev: Path,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    skip: Callable[[Problem], object] | None = None,
 ) -> TrainedEventsModel:
     """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
 
+    skip: is told what is wrong with files that cannot be used; without it they are an error.
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
     device = lone_device(settings.train, "music train: the streams of pieces are one worker's")
-    material, dev_material = (read_event_pieces(path, settings.events) for path in (train, dev))
+    material, dev_material = (read_event_pieces(path, settings.events, skip) for path in (train, dev))
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_events_model(settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from recitative.errors import Problem
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
@@ -28,14 +30,21 @@ class TrainedMusicModel:
 
 
 def train_music_model(
-    settings: MusicSettings, train: Path, dev: Path, folder: Path, *, quiet: bool = False
+    settings: MusicSettings,
+    train: Path,
+    dev: Path,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    skip: Callable[[Problem], object] | None = None,
 ) -> TrainedMusicModel:
     """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
 
+    skip: is told what is wrong with files that cannot be used; without it they are an error.
     Raises UsageError if the folder holds a run with other settings, and what reading and the loop raise.
     """
     device = lone_device(settings.train, "music train: pieces side by side are one worker's")
-    pieces, dev_pieces = read_pieces(train, settings), read_pieces(dev, settings)
+    pieces, dev_pieces = read_pieces(train, settings, skip), read_pieces(dev, settings, skip)
     claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_music_model(settings)

@@ -7,13 +7,13 @@ frames, each of which goes on where the one before ended; no frame is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from recitative.errors import DataError
+from recitative.errors import DataError, Problem
 from recitative.models.music_settings import MusicSettings
 from recitative.music.folder import read_folder
 from recitative.music.frames import Context, FrameCode, History, Ids, Wishes, as_sets
@@ -63,8 +63,11 @@ def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
     return Frames(piece.name, tokens, tonic)
 
 
-def read_pieces(folder: Path, settings: MusicSettings) -> list[Frames]:
-    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read."""
+def read_pieces(folder: Path, settings: MusicSettings, skip: Callable[[Problem], object] | None = None) -> list[Frames]:
+    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read.
+
+    skip: is told these problems instead, as long as one piece is left.
+    """
     pieces, errors = read_folder(folder, settings.frames.steps_per_quarter)
     found: list[Frames] = []
     problems = [problem for error in errors for problem in error.problems]
@@ -73,8 +76,11 @@ def read_pieces(folder: Path, settings: MusicSettings) -> list[Frames]:
             found.append(frames_of(piece, settings))
         except DataError as error:
             problems.extend(error.problems)
-    if problems:
+    if problems and (not skip or not found):
         raise DataError.collect(problems)
+    if skip:
+        for problem in problems:
+            skip(problem)
     return found
 
 

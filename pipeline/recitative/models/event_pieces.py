@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recitative.errors import DataError
+from recitative.errors import DataError, Problem
 from recitative.models.events_settings import EventSettings
 from recitative.music.folder import read_folder
 from recitative.music.piece import Note, Piece
@@ -21,8 +21,13 @@ class EventPieces:
     cut: int
 
 
-def read_event_pieces(folder: Path, settings: EventSettings) -> EventPieces:
-    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read."""
+def read_event_pieces(
+    folder: Path, settings: EventSettings, skip: Callable[[Problem], object] | None = None
+) -> EventPieces:
+    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read.
+
+    skip: is told these problems instead, as long as one piece is left.
+    """
     pieces, errors = read_folder(folder, settings.steps_per_quarter)
     found: list[Piece] = []
     problems = [problem for error in errors for problem in error.problems]
@@ -31,8 +36,11 @@ def read_event_pieces(folder: Path, settings: EventSettings) -> EventPieces:
             found.append(fitted(piece, settings))
         except DataError as error:
             problems.extend(error.problems)
-    if problems:
+    if problems and (not skip or not found):
         raise DataError.collect(problems)
+    if skip:
+        for problem in problems:
+            skip(problem)
     return EventPieces(found, sum(len(p.notes) for p in pieces), sum(_too_long(p, settings) for p in pieces))
 
 

@@ -14,38 +14,27 @@ from io import BytesIO
 from pathlib import Path
 
 import mido
-from mido.midifiles.meta import KeySignatureError
 
 from recitative.atomic import write_bytes
 from recitative.errors import DataError
+from recitative.music.midi_events import REMEDY, Event, read_events
 from recitative.music.piece import Note, Piece
+from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 SUFFIXES = (".mid", ".midi")
 DRUMS = 9  # the channel that musicians call 10
 QUARTERS_PER_MINUTE = 120.0  # where a file says nothing: the standard's default
 LONGEST_QUARTERS = 100_000  # more is a broken file: it would be 14 hours at 120 quarters a minute
 
-_REMEDY = "leave it out, or export it again"
 _TICKS_PER_QUARTER = 480
 _MICROSECONDS_PER_MINUTE = 60e6
 _SLOWEST = 0xFFFFFF  # microseconds a quarter: what three bytes hold
 _VELOCITY = 80
 _CHANNELS = tuple(channel for channel in range(16) if channel != DRUMS)
 _OUR_TRACK = re.compile(r"voice (\d{1,4})")
-# What mido raises for files that are none: it has no error of its own. TypeError, AttributeError: of broken messages.
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    KeySignatureError,
-)
 
-Event = tuple[int, "mido.Message | mido.MetaMessage"]  # ticks from the start
+
+_Written = tuple[int, "mido.Message | mido.MetaMessage"]  # ticks from the start
 
 
 @dataclass(frozen=True)
@@ -64,24 +53,19 @@ def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
     named as ``write_midi`` names them keep their numbers. The first tempo is that of the whole; drums are left out.
     Raises DataError for what cannot be read, is no MIDI file, or has no notes.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "a MIDI file") from None
-    return parse_midi(content, str(path), steps_per_quarter)
+    return parse_midi(read_bytes(path, "a MIDI file", limit=LARGEST_SETTINGS), str(path), steps_per_quarter)
 
 
 def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
     """The bytes of a file; see ``read_midi``. ``where``: what messages call it, and the name of a piece without one."""
-    tracks, ticks_per_quarter = _parsed(content, where)
-    events = [list(_timed(track)) for track in tracks]
+    events, ticks_per_quarter = read_events(content, where)
     voices = _voices(events)
     if not voices:
         raise DataError(where, "has no notes (drums are not counted)", "at least one", "leave it out")
     last_tick = max(time for track in events for time, _ in track)
     if last_tick > LONGEST_QUARTERS * ticks_per_quarter:
         found = f"lasts {last_tick // ticks_per_quarter} quarter notes"
-        raise DataError(where, found, f"at most {LONGEST_QUARTERS}", _REMEDY)
+        raise DataError(where, found, f"at most {LONGEST_QUARTERS}", REMEDY)
 
     def step(tick: int) -> int:
         return (2 * tick * steps_per_quarter + ticks_per_quarter) // (2 * ticks_per_quarter)
@@ -119,31 +103,6 @@ def midi_bytes(piece: Piece, *, program: int = 0) -> bytes:
     stream = BytesIO()
     file.save(file=stream)
     return stream.getvalue()
-
-
-def _parsed(content: bytes, where: str) -> tuple[Sequence[mido.MidiTrack], int]:
-    """The tracks, and ticks per quarter."""
-    if not content:
-        raise DataError(where, "is empty", "a MIDI file", _REMEDY)
-    if content[:4] != b"MThd":
-        raise DataError(where, f"begins with {content[:4]!r}", "a MIDI file, which begins with b'MThd'", _REMEDY)
-    try:
-        file = mido.MidiFile(file=BytesIO(content), clip=True)
-    except _BROKEN as error:
-        found = str(error) or "ends in the middle"
-        raise DataError(where, f"is broken ({found})", "a whole MIDI file", _REMEDY) from None
-    if file.type not in (0, 1):
-        raise DataError(where, f"is a MIDI file of type {file.type}", "type 0 or 1", _REMEDY)
-    if file.ticks_per_beat <= 0:
-        raise DataError(where, "has no ticks per quarter note", "time in quarter notes, not in frames of film", _REMEDY)
-    return file.tracks, int(file.ticks_per_beat)
-
-
-def _timed(track: Iterable[mido.Message | mido.MetaMessage]) -> Iterator[Event]:
-    time = 0
-    for message in track:
-        time += int(message.time)
-        yield time, message
 
 
 def _voices(tracks: Sequence[Sequence[Event]]) -> dict[int, list[_Sound]]:
@@ -194,20 +153,20 @@ def _longest(notes: Iterable[Note]) -> Iterable[Note]:
 
 def _tempo(tracks: Sequence[Sequence[Event]], where: str) -> float:
     """Quarters a minute: of the numbers that a file's microseconds stand for, the one with the fewest decimals."""
-    changes = [(time, int(message.tempo)) for track in tracks for time, message in track if message.type == "set_tempo"]
+    changes = [(time, message.tempo) for track in tracks for time, message in track if message.type == "set_tempo"]
     if not changes:
         return QUARTERS_PER_MINUTE
     _, microseconds = min(changes, key=lambda change: change[0])
     if microseconds <= 0:
-        raise DataError(where, "has a tempo of 0 microseconds a quarter note", "more than 0", _REMEDY)
+        raise DataError(where, "has a tempo of 0 microseconds a quarter note", "more than 0", REMEDY)
     exact = _MICROSECONDS_PER_MINUTE / microseconds
     rounded = (round(exact, decimals) for decimals in range(7))
     return next((q for q in rounded if q and round(_MICROSECONDS_PER_MINUTE / q) == microseconds), exact)
 
 
 def _track_name(track: Sequence[Event]) -> str:
-    """Files say nothing of their encoding, and mido reads them as Latin-1; ours, and most that differ, are UTF-8."""
-    name = next((str(message.name) for _, message in track if message.type == "track_name"), "")
+    """Files say nothing of their encoding, and are read as Latin-1; ours, and most that differ, are UTF-8."""
+    name = next((message.name for _, message in track if message.type == "track_name"), "")
     try:
         return name.encode("latin-1").decode("utf-8")
     except UnicodeError:
@@ -243,11 +202,11 @@ def _message(channel: int, on: bool, pitch: int) -> mido.Message:
     return mido.Message(kind, channel=channel, note=pitch, velocity=velocity)
 
 
-def _named(name: str) -> Event:
+def _named(name: str) -> _Written:
     return 0, mido.MetaMessage("track_name", name=name)
 
 
-def _track(events: Iterable[Event], end: int) -> mido.MidiTrack:
+def _track(events: Iterable[_Written], end: int) -> mido.MidiTrack:
     track, before = mido.MidiTrack(), 0
     for time, message in [*events, (end, mido.MetaMessage("end_of_track"))]:
         track.append(message.copy(time=time - before))
