@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
+from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +215,69 @@ def test_standard_input(place):
     nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
     assert nothing.returncode == 1
     assert nothing.stderr.decode().startswith("error: standard input: is empty")
+
+
+def test_pipes_are_read_wherever_a_recording_is(place, tmp_path):
+    """By two processes, which have neither the standard input nor the open files of the first."""
+    os.mkfifo(tmp_path / "pipe")
+    model = ["--model", str(place / "m.onnx")]
+    command = [sys.executable, "-m", "recitative", "transcribe", "/dev/stdin", str(tmp_path / "pipe"), "--jobs", "2"]
+    with (place / "talks" / "deep" / "b.flac").open("rb") as audio:
+        program = subprocess.Popen([*command, *model], stdin=audio, stdout=subprocess.PIPE, text=True)
+        (tmp_path / "pipe").write_bytes((place / "talks" / "c.wav").read_bytes())
+        written = program.communicate(timeout=60)[0]
+    text = run(place, place / "talks" / "a.wav", *model).stdout.split("\t")[1]
+    assert written == f"/dev/stdin\t{text}{tmp_path / 'pipe'}\t{text}"
+
+
+def test_listen_hears_standard_input(place, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((place / "talks" / "a.wav").read_bytes())))
+    monkeypatch.setattr(sys, "argv", ["recitative", "listen", "--input", "-", "--model", str(place / "m.onnx")])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", written := StringIO())
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    text = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
+    assert written.getvalue() == text
+
+
+FIELD_CASES = Path(__file__).parents[1] / "field_cases"
+
+
+@pytest.fixture
+def latin1(tmp_path):
+    """Recordings, one of them with a name that is not UTF-8."""
+    try:
+        with tarfile.open(FIELD_CASES / "15_latin1_name.tar.gz") as archive:
+            archive.extractall(tmp_path / "talks", filter="data")
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    return tmp_path / "talks"
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "kaldi", "ctm"])
+def test_a_recording_whose_name_is_not_utf8_is_done_too(place, latin1, tmp_path, form):
+    options = ["--model", str(place / "m.onnx"), "--jobs", "1", "--format", form]
+    command = [sys.executable, "-m", "recitative", "transcribe", str(latin1), *options]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if form == "jsonl":
+        names = [json.loads(line)["file"] for line in done.stdout.decode().splitlines()]
+        assert names == [str(latin1 / "a.wav"), os.fsdecode(os.fsencode(latin1) + b"/b\xe9.wav")]
+    else:
+        assert b"b\xe9" in done.stdout
+    filed = run(place, latin1, *options, "--output-dir", tmp_path / "out")
+    assert filed.exit_code == 0, filed.stderr
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["a", os.fsdecode(b"b\xe9")]
+
+
+def test_text_that_the_output_cannot_encode_is_escaped(place, tmp_path):
+    (tmp_path / "ü😀.wav").write_bytes((place / "talks" / "a.wav").read_bytes())
+    command = [sys.executable, "-m", "recitative", "transcribe", str(tmp_path), "--model", str(place / "m.onnx")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, check=True, env=environment)
+    assert json.loads(done.stdout.decode("ascii"))["file"] == str(tmp_path / "ü😀.wav")
 
 
 @pytest.mark.parametrize(

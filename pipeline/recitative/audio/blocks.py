@@ -24,7 +24,7 @@ def open_blocks(
     failure, or fewer samples than the header says.
     """
     info = inspect(path)
-    with soundfile.SoundFile(os.fspath(path)) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
         yield info, _blocks(path, info, file, max(1, round(block_s * info.sample_rate)), channel)
 
 

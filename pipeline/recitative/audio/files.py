@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from recitative.atomic import replacing
+from recitative.atomic import write_bytes
 from recitative.audio.slices import AudioSlice
 from recitative.errors import DataError
 
@@ -117,8 +117,9 @@ def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: 
     if not peak <= 1.0:  # also true for NaN
         raise DataError(str(path), f"samples reach {peak:g}", "-1 to 1", "scale them down before writing")
     integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
-    with replacing(path) as partial:
-        soundfile.write(os.fspath(partial), integers, sample_rate, subtype="PCM_16", format="WAV")
+    memory = io.BytesIO()  # libsndfile doesn't say why it cannot write a file
+    soundfile.write(memory, integers, sample_rate, subtype="PCM_16", format="WAV")
+    write_bytes(path, memory.getvalue())
 
 
 def not_finite(path: str | Path, samples: Samples, first: int, sample_rate: int) -> DataError:
@@ -144,9 +145,10 @@ def _open(path: str | Path) -> _Source:
     return os.fspath(path)
 
 
-def _rewound(source: _Source) -> _Source:
-    if not isinstance(source, str):
-        source.seek(0)
+def _rewound(source: _Source) -> bytes | io.BytesIO:
+    if isinstance(source, str):
+        return os.fsencode(source)  # of a str soundfile takes UTF-8 only
+    source.seek(0)
     return source
 
 

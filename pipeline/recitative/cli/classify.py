@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import AllSpeedsOption, open_labeller
@@ -151,7 +151,7 @@ def _write_json(rows: Iterator[Row], top: int, timed: bool) -> None:
     """A list, an object on each line, written as they come: a long recording has many."""
     separator = "[\n"
     for name, running in rows:
-        print(separator + json.dumps(_as_object(name, running, top, timed), ensure_ascii=False), end="", flush=timed)
+        print(separator + json_text(_as_object(name, running, top, timed)), end="", flush=timed)
         separator = ",\n"
     print("\n]" if separator == ",\n" else "[]")
 

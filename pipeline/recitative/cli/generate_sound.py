@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from recitative.audio.files import inspect, read_audio, write_wav
+from recitative.audio.inputs import on_disk
 from recitative.audio.resample import resample
 from recitative.audio.wav_stream import wav_header, wav_samples
 from recitative.cli.music_files import require_folder
@@ -162,7 +163,8 @@ def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
     """(S,) at the model's sample rate."""
     if path is None:
         return None
-    samples, rate = read_audio(path)
+    with on_disk(str(path)) as found:
+        samples, rate = read_audio(found)
     return resample(samples, rate, generator.sample_rate)
 
 

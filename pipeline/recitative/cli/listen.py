@@ -35,7 +35,9 @@ def listen(
     model: Annotated[str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.")] = "",
     device: Annotated[str, typer.Option(help="Microphone: its number or a part of its name; see --list-devices.")] = "",
     list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the microphones and stop.")] = False,
-    input: Annotated[Path | None, typer.Option(help="Play a recording instead of the microphone.")] = None,
+    input: Annotated[
+        Path | None, typer.Option(help="Play a recording, or - for stdin, instead of the microphone.")
+    ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play --input as fast as it was spoken.")] = False,
     format: Annotated[Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance a line, with times.")] = "text",
     chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of the pieces heard at a time.")] = 160,
@@ -125,10 +127,11 @@ def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format:
 
 @contextmanager
 def _source(path: Path | None, device: str, block_s: float, realtime: bool) -> Iterator[LiveAudio]:
+    from recitative.audio.inputs import on_disk
     from recitative.audio.microphone import play_file
 
     if path:
-        with play_file(path, block_s, realtime=realtime) as live:
+        with on_disk(str(path)) as found, play_file(found, block_s, realtime=realtime) as live:
             yield live
     else:
         with open_device(device, block_s) as live:

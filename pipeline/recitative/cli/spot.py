@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.models import find_model
 from recitative.cli.progress import progress_bar
@@ -74,4 +74,4 @@ def hit_text(hit: Word) -> str:
 def hit_json(hit: Word, file: str = "") -> str:
     """An object on one line."""
     entries = {("keyword" if key == "word" else key): value for key, value in asdict(hit).items()}
-    return json.dumps(({"file": file} if file else {}) | entries, ensure_ascii=False)
+    return json_text(({"file": file} if file else {}) | entries)

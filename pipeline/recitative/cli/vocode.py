@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -11,13 +12,14 @@ from typing import Annotated, TypeVar
 import typer
 
 from recitative.audio.files import inspect, read_audio, write_wav
+from recitative.audio.inputs import naming, on_disk
 from recitative.audio.resample import resample
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
 from recitative.cli.sound_files import write_data
 from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temperature
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.models.conditions import mel_conditions
 from recitative.runtime.names import output_names
 from recitative.runtime.side_by_side import draw_all
@@ -43,8 +45,8 @@ def vocode(
         raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
     require_folder(output)
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
-    readings = _Readings(_sources(inputs, data), generator)
-    with progress_bar("drawing") as show:
+    with ExitStack() as spools, progress_bar("drawing") as show:
+        readings = _Readings(_sources(inputs, data, spools), generator)
         drawn = draw_all(
             generator, readings.lengths, readings.told, seed=seed, temperature=temperature, on_progress=show
         )
@@ -72,6 +74,7 @@ class _Source:
     path: str
     start_s: float = 0.0
     end_s: float | None = None
+    file: str = ""  # what the user calls the path, if something else
 
 
 class _Readings:
@@ -97,13 +100,17 @@ class _Readings:
         return mel_conditions(samples, self._generator.card.settings), len(samples)
 
     def _unless_bad(self, source: _Source, read: Callable[[_Source], T]) -> T | None:
+        file = source.file or source.path
         try:
-            return read(source)
+            with naming(file, source.path):
+                return read(source)
         except DataError as error:
             for p in error.problems:
-                where = source.path if p.where == "recording" else p.where
+                where = file if p.where == "recording" else p.where
                 self.problems.append(Problem(where, p.found, p.allowed, p.remedy))
-            return None
+        except OSError as error:
+            self.problems.append(os_problem(error, file))
+        return None
 
 
 def _seconds(source: _Source) -> float:
@@ -112,8 +119,8 @@ def _seconds(source: _Source) -> float:
     return end_s - source.start_s
 
 
-def _sources(inputs: list[str], data: DataDirectory | None) -> list[_Source]:
+def _sources(inputs: list[str], data: DataDirectory | None, spools: ExitStack) -> list[_Source]:
     if data:
         return [_Source(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in data.utterances]
     names = output_names(inputs, inputs)
-    return [_Source(names[path], path) for path in dict.fromkeys(inputs)]
+    return [_Source(names[path], spools.enter_context(on_disk(path)), file=path) for path in dict.fromkeys(inputs)]

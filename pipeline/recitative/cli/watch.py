@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
@@ -59,7 +59,7 @@ def watch(
         if format == "text":
             _print_alarm(file, alarm)
     if format == "json":
-        print(json.dumps([one.to_object(threshold) for one in seen], ensure_ascii=False, indent=2))
+        print(json_text([one.to_object(threshold) for one in seen], indent=2))
     failures.finish()
 
 
