@@ -88,12 +88,19 @@ class AugmentSettings(_Section):
     """Applied to training utterances only, drawn anew for every (seed, epoch, utterance)."""
 
     speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
+    speed_kind: Literal["samples", "frames"] = "samples"  # frames: fbank only; stretched in time, formants as they are
     volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
     cut_db: tuple[float, float] | None = None  # fbank only: cut at both ends, so far below the loudest; null: not
     quiet_s: float = Field(0.0, ge=0)  # fbank only: up to so much quiet before and after, beside what batch_s counts
     colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
     hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
+    room_probability: float = Field(0.0, ge=0, le=1)  # fbank only: an exponential tail, as of a room
+    room_rt60_s: tuple[float, float] = (0.2, 0.8)  # reverberation time
+    room_drr_db: tuple[float, float] = (-3.0, 12.0)  # power of the direct sound over that of the tail
+    babble_probability: float = Field(0.0, ge=0, le=1)  # fbank only: one to three other training utterances behind it
+    babble_snr_db: tuple[float, float] = (5.0, 25.0)
+    telephone_probability: float = Field(0.0, ge=0, le=1)  # fbank only: the band of a telephone
     noise_dir: Path | None = None  # a folder of recordings, added to the speech
     noise_probability: float = Field(0.5, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
@@ -105,10 +112,22 @@ class AugmentSettings(_Section):
     def _consistent(self) -> AugmentSettings:
         if not self.speeds or not all(0.5 <= speed <= 2.0 for speed in self.speeds):
             raise ValueError(f"speeds={self.speeds} must be one or more numbers from 0.5 to 2.0")
-        for name in ("volume_db", "vtlp", "noise_snr_db", "cut_db", "hiss_snr_db"):
+        ranges = (
+            "volume_db",
+            "vtlp",
+            "noise_snr_db",
+            "cut_db",
+            "hiss_snr_db",
+            "room_rt60_s",
+            "room_drr_db",
+            "babble_snr_db",
+        )
+        for name in ranges:
             low, high = getattr(self, name) or (0.0, 0.0)
             if low > high:
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
+        if self.room_rt60_s[0] <= 0:
+            raise ValueError(f"room_rt60_s={list(self.room_rt60_s)} must be above 0")
         if self.cut_db and self.cut_db[0] < 0:
             raise ValueError(f"cut_db={list(self.cut_db)} must be 0 or more: nothing is above the loudest frame")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
@@ -119,9 +138,19 @@ class AugmentSettings(_Section):
         """Raises ValueError for what can be done to log-mel features only, if these are others."""
         if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
-        of_log_mel = self.cut_db or self.quiet_s or self.colour_db or self.hiss_snr_db
-        if (features.kind != "fbank" or features.delta_order) and of_log_mel:
-            raise ValueError("augment.cut_db, quiet_s, colour_db, hiss_snr_db need features.kind=fbank without deltas")
+        of_log_mel = {
+            "cut_db": self.cut_db,
+            "quiet_s": self.quiet_s,
+            "colour_db": self.colour_db,
+            "hiss_snr_db": self.hiss_snr_db,
+            "room_probability": self.room_probability,
+            "babble_probability": self.babble_probability,
+            "telephone_probability": self.telephone_probability,
+            "speed_kind=frames": self.speed_kind == "frames",
+        }
+        if (features.kind != "fbank" or features.delta_order) and any(of_log_mel.values()):
+            first = next(name for name, value in of_log_mel.items() if value)
+            raise ValueError(f"augment.{first} needs features.kind=fbank without deltas")
 
 
 class FrontEndSettings(_Section):
@@ -201,6 +230,7 @@ class TrainSettings(_Section):
     batch_s: float = Field(60.0, gt=0)  # most seconds of audio in a batch of all workers together, padding included
     accumulate: int = Field(1, ge=1)  # parts that each worker computes its share of a batch in, one after the other
     most_s: tuple[tuple[float, float], ...] = ()  # (longest utterance, most seconds in a part with it); 'tune-batch'
+    short_first_epochs: int = Field(0, ge=0)  # in which batches come in the order of their lengths, the shortest first
     recompute: bool = False  # layers' insides anew in the backward pass: less memory, a third more time
     shuffle_shards: int = Field(0, ge=0)  # shards that are read and mixed together; 0 = all of them
     max_duration_s: float = Field(30.0, gt=0)  # longer training utterances are an error, not dropped

@@ -68,6 +68,33 @@ def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
     assert len({float(one[0, 0]) for one in drawn}) == 6, "the volume is drawn anew each time"
 
 
+def test_speeds_of_frames_need_one_extraction_and_have_the_length_of_samples_at_that_speed(recording, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        augmented, "read_utterance", lambda one, keep=augmented.read_utterance: read.append(1) or keep(one)
+    )
+    features = heard(recording, settings(speed_kind="frames"))
+    drawn = {speed: features.draw(0, speed, np.random.default_rng(1))[0] for speed in (0.9, 1.0, 1.1)}
+    assert len(read) == 1
+    for speed, one in drawn.items():
+        samples = change_speed(augmented.read_utterance(recording), speed, RATE)
+        expected = FeatureExtractor(settings().features).compute(samples)
+        assert len(one) == pytest.approx(len(expected), abs=1)
+        half = len(one) // 2 - 2
+        assert one[:half].mean() == pytest.approx(expected[:half].mean(), abs=0.3)
+
+
+def test_rooms_babble_and_telephones_are_drawn_from_the_generator(recording):
+    everything = {"room_probability": 1, "babble_probability": 1, "telephone_probability": 1}
+    for chosen in ({name: value} for name, value in everything.items()):
+        first, again = (
+            heard(recording, settings(**chosen)).draw(0, 1.0, np.random.default_rng(3))[0] for _ in range(2)
+        )
+        plain = heard(recording, settings()).draw(0, 1.0, np.random.default_rng(3))[0]
+        assert_array_equal(first, again)
+        assert not np.array_equal(first, plain), chosen
+
+
 def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
     lengths = [
         len(heard(recording, settings(quiet_s=0.05)).draw(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(60)

@@ -5,7 +5,20 @@ import pytest
 from numpy.testing import assert_allclose
 
 from recitative.config import AugmentSettings, FeatureSettings
-from recitative.features.microphone import DEEPER, HISS_DB, ONSET, ONSET_FRAMES, colour, cut_close, hiss, surround
+from recitative.features.microphone import (
+    DEEPER,
+    HISS_DB,
+    ONSET,
+    ONSET_FRAMES,
+    babble,
+    colour,
+    cut_close,
+    hiss,
+    room,
+    stretch,
+    surround,
+    telephone,
+)
 
 QUIET = np.full((2000, 40), -10.0, np.float32)
 
@@ -93,7 +106,42 @@ def find(heard, features):
 
 def test_features_that_are_no_logarithms_of_powers_are_refused():
     for features in (FeatureSettings(kind="mfcc"), FeatureSettings(delta_order=1)):
-        with pytest.raises(
-            ValueError, match=r"cut_db, quiet_s, colour_db, hiss_snr_db need features\.kind=fbank without deltas"
-        ):
-            AugmentSettings(colour_db=3).require_fit(features)
+        for one in ({"colour_db": 3}, {"room_probability": 0.1}, {"speed_kind": "frames"}):
+            with pytest.raises(ValueError, match=r"augment\.\w+(=frames)? needs features\.kind=fbank without deltas"):
+                AugmentSettings.model_validate(one).require_fit(features)
+
+
+def test_the_tail_of_a_room_decays_by_60_db_in_the_time_that_was_asked_for_and_has_the_power_asked_for():
+    click = np.full((100, 3), -15.0, np.float32)
+    click[10] = 10.0
+    heard = room(click, rt60_s=0.5, drr_db=0.0, frame_s=0.01).astype(np.float64)
+    assert (heard[:10] < -14.0).all(), "nothing is heard before"
+    assert_allclose(np.diff(heard[11:40], axis=0), -np.log(1e6) / 50, atol=1e-3)  # 50 frames
+    steady = np.full((400, 3), 7.0, np.float32)
+    assert_allclose(room(steady, 0.5, drr_db=6.0, frame_s=0.01)[-1], 7 + np.log(1 + 10**-0.6), atol=1e-3)
+
+
+def test_babble_is_the_sum_of_the_others_so_far_below_as_was_asked_for():
+    features, others = np.full((300, 4), 5.0, np.float32), [np.full((7, 4), 2.0), np.full((1, 4), 9.0)]
+    noise = np.exp(babble(features, others, 10.0, rng()).astype(np.float64)) - np.exp(5.0)
+    assert 10 * np.log10(np.exp(5.0) / noise.mean()) == pytest.approx(10.0, abs=0.01)
+    short_and_long = babble(features, [rng().normal(size=(1000, 4))], 0.0, rng(1))
+    assert short_and_long.shape == (300, 4)
+    assert np.isfinite(short_and_long).all()
+
+
+def test_a_telephone_leaves_its_band_and_nothing_becomes_quieter_than_the_floor():
+    hz = np.array([60.0, 400.0, 1000.0, 2900.0, 5000.0, 7500.0])
+    for seed in range(20):
+        heard = telephone(np.full((5, 6), 10.0, np.float32), hz, -1.0, rng(seed))
+        assert_allclose(heard[:, 1:4], 10.0)
+        assert (heard[:, [0, 4, 5]] < 10.0 - np.log(100) + 1e-4).all(), "20 dB at least"
+        assert heard.min() >= -1.0
+
+
+def test_frames_are_stretched_along_straight_lines():
+    features = np.array([[0.0], [2.0], [4.0]], np.float32)
+    assert_allclose(stretch(features, 5), [[0], [1], [2], [3], [4]])
+    assert_allclose(stretch(features, 2), [[0], [4]])
+    assert_allclose(stretch(features[:1], 3), [[0], [0], [0]])
+    assert stretch(features, 3) is features

@@ -106,6 +106,16 @@ def test_little_of_a_batch_is_padding_and_neighbours_change_between_epochs():
     assert len(together[0] & together[1]) < 0.2 * len(together[0])
 
 
+def test_in_the_first_epochs_the_shortest_come_first_if_asked_for():
+    settings = tiny.settings(train={"batch_s": 60.0, "short_first_epochs": 1})
+    rising, mixed = (
+        [seconds_of(300)[batch].max() for batch in plan_epoch(seconds_of(300), settings, epoch).batches]
+        for epoch in (0, 1)
+    )
+    assert rising == pytest.approx(sorted(rising), rel=0.1), "but for the blur of the lengths"
+    assert mixed != pytest.approx(sorted(mixed), rel=0.1)
+
+
 def test_shards_are_mixed_only_so_many_at_a_time():
     shards = np.arange(200) % 10
     settings = tiny.settings(train={"batch_s": 30.0, "shuffle_shards": 3})

@@ -12,8 +12,10 @@ from small_corpus import TEXTS, make_corpus
 
 CMU = """;;; a comment, words and all
 THE  DH AH0
-THE(2)  DH IY0
+THE(2)  DH AH1
+THE(3)  DH IY0
 CAT  K AE1 T # animal, small
+SAT  S AE1 T
 SAT  S AE1 T
 
 'BOUT  B AW1 T
@@ -45,22 +47,37 @@ def entries(place):
 
 def test_variants_comments_and_case_of_cmus_dictionaries_are_understood(place):
     assert read_dictionary(place / "cmu", lower=True).entries == {
-        "the": (("DH", "AH0"), ("DH", "IY0")),
-        "cat": (("K", "AE1", "T"),),
-        "sat": (("S", "AE1", "T"),),
-        "'bout": (("B", "AW1", "T"),),
-        "f(x)": (("EH1", "F"),),
+        "the": (("DH", "AH"), ("DH", "IY")),
+        "cat": (("K", "AE", "T"),),
+        "sat": (("S", "AE", "T"),),
+        "'bout": (("B", "AW", "T"),),
+        "f(x)": (("EH", "F"),),
     }
     assert "THE" in read_dictionary(place / "cmu").entries
+
+
+def test_stress_is_kept_if_asked_for_and_what_is_no_stress_always(place):
+    stressed = read_dictionary(place / "cmu", keep_stress=True).entries
+    assert stressed["THE"] == (("DH", "AH0"), ("DH", "AH1"), ("DH", "IY0"))
+    done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower", "--keep-stress")
+    assert "3 words, 5 pronunciations" in done.stdout
+    (place / "tones").write_text("ma m a1\nmi M IY3 AH1 X0\n")
+    assert read_dictionary(place / "tones").entries == {"ma": (("m", "a1"),), "mi": (("M", "IY3", "AH", "X0"),)}
+
+
+def test_a_line_of_the_dictionary_at_fault_is_named_with_its_number(place):
+    (place / "cmu").write_text(CMU + "OX\n")
+    with pytest.raises(DataError, match=r"cmu:11: 'OX' has no pronunciation"):
+        read_dictionary(place / "cmu")
 
 
 def test_the_words_of_the_transcripts_are_kept_with_all_their_pronunciations(place):
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower")
     assert done.exit_code == 0, done.output
     assert entries(place) == {
-        "cat": (("K", "AE1", "T"),),
-        "sat": (("S", "AE1", "T"),),
-        "the": (("DH", "AH0"), ("DH", "IY0")),
+        "cat": (("K", "AE", "T"),),
+        "sat": (("S", "AE", "T"),),
+        "the": (("DH", "AH"), ("DH", "IY")),
     }
     assert done.stdout == f"{place}/lexicon.txt: 3 words, 4 pronunciations, 0 words out of vocabulary\n"
     assert done.stderr == ""
@@ -138,7 +155,7 @@ def test_options_that_make_no_sense_are_refused(place, options, message):
     ("content", "message"),
     [
         (b"THE\n", "cmu:1: 'THE' has no pronunciation"),
-        (b";;; one\nTHE DH AH\nTHE(2) DH AH\n", "cmu:3: 'THE' has this pronunciation already"),
+        (b";;; one\nTHE DH AH\nTHE(2) # says what?\n", "cmu:3: 'THE' has no pronunciation"),
         (b"THE # an article\n", "cmu:1: 'THE' has no pronunciation"),
         (b"D\xc9J\xc0 D EY\n", "cmu: is not UTF-8"),
         (b";;; nothing\n", "cmu: holds no word"),
@@ -166,7 +183,7 @@ def test_a_table_of_phones_is_made_from_lexicons(place):
     done = run("tokens", place / "lexicon.txt", place / "other", "--unit", "phone", "--output", out)
     assert done.stdout == f"{out}: 10 tokens from 2 lexicons\n"
     table = TokenTable.read(out)
-    assert table.symbols == ("<blank>", "AE1", "AH0", "DH", "IY0", "K", "S", "T", "UW1", "Z")
+    assert table.symbols == ("<blank>", "AE", "AH", "DH", "IY", "K", "S", "T", "UW1", "Z")
     assert table.unit == "phone"
 
 

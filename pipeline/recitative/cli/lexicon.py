@@ -18,6 +18,7 @@ from recitative.text.tokens import TokenTable
 SHOWN = 20
 
 _VARIANT = re.compile(r"\(\d+\)$")  # CMU's dictionaries write a word's further pronunciations WORD(2)
+_STRESSED = re.compile(r"(AA|AE|AH|AO|AW|AX|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[0-2]")  # ARPAbet's vowels, nothing else's
 
 
 def lexicon(
@@ -31,6 +32,10 @@ def lexicon(
         bool, typer.Option("--whole", help="Keep all words of the dictionary, not only those of the transcripts.")
     ] = False,
     lower: Annotated[bool, typer.Option("--lower", help="Write the dictionary's words in lower case.")] = False,
+    keep_stress: Annotated[
+        bool,
+        typer.Option("--keep-stress", help="Keep the stress marks of ARPAbet's vowels: AH0 and AH1 are two phones."),
+    ] = False,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out words that have no pronunciation, instead of stopping.")
     ] = False,
@@ -47,7 +52,7 @@ def lexicon(
         require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
     texts = [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
     words = sorted({word for text in texts for word in text.split()})
-    known = read_dictionary(dictionary, lower) if dictionary else _spelled(words, tokens, skip_unknown)
+    known = read_dictionary(dictionary, lower, keep_stress) if dictionary else _spelled(words, tokens, skip_unknown)
     unknown = known.unknown(texts)
     for word, count in unknown.most_common(SHOWN):
         print(f"out of vocabulary: {word} ({count} times)", file=sys.stderr)
@@ -62,23 +67,28 @@ def lexicon(
     print(f"{output}: {len(made)} words, {ways} pronunciations, {len(unknown)} words out of vocabulary")
 
 
-def read_dictionary(path: Path, lower: bool = False) -> Lexicon:
+def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:
     """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``;
-    ``;;;`` at the beginning of a line and `` # `` within one begin a comment."""
+    ``;;;`` at the beginning of a line and `` # `` within one begin a comment. A pronunciation that is there twice, or
+    is the same without stress, counts once."""
     try:
         lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
     except OSError as error:
         raise DataError(str(path), f"cannot be read ({error.strerror})", "a dictionary", "correct the path") from None
     except UnicodeDecodeError:
         raise DataError(str(path), "is not UTF-8", "a dictionary", "convert it") from None
-    content = "\n".join("" if line.startswith(";;;") else _plain(line, lower) for line in lines)
-    return Lexicon.parse(content, str(path))
+    first: dict[str, int] = {}  # entry -> where it is first
+    plain = ["" if line.startswith(";;;") else _plain(line, lower, keep_stress) for line in lines]
+    once = [entry if first.setdefault(entry, number) == number else "" for number, entry in enumerate(plain)]
+    return Lexicon.parse("\n".join(once), str(path))
 
 
-def _plain(line: str, lower: bool) -> str:
+def _plain(line: str, lower: bool, keep_stress: bool) -> str:
     word, *phones = line.split() or [""]
     if "#" in phones:  # a comment, as newer versions of CMU's dictionary have them behind a word
         phones = phones[: phones.index("#")]
+    if not keep_stress:
+        phones = [_STRESSED.sub(r"\1", phone) if _STRESSED.fullmatch(phone) else phone for phone in phones]
     word = _VARIANT.sub("", word)
     return " ".join([word.lower() if lower else word, *phones])
 

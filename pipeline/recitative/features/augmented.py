@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from recitative.audio.files import Samples
 from recitative.config import SILENCE, AudioTaskSettings
+from recitative.data.frames import num_frames
 from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
 from recitative.features.augment import Augmenter, change_speed, spec_augment
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.microphone import colour, cut_close, hiss, surround
+from recitative.features.microphone import babble, colour, cut_close, hiss, room, stretch, surround, telephone
 from recitative.features.utterances import read_utterance
 from recitative.features.vtlp import VocalTractWarp
 
@@ -39,7 +40,9 @@ class AugmentedFeatures:
         self._settings = settings
         self._mean = mean
         self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
+        self._seconds = seconds
         self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
+        self._hz = VocalTractWarp(settings.features).hz if settings.augment.telephone_probability else None
         self._kept = KeptFeatures(utterances, settings) if settings.train.cache_features else None
         bytes_in_all = float(seconds.sum()) * settings.features.sample_rate * np.dtype(np.float32).itemsize
         fits = bytes_in_all <= settings.train.cache_mb * 1e6 and not self._kept
@@ -69,7 +72,7 @@ class AugmentedFeatures:
 
     def _said(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         """One utterance as it was cut, and the quiet around it."""
-        features = self._kept.draw(number, speed, rng) if self._kept else self._perturbed(number, speed, rng)
+        features = self._at_speed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
         if self._settings.augment.cut_db:
@@ -78,13 +81,31 @@ class AugmentedFeatures:
             features = surround(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
         return features
 
+    def _at_speed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+        of_samples = 1.0 if self._settings.augment.speed_kind == "frames" else speed
+        features = self._kept.draw(number, of_samples, rng) if self._kept else self._perturbed(number, of_samples, rng)
+        if of_samples == speed or not len(features):
+            return features
+        samples = int(self._seconds[number] / speed * self._settings.features.sample_rate)
+        return stretch(features, max(num_frames(samples, self._settings.features), 1))
+
     def _recorded_elsewhere(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         """Without and with SpecAugment's masks."""
         augment = self._settings.augment
+        if augment.room_probability and rng.random() < augment.room_probability:
+            rt60_s, drr_db = rng.uniform(*augment.room_rt60_s), rng.uniform(*augment.room_drr_db)
+            features = room(features, rt60_s, drr_db, self._settings.features.frame_shift_ms / 1000)
+        if augment.babble_probability and rng.random() < augment.babble_probability:
+            numbers = rng.integers(len(self._utterances), size=rng.integers(1, 4)).tolist()
+            others = [other for n in numbers if len(other := self._at_speed(n, 1.0, rng))]
+            if others:
+                features = babble(features, others, rng.uniform(*augment.babble_snr_db), rng)
         if augment.colour_db:
             features = colour(features, augment.colour_db, rng)
         if augment.hiss_snr_db:
             features = hiss(features, rng.uniform(*augment.hiss_snr_db), rng)
+        if self._hz is not None and rng.random() < augment.telephone_probability:
+            features = telephone(features, self._hz, self._settings.features.log_floor, rng)
         return features, spec_augment(features, augment.spec_augment, rng, self._mean)
 
     def _perturbed(self, number: int, speed: float, rng: np.random.Generator) -> Array:

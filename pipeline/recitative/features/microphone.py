@@ -9,6 +9,7 @@ has cut the consonant off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,65 @@ def hiss(features: Array, snr_db: float, rng: np.random.Generator) -> Array:
     noise = level * curve / curve.mean() * rng.gamma(FREEDOM, 1 / FREEDOM, features.shape)
     heard: Array = np.logaddexp(features, np.log(noise)).astype(np.float32)
     return heard
+
+
+def room(features: Array, rt60_s: float, drr_db: float, frame_s: float) -> Array:
+    """Add the tail of a room to log-mel features (T, C) -> (T, C): powers that decay by 60 dB in ``rt60_s`` seconds.
+
+        y[t] = ln(exp x[t] + 10^(-drr / 10) (1 - d) / d sum_(k >= 1) d^k exp x[t - k]),    d = 10^(-6 frame_s / rt60)
+
+    so that of a steady sound the tail has the power of the direct sound less ``drr_db`` decibels.
+    """
+    decay = 10 ** (-6 * frame_s / rt60_s)
+    power = np.exp(features.astype(np.float64))
+    heard, reach = power.copy(), 1
+    while reach < len(power) and decay**reach > 1e-6:  # the sum doubles its reach
+        heard[reach:] += decay**reach * heard[:-reach]
+        reach *= 2
+    tail = 10 ** (-drr_db / 10) * (1 - decay) / decay * (heard - power)
+    wet: Array = np.log(power + tail).astype(np.float32)
+    return wet
+
+
+def babble(features: Array, others: Sequence[Array], snr_db: float, rng: np.random.Generator) -> Array:
+    """Other utterances behind log-mel features (T, C) -> (T, C): their powers are added, together ``snr_db`` below.
+
+    Each of ``others`` (T', C), at least one frame, begins at a random frame and is repeated.
+    """
+    power = np.zeros(features.shape)
+    for other in others:
+        rolled = np.roll(other, -int(rng.integers(len(other))), axis=0)
+        power += np.exp(np.resize(rolled, features.shape).astype(np.float64))
+    level = np.exp(features.astype(np.float64)).mean() / power.mean() * 10 ** (-snr_db / 10)
+    heard: Array = np.logaddexp(features, np.log(level * power)).astype(np.float32)
+    return heard
+
+
+LOWEST_HZ, HIGHEST_HZ = (150.0, 350.0), (3000.0, 3900.0)  # the edges of a telephone's band
+OUTSIDE_DB, SLOPE_DB = (20.0, 80.0), 200.0  # weaker outside of it; by so much an octave until then
+
+
+def telephone(features: Array, hz: Array, floor: float, rng: np.random.Generator) -> Array:
+    """Leave the band of a telephone of log-mel features (T, C) whose channels lie at ``hz`` (C,) -> (T, C).
+
+    Nothing becomes quieter than ``floor``.
+    """
+    octaves = np.maximum(np.log2(rng.uniform(*LOWEST_HZ) / hz), np.log2(hz / rng.uniform(*HIGHEST_HZ)))
+    loss = np.minimum(np.maximum(octaves, 0.0) * SLOPE_DB, rng.uniform(*OUTSIDE_DB))
+    narrow: Array = np.maximum(features - np.float32(NEPERS) * loss.astype(np.float32), np.float32(floor))
+    return narrow
+
+
+def stretch(features: Array, frames: int) -> Array:
+    """(T, C), T > 0 -> (frames, C), what was said faster or slower: straight lines between frames."""
+    if frames == len(features):
+        return features
+    place = np.linspace(0, len(features) - 1, frames)
+    below = np.minimum(place.astype(np.int64), max(len(features) - 2, 0))
+    part = (place - below).astype(np.float32)[:, None]
+    above = np.minimum(below + 1, len(features) - 1)
+    stretched: Array = features[below] * (1 - part) + features[above] * part
+    return stretched
 
 
 def _curve(channels: int, most_db: float, rng: np.random.Generator) -> Array:

@@ -27,7 +27,7 @@ class VocalTractWarp:
         self._high_hz = settings.high_freq_hz if settings.high_freq_hz > 0 else nyquist + settings.high_freq_hz
         mel_edges = np.linspace(_mel(settings.low_freq_hz), _mel(self._high_hz), settings.num_mel_bins + 2)
         self._mel = mel_edges[1:-1]
-        self._hz = _hz(self._mel)
+        self.hz = _hz(self._mel)  # (C,): of the channels
 
     def warp(self, features: Array, factor: float) -> Array:
         """(T, C) -> a new (T, C) in which what stood at a frequency f stands at ``factor`` * f.
@@ -48,8 +48,8 @@ class VocalTractWarp:
         inverse = 1.0 / factor
         turn = min(TURN_HZ, 0.8 * self._high_hz) * min(inverse, 1.0) / inverse
         slope = (self._high_hz - turn * inverse) / (self._high_hz - turn)
-        beyond = self._high_hz - slope * (self._high_hz - self._hz)
-        source: Array = np.where(self._hz <= turn, self._hz * inverse, beyond)
+        beyond = self._high_hz - slope * (self._high_hz - self.hz)
+        source: Array = np.where(self.hz <= turn, self.hz * inverse, beyond)
         return source
 
 

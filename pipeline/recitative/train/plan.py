@@ -86,7 +86,8 @@ def plan_epoch(
     is played, where longer ones are cut to a piece.
 
     A batch has at most ``train.batch_s`` seconds, each utterance counted as long as the longest, speeds included. With
-    ``train.shuffle_shards`` utterances are mixed only among so many shards at a time, drawn anew for every epoch.
+    ``train.shuffle_shards`` utterances are mixed only among so many shards at a time, drawn anew for every epoch. In
+    the first ``train.short_first_epochs`` batches rise in length: CTC finds where labels are in short utterances first.
     """
     rng = np.random.default_rng([settings.train.seed, epoch])
     speeds = np.array(settings.augment.speeds)[rng.integers(len(settings.augment.speeds), size=len(seconds))]
@@ -98,7 +99,8 @@ def plan_epoch(
     for window in _windows(len(seconds), shards, settings.train.shuffle_shards, rng):
         order = window[np.argsort(blurred[window], kind="stable")]
         filled = list(_fill(order, played_s, settings.train.batch_s))
-        batches += [filled[i] for i in rng.permutation(len(filled))]
+        in_order = epoch < settings.train.short_first_epochs
+        batches += filled if in_order else [filled[i] for i in rng.permutation(len(filled))]
     return EpochPlan(tuple(batches), speeds)
 
 
