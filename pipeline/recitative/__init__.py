@@ -6,7 +6,12 @@ print(Recognizer.load("model.onnx").transcribe("recording.flac").text)
 """
 
 import importlib
+import os
 from typing import Any
+
+# ONNX Runtime writes a device id and events to the home folder unless this is set before its first import, which may be
+# that of another library (the detector of speech).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load_classifier"]

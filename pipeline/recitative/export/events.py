@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from recitative.atomic import write_bytes
+from recitative.export.graph import file_content
 from recitative.export.language_model import write_network
 from recitative.export.music import in_int8
 from recitative.models.events import EventsModel
@@ -26,6 +27,6 @@ def build_events_file(model: EventsModel, *, notes: str = "", int8: bool = False
 
 def export_events(model: EventsModel, output: Path, *, notes: str = "", int8: bool = False) -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_events_file(model, notes=notes, int8=int8).SerializeToString()
+    content = file_content(build_events_file(model, notes=notes, int8=int8))
     write_bytes(output, content)
     return len(content)

@@ -9,7 +9,7 @@ import onnx
 
 from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
-from recitative.export.graph import Graph, Ragged
+from recitative.export.graph import Graph, Ragged, file_content
 from recitative.export.stages import Writer
 from recitative.models.forecaster import Forecast, Forecaster
 from recitative.models.forecaster_card import ForecasterCard
@@ -45,7 +45,7 @@ def build_forecaster_file(forecaster: Forecaster, *, notes: str = "") -> onnx.Mo
 
 def export_forecaster(forecaster: Forecaster, output: Path, *, notes: str = "") -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_forecaster_file(forecaster, notes=notes).SerializeToString()
+    content = file_content(build_forecaster_file(forecaster, notes=notes))
     write_bytes(output, content)
     return len(content)
 

@@ -15,6 +15,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from recitative.runtime.checksum import CLAIM, CLAIMED, DIGITS, KEY, digest_of
+
 Array = npt.NDArray[Any]
 
 OPSET = 18
@@ -32,6 +34,18 @@ _TYPES = {
     "int64": TensorProto.INT64,
     "bool": TensorProto.BOOL,
 }
+
+
+def file_content(model: onnx.ModelProto) -> bytes:
+    """What a model file holds: the model with its checksum, see ``runtime.checksum``."""
+    with_checksum = onnx.ModelProto()
+    with_checksum.CopyFrom(model)
+    for key, value in ((CLAIM, CLAIMED), (KEY, DIGITS * "0")):
+        with_checksum.metadata_props.add(key=key, value=value)
+    content: bytes = with_checksum.SerializeToString()
+    body = content[:-DIGITS]
+    assert content == body + DIGITS * b"0", "metadata are the last of a model, and this is the last of them"
+    return body + digest_of(body).encode()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import onnx
 
 from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
-from recitative.export.graph import Graph, Ragged
+from recitative.export.graph import Graph, Ragged, file_content
 from recitative.export.stages import Writer
 from recitative.models.card import InitialState
 from recitative.models.language_card import LanguageModelCard
@@ -45,6 +45,6 @@ def build_language_model_file(model: LanguageModelNetwork, *, notes: str = "") -
 
 def export_language_model(model: LanguageModelNetwork, output: Path, *, notes: str = "") -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_language_model_file(model, notes=notes).SerializeToString()
+    content = file_content(build_language_model_file(model, notes=notes))
     write_bytes(output, content)
     return len(content)

@@ -10,7 +10,7 @@ from onnx import helper, numpy_helper
 
 from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter, quantise_rows
-from recitative.export.graph import FLOAT, Graph, Ragged
+from recitative.export.graph import FLOAT, Graph, Ragged, file_content
 from recitative.export.stages import Writer
 from recitative.models.music import MusicModel
 from recitative.models.music_card import MusicCard
@@ -45,7 +45,7 @@ def build_music_file(model: MusicModel, *, notes: str = "", int8: bool = False) 
 
 def export_music(model: MusicModel, output: Path, *, notes: str = "", int8: bool = False) -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_music_file(model, notes=notes, int8=int8).SerializeToString()
+    content = file_content(build_music_file(model, notes=notes, int8=int8))
     write_bytes(output, content)
     return len(content)
 

@@ -12,6 +12,7 @@ import onnx
 
 from recitative.atomic import write_bytes
 from recitative.errors import DataError, UsageError
+from recitative.export.graph import file_content
 from recitative.export.network import Ranges
 from recitative.score.wer import ErrorCounts
 
@@ -59,7 +60,7 @@ def require_dev(dev: Path | None) -> Path:
 
 def write_float32(output: Path, build: Build) -> Exported:
     """Atomic."""
-    plain = build().SerializeToString()
+    plain = file_content(build())
     write_bytes(output, plain)
     return Exported("float32", len(plain), len(plain), None, None)
 
@@ -72,11 +73,11 @@ def write_smallest(
     rate: what the rate is called; ``advance(done, total)`` counts recordings heard. Raises DataError if int8 is
     demanded and costs more.
     """
-    plain, ranges = build().SerializeToString(), trial.ranges()
+    plain, ranges = file_content(build()), trial.ranges()
     float32_errors = trial.errors(plain, lambda done, total: advance(done, 2 * total))
     best: tuple[ErrorCounts, bytes] | None = None
     for smoothing in SMOOTHINGS:
-        tried = build(ranges=ranges, smoothing=smoothing).SerializeToString()
+        tried = file_content(build(ranges=ranges, smoothing=smoothing))
         errors = trial.errors(tried, lambda done, total: advance(total + done, 2 * total))
         if best is None or errors.rate < best[0].rate:
             best = errors, tried

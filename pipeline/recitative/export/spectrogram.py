@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
-from recitative.export.graph import INT64, Graph, Ragged
+from recitative.export.graph import INT64, Graph, Ragged, file_content
 from recitative.export.stages import Array, Writer
 from recitative.models.spectrogram import SpectrogramModel
 from recitative.models.spectrogram_card import SpectrogramCard
@@ -48,7 +48,7 @@ def build_spectrogram_file(model: SpectrogramModel, *, notes: str = "") -> onnx.
 
 def export_spectrogram(model: SpectrogramModel, output: Path, *, notes: str = "") -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_spectrogram_file(model, notes=notes).SerializeToString()
+    content = file_content(build_spectrogram_file(model, notes=notes))
     write_bytes(output, content)
     return len(content)
 

@@ -13,7 +13,7 @@ import onnx
 from recitative.atomic import write_bytes
 from recitative.audio.mulaw import LEVELS, companded
 from recitative.export.cells import CellWriter
-from recitative.export.graph import INT64, Graph, Ragged
+from recitative.export.graph import INT64, Graph, Ragged, file_content
 from recitative.export.stages import Writer
 from recitative.models.wave import WaveModel
 from recitative.models.wave_card import WaveCard
@@ -54,7 +54,7 @@ def build_wave_file(model: WaveModel, *, notes: str = "") -> onnx.ModelProto:
 
 def export_wave(model: WaveModel, output: Path, *, notes: str = "") -> int:
     """Write the file; atomic. Returns its size in bytes."""
-    content = build_wave_file(model, notes=notes).SerializeToString()
+    content = file_content(build_wave_file(model, notes=notes))
     write_bytes(output, content)
     return len(content)
 

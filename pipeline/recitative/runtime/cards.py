@@ -63,5 +63,4 @@ def read_card(path: Path) -> Card:
 
 
 def _metadata(path: Path) -> dict[str, str]:
-    session = open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1)
-    return dict(session.get_modelmeta().custom_metadata_map)
+    return open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1).metadata

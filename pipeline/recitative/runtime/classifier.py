@@ -25,8 +25,8 @@ class OnnxClassifier(OnnxFeatureNetwork):
         """``content`` is a file of 'recitative export', or what is in one. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the classifier"
         session = open_session(content, where, "classifier's file", REMEDY, threads)
-        self.card = ClassifierCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
-        super().__init__(session, self.card)
+        self.card = ClassifierCard.from_metadata(session.metadata, where)
+        super().__init__(session, self.card, len(self.card.labels))
 
 
 def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Labeller:

@@ -17,8 +17,8 @@ class OnnxEvents:
         """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the music model"
         session = open_session(content, where, "music model's file", REMEDY, threads)
-        self.card = EventsCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
-        self.network = OnnxTokenNetwork(session, self.card.state)
+        self.card = EventsCard.from_metadata(session.metadata, where)
+        self.network = OnnxTokenNetwork(session, self.card.state, len(self.events.vocabulary))
 
     @property
     def settings(self) -> EventsSettings:

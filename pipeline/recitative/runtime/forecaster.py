@@ -25,7 +25,12 @@ class OnnxForecaster:
         """``content`` is what 'recitative forecaster export' wrote, or what is in it. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the forecaster"
         self._session = open_session(content, where, "forecaster's file", REMEDY, threads)
-        self.card = ForecasterCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self.card = ForecasterCard.from_metadata(self._session.metadata, where)
+        self._session.require(
+            {"features": ("float32", (None, None, self.card.settings.features.dim)), "lengths": ("int64", (None,))},
+            {"surprise": ("float32", (None, None, 1))},
+            self.card.state,
+        )
         self._outputs = ["surprise", *(f"new_state.{name}" for name in self.card.state)]
 
     def output_lengths(self, lengths: Array) -> Array:

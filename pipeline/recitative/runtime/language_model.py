@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from recitative.models.card import InitialState
 from recitative.models.language_card import REMEDY, LanguageModelCard
 from recitative.models.text_scores import RecurrentLanguageModel
-from recitative.runtime.session import open_session
+from recitative.runtime.session import Session, open_session
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -25,7 +24,13 @@ class OnnxTokenNetwork:
     stride = 1
     lookahead = 0
 
-    def __init__(self, session: ort.InferenceSession, initial: Mapping[str, InitialState]) -> None:
+    def __init__(self, session: Session, initial: Mapping[str, InitialState], num_tokens: int) -> None:
+        """num_tokens: V. Raises DataError for the graph of another network."""
+        session.require(
+            {"tokens": ("int64", (None, None)), "lengths": ("int64", (None,))},
+            {"log_probs": ("float32", (None, None, num_tokens))},
+            initial,
+        )
         self._session = session
         self._initial = initial
         self._outputs = ["log_probs", *(f"new_state.{name}" for name in initial)]
@@ -52,8 +57,8 @@ class OnnxLanguageNetwork(OnnxTokenNetwork):
         """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
         where = str(content) if isinstance(content, Path) else "the language model"
         session = open_session(content, where, "language model's file", REMEDY, threads)
-        self.card = LanguageModelCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
-        super().__init__(session, self.card.state)
+        self.card = LanguageModelCard.from_metadata(session.metadata, where)
+        super().__init__(session, self.card.state, len(self.card.vocabulary))
 
 
 def open_language_model(content: Path | bytes, *, threads: int = 1) -> RecurrentLanguageModel:

@@ -12,7 +12,7 @@ from recitative.errors import UsageError
 from recitative.models.music_card import REMEDY, MusicCard
 from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids
-from recitative.runtime.session import open_session
+from recitative.runtime.session import Session, open_session
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -25,9 +25,19 @@ class OnnxMusic:
         """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the music model"
         session = open_session(content, where, "music model's file", REMEDY, threads)
-        self.card, choice = MusicCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
-        self.context = _Context(session, self.card)
+        self.card, choice = MusicCard.from_metadata(session.metadata, where)
         self._choice = open_session(choice, where, "music model's file", REMEDY, threads)
+        session.require(
+            {"ids": ("int64", (None, None, None)), "lengths": ("int64", (None,))},
+            {"hidden": ("float32", (None, None, None))},
+            self.card.state,
+        )
+        self._choice.require(
+            {"hidden": ("float32", (None, None)), "ids": ("int64", (None, None)), "beside": ("int64", (None, None))},
+            {"scores": ("float32", (None, None))},
+            {},
+        )
+        self.context = _Context(session, self.card)
 
     @property
     def settings(self) -> MusicSettings:
@@ -56,7 +66,7 @@ class _Context:
 
     stride = 1
 
-    def __init__(self, session: Any, card: MusicCard) -> None:
+    def __init__(self, session: Session, card: MusicCard) -> None:
         self._session = session
         self._card = card
         self._outputs = ["hidden", *(f"new_state.{name}" for name in card.state)]

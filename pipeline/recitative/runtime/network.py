@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from recitative.data.frames import num_core_frames
 from recitative.errors import UsageError
@@ -15,7 +15,8 @@ from recitative.models.card import ModelCard
 from recitative.models.classifier_card import ClassifierCard
 from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
-from recitative.runtime.session import open_session
+from recitative.runtime.sentinels import with_sentinels
+from recitative.runtime.session import Session, open_session
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -24,9 +25,15 @@ Array = npt.NDArray[Any]
 class OnnxFeatureNetwork:
     """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
 
-    def __init__(self, session: ort.InferenceSession, card: ModelCard | ClassifierCard) -> None:
+    def __init__(self, session: Session, card: ModelCard | ClassifierCard, outputs: int) -> None:
+        """outputs: V. Raises DataError if the graph is not the one that the card tells of."""
+        _require_graph(session, card, outputs)
         self._session = session
         self._card = card
+        self._initial = with_sentinels(card.state)
+        core = card.settings.model.recurrent
+        # Cells that run backwards begin with sentinels that are constants of the graph: see ``runtime.sentinels``.
+        self._rows_alone = card.weights == "int8" and core.cell == "lstm" and core.direction != "forward"
         self._state_names = list(card.state)
         self._state_inputs = [f"state.{name}" for name in self._state_names]
         self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
@@ -45,7 +52,7 @@ class OnnxFeatureNetwork:
         return np.array([num_core_frames(int(length), front_end) for length in lengths], np.int64)
 
     def initial_state(self, n: int) -> State:
-        return {name: initial.array(n) for name, initial in self._card.state.items()}
+        return {name: initial.array(n) for name, initial in self._initial.items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         """Raises UsageError when a bidirectional model is stepped in pieces."""
@@ -75,11 +82,43 @@ class OnnxFeatureNetwork:
         return join(outputs), self.initial_state(len(x.lengths)) if last else state
 
     def _run(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        rows = len(x.lengths)
+        if not self._rows_alone or rows == 1:
+            return self._run_graph(x, state, last=last)
+        alone = [
+            self._run_graph(
+                Padded(x.data[row : row + 1, : x.lengths[row]], x.lengths[row : row + 1]),
+                {name: value[row : row + 1] for name, value in state.items()},
+                last=last,
+            )
+            for row in range(rows)
+        ]
+        frames = max(y.data.shape[1] for y, _ in alone)
+        data = np.concatenate([np.pad(y.data, ((0, 0), (0, frames - y.data.shape[1]), (0, 0))) for y, _ in alone])
+        lengths = np.concatenate([y.lengths for y, _ in alone])
+        return Padded(data, lengths), {name: np.concatenate([after[name] for _, after in alone]) for name in state}
+
+    def _run_graph(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         data = x.data if x.data.shape[1] else np.zeros((len(x.lengths), 1, x.data.shape[2]), np.float32)
         feeds = {"features": data, "lengths": x.lengths, "last": np.array(last)}
         feeds |= {entry: state[name] for entry, name in zip(self._state_inputs, self._state_names, strict=True)}
         y, lengths, *new_state = self._session.run(self._outputs, feeds)
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
+
+
+def _require_graph(session: Session, card: ModelCard | ClassifierCard, outputs: int) -> None:
+    """The graph's inputs and outputs, and what the card says of its rates."""
+    model, dim = card.settings.model, card.settings.features.dim
+    session.require(
+        {"features": ("float32", (None, None, dim)), "lengths": ("int64", (None,)), "last": ("bool", ())},
+        {"log_probs": ("float32", (None, None, outputs)), "log_probs_lengths": ("int64", (None,))},
+        card.state,
+    )
+    front_end, core = model.front_end, model.recurrent
+    stride = front_end.stride if front_end.kind == "stack" else math.prod(front_end.conv_strides)
+    piece = core.chunk * stride if core.direction == "latency_controlled" else 0
+    if (card.stride, card.piece_frames) != (stride, piece):
+        session.refuse("its settings and its metadata disagree about the frame rate")
 
 
 class OnnxNetwork(OnnxFeatureNetwork):
@@ -89,8 +128,8 @@ class OnnxNetwork(OnnxFeatureNetwork):
         """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
         where = str(content) if isinstance(content, Path) else "the model"
         session = open_session(content, where, "model file", "make one with 'recitative export'", threads)
-        self.card = ModelCard.from_metadata(session.get_modelmeta().custom_metadata_map, where)
-        super().__init__(session, self.card)
+        self.card = ModelCard.from_metadata(session.metadata, where)
+        super().__init__(session, self.card, len(self.card.tokens))
 
 
 def join(parts: list[Padded[Array]]) -> Padded[Array]:

@@ -1,44 +1,118 @@
-"""Opening a model file, gzipped or not, with ONNX Runtime."""
+"""Opening a model file, gzipped or not, with ONNX Runtime, which nothing else in the library imports."""
 
 from __future__ import annotations
 
 import gzip
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
+import numpy.typing as npt
 import onnxruntime as ort
 
 from recitative.errors import DataError
+from recitative.models.card import InitialState
+from recitative.runtime.checksum import require_no_claim, verify_checksum
+
+Array = npt.NDArray[Any]
+Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
 
 GZIP_MAGIC = b"\x1f\x8b"
+DAMAGED = "copy or export it again"
+
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 
 
-def open_session(content: Path | bytes, where: str, kind: str, remedy: str, threads: int) -> ort.InferenceSession:
+class Session:
+    """The graph of a model file, ready to run, and the file's metadata."""
+
+    def __init__(self, session: ort.InferenceSession, metadata: dict[str, str], where: str) -> None:
+        self._session = session
+        self._where = where
+        self.metadata = metadata
+
+    def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
+        """Raises DataError if ONNX Runtime cannot run the graph, as of a damaged file without a checksum."""
+        try:
+            results: list[Array] = self._session.run(outputs, feeds)
+        except Exception as error:
+            if not _of_onnxruntime(error):
+                raise
+            raise DataError(self._where, f"its graph failed ({_first_line(error)})", "", DAMAGED) from None
+        return results
+
+    def require(self, inputs: Entries, outputs: Entries, state: Mapping[str, InitialState]) -> None:
+        """Raises DataError unless the graph has these inputs and outputs, and ``state`` among both, and no others."""
+        shapes = {name: (initial.dtype, (None, *initial.shape)) for name, initial in state.items()}
+        for found, expected, prefix in (
+            (self._session.get_inputs(), inputs, "state."),
+            (self._session.get_outputs(), outputs, "new_state."),
+        ):
+            wanted = {**expected, **{f"{prefix}{name}": entry for name, entry in shapes.items()}}
+            there = {entry.name: (_DTYPES.get(entry.type, entry.type), entry.shape) for entry in found}
+            for name in wanted.keys() | there.keys():
+                if name not in wanted or name not in there or not _fits(there[name], wanted[name]):
+                    self.refuse(f"its graph and its metadata disagree about '{name}'")
+
+    def refuse(self, found: str) -> NoReturn:
+        """Raises DataError."""
+        raise DataError(self._where, f"is damaged: {found}", "a whole model file", DAMAGED)
+
+
+def open_session(content: Path | bytes, where: str, kind: str, remedy: str, threads: int) -> Session:
     """``content`` is a file, or what is in one; ``where``, ``kind`` ("model file") and ``remedy`` are for errors.
 
-    Raises DataError for what ONNX Runtime cannot open.
+    Raises DataError for what is damaged, see ``runtime.checksum``, and for what ONNX Runtime cannot open.
     """
+    if isinstance(content, Path):
+        if not content.is_file():
+            raise DataError(where, "does not exist", f"a {kind}", remedy)
+        content = _read(content, where, kind)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
-    if isinstance(content, Path) and not content.is_file():
-        raise DataError(where, "does not exist", f"a {kind}", remedy)
+    has_checksum = verify_checksum(content, where, kind)
     try:
-        return ort.InferenceSession(_source(content), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        metadata = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
-        found = f"cannot be opened ({str(error).splitlines()[0]})"
-        raise DataError(where, found, f"a whole {kind}", "copy or export it again") from None
-
-
-def _source(content: Path | bytes) -> str | bytes:
-    """What ONNX Runtime opens: a path, so that it can map the file, or bytes."""
-    if isinstance(content, bytes):
-        return content
-    with content.open("rb") as file:
-        is_gzipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    return gzip.decompress(content.read_bytes()) if is_gzipped else str(content)
+        raise _unopened(where, error, kind) from None
+    if not has_checksum:
+        require_no_claim(metadata, where, kind)
+    return Session(session, metadata, where)
 
 
 def file_kind(path: Path, kind: str, remedy: str) -> str:
     """What a model file says that it is: 'music', 'events', ...; '' where it doesn't. Raises as ``open_session``."""
-    session = open_session(path, str(path), kind, remedy, threads=1)
-    return str(session.get_modelmeta().custom_metadata_map.get("recitative.kind", ""))
+    return open_session(path, str(path), kind, remedy, threads=1).metadata.get("recitative.kind", "")
+
+
+def _read(path: Path, where: str, kind: str) -> bytes:
+    try:
+        content = path.read_bytes()
+        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unopened(where, error, kind) from None
+
+
+def _unopened(where: str, error: Exception, kind: str) -> DataError:
+    return DataError(where, f"cannot be opened ({_first_line(error)})", f"a whole {kind}", DAMAGED)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _of_onnxruntime(error: Exception) -> bool:
+    return type(error).__module__.startswith("onnxruntime")
+
+
+def _fits(found: tuple[str, Sequence[int | str | None]], wanted: tuple[str, tuple[int | None, ...]]) -> bool:
+    """A size that the graph leaves open has a name there."""
+    (dtype, shape), (wanted_dtype, wanted_shape) = found, wanted
+    return (
+        dtype == wanted_dtype
+        and len(shape) == len(wanted_shape)
+        and all(b is None or a == b for a, b in zip(shape, wanted_shape, strict=True))
+    )

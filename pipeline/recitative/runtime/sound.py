@@ -13,7 +13,7 @@ from recitative.audio.mulaw import MIDDLE, companded
 from recitative.models.conditions import between, places_of
 from recitative.models.excitation import Sounds, levels_of
 from recitative.models.wave_card import REMEDY, WaveCard
-from recitative.runtime.session import open_session
+from recitative.runtime.session import Entries, open_session
 
 Array = npt.NDArray[Any]
 Samples = npt.NDArray[np.float32]
@@ -28,9 +28,26 @@ class SoundGenerator:
         """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the sound model"
         self._session = open_session(content, where, KIND, REMEDY, threads)
-        self.card, encoder = WaveCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self.card, encoder = WaveCard.from_metadata(self._session.metadata, where)
         self._encoder = open_session(encoder, where, KIND, REMEDY, threads) if encoder else None
+        self._require_graphs()
         self._outputs = ["levels", *(f"new_state.{name}" for name in self.card.state)]
+
+    def _require_graphs(self) -> None:
+        sound = self.card.settings.sound
+        inputs: Entries = {
+            "past": ("float32", (None, sound.history)),
+            "last": ("int64", (None,)),
+            "given": ("int64", (None, sound.step)),
+            "uniforms": ("float32", (None, sound.step)),
+            "cooling": ("float32", ()),
+            "lengths": ("int64", (None,)),
+        }
+        if self._encoder:
+            inputs = {**inputs, "told": ("float32", (None, self.card.settings.model.condition_width))}
+            frames: Entries = {"frames": ("float32", (None, None, None)), "lengths": ("int64", (None,))}
+            self._encoder.require(frames, {"said": ("float32", (None, None, None))}, {})
+        self._session.require(inputs, {"levels": ("int64", (None, sound.step))}, self.card.state)
 
     @property
     def sample_rate(self) -> int:
@@ -86,7 +103,7 @@ class SoundGenerator:
         places = places_of(np.arange(steps), self.card.settings)
         rows = []
         for piece in frames:
-            feeds = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
+            feeds: dict[str, Array] = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
             rows.append(between(self._encoder.run(["said"], feeds)[0][0], places))
         return np.stack(rows, axis=1)
 

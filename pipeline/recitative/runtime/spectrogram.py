@@ -24,7 +24,17 @@ class SpectrogramGenerator:
         """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
         where = str(content) if isinstance(content, Path) else "the spectrogram model"
         self._session = open_session(content, where, KIND, REMEDY, threads)
-        self.card = SpectrogramCard.from_metadata(self._session.get_modelmeta().custom_metadata_map, where)
+        self.card = SpectrogramCard.from_metadata(self._session.metadata, where)
+        frame = ("float32", (None, self.card.settings.features.dim))
+        inputs = {
+            "past": frame,
+            "told": ("float32", (None, self.card.labels.width())),
+            "uniforms": ("float32", (None, 1)),
+            "normals": frame,
+            "heat": ("float32", ()),
+            "lengths": ("int64", (None,)),
+        }
+        self._session.require(inputs, {"normal": frame, "frame": frame}, self.card.state)
         self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.card.state)]
 
     def generate(

@@ -1,0 +1,210 @@
+"""What opens a model file: a damaged one is named in one line whatever its kind, and the home folder stays empty."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tiny
+import tones
+import torch
+
+import small_events
+import small_forecaster
+import small_music
+from recitative.audio.files import write_wav
+from recitative.config import load_tree
+from recitative.errors import DataError
+from recitative.export.classifier import build_classifier_file
+from recitative.export.events import build_events_file
+from recitative.export.forecaster import build_forecaster_file
+from recitative.export.graph import file_content
+from recitative.export.language_model import build_language_model_file
+from recitative.export.model import build_model
+from recitative.export.music import build_music_file
+from recitative.export.spectrogram import build_spectrogram_file
+from recitative.export.wave import build_wave_file
+from recitative.models.conditions import Labels
+from recitative.models.language_model import new_language_model
+from recitative.models.language_settings import LanguageModelSettings
+from recitative.models.pretrained import names, path_of
+from recitative.models.spectrogram import new_spectrogram_model
+from recitative.models.spectrogram_settings import SpectrogramSettings
+from recitative.models.wave import new_wave_model
+from recitative.models.wave_settings import WaveSettings
+from recitative.runtime.cards import read_card
+from recitative.runtime.checksum import CLAIM, KEY
+from recitative.runtime.classifier import OnnxClassifier
+from recitative.runtime.events import OnnxEvents
+from recitative.runtime.forecaster import OnnxForecaster
+from recitative.runtime.language_model import OnnxLanguageNetwork
+from recitative.runtime.music import OnnxMusic
+from recitative.runtime.network import OnnxNetwork
+from recitative.runtime.sound import SoundGenerator
+from recitative.runtime.spectrogram import SpectrogramGenerator
+from recitative.stage import Padded
+from recitative.text.tokens import TokenTable
+from recitative.text.vocabulary import Vocabulary
+
+ROOT = Path(__file__).resolve().parents[2]
+LABELS = Labels(("one", "two"), ("ann",), (0.3, 0.4))
+
+
+def _language_model():
+    settings = load_tree(LanguageModelSettings, None, ["model.embedding=4", "model.recurrent.hidden=4"])
+    return new_language_model(settings, Vocabulary.from_texts(["a b"], "word"))
+
+
+def _wave():
+    small = ["model.width=4", "model.recurrent.hidden=4", "sound.condition=labels"]
+    return new_wave_model(load_tree(WaveSettings, None, small), LABELS)
+
+
+def _spectrogram():
+    small = ["model.recurrent.hidden=4", "model.components=2", "model.width=4", "features.num_mel_bins=8"]
+    return new_spectrogram_model(load_tree(SpectrogramSettings, None, small), LABELS)
+
+
+KINDS = {
+    "recogniser": (lambda: build_model(tiny.recogniser()), OnnxNetwork),
+    "classifier": (lambda: build_classifier_file(tones.classifier()), OnnxClassifier),
+    "forecaster": (lambda: build_forecaster_file(small_forecaster.forecaster()), OnnxForecaster),
+    "language model": (lambda: build_language_model_file(_language_model()), OnnxLanguageNetwork),
+    "music": (lambda: build_music_file(small_music.model(), int8=True), OnnxMusic),
+    "events": (lambda: build_events_file(small_events.model()), OnnxEvents),
+    "sound": (lambda: build_wave_file(_wave()), SoundGenerator),
+    "spectrogram": (lambda: build_spectrogram_file(_spectrogram()), SpectrogramGenerator),
+}
+
+
+@pytest.fixture(scope="module")
+def models():
+    torch.manual_seed(0)
+    return {name: build() for name, (build, _) in KINDS.items()}
+
+
+def refused(open_file, content, path):
+    """The one line of the error that names the file."""
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        open_file(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def flipped(content, bit):
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_flipped_bit_goes_unnoticed(models, kind, tmp_path):
+    content, open_file = file_content(models[kind]), KINDS[kind][1]
+    rng = np.random.default_rng(1)
+    anywhere = rng.integers(0, 8 * len(content), 12)
+    metadata = 8 * len(content) - rng.integers(1, 8 * 250, 12)  # the checksum is there, and what says that it is
+    for bit in (*anywhere.tolist(), *metadata.tolist()):
+        message = refused(open_file, flipped(content, bit), tmp_path / "m.onnx")
+        assert "damaged" in message or "cannot be opened" in message
+    assert "does not match its checksum" in refused(open_file, flipped(content, 800), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_is_cut_or_empty_or_of_another_kind_is_named(models, kind, tmp_path):
+    content, open_file = file_content(models[kind]), KINDS[kind][1]
+    for size in (0, 1, 500, len(content) // 2, len(content) - 64, len(content) - 1):
+        refused(open_file, content[:size], tmp_path / "m.onnx")
+    refused(open_file, gzip.compress(content)[:-9], tmp_path / "m.onnx.gz")
+    refused(open_file, flipped(gzip.compress(content), 8 * 400), tmp_path / "m.onnx.gz")
+    refused(open_file, b"# A page\n", tmp_path / "README.md")
+    for other in KINDS.keys() - {kind}:
+        refused(open_file, file_content(models[other]), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_without_a_checksum_opens_unless_it_had_one(models, kind, tmp_path):
+    open_file = KINDS[kind][1]
+    plain = models[kind].SerializeToString()  # as versions before the checksum wrote it
+    assert open_file(plain).card == open_file(file_content(models[kind])).card
+    (tmp_path / "m.onnx").write_bytes(plain)
+    assert read_card(tmp_path / "m.onnx") == open_file(plain).card
+    lost = onnx.ModelProto()
+    lost.ParseFromString(file_content(models[kind]))
+    assert [entry.key for entry in lost.metadata_props][-2:] == [CLAIM, KEY]
+    del lost.metadata_props[-1]
+    assert "does not match its checksum" in refused(open_file, lost.SerializeToString(), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_graph_that_the_metadata_do_not_tell_of_is_refused(models, kind, tmp_path):
+    open_file = KINDS[kind][1]
+    for number in range(len(models[kind].graph.input)):
+        changed = onnx.ModelProto()
+        changed.CopyFrom(models[kind])
+        changed.graph.input[number].type.tensor_type.shape.dim.add(dim_value=7)
+        message = refused(open_file, changed.SerializeToString(), tmp_path / "m.onnx")
+        assert "disagree about" in message or "cannot be opened" in message
+    changed.CopyFrom(models[kind])
+    for output in changed.graph.output:
+        changed.graph.node.add(op_type="Identity", input=[output.name], output=[f"{output.name}2"])
+        output.name = f"{output.name}2"
+    assert "disagree about" in refused(open_file, changed.SerializeToString(), tmp_path / "m.onnx")
+
+
+def test_a_recogniser_whose_metadata_are_of_another_size_is_refused():
+    model = build_model(tiny.recogniser())
+    card = OnnxNetwork(model.SerializeToString()).card
+    longer = TokenTable((*card.tokens.symbols, "q"))
+    for changed, name in ((replace(card, tokens=longer), "log_probs"), (replace(card, stride=7), "frame rate")):
+        onnx.helper.set_model_props(model, changed.to_metadata())
+        with pytest.raises(DataError, match=f"is damaged: .* disagree about .*{name}"):
+            OnnxNetwork(model.SerializeToString())
+
+
+def test_the_pretrained_models_open():
+    for name in names():
+        assert read_card(path_of(name)).parameters > 100_000
+
+
+def test_what_onnx_runtime_cannot_run_is_an_error_of_the_data():
+    network = OnnxNetwork(build_model(tiny.recogniser()).SerializeToString())
+    with pytest.raises(DataError, match=r"the model: its graph failed \(.+\); copy or export it again") as caught:
+        network.step(Padded(np.zeros((1, 3, 2), np.float32), np.array([3])), network.initial_state(1), last=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_module_imports_onnx_runtime():
+    places = [ROOT / "pipeline", ROOT / "tests", ROOT / "tools", ROOT / "recipes"]
+    importing = {
+        path for place in places for path in place.rglob("*.py") if _imports_onnxruntime(path.read_text("utf-8"))
+    }
+    assert importing == {ROOT / "pipeline/recitative/runtime/session.py"}
+
+
+def _imports_onnxruntime(source):
+    for node in ast.walk(ast.parse(source)) if "onnxruntime" in source else ():
+        named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if any(name.split(".")[0] == "onnxruntime" for name in [*named, getattr(node, "module", None) or ""]):
+            return True
+    return False
+
+
+def test_nothing_is_left_in_the_home_folder(tmp_path):
+    """ONNX Runtime would write a device id and an event there; the verb opens a model and the detector of speech."""
+    home, recording = tmp_path / "home", tmp_path / "a.wav"
+    home.mkdir()
+    write_wav(recording, 0.1 * np.random.default_rng(0).standard_normal(5 * 16000), 16000)
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")}
+    command = [sys.executable, "-m", "recitative", "transcribe", str(recording), "--jobs", "1"]
+    subprocess.run(command, check=True, capture_output=True, env=kept | {"HOME": str(home)})
+    assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
