@@ -18,7 +18,9 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"__init__", "errors", "reading", "config", "stage", "atomic", "bulk", "machine", "signals", "terminal"}),
+    frozenset(
+        {"__init__", "errors", "reading", "config", "stage", "atomic", "lock", "bulk", "machine", "signals", "terminal"}
+    ),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "page", "music"}),
     frozenset({"models"}),
@@ -38,6 +40,7 @@ TORCH_FREE = (
     "config",
     "stage",
     "atomic",
+    "lock",
     "signals",
     "terminal",
     "bulk.pieces",  # and the others through it; bulk.cluster needs ray to be loaded

@@ -1,12 +1,26 @@
-"""Files that are there whole or not at all: written beside their place under a hidden name, then moved into it."""
+"""Files that are there whole or not at all: written beside their place under a hidden name, then moved into it.
+
+A file that is being written is held by its process (``hold``), so that what a killed process left can be told from what
+another is writing, and swept.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import json
 import os
+import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_LEFT = re.compile(r"\.(.+\.partial|tmp\w{6})")  # the second is what safetensors' own way of writing leaves
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+_held: set[int] = set()
 
 
 @contextmanager
@@ -18,22 +32,59 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, target)
-    except OSError as error:
-        if error.filename in (None, str(partial), partial):
-            error.filename, error.filename2 = str(target), None
-        raise
-    finally:
-        with suppress(OSError):  # a folder that vanished, or a name that is too long
-            partial.unlink(missing_ok=True)
+    partial = _partial(target)
+    with _alive(partial):
+        try:
+            yield partial
+            os.replace(partial, target)
+        except OSError as error:
+            if error.filename in (None, str(partial), partial):
+                error.filename, error.filename2 = str(target), None
+            raise
+        finally:
+            with suppress(OSError):  # a folder that vanished, or a name that is too long
+                partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """The same for a folder, whose path names the whole old content or the whole new one at any time.
+
+    Raises NotADirectoryError if it is a file.
+    """
+    target = folder.resolve()
+    recover_folder(target)
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    partial = _partial(target)
+    partial.mkdir(parents=True)
+    with _alive(partial, create=False):
+        try:
+            partial.mkdir(exist_ok=True)  # swept before it was held
+            yield partial
+            _exchange(partial, target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def recover_folder(folder: Path) -> None:
+    """Put a folder back whose writer died between two renames, on a system that cannot exchange folders."""
+    with suppress(OSError):
+        if not folder.exists() and _aside(folder).is_dir():
+            _aside(folder).rename(folder)
 
 
 def write_text(path: str | Path, content: str) -> None:
     """Write UTF-8 text with the line ends it has, and names of files with the bytes they have; atomic."""
     write_bytes(path, content.encode("utf-8", "surrogateescape"))
+
+
+def update_text(path: str | Path, content: str) -> None:
+    """Write UTF-8 text unless the file holds it already; atomic."""
+    with suppress(OSError):
+        if Path(path).read_bytes() == content.encode("utf-8", "surrogateescape"):
+            return
+    write_text(path, content)
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -46,3 +97,101 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     """JSON as one reads it; bytes of file names that are not UTF-8 become escapes, which Python reads as they were."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def sweep(*folders: Path) -> None:
+    """Remove what killed processes left in these folders, and nothing that a living one is writing."""
+    for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
+        if _LEFT.fullmatch(path.name):
+            with suppress(OSError):  # held by another, or done and gone
+                file = hold(path, create=False)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+                let_go(file)
+
+
+def hold(path: Path, *, create: bool = True, wait: bool = False) -> int:
+    """Open a file, made if need be, or a folder, that no other process holds; until ``let_go`` or this process's end.
+
+    Raises BlockingIOError if another holds it, unless it is to ``wait``, and OSError where there are no such locks.
+    """
+    while True:
+        flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | (os.O_CREAT if create else 0)
+        file = os.open(path, flags | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            there = os.fstat(file).st_nlink > 0
+        except OSError as error:
+            there = False
+            if error.errno != errno.ESTALE:
+                os.close(file)
+                raise
+        if there:
+            _held.add(file)
+            return file
+        os.close(file)  # it was removed while this process opened it
+
+
+def let_go(file: int) -> None:
+    """Close what ``hold`` opened."""
+    if file in _held:
+        _held.remove(file)
+        os.close(file)
+
+
+def _let_go_of_all() -> None:
+    for file in tuple(_held):
+        let_go(file)
+
+
+# A process that was forked off, such as one that prepares batches, must not hold on when its parent is killed.
+os.register_at_fork(after_in_child=_let_go_of_all)
+
+
+@contextmanager
+def _alive(partial: Path, *, create: bool = True) -> Iterator[None]:
+    """What is being written is held, so that nobody sweeps it. Without locks nobody sweeps."""
+    file = -1
+    with suppress(OSError):
+        file = hold(partial, create=create, wait=True)
+    try:
+        yield
+    finally:
+        let_go(file)
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """``new`` takes the place of ``old``, which is at ``new`` then, or gone."""
+    if _rename_exchange(new, old):
+        return
+    for attempt in range(10):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(_aside(old), ignore_errors=True)
+            old.rename(_aside(old))
+        try:
+            new.rename(old)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or attempt == 9:  # not a reader who recovered it
+                recover_folder(old)
+                raise
+    shutil.rmtree(_aside(old), ignore_errors=True)
+
+
+def _rename_exchange(new: Path, old: Path) -> bool:
+    """In one step; False if the system has none, or there is no ``old``."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    done = libc.renameat2(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old), _RENAME_EXCHANGE)
+    return bool(done == 0)

@@ -8,12 +8,16 @@ import pytest
 import tiny
 import torch
 
-from recitative.errors import DataError, UsageError
+from recitative.cli.main import app
+from recitative.config import load_settings
+from recitative.errors import DataError, RunError, UsageError
+from recitative.lock import one_writer
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.recognition.averaging import average_best
 from recitative.recognition.decoding import decode_directory
 from recitative.recognition.network import new_transcriber
 from recitative.recognition.training import TrainingPaths, train_recogniser
+from recitative.text.tokens import TokenTable
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
 
@@ -43,6 +47,36 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
     train_recogniser(config, paths, tmp_path / "exp", quiet=True)
     with pytest.raises(UsageError, match="holds a run with other settings"):
         train_recogniser(tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
+    (tmp_path / "exp" / "settings.yaml").write_text("")  # as a kill could leave it; the checkpoint knows its settings
+    with pytest.raises(UsageError, match="checkpoint of a run with other settings"):
+        train_recogniser(tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
+    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    assert load_settings(tmp_path / "exp" / "settings.yaml") == config
+    TokenTable(("<blank>", " ", "c", "b", "a")).write(paths.tokens)  # their number fits
+    with pytest.raises(UsageError, match="other settings or tokens"):
+        train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    with pytest.raises(UsageError, match="other settings or tokens"):
+        average_best(tmp_path / "exp")
+
+
+def test_while_a_folder_is_written_to_nobody_else_trains_averages_or_tunes_there(tmp_path):
+    config = tiny.settings(train={"epochs": 1})
+    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
+    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    average_best(tmp_path / "exp")
+    model, dev = str(tmp_path / "exp" / "model"), str(paths.dev)
+    with one_writer(tmp_path / "exp"):
+        for other in (
+            lambda: train_recogniser(config, paths, tmp_path / "exp", quiet=True),
+            lambda: average_best(tmp_path / "exp"),
+            lambda: app(["tune", model, dev], standalone_mode=False),
+        ):
+            with pytest.raises(RunError, match=r"exp: process .* is writing to it"):
+                other()
+        output = str(tmp_path / "exp" / "decode")  # a folder of its own
+        app(["decode", model, dev, "--output", output], standalone_mode=False)
+        with one_writer(tmp_path / "exp" / "decode"), pytest.raises(RunError, match=r"decode: process .* is writing"):
+            app(["decode", model, dev, "--output", output], standalone_mode=False)
 
 
 def test_interrupted_in_mid_epoch_with_augmentation_the_weights_are_the_same(tmp_path):

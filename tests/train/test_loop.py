@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from recitative.config import TrainSettings
-from recitative.errors import DataError, RunError
+from recitative.errors import DataError, RunError, UsageError
 from recitative.train.checkpoint import Checkpoints, average_weights
 from recitative.train.console import Console
 from recitative.train.loop import fit
@@ -71,8 +71,8 @@ class LineTask:
         return {"dev_loss": error, "score": error}
 
 
-def run(task, folder, settings=SETTINGS):
-    return fit(task, settings, folder, device=CPU, console=Console(quiet=True))
+def run(task, folder, settings=SETTINGS, **options):
+    return fit(task, settings, folder, device=CPU, console=Console(quiet=True), **options)
 
 
 def weights(task):
@@ -114,6 +114,53 @@ def test_a_run_stopped_at_any_step_and_resumed_ends_in_the_same_weights(tmp_path
     assert [line["step"] for line in log_of(tmp_path / "b", "step")] == list(range(1, 21))
     losses = [[line["loss"] for line in log_of(tmp_path / folder, "step")] for folder in "ab"]
     assert losses[0] == losses[1]
+
+
+def test_an_epoch_that_was_logged_when_the_run_was_killed_before_its_checkpoint_is_logged_once(tmp_path, monkeypatch):
+    """Its last step has a checkpoint of its own, after which nothing of the log is dropped."""
+
+    class Killed(BaseException):
+        pass
+
+    def die_at_the_end_of_an_epoch(checkpoints, network, optimiser, average, progress):
+        if progress.epoch == 1:
+            raise Killed
+        save(checkpoints, network, optimiser, average, progress)
+
+    save, settings = Checkpoints.save, replace_settings(checkpoint_every_steps=5)
+    monkeypatch.setattr(Checkpoints, "save", die_at_the_end_of_an_epoch)
+    with pytest.raises(Killed):
+        run(LineTask(), tmp_path, settings)
+    monkeypatch.undo()
+    assert [line["epoch"] for line in log_of(tmp_path, "epoch")] == [0]
+    run(LineTask(), tmp_path, settings)
+    assert [line["epoch"] for line in log_of(tmp_path, "epoch")] == [0, 1, 2, 3]
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_one_that_does_not_say_is_taken(tmp_path):
+    run(LineTask(), tmp_path / "a", replace_settings(epochs=1), digest="of these")
+    with pytest.raises(UsageError, match=r"^.*latest\.pt: is the checkpoint of a run with other settings or .*$"):
+        run(LineTask(), tmp_path / "a", replace_settings(epochs=2), digest="of others")
+    stopped = LineTask()
+    stopped.interrupt_at = 3
+    with pytest.raises(RunError, match="stopped at step 3"):
+        run(stopped, tmp_path / "b")
+    content = torch.load(tmp_path / "b" / "checkpoint" / "latest.pt", weights_only=True)
+    del content["settings"]  # as older versions wrote it
+    torch.save(content, tmp_path / "b" / "checkpoint" / "latest.pt")
+    assert run(LineTask(), tmp_path / "b", digest="of these").step == 20
+    with pytest.raises(UsageError, match="other settings"):
+        run(LineTask(), tmp_path / "b", digest="of others")
+
+
+def test_a_finished_run_that_is_started_again_touches_none_of_its_files(tmp_path):
+    run(LineTask(), tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (1, 1))
+    run(LineTask(), tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == files
+    assert {path.stat().st_mtime for path in files} == {1}
 
 
 def test_a_run_that_is_killed_without_warning_resumes_from_its_last_checkpoint(tmp_path):

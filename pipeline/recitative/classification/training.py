@@ -15,6 +15,7 @@ from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure_all, read_utterance
+from recitative.lock import writes
 from recitative.models.classifier import Classifier, new_classifier, save_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.normalise import Normalise
@@ -33,6 +34,7 @@ class TrainedClassifier:
     progress: Progress
 
 
+@writes("folder")
 def train_classifier(
     settings: ClassifierSettings,
     train: Path,
@@ -56,7 +58,7 @@ def train_classifier(
     device = lone_device(settings.train, refusal, loaders=settings.train.workers)
     data, dev_data = DataDirectory.read(train), None if dev is None else DataDirectory.read(dev)
     settings = settings.model_copy(update={"labels": names_of(data.utterances, settings.labels, train)})
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     classifier = new_classifier(settings, settings.labels)
     dev_batches = load_scored_set(dev_data, classifier, dev) if dev and dev_data else []
@@ -64,7 +66,7 @@ def train_classifier(
     _normalise(classifier, stats)
     training_set = TrainingSet(data, settings, stats.mean, train)
     task = ClassificationTask(classifier, training_set, dev_batches, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(classifier.network, folder, progress)
     save_classifier(classifier, folder / "model")
     return TrainedClassifier(folder / "model", progress)

@@ -23,6 +23,7 @@ from recitative.cli.results import (
 from recitative.config import load_tree, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
+from recitative.lock import one_writer_of_model, writes
 from recitative.models.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def train(
 
 
 @app.command()
+@writes("model", one_writer_of_model)
 def threshold(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory of usual recordings that it was not trained on.")],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recitative.atomic import recover_folder
 from recitative.errors import DataError, UsageError
 from recitative.models import pretrained
 
@@ -32,6 +33,7 @@ def find_model(name: str) -> Path:
         others = ", ".join(pretrained.recognisers())
         print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
+    recover_folder(path)
     if not path.exists():
         known = ", ".join(pretrained.names()) or "none"
         raise DataError(name, "is no model", f"a path, or a pretrained model: {known}", "correct --model")

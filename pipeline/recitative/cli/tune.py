@@ -9,11 +9,13 @@ import typer
 
 from recitative.cli.decoding import warn_of_unknown
 from recitative.cli.progress import progress_bar
+from recitative.lock import one_writer_of_model, writes
 
 if TYPE_CHECKING:
     from recitative.recognition.tuning import Tuned
 
 
+@writes("model", one_writer_of_model)
 def tune(
     model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
     dev: Annotated[Path, typer.Argument(help="A data directory with transcripts; never the test set.")],

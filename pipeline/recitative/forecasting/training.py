@@ -17,6 +17,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure, read_utterance
 from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
 from recitative.forecasting.task import ForecastTask
+from recitative.lock import writes
 from recitative.models.forecaster import Forecaster, new_forecaster, save_forecaster
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.threshold import Threshold
@@ -41,6 +42,7 @@ class TrainedForecaster:
     threshold: Threshold
 
 
+@writes("folder")
 def train_forecaster(
     settings: ForecasterSettings, train: Path, dev: Path, folder: Path, *, quiet: bool = False
 ) -> TrainedForecaster:
@@ -51,7 +53,7 @@ def train_forecaster(
     refusal = "forecaster train: one worker trains a forecaster"
     device = lone_device(settings.train, refusal, loaders=settings.train.workers)
     utterances, dev_utterances = DataDirectory.read(train).utterances, DataDirectory.read(dev).utterances
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     forecaster = new_forecaster(settings)
     dev_batches = load_scored_set(dev_utterances, settings, dev)
@@ -59,7 +61,7 @@ def train_forecaster(
     stats = _statistics(utterances, settings, train)
     forecaster.normalise(stats)
     task = ForecastTask(forecaster, TrainingSet(utterances, settings, stats.mean, train), dev_batches, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(forecaster.network, folder, progress)
     threshold = learn_threshold(forecaster, dev_utterances, settings.watch.false_alarms, dev)
     save_forecaster(replace(forecaster, threshold=threshold), folder / "model")

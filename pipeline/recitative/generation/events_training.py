@@ -11,6 +11,7 @@ import torch
 from recitative.errors import Problem
 from recitative.generation.event_streams import event_streams
 from recitative.generation.task import EventsTask
+from recitative.lock import writes
 from recitative.models.event_pieces import EventPieces, read_event_pieces
 from recitative.models.events import new_events_model, save_events_model
 from recitative.models.events_settings import EventsSettings
@@ -30,6 +31,7 @@ class TrainedEventsModel:
     train: EventPieces
 
 
+@writes("folder")
 def train_events_model(
     settings: EventsSettings,
     train: Path,
@@ -46,11 +48,11 @@ def train_events_model(
     """
     device = lone_device(settings.train, "music train: the streams of pieces are one worker's")
     material, dev_material = (read_event_pieces(path, settings.events, skip) for path in (train, dev))
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_events_model(settings)
     task = EventsTask(model, event_streams(material.pieces, settings), dev_material.pieces, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(task.network, folder, progress)
     save_events_model(model, folder / "model")
     return TrainedEventsModel(folder / "model", progress, material)

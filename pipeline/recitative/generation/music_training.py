@@ -12,6 +12,7 @@ from recitative.errors import Problem
 from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
+from recitative.lock import writes
 from recitative.models.music import new_music_model, save_music_model
 from recitative.models.music_settings import MusicSettings
 from recitative.train.checkpoint import Progress
@@ -29,6 +30,7 @@ class TrainedMusicModel:
     progress: Progress
 
 
+@writes("folder")
 def train_music_model(
     settings: MusicSettings,
     train: Path,
@@ -45,7 +47,7 @@ def train_music_model(
     """
     device = lone_device(settings.train, "music train: pieces side by side are one worker's")
     pieces, dev_pieces = read_pieces(train, settings, skip), read_pieces(dev, settings, skip)
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_music_model(settings)
     task: MusicTask | FillingTask
@@ -53,7 +55,7 @@ def train_music_model(
         task = FillingTask(model, Puzzles(pieces, settings), dev_pieces, device)
     else:
         task = MusicTask(model, PieceStreams(pieces, settings), dev_pieces, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(task.network, folder, progress)
     save_music_model(model, folder / "model")
     return TrainedMusicModel(folder / "model", progress)

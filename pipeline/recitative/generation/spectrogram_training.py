@@ -14,6 +14,7 @@ from recitative.generation.labelled import labels_of, usual_seconds
 from recitative.generation.reading import OnProgress
 from recitative.generation.spectrogram_task import SpectrogramTask
 from recitative.generation.spectrograms import Spectrogram, SpectrogramBatches, read_spectrograms
+from recitative.lock import writes
 from recitative.models.spectrogram import SpectrogramModel, new_spectrogram_model, save_spectrogram_model
 from recitative.models.spectrogram_settings import SpectrogramSettings
 from recitative.train.checkpoint import Progress
@@ -33,6 +34,7 @@ class TrainedSpectrogramModel:
     progress: Progress
 
 
+@writes("folder")
 def train_spectrogram_model(
     settings: SpectrogramSettings,
     train: Path,
@@ -52,12 +54,12 @@ def train_spectrogram_model(
     spectrograms = read_spectrograms(utterances, settings, labels, on_progress)
     labels = replace(labels, seconds=usual_seconds(labels, utterances, [one.seconds for one in spectrograms]))
     dev_spectrograms = read_spectrograms(DataDirectory.read(dev).utterances, settings, labels)
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_spectrogram_model(settings, labels)
     _normalise(model, spectrograms)
     task = SpectrogramTask(model, SpectrogramBatches(spectrograms, settings), dev_spectrograms, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(model.network, folder, progress)
     save_spectrogram_model(model, folder / "model")
     return TrainedSpectrogramModel(folder / "model", progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from recitative.atomic import update_text
 from recitative.config import dump_settings, load_tree
 from recitative.data.columns import words_of
 from recitative.data.transcripts import read_transcripts, require_ids, table_of
@@ -16,14 +17,15 @@ from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
+from recitative.lock import writes
 from recitative.models.language_model import new_language_model, save_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
-from recitative.train.checkpoint import Progress
+from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.console import Console
 from recitative.train.device import lone_device
-from recitative.train.experiment import load_best
+from recitative.train.experiment import digest, holds_settings, load_best
 from recitative.train.loop import fit
 
 
@@ -47,6 +49,7 @@ def read_texts(paths: Sequence[Path]) -> list[str]:
     return texts
 
 
+@writes("folder")
 def train_language_model(
     settings: LanguageModelSettings, train: Sequence[Path], dev: Path, folder: Path, *, quiet: bool = False
 ) -> TrainedLanguageModel:
@@ -57,27 +60,29 @@ def train_language_model(
     device = lone_device(settings.train, "lm train-recurrent: the streams of a text are one worker's")
     texts, dev_texts = read_texts(train), read_texts([dev])
     vocabulary = Vocabulary.from_texts(texts, settings.text.unit, settings.text.min_count)
-    _claim(folder, settings, vocabulary)
+    mark = _claim(folder, settings, vocabulary)
     torch.manual_seed(settings.train.seed)
     model = new_language_model(settings, vocabulary)
     sentences = [vocabulary.encode(text) for text in texts]
     streams = TextStreams(sentences, streams=settings.text.streams, bptt=settings.text.bptt, seed=settings.train.seed)
     task = LanguageModelTask(model, streams, dev_texts, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=mark)
     load_best(task.network, folder, progress)
     save_language_model(model, folder / "model")
     perplexity = text_scores(new_scorer(model), dev_texts)["dev_perplexity"]
     return TrainedLanguageModel(folder / "model", progress, perplexity, vocabulary.count_unknown(dev_texts))
 
 
-def _claim(folder: Path, settings: LanguageModelSettings, vocabulary: Vocabulary) -> None:
-    """Write the run's settings and vocabulary, or check that those of an earlier start are the same."""
+def _claim(folder: Path, settings: LanguageModelSettings, vocabulary: Vocabulary) -> str:
+    """Write the run's settings and vocabulary, or check that those of an earlier start are the same; their digest."""
     settings_path, tokens_path = folder / "settings.yaml", folder / "tokens.txt"
-    if (folder / "checkpoint" / "latest.pt").exists():
+    if holds_settings(folder) and tokens_path.exists():
         same_settings = load_tree(LanguageModelSettings, settings_path) == settings
         if not same_settings or TokenTable.read(tokens_path) != vocabulary.table:
             other = f"text ({tokens_path})" if same_settings else f"settings ({settings_path})"
             raise UsageError(f"{folder}: holds a run with other {other}; train into another folder, or remove this one")
-    folder.mkdir(parents=True, exist_ok=True)
-    settings_path.write_text(dump_settings(settings), encoding="utf-8")
-    vocabulary.table.write(tokens_path)
+    mark = digest(settings, vocabulary.table.to_text())
+    Checkpoints(folder, mark).progress()  # it is refused before anything is written
+    update_text(settings_path, dump_settings(settings))
+    update_text(tokens_path, vocabulary.table.to_text())
+    return mark

@@ -14,6 +14,7 @@ from recitative.generation.labelled import labels_of, usual_seconds
 from recitative.generation.reading import OnProgress
 from recitative.generation.recordings import Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
+from recitative.lock import writes
 from recitative.models.conditions import Labels
 from recitative.models.wave import WaveModel, new_wave_model, save_wave_model
 from recitative.models.wave_settings import WaveSettings
@@ -35,6 +36,7 @@ class TrainedWaveModel:
     progress: Progress
 
 
+@writes("folder")
 def train_wave_model(
     settings: WaveSettings,
     train: Path,
@@ -55,12 +57,12 @@ def train_wave_model(
     rate = settings.features.sample_rate
     labels = replace(labels, seconds=usual_seconds(labels, utterances, [len(r.codes) / rate for r in recordings]))
     dev_recordings = read_recordings(DataDirectory.read(dev).utterances, settings, labels)
-    claim(folder, settings)
+    digest = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_wave_model(settings, labels)
     _normalise(model, recordings)
     task = WaveTask(model, SoundSegments(recordings, settings), dev_recordings, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(model.network, folder, progress)
     save_wave_model(model, folder / "model")
     return TrainedWaveModel(folder / "model", progress)

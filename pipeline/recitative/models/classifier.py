@@ -18,6 +18,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.models.classifier_settings import ClassifierNetworkSettings, ClassifierSettings
@@ -27,7 +28,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.events_settings import EventsSettings
 from recitative.models.language_model import build_language_model
@@ -19,7 +20,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

@@ -14,6 +14,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from recitative.atomic import replacing_folder
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.models.attention_decoder import AttentionDecoder
 from recitative.models.language import NO_LANGUAGE, Language
@@ -22,7 +23,6 @@ from recitative.models.weights import (
     SETTINGS,
     TOKENS,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

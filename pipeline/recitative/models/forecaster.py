@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.features.cmvn import CmvnStats
 from recitative.models.forecaster_settings import ForecasterNetworkSettings, ForecasterSettings
@@ -27,7 +28,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel
 
+from recitative.atomic import recover_folder
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
 
@@ -28,6 +29,7 @@ def kind_of_settings(path: Path | None, overrides: Sequence[str], known: Collect
 
 def kind_of(folder: Path) -> str:
     """What the settings of a model folder say that it is; '' if they cannot be read or don't say, as a recogniser's."""
+    recover_folder(folder)
     try:
         values = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError):
@@ -37,6 +39,7 @@ def kind_of(folder: Path) -> str:
 
 def kind_of_folder(folder: Path, known: Collection[str], kinds: str, what: str) -> str:
     """Raises DataError for a folder of another kind; ``what`` is a name for these: "sound model"."""
+    recover_folder(folder)
     path = folder / SETTINGS
     if not path.is_file():
         raise DataError(str(folder), f"has no {SETTINGS}", f"a {what}'s folder", "correct the path")

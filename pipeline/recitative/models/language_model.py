@@ -14,6 +14,7 @@ from pathlib import Path
 
 from torch import nn
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.language_settings import LanguageModelSettings, NetworkSettings
 from recitative.models.weights import (
@@ -21,7 +22,6 @@ from recitative.models.weights import (
     TOKENS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

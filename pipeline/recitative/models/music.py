@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.music_settings import MusicSettings
 from recitative.models.weights import (
@@ -20,7 +21,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.conditions import Labels
 from recitative.models.labels_file import LABELS, read_labels, write_labels
@@ -26,7 +27,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from recitative.atomic import replacing_folder
 from recitative.audio.mulaw import LEVELS
 from recitative.config import dump_settings
 from recitative.models.conditions import Labels, width_of
@@ -25,7 +26,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )

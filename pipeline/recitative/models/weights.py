@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,26 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from recitative.atomic import recover_folder
 from recitative.config import load_tree
 from recitative.errors import DataError
 
 T = TypeVar("T", bound=BaseModel)
 
 WEIGHTS, SETTINGS, TOKENS = "weights.safetensors", "settings.yaml", "tokens.txt"
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The folder to write to instead; takes the place of ``folder`` when the block ends without an error."""
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_weights(network: nn.Module, folder: Path) -> None:
@@ -66,6 +50,7 @@ def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
 
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:
     """Raises DataError that names the first of the files that is missing."""
+    recover_folder(folder)
     for name in names:
         if not (folder / name).is_file():
             raise DataError(str(folder), f"has no {name}", allowed, remedy)

@@ -24,6 +24,7 @@ from recitative.ctc.alignment import AlignedWord, Alternatives, align_words
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.utterances import measure, read_utterance
+from recitative.lock import writes
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
 from recitative.recognition.decoding import BATCH
@@ -43,6 +44,7 @@ class AlignSummary:
     failed: tuple[Problem, ...]  # why each of the others was not, in the order of their ids
 
 
+@writes("output")
 def align_directory(
     transcriber: Transcriber,
     data_folder: Path,

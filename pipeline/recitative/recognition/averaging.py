@@ -10,10 +10,11 @@ import torch
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.lock import writes
 from recitative.models.folder import Recogniser, save_recogniser
 from recitative.recognition.dev_set import DevSet, load_dev_set
 from recitative.recognition.task import dev_scores
-from recitative.recognition.training import new_recogniser_of, read_inputs
+from recitative.recognition.training import new_recogniser_of, read_inputs, run_digest
 from recitative.train.checkpoint import Checkpoints, average_weights, read_progress
 
 
@@ -25,12 +26,13 @@ class Average:
     chosen: int
 
 
+@writes("folder")
 def average_best(folder: Path) -> Average:
     """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
     paths = read_inputs(folder)
     settings = load_settings(folder / "settings.yaml")
-    progress = read_progress(folder)
     recogniser = new_recogniser_of(settings, paths)
+    progress = read_progress(folder, run_digest(settings, recogniser.tokens))
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:

@@ -13,6 +13,7 @@ from recitative.atomic import write_text
 from recitative.bulk import Engine, map_pieces
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.features.utterances import measure_all, read_utterance
+from recitative.lock import writes
 from recitative.models.decoders import Spoken
 from recitative.models.transcriber import Transcriber
 
@@ -26,6 +27,7 @@ class DecodeSummary:
     seconds: float  # wall clock, audio reading and features included
 
 
+@writes("output")
 def decode_directory(
     transcriber: Transcriber,
     data_folder: Path,
@@ -86,7 +88,8 @@ def _name(batch: Sequence[Utterance]) -> str:
 
 
 def _write(output: Path, data_folder: Path, found: dict[str, Spoken], summary: DecodeSummary) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+    for name in ("text", "nbest.jsonl"):  # a folder without text is not whole
+        (output / name).unlink(missing_ok=True)
     in_order = dict(sorted(found.items()))
     lines = [f"{utt_id} {spoken.text}".rstrip() for utt_id, spoken in in_order.items()]
     write_text(output / "tokens.jsonl", _json_lines(in_order, lambda s: {"tokens": list(map(asdict, s.tokens))}))

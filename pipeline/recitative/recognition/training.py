@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from recitative import __version__
+from recitative.atomic import update_text
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError, UsageError
 from recitative.features.cmvn import CmvnStats
+from recitative.lock import one_writer
 from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser
 from recitative.models.language import Language
@@ -28,9 +31,10 @@ from recitative.recognition.task import RecognitionTask
 from recitative.score.results import describe_commit
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
-from recitative.train.checkpoint import Progress
+from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.console import Console
 from recitative.train.device import choose_device
+from recitative.train.experiment import digest, holds_settings
 from recitative.train.loop import fit
 from recitative.train.plan import Share
 from recitative.train.world import World, join_world
@@ -55,14 +59,17 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     """Train into ``folder``, or go on where a run with the same settings stopped.
 
     Under torchrun this is one worker of many, and only the first writes files. Raises UsageError if the folder holds a
-    run with other settings, RunError if workers have other data, and what the training set and the loop raise.
+    run with other settings, RunError if another process writes to it or if workers have other data, and what the
+    training set and the loop raise.
     """
     device = choose_device(settings.train)
-    with join_world(device) as world:
+    with join_world(device) as world, ExitStack() as held:
         torch.set_num_threads(_threads(settings, world))
         console = Console(quiet=quiet or not world.is_first)
         error: RecitativeError | None = None
         try:
+            if world.is_first:
+                held.enter_context(one_writer(folder))
             recogniser, task = _prepare(settings, paths, folder, device, world, console)
         except RecitativeError as caught:
             error = caught
@@ -70,7 +77,13 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
         world.require_same(_facts(settings, paths, task.training_set))
         if world.is_first:
             _describe(folder, recogniser, device, world)
-        return fit(task, settings.train, folder, device=device, console=console, world=world)
+        mark = run_digest(settings, recogniser.tokens)
+        return fit(task, settings.train, folder, device=device, console=console, world=world, digest=mark)
+
+
+def run_digest(settings: Settings, tokens: TokenTable) -> str:
+    """Of what a run cannot be resumed without."""
+    return digest(_of_result(settings), tokens.to_text())
 
 
 def _prepare(
@@ -153,16 +166,15 @@ def _normalisation(recogniser: Recogniser, paths: TrainingPaths) -> Normalise:
 def _claim(folder: Path, settings: Settings, paths: TrainingPaths, *, write: bool) -> None:
     """Write the run's settings and inputs, or check that those of an earlier start are the same."""
     path = folder / "settings.yaml"
-    resuming = (folder / "checkpoint" / "latest.pt").exists()
-    if resuming and path.exists() and _of_result(load_settings(path)) != _of_result(settings):
+    if holds_settings(folder) and _of_result(load_settings(path)) != _of_result(settings):
         raise UsageError(
             f"{folder}: holds a run with other settings ({path}); train into another folder, or remove this one"
         )
+    Checkpoints(folder, run_digest(settings, TokenTable.read(paths.tokens))).progress()  # refused before writing
     if write:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_settings(settings), encoding="utf-8")
+        update_text(path, dump_settings(settings))
         inputs = {name: str(path) for name, path in vars(paths).items() if path}
-        (folder / "inputs.json").write_text(json.dumps(inputs, indent=1) + "\n", encoding="utf-8")
+        update_text(folder / "inputs.json", json.dumps(inputs, indent=1) + "\n")
 
 
 def _of_result(settings: Settings) -> Settings:
@@ -202,4 +214,4 @@ def _describe(folder: Path, recogniser: Recogniser, device: torch.device, world:
         "parameters": parameters,
         "latency_ms": new_transcriber(recogniser).latency_ms,
     }
-    (folder / "environment.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    update_text(folder / "environment.json", json.dumps(facts, indent=1) + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from recitative.data.tables import read_table
 from recitative.data.transcripts import read_speakers, read_transcripts
+from recitative.lock import waiting_for
 from recitative.score.details import summary, write_details
 from recitative.score.results import ResultRow, append_results, write_markdown
 from recitative.score.wer import Scores, characters, score
@@ -69,6 +70,7 @@ def score_directory(
 
 def record(rows: list[ResultRow], results: Path, results_md: Path | None) -> None:
     """Put rows into the results file, and show all of its rows in the Markdown table if one is given."""
-    all_rows = append_results(results, rows)
-    if results_md:
-        write_markdown(results_md, all_rows)
+    with waiting_for(results):
+        all_rows = append_results(results, rows)
+        if results_md:
+            write_markdown(results_md, all_rows)

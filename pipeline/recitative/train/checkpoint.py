@@ -7,18 +7,19 @@ EXP/epochs/epoch-0012.safetensors  weights of the best epochs, for averaging
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from recitative.atomic import replacing
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
+from recitative.lock import require_writer
 from recitative.train.average import MovingAverage
 
 
@@ -50,10 +51,14 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints of one experiment folder."""
+    """The checkpoints of one experiment folder, of one run.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    digest: of the run's settings; '' = not known. A checkpoint with another one is refused; one without is taken, as
+            older versions wrote them so.
+    """
+
+    def __init__(self, folder: Path, digest: str = "") -> None:
+        self.folder, self.digest = folder, digest
         self.latest = folder / "checkpoint" / "latest.pt"
         self.epochs = folder / "epochs"
 
@@ -61,7 +66,9 @@ class Checkpoints:
         self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage, progress: Progress
     ) -> None:
         """Atomic: on a full disk OSError is raised, and the checkpoint before stays."""
+        require_writer(self.folder)
         content = {
+            "settings": self.digest,
             "network": network.state_dict(),
             "average": average.state(),
             "optimiser": optimiser.state_dict(),
@@ -69,39 +76,61 @@ class Checkpoints:
         }
         memory = BytesIO()  # torch.save tells of a full disk only that a position is wrong
         torch.save(content, memory)
-        with replacing(self.latest) as partial, partial.open("wb") as file:
-            file.write(memory.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # a machine that loses power keeps one of the two
+        _write(self.latest, memory.getbuffer())
 
     def load(self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage) -> Progress | None:
         """Put a saved run's weights and optimiser state in place; None when there is no checkpoint.
 
-        Raises DataError when the checkpoint is damaged or belongs to another network.
+        Raises DataError when the checkpoint is damaged or belongs to another network, UsageError when to another run.
         """
         if not self.latest.exists():
             return None
+        content = self._read()
         try:
-            content: dict[str, Any] = torch.load(self.latest, map_location="cpu", weights_only=True)
             network.load_state_dict(content["network"])
             average.load(content["average"])
             optimiser.load_state_dict(content["optimiser"])
             return Progress(**content["progress"])
+        except Exception as error:  # whatever content of another network, or none, leads to
+            raise self._unusable(error) from None
+
+    def progress(self) -> Progress | None:
+        """Of the checkpoint alone, None when there is none; raises what ``load`` does."""
+        if not self.latest.exists():
+            return None
+        content = self._read(mmap=True)
+        try:
+            return Progress(**content["progress"])
+        except Exception as error:
+            raise self._unusable(error) from None
+
+    def _read(self, *, mmap: bool = False) -> dict[str, Any]:
+        try:
+            content: dict[str, Any] = torch.load(self.latest, map_location="cpu", weights_only=True, mmap=mmap)
+            digest = content.get("settings", "")
         except Exception as error:  # torch.load raises whatever the broken bytes lead to
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            reason = " ".join(lines[:2]) or type(error).__name__  # the second says which weights do not fit
-            raise DataError(
-                str(self.latest),
-                f"cannot be resumed from ({reason})",
-                "a checkpoint of this run's settings",
-                "train into another folder, or remove this one to start again",
-            ) from None
+            raise self._unusable(error) from None
+        if self.digest and digest and digest != self.digest:
+            raise UsageError(
+                f"{self.latest}: is the checkpoint of a run with other settings or tokens than these "
+                f"(those of {self.folder / 'settings.yaml'}); train into another folder, or remove this one"
+            )
+        return content
+
+    def _unusable(self, error: Exception) -> DataError:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or type(error).__name__  # the second says which weights do not fit
+        return DataError(
+            str(self.latest),
+            f"cannot be resumed from ({reason})",
+            "a checkpoint of this run's settings",
+            "train into another folder, or remove this one to start again",
+        )
 
     def keep_epoch(self, network: nn.Module, epoch: int) -> None:
         """Keep this epoch's weights, for averaging."""
         weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-        with replacing(self.epoch_path(epoch)) as partial:
-            save_file(weights, partial)
+        _write(self.epoch_path(epoch), save(weights))
 
     def remove_dropped(self, progress: Progress) -> None:
         """Remove epochs that are no longer among the best. After the checkpoint that says so has been written."""
@@ -126,10 +155,17 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
     return torch.stack([value.double() for value in values]).mean(0).to(values[0].dtype)
 
 
-def read_progress(folder: Path) -> Progress:
-    """The progress of an experiment. Raises DataError if it has no checkpoint."""
-    path = Checkpoints(folder).latest
-    if not path.exists():
+def read_progress(folder: Path, digest: str = "") -> Progress:
+    """The progress of an experiment. Raises DataError if it has no checkpoint, UsageError for one of another digest."""
+    progress = Checkpoints(folder, digest).progress()
+    if progress is None:
         raise DataError(str(folder), "has no checkpoint", "the folder of a training run", "run 'recitative train'")
-    content: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return Progress(**content["progress"])
+    return progress
+
+
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Atomic, also where the machine loses power: it keeps the old file or the new one."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,15 +12,15 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from recitative.atomic import write_text
+from recitative.atomic import update_text
 
 
 class RunLog:
-    def __init__(self, folder: Path, step: int) -> None:
-        """Continue the log after ``step`` steps; 0 starts it anew."""
+    def __init__(self, folder: Path, step: int, epoch: int) -> None:
+        """Continue the log after ``step`` steps and ``epoch`` whole epochs; 0 starts it anew."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "train.jsonl"
-        _drop_after(path, step)
+        _drop_after(path, step, epoch)
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a line is there at once
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
@@ -43,15 +43,17 @@ class RunLog:
         self._file.write(json.dumps(values) + "\n")
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, step: int, epoch: int) -> None:
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step)]
-    write_text(path, "".join(line + "\n" for line in kept))
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _is_before(line, step, epoch)]
+    update_text(path, "".join(line + "\n" for line in kept))
 
 
-def _is_before(line: str, step: int) -> bool:
+def _is_before(line: str, step: int, epoch: int) -> bool:
+    """An epoch whose last step is saved may have been scored and logged, and then the run was killed."""
     try:
-        return int(json.loads(line)["step"]) <= step
-    except (ValueError, KeyError):
+        values = json.loads(line)
+        return int(values["step"]) <= step and (values["event"] != "epoch" or int(values["epoch"]) < epoch)
+    except (ValueError, KeyError, TypeError):
         return False  # the line that was being written when the run was killed

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from recitative.atomic import sweep
 from recitative.config import TrainSettings
 from recitative.errors import RunError
 from recitative.train.average import MovingAverage
@@ -27,23 +28,35 @@ from recitative.train.world import World
 
 
 def fit(
-    task: Task, settings: TrainSettings, folder: Path, *, device: torch.device, console: Console, world: World = World()
+    task: Task,
+    settings: TrainSettings,
+    folder: Path,
+    *,
+    device: torch.device,
+    console: Console,
+    world: World = World(),
+    digest: str = "",
 ) -> Progress:
     """Train ``task.network`` in place to the end of the schedule or until patience runs out.
 
-    Goes on from the checkpoint in ``folder`` if there is one, whatever number of workers wrote it. SIGINT and SIGTERM
+    Goes on from the checkpoint in ``folder`` if there is one, whatever number of workers wrote it; raises UsageError if
+    it is of other settings, those of another ``digest``. SIGINT and SIGTERM
     save a checkpoint and raise RunError. Raises RunError, with the utterances named, after ``max_bad_steps`` steps in a
     row with NaN or infinite numbers. Only the first worker writes and talks.
     """
     task.network.to(device)
     optimiser = new_optimiser(task.network, settings)
     average = MovingAverage(task.network, settings.ema)
-    checkpoints = Checkpoints(folder)
+    checkpoints = Checkpoints(folder, digest)
     progress = checkpoints.load(task.network, optimiser, average) or Progress()
     world.require_same({"checkpoint at step": progress.step})
     stepper = Stepper(task, optimiser, settings, device, world)
     run = _Run(task, settings, world, stepper, average, checkpoints, progress)
-    log = RunLog(folder, progress.step) if world.is_first else None
+    if world.is_first:
+        sweep(checkpoints.latest.parent, checkpoints.epochs)
+        if progress.step:
+            checkpoints.remove_dropped(progress)
+    log = RunLog(folder, progress.step, progress.epoch) if world.is_first and not progress.finished else None
     with stop_signals() as stop, console.run(settings.epochs, progress) as show:
         while not progress.finished:
             run.epoch(stop, log, show)

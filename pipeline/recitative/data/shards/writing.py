@@ -36,6 +36,7 @@ from recitative.data.shards.index import INDEX, Entry, Shard, ShardIndex, is_sha
 from recitative.data.shards.ogg import with_serial
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
+from recitative.lock import writes
 
 Format = Literal["keep", "flac", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -66,6 +67,7 @@ class Summary:
     made: int  # shards that were not there before
 
 
+@writes("folder")
 def write_shards(
     directory: DataDirectory,
     folder: Path,

@@ -1,0 +1,137 @@
+"""One writer of a folder at a time. The system takes the lock back from a process that dies, however it dies."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import inspect
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from recitative.atomic import hold, let_go, sweep
+from recitative.errors import RunError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+_mine: dict[Path, int] = {}  # folders that this process is the writer of, and the open lock
+
+
+@contextmanager
+def one_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes to a folder, made if need be; what killed ones left in it is swept.
+
+    Raises RunError that names the process that writes to it.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(folder / LOCK, folder) as file:
+            sweep(folder)
+            place = folder.resolve()
+            _mine[place] = file
+            try:
+                yield
+            finally:
+                del _mine[place]
+    finally:
+        for path in made:
+            with suppress(OSError):  # it holds something now
+                path.rmdir()
+
+
+@contextmanager
+def one_writer_of_model(model: Path) -> Iterator[None]:
+    """The same for a model folder: nobody else writes to its experiment, or, where it has none, to the model."""
+    folder = model.resolve()
+    if (folder.parent / "checkpoint").is_dir():
+        with one_writer(folder.parent):
+            yield
+    elif folder.is_dir():
+        with _locked(folder.with_name(f".{folder.name}{LOCK}"), model):
+            sweep(folder.parent)
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def waiting_for(path: Path) -> Iterator[None]:
+    """Wait until no other process changes this file. For what takes a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(path.with_name(f".{path.name}{LOCK}"), path, wait=True):
+        yield
+
+
+def writes(
+    argument: str, how: Callable[[Path], AbstractContextManager[None]] = one_writer
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """The function is the one writer of the folder that is its argument of this name."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def alone(*args: P.args, **kwargs: P.kwargs) -> R:
+            with how(signature.bind(*args, **kwargs).arguments[argument]):
+                return function(*args, **kwargs)
+
+        return alone
+
+    return decorate
+
+
+def require_writer(folder: Path) -> None:
+    """Raises RunError if this process locked a folder that was removed since; another may have begun in its place."""
+    file = _mine.get(folder.resolve())
+    if file is not None and not _is_there(folder / LOCK, file):
+        raise RunError(f"{folder}: was removed or replaced while this run wrote to it; start it again if it is wanted")
+
+
+@contextmanager
+def _locked(path: Path, what: Path, *, wait: bool = False) -> Iterator[int]:
+    try:
+        file = hold(path, wait=wait)
+    except BlockingIOError:
+        raise RunError(
+            f"{what}: {_holder(path)} is writing to it; wait for its end, stop it, or choose another folder"
+        ) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        print(f"warning: {what}: its file system has no locks; let no other process write to it", file=sys.stderr)
+        file = -1
+    try:
+        if file >= 0:
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {platform.node()} ({_command()})".encode(errors="replace"))
+        yield file
+    finally:
+        if file >= 0 and _is_there(path, file):
+            path.unlink(missing_ok=True)
+        let_go(file)
+
+
+def _is_there(path: Path, file: int) -> bool:
+    try:
+        return file < 0 or os.path.samestat(os.stat(path), os.fstat(file))
+    except OSError:
+        return False
+
+
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace") or "another process"
+    return "another process"
+
+
+def _command() -> str:
+    name = Path(sys.argv[0]).name.replace("__main__.py", "recitative")
+    return " ".join([name, *sys.argv[1:3]]).replace("\n", " ")[:80]
