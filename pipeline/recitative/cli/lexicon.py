@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,9 @@ def lexicon(
         bool,
         typer.Option("--keep-stress", help="Keep the stress marks of ARPAbet's vowels: AH0 and AH1 are two phones."),
     ] = False,
+    guess: Annotated[
+        Path | None, typer.Option(help="A letter-to-sound model for words that the dictionary lacks: 'g2p train'.")
+    ] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out words that have no pronunciation, instead of stopping.")
     ] = False,
@@ -50,9 +54,13 @@ def lexicon(
         raise UsageError("--whole: all words of what? It goes with --dictionary")
     for data_dir in data_dirs:
         require_ids(data_dir, "name a data directory, or a table of 'utterance words...' lines")
+    if guess and not dictionary:
+        raise UsageError("--guess: it pronounces what a dictionary lacks; it goes with --dictionary")
     texts = [words_of(row.value) for data_dir in data_dirs for row in read_transcripts(data_dir)]
     words = sorted({word for text in texts for word in text.split()})
     known = read_dictionary(dictionary, lower, keep_stress) if dictionary else _spelled(words, tokens, skip_unknown)
+    if guess and (lacking := known.unknown(texts)):
+        known = _guessed(known, lacking, guess)
     unknown = known.unknown(texts)
     for word, count in unknown.most_common(SHOWN):
         print(f"out of vocabulary: {word} ({count} times)", file=sys.stderr)
@@ -65,6 +73,21 @@ def lexicon(
     made.write(output)
     ways = sum(map(len, made.entries.values()))
     print(f"{output}: {len(made)} words, {ways} pronunciations, {len(unknown)} words out of vocabulary")
+
+
+def _guessed(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
+    """With pronunciations by a letter-to-sound model. Raises DataError for one of other phones than the lexicon's."""
+    from recitative.models.g2p import load_g2p
+
+    g2p = load_g2p(model)
+    if other := sorted(set(g2p.phones.symbols[1:]) - set(known.symbols)):
+        found = f"says {', '.join(other[:5])}, phones that the dictionary lacks"
+        raise DataError(
+            str(model), found, "the dictionary's phones", "train it on this dictionary, with the same stress"
+        )
+    said = g2p.pronounce(lacking)
+    print(f"{model}: {len(said)} of {len(lacking)} words that the dictionary lacks pronounced", file=sys.stderr)
+    return Lexicon({**known.entries, **{word: (phones,) for word, phones in said.items()}})
 
 
 def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:

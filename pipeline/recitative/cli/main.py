@@ -20,6 +20,7 @@ from recitative.cli.decode import decode
 from recitative.cli.export import export
 from recitative.cli.features import features
 from recitative.cli.forecaster import app as forecaster
+from recitative.cli.g2p import app as g2p
 from recitative.cli.generate import app as generate
 from recitative.cli.info import info
 from recitative.cli.keywords import app as keywords
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.command()(check)
 app.add_typer(data, name="data")
 app.add_typer(lm, name="lm")
+app.add_typer(g2p, name="g2p")
 app.add_typer(music, name="music")
 app.add_typer(sound, name="sound")
 app.add_typer(classifier, name="classifier")
