@@ -16,7 +16,7 @@ from recitative.text.lexicon import Lexicon
 SOUNDS = {"a": ("AH",), "b": ("B",), "x": ("K", "S"), "e": ("EH",)}
 SETTINGS = ("batch_words=16", "model.embedding=8", "model.recurrent.layers=1", "model.recurrent.hidden=16",
             "model.recurrent.dropout=0", "train.epochs=6", "train.learning_rate=0.02", "train.warmup_steps=10",
-            "train.ema=0")  # fmt: skip
+            "train.ema=0", "train.threads=1")  # fmt: skip
 
 
 def run(*arguments: object) -> Result:
