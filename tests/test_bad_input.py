@@ -196,7 +196,7 @@ CASES = {
     # settings and arguments
     "no token table": Case(
         lambda train: (train.parent / "tokens.txt").unlink(),
-        "error: DIR/tokens.txt: cannot be read (No such file or directory); a token table; make it with 'recitative",
+        "error: DIR/tokens.txt: does not exist; a token table; make it with 'recitative",
         command=TOKENS,
     ),
     "bad token table": Case(
@@ -204,8 +204,10 @@ CASES = {
         "error: DIR/tokens.txt:2: 'a 2'; 'symbol 1': ids count up from 0; make it with 'recitative tokens'",
         command=TOKENS,
     ),
-    "no settings file": Case(nothing, "error: DIR/no.yaml: cannot be read", USAGE, f"{CHECK} --conf DIR/no.yaml"),
-    "settings that are no YAML": Case(settings("a: ["), "error: DIR/conf.yaml: is not YAML", USAGE, CONF),
+    "no settings file": Case(
+        nothing, "error: DIR/no.yaml: does not exist; a YAML", USAGE, f"{CHECK} --conf DIR/no.yaml"
+    ),
+    "settings that are no YAML": Case(settings("a: ["), "error: DIR/conf.yaml:1: is not YAML", USAGE, CONF),
     "unknown setting": Case(
         settings("features: {sampel_rate: 8000}"),
         "error: DIR/conf.yaml: unknown setting 'features.sampel_rate'; did you mean 'sample_rate'?",
@@ -255,7 +257,7 @@ CASES = {
         nothing, "error: unknown speaker 'ana'; did you mean 'anna'?", USAGE, f"{SUBSET} --speakers ana"
     ),
     "unreadable list": Case(
-        nothing, "error: DIR/list: cannot be read (No such file", DATA, f"{SUBSET} --utt-list DIR/list"
+        nothing, "error: DIR/list: does not exist; a list of ids", DATA, f"{SUBSET} --utt-list DIR/list"
     ),
     "a broken source": Case(
         line("text", 2, "anna-9 x"),

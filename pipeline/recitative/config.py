@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from recitative.errors import UsageError
+from recitative.errors import DataError, UsageError
+from recitative.reading import parsed_yaml, read_yaml
 
 
 class _Section(BaseModel):
@@ -357,11 +358,9 @@ def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     if resolved in chain:
         raise UsageError(f"{path}: includes itself through {' -> '.join(str(p) for p in chain)}; remove the circle")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML settings file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: is not YAML ({str(error).splitlines()[0]}); correct the file") from None
+        values = read_yaml(path, "a YAML settings file") or {}
+    except DataError as error:
+        raise UsageError(str(error)) from None
     if not isinstance(values, dict):
         raise UsageError(f"{path}: holds a {type(values).__name__}; a settings file is 'section:' lines with values")
     includes = values.pop("include", [])
@@ -386,8 +385,8 @@ def _parse_override(override: str) -> dict[str, Any]:
     if not equals or not key.strip():
         raise UsageError(f"setting '{override}': must be section.key=value, for example train.epochs=10")
     try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value: Any = parsed_yaml(text, "")
+    except DataError:
         raise UsageError(f"setting '{override}': the value is not YAML; quote it") from None
     for name in reversed(key.strip().split(".")):
         value = {name: value}

@@ -26,13 +26,30 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: " + "; ".join(part for part in (self.found, self.allowed, self.remedy) if part)
+        parts = (printable(part) for part in (self.found, self.allowed, self.remedy) if part)
+        return f"{printable(self.where)}: " + "; ".join(parts)
+
+
+def printable(text: str, longest: int = 600) -> str:
+    """What a message quotes may be anything: without line breaks and control characters, and cut in its middle."""
+    if len(text) > longest:
+        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if character == "\N{NO-BREAK SPACE}" or "\udc80" <= character <= "\udcff":
+        return character  # a blank, and a byte of a name that is not UTF-8, which the terminal is told as it is
+    return ascii(character)[1:-1]
 
 
 class RecitativeError(Exception):
     """Base of every error that is the input's fault and not the program's."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, 2400))
 
 
 class DataError(RecitativeError):

@@ -18,11 +18,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, printable
+
+T = TypeVar("T")
 
 MIB = 1 << 20
 LARGEST_FILE = 4096 * MIB
@@ -86,6 +89,26 @@ def read_json(path: str | Path, wanted: str = "JSON", remedy: str = "correct the
 def read_yaml(path: str | Path, wanted: str = "YAML", remedy: str = "correct the path") -> Any:
     """The value of a YAML file. Raises DataError; see the module."""
     return parsed_yaml(read_text(path, wanted, remedy, limit=LARGEST_SETTINGS), shown(path), wanted)
+
+
+def read_json_lines(path: str | Path, wanted: str, remedy: str = "make it again") -> Iterator[tuple[str, Any]]:
+    """(file:line, value) of each line that is not empty. Raises DataError; see the module."""
+    for number, line in enumerate(read_text(path, wanted, remedy).split("\n"), start=1):
+        if line.strip():
+            yield (where := f"{shown(path)}:{number}"), parsed_json(line, where, wanted)
+
+
+def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> T:
+    """JSON's or YAML's value as a dataclass. Raises DataError that names the first field of another type."""
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        found = f"'{shown(field)}': {first['msg'][:1].lower()}{first['msg'][1:]}"
+        if not field:
+            found = f"holds a {type(value).__name__}"
+        raise DataError(where, found, wanted, remedy) from None
 
 
 def read_lines(path: str | Path, wanted: str = "a text", remedy: str = "correct the path") -> Iterator[bytes]:
@@ -201,11 +224,8 @@ def exists(path: str | Path) -> bool:
 
 
 def shown(path: str | Path, longest: int = 300) -> str:
-    """A path as a message names it: one line, not too long."""
-    text = str(path)
-    if len(text) > longest:
-        text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    """A path, or what a file has in it, as a message names it: one line, not too long."""
+    return printable(str(path), longest)
 
 
 _MANY_DIGITS = re.compile(r"\d{19}")

@@ -158,5 +158,5 @@ def test_a_file_has_one_phrase_a_line_and_comments(tmp_path: Path) -> None:
     path.write_text("# none\n")
     with pytest.raises(DataError, match="holds no phrase"):
         read_hot_words(path, 4.0)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         read_hot_words(tmp_path / "missing", 4.0)

@@ -173,7 +173,7 @@ def test_overlapping_windows_of_one_supervision_are_told(folder: Path, tmp_path:
         ({"a_cuts.jsonl": b"{}\n", "b_cuts.jsonl": b"{}\n"}, "has several files of cuts (a_cuts.jsonl, b_cuts.j"),
         ({"cuts.jsonl": b"{}\n{'id'}\n"}, "cuts.jsonl:2: is not JSON"),
         ({"cuts.jsonl": b"[1]\n"}, "cuts.jsonl:1: is a list; one object a line"),
-        ({"cuts.jsonl.gz": gzip.compress(b"{}\n" * 999)[:20]}, "cuts.jsonl.gz: cannot be read after line 0"),
+        ({"cuts.jsonl.gz": gzip.compress(b"{}\n" * 999)[:20]}, "cuts.jsonl.gz:0: what is packed after this"),
     ],
 )  # fmt: skip
 def test_files_that_are_no_manifests_are_told(

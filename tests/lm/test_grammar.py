@@ -93,7 +93,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "commands.txt"
     path.write_text("go\nstop\n")
     assert allows(Grammar.read(path), "stop")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist; a grammar"):
         Grammar.read(tmp_path / "missing")
     path.write_bytes(b"\xff")
     with pytest.raises(DataError, match="is not UTF-8"):

@@ -233,7 +233,7 @@ def test_the_tunes_after_a_bad_one_are_read(tmp_path: Path) -> None:
     assert all(isinstance(error, DataError) for error in errors)
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"", "no tune in it"), (None, "cannot be read")])
+@pytest.mark.parametrize(("content", "message"), [(b"", "no tune in it"), (None, "does not exist; a file in")])
 def test_a_file_without_tunes_is_one_error(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "a.abc").write_bytes(content)

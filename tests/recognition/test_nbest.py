@@ -62,7 +62,7 @@ def test_what_decoding_wrote_is_read(tmp_path):
         '{"utt_id": "u2", "nbest": [{"text": "a", "tokens": "a", "score": "low"}]}',
         '{"utt_id": "u2", "nbest": 3}',
         '{"utt_id": "u2", "words": []}',
-        "",
+        "[" * 9999,
     ],
 )
 def test_a_line_that_is_no_list_is_named(tmp_path, line):
@@ -70,14 +70,15 @@ def test_a_line_that_is_no_list_is_named(tmp_path, line):
     path.write_text('{"utt_id": "u1", "nbest": []}\n' + line + "\n")
     with pytest.raises(DataError) as caught:
         read_nbest(path)
-    assert str(caught.value) == f"{path}:2: is no n-best list; a line of 'recitative decode --nbest'"
+    assert str(caught.value).startswith(f"{path}:2: ")
+    assert "'recitative decode --nbest" in str(caught.value) or "an n-best file" in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"cannot be read .*; make it with 'recitative decode --nbest 20'"):
+    with pytest.raises(DataError, match=r"does not exist; .*; make it with 'recitative decode --nbest 20'"):
         read_nbest(tmp_path / "nbest.jsonl")
     (tmp_path / "nbest.jsonl").write_bytes(b"\xff\n")
-    with pytest.raises(DataError, match=r"nbest\.jsonl: is not UTF-8"):
+    with pytest.raises(DataError, match=r"nbest\.jsonl:1: byte 0xff in column 1 is not UTF-8"):
         read_nbest(tmp_path / "nbest.jsonl")
 
 

@@ -150,7 +150,7 @@ def test_a_step_run_again_after_an_interruption_counts_as_it_was_run_last(experi
         ("train.jsonl", "{}\n[1]\n", r"train.jsonl:2: holds a list"),
         ("train.jsonl", "{bad\n", r"train.jsonl:1: is not JSON"),
         ("train.jsonl", '{"event": "step", "step": 1}\n', r"train.jsonl:1: has no 'epoch'"),
-        ("settings.yaml", "a: [", r"settings.yaml: is not a settings file"),
+        ("settings.yaml", "a: [", r"settings.yaml:1: is not YAML"),
         ("environment.json", "nothing", r"environment.json:? is not JSON"),
         ("decode_test/tokens.jsonl", '{"utt_id": "a-1"}\n', r"tokens.jsonl:1: is not a row of tokens"),
         ("decode_test/text", "z-9 hello\n", r"decode_test/text: utterance 'z-9' is not in the references"),

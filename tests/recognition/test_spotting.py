@@ -124,7 +124,7 @@ def test_thresholds_are_tuned_written_and_scored(place) -> None:
         ("tune", ["--keywords", "ab", "--false-alarms-per-hour", "-1"], UsageError, "must be 0 or more"),
         ("tune", ["--keywords", "xyz"], DataError, "keyword 'xyz': has 'x', 'y', 'z', which the model never writes"),
         ("score", ["--keywords", ""], UsageError, "keywords: none is named"),
-        ("score", ["--keywords", "ab", "--thresholds", "nowhere.json"], DataError, "nowhere.json: cannot be read"),
+        ("score", ["--keywords", "ab", "--thresholds", "nowhere.json"], DataError, "nowhere.json: does not exist"),
     ],
 )
 def test_bad_input_is_told(place, action, arguments, error, message) -> None:

@@ -123,7 +123,7 @@ def test_keywords_may_stand_in_a_file(place) -> None:
         (["--keywords", ""], UsageError, "keywords: none is named"),
         (["--keywords", "a,b,a"], UsageError, "keyword 'a': stands twice"),
         (["--keywords", "axe"], DataError, "keyword 'axe': has 'e', 'x', which the model never writes"),
-        (["--keywords", "a", "--thresholds", "nowhere"], DataError, "nowhere: cannot be read"),
+        (["--keywords", "a", "--thresholds", "nowhere"], DataError, "nowhere: does not exist"),
     ],
 )
 def test_bad_input_is_told(place, arguments, error, message) -> None:

@@ -43,7 +43,7 @@ def test_a_damaged_results_file_is_named_with_its_line_and_left_alone(tmp_path):
     append_results(path, [ROW])
     damaged = path.read_text() + '{"model": "x"\n'
     path.write_text(damaged)
-    with pytest.raises(DataError, match=r"results.jsonl:2: is not a result"):
+    with pytest.raises(DataError, match=r"results.jsonl:2: is not JSON"):
         append_results(path, [ROW])
     assert path.read_text() == damaged
 

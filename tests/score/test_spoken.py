@@ -81,19 +81,20 @@ def test_what_decoding_wrote_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", '{"utt_id": "u"}', '{"words": []}', '{"utt_id": "u", "words": [{"word": "a"}]}', "", '"u"']
+    "line",
+    ["{", "[]", '{"utt_id": "u"}', '{"words": []}', '{"utt_id": "u", "words": [{"word": "a"}]}', '"u"', r'["\ud800"]'],
 )
 def test_a_line_that_is_none_is_named(tmp_path, line):
     (tmp_path / "words.jsonl").write_text('{"utt_id": "t", "words": []}\n' + line + "\n")
-    with pytest.raises(DataError, match=r"words\.jsonl:2: is no list of timed words; a line of words\.jsonl"):
+    with pytest.raises(DataError, match=r"words\.jsonl:2: .*; .*words\.jsonl"):
         read_timed_words(tmp_path / "words.jsonl")
 
 
 def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"words\.jsonl: cannot be read"):
+    with pytest.raises(DataError, match=r"words\.jsonl: does not exist"):
         read_timed_words(tmp_path / "words.jsonl")
-    (tmp_path / "words.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"words\.jsonl: is not UTF-8"):
+    (tmp_path / "words.jsonl").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"words\.jsonl:1: byte 0xff in column 1 is not UTF-8"):
         read_timed_words(tmp_path / "words.jsonl")
 
 

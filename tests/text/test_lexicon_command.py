@@ -157,7 +157,7 @@ def test_options_that_make_no_sense_are_refused(place, options, message):
         (b"THE\n", "cmu:1: 'THE' has no pronunciation"),
         (b";;; one\nTHE DH AH\nTHE(2) # says what?\n", "cmu:3: 'THE' has no pronunciation"),
         (b"THE # an article\n", "cmu:1: 'THE' has no pronunciation"),
-        (b"D\xc9J\xc0 D EY\n", "cmu: is not UTF-8"),
+        (b"D\xc9J\xc0 D EY\n", "cmu:1: byte 0xc9 in column 2 is not UTF-8"),
         (b";;; nothing\n", "cmu: holds no word"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_damaged_dictionary_is_named(place, content, message):
 
 def test_missing_files_are_named(place):
     done = lexicon(place, place / "data", "--dictionary", place / "none")
-    assert str(done.exception).startswith(f"{place}/none: cannot be read")
+    assert str(done.exception).startswith(f"{place}/none: does not exist")
     done = lexicon(place, place / "nowhere", "--dictionary", place / "cmu")
     assert isinstance(done.exception, DataError)
     assert str(place / "nowhere") in str(done.exception)
@@ -197,7 +197,7 @@ def test_phones_that_would_be_taken_for_characters_are_refused(place):
 
 def test_a_lexicon_that_is_none_is_named(place):
     done = run("tokens", place / "none", "--unit", "phone", "--output", place / "phones.txt")
-    assert str(done.exception).startswith(f"{place}/none: cannot be read")
+    assert str(done.exception).startswith(f"{place}/none: does not exist")
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ a file that has changed since is noticed).
 
 from __future__ import annotations
 
+import os
 import re
 import zlib
 from dataclasses import dataclass
 
 from recitative.errors import DataError
+from recitative.reading import opened
 
 _LOCATION = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d+)&bytes=(?P<size>\d+)&crc32=(?P<crc32>[0-9a-f]{8})")
 _REMEDY = "fetch that file again, or write the shards again with 'recitative shards'"
@@ -38,15 +40,13 @@ class AudioSlice:
 
     def read(self) -> bytes:
         """The bytes. Raises DataError for a file that is missing, too short, or not the one the checksum is of."""
-        try:
-            with open(self.path, "rb") as file:
+        with opened(self.path, "the shard that the index names", _REMEDY) as file:
+            length = os.fstat(file.fileno()).st_size
+            if self.offset + self.size <= length:
                 file.seek(self.offset)
                 content = file.read(self.size)
-        except OSError as error:
-            reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise DataError(self.path, reason, "the shard that the index names", _REMEDY) from None
-        if len(content) != self.size:
-            found = f"ends at byte {self.offset + len(content)}, within a recording"
+        if self.offset + self.size > length:
+            found = f"ends at byte {length}, within a recording"
             raise DataError(self.path, found, f"at least {self.offset + self.size} bytes", _REMEDY)
         if zlib.crc32(content) != self.crc32:
             found = f"its {self.size} bytes from {self.offset} on are not those that were indexed"

@@ -12,6 +12,7 @@ from recitative.cli.data_import import import_recordings
 from recitative.data import select
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
+from recitative.reading import is_file, read_text
 
 app = typer.Typer(no_args_is_help=True, help="Make data directories: import recordings; subset, combine, split, copy.")
 app.command("import")(import_recordings)
@@ -135,18 +136,13 @@ def _write(directory: DataDirectory, destination: Path) -> None:
 
 def _names(listed: str) -> list[str]:
     """'a,b,c' or the first column of a file."""
-    if Path(listed).is_file():
+    if is_file(listed):
         return _first_columns(Path(listed))
     return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _first_columns(path: Path) -> list[str]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "a list of ids, one per line") from None
-    except UnicodeDecodeError:
-        raise DataError(str(path), "is not UTF-8", "a list of ids, one per line") from None
+    lines = read_text(path, "a list of ids, one per line").splitlines()
     names = [line.split()[0] for line in lines if line.strip()]
     if not names:
         raise DataError(str(path), "is empty", "one id per line", "fill it")

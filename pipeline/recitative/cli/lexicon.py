@@ -13,6 +13,7 @@ import typer
 from recitative.data.columns import words_of
 from recitative.data.transcripts import read_transcripts, require_ids
 from recitative.errors import DataError, UsageError
+from recitative.reading import read_text
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
@@ -94,12 +95,7 @@ def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) 
     """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``;
     ``;;;`` at the beginning of a line and `` # `` within one begin a comment. A pronunciation that is there twice, or
     is the same without stress, counts once."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="strict").splitlines()
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "a dictionary", "correct the path") from None
-    except UnicodeDecodeError:
-        raise DataError(str(path), "is not UTF-8", "a dictionary", "convert it") from None
+    lines = read_text(path, "a dictionary").splitlines()
     first: dict[str, int] = {}  # entry -> where it is first
     plain = ["" if line.startswith(";;;") else _plain(line, lower, keep_stress) for line in lines]
     once = [entry if first.setdefault(entry, number) == number else "" for number, entry in enumerate(plain)]

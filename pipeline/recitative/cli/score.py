@@ -11,8 +11,9 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.data.transcripts import read_transcripts
-from recitative.errors import UsageError
+from recitative.errors import DataError, UsageError
 from recitative.machine import describe_machine
+from recitative.reading import read_text
 from recitative.score.directory import DirectoryScores, record, score_directory
 from recitative.score.results import ResultRow, describe_commit, settings_hash
 from recitative.score.spoken import WordQuality, measure_words, read_timed_words
@@ -94,9 +95,9 @@ def _training_rows(origin: ResultRow, seconds: float | None) -> list[ResultRow]:
 
 def _read_settings(path: Path | None) -> str:
     try:
-        return settings_hash(path.read_text(encoding="utf-8")) if path else "-"
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--settings {path}: cannot be read ({error}); give the settings file of the run") from None
+        return settings_hash(read_text(path, "a settings file")) if path else "-"
+    except DataError as error:
+        raise UsageError(f"--settings {error}") from None
 
 
 def _print(scores: DirectoryScores, output: Path) -> None:

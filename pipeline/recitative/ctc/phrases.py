@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.errors import DataError, Problem, UsageError
+from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.text.lexicon import Lexicon, Pronunciation
 from recitative.text.tokens import TokenTable
 
@@ -47,11 +48,7 @@ def parse_phrases(text: str, kind: Kind) -> list[Phrase]:
 
 def read_phrases(path: Path, kind: Kind) -> list[Phrase]:
     """A file of phrases. Raises DataError if it cannot be read or holds none, and what ``parse_phrases`` does."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(str(path), f"cannot be read ({reason})", "a text file, one phrase a line", "") from None
+    text = read_text(path, "a text file, one phrase a line", limit=LARGEST_SETTINGS)
     found = parse_phrases(text, kind)
     if not found:
         raise DataError(str(path), "holds no phrase", "one phrase a line", "")

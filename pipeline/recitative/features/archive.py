@@ -13,6 +13,7 @@ from recitative.atomic import replacing
 from recitative.data.tables import read_table, write_table
 from recitative.errors import DataError
 from recitative.features.matrix import encode_binary, read_matrix
+from recitative.reading import opened
 
 Array = npt.NDArray[Any]
 
@@ -44,18 +45,21 @@ def read_archive(scp: Path) -> Iterator[tuple[str, Array]]:
     Raises DataError that names the scp's line for a missing file, a path without an offset, or a broken matrix.
     """
     with ExitStack() as files:
-        opened: dict[str, IO[bytes]] = {}
+        archives: dict[str, IO[bytes]] = {}
         for row in read_table(scp):
             where = f"{scp}:{row.line}: utterance '{row.key}'"
             path, offset = _parse_location(where, row.value)
+            remedy = "make it with 'recitative features'"
             try:
-                if path not in opened:
-                    opened[path] = files.enter_context(open(path, "rb"))
-                opened[path].seek(offset)
-            except OSError as error:
-                remedy = "make it with 'recitative features'"
-                raise DataError(where, f"{path} cannot be read ({error.strerror})", remedy=remedy) from None
-            yield row.key, read_matrix(opened[path], where)
+                if path not in archives:
+                    archives[path] = files.enter_context(opened(path, "an archive", remedy))
+                archives[path].seek(offset)
+            except DataError as error:
+                found = error.problems[0]
+                raise DataError(where, f"{found.where} {found.found}", found.allowed, remedy) from None
+            except (OSError, OverflowError):
+                raise DataError(where, f"{path} has no byte {offset}", remedy=remedy) from None
+            yield row.key, read_matrix(archives[path], where)
 
 
 def _check_id(scp: Path, utt_id: str, known: dict[str, int]) -> None:

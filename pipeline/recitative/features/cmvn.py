@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from recitative.atomic import write_text
 from recitative.errors import DataError
 from recitative.features.matrix import encode_text, read_matrix
+from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 Array = npt.NDArray[Any]
 
@@ -79,11 +81,8 @@ class CmvnStats:
         Raises DataError that names the file if it is no such matrix, holds no frames, or has impossible sums.
         """
         remedy = "make it with 'recitative cmvn'"
-        try:
-            with path.open("rb") as stream:
-                rows = read_matrix(stream, str(path)).astype(np.float64)
-        except OSError as error:
-            raise DataError(str(path), f"cannot be read ({error.strerror})", "CMVN statistics", remedy) from None
+        content = read_bytes(path, "CMVN statistics", remedy, limit=LARGEST_SETTINGS)
+        rows = read_matrix(BytesIO(content), str(path)).astype(np.float64)
         if rows.shape[0] != 2 or rows.shape[1] < 2:
             raise DataError(str(path), f"a matrix of {len(rows)} by {rows.shape[1]}", "2 by (channels + 1)", remedy)
         stats = cls(rows[0, :-1], rows[1, :-1], float(rows[0, -1]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import IO, Any
 
@@ -52,9 +53,12 @@ def _read_binary(stream: IO[bytes], where: str) -> Array:
     if (row_mark, column_mark) != (4, 4) or rows < 0 or columns < 0:
         raise DataError(where, f"a matrix of {rows} by {columns}", remedy="the file is damaged: write it again")
     dtype = _TYPES[token]
-    values = stream.read(rows * columns * dtype.itemsize)
-    if len(values) < rows * columns * dtype.itemsize:
+    size = rows * columns * dtype.itemsize
+    begin = stream.tell()
+    if stream.seek(0, io.SEEK_END) - begin < size:  # a damaged header may ask for more than there is memory
         raise _truncated(where)
+    stream.seek(begin)
+    values = stream.read(size)
     matrix: Array = np.frombuffer(values, dtype).reshape(rows, columns)
     return matrix
 

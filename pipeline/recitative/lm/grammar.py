@@ -17,6 +17,7 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 from recitative.errors import DataError
+from recitative.reading import DEEPEST, LARGEST_SETTINGS, read_text
 
 _PART = re.compile(r"\s*(\$?[^\s()\[\]|=$]+|[()\[\]|])")
 
@@ -39,12 +40,7 @@ class Grammar:
     @classmethod
     def read(cls, path: Path) -> Grammar:
         """Raises DataError if the file cannot be read, or holds no sentence."""
-        try:
-            return cls(path.read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise DataError(str(path), f"cannot be read ({error.strerror})", "a grammar", "correct the path") from None
-        except UnicodeDecodeError:
-            raise DataError(str(path), "is not UTF-8", "a grammar", "convert it") from None
+        return cls(read_text(path, "a grammar", limit=LARGEST_SETTINGS), str(path))
 
     @property
     def words(self) -> list[str]:
@@ -91,6 +87,7 @@ class _Builder:
     def __init__(self, grammar: Grammar, rules: dict[str, tuple[int, list[str]]], where: str) -> None:
         self.grammar, self.rules, self.where = grammar, rules, where
         self.open: list[str] = []  # rules being expanded
+        self.depth = 0  # of groups and rules within one another
 
     def sentence(self, parts: list[str]) -> None:
         self.grammar._silent[self._expand(parts, 0)].add(self.grammar._end)
@@ -105,6 +102,9 @@ class _Builder:
     def _alternatives(self, rest: Iterator[str], begin: int) -> tuple[int, str]:
         """The place after any of them, and the sign that ended them."""
         end = self.grammar._new_place(self.where)
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise DataError(self.where, "is nested too deeply", f"at most {DEEPEST} levels of groups and rules", "")
         while True:
             last, words, sign = self._sequence(rest, begin)
             if not words:
@@ -113,6 +113,7 @@ class _Builder:
                 )
             self.grammar._silent[last].add(end)
             if sign != "|":
+                self.depth -= 1
                 return end, sign
 
     def _sequence(self, rest: Iterator[str], place: int) -> tuple[int, bool, str]:

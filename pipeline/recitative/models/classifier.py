@@ -36,6 +36,7 @@ from recitative.nn.framewise import Dropout, LogProbs
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
+from recitative.reading import read_json
 from recitative.stage import Padded
 
 REMEDY = "make one with 'recitative classifier train'"
@@ -106,10 +107,7 @@ def load_classifier(folder: Path) -> Classifier:
 
 
 def _load_labels(path: Path) -> tuple[str, ...]:
-    try:
-        labels = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        labels = None
+    labels = read_json(path, "a list of two or more names", REMEDY)
     if not (isinstance(labels, list) and len(labels) > 1 and all(isinstance(label, str) for label in labels)):
         raise DataError(str(path), "holds no labels", "a list of two or more names", REMEDY)
     return tuple(labels)

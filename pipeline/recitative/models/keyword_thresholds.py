@@ -13,6 +13,7 @@ from pathlib import Path
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
+from recitative.reading import checked, read_json
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,10 @@ class KeywordThresholds:
     @classmethod
     def read(cls, path: Path) -> KeywordThresholds:
         """Raises DataError for anything but such a file."""
-        try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
-            sound = all(0.0 < float(value) <= 1.0 for value in found.thresholds.values())
-        except OSError as error:
-            reason = f"cannot be read ({error.strerror})"
-            raise DataError(str(path), reason, "a file of 'recitative keywords tune'", "correct the path") from None
-        except (TypeError, ValueError, AttributeError):
-            sound = False
-        if not sound:
-            raise DataError(str(path), "holds no thresholds", "a file of 'recitative keywords tune'", "make it again")
+        wanted, remedy = "a file of 'recitative keywords tune'", "make it again"
+        found = checked(cls, read_json(path, wanted), str(path), wanted, remedy)
+        if not all(0.0 < value <= 1.0 for value in found.thresholds.values()):
+            raise DataError(str(path), "holds no thresholds above 0 and at most 1", wanted, remedy)
         return found
 
     def write(self, path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel
 
 from recitative.atomic import recover_folder
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
+from recitative.reading import read_yaml
 
 SETTINGS = "settings.yaml"
 
@@ -31,8 +31,8 @@ def kind_of(folder: Path) -> str:
     """What the settings of a model folder say that it is; '' if they cannot be read or don't say, as a recogniser's."""
     recover_folder(folder)
     try:
-        values = yaml.safe_load((folder / SETTINGS).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        values = read_yaml(folder / SETTINGS)
+    except DataError:
         return ""
     return str(values.get("kind", "")) if isinstance(values, dict) else ""
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from recitative.errors import DataError
 from recitative.models.conditions import Labels
+from recitative.reading import checked, read_json
 
 LABELS = "labels.json"
 
@@ -19,8 +19,4 @@ def write_labels(labels: Labels, folder: Path) -> None:
 def read_labels(folder: Path, remedy: str) -> Labels:
     """Raises DataError for a file that holds none."""
     path = folder / LABELS
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return Labels(**{name: tuple(values) for name, values in facts.items()})
-    except (ValueError, TypeError, AttributeError):
-        raise DataError(str(path), "holds no labels", "texts and speakers", remedy) from None
+    return checked(Labels, read_json(path, "texts and speakers", remedy), str(path), "texts and speakers", remedy)

@@ -14,6 +14,7 @@ from recitative.errors import DataError
 from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
 from recitative.lm.model import LanguageModel
 from recitative.lm.ngram import NgramModel
+from recitative.reading import read_json
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -73,11 +74,7 @@ class Language:
 
 
 def _read_calibrator(path: Path) -> Calibrator:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:  # no JSON, or not UTF-8
-        raise DataError(str(path), "holds no calibrator", "JSON", "make it again with 'recitative tune'") from None
-    return Calibrator.from_dict(entries, str(path))
+    return Calibrator.from_dict(read_json(path, "a calibrator", "make it again with 'recitative tune'"), str(path))
 
 
 NO_LANGUAGE = Language()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.errors import DataError
+from recitative.reading import checked, read_json
 
 Array = npt.NDArray[Any]
 
@@ -47,7 +47,5 @@ class Threshold:
     @classmethod
     def read(cls, path: Path) -> Threshold:
         """Raises DataError for a file that is no threshold."""
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError):
-            raise DataError(str(path), "is no threshold", "what 'recitative forecaster' wrote", REMEDY) from None
+        wanted = "what 'recitative forecaster' wrote"
+        return checked(cls, read_json(path, wanted, REMEDY), str(path), wanted, REMEDY)

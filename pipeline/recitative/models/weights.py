@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,6 +14,7 @@ from torch import nn
 from recitative.atomic import recover_folder
 from recitative.config import load_tree
 from recitative.errors import DataError
+from recitative.reading import read_yaml
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -38,10 +38,7 @@ def load_weights(network: nn.Module, folder: Path, remedy: str) -> None:
 
 def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
     """The settings file of one kind of model, which its ``kind`` tells from others. Raises DataError for another."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        values = None
+    values = read_yaml(path, f"'kind: {model.model_fields['kind'].default}'", remedy)
     kind = model.model_fields["kind"].default
     if not isinstance(values, dict) or values.get("kind") != kind:
         raise DataError(str(path), found, f"'kind: {kind}'", remedy)

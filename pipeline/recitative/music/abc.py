@@ -18,6 +18,7 @@ from recitative.music.abc_key import key_signature
 from recitative.music.abc_order import played
 from recitative.music.abc_score import ScoreReader
 from recitative.music.piece import Note, Piece
+from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 STEPS_PER_QUARTER = 12  # sixteenths are 3 steps, those of triplets 2
 QUARTERS_PER_MINUTE = 100.0  # where a tune says nothing
@@ -66,9 +67,9 @@ def read_abc(path: str | Path) -> tuple[list[Piece], list[DataError]]:
 def read_tunes(path: str | Path) -> tuple[list[tuple[str, Tune]], list[DataError]]:
     """The tunes of a file as they are written, each with its place, and what is not understood."""
     try:
-        lines = _decoded(Path(path).read_bytes()).splitlines()
-    except OSError as error:
-        return [], [DataError(str(path), f"cannot be read ({error.strerror})", "a file in ABC notation")]
+        lines = _decoded(read_bytes(path, "a file in ABC notation", limit=LARGEST_SETTINGS)).splitlines()
+    except DataError as error:
+        return [], [error]
     tunes: list[tuple[str, Tune]] = []
     errors: list[DataError] = []
     for first, block in _blocks(lines):

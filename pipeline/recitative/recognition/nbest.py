@@ -9,7 +9,6 @@ Kim, Hori & Watanabe 2017 for attention). Both weights are found on a dev set by
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
 from recitative.models.folder import Recogniser
+from recitative.reading import checked, read_json_lines
 from recitative.recognition.rescoring import attention_scores, encode_utterance, require_decoder
 from recitative.score.wer import ErrorCounts, score
 
@@ -56,25 +56,26 @@ class Weights:
         return max(candidates, key=lambda c: c.score + self.attention * c.attention + self.language * c.language)
 
 
+@dataclass(frozen=True)
+class _Row:
+    text: str
+    tokens: str
+    score: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    utt_id: str
+    nbest: list[_Row]
+
+
 def read_nbest(path: Path) -> dict[str, list[Candidate]]:
     """What ``decode --nbest`` wrote. Raises DataError that names the line for anything else."""
     found: dict[str, list[Candidate]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        remedy = "make it with 'recitative decode --nbest 20'"
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "an n-best file", remedy) from None
-    except UnicodeDecodeError:
-        raise DataError(str(path), "is not UTF-8", "an n-best file", "") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            rows = [Candidate(row["text"], row["tokens"], float(row["score"])) for row in entry["nbest"]]
-            found[entry["utt_id"]] = rows
-        except (ValueError, KeyError, TypeError):
-            raise DataError(
-                f"{path}:{number}", "is no n-best list", "a line of 'recitative decode --nbest'", ""
-            ) from None
+    remedy = "make it with 'recitative decode --nbest 20'"
+    for where, value in read_json_lines(path, "an n-best file", remedy):
+        entry = checked(_Line, value, where, "a line of 'recitative decode --nbest'", remedy)
+        found[entry.utt_id] = [Candidate(row.text, row.tokens, row.score) for row in entry.nbest]
     return found
 
 

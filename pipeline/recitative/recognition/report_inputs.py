@@ -11,18 +11,16 @@ decode_<set>/score/       the files of 'recitative score'
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import read_table
 from recitative.errors import DataError, UsageError
+from recitative.reading import parsed_json, parsed_yaml, read_text
 from recitative.score.details import read_utterances
 from recitative.score.wer import Scores, characters, score
 from recitative.text.tokens import SPACE
@@ -135,7 +133,7 @@ def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str,
     """(file:line, object) of every line; a last line that is still being written is remarked on and left out."""
     if not path.exists():
         return
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = read_text(path).split("\n")
     for number, line in enumerate(lines, start=1):
         if number == len(lines) and line:
             remarks.append(f"{path.name}: the last line is unfinished and was left out")
@@ -144,10 +142,7 @@ def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str,
 
 
 def _parse(where: str, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise DataError(where, f"is not JSON ({error})", "one JSON object", "remove or mend it") from None
+    value = parsed_json(text, where, "one JSON object")
     if not isinstance(value, dict):
         raise DataError(where, f"holds a {type(value).__name__}", "one JSON object", "remove or mend it")
     return value
@@ -156,11 +151,10 @@ def _parse(where: str, text: str) -> dict[str, Any]:
 def _read_settings(path: Path) -> tuple[str, float | None]:
     text = _text_of(path)
     try:
-        values = yaml.safe_load(text) or {}
-        clip_norm = values.get("train", {}).get("clip_norm")
-    except (yaml.YAMLError, AttributeError):
+        clip_norm = (parsed_yaml(text, str(path)) or {}).get("train", {}).get("clip_norm")
+        return text, None if clip_norm is None else float(clip_norm)
+    except (AttributeError, TypeError, ValueError):
         raise DataError(str(path), "is not a settings file", "the resolved settings of the run", "") from None
-    return text, None if clip_norm is None else float(clip_norm)
 
 
 def _real_time(summary: Mapping[str, float]) -> float:
@@ -172,7 +166,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    return read_text(path) if path.exists() else ""
 
 
 def _read_set(folder: Path, missing: list[str]) -> DecodedSet | None:

@@ -7,12 +7,14 @@ with times from the start of the utterance, as 'recitative align' writes them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 from recitative.data.directory import Utterance
 from recitative.errors import DataError, Problem
+from recitative.reading import read_text, shown
 from recitative.score.spotting import Span
 from recitative.text.words import Word
 
@@ -28,13 +30,20 @@ def read_ctm(path: Path) -> dict[str, list[Word]]:
     """
     found: dict[str, list[Word]] = defaultdict(list)
     problems: list[Problem] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path, "a word and its times a line").split("\n"), start=1):
+        if not line.strip():
+            continue
         try:
             utt_id, _, start, duration, word, *confidence = line.split()
-            start_s, sure = float(start), float(confidence[0]) if confidence else 1.0
-            found[utt_id].append(Word(word, start_s, start_s + float(duration), sure))
+            start_s, end_s = float(start), float(start) + float(duration)
+            sure = float(confidence[0]) if confidence else 1.0
+            if not (0 <= start_s <= end_s < math.inf and 0 <= sure <= 1 and len(confidence) < 2):
+                raise ValueError
+            found[utt_id].append(Word(word, start_s, end_s, sure))
         except ValueError:
-            problems.append(Problem(f"{path}:{number}", f"'{line}' is no word with its time", COLUMNS, REMEDY))
+            problems.append(
+                Problem(f"{path}:{number}", f"'{shown(line, 60)}' is no word with its time", COLUMNS, REMEDY)
+            )
     if problems:
         raise DataError.collect(problems)
     return {utt_id: sorted(words, key=lambda word: (word.start_s, word.end_s)) for utt_id, words in found.items()}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
+from recitative.reading import read_text
 from recitative.score.wer import Alignment, ErrorCounts, Pair, Scores, confidence_interval, count_errors
 
 GAP = "***"  # printed for the side of a pair that has no word, as in Kaldi
@@ -69,7 +70,7 @@ def read_utterances(path: Path) -> tuple[dict[str, str], dict[str, str]]:
     """References and hypotheses, utt_id -> text, back from a ``per_utt`` file."""
     refs: dict[str, str] = {}
     hyps: dict[str, str] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path, "alignments of a scoring", "score anew").splitlines()
     for number in range(0, len(lines), 4):
         rows = [line.split() for line in lines[number : number + 4]]
         names = [row[1:2] for row in rows]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.atomic import write_text
-from recitative.errors import DataError
+from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"
 """The line after which the table stands in RESULTS.md."""
@@ -61,17 +61,14 @@ def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
 
 def read_results(path: Path) -> list[ResultRow]:
     rows: list[ResultRow] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            rows.append(ResultRow(**json.loads(line)))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}:{number}", f"is not a result ({error})", "", "remove the line") from None
+    for where, value in read_json_lines(path, "results", "remove the line"):
+        rows.append(checked(ResultRow, value, where, "a result", "remove the line"))
     return rows
 
 
 def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
     """Replace the table after the marker line; without file or marker, both are added at the end."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
+    old = read_text(path) if path.exists() else "# Results\n"
     if MARKER not in old.splitlines():
         old = f"{old.rstrip()}\n\n{MARKER}\n"
     head, _, tail = old.partition(f"{MARKER}\n")

@@ -6,7 +6,7 @@ Confidences are compared with whether the word was right, times with those of a 
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from recitative.errors import DataError
+from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import (
     expected_calibration_error,
     hypothesis_correct,
@@ -30,6 +31,12 @@ class TimedWord:
     start_s: float
     end_s: float
     confidence: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    utt_id: str
+    words: list[TimedWord]
 
 
 @dataclass(frozen=True)
@@ -67,22 +74,11 @@ class WordQuality:
 def read_timed_words(path: Path) -> dict[str, list[TimedWord]]:
     """``words.jsonl`` of decoding, or ``alignment.jsonl``. Raises DataError that names the line for anything else."""
     found: dict[str, list[TimedWord]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        found_ = f"cannot be read ({error.strerror})"
-        raise DataError(str(path), found_, "words.jsonl of 'recitative decode'", "correct the path") from None
-    except UnicodeDecodeError:
-        raise DataError(str(path), "is not UTF-8", "words.jsonl of 'recitative decode'", "correct the path") from None
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            found[entry["utt_id"]] = [
-                TimedWord(w["word"], float(w["start_s"]), float(w["end_s"]), float(w["confidence"]))
-                for w in entry["words"]
-            ]
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f"{path}:{number}", "is no list of timed words", "a line of words.jsonl", "") from None
+    for where, value in read_json_lines(path, "words.jsonl of 'recitative decode'", "correct the path"):
+        line = checked(_Line, value, where, "a line of words.jsonl", "")
+        if not all(0 <= word.confidence <= 1 and math.isfinite(word.start_s + word.end_s) for word in line.words):
+            raise DataError(where, "has a time or a confidence that is none", "seconds, and 0 to 1", "")
+        found[line.utt_id] = line.words
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from recitative.atomic import write_text
 from recitative.errors import DataError, Problem, UsageError
+from recitative.reading import read_text
 from recitative.text.tokens import TokenTable, name_of, symbol_of
 
 Pronunciation = tuple[str, ...]
@@ -33,14 +34,7 @@ class Lexicon:
 
         tokens: the symbols that may occur; None = any.
         """
-        try:
-            content = Path(path).read_bytes().decode("utf-8")
-        except OSError as error:
-            found = f"cannot be read ({error.strerror})"
-            raise DataError(str(path), found, "a lexicon, 'word token token ...' lines", "correct the path") from None
-        except UnicodeDecodeError:
-            raise DataError(str(path), "is not UTF-8", "a lexicon", "convert it") from None
-        return cls.parse(content, str(path), tokens)
+        return cls.parse(read_text(path, "a lexicon, 'word token token ...' lines"), str(path), tokens)
 
     @classmethod
     def parse(cls, content: str, where: str, tokens: TokenTable | None = None) -> Lexicon:

@@ -19,6 +19,7 @@ from typing import Literal
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
+from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.text.pieces import WORD_START, Cutter
 
 BLANK = "<blank>"
@@ -54,13 +55,8 @@ class TokenTable:
     @classmethod
     def read(cls, path: str | Path) -> TokenTable:
         """Raises DataError that names the line for anything but unique symbols of one kind with ids 0, 1, 2, ..."""
-        try:
-            lines = Path(path).read_bytes().decode("utf-8").rstrip("\n").split("\n")
-        except OSError as error:
-            found = f"cannot be read ({error.strerror})"
-            raise DataError(str(path), found, "a token table", "make it with 'recitative tokens'") from None
-        except UnicodeDecodeError:
-            raise DataError(str(path), "is not UTF-8", "a token table", "make it with 'recitative tokens'") from None
+        content = read_text(path, "a token table", "make it with 'recitative tokens'", limit=LARGEST_SETTINGS)
+        lines = content.rstrip("\n").split("\n")
         symbols: list[str] = []
         scores: list[float] = []
         for number, line in enumerate(lines):

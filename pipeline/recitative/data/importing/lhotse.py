@@ -7,10 +7,7 @@ manifest may hold (commands, URLs, shards in memory, transforms, mixed cuts, pad
 
 from __future__ import annotations
 
-import gzip
-import json
 import math
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 
 from recitative.data.importing.entries import Entry, Source
 from recitative.errors import DataError, Problem
+from recitative.reading import parsed_json, read_lines
 
 PATTERNS = {kind: (f"*{kind}*.jsonl", f"*{kind}*.jsonl.gz") for kind in ("cuts", "recordings", "supervisions")}
 
@@ -168,22 +166,13 @@ def _number(line: Line, values: Mapping[str, Any], name: str) -> float:
 
 def _lines(path: Path) -> Iterator[Line]:
     """The objects of a file. Raises DataError for everything else."""
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield Line(f"{path}:{number}", _object(f"{path}:{number}", line))
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        found = f"cannot be read after line {number} ({error})"
-        raise DataError(str(path), found, "JSON lines", "copy or make it again") from None
+    for number, line in enumerate(read_lines(path, "JSON lines", "copy or make it again"), start=1):
+        if line.strip():
+            yield Line(f"{path}:{number}", _object(f"{path}:{number}", line))
 
 
-def _object(where: str, line: str) -> Mapping[str, Any]:
-    try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(where, f"is not JSON ({error.msg})", "one object a line", "make the manifest again") from None
+def _object(where: str, line: bytes) -> Mapping[str, Any]:
+    values = parsed_json(line, where, "one object a line")
     if not isinstance(values, Mapping):
         raise DataError(where, f"is a {type(values).__name__}", "one object a line", "make the manifest again")
     return values

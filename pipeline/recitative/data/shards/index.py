@@ -12,6 +12,7 @@ Opening takes as long for a hundred million utterances as for one; a row is read
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from recitative.atomic import replacing
 from recitative.audio.slices import AudioSlice
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
+from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, shown
 
 INDEX = "index.safetensors"
 VERSION = "1"
@@ -41,6 +43,11 @@ _NUMBERS: Mapping[str, type[np.generic]] = {
     "sample_rate": np.int32,
 }
 _STRINGS = ("utt_id", "speaker", "text")
+_COLUMNS: Mapping[str, type[np.generic]] = {
+    **_NUMBERS,
+    **{f"{name}.ends": np.int64 for name in _STRINGS},
+    **{f"{name}.bytes": np.uint8 for name in _STRINGS},
+}
 _DTYPES: Mapping[str, type[np.generic]] = {"I32": np.int32, "I64": np.int64, "U32": np.uint32, "U8": np.uint8}
 _REMEDY = "write the shards again with 'recitative shards'"
 
@@ -69,14 +76,33 @@ class Entry:
     sample_rate: int
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What the index's metadata says."""
+
+    version: str
+    shards: list[Shard]
+    transcribed: bool
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Of a column in the file, as safetensors has it."""
+
+    dtype: str
+    shape: tuple[int]
+    data_offsets: tuple[int, int]
+
+
 class ShardIndex(Sequence[Utterance]):
     """The utterances of a folder of shards, in the order of their ids; each is made when it is asked for."""
 
-    def __init__(self, folder: Path, columns: Mapping[str, Array], facts: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, columns: Mapping[str, Array], facts: Facts) -> None:
         self.folder = folder
-        self.shards = tuple(Shard(**entry) for entry in facts["shards"])
-        self.fingerprint: str = facts["fingerprint"]
-        self.transcribed: bool = facts["transcribed"]
+        self.shards = tuple(facts.shards)
+        self.fingerprint = facts.fingerprint
+        self.transcribed = facts.transcribed
         self._columns = columns
 
     @classmethod
@@ -128,14 +154,25 @@ class ShardIndex(Sequence[Utterance]):
 
     def _utterance(self, number: int) -> Utterance:
         shard, offset, size, crc32 = (int(self._columns[n][number]) for n in ("shard", "offset", "size", "crc32"))
+        if not (0 <= shard < len(self.shards) and min(offset, size) >= 0):
+            raise self._damaged(number)
         location = AudioSlice(str(self.folder / self.shards[shard].name), offset, size, crc32)
         text = self._string("text", number) if self.transcribed else None
         return Utterance(self._string("utt_id", number), self._string("speaker", number), str(location), text=text)
 
     def _string(self, name: str, number: int) -> str:
         ends = self._columns[f"{name}.ends"]
-        start = int(ends[number - 1]) if number else 0
-        return self._columns[f"{name}.bytes"][start : int(ends[number])].tobytes().decode("utf-8")
+        start, stop = int(ends[number - 1]) if number else 0, int(ends[number])
+        content = self._columns[f"{name}.bytes"]
+        try:
+            if not 0 <= start <= stop <= len(content):
+                raise ValueError
+            return content[start:stop].tobytes().decode("utf-8")
+        except ValueError:
+            raise self._damaged(number) from None
+
+    def _damaged(self, number: int) -> DataError:
+        return DataError(f"{self.folder / INDEX}: utterance {number + 1} of {len(self)}", "is damaged", "", _REMEDY)
 
 
 def is_shards(path: str | Path) -> bool:
@@ -166,36 +203,51 @@ def write_index(
         partial.chmod(0o644)  # safetensors lets nobody else read it
 
 
-def _map(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def _map(path: Path) -> tuple[dict[str, Array], Facts]:
     """The columns of a safetensors file as memory maps, and the facts in its metadata. (Its own reader copies them.)"""
+    wanted = "an index of shards"
+    with opened(path, wanted, _REMEDY) as file:
+        length = int.from_bytes(file.read(8), "little")
+        content = file.read(min(length, LARGEST_SETTINGS))  # of a file that is none, any number
+        size = os.fstat(file.fileno()).st_size
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 1 << 30)))  # of a file that is none, any number
-        facts: dict[str, Any] = json.loads(header.pop("__metadata__")[FACTS])
-        if facts["version"] != VERSION:
-            raise DataError(str(path), f"has version {facts['version']}", f"version {VERSION}", _REMEDY)
-        columns = {name: _column(path, 8 + length, entry) for name, entry in header.items()}
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "an index of shards", _REMEDY) from None
-    except (ValueError, KeyError, TypeError):
+        header = parsed_json(content, str(path))
+        told = parsed_json(header.pop("__metadata__")[FACTS], str(path))
+        facts = checked(Facts, told, str(path), wanted, _REMEDY)
+        if facts.version != VERSION:
+            raise DataError(str(path), f"has version {shown(facts.version)}", f"version {VERSION}", _REMEDY)
+        places = checked(dict[str, _Place], header, str(path), wanted, _REMEDY)
+        columns = {name: _column(path, 8 + length, size, places[name], dtype) for name, dtype in _COLUMNS.items()}
+        rows = {len(columns[name]) for name in _COLUMNS if not name.endswith(".bytes")}
+        if len(rows) > 1:
+            raise ValueError
+    except DataError as error:
+        if "version" in error.problems[0].found:
+            raise
+        raise DataError(str(path), "is no index of shards, or is damaged", "", _REMEDY) from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
         raise DataError(str(path), "is no index of shards, or is damaged", "", _REMEDY) from None
     return columns, facts
 
 
-def _column(path: Path, start: int, entry: Mapping[str, Any]) -> Array:
-    first, stop = entry["data_offsets"]
-    dtype = _DTYPES[entry["dtype"]]
+def _column(path: Path, start: int, size: int, place: _Place, dtype: type[np.generic]) -> Array:
+    """Raises ValueError for a column of another type, or one that does not lie in a file of so many bytes."""
+    first, stop = place.data_offsets
+    (count,) = place.shape
+    if _DTYPES.get(place.dtype) is not dtype or stop - first != count * np.dtype(dtype).itemsize:
+        raise ValueError
+    if not 0 <= first <= stop <= size - start:
+        raise ValueError
     if first == stop:
         return np.zeros(0, dtype)  # nothing cannot be mapped
-    return np.memmap(path, dtype, "r", offset=start + first, shape=tuple(entry["shape"]))
+    return np.memmap(path, dtype, "r", offset=start + first, shape=(count,))
 
 
 def _shard_problem(folder: Path, shard: Shard) -> Problem | None:
     path = folder / shard.name
     try:
         size = path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return Problem(str(path), "does not exist", "every shard of the index", f"fetch it again, or {_REMEDY}")
     if size != shard.size:
         allowed = f"{shard.size} bytes, as when the index was made"

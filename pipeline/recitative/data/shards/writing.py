@@ -37,6 +37,7 @@ from recitative.data.shards.ogg import with_serial
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
 from recitative.lock import writes
+from recitative.reading import read_json
 
 Format = Literal["keep", "flac", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -292,13 +293,13 @@ def _is_done(folder: Path, plan: Plan) -> bool:
 def _read_part(folder: Path, plan: Plan) -> _Part | None:
     """The part of an earlier run, if its shard is there and made of the same."""
     try:
-        content = json.loads(_part_path(folder, plan).read_text(encoding="utf-8"))
+        content = read_json(_part_path(folder, plan))
         shard = Shard(**content["shard"])
         if content["fingerprint"] != plan.fingerprint or (folder / plan.name).stat().st_size != shard.size:
             return None
-    except OSError:
+        return _Part(plan.fingerprint, shard, tuple(Entry(**entry) for entry in content["entries"]))
+    except (OSError, DataError, KeyError, TypeError):  # not there, or not whole: it is made again
         return None
-    return _Part(plan.fingerprint, shard, tuple(Entry(**entry) for entry in content["entries"]))
 
 
 def _part_path(folder: Path, plan: Plan) -> Path:
