@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.ctc.greedy import GreedyDecoder
 from recitative.models.g2p_settings import G2PNetworkSettings, G2PSettings
@@ -28,7 +29,6 @@ from recitative.models.weights import (
     WEIGHTS,
     load_kind,
     load_weights,
-    replacing_folder,
     require_files,
     save_weights,
 )
