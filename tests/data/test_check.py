@@ -87,7 +87,7 @@ def break_audio(train: Path, name: str) -> None:
 AUDIO = {
     "missing": "does not exist; a recording; correct the path (relative to the current folder)",
     "empty": "is empty (0 bytes); a recording; record or copy it again, or remove the utterance",
-    "truncated": "is truncated: 8022 bytes of samples are missing; record or copy it again, or remove the utterance",
+    "truncated": "is truncated: 8022 bytes of samples are missing; copy it again, or take what there is: --partial",
     "no audio": "is not audio that can be read; wav, flac, ogg or mp3; record or copy it again",
     "no samples": "has no samples; at least one; record or copy it again, or remove the utterance",
     "rate": "has 8000 Hz; 16000 Hz (features.sample_rate); resample it, or set features.sample_rate=8000",
@@ -97,7 +97,7 @@ AUDIO = {
     "clipped": "is clipped: 5.0% of its samples lie in flat runs at full scale; less than 1%; record it again",
     "16-bit scale": "has samples up to 12000; -1 to 1; divide by 32768 if they are 16-bit values",
 }
-UNREADABLE = ("missing", "empty", "truncated", "no audio", "no samples", "nan")
+UNREADABLE = ("missing", "empty", "truncated", "no audio", "no samples", "nan", "16-bit scale")
 
 
 @pytest.mark.parametrize("name", AUDIO)

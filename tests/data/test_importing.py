@@ -283,7 +283,7 @@ def test_a_folder_without_transcripts_says_where_they_could_be(tmp_path: Path) -
     (folder / "meta.csv").touch()
     with pytest.raises(DataError, match=r"say '--table .*meta.csv'"):
         run(folder)
-    with pytest.raises(DataError, match=r"has no recordings; \.aif"):
+    with pytest.raises(DataError, match=r"has no recordings; .*\.aif"):
         run(_empty(tmp_path))
 
 

@@ -9,7 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from recitative.audio.files import OPEN_ENDED, Samples, not_finite
+from recitative.audio.containers.chunks import OPEN_ENDED
+from recitative.audio.containers.layout import SHORTFALL_S
+from recitative.audio.recording import Samples, require_sound
 from recitative.errors import DataError
 
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
@@ -89,17 +91,19 @@ def _format(content: bytes) -> tuple[int, int, int, bool] | None:
 def piped_blocks(pipe: BinaryIO, form: PipedFormat, block_s: float, where: str) -> Iterator[Samples]:
     """The samples (S,) float32 in blocks of ``block_s`` seconds, each as soon as it is there, the last one shorter.
 
-    Raises DataError, in which the pipe is called ``where``, for NaN or infinite samples, and at the end for fewer than
-    the header says.
+    Raises DataError, in which the pipe is called ``where``, for NaN, infinite or far too large samples, and at the end
+    for fewer or more than the header says.
     """
     size = max(1, round(block_s * form.sample_rate)) * form.frame_bytes
     left, done = form.num_bytes, 0
     while content := pipe.read(size if left is None else min(size, left)):
         left = left and left - len(content)
         samples = form.decode(content[: len(content) // form.frame_bytes * form.frame_bytes])
-        if not np.isfinite(samples).all():
-            raise not_finite(where, samples, done, form.sample_rate)
+        require_sound(where, samples, done, form.sample_rate)
         done += len(samples)
         yield samples
-    if left:
+    behind = pipe.read(8) if left == 0 else b""
+    if behind and not all(32 <= letter < 127 for letter in behind[:4]):  # no chunk
+        raise DataError(where, "has more samples behind the end that its header names", "", "leave the length open: 0")
+    if left and left > SHORTFALL_S * form.sample_rate * form.frame_bytes:
         raise DataError(where, f"is truncated: {left} bytes of samples are missing", "", "send all of it")

@@ -14,7 +14,6 @@ CLIPPED_RUN = 3  # samples in a row at full scale: one or two are a loud peak, t
 CLIPPED_WARNING = 0.001  # part of the samples in such runs from which a person hears it
 CLIPPED_PROBLEM = 0.01  # ... and from which the spectrum is mostly made by the clipping
 SILENCE = 0.001  # -60 dBFS
-OUT_OF_RANGE = 2.0  # lossy decoders overshoot 1 by a few per cent; float files at 16-bit scale by thousands
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, 
 from recitative.audio.quality import (
     CLIPPED_PROBLEM,
     CLIPPED_WARNING,
-    OUT_OF_RANGE,
     SILENCE,
     Quality,
     dbfs,
@@ -122,9 +121,7 @@ def _examine_span(recording: Recording, span: Span, info: AudioInfo) -> tuple[li
 
 def _level_faults(quality: Quality) -> Iterator[tuple[Fault, bool]]:
     """Each fault and whether it is serious."""
-    if quality.peak > OUT_OF_RANGE:
-        yield Fault(f"has samples up to {quality.peak:g}", "-1 to 1", "divide by 32768 if they are 16-bit values"), True
-    elif quality.clipped >= CLIPPED_WARNING:
+    if quality.clipped >= CLIPPED_WARNING:
         found = f"is clipped: {quality.clipped:.1%} of its samples lie in flat runs at full scale"
         remedy = "record it again at a lower level, or remove it"
         yield Fault(found, f"less than {CLIPPED_PROBLEM:.0%}", remedy), quality.clipped >= CLIPPED_PROBLEM
