@@ -114,7 +114,8 @@ def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder, mo
 def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, capsys):
     model = tmp_path / "model"
     shutil.copytree(folder / "exp" / "model", model)
-    (model / "threshold.json").unlink()
+    for name in ("threshold.json", "SHA256SUMS"):
+        (model / name).unlink()
     assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", model) == 2
     assert "has no limit; give --limit, or run 'recitative forecaster threshold'" in capsys.readouterr().err
     assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0

@@ -219,6 +219,7 @@ def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_pat
 
 def test_a_model_folder_of_another_kind_is_refused(tmp_path):
     save_events_model(small_events.model(), tmp_path / "model")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
     text = (tmp_path / "model" / "settings.yaml").read_text()
     (tmp_path / "model" / "settings.yaml").write_text(text.replace("kind: events", "kind: music"))
     with pytest.raises(DataError, match="is not that of a model of events; 'kind: events'; make one with"):

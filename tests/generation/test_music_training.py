@@ -270,6 +270,7 @@ def test_a_piece_with_too_many_voices_is_named():
 
 def test_a_model_folder_of_another_kind_is_refused(tmp_path):
     save_music_model(small_music.model(), tmp_path / "model")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
     text = (tmp_path / "model" / "settings.yaml").read_text()
     (tmp_path / "model" / "settings.yaml").write_text(text.replace("kind: music", "kind: other"))
     with pytest.raises(DataError, match="is not a music model's"):

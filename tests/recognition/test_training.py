@@ -152,6 +152,7 @@ def test_weights_of_another_size_and_damaged_weights_are_named(tmp_path):
     save_recogniser(tiny.recogniser(), tmp_path / "model")
     save_recogniser(tiny.recogniser(recurrent={"layers": 2, "hidden": 4}), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "model" / "weights.safetensors")
+    (tmp_path / "model" / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match="does not hold this model's weights"):
         load_recogniser(tmp_path / "model")
     (tmp_path / "model" / "weights.safetensors").write_bytes(b"junk")

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.models.classifier_settings import ClassifierNetworkSettings, ClassifierSettings
@@ -30,6 +29,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Dropout, LogProbs
@@ -89,7 +89,7 @@ def new_classifier(settings: ClassifierSettings, labels: tuple[str, ...]) -> Cla
 
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(classifier.network, partial)
         (partial / SETTINGS).write_text(dump_settings(classifier.settings), encoding="utf-8")
         (partial / LABELS).write_text(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.events_settings import EventsSettings
 from recitative.models.language_model import build_language_model
@@ -22,6 +21,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.music.events import EventVocabulary
 from recitative.nn.chain import Chain
@@ -48,7 +48,7 @@ def new_events_model(settings: EventsSettings) -> EventsModel:
 
 def save_events_model(model: EventsModel, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
 

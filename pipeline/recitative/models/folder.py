@@ -14,7 +14,6 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from recitative.atomic import replacing_folder
 from recitative.config import Settings, dump_settings, load_settings
 from recitative.models.attention_decoder import AttentionDecoder
 from recitative.models.language import NO_LANGUAGE, Language
@@ -25,6 +24,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.chain import Chain
 from recitative.nn.recurrent import RecurrentStack
@@ -78,7 +78,7 @@ def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | 
 
 def save_recogniser(recogniser: Recogniser, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(recogniser.trained, partial)
         (partial / SETTINGS).write_text(dump_settings(recogniser.settings), encoding="utf-8")
         recogniser.tokens.write(partial / TOKENS)

@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.features.cmvn import CmvnStats
 from recitative.models.forecaster_settings import ForecasterNetworkSettings, ForecasterSettings
@@ -30,6 +29,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.chain import Chain
 from recitative.nn.delay import Delay
@@ -122,7 +122,7 @@ def new_forecaster(settings: ForecasterSettings) -> Forecaster:
 
 def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(forecaster.network, partial)
         (partial / SETTINGS).write_text(dump_settings(forecaster.settings), encoding="utf-8")
         if forecaster.threshold:

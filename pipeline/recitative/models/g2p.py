@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.ctc.greedy import GreedyDecoder
 from recitative.models.g2p_settings import G2PNetworkSettings, G2PSettings
@@ -31,6 +30,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.embedding import Embedding
 from recitative.nn.recurrent import RecurrentStack
@@ -106,7 +106,7 @@ def new_g2p(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G
 
 def save_g2p(model: G2PModel, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
         model.letters.write(partial / LETTERS)

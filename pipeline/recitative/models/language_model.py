@@ -14,7 +14,6 @@ from pathlib import Path
 
 from torch import nn
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.language_settings import LanguageModelSettings, NetworkSettings
 from recitative.models.weights import (
@@ -24,6 +23,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.chain import Chain
 from recitative.nn.embedding import Embedding, TiedLogProbs
@@ -66,7 +66,7 @@ def new_language_model(settings: LanguageModelSettings, vocabulary: Vocabulary) 
 
 def save_language_model(model: LanguageModelNetwork, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
         model.vocabulary.table.write(partial / TOKENS)

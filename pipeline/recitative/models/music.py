@@ -13,7 +13,6 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.music_settings import MusicSettings
 from recitative.models.weights import (
@@ -23,6 +22,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.music.frames import FrameCode
 from recitative.music.masked import MaskedCode
@@ -95,7 +95,7 @@ def new_music_model(settings: MusicSettings) -> MusicModel:
 
 def save_music_model(model: MusicModel, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.atomic import replacing_folder
 from recitative.config import dump_settings
 from recitative.models.conditions import Labels
 from recitative.models.labels_file import LABELS, read_labels, write_labels
@@ -29,6 +28,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.density import MixtureDensity
 from recitative.nn.framewise import Project
@@ -82,7 +82,7 @@ def new_spectrogram_model(settings: SpectrogramSettings, labels: Labels) -> Spec
 
 def save_spectrogram_model(model: SpectrogramModel, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
         write_labels(model.labels, partial)

@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recitative.atomic import replacing_folder
 from recitative.audio.mulaw import LEVELS
 from recitative.config import dump_settings
 from recitative.models.conditions import Labels, width_of
@@ -28,6 +27,7 @@ from recitative.models.weights import (
     load_weights,
     require_files,
     save_weights,
+    writing_model,
 )
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Project
@@ -93,7 +93,7 @@ def new_wave_model(settings: WaveSettings, labels: Labels) -> WaveModel:
 
 def save_wave_model(model: WaveModel, folder: Path) -> None:
     """Write the folder; atomic: an older model stays whole until the new one is."""
-    with replacing_folder(folder) as partial:
+    with writing_model(folder) as partial:
         save_weights(model.network, partial)
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
         write_labels(model.labels, partial)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,14 +12,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from recitative.atomic import recover_folder
+from recitative.atomic import recover_folder, replacing_folder
 from recitative.config import load_tree
 from recitative.errors import DataError
+from recitative.models.checksums import verify_checksums, write_checksums
 from recitative.reading import read_yaml
 
 T = TypeVar("T", bound=BaseModel)
 
 WEIGHTS, SETTINGS, TOKENS = "weights.safetensors", "settings.yaml", "tokens.txt"
+
+
+@contextmanager
+def writing_model(folder: Path) -> Iterator[Path]:
+    """``replacing_folder`` for a model, which gets the checksums of its files."""
+    with replacing_folder(folder) as partial:
+        yield partial
+        write_checksums(partial)
 
 
 def save_weights(network: nn.Module, folder: Path) -> None:
@@ -46,8 +56,9 @@ def load_kind(model: type[T], path: Path, found: str, remedy: str) -> T:
 
 
 def require_files(folder: Path, allowed: str, remedy: str, names: Sequence[str] = (WEIGHTS, SETTINGS, TOKENS)) -> None:
-    """Raises DataError that names the first of the files that is missing."""
+    """Raises DataError that names the first of the files that is missing, or one that is not what was written."""
     recover_folder(folder)
     for name in names:
         if not (folder / name).is_file():
             raise DataError(str(folder), f"has no {name}", allowed, remedy)
+    verify_checksums(folder)

@@ -74,7 +74,7 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     options.log_severity_level = 3
     has_checksum = verify_checksum(content, where, kind)
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         metadata = dict(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
         raise _unopened(where, error, kind) from None
