@@ -400,10 +400,13 @@ FAULTS = (
 )  # fmt: skip
 
 
-def try_all(count: int, seed: int, base: Path, only: str = "") -> list[str]:
-    """``count`` damaged inputs, as many of each reader as of the others; one text for every one that went wrong."""
+def try_all(count: int, seed: int, base: Path, only: str = "", *, exactly: bool = False) -> list[str]:
+    """``count`` damaged inputs, as many of each reader as of the others; one text for every one that went wrong.
+
+    only: readers with this in their name, or, with ``exactly``, of this name.
+    """
     found: list[str] = []
-    names = [name for name in READERS if only in name]
+    names = [name for name in READERS if (name == only if exactly else only in name)]
     sound: dict[str, Path] = {}
     for name in names:
         sound[name] = base / "sound" / name.replace(" ", "_").replace("/", "_")

@@ -15,7 +15,7 @@ from typing import Any
 
 from recitative.data.importing.entries import Entry, Source
 from recitative.errors import DataError, Problem
-from recitative.reading import parsed_json, read_lines
+from recitative.reading import is_file, parsed_json, read_lines
 
 PATTERNS = {kind: (f"*{kind}*.jsonl", f"*{kind}*.jsonl.gz") for kind in ("cuts", "recordings", "supervisions")}
 
@@ -144,7 +144,7 @@ def _file_of(recording: Mapping[str, Any], where: str, folder: Path) -> tuple[Pa
     path = Path(str(sources[0].get("source")))
     beside = folder / path
     channels = [int(channel) for channel in sources[0].get("channels") or [0]]
-    return (beside if beside.is_file() else path), channels  # else as lhotse has it: seen from the current folder
+    return (beside if is_file(beside) else path), channels  # else as lhotse has it: seen from the current folder
 
 
 def _channel(line: Line, channels: list[int]) -> int | None:
