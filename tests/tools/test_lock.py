@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -93,6 +94,7 @@ def project(tmp_path: Path) -> Path:
     uv.parent.mkdir(parents=True)
     uv.write_text(FAKE_UV)
     uv.chmod(0o755)
+    (uv.parent / "python").symlink_to(sys.executable)
     return tmp_path
 
 
