@@ -44,9 +44,11 @@ echo "== resolving" >&2
 compile dev --extra dev
 compile train --extra train --constraints "$new/dev.txt"
 compile runtime --constraints "$new/dev.txt"
-for python in $pythons; do # that each has a wheel of everything
-  uv pip install --dry-run --quiet --no-config --target "$new/nothing" --python-version "$python" \
-    --python-platform x86_64-manylinux_2_28 --only-binary :all: --require-hashes --requirements "$new/dev.txt"
+for platform in x86_64 aarch64; do
+  for python in $pythons; do # that each has a wheel of everything
+    uv pip install --dry-run --quiet --no-config --target "$new/nothing" --python-version "$python" \
+      --python-platform "$platform-manylinux_2_28" --only-binary :all: --require-hashes --requirements "$new/dev.txt"
+  done
 done
 
 [[ -f tools/lock/dev.txt ]] && old=tools/lock/dev.txt || old=/dev/null
