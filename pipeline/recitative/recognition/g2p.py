@@ -54,14 +54,14 @@ def train_g2p(settings: G2PSettings, dictionary: Lexicon, folder: Path, *, quiet
         raise DataError("the dictionary", found, "enough to hold some out", "give a larger one, such as CMU's")
     letters = TokenTable.from_texts(dictionary.entries)
     phones = TokenTable.from_texts([" ".join(dictionary.symbols)], "phone")
-    claim(folder, settings)
+    mark = claim(folder, settings)
     torch.manual_seed(settings.train.seed)
     model = new_g2p(settings, letters, phones)
     labels = {word: [phones.ids[symbol] for symbol in dictionary.entries[word][0]] for word in train}
     usable = [word for word in train if fits(labels[word], settings.model.frames_per_letter * len(word))]
     scored = {word: dictionary.entries[word] for word in held_out}
     task = G2PTask(model, {word: labels[word] for word in usable}, scored, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet))
+    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=mark)
     load_best(task.network, folder, progress)
     save_g2p(model, folder / "model")
     rate = word_error_rate(model, scored)
