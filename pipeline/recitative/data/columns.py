@@ -43,6 +43,8 @@ def column_fault(table: str, value: str) -> Fault | None:
     blank = UNUSUAL_BLANK.search(value)
     if blank:
         return Fault(f"has the blank U+{ord(blank[0]):04X}", "single spaces between words", "replace it by a space")
+    if "\0" in value:
+        return Fault("has a zero byte", "text", "restore the file from its source")
     if table == "text":  # an empty transcript is a matter of 'recitative check', not of form
         return _reserved_word(value)
     if not value:

@@ -20,7 +20,7 @@ from typing import Any
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import read_table
 from recitative.errors import DataError, UsageError
-from recitative.reading import parsed_json, parsed_yaml, read_text
+from recitative.reading import checked, parsed_json, parsed_yaml, read_text
 from recitative.score.details import read_utterances
 from recitative.score.wer import Scores, characters, score
 from recitative.text.tokens import SPACE
@@ -115,9 +115,11 @@ def _read_log(path: Path) -> tuple[tuple[Step, ...], tuple[Epoch, ...], list[str
     remarks: list[str] = []
     for where, line in _json_lines(path, remarks):
         if line.get("event") == "step":
-            steps[int(line["step"])] = Step(**_fields_of(Step, line, where))
+            step = checked(Step, _fields_of(Step, line, where), where, "a step of training", "remove the line")
+            steps[step.step] = step
         elif line.get("event") == "epoch":
-            epochs[int(line["epoch"])] = Epoch(**_fields_of(Epoch, line, where))
+            epoch = checked(Epoch, _fields_of(Epoch, line, where), where, "an epoch of training", "remove the line")
+            epochs[epoch.epoch] = epoch
     return tuple(steps[n] for n in sorted(steps)), tuple(epochs[n] for n in sorted(epochs)), remarks
 
 

@@ -103,7 +103,9 @@ def _entries_of_cut(line: Line, folder: Path) -> list[Entry]:
     if not isinstance(recording, Mapping):
         found = f"cut '{cut.get('id')}' has no recording"
         raise DataError(line.where, found, "cuts of audio", "keep the recordings in the manifest")
-    supervisions = cut.get("supervisions") or []
+    supervisions = cut.get("supervisions")
+    if not isinstance(supervisions, list) or not all(isinstance(values, Mapping) for values in supervisions):
+        supervisions = []
     if not supervisions:
         raise DataError(line.where, f"cut '{cut.get('id')}' has no supervision", "at least one", "remove the cut")
     start_s = _number(line, cut, "start")
@@ -135,7 +137,9 @@ def _file_of(recording: Mapping[str, Any], where: str, folder: Path) -> tuple[Pa
         raise DataError(
             where, f"{named} has transforms", "recordings as they are", "save them with 'save_audios' first"
         )
-    sources = recording.get("sources") or []
+    sources = recording.get("sources")
+    if not isinstance(sources, list) or not all(isinstance(source, Mapping) for source in sources):
+        sources = []
     if len(sources) != 1:
         raise DataError(where, f"{named} has {len(sources)} sources", "one file", "join its channels in one file")
     kind = sources[0].get("type")
@@ -143,7 +147,9 @@ def _file_of(recording: Mapping[str, Any], where: str, folder: Path) -> tuple[Pa
         raise DataError(where, f"{named} is a '{kind}'", "a 'file'", "save the recordings as files first")
     path = Path(str(sources[0].get("source")))
     beside = folder / path
-    channels = [int(channel) for channel in sources[0].get("channels") or [0]]
+    channels = sources[0].get("channels") or [0]
+    if not isinstance(channels, list) or not all(isinstance(channel, int) for channel in channels):
+        raise DataError(where, f"{named} has channels {channels!r}", "a list of whole numbers", "make it again")
     return (beside if is_file(beside) else path), channels  # else as lhotse has it: seen from the current folder
 
 
