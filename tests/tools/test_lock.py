@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = {"runtime": (), "train": ("train",), "dev": ("train", "cluster", "dev")}  # with the extras that each holds
+LOCKS = {"runtime": "", "train": "train", "dev": "dev"}  # with the extra that each holds
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 FAKE_UV = """\
 #!/bin/sh
@@ -54,13 +54,19 @@ def _versions(name: str, python: str) -> dict[str, str]:
     return versions
 
 
-def _wanted(extras: tuple[str, ...]) -> list[Requirement]:
-    """What pyproject.toml asks for: to build, to run, and for these extras."""
+def _wanted(extra: str) -> list[Requirement]:
+    """What pyproject.toml asks for: to build, to run, and for this extra and those that it holds."""
     toml = tomllib.loads((ROOT / "pyproject.toml").read_text())
     project = toml["project"]
     lines = [*toml["build-system"]["requires"], *project["dependencies"]]
-    lines += [line for extra in extras for line in project["optional-dependencies"][extra]]
-    return [one for one in map(Requirement, lines) if one.name != project["name"]]
+    wanted, extras = [*map(Requirement, lines)], [extra] * bool(extra)
+    while extras:
+        for one in map(Requirement, project["optional-dependencies"][extras.pop()]):
+            if one.name == project["name"]:
+                extras += one.extras
+            else:
+                wanted.append(one)
+    return wanted
 
 
 @pytest.mark.parametrize("python", PYTHONS)
