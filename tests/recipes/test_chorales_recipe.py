@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from recitative.music.folder import read_file
 from recitative.music.piece import Note
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "chorales"
 TINY = (
     "train.epochs=1 train.device=cpu train.threads=1 pieces.rows=2 pieces.bptt=16 model.width=4 model.choice_width=4 "
@@ -41,17 +41,8 @@ def _corpus(folder: Path) -> Path:
     return folder
 
 
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    places = ["--data", str(folder / "data"), "--exp", str(folder / "exp"), "--results", str(folder / "RESULTS.md")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        [str(RECIPE / "run.sh"), *places, "--corpus", str(folder / "corpus"), *options],
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def run(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("chorales")
     _corpus(folder / "corpus")
     small = [
@@ -68,7 +59,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Comp
         "--train-args",
         TINY,
     ]
-    return folder, _run(folder, "--models", "chorales fill", *small)
+    return folder, run_recipe("chorales", folder, "--corpus", folder / "corpus", "--models", "chorales fill", *small)
 
 
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -115,10 +106,14 @@ def test_each_kind_of_piece_has_its_page(run: tuple[Path, subprocess.CompletedPr
         assert len(list((folder / "exp" / kind).glob("*.mid"))) == 2
 
 
-def test_a_later_stage_runs_alone_on_what_is_there(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_later_stage_runs_alone_on_what_is_there(
+    run: tuple[Path, subprocess.CompletedProcess[str]], run_recipe: Run
+) -> None:
     folder, _ = run
     before = (folder / "exp" / "results.jsonl").read_text().splitlines()
-    done = _run(folder, "--stage", "8", "--stop-stage", "8", "--models", "fill")
+    done = run_recipe(
+        "chorales", folder, "--corpus", folder / "corpus", "--stage", "8", "--stop-stage", "8", "--models", "fill"
+    )
     assert done.returncode == 0, done.stderr
     assert len((folder / "exp" / "results.jsonl").read_text().splitlines()) == len(before), "rows are replaced"
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from recitative.data.directory import DataDirectory
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "digits"
-TINY = "train.epochs=1 train.workers=0 train.device=cpu model.recurrent.hidden=8 model.recurrent.layers=1"
-
-
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    places = ["--data", str(folder / "data"), "--exp", str(folder / "exp"), "--results", str(folder / "RESULTS.md")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        [str(RECIPE / "run.sh"), *places, *options],
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+TINY = (
+    "train.epochs=1 train.threads=1 train.workers=0 train.device=cpu model.recurrent.hidden=8 model.recurrent.layers=1"
+)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def run(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("digits")
-    return folder, _run(folder, "--subset", "2", "--train-args", TINY)
+    return folder, run_recipe("digits", folder, "--subset", "2", "--train-args", TINY)
 
 
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -83,10 +77,12 @@ def test_each_experiment_has_its_report(run: tuple[Path, subprocess.CompletedPro
     assert all((folder / "exp" / model / "report.html").stat().st_size > 1000 for model in ("blstm", "lstm"))
 
 
-def test_a_later_stage_runs_alone_on_what_is_there(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_later_stage_runs_alone_on_what_is_there(
+    run: tuple[Path, subprocess.CompletedProcess[str]], run_recipe: Run
+) -> None:
     folder, _ = run
     before = (folder / "exp" / "results.jsonl").read_text().splitlines()
-    done = _run(folder, "--stage", "8", "--stop-stage", "8", "--models", "lstm")
+    done = run_recipe("digits", folder, "--stage", "8", "--stop-stage", "8", "--models", "lstm")
     assert done.returncode == 0, done.stderr
     assert len((folder / "exp" / "results.jsonl").read_text().splitlines()) == len(before), "rows are replaced"
 

@@ -1,7 +1,5 @@
 """recipes/digits_voice with a made-up corpus: every stage, end to end, in seconds."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -17,19 +15,11 @@ TINY_VOCODER = f"{TINY} model.condition_width=8 model.recurrent.projection=4 seg
 TINY_JUDGE = "train.epochs=1 train.threads=1 train.workers=0 model.recurrent.hidden=8 model.recurrent.layers=1"
 
 
-def run_recipe(folder, *options):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    arguments = ["--data", folder / "data", "--exp", folder / "exp", "--results", folder / "RESULTS.md", *options]
-    return subprocess.run(
-        [RECIPE / "run.sh", *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
-    )
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("digits_voice")
     corpus = write_corpus(folder / "corpus", digits=3)
-    done = run_recipe(folder, "--corpus", corpus, "--train-args", TINY, "--vocoder-args", TINY_VOCODER,
+    done = run_recipe("digits_voice", folder, "--corpus", corpus, "--train-args", TINY, "--vocoder-args", TINY_VOCODER,
                       "--judge-args", TINY_JUDGE)  # fmt: skip
     return folder, done
 
@@ -66,9 +56,9 @@ def test_the_sets_are_by_the_index_and_share_no_recording(run):
     assert {u.utt_id[-2:] for u in sets["test"].utterances} == {f"0{i}" for i in range(5)}
 
 
-def test_a_misnamed_recording_is_named(tmp_path):
+def test_a_misnamed_recording_is_named(tmp_path, run_recipe):
     corpus = write_corpus(tmp_path / "corpus", digits=3)
     (corpus / "recordings" / "hello.wav").write_bytes(b"")
-    done = run_recipe(tmp_path, "--corpus", corpus, "--stop-stage", "1")
+    done = run_recipe("digits_voice", tmp_path, "--corpus", corpus, "--stop-stage", "1")
     assert done.returncode == 1
     assert "hello.wav: has another name; {digit}_{speaker}_{index}; take it away" in done.stderr

@@ -1,8 +1,6 @@
 """recipes/esc10 with made-up sounds: every stage, end to end, and what it refuses."""
 
 import json
-import os
-import subprocess
 
 import numpy as np
 import pytest
@@ -38,19 +36,11 @@ def write_corpus(folder):
     return folder
 
 
-def run_recipe(folder, *options):
-    places = ["--data", folder / "data", "--exp", folder / "exp", "--results", folder / "RESULTS.md"]
-    return subprocess.run(
-        [RECIPE / "run.sh", *map(str, [*places, "--corpus", folder / "corpus", *options])],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("esc10")
     write_corpus(folder / "corpus")
-    return folder, run_recipe(folder, "--train-args", TINY)
+    return folder, run_recipe("esc10", folder, "--corpus", folder / "corpus", "--train-args", TINY)
 
 
 def test_every_stage_is_done(run):
@@ -87,10 +77,10 @@ def test_the_table_has_the_mean_of_the_folds(run):
     assert row in (folder / "RESULTS.md").read_text()
 
 
-def test_a_source_in_two_folds_is_refused(tmp_path):
+def test_a_source_in_two_folds_is_refused(tmp_path, run_recipe):
     write_corpus(tmp_path / "corpus")
     write_clip(tmp_path / "corpus" / "002 - Rain" / "2-112-C.wav", 0.4)
-    done = run_recipe(tmp_path, "--stop-stage", "1")
+    done = run_recipe("esc10", tmp_path, "--corpus", tmp_path / "corpus", "--stop-stage", "1")
     assert done.returncode == 1
     assert "fold '1': trains and tests on speaker '112'" in done.stderr
 

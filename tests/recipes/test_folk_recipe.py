@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from recitative.music.folder import read_file
 from recitative.music.piece import Note
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "folk"
 TINY = (
     "train.epochs=1 train.device=cpu train.threads=1 pieces.streams=4 pieces.bptt=32 model.embedding=4 "
@@ -26,24 +26,15 @@ def _tune(rng: np.random.Generator, number: int) -> str:
     return f"X:{number}\nT:tune {number}\nM:4/4\nL:1/8\nK:G\n{'|'.join(bars)}|]\n\n"
 
 
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    places = ["--data", str(folder / "data"), "--exp", str(folder / "exp"), "--results", str(folder / "RESULTS.md")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        [str(RECIPE / "run.sh"), *places, "--corpus", str(folder / "corpus"), *options],
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def run(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("folk")
     (folder / "corpus").mkdir()
     rng = np.random.default_rng(1)
     tunes = "".join(_tune(rng, number) for number in range(1, 31))
     (folder / "corpus" / "tunes.abc").write_text(tunes)
     small = ["--samples", "3", "--continued", "2", "--bars", "2", "--report-args", "--no-sound", "--train-args", TINY]
-    return folder, _run(folder, *small)
+    return folder, run_recipe("folk", folder, "--corpus", folder / "corpus", *small)
 
 
 def test_every_stage_is_done(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -94,10 +85,12 @@ def test_there_is_a_page_and_as_many_new_pieces_as_asked_for(
     assert len(list((folder / "exp" / "folk" / "samples" / "new").glob("*.mid"))) == 3
 
 
-def test_a_later_stage_runs_alone_on_what_is_there(run: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_a_later_stage_runs_alone_on_what_is_there(
+    run: tuple[Path, subprocess.CompletedProcess[str]], run_recipe: Run
+) -> None:
     folder, _ = run
     before = (folder / "exp" / "results.jsonl").read_text().splitlines()
-    done = _run(folder, "--stage", "8", "--stop-stage", "8")
+    done = run_recipe("folk", folder, "--corpus", folder / "corpus", "--stage", "8", "--stop-stage", "8")
     assert done.returncode == 0, done.stderr
     assert len((folder / "exp" / "results.jsonl").read_text().splitlines()) == len(before), "rows are replaced"
 

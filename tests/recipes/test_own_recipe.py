@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,9 +16,12 @@ from recitative.config import load_settings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 CORPUS = RECIPES / "digits" / "corpus"
-TINY = "train.epochs=1 train.workers=0 train.device=cpu model.recurrent.hidden=8 model.recurrent.layers=1"
+TINY = (
+    "train.epochs=1 train.threads=1 train.workers=0 train.device=cpu model.recurrent.hidden=8 model.recurrent.layers=1"
+)
 
 
 def _folder(folder: Path, speakers: list[str], each: int) -> Path:
@@ -35,19 +37,11 @@ def _folder(folder: Path, speakers: list[str], each: int) -> Path:
     return folder
 
 
-def _run(recipe: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    places = ["--data", str(folder / "data"), "--exp", str(folder / "exp"), "--results", str(folder / "RESULTS.md")]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return subprocess.run(
-        [str(RECIPES / recipe / "run.sh"), *places, *options], cwd=folder,
-        env=os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
-@pytest.mark.timeout(900)  # two dozen starts of Python: half a minute, but several on a busy machine
-def test_from_a_folder_to_a_model_that_listens(tmp_path: Path) -> None:
+def test_from_a_folder_to_a_model_that_listens(tmp_path: Path, run_recipe: Run) -> None:
     _folder(tmp_path / "mine", ["af_alloy", "am_adam"], 12)
-    done = _run("own", tmp_path, "--audio", "mine", "--table", "mine/words.csv", "--train-args", TINY)
+    done = run_recipe(
+        "own", tmp_path, "--audio", "mine", "--table", "mine/words.csv", "--train-args", TINY, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     model = tmp_path / "exp" / "lstm" / "model.onnx"
     assert f"to speak to it: recitative listen --model {model}" in done.stdout
@@ -60,16 +54,16 @@ def test_from_a_folder_to_a_model_that_listens(tmp_path: Path) -> None:
     assert load_settings(tmp_path / "data" / "conf" / "lstm.yaml").model.recurrent.direction == "forward"
 
 
-def test_rows_that_cannot_be_used_stop_the_first_stage(tmp_path: Path) -> None:
+def test_rows_that_cannot_be_used_stop_the_first_stage(tmp_path: Path, run_recipe: Run) -> None:
     folder = _folder(tmp_path / "mine", ["af_alloy"], 3)
     (folder / "af_alloy-01.wav").unlink()
-    done = _run("own", tmp_path, "--audio", "mine", "--table", "mine/words.csv")
+    done = run_recipe("own", tmp_path, "--audio", "mine", "--table", "mine/words.csv", cwd=tmp_path)
     assert done.returncode == 1
     assert "rows that cannot be used: 1 of 3; none; correct them, or leave them out with --skip-bad" in done.stderr
     assert "stage 1 (prepare): FAILED with exit status 1" in done.stderr
 
 
-def test_common_voice_is_prepared_with_its_official_sets(tmp_path: Path) -> None:
+def test_common_voice_is_prepared_with_its_official_sets(tmp_path: Path, run_recipe: Run) -> None:
     clips = tmp_path / "cy" / "clips"
     clips.mkdir(parents=True)
     for number, name in enumerate(("train", "dev", "test")):
@@ -77,7 +71,9 @@ def test_common_voice_is_prepared_with_its_official_sets(tmp_path: Path) -> None
         soundfile.write(clips / f"common_voice_cy_{number}.mp3", samples, rate)
         row = f"{str(number) * 128}\tcommon_voice_cy_{number}.mp3\tUn, dau!\t2\t0"
         (tmp_path / "cy" / f"{name}.tsv").write_text(f"client_id\tpath\tsentence\tup_votes\tdown_votes\n{row}\n")
-    done = _run("commonvoice", tmp_path, "--corpus", "cy", "--models", "lstm blstm", "--stop-stage", "1")
+    done = run_recipe(
+        "commonvoice", tmp_path, "--corpus", "cy", "--models", "lstm blstm", "--stop-stage", "1", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for name in ("train", "dev", "test"):
         (utterance,) = DataDirectory.read(tmp_path / "data" / name).utterances

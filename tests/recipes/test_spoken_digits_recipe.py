@@ -1,8 +1,6 @@
 """recipes/spoken_digits with a made-up corpus: every stage, end to end, in seconds."""
 
 import json
-import os
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +22,10 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("spoken_digits")
-    arguments = ["--corpus", write_corpus(folder / "corpus"), "--data", folder / "data", "--exp", folder / "exp"]
-    arguments += ["--results", folder / "RESULTS.md", "--train-args", TINY, "--synthetic", ""]
-    done = subprocess.run(
-        [RECIPE / "run.sh", *map(str, arguments)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+    corpus = write_corpus(folder / "corpus")
+    done = run_recipe("spoken_digits", folder, "--corpus", corpus, "--train-args", TINY, "--synthetic", "")
     return folder, done
 
 
@@ -67,15 +61,12 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     assert mean == pytest.approx(100 * np.mean([fold["accuracy"] for fold in folds]), abs=1e-3)
 
 
-def test_models_for_new_voices_hear_digits_of_other_sentences(monkeypatch, tmp_path):
+def test_models_for_new_voices_hear_digits_of_other_sentences(monkeypatch, tmp_path, run_recipe):
     [digits] = recipe_local.load("digits", "prepare", monkeypatch=monkeypatch)
     digits.prepare(ROOT / "recipes" / "digits" / "corpus", tmp_path / "said", 2)
-    places = ["--corpus", write_corpus(tmp_path / "corpus"), "--data", tmp_path / "data", "--exp", tmp_path / "exp"]
+    corpus = write_corpus(tmp_path / "corpus")
     sentences = ["--synthetic", "", "--sentences", f"{tmp_path}/said/dev {tmp_path}/said/test"]
-    done = subprocess.run(
-        [RECIPE / "run.sh", *map(str, [*places, *sentences]), "--stop-stage", "1"],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+    done = run_recipe("spoken_digits", tmp_path, "--corpus", corpus, *sentences, "--stop-stage", "1")
     assert done.returncode == 0, done.stderr[-3000:]
     others = DataDirectory.read(tmp_path / "data" / "others")
     assert {u.text for u in others.utterances} == {"zero", "one"}, "the labels, of all that is said"

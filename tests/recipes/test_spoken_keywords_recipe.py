@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,15 +22,11 @@ TINY = "train.epochs=1 train.threads=1 train.warmup_steps=1 model.recurrent.hidd
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("spoken_keywords")
     (folder / "words.txt").write_text("zero\none\n")
-    arguments = ["--corpus", write_corpus(folder / "corpus"), "--data", folder / "data", "--exp", folder / "exp"]
-    arguments += ["--results", folder / "RESULTS.md", "--words", folder / "words.txt", "--rounds", 2]
-    done = subprocess.run(
-        [RECIPE / "run.sh", *map(str, arguments), "--train-args", TINY],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+    arguments = ["--corpus", write_corpus(folder / "corpus"), "--words", folder / "words.txt", "--rounds", 2]
+    done = run_recipe("spoken_keywords", folder, *arguments, "--train-args", TINY)
     return folder, done
 
 

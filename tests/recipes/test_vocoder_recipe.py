@@ -1,7 +1,5 @@
 """recipes/vocoder on a few seconds of noise: every stage, end to end."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import small_corpus
@@ -14,14 +12,10 @@ TINY = (
 )
 
 
-def test_a_test_set_is_drawn_anew_and_heard_by_the_judge(tmp_path):
+def test_a_test_set_is_drawn_anew_and_heard_by_the_judge(tmp_path, run_recipe):
     for name in ("train", "dev", "test"):
         small_corpus.write_sounds(tmp_path / "data" / name, 16000, seconds=[0.3, 0.4], text=["yes", "no"])
-    places = ["--data", tmp_path / "data", "--exp", tmp_path / "exp", "--results", tmp_path / "RESULTS.md"]
-    done = subprocess.run(
-        [RECIPE / "run.sh", "--stage", "2", *map(str, places), "--train-args", TINY],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = run_recipe("vocoder", tmp_path, "--stage", "2", "--train-args", TINY)
     assert done.returncode == 0, done.stderr[-3000:]
     assert DataDirectory.read(tmp_path / "exp" / "vocoder" / "test").texts == {"u0": "yes", "u1": "no"}
     table = (tmp_path / "RESULTS.md").read_text()

@@ -1,7 +1,6 @@
 """recipes/watch with a made-up corpus: every stage, end to end, in seconds."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,10 @@ import soundfile
 from recitative.data.directory import DataDirectory
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "watch"
-TINY = "train.epochs=1 train.warmup_steps=1 model.recurrent.hidden=8 features.num_mel_bins=8 watch.window_s=0.4"
+TINY = (
+    "train.epochs=1 train.threads=1 train.warmup_steps=1 model.recurrent.hidden=8 features.num_mel_bins=8 "
+    "watch.window_s=0.4"
+)
 
 
 def write_corpus(folder):
@@ -31,14 +33,10 @@ def write_corpus(folder):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("watch")
-    arguments = ["--corpus", write_corpus(folder / "corpus"), "--data", folder / "data", "--exp", folder / "exp"]
-    arguments += ["--results", folder / "RESULTS.md", "--train-args", TINY, "--models", "usual"]
-    done = subprocess.run(
-        [RECIPE / "run.sh", *map(str, arguments)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False,
-    )  # fmt: skip
+    corpus = write_corpus(folder / "corpus")
+    done = run_recipe("watch", folder, "--corpus", corpus, "--train-args", TINY, "--models", "usual")
     return folder, done
 
 

@@ -24,7 +24,7 @@ def settings(**sections) -> Settings:
     base = {
         "features": {"sample_rate": RATE, "num_mel_bins": 8, "frame_length_ms": 5.0, "frame_shift_ms": 2.5},
         "model": {"front_end": {"window": 4, "stride": 4}, "recurrent": {"layers": 1, "hidden": 12}},
-        "train": {"epochs": 2, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2},
+        "train": {"epochs": 2, "batch_s": 3.0, "workers": 0, "threads": 1, "device": "cpu", "warmup_steps": 2},
     }
     for name, section in sections.items():
         base[name] = base.get(name, {}) | section
