@@ -292,7 +292,7 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
         "frames.voices=2", "frames.lowest=50", "frames.highest=70", "model.width=32", "model.choice_width=32",
         "model.recurrent.hidden=32", "model.recurrent.layers=1", "pieces.rows=8", "pieces.bptt=50",
         "pieces.transpose=0", "pieces.tell_end=0", "pieces.tell_key=0", "train.epochs=8",
-        "train.learning_rate=0.01", "train.ema=0.9",
+        "train.learning_rate=0.01", "train.ema=0.9", "train.bf16=false",
     )  # fmt: skip
     rng = np.random.default_rng(0)
     sets = {"train": [Frames(f"t{i}", source(rng, 100), 0) for i in range(160)],
