@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from recitative.data.tables import Row
 from recitative.errors import DataError
 from recitative.text.normalise import Rules
 from small_corpus import noise, write_audio, write_lines
+
+FIELD_CASES = Path(__file__).parents[1] / "field_cases"
 
 SUBTYPES = {".wav": "PCM_16", ".mp3": "MPEG_LAYER_III"}
 
@@ -334,3 +337,15 @@ def test_equal_names_are_told_apart_the_same_way_every_time(tmp_path: Path) -> N
     assert ids == list(texts(other))
     assert [utt_id[:8] for utt_id in ids] == ["anna-01-"] * 2
     assert len(set(ids)) == 2
+
+
+def test_of_damaged_recordings_partial_imports_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(FIELD_CASES / "04_half.aiff", tmp_path / "in" / "half.aiff")
+    (tmp_path / "in" / "half.txt").write_text("half of it")
+    source = read_source(tmp_path / "in")
+    with pytest.raises(DataError, match="rows that cannot be used: 1 of 1"):
+        import_corpus(source, tmp_path / "out", Options())
+    made = import_corpus(source, tmp_path / "out", Options(partial=True))
+    assert made.notes[-1].startswith("damaged recordings of which a part was taken: 1 (")
+    assert inspect(made.directory.utterances[0].recording_path).num_samples == 22177  # converted, so whole for all

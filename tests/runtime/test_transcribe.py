@@ -101,7 +101,8 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
     done = run(place, place / "talks", "--model", place / "m.onnx")
     assert done.exit_code == 1
     assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
-    error, count = done.stderr.splitlines()
+    skipped, error, count = done.stderr.splitlines()
+    assert skipped.endswith("talks: files that are no recordings, skipped: 1 (notes.txt)")
     assert error.startswith(f"error: {place / 'talks' / 'c.wav'}: failed (RuntimeError: a bug of two lines at ")
     assert count == "1 of 3 recordings could not be transcribed"
 
@@ -121,7 +122,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--grammar DIR/none.txt", "error: DIR/none.txt: ", 1),
         ("--hotwords bca:many", "error: hot word 'bca:many': 'many' is no weight", 2),
         ("--hotwords ::", "error: hot word '::'", 2),
-        ("--lexicon DIR/a.wav", "error: DIR/a.wav: ", 1),
+        ("--lexicon DIR/a.wav", "error: DIR/a.wav:", 1),
         ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
         ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: lies in a file", 2),
         ("--nbest 3", "error: --nbest 3: alternatives are written in JSON only", 2),

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from recitative.audio.quality import dbfs
 from recitative.audio.recording import AudioInfo, Decoder, Samples, open_recording, require_sound
 from recitative.errors import DataError
 
 CANCELLED = 0.1
 """Channels cancel each other whose average has less than this part of their mean power; unlike sounds have 0.5."""
+
+QUIET = 0.01
+"""The peak (-40 dBFS) below which speech is so quiet that models hear little of it."""
 
 OnWarning = Callable[[str], None]
 """Called with what is odd about a recording."""
@@ -30,9 +34,9 @@ def open_blocks(
     """The header and the samples (S,) float32 in blocks of ``block_s`` seconds, of one ``channel`` or of their average.
 
     partial: of what is cut off or damaged take what there is. ``on_warning`` is told, after the last block, of channels
-    that cancel each other in their average. Raises DataError for what ``inspect`` refuses and for a channel that isn't
-    there, and while blocks are taken for NaN, infinite or far too large samples, a decoding failure, or fewer samples
-    than the header says.
+    that cancel each other in their average, and of samples that are very quiet. Raises DataError for what ``inspect``
+    refuses and for a channel that isn't there, and while blocks are taken for NaN, infinite or far too large samples,
+    a decoding failure, or fewer samples than the header says.
     """
     with open_recording(path, partial=partial) as recording:
         info = recording.info
@@ -47,6 +51,7 @@ def _blocks(
 ) -> Iterator[Samples]:
     info, done = recording.info, 0
     of_channels = of_average = 0.0  # power
+    peak = 0.0
     while done < info.num_samples:
         frames = recording.read(min(size, info.num_samples - done))  # (S, channels)
         if len(frames) == 0:
@@ -59,6 +64,9 @@ def _blocks(
         else:
             samples = frames[:, channel or 0]
         done += len(samples)
+        peak = max(peak, float(np.abs(samples).max()))
         yield samples
     if of_average < CANCELLED * of_channels:
         on_warning("the channels cancel each other: one of them is inverted, or nearly; take one with --channel left")
+    elif peak < QUIET:
+        on_warning(f"is quiet, its peak is {dbfs(peak)}: raise its level, or the words are lost")

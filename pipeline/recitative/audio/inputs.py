@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,17 +21,27 @@ STANDARD_INPUT = "standard input"
 """What '-' is called in errors."""
 
 
-def expand(inputs: Sequence[str]) -> list[str]:
+MOST_NAMED = 5
+"""So many of the files that are skipped are named."""
+
+
+def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: None) -> list[str]:
     """Files, folders (searched to any depth) and patterns to files, each once, in order; '-' stays.
 
-    Raises DataError for a folder or a pattern that holds none. A file need not exist: it is named when it is opened.
+    ``tell`` is called with what a folder holds that is no recording. Raises DataError for a folder or a pattern that
+    holds none. A file need not exist: it is named when it is opened.
     """
     files: dict[str, None] = {}
     for name in inputs:
         if name != "-" and os.path.isdir(name):  # as a path it fails on a name that is too long
-            found = sorted(str(p) for p in Path(name).rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            paths = sorted(path for path in Path(name).rglob("*") if path.is_file())
+            found = [str(path) for path in paths if path.suffix.lower() in SUFFIXES]
             if not found:
                 raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
+            others = [str(path.relative_to(name)) for path in paths if path.suffix.lower() not in SUFFIXES]
+            if others:
+                shown = ", ".join(others[:MOST_NAMED]) + (", ..." if len(others) > MOST_NAMED else "")
+                tell(f"{name}: files that are no recordings, skipped: {len(others)} ({shown})")
         elif any(sign in name for sign in "*?[") and not os.path.exists(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
             if not found:

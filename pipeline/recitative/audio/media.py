@@ -116,7 +116,7 @@ def _measure(path: str, kind: str, _size: int, _mtime_ns: int) -> tuple[AudioInf
     missing = claimed * rate - num_samples
     if missing > max(_PADDING, SHORTFALL_S * rate):
         faults.append(f"is truncated: {num_samples} of {round(claimed * rate)} samples could be decoded")
-    return AudioInfo(rate, channels, num_samples, encoding.upper()), faults[0] if faults else ""
+    return AudioInfo(rate, channels, num_samples, encoding.upper(), is_media=True), faults[0] if faults else ""
 
 
 def _decoded(path: str | Path, faults: list[str] | None = None) -> Any:

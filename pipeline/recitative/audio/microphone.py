@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recitative.audio.blocks import open_blocks
+from recitative.audio.blocks import OnWarning, open_blocks
 from recitative.audio.files import Samples
 from recitative.errors import DataError, UsageError
 
@@ -125,9 +125,16 @@ def open_microphone(device: str | int | None, block_s: float) -> Iterator[LiveAu
 
 
 @contextmanager
-def play_file(path: str | Path, block_s: float, *, realtime: bool) -> Iterator[LiveAudio]:
+def play_file(
+    path: str | Path,
+    block_s: float,
+    *,
+    realtime: bool,
+    partial: bool = False,
+    on_warning: OnWarning = lambda found: None,
+) -> Iterator[LiveAudio]:
     """A recording as if it came from a microphone: in real time, losing what nobody takes, or as fast as it is read."""
-    with open_blocks(path, block_s) as (info, blocks):
+    with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
         live = LiveAudio(info.sample_rate, block_s)
         feed = _play_realtime if realtime else _play_fast
         thread = threading.Thread(target=_run, args=(feed, live, blocks), daemon=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import Samples
+from recitative.audio.recording import Samples
 
 FULL_SCALE = 0.999  # -0.009 dBFS: what 16-bit limiters and lossy codecs leave of a sample at full scale
 CLIPPED_RUN = 3  # samples in a row at full scale: one or two are a loud peak, three are a cut-off one

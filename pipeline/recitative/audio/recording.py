@@ -48,6 +48,7 @@ class AudioInfo:
     channels: int
     num_samples: int  # per channel
     encoding: str  # libsndfile's name: PCM_16, PCM_U8, FLOAT, OPUS, ...
+    is_media: bool = False  # through PyAV: better converted once than read often
 
     @property
     def duration_s(self) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recitative.audio.recording import LOUDEST
 from recitative.errors import DataError, UsageError
 
 Array = npt.NDArray[Any]
@@ -15,7 +16,7 @@ Array = npt.NDArray[Any]
 def as_float(samples: Array) -> Array:
     """(S,) float in [-1, 1] or int16 -> the same as float32.
 
-    Raises UsageError for another shape or type, DataError for NaN or infinite samples.
+    Raises UsageError for another shape or type, DataError for NaN, infinite or far too large samples.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1:
@@ -27,6 +28,10 @@ def as_float(samples: Array) -> Array:
     if not np.isfinite(samples).all():
         first = int(np.argmin(np.isfinite(samples)))
         raise DataError(f"sample {first}", f"is {samples[first]}", "finite numbers", "look for the fault before it")
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > LOUDEST:
+        remedy = "divide them by 32768 if they are 16-bit values, or give int16"
+        raise DataError(f"sample {int(np.abs(samples).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
     return np.asarray(samples, np.float32)
 
 

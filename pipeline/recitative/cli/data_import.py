@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from recitative.cli.progress import progress_bar
+from recitative.cli.recordings import PartialOption
 from recitative.data.importing.corpus import MOST_SKIPPED, Options, import_corpus, read_source
 from recitative.errors import UsageError
 from recitative.machine import available_cores
@@ -42,6 +43,7 @@ def import_recordings(
     most_skipped: Annotated[float, typer.Option(min=0, max=1, help="The largest part of the rows to leave out.")] = (
         MOST_SKIPPED
     ),
+    partial: PartialOption = False,
     jobs: Annotated[int, typer.Option(min=0, help="Recordings at a time; 0: one for each core.")] = 0,
 ) -> None:
     """Make a data directory from recordings and transcripts: a table, .txt files, or lhotse's manifests.
@@ -55,7 +57,7 @@ def import_recordings(
         raise UsageError(f"{destination}: lies within {source}, whose recordings are read; write somewhere else")
     _require_encoding(encoding)
     rules = None if keep_text else Rules(keep_case, keep_hyphens)
-    options = Options(sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores())
+    options = Options(sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial)
     with progress_bar("read transcripts") as show:
         made = import_corpus(read_source(source, table, encoding), destination, options, show)
     for note in made.notes:

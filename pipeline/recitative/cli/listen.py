@@ -15,6 +15,7 @@ import typer
 from recitative.cli import decoding
 from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.recordings import PartialOption, tell
 from recitative.cli.spotting import (
     KeywordsOption,
     SpottingOptions,
@@ -39,6 +40,7 @@ def listen(
         Path | None, typer.Option(help="Play a recording, or - for stdin, instead of the microphone.")
     ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play --input as fast as it was spoken.")] = False,
+    partial: PartialOption = False,
     format: Annotated[Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance a line, with times.")] = "text",
     chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of the pieces heard at a time.")] = 160,
     silence_s: Annotated[float, typer.Option(help="An utterance ends after this silence.")] = 1.2,
@@ -75,7 +77,7 @@ def listen(
     recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
     _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
     block_s = chunk_ms / 1000
-    with _source(input, device, block_s, realtime) as live:
+    with _source(input, device, block_s, realtime, partial) as live:
         if not input:
             print(f"listening with {recognizer.latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
         if keywords:
@@ -126,12 +128,21 @@ def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format:
 
 
 @contextmanager
-def _source(path: Path | None, device: str, block_s: float, realtime: bool) -> Iterator[LiveAudio]:
+def _source(path: Path | None, device: str, block_s: float, realtime: bool, partial: bool) -> Iterator[LiveAudio]:
     from recitative.audio.inputs import on_disk
     from recitative.audio.microphone import play_file
 
     if path:
-        with on_disk(str(path)) as found, play_file(found, block_s, realtime=realtime) as live:
+        with (
+            on_disk(str(path)) as found,
+            play_file(
+                found,
+                block_s,
+                realtime=realtime,
+                partial=partial,
+                on_warning=lambda odd: tell(f"warning: {path}: {odd}"),
+            ) as live,
+        ):
             yield live
     else:
         with open_device(device, block_s) as live:

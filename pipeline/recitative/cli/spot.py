@@ -13,6 +13,7 @@ from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.models import find_model
 from recitative.cli.progress import progress_bar
+from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.cli.spotting import (
     SPOTTING_MODEL_HELP,
     KeywordsOption,
@@ -41,6 +42,8 @@ def spot(
     format: Annotated[
         Literal["text", "jsonl"], typer.Option(help="text: file, start, end, keyword, confidence; jsonl: one a line.")
     ] = "text",
+    channel: ChannelOption = "mix",
+    partial_: PartialOption = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Find phrases, also such as no one trained the model for, with times in seconds and confidences.
@@ -50,19 +53,30 @@ def spot(
     from recitative.audio.inputs import expand
     from recitative.runtime.batch import transcribe_files
 
-    files, path = expand(inputs), find_model(model)
+    files, channels = choose_channels(expand(inputs, tell), channel, partial_)
+    path = find_model(model)
     open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
     recognizer, failures = open_model(), Failures(len(files), "could not be heard")
     with progress_bar("spot") as show:
         advance = partial(show, total=len(files))
         workers = min(jobs or available_cores(), len(files))
-        for outcome in transcribe_files(files, recognizer, workers, open_again=open_model, progress=advance):
+        outcomes = transcribe_files(
+            files,
+            recognizer,
+            workers,
+            open_again=open_model,
+            partial_ok=partial_,
+            channels=channels,
+            progress=advance,
+        )
+        for outcome in outcomes:
             if outcome.transcript is None:
                 failures.tell(outcome.error)
             else:
                 for hit in outcome.transcript.words:
                     print(f"{outcome.file}\t{hit_text(hit)}" if format == "text" else hit_json(hit, outcome.file))
                 sys.stdout.flush()
+                warn_of_recording(outcome.file, outcome.transcript)
     failures.finish()
 
 

@@ -17,6 +17,7 @@ from recitative.cli.failures import Failures
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
+from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.errors import UsageError
 from recitative.machine import available_cores
 
@@ -49,6 +50,8 @@ def transcribe(
     lexicon: decoding.LexiconOption = None,
     nbest: decoding.NbestOption = 1,
     beam: decoding.BeamOption = 0,
+    channel: ChannelOption = "mix",
+    partial_: PartialOption = False,
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
@@ -57,7 +60,7 @@ def transcribe(
     from recitative.runtime.formats import FORMATS
     from recitative.runtime.recognizer import BLOCK_S
 
-    files = expand(inputs)
+    files, channels = choose_channels(expand(inputs, tell), channel, partial_)
     form = FORMATS[format]
     if not output_dir and format in ("srt", "vtt") and len(files) > 1:
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
@@ -75,7 +78,14 @@ def transcribe(
         advance = partial(show, total=len(files))
         open_again = partial(open_recognizer, path, options, warns=False)
         outcomes = transcribe_files(
-            files, recognizer, workers, open_again=open_again, block_s=block_s, progress=advance
+            files,
+            recognizer,
+            workers,
+            open_again=open_again,
+            block_s=block_s,
+            partial_ok=partial_,
+            channels=channels,
+            progress=advance,
         )
         for outcome in outcomes:
             if outcome.transcript is None:
@@ -83,6 +93,7 @@ def transcribe(
             else:
                 with failures.of(outcome.file) if output_dir else nullcontext():
                     write(outcome.file, outcome.transcript)
+                warn_of_recording(outcome.file, outcome.transcript)
                 _warn_of_broken(outcome.file, outcome.transcript)
     failures.finish()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,9 @@ from recitative.errors import one_line
 from recitative.runtime.recognizer import BLOCK_S, Progress, Recognizer, Transcript
 
 STREAMING_BLOCK_S = 0.16  # what a microphone delivers at a time
+
+Channel = tuple[str, int | None]
+"""A file and one of its channels, from 0; None: their average."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +35,27 @@ def transcribe_files(
     *,
     open_again: Callable[[], Recognizer] | None = None,
     block_s: float = BLOCK_S,
+    partial_ok: bool = False,
+    channels: Mapping[str, Channel] | None = None,
     progress: Callable[[float], None] = lambda files_done: None,
 ) -> Iterator[Outcome]:
     """One outcome for each file, in order, whatever befalls it.
 
     open_again: how another process opens the same recognizer; more than one job needs it
+    partial_ok: hear what there is of damaged recordings
+    channels:   name -> the channel that is meant, of names in ``files`` that are no files
     progress:   counts files, parts of them included where one process does all
     """
+    places = channels or {}
     if jobs <= 1:
+        hear = partial(recognizer.transcribe, block_s=block_s, partial=partial_ok)
         for done, file in enumerate(files):
-            yield _outcome(recognizer, file, block_s, partial(_part, progress, done))
+            yield _outcome(hear, file, places.get(file, (file, None)), partial(_part, progress, done))
             progress(done + 1)
         return
     with ExitStack() as spools:
-        recordings = (_reachable(file, spools) for file in files)
-        work = _Hearing(recognizer, open_again, block_s)
+        recordings = (_reachable(file, places.get(file, (file, None)), spools) for file in files)
+        work = _Hearing(recognizer, open_again, block_s, partial_ok)
         outcomes = map_pieces(work, recordings, Engine(jobs=jobs), name=_name, failed=_failed)
         for done, outcome in enumerate(outcomes, start=1):
             yield outcome
@@ -57,10 +66,10 @@ def _part(progress: Callable[[float], None], done: int, heard_s: float, total_s:
     progress(done + heard_s / total_s)
 
 
-def _outcome(recognizer: Recognizer, file: str, block_s: float, progress: Progress) -> Outcome:
+def _outcome(hear: Callable[..., Transcript], file: str, place: Channel, progress: Progress) -> Outcome:
     try:
-        with on_disk(file) as path:
-            return Outcome(file, recognizer.transcribe(path, block_s=block_s, progress=progress))
+        with on_disk(place[0]) as path:
+            return Outcome(file, hear(path, channel=place[1], progress=progress))
     except Exception as error:
         return Outcome(file, None, one_line(file, error))
 
@@ -71,15 +80,17 @@ class _Recording:
 
     file: str
     path: str
+    channel: int | None = None
     error: str = ""
 
 
-def _reachable(file: str, spools: ExitStack) -> _Recording:
+def _reachable(file: str, place: Channel, spools: ExitStack) -> _Recording:
     """Standard input and pipes are open in this process only: they are copied to disk."""
     try:
-        return _Recording(file, spools.enter_context(on_disk(file)) if is_stream(file) else file)
+        path, channel = place
+        return _Recording(file, spools.enter_context(on_disk(path)) if is_stream(path) else path, channel)
     except Exception as error:
-        return _Recording(file, "", one_line(file, error))
+        return _Recording(file, "", error=one_line(file, error))
 
 
 @dataclass(frozen=True)
@@ -89,23 +100,27 @@ class _Hearing:
     recognizer: Recognizer
     open_again: Callable[[], Recognizer] | None
     block_s: float
+    partial: bool
 
     def __call__(self, recording: _Recording) -> Outcome:
         if recording.error:
             return Outcome(recording.file, None, recording.error)
         try:
             with naming(recording.file, recording.path):
-                return Outcome(recording.file, self.recognizer.transcribe(recording.path, block_s=self.block_s))
+                transcript = self.recognizer.transcribe(
+                    recording.path, block_s=self.block_s, channel=recording.channel, partial=self.partial
+                )
+            return Outcome(recording.file, transcript)
         except Exception as error:
             return _failed(recording, error)
 
     def __reduce__(self) -> tuple[Any, ...]:
         assert self.open_again is not None, "more than one job needs it"
-        return _open_hearing, (self.open_again, self.block_s)
+        return _open_hearing, (self.open_again, self.block_s, self.partial)
 
 
-def _open_hearing(open_again: Callable[[], Recognizer], block_s: float) -> _Hearing:
-    return _Hearing(open_again(), open_again, block_s)
+def _open_hearing(open_again: Callable[[], Recognizer], block_s: float, partial: bool) -> _Hearing:
+    return _Hearing(open_again(), open_again, block_s, partial)
 
 
 def _failed(recording: _Recording, error: Exception) -> Outcome:

@@ -59,6 +59,7 @@ class Transcript:
     words: tuple[Word, ...]
     duration_s: float  # of the audio so far
     segments: tuple[Segment, ...] = ()  # those that have ended
+    warnings: tuple[str, ...] = ()  # what is odd about the recording
 
     @property
     def text(self) -> str:
@@ -101,17 +102,28 @@ class Recognizer:
         sample_rate: int | None = None,
         *,
         block_s: float = BLOCK_S,
+        channel: int | None = None,
+        partial: bool = False,
         progress: Progress = lambda heard_s, total_s: None,
     ) -> Transcript:
         """A recording: a path, or samples (S,) with their rate in Hz (default: the model's own).
 
         Samples are float in [-1, 1] or int16. They are heard ``block_s`` seconds at a time, on which the transcript
-        does not depend; ``progress(heard_s, total_s)`` is called after each. Raises DataError for audio that cannot be
-        read or is not finite, and UsageError for samples of another shape or type.
+        does not depend; ``progress(heard_s, total_s)`` is called after each. Of a path only: ``channel`` is the one
+        that is heard, from 0 (None: their average), and ``partial`` hears what there is of a damaged file. Raises
+        DataError for audio that cannot be read, is not finite or far too large, and UsageError for samples of another
+        shape or type.
         """
         if isinstance(audio, str | Path):
-            with open_blocks(audio, block_s) as (info, blocks):
-                return self._transcribe(blocks, info.sample_rate, info.num_samples, progress)
+            odd: list[str] = []
+            with open_blocks(audio, block_s, channel, partial=partial, on_warning=odd.append) as (info, blocks):
+                transcript = self._transcribe(blocks, info.sample_rate, info.num_samples, progress)
+            if info.sample_rate < self.sample_rate:
+                found = (
+                    f"has {info.sample_rate} Hz; the model knows speech of {self.sample_rate} Hz: expect more errors"
+                )
+                odd.append(found)
+            return replace(transcript, warnings=tuple(odd))
         rate = sample_rate or self.sample_rate
         require_rate(rate)
         samples = as_float(audio)

@@ -40,6 +40,7 @@ class Options:
     skip_bad: bool = False
     most_skipped: float = MOST_SKIPPED
     jobs: int = 1  # threads
+    partial: bool = False  # of damaged recordings take what there is
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ def import_corpus(
     entries, speaker_notes = _with_speakers(source.entries, options.speaker_per_file)
     entries, text_notes = _with_texts(entries, options.rules)
     usable, unusable = sift(_Sieve().require_usable, entries)
-    opened, unopened = open_all(usable, options.jobs, on_progress)
+    opened, unopened = open_all(usable, options.jobs, on_progress, partial=options.partial)
     bad = [*source.bad, *unusable, *unopened]
     _accept(bad, source, options)
     named = _named(opened, source.root)
     targets = _targets(named, destination.resolve() / "audio", options.sample_rate)
-    peaks = convert_all(targets, options.sample_rate, options.jobs, on_progress)
+    peaks = convert_all(targets, options.sample_rate, options.jobs, on_progress, partial=options.partial)
     readable, unreadable = sift(lambda one: _require_converted(one, peaks), named)
     bad += unreadable
     _accept(bad, source, options)
@@ -110,8 +111,13 @@ def import_corpus(
         converted=len(reached),
         limited=sum(peak > 1.0 for peak in reached),
         skipped=tuple(bad),
-        notes=(*source.notes, *speaker_notes, *text_notes, *_cut_notes(readable)),
+        notes=(*source.notes, *speaker_notes, *text_notes, *_cut_notes(readable), *_partial_notes(readable)),
     )
+
+
+def _partial_notes(named: Sequence[Named]) -> list[str]:
+    files = list(dict.fromkeys(str(one.opened.entry.audio) for one in named if one.opened.is_partial))
+    return [f"damaged recordings of which a part was taken: {len(files)} ({', '.join(files[:5])})"] if files else []
 
 
 def _with_speakers(entries: Sequence[Entry], speaker_per_file: bool) -> tuple[list[Entry], list[str]]:
@@ -193,7 +199,10 @@ def _targets(named: Sequence[Named], folder: Path, sample_rate: int) -> dict[Cha
     return {
         one.opened.channel: folder / f"{one.recording}.flac"
         for one in named
-        if one.opened.info.sample_rate != sample_rate or one.opened.info.channels != 1
+        if one.opened.info.sample_rate != sample_rate
+        or one.opened.info.channels != 1
+        or one.opened.info.is_media
+        or one.opened.is_partial
     }
 
 

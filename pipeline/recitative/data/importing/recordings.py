@@ -32,6 +32,7 @@ class Opened:
     path: Path  # absolute
     info: AudioInfo
     end_s: float
+    is_partial: bool = False  # it is damaged; what there is of it is taken
 
     @property
     def channel(self) -> Channel:
@@ -47,19 +48,36 @@ class Opened:
         return self.entry.start_s <= ROUNDING_S and self.end_s >= self.info.duration_s - ROUNDING_S
 
 
-def open_all(entries: Sequence[Entry], jobs: int, on_progress: OnProgress) -> tuple[list[Opened], list[Problem]]:
-    """Read the header of every recording; returns the entries that can be used, and what is wrong with the others."""
+def open_all(
+    entries: Sequence[Entry], jobs: int, on_progress: OnProgress, *, partial: bool = False
+) -> tuple[list[Opened], list[Problem]]:
+    """Read the header of every recording; returns the entries that can be used, and what is wrong with the others.
+
+    partial: of damaged recordings take what there is
+    """
     paths = list(dict.fromkeys(entry.audio for entry in entries))
-    opened = _in_parallel(inspect, paths, jobs, "open recordings", on_progress)
+    opened = _in_parallel(_inspect_partial if partial else _inspect_whole, paths, jobs, "open recordings", on_progress)
     return sift(lambda entry: _open(entry, opened[entry.audio]), entries)
 
 
+def _inspect_whole(path: Path) -> tuple[AudioInfo, bool]:
+    return inspect(path), False
+
+
+def _inspect_partial(path: Path) -> tuple[AudioInfo, bool]:
+    """The header, and whether the recording is damaged."""
+    try:
+        return inspect(path), False
+    except DataError:
+        return inspect(path, partial=True), True
+
+
 def convert_all(
-    targets: dict[Channel, Path], sample_rate: int, jobs: int, on_progress: OnProgress
+    targets: dict[Channel, Path], sample_rate: int, jobs: int, on_progress: OnProgress, *, partial: bool = False
 ) -> dict[Channel, float | DataError]:
     """Write each channel to its target; returns the peak that ``convert`` tells, or what went wrong."""
     return _in_parallel(
-        lambda channel: convert(channel[0], targets[channel], sample_rate, channel[1]),
+        lambda channel: convert(channel[0], targets[channel], sample_rate, channel[1], partial=partial),
         list(targets),
         jobs,
         "convert recordings",
@@ -85,9 +103,10 @@ def error_at(entry: Entry, error: DataError) -> DataError:
     return DataError(entry.where, f"({entry.audio}) {problem.found}", problem.allowed, problem.remedy)
 
 
-def _open(entry: Entry, info: AudioInfo | DataError) -> Opened:
-    if isinstance(info, DataError):
-        raise error_at(entry, info)
+def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> Opened:
+    if isinstance(inspected, DataError):
+        raise error_at(entry, inspected)
+    info, is_partial = inspected
     path = entry.audio.resolve()
     fault = column_fault("wav.scp", str(path))
     if fault:
@@ -99,7 +118,7 @@ def _open(entry: Entry, info: AudioInfo | DataError) -> Opened:
     if entry.channel is not None and entry.channel >= info.channels:
         found = f"({entry.audio}) has {info.channels} channels, not {entry.channel + 1}"
         raise DataError(entry.where, found, "a channel that is there", "correct the row")
-    return Opened(entry, path, info, min(end_s, info.duration_s))
+    return Opened(entry, path, info, min(end_s, info.duration_s), is_partial)
 
 
 def _in_parallel(
