@@ -80,14 +80,16 @@ def test_any_cutting_says_the_same(recognizer, rate):
 def test_streams_that_step_together_say_what_each_says_alone(recognizer):
     rng = np.random.default_rng(8)
     rows = recordings(tiny.RATE)
-    expected = [said(recognizer.transcribe(row)) for row in rows]
+    is_int8 = recognizer._network.network.card.weights == "int8"
+    heard = (lambda transcript: transcript.words) if is_int8 else said  # in int8 with every bit of the confidences
+    expected = [heard(recognizer.transcribe(row)) for row in rows]
     streams = [recognizer.stream() for _ in rows]
     left = [list(pieces(row, rng)) for row in rows]
     while any(left):
         some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
         if some:
             recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
-    assert [said(stream.finish()) for stream in streams] == expected
+    assert [heard(stream.finish()) for stream in streams] == expected
 
 
 def test_a_long_recording_is_heard_in_blocks_with_the_same_words(recognizer, monkeypatch):
