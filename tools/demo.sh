@@ -22,6 +22,7 @@ for model in exp/*/model.onnx; do
     END {
       line = name ": " rate " % of " words " words wrong, 95 % confidence interval " low " to " high " %"
       if (recorded == "") print line
+      else if (recorded == rate) print line "; RESULTS.md has the same rate"
       else if (low + 0 <= recorded + 0 && recorded + 0 <= high + 0)
         print line "; RESULTS.md has " recorded " %: within the noise of so few words (another processor rounds differently)"
       else print line "; RESULTS.md has " recorded " %: outside the interval, more than noise"
