@@ -10,8 +10,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from recitative.cli.main import main
+from recitative.cli.main import app, main
 from recitative.config import load_settings
 from recitative.models.recogniser import build_recogniser
 from recitative.recognition.sizes import (
@@ -70,6 +71,37 @@ def test_an4_gets_the_model_and_the_schedule_of_its_recipe(offline: bool, expect
     assert found.settings.train.learning_rate == measured.train.learning_rate
     assert abs(found.settings.train.epochs - measured.train.epochs) < 20
     assert 0.5 < found.train_hours <= 1.0
+
+
+@pytest.mark.parametrize("offline", [False, True])
+@pytest.mark.parametrize(("frames", "step_ms"), [(100, "30 ms"), (32, "20 ms"), (16, "10 ms"), (8, "10 ms")])
+def test_the_step_of_the_network_leaves_every_letter_one(offline: bool, frames: int, step_ms: str) -> None:
+    letters = 10
+    found = suggest(Corpus(0.2, 10, lengths=((frames, letters),)), TWO_CORES, offline=offline)
+    front_end, fastest = found.settings.model.front_end, max(found.settings.augment.speeds)
+    steps = 1 + (int(frames / fastest) - front_end.window) // front_end.stride
+    assert (steps >= letters) == (frames > letters)
+    assert any("--unit word" in warning for warning in found.warnings) == (frames < letters)
+    assert any((choice.what, choice.value) == ("frame step", step_ms) for choice in found.choices)
+
+
+def test_one_word_recordings_get_a_step_that_their_letters_fit_in(tmp_path: Path) -> None:
+    """Ten letters in a quarter of a second have 25 ms each; steps of 30 ms, or a window of 180 ms, leave too few."""
+
+    def run(arguments: list[str]) -> None:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+
+    for number in range(4):
+        for place, word in enumerate(("nevermore", "lighthouse")):
+            write_audio(tmp_path / "in" / f"s{number}" / f"{word}.wav", noise(0.25, seed=2 * number + place))
+            (tmp_path / "in" / f"s{number}" / f"{word}.txt").write_text(word)
+    run(["data", "import", str(tmp_path / "in"), str(tmp_path / "data")])
+    run(["suggest", str(tmp_path / "data"), "--output", str(tmp_path / "conf.yaml")])
+    run(["tokens", str(tmp_path / "data"), "--output", str(tmp_path / "tokens.txt")])
+    conf, tokens = tmp_path / "conf.yaml", tmp_path / "tokens.txt"
+    assert load_settings(conf).model.front_end.stride < 3
+    run(["check", str(tmp_path / "data"), "--conf", str(conf), "--tokens", str(tokens)])
 
 
 def test_the_time_of_the_anchor_is_that_which_was_measured() -> None:

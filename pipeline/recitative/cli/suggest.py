@@ -13,10 +13,12 @@ from rich.table import Table
 from recitative.atomic import write_text
 from recitative.audio.files import inspect
 from recitative.cli.progress import track
-from recitative.config import dump_settings
+from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
+from recitative.data.frames import num_frames
 from recitative.features.utterances import measure
 from recitative.machine import available_cores
+from recitative.text.tokens import required_frames
 
 if TYPE_CHECKING:
     from recitative.recognition.sizes import Corpus, Hardware
@@ -52,7 +54,11 @@ def _corpus(data_dir: Path) -> Corpus:
     utterances = directory.utterances
     sample_rate = inspect(utterances[0].recording_path).sample_rate
     seconds = [measure(one, sample_rate) for one in track(utterances, "measuring recordings", len(utterances))]
-    return Corpus(sum(seconds) / 3600, len(directory.by_speaker), sample_rate, max(seconds))
+    features = FeatureSettings(sample_rate=sample_rate)
+    frames = [num_frames(round(length * sample_rate), features) for length in seconds]
+    letters = [required_frames(list(one.text or "")) for one in utterances]
+    lengths = tuple(zip(frames, letters, strict=True))
+    return Corpus(sum(seconds) / 3600, len(directory.by_speaker), sample_rate, max(seconds), lengths)
 
 
 def _hardware() -> Hardware:

@@ -84,7 +84,6 @@ MILD = AugmentSettings(speeds=(0.9, 1.0, 1.1), vtlp=(0.9, 1.1), volume_db=(-10.0
 FEWEST_EPOCHS = 5  # however little time there is
 FEW_SPEAKERS, MANY_SPEAKERS = 30, 200
 FEW_HOURS, MANY_HOURS = 0.5, 20.0
-STRIDE = 3  # feature frames to a step of the network: 30 ms
 TOKENS = 40  # in an estimate of the output layer
 
 # Measured on two cores of an AMD EPYC: steps of a bidirectional 3x320 LSTM of 6 M parameters take 130 s of audio a
@@ -98,6 +97,17 @@ MOST_CORES = 8
 TRAINED_S_PER_GPU = 1500.0
 
 
+STRIDE = 3  # feature frames to a step of the network: 30 ms
+
+SPARED = 0.01
+"""So much of a corpus may have more letters than the network has steps: a check names it."""
+
+STEPS = {  # (window, stride) in frames of features, the usual first
+    True: ((STRIDE, STRIDE), (2, 2), (1, 1)),  # offline
+    False: ((18, STRIDE), (12, STRIDE), (12, 2), (6, 2), (3, 2), (3, 1), (1, 1)),
+}
+
+
 @dataclass(frozen=True)
 class Corpus:
     """What there is to learn from."""
@@ -106,6 +116,7 @@ class Corpus:
     speakers: int
     sample_rate: int = 16000  # Hz
     longest_s: float = 0.0  # utterance
+    lengths: tuple[tuple[int, int], ...] = ()  # (frames of features, letters and repeats) of utterances
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from recitative.recognition.sizes import (
     MOST_CORES,
     ROWS,
     SIZES,
+    SPARED,
+    STEPS,
     STRIDE,
     STRONG,
     Corpus,
@@ -68,7 +70,7 @@ def suggest(corpus: Corpus, hardware: Hardware, *, offline: bool = False, hours:
     model = _model(size, corpus, row, offline)
     features = _features(corpus)
     parameters = num_parameters(model, features)
-    possible = _epochs(corpus, hardware, parameters, hours)
+    possible = _epochs(corpus, hardware, parameters, hours, offline)
     epochs = max(FEWEST_EPOCHS, min(row.epochs, int(possible)))
     train = _train(corpus, hardware, row, SIZES[size], epochs, model)
     settings = Settings(features=features, augment=_augment(corpus, features, offline), model=model, train=train)
@@ -78,7 +80,7 @@ def suggest(corpus: Corpus, hardware: Hardware, *, offline: bool = False, hours:
         choices=tuple(_choices(corpus, hardware, row, settings, parameters, offline)),
         parameters=parameters,
         train_hours=takes,
-        warnings=tuple(_warnings(corpus, row, epochs, hours, takes)),
+        warnings=tuple(_warnings(corpus, row, epochs, hours, takes, offline)),
     )
 
 
@@ -86,14 +88,15 @@ def _largest_affordable(corpus: Corpus, hardware: Hardware, row: Row, hours: flo
     """The largest size that hears the corpus often enough; where none does, the largest of the fastest."""
     features = _features(corpus)
     weights = [num_parameters(_model(size, corpus, row, offline), features) for size in range(row.size + 1)]
-    possible = [_epochs(corpus, hardware, parameters, hours) for parameters in weights]
+    possible = [_epochs(corpus, hardware, parameters, hours, offline) for parameters in weights]
     enough = [size for size, epochs in enumerate(possible) if epochs >= row.fewest]
     return max(enough or [size for size, epochs in enumerate(possible) if epochs == max(possible)])
 
 
-def _epochs(corpus: Corpus, hardware: Hardware, parameters: int, hours: float) -> float:
+def _epochs(corpus: Corpus, hardware: Hardware, parameters: int, hours: float, offline: bool) -> float:
     """How often a network hears the corpus in so many hours."""
-    return hours * audio_per_second(parameters, hardware) / max(corpus.hours, 1e-6)
+    speed = audio_per_second(parameters, hardware) * _steps(corpus, offline)[1] / STRIDE
+    return hours * speed / max(corpus.hours, 1e-6)
 
 
 def _choices(
@@ -101,15 +104,23 @@ def _choices(
 ) -> list[Choice]:
     core, train, augment = settings.model.recurrent, settings.train, settings.augment
     hours = _hours(corpus)
+    front_end = settings.model.front_end
+    look_ahead_ms = front_end.window * settings.features.frame_shift_ms + 15
     voices = f"{corpus.speakers} speakers, {hours}: the fewer, the more"
     largest = SIZES[row.size].offline if offline else SIZES[row.size].forward
     cut = "" if (core.layers, core.hidden) == largest else f", {largest[0]} x {largest[1]} with more time"
-    kind = "bidirectional, hears whole recordings" if offline else "forward, streams with 195 ms of look-ahead"
+    kind = (
+        "bidirectional, hears whole recordings"
+        if offline
+        else f"forward, streams with {look_ahead_ms:g} ms of look-ahead"
+    )
     more = f"; up to {row.epochs} with more time" if train.epochs < row.epochs else ""
+    step_ms = front_end.stride * settings.features.frame_shift_ms
     machine = f"a GPU of {hardware.gpu_gb:.0f} GB" if hardware.gpu_gb else f"{hardware.cores} cores"
     return [
         Choice("network", f"{core.layers} x {core.hidden} LSTM", kind),
         Choice("parameters", f"{parameters / 1e6:.1f} M", f"as suits {hours} of speech{cut}"),
+        Choice("frame step", f"{step_ms:g} ms", _step_reason(corpus, offline)),
         Choice("dropout", f"{core.dropout:g}", "the less speech, the more"),
         Choice("adaptation", settings.model.cmvn, _adaptation_reason(corpus)),
         Choice("filters", f"{settings.features.num_mel_bins}", f"few, up to {MANY_HOURS:g} h: they hide harmonics"),
@@ -126,18 +137,30 @@ def _hours(corpus: Corpus) -> str:
     return f"{corpus.hours:.1f} h" if corpus.hours >= 1 else f"{corpus.hours * 60:.0f} minutes"
 
 
+def _step_reason(corpus: Corpus, offline: bool) -> str:
+    if _steps(corpus, offline) != STEPS[offline][0]:
+        return "short and quick utterances: with longer steps they would have more letters than steps"
+    return "as in the recipes; every letter has a step of its own"
+
+
 def _adaptation_reason(corpus: Corpus) -> str:
     if corpus.speakers < FEW_SPEAKERS:
         return f"few speakers ({corpus.speakers}): each recording's own mean is taken away"
     return f"{corpus.speakers} speakers show enough voices and microphones"
 
 
-def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float) -> list[str]:
+def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float, offline: bool) -> list[str]:
     warnings = []
     if epochs < row.fewest:
         needed = math.ceil(100 * takes * row.fewest / epochs) / 100
         advice = f"--hours {needed:g} gives {row.fewest}"
         warnings.append(f"{epochs} epochs are few for {_hours(corpus)} of speech; {advice}")
+    impossible = _impossible(corpus, *_steps(corpus, offline))
+    if impossible > SPARED * len(corpus.lengths):
+        warnings.append(
+            f"{impossible} of {len(corpus.lengths)} utterances have more letters than any network has steps; try "
+            "'recitative tokens --unit word' or --unit piece"
+        )
     if takes > hours * 1.05:
         warnings.append(f"training takes longer than the {hours:g} h asked for: {FEWEST_EPOCHS} epochs at least")
     if corpus.hours < ROWS[0].hours:
@@ -155,20 +178,33 @@ def _features(corpus: Corpus) -> FeatureSettings:
 def _model(size: int, corpus: Corpus, row: Row, offline: bool) -> ModelSettings:
     """conf/model/{blstm,lstm}.yaml in another size, and the adaptation of recipes/digits where speakers are few."""
     few = corpus.speakers < FEW_SPEAKERS
+    window, stride = _steps(corpus, offline)
     layers, hidden = SIZES[size].offline if offline else SIZES[size].forward
     if offline:
         return ModelSettings(
             cmvn="utterance" if few else "global",
-            front_end=FrontEndSettings(window=STRIDE, stride=STRIDE),
+            front_end=FrontEndSettings(window=window, stride=stride),
             recurrent=RecurrentSettings(direction="bidirectional", layers=layers, hidden=hidden, dropout=row.dropout),
         )
     return ModelSettings(
         cmvn="running" if few else "global",
-        front_end=FrontEndSettings(window=18, stride=STRIDE, width=min(320, hidden)),
+        front_end=FrontEndSettings(window=window, stride=stride, width=min(320, hidden)),
         recurrent=RecurrentSettings(
             direction="forward", layers=layers, hidden=hidden, dropout=row.dropout, layer_norm=True, residual=True
         ),
     )
+
+
+def _steps(corpus: Corpus, offline: bool) -> tuple[int, int]:
+    """Window and stride of the front end: the first with which letters have a step each."""
+    choices = STEPS[offline]
+    return next((one for one in choices if _impossible(corpus, *one) <= SPARED * len(corpus.lengths)), choices[-1])
+
+
+def _impossible(corpus: Corpus, window: int, stride: int) -> int:
+    """Utterances with more letters than steps, if they are played as fast as training may play them."""
+    speed = max(_strength(corpus).speeds)
+    return sum(1 + (int(frames / speed) - window) // stride < letters for frames, letters in corpus.lengths)
 
 
 def _augment(corpus: Corpus, features: FeatureSettings, offline: bool) -> AugmentSettings:
