@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,3 +69,20 @@ def test_results_stand_unchanged_above_the_bar_where_both_are_one_terminal(monke
     assert LONG_LINE.expandtabs(0) in sent[0].expandtabs(0)  # in one piece, whatever the terminal makes of a tab
     assert "1/2" in sent[0]
     assert sent[0].endswith("unfinished")
+
+
+LINES = ["a line", "another", "the last"]
+
+
+def test_a_bar_within_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal(monkeypatch, "stdout", "stderr") as sent, progress_bar("outer") as show:
+        with progress_bar("inner") as show_inner:
+            print(LINES[0])
+            show_inner(1, 3)
+            threading.Event().wait(0.4)  # the bars draw themselves four times a second
+            print(LINES[1])
+        show(1, 2)
+        print(LINES[2])
+    cleared = re.sub(r"[^\n]*\x1b\[2K", "", sent[0])  # what was drawn on a line before it was erased
+    assert [line for line in cleared.splitlines() if line in LINES] == LINES
+    assert "inner" in sent[0]

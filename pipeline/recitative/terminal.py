@@ -23,6 +23,7 @@ def progress_on_stderr(
     """A progress bar while the block runs, shown if ``console``, which writes to stderr, is a terminal.
 
     Standard output is left alone. Only where it is the same terminal, its lines are written above the bar, unchanged.
+    A bar within the block of another takes its place meanwhile.
     """
     shown = console.is_terminal and not console.quiet
     bar = Progress(
@@ -39,7 +40,25 @@ def progress_on_stderr(
             for name in ("stdout", "stderr"):
                 if _same_terminal(getattr(sys, name), console.file):
                     stack.enter_context(_above_bar(name, console))
+            stack.enter_context(_in_place_of_the_last(bar))
         yield stack.enter_context(bar)
+
+
+_shown: list[Progress] = []
+
+
+@contextmanager
+def _in_place_of_the_last(bar: Progress) -> Iterator[None]:
+    outer = _shown[-1] if _shown else None
+    if outer:
+        outer.stop()
+    _shown.append(bar)
+    try:
+        yield
+    finally:
+        _shown.remove(bar)
+        if outer:
+            outer.start()
 
 
 def _same_terminal(one: TextIO, other: IO[str]) -> bool:
@@ -54,7 +73,7 @@ def _above_bar(name: str, console: Console) -> Iterator[None]:
     """``sys.stdout`` or ``sys.stderr`` writes its lines through the console, which moves the bar down."""
     file: TextIO = getattr(sys, name)
     file.flush()
-    proxy = _LinesAboveBar(console, file)
+    proxy = _LinesAboveBar(console, getattr(file, "rich_proxied_file", file))
     setattr(sys, name, cast(TextIO, proxy))
     try:
         yield
