@@ -17,11 +17,11 @@ demo: setup ## train two recognisers on spoken digits, score them, transcribe a 
 	@tools/demo.sh
 
 test: setup ## run all tests: no network, no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-latest: ## run them with the newest versions that pyproject.toml allows, in .venv-latest (5 GB, made anew)
 	@tools/setup.sh --latest
-	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check

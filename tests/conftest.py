@@ -22,10 +22,16 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
-        path = item.path.relative_to(ROOT / "tests").as_posix()
-        return next((number for number, name in enumerate(LONG) if path.startswith(name)), len(LONG))
+        return next((number for number, name in enumerate(LONG) if _name(item).startswith(name)), len(LONG))
 
     items.sort(key=place)
+    for item in items:
+        if _name(item).startswith("recipes/"):
+            item.add_marker(pytest.mark.timeout(900))  # dozens of commands, on a busy machine perhaps
+
+
+def _name(item: pytest.Item) -> str:
+    return item.path.relative_to(ROOT / "tests").as_posix()
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,6 @@ TINY = (
     "train.epochs=1 train.device=cpu train.threads=1 pieces.rows=2 pieces.bptt=16 model.width=4 model.choice_width=4 "
     "model.recurrent.hidden=4 model.recurrent.layers=1"
 )
-pytestmark = pytest.mark.timeout(900)  # some forty processes
 KINDS = ("chorales/samples/new", "chorales/samples/continued", "fill/samples/harmonised", "fill/samples/rewritten")
 
 
