@@ -20,6 +20,7 @@ import numpy as np
 from recitative.audio.files import Samples, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.reading import read_text
 from recitative.text.lexicon import Lexicon
 
 OFFICIAL = {"train": 948, "test": 130}  # utterances of the published lists
@@ -66,7 +67,7 @@ def read_corpus(corpus: Path) -> dict[str, list[Utterance]]:
 
 def hold_out(train: list[Utterance], dev_speakers: Path) -> tuple[list[Utterance], list[Utterance]]:
     """Split train into train and dev by the speakers of a file."""
-    held_out = set(dev_speakers.read_text(encoding="utf-8").split())
+    held_out = set(read_text(dev_speakers).split())
     unknown = held_out - {u.speaker for u in train}
     if unknown:
         raise DataError(str(dev_speakers), f"speaker '{min(unknown)}' is not in train", "", "correct the list")
@@ -111,11 +112,7 @@ def _pair_lists(corpus: Path, name: str, expected: int) -> list[tuple[str, tuple
 
 
 def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="ascii").splitlines()
-    except OSError as error:
-        found = f"cannot be read ({error.strerror})"
-        raise DataError(str(path), found, "the AN4 lists", "give --corpus the folder with etc/ and wav/") from None
+    return read_text(path, "the AN4 lists", "give --corpus the folder with etc/ and wav/").splitlines()
 
 
 def _utterance(corpus: Path, name: str, fileid: str, number: int, line: str) -> Utterance:

@@ -17,7 +17,6 @@ every fourth row is what the quarter file holds, and of how many it is in some o
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from recitative.errors import DataError, RecitativeError, RunError
 from recitative.music.frames import as_sets
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import HIGHEST, SILENT, Pitches, from_grid, tied, to_grid
+from recitative.reading import read_json
 
 SETS = ("train", "valid", "test")
 VOICES = 4
@@ -125,12 +125,7 @@ def from_first(frames: Frames) -> Frames:
 def _read_json(path: Path) -> dict[str, list[Any]]:
     """A list of chorales for each set."""
     allowed, remedy = "the JSB Chorales", "give --corpus the folder that holds it"
-    try:
-        sets = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", allowed, remedy) from None
-    except ValueError:
-        raise DataError(str(path), "is no JSON", allowed, "fetch the corpus again") from None
+    sets = read_json(path, allowed, remedy)
     if not isinstance(sets, dict) or not all(isinstance(sets.get(name), list) for name in SETS):
         raise DataError(str(path), "has other parts", f"lists {', '.join(SETS)}", "fetch the corpus again")
     return {name: sets[name] for name in SETS}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RecitativeError
+from recitative.reading import read_text
 
 DEV_SPEAKERS = ("af_river", "am_eric", "bf_emma")
 COLUMNS = ("utt_id", "speaker", "set", "text", "speed", "seconds")
@@ -50,10 +51,7 @@ def prepare(corpus: Path, output: Path, subset: int) -> None:
 
 def _read_manifest(corpus: Path) -> list[tuple[str, Utterance]]:
     path = corpus / "manifest.tsv"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "", "give --corpus the corpus") from None
+    lines = read_text(path, "", "give --corpus the corpus").splitlines()
     rows = csv.DictReader(lines, delimiter="\t")
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise DataError(f"{path}:1", "other columns", " ".join(COLUMNS), "give --corpus the digits corpus")

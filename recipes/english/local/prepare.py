@@ -18,6 +18,7 @@ from pathlib import Path
 
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.reading import read_text
 
 COLUMNS = ("utt_id", "speaker", "set", "seconds", "text", "audio")
 SETS = ("train", "dev", "test")
@@ -97,10 +98,7 @@ def write_sets(sets: Mapping[str, Mapping[str, Utterance]], output: Path, subset
 
 def _read_manifest(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """(where it stands, the row) of each line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(str(path), f"cannot be read ({error.strerror})", "", "give --corpus the corpus") from None
+    lines = read_text(path, "", "give --corpus the corpus").splitlines()
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     if tuple(rows.fieldnames or ()) != COLUMNS:
         raise DataError(f"{path}:1", "other columns", " ".join(COLUMNS), "give --corpus the collection")
@@ -121,7 +119,7 @@ def _fault(row: dict[str, str | None]) -> str:
 
 def _read_list(path: Path) -> list[str]:
     """The lines of a file; '#' begins a comment."""
-    lines = (line.split("#", 1)[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.split("#", 1)[0].strip() for line in read_text(path).splitlines())
     return [line for line in lines if line]
 
 

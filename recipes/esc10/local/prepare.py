@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import re
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from pathlib import Path
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.reading import read_text
 
 KIND = re.compile(r"\d{3} - (.+)")
 CLIP = re.compile(r"(?P<fold>[1-5])-(?P<source>\d+)-(?P<take>[A-Z])(?:-\d+)?")
@@ -93,7 +95,7 @@ def _clips_of_folders(corpus: Path) -> Iterator[Clip | Problem]:
 
 def _clips_of_table(corpus: Path, table: Path) -> Iterator[Clip | Problem]:
     """ESC-50: everything is in its table."""
-    with table.open(encoding="utf-8", newline="") as file:
+    with io.StringIO(read_text(table), newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             path = corpus / "audio" / (row.get("filename") or "")
             if not {"filename", "fold", "category", "src_file", "take"} <= row.keys():

@@ -25,6 +25,7 @@ from recitative.atomic import write_text
 from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.reading import read_text
 
 CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
 LM_LINES = 40_418_261  # of librispeech-lm-norm.txt
@@ -100,7 +101,7 @@ def write_lm_text(source: Path, lines: int, target: Path) -> None:
 
 def _read_chapter(path: Path) -> Iterator[Utterance | Problem]:
     recordings = {file.stem for file in path.parent.glob("*.flac")}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         utt_id, _, text = line.partition(" ")
         where = f"{path}:{number}"
         if not utt_id.startswith(f"{path.parent.parent.name}-") or not text.strip() or set(text) - CHARACTERS:

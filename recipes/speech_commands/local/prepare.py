@@ -24,6 +24,7 @@ import numpy as np
 from recitative.audio.files import inspect
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
+from recitative.reading import read_text
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
@@ -79,7 +80,7 @@ def require_corpus(corpus: Path) -> None:
 
 def read_sets(corpus: Path) -> dict[str, list[Utterance]]:
     """Every word of every set, labelled by itself. Raises one DataError for misnamed or missing recordings."""
-    listed = {name: set((corpus / file).read_text(encoding="utf-8").split()) for name, file in LISTS.items()}
+    listed = {name: set(read_text(corpus / file).split()) for name, file in LISTS.items()}
     sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     problems, seen = [], set()
     for path in sorted(corpus.glob("[a-z]*/*.wav")):
