@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -133,5 +134,6 @@ def _holder(path: Path) -> str:
 
 
 def _command() -> str:
+    """The verb and what it stands before: 'recitative music train'."""
     name = Path(sys.argv[0]).name.replace("__main__.py", "recitative")
-    return " ".join([name, *sys.argv[1:3]]).replace("\n", " ")[:80]
+    return " ".join([name, *takewhile(lambda word: not word.startswith("-"), sys.argv[1:])]).replace("\n", " ")[:80]
