@@ -6,12 +6,13 @@ The C locale compares bytes. UTF-8 keeps the order of code points, so Python's o
 from __future__ import annotations
 
 import codecs
-import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from recitative.atomic import replacing
 from recitative.errors import DataError, Problem
 from recitative.reading import encoding_problem, read_bytes, wide_encoding
 
@@ -120,15 +121,9 @@ def write_tables(folder: str | Path, tables: Mapping[str, Mapping[str, str]], *,
     """
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    partials = {name: target / f".{name}.{os.getpid()}.partial" for name in tables}
-    try:
-        for name, partial in partials.items():
-            partial.write_bytes(table_text(tables[name]).encode("utf-8"))
-        for name, partial in partials.items():
-            os.replace(partial, target / name)
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+    with ExitStack() as written:
+        for name, entries in tables.items():
+            written.enter_context(replacing(target / name)).write_bytes(table_text(entries).encode("utf-8"))
     for name in TABLES.keys() - tables.keys() if not keep_others else ():
         (target / name).unlink(missing_ok=True)
 

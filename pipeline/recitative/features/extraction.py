@@ -18,6 +18,7 @@ from recitative.data.tables import read_table, write_table
 from recitative.errors import DataError, Problem
 from recitative.features.archive import write_archive
 from recitative.features.frontend import FeatureExtractor
+from recitative.lock import writes
 
 Array = npt.NDArray[Any]
 
@@ -62,6 +63,7 @@ def extract(
         raise DataError.collect(problems)
 
 
+@writes("out_dir")
 def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, Array]]) -> dict[str, int]:
     """Write ``out_dir``/feats.{ark,scp}, and feats.scp and utt2num_frames into ``data_dir`` as Kaldi does.
 

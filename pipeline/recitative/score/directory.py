@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recitative.data.tables import read_table
 from recitative.data.transcripts import read_speakers, read_transcripts
-from recitative.lock import waiting_for
+from recitative.lock import waiting_for, writes
 from recitative.score.details import summary, write_details
 from recitative.score.results import ResultRow, append_results, write_markdown
 from recitative.score.wer import Scores, characters, score
@@ -45,6 +45,7 @@ class DirectoryScores:
         ]
 
 
+@writes("output")
 def score_directory(
     data_dir: Path, hyp_text: Path, output: Path, spelling: Spelling | None = None, tokens: str = ""
 ) -> DirectoryScores:
