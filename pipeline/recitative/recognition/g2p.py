@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.errors import DataError
+from recitative.lock import writes
 from recitative.models.g2p import G2PModel, new_g2p, pad_words, save_g2p
 from recitative.models.g2p_settings import G2PSettings
 from recitative.stage import Padded
@@ -41,6 +42,7 @@ class TrainedG2P:
     left_out: int  # pronunciations with more phones than their letters have frames, which are not trained on
 
 
+@writes("folder")
 def train_g2p(settings: G2PSettings, dictionary: Lexicon, folder: Path, *, quiet: bool = False) -> TrainedG2P:
     """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
 
