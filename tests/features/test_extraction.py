@@ -68,7 +68,7 @@ def test_every_fault_is_named_and_nothing_is_written(data, jobs):
     assert re.search(r"utterance 'a-1': .*one\.wav: is empty", found)
     assert re.search(r"utterance 'a-2': .*one\.wav: is empty", found)
     assert re.search(r"utterance 'b-1': .*two\.wav: 16000 Hz; 8000 Hz \(features\.sample_rate\)", found)
-    assert list((data / "feats").iterdir()) == []
+    assert not (data / "feats").exists()
     assert sorted(path.name for path in (data / "data").iterdir()) == before
 
 
