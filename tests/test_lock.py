@@ -4,10 +4,12 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +128,12 @@ def test_a_file_system_without_locks_is_named_and_written_to(tmp_path, monkeypat
     assert capsys.readouterr().err.splitlines()[0] == (
         f"warning: {tmp_path / 'exp'}: its file system has no locks; let no other process write to it"
     )
+
+
+def test_every_training_is_the_one_writer_of_its_folder_and_marks_its_checkpoints():
+    modules = (Path(__file__).resolve().parents[1] / "pipeline" / "recitative").rglob("*.py")
+    trainings = [text for text in map(Path.read_text, modules) if "from recitative.train.loop import fit\n" in text]
+    assert len(trainings) >= 9
+    for text in trainings:
+        assert "from recitative.lock import" in text, text[:80]
+        assert re.search(r" fit\([^)]*(\([^)]*\)[^)]*)*digest=", text), text[:80]
