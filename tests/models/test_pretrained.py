@@ -1,7 +1,5 @@
 """The models that come with the package: small, complete, and what they say they are."""
 
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -38,14 +36,14 @@ def test_the_streaming_one_hears_at_most_250_ms_ahead():
     assert Recognizer.load(pretrained.STREAMING).latency_ms <= 250
 
 
-def test_it_is_the_default_and_says_so(tmp_path):
+def test_it_is_the_default_and_says_so(tmp_path, recitative):
     recording = tmp_path / "a.wav"
     write_wav(recording, np.zeros(8000, np.float32), 8000)
-    command = [sys.executable, "-m", "recitative", "transcribe", str(recording)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = recitative("transcribe", recording)
+    assert done.returncode == 0
     assert done.stderr.startswith("model: an4-streaming (others with --model: an4-bidirectional, an4-streaming, or a ")
-    named = subprocess.run([*command, "--model", "an4-streaming"], capture_output=True, text=True, check=True)
-    assert (named.stdout, named.stderr) == (done.stdout, "")
+    named = recitative("transcribe", recording, "--model", "an4-streaming")
+    assert (named.returncode, named.stdout, named.stderr) == (0, done.stdout, "")
 
 
 @pytest.mark.parametrize("name", CHORALES)
@@ -56,16 +54,19 @@ def test_models_of_chorales_say_what_they_are(name):
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")
 
 
-def generate(*arguments):
-    command = [sys.executable, "-m", "recitative", "generate", "music", "--no-sound", *map(str, arguments)]
-    subprocess.run(command, capture_output=True, text=True, check=True)
+@pytest.fixture
+def generate(recitative):
+    def run(*arguments):
+        recitative("generate", "music", "--no-sound", *arguments).check_returncode()
+
+    return run
 
 
 def notes_of(path):
     return {(note.start, note.length, note.pitch) for note in read_midi(path, 4).notes}
 
 
-def test_music_is_written_without_naming_a_model(tmp_path):
+def test_music_is_written_without_naming_a_model(tmp_path, generate):
     for name in ("first", "again"):
         generate("--bars", 4, "--key", "G", "--seed", 3, "--output", tmp_path / name)
     (first,), (again,) = (sorted((tmp_path / name).glob("*.mid")) for name in ("first", "again"))
@@ -75,7 +76,7 @@ def test_music_is_written_without_naming_a_model(tmp_path):
     assert {note.pitch % 12 for note in piece.notes} <= {7, 9, 11, 0, 2, 4, 6}
 
 
-def test_a_melody_is_harmonised_without_naming_a_model(tmp_path):
+def test_a_melody_is_harmonised_without_naming_a_model(tmp_path, generate):
     melody = np.array([[67], [67], [69], [69], [71], [71], [69], [69]] * 2, np.int16)
     write_midi(from_grid(tied(melody), 4, name="melody"), tmp_path / "melody.mid")
     generate(tmp_path / "melody.mid", "--harmonise", "soprano", "--sweeps", 10, "--output", tmp_path / "out")
