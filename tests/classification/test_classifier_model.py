@@ -72,7 +72,8 @@ def test_a_folder_is_the_classifier_that_was_saved(tmp_path):
 ])  # fmt: skip
 def test_what_is_no_whole_classifier_is_refused(tmp_path, name, content, message):
     save_classifier(tones.classifier(), tmp_path)
-    (tmp_path / name).unlink()
+    for spoiled in (name, "SHA256SUMS"):
+        (tmp_path / spoiled).unlink()
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):

@@ -97,12 +97,13 @@ def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("settings.yaml", None, "has no settings.yaml; a forecaster's folder"),
     ("settings.yaml", "kind: sound\n", "settings.yaml: is not a forecaster's; 'kind: forecaster'"),
-    ("threshold.json", "{}", "threshold.json: is no threshold; what 'recitative forecaster' wrote"),
-    ("threshold.json", "[1", "threshold.json: is no threshold"),
+    ("threshold.json", "{}", "threshold.json: 'limit': field required; what 'recitative forecaster' wrote"),
+    ("threshold.json", "[1", "threshold.json: is not JSON"),
     ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
 ])  # fmt: skip
 def test_what_is_no_whole_forecaster_is_refused(tmp_path, name, content, message):
     save_forecaster(small_forecaster.forecaster(), tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
     if content is None:
         (tmp_path / name).unlink()
     else:
