@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,12 +11,12 @@ import onnxruntime as ort
 
 from recitative.errors import DataError
 from recitative.models.card import InitialState
+from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.runtime.checksum import require_no_claim, verify_checksum
 
 Array = npt.NDArray[Any]
 Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
 
-GZIP_MAGIC = b"\x1f\x8b"
 DAMAGED = "copy or export it again"
 
 _DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(int64)": "int64", "tensor(bool)": "bool"}
@@ -91,8 +89,8 @@ def file_kind(path: Path, kind: str, remedy: str) -> str:
 def _read(path: Path, where: str, kind: str) -> bytes:
     try:
         content = path.read_bytes()
-        return gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content
-    except (OSError, EOFError, zlib.error) as error:
+        return unpacked(content, where) if content.startswith(GZIP_MAGIC) else content
+    except (OSError, DataError) as error:
         raise _unopened(where, error, kind) from None
 
 
