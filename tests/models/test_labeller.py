@@ -130,6 +130,17 @@ def test_a_recording_is_heard_in_blocks_and_called_what_it_is_called_as_a_whole(
     assert followed[0].guesses == half
 
 
+def test_of_a_recording_that_was_cut_off_partial_labels_what_there_is(tmp_path):
+    labeller, samples = in_int8(), spoken()
+    soundfile.write(tmp_path / "a.wav", samples, tones.RATE)
+    (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[: 44 + len(samples)])  # half of two bytes each
+    with pytest.raises(DataError, match="is truncated"):
+        labeller.label_file(tmp_path / "a.wav")
+    assert labeller.label_file(tmp_path / "a.wav", partial=True).heard_s == pytest.approx(0.6, abs=0.01)
+    *_, last = labeller.follow_file(tmp_path / "a.wav", 0.5, partial=True)
+    assert last.heard_s == pytest.approx(0.6, abs=0.01)
+
+
 def test_a_bidirectional_model_labels_whole_recordings_and_has_no_running_label(tmp_path):
     labeller, samples = in_pytorch("model.recurrent.direction=bidirectional"), spoken()
     soundfile.write(tmp_path / "a.wav", samples, tones.RATE, subtype="FLOAT")

@@ -69,4 +69,4 @@ def _blocks(
     if of_average < CANCELLED * of_channels:
         on_warning("the channels cancel each other: one of them is inverted, or nearly; take one with --channel left")
     elif peak < QUIET:
-        on_warning(f"is quiet, its peak is {dbfs(peak)}: raise its level, or the words are lost")
+        on_warning(f"is quiet, its peak is {dbfs(peak)}: models hear little of it; raise its level")

@@ -16,6 +16,7 @@ from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.live import open_device, warn_of_overruns
 from recitative.cli.models import AllSpeedsOption, open_labeller
+from recitative.cli.recordings import PartialOption, tell
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def classify(
     format: Annotated[
         Literal["text", "json", "csv"], typer.Option(help="text: file, tab, label and probability; a JSON list; csv.")
     ] = "text",
+    partial: PartialOption = False,
     microphone: Annotated[
         bool, typer.Option("--microphone", help="Name what the microphone hears, with --every; Ctrl-C ends it.")
     ] = False,
@@ -67,13 +69,13 @@ def classify(
         with suppress(KeyboardInterrupt):
             write((("microphone", running) for running in _live(labeller, device, every)), top, True)
         return
-    names = expand(files or [])
+    names = expand(files or [], tell)
     failures = Failures(len(names), "could not be named")
 
     def rows() -> Iterator[Row]:
         for name in names:
             with failures.of(name):
-                for running in _heard(labeller, name, every, raw, all_speeds):
+                for running in _heard(labeller, name, every, raw, all_speeds, partial):
                     yield name, running
 
     write(rows(), top, every is not None)
@@ -96,18 +98,24 @@ def _require_source(
         raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
 
 
-def _heard(labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool) -> Iterator[Running]:
+def _heard(
+    labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
+) -> Iterator[Running]:
     """What a recording is called, after each ``every`` seconds or at its end."""
     from recitative.audio.inputs import on_disk
 
     if name == "-" and every:
         yield from _piped(labeller, every, raw)
         return
+
+    def warn(odd: str) -> None:
+        tell(f"warning: {name}: {odd}")
+
     with on_disk(name) as path:
         if every:
-            yield from labeller.follow_file(path, every)
+            yield from labeller.follow_file(path, every, partial=partial, on_warning=warn)
         else:
-            yield labeller.label_file(path, all_speeds=all_speeds)
+            yield labeller.label_file(path, all_speeds=all_speeds, partial=partial, on_warning=warn)
 
 
 def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Running]:

@@ -12,6 +12,7 @@ import typer
 from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.progress import progress_bar
+from recitative.cli.recordings import PartialOption
 from recitative.errors import UsageError
 from recitative.models.threshold import Threshold
 from recitative.models.watcher import Watcher
@@ -32,6 +33,7 @@ def watch(
     format: Annotated[
         Literal["text", "json"], typer.Option(help="text: file, start, end, strangeness, line by line as they end.")
     ] = "text",
+    partial: PartialOption = False,
     picture: Annotated[
         Path | None, typer.Option(help="An SVG or PNG to write, of one recording: strangeness over its spectrogram.")
     ] = None,
@@ -51,7 +53,7 @@ def watch(
         for file in files:
             with failures.of(file):
                 one = _Seen(file)
-                for alarm in _watched(one, watcher, threshold, picture):
+                for alarm in _watched(one, watcher, threshold, picture, partial):
                     yield file, alarm
                 seen.append(one)
 
@@ -96,7 +98,9 @@ class _Seen:
         }
 
 
-def _watched(one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None) -> Iterator[Alarm]:
+def _watched(
+    one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None, partial: bool
+) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
     from recitative.audio.inputs import on_disk
     from recitative.runtime.watch import AlarmFinder, Watch
@@ -105,7 +109,7 @@ def _watched(one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path |
     finder = AlarmFinder(watcher, threshold)
     overview = Overview(watcher) if picture else None
     with on_disk(one.file) as path, progress_bar(Path(one.file).name) as show:
-        recording = Watch(watcher, Path(path))
+        recording = Watch(watcher, Path(path), partial=partial)
         for heard in recording.pieces():
             if overview:
                 overview.accept(heard)

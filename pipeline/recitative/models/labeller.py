@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.blocks import open_blocks
+from recitative.audio.blocks import OnWarning, open_blocks
 from recitative.audio.files import AudioInfo
 from recitative.audio.resample import StreamResampler
 from recitative.audio.samples import as_float, require_rate
@@ -97,15 +97,24 @@ class Labeller(SampleNetwork):
             )
         return LabelStream(self)
 
-    def label_file(self, path: str | Path, *, all_speeds: bool = False, longest_s: float = LONGEST_S) -> Running:
+    def label_file(
+        self,
+        path: str | Path,
+        *,
+        all_speeds: bool = False,
+        longest_s: float = LONGEST_S,
+        partial: bool = False,
+        on_warning: OnWarning = lambda found: None,
+    ) -> Running:
         """What one recording of any rate and number of channels is called at its end.
 
         all_speeds: by its mean probabilities at all ``speeds``, but those at which it has no frame
+        partial, on_warning: as those of ``open_blocks``
 
         Raises DataError for one that is bad, too short for a frame of the network, or longer than ``longest_s``.
         """
         streams = {speed: LabelStream(self) for speed in (self.speeds if all_speeds else (1.0,))}
-        with open_blocks(path, BLOCK_S) as (info, blocks):
+        with open_blocks(path, BLOCK_S, partial=partial, on_warning=on_warning) as (info, blocks):
             _require_at_most(path, info, longest_s)
             for block in blocks:
                 for speed, stream in streams.items():
@@ -116,12 +125,20 @@ class Labeller(SampleNetwork):
         others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
         return Running(info.duration_s, self.ranked(_mean([own, *others])))
 
-    def follow_file(self, path: str | Path, every_s: float) -> Iterator[Running]:
+    def follow_file(
+        self,
+        path: str | Path,
+        every_s: float,
+        *,
+        partial: bool = False,
+        on_warning: OnWarning = lambda found: None,
+    ) -> Iterator[Running]:
         """What it is called after each so many seconds, once there is a frame, and at its end; of any length.
 
         Raises UsageError as ``stream``, DataError as ``label_file`` but for long recordings.
         """
-        with open_blocks(path, min(every_s, BLOCK_S)) as (info, blocks):
+        block_s = min(every_s, BLOCK_S)
+        with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
             yield from self.follow(blocks, info.sample_rate, every_s, where=str(path))
 
     def follow(

@@ -46,15 +46,16 @@ class Alarm:
 class Watch:
     """One recording with one watcher: its pieces, once."""
 
-    def __init__(self, watcher: Watcher, path: str | Path, block_s: float = BLOCK_S) -> None:
-        self.watcher, self.path, self._block_s = watcher, path, block_s
+    def __init__(self, watcher: Watcher, path: str | Path, block_s: float = BLOCK_S, *, partial: bool = False) -> None:
+        """partial: of what is cut off or damaged take what there is."""
+        self.watcher, self.path, self._block_s, self._partial = watcher, path, block_s, partial
         self.duration_s = 0.0  # of what was heard
         self.total_s = 0.0  # by the header, once it is open
 
     def pieces(self) -> Iterator[Heard]:
         """Raises DataError for what cannot be read, and for less than one window."""
         watcher, state = self.watcher, self.watcher.initial_state(1)
-        with open_blocks(self.path, self._block_s) as (info, blocks):
+        with open_blocks(self.path, self._block_s, partial=self._partial) as (info, blocks):
             self._require_a_window(info)
             self.total_s = info.duration_s
             for samples, last in _resampled(blocks, info, watcher.sample_rate):
