@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 
 # A process of its own: pytest has the other stack already, and what goes wrong is an abort.
 LSTM_UNDER_SIGNALS = """
-import faulthandler, signal, time, torch
+import faulthandler, signal, torch
 from recitative.train.stop import stop_signals
 
 assert not faulthandler.is_enabled()
@@ -30,11 +30,9 @@ with stop_signals():
     expected, caught = gradient(), []
     signal.signal(signal.SIGALRM, lambda number, frame: caught.append(number))
     signal.setitimer(signal.ITIMER_REAL, 0.002, 0.002)
-    until = time.monotonic() + 2
-    while time.monotonic() < until:
+    while len(caught) < 20:  # one at most is told of between two lines of Python, however many there were
         assert torch.equal(gradient(), expected)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    assert len(caught) > 20, caught
 """
 
 
