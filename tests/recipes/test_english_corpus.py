@@ -1,93 +1,195 @@
-"""Preparing the collection of read English, on a manifest of a few lines."""
+"""Preparing English: folders of four kinds become sets, figures become words, and books become sentences."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from recitative.audio.files import inspect, write_wav
 from recitative.data.directory import DataDirectory
-from recitative.errors import DataError
 
 LOCAL = Path(__file__).resolve().parents[2] / "recipes" / "english" / "local"
-HEADER = ["utt_id", "speaker", "set", "seconds", "text", "audio"]
+HEADER = ["utt_id", "speaker", "set", "seconds", "text", "audio", "licence"]
 ROWS = [
-    ["so762-1-a", "so762-1", "train", "2.5", "WE CALL IT BEAR", "so762/a.ogg"],
-    ["so762-1-b", "so762-1", "train", "2.5", "MARK  IS GOING", "so762/b.ogg"],
-    ["so762-2-c", "so762-2", "train", "2.5", "DON'T", "so762/c.ogg"],
-    ["asterisk-x", "asterisk", "train", "0.2", "BEEP", "asterisk/x.ogg"],
-    ["so762-3-d", "so762-3", "test", "2.5", "FOUR", "so762/d.ogg"],
+    ["so762-1-a", "so762-1", "train", "0.1", "WE CALL IT BEAR", "a.wav", "CC0"],
+    ["ls-2-b", "ls-2", "train", "0.1", 'Mr. Ray said: "at 5"', "b.wav", "CC0"],
+    ["asterisk-x", "asterisk", "train", "0.1", "BEEP", "x.wav", "CC0"],
+    ["ls-3-d", "ls-3", "dev", "0.1", "FOUR", "d.wav", "CC-BY"],
+    ["ls-4-e", "ls-4", "test", "0.1", "FIVE", "e.wav", "CC-BY"],
+    ["cvu-1", "cvu", "unlabelled", "0.1", "", "u.wav", "CC0"],
 ]
 
 
 @pytest.fixture
-def prepare() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("english_prepare", LOCAL / "prepare.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+    monkeypatch.syspath_prepend(str(LOCAL))
+    names = ("corpora", "numbers_as_words", "prepare", "texts")
+    for name in names:
+        sys.modules.pop(name, None)
+    yield {name: importlib.import_module(name) for name in names}
+    for name in names:
+        sys.modules.pop(name, None)
 
 
-def _run(prepare: ModuleType, folder: Path, monkeypatch: pytest.MonkeyPatch, rows: list[list[str]], *more: str) -> int:
+def wav(path: Path, rate: int = 16000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_wav(path, np.zeros(rate // 10, np.float32), rate)
+
+
+def manifest(folder: Path, rows: list[list[str]] = ROWS) -> Path:
+    for row in rows:
+        wav(folder / row[-2], 8000 if row[-2] == "x.wav" else 16000)
     (folder / "manifest.tsv").write_text("".join("\t".join(row) + "\n" for row in [HEADER, *rows]))
-    (folder / "dev").write_text("# who\nso762-2\n")
-    (folder / "left_out").write_text("asterisk-x no-speech  # a beep\n")
-    lists = ["--dev-speakers", str(folder / "dev"), "--left-out", str(folder / "left_out")]
-    arguments = ["prepare", "--corpus", str(folder), *lists, "--output", str(folder / "data"), *more]
-    monkeypatch.setattr("sys.argv", arguments)
-    return int(prepare.main())
+    return folder
 
 
-def test_dev_is_the_listed_speakers_and_what_is_left_out_is_counted(
-    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def librispeech(folder: Path) -> Path:
+    for part, speaker in (("train-clean-5", 7), ("dev-clean", 8), ("test-other", 9)):
+        chapter = folder / part / str(speaker) / "1"
+        wav(chapter / f"{speaker}-1-0000.wav")
+        (chapter / f"{speaker}-1-0000.wav").rename(chapter / f"{speaker}-1-0000.flac")
+        (chapter / f"{speaker}-1.trans.txt").write_text(f"{speaker}-1-0000 THE WOODMAN'S AXE\n")
+    return folder
+
+
+def prepare(local: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch, output: Path, *corpora: Path) -> int:
+    (output.parent / "left_out").write_text("# why\nasterisk-x no-speech  # a beep\nnobody digits\n")
+    given = [word for corpus in corpora for word in ("--corpus", str(corpus))]
+    options = ["--left-out", str(output.parent / "left_out"), "--output", str(output)]
+    monkeypatch.setattr("sys.argv", ["prepare", *given, *options])
+    return int(local["prepare"].main())
+
+
+def test_every_folder_trains_and_the_first_that_has_dev_and_test_gives_them(
+    local: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _run(prepare, tmp_path, monkeypatch, ROWS) == 0
-    texts = {name: DataDirectory.read(tmp_path / "data" / name).texts for name in ("train", "dev", "test")}
-    assert texts == {
-        "train": {"so762-1-a": "we call it bear", "so762-1-b": "mark is going"},
-        "dev": {"so762-2-c": "don't"},
-        "test": {"so762-3-d": "four"},
-    }
-    said = capsys.readouterr().err
-    assert "left_out: 1 utterances left out (1 no-speech)" in said
-    assert "dev: 1 utterances, 1 words, 1 speakers; characters 'dnot and the space" in said
-    assert _run(prepare, tmp_path, monkeypatch, ROWS, "--subset", "1") == 0
-    assert list(DataDirectory.read(tmp_path / "data" / "train").texts) == ["so762-1-a"]
+    folders = manifest(tmp_path / "own"), librispeech(tmp_path / "LibriSpeech")
+    assert prepare(local, monkeypatch, tmp_path / "data", *folders) == 0
+    sets = {name: DataDirectory.read(tmp_path / "data" / name) for name in ("train", "dev", "test", "dev_short")}
+    assert {name: data.texts for name, data in sets.items()} == {
+        "train": {
+            "7-1-0000": "the woodman's axe", "ls_2-ls-2-b": "mister ray said at five",
+            "so762_1-so762-1-a": "we call it bear",
+        },
+        "dev": {"ls_3-ls-3-d": "four"},
+        "test": {"ls_4-ls-4-e": "five"},
+        "dev_short": {"ls_3-ls-3-d": "four"},
+    }  # fmt: skip
+    unlabelled = DataDirectory.read(tmp_path / "data" / "unlabelled")
+    assert [utterance.text for utterance in unlabelled.utterances] == [None]
+    told = capsys.readouterr().err
+    assert "left_out: 1 utterances of train left out (1 no-speech)" in told
+    assert "LibriSpeech: 1 utterances of dev left out: another has it" in told
+    assert "test-other: 1 utterances left out; only dev-clean and test-clean" in told
+
+
+def test_recordings_of_other_rates_are_converted(
+    local: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[*row[:-2], "x.wav", row[-1]] if row[0] == "ls-2-b" else row for row in ROWS if row[0] != "asterisk-x"]
+    assert prepare(local, monkeypatch, tmp_path / "data", manifest(tmp_path / "own", rows)) == 0
+    converted = DataDirectory.read(tmp_path / "data" / "train").utterances[0].recording_path
+    assert inspect(converted).sample_rate == 16000
 
 
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("rows", "message"),
     [
-        (["a-1", "a", "train", "1", "ROOM 4", "x.ogg"], "manifest.tsv:7: '4' instead of letters, the apostrophe"),
-        (["a-1", "a", "dev", "1", "ROOM", "x.ogg"], "manifest.tsv:7: set 'dev' instead of train or test"),
-        (["a-1", "a", "train"], "manifest.tsv:7: too few columns"),
+        ([*ROWS, ["a-1", "a", "dev", "1", "ROOM ß", "x.wav", ""]], "manifest.tsv:8: 'ß' instead of letters"),
+        ([*ROWS, ["a-1", "a", "eval", "1", "ROOM", "x.wav", ""]], "manifest.tsv:8: set 'eval'; train, dev, test"),
+        ([*ROWS, ["a-1", "a", "train"]], "manifest.tsv:8: too few columns"),
+        (ROWS[:3], "no utterances of dev; at least one; give another --corpus that has some"),
     ],
 )
-def test_a_line_of_another_kind_is_named(
-    prepare: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    row: list[str], message: str,
+def test_a_corpus_at_fault_is_told_in_a_line(
+    local: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    rows: list[list[str]], message: str,
 ) -> None:  # fmt: skip
-    assert _run(prepare, tmp_path, monkeypatch, [*ROWS, row]) == 1
+    manifest(tmp_path / "own", rows[:6])
+    (tmp_path / "own" / "manifest.tsv").write_text("".join("\t".join(row) + "\n" for row in [HEADER, *rows]))
+    assert prepare(local, monkeypatch, tmp_path / "data", tmp_path / "own") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
+    assert prepare(local, monkeypatch, tmp_path / "data", tmp_path) == 1
+    assert "is no corpus that is known here; manifest.tsv, or the folders of LibriSpeech" in capsys.readouterr().err
 
 
-def test_names_that_the_corpus_lacks_are_an_error(prepare: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("nobody reason\n")
-    with pytest.raises(DataError, match="list: utterance 'nobody' is not in train"):
-        prepare.leave_out({}, tmp_path / "list")
-    (tmp_path / "list").write_text("nobody\n")
-    with pytest.raises(DataError, match="list: speaker 'nobody' is not in train"):
-        prepare.hold_out({"train": {}}, tmp_path / "list")
+def test_an4_and_common_voice_are_read_as_they_are(local: dict[str, ModuleType], tmp_path: Path) -> None:
+    wav(tmp_path / "an4" / "wav" / "an4_clstk" / "fash" / "an251-fash-b.wav")
+    (tmp_path / "an4" / "etc").mkdir()
+    (tmp_path / "an4" / "etc" / "an4_train.transcription").write_text("<s> YES </s> (an251-fash-b)\n")
+    (entry,) = local["corpora"].read_corpus(tmp_path / "an4").sets["train"]
+    assert (entry.text, entry.speaker, entry.audio.name) == ("YES", "an4_fash", "an251-fash-b.wav")
+    wav(tmp_path / "cv" / "clips" / "1.wav")
+    for name in ("train", "dev"):
+        (tmp_path / "cv" / f"{name}.tsv").write_text("client_id\tpath\tsentence\nx\t1.wav\tYes!\n")
+    sets = local["corpora"].read_corpus(tmp_path / "cv").sets
+    assert {name: len(entries) for name, entries in sets.items()} == {"train": 1, "dev": 1, "test": 0, "unlabelled": 0}
 
 
-def test_the_shipped_lists_name_each_entry_once(prepare: ModuleType) -> None:
-    speakers = prepare._read_list(LOCAL / "dev_speakers.txt")
-    left_out = [line.split() for line in prepare._read_list(LOCAL / "left_out.txt")]
-    assert len(speakers) == len(set(speakers)) == 13
-    assert len(left_out) == len({name for name, _ in left_out}) == 70
-    assert {reason for _, reason in left_out} == {"no-speech", "digits", "note"}
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("March 16, 1908", "march sixteen nineteen oh eight"),
+        ("the 29th, the 21st and the 3rd", "the twenty ninth the twenty first and the third"),
+        ("$1,250 & 40%", "one thousand two hundred fifty dollars and forty percent"),
+        ("in 1900, 2005, the 1890s", "in nineteen hundred two thousand five the eighteen nineties"),
+        ("3.14 or 007", "three point one four or zero zero seven"),
+        ("12 of 20 at 110", "twelve of twenty at one hundred ten"),
+        ("St. Louis, Dr. Who, Mrs. X.", "saint louis doctor who missus x"),
+        ("2,000,001st", "two million first"),
+    ],
+)
+def test_figures_are_written_as_they_are_said(local: dict[str, ModuleType], written: str, said: str) -> None:
+    spoken = local["numbers_as_words"].spoken(written.replace("2,000,001st", "2,000,000 first"))
+    assert local["prepare"].normalise(spoken) == said
+
+
+HEARD = "it was the best of times it was the worst of times"
+BOOK = """*** START OF THE BOOK ***
+CHAPTER ONE
+
+It was the best of times, it was the worst of times. He rose;
+and she, with 2 friends, sat at the café's table!
+
+He sat. "Not now," said Mr. Brown. "Why?"
+*** END OF THE BOOK ***
+All rights.
+"""
+
+
+def test_sentences_of_books_are_words_and_none_is_of_dev_or_test(
+    local: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local["texts"], "SAME_BOOK", 2)
+    (tmp_path / "books").mkdir()
+    (tmp_path / "books" / "one.txt").write_text(BOOK)
+    (tmp_path / "books" / "two.txt").write_text("And she with two friends sat at the cafe's table.\n\nShe ate rice.")
+    (tmp_path / "books" / "three.txt").write_text(f"They sang. {HEARD.capitalize()}. So {HEARD}.")
+    rows = [["u-1", "u", "train", "1", "we ate rice", "a.wav", ""], ["v-1", "v", "dev", "1", HEARD, "d.wav", ""],
+            ["w-1", "w", "test", "1", "ten", "e.wav", ""]]  # fmt: skip
+    assert prepare(local, monkeypatch, tmp_path / "data", manifest(tmp_path / "own", rows)) == 0
+    data, output = tmp_path / "data", tmp_path / "lm"
+    sources = ["--text", str(tmp_path / "books"), "--train", str(data / "train"), "--apart-from", str(data / "dev"),
+               str(data / "test"), "--vocabulary", "15", "--output", str(output)]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["texts", *sources])
+    assert local["texts"].main() == 0
+    lines = (output / "books.txt").read_text().splitlines()
+    assert lines == [
+        "he rose", "and she <unk> <unk> friends sat at <unk> cafe's <unk>", "he sat", "not now said mister brown",
+        "she ate rice",
+    ]  # fmt: skip
+    words = {line.split()[1] for line in (output / "words").read_text().splitlines()}
+    assert len(words) == 15
+    assert {"ate", "he", "rice", "sat", "she"} <= words, "the most frequent"
+    assert (output / "dev.txt").read_text() == HEARD + "\n"
+    told = capsys.readouterr().err
+    assert "left out, as dev or test has 8 words in a row: 3 sentences of all books" in told
+    assert "left out whole, with 1 more sentences: three.txt (2 sentences shared)" in told
+    assert "left out: 1 that another book has" in told
