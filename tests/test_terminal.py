@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from recitative.cli.progress import progress_bar
+from recitative.errors import printable
+from recitative.train.console import Console
 
 LONG_LINE = "talk.flac\t" + "word " * 60  # longer than a terminal is wide, with a tab
 
@@ -69,6 +71,17 @@ def test_results_stand_unchanged_above_the_bar_where_both_are_one_terminal(monke
     assert LONG_LINE.expandtabs(0) in sent[0].expandtabs(0)  # in one piece, whatever the terminal makes of a tab
     assert "1/2" in sent[0]
     assert sent[0].endswith("unfinished")
+
+
+@pytest.mark.parametrize("name", ["x[/b].wav", "[red]loud.wav", "a:cat:.wav", "two\nlines\x1b[2J.wav"])
+def test_a_bar_shows_a_name_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    with terminal(monkeypatch, "stderr") as sent:
+        with progress_bar(name) as show:
+            show(1, 2)
+        with progress_bar("work") as show:
+            show(1, 2, name)
+        Console().note(f"begins with {name}")
+    assert sent[0].count(printable(name)) >= 3
 
 
 LINES = ["a line", "another", "the last"]

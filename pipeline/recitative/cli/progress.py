@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from recitative.errors import printable
 from recitative.terminal import progress_on_stderr
 
 T = TypeVar("T")
@@ -21,12 +22,12 @@ class Show(Protocol):
 @contextmanager
 def progress_bar(title: str) -> Iterator[Show]:
     """A bar that goes away when the work is done; ``show(done, total)`` moves it, a third argument renames it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
 
         def show(done: float, total: int, title: str = title) -> None:
-            bar.update(task, completed=done, total=total, description=title)
+            bar.update(task, completed=done, total=total, description=printable(title))
 
         yield show
 
@@ -34,9 +35,9 @@ def progress_bar(title: str) -> Iterator[Show]:
 @contextmanager
 def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """The same for bytes; a total of 0 is not known."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(printable(title), total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 

@@ -74,7 +74,9 @@ def _print(suggestion: Suggestion, output: Path) -> None:
     table = Table(title=str(output), title_justify="left", show_header=False)
     for choice in suggestion.choices:
         table.add_row(choice.what, choice.value, choice.reason)
-    Console(markup=False, width=None if sys.stdout.isatty() else 1000).print(table)  # in a file no line is wrapped
+    Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 1000).print(
+        table
+    )  # in a file no line is wrapped
     print(f"expected training time: {_duration(suggestion.train_hours)}")
     for warning in suggestion.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -85,6 +87,6 @@ def _duration(hours: float) -> str:
 
 
 def _comment(suggestion: Suggestion, data_dir: Path) -> str:
-    lines = [f"# What 'recitative suggest {data_dir}' chose; change what you like.", "#"]
+    lines = [f"# What 'recitative suggest {data_dir} ...' chose; change what you like.", "#"]
     lines += [f"# {choice.what}: {choice.value}; {choice.reason}" for choice in suggestion.choices]
     return "".join(f"{line}\n" for line in lines)

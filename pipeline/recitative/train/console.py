@@ -9,6 +9,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from recitative.errors import printable
 from recitative.terminal import progress_on_stderr
 from recitative.train.checkpoint import Progress
 
@@ -17,11 +18,11 @@ class Console:
     """``run`` gives the display of one run; silent if ``quiet``."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False)
+        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, markup=False, emoji=False)
 
     def note(self, text: str) -> None:
         """A line about the run."""
-        self._rich.print(f"train: {text}", soft_wrap=True)
+        self._rich.print(f"train: {printable(text)}", soft_wrap=True)
 
     @contextmanager
     def run(self, epochs: int, progress: Progress) -> Iterator[RunDisplay]:
@@ -31,10 +32,10 @@ class Console:
                 f"train: finished before, at {where}" if progress.finished else f"train: resume at {where}"
             )
         columns = (
-            TextColumn("epoch {task.description}"),
+            TextColumn("epoch {task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
