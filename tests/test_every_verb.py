@@ -10,6 +10,7 @@ import fcntl
 import io
 import os
 import re
+import resource
 import select
 import struct
 import sys
@@ -142,8 +143,8 @@ def write_songs(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespace]:
-    """Of each verb: its exit status and standard output without a terminal and with one, and what the terminal got."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the runs."""
     place = tmp_path_factory.mktemp("verbs")
     recurrent = {"direction": "forward", "layers": 1, "hidden": 8}
     config = tiny.settings(model={"recurrent": recurrent}, train={"epochs": 1})
@@ -164,6 +165,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SimpleNamespa
     (place / "dictionary").write_text("".join(f"{word} {' '.join(word.upper())}\n" for word in words))
     for number, name in enumerate("ab"):
         write_wav(place / f"{name}.wav", tiny.speak("cab bca b", np.random.default_rng(number)), tiny.RATE)
+    return place
+
+
+@pytest.fixture(scope="module")
+def outputs(place: Path) -> dict[str, SimpleNamespace]:
+    """Of each verb: its exit status and standard output without a terminal and with one, and what the terminal got."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         one_size = lambda work: lambda shape: 1000 * shape.rows  # noqa: E731  # no process for each measurement
@@ -246,3 +253,58 @@ def test_standard_output_is_the_same_beside_a_terminal(outputs: dict[str, Simple
     assert done.plain[0] == 0, done.terminal
     assert done.beside == done.plain
     assert bool(done.plain[1]) == (verb not in SILENT)
+
+
+NEW = re.compile(r"(--output |(?<!/)(?:import|copy|subset|hold-out|features|shards|folds) \S+ |combine )(?:OUT/)?(\S+)")
+CHANGE_A_MODEL = {"average", "tune", "report", "forecaster threshold", "data split"}  # beside those with a new output
+
+
+@pytest.mark.parametrize("largest", [0, 600])  # bytes: at 0 no file gets any, at 600 the small ones are written
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_file_that_cannot_be_written_is_named(
+    outputs: dict[str, SimpleNamespace], place: Path, monkeypatch: pytest.MonkeyPatch, verb: str, largest: int
+) -> None:
+    """The system's limit on the size of files is used for a full disk: it meets native code, too."""
+    assert outputs  # what the verb reads is there
+    monkeypatch.chdir(place)
+    line = VERBS[verb].rsplit(" ; ")[-1]
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, usual[1]))
+    try:
+        status, told = refused(monkeypatch, NEW.sub(rf"\1full{largest}/\2", line))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+    writes = bool(NEW.search(line)) or verb in CHANGE_A_MODEL
+    assert status == 1 if writes and not largest else status in (0, 1)
+    if status:
+        assert re.match(r"error: (?!a file)[^:]*: would be larger than", told)
+        assert ".partial" not in told
+
+
+@pytest.mark.parametrize("verb", [verb for verb, line in VERBS.items() if NEW.search(line.rsplit(" ; ")[-1])])
+def test_what_is_in_the_way_of_an_output_is_named(
+    outputs: dict[str, SimpleNamespace], place: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """A folder where a file is to be written, a file where a folder is."""
+    assert outputs  # what the verb reads is there
+    monkeypatch.chdir(place)
+    line = NEW.sub(r"\1in-the-way/\2", VERBS[verb].rsplit(" ; ")[-1])
+    target = Path(re.search(r"in-the-way/\S+", line)[0])  # type: ignore[index]
+    if target.suffix or verb == "cmvn":
+        (target / "something").mkdir(parents=True)
+    else:
+        target.parent.mkdir(exist_ok=True)
+        target.write_text("x\n")
+    status, told = refused(monkeypatch, line)
+    assert status in (1, 2)
+    assert re.match(rf"error: .*{target}.*: (is a folder; a file|is a file; a folder|lies in a file)", told)
+
+
+def refused(patch: pytest.MonkeyPatch, line: str) -> tuple[int, str]:
+    """The exit status and the last line of standard error."""
+    with patch.context() as here:
+        here.setattr(sys, "stderr", written := io.StringIO())
+        here.setattr(memory, "in_a_process_of_its_own", lambda work: lambda shape: 1000 * shape.rows)
+        status, _ = run(here, line.replace("OUT", "plain"))
+    assert "Traceback" not in written.getvalue()
+    return status, written.getvalue().strip().rpartition("\n")[2]

@@ -48,7 +48,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The same for a folder, whose path names the whole old content or the whole new one at any time.
+    """The same for a folder, whose path names the whole old content or the whole new one at any time; an OSError of
+    the writing names what it would have been within it.
 
     Raises NotADirectoryError if it is a file.
     """
@@ -57,12 +58,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     partial = _partial(target)
-    partial.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir()
     with _alive(partial, create=False):
         try:
             partial.mkdir(exist_ok=True)  # swept before it was held
             yield partial
             _exchange(partial, target)
+        except OSError as error:
+            path = Path(os.fsdecode(error.filename or partial))
+            if path.is_relative_to(partial):
+                error.filename, error.filename2 = str(folder / path.relative_to(partial)), None
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 

@@ -110,7 +110,7 @@ def _locked(path: Path, what: Path, *, wait: bool = False) -> Iterator[int]:
         print(f"warning: {what}: its file system has no locks; let no other process write to it", file=sys.stderr)
         file = -1
     try:
-        if file >= 0:
+        with suppress(OSError):  # a full disk: the lock holds all the same
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {platform.node()} ({_command()})".encode(errors="replace"))
         yield file

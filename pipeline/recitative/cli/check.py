@@ -109,6 +109,5 @@ def _print_statistics(data_dir: Path, statistics: Statistics) -> None:
     table = Table(title=str(data_dir), title_justify="left", show_header=False)
     for name, value in statistics.rows():
         table.add_row(name, value)
-    Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 1000).print(
-        table
-    )  # in a file no line is wrapped
+    width = None if sys.stdout.isatty() else 1000  # in a file no line is wrapped
+    Console(markup=False, emoji=False, width=width).print(table)

@@ -74,9 +74,8 @@ def _print(suggestion: Suggestion, output: Path) -> None:
     table = Table(title=str(output), title_justify="left", show_header=False)
     for choice in suggestion.choices:
         table.add_row(choice.what, choice.value, choice.reason)
-    Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 1000).print(
-        table
-    )  # in a file no line is wrapped
+    width = None if sys.stdout.isatty() else 1000  # in a file no line is wrapped
+    Console(markup=False, emoji=False, width=width).print(table)
     print(f"expected training time: {_duration(suggestion.train_hours)}")
     for warning in suggestion.warnings:
         print(f"warning: {warning}", file=sys.stderr)

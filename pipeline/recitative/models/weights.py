@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from recitative.atomic import recover_folder, replacing_folder
@@ -33,7 +33,8 @@ def writing_model(folder: Path) -> Iterator[Path]:
 
 def save_weights(network: nn.Module, folder: Path) -> None:
     """Every parameter and buffer by name."""
-    save_file({name: value.contiguous().cpu() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    content = save({name: value.contiguous().cpu() for name, value in network.state_dict().items()})
+    (folder / WEIGHTS).write_bytes(content)  # their own way of writing has its own errors for a full disk
 
 
 def load_weights(network: nn.Module, folder: Path, remedy: str) -> None:

@@ -20,9 +20,9 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from recitative.atomic import replacing
+from recitative.atomic import write_bytes
 from recitative.audio.slices import AudioSlice
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
@@ -198,9 +198,7 @@ def write_index(
         "transcribed": transcribed,
         "fingerprint": fingerprint,
     }
-    with replacing(folder / INDEX) as partial:
-        save_file(columns, partial, {FACTS: json.dumps(facts)})  # one key: several would be in any order
-        partial.chmod(0o644)  # safetensors lets nobody else read it
+    write_bytes(folder / INDEX, save(columns, {FACTS: json.dumps(facts)}))  # one key: several would be in any order
 
 
 def _map(path: Path) -> tuple[dict[str, Array], Facts]:
