@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,6 +28,7 @@ from small_corpus import noise, write_audio, write_lines
 
 FIELD_CASES = Path(__file__).parents[1] / "field_cases"
 
+NOT_UTF8 = os.fsdecode(b"n\xe9")
 SUBTYPES = {".wav": "PCM_16", ".mp3": "MPEG_LAYER_III"}
 
 
@@ -349,3 +351,19 @@ def test_of_damaged_recordings_partial_imports_what_there_is(tmp_path: Path) -> 
     made = import_corpus(source, tmp_path / "out", Options(partial=True))
     assert made.notes[-1].startswith("damaged recordings of which a part was taken: 1 (")
     assert inspect(made.directory.utterances[0].recording_path).num_samples == 22177  # converted, so whole for all
+
+
+def test_a_recording_whose_name_is_not_utf8_is_copied_under_another(tmp_path: Path) -> None:
+    folder = recordings(tmp_path / "recordings", ["a.wav", "b.wav"])
+    (folder / "b.wav").rename(folder / f"{NOT_UTF8}.wav")
+    for name in ("a", NOT_UTF8):
+        (folder / f"{name}.txt").write_text("one\n")
+    assert run(folder).converted == 1
+    read = DataDirectory.read(tmp_path / "data").utterances
+    assert [Path(one.recording_path).name for one in read] == ["a.wav", "speaker-n_.flac"]
+
+
+def test_a_data_directory_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    folder = with_texts(tmp_path / "recordings", ["a.wav"])
+    with pytest.raises(DataError, match=r"wav\.scp: would hold '.*/audio/.*\.flac'; UTF-8; rename that file or folder"):
+        import_corpus(read_source(folder), tmp_path / NOT_UTF8, Options(sample_rate=8000))

@@ -123,9 +123,18 @@ def write_tables(folder: str | Path, tables: Mapping[str, Mapping[str, str]], *,
     target.mkdir(parents=True, exist_ok=True)
     with ExitStack() as written:
         for name, entries in tables.items():
-            written.enter_context(replacing(target / name)).write_bytes(table_text(entries).encode("utf-8"))
+            written.enter_context(replacing(target / name)).write_bytes(_encoded(target / name, entries))
     for name in TABLES.keys() - tables.keys() if not keep_others else ():
         (target / name).unlink(missing_ok=True)
+
+
+def _encoded(path: Path, entries: Mapping[str, str]) -> bytes:
+    """Raises DataError for a path with bytes that are not UTF-8, which no table can hold."""
+    try:
+        return table_text(entries).encode("utf-8")
+    except UnicodeEncodeError as error:
+        line = error.object[error.object.rfind("\n", 0, error.start) + 1 :].partition("\n")[0]
+        raise DataError(str(path), f"would hold '{line}'", "UTF-8", "rename that file or folder") from None
 
 
 def table_text(entries: Mapping[str, str]) -> str:

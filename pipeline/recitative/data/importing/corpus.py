@@ -203,6 +203,7 @@ def _targets(named: Sequence[Named], folder: Path, sample_rate: int) -> dict[Cha
         or one.opened.info.channels != 1
         or one.opened.info.is_media
         or one.opened.is_partial
+        or not one.opened.is_named_in_utf8  # tables are in UTF-8
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class Opened:
     @property
     def channel(self) -> Channel:
         return self.path, self.entry.channel
+
+    @property
+    def is_named_in_utf8(self) -> bool:
+        return not re.search("[\udc80-\udcff]", str(self.path))  # how Python keeps other bytes (PEP 383)
 
     @property
     def is_cut(self) -> bool:
