@@ -367,3 +367,12 @@ def test_a_data_directory_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path
     folder = with_texts(tmp_path / "recordings", ["a.wav"])
     with pytest.raises(DataError, match=r"wav\.scp: would hold '.*/audio/.*\.flac'; UTF-8; rename that file or folder"):
         import_corpus(read_source(folder), tmp_path / NOT_UTF8, Options(sample_rate=8000))
+
+
+def test_slips_in_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = with_texts(tmp_path / "recordings", ["a.wav"])
+    assert main_run("data", "import", str(folder), str(tmp_path / "data"), "--encoding", "xx") == 2
+    assert main_run("transcribe", str(folder), "--format", "xml") == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: --encoding xx: is no encoding; such as utf-8")
+    assert second.startswith("error: Invalid value for '--format': 'xml' is not one of")

@@ -76,6 +76,6 @@ def import_recordings(
 def _require_encoding(name: str) -> None:
     """Raises UsageError for a name that Python has no text encoding for."""
     try:
-        b"".decode(name or "utf-8")
+        b" ".decode(name or "utf-8")  # of no bytes Python asks for no encoding
     except LookupError:
         raise UsageError(f"--encoding {name}: is no encoding; such as utf-8, utf-16, cp1252 or gb18030") from None

@@ -149,7 +149,7 @@ def _exit_if_usage(error: Exception) -> None:
     if getattr(error, "exit_code", None) == 2 and hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "recitative"
-        message = error.format_message().strip().rstrip(".")
+        message = error.format_message().strip().rstrip(".").replace("Value error, ", "")  # pydantic says it
         if message:  # empty for a bare 'recitative', which has printed its help
             print(f"error: {message} (see '{command} --help')", file=sys.stderr)
         sys.exit(2)
