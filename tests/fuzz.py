@@ -57,6 +57,7 @@ from recitative.models.threshold import Threshold
 from recitative.music.folder import read_file
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
+from recitative.reading import read_text
 from recitative.recognition.nbest import Weights, best_texts, read_nbest
 from recitative.recognition.report_inputs import read_experiment
 from recitative.recognition.word_times import read_ctm, read_word_times
@@ -277,7 +278,7 @@ READERS: dict[str, Reader] = {
     "keyword thresholds": Reader(_text("t.json", json.dumps(THRESHOLDS)), "t.json",
                                  lambda folder: KeywordThresholds.read(folder / "t.json").write(folder / "u.json")),
     "threshold": Reader(_text("t.json", json.dumps(asdict(Threshold(1.0, 0.5, 0.01, 9)))), "t.json",
-                        lambda folder: Threshold.read(folder / "t.json").to_json()),
+                        lambda folder: Threshold.parse(read_text(folder / "t.json"), "t.json").to_json()),
     "labels": Reader(_text("labels.json", '{"texts": ["go"], "speakers": ["a"]}'), "labels.json",
                      lambda folder: read_labels(folder, "")),
     "calibrator": Reader(_text("confidence.json", '{"features": ["x"], "weights": [1.0], "bias": 0.0}'),

@@ -14,7 +14,7 @@ import small_music
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.export.events import export_events
-from recitative.export.forecaster import export_forecaster
+from recitative.export.file import export_model
 from recitative.export.language_model import export_language_model
 from recitative.export.music import export_music
 from recitative.export.wave import export_wave
@@ -53,12 +53,12 @@ def test_a_model_of_events(tmp_path):
 
 def test_a_forecaster_with_and_without_a_limit(tmp_path):
     made = small_forecaster.forecaster("model.horizon=4")
-    export_forecaster(made, tmp_path / "m.onnx")
+    export_model(made, tmp_path / "m.onnx")
     text = shown(tmp_path / "m.onnx")
     assert "kind     forecaster" in text
     assert "input    4000 Hz, 8 fbank channels, forecast 20 ms ahead" in text
     assert "unusual  not learned" in text
-    export_forecaster(replace(made, threshold=Threshold(1.25, 0.5, 0.01, 90)), tmp_path / "m.onnx")
+    export_model(replace(made, threshold=Threshold(1.25, 0.5, 0.01, 90)), tmp_path / "m.onnx")
     assert "unusual  above 1.250, usually 0.500" in shown(tmp_path / "m.onnx")
 
 

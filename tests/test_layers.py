@@ -23,6 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"audio", "data", "text"}),
     frozenset({"features", "nn", "ctc", "lm", "score", "page", "music"}),
+    frozenset({"model"}),
     frozenset({"models"}),
     frozenset({"train"}),
     frozenset({"recognition", "classification", "generation", "forecasting", "runtime"}),
@@ -58,18 +59,21 @@ TORCH_FREE = (
     "ctc.keywords",
     "ctc.alignment",
     "ctc.confidence",
+    "model.checksums",
+    "model.file",
+    "model.kind",
     "models.card",
     "classification.labels",
     "classification.scoring",
     "classification.usable",
-    "models.classifier_card",
+    "models.classifier_kind",
     "models.classifier_settings",
     "models.decoders",
     "models.hit_decoder",
     "models.label_spotter",
     "models.labeller",
     "models.keyword_thresholds",
-    "models.forecaster_card",
+    "models.forecaster_kind",
     "models.forecaster_settings",
     "models.kind",
     "models.language",
@@ -177,11 +181,24 @@ def torch_faults(modules: dict[str, ast.Module], roots: tuple[str, ...]) -> list
         if name in seen:
             continue
         seen.add(name)
-        for line, imported in imports_of(name, modules[name]):
+        for line, imported in imports_of(name, _without_builders(name, modules[name])):
             if imported.split(".")[0] in TORCH:
                 faults.append(f"{name}:{line} imports {imported}")
             waiting += _modules_loaded_by(imported, modules)
     return sorted(faults)
+
+
+def _without_builders(name: str, tree: ast.Module) -> ast.Module:
+    """A kind of model without its ``build``, which imports torch when it is called, and what it imports for types."""
+    if not name.endswith("_kind"):
+        return tree
+    return ast.Module([node for node in tree.body if not _is_builder(node)], [])
+
+
+def _is_builder(node: ast.stmt) -> bool:
+    if isinstance(node, ast.If):
+        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    return isinstance(node, ast.FunctionDef) and node.name == "build"
 
 
 def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[str]:
@@ -304,6 +321,16 @@ def test_the_checker_finds_torch_however_far_away(tmp_path: Path) -> None:
     )
     assert torch_faults(modules, ("audio",)) == ["audio.files:2 imports torchaudio.functional"]
     assert torch_faults(modules, ("score",)) == ["ctc.loss:1 imports torch.nn"]
+
+
+def test_only_the_build_of_a_kind_may_import_torch_when_called(tmp_path: Path) -> None:
+    source = "def build():\n    import torch\ndef describe():\n    import torch\n"
+    modules = _tree(tmp_path, {"models/a_kind": source, "models/other": source})
+    assert torch_faults(modules, ("models",)) == [
+        "models.a_kind:4 imports torch",
+        "models.other:2 imports torch",
+        "models.other:4 imports torch",
+    ]
 
 
 def test_the_checker_finds_recurrent_code_by_any_of_its_names(tmp_path: Path) -> None:

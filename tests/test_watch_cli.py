@@ -13,7 +13,8 @@ import small_forecaster
 from recitative.audio.files import write_wav
 from recitative.cli.main import main
 from recitative.cli.watch import open_watcher
-from recitative.models.forecaster import load_forecaster
+from recitative.model.folder import load_model
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.threshold import Threshold
 from recitative.runtime.watch import AlarmFinder, Watch
 from recitative.runtime.watch_picture import Columns, encode_png, ticks
@@ -131,7 +132,7 @@ def test_another_window_and_score_are_learned_without_training_again(folder, tmp
     write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
     more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
     assert run(monkeypatch, "forecaster", "threshold", model, dev, *more) == 0
-    watching = load_forecaster(model).settings.watch
+    watching = load_model(model, FORECASTER).settings.watch
     assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
     capsys.readouterr()
     assert run(monkeypatch, "watch", tmp_path / "click.wav", "--model", model) == 0

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from contract import verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.models.classifier import load_classifier, save_classifier
+from recitative.model.folder import load_model, save_model
+from recitative.models.classifier_kind import CLASSIFIER
 from recitative.stage import Padded
 
 
@@ -56,8 +57,8 @@ def test_a_bidirectional_core_labels_whole_recordings_and_refuses_pieces():
 
 def test_a_folder_is_the_classifier_that_was_saved(tmp_path):
     made = tones.classifier("model.pooling=attention", labels=("ja", "nein", "größer"))
-    save_classifier(made, tmp_path / "model")
-    loaded = load_classifier(tmp_path / "model")
+    save_model(made, tmp_path / "model")
+    loaded = load_model(tmp_path / "model", CLASSIFIER)
     assert (loaded.settings, loaded.labels) == (made.settings, made.labels)
     x = Padded(features((1, 20), torch.Generator()), torch.tensor([20]))
     assert torch.equal(loaded.log_probs(x), made.log_probs(x))
@@ -71,13 +72,13 @@ def test_a_folder_is_the_classifier_that_was_saved(tmp_path):
     ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
 ])  # fmt: skip
 def test_what_is_no_whole_classifier_is_refused(tmp_path, name, content, message):
-    save_classifier(tones.classifier(), tmp_path)
+    save_model(tones.classifier(), tmp_path)
     for spoiled in (name, "SHA256SUMS"):
         (tmp_path / spoiled).unlink()
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        load_classifier(tmp_path)
+        load_model(tmp_path, CLASSIFIER)
 
 
 @pytest.mark.parametrize(("override", "message"), [

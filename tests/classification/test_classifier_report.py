@@ -18,7 +18,7 @@ from recitative.classification.report_classes import class_table, confusion_matr
 from recitative.classification.scoring import Labelled, label_directory
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
-from recitative.export.classifier import build_classifier_file
+from recitative.export.file import build_file
 from recitative.page.sound import Recording, encode_flac, player
 from recitative.runtime.classifier import load_classifier
 from recitative.score.calibration import expected_calibration_error
@@ -133,7 +133,7 @@ def test_flac_is_the_samples_and_a_long_recording_is_no_sound():
 
 def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, monkeypatch):
     monkeypatch.setattr("recitative.classification.scoring.LABELLED_TOGETHER", 5)
-    labeller, seen = load_classifier(build_classifier_file(tones.classifier()).SerializeToString()), []
+    labeller, seen = load_classifier(build_file(tones.classifier()).SerializeToString()), []
     found = label_directory(labeller, data, lambda done, total: seen.append((done, total)))
     assert seen == [(5, 12), (10, 12), (12, 12)]
     for utterance, log_probs in zip(found.utterances, found.log_probs, strict=True):
@@ -145,6 +145,6 @@ def test_faults_of_a_directory_are_told_at_once(data, tmp_path):
     first = DataDirectory.read(data).utterances[0]
     bad = tones.changed(DataDirectory.read(data), first.utt_id, text="dog")
     bad.write(tmp_path / "bad")
-    labeller = load_classifier(build_classifier_file(tones.classifier()).SerializeToString())
+    labeller = load_classifier(build_file(tones.classifier()).SerializeToString())
     with pytest.raises(DataError, match="has the label 'dog', which is none of the model's; high, low, middle"):
         label_directory(labeller, tmp_path / "bad")

@@ -15,7 +15,8 @@ from recitative.classification.training import train_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.cmvn import CmvnStats
-from recitative.models.classifier import load_classifier
+from recitative.model.folder import load_model
+from recitative.models.classifier_kind import CLASSIFIER
 
 CPU = torch.device("cpu")
 LABELS = ("high", "low", "middle")
@@ -32,7 +33,7 @@ def train(corpus, folder, *overrides, **options):
 
 
 def weights_of(folder):
-    return load_classifier(folder).network.state_dict()
+    return load_model(folder, CLASSIFIER).network.state_dict()
 
 
 @pytest.mark.parametrize("overrides", [(), ("mixup.alpha=0.4",), ("class_weights=balanced", "mixup.alpha=1.0")])
@@ -96,7 +97,7 @@ def test_patience_needs_a_dev_set(corpus, tmp_path):
 @pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
 def test_tones_are_learned(corpus, tmp_path, pooling):
     done = train(corpus, tmp_path, "train.epochs=6", "train.learning_rate=0.02", f"model.pooling={pooling}")
-    model = load_classifier(done.folder)
+    model = load_model(done.folder, CLASSIFIER)
     assert model.labels == LABELS
     dev = load_scored_set(DataDirectory.read(corpus[1]), model, corpus[1])
     assert all(bool((model.log_probs(batch.features).argmax(1) == batch.labels).all()) for batch in dev)
@@ -134,12 +135,12 @@ def test_the_normalisation_is_the_training_sets_or_that_of_a_file(corpus, tmp_pa
     made = train(corpus, tmp_path / "own", "train.epochs=1")
     features = [batch.features for batch in load_scored_set(DataDirectory.read(corpus[0]), tones.classifier(), "train")]
     frames = torch.cat([row[:n] for x in features for row, n in zip(x.data, x.lengths, strict=True)]).double()
-    normalise = load_classifier(made.folder).network.stages["normalise"]
+    normalise = load_model(made.folder, CLASSIFIER).network.stages["normalise"]
     assert_close(normalise.mean.double(), frames.mean(0), atol=1e-4, rtol=1e-5)
     assert_close(1 / normalise.inverse_stddev.double(), frames.std(0, correction=0), atol=1e-4, rtol=1e-4)
     CmvnStats(np.full(8, 20.0), np.full(8, 58.0), 10.0).write(tmp_path / "cmvn")  # mean 2, variance 1.8
     made = train(corpus, tmp_path / "given", "train.epochs=1", cmvn=tmp_path / "cmvn")
-    normalise = load_classifier(made.folder).network.stages["normalise"]
+    normalise = load_model(made.folder, CLASSIFIER).network.stages["normalise"]
     assert_close(normalise.mean, torch.full((8,), 2.0))
     assert_close(normalise.inverse_stddev, torch.full((8,), 1.8**-0.5))
 

@@ -14,7 +14,7 @@ from recitative.audio.files import write_wav
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
-from recitative.export.classifier import build_classifier_file
+from recitative.export.file import build_file
 from recitative.export.graph import Graph
 from recitative.export.network import measure_ranges
 from recitative.export.smallest import LARGEST_COST
@@ -45,7 +45,7 @@ def telling(*overrides):
 def exported(made, *, int8=False):
     x = Padded(features((5, 40), torch.Generator().manual_seed(2)), LENGTHS)
     ranges = measure_ranges(made.network, [x]) if int8 else None
-    return OnnxClassifier(build_classifier_file(made, ranges=ranges).SerializeToString())
+    return OnnxClassifier(build_file(made, ranges=ranges).SerializeToString())
 
 
 def compare(made, network, atol):
@@ -80,7 +80,7 @@ def test_a_bidirectional_classifier_is_the_same_of_whole_recordings_and_refuses_
     made = telling("model.recurrent.direction=bidirectional", "model.cmvn=utterance")
     compare(made, exported(made), atol=1e-4)
     with pytest.raises(UsageError, match="this classifier has no running label: it needs the whole recording"):
-        load_classifier(build_classifier_file(made).SerializeToString()).stream()
+        load_classifier(build_file(made).SerializeToString()).stream()
 
 
 def running_softmax(scores, x, lengths, state):
@@ -118,25 +118,26 @@ def test_the_running_softmax_is_the_softmax_of_the_frames_so_far_also_of_scores_
         assert all(np.array_equal(whole, pieces) for whole, pieces in zip(after, state, strict=True))
 
 
-def test_the_card_says_what_the_network_is():
+def test_the_metadata_say_what_the_network_is():
     made = tones.classifier(labels=("ja", "nein", "größer"))
-    card = exported(made, int8=True).card
-    assert (card.settings, card.labels) == (made.settings, made.labels)
-    assert (card.stride, card.lookahead) == (made.network.stride, made.network.lookahead)
-    assert card.parameters == sum(p.numel() for p in made.network.parameters())
-    assert card.weights == "int8"
+    network = exported(made, int8=True)
+    metadata = network.metadata
+    assert (metadata.settings, network.labels) == (made.settings, made.labels)
+    assert (metadata.stride, metadata.lookahead) == (made.network.stride, made.network.lookahead)
+    assert metadata.parameters == sum(p.numel() for p in made.network.parameters())
+    assert metadata.weights == "int8"
 
 
 @pytest.mark.parametrize(("metadata", "message"), [
     ({}, "is no model; a classifier's file; make one with 'recitative export'"),
     ({"recitative.format": "1"}, "is another model"),
     ({"recitative.kind": "sound"}, "is another model"),
-    ({"recitative.kind": "classifier"}, "is damaged: its card cannot be read"),
-    ({"recitative.kind": "classifier", "recitative.card": '{"format": "9"}'}, "has format 9; format 1"),
+    ({"recitative.kind": "classifier"}, "is damaged: its metadata cannot be read"),
+    ({"recitative.kind": "classifier", "recitative.card": '{"format": "9"}'}, "has format 9; format 1 or 2"),
 ])  # fmt: skip
 def test_a_file_of_something_else_is_named(tmp_path, metadata, message):
     path = tmp_path / "m.onnx"
-    model = build_classifier_file(tones.classifier())
+    model = build_file(tones.classifier())
     onnx.helper.set_model_props(model, metadata)
     path.write_bytes(model.SerializeToString())
     with pytest.raises(DataError, match=message) as caught:
@@ -151,7 +152,7 @@ def dev(tmp_path_factory):
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch):
     made = tones.classifier()
-    right = checked.label_directory(load_classifier(build_classifier_file(made).SerializeToString()), dev)
+    right = checked.label_directory(load_classifier(build_file(made).SerializeToString()), dev)
     names = {u.utt_id: made.labels[k] for u, k in zip(right.utterances, right.given.tolist(), strict=True)}
     data = DataDirectory.read(dev)
     for utt_id, name in names.items():
@@ -161,7 +162,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch)
     done = checked.export_classifier(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > LARGEST_COST
-    assert done.weights == OnnxClassifier(tmp_path / "m.onnx").card.weights == "float32"
+    assert done.weights == OnnxClassifier(tmp_path / "m.onnx").metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of accuracy on .* use --weights float32"):
         checked.export_classifier(made, tmp_path / "n.onnx", dev=tmp_path / "dev", weights="int8")
     assert not (tmp_path / "n.onnx").exists()

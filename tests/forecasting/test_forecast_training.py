@@ -16,7 +16,8 @@ from recitative.features.utterances import read_utterance
 from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
 from recitative.forecasting.task import ForecastTask
 from recitative.forecasting.training import learn_threshold, strangeness, train_forecaster
-from recitative.models.forecaster import load_forecaster
+from recitative.model.folder import load_model
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.torch_stage import TorchStage
 from recitative.models.watcher import Watcher
 from recitative.stage import Padded
@@ -36,7 +37,7 @@ def train(corpus, folder, *overrides):
 
 
 def weights_of(folder):
-    return load_forecaster(folder).network.state_dict()
+    return load_model(folder, FORECASTER).network.state_dict()
 
 
 def utterances_of(path):
@@ -78,7 +79,7 @@ def test_the_loss_is_the_surprise_of_every_frame_of_every_row(corpus):
 
 def test_what_is_usual_is_learned_and_another_tone_is_strange(corpus, tmp_path):
     done = train(corpus, tmp_path, "train.epochs=8", "train.learning_rate=0.03", "watch.false_alarms=0")
-    model = load_forecaster(done.folder)
+    model = load_model(done.folder, FORECASTER)
     watcher = Watcher(TorchStage(model.network), model.settings)
     rng = np.random.default_rng(9)
     usual, unusual = (strangeness(watcher, small_forecaster.hum(2.0, rng, hz)) for hz in (300.0, 1200.0))
@@ -108,7 +109,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(corpus, tmp_path, monkeypa
 
 
 def test_the_normalisation_is_the_training_sets(corpus, tmp_path):
-    made = load_forecaster(train(corpus, tmp_path, "train.epochs=1", "segment_s=1").folder)
+    made = load_model(train(corpus, tmp_path, "train.epochs=1", "segment_s=1").folder, FORECASTER)
     extractor = FeatureExtractor(made.settings.features)
     frames = np.concatenate([extractor.compute(read_utterance(u)) for u in utterances_of(corpus[0])]).astype(float)
     normalise = made.network.stages["normalise"]

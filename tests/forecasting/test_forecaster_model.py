@@ -1,7 +1,5 @@
 """The network of a forecaster as a stage, its units, its folder and its file."""
 
-import json
-
 import numpy as np
 import onnx
 import pytest
@@ -11,9 +9,10 @@ from torch.testing import assert_close
 import small_forecaster
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.export.forecaster import build_forecaster_file, export_forecaster
-from recitative.models.forecaster import load_forecaster, save_forecaster
-from recitative.models.forecaster_card import ForecasterCard
+from recitative.export.file import build_file, export_model
+from recitative.model.file import read_entries
+from recitative.model.folder import load_model, save_model
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.threshold import Threshold
 from recitative.runtime.cards import read_card
 from recitative.runtime.forecaster import OnnxForecaster
@@ -38,7 +37,7 @@ def test_the_whole_network_keeps_the_contract(overrides):
 @pytest.mark.parametrize("overrides", SHAPES)
 def test_the_file_keeps_the_contract_and_is_as_surprised_as_the_folder(overrides):
     made = small_forecaster.forecaster(*overrides)
-    file = OnnxForecaster(build_forecaster_file(made).SerializeToString())
+    file = OnnxForecaster(build_file(made).SerializeToString())
     verify_contract(AsTorch(file), small_forecaster.features, cuttings=3, atol=1e-4, gradients=False)
     x = small_forecaster.features((3, 30), torch.Generator().manual_seed(3))
     lengths = torch.tensor([30, 7, 1])
@@ -75,8 +74,8 @@ def test_surprise_is_the_density_of_the_features_as_they_are():
 @pytest.mark.parametrize("threshold", [None, LEARNED])
 def test_a_folder_is_the_forecaster_that_was_saved(tmp_path, threshold):
     made = small_forecaster.forecaster()
-    save_forecaster(type(made)(made.settings, made.network, threshold), tmp_path / "model")
-    loaded = load_forecaster(tmp_path / "model")
+    save_model(type(made)(made.settings, made.network, threshold), tmp_path / "model")
+    loaded = load_model(tmp_path / "model", FORECASTER)
     assert (loaded.settings, loaded.threshold) == (made.settings, threshold)
     x = Padded(small_forecaster.features((1, 20), torch.Generator()), torch.tensor([20]))
     assert torch.equal(loaded.surprise(x).data, made.surprise(x).data)
@@ -85,12 +84,12 @@ def test_a_folder_is_the_forecaster_that_was_saved(tmp_path, threshold):
 def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
     made = small_forecaster.forecaster()
     path = tmp_path / "hum.onnx"
-    size = export_forecaster(type(made)(made.settings, made.network, LEARNED), path, notes="of hums")
-    card = OnnxForecaster(path).card
+    size = export_model(type(made)(made.settings, made.network, LEARNED), path, notes="of hums")
+    file = OnnxForecaster(path)
     assert path.stat().st_size == size
-    assert (card.settings, card.threshold, card.notes) == (made.settings, LEARNED, "of hums")
-    assert card.parameters == sum(parameter.numel() for parameter in made.network.parameters())
-    assert read_card(path) == card
+    assert (file.metadata.settings, file.threshold, file.metadata.notes) == (made.settings, LEARNED, "of hums")
+    assert file.metadata.parameters == sum(parameter.numel() for parameter in made.network.parameters())
+    assert read_card(path) == file.metadata
     onnx.checker.check_model(onnx.load(path), full_check=True)
 
 
@@ -102,28 +101,28 @@ def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
     ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
 ])  # fmt: skip
 def test_what_is_no_whole_forecaster_is_refused(tmp_path, name, content, message):
-    save_forecaster(small_forecaster.forecaster(), tmp_path)
+    save_model(small_forecaster.forecaster(), tmp_path)
     (tmp_path / "SHA256SUMS").unlink()
     if content is None:
         (tmp_path / name).unlink()
     else:
         (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        load_forecaster(tmp_path)
+        load_model(tmp_path, FORECASTER)
 
 
 @pytest.mark.parametrize(("changed", "message"), [
     ({"recitative.kind": "sound"}, "is another model; a forecaster's file"),
-    ({"recitative.card": "{"}, "is damaged: its card cannot be read"),
-    ({"recitative.card": json.dumps({"format": "99"})}, "has format 99; format 1; export it again"),
+    ({"recitative.model": "{"}, "is damaged: its metadata cannot be read"),
+    ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
 ])  # fmt: skip
 def test_a_file_of_another_kind_or_a_damaged_one_is_named(changed, message):
-    made = build_forecaster_file(small_forecaster.forecaster())
+    made = build_file(small_forecaster.forecaster())
     good = {entry.key: entry.value for entry in made.metadata_props}
     with pytest.raises(DataError, match=rf"some\.onnx: {message}"):
-        ForecasterCard.from_metadata(good | changed, "some.onnx")
+        read_entries(good | changed, "some.onnx", FORECASTER)
     with pytest.raises(DataError, match="is no model"):
-        ForecasterCard.from_metadata({}, "some.onnx")
+        read_entries({}, "some.onnx", FORECASTER)
 
 
 @pytest.mark.parametrize(("override", "message"), [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import pytest
 import tiny
@@ -11,16 +12,17 @@ import tones
 import small_events
 import small_forecaster
 from recitative.errors import DataError
-from recitative.models.checksums import CHECKSUMS, verify_checksums
-from recitative.models.classifier import load_classifier, save_classifier
+from recitative.model.checksums import CHECKSUMS, verify_checksums
+from recitative.model.folder import load_model, save_model
+from recitative.models.classifier_kind import CLASSIFIER
 from recitative.models.events import load_events_model, save_events_model
 from recitative.models.folder import load_recogniser, save_recogniser
-from recitative.models.forecaster import load_forecaster, save_forecaster
+from recitative.models.forecaster_kind import FORECASTER
 
 KINDS = {
     "recogniser": (tiny.recogniser, save_recogniser, load_recogniser),
-    "classifier": (tones.classifier, save_classifier, load_classifier),
-    "forecaster": (small_forecaster.forecaster, save_forecaster, load_forecaster),
+    "classifier": (tones.classifier, save_model, partial(load_model, kind=CLASSIFIER)),
+    "forecaster": (small_forecaster.forecaster, save_model, partial(load_model, kind=FORECASTER)),
     "events": (small_events.model, save_events_model, load_events_model),
 }
 

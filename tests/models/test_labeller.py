@@ -13,7 +13,7 @@ import torch
 from contract import AsTorch, verify_contract
 from recitative.audio.resample import resample
 from recitative.errors import DataError, UsageError
-from recitative.export.classifier import build_classifier_file
+from recitative.export.file import build_file
 from recitative.export.network import measure_ranges
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.labeller import Guess, Labeller
@@ -49,7 +49,7 @@ def in_int8(*overrides):
     made = tones.classifier(*overrides)
     features = FeatureExtractor(made.settings.features).compute(spoken(seed=1))
     ranges = measure_ranges(made.network, [pad_features([features], features.shape[1])])
-    return load_classifier(build_classifier_file(made, ranges=ranges).SerializeToString())
+    return load_classifier(build_file(made, ranges=ranges).SerializeToString())
 
 
 def cut(samples, rng):

@@ -14,7 +14,7 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_classifier
-from recitative.models.classifier import save_classifier
+from recitative.model.folder import save_model
 from recitative.models.keyword_thresholds import KeywordThresholds
 from recitative.runtime.spotting import Spotter
 
@@ -26,7 +26,7 @@ TEXT = "low high middle low high"
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
     made = tones.classifier("model.pooling=recent", "model.pooling_frames=6", seed=3)
-    save_classifier(made, folder / "model")
+    save_model(made, folder / "model")
     export_classifier(made, folder / "m.onnx", dev=None, weights="float32")
     export_classifier(tones.classifier(), folder / "whole.onnx", dev=None, weights="float32")
     rng = np.random.default_rng(0)

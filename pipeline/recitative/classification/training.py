@@ -16,7 +16,8 @@ from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure_all, read_utterance
 from recitative.lock import writes
-from recitative.models.classifier import Classifier, new_classifier, save_classifier
+from recitative.model.folder import save_model
+from recitative.models.classifier import Classifier, new_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
@@ -68,7 +69,7 @@ def train_classifier(
     task = ClassificationTask(classifier, training_set, dev_batches, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(classifier.network, folder, progress)
-    save_classifier(classifier, folder / "model")
+    save_model(classifier, folder / "model")
     return TrainedClassifier(folder / "model", progress)
 
 

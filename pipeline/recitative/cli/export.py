@@ -30,10 +30,10 @@ def export(
     notes: NotesFile = None,
 ) -> None:
     """Write the network with its state as inputs and outputs, settings, tokens or labels, normalisation: one file."""
-    from recitative.models.classifier_card import KIND
-    from recitative.models.kind import kind_of
+    from recitative.model.kind import name_in_settings
+    from recitative.models.classifier_kind import CLASSIFIER
 
-    names = kind_of(model) == KIND
+    names = name_in_settings(model) == CLASSIFIER.name
     write = _export_classifier if names else _export_recogniser
     with progress_bar("compare on dev") as show:
         done = write(model, output, dev, weights, read_notes(notes), show)
@@ -58,9 +58,10 @@ def _export_classifier(
     model: Path, output: Path, dev: Path | None, weights: Weights, notes: str, show: Show
 ) -> Exported:
     from recitative.export.checked import export_classifier
-    from recitative.models.classifier import load_classifier
+    from recitative.model.folder import load_model
+    from recitative.models.classifier_kind import CLASSIFIER
 
-    return export_classifier(load_classifier(model), output, dev=dev, weights=weights, notes=notes, advance=show)
+    return export_classifier(load_model(model, CLASSIFIER), output, dev=dev, weights=weights, notes=notes, advance=show)
 
 
 def _wer(errors: ErrorCounts) -> str:

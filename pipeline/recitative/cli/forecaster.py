@@ -24,6 +24,7 @@ from recitative.config import load_tree, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
@@ -86,13 +87,13 @@ def threshold(
 ) -> None:
     """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
     from recitative.forecasting.training import learn_threshold
-    from recitative.models.forecaster import load_forecaster, save_forecaster
+    from recitative.model.folder import load_model, save_model
 
-    forecaster = load_forecaster(model)
+    forecaster = load_model(model, FORECASTER)
     wanted = {"window_s": window_s, "score": score, "false_alarms": false_alarms}
     forecaster = replace(forecaster, settings=_watching(forecaster.settings, wanted))
     learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
-    save_forecaster(replace(forecaster, threshold=learned), model)
+    save_model(replace(forecaster, threshold=learned), model)
     print(f"{model}: {_said(learned)}")
 
 
@@ -119,9 +120,9 @@ def score(
         raise UsageError("--beside: compares how recordings are told apart; name others with --unusual")
     started = time.perf_counter()
     record = Record(results, results_md, name, set_name, "-", command)
-    from recitative.models.forecaster import load_forecaster
+    from recitative.model.folder import load_model
 
-    forecaster = load_forecaster(model)
+    forecaster = load_model(model, FORECASTER)
     usual = DataDirectory.read(data).utterances
     fitted = DataDirectory.read(beside).utterances if beside else ()
     first = _scores(forecaster, usual, data, fitted)
@@ -150,10 +151,10 @@ def export(
 
     The file runs without PyTorch.
     """
-    from recitative.export.forecaster import export_forecaster
-    from recitative.models.forecaster import load_forecaster
+    from recitative.export.file import export_model
+    from recitative.model.folder import load_model
 
-    size = export_forecaster(load_forecaster(model), output, notes=read_notes(notes))
+    size = export_model(load_model(model, FORECASTER), output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
 
 

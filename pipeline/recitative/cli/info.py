@@ -12,9 +12,7 @@ from recitative.cli.models import find_model
 if TYPE_CHECKING:
     from recitative.config import FeatureSettings
     from recitative.models.card import ModelCard
-    from recitative.models.classifier_card import ClassifierCard
     from recitative.models.conditions import Labels
-    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.wave_card import WaveCard
     from recitative.runtime.cards import Card
 
@@ -50,9 +48,8 @@ def info(
 
 def _about(card: Card, path: Path) -> Rows:
     """What is told of each kind of model."""
+    from recitative.model.file import ModelMetadata
     from recitative.models.card import ModelCard
-    from recitative.models.classifier_card import ClassifierCard
-    from recitative.models.forecaster_card import ForecasterCard
     from recitative.models.language_card import LanguageModelCard
     from recitative.models.music_card import MusicCard
     from recitative.models.spectrogram_card import SpectrogramCard
@@ -70,10 +67,8 @@ def _about(card: Card, path: Path) -> Rows:
             "output": _mel(card.settings.features),
             **_labels(card.labels),
         }
-    if isinstance(card, ClassifierCard):
-        return _classifier(card)
-    if isinstance(card, ForecasterCard):
-        return _forecaster(card)
+    if isinstance(card, ModelMetadata):
+        return card.kind.describe(card)
     if isinstance(card, MusicCard):
         frames = card.settings.frames
         does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
@@ -108,27 +103,6 @@ def _mel(features: FeatureSettings) -> str:
 
 def _labels(labels: Labels) -> Rows:
     return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
-
-
-def _classifier(card: ClassifierCard) -> Rows:
-    features, network = card.settings.features, card.settings.model
-    return {
-        "kind": f"classifier, {network.pooling} over time",
-        "input": f"{features.sample_rate} Hz, {features.num_mel_bins} {features.kind} channels",
-        "labels": f"{len(card.labels)}: {', '.join(card.labels)}",
-        "streams": "no" if card.lookahead is None else "yes",
-    }
-
-
-def _forecaster(card: ForecasterCard) -> Rows:
-    features, learned = card.settings.features, card.threshold
-    ahead_ms = card.settings.model.horizon * features.frame_shift_ms
-    channels = f"{features.num_mel_bins} {features.kind} channels"
-    return {
-        "kind": "forecaster",
-        "input": f"{features.sample_rate} Hz, {channels}, forecast {ahead_ms:g} ms ahead",
-        "unusual": f"above {learned.limit:.3f}, usually {learned.usual:.3f}" if learned else "not learned",
-    }
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:

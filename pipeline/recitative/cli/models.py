@@ -70,10 +70,10 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warn
 def is_classifier(model: Path) -> bool:
     """Of a folder or a file. Raises DataError for a file of no model."""
     if model.is_dir():
-        from recitative.models.classifier_card import KIND
-        from recitative.models.kind import kind_of
+        from recitative.model.kind import name_in_settings
+        from recitative.models.classifier_kind import CLASSIFIER
 
-        return kind_of(model) == KIND
+        return name_in_settings(model) == CLASSIFIER.name
     from recitative.runtime.cards import is_classifier as is_classifier_file
 
     return is_classifier_file(model)
@@ -98,11 +98,12 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
 
 def _labeller(model: Path) -> Labeller:
     if model.is_dir():
-        from recitative.models.classifier import load_classifier
+        from recitative.model.folder import load_model
+        from recitative.models.classifier_kind import CLASSIFIER
         from recitative.models.labeller import Labeller
         from recitative.models.torch_stage import TorchStage
 
-        loaded = load_classifier(model)
+        loaded = load_model(model, CLASSIFIER)
         return Labeller(TorchStage(loaded.network), loaded.settings, loaded.labels)
     from recitative.runtime.classifier import load_classifier as load_file
 

@@ -14,6 +14,7 @@ from recitative.cli.failures import Failures
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
 from recitative.errors import UsageError
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.threshold import Threshold
 from recitative.models.watcher import Watcher
 
@@ -68,15 +69,15 @@ def watch(
 def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
     if model.is_dir():
-        from recitative.models.forecaster import load_forecaster
+        from recitative.model.folder import load_model
         from recitative.models.torch_stage import TorchStage
 
-        forecaster = load_forecaster(model)
+        forecaster = load_model(model, FORECASTER)
         return Watcher(TorchStage(forecaster.network), forecaster.settings), forecaster.threshold
     from recitative.runtime.forecaster import OnnxForecaster
 
     network = OnnxForecaster(model)
-    return Watcher(network, network.card.settings), network.card.threshold
+    return Watcher(network, network.metadata.settings), network.threshold
 
 
 @dataclass

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from torch import nn
 
 from recitative.export.graph import CONTRIB, FLOAT, INT32, Graph, Ragged
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 
 Array = npt.NDArray[Any]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from recitative.classification.examples import load_scored_set
 from recitative.classification.scoring import label_directory
 from recitative.data.directory import DataDirectory
-from recitative.export.classifier import build_classifier_file
+from recitative.export.file import build_file
 from recitative.export.model import build_model
 from recitative.export.network import Ranges, measure_ranges
 from recitative.export.smallest import Advance, Exported, Weights, require_dev, write_float32, write_smallest
@@ -62,7 +62,7 @@ def export_classifier(
     advance: Advance = lambda done, total: None,
 ) -> Exported:
     """The same of a classifier, measured by how many recordings are given another label than theirs."""
-    build = partial(build_classifier_file, classifier, notes=notes)
+    build = partial(build_file, classifier, notes=notes)
     if weights == "float32":
         return write_float32(output, build)
     trial = _LabelTrial(classifier, require_dev(dev))

@@ -1,27 +1,21 @@
-"""A forecaster as one ONNX file: its network's ``step`` with the state as inputs and outputs, and its card."""
+"""A forecaster's ``step`` as a graph with the state as inputs and outputs."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import onnx
-
-from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
-from recitative.export.graph import Graph, Ragged, file_content
+from recitative.export.graph import Graph, Ragged
+from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.forecaster import Forecast, Forecaster
-from recitative.models.forecaster_card import ForecasterCard
 from recitative.nn.chain import Chain
 from recitative.nn.density import AT_FIRST, MixtureDensity
 
 
-def build_forecaster_file(forecaster: Forecaster, *, notes: str = "") -> onnx.ModelProto:
-    """The file's content, in float32.
-
-    Graph: features (N, T, C), lengths (N,) int64, state.* -> surprise (N, T, 1), new_state.*. T is any number from 1
-    on; a length may be 0.
+def write_forecaster(forecaster: Forecaster) -> Written:
+    """In float32: features (N, T, C), lengths (N,) int64, state.* -> surprise (N, T, 1), new_state.*. T is any number
+    from 1 on; a length may be 0.
     """
     graph = Graph()
     dim = forecaster.settings.features.dim
@@ -33,21 +27,7 @@ def build_forecaster_file(forecaster: Forecaster, *, notes: str = "") -> onnx.Mo
     seen = writer.write("", Chain(stages), x)
     h = writer.write("forecast", forecast.past, seen)
     graph.output("surprise", _surprise(graph, writer.cells, forecast, h.data, seen.data), "float32", ("N", "T", 1))
-    card = ForecasterCard(
-        settings=forecaster.settings,
-        threshold=forecaster.threshold,
-        state=writer.initial,
-        parameters=sum(parameter.numel() for parameter in forecaster.network.parameters()),
-        notes=notes,
-    )
-    return graph.model(card.to_metadata())
-
-
-def export_forecaster(forecaster: Forecaster, output: Path, *, notes: str = "") -> int:
-    """Write the file; atomic. Returns its size in bytes."""
-    content = file_content(build_forecaster_file(forecaster, notes=notes))
-    write_bytes(output, content)
-    return len(content)
+    return Written(graph, writer.initial)
 
 
 def _surprise(g: Graph, cells: CellWriter, forecast: Forecast, h: str, x: str) -> str:

@@ -10,7 +10,7 @@ from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged, file_content
 from recitative.export.stages import Writer
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.language_model import LanguageModelNetwork
 from recitative.nn.chain import Chain

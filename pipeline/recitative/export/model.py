@@ -25,7 +25,7 @@ def build_model(
         stride=network.stride,
         lookahead=network.lookahead,
         state=written.state,
-        parameters=written.parameters,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
         weights=written.weights,
         piece_frames=written.piece_frames,
         notes=notes,

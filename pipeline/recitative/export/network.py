@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -15,7 +15,7 @@ from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged
 from recitative.export.stages import Writer
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.window import RowConv
@@ -27,13 +27,15 @@ Ranges = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Written:
-    """A graph, and what a card says of its network; see ``models.card.ModelCard``."""
+    """A graph, further ones by name, and what the metadata say of its network; see ``model.file.ModelMetadata``."""
 
     graph: Graph
     state: dict[str, InitialState]
-    parameters: int
-    weights: str
-    piece_frames: int
+    weights: str = "float32"
+    stride: int = 1
+    lookahead: int | None = 0
+    piece_frames: int = 0
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def write_step(
@@ -52,9 +54,8 @@ def write_step(
     y = writer.write("", network, x)
     graph.output("log_probs", y.data, "float32", ("N", "T_out", outputs))
     graph.output("log_probs_lengths", y.lengths, "int64", ("N",))
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     weights = "float32" if ranges is None else "int8"
-    return Written(graph, writer.initial, parameters, weights, _piece_frames(network))
+    return Written(graph, writer.initial, weights, network.stride, network.lookahead, _piece_frames(network))
 
 
 def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[str, Array]:

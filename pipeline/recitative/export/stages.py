@@ -17,7 +17,7 @@ from recitative.errors import UsageError
 from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
 from recitative.export.softmax_sums import softmax_sums
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 from recitative.nn.chain import Chain
 from recitative.nn.delay import Delay
 from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs

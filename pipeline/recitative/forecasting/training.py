@@ -18,7 +18,8 @@ from recitative.features.utterances import measure, read_utterance
 from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
 from recitative.forecasting.task import ForecastTask
 from recitative.lock import writes
-from recitative.models.forecaster import Forecaster, new_forecaster, save_forecaster
+from recitative.model.folder import save_model
+from recitative.models.forecaster import Forecaster, new_forecaster
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.threshold import Threshold
 from recitative.models.torch_stage import TorchStage
@@ -64,7 +65,7 @@ def train_forecaster(
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(forecaster.network, folder, progress)
     threshold = learn_threshold(forecaster, dev_utterances, settings.watch.false_alarms, dev)
-    save_forecaster(replace(forecaster, threshold=threshold), folder / "model")
+    save_model(replace(forecaster, threshold=threshold), folder / "model")
     return TrainedForecaster(folder / "model", progress, threshold)
 
 

@@ -10,34 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from recitative.config import Settings, validate_settings
 from recitative.errors import DataError
+from recitative.model.file import InitialState
 from recitative.models.language import NO_LANGUAGE, Language
 from recitative.text.tokens import TokenTable
 
-Array = npt.NDArray[Any]
-
 FORMAT = "1"
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class InitialState:
-    """One entry of the state of a stream that has heard nothing: (N, *shape), all ``fill`` but the last ``tail``."""
-
-    shape: tuple[int, ...]
-    fill: float = 0.0
-    tail: tuple[float, ...] = ()
-    dtype: str = "float32"
-
-    def array(self, n: int) -> Array:
-        array = np.full((n, *self.shape), self.fill, self.dtype)
-        if self.tail:
-            array[..., -len(self.tail) :] = self.tail
-        return array
 
 
 def card_of(

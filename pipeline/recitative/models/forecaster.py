@@ -1,36 +1,19 @@
-"""A forecaster of feature frames: normalisation, and how surprising each frame is after those before it.
-
-Its folder:
-
-weights.safetensors   every parameter and buffer by name, normalisation included
-settings.yaml         the resolved settings of the run, features included
-threshold.json        how surprising what is usual may be, once that has been learned (``models.threshold``)
-
-Nothing is unpickled.
-"""
+"""A forecaster of feature frames: normalisation, and how surprising each frame is after those before it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from recitative.config import dump_settings
 from recitative.features.cmvn import CmvnStats
+from recitative.model.kind import AnyKind
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.forecaster_settings import ForecasterNetworkSettings, ForecasterSettings
 from recitative.models.front_end import normalisation
 from recitative.models.threshold import Threshold
-from recitative.models.weights import (
-    SETTINGS,
-    WEIGHTS,
-    load_kind,
-    load_weights,
-    require_files,
-    save_weights,
-    writing_model,
-)
 from recitative.nn.chain import Chain
 from recitative.nn.delay import Delay
 from recitative.nn.density import MixtureDensity
@@ -39,9 +22,6 @@ from recitative.nn.normalise import Normalise
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded, State
-
-REMEDY = "make one with 'recitative forecaster train'"
-THRESHOLD = "threshold.json"
 
 
 class Forecast(nn.Module):
@@ -90,6 +70,7 @@ class Forecast(nn.Module):
 class Forecaster:
     """A network, and how surprising what is usual may be."""
 
+    kind: ClassVar[AnyKind] = FORECASTER
     settings: ForecasterSettings
     network: Chain
     threshold: Threshold | None = None
@@ -115,29 +96,6 @@ def build_forecaster(settings: ForecasterNetworkSettings, feature_dim: int) -> C
     return Chain(stages)
 
 
-def new_forecaster(settings: ForecasterSettings) -> Forecaster:
+def new_forecaster(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:
     """A forecaster with random weights (from torch's generator)."""
-    return Forecaster(settings, build_forecaster(settings.model, settings.features.dim))
-
-
-def save_forecaster(forecaster: Forecaster, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
-    with writing_model(folder) as partial:
-        save_weights(forecaster.network, partial)
-        (partial / SETTINGS).write_text(dump_settings(forecaster.settings), encoding="utf-8")
-        if forecaster.threshold:
-            (partial / THRESHOLD).write_text(forecaster.threshold.to_json() + "\n", encoding="utf-8")
-
-
-def load_forecaster(folder: Path) -> Forecaster:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole forecaster."""
-    require_files(folder, "a forecaster's folder", REMEDY, (WEIGHTS, SETTINGS))
-    settings = load_kind(ForecasterSettings, folder / SETTINGS, "is not a forecaster's", REMEDY)
-    forecaster = Forecaster(settings, build_forecaster(settings.model, settings.features.dim), _threshold(folder))
-    load_weights(forecaster.network, folder, REMEDY)
-    return forecaster
-
-
-def _threshold(folder: Path) -> Threshold | None:
-    path = folder / THRESHOLD
-    return Threshold.read(path) if path.exists() else None
+    return Forecaster(settings, build_forecaster(settings.model, settings.features.dim), threshold)

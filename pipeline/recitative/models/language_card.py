@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.models.card import InitialState, states_of
+from recitative.model.file import InitialState
+from recitative.models.card import states_of
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary

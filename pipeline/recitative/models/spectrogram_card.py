@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recitative.config import validate_tree
-from recitative.models.card import InitialState, card_of, states_of
+from recitative.model.file import InitialState
+from recitative.models.card import card_of, states_of
 from recitative.models.conditions import Labels
 from recitative.models.spectrogram_settings import SpectrogramSettings
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.reading import checked, read_json
+from recitative.reading import checked, parsed_json
 
 Array = npt.NDArray[Any]
 
@@ -45,7 +44,7 @@ class Threshold:
         return json.dumps(asdict(self))
 
     @classmethod
-    def read(cls, path: Path) -> Threshold:
-        """Raises DataError for a file that is no threshold."""
+    def parse(cls, text: str, where: str) -> Threshold:
+        """What ``to_json`` made. Raises DataError for anything else."""
         wanted = "what 'recitative forecaster' wrote"
-        return checked(cls, read_json(path, wanted, REMEDY), str(path), wanted, REMEDY)
+        return checked(cls, parsed_json(text, where, wanted), where, wanted, REMEDY)

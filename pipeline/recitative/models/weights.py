@@ -15,7 +15,7 @@ from torch import nn
 from recitative.atomic import recover_folder, replacing_folder
 from recitative.config import load_tree
 from recitative.errors import DataError
-from recitative.models.checksums import verify_checksums, write_checksums
+from recitative.model.checksums import verify_checksums, write_checksums
 from recitative.reading import read_yaml
 
 T = TypeVar("T", bound=BaseModel)

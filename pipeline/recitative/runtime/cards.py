@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from recitative.models import (
-    classifier_card,
-    events_card,
-    forecaster_card,
-    language_card,
-    music_card,
-    spectrogram_card,
-    wave_card,
-)
+from recitative.model.file import ModelMetadata, kind_in, read_entries
+from recitative.models import events_card, language_card, music_card, spectrogram_card, wave_card
 from recitative.models.card import ModelCard
-from recitative.models.classifier_card import ClassifierCard
+from recitative.models.classifier_kind import CLASSIFIER
 from recitative.models.events_card import EventsCard
-from recitative.models.forecaster_card import ForecasterCard
+from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.music_card import MusicCard
 from recitative.models.spectrogram_card import SpectrogramCard
 from recitative.models.wave_card import WaveCard
 from recitative.runtime.session import open_session
 
-Card = (
-    ModelCard
-    | LanguageModelCard
-    | MusicCard
-    | EventsCard
-    | WaveCard
-    | SpectrogramCard
-    | ClassifierCard
-    | ForecasterCard
-)
+KINDS = (CLASSIFIER, FORECASTER)
+Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | SpectrogramCard | ModelMetadata[Any]
 
 
 def is_classifier(path: Path) -> bool:
     """Whether this model file is a classifier's. Raises DataError for what is no model file."""
-    return _metadata(path).get("recitative.kind") == classifier_card.KIND
+    return _metadata(path).get("recitative.kind") == CLASSIFIER.name
 
 
 def read_card(path: Path) -> Card:
@@ -50,16 +36,14 @@ def read_card(path: Path) -> Card:
             return MusicCard.from_metadata(metadata, str(path))[0]
         case events_card.KIND:
             return EventsCard.from_metadata(metadata, str(path))
-        case classifier_card.KIND:
-            return ClassifierCard.from_metadata(metadata, str(path))
         case wave_card.KIND:
             return WaveCard.from_metadata(metadata, str(path))[0]
         case spectrogram_card.KIND:
             return SpectrogramCard.from_metadata(metadata, str(path))
-        case forecaster_card.KIND:
-            return ForecasterCard.from_metadata(metadata, str(path))
-        case _:
+        case None:
             return ModelCard.from_metadata(metadata, str(path))
+        case _:
+            return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
 
 
 def _metadata(path: Path) -> dict[str, str]:

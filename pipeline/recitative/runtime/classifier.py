@@ -12,24 +12,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recitative.models.classifier_card import REMEDY, ClassifierCard
+from recitative.models.classifier_kind import CLASSIFIER
 from recitative.models.labeller import Labeller
 from recitative.runtime.network import OnnxFeatureNetwork
-from recitative.runtime.session import open_session
+from recitative.runtime.session import open_model
 
 
 class OnnxClassifier(OnnxFeatureNetwork):
-    """The network of a classifier's file, and its card."""
+    """The network of a classifier's file, and its metadata."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file of 'recitative export', or what is in one. Raises DataError for another."""
-        where = str(content) if isinstance(content, Path) else "the classifier"
-        session = open_session(content, where, "classifier's file", REMEDY, threads)
-        self.card = ClassifierCard.from_metadata(session.metadata, where)
-        super().__init__(session, self.card, len(self.card.labels))
+        session, self.metadata = open_model(content, CLASSIFIER, threads=threads)
+        self.labels: tuple[str, ...] = self.metadata.extras["labels"]
+        super().__init__(session, self.metadata, len(self.labels))
 
 
 def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Labeller:
     """The whole chain from samples to labels around a classifier's file. Raises DataError for another."""
     network = OnnxClassifier(Path(model) if isinstance(model, str) else model, threads=threads)
-    return Labeller(network, network.card.settings, network.card.labels)
+    return Labeller(network, network.metadata.settings, network.labels)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 from recitative.models.language_card import REMEDY, LanguageModelCard
 from recitative.models.text_scores import RecurrentLanguageModel
 from recitative.runtime.session import Session, open_session

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from recitative.data.frames import num_core_frames
 from recitative.errors import UsageError
+from recitative.model.file import ModelMetadata
 from recitative.models.card import ModelCard
-from recitative.models.classifier_card import ClassifierCard
+from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
 from recitative.runtime.sentinels import with_sentinels
@@ -25,7 +26,7 @@ Array = npt.NDArray[Any]
 class OnnxFeatureNetwork:
     """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
 
-    def __init__(self, session: Session, card: ModelCard | ClassifierCard, outputs: int) -> None:
+    def __init__(self, session: Session, card: ModelCard | ModelMetadata[ClassifierSettings], outputs: int) -> None:
         """outputs: V. Raises DataError if the graph is not the one that the card tells of."""
         _require_graph(session, card, outputs)
         self._session = session
@@ -106,7 +107,7 @@ class OnnxFeatureNetwork:
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
 
 
-def _require_graph(session: Session, card: ModelCard | ClassifierCard, outputs: int) -> None:
+def _require_graph(session: Session, card: ModelCard | ModelMetadata[ClassifierSettings], outputs: int) -> None:
     """The graph's inputs and outputs, and what the card says of its rates."""
     model, dim = card.settings.model, card.settings.features.dim
     session.require(

@@ -16,7 +16,7 @@ from functools import cache
 
 import numpy as np
 
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState
 from recitative.runtime.session import open_session
 
 # A graph of one operator: Tanh, x (n,) -> y (n,).

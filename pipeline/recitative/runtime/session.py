@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from recitative.errors import DataError
-from recitative.models.card import InitialState
+from recitative.model.file import InitialState, ModelMetadata, read_entries
+from recitative.model.kind import ModelKind, S
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.runtime.checksum import require_no_claim, verify_checksum
 
@@ -79,6 +80,13 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     if not has_checksum:
         require_no_claim(metadata, where, kind)
     return Session(session, metadata, where)
+
+
+def open_model(content: Path | bytes, kind: ModelKind[S, Any], *, threads: int = 1) -> tuple[Session, ModelMetadata[S]]:
+    """The graph and the metadata of an exported file, or of what is in one. Raises DataError for another kind."""
+    where = str(content) if isinstance(content, Path) else f"the {kind.title}"
+    session = open_session(content, where, f"{kind.title}'s file", f"make one with '{kind.export}'", threads)
+    return session, read_entries(session.metadata, where, kind)
 
 
 def file_kind(path: Path, kind: str, remedy: str) -> str:

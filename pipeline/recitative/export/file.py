@@ -1,0 +1,62 @@
+"""A trained model of any kind as one ONNX file: the graphs that its kind's writer makes, and its metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx
+from torch import nn
+
+from recitative.atomic import write_bytes
+from recitative.export.forecaster import write_forecaster
+from recitative.export.graph import file_content
+from recitative.export.network import Ranges, Written, write_step
+from recitative.model.file import ModelMetadata
+from recitative.model.folder import Model
+from recitative.models.classifier import Classifier
+from recitative.models.classifier_kind import CLASSIFIER
+from recitative.models.forecaster_kind import FORECASTER
+
+
+def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
+    features = classifier.settings.features
+    return write_step(classifier.network, features.dim, len(classifier.labels), ranges, smoothing)
+
+
+WRITERS: Mapping[str, Callable[..., Written]] = {
+    CLASSIFIER.name: _write_classifier,
+    FORECASTER.name: write_forecaster,
+}
+
+
+class _WithNetwork(Model, Protocol):
+    @property
+    def network(self) -> nn.Module: ...
+
+
+def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.ModelProto:
+    """The file's content; ``options`` are those of the kind's writer."""
+    written = WRITERS[model.kind.name](model, **options)
+    metadata = ModelMetadata(
+        kind=model.kind,
+        settings=model.settings,
+        state=written.state,
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        texts=model.kind.texts_of(model),
+        stride=written.stride,
+        lookahead=written.lookahead,
+        piece_frames=written.piece_frames,
+        weights=written.weights,
+        notes=notes,
+        graphs=written.graphs,
+    )
+    return written.graph.model(metadata.to_entries())
+
+
+def export_model(model: _WithNetwork, output: Path, *, notes: str = "", **options: Any) -> int:
+    """Write the file; atomic. Returns its size in bytes."""
+    content = file_content(build_file(model, notes=notes, **options))
+    write_bytes(output, content)
+    return len(content)

@@ -1,0 +1,109 @@
+"""A kind of model, described once: folders, exported files and commands are written for all kinds. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel
+
+from recitative.atomic import recover_folder
+from recitative.config import load_tree
+from recitative.errors import DataError, UsageError
+from recitative.reading import read_yaml
+
+if TYPE_CHECKING:
+    from recitative.model.file import ModelMetadata
+
+S = TypeVar("S", bound=BaseModel)
+M = TypeVar("M")
+
+SETTINGS = "settings.yaml"
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a model has besides settings and weights: a file in its folder, and the same text in its exported file.
+
+    text:     of a model; '' = it has none
+    parse:    text, where it stands (for errors), the extras before this one -> the value. Raises DataError.
+    optional: whether a model may lack it; its value is None then
+    edited:   text, where -> text: applied to the file in a folder, which people edit. Raises DataError.
+    """
+
+    file: str
+    text: Callable[[Any], str]
+    parse: Callable[[str, str, Mapping[str, Any]], Any]
+    optional: bool = False
+    edited: Callable[[str, str], str] = lambda text, where: text
+
+
+@dataclass(frozen=True)
+class ModelKind(Generic[S, M]):
+    """One value says all that folders, exported files and commands need to know of a kind of model.
+
+    name:     stands in settings.yaml (``kind``; a recognizer's has none) and in exported files
+    title:    what messages call it, such as 'classifier'
+    settings: its typed settings
+    build:    settings, and extras by name -> a model with random weights (from torch's generator); imports torch
+    train:    the command that makes a folder
+    export:   the command that makes a file
+    describe: metadata of an exported file -> lines of 'recitative info', by name
+    extras:   by the name of ``build``'s argument, in the order in which they are read
+    weights:  the attribute of a model that is the module of all weights
+    """
+
+    name: str
+    title: str
+    settings: type[S]
+    build: Callable[..., M]
+    train: str
+    export: str
+    describe: Callable[[ModelMetadata[S]], dict[str, str]]
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+    weights: str = "network"
+
+    def texts_of(self, model: M) -> dict[str, str]:
+        """File name -> text, of the extras that a model has."""
+        texts = {extra.file: extra.text(model) for extra in self.extras.values()}
+        return {file: text for file, text in texts.items() if text}
+
+    def parse(self, texts: Mapping[str, str], where: Callable[[str], str]) -> dict[str, Any]:
+        """The extras by name; ``where`` tells of a file name how errors call it. Raises DataError, or KeyError if one
+        is missing that no model may lack."""
+        values: dict[str, Any] = {}
+        for name, extra in self.extras.items():
+            if extra.file in texts or not extra.optional:
+                values[name] = extra.parse(texts[extra.file], where(extra.file), values)
+            else:
+                values[name] = None
+        return values
+
+
+AnyKind = ModelKind[Any, Any]
+
+
+def name_in_settings(folder: Path) -> str:
+    """``kind`` in the settings of a model folder; '' if they cannot be read or have none, as a recognizer's."""
+    recover_folder(folder)
+    try:
+        values = read_yaml(folder / SETTINGS)
+    except DataError:
+        return ""
+    return str(values.get("kind", "")) if isinstance(values, dict) else ""
+
+
+class _Kind(BaseModel, frozen=True, extra="ignore"):
+    kind: str = ""
+
+
+def load_settings_of(path: Path | None, overrides: Sequence[str], kinds: Sequence[AnyKind]) -> Any:
+    """Settings of the kind that the file names, the first if it names none. Raises UsageError, also for others."""
+    names = [kind.name for kind in kinds]
+    name = load_tree(_Kind, path, overrides).kind or names[0]
+    if name not in names:
+        known = " or ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
+        raise UsageError(f"{path or 'settings'}: kind={name!r}: must be {known}")
+    return load_tree(kinds[names.index(name)].settings, path, overrides)
