@@ -13,7 +13,6 @@ import small_forecaster
 import small_music
 from recitative.cli.main import app
 from recitative.config import load_tree
-from recitative.export.events import export_events
 from recitative.export.file import export_model
 from recitative.export.language_model import export_language_model
 from recitative.export.music import export_music
@@ -47,7 +46,7 @@ def test_a_model_that_fills_in(tmp_path):
 
 
 def test_a_model_of_events(tmp_path):
-    export_events(small_events.model(), tmp_path / "m.onnx")
+    export_model(small_events.model(), tmp_path / "m.onnx")
     assert "kind     music, as events" in shown(tmp_path / "m.onnx")
 
 

@@ -84,7 +84,7 @@ TORCH_FREE = (
     "models.event_composer",
     "models.event_likelihood",
     "models.event_pieces",
-    "models.events_card",
+    "models.events_kind",
     "models.events_settings",
     "models.music_card",
     "models.music_kind",

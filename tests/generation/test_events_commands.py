@@ -10,7 +10,7 @@ import pytest
 import small_events
 import small_music
 from recitative.cli import main as cli
-from recitative.models.events import save_events_model
+from recitative.model.folder import save_model
 from recitative.models.music import save_music_model
 from recitative.music.midi import read_midi, write_midi
 
@@ -19,7 +19,7 @@ TRAIN = ["train.epochs=1", *small_events.SMALL]
 
 @pytest.fixture
 def model(tmp_path):
-    save_events_model(small_events.model(), tmp_path / "model")
+    save_model(small_events.model(), tmp_path / "model")
     return tmp_path / "model"
 
 

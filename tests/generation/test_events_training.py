@@ -16,9 +16,10 @@ from recitative.generation import events_training
 from recitative.generation.event_streams import Transposed, event_streams
 from recitative.generation.events_training import train_events_model
 from recitative.generation.task import EventsTask
+from recitative.model.folder import load_model, save_model
+from recitative.models import events_kind
 from recitative.models.event_likelihood import event_likelihood
 from recitative.models.event_pieces import EventPieces, fitted, read_event_pieces
-from recitative.models.events import load_events_model, save_events_model
 from recitative.models.torch_stage import TorchStage
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
@@ -176,7 +177,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         for name in ("whole", "stopped")
     ]
     assert losses[0] == losses[1]
-    first, second = (load_events_model(run.folder).network.state_dict() for run in (whole, resumed))
+    first, second = (load_model(run.folder, events_kind.EVENTS).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
@@ -185,7 +186,7 @@ def test_the_model_of_the_best_epoch_on_dev_is_kept(corpus):
     run = train(corpus, "exp")
     score, _ = run.progress.best[0]
     dev = read_event_pieces(corpus / "dev", EVENTS)
-    found = event_likelihood(TorchStage(load_events_model(run.folder).network), VOCABULARY, dev.pieces)
+    found = event_likelihood(TorchStage(load_model(run.folder, events_kind.EVENTS).network), VOCABULARY, dev.pieces)
     assert found.per_token == pytest.approx(score)
 
 
@@ -218,12 +219,12 @@ def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_pat
 
 
 def test_a_model_folder_of_another_kind_is_refused(tmp_path):
-    save_events_model(small_events.model(), tmp_path / "model")
+    save_model(small_events.model(), tmp_path / "model")
     (tmp_path / "model" / "SHA256SUMS").unlink()
     text = (tmp_path / "model" / "settings.yaml").read_text()
     (tmp_path / "model" / "settings.yaml").write_text(text.replace("kind: events", "kind: music"))
-    with pytest.raises(DataError, match="is not that of a model of events; 'kind: events'; make one with"):
-        load_events_model(tmp_path / "model")
+    with pytest.raises(DataError, match="is not a music event model's; 'kind: events'; make one with"):
+        load_model(tmp_path / "model", events_kind.EVENTS)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,6 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     )
     run = train_events_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
     unseen = [source(rng) for _ in range(200)]
-    network = TorchStage(load_events_model(run.folder).network)
+    network = TorchStage(load_model(run.folder, events_kind.EVENTS).network)
     found = event_likelihood(network, made.events.vocabulary, unseen).nats
     assert 0.99 < found / sum(map(nats_of_source, unseen)) < 1.1  # nothing beats the source

@@ -9,6 +9,7 @@ import pytest
 import tones
 import torch
 
+import small_events
 import small_forecaster
 from recitative.errors import DataError
 from recitative.export.file import build_file
@@ -19,10 +20,12 @@ from recitative.models.threshold import Threshold
 
 MAKE = {
     "classifier": lambda: tones.classifier(labels=("ja", "nein", "größer")),
+    "events": small_events.model,
     "forecaster": lambda: replace(small_forecaster.forecaster(), threshold=Threshold(1.5, 0.5, 0.01, 200)),
 }
 FIRST_FORMAT = {  # its extras, as values among the rest
     "classifier": lambda model: {"labels": model.labels},
+    "events": lambda model: {},
     "forecaster": lambda model: {"threshold": asdict(model.threshold)},
 }
 

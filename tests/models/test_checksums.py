@@ -15,7 +15,7 @@ from recitative.errors import DataError
 from recitative.model.checksums import CHECKSUMS, verify_checksums
 from recitative.model.folder import load_model, save_model
 from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events import load_events_model, save_events_model
+from recitative.models.events_kind import EVENTS
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.models.forecaster_kind import FORECASTER
 
@@ -23,7 +23,7 @@ KINDS = {
     "recogniser": (tiny.recogniser, save_recogniser, load_recogniser),
     "classifier": (tones.classifier, save_model, partial(load_model, kind=CLASSIFIER)),
     "forecaster": (small_forecaster.forecaster, save_model, partial(load_model, kind=FORECASTER)),
-    "events": (small_events.model, save_events_model, load_events_model),
+    "events": (small_events.model, save_model, partial(load_model, kind=EVENTS)),
 }
 
 

@@ -11,13 +11,13 @@ import small_events
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.export.events import build_events_file, export_events
+from recitative.export.file import build_file, export_model
 from recitative.export.music import build_music_file
 from recitative.generation.events_network import TorchEvents
+from recitative.model.folder import save_model
 from recitative.models.composer import Sampling
 from recitative.models.event_composer import EventLimits, Span, compose_events, nothing_given
 from recitative.models.event_likelihood import event_likelihood
-from recitative.models.events import save_events_model
 from recitative.models.music_kind import folder_kind, load_music_settings
 from recitative.music.midi import midi_bytes
 from recitative.runtime.events import OnnxEvents
@@ -31,7 +31,7 @@ def model(changes=None, **more):
 
 
 def content(made, *, int8=False):
-    return build_events_file(made, notes="from a test", int8=int8).SerializeToString()
+    return build_file(made, notes="from a test", int8=int8).SerializeToString()
 
 
 @pytest.mark.parametrize("changes", CELLS, ids=str)
@@ -79,7 +79,7 @@ def test_the_file_scores_as_the_folder_does_and_int8_nearly_so():
 
 def test_the_card_says_what_the_model_is():
     made = model()
-    card = OnnxEvents(content(made)).card
+    card = OnnxEvents(content(made)).metadata
     assert card.settings == made.settings
     assert card.parameters == sum(parameter.numel() for parameter in made.network.parameters())
     assert card.notes == "from a test"
@@ -88,7 +88,7 @@ def test_the_card_says_what_the_model_is():
 
 def test_a_file_writes_without_torch(tmp_path):
     path = tmp_path / "music.onnx"
-    assert export_events(model(), path) == path.stat().st_size
+    assert export_model(model(), path) == path.stat().st_size
     program = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -117,11 +117,17 @@ KIND = {"recitative.kind": "events"}
     ("spoiled", "message"),
     [
         (lambda: content(model())[:500], "cannot be opened"),
-        (lambda: with_metadata({}), "is no model; the file of a model of events; make one with"),
-        (lambda: build_music_file(small_music.model()).SerializeToString(), "is another model; the file of a model of"),
-        (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its card cannot be read"),
-        (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its card cannot be read"),
-        (lambda: with_metadata(KIND | {"recitative.card": '{"format": "9"}'}), "has format 9; format 1; export it"),
+        (lambda: with_metadata({}), "is no model; a music event model's file; make"),
+        (
+            lambda: build_music_file(small_music.model()).SerializeToString(),
+            "is another model; a music event model's",
+        ),
+        (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its metadata cannot be read"),
+        (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its metadata cannot be read"),
+        (
+            lambda: with_metadata(KIND | {"recitative.card": '{"format": "9"}'}),
+            "has format 9; format 1 or 2; export it",
+        ),
     ],
 )
 def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, message):
@@ -134,7 +140,7 @@ def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, me
 
 
 def test_every_music_model_says_its_kind(tmp_path):
-    save_events_model(model(), tmp_path / "model")
+    save_model(model(), tmp_path / "model")
     (tmp_path / "events.onnx").write_bytes(content(model()))
     (tmp_path / "music.onnx").write_bytes(build_music_file(small_music.model()).SerializeToString())
     assert folder_kind(tmp_path / "model") == "events"

@@ -23,7 +23,6 @@ import small_music
 from recitative.audio.files import write_wav
 from recitative.config import load_tree
 from recitative.errors import DataError
-from recitative.export.events import build_events_file
 from recitative.export.file import build_file
 from recitative.export.graph import file_content
 from recitative.export.language_model import build_language_model_file
@@ -78,7 +77,7 @@ KINDS = {
     "forecaster": (lambda: build_file(small_forecaster.forecaster()), OnnxForecaster),
     "language model": (lambda: build_language_model_file(_language_model()), OnnxLanguageNetwork),
     "music": (lambda: build_music_file(small_music.model(), int8=True), OnnxMusic),
-    "events": (lambda: build_events_file(small_events.model()), OnnxEvents),
+    "events": (lambda: build_file(small_events.model()), OnnxEvents),
     "sound": (lambda: build_wave_file(_wave()), SoundGenerator),
     "spectrogram": (lambda: build_spectrogram_file(_spectrogram()), SpectrogramGenerator),
 }

@@ -51,7 +51,6 @@ def _about(card: Card, path: Path) -> Rows:
     from recitative.model.file import ModelMetadata
     from recitative.models.card import ModelCard
     from recitative.models.language_card import LanguageModelCard
-    from recitative.models.music_card import MusicCard
     from recitative.models.spectrogram_card import SpectrogramCard
     from recitative.models.wave_card import WaveCard
 
@@ -69,20 +68,11 @@ def _about(card: Card, path: Path) -> Rows:
         }
     if isinstance(card, ModelMetadata):
         return card.kind.describe(card)
-    if isinstance(card, MusicCard):
-        frames = card.settings.frames
-        does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
-        what = "pitches" if frames.sets else "voices"
-        grid = f"{frames.steps_per_quarter} steps a quarter note"
-        return {
-            "kind": f"music, {does}",
-            "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}",
-        }
-    events = card.settings.events
-    notes = (
-        f"{events.voices} voices, {events.lowest} to {events.highest}, {events.steps_per_quarter} steps a quarter note"
-    )
-    return {"kind": "music, as events", "notes": notes}
+    frames = card.settings.frames
+    does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
+    what = "pitches" if frames.sets else "voices"
+    grid = f"{frames.steps_per_quarter} steps a quarter note"
+    return {"kind": f"music, {does}", "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}"}
 
 
 def _sound(card: WaveCard) -> Rows:

@@ -108,13 +108,14 @@ def export(
     The file runs without PyTorch.
     """
     kind = folder_kind(model)
-    from recitative.export.events import export_events
+    from recitative.export.file import export_model
     from recitative.export.music import export_music
-    from recitative.models.events import load_events_model
+    from recitative.model.folder import load_model
+    from recitative.models.events_kind import EVENTS
     from recitative.models.music import load_music_model
 
     if kind == "events":
-        size = export_events(load_events_model(model), output, notes=read_notes(notes), int8=int8)
+        size = export_model(load_model(model, EVENTS), output, notes=read_notes(notes), int8=int8)
     else:
         size = export_music(load_music_model(model), output, notes=read_notes(notes), int8=int8)
     print(f"{output}: weights in {'int8' if int8 else 'float32'}, {size / 1e6:.1f} MB")

@@ -32,9 +32,10 @@ def open_events(path: Path) -> EventScorer:
     """Raises DataError for what is no model of events."""
     if path.is_dir():
         from recitative.generation.events_network import TorchEvents
-        from recitative.models.events import load_events_model
+        from recitative.model.folder import load_model
+        from recitative.models import events_kind
 
-        return TorchEvents(load_events_model(path))
+        return TorchEvents(load_model(path, events_kind.EVENTS))
     from recitative.runtime.events import OnnxEvents
 
     return OnnxEvents(path)

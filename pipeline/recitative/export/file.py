@@ -12,11 +12,15 @@ from torch import nn
 from recitative.atomic import write_bytes
 from recitative.export.forecaster import write_forecaster
 from recitative.export.graph import file_content
+from recitative.export.language_model import write_network
+from recitative.export.music import in_int8
 from recitative.export.network import Ranges, Written, write_step
 from recitative.model.file import ModelMetadata
 from recitative.model.folder import Model
 from recitative.models.classifier import Classifier
 from recitative.models.classifier_kind import CLASSIFIER
+from recitative.models.events import EventsModel
+from recitative.models.events_kind import EVENTS
 from recitative.models.forecaster_kind import FORECASTER
 
 
@@ -25,8 +29,14 @@ def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, s
     return write_step(classifier.network, features.dim, len(classifier.labels), ranges, smoothing)
 
 
+def _write_events(model: EventsModel, *, int8: bool = False) -> Written:
+    graph, state = write_network(model.network, len(model.vocabulary))
+    return Written(graph, state, "int8" if int8 else "float32")
+
+
 WRITERS: Mapping[str, Callable[..., Written]] = {
     CLASSIFIER.name: _write_classifier,
+    EVENTS.name: _write_events,
     FORECASTER.name: write_forecaster,
 }
 
@@ -37,7 +47,10 @@ class _WithNetwork(Model, Protocol):
 
 
 def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.ModelProto:
-    """The file's content; ``options`` are those of the kind's writer."""
+    """The file's content; ``options`` are those of the kind's writer.
+
+    int8: of a model of events, weights are stored as int8 with a scale a row; the arithmetic stays float32.
+    """
     written = WRITERS[model.kind.name](model, **options)
     metadata = ModelMetadata(
         kind=model.kind,
@@ -52,7 +65,8 @@ def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.
         notes=notes,
         graphs=written.graphs,
     )
-    return written.graph.model(metadata.to_entries())
+    made = written.graph.model(metadata.to_entries())
+    return in_int8(made) if options.get("int8") else made
 
 
 def export_model(model: _WithNetwork, output: Path, *, notes: str = "", **options: Any) -> int:

@@ -12,8 +12,9 @@ from recitative.errors import Problem
 from recitative.generation.event_streams import event_streams
 from recitative.generation.task import EventsTask
 from recitative.lock import writes
+from recitative.model.folder import save_model
 from recitative.models.event_pieces import EventPieces, read_event_pieces
-from recitative.models.events import new_events_model, save_events_model
+from recitative.models.events import new_events_model
 from recitative.models.events_settings import EventsSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
@@ -54,5 +55,5 @@ def train_events_model(
     task = EventsTask(model, event_streams(material.pieces, settings), dev_material.pieces, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(task.network, folder, progress)
-    save_events_model(model, folder / "model")
+    save_model(model, folder / "model")
     return TrainedEventsModel(folder / "model", progress, material)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from recitative.model.file import ModelMetadata, kind_in, read_entries
-from recitative.models import events_card, language_card, music_card, spectrogram_card, wave_card
+from recitative.models import language_card, music_card, spectrogram_card, wave_card
 from recitative.models.card import ModelCard
 from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events_card import EventsCard
+from recitative.models.events_kind import EVENTS
 from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.language_card import LanguageModelCard
 from recitative.models.music_card import MusicCard
@@ -17,8 +17,8 @@ from recitative.models.spectrogram_card import SpectrogramCard
 from recitative.models.wave_card import WaveCard
 from recitative.runtime.session import open_session
 
-KINDS = (CLASSIFIER, FORECASTER)
-Card = ModelCard | LanguageModelCard | MusicCard | EventsCard | WaveCard | SpectrogramCard | ModelMetadata[Any]
+KINDS = (CLASSIFIER, EVENTS, FORECASTER)
+Card = ModelCard | LanguageModelCard | MusicCard | WaveCard | SpectrogramCard | ModelMetadata[Any]
 
 
 def is_classifier(path: Path) -> bool:
@@ -34,8 +34,6 @@ def read_card(path: Path) -> Card:
             return LanguageModelCard.from_metadata(metadata, str(path))
         case music_card.KIND:
             return MusicCard.from_metadata(metadata, str(path))[0]
-        case events_card.KIND:
-            return EventsCard.from_metadata(metadata, str(path))
         case wave_card.KIND:
             return WaveCard.from_metadata(metadata, str(path))[0]
         case spectrogram_card.KIND:

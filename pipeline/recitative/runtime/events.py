@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recitative.models.events_card import REMEDY, EventsCard
+from recitative.models.events_kind import EVENTS
 from recitative.models.events_settings import EventSettings, EventsSettings
 from recitative.runtime.language_model import OnnxTokenNetwork
-from recitative.runtime.session import open_session
+from recitative.runtime.session import open_model
 
 
 class OnnxEvents:
@@ -15,15 +15,13 @@ class OnnxEvents:
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
-        where = str(content) if isinstance(content, Path) else "the music model"
-        session = open_session(content, where, "music model's file", REMEDY, threads)
-        self.card = EventsCard.from_metadata(session.metadata, where)
-        self.network = OnnxTokenNetwork(session, self.card.state, len(self.events.vocabulary))
+        session, self.metadata = open_model(content, EVENTS, threads=threads)
+        self.network = OnnxTokenNetwork(session, self.metadata.state, len(self.events.vocabulary))
 
     @property
     def settings(self) -> EventsSettings:
         """Of the run that made it."""
-        return self.card.settings
+        return self.metadata.settings
 
     @property
     def events(self) -> EventSettings:
