@@ -88,7 +88,7 @@ def test_names_are_found_whatever_their_accents_case_and_slashes(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with tarfile.open(CASES / "16_nfd_name.tar.gz") as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder)  # our own archive; Python 3.11.2 knows no filter
     assert _import(folder, "16_nfc.csv") == {"cafe\u0301.wav": "go"}
     assert "files are spelled differently (case, accents, '\\' or suffix): 1, first" in capsys.readouterr().err
     (folder / "clips").mkdir()
