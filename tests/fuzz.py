@@ -46,9 +46,9 @@ from recitative.features.cmvn import CmvnStats
 from recitative.features.matrix import encode_binary
 from recitative.features.utterances import measure_all, read_utterance
 from recitative.lm.arpa import read_arpa
+from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
-from recitative.lm.ngram import NgramModel
-from recitative.lm.sentences import read_sentences, read_vocabulary
+from recitative.lm.query import NgramModel
 from recitative.models.keyword_thresholds import KeywordThresholds
 from recitative.models.kind import kind_of
 from recitative.models.labels_file import read_labels

@@ -26,8 +26,8 @@ from recitative.ctc.beam import BeamSearch
 from recitative.ctc.prefix import SearchSpace
 from recitative.data.directory import DataDirectory
 from recitative.lm.arpa import read_arpa, write_arpa
-from recitative.lm.kneser_ney import estimate
-from recitative.lm.ngram import NgramModel
+from recitative.lm.estimate import estimate
+from recitative.lm.query import NgramModel
 from recitative.models.decoders import Wishes
 from recitative.models.pretrained import STREAMING
 from recitative.runtime.recognizer import Recognizer

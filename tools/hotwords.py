@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 from recitative.ctc.hotwords import HotWord
 from recitative.data.directory import DataDirectory
 from recitative.lm.arpa import arpa_text
-from recitative.lm.kneser_ney import estimate
+from recitative.lm.estimate import estimate
 from recitative.models.decoders import Wishes, new_decoder
 from recitative.models.folder import load_recogniser
 from recitative.models.language import Language

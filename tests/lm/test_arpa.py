@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
 from recitative.lm.arpa import UNKNOWN_FLOOR, arpa_text, read_arpa, write_arpa
-from recitative.lm.kneser_ney import estimate
-from recitative.lm.table import LN_10, NEVER
+from recitative.lm.estimate import estimate
+from recitative.lm.query import LN_10, NEVER
 
 SMALL = r"""\data\
 ngram 1=4

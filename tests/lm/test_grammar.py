@@ -63,8 +63,8 @@ def test_every_sentence_is_equally_good() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "grammar: holds no sentence"),
-        ("$a = b", "grammar: holds no sentence"),
+        ("", "grammar: has no sentence"),
+        ("$a = b", "grammar: has no sentence"),
         ("go (left", "grammar:1: '(' is not closed"),
         ("go (left]", "grammar:1: '(' is closed by ']'"),
         ("go\nleft)", "grammar:2: ')' closes nothing"),
@@ -72,8 +72,8 @@ def test_every_sentence_is_equally_good() -> None:
         ("go (a | )", "grammar:1: an alternative without a word"),
         ("go $where", "grammar:1: rule '$where' is not defined; known here: none"),
         ("go $a\n$a = b $a", "grammar:1: rule '$a' refers to itself"),
-        ("go\n$a = b\n$a = c", "grammar:3: rule '$a' is defined again"),
-        ("name = b", "grammar:1: 'name' is no rule's name"),
+        ("go\n$a = b\n$a = c", "grammar:3: rule '$a' is defined twice"),
+        ("name = b", "grammar:1: 'name' is not the name of a rule"),
         ("go $ there", "grammar:1: cannot read '$ there'"),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_cannot_be_read_is_named_by_its_line(text: str, message: str) -> No
 
 def test_a_grammar_too_large_to_expand_is_refused() -> None:
     rules = "\n".join(f"$r{i} = $r{i + 1} $r{i + 1} | x" for i in range(20))
-    with pytest.raises(DataError, match="more than 100000 places"):
+    with pytest.raises(DataError, match="more than 100000 states"):
         Grammar(f"go $r0\n{rules}\n$r20 = x")
 
 

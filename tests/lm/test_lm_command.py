@@ -13,10 +13,8 @@ from recitative.cli.lm import app
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import read_arpa
-from recitative.lm.interpolation import interpolate
-from recitative.lm.kneser_ney import estimate
-from recitative.lm.pruning import prune
-from recitative.lm.table import NgramTable
+from recitative.lm.estimate import estimate, interpolate, prune
+from recitative.lm.query import NgramTable
 
 TEXT = {"u-1": "one two three", "u-2": "two", "u-3": "three one two"}
 OTHER = {"v-1": "three two four", "v-2": "four"}

@@ -11,7 +11,7 @@ from contract import verify_contract
 from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
-from recitative.lm.model import LanguageModel
+from recitative.lm.query import LanguageModel
 from recitative.models.folder import new_recogniser, save_recogniser
 from recitative.models.language_model import load_language_model, new_language_model, save_language_model
 from recitative.models.language_settings import LanguageModelSettings

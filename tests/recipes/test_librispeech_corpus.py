@@ -21,7 +21,7 @@ import soundfile
 
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError
-from recitative.lm.sentences import read_sentences
+from recitative.lm.estimate import read_sentences
 
 LOCAL = Path(__file__).resolve().parents[2] / "recipes" / "librispeech" / "local"
 MODULES = ("subsets", "prepare", "fetch")

@@ -15,7 +15,7 @@ from recitative.errors import UsageError
 
 if TYPE_CHECKING:
     from recitative.ctc.hotwords import HotWord
-    from recitative.lm.model import LanguageModel
+    from recitative.lm.query import LanguageModel
     from recitative.models.decoders import Wishes
     from recitative.models.transcriber import Transcriber
     from recitative.text.lexicon import Lexicon

@@ -14,11 +14,10 @@ import typer
 from recitative.cli.models import open_lm
 from recitative.cli.progress import progress_bar, track
 from recitative.errors import UsageError
-from recitative.lm import training
 from recitative.lm.arpa import write_arpa
-from recitative.lm.kneser_ney import Discounts
-from recitative.lm.perplexity import Perplexity, measure_sentence
-from recitative.lm.sentences import Sentences, read_sentences, read_vocabulary
+from recitative.lm.estimate import Discounts, NgramSettings, Sentences, TrainedNgram, read_sentences, read_vocabulary
+from recitative.lm.estimate import train as train_ngram
+from recitative.lm.query import Perplexity, measure_sentence
 
 Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, or data directories that have one; see --plain.")]
 Plain = Annotated[
@@ -47,12 +46,12 @@ def train(
     Several texts are joined. With --dev or --weights each gets a model of its own, and these are mixed: with the
     weights that suit --dev best, unless --weights has them.
     """
-    settings = training.NgramSettings(order, _whole_numbers(min_count), prune, _shares(weights))
+    settings = NgramSettings(order, _whole_numbers(min_count), prune, _shares(weights))
     with _steps(2 * len(texts) + 6) as step:
         sources = [_read(text, plain, step) for text in texts]
         dev_text = _read(dev, plain, step) if dev else None
         extra_words = set(read_vocabulary(vocab)) if vocab else set()
-        trained = training.train(sources, settings, dev=dev_text, extra_words=extra_words, step=step)
+        trained = train_ngram(sources, settings, dev=dev_text, extra_words=extra_words, step=step)
         step("write")
         write_arpa(output, trained.table)
     _tell_empty([*sources, *([dev_text] if dev_text else [])])
@@ -112,7 +111,7 @@ def _tell_empty(sources: list[Sentences]) -> None:
             print(f"{source.name}: {source.empty} lines without words left out", file=sys.stderr)
 
 
-def _print(output: Path, trained: training.Trained) -> None:
+def _print(output: Path, trained: TrainedNgram) -> None:
     print(f"{output}: {len(trained.table.orders)}-gram model")
     for n, (order, before) in enumerate(zip(trained.table.orders, trained.unpruned.orders, strict=True), start=1):
         left = f" of {len(before)} before pruning" if len(order) != len(before) else ""

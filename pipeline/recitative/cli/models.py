@@ -15,7 +15,7 @@ from recitative.models import pretrained
 
 if TYPE_CHECKING:
     from recitative.cli.decoding import DecodingOptions
-    from recitative.lm.model import LanguageModel
+    from recitative.lm.query import LanguageModel
     from recitative.models.labeller import Labeller
     from recitative.models.transcriber import Transcriber
     from recitative.runtime.recognizer import Recognizer
@@ -127,6 +127,6 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
 
         return open_language_model(path)
     from recitative.lm.arpa import read_arpa
-    from recitative.lm.ngram import NgramModel
+    from recitative.lm.query import NgramModel
 
     return NgramModel(read_arpa(path, progress))

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from recitative.ctc.hotwords import HotWords
-from recitative.lm.model import LanguageModel
+from recitative.lm.query import LanguageModel
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

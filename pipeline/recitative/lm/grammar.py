@@ -1,12 +1,12 @@
-"""A grammar as a language model: every sentence that it allows is equally good, all others are impossible.
+"""A grammar as a language model: every sentence that it allows scores 0, all others are impossible.
 
-One rule or sentence a line:
+The file has one rule or sentence a line:
 
     turn (on | off) the [kitchen] light      alternatives in parentheses, options in brackets
     call $name                               another rule
-    $name = anna | bert                      a rule; it must not refer to itself
+    $name = anna | bert                      a rule, which must not refer to itself
 
-Several sentences may follow one another. ``#`` begins a comment.
+Several sentences may follow one another. ``#`` starts a comment.
 """
 
 from __future__ import annotations
@@ -19,32 +19,32 @@ from pathlib import Path
 from recitative.errors import DataError
 from recitative.reading import DEEPEST, LARGEST_SETTINGS, read_text
 
-_PART = re.compile(r"\s*(\$?[^\s()\[\]|=$]+|[()\[\]|])")
+_TOKEN = re.compile(r"\s*(\$?[^\s()\[\]|=$]+|[()\[\]|])")
 
-LARGEST = 100_000  # states of an expanded grammar
+MAX_STATES = 100_000  # of an expanded grammar
 
 
 class Grammar:
-    """See ``recitative.lm.model.LanguageModel``. A state is the set of places in the grammar where one may be."""
+    """A ``LanguageModel``. Its states are the sets of places in the grammar that the words so far may lead to."""
 
     def __init__(self, text: str, where: str = "grammar") -> None:
-        """Raises DataError that names the line for anything that cannot be read."""
+        """Raises DataError that names the line of a syntax error."""
         sentences, rules = _parse(text, where)
         self._arcs: list[dict[str, set[int]]] = [{}]
         self._silent: list[set[int]] = [set()]  # places reached without a word
-        self._end = self._new_place(where)
-        for line, parts in sentences:
-            _Builder(self, rules, f"{where}:{line}").sentence(parts)
+        self._end = self._add_place(where)
+        for line, tokens in sentences:
+            _Builder(self, rules, f"{where}:{line}").sentence(tokens)
         self._start = self._closure({0})
 
     @classmethod
     def read(cls, path: Path) -> Grammar:
-        """Raises DataError if the file cannot be read, or holds no sentence."""
+        """Raises DataError if the file cannot be read, or has no sentence."""
         return cls(read_text(path, "a grammar", limit=LARGEST_SETTINGS), str(path))
 
     @property
     def words(self) -> list[str]:
-        """Every word of it, sorted."""
+        """Its words, sorted."""
         return sorted({word for arcs in self._arcs for word in arcs})
 
     def start(self) -> Hashable:
@@ -56,7 +56,7 @@ class Grammar:
         return (0.0, self._closure(reached)) if reached else (-math.inf, frozenset())
 
     def finish(self, state: Hashable) -> float:
-        """The end is allowed after a whole sentence, and before the first."""
+        """The end is allowed after a whole sentence and before the first."""
         assert isinstance(state, frozenset)
         return 0.0 if self._end in state or state == self._start else -math.inf
 
@@ -73,44 +73,42 @@ class Grammar:
             return self._closure(found | {0})
         return frozenset(found)
 
-    def _new_place(self, where: str) -> int:
-        if len(self._arcs) >= LARGEST:
-            raise DataError(where, f"more than {LARGEST} places", "a smaller grammar", "use a language model")
+    def _add_place(self, where: str) -> int:
+        if len(self._arcs) >= MAX_STATES:
+            raise DataError(where, f"more than {MAX_STATES} states", "a smaller grammar", "use a language model")
         self._arcs.append({})
         self._silent.append(set())
         return len(self._arcs) - 1
 
 
 class _Builder:
-    """Recursive descent over the parts of one line: alternatives = sequence | sequence ..."""
+    """Recursive-descent parser of one line: alternatives = sequence | sequence ..."""
 
     def __init__(self, grammar: Grammar, rules: dict[str, tuple[int, list[str]]], where: str) -> None:
         self.grammar, self.rules, self.where = grammar, rules, where
         self.open: list[str] = []  # rules being expanded
         self.depth = 0  # of groups and rules within one another
 
-    def sentence(self, parts: list[str]) -> None:
-        self.grammar._silent[self._expand(parts, 0)].add(self.grammar._end)
+    def sentence(self, tokens: list[str]) -> None:
+        self.grammar._silent[self._expand(tokens, 0)].add(self.grammar._end)
 
-    def _expand(self, parts: list[str], begin: int) -> int:
-        rest = iter([*parts, ""])
+    def _expand(self, tokens: list[str], begin: int) -> int:
+        rest = iter([*tokens, ""])
         end, closing = self._alternatives(rest, begin)
         if closing:
             raise DataError(self.where, f"'{closing}' closes nothing", "pairs of ( ) and [ ]", "")
         return end
 
     def _alternatives(self, rest: Iterator[str], begin: int) -> tuple[int, str]:
-        """The place after any of them, and the sign that ended them."""
-        end = self.grammar._new_place(self.where)
+        """The place after any of them, and the symbol that ended them."""
+        end = self.grammar._add_place(self.where)
         self.depth += 1
         if self.depth > DEEPEST:
             raise DataError(self.where, "is nested too deeply", f"at most {DEEPEST} levels of groups and rules", "")
         while True:
             last, words, sign = self._sequence(rest, begin)
             if not words:
-                raise DataError(
-                    self.where, "an alternative without a word", "words, or [ ] for what may be missing", ""
-                )
+                raise DataError(self.where, "an alternative without a word", "words; [ ] encloses what is optional", "")
             self.grammar._silent[last].add(end)
             if sign != "|":
                 self.depth -= 1
@@ -127,14 +125,14 @@ class _Builder:
             elif part.startswith("$"):
                 place = self._rule(part, place)
             else:
-                new = self.grammar._new_place(self.where)
+                new = self.grammar._add_place(self.where)
                 self.grammar._arcs[place].setdefault(part, set()).add(new)
                 place = new
-        raise AssertionError("the parts end with ''")
+        raise AssertionError("the tokens end with ''")
 
     def _group(self, rest: Iterator[str], place: int, opening: str) -> int:
-        # A place of its own, so that nothing before the group can be skipped into it twice.
-        begin = self.grammar._new_place(self.where)
+        # A new place, so that nothing before the group can enter it twice.
+        begin = self.grammar._add_place(self.where)
         self.grammar._silent[place].add(begin)
         end, closing = self._alternatives(rest, begin)
         wanted = ")" if opening == "(" else "]"
@@ -152,7 +150,7 @@ class _Builder:
                 self.where, f"rule '{name}' is not defined", f"known here: {known}", f"write '{name} = ...'"
             )
         if name in self.open:
-            raise DataError(self.where, f"rule '{name}' refers to itself", "rules without circles", "")
+            raise DataError(self.where, f"rule '{name}' refers to itself", "rules without recursion", "")
         self.open.append(name)
         end = self._expand(self.rules[name][1], place)
         self.open.pop()
@@ -160,7 +158,7 @@ class _Builder:
 
 
 def _parse(text: str, where: str) -> tuple[list[tuple[int, list[str]]], dict[str, tuple[int, list[str]]]]:
-    """Sentences and rules, each with its line and its parts."""
+    """Sentences and rules, each with its line number and its tokens."""
     sentences: list[tuple[int, list[str]]] = []
     rules: dict[str, tuple[int, list[str]]] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -169,24 +167,24 @@ def _parse(text: str, where: str) -> tuple[list[tuple[int, list[str]]], dict[str
             continue
         name, equals, body = line.partition("=")
         if equals and not re.fullmatch(r"\$\S+", name.strip()):
-            raise DataError(f"{where}:{number}", f"'{name.strip()}' is no rule's name", "'$name = words'", "")
+            raise DataError(f"{where}:{number}", f"'{name.strip()}' is not the name of a rule", "'$name = words'", "")
         if equals and name.strip() in rules:
-            raise DataError(f"{where}:{number}", f"rule '{name.strip()}' is defined again", "each rule once", "")
-        parts = _parts(body if equals else line, f"{where}:{number}")
+            raise DataError(f"{where}:{number}", f"rule '{name.strip()}' is defined twice", "each rule once", "")
+        tokens = _tokenize(body if equals else line, f"{where}:{number}")
         if equals:
-            rules[name.strip()] = (number, parts)
+            rules[name.strip()] = (number, tokens)
         else:
-            sentences.append((number, parts))
+            sentences.append((number, tokens))
     if not sentences:
-        raise DataError(where, "holds no sentence", "at least one line of words", "")
+        raise DataError(where, "has no sentence", "at least one line of words", "")
     return sentences, rules
 
 
-def _parts(text: str, where: str) -> list[str]:
+def _tokenize(text: str, where: str) -> list[str]:
     found, position = [], 0
     text = text.rstrip()
     while position < len(text):
-        match = _PART.match(text, position)
+        match = _TOKEN.match(text, position)
         if not match:
             raise DataError(where, f"cannot read '{text[position:].strip()}'", "words, ( | ), [ ], $rules", "")
         found.append(match[1])

@@ -27,7 +27,7 @@ from recitative.ctc.hotwords import HotWord, HotWords
 from recitative.ctc.prefix import SearchSpace
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
-from recitative.lm.model import LanguageModel
+from recitative.lm.query import LanguageModel
 from recitative.models.language import Language
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon

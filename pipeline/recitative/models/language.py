@@ -12,8 +12,7 @@ from typing import Any
 from recitative.atomic import write_text
 from recitative.errors import DataError
 from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
-from recitative.lm.model import LanguageModel
-from recitative.lm.ngram import NgramModel
+from recitative.lm.query import LanguageModel, NgramModel
 from recitative.reading import read_json
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon

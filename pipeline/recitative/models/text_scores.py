@@ -77,7 +77,7 @@ class History:
 
 
 class RecurrentLanguageModel:
-    """A ``LanguageModel`` (``lm.model``) whose states are histories, and the scorer of whole texts."""
+    """A ``LanguageModel`` (``lm.query``) whose states are histories, and the scorer of whole texts."""
 
     def __init__(self, network: Stage[Array], vocabulary: Vocabulary) -> None:
         """``network`` is a stage, token ids (N, T) int64 -> ln P of the next token (N, T, V)."""

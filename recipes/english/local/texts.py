@@ -31,7 +31,7 @@ from recitative.atomic import write_text
 from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError
-from recitative.lm.model import UNKNOWN
+from recitative.lm.query import UNKNOWN
 from recitative.text.normalise import normalise
 
 ROW = 8  # words that a sentence may not share with a transcript

@@ -1,4 +1,4 @@
-"""Modified Kneser-Ney against Chen and Goodman's formulas, counted with dictionaries."""
+"""Kneser-Ney, mixtures and pruning against their formulas, computed with dictionaries and over whole distributions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import math
 import random
 from collections import Counter, defaultdict
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import UsageError
-from recitative.lm.kneser_ney import FALLBACK, estimate
-from recitative.lm.ngram import NgramModel
-from recitative.lm.perplexity import measure
-from recitative.lm.table import NEVER
+from recitative.lm.arpa import arpa_text
+from recitative.lm.estimate import (
+    DEFAULT_DISCOUNTS,
+    best_weights,
+    estimate,
+    history_log_probs,
+    interpolate,
+    prune,
+    relative_entropies,
+)
+from recitative.lm.query import NEVER, NgramModel, NgramTable, log_probs_of, measure
 
 Gram = tuple[str, ...]
 SENTENCES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=8)
@@ -52,10 +60,10 @@ class Oracle:
     def measure(self, n: int) -> tuple[float, ...]:
         how_many = Counter(count for gram, count in self.adjusted.items() if len(gram) == n)
         if not all(how_many[count] for count in (1, 2, 3, 4)):
-            return FALLBACK
+            return DEFAULT_DISCOUNTS
         y = how_many[1] / (how_many[1] + 2 * how_many[2])
         values = tuple(c - (c + 1) * y * how_many[c + 1] / how_many[c] for c in (1, 2, 3))
-        return values if all(0 < value < c for c, value in enumerate(values, start=1)) else FALLBACK
+        return values if all(0 < value < c for c, value in enumerate(values, start=1)) else DEFAULT_DISCOUNTS
 
     def taken(self, gram: Gram) -> float:
         """What an n-gram gives up: its discount, or everything if it is too rare to be listed."""
@@ -175,14 +183,14 @@ def test_nothing_predicts_the_beginning() -> None:
 
 def test_too_little_text_gets_the_stated_discounts() -> None:
     for discounts in estimate(["a b", "b"], 3).discounts:
-        assert (discounts.values, discounts.measured) == (FALLBACK, False)
+        assert (discounts.values, discounts.measured) == (DEFAULT_DISCOUNTS, False)
 
 
 @pytest.mark.parametrize(
     ("order", "least", "message"),
     [
         (0, [], "order 0; at least 1"),
-        (2, [1], "minimal counts 1; one for each of 2 orders, 1 for the first, and never falling"),
+        (2, [1], "minimal counts 1; one for each of 2 orders, 1 for the first, and never decreasing"),
         (2, [2, 2], "minimal counts 2,2; "),
         (3, [1, 3, 2], "minimal counts 1,3,2; "),
     ],
@@ -190,3 +198,172 @@ def test_too_little_text_gets_the_stated_discounts() -> None:
 def test_impossible_numbers_are_bad_usage(order: int, least: list[int], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         estimate(["a"], order, min_counts=least)
+
+
+ONE = ["a b a c", "b a", "c c a b", "a b a b a c a", "b"]
+OTHER = ["c b d", "d d c", "a d", "b"]
+
+
+def prob_in(table: NgramTable, gram: tuple[str, ...]) -> float:
+    """By the part itself: a history's strangers are <unk>, and a stranger to be predicted is impossible."""
+    if gram[-1] not in table.ids:
+        return 0.0
+    ids = [table.ids.get(word, table.ids["<unk>"]) for word in gram[-len(table.orders) :]]
+    return math.exp(table.log_probs(np.array([ids]))[0])
+
+
+def grams_of(table: NgramTable) -> set[tuple[str, ...]]:
+    return {tuple(table.words[number] for number in ids) for grams in table.grams for ids in grams}
+
+
+@pytest.mark.parametrize("orders", [(2, 2), (3, 2), (1, 4)])
+def test_a_mixture_lists_what_one_of_the_parts_lists_with_the_weighted_sum(orders: tuple[int, int]) -> None:
+    parts = [estimate(ONE, orders[0]).table, estimate(OTHER, orders[1]).table]
+    mixed = interpolate(parts, [0.7, 0.3])
+    assert grams_of(mixed) == grams_of(parts[0]) | grams_of(parts[1])
+    for gram in grams_of(mixed) - {("<s>",)}:
+        expected = 0.7 * prob_in(parts[0], gram) + 0.3 * prob_in(parts[1], gram)
+        assert prob_in(mixed, gram) == pytest.approx(expected, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(0.01, 0.99), st.lists(st.sampled_from(["a", "b", "c", "d", "stranger"]), max_size=5))
+def test_mixed_probabilities_sum_to_one_whatever_the_parts_know(weight: float, history: list[str]) -> None:
+    model = NgramModel(interpolate([estimate(ONE, 3).table, estimate(OTHER, 2).table], [weight, 1 - weight]))
+    total = sum(prob(model, tuple(history), word) for word in ("a", "b", "c", "d", "<unk>", "</s>"))
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+def test_a_mixture_of_a_model_with_itself_is_the_model() -> None:
+    table = estimate(ONE, 3).table
+    mixed = interpolate([table, table], [0.25, 0.75])
+    assert mixed.words == table.words
+    for order, other in zip(mixed.orders, table.orders, strict=True):
+        assert order.log_prob == pytest.approx(other.log_prob)
+        assert order.log_backoff == pytest.approx(other.log_backoff)
+
+
+def test_the_weights_are_those_that_a_search_of_all_finds() -> None:
+    models = [NgramModel(estimate(lines, 2, extra_words=["a", "b", "c", "d"]).table) for lines in (ONE, OTHER, ["d"])]
+    held_out = ["a b", "c b", "d c a", "a stranger"]
+    known = [[*(word != "stranger" for word in line.split()), True] for line in held_out]
+    probs = np.exp(
+        [list(itertools.chain(*(log_probs_of(model, line.split()) for line in held_out))) for model in models]
+    )
+    probs = probs[:, np.array(list(itertools.chain(*known)))]
+    grid = [(i / 50, j / 50, 1 - (i + j) / 50) for i in range(51) for j in range(51 - i)]
+    best = max(grid, key=lambda weights: np.log(np.maximum(weights @ probs, 1e-300)).sum())
+    assert best_weights(models, held_out) == pytest.approx(best, abs=0.02)
+
+
+def test_the_weights_sum_to_one_and_prefer_the_model_of_the_same_text() -> None:
+    models = [NgramModel(estimate(lines, 2).table) for lines in (ONE, OTHER)]
+    for held_out, preferred in ((ONE, 0), (OTHER, 1)):
+        weights = best_weights(models, held_out)
+        assert sum(weights) == pytest.approx(1)
+        assert weights[preferred] > 0.8
+
+
+def test_a_mixture_with_the_best_weights_is_no_worse_than_either_part() -> None:
+    tables = [estimate(lines, 1, extra_words=["a", "b", "c", "d"]).table for lines in (ONE, OTHER)]
+    held_out = ["a d", "b c", "d a c"]
+    models = [NgramModel(table) for table in tables]
+    mixed = NgramModel(interpolate(tables, best_weights(models, held_out)))
+    perplexity = measure(mixed, held_out).with_unknown
+    assert perplexity <= min(measure(model, held_out).with_unknown for model in models) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1.0], "weights 1: 1 for 2 models; give one each"),
+        ([0.5, 0.6], "weights 0.5,0.6 sum to 1.1; above 0 and with the sum 1"),
+        ([0.0, 1.0], "weights 0,1 sum to 1; above 0"),
+        ([math.nan, 1.0], "weights nan,1 sum to nan"),
+    ],
+)
+def test_impossible_weights_are_bad_usage(weights: list[float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        interpolate([estimate(ONE, 2).table] * 2, weights)
+
+
+TEXT = ["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b", "a b c"]
+
+
+def distribution(table: NgramTable, history: np.ndarray) -> np.ndarray:
+    """P of every word but <s> after a history."""
+    words = [number for number, word in enumerate(table.words) if word != "<s>"]
+    return np.exp(table.log_probs(np.array([[*history, word] for word in words])))
+
+
+def without(table: NgramTable, n: int, row: int) -> NgramTable:
+    """The model of the same order without one n-gram and what continues it."""
+    keeps = [np.ones(len(order), np.bool_) for order in table.orders]
+    keeps[n - 1][row] = False
+    return table.select(keeps).with_backoffs()
+
+
+@pytest.mark.parametrize(("order", "n"), [(2, 2), (3, 3), (4, 4)])
+def test_the_loss_of_an_n_gram_is_the_relative_entropy_of_the_two_models(order: int, n: int) -> None:
+    table = estimate(TEXT, order).table
+    histories = history_log_probs(table)[n - 2]
+    entropies = relative_entropies(table, n, histories)
+    for row, context in enumerate(table.orders[n - 1].context):
+        history = table.grams[n - 2][context]
+        before, after = distribution(table, history), distribution(without(table, n, row), history)
+        expected = math.exp(histories[context]) * np.sum(before * np.log(before / after))
+        assert entropies[row] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_history_has_the_probability_of_its_words_one_after_another() -> None:
+    table = estimate(TEXT, 3).table
+    model = NgramModel(table)
+    row = int(table.find(np.array([[table.ids[word] for word in ("<s>", "a", "b")]]))[0])
+    first, state = model.score(model.start(), "a")
+    assert history_log_probs(table)[2][row] == pytest.approx(first + model.score(state, "b")[0])
+
+
+def test_a_threshold_of_zero_changes_nothing() -> None:
+    table = estimate(TEXT, 3).table
+    assert arpa_text(prune(table, 0.0)) == arpa_text(table)
+
+
+def test_a_threshold_beyond_everything_leaves_the_unigrams() -> None:
+    table = prune(estimate(TEXT, 3).table, math.inf)
+    assert [len(order) for order in table.orders] == [6, 0, 0]
+    assert (table.orders[0].log_backoff == 0).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(1e-6, 1.0), st.lists(st.sampled_from(["a", "b", "c", "stranger"]), max_size=5))
+def test_pruned_probabilities_sum_to_one(threshold: float, history: list[str]) -> None:
+    table = prune(estimate(TEXT, 4).table, threshold)
+    model = NgramModel(table)
+    total = sum(prob(model, tuple(history), word) for word in ("a", "b", "c", "<unk>", "</s>"))
+    assert total == pytest.approx(1, abs=1e-9)
+
+
+def test_more_pruning_leaves_fewer_n_grams_with_unchanged_probabilities() -> None:
+    table = estimate(TEXT, 4).table
+    sizes = []
+    for threshold in (0.0, 0.001, 0.01, 0.1):
+        pruned = prune(table, threshold)
+        sizes.append(sum(map(len, pruned.orders)))
+        for order, grams in zip(pruned.orders[1:], pruned.grams[1:], strict=True):
+            assert order.log_prob == pytest.approx(table.log_probs(grams))
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[1] > sizes[-1]
+
+
+def test_little_pruning_costs_little() -> None:
+    table = estimate(TEXT * 3, 3).table
+    pruned = prune(table, 0.001)
+    before, after = (measure(NgramModel(model), TEXT).with_unknown for model in (table, pruned))
+    assert sum(map(len, pruned.orders)) < sum(map(len, table.orders))
+    assert after == pytest.approx(before, rel=0.02)
+
+
+@pytest.mark.parametrize("threshold", [-1e-8, math.nan])
+def test_a_threshold_below_zero_is_bad_usage(threshold: float) -> None:
+    with pytest.raises(UsageError, match=r"pruning threshold .*; 0 or more, such as 1e-8"):
+        prune(estimate(TEXT, 2).table, threshold)
