@@ -9,9 +9,10 @@
 #     for model in $models; do recitative average "exp/$model"; done
 #   fi
 #
-# An @ in a path stands for each word of $models. A stage runs only if all it needs is there, and has failed if
-# something it makes is not there afterwards. The recipe runs in its own folder whatever folder it is called from.
-# It ends with 0 (done), 2 (bad usage), 1 (something needed is missing) or the status of the command that failed.
+# An @ in a path stands for each word of $models, a % for each word of $test_sets. A stage runs only if all it needs is
+# there, and has failed if something it makes is not there afterwards. The recipe runs in its own folder whatever folder
+# it is called from. It ends with 0 (done), 2 (bad usage), 1 (something needed is missing) or the status of the command
+# that failed. Stages that several recipes share are in asr_stages.sh and classifier_stages.sh.
 set -Eeuo pipefail
 
 _script=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)/$(basename "${BASH_SOURCE[1]}")
@@ -67,8 +68,8 @@ stage() {
   for word; do
     case $part:$word in
       *:needs | *:makes) part=$word ;;
-      needs:*) mapfile -t -O "${#needs[@]}" needs < <(_each_model "$word") ;;
-      makes:*) mapfile -t -O "${#makes[@]}" makes < <(_each_model "$word") ;;
+      needs:*) mapfile -t -O "${#needs[@]}" needs < <(_each "$word") ;;
+      makes:*) mapfile -t -O "${#makes[@]}" makes < <(_each "$word") ;;
       *) _usage "stage $number: '$word' must follow 'needs' or 'makes'" ;;
     esac
   done
@@ -82,7 +83,8 @@ stage() {
   _seen=$((_seen + 1))
   if [[ $_mode == dry-run ]]; then
     _describe
-    _print_commands "${BASH_LINENO[0]}"
+    word=${BASH_SOURCE[1]} && [[ $word != "$0" ]] || word=$_script
+    _print_commands "$word" "${BASH_LINENO[0]}"
     return 1
   fi
   _check_needs
@@ -132,8 +134,12 @@ _start_stage() {
   _log "$_running: started"
 }
 
-_print_commands() {
-  awk -v from="$1" 'NR >= from && /^fi/ { exit } body { print "  " $0 } NR >= from && /; then( +#.*)?$/ { body = 1 }' "$_script"
+_print_commands() { # script, line of the stage: its commands end at a 'fi' as far to the right as its 'if'
+  awk -v from="$2" '
+    NR == from { match($0, /^ */); indent = RLENGTH }
+    NR >= from && match($0, /^ *fi/) && RLENGTH == indent + 2 { exit }
+    body { print "  " substr($0, indent + 1) }
+    NR >= from && /; then( +#.*)?$/ { body = 1 }' "$1"
 }
 
 # Called when the next stage begins and at the end of the recipe.
@@ -157,12 +163,12 @@ _maker() {
   done
 }
 
-_each_model() {
-  local model
-  case $1 in
-    *@*) for model in ${models-}; do printf '%s\n' "${1//@/$model}"; done ;;
-    *) printf '%s\n' "$1" ;;
-  esac
+_each() { # path: one for each model and test set
+  local model set path
+  for model in $([[ $1 == *@* ]] && echo "${models-}" || echo @); do
+    path=${1//@/$model}
+    for set in $([[ $1 == *%* ]] && echo "${test_sets-}" || echo %); do printf '%s\n' "${path//%/$set}"; done
+  done
 }
 
 _find_recitative() {

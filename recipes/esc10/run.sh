@@ -12,25 +12,19 @@ report_args=""     # for the reports, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+# shellcheck source=tools/classifier_stages.sh
+. ../../tools/classifier_stages.sh
+train=$data/all dev="" int8_dev=$data/all test_sets="" checked=all check_args=(features.sample_rate=44100)
 
-record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
-
-if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1" "$data/labels.txt"; then
+if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1" "$labels"; then
   python3 local/prepare.py --corpus "$corpus" --output "$data"
   recitative classifier folds "$data/all" "$data/folds" --table "$data/folds.txt" # refuses sources in two folds
-  recitative tokens "$data/all" --unit word --output "$data/labels.txt"
+  recitative tokens "$data/all" --unit word --output "$labels"
 fi
 
-if stage 2 "check" needs "$data/all" "$data/labels.txt"; then
-  recitative check "$data/all" --tokens "$data/labels.txt" features.sample_rate=44100
-fi
-
-if stage 5 "train" needs "$data/all" makes "$exp/@/model"; then
-  for model in $models; do # what users run has heard every clip; how well it does is what the folds say
-    # shellcheck disable=SC2086  # a list of settings
-    recitative classifier train --conf "conf/$model.yaml" --train "$data/all" --output "$exp/$model" $train_args
-  done
-fi
+shared_stages 2
+# What users run has heard every clip; how well it does is what the folds say.
+shared_stages 5
 
 if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
   for model in $models; do
@@ -44,11 +38,7 @@ if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
   done
 fi
 
-if stage 10 "export" needs "$exp/@/model" "$data/all" makes "$exp/@/model.onnx"; then
-  for model in $models; do
-    recitative export "$exp/$model/model" --dev "$data/all" --notes local/model_notes.md --output "$exp/$model/model.onnx"
-  done
-fi
+shared_stages 10
 
 if stage 11 "report" needs "$exp/@/folds" "$data/folds/1" makes "$exp/@/folds/1/report.html"; then
   for model in $models; do
@@ -61,9 +51,4 @@ if stage 11 "report" needs "$exp/@/folds" "$data/folds/1" makes "$exp/@/folds/1/
   done
 fi
 
-if stage 12 "speed" needs "$exp/@/model.onnx"; then
-  for model in $models; do
-    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
-      "${record[@]}"
-  done
-fi
+shared_stages 12

@@ -20,7 +20,7 @@ num_gpus=1          # workers on each machine; without GPUs, processes on the CP
 num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
-corpus=$(from_caller "$corpus") conf=conf/$conf_set
+corpus=$(from_caller "$corpus")
 lm_text=$([[ $lm_lines == 0 ]] || echo "$data/lm_text")
 [[ -n $pieces ]] || case $size in mini) pieces=256 ;; 100) pieces=512 ;; *) pieces=1024 ;; esac
 
@@ -31,21 +31,17 @@ if [[ -z $corpus ]]; then
   fi
 fi
 
+# shellcheck source=tools/asr_stages.sh
+. ../../tools/asr_stages.sh
+conf=conf/$conf_set shards=true students="*" test_sets="test_clean test_other"
+sets=("$data/train" "$data/dev" "$data/test_clean" "$data/test_other")
+
 if stage 1 "prepare" needs "$corpus" makes "$data/train" "$data/dev" "$data/test_clean" "$data/test_other" "$data/tokens.txt"; then
   python3 local/prepare.py --corpus "$corpus" --size "$size" --output "$data" --subset "$subset"
   recitative tokens "$data/train" --unit piece --size "$pieces" --output "$data/tokens.txt"
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/test_clean" "$data/test_other" "$data/tokens.txt"; then
-  for set in train dev test_clean test_other; do
-    recitative check "$data/$set" --conf "$conf/${models%% *}.yaml" --tokens "$data/tokens.txt"
-  done
-fi
-
-if stage 3 "features" needs "$data/train" makes "$data/cmvn" "$data/train_shards/index.safetensors"; then
-  recitative cmvn "$data/train" --conf "$conf/${models%% *}.yaml" --output "$data/cmvn"
-  recitative shards "$data/train" "$data/train_shards"
-fi
+shared_stages 2 3
 
 if stage 4 "language model" needs "$data/train" "$data/dev" makes "$data/lm.arpa"; then
   [[ -z $lm_text ]] || python3 local/prepare.py --lm-text "$(dirname "$corpus")/librispeech-lm-norm.txt.gz" \
@@ -53,63 +49,4 @@ if stage 4 "language model" needs "$data/train" "$data/dev" makes "$data/lm.arpa
   recitative lm train "$data/train" ${lm_text:+"$lm_text"} --dev "$data/dev" --prune 1e-8 --output "$data/lm.arpa"
 fi
 
-if stage 5 "train" needs "$data/train_shards/index.safetensors" "$data/dev" "$data/tokens.txt" "$data/cmvn" \
-  makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
-  for model in $models; do
-    taught=()
-    [[ -z $teacher || $model == "$teacher" ]] || taught=(--teacher "$exp/$teacher/model")
-    # shellcheck disable=SC2086  # a list of settings
-    on_workers train --conf "$conf/$model.yaml" --train "$data/train_shards" --dev "$data/dev" \
-      --tokens "$data/tokens.txt" --cmvn "$data/cmvn" --output "$exp/$model" "${taught[@]}" $train_args
-    [[ $model != "$teacher" ]] || recitative average "$exp/$model" # before it teaches
-  done
-fi
-
-if stage 6 "average" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
-  for model in $models; do # the language model and its weight go into the model; its words are any
-    recitative average "$exp/$model"
-    recitative tune "$exp/$model/model" "$data/dev" --lm "$data/lm.arpa"
-  done
-fi
-
-if stage 7 "decode" needs "$exp/@/model" "$data/test_clean" "$data/test_other" makes "$exp/@/decode_test_other/text"; then
-  for model in $models; do
-    for set in test_clean test_other; do
-      recitative decode "$exp/$model/model" "$data/$set" --lm none --output "$exp/$model/decode_${set}_without_lm"
-      recitative decode "$exp/$model/model" "$data/$set" --output "$exp/$model/decode_$set"
-    done
-  done
-fi
-
-score_test() { # decoding, folder of the text
-  recitative score "$data/$set" "$2/text" --output "$2/score" --model "$model" --set "$set" --decoding "$1" \
-    --settings "$exp/$model/model/settings.yaml" --seconds "$(json_number seconds "$2/summary.json")" \
-    --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
-}
-if stage 8 "score" needs "$exp/@/decode_test_other/text" "$exp/@/summary.json" makes "$exp/results.jsonl"; then
-  for model in $models; do
-    for set in test_clean test_other; do
-      score_test "beam" "$exp/$model/decode_${set}_without_lm"
-      score_test "beam, 3-gram" "$exp/$model/decode_$set"
-    done
-  done
-fi
-
-if stage 9 "stream" needs "$exp/@/model" "$exp/@/decode_test_other/text"; then
-  for model in $models; do
-    [[ $model != *blstm* ]] || continue # bidirectional: it needs the whole recording
-    for set in test_clean test_other; do
-      recitative decode "$exp/$model/model" "$data/$set" --output "$exp/$model/stream_$set" --chunk-ms "$chunk_ms"
-      cmp "$exp/$model/decode_$set/text" "$exp/$model/stream_$set/text"
-      echo "$model, $set: the text in pieces of $chunk_ms ms equals the text of whole recordings"
-    done
-  done
-fi
-
-if stage 10 "export" needs "$exp/@/model" "$data/dev" makes "$exp/@/model.onnx"; then
-  for model in $models; do recitative export "$exp/$model/model" --dev "$data/dev" --output "$exp/$model/model.onnx"; done
-fi
-
-if stage 11 "report" needs "$exp/@/checkpoint"; then
-  for model in $models; do recitative report "$exp/$model"; done
-fi
+shared_stages 5 6 7 8 9 10 11

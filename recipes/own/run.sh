@@ -23,82 +23,23 @@ audio=$(from_caller "$audio") table=$(from_caller "$table")
 if [[ -z $audio ]]; then
   audio=../digits/corpus table=../digits/corpus/manifest.tsv
 fi
+# shellcheck source=tools/asr_stages.sh
+. ../../tools/asr_stages.sh
+conf=$data/conf shards=true
+[[ $drop_bad == false ]] || check_args=(--fix --drop-bad)
 
-if stage 1 "prepare" needs "$audio" makes "$data/train" "$data/dev" "$data/test" "$data/tokens.txt" "$data/conf/@.yaml"; then
+if stage 1 "prepare" needs "$audio" makes "$data/train" "$data/dev" "$data/test" "$tokens" "$conf/@.yaml"; then
   # shellcheck disable=SC2086  # a list of options
   recitative data import "$audio" "$data/all" ${table:+--table "$table"} $import_args
   python3 local/divide.py "$data/all" "$data" --part "$part"
-  recitative tokens "$data/all" --output "$data/tokens.txt" # a letter that only test has is a letter too
+  recitative tokens "$data/all" --output "$tokens" # a letter that only test has is a letter too
   for model in $models; do
-    offline=() && [[ $model != blstm ]] || offline=(--offline)
-    recitative suggest "$data/train" --output "$data/conf/$model.yaml" "${offline[@]}" ${hours:+--hours "$hours"}
+    direction=() && [[ $model != blstm ]] || direction=(--offline)
+    recitative suggest "$data/train" --output "$conf/$model.yaml" "${direction[@]}" ${hours:+--hours "$hours"}
   done
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/tokens.txt" "$data/conf/@.yaml"; then
-  drop=() && [[ $drop_bad == false ]] || drop=(--fix --drop-bad)
-  for set in train dev test; do
-    recitative check "$data/$set" --conf "$data/conf/${models%% *}.yaml" --tokens "$data/tokens.txt" "${drop[@]}"
-  done
-fi
-
-if stage 3 "features" needs "$data/train" "$data/conf/@.yaml" makes "$data/cmvn" "$data/train_shards/index.safetensors"; then
-  recitative cmvn "$data/train" --conf "$data/conf/${models%% *}.yaml" --output "$data/cmvn"
-  recitative shards "$data/train" "$data/train_shards"
-fi
-
-if stage 4 "language model" needs "$data/train" "$data/dev" makes "$data/lm.arpa"; then
-  recitative lm train "$data/train" --order 3 --dev "$data/dev" --output "$data/lm.arpa"
-fi
-
-if stage 5 "train" needs "$data/train_shards/index.safetensors" "$data/dev" "$data/tokens.txt" "$data/cmvn" "$data/conf/@.yaml" \
-  makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
-  for model in $models; do
-    # shellcheck disable=SC2086  # a list of settings
-    on_workers train --conf "$data/conf/$model.yaml" --train "$data/train_shards" --dev "$data/dev" \
-      --tokens "$data/tokens.txt" --cmvn "$data/cmvn" --output "$exp/$model" $train_args
-  done
-fi
-
-if stage 6 "average" needs "$exp/@/checkpoint" "$data/dev" "$data/lm.arpa" makes "$exp/@/model"; then
-  for model in $models; do # the language model and its weight go into the model
-    recitative average "$exp/$model"
-    recitative tune "$exp/$model/model" "$data/dev" --lm "$data/lm.arpa"
-  done
-fi
-
-if stage 7 "decode" needs "$exp/@/model" "$data/test" makes "$exp/@/decode_test/text" "$exp/@/decode_test_without_lm/text"; then
-  for model in $models; do
-    recitative decode "$exp/$model/model" "$data/test" --lm none --output "$exp/$model/decode_test_without_lm"
-    recitative decode "$exp/$model/model" "$data/test" --output "$exp/$model/decode_test"
-  done
-fi
-
-score_test() { # decoding, folder of the text, further options
-  recitative score "$data/test" "$2/text" --output "$2/score" --model "$model" --set test --decoding "$1" \
-    --settings "$exp/$model/model/settings.yaml" --seconds "$(json_number seconds "$2/summary.json")" \
-    --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results" "${@:3}"
-}
-
-if stage 8 "score" needs "$exp/@/decode_test/text" "$exp/@/summary.json" makes "$exp/@/decode_test/score" "$exp/results.jsonl"; then
-  for model in $models; do
-    score_test "beam" "$exp/$model/decode_test_without_lm" --train-seconds "$(json_number seconds "$exp/$model/summary.json")"
-    score_test "beam, 3-gram" "$exp/$model/decode_test"
-  done
-fi
-
-if stage 9 "stream" needs "$exp/@/model" "$exp/@/decode_test/text"; then
-  for model in $models; do
-    [[ $model != blstm ]] || continue # bidirectional: it needs the whole recording
-    recitative decode "$exp/$model/model" "$data/test" --output "$exp/$model/stream_test" --chunk-ms "$chunk_ms"
-    cmp "$exp/$model/decode_test/text" "$exp/$model/stream_test/text"
-    echo "$model: the text in pieces of $chunk_ms ms equals the text of whole recordings"
-  done
-fi
-
-if stage 10 "export" needs "$exp/@/model" "$data/dev" makes "$exp/@/model.onnx"; then
-  for model in $models; do recitative export "$exp/$model/model" --dev "$data/dev" --output "$exp/$model/model.onnx"; done
-fi
+shared_stages 2 3 4 5 6 7 8 9 10
 
 if stage 11 "report" needs "$exp/@/checkpoint" "$exp/@/model.onnx"; then
   for model in $models; do

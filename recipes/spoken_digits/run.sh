@@ -18,13 +18,14 @@ report_args=""      # for the report, such as "--errors 50"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 [[ $synthetic == ../digits/corpus ]] || synthetic=$(from_caller "$synthetic")
 [[ $recogniser == ../digits/* ]] || recogniser=$(from_caller "$recogniser")
+# shellcheck source=tools/classifier_stages.sh
+. ../../tools/classifier_stages.sh
+check_args=(features.sample_rate=8000) decoding="official split" title="Spoken digits"
 
-record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
-
-if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$data/labels.txt" \
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/test" "$labels" \
   "$data/all" "$data/voices"; then
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
-  recitative tokens "$data/train" --unit word --output "$data/labels.txt"
+  recitative tokens "$data/train" --unit word --output "$labels"
   recitative data combine "$data/all" "$data/train" "$data/dev" "$data/test"
   recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each
   others=() # sentences of people and voices that are none of the corpus's
@@ -41,29 +42,14 @@ if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" 
   fi
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$data/labels.txt"; then
-  for set in train dev test; do recitative check "$data/$set" --tokens "$data/labels.txt" features.sample_rate=8000; done
-fi
-
-if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then
-  for model in $models; do
-    # shellcheck disable=SC2086  # a list of settings
-    recitative classifier train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
-      --output "$exp/$model" $train_args
-  done
-fi
+shared_stages 2 5
 
 if [[ -n $recogniser ]] && stage 7 "decode" needs "$recogniser" "$data/test"; then # it has heard synthetic voices only
   python3 local/recognise.py "$recogniser" "$data/test" --model "digits $(basename "$(dirname "$recogniser")")" \
-    --set test --command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results"
+    --set test "${record[@]}"
 fi
 
-if stage 8 "score" needs "$exp/@/model" "$data/test" makes "$exp/results.jsonl"; then
-  for model in $models; do
-    recitative classifier score "$exp/$model/model" "$data/test" --model "$model" --set test \
-      --decoding "official split" "${record[@]}"
-  done
-fi
+shared_stages 8
 
 if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
   taught=$([[ -n $synthetic$sentences ]] && echo with_others || echo train)
@@ -80,25 +66,4 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
   python3 local/mean.py "$exp/new_voice" "${row[@]}" --scores all_speeds.json --decoding "mean of the folds, all speeds"
 fi
 
-if stage 10 "export" needs "$exp/@/model" "$data/dev" "$data/test" makes "$exp/@/model.onnx"; then
-  for model in $models; do # the file that users run is scored too
-    recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
-    recitative classifier score "$exp/$model/model.onnx" "$data/test" --model "$model" --set test \
-      --decoding "official split, model.onnx" "${record[@]}"
-  done
-fi
-
-if stage 11 "report" needs "$exp/@/model.onnx" "$data/test" makes "$exp/@/report.html"; then
-  for model in $models; do
-    # shellcheck disable=SC2086  # a list of options
-    recitative classifier report "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/report.html" \
-      --title "Spoken digits: $model, the test set" $report_args
-  done
-fi
-
-if stage 12 "speed" needs "$exp/@/model.onnx"; then
-  for model in $models; do
-    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
-      "${record[@]}"
-  done
-fi
+shared_stages 10 11 12

@@ -15,24 +15,21 @@ subset=0              # train only on recordings with an index below this; dev a
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
+# shellcheck source=tools/classifier_stages.sh
+. ../../tools/classifier_stages.sh
+check_args=(features.sample_rate=8000) checked="train dev dev_streams test_streams"
 
-record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
-
-if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$data/labels.txt" \
+if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" "$labels" \
   "$data/dev_streams" "$data/test_streams"; then
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data/words" --subset "$subset"
   python3 local/streams.py --words "$data/words/dev" --output "$data/dev_streams" --rounds $((rounds / 2)) --seed 1
   python3 local/streams.py --words "$data/words/test" --output "$data/test_streams" --rounds "$rounds" --seed 2
   python3 local/examples.py --words "$data/words/train" --output "$data/train"
   python3 local/examples.py --streams "$data/dev_streams" --output "$data/dev"
-  recitative tokens "$data/train" --unit word --output "$data/labels.txt"
+  recitative tokens "$data/train" --unit word --output "$labels"
 fi
 
-if stage 2 "check" needs "$data/train" "$data/dev" "$data/dev_streams" "$data/test_streams" "$data/labels.txt"; then
-  for set in train dev dev_streams test_streams; do
-    recitative check "$data/$set" --tokens "$data/labels.txt" features.sample_rate=8000
-  done
-fi
+shared_stages 2
 
 if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model" "$exp/@/model.onnx"; then
   for model in $models; do
@@ -58,9 +55,4 @@ if stage 8 "score" needs "$exp/@/thresholds.json" "$data/test_streams" makes "$e
   done
 fi
 
-if stage 12 "speed" needs "$exp/@/model.onnx"; then
-  for model in $models; do
-    recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "model.onnx, one thread" \
-      "${record[@]}"
-  done
-fi
+shared_stages 12

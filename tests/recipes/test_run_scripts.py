@@ -113,7 +113,7 @@ def test_help_names_every_variable(script: Path) -> None:
     assert all(f"--{name} VALUE" in done.stdout for name in needed)
 
 
-@pytest.mark.parametrize("script", [one for one in SCRIPTS if "on_workers" in one.read_text()], ids=_recipe)
+@pytest.mark.parametrize("script", [one for one in SCRIPTS if "asr_stages.sh" in one.read_text()], ids=_recipe)
 def test_a_recipe_for_several_workers_lets_their_number_be_chosen(script: Path) -> None:
     done = _run(script, "--help")
     assert all(f"--{name} VALUE" in done.stdout for name in ("num-gpus", "num-nodes"))
@@ -136,3 +136,11 @@ def test_a_relative_corpus_is_relative_to_the_folder_it_is_named_in(tmp_path: Pa
     assert done.returncode == 0, done.stdout
     assert f"needs {tmp_path}/copy/etc\n" in done.stdout
     assert "fetch" not in done.stdout, "with a copy at hand nothing is downloaded"
+
+
+def test_a_dry_run_prints_the_commands_of_the_recipe_and_of_the_shared_stages_wherever_it_is_called_from() -> None:
+    done = subprocess.run(
+        ["recipes/digits/run.sh", "--dry-run", "--stop-stage=2"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert '    recitative tokens "$data/train" --unit word --output "$data/tokens.txt"\n' in done.stdout
+    assert '      recitative check "$set" --conf "$conf/${models%% *}.yaml" --tokens "$tokens"' in done.stdout
