@@ -48,7 +48,7 @@ from recitative.features.utterances import measure_all, read_utterance
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
-from recitative.lm.query import NgramModel
+from recitative.lm.ngram import NgramModel, read_lm
 from recitative.models.keyword_thresholds import KeywordThresholds
 from recitative.models.kind import kind_of
 from recitative.models.labels_file import read_labels
@@ -191,7 +191,7 @@ def _use_cmvn(folder: Path) -> None:
 
 
 def _use_lm(folder: Path) -> None:
-    model = NgramModel(read_arpa(folder / "lm"))
+    model = read_lm(folder / "lm")
     model.score(model.start(), "go")
 
 
@@ -286,6 +286,8 @@ READERS: dict[str, Reader] = {
     "arpa": Reader(_copied("21_header_text.arpa", "lm"), "lm", _use_lm),
     "arpa.gz": Reader(lambda folder: (folder / "lm").write_bytes(
         gzip.compress((CASES / "21_header_text.arpa").read_bytes())), "lm", _use_lm),
+    "packed n-grams": Reader(lambda folder: (folder / "lm").write_text(
+        NgramModel.of(read_arpa(CASES / "21_header_text.arpa")).to_text()), "lm", _use_lm),
     "grammar": Reader(_text("grammar", GRAMMAR), "grammar", _use_grammar),
     "sentences": Reader(_text("text", "go now\nstop\n"), "text",
                         lambda folder: read_sentences(folder / "text", plain=True)),

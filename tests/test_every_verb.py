@@ -84,6 +84,7 @@ VERBS = {
     "keywords tune": "keywords tune exp/model dev --keywords a,b --output OUT/thresholds.json",
     "keywords score": "keywords score exp/model dev --keywords a,b --output OUT/keywords",
     "lm train": "lm train train --order 2 --output OUT/lm.arpa",
+    "lm compress": "lm compress OUT/lm.arpa --output OUT/lm.ngram",
     "lm perplexity": "lm perplexity OUT/lm.arpa dev",
     "lm train-recurrent": f"lm train-recurrent train --dev dev --output words {TEXT}",
     "lm predict": "lm predict a --model words/model",

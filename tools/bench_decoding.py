@@ -27,7 +27,7 @@ from recitative.ctc.prefix import SearchSpace
 from recitative.data.directory import DataDirectory
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
-from recitative.lm.query import NgramModel
+from recitative.lm.ngram import NgramModel
 from recitative.models.decoders import Wishes
 from recitative.models.pretrained import STREAMING
 from recitative.runtime.recognizer import Recognizer
@@ -126,7 +126,7 @@ def training_text(text: Path | None) -> list[str]:
 def ours(
     tokens: TokenTable, rows: list[np.ndarray], arpa: Path, words: list[str]
 ) -> list[tuple[str, float, list[str]]]:
-    lm = NgramModel(read_arpa(arpa))
+    lm = NgramModel.of(read_arpa(arpa))
     lexicon = Lexicon.of_spelling(words, tokens)
     found = []
     for beam in BEAMS:

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
 from recitative.ctc.hotwords import HotWord
 from recitative.data.directory import DataDirectory
-from recitative.lm.arpa import arpa_text
 from recitative.lm.estimate import estimate
+from recitative.lm.ngram import NgramModel
 from recitative.models.decoders import Wishes, new_decoder
 from recitative.models.folder import load_recogniser
 from recitative.models.language import Language
@@ -61,7 +61,7 @@ def without(language: Language, words: list[str], train: Path) -> Language:
     texts = [(u.text or "").split() for u in DataDirectory.read(train).utterances]
     lines = [" ".join(word for word in text if word not in words) for text in texts]
     model = estimate([line for line in lines if line], ORDER, extra_words=set(lexicon.entries))
-    return dataclasses.replace(language, lexicon=lexicon, arpa=arpa_text(model.table))
+    return dataclasses.replace(language, lexicon=lexicon, ngram=NgramModel.of(model.table).to_text())
 
 
 def measure(transcriber: Transcriber, language: Language, heard: DevOutputs, words: list[str], wishes: Wishes) -> str:

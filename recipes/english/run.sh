@@ -27,7 +27,7 @@ dictionary=$(from_caller "$dictionary") && dictionary=${dictionary:-$data/cmudic
 # shellcheck source=tools/asr_stages.sh
 . ../../tools/asr_stages.sh
 sets=("$data/train" "$data/dev") dev=$data/dev_short lexicon=$data/lexicon.txt students=student
-lm=$data/lm/3gram.arpa lm_lexicon=$data/lm/lexicon.txt search=lexicon
+lm=$data/lm/3gram.ngram lm_lexicon=$data/lm/lexicon.txt search=lexicon
 
 if stage 1 "prepare" needs "${folders[@]}" makes "$data/train" "$data/dev" "$data/dev_short" \
   "$data/test" "$dictionary" "$exp/g2p/model" "$data/lexicon.txt" "$data/tokens.txt"; then
@@ -47,7 +47,8 @@ if stage 4 "language model" needs "$data/train" "$data/dev" "$data/test" "$dicti
   python3 local/texts.py "${books[@]/#/--text=}" --train "$data/train" --apart-from "$data/dev" "$data/test" \
     --vocabulary "$vocabulary" --output "$data/lm"
   recitative lm train "$data/lm/"*s.txt --plain --dev "$data/lm/dev.txt" --min-count 1,1,2 \
-    --prune "$prune" --output "$lm"
+    --prune "$prune" --output "$data/lm/3gram.arpa"
+  recitative lm compress "$data/lm/3gram.arpa" --output "$lm"
   recitative lexicon "$data/lm/words" --dictionary "$dictionary" --guess "$exp/g2p/model" --output "$lm_lexicon"
 fi
 

@@ -23,7 +23,8 @@ from recitative.lm.estimate import (
     prune,
     relative_entropies,
 )
-from recitative.lm.query import NEVER, NgramModel, NgramTable, log_probs_of, measure
+from recitative.lm.ngram import NgramModel
+from recitative.lm.query import NEVER, NgramTable, log_probs_of, measure
 
 Gram = tuple[str, ...]
 SENTENCES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=8)
@@ -96,7 +97,7 @@ def prob(model: NgramModel, history: Gram, word: str) -> float:
     [["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b", "a b c"], ["a"], ["a a a a", "a"], ["<unk> a", "a"]],
 )
 def test_every_probability_is_that_of_the_formulas(lines: list[str], order: int) -> None:
-    model, oracle = NgramModel(estimate(lines, order, extra_words=["never"]).table), Oracle(lines, order, ("never",))
+    model, oracle = NgramModel.of(estimate(lines, order, extra_words=["never"]).table), Oracle(lines, order, ("never",))
     for length in range(4):
         for history in itertools.product(["a", "b", "c", "<unk>", "never"], repeat=length):
             known = (word if word in oracle.words else "<unk>" for word in history)
@@ -113,7 +114,7 @@ def test_a_text_that_discounts_can_be_measured_on_gives_the_same_as_the_formulas
     assert all(discounts.measured for discounts in made.discounts)
     for found, expected in zip(made.discounts, oracle.discounts, strict=True):
         assert found.values == pytest.approx(expected, rel=1e-12)
-    model, rng = NgramModel(made.table), random.Random(1)
+    model, rng = NgramModel.of(made.table), random.Random(1)
     for _ in range(300):
         history, word = tuple(rng.choices(oracle.words, k=rng.randrange(4))), rng.choice(oracle.words)
         history = tuple("w0" if before == "</s>" else before for before in history)
@@ -124,7 +125,7 @@ def test_a_text_that_discounts_can_be_measured_on_gives_the_same_as_the_formulas
 @given(SENTENCES, st.integers(1, 4), st.lists(st.sampled_from("abcde"), max_size=5))
 def test_after_every_history_the_probabilities_sum_to_one(lines: list[str], order: int, history: list[str]) -> None:
     table = estimate(lines, order, extra_words=["e"]).table
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     total = sum(prob(model, tuple(history), word) for word in (*table.words[3:], "<unk>", "</s>"))
     assert total == pytest.approx(1, abs=1e-12)
 
@@ -133,7 +134,7 @@ def test_after_every_history_the_probabilities_sum_to_one(lines: list[str], orde
 @given(SENTENCES, st.integers(2, 4), st.integers(1, 3), st.lists(st.sampled_from("abcd"), max_size=5))
 def test_minimal_counts_keep_the_sums(lines: list[str], order: int, least: int, history: list[str]) -> None:
     table = estimate(lines, order, min_counts=[1, *[least] * (order - 1)]).table
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     total = sum(prob(model, tuple(history), word) for word in (*table.words[3:], "<unk>", "</s>"))
     assert total == pytest.approx(1, abs=1e-12)
 
@@ -152,7 +153,7 @@ def test_a_bigram_model_that_a_person_can_check() -> None:
     No counts to measure discounts on: 1 is taken off 2, and 0.5 off 1. Unigrams: a, </s> (1 - 0.5) / 2 and a third of
     the 1 / 2 that is left; <unk> that third alone. Bigrams: (2 - 1) / 2, and 1 / 2 of the unigram's.
     """
-    model = NgramModel(estimate(["a", "a"], 2).table)
+    model = NgramModel.of(estimate(["a", "a"], 2).table)
     unigram = {"a": 0.25 + 0.5 / 3, "</s>": 0.25 + 0.5 / 3, "<unk>": 0.5 / 3}
     assert prob(model, (), "a") == pytest.approx(0.5 + 0.5 * unigram["a"])
     assert prob(model, (), "</s>") == pytest.approx(0.5 * unigram["</s>"])
@@ -166,12 +167,12 @@ def test_a_bigram_model_that_a_person_can_check() -> None:
 
 def test_longer_contexts_foresee_a_text_with_long_patterns_better() -> None:
     lines = ["a b c d", "a c b d", "b a c d", "c a b d"] * 3
-    perplexities = [measure(NgramModel(estimate(lines, order).table), lines).with_unknown for order in (1, 2, 3)]
+    perplexities = [measure(NgramModel.of(estimate(lines, order).table), lines).with_unknown for order in (1, 2, 3)]
     assert perplexities == sorted(perplexities, reverse=True)
 
 
 def test_a_word_of_the_vocabulary_that_never_came_is_as_likely_as_the_unknown_word_and_known() -> None:
-    model = NgramModel(estimate(["a b", "b"], 2, extra_words=["never"]).table)
+    model = NgramModel.of(estimate(["a b", "b"], 2, extra_words=["never"]).table)
     assert model.knows("never")
     assert prob(model, ("a",), "never") == prob(model, ("a",), "<unk>") > 0
 
@@ -229,7 +230,7 @@ def test_a_mixture_lists_what_one_of_the_parts_lists_with_the_weighted_sum(order
 @settings(deadline=None, max_examples=40)
 @given(st.floats(0.01, 0.99), st.lists(st.sampled_from(["a", "b", "c", "d", "stranger"]), max_size=5))
 def test_mixed_probabilities_sum_to_one_whatever_the_parts_know(weight: float, history: list[str]) -> None:
-    model = NgramModel(interpolate([estimate(ONE, 3).table, estimate(OTHER, 2).table], [weight, 1 - weight]))
+    model = NgramModel.of(interpolate([estimate(ONE, 3).table, estimate(OTHER, 2).table], [weight, 1 - weight]))
     total = sum(prob(model, tuple(history), word) for word in ("a", "b", "c", "d", "<unk>", "</s>"))
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -244,7 +245,9 @@ def test_a_mixture_of_a_model_with_itself_is_the_model() -> None:
 
 
 def test_the_weights_are_those_that_a_search_of_all_finds() -> None:
-    models = [NgramModel(estimate(lines, 2, extra_words=["a", "b", "c", "d"]).table) for lines in (ONE, OTHER, ["d"])]
+    models = [
+        NgramModel.of(estimate(lines, 2, extra_words=["a", "b", "c", "d"]).table) for lines in (ONE, OTHER, ["d"])
+    ]
     held_out = ["a b", "c b", "d c a", "a stranger"]
     known = [[*(word != "stranger" for word in line.split()), True] for line in held_out]
     probs = np.exp(
@@ -257,7 +260,7 @@ def test_the_weights_are_those_that_a_search_of_all_finds() -> None:
 
 
 def test_the_weights_sum_to_one_and_prefer_the_model_of_the_same_text() -> None:
-    models = [NgramModel(estimate(lines, 2).table) for lines in (ONE, OTHER)]
+    models = [NgramModel.of(estimate(lines, 2).table) for lines in (ONE, OTHER)]
     for held_out, preferred in ((ONE, 0), (OTHER, 1)):
         weights = best_weights(models, held_out)
         assert sum(weights) == pytest.approx(1)
@@ -267,8 +270,8 @@ def test_the_weights_sum_to_one_and_prefer_the_model_of_the_same_text() -> None:
 def test_a_mixture_with_the_best_weights_is_no_worse_than_either_part() -> None:
     tables = [estimate(lines, 1, extra_words=["a", "b", "c", "d"]).table for lines in (ONE, OTHER)]
     held_out = ["a d", "b c", "d a c"]
-    models = [NgramModel(table) for table in tables]
-    mixed = NgramModel(interpolate(tables, best_weights(models, held_out)))
+    models = [NgramModel.of(table) for table in tables]
+    mixed = NgramModel.of(interpolate(tables, best_weights(models, held_out)))
     perplexity = measure(mixed, held_out).with_unknown
     assert perplexity <= min(measure(model, held_out).with_unknown for model in models) + 1e-6
 
@@ -317,7 +320,7 @@ def test_the_loss_of_an_n_gram_is_the_relative_entropy_of_the_two_models(order: 
 
 def test_a_history_has_the_probability_of_its_words_one_after_another() -> None:
     table = estimate(TEXT, 3).table
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     row = int(table.find(np.array([[table.ids[word] for word in ("<s>", "a", "b")]]))[0])
     first, state = model.score(model.start(), "a")
     assert history_log_probs(table)[2][row] == pytest.approx(first + model.score(state, "b")[0])
@@ -338,7 +341,7 @@ def test_a_threshold_beyond_everything_leaves_the_unigrams() -> None:
 @given(st.floats(1e-6, 1.0), st.lists(st.sampled_from(["a", "b", "c", "stranger"]), max_size=5))
 def test_pruned_probabilities_sum_to_one(threshold: float, history: list[str]) -> None:
     table = prune(estimate(TEXT, 4).table, threshold)
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     total = sum(prob(model, tuple(history), word) for word in ("a", "b", "c", "<unk>", "</s>"))
     assert total == pytest.approx(1, abs=1e-9)
 
@@ -358,7 +361,7 @@ def test_more_pruning_leaves_fewer_n_grams_with_unchanged_probabilities() -> Non
 def test_little_pruning_costs_little() -> None:
     table = estimate(TEXT * 3, 3).table
     pruned = prune(table, 0.001)
-    before, after = (measure(NgramModel(model), TEXT).with_unknown for model in (table, pruned))
+    before, after = (measure(NgramModel.of(model), TEXT).with_unknown for model in (table, pruned))
     assert sum(map(len, pruned.orders)) < sum(map(len, table.orders))
     assert after == pytest.approx(before, rel=0.02)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recitative.errors import DataError
 from recitative.lm.estimate import estimate, interpolate, prune
-from recitative.lm.query import LanguageModel, NgramModel, NgramTable, Order, Perplexity, State, log_probs_of, measure
+from recitative.lm.ngram import NgramModel, parse_lm
+from recitative.lm.query import LanguageModel, NgramTable, Order, Perplexity, State, log_probs_of, measure
 
 TEXT = ["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b <unk>", "a b c"]
 Listed = dict[tuple[str, ...], tuple[float, float]]  # n-gram -> ln P, ln backoff
@@ -64,7 +67,7 @@ def tables() -> dict[str, NgramTable]:
 @pytest.mark.parametrize("name", tables())
 def test_scores_are_those_of_the_definition(name: str) -> None:
     table, rng = tables()[name], random.Random(0)
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     for _ in range(200):
         words = rng.choices(["a", "b", "c", "d", "nobody"], k=rng.randrange(8))
         log_probs, state = walk(model, words)
@@ -85,7 +88,7 @@ def test_the_table_finds_the_same_for_many_n_grams_at_once(name: str) -> None:
 @given(st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8), st.sampled_from(["order 3", "pruned", "sparse"]))
 def test_after_every_history_the_probabilities_of_all_words_sum_to_one(words: list[str], name: str) -> None:
     table = tables()[name].with_backoffs()
-    model = NgramModel(table)
+    model = NgramModel.of(table)
     _, state = walk(model, words)
     total = sum(math.exp(model.score(state, word)[0]) for word in (*table.words[3:], "<unk>"))
     assert total + math.exp(model.finish(state)) == pytest.approx(1, abs=1e-9)
@@ -99,7 +102,7 @@ def small_table() -> NgramTable:
 
 
 def test_a_state_is_no_more_than_what_the_future_depends_on() -> None:
-    model = NgramModel(small_table())
+    model = NgramModel.of(small_table())
     after = {
         " ".join(words): walk(model, list(words))[1] for n in range(4) for words in itertools.product("abx", repeat=n)
     }
@@ -115,20 +118,20 @@ def test_a_context_that_only_has_a_backoff_is_a_state_too() -> None:
     changed = NgramTable(
         table.words, (Order(unigrams.context, unigrams.word, unigrams.log_prob, backoffs), table.orders[1])
     )
-    model = NgramModel(changed)
+    model = NgramModel.of(changed)
     _, state = walk(model, ["b"])
     assert model.score(state, "a")[0] == pytest.approx(math.log(0.9 * 0.25))
 
 
 def test_probabilities_that_a_person_can_check() -> None:
-    model = NgramModel(small_table())
+    model = NgramModel.of(small_table())
     log_probs, state = walk(model, ["a", "b", "b", "a"])
     assert np.exp(log_probs) == pytest.approx([0.625, 0.625, 0.25, 0.25])
     assert math.exp(model.finish(state)) == pytest.approx(0.5 * 0.25)
 
 
 def test_marks_are_no_words() -> None:
-    model = NgramModel(estimate(TEXT, 2).table)
+    model = NgramModel.of(estimate(TEXT, 2).table)
     assert [word for word in ("a", "<s>", "</s>", "<unk>", "nobody") if model.knows(word)] == ["a"]
     scores = {model.score(model.start(), word) for word in ("<s>", "</s>", "<unk>", "nobody")}
     assert len(scores) == 1
@@ -183,3 +186,62 @@ def test_sums_of_parts_are_those_of_the_whole(lines: list[str], cut: int) -> Non
     assert (parts.words, parts.unknown, parts.sentences) == (whole.words, whole.unknown, whole.sentences)
     assert parts.log_prob == pytest.approx(whole.log_prob)
     assert parts.unknown_log_prob == pytest.approx(whole.unknown_log_prob)
+
+
+@pytest.mark.parametrize("name", tables())
+def test_many_states_at_once_get_what_each_gets_alone(name: str) -> None:
+    model, rng = NgramModel.of(tables()[name]), random.Random(1)
+    words = ("a", "b", "c", "d", "nobody")
+    ids = np.where((known := model.word_ids(words)) >= 0, known, model.unknown)
+    states = np.array([walk(model, rng.choices(words, k=rng.randrange(6)))[1] for _ in range(60)])
+    asked = np.array([rng.randrange(len(words)) for _ in states])
+    log_probs, after = model.step(states, ids[asked])
+    alone = [model.score(int(state), words[word]) for state, word in zip(states, asked, strict=True)]
+    assert log_probs == pytest.approx([log_prob for log_prob, _ in alone], abs=1e-12)
+    assert after.tolist() == [state for _, state in alone]
+    assert model.finish_all(states) == pytest.approx([model.finish(int(state)) for state in states], abs=1e-12)
+
+
+@pytest.mark.parametrize("name", tables())
+def test_a_packed_model_says_the_same_in_single_precision(name: str) -> None:
+    model = NgramModel.of(tables()[name])
+    packed = parse_lm(model.to_text(), "packed")
+    assert packed.to_text() == model.to_text()
+    for words in (["a", "b", "a", "c"], ["c", "nobody", "b"], []):
+        (expected, state), (found, same) = walk(model, words), walk(packed, words)
+        assert [*found, packed.finish(same)] == pytest.approx([*expected, model.finish(state)], rel=1e-6)
+        assert state == same
+
+
+def test_quantized_it_is_smaller_and_nearly_the_same() -> None:
+    rng = random.Random(2)
+    lines = [" ".join(rng.choices(WORDS, range(len(WORDS), 0, -1), k=9)) for _ in range(3000)]
+    model = NgramModel.of(estimate(lines, 3).table)
+    coarse = parse_lm(model.quantized().to_text(), "packed")
+    for begin, end in itertools.pairwise(np.cumsum((1, *model.sizes))[1:]):
+        assert len(np.unique(model.log_prob[begin:end])) > 256 >= len(np.unique(coarse.log_prob[begin:end]))
+    assert ((coarse.log_backoff == 0) == (model.log_backoff == 0)).all()  # so states stay the same
+    assert len(coarse.to_text()) < 0.6 * len(model.to_text())
+    exact, near = (measure(each, lines[:200]).with_unknown for each in (model, coarse))
+    assert near == pytest.approx(exact, rel=0.005)
+
+
+WORDS = [f"w{number}" for number in range(200)]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-9],
+        lambda text: text.replace("model 1", "model 2", 1),
+        lambda text: text.replace('"sizes": [6', '"sizes": [7'),
+        lambda text: text.replace('"<f4"', '"<f8"', 1),
+        lambda text: text.replace("A", "B"),
+        lambda text: text.split("\n", 1)[0] + "\n{}\n\n",
+    ],
+)
+def test_a_damaged_packed_model_is_refused(damage: Callable[[str], str]) -> None:
+    text = NgramModel.of(estimate(TEXT, 3).table).to_text()
+    assert damage(text) != text
+    with pytest.raises(DataError, match=r"own: .*'recitative lm compress'"):
+        NgramModel.parse(damage(text), "own")

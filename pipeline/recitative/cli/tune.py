@@ -20,7 +20,8 @@ def tune(
     model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
     dev: Annotated[Path, typer.Argument(help="A data directory with transcripts; never the test set.")],
     lm: Annotated[
-        Path | None, typer.Option(help="An ARPA model to store in the model; else the one it has is tuned.")
+        Path | None,
+        typer.Option(help="An n-gram model to store in it, ARPA or packed; default: the one it has."),
     ] = None,
     lexicon: Annotated[Path | None, typer.Option(help="A lexicon to store: then only its words are written.")] = None,
 ) -> None:

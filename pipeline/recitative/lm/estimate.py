@@ -24,6 +24,7 @@ import numpy as np
 from recitative.data.columns import column_fault, words_of
 from recitative.data.transcripts import read_transcripts, require_ids, table_of
 from recitative.errors import DataError, Problem, UsageError
+from recitative.lm.ngram import NgramModel
 from recitative.lm.query import (
     BEGIN,
     END,
@@ -34,7 +35,6 @@ from recitative.lm.query import (
     Ints,
     LanguageModel,
     Mask,
-    NgramModel,
     NgramTable,
     Order,
     Perplexity,
@@ -186,7 +186,7 @@ def train(
         step(f"estimate {number} of {len(texts)}")
         estimates.append(estimate(text.lines, settings.order, extra_words=words, min_counts=settings.min_counts))
     step("weigh")
-    models = [NgramModel(each.table) for each in estimates] if dev else []
+    models = [NgramModel.of(each.table) for each in estimates] if dev else []
     weights = settings.weights or (best_weights(models, dev.lines) if dev else (1.0,))
     parts = tuple(
         Component(text.name, each.table, each.discounts, weight, measure(models[number], dev.lines) if dev else None)
@@ -197,8 +197,8 @@ def train(
     step("prune")
     table = prune(mixed, settings.prune)
     step("measure")
-    final = measure(NgramModel(table), dev.lines) if dev else None
-    before = measure(NgramModel(mixed), dev.lines) if dev and settings.prune else None
+    final = measure(NgramModel.of(table), dev.lines) if dev else None
+    before = measure(NgramModel.of(mixed), dev.lines) if dev and settings.prune else None
     return TrainedNgram(table, parts, mixed, final, before)
 
 

@@ -1,4 +1,4 @@
-"""Backoff n-gram models: the table of n-grams, the automaton that a decoder queries, and perplexity.
+"""Backoff n-gram models: the table of n-grams, and perplexity; ``lm.ngram`` is what a decoder queries.
 
     P(w | h) = p(h w) if the n-gram is listed, else b(h) P(w | h without its first word)
 
@@ -8,7 +8,6 @@ with b(h) = 1 where h is not listed (Katz, IEEE Trans. ASSP 35(3), 1987, in the 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -157,88 +156,6 @@ class NgramTable:
         sums = (np.bincount(order.context, np.exp(logs), contexts) for logs in (order.log_prob, shorter))
         listed, backed_off = (np.asarray(1.0 - each, np.float64) for each in sums)
         return listed, backed_off
-
-
-class NgramModel:
-    """An n-gram model for decoding: one dictionary look-up per word, and one more each time it backs off.
-
-    A ``LanguageModel`` whose states are integers; about 150 bytes an n-gram. A state is a context that has a longer
-    n-gram, or whose backoff is not one. All else that could be remembered has no influence on the future and is
-    dropped at once, as in KenLM (Heafield 2011, section 4.1). An arc is an n-gram: it leads from the state of its
-    context to the state of its longest suffix that has one.
-    """
-
-    ROOT = 0  # the state that remembers nothing; every word has an arc from it
-
-    def __init__(self, table: NgramTable) -> None:
-        self.order = len(table.orders)
-        self._words = {word: number for word, number in table.ids.items() if word not in MARKS}
-        self._size = len(table.words)
-        self._unknown, self._end = table.ids[UNKNOWN], table.ids[END]
-        self._build(table)
-
-    def start(self) -> State:
-        return self._start
-
-    def score(self, state: State, word: str) -> tuple[float, State]:
-        return self._step(state, self._words.get(word, self._unknown))
-
-    def finish(self, state: State) -> float:
-        return self._step(state, self._end)[0]
-
-    def knows(self, word: str) -> bool:
-        return word in self._words
-
-    def _step(self, state: State, word: int) -> tuple[float, int]:
-        here: int = state  # type: ignore[assignment]  # callers pass states of this model
-        log_prob = 0.0
-        arc = self._arcs.get(here * self._size + word)
-        while arc is None:
-            log_prob += self._backoffs[here]
-            here = self._shorter[here]
-            arc = self._arcs.get(here * self._size + word)
-        return log_prob + self._log_probs[arc], self._next[arc]
-
-    def _build(self, table: NgramTable) -> None:
-        after: list[Ints] = []  # for each order (G,), the state after the n-gram
-        keys, backoffs, shorter = [], [np.zeros(1)], [np.full(1, self.ROOT)]  # the root's entries are not used
-        own = np.zeros(0, np.int64)  # (G,) the state of each n-gram of the order below
-        first = self.ROOT + 1
-        for n, (order, grams) in enumerate(zip(table.orders, table.grams, strict=True), start=1):
-            begins = own[order.context] if n > 1 else np.full(len(order), self.ROOT)
-            keys.append(begins * self._size + order.word)
-            longer = table.orders[n].context if n < self.order else np.zeros(0, np.int64)
-            is_state = (np.bincount(longer, minlength=len(order)) > 0) | (order.log_backoff != 0)
-            suffix_states = self._states_after(table, after, grams[:, 1:])
-            own = np.where(is_state, first - 1 + np.cumsum(is_state), -1)
-            first += int(is_state.sum())
-            after.append(np.where(is_state, own, suffix_states))
-            backoffs.append(order.log_backoff[is_state])
-            shorter.append(suffix_states[is_state])
-        self._start = int(after[0][table.ids[BEGIN]])
-        self._arcs = {key: arc for arc, key in enumerate(np.concatenate(keys).tolist())}  # (state, word) -> arc
-        self._log_probs = _floats([order.log_prob for order in table.orders])
-        self._next = _integers(after)
-        self._backoffs, self._shorter = _floats(backoffs), _integers(shorter)
-
-    def _states_after(self, table: NgramTable, after: Sequence[Ints], grams: Ints) -> Ints:
-        """The states (N,) after n-grams (N, n), which need not be listed."""
-        if grams.shape[1] == 0:
-            return np.full(len(grams), self.ROOT)
-        rows = table.find(grams)
-        states = np.append(after[grams.shape[1] - 1], self.ROOT)[rows]  # row -1 is the appended one: not listed
-        missing = np.flatnonzero(rows < 0)
-        if len(missing):
-            states[missing] = self._states_after(table, after, grams[missing, 1:])
-        return states
-
-
-def _floats(parts: Sequence[Floats]) -> array[float]:
-    return array("d", np.concatenate(parts).tobytes())
-
-
-def _integers(parts: Sequence[Ints]) -> array[int]:
-    return array("q", np.concatenate(parts).tobytes())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 weights.safetensors   every parameter and buffer by name: ``stages.*``, and ``decoder.*`` where there is a decoder
 settings.yaml         the resolved settings of the run, features included: whoever decodes has none to choose
 tokens.txt            the token table
-lexicon.txt, lm.arpa, confidence.json    where there are any: see ``models.language``
+lexicon.txt, lm.ngram, confidence.json    where there are any: see ``models.language``
 """
 
 from __future__ import annotations

@@ -11,39 +11,42 @@ from typing import Any
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
-from recitative.lm.arpa import arpa_text, parse_arpa, read_arpa
-from recitative.lm.query import LanguageModel, NgramModel
+from recitative.lm.ngram import NgramModel, parse_lm, read_lm
+from recitative.lm.query import LanguageModel
 from recitative.reading import read_json
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
-LEXICON, LM, CALIBRATION = "lexicon.txt", "lm.arpa", "confidence.json"
+LEXICON, LM, CALIBRATION = "lexicon.txt", "lm.ngram", "confidence.json"
+ARPA = "lm.arpa"  # in folders of earlier versions
 
 
 @dataclass(frozen=True)
 class Language:
-    """lexicon: the words that it writes, None = any; arpa: the language model's text, '' = none."""
+    """lexicon: the words that it writes, None = any; ngram: the language model as text, packed or as an ARPA file has
+    it, '' = none."""
 
     lexicon: Lexicon | None = None
-    arpa: str = ""
+    ngram: str = ""
     calibrator: Calibrator | None = None
 
     @cached_property
     def lm(self) -> NgramModel | None:
-        return NgramModel(parse_arpa(self.arpa, LM)) if self.arpa else None
+        return parse_lm(self.ngram, LM) if self.ngram else None
 
     def with_lm(self, path: Path) -> Language:
-        """Raises DataError for a file that isn't a whole ARPA model."""
-        return replace(self, arpa=arpa_text(read_arpa(path)))
+        """Raises DataError for a file that isn't a whole n-gram model, ARPA or packed."""
+        return replace(self, ngram=read_lm(path).to_text())
 
     @classmethod
     def read(cls, folder: Path, tokens: TokenTable) -> Language:
         """What of it is in a model folder. Raises DataError for a damaged file."""
-        lexicon, lm, calibration = folder / LEXICON, folder / LM, folder / CALIBRATION
+        lexicon, calibration = folder / LEXICON, folder / CALIBRATION
+        lm = folder / LM if (folder / LM).exists() else folder / ARPA
         return cls(
             Lexicon.read(lexicon, tokens) if lexicon.exists() else None,
-            arpa_text(read_arpa(lm)) if lm.exists() else "",
+            read_lm(lm).to_text() if lm.exists() else "",
             _read_calibrator(calibration) if calibration.exists() else None,
         )
 
@@ -51,8 +54,8 @@ class Language:
         """Into a model folder; what there is none of is not written."""
         if self.lexicon:
             self.lexicon.write(folder / LEXICON)
-        if self.arpa:
-            write_text(folder / LM, self.arpa)
+        if self.ngram:
+            write_text(folder / LM, self.ngram)
         if self.calibrator:
             write_text(folder / CALIBRATION, json.dumps(self.calibrator.to_dict(), indent=1) + "\n")
 
@@ -60,7 +63,7 @@ class Language:
         """For a model file's card."""
         return {
             "lexicon": self.lexicon.to_text() if self.lexicon else "",
-            "lm": self.arpa,
+            "lm": self.ngram,
             "calibrator": self.calibrator.to_dict() if self.calibrator else None,
         }
 

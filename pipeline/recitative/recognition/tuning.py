@@ -85,13 +85,13 @@ def tune(
     """
     base = transcriber.settings.decode.model_copy(update={"kind": "beam", "lm_weight": 0.0, "word_bonus": 0.0})
     bare = replace(language, calibrator=None)
-    weights = LM_WEIGHTS if language.arpa else (0.0,)
+    weights = LM_WEIGHTS if language.ngram else (0.0,)
     trials: dict[tuple[float, float], ErrorCounts] = {}
     pairs = list(itertools.product(weights, WORD_BONUSES))
     for pair in pairs:
         trials[pair] = _errors(decode(transcriber, _with(base, pair), bare, dev), dev)
         advance(len(trials), len(pairs))
-    without_lm = _errors(decode(transcriber, base, replace(bare, arpa=""), dev), dev)
+    without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev), dev)
     settings = _with(base, _best(trials, weights))
     spoken = decode(transcriber, settings, bare, dev)
     calibrator, before, after = calibrate(spoken, dev.refs)

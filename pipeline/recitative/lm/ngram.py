@@ -1,0 +1,322 @@
+"""An n-gram model as a decoder asks it, in a few flat arrays: opening one costs no parsing, and asking no objects.
+
+The n-grams are a trie. Node 0 is the empty context, nodes 1 to V are the unigrams, then come the bigrams, sorted by
+context and word, and so on, so that the n-grams that continue a node lie side by side and a word is found among them by
+bisection. A state is the node of the longest context that is listed and has a say in what follows (Heafield 2011,
+section 4.1): a whole number, and equal states have equal futures.
+
+    ln P(w | h) = ln p(h w) if that node is there, else ln b(h) + ln P(w | h without its first word)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.errors import DataError
+from recitative.lm.arpa import parse_arpa, read_arpa
+from recitative.lm.query import BEGIN, END, MARKS, UNKNOWN, NgramTable, State
+from recitative.reading import opened, parsed_json, read_text
+
+Array = npt.NDArray[Any]
+
+MAGIC = "recitative n-gram model 1"
+REMEDY = "make it again with 'recitative lm compress'"
+_BINS = 255  # of a quantized column; a code of its own stands for 0
+LARGEST = 1 << 31  # bytes of a model in memory
+
+
+@dataclass(frozen=True, eq=False)
+class NgramModel:
+    """A ``LanguageModel``; ``step`` is for many states at once.
+
+    words:       by id, marks included
+    sizes:       how many n-grams there are of each order
+    word:        (1 + G,) the id of each node's last word; node 0 has none
+    first:       (1 + C + 1,) where the children of each node of lower order than the highest begin, and end
+    suffix:      (1 + C,) the node of the longest listed suffix: the n-gram without its first word, or shorter
+    log_prob:    (1 + G,) ln P(word | context), in single precision if it was read from a file
+    log_backoff: (1 + C,) ln b; 0 for node 0
+    """
+
+    words: tuple[str, ...]
+    sizes: tuple[int, ...]
+    word: Array
+    first: Array
+    suffix: Array
+    log_prob: Array
+    log_backoff: Array
+
+    @classmethod
+    def of(cls, table: NgramTable) -> NgramModel:
+        """The model of a table."""
+        sizes = tuple(map(len, table.orders))
+        starts = np.cumsum((1, *sizes))  # the first node of each order
+        words, parents, suffixes = [np.zeros(1, np.int64)], [], [np.zeros(1, np.int64)]
+        for n, order in enumerate(table.orders, start=1):
+            words.append(order.word)
+            parents.append(order.context + starts[n - 2] if n > 1 else np.zeros(len(order), np.int64))
+            if n < len(sizes):
+                suffixes.append(_listed_suffixes(table, table.grams[n - 1][:, 1:], starts))
+        inner = int(starts[len(sizes) - 1])
+        return cls(
+            table.words,
+            sizes,
+            np.concatenate(words).astype(np.uint16 if len(table.words) <= 1 << 16 else np.uint32),
+            np.append(1, 1 + np.cumsum(np.bincount(np.concatenate(parents), minlength=inner))).astype(np.uint32),
+            np.concatenate(suffixes).astype(np.int32),
+            np.concatenate([[0.0], *(order.log_prob for order in table.orders)]),
+            np.concatenate([[0.0], *(order.log_backoff for order in table.orders[:-1])]),
+        )
+
+    @property
+    def order(self) -> int:
+        """Words in the longest n-gram."""
+        return len(self.sizes)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """Of every word that is none of the marks."""
+        return {word: number for number, word in enumerate(self.words) if word not in MARKS}
+
+    def start(self) -> State:
+        return int(self._state[self.words.index(BEGIN) + 1]) if self.order > 1 else 0
+
+    def score(self, state: State, word: str) -> tuple[float, State]:
+        return self._ask(state, self.ids.get(word, self.unknown))
+
+    def finish(self, state: State) -> float:
+        return self._ask(state, self._end)[0]
+
+    def knows(self, word: str) -> bool:
+        return word in self.ids
+
+    @cached_property
+    def unknown(self) -> int:
+        """The id of ``<unk>``."""
+        return self.words.index(UNKNOWN)
+
+    def word_ids(self, words: tuple[str, ...]) -> Array:
+        """(N,) for ``step``; -1 for words that it does not know."""
+        return np.array([self.ids.get(word, -1) for word in words], np.int64)
+
+    def step(self, states: Array, words: Array) -> tuple[Array, Array]:
+        """States (N,) and ids (N,) -> ln P(word | state) (N,) float64, and the next states (N,)."""
+        log_prob, found, following = np.zeros(len(states)), np.zeros(len(states), np.bool_), np.zeros_like(states)
+        contexts = states
+        for _ in range(self.order):
+            nodes = self._find(contexts, words)
+            listed = nodes > 0
+            log_prob += np.where(found, 0.0, np.where(listed, self.log_prob[nodes], self.log_backoff[contexts]))
+            found |= listed
+            context_again = (following == 0) & (nodes < len(self.suffix))
+            following = np.where(context_again, nodes, following)
+            if not contexts.any():
+                break
+            contexts = self.suffix[contexts]
+        return log_prob, self._state[following]
+
+    def finish_all(self, states: Array) -> Array:
+        """ln P(</s> | state) (N,)."""
+        return self.step(states, np.full(len(states), self._end))[0]
+
+    @cached_property
+    def _end(self) -> int:
+        return self.words.index(END)
+
+    @cached_property
+    def _state(self) -> Array:
+        """(1 + C,) the state one is in after a node: itself, or its longest suffix that has a say."""
+        says = (np.diff(self.first.astype(np.int64)) > 0) | (self.log_backoff != 0)
+        states = np.where(says, np.arange(len(says)), self.suffix)
+        for _ in range(self.order):  # each round shortens by a word at least
+            states = np.where(says[states], states, self.suffix[states])
+        return states.astype(np.int32)
+
+    @cached_property
+    def _keys(self) -> Array:
+        """(G,) sorted: of node 1 + i, its context and its word in one number; the last one is nobody's."""
+        children: Array = np.diff(self.first.astype(np.int64))
+        keys = np.repeat(np.arange(len(children)) * len(self.words), children) + self.word[1:]
+        return np.append(keys, np.iinfo(np.int64).max)
+
+    def _find(self, contexts: Array, words: Array) -> Array:
+        """The nodes (N,) of contexts and one word more, 0 where none is listed."""
+        wanted = contexts.astype(np.int64) * len(self.words) + words
+        places = self._keys.searchsorted(wanted)
+        return np.where(self._keys[places] == wanted, places + 1, 0)
+
+    @cached_property
+    def _views(self) -> tuple[memoryview, ...]:
+        """For one question at a time: the items of a memoryview are plain numbers."""
+        arrays = (self.word, self.first, self.suffix, self.log_prob, self.log_backoff, self._state)
+        return tuple(np.ascontiguousarray(array).data for array in arrays)
+
+    def _ask(self, state: State, word: int) -> tuple[float, int]:
+        words, first, suffix, log_probs, log_backoffs, states = self._views
+        context: int = state  # type: ignore[assignment]  # whoever asks got it from this model
+        log_prob, found = 0.0, False
+        while True:
+            begin, end = first[context], first[context + 1]
+            node = bisect_left(words, word, begin, end) if context else word + 1
+            if node < end and words[node] == word:
+                if not found:
+                    log_prob, found = log_prob + log_probs[node], True
+                if node < len(states):
+                    return log_prob, states[node]
+            elif not found:
+                log_prob += log_backoffs[context]
+            if not context:
+                return log_prob, 0
+            context = suffix[context]
+
+    def quantized(self) -> NgramModel:
+        """The same with 255 values for the probabilities of each order above the first, and as many for its backoffs:
+        each is that of the middle of equally many n-grams (Federico & Bertoldi 2006). Backoffs of one stay one."""
+        log_prob, log_backoff = (column.astype(np.float32) for column in (self.log_prob, self.log_backoff))
+        starts = np.cumsum((1, *self.sizes))
+        for begin, end in pairwise(starts[1:]):
+            for column in (log_prob, log_backoff):
+                column[begin:end] = _binned(column[begin:end])
+        return replace(self, log_prob=log_prob, log_backoff=log_backoff)
+
+    def to_text(self) -> str:
+        """What ``parse`` takes: arrays, packed with zlib and written in base64."""
+        starts = np.cumsum((1, *self.sizes))
+        arrays: list[Array] = [
+            np.frombuffer("\n".join(self.words).encode(), np.uint8),
+            np.diff(self.first).astype(np.uint32),
+            self.word[starts[1] :],
+            self.suffix[starts[2] :] if self.order > 2 else self.suffix[:0],
+        ]
+        for begin, end in pairwise(starts):
+            for column in (self.log_prob, self.log_backoff):
+                arrays += _coded(column[begin:end].astype(np.float32))
+        header = {"sizes": self.sizes, "arrays": [[array.dtype.str, len(array)] for array in arrays]}
+        packed = zlib.compress(b"".join(array.tobytes() for array in arrays), 6)
+        return f"{MAGIC}\n{json.dumps(header)}\n{base64.b64encode(packed).decode()}\n"
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> NgramModel:
+        """The model of ``to_text``. Raises DataError; zlib's checksum tells of any damage."""
+        try:
+            magic, header, packed = text.rstrip("\n").split("\n")
+            if magic != MAGIC:
+                raise DataError(where, f"'{magic[:60]}'", f"'{MAGIC}'", REMEDY)
+            facts = parsed_json(header, where, "a whole n-gram model")
+            return cls._of_arrays(tuple(facts["sizes"]), _unpacked(packed, facts["arrays"]))
+        except (ValueError, KeyError, TypeError, IndexError, zlib.error, binascii.Error):
+            raise DataError(where, "is damaged", "a whole n-gram model", REMEDY) from None
+
+    @classmethod
+    def _of_arrays(cls, sizes: tuple[int, ...], arrays: list[Array]) -> NgramModel:
+        blob, children, higher, suffixes, *columns = arrays
+        words = tuple(blob.tobytes().decode().split("\n"))
+        starts = np.cumsum((1, *sizes))
+        inner = int(starts[len(sizes) - 1])
+        own = np.arange(sizes[0], dtype=higher.dtype)
+        word = np.concatenate([np.zeros(1, higher.dtype), own, higher])
+        # The suffix of a unigram is nothing, that of a bigram its last word.
+        bigrams = word[starts[1] : starts[2]].astype(np.int32) + 1 if len(sizes) > 2 else word[:0]
+        suffix = np.concatenate([np.zeros(min(1 + sizes[0], inner)), bigrams, suffixes]).astype(np.int32)
+        pairs = zip(columns[::2], columns[1::2], strict=True)
+        columns = [book[codes] if len(book) else codes for book, codes in pairs]
+        zero = np.zeros(1, np.float32)
+        model = cls(
+            words,
+            sizes,
+            word,
+            np.append(1, 1 + np.cumsum(children)).astype(np.uint32),
+            suffix,
+            np.concatenate([zero, *columns[::2]]),
+            np.concatenate([zero, *columns[1::2]]),
+        )
+        model._check(inner, int(starts[-1]))
+        return model
+
+    def _check(self, inner: int, nodes: int) -> None:
+        lengths = (len(self.words), len(self.word), len(self.first), len(self.suffix), len(self.log_prob))
+        if lengths != (self.sizes[0], nodes, inner + 1, inner, nodes) or len(self.log_backoff) != inner:
+            raise ValueError("arrays of wrong lengths")
+        if self.first[-1] != nodes or not set(MARKS) <= set(self.words):
+            raise ValueError("contexts without their n-grams")
+
+
+def read_lm(path: str | Path, progress: Callable[[int, int], object] = lambda done, total: None) -> NgramModel:
+    """An ARPA file, plain or gzipped, or a file of ``NgramModel.to_text``. Raises DataError for anything else.
+
+    ``progress(n-grams read, of how many)`` is called now and then, of an ARPA file.
+    """
+    if Path(path).is_file():  # a pipe can be read once only, and is taken for ARPA
+        with opened(path, "an n-gram model") as stream:
+            is_packed = stream.read(len(MAGIC)) == MAGIC.encode()
+        if is_packed:
+            return NgramModel.parse(read_text(path, "an n-gram model", REMEDY), str(path))
+    return NgramModel.of(read_arpa(path, progress))
+
+
+def parse_lm(text: str, where: str) -> NgramModel:
+    """The same of a file's content; ``where`` starts the error lines."""
+    return NgramModel.parse(text, where) if text.startswith(MAGIC) else NgramModel.of(parse_arpa(text, where))
+
+
+def _listed_suffixes(table: NgramTable, grams: Array, starts: Array) -> Array:
+    """The nodes (N,) of n-grams (N, n), or of what is listed of their ends; 0 for none."""
+    if grams.shape[1] == 0:
+        return np.zeros(len(grams), np.int64)
+    rows = table.find(grams)
+    nodes = rows + starts[grams.shape[1] - 1]
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        nodes[missing] = _listed_suffixes(table, grams[missing, 1:], starts)
+    return np.asarray(nodes)
+
+
+def _binned(values: Array) -> Array:
+    """Values (N,) float32 -> at most 255 different ones, and 0."""
+    distinct = np.unique(values[values != 0])
+    if len(distinct) <= _BINS:
+        return values
+    ranked = np.sort(values[values != 0])
+    edges = np.linspace(0, len(ranked), _BINS + 1).astype(np.int64)
+    book = np.unique(ranked[(edges[:-1] + edges[1:]) // 2])
+    nearest = np.searchsorted((book[1:] + book[:-1]) / 2, values)
+    return np.where(values != 0, book[nearest], np.float32(0))
+
+
+def _coded(values: Array) -> tuple[Array, Array]:
+    """(book, codes): of up to 65536 different values each is a number in the book; else no book, and the values."""
+    book, codes = np.unique(values, return_inverse=True)
+    codes = codes.astype(np.uint8 if len(book) <= 1 << 8 else np.uint16)
+    if len(book) > 1 << 16 or book.nbytes + codes.nbytes >= values.nbytes:
+        return book[:0], values
+    return book, codes
+
+
+def _unpacked(packed: str, shapes: list[tuple[str, int]]) -> list[Array]:
+    """Raises ValueError unless the bytes are those of the arrays, all numbers or codes."""
+    types = [np.dtype(name) for name, _ in shapes]
+    total = sum(kind.itemsize * size for kind, (_, size) in zip(types, shapes, strict=True))
+    if total > LARGEST or any(kind.kind not in "uif" for kind in types):
+        raise ValueError("no such arrays")
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(base64.b64decode(packed, validate=True), total + 1)
+    if len(data) != total or not unpacker.eof:
+        raise ValueError("other bytes than the header says")
+    arrays, start = [], 0
+    for kind, (_, size) in zip(types, shapes, strict=True):
+        arrays.append(np.frombuffer(data, kind, size, start))
+        start += kind.itemsize * size
+    return arrays
