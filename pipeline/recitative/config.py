@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -163,7 +164,8 @@ class FrontEndSettings(_Section):
     channels: tuple[int, ...] = (32, 32)  # conv: one causal 3x3 layer each, halving the channels
     strides: tuple[int, ...] = ()  # conv: frames per output of each layer; empty: all 2
     norm: bool = False  # conv: batch normalisation of each layer's planes
-    width: int = Field(0, ge=0)  # conv: project the output to this width; 0 = leave it
+    width: int = Field(0, ge=0)  # project the output to this width; 0 = leave it
+    outputs_per_step: int = Field(1, ge=1, le=4)  # recognizers: output frames for each step of the recurrent core
 
     @model_validator(mode="after")
     def _consistent(self) -> FrontEndSettings:
@@ -173,7 +175,20 @@ class FrontEndSettings(_Section):
             raise ValueError(f"strides={list(self.strides)} must be one for each of channels={list(self.channels)}")
         if not all(1 <= stride <= 3 for stride in self.strides):
             raise ValueError(f"strides={list(self.strides)} must each be 1, 2 or 3: more would lose frames")
+        if self.core_stride % self.outputs_per_step:
+            found = f"outputs_per_step={self.outputs_per_step} must divide the {self.core_stride} frames of a step"
+            raise ValueError(found)
         return self
+
+    @property
+    def core_stride(self) -> int:
+        """Feature frames for each step of the recurrent core."""
+        return self.stride if self.kind == "stack" else prod(self.conv_strides)
+
+    @property
+    def output_stride(self) -> int:
+        """Feature frames for each output frame."""
+        return self.core_stride // self.outputs_per_step
 
     @property
     def conv_strides(self) -> tuple[int, ...]:
@@ -223,6 +238,12 @@ class ModelSettings(_Section):
     lookahead_frames: int = Field(0, ge=0)  # row convolution after the core, in core frames
     input_dropout: float = Field(0.0, ge=0, lt=1)
     attention: AttentionSettings = AttentionSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSettings:
+        if self.attention.weight and self.front_end.outputs_per_step > 1:
+            raise ValueError(f"front_end.outputs_per_step must be 1 with attention.weight={self.attention.weight}")
+        return self
 
 
 class TrainSettings(_Section):

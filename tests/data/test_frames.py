@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recitative.config import FeatureSettings, FrontEndSettings
-from recitative.data.frames import num_core_frames, num_frames, subsampled_by
+from recitative.data.frames import num_frames, num_output_frames, subsampled_by
 
 FBANK = FeatureSettings()
 
@@ -35,13 +35,13 @@ def test_frames_are_the_windows_that_fit(samples: int, rate: int) -> None:
 @given(st.integers(0, 200), st.integers(1, 6), st.integers(1, 6))
 def test_stacking_makes_a_frame_of_every_whole_window(frames: int, window: int, stride: int) -> None:
     front_end = FrontEndSettings(kind="stack", window=max(window, stride), stride=stride)
-    assert num_core_frames(frames, front_end) == windows_by_hand(frames, max(window, stride), stride)
+    assert num_output_frames(frames, front_end) == windows_by_hand(frames, max(window, stride), stride)
 
 
 @given(st.integers(0, 200))
 def test_each_convolution_keeps_every_other_frame(frames: int) -> None:
     front_end = FrontEndSettings(kind="conv", channels=(8, 8))
-    assert num_core_frames(frames, front_end) == len(range(frames)[::2][::2])
+    assert num_output_frames(frames, front_end) == len(range(frames)[::2][::2])
 
 
 @given(st.integers(0, 200), st.lists(st.integers(1, 3), min_size=1, max_size=4))
@@ -50,9 +50,9 @@ def test_a_convolution_keeps_one_frame_in_each_stride(frames: int, strides: list
     kept = range(frames)
     for stride in strides:
         kept = kept[::stride]
-    assert num_core_frames(frames, front_end) == len(kept)
+    assert num_output_frames(frames, front_end) == len(kept)
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(2, 0), (3, 1), (5, 1), (6, 2)])
 def test_subsampling_by_three(frames: int, expected: int) -> None:
-    assert num_core_frames(frames, subsampled_by(3)) == expected
+    assert num_output_frames(frames, subsampled_by(3)) == expected

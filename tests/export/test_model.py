@@ -27,6 +27,7 @@ STACK = FrontEndSettings(window=4, stride=2)
 PROJECTED = FrontEndSettings(window=5, stride=2, width=7)
 CONV = FrontEndSettings(kind="conv", channels=(2, 3), width=9)
 NORMALISED = FrontEndSettings(kind="conv", channels=(2, 3, 3), strides=(1, 2, 1), norm=True)
+TWICE = FrontEndSettings(window=6, stride=4, outputs_per_step=2)
 EVERY_FRAME = FrontEndSettings(window=1, stride=1)
 
 
@@ -43,6 +44,8 @@ CELLS = [
 SHAPES = [
     pytest.param(PROJECTED, core(layer_norm=True, residual=True), 2, id="norm-residual-lookahead"),
     pytest.param(CONV, core(projection=4), 0, id="conv-projection"),
+    pytest.param(TWICE, core(), 0, id="two-outputs-a-step"),
+    pytest.param(TWICE, core("latency_controlled"), 0, id="two-outputs-a-step-in-blocks"),
     pytest.param(NORMALISED, core(layers=1), 0, id="conv-strides-norm"),
     pytest.param(EVERY_FRAME, core("bidirectional", residual=True, layer_norm=True), 3, id="every-frame-bidirectional"),
     pytest.param(

@@ -107,6 +107,19 @@ def test_a_chain_of_everything_keeps_the_contract_and_adds_up_its_latency():
     verify_contract(chain, normal, longest=70)
 
 
+@pytest.mark.parametrize("direction", ["forward", "latency_controlled"])
+def test_several_outputs_for_each_step_of_the_core_keep_the_contract(direction):
+    torch.manual_seed(8)
+    core = RecurrentStack(30, RecurrentSettings(direction=direction, layers=2, hidden=5, chunk=3, right_context=2))
+    head = LogProbs(core.output_width, 4, outputs_per_step=2)
+    chain = Chain({"stack": FrameStack(WIDTH, 5, 4), "core": core, "head": head}).eval()
+    assert chain.stride == 2
+    verify_contract(chain, normal, longest=70)
+    whole, _ = chain.step(Padded(torch.randn(1, 41, WIDTH), torch.tensor([41])), chain.initial_state(1), last=True)
+    assert whole.data.shape[1:] == (20, 4)  # ten windows, two outputs each
+    assert whole.lengths.tolist() == [20]
+
+
 def test_a_bidirectional_core_refuses_pieces_and_names_the_streaming_setting():
     stack = RecurrentStack(WIDTH, RecurrentSettings(layers=1, hidden=3))
     x = Padded(torch.zeros(1, 4, WIDTH), torch.tensor([4]))

@@ -21,7 +21,7 @@ from recitative.classification.labels import label_numbers
 from recitative.classification.mixup import draw_pairs, mix
 from recitative.classification.usable import require_usable
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import least_samples, num_core_frames
+from recitative.data.frames import least_samples, num_output_frames
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
 from recitative.errors import UsageError
@@ -128,7 +128,7 @@ def _numbers(count: int, rng: np.random.Generator) -> Iterator[int]:
 def _longest_piece(settings: ClassifierSettings) -> int:
     """In feature frames, 0 = any number. Raises UsageError for one in which the network has no frame."""
     frames = round(settings.piece_s * 1000 / settings.features.frame_shift_ms)
-    if settings.piece_s and not num_core_frames(frames, settings.model.front_end):
+    if settings.piece_s and not num_output_frames(frames, settings.model.front_end):
         least = least_samples(settings.features, settings.model.front_end) / settings.features.sample_rate
         raise UsageError(
             f"piece_s={settings.piece_s:g}: must be 0, for whole recordings, or at least {least:.4g} s, one frame of "

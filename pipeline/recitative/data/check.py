@@ -12,7 +12,7 @@ from pathlib import Path
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.columns import Fault, column_fault, parse_segment, words_of
 from recitative.data.consistency import Tables, consistency_problems, fault_problem, scan_directory
-from recitative.data.frames import num_core_frames, num_frames
+from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.recordings import Examination, Finding, OnProgress, Recording, Span, examine_all
 from recitative.data.statistics import Statistics
 from recitative.data.tables import Row
@@ -179,7 +179,7 @@ def _too_short(
         if examination.sample_rate != features.sample_rate:
             continue  # a problem already; its frames would be counted wrongly
         for utt_id, num_samples in examination.num_samples.items():
-            frames = num_core_frames(num_frames(num_samples, features), front_end)
+            frames = num_output_frames(num_frames(num_samples, features), front_end)
             words = words_of(text[utt_id].value) if utt_id in text else ""
             labels = spelling.split(words) if spelling else list(words)
             if frames < max(1, required_frames(labels)):

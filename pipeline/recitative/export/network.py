@@ -92,14 +92,17 @@ def _record(name: str, ranges: dict[str, Array]) -> Any:
     return hook
 
 
-def _piece_frames(network: nn.Module) -> int:
-    for core in network.modules():
-        if isinstance(core, RecurrentStack) and core.settings.direction == "latency_controlled":
-            return core.settings.chunk * cast(int, network.stride)
+def _piece_frames(network: Chain) -> int:
+    """Feature frames of a latency-controlled core's chunk; 0 = the core is another."""
+    stride = 1
+    for stage in network.stages.values():
+        if isinstance(stage, RecurrentStack) and stage.settings.direction == "latency_controlled":
+            return int(stage.settings.chunk * stride)
+        stride *= cast(int, stage.stride)
     return 0
 
 
-def _require_one_flush(network: nn.Module) -> None:
+def _require_one_flush(network: Chain) -> None:
     """A latency-controlled core flushes in several calls of the graph; a look-ahead behind it would in each."""
     if _piece_frames(network) and any(isinstance(module, RowConv) for module in network.modules()):
         raise UsageError(

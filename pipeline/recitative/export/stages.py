@@ -79,8 +79,7 @@ class Writer:
                 y = self.graph.op("Relu", self.cells.linear(f"{name}.linear", stage.linear, x.data))
                 return Ragged(y, x.lengths)
             case LogProbs():
-                logits = self.cells.linear(f"{name}.linear", stage.linear, x.data)
-                return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
+                return self._log_probs(name, stage, x)
             case Embedding():
                 return Ragged(self._embedding(stage, x), x.lengths)
             case EmbeddedFeatures():
@@ -129,6 +128,14 @@ class Writer:
         return heard
 
     # Stages
+
+    def _log_probs(self, name: str, stage: LogProbs, x: Ragged) -> Ragged:
+        g = self.graph
+        logits, lengths = self.cells.linear(f"{name}.linear", stage.linear, x.data), x.lengths
+        if stage.outputs_per_step > 1:
+            logits = g.op("Reshape", logits, g.ints(0, -1, stage.output_width))  # 0: as many rows
+            lengths = g.op("Mul", lengths, g.integer(stage.outputs_per_step))
+        return Ragged(g.op("LogSoftmax", logits, axis=-1), lengths)
 
     def _normalise(self, stage: Normalise, x: Ragged) -> Ragged:
         g = self.graph

@@ -47,6 +47,8 @@ class ClassifierNetworkSettings(_Section):
             raise ValueError(f"pooling_frames={self.pooling_frames} must be 2 or more with pooling=recent")
         if self.pooling != "recent" and self.pooling_frames:
             raise ValueError(f"pooling_frames={self.pooling_frames} needs pooling=recent, not {self.pooling}")
+        if self.front_end.outputs_per_step > 1:
+            raise ValueError(f"front_end.outputs_per_step={self.front_end.outputs_per_step} is for recognizers; use 1")
         return self
 
 

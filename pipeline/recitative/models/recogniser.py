@@ -26,7 +26,7 @@ def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int)
     stages["core"] = core
     if settings.lookahead_frames:
         stages["ahead"] = RowConv(core.output_width, settings.lookahead_frames)
-    stages["head"] = LogProbs(core.output_width, num_tokens)
+    stages["head"] = LogProbs(core.output_width, num_tokens, settings.front_end.outputs_per_step)
     return Chain(stages)
 
 

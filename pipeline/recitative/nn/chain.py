@@ -23,7 +23,7 @@ class Chain(nn.Module):
 
     @property
     def stride(self) -> int:
-        return prod(int(stage.stride) for _, stage in self._parts())
+        return int(prod(stage.stride for _, stage in self._parts()))
 
     @property
     def lookahead(self) -> int | None:

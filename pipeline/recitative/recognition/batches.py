@@ -20,7 +20,7 @@ from torch import Tensor
 from recitative.config import Settings
 from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import num_core_frames, num_frames
+from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
@@ -200,4 +200,4 @@ def _fastest_speeds(
 def _core_frames(duration_s: float, settings: Settings) -> int:
     """Frames of the network, a sample fewer than there are: another speed's length is rounded."""
     samples = int(duration_s * settings.features.sample_rate) - 1
-    return num_core_frames(num_frames(samples, settings.features), settings.model.front_end)
+    return num_output_frames(num_frames(samples, settings.features), settings.model.front_end)

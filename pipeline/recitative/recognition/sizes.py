@@ -155,5 +155,5 @@ def memory_gb(parameters: int, model: ModelSettings, batch_s: float) -> float:
     """About what training takes: weights, gradients and two moments; and seven numbers a cell, frame and direction."""
     core = model.recurrent
     cells = core.layers * core.hidden * (2 if core.direction == "bidirectional" else 1)
-    frames = batch_s * 100 / model.front_end.stride
+    frames = batch_s * 100 / model.front_end.core_stride
     return (16 * parameters + 7 * 4 * cells * frames) / 1e9

@@ -115,7 +115,7 @@ def _choices(
         else f"forward, streams with {look_ahead_ms:g} ms of look-ahead"
     )
     more = f"; up to {row.epochs} with more time" if train.epochs < row.epochs else ""
-    step_ms = front_end.stride * settings.features.frame_shift_ms
+    step_ms = front_end.core_stride * settings.features.frame_shift_ms
     machine = f"a GPU of {hardware.gpu_gb:.0f} GB" if hardware.gpu_gb else f"{hardware.cores} cores"
     return [
         Choice("network", f"{core.layers} x {core.hidden} LSTM", kind),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.data.frames import num_core_frames
+from recitative.data.frames import num_output_frames
 from recitative.errors import UsageError
 from recitative.model.file import ModelMetadata
 from recitative.models.card import ModelCard
@@ -50,7 +49,7 @@ class OnnxFeatureNetwork:
 
     def output_lengths(self, lengths: Array) -> Array:
         front_end = self._card.settings.model.front_end
-        return np.array([num_core_frames(int(length), front_end) for length in lengths], np.int64)
+        return np.array([num_output_frames(int(length), front_end) for length in lengths], np.int64)
 
     def initial_state(self, n: int) -> State:
         return {name: initial.array(n) for name, initial in self._initial.items()}
@@ -116,9 +115,8 @@ def _require_graph(session: Session, card: ModelCard | ModelMetadata[ClassifierS
         card.state,
     )
     front_end, core = model.front_end, model.recurrent
-    stride = front_end.stride if front_end.kind == "stack" else math.prod(front_end.conv_strides)
-    piece = core.chunk * stride if core.direction == "latency_controlled" else 0
-    if (card.stride, card.piece_frames) != (stride, piece):
+    piece = core.chunk * front_end.core_stride if core.direction == "latency_controlled" else 0
+    if (card.stride, card.piece_frames) != (front_end.output_stride, piece):
         session.refuse("its settings and its metadata disagree about the frame rate")
 
 
