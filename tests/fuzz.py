@@ -29,6 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+
 from recitative.cli.lexicon import read_dictionary
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.ctc.hotwords import read_hot_words
@@ -49,10 +50,10 @@ from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel, read_lm
+from recitative.model.kind import name_in_settings
 from recitative.models.keyword_thresholds import KeywordThresholds
-from recitative.models.kind import kind_of
-from recitative.models.labels_file import read_labels
 from recitative.models.language import Language
+from recitative.models.sound_kinds import SOUND
 from recitative.models.threshold import Threshold
 from recitative.music.folder import read_file
 from recitative.music.midi import write_midi
@@ -280,7 +281,7 @@ READERS: dict[str, Reader] = {
     "threshold": Reader(_text("t.json", json.dumps(asdict(Threshold(1.0, 0.5, 0.01, 9)))), "t.json",
                         lambda folder: Threshold.parse(read_text(folder / "t.json"), "t.json").to_json()),
     "labels": Reader(_text("labels.json", '{"texts": ["go"], "speakers": ["a"]}'), "labels.json",
-                     lambda folder: read_labels(folder, "")),
+                     lambda folder: SOUND.parse({"labels.json": read_text(folder / "labels.json")}, str)),
     "calibrator": Reader(_text("confidence.json", '{"features": ["x"], "weights": [1.0], "bias": 0.0}'),
                          "confidence.json", lambda folder: Language.read(folder, TokenTable(("<blank>", "a")))),
     "arpa": Reader(_copied("21_header_text.arpa", "lm"), "lm", _use_lm),
@@ -299,7 +300,9 @@ READERS: dict[str, Reader] = {
     "included settings": Reader(
         lambda folder: (_text("a.yaml", "include: [b.yaml]\n")(folder), _text("b.yaml", SETTINGS)(folder)),
         "a.yaml", lambda folder: load_settings(folder / "a.yaml")),
-    "settings of a model": Reader(_text("settings.yaml", "kind: music\n" + SETTINGS), "settings.yaml", kind_of),
+    "settings of a model": Reader(
+        _text("settings.yaml", "kind: music\n" + SETTINGS), "settings.yaml", name_in_settings
+    ),
     "midi": Reader(_midi, "a.mid", lambda folder: read_file(folder / "a.mid")),
     "rmid": Reader(_copied("20_rmid.mid", "a.mid"), "a.mid", lambda folder: read_file(folder / "a.mid")),
     "abc": Reader(_text("a.abc", ABC), "a.abc", lambda folder: read_file(folder / "a.abc")),

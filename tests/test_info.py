@@ -14,9 +14,6 @@ import small_music
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.export.file import export_model
-from recitative.export.language_model import export_language_model
-from recitative.export.music import export_music
-from recitative.export.wave import export_wave
 from recitative.models.conditions import Labels
 from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
@@ -33,7 +30,7 @@ def shown(path):
 
 
 def test_a_model_of_voices(tmp_path):
-    export_music(small_music.model(), tmp_path / "m.onnx", notes="made by hand")
+    export_model(small_music.model(), tmp_path / "m.onnx", notes="made by hand")
     text = shown(tmp_path / "m.onnx")
     assert "kind     music, continues" in text
     assert "3 voices, 55 to 66, 4 steps a quarter note" in text
@@ -41,7 +38,7 @@ def test_a_model_of_voices(tmp_path):
 
 
 def test_a_model_that_fills_in(tmp_path):
-    export_music(small_music.model("model.recurrent.direction=bidirectional"), tmp_path / "m.onnx")
+    export_model(small_music.model("model.recurrent.direction=bidirectional"), tmp_path / "m.onnx")
     assert "kind     music, fills in" in shown(tmp_path / "m.onnx")
 
 
@@ -70,7 +67,7 @@ def test_a_model_of_sound(tmp_path, condition, told):
     small = ["model.width=4", "model.recurrent.hidden=4", f"sound.condition={condition}"]
     labels = Labels(("one", "two"), ("ann",), (0.3, 0.4)) if condition == "labels" else Labels()
     torch.manual_seed(0)
-    export_wave(new_wave_model(load_tree(WaveSettings, None, small), labels), tmp_path / "m.onnx")
+    export_model(new_wave_model(load_tree(WaveSettings, None, small), labels), tmp_path / "m.onnx")
     text = shown(tmp_path / "m.onnx")
     assert "16000 Hz, 16 samples a step" in text
     assert told in text
@@ -78,7 +75,7 @@ def test_a_model_of_sound(tmp_path, condition, told):
 
 def test_a_language_model(tmp_path):
     settings = load_tree(LanguageModelSettings, None, ["model.embedding=4", "model.recurrent.hidden=4"])
-    export_language_model(new_language_model(settings, Vocabulary.from_texts(["a b"], "word")), tmp_path / "m.onnx")
+    export_model(new_language_model(settings, Vocabulary.from_texts(["a b"], "word")), tmp_path / "m.onnx")
     text = shown(tmp_path / "m.onnx")
     assert "kind     language model" in text
     assert "words" in text

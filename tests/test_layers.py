@@ -75,9 +75,8 @@ TORCH_FREE = (
     "models.keyword_thresholds",
     "models.forecaster_kind",
     "models.forecaster_settings",
-    "models.kind",
+    "models.kinds",
     "models.language",
-    "models.language_card",
     "models.composer",
     "models.composition",
     "models.drawing",
@@ -86,7 +85,6 @@ TORCH_FREE = (
     "models.event_pieces",
     "models.events_kind",
     "models.events_settings",
-    "models.music_card",
     "models.music_kind",
     "models.music_likelihood",
     "models.music_settings",
@@ -190,7 +188,7 @@ def torch_faults(modules: dict[str, ast.Module], roots: tuple[str, ...]) -> list
 
 def _without_builders(name: str, tree: ast.Module) -> ast.Module:
     """A kind of model without its ``build``, which imports torch when it is called, and what it imports for types."""
-    if not name.endswith("_kind"):
+    if not name.endswith(("_kind", "_kinds")):
         return tree
     return ast.Module([node for node in tree.body if not _is_builder(node)], [])
 
@@ -198,7 +196,7 @@ def _without_builders(name: str, tree: ast.Module) -> ast.Module:
 def _is_builder(node: ast.stmt) -> bool:
     if isinstance(node, ast.If):
         return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    return isinstance(node, ast.FunctionDef) and node.name == "build"
+    return isinstance(node, ast.FunctionDef) and node.name.startswith("build")
 
 
 def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from recitative.config import load_tree
-from recitative.export.music import build_music_file
+from recitative.export.file import build_file
 from recitative.models.music import new_music_model
 from recitative.models.music_settings import MusicSettings
 from recitative.models.music_speed import measure_speed
@@ -38,7 +38,7 @@ def random_model(conf: Path) -> OnnxMusic:
     torch.manual_seed(1)
     made = new_music_model(load_tree(MusicSettings, conf))
     made.network.eval()
-    return OnnxMusic(build_music_file(made, int8=True).SerializeToString())
+    return OnnxMusic(build_file(made, int8=True).SerializeToString())
 
 
 def _report(name: str, scorer: OnnxMusic, runs: int) -> None:

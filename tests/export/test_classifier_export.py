@@ -130,8 +130,8 @@ def test_the_metadata_say_what_the_network_is():
 
 @pytest.mark.parametrize(("metadata", "message"), [
     ({}, "is no model; a classifier's file; make one with 'recitative export'"),
-    ({"recitative.format": "1"}, "is another model"),
-    ({"recitative.kind": "sound"}, "is another model"),
+    ({"recitative.format": "1"}, "is a recognizer model"),
+    ({"recitative.kind": "sound"}, "is a sound model"),
     ({"recitative.kind": "classifier"}, "is damaged: its metadata cannot be read"),
     ({"recitative.kind": "classifier", "recitative.card": '{"format": "9"}'}, "has format 9; format 1 or 2"),
 ])  # fmt: skip

@@ -11,7 +11,6 @@ import small_events
 import small_music
 from recitative.cli import main as cli
 from recitative.model.folder import save_model
-from recitative.models.music import save_music_model
 from recitative.music.midi import read_midi, write_midi
 
 TRAIN = ["train.epochs=1", *small_events.SMALL]
@@ -121,7 +120,7 @@ def test_what_a_model_of_events_cannot_do_is_one_line(model, tunes, tmp_path, mo
 
 
 def test_pitches_are_no_option_of_a_model_of_voices(tmp_path, monkeypatch, capsys):
-    save_music_model(small_music.model(), tmp_path / "voices")
+    save_model(small_music.model(), tmp_path / "voices")
     arguments = ["--model", tmp_path / "voices", "--pitches", "60-70", "--output", tmp_path / "out"]
     assert run(monkeypatch, "generate", "music", *arguments) == 2
     assert "writes in voices, each of which has its range; use a model of events" in capsys.readouterr().err
@@ -133,7 +132,7 @@ def test_an_unknown_kind_is_one_clear_error(tunes, tmp_path, monkeypatch, capsys
     assert run(monkeypatch, "music", "train", *arguments) == 2
     assert "conf.yaml: kind='piano': must be 'music'" in capsys.readouterr().err
     assert run(monkeypatch, "generate", "music", "--model", tmp_path, "--output", tmp_path / "out") == 1
-    assert "has no settings.yaml; a music model's folder" in capsys.readouterr().err
+    assert "has no settings.yaml; a music model's or a music event model's folder" in capsys.readouterr().err
 
 
 def test_an_exported_model_writes_without_torch(model, tmp_path, monkeypatch):

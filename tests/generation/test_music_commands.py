@@ -8,8 +8,8 @@ import pytest
 
 import small_music
 from recitative.cli.main import main
-from recitative.export.music import export_music
-from recitative.models.music import save_music_model
+from recitative.export.file import export_model
+from recitative.model.folder import save_model
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import SILENT, Note, Piece, from_grid, tied
 
@@ -24,9 +24,9 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     for name, direction in (("continues", "forward"), ("fills", "bidirectional")):
         model = small_music.model(f"model.recurrent.direction={direction}", "frames.ranges=[[58,66],[56,65],[55,62]]")
-        save_music_model(model, folder / name)
-        export_music(model, folder / f"{name}.onnx")
-        export_music(model, folder / f"{name}_int8.onnx", int8=True)
+        save_model(model, folder / name)
+        export_model(model, folder / f"{name}.onnx")
+        export_model(model, folder / f"{name}_int8.onnx", int8=True)
     return folder
 
 

@@ -18,7 +18,8 @@ from recitative.generation.likelihood import likelihood, score_frames
 from recitative.generation.music_task import MusicTask
 from recitative.generation.music_training import read_pieces, train_music_model
 from recitative.generation.pieces import Frames, PieceStreams, frames_of
-from recitative.models.music import load_music_model, save_music_model
+from recitative.model.folder import load_model
+from recitative.models.music_kind import MUSIC
 from recitative.music.frames import Wishes
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
@@ -232,7 +233,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         train_music_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
     monkeypatch.undo()
     resumed = train_music_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
-    first, second = (load_music_model(run.folder).network.state_dict() for run in (whole, resumed))
+    first, second = (load_model(run.folder, MUSIC).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
@@ -268,15 +269,6 @@ def test_a_piece_with_too_many_voices_is_named():
         frames_of(piece, small_music.settings())
 
 
-def test_a_model_folder_of_another_kind_is_refused(tmp_path):
-    save_music_model(small_music.model(), tmp_path / "model")
-    (tmp_path / "model" / "SHA256SUMS").unlink()
-    text = (tmp_path / "model" / "settings.yaml").read_text()
-    (tmp_path / "model" / "settings.yaml").write_text(text.replace("kind: music", "kind: other"))
-    with pytest.raises(DataError, match="is not a music model's"):
-        load_music_model(tmp_path / "model")
-
-
 def source(rng, steps):
     """Two voices. The upper goes up a step with probability 0.7, else down; the lower is 3, 4 or 7 below it, each as
     often: the entropy of a frame is H(0.7) + ln 3."""
@@ -301,5 +293,5 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     run = train_music_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
     entropy = -0.7 * math.log(0.7) - 0.3 * math.log(0.3) + math.log(3)
     unseen = [Frames(f"u{i}", source(rng, 100), 0) for i in range(100)]
-    found = likelihood(load_music_model(run.folder), unseen).per_frame
+    found = likelihood(load_model(run.folder, MUSIC), unseen).per_frame
     assert abs(found / entropy - 1) < 0.02

@@ -14,13 +14,15 @@ import small_corpus
 from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasise, encode
 from recitative.config import load_tree
 from recitative.errors import DataError, RunError, UsageError
-from recitative.export.wave import build_wave_file
+from recitative.export.file import build_file
 from recitative.generation.recordings import Recording, SoundSegments, batch_of
 from recitative.generation.wave_task import WaveTask, dev_batches, sample_losses
 from recitative.generation.wave_training import train_wave_model
+from recitative.model.folder import load_model
 from recitative.models.conditions import PROGRESS, Labels, between, label_conditions, mel_conditions, places_of
 from recitative.models.excitation import Sounds
-from recitative.models.wave import load_wave_model, new_wave_model, save_wave_model
+from recitative.models.sound_kinds import SOUND
+from recitative.models.wave import new_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.runtime.sound import SoundGenerator
 from recitative.stage import Padded
@@ -243,7 +245,7 @@ def slow_distribution(made, piece, codes, s, temperature):
 def test_the_graph_draws_what_the_network_says(condition, temperature):
     made = model(f"sound.condition={condition}")
     frames = recording(made.settings).frames
-    generator = SoundGenerator(build_wave_file(made).SerializeToString())
+    generator = SoundGenerator(build_file(made).SerializeToString())
     told = [frames] if condition != "none" else []
     blocks = list(generator.generate(22, frames=told, seed=5, temperature=temperature))
     assert [block.shape for block in blocks] == [(1, 4)] * 5 + [(1, 2)]
@@ -260,7 +262,7 @@ def test_the_graph_draws_what_the_network_says(condition, temperature):
 def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_frames():
     plain, coloured = model(), model("sound.prediction=3")
     frames = recording(plain.settings).frames
-    generators = [SoundGenerator(build_wave_file(made).SerializeToString()) for made in (plain, coloured)]
+    generators = [SoundGenerator(build_file(made).SerializeToString()) for made in (plain, coloured)]
     for seed in range(100):  # until de-emphasis clips nothing
         blocks = [np.concatenate(list(one.generate(60, frames=[frames], seed=seed)), 1) for one in generators]
         if np.abs(blocks[0]).max() < 1.0:
@@ -275,7 +277,7 @@ def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_fr
 def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_neighbours():
     made = model()
     frames = [recording(made.settings, seed=i).frames for i in range(2)]
-    generator = SoundGenerator(build_wave_file(made).SerializeToString())
+    generator = SoundGenerator(build_file(made).SerializeToString())
 
     def draw(told, seed):
         blocks = generator.generate(60, frames=told, row_numbers=range(len(told)), seed=seed)
@@ -288,7 +290,7 @@ def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_nei
 
 def test_what_is_given_comes_out_and_the_rest_goes_on_from_it():
     made = model("sound.condition=none")
-    generator = SoundGenerator(build_wave_file(made).SerializeToString())
+    generator = SoundGenerator(build_file(made).SerializeToString())
     given = (0.3 * np.sin(np.arange(40) / 3)).astype(np.float32)
     first, second = (
         np.concatenate(list(generator.generate(80, given=piece, seed=1)), axis=1)[0] for piece in (given, -given)
@@ -324,14 +326,14 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         train_wave_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
     monkeypatch.undo()
     resumed = train_wave_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
-    first, second = (load_wave_model(run.folder).network.state_dict() for run in (whole, resumed))
+    first, second = (load_model(run.folder, SOUND).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def test_mel_frames_are_normalised_by_the_training_set(corpus):
     run = train_wave_model(settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
-    stage = load_wave_model(run.folder).network.encoder.stages["normalise"]
+    stage = load_model(run.folder, SOUND).network.encoder.stages["normalise"]
     assert float(stage.mean.abs().min()) > 0.1
     assert float((stage.inverse_stddev - 1).abs().min()) > 1e-3
 
@@ -354,21 +356,11 @@ def test_a_step_that_does_not_divide_the_hop_is_refused():
 
 def test_a_model_file_of_another_kind_is_refused(tmp_path):
     import small_music
-    from recitative.export.music import build_music_file
+    from recitative.export.file import build_file
 
-    content = build_music_file(small_music.model()).SerializeToString()
-    with pytest.raises(DataError, match="is another model; a sound model's file"):
+    content = build_file(small_music.model()).SerializeToString()
+    with pytest.raises(DataError, match="is a music model; a sound model's file"):
         SoundGenerator(content)
-
-
-def test_a_folder_survives_saving_and_loading(tmp_path):
-    made = model("sound.condition=labels")
-    save_wave_model(made, tmp_path / "model")
-    loaded = load_wave_model(tmp_path / "model")
-    assert loaded.labels == LABELS
-    assert loaded.settings == made.settings
-    for name, value in made.network.state_dict().items():
-        assert torch.equal(loaded.network.state_dict()[name], value), name
 
 
 def test_a_model_learns_a_sound_that_repeats():

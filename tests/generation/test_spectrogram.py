@@ -11,13 +11,16 @@ from torch.testing import assert_close
 import small_corpus
 from recitative.config import load_tree
 from recitative.errors import DataError, RunError, UsageError
-from recitative.export.spectrogram import build_spectrogram_file
+from recitative.export.file import build_file
 from recitative.generation.spectrogram_task import SpectrogramTask, frame_losses, nats_per_dimension
 from recitative.generation.spectrogram_training import train_spectrogram_model
 from recitative.generation.spectrograms import Spectrogram, SpectrogramBatches, batch_of
+from recitative.model.folder import load_model, save_model
+from recitative.model.kind import load_settings_of
 from recitative.models.conditions import Labels, label_conditions
-from recitative.models.sound_kind import load_sound_settings
-from recitative.models.spectrogram import load_spectrogram_model, new_spectrogram_model, save_spectrogram_model
+from recitative.models.kinds import SOUND_KINDS
+from recitative.models.sound_kinds import SPECTROGRAM
+from recitative.models.spectrogram import new_spectrogram_model
 from recitative.models.spectrogram_settings import SpectrogramSettings
 from recitative.runtime.spectrogram import OWN_NUMBERS, SpectrogramGenerator
 from recitative.stage import Padded
@@ -115,7 +118,7 @@ def test_an_epoch_holds_every_recording_once_and_goes_on_anywhere():
 @torch.no_grad()
 def test_the_graph_draws_what_the_network_says(components, heat):
     made = model(f"model.components={components}")
-    generator = SpectrogramGenerator(build_spectrogram_file(made).SerializeToString())
+    generator = SpectrogramGenerator(build_file(made).SerializeToString())
     found = generator.generate("two", "bob", 800, number=4, seed=3, heat=heat)
     assert found.shape == (8, 6)
     told = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
@@ -131,7 +134,7 @@ def test_the_graph_draws_what_the_network_says(components, heat):
 
 
 def test_the_same_seed_and_number_give_the_same_frames():
-    generator = SpectrogramGenerator(build_spectrogram_file(model()).SerializeToString())
+    generator = SpectrogramGenerator(build_file(model()).SerializeToString())
     first = generator.generate("one", "ann", 900)
     np.testing.assert_array_equal(first, generator.generate("one", "ann", 900))
     for others in ({"number": 1}, {"seed": 2}):
@@ -164,18 +167,18 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         train_spectrogram_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
     monkeypatch.undo()
     resumed = train_spectrogram_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
-    weights = [load_spectrogram_model(run.folder).network.state_dict() for run in (whole, resumed)]
+    weights = [load_model(run.folder, SPECTROGRAM).network.state_dict() for run in (whole, resumed)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
 
 
 def test_a_trained_model_knows_its_labels_and_how_long_they_are(corpus):
     run = train_spectrogram_model(settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
-    made = load_spectrogram_model(run.folder)
+    made = load_model(run.folder, SPECTROGRAM)
     assert made.labels.texts == ("one", "two")
     np.testing.assert_allclose(made.labels.seconds, [0.11, 0.125])
-    save_spectrogram_model(made, corpus / "again")
-    assert load_spectrogram_model(corpus / "again").labels == made.labels
+    save_model(made, corpus / "again")
+    assert load_model(corpus / "again", SPECTROGRAM).labels == made.labels
 
 
 def test_recordings_that_cannot_be_used_are_named(corpus):
@@ -187,7 +190,7 @@ def test_recordings_that_cannot_be_used_are_named(corpus):
 
 def test_a_conf_of_another_kind_is_named(tmp_path):
     (tmp_path / "conf.yaml").write_text("kind: choir\n")
-    with pytest.raises(UsageError, match=r"kind='choir': must be 'sound' \(sample by sample\) or 'spectrogram'"):
-        load_sound_settings(tmp_path / "conf.yaml")
+    with pytest.raises(UsageError, match=r"kind='choir': must be 'sound' \(sound model\) or 'spectrogram'"):
+        load_settings_of(tmp_path / "conf.yaml", [], SOUND_KINDS)
     with pytest.raises(UsageError, match=r"a spectrogram needs features.kind=fbank"):
         settings("features.delta_order=1")

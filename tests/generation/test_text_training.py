@@ -19,7 +19,9 @@ from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
 from recitative.generation.training import read_texts, train_language_model
-from recitative.models.language_model import load_language_model, new_language_model
+from recitative.model.folder import load_model
+from recitative.models.language_kind import LANGUAGE_MODEL
+from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.models.next_words import next_words
 from recitative.stage import Padded
@@ -164,7 +166,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
     ]
     assert losses[0] == losses[1]
     assert resumed.perplexity == undisturbed.perplexity
-    weights = [load_language_model(corpus / folder / "model").network.state_dict() for folder in "ab"]
+    weights = [load_model(corpus / folder / "model", LANGUAGE_MODEL).network.state_dict() for folder in "ab"]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
 
@@ -227,7 +229,7 @@ def trained(tmp_path_factory):
     overrides = ["text.streams=32", "text.bptt=16", "model.embedding=24", "model.recurrent.hidden=24",
                  "model.dropout=0", "train.epochs=6", "train.learning_rate=0.02", "train.bf16=false"]  # fmt: skip
     train_language_model(settings(*overrides), [folder / "train"], folder / "dev", folder / "exp", quiet=True)
-    return new_scorer(load_language_model(folder / "exp" / "model")), read_texts([folder / "dev"])
+    return new_scorer(load_model(folder / "exp" / "model", LANGUAGE_MODEL)), read_texts([folder / "dev"])
 
 
 def test_a_model_reaches_the_entropy_of_its_source(trained):

@@ -6,33 +6,33 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
-import tones
 import torch
 
-import small_events
-import small_forecaster
+from every_kind import EXPORTED, MAKE, make
 from recitative.errors import DataError
-from recitative.export.file import build_file
+from recitative.export.file import build_file, export_model
 from recitative.model.file import kind_in, read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import name_in_settings
-from recitative.models.threshold import Threshold
+from recitative.models.kinds import KINDS
 
-MAKE = {
-    "classifier": lambda: tones.classifier(labels=("ja", "nein", "größer")),
-    "events": small_events.model,
-    "forecaster": lambda: replace(small_forecaster.forecaster(), threshold=Threshold(1.5, 0.5, 0.01, 200)),
-}
 FIRST_FORMAT = {  # its extras, as values among the rest
     "classifier": lambda model: {"labels": model.labels},
-    "events": lambda model: {},
     "forecaster": lambda model: {"threshold": asdict(model.threshold)},
+    "language_model": lambda model: {"tokens": model.vocabulary.table.symbols},
+    "sound": lambda model: {"labels": asdict(model.labels)},
+    "spectrogram": lambda model: {"labels": asdict(model.labels)},
 }
 
 
 @pytest.fixture(params=MAKE)
 def model(request):
-    return MAKE[request.param]()
+    return make(request.param)
+
+
+@pytest.fixture(params=EXPORTED)
+def exported(request):
+    return make(request.param)
 
 
 def entries_of(model):
@@ -56,42 +56,52 @@ def test_a_folder_gives_back_the_model(model, tmp_path):
     assert model.settings.kind == model.kind.name
 
 
-def test_a_file_says_what_the_folder_says(model):
-    metadata = read_entries(entries_of(model), "m.onnx", model.kind)
-    assert (metadata.settings, metadata.extras) == (model.settings, extras_of(model))
-    assert metadata.texts == model.kind.texts_of(model)
-    assert metadata.parameters == sum(parameter.numel() for parameter in model.network.parameters())
+def test_a_file_says_what_the_folder_says(exported):
+    metadata = read_entries(entries_of(exported), "m.onnx", exported.kind)
+    assert (metadata.settings, metadata.extras) == (exported.settings, extras_of(exported))
+    assert metadata.texts == exported.kind.texts_of(exported)
+    assert metadata.parameters == sum(parameter.numel() for parameter in exported.network.parameters())
     assert (metadata.notes, metadata.weights) == ("of a test", "float32")
-    assert set(metadata.state) == set(model.network.initial_state(1))
-    assert read_entries(metadata.to_entries(), "m.onnx", model.kind) == metadata
+    remembers = getattr(exported.network, "core", exported.network)  # of networks that are not one stage
+    assert {name.removeprefix("core.") for name in metadata.state} == {
+        name.removeprefix("core.") for name in remembers.initial_state(1)
+    }
+    assert read_entries(metadata.to_entries(), "m.onnx", exported.kind) == metadata
 
 
-def test_a_file_of_release_0_1_says_the_same(model):
-    metadata = read_entries(entries_of(model), "m.onnx", model.kind)
-    card = json.loads(entries_of(model)["recitative.model"])
+def test_a_file_is_written_whole_and_the_same_each_time(exported, tmp_path):
+    sizes = [export_model(exported, tmp_path / "new" / name, notes="of a test") for name in ("a.onnx", "b.onnx")]
+    first, second = ((tmp_path / "new" / name).read_bytes() for name in ("a.onnx", "b.onnx"))
+    assert first == second
+    assert sizes == [len(first)] * 2
+
+
+def test_a_file_of_release_0_1_says_the_same(exported):
+    metadata = read_entries(entries_of(exported), "m.onnx", exported.kind)
+    card = json.loads(entries_of(exported)["recitative.model"])
     del card["extras"]
-    card |= FIRST_FORMAT[model.kind.name](model) | {"format": "1"}
-    old = {"recitative.kind": model.kind.name, "recitative.card": json.dumps(card)}
-    upgraded = read_entries(old, "m.onnx", model.kind)
+    card |= FIRST_FORMAT.get(exported.kind.name, lambda exported: {})(exported) | {"format": "1"}
+    old = {"recitative.kind": exported.kind.name, "recitative.card": json.dumps(card)}
+    for name in metadata.graphs:
+        old[f"recitative.{name}"] = entries_of(exported)[f"recitative.graph.{name}"]
+    upgraded = read_entries(old, "m.onnx", exported.kind)
     assert (replace(upgraded, texts={}), upgraded.extras) == (replace(metadata, texts={}), metadata.extras)
     with pytest.raises(DataError, match=r"m\.onnx: has format 9; format 1 or 2; export it again"):
-        read_entries(old | {"recitative.card": json.dumps(card | {"format": "9"})}, "m.onnx", model.kind)
+        read_entries(old | {"recitative.card": json.dumps(card | {"format": "9"})}, "m.onnx", exported.kind)
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"recitative.kind": "another"}, "is another model; a .*'s file; make one with 'recitative .*export'"),
+    ({"recitative.kind": "choir"}, "is a choir model; a .*'s file; make one with 'recitative .*export'"),
     ({"recitative.model": "{"}, "is damaged: its metadata cannot be read; a whole .*'s file"),
     ({"recitative.model": "[]"}, "is damaged: its metadata cannot be read"),
     ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
 ])  # fmt: skip
-def test_a_file_that_is_damaged_or_of_another_kind_is_named(model, changed, message):
+def test_a_file_that_is_damaged_or_of_another_kind_is_named(exported, changed, message):
     with pytest.raises(DataError, match=rf"m\.onnx: {message}"):
-        read_entries(entries_of(model) | changed, "m.onnx", model.kind)
+        read_entries(entries_of(exported) | changed, "m.onnx", exported.kind)
     with pytest.raises(DataError, match=r"m\.onnx: is no model"):
-        read_entries({}, "m.onnx", model.kind)
-    assert (
-        kind_in(entries_of(model), "m.onnx", [kind.kind for kind in (make() for make in MAKE.values())]) is model.kind
-    )
+        read_entries({}, "m.onnx", exported.kind)
+    assert kind_in(entries_of(exported), "m.onnx", KINDS) is exported.kind
 
 
 def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path):
@@ -110,6 +120,6 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path)
         with pytest.raises(DataError, match=message):
             load_model(folder, model.kind)
     for other in MAKE.keys() - {model.kind.name}:
-        save_model(MAKE[other](), folder)
+        save_model(make(other), folder)
         with pytest.raises(DataError, match=f"settings.yaml: is not a {model.kind.title}'s"):
             load_model(folder, model.kind)

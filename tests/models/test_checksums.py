@@ -7,29 +7,23 @@ from functools import partial
 
 import pytest
 import tiny
-import tones
 
-import small_events
-import small_forecaster
+from every_kind import make
 from recitative.errors import DataError
 from recitative.model.checksums import CHECKSUMS, verify_checksums
 from recitative.model.folder import load_model, save_model
-from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events_kind import EVENTS
 from recitative.models.folder import load_recogniser, save_recogniser
-from recitative.models.forecaster_kind import FORECASTER
+from recitative.models.kinds import KINDS
 
-KINDS = {
+EVERY = {
     "recogniser": (tiny.recogniser, save_recogniser, load_recogniser),
-    "classifier": (tones.classifier, save_model, partial(load_model, kind=CLASSIFIER)),
-    "forecaster": (small_forecaster.forecaster, save_model, partial(load_model, kind=FORECASTER)),
-    "events": (small_events.model, save_model, partial(load_model, kind=EVENTS)),
+    **{kind.name: (partial(make, kind.name), save_model, partial(load_model, kind=kind)) for kind in KINDS},
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_one_flipped_bit_in_any_file_of_a_folder_is_told(tmp_path, kind):
-    make, save, load = KINDS[kind]
+    make, save, load = EVERY[kind]
     folder = tmp_path / "model"
     save(make(), folder)
     files = sorted(folder.iterdir())

@@ -12,8 +12,10 @@ from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.lm.query import LanguageModel
+from recitative.model.folder import load_model, save_model
 from recitative.models.folder import new_recogniser, save_recogniser
-from recitative.models.language_model import load_language_model, new_language_model, save_language_model
+from recitative.models.language_kind import LANGUAGE_MODEL
+from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.models.next_words import next_words
 from recitative.models.text_scores import History, RecurrentLanguageModel
@@ -200,8 +202,8 @@ def test_the_next_spelled_words_are_the_likeliest_of_all_spellings():
 @pytest.mark.parametrize("unit", ["word", "character"])
 def test_a_saved_model_is_the_same_model(tmp_path, unit):
     model = language_model(unit)
-    save_language_model(model, tmp_path / "model")
-    loaded = load_language_model(tmp_path / "model")
+    save_model(model, tmp_path / "model")
+    loaded = load_model(tmp_path / "model", LANGUAGE_MODEL)
     assert loaded.settings == model.settings
     assert loaded.vocabulary == model.vocabulary
     assert not loaded.network.training
@@ -219,16 +221,16 @@ def test_a_saved_model_is_the_same_model(tmp_path, unit):
         (lambda folder: (folder / "weights.safetensors").write_bytes(b"{"), "does not hold this model's weights"),
         (lambda folder: (folder / "settings.yaml").write_text(": ["), r"settings\.yaml:1: is not YAML"),
         (lambda folder: (folder / "tokens.txt").write_text("<blank> 0\n▁a 1\n"), "has no '<unk>'"),
-        (lambda folder: save_language_model(language_model(embedding=5), folder / "x") or
+        (lambda folder: save_model(language_model(embedding=5), folder / "x") or
          (folder / "x" / "weights.safetensors").replace(folder / "weights.safetensors"), "does not hold this model's"),
     ],
 )  # fmt: skip
 def test_a_broken_folder_is_named(tmp_path, spoil, message):
-    save_language_model(language_model(), tmp_path / "model")
+    save_model(language_model(), tmp_path / "model")
     (tmp_path / "model" / "SHA256SUMS").unlink()  # what a damage to its content would be without
     spoil(tmp_path / "model")
     with pytest.raises(DataError, match=message) as caught:
-        load_language_model(tmp_path / "model")
+        load_model(tmp_path / "model", LANGUAGE_MODEL)
     assert "\n" not in str(caught.value)
 
 
@@ -236,7 +238,7 @@ def test_a_recognisers_folder_is_no_language_model(tmp_path):
     settings = validate_settings({"model": {"recurrent": {"layers": 1, "hidden": 2}}}, where="test")
     save_recogniser(new_recogniser(settings, TokenTable(("<blank>", "a"))), tmp_path / "model")
     with pytest.raises(DataError, match="is not a language model's; 'kind: language_model'; make one with"):
-        load_language_model(tmp_path / "model")
+        load_model(tmp_path / "model", LANGUAGE_MODEL)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_it_is_the_default_and_says_so(tmp_path, recitative):
 
 @pytest.mark.parametrize("name", CHORALES)
 def test_models_of_chorales_say_what_they_are(name):
-    card = OnnxMusic(pretrained.path_of(name)).card
+    card = OnnxMusic(pretrained.path_of(name)).metadata
     assert "chorales of Johann Sebastian Bach (public domain)" in card.notes
     assert "recipes/chorales/run.sh" in card.notes
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")

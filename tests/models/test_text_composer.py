@@ -9,8 +9,9 @@ import torch
 from recitative.cli import generate_text as cli
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
+from recitative.model.folder import save_model
 from recitative.models.composer import Sampling
-from recitative.models.language_model import new_language_model, save_language_model
+from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.models.text_composer import LONGEST, continue_text
 from recitative.models.text_scores import RecurrentLanguageModel
@@ -138,7 +139,7 @@ def test_a_low_temperature_or_share_leaves_the_likeliest():
 
 
 def test_the_command_line_prints_a_line_for_each(tmp_path, capsys, monkeypatch):
-    save_language_model(random_model("word"), tmp_path / "lm")
+    save_model(random_model("word"), tmp_path / "lm")
     cli.text(["the", "zebra"], tmp_path / "lm", count=2, words=3)
     said = capsys.readouterr()
     lines = said.out.splitlines()

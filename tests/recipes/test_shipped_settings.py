@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from recitative.config import Settings, load_settings, load_tree
+from recitative.model.kind import load_settings_of
 from recitative.models.classifier import build_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.forecaster import build_forecaster
 from recitative.models.forecaster_settings import ForecasterSettings
-from recitative.models.music_kind import load_music_settings
+from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.models.recogniser import build_recogniser
-from recitative.models.sound_kind import load_sound_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))
@@ -46,12 +46,12 @@ def test_the_settings_file_loads(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MUSIC, ids=_name)
 def test_the_settings_file_of_a_music_model_loads(path: Path) -> None:
-    assert load_music_settings(path).kind == _kind(path)
+    assert load_settings_of(path, [], MUSIC_KINDS).kind == _kind(path)
 
 
 @pytest.mark.parametrize("path", SOUND, ids=_name)
 def test_the_settings_file_of_a_sound_model_loads(path: Path) -> None:
-    assert load_sound_settings(path).kind == _kind(path)
+    assert load_settings_of(path, [], SOUND_KINDS).kind == _kind(path)
 
 
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=_name)

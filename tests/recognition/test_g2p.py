@@ -10,7 +10,8 @@ from typer.testing import CliRunner, Result
 
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.models.g2p import load_g2p
+from recitative.model.folder import load_model
+from recitative.models.g2p_kind import G2P
 from recitative.text.lexicon import Lexicon
 
 SOUNDS = {"a": ("AH",), "b": ("B",), "x": ("K", "S"), "e": ("EH",)}
@@ -47,7 +48,7 @@ def test_words_that_were_held_out_are_scored(trained: tuple[Path, Result]) -> No
 
 
 def test_a_word_that_no_dictionary_has_is_pronounced(trained: tuple[Path, Result]) -> None:
-    model = load_g2p(trained[0] / "run" / "model")
+    model = load_model(trained[0] / "run" / "model", G2P)
     assert model.pronounce(["xex", "ab", "", "zoo"]) == {"xex": ("K", "S", "IY", "K", "S"), "ab": ("AH", "B")}
     said = run("g2p", "pronounce", trained[0] / "run" / "model", "xex", "zoo")
     assert said.stdout == "xex K S IY K S\n"

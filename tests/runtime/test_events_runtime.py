@@ -12,16 +12,18 @@ import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
-from recitative.export.music import build_music_file
 from recitative.generation.events_network import TorchEvents
 from recitative.model.folder import save_model
+from recitative.model.kind import load_settings_of
 from recitative.models.composer import Sampling
 from recitative.models.event_composer import EventLimits, Span, compose_events, nothing_given
 from recitative.models.event_likelihood import event_likelihood
-from recitative.models.music_kind import folder_kind, load_music_settings
+from recitative.models.events_kind import EVENTS
+from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
+from recitative.models.music_kind import MUSIC
 from recitative.music.midi import midi_bytes
+from recitative.runtime.cards import kind_of
 from recitative.runtime.events import OnnxEvents
-from recitative.runtime.session import file_kind
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
 
@@ -119,8 +121,8 @@ KIND = {"recitative.kind": "events"}
         (lambda: content(model())[:500], "cannot be opened"),
         (lambda: with_metadata({}), "is no model; a music event model's file; make"),
         (
-            lambda: build_music_file(small_music.model()).SerializeToString(),
-            "is another model; a music event model's",
+            lambda: build_file(small_music.model()).SerializeToString(),
+            "is a music model; a music event model's",
         ),
         (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its metadata cannot be read"),
         (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its metadata cannot be read"),
@@ -139,27 +141,32 @@ def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, me
     assert "\n" not in str(caught.value)
 
 
-def test_every_music_model_says_its_kind(tmp_path):
+def test_the_kind_of_a_folder_and_of_a_file(tmp_path):
     save_model(model(), tmp_path / "model")
     (tmp_path / "events.onnx").write_bytes(content(model()))
-    (tmp_path / "music.onnx").write_bytes(build_music_file(small_music.model()).SerializeToString())
-    assert folder_kind(tmp_path / "model") == "events"
-    assert [file_kind(tmp_path / f"{kind}.onnx", "", "") for kind in ("events", "music")] == ["events", "music"]
+    (tmp_path / "music.onnx").write_bytes(build_file(small_music.model()).SerializeToString())
+    found = [kind_of(tmp_path / name, MUSIC_KINDS) for name in ("model", "events.onnx", "music.onnx")]
+    assert found == [EVENTS, EVENTS, MUSIC]
+    with pytest.raises(DataError, match=r"is a music model; a sound model's or a spectrogram model's file"):
+        kind_of(tmp_path / "music.onnx", SOUND_KINDS)
     (tmp_path / "model" / "settings.yaml").write_text("kind: language_model\n")
-    with pytest.raises(DataError, match=r"is not a music model's; kind 'music' .* or 'events'"):
-        folder_kind(tmp_path / "model")
-    with pytest.raises(DataError, match=r"none: has no settings.yaml; a music model's folder"):
-        folder_kind(tmp_path / "none")
+    with pytest.raises(DataError, match=r"is a language model's; 'kind: music' or 'kind: events'"):
+        kind_of(tmp_path / "model", MUSIC_KINDS)
+    with pytest.raises(DataError, match=r"none: does not exist"):
+        kind_of(tmp_path / "none", MUSIC_KINDS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: has no settings.yaml; a music model's or a music event model's"):
+        kind_of(tmp_path / "empty", MUSIC_KINDS)
 
 
 def test_the_kind_of_settings_decides_and_another_is_one_clear_error(tmp_path):
     path = tmp_path / "conf.yaml"
     path.write_text("kind: events\nevents:\n  voices: 3\n")
-    assert load_music_settings(path).events.voices == 3
-    assert load_music_settings(None, ["frames.voices=2"]).frames.voices == 2
+    assert load_settings_of(path, [], MUSIC_KINDS).events.voices == 3
+    assert load_settings_of(None, ["frames.voices=2"], MUSIC_KINDS).frames.voices == 2
     path.write_text("kind: piano\n")
     with pytest.raises(UsageError, match=r"conf.yaml: kind='piano': must be 'music' .* or 'events'"):
-        load_music_settings(path)
+        load_settings_of(path, [], MUSIC_KINDS)
     path.write_text("kind: [events]\n")
     with pytest.raises(UsageError, match=r"conf.yaml: kind="):
-        load_music_settings(path)
+        load_settings_of(path, [], MUSIC_KINDS)

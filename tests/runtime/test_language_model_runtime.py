@@ -11,13 +11,13 @@ import torch
 from contract import AsTorch, verify_contract
 from recitative.config import validate_settings
 from recitative.errors import DataError
-from recitative.export.language_model import build_language_model_file, export_language_model
+from recitative.export.file import build_file, export_model
 from recitative.export.model import build_model
 from recitative.generation.network import new_scorer
 from recitative.models.folder import new_recogniser
 from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
-from recitative.runtime.language_model import OnnxLanguageNetwork, open_language_model
+from recitative.runtime.language_model import open_language_model
 from recitative.runtime.network import OnnxNetwork
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
@@ -46,7 +46,7 @@ def language_model(unit="word", **network):
 
 
 def content(model):
-    return build_language_model_file(model, notes="from a test").SerializeToString()
+    return build_file(model, notes="from a test").SerializeToString()
 
 
 @pytest.mark.parametrize("unit", ["word", "character"])
@@ -66,7 +66,7 @@ def test_the_file_scores_as_the_folder_does(unit, network):
 @pytest.mark.parametrize("network", SHAPES)
 def test_the_graph_keeps_the_contract(network):
     model = language_model(**network)
-    stage = AsTorch(OnnxLanguageNetwork(content(model)))
+    stage = AsTorch(open_language_model(content(model)).network)
     verify_contract(
         stage,
         lambda shape, g: torch.randint(0, len(model.vocabulary), shape, generator=g),
@@ -77,7 +77,7 @@ def test_the_graph_keeps_the_contract(network):
 
 
 def test_padding_may_be_any_number():
-    network = OnnxLanguageNetwork(content(language_model()))
+    network = open_language_model(content(language_model())).network
     x = Padded(np.array([[1, 2, 3], [4, -1, 10**9]]), np.array([3, 1]))
     y, state = network.step(x, network.initial_state(2), last=False)
     alone, alone_state = network.step(Padded(x.data[1:, :1], x.lengths[1:]), network.initial_state(1), last=False)
@@ -86,25 +86,15 @@ def test_padding_may_be_any_number():
         np.testing.assert_allclose(state[name][1:], value, atol=1e-6)
 
 
-def test_the_card_says_what_the_model_is():
-    model = language_model()
-    card = OnnxLanguageNetwork(content(model)).card
-    assert card.settings == model.settings
-    assert card.vocabulary == model.vocabulary
-    assert card.parameters == sum(parameter.numel() for parameter in model.network.parameters())
-    assert card.notes == "from a test"
-    assert set(card.state) == set(model.network.initial_state(1))
-
-
 def test_a_tied_table_is_stored_once():
-    tied, untied = (build_language_model_file(language_model(embedding=8, tied=tied)) for tied in (True, False))
+    tied, untied = (build_file(language_model(embedding=8, tied=tied)) for tied in (True, False))
     tables = [sum(list(array.dims) in ([9, 8], [8, 9]) for array in file.graph.initializer) for file in (tied, untied)]
     assert tables == [1, 2]
 
 
 def test_a_file_runs_without_torch(tmp_path):
     path = tmp_path / "lm.onnx"
-    size = export_language_model(language_model(), path)
+    size = export_model(language_model(), path)
     assert path.stat().st_size == size
     program = (
         "import sys\n"
@@ -141,16 +131,19 @@ KIND = {"recitative.kind": "language_model"}
     [
         (lambda path: path.unlink(), "does not exist; a language model's file; make one with 'recitative lm export'"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
-        (lambda path: path.write_bytes(recogniser_file()), "is a recogniser; a language model's file; make one with"),
-        (lambda path: set_metadata(path, {}), "is not a recitative model; a language model's file"),
-        (lambda path: set_metadata(path, KIND | {"recitative.card": "{"}), "is damaged: its card cannot be read"),
-        (lambda path: set_metadata(path, KIND | {"recitative.card": "{}"}), "is damaged: its card cannot be read"),
+        (
+            lambda path: path.write_bytes(recogniser_file()),
+            "is a recognizer model; a language model's file; make",
+        ),
+        (lambda path: set_metadata(path, {}), "is no model; a language model's file"),
+        (lambda path: set_metadata(path, KIND | {"recitative.card": "{"}), "is damaged: its metadata cannot be read"),
+        (lambda path: set_metadata(path, KIND | {"recitative.card": "{}"}), "is damaged: its metadata cannot be read"),
         (lambda path: set_metadata(path, KIND | {"recitative.card": '{"format": "9"}'}), "has format 9; format 1"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, spoil, message):
     path = tmp_path / "lm.onnx"
-    export_language_model(language_model(), path)
+    export_model(language_model(), path)
     spoil(path)
     with pytest.raises(DataError, match=message) as caught:
         open_language_model(path)
@@ -159,5 +152,5 @@ def test_a_bad_file_is_named(tmp_path, spoil, message):
 
 
 def test_a_language_models_file_is_no_recogniser():
-    with pytest.raises(DataError, match="is not a recitative model; a file made by 'recitative export'"):
+    with pytest.raises(DataError, match="is a language model; a recognizer's file; make one with 'recitative export'"):
         OnnxNetwork(content(language_model()))

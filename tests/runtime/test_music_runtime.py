@@ -10,7 +10,7 @@ import torch
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.export.music import build_music_file
+from recitative.export.file import build_file
 from recitative.generation.likelihood import likelihood
 from recitative.generation.music_network import TorchMusic
 from recitative.models.composer import Sampling
@@ -29,7 +29,7 @@ def of(direction, *overrides):
 
 
 def onnx(model, int8=False):
-    return OnnxMusic(build_music_file(model, int8=int8).SerializeToString())
+    return OnnxMusic(build_file(model, int8=int8).SerializeToString())
 
 
 def make_ids(model):
@@ -156,7 +156,7 @@ def test_the_speed_is_that_of_the_whole_music(monkeypatch):
 
 def test_writing_with_a_file_needs_no_pytorch(tmp_path):
     path = tmp_path / "music.onnx"
-    path.write_bytes(build_music_file(of("forward")).SerializeToString())
+    path.write_bytes(build_file(of("forward")).SerializeToString())
     code = (
         "import sys\nfrom pathlib import Path\nfrom recitative.models.composer import Sampling\n"
         "from recitative.models.composition import Limits, blank, compose\n"

@@ -57,10 +57,11 @@ def pronounce(
 
     Exit 1 if a word has letters that the model does not know.
     """
-    from recitative.models.g2p import load_g2p
+    from recitative.model.folder import load_model
+    from recitative.models.g2p_kind import G2P
 
     asked = [word for given in words for word in (sys.stdin.read().split() if given == "-" else [given])]
-    opened = load_g2p(model)
+    opened = load_model(model, G2P)
     said = opened.pronounce(asked)
     for word in asked:
         if word in said:

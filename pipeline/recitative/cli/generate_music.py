@@ -11,7 +11,7 @@ import typer
 
 from recitative.cli.music_drafts import Wanted
 from recitative.cli.music_files import Written, require_folder, write_pieces
-from recitative.cli.music_models import OthersOption, is_of_events, open_composer, open_events, refuse_others
+from recitative.cli.music_models import OthersOption, open_composer, open_events, refuse_others
 from recitative.cli.music_wishes import parse_key, parse_pitches, parse_sampling
 from recitative.cli.music_writers import NEW, Drawing, Writer, events_writer, voices_writer
 from recitative.cli.progress import progress_bar
@@ -19,8 +19,11 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.models import pretrained
 from recitative.models.composition import Limits
 from recitative.models.event_composer import EventLimits
+from recitative.models.events_kind import EVENTS
+from recitative.models.kinds import MUSIC_KINDS
 from recitative.music.folder import read_file
 from recitative.music.piece import Piece
+from recitative.runtime.cards import kind_of
 
 QUARTERS_PER_MINUTE = 100.0  # of new pieces, if the tempo is to be the file's
 SLOWEST = 10
@@ -78,7 +81,7 @@ def music(
     if 0 < tempo < SLOWEST:
         raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 for the file's")
     path = pretrained.find(model or (pretrained.FILLING if wanted.option else pretrained.MUSIC))
-    if is_of_events(path):
+    if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
         _require_no_voices(path, {wanted.option: wanted.option, "--rests": rests})
         limits = EventLimits(parse_key(key), *parse_pitches(pitches))

@@ -96,7 +96,7 @@ def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: f
     """A data directory of drawn sounds."""
     generator = voice.generator
     if not voice.labels.texts:
-        condition = generator.card.settings.sound.condition
+        condition = generator.metadata.settings.sound.condition
         raise UsageError(f"--like: needs a model that is told labels; this one is told {condition}")
     require_folder(output)
     data = DataDirectory.read(like)
@@ -133,7 +133,7 @@ def _jobs(voice: Voice, text: str, speaker: str, seconds: float, given: Samples 
     labels, rate = voice.labels, voice.generator.sample_rate
     before = 0 if given is None else len(given)
     if not labels.texts:
-        if voice.generator.card.settings.sound.condition == "mel":
+        if voice.generator.metadata.settings.sound.condition == "mel":
             raise UsageError("--model: is a vocoder, which draws recordings anew; use 'recitative vocode'")
         if text or speaker:
             raise UsageError("--text, --speaker: the model is told nothing; leave them out")

@@ -10,11 +10,7 @@ import typer
 from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
-    from recitative.config import FeatureSettings
     from recitative.models.card import ModelCard
-    from recitative.models.conditions import Labels
-    from recitative.models.wave_card import WaveCard
-    from recitative.runtime.cards import Card
 
 Rows = dict[str, str]
 
@@ -28,6 +24,7 @@ def info(
     Of a recogniser, a classifier, a forecaster, a language model, or a model of music or sound.
     """
     from recitative.config import dump_settings
+    from recitative.models.card import ModelCard
     from recitative.runtime.cards import read_card
 
     path = find_model(model)
@@ -38,61 +35,13 @@ def info(
         "file": f"{path}, {path.stat().st_size / 1e6:.1f} MB, {weights}{card.parameters / 1e6:.2f} M parameters",
         "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
     }
-    for name, value in (rows | _about(card, path)).items():
+    about = _recogniser(card, path) if isinstance(card, ModelCard) else card.kind.describe(card)
+    for name, value in (rows | about).items():
         print(f"{name:<8} {value}")
     if card.notes:
         print(f"\n{card.notes.rstrip()}")
     if settings:
         print(f"\n{dump_settings(card.settings)}", end="")
-
-
-def _about(card: Card, path: Path) -> Rows:
-    """What is told of each kind of model."""
-    from recitative.model.file import ModelMetadata
-    from recitative.models.card import ModelCard
-    from recitative.models.language_card import LanguageModelCard
-    from recitative.models.spectrogram_card import SpectrogramCard
-    from recitative.models.wave_card import WaveCard
-
-    if isinstance(card, ModelCard):
-        return _recogniser(card, path)
-    if isinstance(card, LanguageModelCard):
-        return {"kind": "language model", "tokens": f"{len(card.vocabulary)} {card.vocabulary.unit}s"}
-    if isinstance(card, WaveCard):
-        return _sound(card)
-    if isinstance(card, SpectrogramCard):
-        return {
-            "kind": "sound, as mel frames for a vocoder",
-            "output": _mel(card.settings.features),
-            **_labels(card.labels),
-        }
-    if isinstance(card, ModelMetadata):
-        return card.kind.describe(card)
-    frames = card.settings.frames
-    does = "continues" if card.settings.model.recurrent.direction == "forward" else "fills in"
-    what = "pitches" if frames.sets else "voices"
-    grid = f"{frames.steps_per_quarter} steps a quarter note"
-    return {"kind": f"music, {does}", "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}"}
-
-
-def _sound(card: WaveCard) -> Rows:
-    settings, labels = card.settings, card.labels
-    rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
-    match settings.sound.condition:
-        case "mel":
-            return rows | {"told": _mel(settings.features)}
-        case "labels":
-            return rows | _labels(labels)
-        case _:
-            return rows | {"told": "nothing"}
-
-
-def _mel(features: FeatureSettings) -> str:
-    return f"{features.num_mel_bins} mel channels every {features.frame_shift_ms:g} ms"
-
-
-def _labels(labels: Labels) -> Rows:
-    return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:

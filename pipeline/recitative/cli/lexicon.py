@@ -78,9 +78,10 @@ def lexicon(
 
 def _guessed(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
     """With pronunciations by a letter-to-sound model. Raises DataError for one of other phones than the lexicon's."""
-    from recitative.models.g2p import load_g2p
+    from recitative.model.folder import load_model
+    from recitative.models.g2p_kind import G2P
 
-    g2p = load_g2p(model)
+    g2p = load_model(model, G2P)
     if other := sorted(set(g2p.phones.symbols[1:]) - set(known.symbols)):
         found = f"says {', '.join(other[:5])}, phones that the dictionary lacks"
         raise DataError(

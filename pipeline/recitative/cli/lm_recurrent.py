@@ -86,8 +86,8 @@ def export(
 
     The file runs without PyTorch.
     """
-    from recitative.export.language_model import export_language_model
-    from recitative.models.language_model import load_language_model
+    from recitative.export.file import export_folder
+    from recitative.models.language_kind import LANGUAGE_MODEL
 
-    size = export_language_model(load_language_model(model), output, notes=read_notes(notes))
+    size = export_folder(model, [LANGUAGE_MODEL], output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")

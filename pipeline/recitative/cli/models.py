@@ -118,9 +118,10 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     """
     if path.is_dir():
         from recitative.generation.network import new_scorer
-        from recitative.models.language_model import load_language_model
+        from recitative.model.folder import load_model
+        from recitative.models.language_kind import LANGUAGE_MODEL
 
-        return new_scorer(load_language_model(path))
+        return new_scorer(load_model(path, LANGUAGE_MODEL))
     if not path.is_file():
         raise DataError(str(path), "is no language model", "an ARPA file or a recurrent model", "correct the path")
     if path.suffix == ".onnx":

@@ -16,8 +16,9 @@ from recitative.cli.music_score import score
 from recitative.cli.music_speed import speed
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.errors import Problem
+from recitative.model.kind import load_settings_of
 from recitative.models.events_settings import EventsSettings
-from recitative.models.music_kind import folder_kind, load_music_settings
+from recitative.models.kinds import MUSIC_KINDS
 from recitative.models.music_settings import MusicSettings
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def train(
     what is missing; events are any notes, continued. Stop it at any time: the same command goes on and ends in the same
     weights.
     """
-    settings = load_music_settings(conf, overrides or [])
+    settings = load_settings_of(conf, overrides or [], MUSIC_KINDS)
     skip = _tell_left_out if skip_bad else None
     if settings.kind == "events":
         _train_events(settings, train, dev, output, quiet, skip)
@@ -107,17 +108,9 @@ def export(
 
     The file runs without PyTorch.
     """
-    kind = folder_kind(model)
-    from recitative.export.file import export_model
-    from recitative.export.music import export_music
-    from recitative.model.folder import load_model
-    from recitative.models.events_kind import EVENTS
-    from recitative.models.music import load_music_model
+    from recitative.export.file import export_folder
 
-    if kind == "events":
-        size = export_model(load_model(model, EVENTS), output, notes=read_notes(notes), int8=int8)
-    else:
-        size = export_music(load_music_model(model), output, notes=read_notes(notes), int8=int8)
+    size = export_folder(model, MUSIC_KINDS, output, notes=read_notes(notes), int8=int8)
     print(f"{output}: weights in {'int8' if int8 else 'float32'}, {size / 1e6:.1f} MB")
 
 

@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from recitative.errors import DataError, Problem
+from recitative.model.kind import load_settings_of
 from recitative.models.event_pieces import read_event_pieces
-from recitative.models.music_kind import AnyMusicSettings, load_music_settings
+from recitative.models.events_settings import EventsSettings
+from recitative.models.kinds import MUSIC_KINDS
+from recitative.models.music_settings import MusicSettings
 
 
 def check(
@@ -17,7 +20,7 @@ def check(
     conf: Annotated[Path | None, typer.Option(help="The settings of the model that is to read them.")] = None,
 ) -> None:
     """Print how many pieces and frames there are; every piece that cannot be read is named, exit status 1."""
-    settings = load_music_settings(conf)
+    settings = load_settings_of(conf, [], MUSIC_KINDS)
     problems: list[Problem] = []
     for folder in folders:
         try:
@@ -28,7 +31,7 @@ def check(
         raise DataError.collect(problems)
 
 
-def _counts(folder: Path, settings: AnyMusicSettings) -> str:
+def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
     if settings.kind == "events":
         found = read_event_pieces(folder, settings.events)
         cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"

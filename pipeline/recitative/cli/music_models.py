@@ -12,20 +12,10 @@ from recitative.errors import UsageError
 from recitative.models.composer import Scorer
 from recitative.models.event_composer import EventScorer
 from recitative.models.mixture import Mixture
-from recitative.models.music_card import REMEDY
-from recitative.models.music_kind import EVENTS, folder_kind
 
 OthersOption = Annotated[
     list[str] | None, typer.Option("--with", help="A further model of voices: the mean of their probabilities counts.")
 ]
-
-
-def is_of_events(path: Path) -> bool:
-    """Whether a model writes events; else it writes frames of voices. Raises DataError for what is no model."""
-    from recitative.runtime.session import file_kind
-
-    kind = folder_kind(path) if path.is_dir() else file_kind(path, "music model's file", REMEDY)
-    return kind == EVENTS
 
 
 def open_events(path: Path) -> EventScorer:
@@ -33,9 +23,9 @@ def open_events(path: Path) -> EventScorer:
     if path.is_dir():
         from recitative.generation.events_network import TorchEvents
         from recitative.model.folder import load_model
-        from recitative.models import events_kind
+        from recitative.models.events_kind import EVENTS
 
-        return TorchEvents(load_model(path, events_kind.EVENTS))
+        return TorchEvents(load_model(path, EVENTS))
     from recitative.runtime.events import OnnxEvents
 
     return OnnxEvents(path)
@@ -65,9 +55,10 @@ def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
 def _open_voices(path: Path) -> Scorer:
     if path.is_dir():
         from recitative.generation.music_network import TorchMusic
-        from recitative.models.music import load_music_model
+        from recitative.model.folder import load_model
+        from recitative.models.music_kind import MUSIC
 
-        return TorchMusic(load_music_model(path))
+        return TorchMusic(load_model(path, MUSIC))
     from recitative.runtime.music import OnnxMusic
 
     return OnnxMusic(path)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
-from recitative.cli.music_models import OthersOption, is_of_events, open_events, open_voices, refuse_others
+from recitative.cli.music_models import OthersOption, open_events, open_voices, refuse_others
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
     CommandOption,
@@ -27,7 +27,10 @@ from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.event_likelihood import event_likelihood
 from recitative.models.event_pieces import read_event_pieces
+from recitative.models.events_kind import EVENTS
+from recitative.models.kinds import MUSIC_KINDS
 from recitative.models.music_likelihood import likelihood_of
+from recitative.runtime.cards import kind_of
 from recitative.score.measured import Measured
 
 
@@ -52,7 +55,7 @@ def score(
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
     path = pretrained.find(model)
-    if is_of_events(path):
+    if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
         found = _of_events(path, pieces)
     else:

@@ -41,6 +41,8 @@ def speed(
     scorer = OnnxMusic(pretrained.find(model), threads=1)
     found = measure_speed(scorer, bars=bars, pieces=count, runs=runs, sweeps=sweeps)
     counts = f"{found.seconds:.3f} s / {found.music_s:.1f} s"
-    record.write([Measured("real-time factor", found.real_time_factor, counts)], scorer.card.settings, found.seconds)
+    record.write(
+        [Measured("real-time factor", found.real_time_factor, counts)], scorer.metadata.settings, found.seconds
+    )
     per_second = f"{found.pieces_per_second:.2f} pieces a second"
     print(f"real-time factor {found.real_time_factor:.4f} [ {counts} ], {per_second} of {bars} bars")

@@ -10,7 +10,9 @@ import typer
 
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
-from recitative.models.sound_kind import SPECTROGRAM, folder_kind, load_sound_settings
+from recitative.model.kind import kind_of_folder, load_settings_of
+from recitative.models.kinds import SOUND_KINDS
+from recitative.models.sound_kinds import SOUND, SPECTROGRAM
 
 if TYPE_CHECKING:
     from recitative.train.checkpoint import Progress
@@ -38,7 +40,7 @@ def train(
     'kind: spectrogram' in CONF draws mel frames from labels, for a vocoder to make sound of. Stop it at any time: the
     same command goes on and ends in the same weights.
     """
-    settings = load_sound_settings(conf, overrides or [])
+    settings = load_settings_of(conf, overrides or [], SOUND_KINDS)
     with progress_bar("reading") as show:
         if settings.kind == "spectrogram":
             from recitative.generation.spectrogram_training import train_spectrogram_model
@@ -70,20 +72,20 @@ def score(
     Of a model of mel frames, nats a dimension of the normalised frames.
     """
     with progress_bar("reading") as show:
-        if folder_kind(model) == SPECTROGRAM:
+        from recitative.model.folder import load_model
+
+        if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
             from recitative.generation.spectrogram_task import nats_per_dimension
             from recitative.generation.spectrogram_training import read_directory as read_spectrograms
-            from recitative.models.spectrogram import load_spectrogram_model
 
-            drawing = load_spectrogram_model(model)
+            drawing = load_model(model, SPECTROGRAM)
             nats, count = nats_per_dimension(drawing, read_spectrograms(data, drawing, show))
             unit, counted = "dimension", "frames"
         else:
             from recitative.generation.wave_task import nats_per_sample
             from recitative.generation.wave_training import read_directory
-            from recitative.models.wave import load_wave_model
 
-            loaded = load_wave_model(model)
+            loaded = load_model(model, SOUND)
             nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))
             unit, counted = "sample", "samples"
     print(f"{nats:.4f} nats per {unit} ({count} {counted})")
@@ -99,16 +101,9 @@ def export(
 
     The file runs without PyTorch.
     """
-    if folder_kind(model) == SPECTROGRAM:
-        from recitative.export.spectrogram import export_spectrogram
-        from recitative.models.spectrogram import load_spectrogram_model
+    from recitative.export.file import export_folder
 
-        size = export_spectrogram(load_spectrogram_model(model), output, notes=read_notes(notes))
-    else:
-        from recitative.export.wave import export_wave
-        from recitative.models.wave import load_wave_model
-
-        size = export_wave(load_wave_model(model), output, notes=read_notes(notes))
+    size = export_folder(model, SOUND_KINDS, output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from recitative.errors import UsageError
-from recitative.models.sound_kind import SPECTROGRAM, folder_kind
-from recitative.runtime.session import file_kind
-from recitative.runtime.sound import KIND, SoundGenerator
+from recitative.models.kinds import SOUND_KINDS
+from recitative.models.sound_kinds import SOUND, SPECTROGRAM
+from recitative.runtime.cards import kind_of
+from recitative.runtime.sound import SoundGenerator
 from recitative.runtime.spectrogram import SpectrogramGenerator
 from recitative.runtime.voice import LabelVoice, SpectrogramVoice, Voice
 
@@ -21,21 +22,15 @@ def open_generator(model: Path) -> SoundGenerator:
     """
     if not model.is_dir():
         return SoundGenerator(model)
-    from recitative.export.wave import build_wave_file
-    from recitative.models.wave import load_wave_model
+    from recitative.export.file import build_file
+    from recitative.model.folder import load_model
 
-    return SoundGenerator(build_wave_file(load_wave_model(model)).SerializeToString())
-
-
-def is_spectrogram(model: Path) -> bool:
-    """Whether it draws mel frames rather than samples. Raises DataError for what is no model."""
-    kind = folder_kind(model) if model.is_dir() else file_kind(model, KIND, "make one with 'recitative sound export'")
-    return kind == SPECTROGRAM
+    return SoundGenerator(build_file(load_model(model, SOUND)).SerializeToString())
 
 
 def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
     """A model that is told labels: of sound, or of mel frames, which needs a vocoder. Raises UsageError without."""
-    if not is_spectrogram(model):
+    if kind_of(model, SOUND_KINDS) is SOUND:
         if vocoder:
             raise UsageError(f"--vocoder: {model} draws samples itself; leave it out")
         return LabelVoice(open_generator(model))
@@ -47,10 +42,10 @@ def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
 def _open_spectrogram(model: Path) -> SpectrogramGenerator:
     if not model.is_dir():
         return SpectrogramGenerator(model)
-    from recitative.export.spectrogram import build_spectrogram_file
-    from recitative.models.spectrogram import load_spectrogram_model
+    from recitative.export.file import build_file
+    from recitative.model.folder import load_model
 
-    return SpectrogramGenerator(build_spectrogram_file(load_spectrogram_model(model)).SerializeToString())
+    return SpectrogramGenerator(build_file(load_model(model, SPECTROGRAM)).SerializeToString())
 
 
 def require_temperature(temperature: float) -> None:

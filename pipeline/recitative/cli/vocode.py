@@ -41,7 +41,7 @@ def vocode(
     """
     require_temperature(temperature)
     generator = open_generator(model)
-    if (told := generator.card.settings.sound.condition) != "mel":
+    if (told := generator.metadata.settings.sound.condition) != "mel":
         raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
     require_folder(output)
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
@@ -97,7 +97,7 @@ class _Readings:
     def _frames(self, source: _Source) -> tuple[Samples, int]:
         samples, rate = read_audio(source.path, start_s=source.start_s, end_s=source.end_s)
         samples = resample(samples, rate, self._generator.sample_rate)
-        return mel_conditions(samples, self._generator.card.settings), len(samples)
+        return mel_conditions(samples, self._generator.metadata.settings), len(samples)
 
     def _unless_bad(self, source: _Source, read: Callable[[_Source], T]) -> T | None:
         file = source.file or source.path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,15 +14,22 @@ from recitative.atomic import write_bytes
 from recitative.export.forecaster import write_forecaster
 from recitative.export.graph import file_content
 from recitative.export.language_model import write_network
-from recitative.export.music import in_int8
+from recitative.export.music import in_int8, write_music
 from recitative.export.network import Ranges, Written, write_step
+from recitative.export.spectrogram import write_spectrogram
+from recitative.export.wave import write_wave
 from recitative.model.file import ModelMetadata
-from recitative.model.folder import Model
+from recitative.model.folder import Model, load_model
+from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.models.classifier import Classifier
 from recitative.models.classifier_kind import CLASSIFIER
 from recitative.models.events import EventsModel
 from recitative.models.events_kind import EVENTS
 from recitative.models.forecaster_kind import FORECASTER
+from recitative.models.language_kind import LANGUAGE_MODEL
+from recitative.models.language_model import LanguageModelNetwork
+from recitative.models.music_kind import MUSIC
+from recitative.models.sound_kinds import SOUND, SPECTROGRAM
 
 
 def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
@@ -30,14 +38,21 @@ def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, s
 
 
 def _write_events(model: EventsModel, *, int8: bool = False) -> Written:
-    graph, state = write_network(model.network, len(model.vocabulary))
-    return Written(graph, state, "int8" if int8 else "float32")
+    return replace(write_network(model.network, len(model.vocabulary)), weights="int8" if int8 else "float32")
+
+
+def _write_language_model(model: LanguageModelNetwork) -> Written:
+    return write_network(model.network, len(model.vocabulary))
 
 
 WRITERS: Mapping[str, Callable[..., Written]] = {
     CLASSIFIER.name: _write_classifier,
     EVENTS.name: _write_events,
     FORECASTER.name: write_forecaster,
+    LANGUAGE_MODEL.name: _write_language_model,
+    MUSIC.name: write_music,
+    SOUND.name: write_wave,
+    SPECTROGRAM.name: write_spectrogram,
 }
 
 
@@ -49,7 +64,7 @@ class _WithNetwork(Model, Protocol):
 def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.ModelProto:
     """The file's content; ``options`` are those of the kind's writer.
 
-    int8: of a model of events, weights are stored as int8 with a scale a row; the arithmetic stays float32.
+    int8: of a model of music, weights are stored as int8 with a scale a row; the arithmetic stays float32.
     """
     written = WRITERS[model.kind.name](model, **options)
     metadata = ModelMetadata(
@@ -74,3 +89,8 @@ def export_model(model: _WithNetwork, output: Path, *, notes: str = "", **option
     content = file_content(build_file(model, notes=notes, **options))
     write_bytes(output, content)
     return len(content)
+
+
+def export_folder(folder: Path, kinds: Sequence[AnyKind], output: Path, *, notes: str = "", **options: Any) -> int:
+    """The same of a model folder of one of these kinds. Raises DataError for another."""
+    return export_model(load_model(folder, kind_of_folder(folder, kinds)), output, notes=notes, **options)

@@ -1,29 +1,24 @@
-"""A music model as one ONNX file: the graph that reads, the graph that chooses, and its card."""
+"""A music model as graphs: the one that reads, and the one that chooses, which runs several times a frame."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter, quantise_rows
-from recitative.export.graph import FLOAT, Graph, Ragged, file_content
+from recitative.export.graph import FLOAT, Graph, Ragged
+from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.music import MusicModel
-from recitative.models.music_card import MusicCard
 from recitative.nn.choice import ChoiceHead
 
 SMALL = 2048  # constants of fewer numbers stay as they are
 
 
-def build_music_file(model: MusicModel, *, notes: str = "", int8: bool = False) -> onnx.ModelProto:
-    """The file's content.
-
-    Graph: ids (N, T, F) int64, lengths (N,) int64, state.* -> hidden (N, T, H), new_state.*; a bidirectional one has no
-    state. Second graph: hidden (M, H), ids (M, G), beside (M, R) int64 -> scores (M, outputs).
+def write_music(model: MusicModel, *, int8: bool = False) -> Written:
+    """Graph: ids (N, T, F) int64, lengths (N,) int64, state.* -> hidden (N, T, H), new_state.*; a bidirectional one has
+    no state. Second graph: hidden (M, H), ids (M, G), beside (M, R) int64 -> scores (M, outputs).
     int8: weights are stored as int8 with a scale a row, a quarter of the size; the arithmetic stays float32.
     """
     graph = Graph()
@@ -32,22 +27,9 @@ def build_music_file(model: MusicModel, *, notes: str = "", int8: bool = False) 
     writer = Writer(graph, CellWriter(graph, ranges=None), last="")
     h = writer.write("", model.network.context, x)
     graph.output("hidden", h.data, "float32", ("N", "T", model.network.choice.from_core.in_features))
-    card = MusicCard(
-        settings=model.settings,
-        state=writer.initial,
-        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
-        notes=notes,
-    )
     choice = _choice_graph(model.network.choice)
-    made = graph.model(card.to_metadata((in_int8(choice) if int8 else choice).SerializeToString()))
-    return in_int8(made) if int8 else made
-
-
-def export_music(model: MusicModel, output: Path, *, notes: str = "", int8: bool = False) -> int:
-    """Write the file; atomic. Returns its size in bytes."""
-    content = file_content(build_music_file(model, notes=notes, int8=int8))
-    write_bytes(output, content)
-    return len(content)
+    content = (in_int8(choice) if int8 else choice).SerializeToString()
+    return Written(graph, writer.initial, "int8" if int8 else "float32", graphs={"choice": content})
 
 
 def _choice_graph(head: ChoiceHead) -> onnx.ModelProto:

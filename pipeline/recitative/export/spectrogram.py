@@ -1,23 +1,19 @@
-"""A spectrogram model as one ONNX file: the graph that draws a frame, and its card."""
+"""A spectrogram model as the graph that draws a frame."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import onnx
 from torch import Tensor
 
-from recitative.atomic import write_bytes
 from recitative.export.cells import CellWriter
-from recitative.export.graph import INT64, Graph, Ragged, file_content
+from recitative.export.graph import INT64, Graph, Ragged
+from recitative.export.network import Written
 from recitative.export.stages import Array, Writer
 from recitative.models.spectrogram import SpectrogramModel
-from recitative.models.spectrogram_card import SpectrogramCard
 from recitative.nn.density import AT_FIRST, MixtureDensity
 
 
-def build_spectrogram_file(model: SpectrogramModel, *, notes: str = "") -> onnx.ModelProto:
-    """The file's content, in float32.
+def write_spectrogram(model: SpectrogramModel) -> Written:
+    """In float32.
 
     Graph: past (N, C) the normalised frame before, told (N, W), uniforms (N, 1) in [0, 1) choose a Gaussian, normals
     (N, C) and heat () are what a frame is away from its middle; lengths (N,) of ones; state.*
@@ -36,21 +32,7 @@ def build_spectrogram_file(model: SpectrogramModel, *, notes: str = "") -> onnx.
     mean, scale = (graph.constant(_array(v)) for v in (network.normalise.mean, network.normalise.inverse_stddev))
     graph.output("normal", drawn, "float32", ("N", channels))
     graph.output("frame", graph.op("Add", graph.op("Div", drawn, scale), mean), "float32", ("N", channels))
-    card = SpectrogramCard(
-        settings=model.settings,
-        labels=model.labels,
-        state=writer.initial,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        notes=notes,
-    )
-    return graph.model(card.to_metadata())
-
-
-def export_spectrogram(model: SpectrogramModel, output: Path, *, notes: str = "") -> int:
-    """Write the file; atomic. Returns its size in bytes."""
-    content = file_content(build_spectrogram_file(model, notes=notes))
-    write_bytes(output, content)
-    return len(content)
+    return Written(graph, writer.initial)
 
 
 def _draw(g: Graph, cells: CellWriter, density: MixtureDensity, h: str) -> str:

@@ -1,4 +1,4 @@
-"""A sound model as one ONNX file: the graph that draws the samples of a step, the graph that reads, and its card.
+"""A sound model as graphs: the one that draws the samples of a step, and the one that reads what is told.
 
 The samples of a step are drawn one after another inside the graph, from uniform random numbers that are an input: as
 many calls of a graph as there are samples would cost more than their arithmetic.
@@ -6,23 +6,20 @@ many calls of a graph as there are samples would cost more than their arithmetic
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import onnx
 
-from recitative.atomic import write_bytes
 from recitative.audio.mulaw import LEVELS, companded
 from recitative.export.cells import CellWriter
-from recitative.export.graph import INT64, Graph, Ragged, file_content
+from recitative.export.graph import INT64, Graph, Ragged
+from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.wave import WaveModel
-from recitative.models.wave_card import WaveCard
 from recitative.nn.chain import Chain
 from recitative.nn.sample import SampleHead
 
 
-def build_wave_file(model: WaveModel, *, notes: str = "") -> onnx.ModelProto:
-    """The file's content, in float32.
+def write_wave(model: WaveModel) -> Written:
+    """In float32.
 
     Graph: told (N, W) what the encoder says here, unless nothing is told; past (N, history) what networks read of the
     samples before; last (N,) int64 the level before; given (N, step) int64 levels that are not drawn, -1: draw;
@@ -41,22 +38,8 @@ def build_wave_file(model: WaveModel, *, notes: str = "") -> onnx.ModelProto:
     h = graph.op("Squeeze", writer.write("core", network.core, x).data, graph.ints(1))  # (N, H)
     levels = _draw(graph, writer.cells, network.head, h, past)
     graph.output("levels", levels, "int64", ("N", sound.step))
-    card = WaveCard(
-        settings=model.settings,
-        labels=model.labels,
-        state=writer.initial,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        notes=notes,
-    )
-    encoder = _encoder_graph(network.encoder).SerializeToString() if network.encoder is not None else b""
-    return graph.model(card.to_metadata(encoder))
-
-
-def export_wave(model: WaveModel, output: Path, *, notes: str = "") -> int:
-    """Write the file; atomic. Returns its size in bytes."""
-    content = file_content(build_wave_file(model, notes=notes))
-    write_bytes(output, content)
-    return len(content)
+    told_by = {} if network.encoder is None else {"encoder": _encoder_graph(network.encoder).SerializeToString()}
+    return Written(graph, writer.initial, graphs=told_by)
 
 
 def _encoder_graph(encoder: Chain) -> onnx.ModelProto:

@@ -13,7 +13,8 @@ from recitative.generation.filling import FillingTask, Puzzles
 from recitative.generation.music_task import MusicTask
 from recitative.generation.pieces import PieceStreams, read_pieces
 from recitative.lock import writes
-from recitative.models.music import new_music_model, save_music_model
+from recitative.model.folder import save_model
+from recitative.models.music import new_music_model
 from recitative.models.music_settings import MusicSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
@@ -57,5 +58,5 @@ def train_music_model(
         task = MusicTask(model, PieceStreams(pieces, settings), dev_pieces, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(task.network, folder, progress)
-    save_music_model(model, folder / "model")
+    save_model(model, folder / "model")
     return TrainedMusicModel(folder / "model", progress)

@@ -15,7 +15,8 @@ from recitative.generation.reading import OnProgress
 from recitative.generation.spectrogram_task import SpectrogramTask
 from recitative.generation.spectrograms import Spectrogram, SpectrogramBatches, read_spectrograms
 from recitative.lock import writes
-from recitative.models.spectrogram import SpectrogramModel, new_spectrogram_model, save_spectrogram_model
+from recitative.model.folder import save_model
+from recitative.models.spectrogram import SpectrogramModel, new_spectrogram_model
 from recitative.models.spectrogram_settings import SpectrogramSettings
 from recitative.train.checkpoint import Progress
 from recitative.train.console import Console
@@ -61,7 +62,7 @@ def train_spectrogram_model(
     task = SpectrogramTask(model, SpectrogramBatches(spectrograms, settings), dev_spectrograms, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(model.network, folder, progress)
-    save_spectrogram_model(model, folder / "model")
+    save_model(model, folder / "model")
     return TrainedSpectrogramModel(folder / "model", progress)
 
 

@@ -18,7 +18,8 @@ from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams
 from recitative.generation.task import LanguageModelTask, text_scores
 from recitative.lock import writes
-from recitative.models.language_model import new_language_model, save_language_model
+from recitative.model.folder import save_model
+from recitative.models.language_model import new_language_model
 from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
@@ -68,7 +69,7 @@ def train_language_model(
     task = LanguageModelTask(model, streams, dev_texts, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=mark)
     load_best(task.network, folder, progress)
-    save_language_model(model, folder / "model")
+    save_model(model, folder / "model")
     perplexity = text_scores(new_scorer(model), dev_texts)["dev_perplexity"]
     return TrainedLanguageModel(folder / "model", progress, perplexity, vocabulary.count_unknown(dev_texts))
 

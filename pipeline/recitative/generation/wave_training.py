@@ -15,8 +15,9 @@ from recitative.generation.reading import OnProgress
 from recitative.generation.recordings import Recording, SoundSegments, read_recordings
 from recitative.generation.wave_task import WaveTask
 from recitative.lock import writes
+from recitative.model.folder import save_model
 from recitative.models.conditions import Labels
-from recitative.models.wave import WaveModel, new_wave_model, save_wave_model
+from recitative.models.wave import WaveModel, new_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
@@ -64,7 +65,7 @@ def train_wave_model(
     task = WaveTask(model, SoundSegments(recordings, settings), dev_recordings, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(model.network, folder, progress)
-    save_wave_model(model, folder / "model")
+    save_model(model, folder / "model")
     return TrainedWaveModel(folder / "model", progress)
 
 

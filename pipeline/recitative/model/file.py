@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.model.kind import AnyKind, ModelKind, S
+from recitative.model.kind import AnyKind, ModelKind, S, model_named
 from recitative.text.tokens import TokenTable
 
 Array = npt.NDArray[Any]
@@ -30,6 +30,14 @@ Array = npt.NDArray[Any]
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"
 FIRST = "recognizer"  # files of format 1 name every kind but this one
+FIRST_EXTRAS = {  # their extras, by the name of the value
+    "tokens": "tokens.txt",
+    "lexicon": "lexicon.txt",
+    "lm": "lm.arpa",
+    "calibrator": "confidence.json",
+    "labels": "labels.json",
+    "threshold": "threshold.json",
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[AnyKind]) ->
         if kind.name == name:
             return kind
     titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model"
-    found = "is another model" if name else "is no model"
+    found = f"is {model_named(name)}" if name else "is no model"
     raise DataError(where, found, f"{titles} file", f"make one with '{kinds[0].export}'")
 
 
@@ -147,12 +155,11 @@ def _upgraded(entries: Mapping[str, str], where: str, kind: AnyKind) -> tuple[di
     model |= model.pop("language", {})
     scores = model.pop("token_scores", ())
     texts: dict[str, str] = {}
-    for name in ("tokens", "lexicon", "lm", "calibrator", "labels", "threshold"):
+    for name, file in FIRST_EXTRAS.items():
         value = model.pop(name, None)
-        if name not in kind.extras or not value:
-            continue
-        if name == "tokens":
+        if value and name == "tokens":
             value = TokenTable(tuple(value), tuple(scores)).to_text()
-        texts[kind.extras[name].file] = value if isinstance(value, str) else json.dumps(value)
+        if value and file in {extra.file for extra in kind.extras.values()}:
+            texts[file] = value if isinstance(value, str) else json.dumps(value)
     graphs = {name: entries.get(f"recitative.{name}", "") for name in ("choice", "encoder")}
     return model | {"extras": texts}, {name: b64decode(graph, validate=True) for name, graph in graphs.items() if graph}

@@ -85,6 +85,13 @@ class ModelKind(Generic[S, M]):
 AnyKind = ModelKind[Any, Any]
 
 
+def model_named(name: str) -> str:
+    """What errors call a model of a kind that only its name tells: 'music' -> 'a music model'."""
+    words = name.replace("_", " ")
+    article = "an" if words[0] in "aeiou" else "a"
+    return f"{article} {words}" if words.endswith("model") else f"{article} {words} model"
+
+
 def name_in_settings(folder: Path) -> str:
     """``kind`` in the settings of a model folder; '' if they cannot be read or have none, as a recognizer's."""
     recover_folder(folder)
@@ -93,6 +100,21 @@ def name_in_settings(folder: Path) -> str:
     except DataError:
         return ""
     return str(values.get("kind", "")) if isinstance(values, dict) else ""
+
+
+def kind_of_folder(folder: Path, kinds: Sequence[AnyKind]) -> AnyKind:
+    """Of which of these kinds a model folder is. Raises DataError for none of them."""
+    titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model's"
+    recover_folder(folder)
+    if not (folder / SETTINGS).is_file():
+        raise DataError(str(folder), f"has no {SETTINGS}", f"{titles} folder", "correct the path")
+    name = name_in_settings(folder)
+    for kind in kinds:
+        if kind.name == name:
+            return kind
+    found = f"is {model_named(name)}'s" if name else f"is not {titles}"
+    allowed = " or ".join(f"'kind: {kind.name}'" for kind in kinds)
+    raise DataError(str(folder / SETTINGS), found, allowed, f"make one with '{kinds[0].train}'")
 
 
 class _Kind(BaseModel, frozen=True, extra="ignore"):

@@ -6,44 +6,18 @@ A model file is one ONNX file. The graph is the network's ``step``; the card is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from recitative.config import Settings, validate_settings
 from recitative.errors import DataError
 from recitative.model.file import InitialState
+from recitative.model.kind import model_named
 from recitative.models.language import NO_LANGUAGE, Language
 from recitative.text.tokens import TokenTable
 
 FORMAT = "1"
-T = TypeVar("T")
-
-
-def card_of(
-    metadata: Mapping[str, str],
-    where: str,
-    kind: str,
-    made: str,
-    files: tuple[str, str],
-    remedy: str,
-    build: Callable[[dict[str, Any]], T],
-) -> T:
-    """The card of a kind of file that says its kind and, among its facts, its format; ``build`` makes it of the others.
-
-    files: how errors name such a file, and a whole one. Raises DataError for another file, for another format than
-    ``made``, and for facts that ``build`` cannot use.
-    """
-    if metadata.get("recitative.kind") != kind:
-        found = "is another model" if metadata.keys() & {"recitative.format", "recitative.kind"} else "is no model"
-        raise DataError(where, found, files[0], remedy)
-    try:
-        facts = json.loads(metadata["recitative.card"])
-        if (format_ := facts.pop("format")) != made:
-            raise DataError(where, f"has format {format_}", f"format {made}", "export it again with this version")
-        return build(facts)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise DataError(where, "is damaged: its card cannot be read", files[1], "export it again") from None
 
 
 def states_of(facts: Mapping[str, Any]) -> dict[str, InitialState]:
@@ -96,6 +70,9 @@ class ModelCard:
     def from_metadata(cls, metadata: dict[str, str], where: str) -> ModelCard:
         """Raises DataError that names the file for one that is no model of this format."""
         made = metadata.get("recitative.format")
+        if kind := metadata.get("recitative.kind"):
+            found = f"is {model_named(kind)}"
+            raise DataError(where, found, "a recognizer's file", "make one with 'recitative export'")
         if made is None:
             raise DataError(where, "is not a recitative model", "a file made by 'recitative export'", "")
         if made != FORMAT:

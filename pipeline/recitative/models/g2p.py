@@ -1,45 +1,29 @@
-"""A letter-to-sound model (grapheme to phoneme): letters, the recurrent core, CTC over phones; and its folder.
-
-weights.safetensors   every parameter by name
-settings.yaml         the resolved settings of the run
-letters.txt           the letters it knows, a token table
-tokens.txt            the phones, a token table
+"""A letter-to-sound model (grapheme to phoneme): letters, the recurrent core, CTC over phones.
 
 Each letter becomes ``frames_per_letter`` frames, since one letter may be several phones ("x": K S), and CTC writes none
-or one in each (Rao et al. 2015 do the same with an output delay). Nothing is unpickled.
+or one in each (Rao et al. 2015 do the same with an output delay).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.config import dump_settings
 from recitative.ctc.greedy import GreedyDecoder
+from recitative.model.kind import AnyKind
+from recitative.models.g2p_kind import G2P
 from recitative.models.g2p_settings import G2PNetworkSettings, G2PSettings
-from recitative.models.weights import (
-    SETTINGS,
-    TOKENS,
-    WEIGHTS,
-    load_kind,
-    load_weights,
-    require_files,
-    save_weights,
-    writing_model,
-)
 from recitative.nn.embedding import Embedding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded
 from recitative.text.lexicon import Pronunciation
 from recitative.text.tokens import TokenTable
 
-LETTERS = "letters.txt"
-REMEDY = "make one with 'recitative g2p train'"
 ROWS = 256  # words that are pronounced at once
 
 
@@ -66,6 +50,7 @@ class G2PNetwork(nn.Module):
 class G2PModel:
     """A network with everything needed to pronounce words."""
 
+    kind: ClassVar[AnyKind] = G2P
     settings: G2PSettings
     letters: TokenTable
     phones: TokenTable
@@ -102,21 +87,3 @@ def pad_words(words: Sequence[str], letters: TokenTable) -> Padded[Tensor]:
 def new_g2p(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G2PModel:
     """A model with random weights (from torch's generator)."""
     return G2PModel(settings, letters, phones, G2PNetwork(settings.model, len(letters), len(phones)))
-
-
-def save_g2p(model: G2PModel, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
-    with writing_model(folder) as partial:
-        save_weights(model.network, partial)
-        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
-        model.letters.write(partial / LETTERS)
-        model.phones.write(partial / TOKENS)
-
-
-def load_g2p(folder: Path) -> G2PModel:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole letter-to-sound model."""
-    require_files(folder, "a letter-to-sound model's folder", REMEDY, (WEIGHTS, SETTINGS, LETTERS, TOKENS))
-    settings = load_kind(G2PSettings, folder / SETTINGS, "is not a letter-to-sound model's", REMEDY)
-    model = new_g2p(settings, TokenTable.read(folder / LETTERS), TokenTable.read(folder / TOKENS))
-    load_weights(model.network, folder, REMEDY)
-    return model

@@ -1,29 +1,15 @@
-"""A model of frames of music: features of what was read, the recurrent core, and the choice of each voice; its folder.
-
-weights.safetensors   every parameter by name
-settings.yaml         the resolved settings of the run
-
-Nothing is unpickled.
-"""
+"""A model of frames of music: features of what was read, the recurrent core, and the choice of each voice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recitative.config import dump_settings
+from recitative.model.kind import AnyKind
+from recitative.models.music_kind import MUSIC
 from recitative.models.music_settings import MusicSettings
-from recitative.models.weights import (
-    SETTINGS,
-    WEIGHTS,
-    load_kind,
-    load_weights,
-    require_files,
-    save_weights,
-    writing_model,
-)
 from recitative.music.frames import FrameCode
 from recitative.music.masked import MaskedCode
 from recitative.nn.chain import Chain
@@ -32,8 +18,6 @@ from recitative.nn.embedding import EmbeddedFeatures
 from recitative.nn.framewise import Dropout
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import State
-
-REMEDY = "make one with 'recitative music train'"
 
 
 class MusicNetwork(nn.Module):
@@ -79,6 +63,7 @@ class MusicNetwork(nn.Module):
 class MusicModel:
     """A network with the settings that say what it reads."""
 
+    kind: ClassVar[AnyKind] = MUSIC
     settings: MusicSettings
     network: MusicNetwork
 
@@ -91,18 +76,3 @@ class MusicModel:
 def new_music_model(settings: MusicSettings) -> MusicModel:
     """A model with random weights (from torch's generator)."""
     return MusicModel(settings, MusicNetwork(settings))
-
-
-def save_music_model(model: MusicModel, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
-    with writing_model(folder) as partial:
-        save_weights(model.network, partial)
-        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
-
-
-def load_music_model(folder: Path) -> MusicModel:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole music model."""
-    require_files(folder, "a music model's folder", REMEDY, (WEIGHTS, SETTINGS))
-    model = new_music_model(load_kind(MusicSettings, folder / SETTINGS, "is not a music model's", REMEDY))
-    load_weights(model.network, folder, REMEDY)
-    return model

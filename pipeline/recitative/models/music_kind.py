@@ -1,28 +1,37 @@
-"""Which kind a music model is: of frames in voices, or of events. No torch."""
+"""The kind 'music': written music as frames of voices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from recitative.config import load_tree
-from recitative.models.events_settings import EventsSettings
-from recitative.models.kind import kind_of_folder, kind_of_settings
+from recitative.model.file import ModelMetadata
+from recitative.model.kind import ModelKind
 from recitative.models.music_settings import MusicSettings
 
-AnyMusicSettings = MusicSettings | EventsSettings
-
-MUSIC, EVENTS = "music", "events"
-KINDS = f"'{MUSIC}' (notes in voices, frame by frame) or '{EVENTS}' (any notes, one after another)"
+if TYPE_CHECKING:
+    from recitative.models.music import MusicModel
 
 
-def load_music_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> AnyMusicSettings:
-    """As ``load_tree``, of the kind that the file names. Raises UsageError for another kind as well."""
-    if kind_of_settings(path, overrides, (MUSIC, EVENTS), KINDS) == MUSIC:
-        return load_tree(MusicSettings, path, overrides)
-    return load_tree(EventsSettings, path, overrides)
+def build(settings: MusicSettings) -> MusicModel:
+    from recitative.models.music import new_music_model
+
+    return new_music_model(settings)
 
 
-def folder_kind(folder: Path) -> str:
-    """Of a model folder. Raises DataError for one of no music model."""
-    return kind_of_folder(folder, (MUSIC, EVENTS), KINDS, "music model")
+def describe(metadata: ModelMetadata[MusicSettings]) -> dict[str, str]:
+    frames = metadata.settings.frames
+    does = "continues" if metadata.settings.model.recurrent.direction == "forward" else "fills in"
+    what = "pitches" if frames.sets else "voices"
+    grid = f"{frames.steps_per_quarter} steps a quarter note"
+    return {"kind": f"music, {does}", "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}"}
+
+
+MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
+    name="music",
+    title="music model",
+    settings=MusicSettings,
+    build=build,
+    train="recitative music train",
+    export="recitative music export",
+    describe=describe,
+)

@@ -1,43 +1,26 @@
 """A model of mel frames that are told labels: what is told, the frame before, the recurrent core, a density of the
-next frame; its folder.
-
-weights.safetensors   every parameter by name
-settings.yaml         the resolved settings of the run
-labels.json           the texts and speakers that it can be told
-
-Nothing is unpickled.
+next frame.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.config import dump_settings
+from recitative.model.kind import AnyKind
 from recitative.models.conditions import Labels
-from recitative.models.labels_file import LABELS, read_labels, write_labels
+from recitative.models.sound_kinds import SPECTROGRAM
 from recitative.models.spectrogram_settings import SpectrogramSettings
-from recitative.models.weights import (
-    SETTINGS,
-    WEIGHTS,
-    load_kind,
-    load_weights,
-    require_files,
-    save_weights,
-    writing_model,
-)
 from recitative.nn.density import MixtureDensity
 from recitative.nn.framewise import Project
 from recitative.nn.normalise import Normalise
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded
-
-REMEDY = "make one with 'recitative sound train' and 'kind: spectrogram'"
 
 
 class SpectrogramNetwork(nn.Module):
@@ -70,6 +53,7 @@ class SpectrogramNetwork(nn.Module):
 class SpectrogramModel:
     """A network with what it can be told."""
 
+    kind: ClassVar[AnyKind] = SPECTROGRAM
     settings: SpectrogramSettings
     labels: Labels
     network: SpectrogramNetwork
@@ -78,20 +62,3 @@ class SpectrogramModel:
 def new_spectrogram_model(settings: SpectrogramSettings, labels: Labels) -> SpectrogramModel:
     """A model with random weights (from torch's generator)."""
     return SpectrogramModel(settings, labels, SpectrogramNetwork(settings, labels))
-
-
-def save_spectrogram_model(model: SpectrogramModel, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
-    with writing_model(folder) as partial:
-        save_weights(model.network, partial)
-        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
-        write_labels(model.labels, partial)
-
-
-def load_spectrogram_model(folder: Path) -> SpectrogramModel:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole one."""
-    require_files(folder, "a spectrogram model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
-    settings = load_kind(SpectrogramSettings, folder / SETTINGS, "is not a spectrogram model's", REMEDY)
-    model = new_spectrogram_model(settings, read_labels(folder, REMEDY))
-    load_weights(model.network, folder, REMEDY)
-    return model

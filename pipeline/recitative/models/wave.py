@@ -1,42 +1,24 @@
-"""A model of sound, sample by sample: what is told, the recurrent core, and the choice of each sample; its folder.
-
-weights.safetensors   every parameter by name
-settings.yaml         the resolved settings of the run
-labels.json           the texts and speakers that it can be told
-
-Nothing is unpickled.
-"""
+"""A model of sound, sample by sample: what is told, the recurrent core, and the choice of each sample."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from recitative.audio.mulaw import LEVELS
-from recitative.config import dump_settings
+from recitative.model.kind import AnyKind
 from recitative.models.conditions import Labels, width_of
-from recitative.models.labels_file import LABELS, read_labels, write_labels
+from recitative.models.sound_kinds import SOUND
 from recitative.models.wave_settings import WaveSettings
-from recitative.models.weights import (
-    SETTINGS,
-    WEIGHTS,
-    load_kind,
-    load_weights,
-    require_files,
-    save_weights,
-    writing_model,
-)
 from recitative.nn.chain import Chain
 from recitative.nn.framewise import Project
 from recitative.nn.normalise import Normalise
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.sample import SampleHead
 from recitative.stage import Padded, State
-
-REMEDY = "make one with 'recitative sound train'"
 
 
 class WaveNetwork(nn.Module):
@@ -81,6 +63,7 @@ class WaveNetwork(nn.Module):
 class WaveModel:
     """A network with what it can be told."""
 
+    kind: ClassVar[AnyKind] = SOUND
     settings: WaveSettings
     labels: Labels
     network: WaveNetwork
@@ -89,20 +72,3 @@ class WaveModel:
 def new_wave_model(settings: WaveSettings, labels: Labels) -> WaveModel:
     """A model with random weights (from torch's generator)."""
     return WaveModel(settings, labels, WaveNetwork(settings, labels))
-
-
-def save_wave_model(model: WaveModel, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
-    with writing_model(folder) as partial:
-        save_weights(model.network, partial)
-        (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
-        write_labels(model.labels, partial)
-
-
-def load_wave_model(folder: Path) -> WaveModel:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole sound model."""
-    require_files(folder, "a sound model's folder", REMEDY, (WEIGHTS, SETTINGS, LABELS))
-    settings = load_kind(WaveSettings, folder / SETTINGS, "is not a sound model's", REMEDY)
-    model = new_wave_model(settings, read_labels(folder, REMEDY))
-    load_weights(model.network, folder, REMEDY)
-    return model

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.errors import DataError
 from recitative.lock import writes
-from recitative.models.g2p import G2PModel, new_g2p, pad_words, save_g2p
+from recitative.model.folder import save_model
+from recitative.models.g2p import G2PModel, new_g2p, pad_words
 from recitative.models.g2p_settings import G2PSettings
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon, Pronunciation
@@ -65,7 +66,7 @@ def train_g2p(settings: G2PSettings, dictionary: Lexicon, folder: Path, *, quiet
     task = G2PTask(model, {word: labels[word] for word in usable}, scored, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=mark)
     load_best(task.network, folder, progress)
-    save_g2p(model, folder / "model")
+    save_model(model, folder / "model")
     rate = word_error_rate(model, scored)
     return TrainedG2P(folder / "model", progress, len(held_out), rate, len(train) - len(usable))
 

@@ -1,24 +1,22 @@
-"""What any model file says about itself."""
+"""What any model says about itself."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from recitative.model.file import ModelMetadata, kind_in, read_entries
-from recitative.models import language_card, music_card, spectrogram_card, wave_card
+from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.models.card import ModelCard
 from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events_kind import EVENTS
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.language_card import LanguageModelCard
-from recitative.models.music_card import MusicCard
-from recitative.models.spectrogram_card import SpectrogramCard
-from recitative.models.wave_card import WaveCard
+from recitative.models.kinds import KINDS
 from recitative.runtime.session import open_session
 
-KINDS = (CLASSIFIER, EVENTS, FORECASTER)
-Card = ModelCard | LanguageModelCard | MusicCard | WaveCard | SpectrogramCard | ModelMetadata[Any]
+
+def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
+    """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
+    return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path), str(path), kinds)
 
 
 def is_classifier(path: Path) -> bool:
@@ -26,22 +24,12 @@ def is_classifier(path: Path) -> bool:
     return _metadata(path).get("recitative.kind") == CLASSIFIER.name
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path) -> ModelCard | ModelMetadata[Any]:
     """Raises DataError for what is no model file."""
     metadata = _metadata(path)
-    match metadata.get("recitative.kind"):
-        case language_card.KIND:
-            return LanguageModelCard.from_metadata(metadata, str(path))
-        case music_card.KIND:
-            return MusicCard.from_metadata(metadata, str(path))[0]
-        case wave_card.KIND:
-            return WaveCard.from_metadata(metadata, str(path))[0]
-        case spectrogram_card.KIND:
-            return SpectrogramCard.from_metadata(metadata, str(path))
-        case None:
-            return ModelCard.from_metadata(metadata, str(path))
-        case _:
-            return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
+    if "recitative.kind" not in metadata:
+        return ModelCard.from_metadata(metadata, str(path))
+    return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
 
 
 def _metadata(path: Path) -> dict[str, str]:

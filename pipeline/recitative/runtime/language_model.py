@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.model.file import InitialState
-from recitative.models.language_card import REMEDY, LanguageModelCard
+from recitative.models.language_kind import LANGUAGE_MODEL
 from recitative.models.text_scores import RecurrentLanguageModel
-from recitative.runtime.session import Session, open_session
+from recitative.runtime.session import Session, open_model
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -50,18 +50,8 @@ class OnnxTokenNetwork:
         return Padded(y[:, :tokens], x.lengths), after
 
 
-class OnnxLanguageNetwork(OnnxTokenNetwork):
-    """The network of a language model's file, and its card."""
-
-    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
-        where = str(content) if isinstance(content, Path) else "the language model"
-        session = open_session(content, where, "language model's file", REMEDY, threads)
-        self.card = LanguageModelCard.from_metadata(session.metadata, where)
-        super().__init__(session, self.card.state, len(self.card.vocabulary))
-
-
 def open_language_model(content: Path | bytes, *, threads: int = 1) -> RecurrentLanguageModel:
-    """The scorer around a language model's file."""
-    network = OnnxLanguageNetwork(content, threads=threads)
-    return RecurrentLanguageModel(network, network.card.vocabulary)
+    """The scorer around a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
+    session, metadata = open_model(content, LANGUAGE_MODEL, threads=threads)
+    vocabulary = metadata.extras["vocabulary"]
+    return RecurrentLanguageModel(OnnxTokenNetwork(session, metadata.state, len(vocabulary)), vocabulary)

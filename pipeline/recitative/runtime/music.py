@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import UsageError
-from recitative.models.music_card import REMEDY, MusicCard
+from recitative.model.file import ModelMetadata
+from recitative.models.music_kind import MUSIC
 from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids
-from recitative.runtime.session import Session, open_session
+from recitative.runtime.session import Session, open_graph, open_model
 from recitative.stage import Padded, State
 
 Array = npt.NDArray[Any]
@@ -23,26 +24,24 @@ class OnnxMusic:
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
-        where = str(content) if isinstance(content, Path) else "the music model"
-        session = open_session(content, where, "music model's file", REMEDY, threads)
-        self.card, choice = MusicCard.from_metadata(session.metadata, where)
-        self._choice = open_session(choice, where, "music model's file", REMEDY, threads)
+        session, self.metadata = open_model(content, MUSIC, threads=threads)
+        self._choice = open_graph(self.metadata, "choice", threads=threads)
         session.require(
             {"ids": ("int64", (None, None, None)), "lengths": ("int64", (None,))},
             {"hidden": ("float32", (None, None, None))},
-            self.card.state,
+            self.metadata.state,
         )
         self._choice.require(
             {"hidden": ("float32", (None, None)), "ids": ("int64", (None, None)), "beside": ("int64", (None, None))},
             {"scores": ("float32", (None, None))},
             {},
         )
-        self.context = _Context(session, self.card)
+        self.context = _Context(session, self.metadata)
 
     @property
     def settings(self) -> MusicSettings:
         """Of its training."""
-        return self.card.settings
+        return self.metadata.settings
 
     @property
     def frames(self) -> FrameSettings:
@@ -61,29 +60,29 @@ class OnnxMusic:
 
 
 class _Context:
-    """Stage: ids (N, T, F) int64 -> hidden (N, T, H) float32; state as the card says. What lies beyond a row's length
-    must be ids as well."""
+    """Stage: ids (N, T, F) int64 -> hidden (N, T, H) float32; state as the metadata say. What lies beyond a row's
+    length must be ids as well."""
 
     stride = 1
 
-    def __init__(self, session: Session, card: MusicCard) -> None:
+    def __init__(self, session: Session, metadata: ModelMetadata[MusicSettings]) -> None:
         self._session = session
-        self._card = card
-        self._outputs = ["hidden", *(f"new_state.{name}" for name in card.state)]
-        self.lookahead = None if card.settings.model.recurrent.direction == "bidirectional" else 0
+        self._metadata = metadata
+        self._outputs = ["hidden", *(f"new_state.{name}" for name in metadata.state)]
+        self.lookahead = None if metadata.settings.model.recurrent.direction == "bidirectional" else 0
 
     def output_lengths(self, lengths: Array) -> Array:
         return lengths
 
     def initial_state(self, n: int) -> State:
-        return {name: initial.array(n) for name, initial in self._card.state.items()}
+        return {name: initial.array(n) for name, initial in self._metadata.state.items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         """Raises UsageError when a bidirectional model is stepped in pieces."""
         if self.lookahead is None and not last:
             raise UsageError("a music model that fills in cannot be stepped in pieces: it needs the whole piece")
         ids = x.data if x.data.shape[1] else np.zeros((len(x.data), 1, x.data.shape[2]), np.int64)
-        feeds = {"ids": ids, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._card.state}
+        feeds = {"ids": ids, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._metadata.state}
         y, *new_state = self._session.run(self._outputs, feeds)
-        after = self.initial_state(len(x.data)) if last else dict(zip(self._card.state, new_state, strict=True))
+        after = self.initial_state(len(x.data)) if last else dict(zip(self._metadata.state, new_state, strict=True))
         return Padded(y, x.lengths), after

@@ -89,9 +89,11 @@ def open_model(content: Path | bytes, kind: ModelKind[S, Any], *, threads: int =
     return session, read_entries(session.metadata, where, kind)
 
 
-def file_kind(path: Path, kind: str, remedy: str) -> str:
-    """What a model file says that it is: 'music', 'events', ...; '' where it doesn't. Raises as ``open_session``."""
-    return open_session(path, str(path), kind, remedy, threads=1).metadata.get("recitative.kind", "")
+def open_graph(metadata: ModelMetadata[Any], name: str, *, threads: int = 1) -> Session:
+    """A further graph of an exported file. Raises DataError for a damaged one, or if there is none."""
+    title = metadata.kind.title
+    remedy = f"make one with '{metadata.kind.export}'"
+    return open_session(metadata.graphs.get(name, b""), metadata.where, f"{title}'s file", remedy, threads)
 
 
 def _read(path: Path, where: str, kind: str) -> bytes:

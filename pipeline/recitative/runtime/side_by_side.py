@@ -59,6 +59,6 @@ def _together(
         longest, frames=frames, row_numbers=list(group), seed=seed, temperature=temperature
     ):
         blocks.append(block)
-        show(min(1.0, len(blocks) * generator.card.settings.sound.step / longest))
+        show(min(1.0, len(blocks) * generator.metadata.settings.sound.step / longest))
     for row, (number, (_, count)) in enumerate(group.items()):
         yield number, np.concatenate([block[row] for block in blocks])[:count]

@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import MIDDLE, companded
-from recitative.models.conditions import between, places_of
+from recitative.models.conditions import Labels, between, places_of
 from recitative.models.excitation import Sounds, levels_of
-from recitative.models.wave_card import REMEDY, WaveCard
-from recitative.runtime.session import Entries, open_session
+from recitative.models.sound_kinds import SOUND
+from recitative.runtime.session import Entries, open_graph, open_model
 
 Array = npt.NDArray[Any]
 Samples = npt.NDArray[np.float32]
-
-KIND = "sound model's file"
 
 
 class SoundGenerator:
@@ -26,15 +24,15 @@ class SoundGenerator:
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
-        where = str(content) if isinstance(content, Path) else "the sound model"
-        self._session = open_session(content, where, KIND, REMEDY, threads)
-        self.card, encoder = WaveCard.from_metadata(self._session.metadata, where)
-        self._encoder = open_session(encoder, where, KIND, REMEDY, threads) if encoder else None
+        self._session, self.metadata = open_model(content, SOUND, threads=threads)
+        self.labels: Labels = self.metadata.extras["labels"]
+        told = self.metadata.settings.sound.condition != "none"
+        self._encoder = open_graph(self.metadata, "encoder", threads=threads) if told else None
         self._require_graphs()
-        self._outputs = ["levels", *(f"new_state.{name}" for name in self.card.state)]
+        self._outputs = ["levels", *(f"new_state.{name}" for name in self.metadata.state)]
 
     def _require_graphs(self) -> None:
-        sound = self.card.settings.sound
+        sound = self.metadata.settings.sound
         inputs: Entries = {
             "past": ("float32", (None, sound.history)),
             "last": ("int64", (None,)),
@@ -44,15 +42,15 @@ class SoundGenerator:
             "lengths": ("int64", (None,)),
         }
         if self._encoder:
-            inputs = {**inputs, "told": ("float32", (None, self.card.settings.model.condition_width))}
+            inputs = {**inputs, "told": ("float32", (None, self.metadata.settings.model.condition_width))}
             frames: Entries = {"frames": ("float32", (None, None, None)), "lengths": ("int64", (None,))}
             self._encoder.require(frames, {"said": ("float32", (None, None, None))}, {})
-        self._session.require(inputs, {"levels": ("int64", (None, sound.step))}, self.card.state)
+        self._session.require(inputs, {"levels": ("int64", (None, sound.step))}, self.metadata.state)
 
     @property
     def sample_rate(self) -> int:
         """Hz"""
-        return self.card.settings.features.sample_rate
+        return self.metadata.settings.features.sample_rate
 
     def generate(
         self,
@@ -70,15 +68,15 @@ class SoundGenerator:
         samples that every row begins with: they are heard, and come out as the model's levels have them. row_numbers:
         of the N rows, for their random numbers. temperature > 0: of the distributions of samples.
         """
-        sound = self.card.settings.sound
+        sound = self.metadata.settings.sound
         steps = -(-num_samples // sound.step)
         told = self._told(frames, steps)
         rows = len(row_numbers)
         fixed = self._fixed(given, steps, frames or [np.zeros((1, 0), np.float32)] * rows)
         rngs = [np.random.default_rng([seed, number]) for number in row_numbers]
-        state = {f"state.{name}": initial.array(rows) for name, initial in self.card.state.items()}
+        state = {f"state.{name}": initial.array(rows) for name, initial in self.metadata.state.items()}
         codes = np.full((rows, sound.history), MIDDLE, np.int64)
-        sounds, values = Sounds(list(frames), rows, self.card.settings), companded()
+        sounds, values = Sounds(list(frames), rows, self.metadata.settings), companded()
         ones, cooling = np.ones(rows, np.int64), np.array(1 / temperature, np.float32)
         for step in range(steps):
             feeds = state | {
@@ -100,7 +98,7 @@ class SoundGenerator:
         """(J, N, W) what the encoder says at each step."""
         if self._encoder is None:
             return None
-        places = places_of(np.arange(steps), self.card.settings)
+        places = places_of(np.arange(steps), self.metadata.settings)
         rows = []
         for piece in frames:
             feeds: dict[str, Array] = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
@@ -109,10 +107,10 @@ class SoundGenerator:
 
     def _fixed(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
         """(N, J, step) levels of what is given, -1 behind it."""
-        sound = self.card.settings.sound
+        sound = self.metadata.settings.sound
         fixed = np.full((len(frames), steps * sound.step), -1, np.int64)
         if given is not None:
             for row, told in zip(fixed, frames, strict=True):
-                codes = levels_of(given, told, self.card.settings)[: len(row)]
+                codes = levels_of(given, told, self.metadata.settings)[: len(row)]
                 row[: len(codes)] = codes
         return fixed.reshape(len(frames), steps, sound.step)

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recitative.models.conditions import label_conditions
-from recitative.models.spectrogram_card import REMEDY, SpectrogramCard
-from recitative.runtime.session import open_session
+from recitative.models.conditions import Labels, label_conditions
+from recitative.models.sound_kinds import SPECTROGRAM
+from recitative.runtime.session import open_model
 
 Array = npt.NDArray[np.float32]
 
-KIND = "spectrogram model's file"
 OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
 
 
@@ -22,20 +21,19 @@ class SpectrogramGenerator:
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
-        where = str(content) if isinstance(content, Path) else "the spectrogram model"
-        self._session = open_session(content, where, KIND, REMEDY, threads)
-        self.card = SpectrogramCard.from_metadata(self._session.metadata, where)
-        frame = ("float32", (None, self.card.settings.features.dim))
+        self._session, self.metadata = open_model(content, SPECTROGRAM, threads=threads)
+        self.labels: Labels = self.metadata.extras["labels"]
+        frame = ("float32", (None, self.metadata.settings.features.dim))
         inputs = {
             "past": frame,
-            "told": ("float32", (None, self.card.labels.width())),
+            "told": ("float32", (None, self.labels.width())),
             "uniforms": ("float32", (None, 1)),
             "normals": frame,
             "heat": ("float32", ()),
             "lengths": ("int64", (None,)),
         }
-        self._session.require(inputs, {"normal": frame, "frame": frame}, self.card.state)
-        self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.card.state)]
+        self._session.require(inputs, {"normal": frame, "frame": frame}, self.metadata.state)
+        self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.metadata.state)]
 
     def generate(
         self, text: str, speaker: str, num_samples: int, *, number: int = 0, seed: int = 1, heat: float = 1.0
@@ -44,11 +42,11 @@ class SpectrogramGenerator:
 
         heat >= 0: of the distributions of frames; 0 is always the middle. Raises UsageError for an unknown label.
         """
-        features = self.card.settings.features
+        features = self.metadata.settings.features
         count = max(1, (num_samples - features.window_samples) // features.hop_samples + 1)
-        told = label_conditions(text, speaker, num_samples, features, self.card.labels)[:count]
+        told = label_conditions(text, speaker, num_samples, features, self.labels)[:count]
         rng = np.random.default_rng([seed, number, OWN_NUMBERS])
-        feeds = {f"state.{name}": initial.array(1) for name, initial in self.card.state.items()}
+        feeds = {f"state.{name}": initial.array(1) for name, initial in self.metadata.state.items()}
         feeds |= {
             "past": np.zeros((1, features.dim), np.float32),
             "lengths": np.ones(1, np.int64),
@@ -60,6 +58,6 @@ class SpectrogramGenerator:
             feeds["uniforms"] = rng.random((1, 1), np.float32)
             feeds["normals"] = rng.standard_normal((1, features.dim), np.float32)
             frame, feeds["past"], *after = self._session.run(self._outputs, feeds)
-            feeds |= {f"state.{name}": value for name, value in zip(self.card.state, after, strict=True)}
+            feeds |= {f"state.{name}": value for name, value in zip(self.metadata.state, after, strict=True)}
             frames.append(frame)
         return np.concatenate(frames)

@@ -13,8 +13,8 @@ from recitative.runtime.sound import SoundGenerator
 
 def real_time_factors(generator: SoundGenerator, seconds: float, runs: int) -> list[float]:
     """Seconds of work for a second of one sound, several times, after a short one that does not count."""
-    settings = generator.card.settings
-    told = width_of(settings, generator.card.labels)
+    settings = generator.metadata.settings
+    told = width_of(settings, generator.labels)
     steps = round(seconds * generator.sample_rate / settings.features.hop_samples) + 1
     frames = [np.zeros((steps, told), np.float32)] if told else []
     factors = []

@@ -33,10 +33,10 @@ class LabelVoice:
 
     @property
     def labels(self) -> Labels:
-        return self.generator.card.labels
+        return self.generator.labels
 
     def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
-        return label_conditions(text, speaker, num_samples, self.generator.card.settings.features, self.labels)
+        return label_conditions(text, speaker, num_samples, self.generator.metadata.settings.features, self.labels)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class SpectrogramVoice:
     heat: float
 
     def __post_init__(self) -> None:
-        vocoder, drawn = self.generator.card.settings, self.spectrogram.card.settings.features
+        vocoder, drawn = self.generator.metadata.settings, self.spectrogram.metadata.settings.features
         if vocoder.sound.condition != "mel":
             raise UsageError(f"--vocoder: is told {vocoder.sound.condition}; a vocoder is told mel frames")
         if vocoder.features != drawn:
@@ -59,8 +59,8 @@ class SpectrogramVoice:
 
     @property
     def labels(self) -> Labels:
-        return self.spectrogram.card.labels
+        return self.spectrogram.labels
 
     def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
         frames = self.spectrogram.generate(text, speaker, num_samples, number=number, seed=seed, heat=self.heat)
-        return with_neighbours(frames, self.generator.card.settings.sound.context)
+        return with_neighbours(frames, self.generator.metadata.settings.sound.context)

@@ -56,6 +56,11 @@ class TokenTable:
     def read(cls, path: str | Path) -> TokenTable:
         """Raises DataError that names the line for anything but unique symbols of one kind with ids 0, 1, 2, ..."""
         content = read_text(path, "a token table", "make it with 'recitative tokens'", limit=LARGEST_SETTINGS)
+        return cls.parse(content, str(path))
+
+    @classmethod
+    def parse(cls, content: str, path: str) -> TokenTable:
+        """The same of a file's content; ``path`` starts the error lines."""
         lines = content.rstrip("\n").split("\n")
         symbols: list[str] = []
         scores: list[float] = []
@@ -65,7 +70,7 @@ class TokenTable:
             symbols.append(_parse_line(where, bare, number, symbols))
             scores += score
         table = cls(tuple(symbols), tuple(scores))
-        table._require_one_kind(str(path))
+        table._require_one_kind(path)
         return table
 
     def _require_one_kind(self, where: str) -> None:

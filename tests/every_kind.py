@@ -1,0 +1,74 @@
+"""One small model of every kind, with random weights, in evaluation mode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import tones
+import torch
+
+import small_events
+import small_forecaster
+import small_music
+from recitative.config import load_tree
+from recitative.models.conditions import Labels
+from recitative.models.g2p import new_g2p
+from recitative.models.g2p_settings import G2PSettings
+from recitative.models.language_model import new_language_model
+from recitative.models.language_settings import LanguageModelSettings
+from recitative.models.spectrogram import new_spectrogram_model
+from recitative.models.spectrogram_settings import SpectrogramSettings
+from recitative.models.threshold import Threshold
+from recitative.models.wave import new_wave_model
+from recitative.models.wave_settings import WaveSettings
+from recitative.text.tokens import TokenTable
+from recitative.text.vocabulary import Vocabulary
+
+LABELS = Labels(("one", "two"), ("ann",), (0.3, 0.4))
+
+
+def _ready(model):
+    model.network.eval()
+    return model
+
+
+def _g2p():
+    settings = load_tree(G2PSettings, None, ["model.embedding=4", "model.recurrent.hidden=4"])
+    return _ready(new_g2p(settings, *(TokenTable.from_texts([text], unit) for text, unit in LETTERS_AND_PHONES)))
+
+
+LETTERS_AND_PHONES = (("abé", "character"), ("AH B EH", "phone"))
+
+
+def _language_model():
+    settings = load_tree(LanguageModelSettings, None, ["model.embedding=4", "model.recurrent.hidden=4"])
+    return _ready(new_language_model(settings, Vocabulary.from_texts(["a b"], "word")))
+
+
+def _sound():
+    small = ["model.width=4", "model.recurrent.hidden=4", "sound.condition=labels"]
+    return _ready(new_wave_model(load_tree(WaveSettings, None, small), LABELS))
+
+
+def _spectrogram():
+    small = ["model.recurrent.hidden=4", "model.components=2", "model.width=4", "features.num_mel_bins=8"]
+    return _ready(new_spectrogram_model(load_tree(SpectrogramSettings, None, small), LABELS))
+
+
+MAKE = {
+    "classifier": lambda: tones.classifier(labels=("ja", "nein", "größer")),
+    "events": small_events.model,
+    "forecaster": lambda: replace(small_forecaster.forecaster(), threshold=Threshold(1.5, 0.5, 0.01, 200)),
+    "g2p": _g2p,
+    "language_model": _language_model,
+    "music": small_music.model,
+    "sound": _sound,
+    "spectrogram": _spectrogram,
+}
+EXPORTED = tuple(name for name in MAKE if name != "g2p")
+
+
+def make(name):
+    """The same weights each time."""
+    torch.manual_seed(0)
+    return MAKE[name]()
