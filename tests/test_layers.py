@@ -65,7 +65,6 @@ TORCH_FREE = (
     "models.card",
     "classification.labels",
     "classification.scoring",
-    "classification.usable",
     "models.classifier_kind",
     "models.classifier_settings",
     "models.decoders",

@@ -14,7 +14,7 @@ import pytest
 
 from recitative.cli.progress import progress_bar
 from recitative.errors import printable
-from recitative.train.console import Console
+from recitative.train.log import Console
 
 LONG_LINE = "talk.flac\t" + "word " * 60  # longer than a terminal is wide, with a tab
 

@@ -19,7 +19,7 @@ from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.shards.index import Entry, Shard, ShardIndex, write_index
 from recitative.features.utterances import measure_all
-from recitative.train.plan import plan_epoch
+from recitative.train.sampler import BatchSampler
 
 SHARD = 1000  # utterances in each
 TEXT = "about as many words as a sentence that is read aloud has in corpora of such a size"
@@ -65,7 +65,7 @@ def measure(folder: Path) -> dict[str, float]:
     taken = []
     for chosen in (settings, windows):
         started = time.perf_counter()
-        plan_epoch(seconds, chosen, 0, utterances.shard_numbers)
+        BatchSampler(seconds, chosen, utterances.shard_numbers).epoch(0)
         taken.append(time.perf_counter() - started)
     return {
         "index_mb": (folder / "index.safetensors").stat().st_size / 1e6,

@@ -40,7 +40,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.machine import describe_machine
 from recitative.models.recogniser import build_recogniser
 from recitative.recognition.training import TrainingPaths, train_recogniser
-from recitative.train.device import has_bf16
+from recitative.train.distributed import has_bf16
 
 NAME_WIDTH = 34
 

@@ -1,9 +1,13 @@
-"""Signals beside native code."""
+"""Signals: during native code, and as a request to stop a training run."""
 
 from __future__ import annotations
 
 import faulthandler
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 def handle_on_own_stack() -> None:
@@ -16,3 +20,31 @@ def handle_on_own_stack() -> None:
     """
     if not faulthandler.is_enabled() and sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop."""
+
+    requested = False
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request that the training loop honors between two steps.
+
+    A second signal takes effect at once.
+    """
+    handle_on_own_stack()
+    stop = StopRequest()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.requested = True
+        signal.signal(number, previous[signal.Signals(number)])
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, request) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, previous[number])

@@ -9,7 +9,7 @@ import tones
 import torch
 from torch.testing import assert_close
 
-from recitative.classification.examples import TrainingSet, load_scored_set
+from recitative.classification.data import ClassificationDataset, load_scored_set
 from recitative.classification.task import ClassificationTask
 from recitative.classification.training import train_classifier
 from recitative.data.directory import DataDirectory
@@ -40,7 +40,7 @@ def weights_of(folder):
 def test_the_loss_is_that_of_each_recording_by_hand(corpus, overrides):
     data = DataDirectory.read(corpus[0]).where(lambda u: u.utt_id != "s0-low-0")  # classes of 8, 7 and 8
     made = tones.classifier(*overrides, "labels=[high, low, middle]")
-    examples = TrainingSet(data, made.settings, np.zeros(8, np.float32), "train")
+    examples = ClassificationDataset(data, made.settings, np.zeros(8, np.float32), "train")
     task = ClassificationTask(made, examples, [], CPU)
     batch = examples.load(0, np.array([0, 7, 12, 20]))
     loss, count = task.loss(batch)
@@ -59,7 +59,7 @@ def test_the_loss_is_that_of_each_recording_by_hand(corpus, overrides):
 
 def test_the_dev_scores_are_those_of_the_labels_and_accuracy_decides_before_loss(corpus):
     made = tones.classifier("labels=[high, low, middle]")
-    examples = TrainingSet(DataDirectory.read(corpus[0]), made.settings, np.zeros(8, np.float32), "train")
+    examples = ClassificationDataset(DataDirectory.read(corpus[0]), made.settings, np.zeros(8, np.float32), "train")
     dev = load_scored_set(DataDirectory.read(corpus[1]), made, corpus[1])
     scores = ClassificationTask(made, examples, dev, CPU).evaluate()
     right = nats = total = 0

@@ -8,16 +8,14 @@ import tones
 import torch
 
 from recitative.audio.files import write_wav
-from recitative.classification.examples import TrainingSet, draw_piece, load_scored_set
+from recitative.classification.data import ClassificationDataset, Pairs, draw_pairs, draw_piece, load_scored_set, mix
 from recitative.classification.labels import class_weights, names_of
-from recitative.classification.mixup import Pairs, draw_pairs, mix
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
-from recitative.train.plan import Share
-from recitative.train.stream import BatchStream
+from recitative.train.sampler import BatchLoader
 
 AUGMENT = ["augment.speeds=[0.9, 1.1]", "augment.volume_db=[-6, 6]", "augment.spec_augment.time_masks=1"]
 
@@ -29,7 +27,7 @@ def data(tmp_path_factory):
 
 def training_set(data, *overrides):
     settings = tones.settings(*overrides, "labels=[high, low, middle]")
-    return TrainingSet(data, settings, np.zeros(8, np.float32), "train")
+    return ClassificationDataset(data, settings, np.zeros(8, np.float32), "train")
 
 
 def test_a_batch_holds_the_features_and_labels_of_its_recordings(data):
@@ -48,8 +46,8 @@ def test_a_batch_holds_the_features_and_labels_of_its_recordings(data):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_do_not_depend_on_where_the_epoch_was_entered_or_who_made_them(data, workers):
     made = training_set(data, *AUGMENT, "mixup.alpha=0.4", f"train.workers={workers}")
-    whole = [made.load(1, numbers) for numbers in made.plan(1).batches]
-    entered = list(BatchStream(made, Share()).from_place(1, 1))
+    whole = [made.load(1, numbers) for numbers in made.sampler.epoch(1).batches]
+    entered = list(BatchLoader(made).batches(1, 1))
     assert len(entered) == len(whole) - 1 > 0
     for ours, theirs in zip(entered, whole[1:], strict=True):
         assert ours.names == theirs.names
@@ -119,10 +117,10 @@ def test_a_piece_is_drawn_from_anywhere_in_a_recording():
 
 def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pieces(data):
     whole, pieces = training_set(data), training_set(data, "piece_s=0.1")
-    batches = [pieces.load(0, numbers) for numbers in pieces.plan(0).batches]
+    batches = [pieces.load(0, numbers) for numbers in pieces.sampler.epoch(0).batches]
     assert all(int(batch.features.lengths.max()) == 20 for batch in batches)  # of 5 ms
     assert sum(batch.rows for batch in batches) == len(data.utterances)
-    assert len(batches) == 2 < len(whole.plan(0).batches)  # 18 recordings of 0.1 s, 1.5 s in a batch
+    assert len(batches) == 2 < len(whole.sampler.epoch(0).batches)  # 18 recordings of 0.1 s, 1.5 s in a batch
 
 
 def test_before_a_recording_come_the_ends_of_others_and_it_stays_at_the_end_of_its_row(data):
@@ -143,7 +141,7 @@ def test_before_a_recording_come_the_ends_of_others_and_it_stays_at_the_end_of_i
     third = batch.features.data[3, : int(batch.features.lengths[3])]
     assert torch.equal(after.load(0, numbers[3:4]).features.data[0], third), "a row does not depend on its batch"
     assert not torch.equal(after.load(1, numbers).features.lengths, batch.features.lengths)
-    assert len(after.plan(0).batches) > len(alone.plan(0).batches)
+    assert len(after.sampler.epoch(0).batches) > len(alone.sampler.epoch(0).batches)
 
 
 def test_a_piece_without_a_frame_of_the_network_is_refused(data):

@@ -13,7 +13,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
-from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
+from recitative.forecasting.data import cut, load_scored_set, training_set
 from recitative.forecasting.task import ForecastTask
 from recitative.forecasting.training import learn_threshold, strangeness, train_forecaster
 from recitative.model.folder import load_model
@@ -61,7 +61,7 @@ def test_a_short_recording_stays_whole(corpus):
 
 def test_the_loss_is_the_surprise_of_every_frame_of_every_row(corpus):
     made = small_forecaster.forecaster()
-    examples = TrainingSet(utterances_of(corpus[0]), made.settings, np.zeros(8, np.float32), "train")
+    examples = training_set(utterances_of(corpus[0]), made.settings, np.zeros(8, np.float32), "train")
     task = ForecastTask(made, examples, load_scored_set(utterances_of(corpus[1]), made.settings, "dev"), CPU)
     batch = examples.load(0, np.array([0, 3, 5]))
     expected = 0.0
@@ -71,7 +71,7 @@ def test_the_loss_is_the_surprise_of_every_frame_of_every_row(corpus):
     loss, count = task.loss(batch)
     assert count == int(batch.features.lengths.sum())
     assert float(loss) == pytest.approx(expected, rel=1e-4)
-    parts = [task.loss(part) for part in task.split(batch, 2)]
+    parts = [task.loss(part) for part in batch.split(2)]
     assert sum(float(part) for part, _ in parts) == pytest.approx(expected, rel=1e-4)
     scores = task.evaluate()
     assert scores["score"] == scores["dev_loss"]

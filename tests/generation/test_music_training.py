@@ -196,7 +196,7 @@ def test_a_batch_of_puzzles_is_its_rows():
     batch = next(task.batches(0, 0))
     with torch.no_grad():
         whole = float(task.loss(batch)[0])
-        parts = sum(float(task.loss(part)[0]) for part in task.split(batch, 2))
+        parts = sum(float(task.loss(part)[0]) for part in batch.split(2))
     assert math.isclose(whole, parts, rel_tol=1e-5)
     assert valid_mask(Padded(torch.zeros(3, 6), torch.from_numpy(batch.lengths))).sum() == sum(batch.lengths)
 

@@ -151,7 +151,7 @@ def test_a_batch_in_parts_has_the_loss_of_the_whole():
     task = WaveTask(made, SoundSegments(pieces, made.settings), pieces, CPU)
     batch = next(task.batches(0, 0))
     with torch.no_grad():
-        whole, parts = task.loss(batch)[0], [task.loss(part) for part in task.split(batch, 2)]
+        whole, parts = task.loss(batch)[0], [task.loss(part) for part in batch.split(2)]
     assert math.isclose(float(whole), sum(float(loss) for loss, _ in parts), rel_tol=1e-5)
     assert sum(count for _, count in parts) == 4 * batch.lengths.sum()
 

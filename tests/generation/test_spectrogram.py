@@ -95,7 +95,7 @@ def test_rows_of_a_batch_are_the_rows_alone_and_parts_have_the_loss_of_the_whole
     alone = torch.cat([frame_losses(made, batch_of([one])) for one in ones])
     assert_close(frame_losses(made, whole), alone, rtol=1e-4, atol=1e-4)
     task = SpectrogramTask(made, SpectrogramBatches(ones, made.settings), ones, torch.device("cpu"))
-    parts = [task.loss(part) for part in task.split(whole, 2)]
+    parts = [task.loss(part) for part in whole.split(2)]
     assert_close(sum(loss for loss, _ in parts), task.loss(whole)[0], rtol=1e-5, atol=1e-5)
     assert sum(count for _, count in parts) == 15
     nats, frames = nats_per_dimension(made, ones)

@@ -4,7 +4,7 @@ import json
 import os
 import resource
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -13,16 +13,17 @@ from torch import nn
 from recitative.config import TrainSettings
 from recitative.errors import DataError, RunError, UsageError
 from recitative.train.checkpoint import Checkpoints, average_weights
-from recitative.train.console import Console
+from recitative.train.log import Console
 from recitative.train.loop import fit
-from recitative.train.schedule import learning_rate
+from recitative.train.optimizer import learning_rate
+from recitative.train.task import Batch, Task
 
 CPU = torch.device("cpu")
 SETTINGS = TrainSettings(epochs=4, learning_rate=0.05, warmup_steps=3, checkpoint_every_steps=3, keep_best=2)
 
 
 @dataclass(frozen=True)
-class Points:
+class Points(Batch):
     x: torch.Tensor
     y: torch.Tensor
     names: tuple[str, ...]
@@ -34,8 +35,12 @@ class Points:
     def rows(self):
         return len(self.x)
 
+    def split(self, parts):
+        pieces = zip(self.x.tensor_split(parts), self.y.tensor_split(parts), strict=True)
+        return [replace(self, x=x, y=y) for x, y in pieces if len(x)]
 
-class LineTask:
+
+class LineTask(Task):
     """Fit y = 2 x + 1 with a network that has dropout, so that random numbers matter."""
 
     def __init__(self, spoil=()):
@@ -57,10 +62,6 @@ class LineTask:
             if len(self.seen) == self.interrupt_at:
                 os.kill(os.getpid(), signal.SIGTERM)
             yield Points(x, y, (f"utt-{epoch}-{number}",))
-
-    def split(self, batch, parts):
-        pieces = zip(batch.x.tensor_split(parts), batch.y.tensor_split(parts), strict=True)
-        return [Points(x, y, batch.names) for x, y in pieces if len(x)]
 
     def loss(self, batch):
         return (self.network(batch.x) - batch.y).square().sum(), len(batch.x)

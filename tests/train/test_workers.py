@@ -198,25 +198,26 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 def gradient_of(folder, accumulate):
     from recitative.recognition.training import _prepare
-    from recitative.train.console import Console
-    from recitative.train.step import Stepper, new_optimiser
-    from recitative.train.stop import Stop
-    from recitative.train.world import World
+    from recitative.signals import StopRequest
+    from recitative.train.distributed import DistributedContext
+    from recitative.train.log import Console
+    from recitative.train.loop import train_step
+    from recitative.train.optimizer import new_optimizer
 
-    settings = config(accumulate=accumulate, batch_s=60.0)
+    settings, cpu, alone = config(accumulate=accumulate, batch_s=60.0), torch.device("cpu"), DistributedContext()
     paths = TrainingPaths(**tiny.write_inputs(folder, settings, train=8))
-    recogniser, task = _prepare(settings, paths, folder / "exp", torch.device("cpu"), World(), Console(quiet=True))
+    recogniser, task = _prepare(settings, paths, folder / "exp", cpu, alone, Console(quiet=True))
     batch = next(task.batches(0, 0))
     assert batch.rows == 8
-    optimiser = new_optimiser(recogniser.trained, settings.train)
-    Stepper(task, optimiser, settings.train, torch.device("cpu"), World()).take(batch, 0.0, 0, Stop())
+    optimizer = new_optimizer(recogniser.trained, settings.train)
+    train_step(task, batch, optimizer, settings.train, 0.0, 0, cpu, alone, StopRequest())
     return {name: p.grad for name, p in recogniser.trained.named_parameters()}
 
 
 def test_most_s_says_in_how_many_parts_a_batch_is_computed():
     from dataclasses import dataclass
 
-    from recitative.train.step import parts_that_fit
+    from recitative.train.loop import parts_that_fit
 
     @dataclass
     class Sized:

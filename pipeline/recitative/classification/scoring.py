@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.classification.labels import label_numbers
-from recitative.classification.usable import require_usable
+from recitative.classification.labels import label_numbers, require_usable
 from recitative.data.directory import DataDirectory
 from recitative.data.utterance import Utterance
 from recitative.features.utterances import measure_all, read_utterance

@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.classification.examples import Batch, TrainingSet
+from recitative.classification.data import ClassificationDataset, LabeledBatch
 from recitative.classification.labels import class_weights
 from recitative.models.classifier import Classifier
-from recitative.nn.chain import Chain
 from recitative.score.classes import Confusions
-from recitative.stage import Padded
-from recitative.train.plan import Share
-from recitative.train.stream import BatchStream
+from recitative.train.audio import AudioTask
 
 
-class ClassificationTask:
-    """See ``recitative.train.task.Task``. Models are chosen by the accuracy on the dev set, ties by the loss; without a
-    dev set it is the last one.
+class ClassificationTask(AudioTask[LabeledBatch]):
+    """Models are chosen by the accuracy on the dev set, ties by the loss; without a dev set the last one is kept.
 
     The loss is divided by the number of recordings, not by the sum of their weights, whose mean over the training set
     is 1: so every recording counts the same in whatever batch it is.
     """
 
     def __init__(
-        self, classifier: Classifier, training_set: TrainingSet, dev: Sequence[Batch], device: torch.device
+        self,
+        classifier: Classifier,
+        dataset: ClassificationDataset,
+        dev: Sequence[LabeledBatch],
+        device: torch.device,
     ) -> None:
-        self.classifier = classifier
-        self.training_set = training_set
-        self.dev = dev
-        self.device = device
+        super().__init__(classifier.network, dataset, device)
+        self.classifier, self.dev = classifier, dev
         balanced = classifier.settings.class_weights == "balanced"
-        weights = class_weights(training_set.labels, len(classifier.labels), balanced=balanced)
+        weights = class_weights(dataset.labels, len(classifier.labels), balanced=balanced)
         self._weights = torch.from_numpy(weights).to(device)
-        self._stream = BatchStream(training_set, Share())
 
-    @property
-    def network(self) -> Chain:
-        return self.classifier.network
-
-    def num_batches(self, epoch: int) -> int:
-        return len(self.training_set.plan(epoch).batches)
-
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        return self._stream.from_place(epoch, start)
-
-    def split(self, batch: Batch, parts: int) -> list[Batch]:
-        return batch.split(parts)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        log_probs = self.classifier.log_probs(_to(batch.features, self.device))
+    def loss(self, batch: LabeledBatch) -> tuple[Tensor, int]:
+        log_probs = self.classifier.log_probs(self.to_device(batch.features))
         labels, others, shares = (x.to(self.device) for x in (batch.labels, batch.others, batch.shares))
         own = F.nll_loss(log_probs, labels, self._weights, reduction="none")
         other = F.nll_loss(log_probs, others, self._weights, reduction="none")
@@ -61,7 +45,7 @@ class ClassificationTask:
     def evaluate(self) -> Mapping[str, float]:
         if not self.dev:
             return {}
-        confusions, loss = score_batches(self.classifier, self.dev, self.device)
+        confusions, loss = self._score()
         errors, total = confusions.total - confusions.correct, confusions.total
         return {
             "dev_loss": loss,
@@ -70,18 +54,12 @@ class ClassificationTask:
             "score": errors / total + loss / (1 + loss) / (2 * total),  # the loss decides less than half an error
         }
 
-
-@torch.no_grad()
-def score_batches(classifier: Classifier, batches: Sequence[Batch], device: torch.device) -> tuple[Confusions, float]:
-    """What the likeliest labels of recordings are right about, and the mean of -ln P of the true ones."""
-    pairs: list[tuple[int, int]] = []
-    nats = 0.0
-    for batch in batches:
-        log_probs = classifier.log_probs(_to(batch.features, device)).cpu()
-        nats += float(F.nll_loss(log_probs.double(), batch.labels, reduction="sum"))
-        pairs += zip(batch.labels.tolist(), log_probs.argmax(dim=1).tolist(), strict=True)
-    return Confusions.of(classifier.labels, pairs), nats / len(pairs)
-
-
-def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
-    return Padded(x.data.to(device, non_blocking=True), x.lengths.to(device, non_blocking=True))
+    def _score(self) -> tuple[Confusions, float]:
+        """The likeliest labels of the dev recordings against the true ones, and the mean of -ln P of the true ones."""
+        pairs: list[tuple[int, int]] = []
+        nats = 0.0
+        for batch in self.dev:
+            log_probs = self.classifier.log_probs(self.to_device(batch.features)).cpu()
+            nats += float(F.nll_loss(log_probs.double(), batch.labels, reduction="sum"))
+            pairs += zip(batch.labels.tolist(), log_probs.argmax(dim=1).tolist(), strict=True)
+        return Confusions.of(self.classifier.labels, pairs), nats / len(pairs)

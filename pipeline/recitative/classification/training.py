@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from recitative.classification.examples import TrainingSet, load_scored_set
+from recitative.classification.data import ClassificationDataset, load_scored_set
 from recitative.classification.labels import names_of
 from recitative.classification.task import ClassificationTask
 from recitative.data.directory import DataDirectory
@@ -21,9 +21,9 @@ from recitative.models.classifier import Classifier, new_classifier
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 
@@ -65,8 +65,8 @@ def train_classifier(
     dev_batches = load_scored_set(dev_data, classifier, dev) if dev and dev_data else []
     stats = _statistics(data, settings, cmvn)
     _normalise(classifier, stats)
-    training_set = TrainingSet(data, settings, stats.mean, train)
-    task = ClassificationTask(classifier, training_set, dev_batches, device)
+    dataset = ClassificationDataset(data, settings, stats.mean, train)
+    task = ClassificationTask(classifier, dataset, dev_batches, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(classifier.network, folder, progress)
     save_model(classifier, folder / "model")

@@ -48,11 +48,11 @@ def train(
     """
     settings = load_settings(conf, overrides or ())
     from recitative.recognition.training import TrainingPaths, train_recogniser
-    from recitative.train.world import is_first_worker
+    from recitative.train.distributed import is_first_rank
 
     paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon, init, teacher, unlabelled, alternatives)
     progress = train_recogniser(settings, paths, output, quiet=quiet)
-    if not is_first_worker():
+    if not is_first_rank():
         return
     summary = {"epochs": progress.epoch, "steps": progress.step, "seconds": round(progress.seconds, 1),
                "wait_s": round(progress.wait_s, 1), "splits": progress.splits}  # fmt: skip

@@ -35,7 +35,7 @@ def tune_batch(
     from recitative.recognition.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.text.lexicon import Lexicon, spelling_of
     from recitative.text.tokens import TokenTable
-    from recitative.train.device import choose_device
+    from recitative.train.distributed import choose_device
 
     device = choose_device(settings.train)
     table = TokenTable.read(tokens)

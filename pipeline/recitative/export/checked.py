@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recitative.classification.examples import load_scored_set
+from recitative.classification.data import load_scored_set
 from recitative.classification.scoring import label_directory
 from recitative.data.directory import DataDirectory
 from recitative.export.file import build_file

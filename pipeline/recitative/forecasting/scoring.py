@@ -20,7 +20,7 @@ import torch
 from recitative.data.utterance import Utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import read_utterance
-from recitative.forecasting.segments import cut
+from recitative.forecasting.data import cut
 from recitative.models.forecaster import Forecaster
 from recitative.models.strangeness import Score, Strangeness
 from recitative.nn.ragged import pad_features

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from recitative.forecasting.segments import Batch, TrainingSet
 from recitative.models.forecaster import Forecaster
-from recitative.nn.chain import Chain
 from recitative.nn.ragged import valid_mask
-from recitative.stage import Padded
-from recitative.train.plan import Share
-from recitative.train.stream import BatchStream
+from recitative.train.audio import AudioBatch, AudioDataset, AudioTask
 
 
-class ForecastTask:
-    """See ``recitative.train.task.Task``. The loss, which also chooses models, is in nats per frame and dimension."""
+class ForecastTask(AudioTask[AudioBatch]):
+    """The loss, which also chooses models, is in nats per frame and dimension."""
 
     def __init__(
-        self, forecaster: Forecaster, training_set: TrainingSet, dev: Sequence[Batch], device: torch.device
+        self,
+        forecaster: Forecaster,
+        dataset: AudioDataset[AudioBatch],
+        dev: Sequence[AudioBatch],
+        device: torch.device,
     ) -> None:
-        self.forecaster = forecaster
-        self.training_set = training_set
-        self.dev = dev
-        self.device = device
-        self._stream = BatchStream(training_set, Share())
+        super().__init__(forecaster.network, dataset, device)
+        self.forecaster, self.dev = forecaster, dev
 
-    @property
-    def network(self) -> Chain:
-        return self.forecaster.network
-
-    def num_batches(self, epoch: int) -> int:
-        return len(self.training_set.plan(epoch).batches)
-
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        return self._stream.from_place(epoch, start)
-
-    def split(self, batch: Batch, parts: int) -> list[Batch]:
-        return batch.split(parts)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        x = batch.features
-        features = Padded(x.data.to(self.device, non_blocking=True), x.lengths.to(self.device, non_blocking=True))
-        surprise = self.forecaster.surprise(features)
-        return torch.where(valid_mask(surprise), surprise.data[..., 0], 0.0).sum(), int(x.lengths.sum())
+    def loss(self, batch: AudioBatch) -> tuple[Tensor, int]:
+        surprise = self.forecaster.surprise(self.to_device(batch.features))
+        return torch.where(valid_mask(surprise), surprise.data[..., 0], 0.0).sum(), int(batch.features.lengths.sum())
 
     def evaluate(self) -> Mapping[str, float]:
         nats, frames = 0.0, 0

@@ -15,7 +15,7 @@ from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.frontend import FeatureExtractor
 from recitative.features.utterances import measure, read_utterance
-from recitative.forecasting.segments import TrainingSet, cut, load_scored_set
+from recitative.forecasting.data import cut, load_scored_set, training_set
 from recitative.forecasting.task import ForecastTask
 from recitative.lock import writes
 from recitative.model.folder import save_model
@@ -26,9 +26,9 @@ from recitative.models.torch_stage import TorchStage
 from recitative.models.watcher import Array, Watcher
 from recitative.stage import Padded
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 BLOCK_S = 10.0  # a long recording is judged in pieces of this length
@@ -61,7 +61,7 @@ def train_forecaster(
     _require_a_window(dev_utterances, settings, dev)
     stats = _statistics(utterances, settings, train)
     forecaster.normalise(stats)
-    task = ForecastTask(forecaster, TrainingSet(utterances, settings, stats.mean, train), dev_batches, device)
+    task = ForecastTask(forecaster, training_set(utterances, settings, stats.mean, train), dev_batches, device)
     progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=digest)
     load_best(forecaster.network, folder, progress)
     threshold = learn_threshold(forecaster, dev_utterances, settings.watch.false_alarms, dev)

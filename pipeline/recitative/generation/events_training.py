@@ -17,9 +17,9 @@ from recitative.models.event_pieces import EventPieces, read_event_pieces
 from recitative.models.events import new_events_model
 from recitative.models.events_settings import EventsSettings
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 
 from recitative.generation.pieces import Frames, moved
 from recitative.models.composer import BLOCKS, hidden_blocks
-from recitative.models.music import MusicModel, MusicNetwork
+from recitative.models.music import MusicModel
 from recitative.models.music_settings import MusicSettings
 from recitative.music.frames import FrameCode, Ids
 from recitative.music.masked import MaskedCode
 from recitative.stage import Padded
+from recitative.train.task import Batch, Task
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,7 +26,7 @@ DEV_SEED = 2**31  # of the masks that dev pieces are scored with, the same in ev
 
 
 @dataclass(frozen=True)
-class Puzzle:
+class Puzzle(Batch):
     """Frames side by side as tokens (N, T, V), what of them is hidden, (N,) how many there are, and the tonics (N,)."""
 
     frames: Ids
@@ -33,13 +34,6 @@ class Puzzle:
     lengths: Ids
     key: Ids
     names: tuple[str, ...]
-    seconds: float = 0.0  # notes have no audio
-    padded_s: float = 0.0
-    longest_s: float = 0.0
-
-    @property
-    def rows(self) -> int:
-        return len(self.frames)
 
 
 class Puzzles:
@@ -102,31 +96,18 @@ def hidden_places(rng: np.random.Generator, steps: int, voices: int) -> Mask:
     return hidden
 
 
-class FillingTask:
-    """See ``recitative.train.task.Task``. Models are chosen by the nats for a hidden pitch of the dev pieces."""
+class FillingTask(Task):
+    """Models are chosen by the nats for a hidden pitch of the dev pieces."""
 
     def __init__(self, model: MusicModel, puzzles: Puzzles, dev: Sequence[Frames], device: torch.device) -> None:
-        self.model = model
-        self.puzzles = puzzles
+        self.model, self.network, self.puzzles, self.device = model, model.network, puzzles, device
         self.dev = dev_puzzles(model, dev)
-        self.device = device
-
-    @property
-    def network(self) -> MusicNetwork:
-        return self.model.network
 
     def num_batches(self, epoch: int) -> int:
         return self.puzzles.num_batches
 
     def batches(self, epoch: int, start: int) -> Iterator[Puzzle]:
         return self.puzzles.batches(epoch, start)
-
-    def split(self, batch: Puzzle, parts: int) -> list[Puzzle]:
-        rows = np.array_split(np.arange(batch.rows), parts)
-        return [
-            Puzzle(batch.frames[i], batch.hidden[i], batch.lengths[i], batch.key[i], tuple(batch.names[j] for j in i))
-            for i in rows
-        ]
 
     def loss(self, batch: Puzzle) -> tuple[Tensor, int]:
         losses = hidden_losses(self.model, batch)

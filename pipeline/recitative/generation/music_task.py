@@ -15,13 +15,16 @@ from recitative.models.music import MusicModel
 from recitative.models.music_settings import PieceSettings
 from recitative.music.frames import Context, Wishes
 from recitative.nn.state import detach
+from recitative.train.task import Task
 
 
-class MusicTask:
-    """See ``recitative.train.task.Task``: truncated back-propagation through pieces side by side.
+class MusicTask(Task):
+    """Truncated back-propagation through pieces side by side.
 
     Models are chosen by the likelihood of the dev pieces, of which they are told nothing.
     """
+
+    network: StreamingNetwork
 
     def __init__(self, model: MusicModel, streams: PieceStreams, dev: Sequence[Frames], device: torch.device) -> None:
         self.model = model
@@ -35,9 +38,6 @@ class MusicTask:
 
     def batches(self, epoch: int, start: int) -> Iterator[Segment]:
         return self.streams.segments(epoch, start)
-
-    def split(self, batch: Segment, parts: int) -> list[Segment]:
-        return [batch]
 
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         if batch.first:

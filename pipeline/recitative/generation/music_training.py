@@ -17,9 +17,9 @@ from recitative.model.folder import save_model
 from recitative.models.music import new_music_model
 from recitative.models.music_settings import MusicSettings
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 

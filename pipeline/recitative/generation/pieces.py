@@ -19,6 +19,7 @@ from recitative.music.folder import read_folder
 from recitative.music.frames import Context, FrameCode, History, Ids, Wishes, as_sets
 from recitative.music.key import key_of
 from recitative.music.piece import Piece, to_grid
+from recitative.train.task import Batch
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Frames:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Batch):
     """Frames of pieces side by side as tokens (N, T, V), what was before the first and before each of them, and how
     many there are (N,)."""
 
@@ -41,10 +42,10 @@ class Segment:
     lengths: Ids
     first: bool  # nothing was read before
     names: tuple[str, ...]
-    seconds: float = 0.0  # notes have no audio
-    padded_s: float = 0.0
-    longest_s: float = 0.0
-    rows: int = 1  # pieces side by side carry their state together
+
+    def split(self, parts: int) -> list[Segment]:
+        """Not at all: pieces side by side carry their state together."""
+        return [self]
 
 
 def frames_of(piece: Piece, settings: MusicSettings) -> Frames:

@@ -20,6 +20,7 @@ from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions, mel_conditions, places_of
 from recitative.models.excitation import levels_of
 from recitative.models.wave_settings import WaveSettings
+from recitative.train.task import Batch
 
 Array = npt.NDArray[np.float32]
 
@@ -34,7 +35,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class SoundBatch:
+class SoundBatch(Batch):
     """N segments of at most J steps of the core.
 
     codes: (N, history + J step) levels, the history first, silence where there is none; frames: (N, T, C) what is told,
@@ -50,10 +51,6 @@ class SoundBatch:
     seconds: float
     padded_s: float
     longest_s: float
-
-    @property
-    def rows(self) -> int:
-        return len(self.codes)
 
 
 def read_recordings(

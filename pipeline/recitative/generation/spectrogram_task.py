@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from recitative.generation.spectrograms import Spectrogram, SpectrogramBatch, SpectrogramBatches, batch_of
-from recitative.models.spectrogram import SpectrogramModel, SpectrogramNetwork
+from recitative.models.spectrogram import SpectrogramModel
 from recitative.stage import Padded
+from recitative.train.task import Task
 
 DEV_ROWS = 32
 
 
-class SpectrogramTask:
-    """See ``recitative.train.task.Task``: teacher forcing on whole recordings.
+class SpectrogramTask(Task):
+    """Teacher forcing on whole recordings.
 
     Models are chosen by the nats per dimension of the frames of the dev recordings.
     """
@@ -25,23 +24,14 @@ class SpectrogramTask:
     def __init__(
         self, model: SpectrogramModel, batches: SpectrogramBatches, dev: Sequence[Spectrogram], device: torch.device
     ) -> None:
-        self.model = model
-        self.dev = dev
-        self.device = device
+        self.model, self.network, self.dev, self.device = model, model.network, dev, device
         self._batches = batches
-
-    @property
-    def network(self) -> SpectrogramNetwork:
-        return self.model.network
 
     def num_batches(self, epoch: int) -> int:
         return self._batches.num_batches(epoch)
 
     def batches(self, epoch: int, start: int) -> Iterator[SpectrogramBatch]:
         return self._batches.batches(epoch, start)
-
-    def split(self, batch: SpectrogramBatch, parts: int) -> list[SpectrogramBatch]:
-        return [_rows_of(batch, rows.tolist()) for rows in np.array_split(np.arange(batch.rows), parts)]
 
     def loss(self, batch: SpectrogramBatch) -> tuple[Tensor, int]:
         return frame_losses(self.model, batch).sum(), int(batch.lengths.sum())
@@ -68,12 +58,3 @@ def frame_losses(model: SpectrogramModel, batch: SpectrogramBatch) -> Tensor:
     frames, told = (torch.from_numpy(array).to(device) for array in (batch.frames, batch.told))
     surprise = model.network.surprise(Padded(frames, lengths), told)
     return surprise[torch.arange(surprise.shape[1], device=device) < lengths[:, None]]
-
-
-def _rows_of(batch: SpectrogramBatch, rows: list[int]) -> SpectrogramBatch:
-    share = float(batch.lengths[rows].sum() / batch.lengths.sum())
-    return replace(
-        batch, frames=batch.frames[rows], told=batch.told[rows], lengths=batch.lengths[rows],
-        names=tuple(batch.names[row] for row in rows), seconds=batch.seconds * share,
-        padded_s=batch.padded_s * len(rows) / batch.rows,
-    )  # fmt: skip

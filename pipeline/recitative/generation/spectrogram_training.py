@@ -19,9 +19,9 @@ from recitative.model.folder import save_model
 from recitative.models.spectrogram import SpectrogramModel, new_spectrogram_model
 from recitative.models.spectrogram_settings import SpectrogramSettings
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up

@@ -14,6 +14,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions
 from recitative.models.spectrogram_settings import SpectrogramSettings
+from recitative.train.task import Batch
 
 Array = npt.NDArray[np.float32]
 
@@ -29,7 +30,7 @@ class Spectrogram:
 
 
 @dataclass(frozen=True)
-class SpectrogramBatch:
+class SpectrogramBatch(Batch):
     """frames: (N, T, C), told: (N, T, W), zeros behind the end of a row; lengths: (N,)."""
 
     frames: Array
@@ -39,10 +40,6 @@ class SpectrogramBatch:
     seconds: float
     padded_s: float
     longest_s: float
-
-    @property
-    def rows(self) -> int:
-        return len(self.frames)
 
 
 def read_spectrograms(

@@ -20,22 +20,23 @@ from torch import Tensor
 
 from recitative.stage import Padded
 from recitative.text.vocabulary import END
+from recitative.train.task import Batch
 
 Ids = npt.NDArray[np.int64]
 Variant = Callable[[int, int], Ids]  # epoch, number of a sentence -> its tokens there, as many in every epoch
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Batch):
     """The next piece of all streams: what is read (N, T), and what is to be predicted at each place."""
 
     inputs: Padded[Tensor]
     targets: Padded[Tensor]
     names: tuple[str, ...]
-    seconds: float = 0.0  # text has no duration
-    padded_s: float = 0.0
-    longest_s: float = 0.0
-    rows: int = 1  # the streams carry their state together
+
+    def split(self, parts: int) -> list[Segment]:
+        """Not at all: the streams carry their state together."""
+        return [self]
 
 
 class TextStreams:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -22,14 +21,17 @@ from recitative.nn.chain import Chain
 from recitative.nn.ragged import valid_mask
 from recitative.nn.state import detach
 from recitative.stage import Padded
+from recitative.train.task import Task
 
 
-class StreamTask(ABC):
-    """See ``recitative.train.task.Task``: truncated back-propagation through time (Williams & Peng 1990).
+class StreamTask(Task):
+    """Truncated back-propagation through time (Williams & Peng 1990).
 
     Each segment starts from the state in which the one before left its streams, detached; an epoch's first starts from
     nothing. Which scores choose a model is left to the kinds of text.
     """
+
+    network: StreamingNetwork
 
     def __init__(self, network: Chain, streams: TextStreams, device: torch.device) -> None:
         """``network``: token ids (N, T) -> ln P of the next token (N, T, V)."""
@@ -46,9 +48,6 @@ class StreamTask(ABC):
             self.network.forget()
         return self.streams.segments(epoch, start)
 
-    def split(self, batch: Segment, parts: int) -> list[Segment]:
-        return [batch]
-
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         inputs, targets = _to(batch.inputs, self.device), _to(batch.targets, self.device)
         log_probs, state = self._predicting.step(inputs, self.network.carried, last=False)
@@ -56,9 +55,6 @@ class StreamTask(ABC):
         picked = log_probs.data.gather(-1, targets.data[..., None])[..., 0]  # (N, T, V) -> (N, T)
         inside = valid_mask(targets)
         return -torch.where(inside, picked, 0.0).sum(), int(targets.lengths.sum())
-
-    @abstractmethod
-    def evaluate(self) -> Mapping[str, float]: ...
 
 
 class LanguageModelTask(StreamTask):

@@ -24,9 +24,9 @@ from recitative.models.language_settings import LanguageModelSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 from recitative.train.checkpoint import Checkpoints, Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import digest, holds_settings, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,10 +13,11 @@ from recitative.audio.mulaw import LEVELS
 from recitative.generation.recordings import Recording, SoundBatch, SoundSegments, batch_of, values_of
 from recitative.models.wave import WaveModel, WaveNetwork
 from recitative.stage import Padded
+from recitative.train.task import Task
 
 
-class WaveTask:
-    """See ``recitative.train.task.Task``: teacher forcing on segments, each of which begins with the history that it
+class WaveTask(Task):
+    """Teacher forcing on segments, each of which begins with the history that it
     has in its recording and with an empty memory.
 
     Models are chosen by the nats a sample of the dev recordings, the same segments in every epoch.
@@ -26,23 +26,14 @@ class WaveTask:
     def __init__(
         self, model: WaveModel, segments: SoundSegments, dev: Sequence[Recording], device: torch.device
     ) -> None:
-        self.model = model
-        self.segments = segments
+        self.model, self.network, self.segments, self.device = model, model.network, segments, device
         self.dev = dev_batches(model, dev, model.settings.segments.dev_s)
-        self.device = device
-
-    @property
-    def network(self) -> WaveNetwork:
-        return self.model.network
 
     def num_batches(self, epoch: int) -> int:
         return self.segments.num_batches(epoch)
 
     def batches(self, epoch: int, start: int) -> Iterator[SoundBatch]:
         return self.segments.batches(epoch, start)
-
-    def split(self, batch: SoundBatch, parts: int) -> list[SoundBatch]:
-        return [_rows_of(batch, rows) for rows in np.array_split(np.arange(batch.rows), parts)]
 
     def loss(self, batch: SoundBatch) -> tuple[Tensor, int]:
         losses = sample_losses(self.model, batch, noise=self.model.settings.segments.noise)
@@ -116,11 +107,3 @@ def told_at_steps(network: WaveNetwork, batch: SoundBatch, device: torch.device)
     index = (left[..., None].expand(-1, -1, said.data.shape[-1]), right[..., None].expand(-1, -1, said.data.shape[-1]))
     before, after = (said.data.gather(1, at) for at in index)
     return (1 - share) * before + share * after
-
-
-def _rows_of(batch: SoundBatch, rows: npt.NDArray[np.integer]) -> SoundBatch:
-    share = batch.seconds * batch.lengths[rows].sum() / batch.lengths.sum()
-    return SoundBatch(
-        batch.codes[rows], batch.frames[rows], batch.frame_lengths[rows], batch.places[rows], batch.lengths[rows],
-        tuple(batch.names[row] for row in rows), share, batch.padded_s * len(rows) / batch.rows, batch.longest_s,
-    )  # fmt: skip

@@ -21,9 +21,9 @@ from recitative.models.wave import WaveModel, new_wave_model
 from recitative.models.wave_settings import WaveSettings
 from recitative.nn.normalise import Normalise
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
 
 LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up

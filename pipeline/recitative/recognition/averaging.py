@@ -12,7 +12,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.lock import writes
 from recitative.models.folder import Recogniser, save_recogniser
-from recitative.recognition.dev_set import DevSet, load_dev_set
+from recitative.recognition.data import DevSet, load_dev_set
 from recitative.recognition.task import dev_scores
 from recitative.recognition.training import new_recogniser_of, read_inputs, run_digest
 from recitative.train.checkpoint import Checkpoints, average_weights, read_progress

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.errors import DataError
@@ -24,10 +24,11 @@ from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon, Pronunciation
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Progress
-from recitative.train.console import Console
-from recitative.train.device import lone_device
+from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
+from recitative.train.log import Console
 from recitative.train.loop import fit
+from recitative.train.task import Batch, Task
 
 CHOOSING = 3000  # held-out words that score an epoch; all of them score the result
 
@@ -85,23 +86,16 @@ def _divide(dictionary: Lexicon, held_out: int) -> tuple[list[str], list[str]]:
 
 
 @dataclass(frozen=True)
-class WordBatch:
+class WordBatch(Batch):
     """Some words and their phones."""
 
     letters: Padded[Tensor]
     labels: Padded[Tensor]
     names: tuple[str, ...]
-    seconds: float = 0.0  # words have no duration
-    padded_s: float = 0.0
-    longest_s: float = 0.0
-
-    @property
-    def rows(self) -> int:
-        return len(self.names)
 
 
-class G2PTask:
-    """See ``recitative.train.task.Task``. Models are chosen by the word error rate of the first held-out words."""
+class G2PTask(Task):
+    """Models are chosen by the word error rate of the first held-out words."""
 
     def __init__(
         self,
@@ -110,16 +104,11 @@ class G2PTask:
         held_out: Mapping[str, Sequence[Pronunciation]],
         device: torch.device,
     ) -> None:
-        self.model = model
-        self.device = device
+        self.model, self.network, self.device = model, model.network, device
         self._labels = labels
         self._words = sorted(labels, key=lambda word: (len(word), word))
         chosen = sorted(held_out, key=lambda word: zlib.crc32(word.encode("utf-8")))[:CHOOSING]
         self._held_out = {word: held_out[word] for word in chosen}
-
-    @property
-    def network(self) -> nn.Module:
-        return self.model.network
 
     def num_batches(self, epoch: int) -> int:
         return -(-len(self._words) // self.model.settings.batch_words)
@@ -137,10 +126,6 @@ class G2PTask:
     def _batch(self, words: Sequence[str]) -> WordBatch:
         labels = padded_labels([self._labels[word] for word in words])
         return WordBatch(pad_words(words, self.model.letters), labels, tuple(words))
-
-    def split(self, batch: WordBatch, parts: int) -> list[WordBatch]:
-        rows = np.array_split(np.arange(batch.rows), parts)
-        return [self._batch([batch.names[i] for i in part.tolist()]) for part in rows if len(part)]
 
     def loss(self, batch: WordBatch) -> tuple[Tensor, int]:
         letters = Padded(batch.letters.data.to(self.device), batch.letters.lengths.to(self.device))

@@ -26,8 +26,9 @@ from recitative.errors import RunError
 from recitative.models.folder import new_recogniser
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
-from recitative.train.device import has_bf16
-from recitative.train.step import new_optimiser, ran_out_of_memory
+from recitative.train.distributed import has_bf16
+from recitative.train.loop import ran_out_of_memory
+from recitative.train.optimizer import new_optimizer
 
 FIRST_S = 60.0  # seconds of audio in the first measurement; the second has twice as many
 QUANTILES = (0.5, 0.9, 1.0)  # of the utterances' lengths: where one bucket ends
@@ -142,7 +143,7 @@ def _train_twice(settings: Settings, tokens: TokenTable, device: torch.device, s
     recogniser = new_recogniser(settings, tokens)
     recogniser.core.recompute = settings.train.recompute
     network = recogniser.trained.to(device).train()
-    optimiser = new_optimiser(network, settings.train)
+    optimiser = new_optimizer(network, settings.train)
     frames = round(1000 * shape.seconds / settings.features.frame_shift_ms)
     features = torch.randn(shape.rows, frames, settings.features.dim, device=device)
     lengths = torch.full((shape.rows,), frames, device=device)

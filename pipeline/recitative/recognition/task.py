@@ -7,13 +7,13 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recitative.ctc.beam import BeamSearch
 from recitative.ctc.greedy import GreedyDecoder
@@ -21,53 +21,35 @@ from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.ctc.prefix import SearchSpace
 from recitative.models.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.models.folder import Recogniser
-from recitative.recognition.batches import Batch, TrainingSet
-from recitative.recognition.dev_set import DevSet
+from recitative.recognition.data import DevSet, RecognitionDataset, TranscribedBatch
 from recitative.recognition.distillation import Teacher, heard_labels
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
-from recitative.train.plan import Share
-from recitative.train.stream import BatchStream
+from recitative.train.audio import AudioTask
+from recitative.train.distributed import DistributedContext
 
 Array = npt.NDArray[Any]
 
 
-class RecognitionTask:
-    """See ``recitative.train.task.Task``. Models are chosen by dev WER, ties by dev CER."""
+class RecognitionTask(AudioTask[TranscribedBatch]):
+    """Models are chosen by dev WER, ties by dev CER."""
 
     def __init__(
         self,
         recogniser: Recogniser,
-        training_set: TrainingSet,
+        dataset: RecognitionDataset,
         dev_set: DevSet,
         device: torch.device,
         teacher: Teacher | None = None,
-        share: Share = Share(),
+        context: DistributedContext = DistributedContext(),
     ) -> None:
-        self.recogniser = recogniser
-        self.teacher = teacher
-        self.training_set = training_set
-        self.dev_set = dev_set
-        self.device = device
-        self._stream = BatchStream(training_set, share)
+        super().__init__(recogniser.trained, dataset, device, context)
+        self.recogniser, self.dev_set, self.teacher = recogniser, dev_set, teacher
 
-    @property
-    def network(self) -> nn.Module:
-        return self.recogniser.trained
-
-    def num_batches(self, epoch: int) -> int:
-        return len(self.training_set.plan(epoch).batches)
-
-    def batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        return self._stream.from_place(epoch, start)
-
-    def split(self, batch: Batch, parts: int) -> list[Batch]:
-        return batch.split(parts)
-
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        encoded = self.recogniser.encode(_to(batch.features, self.device))
-        labels = _to(batch.labels, self.device)
+    def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
+        encoded = self.recogniser.encode(self.to_device(batch.features))
+        labels = self.to_device(batch.labels)
         log_probs = self.recogniser.log_probs(encoded)
         if self.teacher is not None and batch.unmasked is not None:
             return self._taught_loss(self.teacher, batch, log_probs, labels)
@@ -81,17 +63,17 @@ class RecognitionTask:
         return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
 
     def _taught_loss(
-        self, teacher: Teacher, batch: Batch, log_probs: Padded[Tensor], labels: Padded[Tensor]
+        self, teacher: Teacher, batch: TranscribedBatch, log_probs: Padded[Tensor], labels: Padded[Tensor]
     ) -> tuple[Tensor, int]:
-        """CTC of the transcripts, or of what the teacher hears where there is none, and the loss of its frames."""
+        """CTC of the transcripts, or where there is none of the teacher's text, and the loss of its frames."""
         assert batch.unmasked is not None
-        taught = teacher.log_probs(_to(batch.unmasked, self.device))
+        taught = teacher.log_probs(self.to_device(batch.unmasked))
         weight = self.recogniser.settings.distill.weight
         written = [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
         rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
         usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
         chosen = torch.tensor(usable, dtype=torch.int64, device=self.device)
-        said = _to(padded_labels([rows[i] for i in usable]), self.device)
+        said = self.to_device(padded_labels([rows[i] for i in usable]))
         ctc_sum, count = ctc_loss(_rows_of(log_probs, chosen), said, [batch.names[i] for i in usable])
         return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count
 

@@ -8,6 +8,7 @@ import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,8 +23,7 @@ from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser
 from recitative.models.language import Language
 from recitative.nn.normalise import Normalise
-from recitative.recognition.batches import TrainingSet
-from recitative.recognition.dev_set import load_dev_set
+from recitative.recognition.data import RecognitionDataset, load_dev_set
 from recitative.recognition.distillation import load_teacher, read_alternatives
 from recitative.recognition.initial import freeze, start_from
 from recitative.recognition.network import new_transcriber
@@ -31,13 +31,12 @@ from recitative.recognition.task import RecognitionTask
 from recitative.score.results import describe_commit
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
+from recitative.train.audio import AudioDataset
 from recitative.train.checkpoint import Checkpoints, Progress
-from recitative.train.console import Console
-from recitative.train.device import choose_device
+from recitative.train.distributed import DistributedContext, choose_device, join_ranks
 from recitative.train.experiment import digest, holds_settings
+from recitative.train.log import Console
 from recitative.train.loop import fit
-from recitative.train.plan import Share
-from recitative.train.world import World, join_world
 
 
 @dataclass(frozen=True)
@@ -63,22 +62,22 @@ def train_recogniser(settings: Settings, paths: TrainingPaths, folder: Path, *, 
     training set and the loop raise.
     """
     device = choose_device(settings.train)
-    with join_world(device) as world, ExitStack() as held:
-        torch.set_num_threads(_threads(settings, world))
-        console = Console(quiet=quiet or not world.is_first)
+    with join_ranks(device) as context, ExitStack() as held:
+        torch.set_num_threads(_threads(settings, context))
+        console = Console(quiet=quiet or not context.is_first)
         error: RecitativeError | None = None
         try:
-            if world.is_first:
+            if context.is_first:
                 held.enter_context(one_writer(folder))
-            recogniser, task = _prepare(settings, paths, folder, device, world, console)
+            recogniser, task = _prepare(settings, paths, folder, device, context, console)
         except RecitativeError as caught:
             error = caught
-        world.together(error)
-        world.require_same(_facts(settings, paths, task.training_set))
-        if world.is_first:
-            _describe(folder, recogniser, device, world)
+        context.raise_together(error)
+        context.assert_same_across_ranks(_facts(settings, paths, task.dataset))
+        if context.is_first:
+            _describe(folder, recogniser, device, context)
         mark = run_digest(settings, recogniser.tokens)
-        return fit(task, settings.train, folder, device=device, console=console, world=world, digest=mark)
+        return fit(task, settings.train, folder, device=device, console=console, context=context, digest=mark)
 
 
 def run_digest(settings: Settings, tokens: TokenTable) -> str:
@@ -87,9 +86,14 @@ def run_digest(settings: Settings, tokens: TokenTable) -> str:
 
 
 def _prepare(
-    settings: Settings, paths: TrainingPaths, folder: Path, device: torch.device, world: World, console: Console
+    settings: Settings,
+    paths: TrainingPaths,
+    folder: Path,
+    device: torch.device,
+    context: DistributedContext,
+    console: Console,
 ) -> tuple[Recogniser, RecognitionTask]:
-    _claim(folder, settings, paths, write=world.is_first)
+    _claim(folder, settings, paths, write=context.is_first)
     torch.manual_seed(settings.train.seed)
     recogniser = new_recogniser_of(settings, paths)
     if paths.init:
@@ -107,7 +111,7 @@ def _prepare(
         if paths.alternatives
         else None
     )
-    training_set = TrainingSet(
+    dataset = RecognitionDataset(
         data,
         settings,
         recogniser.spelling,
@@ -118,8 +122,7 @@ def _prepare(
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
-    share = Share(world.rank, world.size)
-    return recogniser, RecognitionTask(recogniser, training_set, dev_set, device, teacher, share)
+    return recogniser, RecognitionTask(recogniser, dataset, dev_set, device, teacher, context)
 
 
 def new_recogniser_of(settings: Settings, paths: TrainingPaths) -> Recogniser:
@@ -141,8 +144,8 @@ def read_inputs(folder: Path) -> TrainingPaths:
     return TrainingPaths(**{name: Path(value) for name, value in values.items()})
 
 
-def _threads(settings: Settings, world: World) -> int:
-    cores = available_cores() // world.local_size
+def _threads(settings: Settings, context: DistributedContext) -> int:
+    cores = available_cores() // context.local_size
     return settings.train.threads or max(1, cores - settings.train.workers)
 
 
@@ -185,20 +188,20 @@ def _of_result(settings: Settings) -> Settings:
     return settings.model_copy(update={"train": train})
 
 
-def _facts(settings: Settings, paths: TrainingPaths, training_set: TrainingSet) -> dict[str, object]:
+def _facts(settings: Settings, paths: TrainingPaths, dataset: AudioDataset[Any]) -> dict[str, object]:
     """What all workers must agree on."""
-    ids = hashlib.sha256("\n".join(u.utt_id for u in training_set.utterances).encode("utf-8")).hexdigest()
+    ids = hashlib.sha256("\n".join(u.utt_id for u in dataset.utterances).encode("utf-8")).hexdigest()
     return {
         "version": __version__,
-        "utterances": len(training_set.utterances),
-        "seconds of audio": round(float(training_set.seconds.sum()), 3),
+        "utterances": len(dataset.utterances),
+        "seconds of audio": round(float(dataset.seconds.sum()), 3),
         "utterance ids (SHA-256)": ids[:12],
         "tokens (SHA-256)": hashlib.sha256(paths.tokens.read_bytes()).hexdigest()[:12],
         "settings (SHA-256)": hashlib.sha256(dump_settings(settings).encode("utf-8")).hexdigest()[:12],
     }
 
 
-def _describe(folder: Path, recogniser: Recogniser, device: torch.device, world: World) -> None:
+def _describe(folder: Path, recogniser: Recogniser, device: torch.device, context: DistributedContext) -> None:
     """Write ``environment.json``: what the run ran on, for the report."""
     parameters = sum(p.numel() for p in recogniser.trained.parameters())
     facts = {
@@ -206,7 +209,7 @@ def _describe(folder: Path, recogniser: Recogniser, device: torch.device, world:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "workers": world.size,
+        "workers": context.size,
         "threads": torch.get_num_threads(),
         "machine": describe_machine(),
         "cores": available_cores(),

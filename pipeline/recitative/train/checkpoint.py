@@ -1,6 +1,6 @@
 """Checkpoints: everything a run needs to go on as if it had never stopped. Written atomically, read without pickle.
 
-EXP/checkpoint/latest.pt           network, moving average, optimiser, progress
+EXP/checkpoint/latest.pt           network, moving average, optimizer, progress
 EXP/epochs/epoch-0012.safetensors  weights of the best epochs, for averaging
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recitative.atomic import replacing
 from recitative.errors import DataError, UsageError
 from recitative.lock import require_writer
-from recitative.train.average import MovingAverage
+from recitative.train.optimizer import WeightAverage
 
 
 @dataclass
@@ -29,14 +29,14 @@ class Progress:
 
     epoch: int = 0
     batch: int = 0  # batches of this epoch that are done
-    step: int = 0  # optimiser steps tried, the skipped ones included
+    step: int = 0  # optimizer steps tried, the skipped ones included
     skipped: int = 0  # steps with a NaN or infinite loss or gradient
     seconds: float = 0.0  # spent so far, over all starts
     epoch_loss: float = 0.0  # summed over this epoch
     epoch_count: int = 0
     bad_in_a_row: int = 0
-    splits: int = 0  # shares of a batch that were done again in smaller parts, since memory ran out
-    wait_s: float = 0.0  # spent waiting for batches, on the first worker, as the next two
+    splits: int = 0  # parts of a batch that were computed again in smaller parts, since memory ran out
+    wait_s: float = 0.0  # spent waiting for batches, on the first rank, as the next two
     audio_s: float = 0.0  # trained on
     padded_s: float = 0.0  # the same with the padding
     epochs_without_gain: int = 0
@@ -63,7 +63,7 @@ class Checkpoints:
         self.epochs = folder / "epochs"
 
     def save(
-        self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage, progress: Progress
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage, progress: Progress
     ) -> None:
         """Atomic: on a full disk OSError is raised, and the checkpoint before stays."""
         require_writer(self.folder)
@@ -71,15 +71,15 @@ class Checkpoints:
             "settings": self.digest,
             "network": network.state_dict(),
             "average": average.state(),
-            "optimiser": optimiser.state_dict(),
+            "optimiser": optimizer.state_dict(),
             "progress": asdict(progress),
         }
         memory = BytesIO()  # torch.save tells of a full disk only that a position is wrong
         torch.save(content, memory)
         _write(self.latest, memory.getbuffer())
 
-    def load(self, network: nn.Module, optimiser: torch.optim.Optimizer, average: MovingAverage) -> Progress | None:
-        """Put a saved run's weights and optimiser state in place; None when there is no checkpoint.
+    def load(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: WeightAverage) -> Progress | None:
+        """Put a saved run's weights and optimizer state in place; None when there is no checkpoint.
 
         Raises DataError when the checkpoint is damaged or belongs to another network, UsageError when to another run.
         """
@@ -89,7 +89,7 @@ class Checkpoints:
         try:
             network.load_state_dict(content["network"])
             average.load(content["average"])
-            optimiser.load_state_dict(content["optimiser"])
+            optimizer.load_state_dict(content["optimiser"])
             return Progress(**content["progress"])
         except Exception as error:  # whatever content of another network, or none, leads to
             raise self._unusable(error) from None

@@ -1,30 +1,36 @@
-"""The training loop, one and visible: batches, loss, clipping, step; evaluate and keep the best after each epoch.
+"""The training loop: epochs, batches, steps, evaluation and checkpoints.
 
-Exact resume: the order of batches depends on (seed, epoch) alone, and the random numbers of a step on (seed, step) and
-the worker, so a run that was interrupted anywhere and started again ends in the same weights, bit for bit on a CPU.
+    gradient of a step = sum over ranks and parts of d(loss sum) / (count of all ranks and parts)
+
+A rank computes its part of a batch in several parts if it must (``train.accumulate``, ``train.most_s``), and in twice
+as many if memory runs out. Neither the number of ranks nor that of parts changes the gradient, except for rounding and
+the places of dropout.
+
+Exact resume: the order of batches depends on (seed, epoch) alone, and the random numbers of a step on (seed, step,
+rank), so a run that was interrupted anywhere and started again ends in the same weights, bit for bit on a CPU.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from recitative.atomic import sweep
 from recitative.config import TrainSettings
 from recitative.errors import RunError
-from recitative.train.average import MovingAverage
+from recitative.signals import StopRequest, stop_signals
 from recitative.train.checkpoint import Checkpoints, Progress
-from recitative.train.console import Console, RunDisplay
-from recitative.train.log import RunLog
-from recitative.train.schedule import learning_rate
-from recitative.train.step import Stepper, StepResult, new_optimiser
-from recitative.train.stop import Stop, stop_signals
-from recitative.train.task import Task
-from recitative.train.world import World
+from recitative.train.distributed import DistributedContext, has_bf16
+from recitative.train.log import Console, RunDisplay, RunLog
+from recitative.train.optimizer import WeightAverage, learning_rate, new_optimizer
+from recitative.train.task import Batch, Task
 
 
 def fit(
@@ -34,32 +40,32 @@ def fit(
     *,
     device: torch.device,
     console: Console,
-    world: World = World(),
+    context: DistributedContext = DistributedContext(),
     digest: str = "",
 ) -> Progress:
     """Train ``task.network`` in place to the end of the schedule or until patience runs out.
 
-    Goes on from the checkpoint in ``folder`` if there is one, whatever number of workers wrote it; raises UsageError if
-    it is of other settings, those of another ``digest``. SIGINT and SIGTERM
-    save a checkpoint and raise RunError. Raises RunError, with the utterances named, after ``max_bad_steps`` steps in a
-    row with NaN or infinite numbers. Only the first worker writes and talks.
+    Resumes from the checkpoint in ``folder`` if there is one, whatever number of ranks wrote it. Only the first rank
+    writes and prints. SIGINT and SIGTERM save a checkpoint and raise RunError. Raises UsageError if the checkpoint has
+    another ``digest``, that of other settings, and RunError, with the utterances named, after ``max_bad_steps`` steps
+    in a row with NaN or infinite numbers.
     """
     task.network.to(device)
-    optimiser = new_optimiser(task.network, settings)
-    average = MovingAverage(task.network, settings.ema)
+    optimizer = new_optimizer(task.network, settings)
+    average = WeightAverage(task.network, settings.ema)
     checkpoints = Checkpoints(folder, digest)
-    progress = checkpoints.load(task.network, optimiser, average) or Progress()
-    world.require_same({"checkpoint at step": progress.step})
-    stepper = Stepper(task, optimiser, settings, device, world)
-    run = _Run(task, settings, world, stepper, average, checkpoints, progress)
-    if world.is_first:
+    progress = checkpoints.load(task.network, optimizer, average) or Progress()
+    context.assert_same_across_ranks({"checkpoint at step": progress.step})
+    if context.is_first:
         sweep(checkpoints.latest.parent, checkpoints.epochs)
         if progress.step:
             checkpoints.remove_dropped(progress)
-    log = RunLog(folder, progress.step, progress.epoch) if world.is_first and not progress.finished else None
+    log = RunLog(folder, progress.step, progress.epoch) if context.is_first and not progress.finished else None
     with stop_signals() as stop, console.run(settings.epochs, progress) as show:
+        run = _Run(task, settings, device, context, optimizer, average, checkpoints, progress, stop, log, show)
         while not progress.finished:
-            run.epoch(stop, log, show)
+            run.train_epoch()
+            run.end_epoch()
     if log:
         log.close()
     return progress
@@ -67,60 +73,80 @@ def fit(
 
 @dataclass
 class _Run:
-    """What a run consists of, and its clock."""
+    """The parts of a run, and its clock."""
 
     task: Task
     settings: TrainSettings
-    world: World
-    stepper: Stepper
-    average: MovingAverage
+    device: torch.device
+    context: DistributedContext
+    optimizer: torch.optim.Optimizer
+    average: WeightAverage
     checkpoints: Checkpoints
     progress: Progress
+    stop: StopRequest
+    log: RunLog | None
+    show: RunDisplay
     bad_batches: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._started = time.monotonic() - self.progress.seconds
 
-    def epoch(self, stop: Stop, log: RunLog | None, show: RunDisplay) -> None:
-        """The rest of the present epoch, to its scores and its checkpoint."""
-        progress = self.progress
-        self.task.network.train()
-        total = self.task.num_batches(progress.epoch)
-        asked = time.monotonic()
-        for batch in self.task.batches(progress.epoch, progress.batch):
-            wait_s = time.monotonic() - asked
-            rate = learning_rate(self.settings, progress.step, progress.epoch + progress.batch / total)
-            result = self._step(batch, rate, stop)
-            self._count(batch, result, wait_s)
-            if log:
-                padding = 1 - batch.seconds / batch.padded_s if batch.padded_s else 0.0
-                log.step(
-                    progress.step,
-                    epoch=progress.epoch,
-                    lr=rate,
-                    audio_s=batch.seconds,
-                    wait_s=wait_s,
-                    padding=padding,
-                    splits=result.splits,
-                    seconds=progress.seconds,
-                    **result.to_log(),
+    def train_epoch(self) -> None:
+        """The rest of the present epoch."""
+        task, settings, progress = self.task, self.settings, self.progress
+        task.network.train()
+        total = task.num_batches(progress.epoch)
+        for batch, wait_s in _timed(task.batches(progress.epoch, progress.batch)):
+            rate = learning_rate(settings, progress.step, progress.epoch + progress.batch / total)
+            result = train_step(
+                task, batch, self.optimizer, settings, rate, progress.step, self.device, self.context, self.stop
+            )
+            if not result.skipped:
+                self.average.update(task.network, progress.step + 1)
+            self._record(batch, result, rate, wait_s, total)
+            if progress.bad_in_a_row >= settings.max_bad_steps:
+                names = ", ".join(sorted(set(self.bad_batches))[:20])
+                raise RunError(
+                    f"step {progress.step}: the loss or gradient was NaN or infinite {progress.bad_in_a_row} steps in "
+                    f"a row; last batches: {names}; listen to these utterances, or lower train.learning_rate or "
+                    "train.clip_norm"
                 )
-            show.step(progress, result.loss, total, batch.seconds * self.world.size)
-            self._stop_if_hopeless(result)
-            if progress.step % self.settings.checkpoint_every_steps == 0:
+            if progress.step % settings.checkpoint_every_steps == 0:
                 self._save()
             if result.stop:
-                self._stop(log)
-            asked = time.monotonic()
-        self._end_epoch(log, show)
+                self._save()
+                if self.log:
+                    self.log.close()
+                raise RunError(
+                    f"{self.checkpoints.folder}: stopped at step {progress.step}; run the same command again to go on"
+                )
 
-    def _step(self, batch: Any, rate: float, stop: Stop) -> StepResult:
-        result = self.stepper.take(batch, rate, self.progress.step, stop)
-        if not result.skipped:
-            self.average.update(self.task.network, self.progress.step + 1)
-        return result
+    def end_epoch(self) -> None:
+        """Score the dev set, keep the weights if they are among the best, and move to the next epoch."""
+        task, progress = self.task, self.progress
+        task.network.eval()
+        with self.average.in_place(task.network), torch.no_grad():
+            scores = self.context.from_first(dict(task.evaluate()) if self.context.is_first else None)
+            best = progress.rank(scores.pop("score", -float(progress.epoch)), self.settings.keep_best)
+            if self.context.is_first and any(epoch == progress.epoch for _, epoch in progress.best):
+                self.checkpoints.keep_epoch(task.network, progress.epoch)
+        progress.epochs_without_gain = 0 if best else progress.epochs_without_gain + 1
+        train_loss = progress.epoch_loss / max(progress.epoch_count, 1)
+        progress.seconds = time.monotonic() - self._started
+        if self.log:
+            values = {"epoch": progress.epoch, "train_loss": train_loss, "seconds": progress.seconds, "best": best}
+            self.log.epoch(progress.step, **values, **scores)
+        self.show.epoch(progress, train_loss, scores, best)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        progress.epoch_loss, progress.epoch_count = 0.0, 0
+        out_of_patience = 0 < self.settings.patience <= progress.epochs_without_gain
+        progress.finished = progress.epoch >= self.settings.epochs or out_of_patience
+        self._save()
+        if self.context.is_first:
+            self.checkpoints.remove_dropped(progress)
 
-    def _count(self, batch: Any, result: StepResult, wait_s: float) -> None:
+    def _record(self, batch: Batch, result: StepResult, rate: float, wait_s: float, total: int) -> None:
+        """Count the step, log it, and show it. total: batches of the epoch."""
         progress = self.progress
         progress.step += 1
         progress.batch += 1
@@ -131,58 +157,128 @@ class _Run:
         progress.seconds = time.monotonic() - self._started
         if result.skipped:
             progress.skipped += 1
+            progress.bad_in_a_row += 1
             self.bad_batches.extend(batch.names)
         else:
             progress.epoch_loss += result.loss_sum
             progress.epoch_count += result.count
+            progress.bad_in_a_row = 0
             self.bad_batches.clear()
-
-    def _stop_if_hopeless(self, result: StepResult) -> None:
-        progress = self.progress
-        in_a_row = progress.bad_in_a_row = progress.bad_in_a_row + 1 if result.skipped else 0
-        if in_a_row >= self.settings.max_bad_steps:
-            names = ", ".join(sorted(set(self.bad_batches))[:20])
-            raise RunError(
-                f"step {progress.step}: the loss or gradient was NaN or infinite {in_a_row} steps in a row; last "
-                f"batches: {names}; listen to these utterances, or lower train.learning_rate or train.clip_norm"
+        if self.log:
+            self.log.step(
+                progress.step,
+                epoch=progress.epoch,
+                lr=rate,
+                audio_s=batch.seconds,
+                wait_s=wait_s,
+                padding=1 - batch.seconds / batch.padded_s if batch.padded_s else 0.0,
+                splits=result.splits,
+                seconds=progress.seconds,
+                loss=result.loss,
+                grad_norm=result.grad_norm,
+                clipped=result.clipped,
+                skipped=result.skipped,
             )
-
-    def _stop(self, log: RunLog | None) -> None:
-        self._save()
-        if log:
-            log.close()
-        raise RunError(
-            f"{self.checkpoints.folder}: stopped at step {self.progress.step}; run the same command again to go on"
-        )
+        self.show.step(progress, result.loss, total, batch.seconds * self.context.size)
 
     def _save(self) -> None:
-        if self.world.is_first:
-            self.checkpoints.save(self.task.network, self.stepper.optimiser, self.average, self.progress)
+        if self.context.is_first:
+            self.checkpoints.save(self.task.network, self.optimizer, self.average, self.progress)
 
-    def _end_epoch(self, log: RunLog | None, show: RunDisplay) -> None:
-        """Score the dev set, keep the weights if they are among the best, and move to the next epoch."""
-        progress = self.progress
-        self.task.network.eval()
-        with self.average.in_place(self.task.network):
-            scores = self.world.from_first(self._scores() if self.world.is_first else None)
-            best = progress.rank(scores.pop("score", -float(progress.epoch)), self.settings.keep_best)
-            if self.world.is_first and any(epoch == progress.epoch for _, epoch in progress.best):
-                self.checkpoints.keep_epoch(self.task.network, progress.epoch)
-        progress.epochs_without_gain = 0 if best else progress.epochs_without_gain + 1
-        train_loss = progress.epoch_loss / max(progress.epoch_count, 1)
-        progress.seconds = time.monotonic() - self._started
-        if log:
-            log.epoch(progress.step, epoch=progress.epoch, train_loss=train_loss, seconds=progress.seconds, best=best,
-                      **scores)  # fmt: skip
-        show.epoch(progress, train_loss, scores, best)
-        progress.epoch, progress.batch = progress.epoch + 1, 0
-        progress.epoch_loss, progress.epoch_count = 0.0, 0
-        out_of_patience = 0 < self.settings.patience <= progress.epochs_without_gain
-        progress.finished = progress.epoch >= self.settings.epochs or out_of_patience
-        self._save()
-        if self.world.is_first:
-            self.checkpoints.remove_dropped(progress)
 
-    def _scores(self) -> dict[str, float]:
-        with torch.no_grad():
-            return dict(self.task.evaluate())
+def train_step(
+    task: Task,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainSettings,
+    rate: float,
+    step: int,
+    device: torch.device,
+    context: DistributedContext,
+    stop: StopRequest,
+) -> StepResult:
+    """One optimizer step on this rank's part of a global batch; skipped if a loss or gradient is not finite.
+
+    rate: of learning; step: the number of steps tried before, over all starts of the run
+    A request to stop that came to any rank by the end of its backward pass is told to all. Raises RunError for an
+    utterance that alone does not fit into memory.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    parts, splits = min(max(settings.accumulate, parts_that_fit(batch, settings)), max(batch.rows, 1)), 0
+    while True:
+        optimizer.zero_grad(set_to_none=True)
+        loss_sum, count = 0.0, 0
+        try:
+            for number, part in enumerate(batch.split(parts)):
+                torch.manual_seed(_part_seed(settings.seed, step, context.rank, number))
+                with torch.autocast(device.type, torch.bfloat16, settings.bf16 and has_bf16(device)):
+                    part_sum, part_count = task.loss(part)
+                part_sum.backward()  # type: ignore[no-untyped-call]
+                loss_sum, count = loss_sum + float(part_sum.detach()), count + part_count
+            break
+        except RuntimeError as error:
+            if not ran_out_of_memory(error):
+                raise
+            part_sum = torch.zeros(())  # the graph of the failed part is let go
+        if parts >= batch.rows:
+            raise RunError(
+                f"step {step}: {', '.join(batch.names)} alone do not fit into memory on {device}; lower "
+                "train.max_duration_s or the model's size, or set train.recompute=true"
+            )
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what is free lies in pieces of the wrong sizes
+        parts, splits = min(2 * parts, batch.rows), splits + 1
+    loss_sum, total, all_splits, stops = context.add(loss_sum, count, splits, float(stop.requested))
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    context.add_gradients(parameters)
+    for parameter in parameters:
+        parameter.grad.div_(max(total, 1.0))
+    norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip_norm))  # Pascanu et al. 2013
+    skipped = not (math.isfinite(loss_sum) and math.isfinite(norm))
+    if not skipped:
+        optimizer.step()
+    return StepResult(loss_sum, int(total), norm, norm > settings.clip_norm, skipped, int(all_splits), stops > 0)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Of all ranks together."""
+
+    loss_sum: float
+    count: int
+    grad_norm: float  # before clipping
+    clipped: bool
+    skipped: bool
+    splits: int  # parts of the batch that were computed again in smaller parts, since memory ran out
+    stop: bool  # whether any rank was asked to stop
+
+    @property
+    def loss(self) -> float:
+        return self.loss_sum / max(self.count, 1)
+
+
+def parts_that_fit(batch: Batch, settings: TrainSettings) -> int:
+    """The number of parts in which ``train.most_s`` has this rank's part of a batch computed."""
+    for longest_s, most_s in settings.most_s:
+        if batch.longest_s <= longest_s:
+            return math.ceil(batch.padded_s / most_s)
+    return math.ceil(batch.padded_s / settings.most_s[-1][1]) if settings.most_s else 1
+
+
+def ran_out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch has a class for a GPU's memory, and for the machine's only a text."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _part_seed(seed: int, step: int, rank: int, part: int) -> int:
+    """A different one for each part on each rank, so that no two drop the same places out."""
+    return (seed * 1_000_003 + step + 2**33 * (rank * 4096 + part)) % 2**63
+
+
+def _timed(batches: Iterable[Any]) -> Iterator[tuple[Any, float]]:
+    """The batches, and how many seconds each was waited for."""
+    asked = time.monotonic()
+    for batch in batches:
+        yield batch, time.monotonic() - asked
+        asked = time.monotonic()

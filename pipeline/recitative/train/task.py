@@ -1,67 +1,77 @@
-"""What the training loop asks of a task; the loop knows neither CTC nor music."""
+"""What the training loop needs from a task. The loop knows neither CTC nor music."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
-from torch import Tensor, nn
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, from_numpy, nn
+
+from recitative.nn.ragged import select_rows
+from recitative.stage import Padded
+
+B = TypeVar("B", bound="Batch")
 
 
-class Batch(Protocol):
-    """Some examples that are computed together: this worker's share of a global batch, which may be nothing."""
+class Batch:
+    """Examples that are computed together: one rank's part of a global batch, which may be empty.
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Ids of the examples, for messages."""
-        ...
+    Subclasses are dataclasses. ``names`` are the ids of the examples, for messages.
+    """
+
+    names: tuple[str, ...]
+    seconds: float = 0.0  # of audio, without padding
+    padded_s: float = 0.0  # with padding
+    longest_s: float = 0.0  # of the longest example
 
     @property
     def rows(self) -> int:
         """Examples that can be computed apart."""
-        ...
+        return len(self.names)
 
-    @property
-    def seconds(self) -> float:
-        """Seconds of material, padding not counted."""
-        ...
-
-    @property
-    def padded_s(self) -> float:
-        """Seconds of material with the padding."""
-        ...
-
-    @property
-    def longest_s(self) -> float:
-        """Seconds of the longest example."""
-        ...
+    def split(self: B, parts: int) -> Sequence[B]:
+        """The batch in parts of about as many rows, at most one for each row; none of a batch without rows."""
+        return [rows_of(self, rows) for rows in np.array_split(np.arange(self.rows), parts) if len(rows)]
 
 
-class Task(Protocol):
-    """batch -> (loss sum, count); epochs of batches in a fixed order; scores on a dev set."""
+def rows_of(batch: B, rows: npt.NDArray[np.integer]) -> B:
+    """Some rows of a batch: of every array, tensor, padded tensor and tuple that is a field; other fields stay."""
+    changes: dict[str, Any] = {}
+    for field in fields(batch):  # type: ignore[arg-type]
+        match getattr(batch, field.name):
+            case Padded() as padded:
+                changes[field.name] = select_rows(padded, from_numpy(rows))
+            case Tensor() | np.ndarray() as array:
+                changes[field.name] = array[rows]
+            case tuple() as values:
+                changes[field.name] = tuple(values[row] for row in rows.tolist())
+    return replace(batch, **changes)  # type: ignore[type-var]
 
-    @property
-    def network(self) -> nn.Module: ...
 
+class Task(ABC):
+    """What a network learns: batches in a fixed order, their loss, and scores on a dev set."""
+
+    network: nn.Module
+
+    @abstractmethod
     def num_batches(self, epoch: int) -> int:
-        """Global batches of this epoch, the same whenever and on whichever worker it is asked."""
-        ...
+        """Global batches of this epoch, the same at any time and on any rank."""
 
+    @abstractmethod
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
-        """This worker's shares of the epoch's batches from number ``start`` on: the same ones, wherever a run began."""
-        ...
+        """This rank's parts of the epoch's batches from number ``start`` on, wherever the run began."""
 
-    def split(self, batch: Any, parts: int) -> Sequence[Any]:
-        """A batch in about equal parts, at most one for each row; none of a batch without rows."""
-        ...
-
+    @abstractmethod
     def loss(self, batch: Any) -> tuple[Tensor, int]:
-        """The loss summed over the batch, and what it is to be divided by."""
-        ...
+        """The loss summed over the batch, and the count that it is to be divided by."""
 
+    @abstractmethod
     def evaluate(self) -> Mapping[str, float]:
-        """Scores on the dev set, with ``score`` the one that chooses models: lower is better.
+        """Scores on the dev set. ``score`` chooses the best epoch; lower is better.
 
-        Of a task without a dev set nothing: each epoch is then taken to be better than the one before.
+        Empty without a dev set: each epoch is then taken to be better than the one before.
         """
-        ...

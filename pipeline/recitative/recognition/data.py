@@ -1,8 +1,4 @@
-"""Training batches: audio -> augmentation -> features.
-
-Everything random depends on (seed, epoch, utterance) or (seed, epoch) alone: a run can start in any batch of any epoch
-and with any number of worker processes, and gets the same numbers.
-"""
+"""The data of a recognizer: training recordings with their labels, and the dev set."""
 
 from __future__ import annotations
 
@@ -14,58 +10,39 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from recitative.config import Settings
 from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames, num_output_frames
-from recitative.data.shards.index import ShardIndex
 from recitative.data.utterance import Utterance
 from recitative.errors import DataError, Problem
-from recitative.features.augmented import AugmentedFeatures
 from recitative.features.utterances import measure_all
-from recitative.nn.ragged import pad_features, select_rows
+from recitative.nn.ragged import pad_features
 from recitative.recognition.distillation import Alternatives
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
-from recitative.train.batch import AudioBatch
-from recitative.train.plan import EpochPlan, EpochPlans
+from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Batch(AudioBatch):
-    """features (N, T, C) float32, labels (N, L) int64, the utterances' ids, seconds from one frame to the next.
+class TranscribedBatch(AudioBatch):
+    """With labels (N, L) int64; ``unmasked``: the features before SpecAugment, for a teacher, None without one."""
 
-    ``unmasked``: the features before SpecAugment, for a teacher; None where there is none. N may be 0: the share of a
-    worker for which a global batch has no utterance.
-    """
-
-    features: Padded[Tensor]
     labels: Padded[Tensor]
-    names: tuple[str, ...]
-    frame_s: float
     unmasked: Padded[Tensor] | None = None
 
-    def split(self, parts: int) -> list[Batch]:
-        """``parts`` batches of about as many rows, alike in length, each no longer than its longest row."""
-        if parts == 1 and self.rows:
-            return [self]
-        by_length = torch.argsort(self.features.lengths, stable=True)
-        return [self._rows(rows) for rows in by_length.tensor_split(parts) if len(rows)]
-
-    def _rows(self, rows: Tensor) -> Batch:
-        names = tuple(self.names[i] for i in rows.tolist())
-        unmasked = select_rows(self.unmasked, rows) if self.unmasked else None
-        return Batch(select_rows(self.features, rows), select_rows(self.labels, rows), names, self.frame_s, unmasked)
+    def split(self, parts: int) -> list[TranscribedBatch]:
+        """A single part is the batch in its own order."""
+        return [self] if parts == 1 and self.rows else super().split(parts)
 
 
-class TrainingSet:
-    """The utterances of a data directory or of shards with labels, and the plan of every epoch.
+class RecognitionDataset(AudioDataset[TranscribedBatch]):
+    """The utterances of a data directory or of shards with labels, and their batches in every epoch.
 
     Raises one DataError for all utterances that have no text, what the spelling cannot write, a wrong sample rate, more
     than ``max_duration_s``, or too few frames for their labels even at the slowest speed. What is too short for its
@@ -85,51 +62,34 @@ class TrainingSet:
         alternatives: Alternatives | None = None,
     ) -> None:
         """mean (C,): what SpecAugment masks with, the corpus's mean of each channel
-        teach: batches carry their features before SpecAugment too, for a teacher to hear
-        unlabelled: more audio, for the teacher alone: its transcripts, if there are any, are not looked at
+        teach: batches carry their features before SpecAugment too, for a teacher
+        unlabelled: more audio, for the teacher alone: its transcripts, if there are any, are not used
         alternatives: of the transcripts, from a teacher
         """
-        self.settings = settings
-        self.utterances = data.utterances
-        self.seconds = measure_all(data.utterances, settings.features.sample_rate)
-        self.labels = _labels(self.utterances, spelling, where)
+        utterances: Sequence[Utterance] = data.utterances
+        seconds = measure_all(data.utterances, settings.features.sample_rate)
+        self.labels = _labels(utterances, spelling, where)
         if unlabelled:
             more_s = measure_all(unlabelled.utterances, settings.features.sample_rate)
-            self.utterances = (*data.utterances, *unlabelled.utterances)
-            self.seconds = np.concatenate([self.seconds, more_s])
+            utterances = (*data.utterances, *unlabelled.utterances)
+            seconds = np.concatenate([seconds, more_s])
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
-        self._teach = teach
-        self._alternatives = alternatives
-        fastest = _fastest_speeds(self.utterances, self.seconds, self.labels, settings, where)
-        self._heard = AugmentedFeatures(self.utterances, self.seconds, settings, mean)
-        shards = self.utterances.shard_numbers if isinstance(self.utterances, ShardIndex) else None
-        self._plans = EpochPlans(self.seconds, settings, shards, fastest=fastest)
+        self._teach, self._alternatives = teach, alternatives
+        fastest = _fastest_speeds(utterances, seconds, self.labels, settings, where)
+        super().__init__(utterances, seconds, settings, mean, fastest=fastest)
 
-    def plan(self, epoch: int) -> EpochPlan:
-        return self._plans.of(epoch)
-
-    def load(self, epoch: int, numbers: Array) -> Batch:
-        """Utterances of one batch of an epoch, augmented for it."""
-        speeds = self.plan(epoch).speeds
-        rows, unmasked, labels = [], [], []
-        for number in numbers.tolist():
-            rng = np.random.default_rng([self.settings.train.seed, epoch, number])
-            features, masked = self._heard.draw(number, float(speeds[number]), rng)
-            unmasked.append(features)
-            rows.append(masked)
-            labels.append(self._labels_of(number, rng))
-        width = self.settings.features.dim
-        return Batch(
-            pad_features(rows, width),
-            padded_labels(labels),
-            tuple(self.utterances[number].utt_id for number in numbers.tolist()),
-            self.settings.features.frame_shift_ms / 1000,
-            pad_features(unmasked, width) if self._teach else None,
-        )
-
-    def _labels_of(self, number: int, rng: np.random.Generator) -> Sequence[int]:
+    def example(self, number: int, speeds: Array, rng: np.random.Generator) -> tuple[Array, Array, Sequence[int]]:
+        """Features without SpecAugment's masks and with them, and the labels."""
+        features, masked = self.features.draw(number, float(speeds[number]), rng)
         drawn = self._alternatives.draw(number, rng) if self._alternatives else None
-        return self.labels[number] if drawn is None else drawn
+        return features, masked, self.labels[number] if drawn is None else drawn
+
+    def collate(
+        self, epoch: int, numbers: Array, examples: Sequence[tuple[Array, Array, Sequence[int]]]
+    ) -> TranscribedBatch:
+        unmasked = pad_features([one[0] for one in examples], self.settings.features.dim) if self._teach else None
+        masked, labels = [one[1] for one in examples], padded_labels([one[2] for one in examples])
+        return TranscribedBatch(*self.batched(numbers, masked), labels, unmasked)
 
 
 class Labels(Sequence[list[int]]):
@@ -201,3 +161,23 @@ def _core_frames(duration_s: float, settings: Settings) -> int:
     """Frames of the network, a sample fewer than there are: another speed's length is rounded."""
     samples = int(duration_s * settings.features.sample_rate) - 1
     return num_output_frames(num_frames(samples, settings.features), settings.model.front_end)
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """Features are computed once, never augmented, and kept in memory (0.12 GB an hour)."""
+
+    batches: tuple[TranscribedBatch, ...]
+    texts: dict[str, str]  # utt_id -> reference
+
+
+def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, where: Path) -> DevSet:
+    """Raises DataError for utterances without text, what the spelling cannot write, or a wrong sample rate."""
+    utterances = data.utterances
+    seconds = measure_all(utterances, settings.features.sample_rate)
+    labels = _labels(utterances, spelling, where)
+    batches = tuple(
+        TranscribedBatch(batch.features, batch.names, batch.frame_s, padded_labels([labels[i] for i in numbers]))
+        for numbers, batch in evaluation_batches(utterances, seconds, settings)
+    )
+    return DevSet(batches, {u.utt_id: u.text or "" for u in utterances})
