@@ -96,8 +96,6 @@ VERBS = {
     "classifier train": f"classifier train --train tones --dev tones --output labels {' '.join(tones.TINY)}",
     "classifier score": "classifier score labels/model tones",
     "classifier report": "classifier report labels/model tones --output OUT/labels.html",
-    "classifier speed": "export labels/model --output OUT/labels.onnx --weights float32 ; "
-    "*classifier speed OUT/labels.onnx",
     "classify": "classify a.wav b.wav --model labels/model",
     "forecaster train": f"forecaster train --train hums --dev hums --output usual {' '.join(small_forecaster.TINY)}",
     "forecaster threshold": "forecaster threshold usual/model hums --false-alarms 0.1",
@@ -112,11 +110,9 @@ VERBS = {
     "--no-sound",
     "music kept": "music kept OUT/new --given songs --conf music/model/settings.yaml",
     "music report": "music report OUT/new --originals songs --no-sound",
-    "music speed": "*music speed OUT/music.onnx --bars 1",
     "sound train": f"sound train --train sounds --dev sounds --output drawn {SOUND}",
     "sound score": "sound score drawn/model sounds",
     "sound export": "sound export drawn/model --output OUT/drawn.onnx",
-    "sound speed": "*sound speed OUT/drawn.onnx --seconds 0.1",
     "vocode": "vocode sounds/audio/u0.wav sounds/audio/u1.wav --model drawn/model --output OUT/vocoded",
     "generate sound": f"sound train --train sounds --dev sounds --output noise {SOUND} sound.condition=none ; "
     "generate sound --model noise/model --seconds 0.05 --output OUT/sound",

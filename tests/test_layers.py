@@ -87,7 +87,6 @@ TORCH_FREE = (
     "models.music_kind",
     "models.music_likelihood",
     "models.music_settings",
-    "models.music_speed",
     "models.posterior_spotter",
     "models.pretrained",
     "models.sample_network",

@@ -4,10 +4,10 @@
 features: seconds of audio per second on one core, 80-bin fbank at 16 kHz, against torchaudio.compliance.kaldi.fbank
 train:    whole training on real audio, against recognisers of deepspeech.pytorch and SpeechBrain with as many
           parameters; see tools/bench_train.py
-profile:  where the time of our training goes; not part of all; see tools/bench_profile.py
+profile:  where the time of our training goes; not part of all; see tools/bench_train.py
 runtime:  streaming without PyTorch; see tools/bench_runtime.py
-decoding: beam search with a language model, and streaming with it; see tools/bench_decoding.py
-music:    writing music without PyTorch; see tools/bench_music.py
+decoding: beam search with a language model, and streaming with it; see tools/bench_runtime.py
+music:    writing music without PyTorch; see tools/bench_models.py
 shards:   opening the index of a large corpus, planning an epoch of it; see tools/bench_shards.py
 long:     a recording of three hours; not part of all
 
@@ -33,12 +33,10 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
-from bench_decoding import bench_decoding  # noqa: E402
-from bench_music import bench_music  # noqa: E402
-from bench_profile import bench_profile  # noqa: E402
-from bench_runtime import bench_long, bench_runtime  # noqa: E402
+from bench_models import bench_music  # noqa: E402
+from bench_runtime import bench_decoding, bench_long, bench_runtime  # noqa: E402
 from bench_shards import bench_shards  # noqa: E402
-from bench_train import TrainOptions, arithmetics, bench_train  # noqa: E402
+from bench_train import TrainOptions, arithmetics, bench_profile, bench_train  # noqa: E402
 
 from recitative.config import FeatureSettings  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402

@@ -1,4 +1,4 @@
-"""The peers of tools/bench_decoding.py, in a Python of their own: prints [[name, seconds, texts], ...] as JSON.
+"""The peers of tools/bench_runtime.py, in a Python of their own: prints [[name, seconds, texts], ...] as JSON.
 
 python bench_decoding_peers.py FOLDER      (with rows.npz, task.json and lm.arpa)
 """

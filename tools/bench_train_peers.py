@@ -19,8 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from bench_material import Material
-from bench_turn import FlopCount, Turn, timed_steps
+from bench_material import FlopCount, Material, Turn, timed_steps
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence

@@ -16,8 +16,7 @@ from typing import Any
 
 import speechbrain as sb
 import torch
-from bench_material import Material
-from bench_turn import FlopCount, Turn, timed_steps
+from bench_material import FlopCount, Material, Turn, timed_steps
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.lobes.features import Fbank
@@ -34,7 +33,7 @@ CHANNELS = (128, 256)  # of the two blocks of convolutions
 
 
 class CrdnnTraining:
-    """One epoch a turn; see ``bench_turn.Contestant``."""
+    """One epoch a turn; see ``bench_material.Contestant``."""
 
     def __init__(
         self, material: Material, hidden: int, *, batch_s: float, workers: int, bf16: bool, device: torch.device

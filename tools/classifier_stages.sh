@@ -80,7 +80,7 @@ _stage_11() {
 _stage_12() {
   if stage 12 "speed" needs "$exp/@/model.onnx"; then
     for model in $models; do
-      recitative classifier speed "$exp/$model/model.onnx" --model "$model" --set noise --decoding "$timed" "${record[@]}"
+      python3 ../../tools/bench_models.py "$exp/$model/model.onnx" --model "$model" --set noise --decoding "$timed" "${record[@]}"
     done
   fi
 }

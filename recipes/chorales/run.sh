@@ -98,7 +98,7 @@ fi
 
 if stage 12 "speed" needs "$exp/@/model_int8.onnx"; then
   for model in $models; do
-    recitative music speed "$exp/$model/model_int8.onnx" --bars "$bars" --sweeps "$sweeps" --model "$model" \
+    python3 ../../tools/bench_models.py "$exp/$model/model_int8.onnx" --bars "$bars" --sweeps "$sweeps" --model "$model" \
       --set samples --decoding "new, model_int8.onnx, one thread" "${record[@]}"
   done
 fi

@@ -73,4 +73,4 @@ if stage 10 "export" needs "$exp/@/model" "$exp/$vocoder/model" makes "$exp/@/mo
   for model in $vocoder $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
 fi
 
-if stage 12 "speed" needs "$exp/$vocoder/model.onnx"; then recitative sound speed "$exp/$vocoder/model.onnx"; fi
+if stage 12 "speed" needs "$exp/$vocoder/model.onnx"; then python3 ../../tools/bench_models.py "$exp/$vocoder/model.onnx"; fi

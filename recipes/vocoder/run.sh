@@ -56,5 +56,5 @@ if stage 10 "export" needs "$exp/@/model" makes "$exp/@/model.onnx"; then
 fi
 
 if stage 12 "speed" needs "$exp/@/model.onnx"; then
-  for model in $models; do recitative sound speed "$exp/$model/model.onnx"; done
+  for model in $models; do python3 ../../tools/bench_models.py "$exp/$model/model.onnx"; done
 fi

@@ -1,7 +1,9 @@
 """Music without PyTorch: an exported model is the same stage, gives the same scores and writes the same notes."""
 
+import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from recitative.generation.music_network import TorchMusic
 from recitative.models.composer import Sampling
 from recitative.models.composition import Limits, blank, compose, to_rewrite
 from recitative.models.music_likelihood import likelihood_of
-from recitative.models.music_speed import measure_speed
 from recitative.music.masked import MaskedCode
 from recitative.runtime.music import OnnxMusic
 from recitative.stage import Padded
@@ -146,8 +147,10 @@ def test_what_is_no_music_model_is_refused(tmp_path):
 def test_the_speed_is_that_of_the_whole_music(monkeypatch):
     made = small_music.Constant(small_music.settings().frames, np.zeros(13))
     clock = iter(range(100))
-    monkeypatch.setattr("recitative.models.music_speed.time.perf_counter", lambda: float(next(clock)))
-    found = measure_speed(made, bars=5, pieces=3, runs=4)
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "tools")
+    bench = importlib.import_module("bench_models")
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(clock)))
+    found = bench.music_speed(made, bars=5, pieces=3, runs=4)
     assert (found.seconds, found.pieces) == (1.0, 3)
     assert found.music_s == pytest.approx(3 * 5 * 4 * 60 / 100 / 4)  # bars of 4 steps, 4 steps a quarter, 100 a minute
     assert found.real_time_factor == pytest.approx(1 / 9)

@@ -39,7 +39,7 @@ def tool(name: str) -> ModuleType:
 
 
 def bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(tool("bench_turn"), "PRODUCT_SIZE", 64)
+    monkeypatch.setattr(tool("bench_material"), "PRODUCT_SIZE", 64)
     if importlib.util.find_spec("speechbrain"):
         monkeypatch.setattr(tool("bench_train_speechbrain"), "CHANNELS", (4, 8))
     tiny = ("--batch-s", "1", "--threads", "1", "--workers", "0", "--arithmetic", "float32")
@@ -72,7 +72,7 @@ def test_the_profile_names_stages_of_preparation_and_operators(
 ) -> None:
     data = make_corpus(tmp_path)
     size = ("--parameters", 2e5, "--steps", 1)
-    monkeypatch.setattr(tool("bench_profile"), "SKIPPED_STEPS", 1)
+    monkeypatch.setattr(tool("bench_train"), "SKIPPED_STEPS", 1)
     assert bench(monkeypatch, "profile", "--data", data, *size) == 0
     out = capsys.readouterr().out
     for stage in ("decode", "speed, noise, volume", "features", "vocal tract length", "SpecAugment", "padding"):
@@ -111,7 +111,7 @@ def test_audio_without_text_is_named(tmp_path: Path) -> None:
 
 
 def test_the_first_step_of_a_turn_is_not_counted() -> None:
-    turn_of, step = tool("bench_turn").Turn.of, tool("bench_turn").Step
+    turn_of, step = tool("bench_material").Turn.of, tool("bench_material").Step
     turn = turn_of([step(10.0, 50.0, 40.0, 0.9), step(6.0, 2.0, 0.5, 0.0), step(3.0, 1.0, 0.1, 0.5)], flops=38.0)
     assert (turn.steps, turn.audio_s, turn.seconds) == (2, 9.0, 3.0)
     assert turn.speed == pytest.approx(3.0)
@@ -121,7 +121,7 @@ def test_the_first_step_of_a_turn_is_not_counted() -> None:
 
 
 def test_waiting_and_working_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn = tool("bench_turn")
+    turn = tool("bench_material")
     now = iter([0.0, 1.0, 3.0, 3.0, 3.5, 8.0, 8.0])
     monkeypatch.setattr(turn.time, "perf_counter", lambda: next(now))
     first, second = turn.timed_steps([4.0, 5.0], lambda batch: None, lambda batch: (batch, 0.1))
@@ -138,7 +138,7 @@ def test_waiting_and_working_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_layer_is_counted_as_pytorch_counts_it(network: nn.Module, x: torch.Tensor) -> None:
-    with tool("bench_turn").FlopCount() as count, FlopCounterMode(display=False) as oracle:
+    with tool("bench_material").FlopCount() as count, FlopCounterMode(display=False) as oracle:
         network(x.requires_grad_()).sum().backward()
     assert count.flops == oracle.get_total_flops()
 
@@ -149,17 +149,17 @@ def test_a_recurrent_layer_is_counted_gate_by_gate(cell: type[nn.RNNBase], gates
     network = cell(width, hidden, num_layers=2, bidirectional=True, batch_first=True)
     first, second = width + hidden, 2 * hidden + hidden
     expected = 3 * 2 * 2 * gates * hidden * (first + second)  # thrice, two each, two directions
-    with tool("bench_turn").FlopCount() as count:
+    with tool("bench_material").FlopCount() as count:
         network(torch.randn(n, t, width))
     assert count.flops == n * t * expected
     packed = pack_padded_sequence(torch.randn(n, t, width), torch.tensor([9, 4]), batch_first=True)
-    with tool("bench_turn").FlopCount() as count:
+    with tool("bench_material").FlopCount() as count:
         network(packed)
     assert count.flops == 13 * expected
 
 
 def test_what_is_not_trained_is_not_counted() -> None:
-    with tool("bench_turn").FlopCount() as count:
+    with tool("bench_material").FlopCount() as count:
         nn.Linear(5, 7).eval()(torch.randn(3, 5))
     nn.Linear(5, 7)(torch.randn(3, 5))
     assert count.flops == 0
@@ -170,9 +170,9 @@ def test_the_hidden_size_comes_closest_to_the_wanted_parameters() -> None:
         return 10 * hidden * hidden
 
     nearest = min(range(1, 200), key=lambda hidden: abs(square(hidden) - 54321))
-    assert tool("bench_turn").hidden_for(square, 54321) == nearest
+    assert tool("bench_material").hidden_for(square, 54321) == nearest
     with pytest.raises(UsageError, match=r"--parameters 15: the nearest network has 10; choose near that"):
-        tool("bench_turn").hidden_for(square, 15)
+        tool("bench_material").hidden_for(square, 15)
 
 
 def test_the_spectrogram_is_that_of_a_slow_fourier_transform() -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recitative.cli.classifier_speed import speed
 from recitative.cli.models import AllSpeedsOption, open_labeller
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
@@ -40,9 +39,6 @@ app = typer.Typer(
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A classifier: a folder such as EXP/model, or an exported file.")
 ]
-
-
-app.command()(speed)
 
 
 @app.command()

@@ -13,7 +13,6 @@ from recitative.cli.music_check import check
 from recitative.cli.music_kept import kept
 from recitative.cli.music_report import report
 from recitative.cli.music_score import score
-from recitative.cli.music_speed import speed
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.errors import Problem
 from recitative.model.kind import load_settings_of
@@ -114,5 +113,5 @@ def export(
     print(f"{output}: weights in {'int8' if int8 else 'float32'}, {size / 1e6:.1f} MB")
 
 
-for verb in (check, score, kept, report, speed):
+for verb in (check, score, kept, report):
     app.command()(verb)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -105,18 +104,3 @@ def export(
 
     size = export_folder(model, SOUND_KINDS, output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")
-
-
-@app.command()
-def speed(
-    model: Annotated[Path, typer.Argument(help="A file from 'recitative sound export'.")],
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of sound, for each measurement.")] = 2.0,
-    runs: Annotated[int, typer.Option(min=1, help="Measurements, of which the median is printed.")] = 5,
-) -> None:
-    """Print the real-time factor of drawing one sound on one thread: below 1 is faster than it plays."""
-    from recitative.runtime.sound import SoundGenerator
-    from recitative.runtime.speed import real_time_factors
-
-    factors = real_time_factors(SoundGenerator(model), seconds, runs)
-    listed = ", ".join(f"{factor:.3f}" for factor in factors)
-    print(f"{model}: real-time factor {median(factors):.3f} on one thread ({listed})")
