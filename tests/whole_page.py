@@ -1,24 +1,32 @@
 """A page of results as a reader of its HTML sees it."""
 
+import re
 from html.parser import HTMLParser
 
 
 class WholePage(HTMLParser):
-    """Fails for tags that are not closed in order; collects text and addresses."""
+    """Collects text and addresses outside the page.
+
+    Fails for tags that are not closed in order, for different shapes with the same id, and for an id that is missing.
+    """
 
     def __init__(self, html):
         super().__init__()
         self.open, self.text, self.addresses = [], "", []
         self.feed(html)
         assert self.open == []
+        definitions = set(re.findall(r'<(?:path|clipPath) id="(\w+)"(.*?)(?:/>|</clipPath>)', html))
+        defined = dict(definitions)
+        assert len(defined) == len(definitions)
+        assert {name for _, name in re.findall(r'(href="|url\()#(\w+)', html)} <= set(defined)
 
     def handle_starttag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.handle_startendtag(tag, attrs)
         if tag != "meta":
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
-        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self.addresses += [v for name, v in attrs if name in ("src", "href") and not v.startswith("#")]
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag

@@ -12,14 +12,21 @@ import soundfile
 import tones
 
 from recitative.audio.files import read_audio
-from recitative.classification.report import error_card, most_confident_errors, page, write_report
-from recitative.classification.report_calibration import reliability_diagram
-from recitative.classification.report_classes import class_table, confusion_matrix, most_confused
+from recitative.classification.report import (
+    classes,
+    confusions,
+    error,
+    matrix,
+    most_confident_errors,
+    page,
+    write_report,
+)
 from recitative.classification.scoring import Labelled, label_directory
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.export.file import build_file
-from recitative.page.sound import Recording, encode_flac, player
+from recitative.report.figure import to_svg
+from recitative.report.page import DASH, Recording, encode_flac, sound_uri
 from recitative.runtime.classifier import load_classifier
 from recitative.score.calibration import expected_calibration_error
 from recitative.score.classes import Confusions
@@ -77,49 +84,52 @@ def test_the_page_is_whole_and_has_its_errors_as_sounds_of_the_very_samples(some
     np.testing.assert_array_equal(samples, original)
 
 
-def test_an_error_shows_the_intended_label_even_if_it_is_unlikely():
+def test_an_error_shows_the_true_label_even_if_it_is_unlikely():
     utterance = Utterance("u", "ann", "nowhere.wav", text="e")
     names = ("a", "b", "c", "d", "e")
     one = Labelled(names, [utterance], np.array([4]), np.log([[0.4, 0.3, 0.2, 0.06, 0.04]]))
-    card = error_card(one, 0, 8000)
-    assert "<b>e</b>" in card
-    assert "0.040" in card
-    assert "<td>d</td>" not in card
-    assert "No picture: nowhere.wav: does not exist" in card
+    shown = error(one, 0, 8000)
+    assert [label for label, _ in shown["labels"]] == ["a", "b", "c", "e"]
+    html = page(one, tones.settings(), "t", [shown])
+    text = WholePage(html).text
+    assert "<b>e</b>" in html
+    assert "0.040" in text
+    assert "0.060" not in text, "the fourth"
+    assert "No spectrogram: nowhere.wav: does not exist" in text
 
 
 def test_a_set_without_errors_says_so(data):
     perfect = labelled(data, [[0.9, 0.05, 0.05]])
     text = WholePage(page(perfect, tones.settings(), "t", [])).text
-    assert "Every recording is called what it is." in text
+    assert "Every recording is classified correctly." in text
     assert "Speakers" not in text, "there is one"
 
 
 def test_the_matrix_has_counts_shares_and_margins():
-    html = confusion_matrix(FOUND)
-    assert 'title="a, called b: 1 of 4 (25.0 %)"' in html
-    assert '<td class="right" style="--shade:75%"' in html
-    assert '<td class="wrong" style="--shade:50%"' in html, "the root of a quarter"
-    assert "&lt;c&gt;" in html
-    assert html.count('<td class="margin">') == 3
-    assert "<td>67</td>" in html, "the precision of b, 2 of 3"
+    svg = to_svg(matrix(FOUND))
+    assert "a, predicted b: 1 of 4 (25.0 %)" in svg
+    assert svg.count(">&lt;c&gt;<") == 2
+    assert [svg.count(f">{shown}<") for shown in ("75", "67")] == [1, 1], "the recall of a, the precision of b, 2 of 3"
+    assert svg.count(f">{DASH}<") == 2, "of c there is no recording"
 
 
 def test_labels_come_with_the_lowest_recall_first_and_those_without_example_last():
-    rows = re.findall(r"<tr><td>(.*?)</td><td>(\d)</td>", class_table(FOUND))
-    assert rows == [("a", "4"), ("b", "2"), ("&lt;c&gt;", "0")]
-    assert "0.857" in class_table(FOUND), "2 x 3/4 x 1 / (3/4 + 1)"
-    assert "a &rarr; <b" in most_confused(FOUND)
+    rows = classes(FOUND)
+    assert [row[:2] for row in rows] == [("a", 4), ("b", 2), ("<c>", 0)]
+    assert rows[0][4] == "0.857", "2 x 3/4 x 1 / (3/4 + 1)"
+    assert rows[2][2:] == (None, None, DASH)
+    assert confusions(FOUND) == [("a", "b", 1)]
 
 
-def test_the_diagram_says_the_error_of_calibration_and_what_each_bin_holds():
-    confidences, correct = np.array([0.95, 0.92, 0.55, 0.58]), np.array([True, True, True, False])
-    html = reliability_diagram(confidences, correct)
-    WholePage(html)
-    assert f"ECE {expected_calibration_error(confidences, correct):.3f}" in html
-    assert "confidence 0.935, right 1.000, 2 recordings" in html
-    assert html.count('class="gap under"') == 1
-    assert html.count('class="gap over"') == 1
+def test_the_page_has_the_calibration_and_what_each_bin_holds(data):
+    probabilities = [[0.95, 0.03, 0.02], [0.92, 0.04, 0.04], [0.55, 0.4, 0.05], [0.2, 0.58, 0.22]]
+    some = labelled(data, probabilities)
+    assert some.correct.tolist() == [True, True, False, True]
+    html = page(some, tones.settings(), "t", [])
+    text = WholePage(html).text
+    assert f"ECE {expected_calibration_error(some.confidences, some.correct):.3f}" in text
+    assert "mean confidence 0.935, accuracy 1.000, 2 recordings" in text
+    assert "<td>-6.5</td>" in html
     assert "<td>+6.5</td>" in html
 
 
@@ -128,7 +138,8 @@ def test_flac_is_the_samples_and_a_long_recording_is_no_sound():
     content = encode_flac(Recording(samples, 4000))
     np.testing.assert_array_equal(soundfile.read(io.BytesIO(content), dtype="float32")[0], samples)
     long = Recording(np.zeros(61 * 8000, np.float32), 8000)
-    assert "61 s are too long" in player(long, "audio/flac", encode_flac)
+    assert sound_uri(long, encode_flac, "audio/flac") == ""
+    assert sound_uri(Recording(samples, 4000), encode_flac, "audio/flac").startswith("data:audio/flac;base64,")
 
 
 def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, monkeypatch):

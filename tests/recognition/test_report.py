@@ -5,25 +5,23 @@ import io
 import json
 import math
 import re
-import xml.etree.ElementTree as ElementTree
+from collections import Counter
 
 import numpy as np
 import pytest
 import soundfile
 import typer
-from PIL import Image
 from typer.testing import CliRunner
 
 from recitative.audio.files import write_wav
 from recitative.cli.report import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.page.chart import LINEAR, LOG, Chart, Series, draw, linear_ticks, log_ticks, summarise
-from recitative.page.sound import Recording, encode_mp3
-from recitative.page.spectrogram import encode_png, mel_spectrogram
-from recitative.recognition.report import write_report
+from recitative.recognition.report import character_matrix, token_marks, write_report
 from recitative.recognition.report_inputs import Token, read_experiment
-from recitative.recognition.report_utterance import picture
+from recitative.report.charts import Mark
+from recitative.report.figure import to_svg
+from recitative.report.page import Recording, encode_mp3, mel_levels, spectrogram
 from recitative.score.details import write_details
 from recitative.score.wer import align, characters, score
 from whole_page import WholePage
@@ -77,9 +75,17 @@ def test_the_whole_report_is_one_page_that_fetches_nothing(experiment):
     page = WholePage(html)
     assert page.addresses
     assert all(address.startswith("data:") for address in page.addresses)
-    assert "url(" not in html
+    assert "url(" not in html.replace("url(#", "")
     assert "@import" not in html
-    for shown in ("33.33", "WER test", "24 x", "5.30 M parameters", "Loss per label", "Gradient norm", "Speakers"):
+    for shown in (
+        "33.33",
+        "WER test",
+        "24 x",
+        "5.30 M parameters",
+        "Loss (nats per label)",
+        "Gradient norm",
+        "Speakers",
+    ):
         assert shown in page.text.replace("\N{THIN SPACE}", " ")
     assert "1 of 12 steps skipped (NaN or inf): 5" in page.text
     assert "clipped above 5 (16.7 % of steps)" in page.text
@@ -99,7 +105,7 @@ def test_a_run_without_decoding_shows_its_curves_and_says_what_is_missing(experi
     running.mkdir()
     write_log(running / "train.jsonl", tail='{"event": "step", "st')
     page = WholePage(write_report(running).read_text())
-    assert "Loss per label" in page.text
+    assert "Loss (nats per label)" in page.text
     for line in ("settings.yaml is not there", "the last line is unfinished", "no decode_<set> folder yet"):
         assert line in page.text
 
@@ -125,14 +131,14 @@ def test_moved_data_leave_the_alignments_of_an_earlier_scoring(experiment):
 def test_an_unreadable_recording_takes_only_its_own_picture(experiment, tmp_path):
     (tmp_path / "b-1.wav").write_bytes(b"")
     html = write_report(experiment).read_text()
-    assert "No picture: " in html
+    assert "No spectrogram: " in html
     assert "is empty (0 bytes)" in html
     assert html.count("<audio") == 1  # a-1's; a-2 has no error
 
 
 def test_a_missing_hypothesis_is_named_and_counted_as_deleted(experiment):
     (experiment / "decode_test/text").write_text("a-1 one two\na-2 <b> & co\n")
-    assert "No hypothesis, counted as all deleted: b-1" in WholePage(write_report(experiment).read_text()).text
+    assert "No hypothesis, counted as deleted: b-1" in WholePage(write_report(experiment).read_text()).text
 
 
 def test_a_step_run_again_after_an_interruption_counts_as_it_was_run_last(experiment):
@@ -179,17 +185,17 @@ def test_the_command_prints_only_the_path_on_stdout(experiment):
 
 
 def test_the_spectrogram_of_a_tone_is_brightest_at_its_frequency():
-    levels = mel_spectrogram(Recording(tone(0.5, 1000.0), RATE))
+    levels = mel_levels(Recording(tone(0.5, 1000.0), RATE))
     row = int(levels.mean(axis=1).argmax())
     mel = 1127 * np.log1p(np.array([20.0, 1000.0, RATE / 2]) / 700)
     expected = (1 - (mel[1] - mel[0]) / (mel[2] - mel[0])) * levels.shape[0]
     assert abs(row + 0.5 - expected) <= 1  # a bin is one row high
-    with Image.open(io.BytesIO(encode_png(levels))) as image:
-        assert image.size == levels.shape[::-1]
 
 
 def test_less_than_a_window_of_sound_gives_an_empty_picture():
-    assert "<svg" in picture(Recording(tone(0.01), RATE), (), [])
+    picture = spectrogram(Recording(tone(0.01), RATE))
+    assert to_svg(picture.figure).startswith("<svg")
+    assert picture.systems == [(0.0, 0.01, 0.0, 0.0, 200.0, 140)]
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 11025])
@@ -200,18 +206,29 @@ def test_the_sound_decodes_to_what_it_was(sample_rate):
     assert np.sqrt(np.mean(samples[len(samples) // 4 : len(samples) // 2] ** 2)) == pytest.approx(expected, rel=0.1)
 
 
-def test_tokens_stand_at_their_times_in_the_colour_of_their_word():
+def test_tokens_stand_at_their_times_in_the_color_of_their_word():
     tokens = [Token(letter, 0.2 * n) for n, letter in enumerate("a bc")]
-    svg = picture(Recording(tone(1.0), RATE), tokens, align(["a", "bd"], ["a", "bc"]))
-    found = re.findall(r'class="token (\w?)" x="([\d.]+)".*?</title>(.*?)</text>', svg)
-    assert found == [("C", "0.0", "a"), ("", "40.0", "&#183;"), ("S", "80.0", "b"), ("S", "120.0", "c")]
+    marks = token_marks(tokens, align(["a", "bd"], ["a", "bc"]))
+    assert marks == [Mark(0.0, "a", "ink"), Mark(0.2, "·", "ink"), Mark(0.4, "b", "sub"), Mark(0.2 * 3, "c", "sub")]
+    inserted = token_marks(tokens, align(["a"], ["a", "bc"]))
+    assert [mark.color for mark in inserted] == ["ink", "ink", "ins", "ins"]
+    assert {mark.color for mark in token_marks(tokens, align(["a"], ["other"]))} == {"ink"}
 
 
-def test_tokens_that_are_words_take_the_colour_of_theirs():
-    tokens = [Token(" a", 0.2), Token(" bc", 0.6)]
-    svg = picture(Recording(tone(1.0), RATE), tokens, align(["a", "bd"], ["a", "bc"]))
-    found = re.findall(r'class="token (\w?)" x="([\d.]+)".*?</title>(.*?)</text>', svg)
-    assert found == [("C", "40.0", "a"), ("S", "120.0", "bc")]
+def test_tokens_that_are_words_take_the_color_of_theirs():
+    marks = token_marks([Token(" a", 0.2), Token(" bc", 0.6)], align(["a", "bd"], ["a", "bc"]))
+    assert marks == [Mark(0.2, "a", "ink"), Mark(0.6, "bc", "sub")]
+
+
+def test_the_character_matrix_has_the_characters_with_the_most_errors(monkeypatch):
+    counts = Counter(align(list("abab x"), list("abb yx")))
+    figure, left_out = character_matrix(counts)
+    assert left_out == 0
+    svg = to_svg(figure)
+    for shown in (">␣<", ">∅<", "a → a: 1", "a → ∅: 1", "∅ → y: 1"):
+        assert shown in svg
+    monkeypatch.setattr("recitative.recognition.report.MAX_CHARACTERS", 1)
+    assert character_matrix(counts)[1] == 4  # b, x, y and the space
 
 
 def test_pictures_and_sounds_are_what_their_addresses_say(experiment):
@@ -219,36 +236,3 @@ def test_pictures_and_sounds_are_what_their_addresses_say(experiment):
     starts = {address.split(";")[0]: base64.b64decode(address.split(",")[1])[:4] for address in addresses}
     assert starts["data:image/png"] == b"\x89PNG"
     assert starts["data:audio/mpeg"][0] == 0xFF or starts["data:audio/mpeg"][:3] == b"ID3"
-
-
-def test_a_chart_breaks_its_line_at_nan_and_keeps_zero_on_a_logarithmic_axis():
-    y = np.array([1.0, 2.0, np.nan, 0.0, 4.0])
-    svg = draw(Chart("t", (Series("s", 1, np.arange(5.0), y),), LOG))
-    root = ElementTree.fromstring(re.search(r"<svg.*</svg>", svg).group())
-    line = next(path.get("d") for path in root if path.get("class") == "line s1")
-    assert line.count("M") == 2
-    assert line.count("L") == 2
-    assert "nan" not in line
-    assert "inf" not in line
-
-
-def test_a_chart_of_nothing_or_of_one_point_can_be_drawn():
-    empty = np.zeros(0)
-    assert "nothing yet" in draw(Chart("t", (summarise("s", 1, empty, empty),), LINEAR, level=(5.0, "clip")))
-    assert "<svg" in draw(Chart("t", (summarise("s", 1, np.ones(1), np.ones(1)),), LOG))
-
-
-def test_a_long_line_is_summarised_by_means_within_their_range():
-    x = np.arange(10_000.0)
-    line = summarise("s", 1, x, np.sin(x))
-    assert len(line.x) == 200
-    assert line.y[0] == pytest.approx(np.sin(x[:50]).mean())
-    assert (line.low <= line.y).all()
-    assert (line.y <= line.high).all()
-
-
-def test_ticks_are_round_numbers_within_the_range():
-    assert linear_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    assert linear_ticks(0, 1900, 6) == [0, 500, 1000, 1500]
-    assert log_ticks(0.02, 3) == pytest.approx([0.02, 0.05, 0.1, 0.2, 0.5, 1, 2])
-    assert log_ticks(1e-4, 10) == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1, 10])

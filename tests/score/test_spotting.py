@@ -1,15 +1,12 @@
-"""Counting hits, thresholds for a rate, exact intervals, and the picture of the trade-off."""
+"""Counting hits, thresholds for a rate, and exact intervals."""
 
 from __future__ import annotations
 
 import math
-import re
-import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
-from recitative.score.det_curve import Curve, det_svg, deviate
 from recitative.score.spotting import LEVELS, Detections, choose_level, count_found, poisson_interval
 
 
@@ -69,40 +66,3 @@ def test_several_keywords_count_as_one_with_their_hours_together() -> None:
 @pytest.mark.parametrize(("count", "low", "high"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.390)])
 def test_poisson_intervals_are_those_of_the_tables(count, low, high) -> None:
     assert poisson_interval(count) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
-
-
-def test_a_deviate_is_that_of_the_normal_distribution() -> None:
-    assert deviate(0.5) == pytest.approx(0.0)
-    assert deviate(0.975) == pytest.approx(1.959964)
-
-
-def points_of(svg, kind):
-    [path] = re.findall(rf'<path class="{kind}" d="M([^"]*)"', svg)
-    return np.array([[float(x) for x in pair.split()] for pair in path.split("L")])
-
-
-def test_points_on_a_straight_line_of_deviates_are_drawn_on_one() -> None:
-    normal = [-1.5, -0.5, 0.5, 1.2]
-    cdf = [0.5 * math.erfc(-z / math.sqrt(2)) for z in normal]
-    per_hour = [3600 * 0.5 * math.erfc((z + 2.5) / math.sqrt(2)) for z in normal]  # deviates -z - 2.5
-    curve = Curve("a <b>", list(zip(per_hour, cdf, strict=True)))
-    svg = det_svg("all & one", [], curve, (2.0, 0.1))
-    ET.fromstring(svg)
-    x, y = points_of(svg, "all").T
-    assert np.allclose(np.diff(y) / np.diff(x), np.diff(y)[0] / np.diff(x)[0], rtol=0.02)
-
-
-def test_what_lies_outside_the_axes_is_drawn_at_their_ends() -> None:
-    svg = det_svg("t", [Curve("none", [])], Curve("all", [(0.0, 0.0), (5000.0, 1.0)]), None)
-    (left, foot), (right, top) = points_of(svg, "all")
-    assert left < right
-    assert top < foot
-
-
-def test_the_legend_names_what_is_drawn_and_nothing_else() -> None:
-    curve = Curve("a", [(1.0, 0.5)])
-    assert "each keyword" not in det_svg("t", [], curve, None)
-    full = det_svg("t", [curve], curve, (1.0, 0.5))
-    ET.fromstring(full)
-    for name in ("all, at one threshold", "each keyword", "all, at the thresholds in use"):
-        assert f">{name}</text>" in full

@@ -1,36 +1,35 @@
-"""The report of a classifier on a labelled set: one HTML file that needs nothing else.
+"""The report of a classifier on a labeled set: an HTML page with accuracy, confusions, calibration and errors.
 
-How often it is right and of what, what it takes for what, how far its probabilities can be believed, and its most
-confident errors to listen to; each section of the page is one function below.
+Each function gives one section's values to ``report/templates/classification.html.j2``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recitative.atomic import write_text
-from recitative.classification.report_calibration import reliability_diagram
-from recitative.classification.report_classes import class_table, confusion_matrix, most_confused
 from recitative.classification.scoring import Labelled
 from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.features.utterances import read_utterance
 from recitative.models.classifier_settings import ClassifierSettings
-from recitative.page.document import bar, document, percent, table, tile
-from recitative.page.sound import Recording, encode_flac, player
-from recitative.page.spectrogram import spectrogram
-from recitative.score.calibration import expected_calibration_error
-from recitative.score.classes import wilson_interval
+from recitative.report.charts import confusion_matrix, reliability_diagram
+from recitative.report.figure import Figure
+from recitative.report.page import DASH, Recording, encode_flac, percent, render, sound_uri, spectrogram
+from recitative.score.calibration import expected_calibration_error, reliability
+from recitative.score.classes import Confusions, wilson_interval
 
 Progress = Callable[[int, int], None]
 
-SHOWN_SPEAKERS = 40
-SHOWN_LABELS = 3  # of each error
+MAX_SPEAKERS = 40
+MAX_CONFUSIONS = 20
+TOP_LABELS = 3  # shown of each error
+BINS = 10
 
 
 def write_report(
@@ -42,136 +41,136 @@ def write_report(
     errors: int,
     progress: Progress = lambda done, total: None,
 ) -> None:
-    """Write the page; atomic. errors: at most so many are shown; ``progress`` counts them."""
+    """Write the page; atomic. errors: the most that are shown. progress: called with (done, total)."""
     shown = most_confident_errors(labelled, errors)
-    cards = []
+    described = []
     for done, number in enumerate(shown):
         progress(done, len(shown))
-        cards.append(error_card(labelled, number, settings.features.sample_rate))
-    write_text(output, page(labelled, settings, title, cards))
+        described.append(error(labelled, number, settings.features.sample_rate))
+    write_text(output, page(labelled, settings, title, described))
 
 
-def page(labelled: Labelled, settings: ClassifierSettings, title: str, cards: Sequence[str]) -> str:
-    """The whole document; ``cards`` are the errors to show."""
-    sections = [
-        headline(labelled, settings, title),
-        confusions(labelled),
-        calibration(labelled),
-        speakers(labelled),
-        errors_section(labelled, cards),
-        f'<details class="card"><summary>Settings</summary><pre>{escape(dump_settings(settings))}</pre></details>',
-    ]
-    return document(title, "".join(sections))
-
-
-def headline(labelled: Labelled, settings: ClassifierSettings, title: str) -> str:
-    """The name and the numbers one looks for first."""
+def page(labelled: Labelled, settings: ClassifierSettings, title: str, errors: Sequence[dict[str, Any]]) -> str:
+    """The page. errors: those to show, as ``error`` describes them."""
     core, found = settings.model.recurrent, labelled.confusions
     speaker_count = len({utterance.speaker for utterance in labelled.utterances})
-    speakers = "1 speaker" if speaker_count == 1 else f"{speaker_count} speakers"
-    facts = [
-        f"{found.total} recordings", speakers, f"{len(labelled.labels)} labels",
-        f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}", f"{settings.model.pooling} over time",
-    ]  # fmt: skip
-    return (
-        f'<h1>{escape(title)}</h1><div class="muted">{escape(" · ".join(facts))}</div>'
-        f'<div class="tiles">{"".join(_tiles(labelled))}</div>'
-    )
+    bins = reliability(labelled.confidences, labelled.correct, BINS)
+    wrong = confusions(found)
+    return render(
+        "classification.html.j2",
+        title=title,
+        facts=[
+            f"{found.total} recordings", "1 speaker" if speaker_count == 1 else f"{speaker_count} speakers",
+            f"{len(labelled.labels)} labels", f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+            f"{settings.model.pooling} over time",
+        ],
+        tiles=_tiles(labelled),
+        confusions=matrix(found),
+        classes=classes(found),
+        confused=wrong[:MAX_CONFUSIONS],
+        confused_count=len(wrong),
+        ece=expected_calibration_error(labelled.confidences, labelled.correct, BINS),
+        reliability=reliability_diagram(bins, "Reliability diagram"),
+        bins=[
+            (f"{100 * one.low:.0f} to {100 * one.high:.0f} %", one.count, percent(one.mean_confidence),
+             percent(one.accuracy), f"{100 * (one.mean_confidence - one.accuracy):+.1f}")
+            for one in bins if one.count
+        ],
+        speakers=speakers(labelled),
+        speaker_count=speaker_count,
+        errors=errors,
+        error_count=int((~labelled.correct).sum()),
+        settings=dump_settings(settings),
+    )  # fmt: skip
 
 
-def _tiles(labelled: Labelled) -> list[str]:
-    found = labelled.confusions
-    low, high = wilson_interval(found.correct, found.total)
-    sure = f"{found.correct} of {found.total}; 95 %: {100 * low:.2f} to {100 * high:.2f}"
-    confidence = float(labelled.confidences.mean())
-    ece = expected_calibration_error(labelled.confidences, labelled.correct)
-    leaning = "more sure than right" if confidence > found.accuracy else "less sure than right"
-    return [
-        tile(percent(found.accuracy), "accuracy", sure),
-        tile(percent(found.unweighted_average_recall), "average recall", "every label counts the same"),
-        tile(percent(confidence), "mean confidence", leaning),
-        tile(f"{ece:.3f}", "calibration error", "expected (ECE), 10 bins; 0 is best"),
-        tile(f"{labelled.nats:.3f}", "nats a recording", "mean of -ln P of the label"),
+def matrix(found: Confusions) -> Figure:
+    """True labels by predicted labels, with recalls and precisions."""
+    counts, labels = found.counts, found.labels
+
+    def tooltip(true: int, predicted: int) -> str:
+        count, total = counts[true, predicted], counts[true].sum()
+        return f"{labels[true]}, predicted {labels[predicted]}: {count} of {total} ({100 * count / total:.1f} %)"
+
+    margins = [
+        [f"{100 * rates[label]:.0f}" if label in rates else DASH for label in labels]
+        for rates in (found.recalls, found.precisions)
     ]
+    return confusion_matrix(counts, labels, "Confusion matrix", tooltip, margins=(margins[0], margins[1]))
 
 
-def confusions(labelled: Labelled) -> str:
-    """What it takes for what, and each label's recall and precision."""
-    found = labelled.confusions
-    return (
-        '<h2>Labels <span class="muted">rows: what it is, columns: what it was called; shades are shares of the row'
-        f'</span></h2><div class="grid-2">{confusion_matrix(found)}'
-        f'<div class="stack">{class_table(found)}{most_confused(found)}</div></div>'
-    )
+def classes(found: Confusions) -> list[tuple[str, int, float | None, float | None, str]]:
+    """Label, recordings, recall, precision and F1; the lowest recall first, labels without a recording last."""
+    totals = found.counts.sum(axis=1).tolist()
+    rows = []
+    for label, total in zip(found.labels, totals, strict=True):
+        recall, precision = found.recalls.get(label), found.precisions.get(label)
+        f1 = DASH
+        if recall is not None and precision is not None:
+            f1 = f"{2 * recall * precision / (recall + precision) if recall + precision else 0.0:.3f}"
+        rows.append((label, total, recall, precision, f1))
+    return sorted(rows, key=lambda row: (2.0 if row[2] is None else row[2], row[0]))
 
 
-def calibration(labelled: Labelled) -> str:
-    """How far its probabilities can be believed."""
-    diagram = reliability_diagram(labelled.confidences, labelled.correct)
-    note = '<span class="muted">of 10 recordings that it is 80 % sure of, 8 should be right</span>'
-    return f'<h2>Calibration {note}</h2><div class="grid-2">{diagram}</div>'
+def confusions(found: Confusions) -> list[tuple[str, str, int]]:
+    """True label, predicted label and count of each kind of error, the most frequent first."""
+    wrong = [
+        (found.labels[true], found.labels[predicted], int(found.counts[true, predicted]))
+        for true, predicted in np.argwhere(found.counts).tolist()
+        if predicted != true
+    ]
+    return sorted(wrong, key=lambda item: (-item[2], *item[:2]))
 
 
-def speakers(labelled: Labelled) -> str:
-    """Accuracy by speaker, the lowest first; nothing where there is one."""
+def speakers(labelled: Labelled) -> list[tuple[str, int, int]]:
+    """Name, correct and all recordings of the speakers with the lowest accuracies; none where there is one speaker."""
     names = [utterance.speaker for utterance in labelled.utterances]
     totals, right = Counter(names), Counter(np.array(names)[labelled.correct].tolist())
-    if len(totals) < 2:
-        return ""
     worst_first = sorted(totals, key=lambda name: (right[name] / totals[name], name))
-    rows = [
-        (escape(name), f"{bar(right[name] / totals[name])} {percent(right[name] / totals[name])}",
-         f"{right[name]} / {totals[name]}")
-        for name in worst_first[:SHOWN_SPEAKERS]
-    ]  # fmt: skip
-    more = f'<p class="muted">the worst {SHOWN_SPEAKERS} of {len(totals)}</p>' if len(totals) > len(rows) else ""
-    return f'<h2>Speakers</h2><div class="card">{table(("speaker", "accuracy", "right"), rows)}{more}</div>'
-
-
-def errors_section(labelled: Labelled, cards: Sequence[str]) -> str:
-    """The errors that it is surest of."""
-    wrong = int((~labelled.correct).sum())
-    if not wrong:
-        return '<h2>Errors</h2><p class="muted">Every recording is called what it is.</p>'
-    count = f"{len(cards)} of {wrong}" if len(cards) < wrong else f"all {wrong}"
-    return (
-        f'<h2>Errors <span class="muted">{count}, the most confident first; a click on a picture plays from there'
-        f'</span></h2><div class="grid-2">{"".join(cards)}</div>'
-    )
+    return [(name, right[name], totals[name]) for name in worst_first[:MAX_SPEAKERS]] if len(totals) > 1 else []
 
 
 def most_confident_errors(labelled: Labelled, count: int) -> list[int]:
     """The numbers of the recordings with the most probable wrong labels, ties in the order of the data."""
     wrong = np.flatnonzero(~labelled.correct)
-    surest_first: list[int] = wrong[np.argsort(-labelled.confidences[wrong], kind="stable")].tolist()
-    return surest_first[:count]
+    most_confident_first: list[int] = wrong[np.argsort(-labelled.confidences[wrong], kind="stable")].tolist()
+    return most_confident_first[:count]
 
 
-def error_card(labelled: Labelled, number: int, sample_rate: int) -> str:
-    """One ``<article>``: what it is, what it was called and how surely, its picture and its sound."""
-    utterance = labelled.utterances[number]
-    intended, heard = (labelled.labels[int(names[number])] for names in (labelled.true, labelled.given))
-    said = (
-        f'<div class="aligned"><span class="pair names"><span>intended</span><span>heard</span></span>'
-        f'<span class="pair S"><span>{escape(intended)}</span><span>{escape(heard)}</span></span></div>'
-    )
-    heading = f'<h4>{escape(utterance.utt_id)} <span class="muted">speaker {escape(utterance.speaker)}</span></h4>'
+def error(labelled: Labelled, number: int, sample_rate: int) -> dict[str, Any]:
+    """One recording: its true and its most probable labels, its spectrogram and sound if it can be read."""
+    utterance, log_probs, true = labelled.utterances[number], labelled.log_probs[number], int(labelled.true[number])
+    top: list[int] = np.argsort(-log_probs, kind="stable")[:TOP_LABELS].tolist()
+    shown = {
+        "utterance": utterance,
+        "true": labelled.labels[true],
+        "predicted": labelled.labels[int(labelled.given[number])],
+        "labels": [(labelled.labels[n], float(np.exp(log_probs[n]))) for n in (top if true in top else [*top, true])],
+        "problem": "",
+    }
     try:
         recording = Recording(read_utterance(utterance), sample_rate)
-        sight = spectrogram(recording) + player(recording, "audio/flac", encode_flac)
-    except DataError as error:
-        sight = f'<p class="note">No picture: {escape(str(error))}</p>'
-    return f'<article class="card utterance">{heading}{said}{_likeliest(labelled, number)}{sight}</article>'
+    except DataError as problem:
+        return shown | {"problem": str(problem)}
+    return shown | {
+        "spectrogram": spectrogram(recording),
+        "sound": sound_uri(recording, encode_flac, "audio/flac"),
+        "duration_s": recording.duration_s,
+    }
 
 
-def _likeliest(labelled: Labelled, number: int) -> str:
-    """The likeliest labels with their probabilities, and that of the intended one if it is none of them."""
-    log_probs, true = labelled.log_probs[number], int(labelled.true[number])
-    order = np.argsort(-log_probs, kind="stable").tolist()
-    shown = [*order[:SHOWN_LABELS], *([true] if true not in order[:SHOWN_LABELS] else [])]
-    rows = []
-    for label in shown:
-        probability = float(np.exp(log_probs[label]))
-        name = escape(labelled.labels[label])
-        rows.append((f"<b>{name}</b>" if label == true else name, f"{bar(probability)} {probability:.3f}"))
-    return table((), rows)
+def _tiles(labelled: Labelled) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
+    found = labelled.confusions
+    low, high = wilson_interval(found.correct, found.total)
+    interval = f"{found.correct} of {found.total}; 95 %: {100 * low:.2f} to {100 * high:.2f}"
+    confidence = float(labelled.confidences.mean())
+    ece = expected_calibration_error(labelled.confidences, labelled.correct, BINS)
+    leaning = "above" if confidence > found.accuracy else "not above"
+    return [
+        (percent(found.accuracy), "accuracy", interval),
+        (percent(found.unweighted_average_recall), "average recall", "unweighted: each label counts the same"),
+        (percent(confidence), "mean confidence", f"{leaning} the accuracy"),
+        (f"{ece:.3f}", "calibration error", f"ECE, {BINS} bins; 0 is best"),
+        (f"{labelled.nats:.3f}", "nats per recording", "mean of -ln P of the true label"),
+    ]

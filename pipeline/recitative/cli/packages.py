@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 
-TRAINING_PACKAGES = ("torch", "torchaudio", "matplotlib", "tensorboard", "onnx")  # of the extra 'train'
+TRAINING_PACKAGES = ("torch", "torchaudio", "tensorboard", "onnx")  # of the extra 'train'
 REMEDIES = dict.fromkeys(
     TRAINING_PACKAGES,
     "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",

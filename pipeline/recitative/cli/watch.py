@@ -20,7 +20,6 @@ from recitative.models.watcher import Watcher
 
 if TYPE_CHECKING:
     from recitative.runtime.watch import Alarm
-    from recitative.runtime.watch_picture import Overview
 
 
 def watch(
@@ -124,13 +123,7 @@ def _watched(
         yield alarm
     one.duration_s = recording.duration_s
     if picture and overview:
-        _draw(picture, one, overview, threshold)
-
-
-def _draw(path: Path, one: _Seen, overview: Overview, threshold: Threshold) -> None:
-    from recitative.runtime.watch_picture import Picture
-
-    Picture(Path(one.file).name, overview, threshold.limit, one.alarms, one.duration_s).write(path)
+        overview.write(picture, Path(one.file).name, threshold.limit, one.alarms, one.duration_s)
 
 
 def _print_alarm(file: str, alarm: Alarm) -> None:
@@ -149,9 +142,9 @@ def _threshold(learned: Threshold | None, limit: float | None, model: Path) -> T
 
 
 def _require_one(picture: Path, files: Sequence[str]) -> None:
-    """Raises UsageError for several recordings in a picture, and for what is no picture."""
-    from recitative.runtime.watch_picture import require_picture
+    """Raises UsageError for several recordings, and for a file that is neither SVG nor PNG."""
+    from recitative.report.figure import check_suffix
 
     if len(files) > 1:
         raise UsageError(f"--picture: shows one recording; {len(files)} are named")
-    require_picture(picture)
+    check_suffix(picture)

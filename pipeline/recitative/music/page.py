@@ -1,30 +1,37 @@
-"""A page of generated music to listen to, look at and take along: one HTML file that needs nothing else."""
+"""The HTML page of generated music: players, piano rolls, MIDI files, and statistics beside those of a corpus."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib import resources
+from fractions import Fraction
+from typing import Any
 
 from recitative.music.copies import Copy
-from recitative.music.counterpoint import Share
-from recitative.music.page_chart import charts
-from recitative.music.picture import Given, piano_roll_svg
+from recitative.music.counterpoint import CHORDS, OTHER, Share
+from recitative.music.picture import Given, playable_roll
 from recitative.music.piece import Piece
 from recitative.music.statistics import Statistics, distances
-from recitative.page.document import data_uri, document, tile
+from recitative.report.charts import bar_chart
+from recitative.report.figure import Figure
+from recitative.report.page import DASH, data_uri, render
 
-BARS_OF_A_PAIR = 4  # in a row of the piano roll, where two pictures share the width of the page
+COMPARED_BARS = 4  # in a row of the piano roll, where two share the width of the page
+MAX_INTERVAL = 12  # semitones; wider melodic intervals are counted with these
+MAX_LENGTHS = 12
+_PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+_CHORDS = dict(zip((*CHORDS, OTHER), ("maj", "min", "dim", "aug", "7", "maj7", "min7", "ø7", "o7", OTHER), strict=True))
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One piece on the page, and what it is to be compared with.
+    """One piece on the page, and the one shown on its right for comparison.
 
-    midi: a file's bytes, offered for download. sound: of a wav, ogg or mp3 file (``synth.mp3_bytes``), or none.
-    note: what else is to be said. given: as for ``piano_roll_svg``.
+    midi: the file that can be downloaded. sound: a wav, ogg or mp3 file (``synth.mp3_bytes``), or empty. note: a text
+    under the heading. given: as for ``picture.piano_roll``.
     """
 
     heading: str
@@ -39,7 +46,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Statistics of what was generated and of a corpus; copies: the longest of each generated piece, by its heading."""
+    """Statistics of generated pieces and of a corpus. copies: the longest one in each generated piece, by heading."""
 
     generated: Statistics
     corpus: Statistics
@@ -50,88 +57,42 @@ class Comparison:
 def music_page(
     items: Sequence[Exhibit], *, title: str, description: str = "", comparison: Comparison | None = None
 ) -> str:
-    """The whole document: what is in numbers first, then each exhibit, with the one beside it on its right."""
-    about = f'<p class="muted">{escape(description)}</p>' if description else ""
-    body = f"<h1>{escape(title)}</h1>{about}{_compared(comparison) if comparison else ''}{_exhibits(items)}"
-    return document(title, body, _resource("page.css"), _resource("page.js"))
+    """The page: statistics first, then each piece."""
+    groups = [[one for one in (item, item.beside) if one] for item in items]
+    return render(
+        "music.html.j2",
+        title=title,
+        description=description,
+        pieces=[[_piece(one, COMPARED_BARS if len(group) > 1 else None) for one in group] for group in groups],
+        **(_compared(comparison) if comparison else {"tiles": []}),
+    )
 
 
-def _exhibits(items: Sequence[Exhibit]) -> str:
-    rows = []
-    for item in items:
-        bars = BARS_OF_A_PAIR if item.beside else None
-        cards = [_card(one, bars) for one in (item, item.beside) if one]
-        rows.append(f'<div class="{"pair" if item.beside else "alone"}">{"".join(cards)}</div>')
-    return f"<h2>Pieces</h2>{''.join(rows)}" if rows else ""
-
-
-def _card(item: Exhibit, bars_per_system: int | None) -> str:
+def _piece(item: Exhibit, bars_per_system: int | None) -> dict[str, Any]:
     piece = item.piece
-    facts = f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute"
-    note = f"<p>{escape(item.note)}</p>" if item.note else ""
-    picture = piano_roll_svg(
+    name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
+    roll = playable_roll(
         piece, given=item.given, quarters_per_bar=item.quarters_per_bar, bars_per_system=bars_per_system
     )
-    heading = escape(item.heading)
-    return (
-        f'<article class="card"><h3>{heading} <span class="muted">{facts}</span></h3>{note}'
-        f'<div class="player">{_audio(item)}{_download(item)}</div>'
-        f'<div class="scroll" tabindex="0" role="group" aria-label="Piano roll of {heading}">{picture}</div></article>'
-    )
+    return {
+        "heading": item.heading,
+        "facts": f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute",
+        "note": item.note,
+        "sound": data_uri(_mime_type(item.sound), item.sound) if item.sound else "",
+        "file_name": f"{name}.mid",
+        "midi": data_uri("audio/midi", item.midi),
+        "roll": roll,
+    }
 
 
-def _audio(item: Exhibit) -> str:
-    if not item.sound:
-        return ""
-    uri = data_uri(_kind_of_sound(item.sound), item.sound)
-    return f'<audio controls preload="metadata" aria-label="{escape(item.heading)}" src="{uri}"></audio>'
-
-
-def _download(item: Exhibit) -> str:
-    name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
-    uri = data_uri("audio/midi", item.midi)
-    return f'<a class="button" download="{name}.mid" href="{uri}" aria-label="MIDI of {escape(item.heading)}">MIDI</a>'
-
-
-def _kind_of_sound(sound: bytes) -> str:
-    """By the first bytes; what is neither wav nor ogg is MP3, which begins with a tag or a frame."""
+def _mime_type(sound: bytes) -> str:
+    """By the first bytes; a sound that is neither wav nor ogg is MP3, which begins with a tag or a frame."""
     if sound.startswith(b"RIFF"):
         return "audio/wav"
     return "audio/ogg" if sound.startswith(b"OggS") else "audio/mpeg"
 
 
-def _compared(comparison: Comparison) -> str:
-    names = ("generated", comparison.corpus_name)
-    figures = charts(comparison.generated, comparison.corpus, names)
-    return (
-        f"{_tiles(comparison)}<h2>In numbers</h2>"
-        f'<div class="grid-2"><div class="card">{_table(comparison)}</div>{_copies(comparison)}</div>'
-        f'<div class="charts">{figures}</div>'
-    )
-
-
-def _tiles(comparison: Comparison) -> str:
-    apart = distances(comparison.generated, comparison.corpus)
-    beside = f"total variation from {comparison.corpus_name}"
-    tiles = [
-        tile(str(comparison.generated.pieces), "pieces", f"{float(comparison.generated.quarters):g} quarters"),
-        *(
-            tile(_number(value), name, beside)
-            for name, value in (
-                ("pitch classes", apart.pitch_classes),
-                ("melodic intervals", apart.intervals),
-                ("note lengths", apart.note_lengths),
-                ("chords", apart.sonorities),
-            )
-        ),
-    ]
-    if comparison.copies:
-        longest = max(copy.length for _, copy in comparison.copies)
-        tiles.append(tile(f"{longest} steps", "longest copy", f"in any piece of {comparison.corpus_name}"))
-    return f'<div class="tiles">{"".join(tiles)}</div>'
-
-
-_ROWS: tuple[tuple[str, Callable[[Statistics], Share]], ...] = (
+_SHARES: tuple[tuple[str, Callable[[Statistics], Share]], ...] = (
     ("parallel fifths, per 100 changes of chord", lambda of: of.fifths),
     ("parallel octaves, per 100 changes of chord", lambda of: of.octaves),
     ("voices crossed, % of steps", lambda of: of.crossings),
@@ -140,55 +101,92 @@ _ROWS: tuple[tuple[str, Callable[[Statistics], Share]], ...] = (
 )
 
 
-def _table(comparison: Comparison) -> str:
-    both = (comparison.generated, comparison.corpus)
+def _compared(comparison: Comparison) -> dict[str, Any]:
+    generated, corpus, corpus_name = comparison.generated, comparison.corpus, comparison.corpus_name
+    both = (generated, corpus)
     rows = [
-        _row("pieces", [str(of.pieces) for of in both]),
-        _row("quarters a piece", [f"{float(of.quarters) / max(1, of.pieces):.1f}" for of in both]),
-        _row("notes a quarter", [f"{of.notes / max(1.0, float(of.quarters)):.2f}" for of in both]),
-        *(_row(name, [_number(100 * share(of).rate) for of in both]) for name, share in _ROWS),
+        ("pieces", [str(of.pieces) for of in both]),
+        ("quarters per piece", [f"{float(of.quarters) / max(1, of.pieces):.1f}" for of in both]),
+        ("notes per quarter", [f"{of.notes / max(1.0, float(of.quarters)):.2f}" for of in both]),
+        *((name, [_number(100 * share(of).rate) for of in both]) for name, share in _SHARES),
         *(
-            _row(f"range of voice {voice + 1}, MIDI", [_range(of, voice) for of in both])
-            for voice in range(len(comparison.generated.ranges))
+            (f"range of voice {voice + 1}, MIDI", [_range(of, voice) for of in both])
+            for voice in range(len(generated.ranges))
         ),
     ]
-    head = _row("", ["generated", escape(comparison.corpus_name)], "th")
-    return f'<div class="scroll"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
+    return {
+        "tiles": _tiles(comparison),
+        "corpus_name": corpus_name,
+        "statistics": rows,
+        "copies": [(name, _copied(copy)) for name, copy in sorted(comparison.copies, key=lambda item: -item[1].length)],
+        "charts": charts(generated, corpus, ("generated", corpus_name)),
+    }
 
 
-def _row(name: str, values: Sequence[str], cell: str = "td") -> str:
-    cells = "".join(f'<{cell} class="n">{value}</{cell}>' for value in values)
-    return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
-
-
-def _copies(comparison: Comparison) -> str:
-    """Each piece's longest, the longest first."""
-    if not comparison.copies:
-        return ""
-    ordered = sorted(comparison.copies, key=lambda item: -item[1].length)
-    rows = "".join(_row(heading, _copied(copy)) for heading, copy in ordered)
-    head = _row("piece", ["steps", "in", "at step", "semitones"], "th")
-    return (
-        '<div class="card"><h3>Longest copies <span class="muted">all voices, note for note, in any key</span></h3>'
-        f'<div class="scroll tall" tabindex="0" role="group" aria-label="Longest copies"><table><thead>{head}</thead>'
-        f"<tbody>{rows}</tbody></table></div></div>"
-    )
-
-
-def _copied(copy: Copy) -> list[str]:
+def _copied(copy: Copy) -> tuple[int | str, ...]:
     if not copy.length:
-        return ["0", "&ndash;", "&ndash;", "&ndash;"]
-    return [str(copy.length), escape(copy.name), str(copy.start), f"{copy.transposition:+d}"]
+        return 0, DASH, DASH, DASH
+    return copy.length, copy.name, copy.start, f"{copy.transposition:+d}"
+
+
+def _tiles(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
+    apart = distances(comparison.generated, comparison.corpus)
+    detail = f"total variation distance from {comparison.corpus_name}"
+    values = (
+        ("pitch classes", apart.pitch_classes),
+        ("melodic intervals", apart.intervals),
+        ("note lengths", apart.note_lengths),
+        ("chords", apart.sonorities),
+    )
+    tiles = [
+        (str(comparison.generated.pieces), "pieces", f"{float(comparison.generated.quarters):g} quarters"),
+        *((_number(value), name, detail) for name, value in values),
+    ]
+    if comparison.copies:
+        longest = max(copy.length for _, copy in comparison.copies)
+        tiles.append((f"{longest} steps", "longest copy", f"in any piece of {comparison.corpus_name}"))
+    return tiles
+
+
+def charts(first: Statistics, second: Statistics, names: tuple[str, str]) -> list[tuple[str, Figure]]:
+    """Captions and figures of the histograms, as shares, since the corpora differ in size."""
+    intervals = [Counter[int](), Counter[int]()]
+    for counts, one in zip(intervals, (first, second), strict=True):
+        for interval, count in one.all_intervals.items():
+            counts[max(-MAX_INTERVAL, min(MAX_INTERVAL, interval))] += count
+    span = range(-MAX_INTERVAL, MAX_INTERVAL + 1)
+    signed = ["0" if n == 0 else f"{n:+d}".replace("-", "\N{MINUS SIGN}") if n % 2 == 0 else "" for n in span]
+    both = first.note_lengths + second.note_lengths
+    lengths = sorted(length for length, _ in both.most_common(MAX_LENGTHS))
+    by_length = [[*(one.note_lengths[n] for n in lengths), _rest(one.note_lengths, lengths)] for one in (first, second)]
+    length_names = [*(f"{float(n):.3g}" for n in lengths), OTHER]
+    if not any(counts[-1] for counts in by_length):
+        length_names, by_length = length_names[:-1], [counts[:-1] for counts in by_length]
+    pitches = [[one.pitch_classes[n] for n in range(12)] for one in (first, second)]
+    chords = [[one.sonorities[name] for name in _CHORDS] for one in (first, second)]
+    steps = [[counts[n] for n in span] for counts in intervals]
+    return [
+        ("Pitch classes, by duration", _histogram(_PITCH_CLASSES, pitches, names, "pitch class")),
+        ("Melodic intervals", _histogram(signed, steps, names, "semitones")),
+        ("Note lengths", _histogram(length_names, by_length, names, "quarters")),
+        ("Chords, by duration", _histogram(list(_CHORDS.values()), chords, names, "chord")),
+    ]
+
+
+def _rest(counts: Counter[Fraction], shown: Sequence[Fraction]) -> int:
+    return counts.total() - sum(counts[n] for n in shown)
+
+
+def _histogram(labels: Sequence[str], counts: Sequence[Sequence[int]], names: tuple[str, str], unit: str) -> Figure:
+    shares = [(name, [n / (sum(of) or 1) for n in of]) for name, of in zip(names, counts, strict=True)]
+    return bar_chart(labels, shares, f"Histogram: {unit}", unit)
 
 
 def _range(of: Statistics, voice: int) -> str:
     low, high = of.ranges[voice] if voice < len(of.ranges) else (1, 0)
-    return f"{low}&ndash;{high}" if low <= high else "&ndash;"
+    return f"{low}{DASH}{high}" if low <= high else DASH
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if value == value else "&ndash;"  # NaN isn't itself
-
-
-def _resource(name: str) -> str:
-    return (resources.files("recitative.music") / name).read_text(encoding="utf-8")
+    return DASH if math.isnan(value) else f"{value:.2f}"

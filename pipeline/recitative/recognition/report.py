@@ -1,242 +1,260 @@
-"""The report of an experiment: one HTML file that needs nothing else, on a phone or a desk, light or dark.
+"""The report of an experiment: an HTML page with training curves, error analysis, the worst utterances, and settings.
 
-Curves are drawn with ``page.chart``, errors with ``report_tables``, utterances with ``report_utterance``; each
-section of the page is one function below.
+Each function gives one section's values to ``report/templates/recognition.html.j2``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from html import escape
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from recitative.atomic import write_text
-from recitative.page.chart import LINEAR, LOG, SQUARE_ROOT, Array, Chart, Series, draw, summarise
-from recitative.page.document import document, percent, table, tile
-from recitative.recognition import report_tables as tables
-from recitative.recognition.report_inputs import DecodedSet, Epoch, Experiment, Step, read_experiment
-from recitative.recognition.report_utterance import utterance_card, worst_utterances
-from recitative.score.wer import confidence_interval
+from recitative.audio.files import read_audio
+from recitative.errors import DataError
+from recitative.recognition.report_inputs import DecodedSet, Epoch, Experiment, Step, Token, read_experiment
+from recitative.report.charts import Line, Mark, confusion_matrix, line_chart, summarize
+from recitative.report.figure import Figure
+from recitative.report.page import Recording, duration, encode_mp3, percent, render, sound_uri, spectrogram
+from recitative.score.details import count_confusions
+from recitative.score.wer import Alignment, Pair, confidence_interval
 
 Progress = Callable[[int, int, str], None]
-"""Called with (done, of how many, what is being done)."""
+"""Called with (done, total, name of the current item)."""
 
 WORST = 12  # utterances shown of each set
-NAMED = 20  # steps or utterances named in a note
+MAX_NAMED = 20  # steps or utterances named in a note
+MAX_WORDS = 20  # kinds of word errors shown
+MAX_CHARACTERS = 40  # rows and columns of the matrix
+MAX_SPEAKERS = 40
+
+_COLORS = {"S": "sub", "I": "ins", "C": "ink", "": "ink"}  # of tokens
 
 
 def write_report(
     experiment: Path, output: Path | None = None, *, worst: int = WORST, progress: Progress = lambda *_: None
 ) -> Path:
-    """Write the report of an experiment folder and return its path, ``experiment/report.html`` by default.
+    """Write the report of an experiment folder and return its path, by default ``experiment/report.html``.
 
-    What ``report_inputs`` describes may be there in part; the page says what is missing. Raises UsageError if there is
-    no such folder, DataError if it holds nothing to report or a damaged file.
+    ``report_inputs`` lists the files; the page says which are missing. Raises UsageError if there is no such folder,
+    DataError if it has nothing to report or a damaged file.
     """
     progress(0, 1, "reading")
     found = read_experiment(experiment)
     shown = {decoded.name: worst_utterances(decoded, worst) for decoded in found.sets}
     total = 1 + sum(map(len, shown.values()))
-    cards: dict[str, list[str]] = {name: [] for name in shown}
+    utterances: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
     for decoded in found.sets:
         for utt_id in shown[decoded.name]:
-            progress(1 + sum(map(len, cards.values())), total, utt_id)
-            cards[decoded.name].append(utterance_card(decoded, utt_id))
+            progress(1 + sum(map(len, utterances.values())), total, utt_id)
+            utterances[decoded.name].append(utterance(decoded, utt_id))
     target = output or experiment / "report.html"
-    write_text(target, page(found, cards))
+    write_text(target, page(found, utterances))
     progress(total, total, "done")
     return target
 
 
-def page(experiment: Experiment, cards: dict[str, list[str]]) -> str:
-    """The whole document; ``cards`` are the utterances to show of each set."""
-    sections = [
-        headline(experiment),
-        missing(experiment),
-        curves(experiment),
-        *(decoded_set(decoded, cards[decoded.name]) for decoded in experiment.sets),
-        epochs_table(experiment.epochs),
-        settings_and_environment(experiment),
-    ]
-    return document(experiment.path.resolve().name, "".join(sections))
+def page(experiment: Experiment, utterances: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """The page. utterances: those to show of each set, as ``utterance`` describes them."""
+    skipped = [row.step for row in experiment.steps if row.skipped]
+    note = f"{len(skipped)} of {len(experiment.steps)} steps skipped (NaN or inf): {_first(skipped)}"
+    return render(
+        "recognition.html.j2",
+        title=experiment.path.resolve().name,
+        facts=facts(experiment.environment),
+        tiles=[one for decoded in experiment.sets for one in _set_tiles(decoded)] + _training_tiles(experiment),
+        missing=experiment.missing,
+        charts=training_charts(experiment),
+        skipped=note if skipped else "",
+        sets=[decoded_set(decoded) | {"utterances": utterances[decoded.name]} for decoded in experiment.sets],
+        epochs=[_epoch_row(row) for row in experiment.epochs],
+        settings=experiment.settings,
+        environment=experiment.environment,
+    )  # fmt: skip
 
 
-def headline(experiment: Experiment) -> str:
-    """The name and the numbers one looks for first."""
-    tiles = [one for decoded in experiment.sets for one in _set_tiles(decoded)] + _training_tiles(experiment)
-    environment = experiment.environment
-    facts = [str(environment[name]) for name in ("device", "machine") if name in environment]
+def facts(environment: Mapping[str, Any]) -> list[str]:
+    """What was trained, and on what."""
+    found = [str(environment[name]) for name in ("device", "machine") if name in environment]
     if "parameters" in environment:
-        facts.insert(0, f"{environment['parameters'] / 1e6:.2f} M parameters")
+        found.insert(0, f"{environment['parameters'] / 1e6:.2f} M parameters")
     if "commit" in environment:
-        facts.append(f"commit {environment['commit']}")
-    return (
-        f"<h1>{escape(experiment.path.resolve().name)}</h1>"
-        f'<div class="muted">{escape(" · ".join(facts))}</div><div class="tiles">{"".join(tiles)}</div>'
-    )
+        found.append(f"commit {environment['commit']}")
+    return found
 
 
-def missing(experiment: Experiment) -> str:
-    """What is not there, so that nobody looks for it."""
-    items = "".join(f"<li>{escape(line)}</li>" for line in experiment.missing)
-    return f'<details class="note"><summary>Not in this report</summary><ul>{items}</ul></details>' if items else ""
-
-
-def curves(experiment: Experiment) -> str:
-    """How training went: losses, error rates, learning rate, gradient norm."""
+def training_charts(experiment: Experiment) -> list[tuple[str, Figure]]:
+    """Captions and figures of losses, error rates, learning rate and gradient norm."""
     steps, epochs = experiment.steps, experiment.epochs
     if not steps and not epochs:
-        return ""
-    charts = (
-        loss_chart(steps, epochs),
-        rate_chart(epochs),
-        lr_chart(steps),
-        gradient_chart(steps, experiment.clip_norm),
+        return []
+    at, step = _column(epochs, "step"), _column(steps, "step")
+    tooltips = [f"epoch {row.epoch}: dev loss {row.dev_loss:.4g}" for row in epochs]
+    dev = Line("dev", at, _column(epochs, "dev_loss"), tooltips=tooltips)
+    train = (
+        summarize("train", step, _column(steps, "loss")) if steps else Line("train", at, _column(epochs, "train_loss"))
     )
-    note = '<span class="muted">by step; line = mean, band = lowest to highest of neighbouring steps</span>'
-    return f'<h2>Training {note}</h2>{_skipped(steps)}<div class="grid-2">{"".join(map(draw, charts))}</div>'
-
-
-def loss_chart(steps: Sequence[Step], epochs: Sequence[Epoch]) -> Chart:
-    titles = [f"epoch {row.epoch}: dev loss {row.dev_loss:.4g}" for row in epochs]
-    dev = Series("dev", 2, _column(epochs, "step"), _column(epochs, "dev_loss"), titles=titles)
-    train = summarise("train", 1, _column(steps, "step"), _column(steps, "loss"))
-    if not steps:
-        train = Series("train", 1, dev.x, _column(epochs, "train_loss"))
-    return Chart("Loss per label", (train, dev), LOG, marks=_skipped_at(steps), marks_name="skipped step")
-
-
-def rate_chart(epochs: Sequence[Epoch]) -> Chart:
-    x = _column(epochs, "step")
-    lines = [
-        Series(name, colour, x, 100 * _column(epochs, field), titles=_rate_titles(name, field, epochs))
-        for name, colour, field in (("WER", 1, "dev_wer"), ("CER", 3, "dev_cer"))
+    rates = [
+        Line(name, at, 100 * _column(epochs, field), tooltips=[_rate_tooltip(name, field, row) for row in epochs])
+        for name, field in (("WER", "dev_wer"), ("CER", "dev_cer"))
     ]
-    return Chart("Dev error rates", lines, SQUARE_ROOT, "{:g} %".format)
-
-
-def lr_chart(steps: Sequence[Step]) -> Chart:
-    line = summarise("learning rate", 1, _column(steps, "step"), _column(steps, "lr"))
-    return Chart("Learning rate", (Series(line.name, 1, line.x, line.y),), LINEAR, _scientific)
-
-
-def gradient_chart(steps: Sequence[Step], clip_norm: float | None) -> Chart:
-    line = summarise("gradient norm", 1, _column(steps, "step"), _column(steps, "grad_norm"))
-    clipped = sum(row.clipped for row in steps) / max(1, len(steps))
+    learning_rate = summarize("learning rate", step, _column(steps, "lr"))
+    clip_norm, clipped = experiment.clip_norm, sum(row.clipped for row in steps) / max(1, len(steps))
     level = (clip_norm, f"clipped above {clip_norm:g} ({100 * clipped:.1f} % of steps)") if clip_norm else None
-    return Chart("Gradient norm", (line,), LOG, "{:g}".format, level, _skipped_at(steps), "skipped step")
+    marks: dict[str, Any] = {"marks": [row.step for row in steps if row.skipped], "marks_name": "skipped step"}
+    gradient = summarize("gradient norm", step, _column(steps, "grad_norm"))
+    return [
+        ("Loss (nats per label)", line_chart((train, dev), "Loss per label", scale="log", **marks)),
+        ("Dev error rates", line_chart(rates, "Dev error rates", scale="percent")),
+        ("Learning rate", line_chart([Line("", learning_rate.x, learning_rate.y)], "Learning rate")),
+        ("Gradient norm", line_chart([gradient], "Gradient norm", scale="log", level=level, **marks)),
+    ]
 
 
-def decoded_set(decoded: DecodedSet, cards: Sequence[str]) -> str:
-    """Where the errors of one set are."""
-    absent = decoded.words.missing
-    note = f'<p class="note">No hypothesis, counted as all deleted: {escape(_first(absent))}</p>' if absent else ""
-    worst = "".join(cards) or '<p class="muted">No utterance has an error.</p>'
-    return (
-        f"<h2>Set {escape(decoded.name)}</h2>{note}"
-        f'<div class="grid-2"><div class="stack">{tables.error_kinds(decoded)}{tables.speakers(decoded)}'
-        f"{tables.word_confusions(decoded)}</div>{tables.character_matrix(decoded)}</div>"
-        f'<h2>Worst utterances of {escape(decoded.name)} <span class="muted">most errors first; letters stand where '
-        f"the model said them; a click on a picture plays from there</span></h2>{worst}"
-    )
+def decoded_set(decoded: DecodedSet) -> dict[str, Any]:
+    """Where the errors of one set are: kinds, speakers, words, characters."""
+    by_speaker = decoded.words.by_speaker
+    worst = sorted(by_speaker.items(), key=lambda item: (-item[1].rate, item[0]))[:MAX_SPEAKERS]
+    highest = max((counts.rate for counts in by_speaker.values()), default=0) or 1.0
+    sentences = Counter(decoded.words.speakers.values())
+    wrong = [(pair, n) for pair, n in count_confusions(decoded.words.alignments.values()).items() if pair.op != "C"]
+    figure, left_out = character_matrix(count_confusions(decoded.characters.alignments.values()))
+    return {
+        "name": decoded.name,
+        "absent": _first(decoded.words.missing) if decoded.words.missing else "",
+        "kinds": [("words", decoded.words.total), ("characters", decoded.characters.total)],
+        "speakers": [
+            (name, counts.rate / highest if math.isfinite(counts.rate) else 1.0, counts, sentences[name])
+            for name, counts in worst
+        ],
+        "speaker_count": len(by_speaker),
+        "word_errors": sorted(wrong, key=lambda item: (-item[1], item[0]))[:MAX_WORDS],
+        "word_error_count": len(wrong),
+        "characters": figure,
+        "characters_left_out": left_out,
+    }
 
 
-def epochs_table(epochs: Sequence[Epoch]) -> str:
-    """Every epoch's numbers, the best one marked."""
-    if not epochs:
-        return ""
-    rows = [
-        (
-            f"{row.epoch}{' &#9733;' if row.best else ''}", str(row.step),
-            f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}",
-            percent(row.dev_wer), percent(row.dev_cer), _duration(row.seconds),
-        )
-        for row in epochs
-    ]  # fmt: skip
-    head = ("epoch", "step", "train loss", "dev loss", "dev WER", "dev CER", "time")
-    return (
-        f'<details class="card"><summary>Epochs <span class="muted">&#9733; = best so far</span></summary>'
-        f"{table(head, rows)}</details>"
-    )
+def character_matrix(counts: Mapping[Pair, int]) -> tuple[Figure, int]:
+    """The confusions of the characters with the most errors, and how many characters were left out."""
+    errors: Counter[str] = Counter()
+    for pair, count in counts.items():
+        for symbol in {pair.ref, pair.hyp} - {""}:
+            errors[symbol] += count if pair.op != "C" else 0
+    worst = sorted(errors, key=lambda symbol: (-errors[symbol], symbol))[:MAX_CHARACTERS]
+    place = {symbol: n for n, symbol in enumerate([*sorted(worst), ""])}  # the last: inserted or deleted
+    labels = [{"": "∅", " ": "\N{OPEN BOX}"}.get(symbol, symbol) for symbol in place]
+    table, totals = np.zeros((len(place), len(place)), np.int64), [0] * len(place)
+    for pair, count in counts.items():
+        if pair.ref in place:
+            totals[place[pair.ref]] += count
+            if pair.hyp in place:
+                table[place[pair.ref], place[pair.hyp]] += count
+
+    def tooltip(row: int, column: int) -> str:
+        return f"{labels[row]} → {labels[column]}: {table[row, column]}"
+
+    figure = confusion_matrix(table, labels, "Confusions of characters", tooltip, totals=totals, show_right=False)
+    return figure, len(errors) - len(worst)
 
 
-def settings_and_environment(experiment: Experiment) -> str:
-    """What the numbers depend on."""
-    settings = f'<details class="card"><summary>Settings</summary><pre>{escape(experiment.settings)}</pre></details>'
-    values = tables.values_table(experiment.environment)
-    environment = f'<details class="card"><summary>Environment</summary>{values}</details>'
-    return (settings if experiment.settings else "") + (environment if experiment.environment else "")
+def utterance(decoded: DecodedSet, utt_id: str) -> dict[str, Any]:
+    """One utterance: its alignment, and its spectrogram with the tokens, and sound, if it can be read."""
+    counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
+    found = decoded.utterances.get(utt_id)
+    named = [f"speaker {found.speaker}"] if found else []
+    named.append(f"{counts.errors} errors in {counts.ref} words")
+    if utt_id in decoded.words.missing:
+        named.append("no hypothesis")
+    shown = {"utt_id": utt_id, "facts": named, "alignment": alignment, "problem": "", "spectrogram": None}
+    if not found:
+        return shown
+    try:
+        samples, sample_rate = read_audio(found.recording_path, start_s=found.start_s, end_s=found.end_s)
+    except DataError as error:
+        return shown | {"problem": str(error)}
+    recording = Recording(samples, sample_rate)
+    return shown | {
+        "spectrogram": spectrogram(recording, token_marks(decoded.tokens.get(utt_id, ()), alignment)),
+        "sound": sound_uri(recording, encode_mp3, "audio/mpeg"),
+        "duration_s": recording.duration_s,
+    }
 
 
-def _set_tiles(decoded: DecodedSet) -> list[str]:
+def token_marks(tokens: Sequence[Token], alignment: Alignment) -> list[Mark]:
+    """Tokens at their times, in the color of what happened to their words; none if the hypothesis differs."""
+    hyps = [pair for pair in alignment if pair.op != "D"]
+    same = "".join(token.token for token in tokens).split() == [pair.hyp for pair in hyps]
+    marks, word, before = [], -1, " "
+    for token in tokens:  # a letter, a space, or a space and a word
+        symbol = token.token
+        word += not symbol.isspace() and (before.isspace() or symbol[0].isspace())
+        op = hyps[word].op if same and not symbol.isspace() else ""
+        marks.append(Mark(token.start_s, "·" if symbol == " " else symbol.strip(), _COLORS[op]))
+        before = symbol
+    return marks
+
+
+def worst_utterances(decoded: DecodedSet, count: int) -> list[str]:
+    """utt_ids with errors: most errors first, then the higher rate, then by id."""
+    counts = decoded.words.by_utterance
+    wrong = [utt_id for utt_id in counts if counts[utt_id].errors]
+    return sorted(wrong, key=lambda utt_id: (-counts[utt_id].errors, -counts[utt_id].rate, utt_id))[:count]
+
+
+def _set_tiles(decoded: DecodedSet) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
     low, high = confidence_interval(decoded.words.by_utterance.values())
     words, chars = decoded.words, decoded.characters
-    known = math.isfinite(decoded.real_time)
-    sure = f"{words.total.errors} of {words.total.ref} words; 95 %: {100 * low:.2f} to {100 * high:.2f}"
+    interval = f"{words.total.errors} of {words.total.ref} words; 95 %: {100 * low:.2f} to {100 * high:.2f}"
+    speed = (f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")
     return [
-        tile(percent(words.total.rate), f"WER {decoded.name}", sure),
-        tile(percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
-        tile(percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
-        *([tile(f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")] if known else []),
+        (percent(words.total.rate), f"WER {decoded.name}", interval),
+        (percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
+        (percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
+        *([speed] if math.isfinite(decoded.real_time) else []),
     ]
 
 
-def _training_tiles(experiment: Experiment) -> list[str]:
+def _training_tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
     steps, epochs = experiment.steps, experiment.epochs
     tiles = []
     scored = [row for row in epochs if math.isfinite(row.dev_wer)]
     if scored:
         best = min(scored, key=lambda row: row.dev_wer)
-        tiles.append(tile(percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
+        tiles.append((percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
     if epochs:
         audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
         speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
-        tiles.append(tile(_duration(epochs[-1].seconds), "training", speed))
+        tiles.append((duration(epochs[-1].seconds), "training", speed))
     if steps:
-        tiles.append(tile(f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
+        tiles.append((f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
     return tiles
 
 
-def _skipped(steps: Sequence[Step]) -> str:
-    at = [row.step for row in steps if row.skipped]
-    if not at:
-        return ""
-    return f'<p class="note">{len(at)} of {len(steps)} steps skipped (NaN or inf): {_first(at)}</p>'
+def _epoch_row(row: Epoch) -> tuple[str, ...]:
+    losses = (f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}")
+    return (
+        f"{row.epoch}{' ★' if row.best else ''}", str(row.step), *losses, percent(row.dev_wer), percent(row.dev_cer),
+        duration(row.seconds),
+    )  # fmt: skip
+
+
+def _rate_tooltip(name: str, field: str, row: Epoch) -> str:
+    best = ", best so far" if row.best else ""
+    return f"epoch {row.epoch}: dev {name} {100 * getattr(row, field):.2f} %{best}"
 
 
 def _first(names: Sequence[object]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(map(str, names[:NAMED])) + more
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(map(str, names[:MAX_NAMED])) + more
 
 
-def _skipped_at(steps: Sequence[Step]) -> list[float]:
-    return [float(row.step) for row in steps if row.skipped]
-
-
-def _rate_titles(name: str, field: str, epochs: Sequence[Epoch]) -> list[str]:
-    return [
-        f"epoch {row.epoch}: dev {name} {100 * getattr(row, field):.2f} %{', best so far' if row.best else ''}"
-        for row in epochs
-    ]
-
-
-def _column(rows: Sequence[Step] | Sequence[Epoch], field: str) -> Array:
+def _column(rows: Sequence[Step] | Sequence[Epoch], field: str) -> npt.NDArray[np.float64]:
     return np.array([getattr(row, field) for row in rows], dtype=np.float64)
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "&ndash;"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
-
-
-def _scientific(value: float) -> str:
-    """0.0015 as ``1.5e-3``: short enough for an axis."""
-    mantissa, _, exponent = f"{value:.1e}".partition("e")
-    return f"{float(mantissa):g}e{int(exponent)}" if value else "0"

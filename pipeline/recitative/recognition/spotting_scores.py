@@ -15,7 +15,8 @@ from typing import Any
 
 from recitative.atomic import write_text
 from recitative.recognition.spotting import HeardSet
-from recitative.score.det_curve import Curve, det_svg
+from recitative.report.charts import OperatingPoint, det_curve
+from recitative.report.figure import save_figure
 from recitative.score.spotting import LEVELS, Detections
 
 
@@ -48,16 +49,16 @@ class SpottingScores:
             "keywords": {name: {"threshold": bar} | _as_object(at, levels) for name, bar, at, levels in rows},
         }
         write_text(output / "keywords.json", json.dumps(scored, ensure_ascii=False, indent=1) + "\n")
-        curves = [_curve(name, at_levels) for name, at_levels in zip(self.keywords, self.trade_offs, strict=True)]
+        curves = {name: _points(at_levels) for name, at_levels in zip(self.keywords, self.trade_offs, strict=True)}
         chosen = (self.together.per_hour, self.together.miss_rate) if self.together.occurrences else None
-        write_text(output / "det.svg", det_svg(title, curves, _curve("all", by_level), chosen))
+        save_figure(det_curve(title, curves, _points(by_level), chosen), output / "det.svg")
 
 
 def _as_object(counts: Detections, at_levels: Sequence[Detections]) -> dict[str, Any]:
-    points = [[round(per_hour, 4), round(miss, 4)] for per_hour, miss in _curve("", at_levels).points]
+    points = [[round(per_hour, 4), round(miss, 4)] for per_hour, miss in _points(at_levels)]
     return counts.as_object() | {"trade_off": points}
 
 
-def _curve(name: str, at_levels: Sequence[Detections]) -> Curve:
-    """No points for a keyword that is never said."""
-    return Curve(name, [(counts.per_hour, counts.miss_rate) for counts in at_levels if counts.occurrences])
+def _points(at_levels: Sequence[Detections]) -> list[OperatingPoint]:
+    """None for a keyword that is never said."""
+    return [(counts.per_hour, counts.miss_rate) for counts in at_levels if counts.occurrences]

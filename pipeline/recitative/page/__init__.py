@@ -1,1 +1,0 @@
-"""Pages of results: HTML files that need nothing else, on a phone or a desk, light or dark."""
