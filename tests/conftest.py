@@ -15,7 +15,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before any import of torch; two tests run
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("command_server.py")
 # Files of few tests that take long come first, so that no worker is left with one of them at the end.
-LONG = ("recipes/", "train/test_workers.py", "data/test_shards.py", "test_bulk.py", "recognition/")
+LONG = ("recipes/", "train/test_workers.py", "data/test_shards.py", "data/test_parallel.py", "recognition/")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -32,20 +32,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from recitative.cli.lexicon import read_dictionary
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
-from recitative.ctc.hotwords import read_hot_words
 from recitative.data.check import check_directory
-from recitative.data.directory import DataDirectory
+from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
 from recitative.data.download import unpack
 from recitative.data.fix import fix_directory
-from recitative.data.importing.corpus import Options, import_corpus, read_source
+from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
 from recitative.data.shards.index import ShardIndex
 from recitative.data.shards.writing import write_shards
-from recitative.data.transcripts import read_speakers, read_transcripts
+from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
-from recitative.features.archive import read_archive, write_archive
+from recitative.features.archive import encode_binary, read_archive, write_archive
 from recitative.features.cmvn import CmvnStats
-from recitative.features.matrix import encode_binary
-from recitative.features.utterances import measure_all, read_utterance
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
@@ -62,9 +60,9 @@ from recitative.reading import read_text
 from recitative.recognition.nbest import Weights, best_texts, read_nbest
 from recitative.recognition.report_inputs import read_experiment
 from recitative.recognition.word_times import read_ctm, read_word_times
-from recitative.score.details import read_utterances
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.spoken import measure_words, read_timed_words
+from recitative.score.wer import read_utterances
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
@@ -114,7 +112,7 @@ def _read_directory(train: Path) -> None:
         read_transcripts(train), read_speakers(train)
     directory = DataDirectory.read(train)
     directory.write(train.parent / "copy")
-    measure_all(directory.utterances, 16000)
+    audio_durations_s(directory.utterances, 16000)
     for utterance in directory.utterances:
         read_utterance(utterance)
 
@@ -122,7 +120,7 @@ def _read_directory(train: Path) -> None:
 def _import(table: str) -> Callable[[Path], object]:
     def read(folder: Path) -> None:
         source = read_source(folder, folder / table)
-        import_corpus(source, folder / "out", Options(skip_bad=True, most_skipped=1.0))
+        import_corpus(source, folder / "out", ImportOptions(skip_bad=True, most_skipped=1.0))
 
     return read
 
@@ -159,7 +157,7 @@ def _lhotse(kind: str, packed: bool) -> Callable[[Path], object]:
 
 
 def _import_folder(folder: Path) -> None:
-    import_corpus(read_source(folder), folder.parent / "out", Options(skip_bad=True, most_skipped=1.0))
+    import_corpus(read_source(folder), folder.parent / "out", ImportOptions(skip_bad=True, most_skipped=1.0))
 
 
 def _shards(folder: Path) -> None:
@@ -169,7 +167,7 @@ def _shards(folder: Path) -> None:
 def _read_shards(folder: Path) -> None:
     index = ShardIndex.open(folder / "shards")
     check_directory(folder / "shards", FeatureSettings(), FrontEndSettings())
-    measure_all(index, 16000)
+    audio_durations_s(index, 16000)
     for utterance in index:
         read_utterance(utterance)
 

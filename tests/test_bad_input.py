@@ -186,7 +186,7 @@ CASES = {
     ),
     "unknown character": Case(
         line("text", 2, "anna-2 3"),
-        "DIR/train/text:2: utterance 'anna-2' has '3', not in the token table; its characters only; normalise the text",
+        "DIR/train/text:2: utterance 'anna-2' has '3', not in the token table; its characters only; normalize the text",
         command=TOKENS,
     ),
     "text longer than its frames": Case(

@@ -16,7 +16,7 @@ import tones
 import yaml
 
 from recitative.audio.microphone import Block, LiveAudio
-from recitative.audio.wav_stream import wav_header
+from recitative.audio.pipes import wav_header
 from recitative.cli.main import main
 from recitative.data.directory import DataDirectory
 from recitative.score.results import read_results

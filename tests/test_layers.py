@@ -18,11 +18,9 @@ PACKAGE = "recitative"
 
 # A module imports from its own folder and from the layers above it in this list. The first layer is one folder.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"__init__", "errors", "reading", "config", "stage", "atomic", "lock", "bulk", "machine", "signals", "terminal"}
-    ),
+    frozenset({"__init__", "errors", "reading", "config", "stage", "atomic", "lock", "machine", "signals", "terminal"}),
     frozenset({"audio", "data", "text"}),
-    frozenset({"features", "nn", "ctc", "lm", "score", "report", "music"}),
+    frozenset({"features", "nn", "decoding", "lm", "score", "report", "music"}),
     frozenset({"model"}),
     frozenset({"models"}),
     frozenset({"train"}),
@@ -34,7 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 # Neighbors in one layer: a check of data reads audio and text, a search asks a language model, a report shows features
 # and scores, and music has a report.
 ALSO_ALLOWED = {
-    ("data", "audio"), ("data", "text"), ("ctc", "lm"),
+    ("data", "audio"), ("data", "text"), ("decoding", "lm"),
     ("report", "features"), ("report", "score"), ("music", "report"),
 }  # fmt: skip
 
@@ -47,7 +45,6 @@ TORCH_FREE = (
     "lock",
     "signals",
     "terminal",
-    "bulk.pieces",  # and the others through it; bulk.cluster needs ray to be loaded
     "audio",
     "data",
     "text",
@@ -56,12 +53,7 @@ TORCH_FREE = (
     "report",
     "lm",
     "music",
-    "ctc.greedy",
-    "ctc.beam",
-    "ctc.hotwords",
-    "ctc.keywords",
-    "ctc.alignment",
-    "ctc.confidence",
+    "decoding",
     "model.checksums",
     "model.file",
     "model.kind",
@@ -108,11 +100,11 @@ RECURRENT_CORE = "nn.recurrent"
 RECURRENT_CODE = {"RNNBase", "RNN", "LSTM", "GRU", "RNNCellBase", "RNNCell", "LSTMCell", "GRUCell", "lstm", "gru"}
 RECURRENT_CODE |= {f"{cell}{part}" for cell in ("rnn_tanh", "rnn_relu", "lstm", "gru") for part in ("", "_cell")}
 
-Module = tuple[str, ast.Module]  # ("ctc.greedy", its syntax tree)
+Module = tuple[str, ast.Module]  # ("decoding.greedy", its syntax tree)
 
 
 def read_modules(source: Path) -> dict[str, ast.Module]:
-    """Dotted name within the package, such as ctc.greedy or ctc.__init__ -> syntax tree."""
+    """Dotted name within the package, such as decoding.greedy or decoding.__init__ -> syntax tree."""
     return {
         ".".join(path.relative_to(source / PACKAGE).with_suffix("").parts): ast.parse(path.read_text(encoding="utf-8"))
         for path in sorted((source / PACKAGE).rglob("*.py"))
@@ -201,7 +193,7 @@ def _is_builder(node: ast.stmt) -> bool:
 
 
 def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[str]:
-    """recitative.ctc.greedy.collapse loads recitative, recitative.ctc and recitative.ctc.greedy."""
+    """recitative.decoding.greedy.collapse loads recitative, recitative.decoding and recitative.decoding.greedy."""
     first, *parts = imported.split(".")
     prefixes = [parts[:end] for end in range(len(parts) + 1)] if first == PACKAGE else []
     names = [".".join(name) for prefix in prefixes for name in (prefix, [*prefix, "__init__"])]
@@ -288,14 +280,14 @@ def test_the_checker_finds_imports_from_below_and_beside(tmp_path: Path) -> None
             "errors": "import recitative.audio.files\n",
             "audio/files": "from recitative.errors import DataError\nfrom recitative.data import tables\n",
             "data/check": "from recitative.audio.files import inspect\nfrom . import tables\nfrom ..cli import main\n",
-            "data/__init__": "from . import tables\nfrom .. import __version__\nfrom ..nn import chain\n",
+            "data/__init__": "from . import tables\nfrom .. import __version__\nfrom ..nn import stages\n",
             "train/loop": "def f():\n    from recitative.recognition.task import Task\n",
-            "models/folder": "from recitative import __version__\nfrom recitative.nn.chain import Chain\n",
+            "models/folder": "from recitative import __version__\nfrom recitative.nn.stages import Chain\n",
         },
     )
     assert layer_faults(modules) == [
         "audio.files:2 imports recitative.data.tables",
-        "data.__init__:3 imports recitative.nn.chain",
+        "data.__init__:3 imports recitative.nn.stages",
         "data.check:3 imports recitative.cli.main",
         "errors:1 imports recitative.audio.files",
         "train.loop:2 imports recitative.recognition.task.Task",
@@ -312,14 +304,14 @@ def test_the_checker_finds_torch_however_far_away(tmp_path: Path) -> None:
         tmp_path,
         {
             "audio/files": "def f():\n    import torchaudio.functional\n",
-            "ctc/__init__": "from recitative.ctc.loss import loss\n",
-            "ctc/greedy": "import numpy\n",
-            "ctc/loss": "from torch import nn\n",
-            "score/wer": "from recitative.ctc.greedy import collapse\n",
+            "decoding/__init__": "from recitative.decoding.loss import loss\n",
+            "decoding/greedy": "import numpy\n",
+            "decoding/loss": "from torch import nn\n",
+            "score/wer": "from recitative.decoding.greedy import collapse\n",
         },
     )
     assert torch_faults(modules, ("audio",)) == ["audio.files:2 imports torchaudio.functional"]
-    assert torch_faults(modules, ("score",)) == ["ctc.loss:1 imports torch.nn"]
+    assert torch_faults(modules, ("score",)) == ["decoding.loss:1 imports torch.nn"]
 
 
 def test_only_the_build_of_a_kind_may_import_torch_when_called(tmp_path: Path) -> None:

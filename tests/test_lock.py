@@ -35,7 +35,7 @@ def test_a_second_process_is_told_which_one_writes_and_a_killed_one_holds_nothin
             pass
         assert str(error.value) == (
             f"{tmp_path / 'exp'}: process {other.pid} on {platform.node()} (-c {tmp_path / 'exp'}) is writing to it; "
-            "wait for its end, stop it, or choose another folder"
+            "wait until it ends, stop it, or choose another folder"
         )
         other.send_signal(signal.SIGKILL)
         other.wait()

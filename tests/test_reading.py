@@ -26,9 +26,9 @@ UNREADABLE = {
     "missing": (lambda folder: str(folder / "none"), "none: does not exist; a text; correct the path"),
     "folder": (str, "is a folder; a text; give the path of a file"),
     "device": (lambda folder: "/dev/zero", "/dev/zero: is a device or a socket; a text: a file or a pipe"),
-    "NUL in the name": (lambda folder: f"{folder}/a\0b", r"a\x00b: is no file's name"),
+    "NUL in the name": (lambda folder: f"{folder}/a\0b", r"a\x00b: is not a valid file name"),
     "long name": (lambda folder: "a" * 5000, "aaa: cannot be read (File name too long)"),
-    "half a character in the name": (lambda folder: f"{folder}/\ud800", "is no file's name"),
+    "an unpaired surrogate in the name": (lambda folder: f"{folder}/\ud800", "is not a valid file name"),
     "Windows-1252": (
         _made(b"one\ndon\x92t go\n"),
         'a:2: byte 0x92 in column 4 is not UTF-8; as Windows-1252 the line reads "don\u2019t go"; UTF-8; if '
@@ -112,7 +112,7 @@ def test_damaged_gzip_is_named(tmp_path: Path) -> None:
         ('{"a": 1', "is not JSON (Expecting"),
         ("[" + "9" * 5000 + "]", "is not JSON (the number 99999999999999999999... is too large)"),
         ("[-9999999999999999999]", "is too large"),
-        (r'["\ud800"]', "has half a character"),
+        (r'["\ud800"]', "has an unpaired surrogate"),
         ("", "is not JSON"),
         ("[1, \0]", "is not JSON"),
     ],
@@ -138,8 +138,8 @@ BOMB = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
     [
         ("[" * 50_000, "is nested too deeply"),
         ("a:\n" + "".join(" " * n + "a:\n" for n in range(1, 900)), "is nested too deeply"),
-        (BOMB, "its aliases stand for too much"),
-        ("a: &a [*a]", "a part of it holds itself"),
+        (BOMB, "its aliases expand to too many nodes"),
+        ("a: &a [*a]", "a part of it contains itself"),
         ("a: 2024-99-99", "is not YAML (month must be in 1..12"),
         ("a: !!int x", "is not YAML (invalid literal"),
         ("a: !!bool maybe", "is not YAML"),

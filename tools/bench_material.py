@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recitative.audio.files import Samples
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.features.utterances import measure, read_utterance
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.text.tokens import TokenTable
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits"
@@ -72,7 +72,7 @@ def draw(data: Path, minutes: float, sample_rate: int, *, cache: bool) -> Materi
         if sum(seconds) >= 60 * minutes:
             break
         chosen.append(_with_text(pool[int(number)], data))
-        seconds.append(measure(chosen[-1], sample_rate))
+        seconds.append(audio_duration_s(chosen[-1], sample_rate))
     decoded = tuple(read_utterance(utterance) for utterance in chosen) if cache else None
     tokens = TokenTable.from_texts(utterance.text or "" for utterance in chosen)
     return Material(tuple(chosen), tuple(seconds), sample_rate, tokens, decoded)

@@ -37,7 +37,7 @@ from recitative.runtime.cards import kind_of  # noqa: E402
 from recitative.runtime.classifier import load_classifier  # noqa: E402
 from recitative.runtime.music import OnnxMusic  # noqa: E402
 from recitative.runtime.sound import SoundGenerator  # noqa: E402
-from recitative.score.measured import Measured  # noqa: E402
+from recitative.score.results import Measurement  # noqa: E402
 
 QUARTERS_PER_MINUTE = 100.0
 FILE_PIECE_S = 10.0  # pieces in which a file is read
@@ -79,7 +79,7 @@ def measure(a: argparse.Namespace) -> None:
         scorer = OnnxMusic(path, threads=1)
         found = music_speed(scorer, bars=a.bars, pieces=a.count, runs=a.runs, sweeps=a.sweeps)
         counts = f"{found.seconds:.3f} s / {found.music_s:.1f} s"
-        record.write([Measured("real-time factor", found.real_time_factor, counts)], scorer.settings, found.seconds)
+        record.write([Measurement("real-time factor", found.real_time_factor, counts)], scorer.settings, found.seconds)
         per_second = f"{found.pieces_per_second:.2f} pieces a second"
         print(f"real-time factor {found.real_time_factor:.4f} [ {counts} ], {per_second} of {a.bars} bars")
     elif kind is SOUND:
@@ -92,7 +92,7 @@ def measure(a: argparse.Namespace) -> None:
             print(f"{path}: real-time factor {_median(factors, 5)} {what}, one thread ({_listed(factors, 5)})")
             rounded = round(statistics.median(factors), 6)
             counts = f"{seconds:g} s, median of {a.runs}"
-            record.write([Measured(f"real-time factor {what}", rounded, counts)], classifier.settings)
+            record.write([Measurement(f"real-time factor {what}", rounded, counts)], classifier.settings)
 
 
 def _median(factors: list[float], digits: int) -> str:

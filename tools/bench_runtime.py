@@ -36,9 +36,9 @@ import soundfile
 import torch
 
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
-from recitative.ctc.beam import BeamSearch
-from recitative.ctc.prefix import SearchSpace
 from recitative.data.directory import DataDirectory
+from recitative.decoding.beam import BeamSearch
+from recitative.decoding.prefix import SearchSpace
 from recitative.export.model import build_model
 from recitative.export.network import measure_ranges
 from recitative.lm.arpa import read_arpa, write_arpa

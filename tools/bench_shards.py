@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 
 from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
-from recitative.data.shards.index import Entry, Shard, ShardIndex, write_index
-from recitative.features.utterances import measure_all
+from recitative.data.shards.index import Shard, ShardEntry, ShardIndex, write_index
+from recitative.features.extraction import audio_durations_s
 from recitative.train.sampler import BatchSampler
 
 SHARD = 1000  # utterances in each
@@ -43,12 +43,12 @@ def _write(folder: Path, utterances: int) -> None:
     write_index(folder, list(_entries(utterances)), shards, transcribed=True, fingerprint="bench")
 
 
-def _entries(utterances: int) -> Iterator[Entry]:
+def _entries(utterances: int) -> Iterator[ShardEntry]:
     for number in range(utterances):
         speaker = f"speaker{number // 400:07d}"
         num_samples = 16000 + (number * 7919) % 240000  # 1 to 16 s
         where = (number // SHARD, 50000 * (number % SHARD), 40000, number)
-        yield Entry(f"{speaker}-{number:09d}", speaker, f"{TEXT} {number}", *where, num_samples, 16000)
+        yield ShardEntry(f"{speaker}-{number:09d}", speaker, f"{TEXT} {number}", *where, num_samples, 16000)
 
 
 def measure(folder: Path) -> dict[str, float]:
@@ -61,7 +61,7 @@ def measure(folder: Path) -> dict[str, float]:
     settings = validate_settings({"train": {"batch_s": 2000.0}}, where="bench")
     together = max(1, len(utterances.shards) // 10)
     windows = validate_settings({"train": {"batch_s": 2000.0, "shuffle_shards": together}}, where="bench")
-    seconds = measure_all(utterances, 16000)
+    seconds = audio_durations_s(utterances, 16000)
     taken = []
     for chosen in (settings, windows):
         started = time.perf_counter()

@@ -44,11 +44,10 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from recitative.cli.progress import progress_bar
 from recitative.config import AugmentSettings, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.features.augment import Augmenter, spec_augment
+from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment
 from recitative.features.cmvn import accumulate
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
-from recitative.features.vtlp import VocalTractWarp
 from recitative.machine import describe_machine
 from recitative.models.recogniser import build_recogniser
 from recitative.nn.ragged import pad_features

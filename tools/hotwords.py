@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
-from recitative.ctc.hotwords import HotWord
 from recitative.data.directory import DataDirectory
+from recitative.decoding.hotwords import HotWord
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
 from recitative.models.decoders import Wishes, new_decoder

@@ -18,7 +18,7 @@ __all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load_cl
 
 _HOMES = {
     "Grammar": "recitative.lm.grammar",
-    "HotWord": "recitative.ctc.hotwords",
+    "HotWord": "recitative.decoding.hotwords",
     "Recognizer": "recitative.runtime.recognizer",
     "Wishes": "recitative.models.decoders",
     "load_classifier": "recitative.runtime.classifier",

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all: written beside their place under a hidden name, then moved into it.
+"""Atomic files and folders: written under a hidden name in the same folder, then renamed.
 
-A file that is being written is held by its process (``hold``), so that what a killed process left can be told from what
-another is writing, and swept.
+A file that is being written is locked by its process (``hold``), so that leftovers of killed processes can be
+distinguished from files that another process is writing, and removed (``sweep``).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_LEFT = re.compile(r"\.(.+\.partial|tmp\w{6})")  # the second is what safetensors' own way of writing leaves
+_LEFT = re.compile(r"\.(.+\.partial|tmp\w{6})")  # the second is left by safetensors
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 _held: set[int] = set()
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """The path to write to instead of ``path``; takes its place when the block ends without an error.
+    """A temporary path to write to; it replaces ``path`` when the block ends without an error.
 
-    Missing folders are made. After an error the old file stays and nothing half-written is left; an OSError of the
-    writing names ``path``.
+    Missing folders are created. After an error the old file stays and the temporary file is removed; an OSError names
+    ``path``.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +48,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """The same for a folder, whose path names the whole old content or the whole new one at any time; an OSError of
-    the writing names what it would have been within it.
+    """The same for a folder: at any time its path has either the complete old content or the complete new one.
 
-    Raises NotADirectoryError if it is a file.
+    An OSError names the path within ``folder``. Raises NotADirectoryError if it is a file.
     """
     target = folder.resolve()
     recover_folder(target)
@@ -75,19 +74,19 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def recover_folder(folder: Path) -> None:
-    """Put a folder back whose writer died between two renames, on a system that cannot exchange folders."""
+    """Restore a folder whose writer died between two renames, on a system that cannot exchange folders."""
     with suppress(OSError):
         if not folder.exists() and _aside(folder).is_dir():
             _aside(folder).rename(folder)
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text with the line ends it has, and names of files with the bytes they have; atomic."""
+    """Write text as UTF-8, with its line ends and the original bytes of file names; atomic."""
     write_bytes(path, content.encode("utf-8", "surrogateescape"))
 
 
 def update_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text unless the file holds it already; atomic."""
+    """Write text as UTF-8 unless the file has this content already; atomic."""
     with suppress(OSError):
         if Path(path).read_bytes() == content.encode("utf-8", "surrogateescape"):
             return
@@ -101,16 +100,16 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """JSON as one reads it; bytes of file names that are not UTF-8 become escapes, which Python reads as they were."""
+    """Readable JSON; bytes of file names that are not UTF-8 become escapes, from which Python restores them."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def sweep(*folders: Path) -> None:
-    """Remove what killed processes left in these folders, and nothing that a living one is writing."""
+    """Remove leftovers of killed processes in these folders, but not what a running one is writing."""
     for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
         if _LEFT.fullmatch(path.name):
-            with suppress(OSError):  # held by another, or done and gone
+            with suppress(OSError):  # held by another process, or finished
                 file = hold(path, create=False)
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
@@ -120,9 +119,9 @@ def sweep(*folders: Path) -> None:
 
 
 def hold(path: Path, *, create: bool = True, wait: bool = False) -> int:
-    """Open a file, made if need be, or a folder, that no other process holds; until ``let_go`` or this process's end.
+    """Open and lock a file, created if needed, or a folder, until ``let_go`` or the end of this process.
 
-    Raises BlockingIOError if another holds it, unless it is to ``wait``, and OSError where there are no such locks.
+    Raises BlockingIOError if another process holds it, unless ``wait``, and OSError if the file system has no locks.
     """
     while True:
         flags = os.O_RDONLY if path.is_dir() else os.O_RDWR | (os.O_CREAT if create else 0)
@@ -138,11 +137,11 @@ def hold(path: Path, *, create: bool = True, wait: bool = False) -> int:
         if there:
             _held.add(file)
             return file
-        os.close(file)  # it was removed while this process opened it
+        os.close(file)  # removed while this process opened it
 
 
 def let_go(file: int) -> None:
-    """Close what ``hold`` opened."""
+    """Release and close a file opened by ``hold``."""
     if file in _held:
         _held.remove(file)
         os.close(file)
@@ -153,13 +152,13 @@ def _let_go_of_all() -> None:
         let_go(file)
 
 
-# A process that was forked off, such as one that prepares batches, must not hold on when its parent is killed.
+# A forked process, such as one that prepares batches, must not keep the locks when its parent is killed.
 os.register_at_fork(after_in_child=_let_go_of_all)
 
 
 @contextmanager
 def _alive(partial: Path, *, create: bool = True) -> Iterator[None]:
-    """What is being written is held, so that nobody sweeps it. Without locks nobody sweeps."""
+    """Lock what is being written, so that no other process sweeps it. Without locks, nothing is swept."""
     file = -1
     with suppress(OSError):
         file = hold(partial, create=create, wait=True)
@@ -178,7 +177,7 @@ def _aside(folder: Path) -> Path:
 
 
 def _exchange(new: Path, old: Path) -> None:
-    """``new`` takes the place of ``old``, which is at ``new`` then, or gone."""
+    """``new`` replaces ``old``, which is then at ``new``, or removed."""
     if _rename_exchange(new, old):
         return
     for attempt in range(10):
@@ -196,7 +195,7 @@ def _exchange(new: Path, old: Path) -> None:
 
 
 def _rename_exchange(new: Path, old: Path) -> bool:
-    """In one step; False if the system has none, or there is no ``old``."""
+    """Exchange atomically; False if the system cannot, or there is no ``old``."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False

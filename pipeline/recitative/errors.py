@@ -1,6 +1,6 @@
-"""Errors a user can act on: one line that says where, what was found, what is allowed, what to do.
+"""Errors for users: one line that says where, what was found, what is allowed, and what to do.
 
-The command line prints ``str(error)`` and exits with ``error.exit_code``; a traceback is for our own bugs only.
+The command line prints ``str(error)`` and exits with ``error.exit_code``; only bugs give a traceback.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing that is wrong with a user's input.
+    """One fault of a user's input.
 
-    ``str(problem)`` is ``where: found; allowed; remedy`` with the empty parts left out.
+    ``str(problem)`` is ``where: found; allowed; remedy`` without empty parts.
     """
 
     where: str  # file, file:line, or file:utterance
@@ -31,7 +31,7 @@ class Problem:
 
 
 def printable(text: str, longest: int = 600) -> str:
-    """What a message quotes may be anything: without line breaks and control characters, and cut in its middle."""
+    """Text for a message: without line breaks and control characters, shortened in the middle."""
     if len(text) > longest:
         text = f"{text[: longest // 2]}...{text[-longest // 2 :]}"
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
@@ -39,12 +39,12 @@ def printable(text: str, longest: int = 600) -> str:
 
 def _escaped(character: str) -> str:
     if character == "\N{NO-BREAK SPACE}" or "\udc80" <= character <= "\udcff":
-        return character  # a blank, and a byte of a name that is not UTF-8, which the terminal is told as it is
+        return character  # a blank, or a byte of a name that is not UTF-8, which is printed unchanged
     return ascii(character)[1:-1]
 
 
 class RecitativeError(Exception):
-    """Base of every error that is the input's fault and not the program's."""
+    """Base of errors caused by input, not by bugs."""
 
     exit_code: ClassVar[int] = 1
 
@@ -53,18 +53,18 @@ class RecitativeError(Exception):
 
 
 class DataError(RecitativeError):
-    """Bad data (exit 1); ``problems`` holds all of them, the message the first."""
+    """Bad data (exit 1); ``problems`` has all faults, the message the first."""
 
     def __init__(self, where: str, found: str, allowed: str = "", remedy: str = "") -> None:
         self.problems: tuple[Problem, ...] = (Problem(where, found, allowed, remedy),)
         super().__init__(str(self.problems[0]))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return DataError.collect, (self.problems,)  # a worker process sends it as it is
+        return DataError.collect, (self.problems,)  # for worker processes
 
     @classmethod
     def collect(cls, problems: Sequence[Problem]) -> DataError:
-        """One error for many problems: the first is the message, the count follows it."""
+        """One error for many problems; the message is the first and the number of others."""
         first = problems[0]
         error = cls(first.where, first.found, first.allowed, first.remedy)
         error.problems = tuple(problems)
@@ -74,7 +74,7 @@ class DataError(RecitativeError):
 
 
 class RunError(RecitativeError):
-    """A run that could not go on, such as one whose loss stays NaN (exit 1)."""
+    """A run that cannot continue, such as one whose loss stays NaN (exit 1)."""
 
 
 class UsageError(RecitativeError):
@@ -84,7 +84,7 @@ class UsageError(RecitativeError):
 
 
 def os_problem(error: OSError, where: str = "") -> Problem:
-    """What the operating system refused, as a line for the user. where: the file, if the error doesn't name one."""
+    """An error of the operating system for the user. where: the file, if the error doesn't name one."""
     name = error.filename if error.filename is not None else error.filename2
     found, *rest = _OS_PROBLEMS.get(error.errno or 0, (f"failed ({error.strerror or error})",))
     return Problem(_text(name) if name is not None else where or "a file", found, *rest)
@@ -98,14 +98,14 @@ _FOLDER = ("is a file", "a folder", "give another path, or move the file away")
 _OS_PROBLEMS: dict[int, tuple[str, ...]] = {
     errno.ENOENT: ("does not exist", "", "correct the path"),
     errno.EEXIST: _FOLDER,  # of mkdir(exist_ok=True), the one call that meets it
-    errno.ENOTDIR: ("lies in a file, which is no folder", "", "give another path"),
+    errno.ENOTDIR: ("is in a file, not a folder", "", "give another path"),
     errno.EISDIR: ("is a folder", "a file", "give the path of a file"),
     errno.EACCES: ("permission denied", "", "change its permissions, or give another path"),
     errno.EPERM: ("permission denied", "", "change its permissions, or give another path"),
     errno.EROFS: ("cannot be written: the file system is read-only", "", "give another path"),
     errno.ENOSPC: ("the disk is full", "", "make room and run it again"),
     errno.EDQUOT: ("the disk quota is used up", "", "make room and run it again"),
-    errno.EFBIG: ("would be larger than a file may be here", "", "raise the limit (ulimit -f), or give another path"),
+    errno.EFBIG: ("would exceed the maximal file size", "", "raise the limit (ulimit -f), or give another path"),
     errno.ENAMETOOLONG: ("the name is too long", "", "shorten it"),
     errno.EMFILE: ("too many open files", "", "raise the limit (ulimit -n), or use fewer --jobs"),
     errno.EPIPE: ("closed by its reader",),
@@ -113,14 +113,14 @@ _OS_PROBLEMS: dict[int, tuple[str, ...]] = {
 
 
 def one_line(where: str, error: Exception) -> str:
-    """Any error as one line, for work that goes on with the next recording."""
+    """Any error as one line, for work that continues with the next recording."""
     if isinstance(error, RecitativeError):
         return str(error)
     if isinstance(error, OSError):
         return str(os_problem(error, where))
     if isinstance(error, MemoryError):
-        return str(Problem(where, "there is not enough memory for it", "", "cut it into parts, or use fewer --jobs"))
+        return str(Problem(where, "not enough memory", "", "split it, or use fewer --jobs"))
     frame = traceback.extract_tb(error.__traceback__)[-1:]
     place = "".join(f" at {Path(one.filename).name}:{one.lineno}" for one in frame)
     reason = " ".join(str(error).split())[:200]
-    return f"{where}: failed ({type(error).__name__}: {reason}{place}); a fault of the program; please report it"
+    return f"{where}: failed ({type(error).__name__}: {reason}{place}); a bug; please report it"

@@ -1,4 +1,4 @@
-"""One writer of a folder at a time. The system takes the lock back from a process that dies, however it dies."""
+"""Locks: one writer per folder at a time. The system releases the lock of a process that dies."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ R = TypeVar("R")
 
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_mine: dict[Path, int] = {}  # folders that this process is the writer of, and the open lock
+_mine: dict[Path, int] = {}  # folders that this process writes to, and the open lock file
 
 
 @contextmanager
 def one_writer(folder: Path) -> Iterator[None]:
-    """Be the only process that writes to a folder, made if need be; what killed ones left in it is swept.
+    """Be the only process that writes to a folder, created if needed; leftovers of killed processes are removed.
 
-    Raises RunError that names the process that writes to it.
+    Raises RunError that names the process that is writing to it.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,13 +44,13 @@ def one_writer(folder: Path) -> Iterator[None]:
                 del _mine[place]
     finally:
         for path in made:
-            with suppress(OSError):  # it holds something now
+            with suppress(OSError):  # it is not empty
                 path.rmdir()
 
 
 @contextmanager
 def one_writer_of_model(model: Path) -> Iterator[None]:
-    """The same for a model folder: nobody else writes to its experiment, or, where it has none, to the model."""
+    """The same for a model folder: locks its experiment, or, without one, the model."""
     folder = model.resolve()
     if (folder.parent / "checkpoint").is_dir():
         with one_writer(folder.parent):
@@ -65,7 +65,7 @@ def one_writer_of_model(model: Path) -> Iterator[None]:
 
 @contextmanager
 def waiting_for(path: Path) -> Iterator[None]:
-    """Wait until no other process changes this file. For what takes a moment."""
+    """Wait until no other process changes this file. For short operations."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.with_name(f".{path.name}{LOCK}"), path, wait=True):
         yield
@@ -74,7 +74,7 @@ def waiting_for(path: Path) -> Iterator[None]:
 def writes(
     argument: str, how: Callable[[Path], AbstractContextManager[None]] = one_writer
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """The function is the one writer of the folder that is its argument of this name."""
+    """Decorator: the function is the only writer of the folder in its argument of this name."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -90,10 +90,12 @@ def writes(
 
 
 def require_writer(folder: Path) -> None:
-    """Raises RunError if this process locked a folder that was removed since; another may have begun in its place."""
+    """Raises RunError if a folder locked by this process was removed since; another process may use it now."""
     file = _mine.get(folder.resolve())
     if file is not None and not _is_there(folder / LOCK, file):
-        raise RunError(f"{folder}: was removed or replaced while this run wrote to it; start it again if it is wanted")
+        raise RunError(
+            f"{folder}: was removed or replaced while this run wrote to it; start the run again if it is needed"
+        )
 
 
 @contextmanager
@@ -102,7 +104,7 @@ def _locked(path: Path, what: Path, *, wait: bool = False) -> Iterator[int]:
         file = hold(path, wait=wait)
     except BlockingIOError:
         raise RunError(
-            f"{what}: {_holder(path)} is writing to it; wait for its end, stop it, or choose another folder"
+            f"{what}: {_holder(path)} is writing to it; wait until it ends, stop it, or choose another folder"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -110,7 +112,7 @@ def _locked(path: Path, what: Path, *, wait: bool = False) -> Iterator[int]:
         print(f"warning: {what}: its file system has no locks; let no other process write to it", file=sys.stderr)
         file = -1
     try:
-        with suppress(OSError):  # a full disk: the lock holds all the same
+        with suppress(OSError):  # a full disk: the lock still holds
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {platform.node()} ({_command()})".encode(errors="replace"))
         yield file
@@ -134,6 +136,6 @@ def _holder(path: Path) -> str:
 
 
 def _command() -> str:
-    """The verb and what it stands before: 'recitative music train'."""
+    """The command up to its options: 'recitative music train'."""
     name = Path(sys.argv[0]).name.replace("__main__.py", "recitative")
     return " ".join([name, *takewhile(lambda word: not word.startswith("-"), sys.argv[1:])]).replace("\n", " ")[:80]

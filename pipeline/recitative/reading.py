@@ -1,9 +1,9 @@
-"""The one way to read input files: each parser gets its bytes, text, JSON or YAML from here.
+"""Reading input files: every parser gets its bytes, text, JSON or YAML from here.
 
-What cannot be read is a DataError of one line: a missing file, a folder, a device, a name with a NUL or a name that is
-too long, more bytes than a limit allows, gzip that unpacks to far more than it should, text that is not UTF-8, JSON and
-YAML that is broken, nested too deeply or has a number that nothing can hold. Pipes (``<(command)``, ``/dev/stdin``) are
-read like files, up to a limit.
+Input that cannot be read is a DataError of one line: a missing file, a folder, a device, a name with a NUL or that is
+too long, more bytes than a limit, gzip that unpacks to an implausible size, text that is not UTF-8, JSON and YAML that
+is broken, nested too deeply or has a number that is too large. Pipes (``<(command)``, ``/dev/stdin``) are read like
+files, up to a limit.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ T = TypeVar("T")
 
 MIB = 1 << 20
 LARGEST_FILE = 4096 * MIB
-"""Bytes of a table that is held in memory."""
+"""Bytes of a file that is read into memory."""
 LARGEST_PIPE = 1024 * MIB
-"""Bytes that are taken from what is no file: its size cannot be asked for."""
+"""Bytes read from a pipe, whose size is unknown."""
 LARGEST_SETTINGS = 64 * MIB
 """Bytes of settings, metadata, grammars and other files that people write."""
 LONGEST_LINE = 64 * MIB
@@ -39,18 +39,18 @@ DEEPEST = 64
 """Brackets within brackets."""
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_RATIO = 100
-"""Text packs to a fifth, JSON to a twentieth: what unpacks to more than this many times its size is no text."""
-_GZIP_FREE = 64 * MIB  # a small file may unpack to so much whatever its ratio
+"""Text compresses to a fifth, JSON to a twentieth: content that unpacks to more than this factor is not text."""
+_GZIP_FREE = 64 * MIB  # a small file may unpack to this size whatever its ratio
 _CHUNK = MIB
-_MOST_NODES = 100_000  # of YAML, with each alias counted as what it stands for
+_MOST_NODES = 100_000  # of YAML, with aliases expanded
 
 _BROKEN_YAML = (yaml.YAMLError, ValueError, OverflowError, KeyError, AttributeError, TypeError, IndexError)
-"""What PyYAML raises: besides its own errors whatever its constructors for numbers and dates let through."""
+"""Errors of PyYAML, including those of its constructors for numbers and dates."""
 
 
 @contextmanager
 def opened(path: str | Path, wanted: str = "a file", remedy: str = "correct the path") -> Iterator[BinaryIO]:
-    """A file or pipe to read from. An OSError or ValueError while it is open becomes a DataError, too."""
+    """Open a file or pipe for reading. An OSError while it is open becomes a DataError too."""
     try:
         _require_readable(path, wanted, remedy)
         with open(path, "rb") as stream:
@@ -99,7 +99,7 @@ def read_json_lines(path: str | Path, wanted: str, remedy: str = "make it again"
 
 
 def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> T:
-    """JSON's or YAML's value as a dataclass. Raises DataError that names the first field of another type."""
+    """A value of JSON or YAML as a dataclass. Raises DataError that names the first field of another type."""
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
@@ -107,12 +107,12 @@ def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> 
         field = ".".join(map(str, first["loc"]))
         found = f"'{shown(field)}': {first['msg'][:1].lower()}{first['msg'][1:]}"
         if not field:
-            found = f"holds a {type(value).__name__}"
+            found = f"has a {type(value).__name__}"
         raise DataError(where, found, wanted, remedy) from None
 
 
 def read_lines(path: str | Path, wanted: str = "a text", remedy: str = "correct the path") -> Iterator[bytes]:
-    """The lines of a file or pipe with their ends, unpacked if it is gzip, in constant memory.
+    """The lines of a file or pipe, with line ends, unpacked if it is gzip, in constant memory.
 
     Raises DataError; see the module.
     """
@@ -136,7 +136,7 @@ def read_lines(path: str | Path, wanted: str = "a text", remedy: str = "correct 
 
 
 def unpacked(content: bytes, where: str) -> bytes:
-    """Gzip's content. Raises DataError if it is damaged, or GZIP_RATIO times as large as what it is packed in."""
+    """Unpack gzip. Raises DataError if it is damaged, or its content more than GZIP_RATIO times as large."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             return _read_up_to(stream, _most_unpacked(len(content)), where)
@@ -145,7 +145,7 @@ def unpacked(content: bytes, where: str) -> bytes:
 
 
 def decoded(content: bytes, where: str) -> str:
-    """UTF-8, or UTF-16, or UTF-32 that begins with its mark, as text without the mark.
+    """Text in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark, without the mark.
 
     Raises DataError that names the line and the likely encoding.
     """
@@ -156,7 +156,7 @@ def decoded(content: bytes, where: str) -> str:
 
 
 def encoding_problem(content: bytes, where: str) -> Problem:
-    """What is wrong with the encoding of a file that is not UTF-8, and how to convert it; ``where`` is its name."""
+    """The problem of a file ``where`` that is not UTF-8, with the likely encoding and a command to convert it."""
     name = wide_encoding(content)
     if name:
         return Problem(where, f"is {name.upper()}", "UTF-8", _convert(name.upper(), where))
@@ -179,8 +179,8 @@ def encoding_problem(content: bytes, where: str) -> Problem:
 
 
 def parsed_json(text: str | bytes, where: str, wanted: str = "JSON") -> Any:
-    """A JSON value. Raises DataError also for depths over DEEPEST, whole numbers that 64 bits cannot hold, and halves
-    of characters, which no file or terminal can be told."""
+    """A JSON value. Raises DataError also for nesting deeper than DEEPEST, integers beyond 64 bits, and unpaired
+    surrogates, which cannot be written."""
     if isinstance(text, bytes):
         text = decoded(text, where)
     try:
@@ -192,7 +192,7 @@ def parsed_json(text: str | bytes, where: str, wanted: str = "JSON") -> Any:
     except RecursionError:
         raise _too_deep(where, wanted) from None
     except UnicodeEncodeError:
-        raise DataError(where, "has half a character (\\ud800 to \\udfff alone)", wanted, "make it again") from None
+        raise DataError(where, "has an unpaired surrogate (\\ud800 to \\udfff)", wanted, "make it again") from None
     except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         raise DataError(where, f"is not JSON ({reason})", wanted, "make it again") from None
@@ -200,7 +200,7 @@ def parsed_json(text: str | bytes, where: str, wanted: str = "JSON") -> Any:
 
 
 def parsed_yaml(text: str, where: str, wanted: str = "YAML") -> Any:
-    """A YAML value. Raises DataError also for depths over DEEPEST and for aliases that stand for too much."""
+    """A YAML value. Raises DataError also for nesting deeper than DEEPEST and aliases that expand too far."""
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
@@ -214,17 +214,17 @@ def parsed_yaml(text: str, where: str, wanted: str = "YAML") -> Any:
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether there is a file; False also for names that no file can have, where pathlib raises."""
+    """Whether a file exists; False also for invalid names, for which pathlib raises."""
     return os.path.isfile(path)
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is anything of that name; False also for names that no file can have, where pathlib raises."""
+    """Whether a path exists; False also for invalid names, for which pathlib raises."""
     return os.path.exists(path)
 
 
 def shown(path: str | Path, longest: int = 300) -> str:
-    """A path, or what a file has in it, as a message names it: one line, not too long."""
+    """A path or content of a file for a message: one line of limited length."""
     return printable(str(path), longest)
 
 
@@ -233,11 +233,11 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def _require_readable(path: str | Path, wanted: str, remedy: str) -> None:
-    """Raises DataError for what is neither a file nor a pipe, before it is opened: opening a device may do things."""
+    """Raises DataError unless it is a file or a pipe, before it is opened: opening a device may have side effects."""
     try:
         status = os.stat(path)
-    except ValueError:  # a NUL, or half a character
-        raise DataError(shown(path), "is no file's name", wanted, remedy) from None
+    except ValueError:  # a NUL, or an unpaired surrogate
+        raise DataError(shown(path), "is not a valid file name", wanted, remedy) from None
     kind = status.st_mode
     if stat.S_ISDIR(kind):
         raise DataError(shown(path), "is a folder", wanted, "give the path of a file")
@@ -270,7 +270,7 @@ def _most_unpacked(size: int) -> int:
 
 def _too_large(where: str, limit: int) -> DataError:
     most = f"{limit / MIB:g} MiB" if limit >= MIB else f"{limit} bytes"
-    return DataError(where, f"has more than {most}", "a smaller file", "check that it is the file that was meant")
+    return DataError(where, f"has more than {most}", "a smaller file", "check that it is the intended file")
 
 
 def _too_deep(where: str, wanted: str) -> DataError:
@@ -278,14 +278,14 @@ def _too_deep(where: str, wanted: str) -> DataError:
 
 
 def _marked_encoding(content: bytes) -> str | None:
-    """That of a byte-order mark, if there is one of UTF-16 or UTF-32."""
+    """The encoding of a byte-order mark of UTF-16 or UTF-32, if any."""
     if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
         return "utf-32"
     return "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else None
 
 
 def wide_encoding(content: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its mark, or by every second byte of the beginning being zero."""
+    """UTF-16 or UTF-32, detected by its mark, or by zero bytes at every second position of the beginning."""
     marked = _marked_encoding(content)
     if marked:
         return marked
@@ -322,7 +322,7 @@ def _inside(outer: dict[str, Any] | list[Any]) -> Iterator[Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts the depth, and the nodes with each alias as what it stands for: ten aliases of ten aliases make a bomb."""
+    """Limits the depth, and the number of nodes with aliases expanded (ten aliases of ten aliases are a bomb)."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -337,11 +337,11 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         if is_alias and id(node) not in self._sizes:
-            raise yaml.YAMLError("a part of it holds itself")
+            raise yaml.YAMLError("a part of it contains itself")
         if node is not None and not is_alias:
             size = self._sizes[id(node)] = 1 + sum(self._sizes[id(child)] for child in _children(node))
             if size > _MOST_NODES:
-                raise yaml.YAMLError("its aliases stand for too much")
+                raise yaml.YAMLError("its aliases expand to too many nodes")
         return node
 
 

@@ -6,7 +6,7 @@
 There is no second path. For any cutting of x into chunks the concatenated outputs are equal; ``tests/contract.py``
 checks it, and every stage of the library passes through that one test.
 
-This module imports no array library, so that the runtime can use it with NumPy and training with PyTorch.
+This module does not import PyTorch: the runtime uses it with NumPy arrays, training with tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy.typing as npt
+
 A = TypeVar("A")  # an array type: numpy.ndarray or torch.Tensor
+
+Array = npt.NDArray[Any]
+"""A NumPy array of any type; docstrings give shape and type."""
 
 State = dict[str, Any]
 """Named arrays, each with the batch on axis 0. A value: passed in, returned, never kept on a module."""

@@ -1,4 +1,4 @@
-"""A bar on stderr beside results on stdout: each arrives whole, also where both are one terminal."""
+"""Progress bars on stderr while results go to stdout, also if both are the same terminal."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from rich.segment import Segment
 def progress_on_stderr(
     *columns: ProgressColumn, console: Console, speed_estimate_period: float = 30.0
 ) -> Iterator[Progress]:
-    """A progress bar while the block runs, shown if ``console``, which writes to stderr, is a terminal.
+    """A progress bar during the block, shown if ``console``, which writes to stderr, is a terminal.
 
-    Standard output is left alone. Only where it is the same terminal, its lines are written above the bar, unchanged.
-    A bar within the block of another takes its place meanwhile.
+    Standard output is not changed; if it is the same terminal, its lines are written above the bar. A nested bar
+    replaces the outer one meanwhile.
     """
     shown = console.is_terminal and not console.quiet
     bar = Progress(
@@ -31,7 +31,7 @@ def progress_on_stderr(
         console=console,
         transient=True,
         disable=not shown,
-        redirect_stdout=False,  # rich would send it to stderr, wherever the user has sent it
+        redirect_stdout=False,  # rich would send it to stderr
         redirect_stderr=False,  # and wrap long lines
         speed_estimate_period=speed_estimate_period,
     )
@@ -70,7 +70,7 @@ def _same_terminal(one: TextIO, other: IO[str]) -> bool:
 
 @contextmanager
 def _above_bar(name: str, console: Console) -> Iterator[None]:
-    """``sys.stdout`` or ``sys.stderr`` writes its lines through the console, which moves the bar down."""
+    """Lines of ``sys.stdout`` or ``sys.stderr`` are written through the console, which moves the bar down."""
     file: TextIO = getattr(sys, name)
     file.flush()
     proxy = _LinesAboveBar(console, getattr(file, "rich_proxied_file", file))
@@ -83,7 +83,7 @@ def _above_bar(name: str, console: Console) -> Iterator[None]:
 
 
 class _LinesAboveBar(FileProxy):
-    """Rich's own wraps at the terminal's width and turns tabs into spaces."""
+    """Unlike rich's proxy, it neither wraps lines nor expands tabs."""
 
     def __init__(self, console: Console, file: TextIO) -> None:
         super().__init__(console, file)
@@ -97,10 +97,10 @@ class _LinesAboveBar(FileProxy):
         return len(text)
 
     def flush(self) -> None:
-        """A line is written when it is finished: the bar needs one of its own."""
+        """Does nothing: lines are written when complete, since the bar needs its own."""
 
     def finish(self) -> None:
-        """Write the rest once the bar is gone."""
+        """Write the rest after the bar is removed."""
         if self._unfinished:
             self.rich_proxied_file.write(self._unfinished)
             self.rich_proxied_file.flush()
@@ -115,8 +115,8 @@ class _Verbatim:
 
 
 def write_any_name() -> None:
-    """Standard output takes whatever text there is: bytes of file names that are not UTF-8 go out as they are, and what
-    its encoding lacks as \\uXXXX, which JSON reads too."""
+    """Let standard output accept any text: bytes of file names that are not UTF-8 are written unchanged, and characters
+    that its encoding lacks as \\uXXXX, as in JSON."""
     codecs.register_error("recitative", _bytes_or_escapes)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="recitative")
@@ -126,7 +126,7 @@ def _bytes_or_escapes(error: UnicodeError) -> tuple[bytes | str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     code = ord(error.object[error.start])
-    if 0xDC80 <= code <= 0xDCFF:  # how Python keeps such a byte (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # such a byte in Python (PEP 383)
         return bytes([code - 0xDC00]), error.start + 1
     units = error.object[error.start].encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i] << 8 | units[i + 1]:04x}" for i in range(0, len(units), 2)), error.start + 1

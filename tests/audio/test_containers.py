@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.audio.blocks import open_blocks
-from recitative.audio.files import Samples, inspect, read_audio
+from recitative.audio.files import Samples, inspect, open_blocks, read_audio
 from recitative.errors import DataError
 
 RATE = 16000

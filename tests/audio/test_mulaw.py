@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.audio.mulaw import LEVELS, MIDDLE, Deemphasis, companded, decode, emphasise, encode
+from recitative.audio.mulaw import LEVELS, MIDDLE, Deemphasis, companded, decode, emphasize, encode
 
 
 def test_every_level_is_its_own_code():
@@ -31,11 +31,11 @@ def test_the_error_is_a_small_share_of_the_sample():
 @pytest.mark.parametrize("blocks", [[100], [1] * 100, [16] * 6 + [4], [0, 50, 0, 50]])
 def test_emphasis_and_its_inverse_leave_the_samples_however_they_are_cut(blocks):
     samples = np.random.default_rng(0).uniform(-1, 1, (2, 100)).astype(np.float32)
-    raised = np.stack([emphasise(row, 0.85) for row in samples])
+    raised = np.stack([emphasize(row, 0.85) for row in samples])
     inverse = Deemphasis(2, 0.85)
     parts = np.split(raised, np.cumsum(blocks)[:-1], axis=1)
     np.testing.assert_allclose(np.concatenate([inverse(part) for part in parts], axis=1), samples, atol=1e-5)
 
 
 def test_emphasis_by_hand():
-    assert emphasise(np.array([1.0, 0.5, 0.0], np.float32), 0.5).tolist() == [1.0, 0.0, -0.25]
+    assert emphasize(np.array([1.0, 0.5, 0.0], np.float32), 0.5).tolist() == [1.0, 0.0, -0.25]

@@ -51,7 +51,7 @@ def test_a_bidirectional_core_labels_whole_recordings_and_refuses_pieces():
     made = tones.classifier("model.recurrent.direction=bidirectional")
     x = Padded(features((2, 20), torch.Generator()), torch.tensor([20, 9]))
     assert made.log_probs(x).shape == (2, 3)
-    with pytest.raises(UsageError, match="cannot be stepped in pieces"):
+    with pytest.raises(UsageError, match="needs the whole input at once"):
         made.network.step(x, made.network.initial_state(2), last=False)
 
 

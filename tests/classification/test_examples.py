@@ -13,8 +13,8 @@ from recitative.classification.labels import class_weights, names_of
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
 from recitative.train.sampler import BatchLoader
 
 AUGMENT = ["augment.speeds=[0.9, 1.1]", "augment.volume_db=[-6, 6]", "augment.spec_augment.time_masks=1"]

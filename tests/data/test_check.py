@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recitative.config import FeatureSettings
-from recitative.data.check import Report, check_directory
+from recitative.data.check import CheckReport, check_directory
 from recitative.data.frames import subsampled_by
 from recitative.text.tokens import TokenTable
 from small_corpus import (
@@ -23,7 +23,7 @@ from small_corpus import (
 )
 
 
-def check(train: Path, *, tokens: TokenTable | None = None, subsampling: int = 3, rate: int = 16000) -> Report:
+def check(train: Path, *, tokens: TokenTable | None = None, subsampling: int = 3, rate: int = 16000) -> CheckReport:
     return check_directory(train, FeatureSettings(sample_rate=rate), subsampled_by(subsampling), tokens)
 
 
@@ -156,7 +156,7 @@ def test_characters_outside_the_token_table_are_named(tmp_path: Path) -> None:
     replace_line(train / "text", 2, "anna-2 three 3!")
     assert only_problem(train, tokens=tokens) == (
         "text:2: utterance 'anna-2' has '!', '3', not in the token table; its characters only; "
-        "normalise the text, or make the token table again with 'recitative tokens'"
+        "normalize the text, or make the token table again with 'recitative tokens'"
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recitative.data.columns import column_fault
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.tables import column_fault
 from recitative.errors import DataError
 from small_corpus import audio_of, make_corpus, make_segmented_corpus, replace_line, snapshot, write_lines
 

@@ -13,7 +13,7 @@ import pytest
 
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import Options, import_corpus, read_source
+from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
 from recitative.errors import DataError
 from small_corpus import noise, write_audio
 
@@ -51,7 +51,7 @@ def pair(folder: Path, supervisions: Sequence[Json], recordings: Sequence[Json] 
     return folder
 
 
-def run(source: Path, output: Path, options: Options = Options()) -> DataDirectory:
+def run(source: Path, output: Path, options: ImportOptions = ImportOptions()) -> DataDirectory:
     import_corpus(read_source(source), output, options)
     return DataDirectory.read(output)
 

@@ -11,19 +11,24 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.audio.convert import convert
-from recitative.audio.files import inspect, read_audio
+from recitative.audio.files import convert, inspect, read_audio
 from recitative.audio.resample import resample
 from recitative.cli.main import main
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
 from recitative.data.consistency import speaker_order_problems
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import Imported, Options, import_corpus, read_source
-from recitative.data.importing.ids import speaker_ids, utterance_ids
-from recitative.data.tables import Row
+from recitative.data.importing.corpus import (
+    ImportOptions,
+    ImportResult,
+    import_corpus,
+    read_source,
+    speaker_ids,
+    utterance_ids,
+)
+from recitative.data.tables import TableRow
 from recitative.errors import DataError
-from recitative.text.normalise import Rules
+from recitative.text.normalize import NormalizationRules
 from small_corpus import noise, write_audio, write_lines
 
 FIELD_CASES = Path(__file__).parents[1] / "field_cases"
@@ -38,11 +43,11 @@ def recordings(folder: Path, names: Iterable[str]) -> Path:
     return folder
 
 
-def run(folder: Path, table: Path | None = None, options: Options = Options()) -> Imported:
+def run(folder: Path, table: Path | None = None, options: ImportOptions = ImportOptions()) -> ImportResult:
     return import_corpus(read_source(folder, table), folder.parent / "data", options)
 
 
-def texts(folder: Path, table: Path | None = None, options: Options = Options()) -> dict[str, str]:
+def texts(folder: Path, table: Path | None = None, options: ImportOptions = ImportOptions()) -> dict[str, str]:
     """utt_id -> transcript, as they stand on the disk."""
     run(folder, table, options)
     return DataDirectory.read(folder.parent / "data").texts
@@ -103,7 +108,7 @@ def test_ljspeech_as_it_is_unpacked(tmp_path: Path, capsys: pytest.CaptureFixtur
     }
     told = capsys.readouterr()
     assert "metadata.csv: has two transcripts; the second is taken" in told.err
-    assert "nothing tells the speakers apart: all are taken for one; --speaker-per-file" in told.err
+    assert "the source names no speakers: all utterances get the same one; use --speaker-per-file" in told.err
     assert "data: 2 utterances, 1 speakers, 0.00 h" in told.out
 
 
@@ -130,7 +135,7 @@ def test_sub_folders_are_speakers(tmp_path: Path) -> None:
 def test_without_sub_folders_there_is_one_speaker_or_one_for_each_file(tmp_path: Path) -> None:
     folder = with_texts(tmp_path / "in", ["a b.wav", "c.wav"])
     assert list(texts(folder)) == ["speaker-a_b", "speaker-c"]
-    assert list(texts(folder, options=Options(speaker_per_file=True))) == ["a_b", "c"]
+    assert list(texts(folder, options=ImportOptions(speaker_per_file=True))) == ["a_b", "c"]
     assert DataDirectory.read(tmp_path / "data").utt2spk == {"a_b": "a_b", "c": "c"}
 
 
@@ -143,8 +148,10 @@ def test_a_text_without_a_recording_is_told(tmp_path: Path) -> None:
 def test_text_is_kept_if_asked(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "in", ["x.wav"])
     write_lines(folder / "t.csv", ["path,text,speaker", '"x.wav","One,  Two-three",a'])
-    assert texts(folder, folder / "t.csv", Options(rules=None)) == {"a-x": "One, Two-three"}
-    assert texts(folder, folder / "t.csv", Options(rules=Rules(keep_hyphens=True))) == {"a-x": "one two-three"}
+    assert texts(folder, folder / "t.csv", ImportOptions(rules=None)) == {"a-x": "One, Two-three"}
+    assert texts(folder, folder / "t.csv", ImportOptions(rules=NormalizationRules(keep_hyphens=True))) == {
+        "a-x": "one two-three"
+    }
 
 
 def test_only_what_has_to_be_converted_is(tmp_path: Path) -> None:
@@ -226,8 +233,8 @@ def test_every_bad_row_is_told_at_once_and_nothing_is_written(
 def test_bad_rows_are_left_out_if_asked_but_not_most_of_them(tmp_path: Path) -> None:
     folder = broken(tmp_path / "in")
     with pytest.raises(DataError, match=r"4 of 5; at most 5.0%; .*allow more, such as --most-skipped 0\.8"):
-        run(folder, folder / "t.csv", Options(skip_bad=True))
-    made = run(folder, folder / "t.csv", Options(skip_bad=True, most_skipped=0.8))
+        run(folder, folder / "t.csv", ImportOptions(skip_bad=True))
+    made = run(folder, folder / "t.csv", ImportOptions(skip_bad=True, most_skipped=0.8))
     assert list(made.directory.texts) == ["a-good"]
     named = (tmp_path / "data" / "skipped.txt").read_text().splitlines()
     assert [line.removeprefix(f"{folder}/t.csv:")[0] for line in named] == ["3", "5", "6", "4"]
@@ -243,11 +250,11 @@ def test_damage_that_shows_only_when_converting_is_a_bad_row_too(tmp_path: Path)
     with pytest.raises(DataError, match="1 of 20; none") as caught:
         run(folder)
     assert f"{path}: ({path}) has NaN or infinite samples" in str(caught.value.problems[1])
-    assert len(run(folder, options=Options(skip_bad=True)).directory.utterances) == 19
+    assert len(run(folder, options=ImportOptions(skip_bad=True)).directory.utterances) == 19
 
 
 BAD_TABLES = {
-    "no columns": (["one two"], "has no columns, or not the same number in every row; columns divided by"),
+    "no columns": (["one two"], "has no columns, or not the same number in every row; columns separated by"),
     "no names": (["a,b,c,d", "x.wav,1,2,3"], "t.csv:1: has 4 columns and no header with the names of recording and"),
     "a name is missing": (["path,words", "x.wav,one"], "t.csv:1: has 2 columns and no header with the names of"),
     "which is the speaker": (
@@ -321,7 +328,7 @@ def test_ids_sort_by_utterance_as_by_speaker() -> None:
     owners = [ids[speaker] for speaker in speakers for _ in range(3)]
     names = ["0", "b", "z"] * len(speakers)
     utterances = utterance_ids(owners, names, [str(number) for number in range(len(names))])
-    rows = {utt_id: Row(0, utt_id, owner) for utt_id, owner in zip(utterances, owners, strict=True)}
+    rows = {utt_id: TableRow(0, utt_id, owner) for utt_id, owner in zip(utterances, owners, strict=True)}
     assert len(rows) == len(names)
     assert speaker_order_problems(Path("data"), rows) == []
 
@@ -347,8 +354,8 @@ def test_of_damaged_recordings_partial_imports_what_there_is(tmp_path: Path) -> 
     (tmp_path / "in" / "half.txt").write_text("half of it")
     source = read_source(tmp_path / "in")
     with pytest.raises(DataError, match="rows that cannot be used: 1 of 1"):
-        import_corpus(source, tmp_path / "out", Options())
-    made = import_corpus(source, tmp_path / "out", Options(partial=True))
+        import_corpus(source, tmp_path / "out", ImportOptions())
+    made = import_corpus(source, tmp_path / "out", ImportOptions(partial=True))
     assert made.notes[-1].startswith("damaged recordings of which a part was taken: 1 (")
     assert inspect(made.directory.utterances[0].recording_path).num_samples == 22177  # converted, so whole for all
 
@@ -366,7 +373,7 @@ def test_a_recording_whose_name_is_not_utf8_is_copied_under_another(tmp_path: Pa
 def test_a_data_directory_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
     folder = with_texts(tmp_path / "recordings", ["a.wav"])
     with pytest.raises(DataError, match=r"wav\.scp: would hold '.*/audio/.*\.flac'; UTF-8; rename that file or folder"):
-        import_corpus(read_source(folder), tmp_path / NOT_UTF8, Options(sample_rate=8000))
+        import_corpus(read_source(folder), tmp_path / NOT_UTF8, ImportOptions(sample_rate=8000))
 
 
 def test_slips_in_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,17 +17,15 @@ import webdataset
 from numpy.testing import assert_array_equal
 
 from recitative.audio.files import inspect, read_audio, write_wav
-from recitative.audio.slices import AudioSlice
-from recitative.bulk import Engine
+from recitative.audio.recording import AudioSlice
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
-from recitative.data.directory import DataDirectory
+from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
+from recitative.data.parallel import Engine
 from recitative.data.shards import writing
-from recitative.data.shards.index import Entry, Shard, ShardIndex, is_shards, write_index
-from recitative.data.shards.ogg import with_serial
-from recitative.data.shards.writing import verify_shards, write_shards
-from recitative.data.transcripts import read_speakers, read_transcripts
-from recitative.data.utterance import Utterance
+from recitative.data.shards.index import Shard, ShardEntry, ShardIndex, is_shards, write_index
+from recitative.data.shards.writing import verify_shards, with_serial, write_shards
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
 
 RATE = 8000
@@ -254,7 +252,7 @@ class TestDamage:
 
     def test_a_damaged_index_is_named(self, shards):
         (shards / "index.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
-        with pytest.raises(DataError, match="is no index of shards, or is damaged"):
+        with pytest.raises(DataError, match="is not an index of shards, or is damaged"):
             DataDirectory.read(shards)
 
     @pytest.mark.parametrize("damage", ["index.safetensors", "shard-000001.tar"])
@@ -296,7 +294,7 @@ def test_the_serial_number_of_ogg_is_changed_and_nothing_else(tmp_path):
 
 
 def test_a_large_index_is_opened_without_being_read(tmp_path):
-    entries = [Entry(f"s-{i:06d}", "s", "a few words", 0, 512 * i, 100, 7, 16000, 16000) for i in range(2000)]
+    entries = [ShardEntry(f"s-{i:06d}", "s", "a few words", 0, 512 * i, 100, 7, 16000, 16000) for i in range(2000)]
     (tmp_path / "shard-000000.tar").write_bytes(b"")
     write_index(tmp_path, entries, [Shard("shard-000000.tar", 0, "")], transcribed=True, fingerprint="f")
     index = ShardIndex.open(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.data.tables import Row, read_table, write_table, write_tables
+from recitative.data.tables import TableRow, read_table, write_table, write_tables
 from recitative.errors import DataError
 
 WORDS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=8)
@@ -24,7 +24,11 @@ def problems_of(path: Path) -> list[str]:
 
 def test_a_row_is_a_line_number_a_key_and_the_rest(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("a-1 one two\na-2\tthree \na-3\n")
-    assert read_table(tmp_path / "text") == [Row(1, "a-1", "one two"), Row(2, "a-2", "three"), Row(3, "a-3", "")]
+    assert read_table(tmp_path / "text") == [
+        TableRow(1, "a-1", "one two"),
+        TableRow(2, "a-2", "three"),
+        TableRow(3, "a-3", ""),
+    ]
 
 
 @settings(deadline=None)

@@ -18,7 +18,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
 from recitative.export.smallest import LARGEST_COST
-from recitative.features.utterances import read_utterance
+from recitative.features.extraction import read_utterance
 from recitative.models.folder import save_recogniser
 from recitative.recognition.network import new_transcriber
 from recitative.runtime.network import OnnxNetwork, load_transcriber

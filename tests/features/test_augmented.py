@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.audio.files import write_wav
 from recitative.config import AugmentSettings, FeatureSettings, TrainSettings
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import UsageError
 from recitative.features import augmented
 from recitative.features.augment import change_speed, change_volume

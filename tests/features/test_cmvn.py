@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
+from recitative.features.archive import encode_binary
 from recitative.features.cmvn import VARIANCE_FLOOR, CmvnStats, accumulate
-from recitative.features.matrix import encode_binary
 
 
 def utterances(seed=0):
@@ -84,7 +84,7 @@ def test_kaldis_binary_statistics_can_be_read(tmp_path):
         (b" [\n  1 2 3\n  4 5 6\n  7 8 9 ]\n", "a matrix of 3 by 3"),
         (b" [\n  0 0 0\n  0 0 0 ]\n", "CMVN statistics of 0 frames"),
         (b" [\n  nan 0 5\n  0 0 0 ]\n", "CMVN statistics of 5 frames; finite"),
-        (b"\0BCM \0\0", "holds a Kaldi object b'CM '"),
+        (b"\0BCM \0\0", "has a Kaldi object b'CM '"),
         (encode_binary(np.ones((2, 3)))[:-1], "the matrix ends too early"),
         (encode_binary(np.ones((2, 3)))[:9], "the matrix ends too early"),
     ],

@@ -10,11 +10,11 @@ import typer
 from numpy.testing import assert_array_equal
 from typer.testing import CliRunner
 
-from recitative.bulk import Engine
 from recitative.cli.cmvn import cmvn
 from recitative.cli.features import features
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.parallel import Engine
 from recitative.errors import DataError
 from recitative.features.archive import read_archive
 from recitative.features.cmvn import CmvnStats, accumulate

@@ -1,6 +1,9 @@
 """Features: Kaldi's values, the contract of a stage, bad settings."""
 
+from __future__ import annotations
+
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -11,8 +14,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from contract import AsTorch, verify_contract
 from recitative.config import FeatureSettings
 from recitative.errors import UsageError
-from recitative.features.computer import BLOCK_FRAMES
-from recitative.features.frontend import FeatureExtractor
+from recitative.features.frontend import (
+    BLOCK_FRAMES,
+    Deltas,
+    FeatureExtractor,
+    KaldiComputer,
+    computer_of,
+    delta_scales,
+)
 from recitative.stage import Padded
 
 # A short window keeps the tests short: 20 samples, hop 10.
@@ -186,3 +195,95 @@ def test_a_shift_that_skips_samples_or_stands_still_is_a_named_error(shift_ms):
 def step_row(stage, samples, state, *, last):
     y, state = stage.step(Padded(samples[np.newaxis], np.array([len(samples)])), state, last=last)
     return y.data[0, : y.lengths[0]], state
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FeatureSettings(num_mel_bins=20),
+        FeatureSettings(kind="mfcc", num_mel_bins=23),
+        FeatureSettings(sample_rate=8000, num_mel_bins=10, frame_length_ms=20.0, frame_shift_ms=7.0),
+        FeatureSettings(num_mel_bins=10, frame_length_ms=10.0, frame_shift_ms=10.0),
+    ],
+    ids=["fbank", "mfcc", "odd hop", "no overlap"],
+)
+def test_what_it_heard_before_changes_no_bit(settings):
+    rng = np.random.default_rng(1)
+    used = KaldiComputer(settings)
+    window = int(settings.sample_rate * 0.001 * settings.frame_length_ms)
+    for length in (window, window + 1, 5000, 100, 0, window * 3 + 17, 40001, window):
+        samples = (1000 * rng.standard_normal(length)).astype(np.float32)
+        frames, expected = used.frames(samples), KaldiComputer(settings).frames(samples)
+        assert len(frames) == max(0, (length - window) // used._hop + 1)
+        np.testing.assert_array_equal(frames, expected)
+        assert length < window or 0 < frames.std() < 100  # memory that was given back holds anything
+
+
+def test_it_keeps_no_audio():
+    computer = KaldiComputer(FeatureSettings())
+    for _ in range(50):
+        computer.frames(np.zeros(16000, np.float32))
+        assert computer._kept < 400
+
+
+def test_every_thread_has_its_own():
+    settings = FeatureSettings()
+    found = [computer_of(settings), computer_of(settings)]
+    thread = threading.Thread(target=lambda: found.append(computer_of(settings)))
+    thread.start()
+    thread.join()
+    assert found[0] is found[1]
+    assert found[0] is not found[2]
+
+
+def whole(stage, frames):
+    x = Padded(frames[np.newaxis], np.array([len(frames)]))
+    return stage.step(x, stage.initial_state(1), last=True)[0].data[0]
+
+
+def kaldi_deltas(frames, order):
+    """DeltaFeatures::Process: out[t] = sum_j scales[j] frames[clamp(t + j)], one frame at a time."""
+    rows = []
+    for t in range(len(frames)):
+        row = []
+        for scale in delta_scales(order):
+            half = len(scale) // 2
+            near = [frames[min(max(t + j, 0), len(frames) - 1)] for j in range(-half, half + 1)]
+            row.append(sum(w * frame for w, frame in zip(scale.astype(float), near, strict=True)))
+        rows.append(np.concatenate(row))
+    return np.array(rows)
+
+
+def test_the_weights_are_kaldis():
+    static, delta, double = delta_scales(2)
+    assert_allclose(static, [1])
+    assert_allclose(delta, [-0.2, -0.1, 0, 0.1, 0.2], rtol=1e-6)
+    assert_allclose(double, np.array([4, 4, 1, -4, -10, -4, 1, 4, 4]) / 100, atol=1e-8)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 9, 30])
+def test_deltas_are_kaldis_sum_with_the_edge_frames_repeated(order, length):
+    frames = np.random.default_rng(length).standard_normal((length, 3)).astype(np.float32)
+    result = whole(Deltas(3, order), frames)
+    assert result.shape == (length, 3 * (1 + order))
+    if length:
+        # float32 sums of nine terms against float64
+        assert_allclose(result, kaldi_deltas(frames, order), atol=1e-6)
+
+
+def test_a_ramp_has_its_slope_as_delta_and_no_delta_delta_away_from_the_edges():
+    ramp = 3.0 * np.arange(20, dtype=np.float32)[:, np.newaxis]
+    middle = whole(Deltas(1, 2), ramp)[4:-4]
+    assert_allclose(middle[:, 1], 3.0, rtol=1e-5)
+    # nine products of up to 57 in float32 cancel
+    assert_allclose(middle[:, 2], 0.0, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_deltas_keep_the_contract(order):
+    verify_contract(
+        AsTorch(Deltas(2, order)),
+        lambda shape, generator: torch.randn(*shape, 2, generator=generator),
+        gradients=False,
+    )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from recitative.audio.mulaw import emphasise
+from recitative.audio.mulaw import emphasize
 from recitative.config import FeatureSettings
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.linear_prediction import LEAST_GAIN, Colouring, Predictors, predictors, whiten
+from recitative.features.linear_prediction import MIN_GAIN, Predictors, SynthesisFilter, predictors, whiten
 
 SETTINGS = FeatureSettings(sample_rate=16000, num_mel_bins=80)
 RESONANCES = ((500.0, 0.97), (1500.0, 0.95), (2600.0, 0.94))  # Hz, radius of the pole: about the vowel of 'bird'
@@ -42,7 +42,7 @@ def test_the_resonances_of_a_sound_are_found_in_its_frames():
 
 def test_what_is_left_has_unit_power_and_a_flatter_spectrum():
     signal, _ = vowel()
-    raised = emphasise(signal, 0.85)
+    raised = emphasize(signal, 0.85)
     found = predictors(FeatureExtractor(SETTINGS).compute(signal), SETTINGS, 16, 0.85)
     frames = np.clip((np.arange(len(signal)) - 200) // 160, 0, len(found.gains) - 1)
     left = whiten(raised, found.at(frames))
@@ -82,7 +82,7 @@ def test_colouring_is_the_inverse_of_whitening(block):
         whiten(row, Predictors(np.repeat(p.taps, block, axis=0), np.repeat(p.gains, block)))
         for row, p in zip(signals, at, strict=True)
     ])  # fmt: skip
-    colour = Colouring(2, order)
+    colour = SynthesisFilter(2, order)
     parts = []
     for number in range(blocks):
         here = Predictors(np.stack([p.taps[number] for p in at]), np.array([p.gains[number] for p in at]))
@@ -92,7 +92,7 @@ def test_colouring_is_the_inverse_of_whitening(block):
 
 def test_silence_has_the_least_gain_and_many_frames_are_the_frames_alone():
     silence = FeatureExtractor(SETTINGS).compute(np.zeros(16000, np.float32))
-    assert (predictors(silence, SETTINGS, 16, 0.85).gains == LEAST_GAIN).all()
+    assert (predictors(silence, SETTINGS, 16, 0.85).gains == MIN_GAIN).all()
     frames = np.random.default_rng(2).normal(8.0, 2.0, (1100, 80)).astype(np.float32)
     whole, part = predictors(frames, SETTINGS, 16, 0.85), predictors(frames[1000:1003], SETTINGS, 16, 0.85)
     np.testing.assert_allclose(whole.taps[1000:1003], part.taps, atol=1e-12)

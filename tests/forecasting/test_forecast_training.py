@@ -11,8 +11,8 @@ from torch.testing import assert_close
 import small_forecaster
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RunError, UsageError
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
 from recitative.forecasting.data import cut, load_scored_set, training_set
 from recitative.forecasting.task import ForecastTask
 from recitative.forecasting.training import learn_threshold, strangeness, train_forecaster

@@ -107,7 +107,7 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
         ("--harmonise soprano", USAGE, "needs files to work on"),
         ("--harmonise 1 --rewrite 1 songs/song.mid", USAGE, "name one of them"),
         ("songs/song.mid --harmonise 1", USAGE, "only continues music"),
-        ("--output models/continues.onnx/x", USAGE, "lies in a file, which is no folder; give another path"),
+        ("--output models/continues.onnx/x", USAGE, "is in a file, not a folder; give another path"),
         ("--model nowhere.onnx", DATA, "nowhere.onnx"),
         ("--model songs", DATA, "songs"),
     ],

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import small_corpus
-from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasise, encode
+from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasize, encode
 from recitative.config import load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
@@ -267,7 +267,7 @@ def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_fr
         blocks = [np.concatenate(list(one.generate(60, frames=[frames], seed=seed)), 1) for one in generators]
         if np.abs(blocks[0]).max() < 1.0:
             break
-    codes = encode(emphasise(blocks[0][0], 0.85))  # what was drawn, but where de-emphasis was clipped
+    codes = encode(emphasize(blocks[0][0], 0.85))  # what was drawn, but where de-emphasis was clipped
     sounds = Sounds([frames], 1, coloured.settings)
     expected = np.concatenate([sounds.step(n, codes[None, 4 * n : 4 * n + 4]) for n in range(15)], axis=1)
     assert np.abs(blocks[0]).max() < 1.0

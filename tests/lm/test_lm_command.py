@@ -161,7 +161,7 @@ def test_a_text_whose_first_column_may_be_words_is_not_read_unasked(place: Path,
     run(f"train text.txt {'--plain' if asks else ''} --output lm.arpa")
     assert ("go" in read_arpa(place / "lm.arpa").words) == asks
     os.mkfifo(place / "pipe")
-    with pytest.raises(UsageError, match="pipe: is a pipe, and may be read once only; say --plain if"):
+    with pytest.raises(UsageError, match="pipe: is a pipe, which can be read only once; say --plain if"):
         run("train pipe --output lm.arpa")
 
 

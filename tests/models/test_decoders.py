@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.config import DecodeSettings
-from recitative.ctc.confidence import FEATURES
-from recitative.ctc.hotwords import HotWord
+from recitative.decoding.confidence import FEATURES
+from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 from recitative.models.decoders import GreedySearch, LanguageSearch, TimedTable, Wishes, new_decoder

@@ -6,7 +6,7 @@ import json
 import pytest
 import tiny
 
-from recitative.ctc.confidence import FEATURES
+from recitative.decoding.confidence import FEATURES
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa
 from recitative.lm.ngram import parse_lm
@@ -97,15 +97,15 @@ def test_the_language_model_scores_as_its_file_says(everything):
         ("lexicon.txt", b"ab a b\nc\n", "lexicon.txt:2: 'c' has no pronunciation"),
         ("lexicon.txt", b"ab a d\n", "lexicon.txt:1: 'ab' has 'd', not in the token table"),
         ("lexicon.txt", b"\xff", "lexicon.txt:1: byte 0xff in column 1 is not UTF-8"),
-        ("lexicon.txt", b"", "lexicon.txt: holds no word"),
+        ("lexicon.txt", b"", "lexicon.txt: has no words"),
         ("lm.ngram", ARPA.replace("=5", "=6").encode(), "lm.ngram:"),
         ("lm.ngram", b"", "lm.ngram"),
         ("lm.ngram", b"recitative n-gram model 1\n{}\n\n", "lm.ngram: is damaged"),
         ("confidence.json", b"{", "confidence.json: is not JSON"),
         ("confidence.json", b"\xff", "confidence.json:1: byte 0xff in column 1 is not UTF-8"),
-        ("confidence.json", b"[1]", "confidence.json: holds no calibrator"),
-        ("confidence.json", b'{"features": ["x"], "weights": [], "bias": 0}', "confidence.json: holds no calibrator"),
-        ("confidence.json", b'{"features": [], "weights": [], "bias": NaN}', "confidence.json: holds no calibrator"),
+        ("confidence.json", b"[1]", "confidence.json: has no calibrator"),
+        ("confidence.json", b'{"features": ["x"], "weights": [], "bias": 0}', "confidence.json: has no calibrator"),
+        ("confidence.json", b'{"features": [], "weights": [], "bias": NaN}', "confidence.json: has no calibrator"),
     ],
 )
 def test_a_damaged_file_is_named(everything, tmp_path, name, content, message):
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named(everything, tmp_path, name, content, message):
     ("facts", "message"),
     [
         ({"lexicon": "ab a d\n"}, "m.onnx, lexicon:1: 'ab' has 'd', not in the token table"),
-        ({"calibrator": {"features": []}}, "m.onnx: holds no calibrator"),
+        ({"calibrator": {"features": []}}, "m.onnx: has no calibrator"),
         ({"lexicon": 3}, "m.onnx: is damaged: its card cannot be read"),
     ],
 )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recitative.ctc.hits import pick
+from recitative.decoding.detections import pick
 from recitative.models.posterior_spotter import PosteriorRules, PosteriorSpotter
 
-RULES = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, rearm_frames=2)
-PATIENT = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=99, rearm_frames=2)
+RULES = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, refractory_frames=2)
+PATIENT = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=99, refractory_frames=2)
 
 
 def smoothed_at(posteriors, t, keyword):
@@ -53,7 +53,7 @@ def test_a_word_that_is_heard_for_long_is_one_hit_until_it_was_not_heard_for_a_w
     posteriors[70] = 0.0  # smoothed away
     hits = spot(PosteriorSpotter([0.5], RULES), [posteriors])
     assert [hit.begin < 40 for hit in hits] == [True, False]
-    patient = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, rearm_frames=9)
+    patient = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, refractory_frames=9)
     assert len(spot(PosteriorSpotter([0.5], patient), [posteriors])) == 1
 
 

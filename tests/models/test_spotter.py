@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recitative.ctc.phrases import Phrase
+from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, UsageError
 from recitative.models.keyword_thresholds import KeywordThresholds, fingerprint
 from recitative.models.spotter import KeywordSpotter, keywords_of, parse_keywords, word_edges
@@ -76,7 +76,7 @@ def test_only_tables_that_tell_of_words_have_edges() -> None:
         ("yes, stop, yes", "keyword 'yes': stands twice; name it once"),
         ("yes:2", "keyword 'yes:2': threshold 2 must be from 0 to 1"),
         ("yes:0", "keyword 'yes': threshold 0 would take everything"),
-        ("yes:maybe", "keyword 'yes:maybe': 'maybe' is no threshold; write phrase:0.5"),
+        ("yes:maybe", "keyword 'yes:maybe': 'maybe' is not a threshold; write phrase:0.5"),
         ("=Y EH S", "keyword '=Y EH S': has no word"),
     ],
 )

@@ -6,10 +6,10 @@ from torch.testing import assert_close
 
 from contract import verify_contract
 from recitative.config import RecurrentSettings
-from recitative.nn.chain import Chain
 from recitative.nn.embedding import Embedding, TiedLogProbs
+from recitative.nn.ragged import detach
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.state import detach
+from recitative.nn.stages import Chain
 from recitative.stage import Padded
 
 TOKENS, WIDTH, HIDDEN = 7, 4, 6

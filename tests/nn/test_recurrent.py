@@ -5,8 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from recitative.config import RecurrentSettings
+from recitative.nn.ragged import cat, detach, select
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.state import cat, detach, select
 from recitative.stage import Padded
 
 

@@ -6,10 +6,9 @@ import torch
 from contract import verify_contract
 from recitative.config import RecurrentSettings
 from recitative.errors import UsageError
-from recitative.nn.chain import Chain
-from recitative.nn.framewise import LogProbs, Project
-from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
+from recitative.nn.normalize import Normalize, RunningMean, UtteranceMean
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, LogProbs, Project
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 from recitative.stage import Padded
 
@@ -85,7 +84,7 @@ def test_the_look_ahead_convolution_keeps_the_contract(context):
 
 def test_framewise_stages_keep_the_contract():
     torch.manual_seed(6)
-    for stage in (Normalise(WIDTH), Project(WIDTH, 4), LogProbs(WIDTH, 3)):
+    for stage in (Normalize(WIDTH), Project(WIDTH, 4), LogProbs(WIDTH, 3)):
         verify_contract(stage, normal)
 
 
@@ -94,7 +93,7 @@ def test_a_chain_of_everything_keeps_the_contract_and_adds_up_its_latency():
     recurrent = RecurrentSettings(direction="latency_controlled", layers=2, hidden=5, chunk=3, right_context=2)
     chain = Chain(
         {
-            "normalise": Normalise(WIDTH),
+            "normalise": Normalize(WIDTH),
             "conv1": CausalConv(1, WIDTH, 2),
             "stack": FrameStack(6, 3, 2),
             "recurrent": RecurrentStack(18, recurrent),
@@ -147,7 +146,7 @@ def test_the_contract_notices_a_stage_that_hears_more_than_it_says():
 
 
 def test_the_contract_notices_padding_that_leaks():
-    class Leaky(Normalise):
+    class Leaky(Normalize):
         def step(self, x, state, *, last):
             return Padded(self(x.data) - x.data.mean(1, keepdim=True), x.lengths), {}
 

@@ -3,7 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from recitative.nn.normalise import PlaneNorm
+from recitative.nn.normalize import PlaneNorm
 from recitative.nn.window import CausalConv, FrameStack, RowConv
 from recitative.stage import Padded
 

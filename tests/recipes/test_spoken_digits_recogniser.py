@@ -6,7 +6,7 @@ import pytest
 import recipe_local
 from recitative.audio.files import write_wav
 from recitative.config import Settings
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.models.transcriber import Transcriber
 from recitative.stage import Padded

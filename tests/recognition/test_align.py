@@ -202,7 +202,7 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
         "error: utterance 's-01', text 'é': 'é' not in the token table; its characters only; ",
         "error: utterance 's-02': 9 frames; at least 11 for these labels; correct the text or the segment",
         "error: utterance 's-03': has no text; at least one word; transcribe it, or leave it out",
-        f"error: {tmp_path}/wav/s-04.wav: utterance 's-04': 8000 Hz; 4000 Hz, as features.sample_rate says; ",
+        f"error: {tmp_path}/wav/s-04.wav: utterance 's-04': 8000 Hz; 4000 Hz (features.sample_rate); ",
         f"error: utterance 's-05', {tmp_path}/wav/s-05.wav: is not audio",
         "5 of 6 utterances could not be aligned",
     ]

@@ -13,7 +13,7 @@ from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.shards.writing import write_shards
 from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats
-from recitative.features.utterances import measure_all
+from recitative.features.extraction import audio_durations_s
 from recitative.recognition.data import Labels, RecognitionDataset
 from recitative.train.sampler import BatchLoader, BatchSampler, rank_shard
 
@@ -51,7 +51,7 @@ def test_what_is_too_short_for_its_text_at_a_speed_is_not_drawn_at_it(tmp_path):
     paths = tiny.write_inputs(tmp_path, config)
     data = DataDirectory.read(paths["train"])
     front_end, features = config.model.front_end, config.features
-    seconds = measure_all(data.utterances, features.sample_rate)
+    seconds = audio_durations_s(data.utterances, features.sample_rate)
     frames = [num_output_frames(num_frames(round(s * features.sample_rate) - 2, features), front_end) for s in seconds]
     full = data.with_utterances(
         replace(u, text=("ab" * count)[:count]) for u, count in zip(data.utterances, frames, strict=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.recognition.distillation import (
     Alternatives,

@@ -14,8 +14,8 @@ from recitative.config import load_settings, validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.export.model import build_model
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
 from recitative.models.folder import Recogniser, load_recogniser, new_recogniser, save_recogniser
 from recitative.recognition.averaging import average_best
 from recitative.recognition.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance

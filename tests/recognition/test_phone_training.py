@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
-from recitative.ctc.hotwords import HotWord
 from recitative.data.directory import DataDirectory
+from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.lm.grammar import Grammar

@@ -22,8 +22,7 @@ from recitative.recognition.report_inputs import Token, read_experiment
 from recitative.report.charts import Mark
 from recitative.report.figure import to_svg
 from recitative.report.page import Recording, encode_mp3, mel_levels, spectrogram
-from recitative.score.details import write_details
-from recitative.score.wer import align, characters, score
+from recitative.score.wer import align, characters, score, write_details
 from whole_page import WholePage
 
 RATE = 8000
@@ -153,7 +152,7 @@ def test_a_step_run_again_after_an_interruption_counts_as_it_was_run_last(experi
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("train.jsonl", "{}\n[1]\n", r"train.jsonl:2: holds a list"),
+        ("train.jsonl", "{}\n[1]\n", r"train.jsonl:2: has a list"),
         ("train.jsonl", "{bad\n", r"train.jsonl:1: is not JSON"),
         ("train.jsonl", '{"event": "step", "step": 1}\n', r"train.jsonl:1: has no 'epoch'"),
         ("settings.yaml", "a: [", r"settings.yaml:1: is not YAML"),

@@ -16,7 +16,7 @@ from recitative.errors import DataError, UsageError
 from recitative.models.keyword_thresholds import KeywordThresholds
 from recitative.models.spotter import new_spotter, parse_keywords
 from recitative.recognition.spotting import hear_directories, tune_thresholds
-from recitative.score.spotting import LEVELS, Detections
+from recitative.score.spotting import LEVELS, DetectionCounts
 
 SAID = ("ab c", "cab abc", "c ab ab", "bb c", "c c")
 
@@ -146,4 +146,4 @@ def test_several_folders_are_heard_as_one(transcriber, tmp_path) -> None:
     spotter = new_spotter(transcriber, parse_keywords("ab"))
     heard = hear_directories(transcriber, spotter, folders)
     assert len(heard.utterances) == sum(len(DataDirectory.read(folder).utterances) for folder in folders)
-    assert heard.count(0, 0.5) == Detections(2, 2, 0, heard.hours)
+    assert heard.count(0, 0.5) == DetectionCounts(2, 2, 0, heard.hours)

@@ -10,10 +10,10 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.cli.main import app
-from recitative.ctc.confidence import WordEvidence
 from recitative.data.directory import DataDirectory
+from recitative.decoding.confidence import WordEvidence
 from recitative.errors import DataError
-from recitative.features.utterances import read_utterance
+from recitative.features.extraction import read_utterance
 from recitative.models.decoders import Spoken, TimedTable, new_decoder
 from recitative.models.folder import load_recogniser, save_recogniser
 from recitative.models.language import Language

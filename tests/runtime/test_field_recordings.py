@@ -99,7 +99,7 @@ def test_a_folder_names_what_is_not_read(tmp_path: Path, monkeypatch: pytest.Mon
     result = transcribe(tmp_path)
     assert result.exit_code == 1
     assert texts(result) == {"go.wav": "go"}
-    assert "files that are no recordings, skipped: 1 (README.md)" in result.stderr
+    assert "files that are not recordings, skipped: 1 (README.md)" in result.stderr
     for stem, suffix, kind in (("09_phone", "m4a", "MP4 (m4a)"), ("09_browser", "webm", "WebM or Matroska")):
         path = tmp_path / stem
         assert f"{path}.{suffix}: is {kind}, which needs the package 'av'" in result.stderr

@@ -11,8 +11,8 @@ import tiny
 
 import recitative
 from recitative.audio.files import write_wav
-from recitative.audio.pauses import SegmentRules
 from recitative.audio.resample import resample
+from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.models.transcriber import DecodedNetwork

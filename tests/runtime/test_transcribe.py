@@ -19,8 +19,8 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.audio.inputs import expand
-from recitative.bulk import processes
 from recitative.cli.main import app, main
+from recitative.data import parallel
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.models.folder import save_recogniser
@@ -102,7 +102,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
     assert done.exit_code == 1
     assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
     skipped, error, count = done.stderr.splitlines()
-    assert skipped.endswith("talks: files that are no recordings, skipped: 1 (notes.txt)")
+    assert skipped.endswith("talks: files that are not recordings, skipped: 1 (notes.txt)")
     assert error.startswith(f"error: {place / 'talks' / 'c.wav'}: failed (RuntimeError: a bug of two lines at ")
     assert count == "1 of 3 recordings could not be transcribed"
 
@@ -120,7 +120,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--lm DIR/none.arpa", "error: DIR/none.arpa: is no language model", 1),
         ("--lm DIR/notes.txt", "error: DIR/notes.txt:", 1),
         ("--grammar DIR/none.txt", "error: DIR/none.txt: ", 1),
-        ("--hotwords bca:many", "error: hot word 'bca:many': 'many' is no weight", 2),
+        ("--hotwords bca:many", "error: hot word 'bca:many': 'many' is not a weight", 2),
         ("--hotwords ::", "error: hot word '::'", 2),
         ("--lexicon DIR/a.wav", "error: DIR/a.wav:", 1),
         ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
@@ -136,7 +136,7 @@ def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch
         options += f" --model {place / 'm.onnx'}"
     words = [f"{talks}/a.wav", f"{talks}/c.wav", "--jobs", "2", *options.replace("DIR", talks).split()]
     monkeypatch.setattr(sys, "argv", ["recitative", verb, *words])
-    monkeypatch.setattr(processes._SPAWN, "Process", None)
+    monkeypatch.setattr(parallel._SPAWN, "Process", None)
     with pytest.raises(SystemExit) as ended:
         main()
     captured = capsys.readouterr()

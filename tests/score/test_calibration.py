@@ -14,7 +14,7 @@ from recitative.score.calibration import (
     expected_calibration_error,
     hypothesis_correct,
     logit,
-    normalised_cross_entropy,
+    normalized_cross_entropy,
     reliability,
 )
 from recitative.score.wer import align, words
@@ -86,14 +86,14 @@ def test_the_normalised_cross_entropy_by_hand():
     correct, confidence = np.array([True, True, True, False]), np.array([0.9, 0.9, 0.6, 0.3])
     entropy = -3 * math.log2(right) - math.log2(wrong)
     gained = 2 * math.log2(0.9) + math.log2(0.6) + math.log2(0.7)
-    assert normalised_cross_entropy(confidence, correct) == pytest.approx((entropy + gained) / entropy)
-    assert normalised_cross_entropy(np.full(4, right), correct) == pytest.approx(0.0, abs=1e-12)
-    assert normalised_cross_entropy(correct.astype(float), correct) == pytest.approx(1.0, abs=1e-6)
+    assert normalized_cross_entropy(confidence, correct) == pytest.approx((entropy + gained) / entropy)
+    assert normalized_cross_entropy(np.full(4, right), correct) == pytest.approx(0.0, abs=1e-12)
+    assert normalized_cross_entropy(correct.astype(float), correct) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_wrong_word_of_full_confidence_costs_much_but_not_all():
-    assert -30 < normalised_cross_entropy(np.array([1.0, 1.0]), np.array([True, False])) < -5
-    assert math.isnan(normalised_cross_entropy(np.array([0.5, 0.5]), np.array([True, True])))
+    assert -30 < normalized_cross_entropy(np.array([1.0, 1.0]), np.array([True, False])) < -5
+    assert math.isnan(normalized_cross_entropy(np.array([0.5, 0.5]), np.array([True, True])))
 
 
 def test_a_known_logistic_is_recovered():
@@ -125,7 +125,7 @@ def test_held_out_words_are_better_calibrated():
     before, after = (expected_calibration_error(c, correct) for c in (confidence, calibrated))
     assert before > 0.1
     assert after < 0.02
-    assert normalised_cross_entropy(calibrated, correct) > max(0.1, normalised_cross_entropy(confidence, correct))
+    assert normalized_cross_entropy(calibrated, correct) > max(0.1, normalized_cross_entropy(confidence, correct))
 
 
 def test_words_that_a_threshold_separates_have_finite_weights():
@@ -172,9 +172,9 @@ def test_a_calibrator_reads_back_from_json():
 )
 def test_what_is_no_calibrator_is_named(change):
     sound = {"features": ["logit"], "weights": [1.0], "bias": 0.0}
-    with pytest.raises(DataError, match=r"m\.onnx: holds no calibrator"):
+    with pytest.raises(DataError, match=r"m\.onnx: has no calibrator"):
         Calibrator.from_dict(sound | change, "m.onnx")
-    with pytest.raises(DataError, match="holds no calibrator"):
+    with pytest.raises(DataError, match="has no calibrator"):
         Calibrator.from_dict({}, "m.onnx")
 
 
@@ -184,8 +184,8 @@ def test_certainty_has_a_bounded_logit():
 
 def test_no_words_and_what_is_no_confidence_are_errors():
     none, one = np.zeros(0), np.array([True])
-    for measure in (expected_calibration_error, normalised_cross_entropy):
-        with pytest.raises(DataError, match="confidences: hold no word"):
+    for measure in (expected_calibration_error, normalized_cross_entropy):
+        with pytest.raises(DataError, match="confidences: have no words"):
             measure(none, none)
         with pytest.raises(DataError, match=r"confidences: 1\.5 is none; 0 to 1"):
             measure(np.array([1.5]), one)
@@ -198,7 +198,7 @@ def test_no_words_and_what_is_no_confidence_are_errors():
 
 
 def test_features_that_cannot_be_fitted_are_errors():
-    with pytest.raises(DataError, match="confidences: hold no word"):
+    with pytest.raises(DataError, match="confidences: have no words"):
         Calibrator.fit(np.zeros((0, 1)), np.zeros(0, bool), ["a"])
     with pytest.raises(DataError, match=r"features: shape \(3,\); a column each for a, b"):
         Calibrator.fit(np.zeros(3), np.zeros(3, bool), ["a", "b"])

@@ -70,7 +70,7 @@ def test_the_table_has_the_bins_that_have_words():
 
 
 def test_where_nothing_was_recognised_there_is_nothing_to_measure():
-    with pytest.raises(DataError, match="hypotheses: hold no word; at least one"):
+    with pytest.raises(DataError, match="hypotheses: have no words; at least one"):
         measure_words(REFS, {"u1": [], "u2": []})
 
 

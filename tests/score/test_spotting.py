@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recitative.score.spotting import LEVELS, Detections, choose_level, count_found, poisson_interval
+from recitative.score.spotting import LEVELS, DetectionCounts, choose_level, count_found, poisson_interval
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_hit_finds_what_it_overlaps_and_each_only_once(hits, found) -> None:
 
 
 def at(found, false_alarms):
-    return Detections(10, found, false_alarms, hours=2.0)
+    return DetectionCounts(10, found, false_alarms, hours=2.0)
 
 
 def test_the_threshold_is_the_middle_of_those_that_miss_the_least_at_the_rate() -> None:
@@ -38,7 +38,7 @@ def test_the_threshold_is_the_middle_of_those_that_miss_the_least_at_the_rate() 
 
 
 def test_a_rate_is_kept_by_the_nearest_whole_number_of_false_alarms() -> None:
-    at_levels = [Detections(4, 4, 2, 0.7), Detections(4, 3, 1, 0.7), Detections(4, 2, 0, 0.7)]
+    at_levels = [DetectionCounts(4, 4, 2, 0.7), DetectionCounts(4, 3, 1, 0.7), DetectionCounts(4, 2, 0, 0.7)]
     assert choose_level(at_levels, 1.0) == 1
     assert choose_level(at_levels, 0.7) == 2
 
@@ -54,13 +54,13 @@ def test_levels_rise_within_0_and_1() -> None:
 
 
 def test_several_keywords_count_as_one_with_their_hours_together() -> None:
-    together = Detections.together([Detections(4, 3, 1, 2.0), Detections(0, 0, 2, 2.0)])
-    assert together == Detections(4, 3, 3, 4.0)
+    together = DetectionCounts.together([DetectionCounts(4, 3, 1, 2.0), DetectionCounts(0, 0, 2, 2.0)])
+    assert together == DetectionCounts(4, 3, 3, 4.0)
     assert (together.miss_rate, together.per_hour) == (0.25, 0.75)
     assert [(one.metric, one.value) for one in together.measured()] == [
         ("% missed", 25.0), ("false alarms per hour and keyword", 0.75),
     ]  # fmt: skip
-    assert math.isnan(Detections(0, 0, 0, 1.0).miss_rate)
+    assert math.isnan(DetectionCounts(0, 0, 0, 1.0).miss_rate)
 
 
 @pytest.mark.parametrize(("count", "low", "high"), [(0, 0.0, 3.689), (1, 0.0253, 5.572), (10, 4.795, 18.390)])

@@ -50,7 +50,7 @@ def test_phones_cannot_be_spelled() -> None:
         ("cat K AE T\ndog\n", "lexicon.txt:2: 'dog' has no pronunciation"),
         ("cat K AE T\ncat K AE T\n", "lexicon.txt:2: 'cat' has this pronunciation already"),
         ("cat K ZZ T\n", "lexicon.txt:1: 'cat' has 'ZZ', not in the token table"),
-        ("\n \n", "lexicon.txt: holds no word"),
+        ("\n \n", "lexicon.txt: has no words"),
     ],
 )
 def test_a_bad_line_is_named(content: str, message: str) -> None:

@@ -158,7 +158,7 @@ def test_options_that_make_no_sense_are_refused(place, options, message):
         (b";;; one\nTHE DH AH\nTHE(2) # says what?\n", "cmu:3: 'THE' has no pronunciation"),
         (b"THE # an article\n", "cmu:1: 'THE' has no pronunciation"),
         (b"D\xc9J\xc0 D EY\n", "cmu:1: byte 0xc9 in column 2 is not UTF-8"),
-        (b";;; nothing\n", "cmu: holds no word"),
+        (b";;; nothing\n", "cmu: has no words"),
     ],
 )
 def test_a_damaged_dictionary_is_named(place, content, message):
@@ -219,7 +219,7 @@ def test_words_that_the_lexicon_lacks_are_a_problem_of_the_data(corpus):
     assert sound.exit_code == 0, sound.output
     done = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some")
     assert done.exit_code == 1
-    problem = "has 'four', not in the lexicon; its words only; normalise the text, or make the lexicon again"
+    problem = "has 'four', not in the lexicon; its words only; normalize the text, or make the lexicon again"
     assert problem in done.stdout
     assert "bert-2" in next(line for line in done.stdout.splitlines() if problem in line)
     assert str(done.exception).startswith(f"{corpus}: problems found: 1")

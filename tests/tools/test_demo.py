@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recitative.score.details import summary
-from recitative.score.wer import ErrorCounts, confidence_interval, score
+from recitative.score.wer import ErrorCounts, confidence_interval, score, summary
 
 ROOT = Path(__file__).resolve().parents[2]
 REFS = {f"voice-{number}": "one two three four" for number in range(100)}

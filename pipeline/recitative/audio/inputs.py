@@ -1,4 +1,4 @@
-"""The recordings that a user means: files, folders, patterns, standard input."""
+"""Inputs given by a user: files, folders, patterns, standard input."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from recitative.audio.files import SUFFIXES
 from recitative.errors import DataError, os_problem
 
 STANDARD_INPUT = "standard input"
-"""What '-' is called in errors."""
+"""The name of '-' in errors."""
 
-
-MOST_NAMED = 5
-"""So many of the files that are skipped are named."""
+MAX_LISTED = 5
+"""Number of skipped files that are listed."""
 
 
 def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: None) -> list[str]:
-    """Files, folders (searched to any depth) and patterns to files, each once, in order; '-' stays.
+    """Expand files, folders (recursively) and patterns to files, each once, in order; '-' is kept.
 
-    ``tell`` is called with what a folder holds that is no recording. Raises DataError for a folder or a pattern that
-    holds none. A file need not exist: it is named when it is opened.
+    ``tell`` is called with a line about files in folders that are not recordings. Raises DataError for a folder or a
+    pattern without recordings. A given file need not exist: opening it reports the error.
     """
     files: dict[str, None] = {}
     for name in inputs:
-        if name != "-" and os.path.isdir(name):  # as a path it fails on a name that is too long
+        if name != "-" and os.path.isdir(name):  # Path.is_dir fails for very long names
             paths = sorted(path for path in Path(name).rglob("*") if path.is_file())
             found = [str(path) for path in paths if path.suffix.lower() in SUFFIXES]
             if not found:
                 raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
             others = [str(path.relative_to(name)) for path in paths if path.suffix.lower() not in SUFFIXES]
             if others:
-                shown = ", ".join(others[:MOST_NAMED]) + (", ..." if len(others) > MOST_NAMED else "")
-                tell(f"{name}: files that are no recordings, skipped: {len(others)} ({shown})")
+                shown = ", ".join(others[:MAX_LISTED]) + (", ..." if len(others) > MAX_LISTED else "")
+                tell(f"{name}: files that are not recordings, skipped: {len(others)} ({shown})")
         elif any(sign in name for sign in "*?[") and not os.path.exists(name):
             found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
             if not found:
@@ -53,7 +52,7 @@ def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: Non
 
 
 def is_stream(file: str) -> bool:
-    """Whether a recording can be read but once, from its beginning: '-', a pipe, ``<(command)``."""
+    """Whether an input can be read only once, sequentially: '-', a pipe, ``<(command)``."""
     if file == "-" or file.startswith(_OPEN_FILES):
         return True
     try:
@@ -68,8 +67,10 @@ _OPEN_FILES = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 
 @contextmanager
 def on_disk(file: str, head: bytes = b"") -> Iterator[str]:
-    """The path of a recording; a stream is kept in a temporary file meanwhile: a recording's end can tell of its
-    beginning. A DataError about that file names the stream. ``head`` is what was read of it already."""
+    """The path of a recording; a stream is copied to a temporary file, since its end may be needed to read its start.
+
+    A DataError about that file names the stream. ``head``: bytes already read from it.
+    """
     if not is_stream(file):
         yield file
         return
@@ -94,7 +95,7 @@ def _spool(file: str, spool: IO[bytes]) -> None:
 
 @contextmanager
 def naming(file: str, path: str) -> Iterator[None]:
-    """Within, a DataError about ``path`` names ``file``, whose content it has."""
+    """Within this context, a DataError about ``path`` names ``file``, its source."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""m4a, mp4, webm, wma and others, through PyAV (package ``av``, the extra ``media``) where it is installed."""
+"""m4a, mp4, webm, wma and others, through PyAV (package ``av``, the extra ``media``), if it is installed."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.audio.containers.layout import SHORTFALL_S
 from recitative.errors import DataError
 
 if TYPE_CHECKING:
-    from recitative.audio.recording import AudioInfo, Decoder
+    from recitative.audio.recording import AudioDecoder, AudioInfo, Samples
 
-Samples = npt.NDArray[np.float32]
 
 SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".wma", ".mkv", ".mka", ".aac", ".amr", ".3gp", ".mov"})
 
-_PADDING = 3 * 1024  # samples of an encoder's delay and padding
+_PADDING = 3 * 1024  # samples of encoder delay and padding
 _REMEDY = "copy it again, or take what there is: --partial of 'transcribe' and of 'data import'"
 
 
 def recognize(head: bytes) -> str | None:
-    """What a file that begins so is called, if PyAV has to read it; None for all else."""
+    """The name of a format that PyAV reads, from the first bytes of a file; None for others."""
     if head[4:8] == b"ftyp":
         return "MP4 (m4a)"
     if head[:4] == b"\x1a\x45\xdf\xa3":
@@ -47,9 +45,11 @@ def is_readable() -> bool:
 
 
 @contextmanager
-def open_media(path: str | Path, kind: str, *, partial: bool) -> Iterator[Decoder]:
-    """Decode the first sound of a file. Raises DataError where PyAV is missing, finds none, or less than there should
-    be, unless ``partial``."""
+def open_media(path: str | Path, kind: str, *, partial: bool) -> Iterator[AudioDecoder]:
+    """Decode the first audio stream of a file.
+
+    Raises DataError if PyAV is missing or finds no audio, and, unless ``partial``, for truncated audio.
+    """
     if not is_readable():
         remedy = f"convert it: ffmpeg -i '{path}' '{Path(path).with_suffix('.flac')}'; or pip install av"
         raise DataError(str(path), f"is {kind}, which needs the package 'av'", "wav, flac, ogg or mp3", remedy)
@@ -85,7 +85,7 @@ class _Media:
         return samples[:count]
 
     def seek(self, first: int) -> None:
-        """Decodes what is before: times in these containers are not exact to a sample."""
+        """Decodes everything before: times in these containers are not exact to a sample."""
         self._begin()
         while first > 0 and len(skipped := self.read(min(first, 1 << 16))):
             first -= len(skipped)
@@ -96,7 +96,7 @@ class _Media:
 
 @lru_cache(4096)
 def _measure(path: str, kind: str, _size: int, _mtime_ns: int) -> tuple[AudioInfo, str]:
-    """The header, with the number of samples as they are decoded, and what is wrong; decodes it all."""
+    """The header, with the number of decoded samples, and the first fault; decodes everything."""
     import av
 
     from recitative.audio.recording import AudioInfo
@@ -120,7 +120,7 @@ def _measure(path: str, kind: str, _size: int, _mtime_ns: int) -> tuple[AudioInf
 
 
 def _decoded(path: str | Path, faults: list[str] | None = None) -> Any:
-    """(S, channels) at a time, to the end or to what cannot be decoded, which is then noted."""
+    """Blocks (S, channels), up to the end or the first undecodable part, which is added to ``faults``."""
     import av
 
     with av.open(str(path)) as container:

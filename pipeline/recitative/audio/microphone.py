@@ -1,7 +1,7 @@
-"""Live samples: a microphone through PortAudio (package ``sounddevice``), or a recording played as if it were one.
+"""Live audio: a microphone through PortAudio (package ``sounddevice``), or a recording played like one.
 
-Both are a thread that fills a queue and one reader that empties it, so that a machine without sound runs the same code.
-What comes while the queue is full is lost, as in a sound card's own buffer, and counted.
+In both cases a thread fills a queue that one reader empties, so the same code runs without a sound card. Blocks that
+arrive while the queue is full are lost, as in the sound card's own buffer, and counted.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recitative.audio.blocks import OnWarning, open_blocks
-from recitative.audio.files import Samples
+from recitative.audio.files import OnWarning, Samples, open_blocks
 from recitative.errors import DataError, UsageError
 
-QUEUE_S = 10.0  # of audio that may wait for the reader
-SILENT_S = 3.0  # a microphone that delivers nothing for so long is gone
+QUEUE_S = 10.0  # of audio in the queue
+SILENT_S = 3.0  # without data after which a microphone is considered lost
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,16 @@ class Device:
 
 
 class LiveAudio:
-    """Blocks as they come. ``overruns`` is the number of blocks lost so far."""
+    """Blocks as they arrive. ``overruns`` is the number of blocks lost so far."""
 
     def __init__(self, sample_rate: int, block_s: float) -> None:
         self.sample_rate = sample_rate
         self.overruns = 0
-        self.closed = threading.Event()  # set by the reader's side: nobody will take any more
+        self.closed = threading.Event()  # set by the reader: no more blocks are needed
         self._queue: queue.Queue[Block | BaseException | None] = queue.Queue(max(1, round(QUEUE_S / block_s)))
 
     def blocks(self, patience_s: float = SILENT_S) -> Iterator[Block]:
-        """Until the source ends; raises what the source raised, and DataError when nothing comes any more."""
+        """Blocks until the source ends; raises what the source raised, and DataError if no more data arrives."""
         while True:
             try:
                 item = self._queue.get(timeout=patience_s)
@@ -62,14 +61,14 @@ class LiveAudio:
             yield item
 
     def offer(self, samples: Samples) -> None:
-        """From the source's thread: never waits."""
+        """Called by the source's thread: never waits."""
         try:
             self._queue.put_nowait(Block(samples, time.monotonic()))
         except queue.Full:
             self.overruns += 1
 
     def put(self, item: Block | BaseException | None) -> None:
-        """From the source's thread: waits until there is room, or the reader is gone."""
+        """Called by the source's thread: waits for room in the queue, or until the reader is closed."""
         while not self.closed.is_set():
             try:
                 return self._queue.put(item, timeout=0.1)
@@ -90,9 +89,9 @@ def list_devices() -> list[Device]:
 
 @contextmanager
 def open_microphone(device: str | int | None, block_s: float) -> Iterator[LiveAudio]:
-    """A device by number or part of its name (None: the default), one channel, at the device's own rate.
+    """Open a device by number or part of its name (None: the default), one channel, at the device's own rate.
 
-    Raises UsageError for a device that isn't there, DataError for one that is busy.
+    Raises UsageError for an unknown device, DataError for a busy one.
     """
     sounddevice = _sounddevice()
     try:
@@ -133,7 +132,9 @@ def play_file(
     partial: bool = False,
     on_warning: OnWarning = lambda found: None,
 ) -> Iterator[LiveAudio]:
-    """A recording as if it came from a microphone: in real time, losing what nobody takes, or as fast as it is read."""
+    """Play a recording like a microphone: in real time, losing blocks that are not read in time, or as fast as
+    possible.
+    """
     with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
         live = LiveAudio(info.sample_rate, block_s)
         feed = _play_realtime if realtime else _play_fast
@@ -157,7 +158,7 @@ def _run(feed: Callable[[LiveAudio, Iterator[Samples]], None], live: LiveAudio, 
 def _play_realtime(live: LiveAudio, blocks: Iterator[Samples]) -> None:
     due = time.monotonic()
     for samples in blocks:
-        due += len(samples) / live.sample_rate  # a microphone delivers a block when its last sample has been spoken
+        due += len(samples) / live.sample_rate  # a microphone delivers a block after its last sample
         if live.closed.wait(max(0.0, due - time.monotonic())):
             return
         live.offer(samples)

@@ -1,13 +1,15 @@
-"""A recording, opened: its header, and its samples to the decoder's end.
+"""Open a recording: its header, and its samples to the end of decoding.
 
-Through libsndfile, which is shown what ``containers`` makes of a file; m4a, mp4, webm and wma through PyAV, where
-that is installed (``media``).
+Through libsndfile, with the corrections of ``containers``; m4a, mp4, webm and wma through PyAV, if it is installed
+(``media``). A path may also be the location of a recording inside another file, see ``AudioSlice``.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -22,33 +24,77 @@ import soundfile
 from recitative.audio import media
 from recitative.audio.containers.chunks import read_chunks
 from recitative.audio.containers.flac import read_flac
-from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, Part, Window
+from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, StreamPart, Window
 from recitative.audio.containers.mp3 import read_mp3
 from recitative.audio.containers.ogg import read_ogg
-from recitative.audio.slices import AudioSlice
 from recitative.errors import DataError
+from recitative.reading import opened
+
+_LOCATION = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d+)&bytes=(?P<size>\d+)&crc32=(?P<crc32>[0-9a-f]{8})")
+_REMEDY = "fetch that file again, or write the shards again with 'recitative shards'"
+
+
+@dataclass(frozen=True)
+class AudioSlice:
+    """A recording inside another file, such as a shard: ``size`` bytes from ``offset``, and their CRC-32.
+
+    ``str`` gives its location, ``data/shard-0003.tar?offset=512&bytes=48213&crc32=9af3c1d2``, which can be used
+    wherever a path can, also in tables (like Kaldi's ``archive.ark:12345``, but a changed file is detected).
+    """
+
+    path: str
+    offset: int
+    size: int
+    crc32: int
+
+    @classmethod
+    def parse(cls, location: str) -> AudioSlice | None:
+        """Parse a location; None for the path of a plain file."""
+        match = _LOCATION.fullmatch(location)
+        if not match:
+            return None
+        return cls(match["path"], int(match["offset"]), int(match["size"]), int(match["crc32"], 16))
+
+    def __str__(self) -> str:
+        return f"{self.path}?offset={self.offset}&bytes={self.size}&crc32={self.crc32:08x}"
+
+    def read(self) -> bytes:
+        """The bytes. Raises DataError for a file that is missing, too short, or has another checksum."""
+        with opened(self.path, "the shard that the index names", _REMEDY) as file:
+            length = os.fstat(file.fileno()).st_size
+            if self.offset + self.size <= length:
+                file.seek(self.offset)
+                content = file.read(self.size)
+        if self.offset + self.size > length:
+            found = f"ends at byte {length}, within a recording"
+            raise DataError(self.path, found, f"at least {self.offset + self.size} bytes", _REMEDY)
+        if zlib.crc32(content) != self.crc32:
+            found = f"its {self.size} bytes from {self.offset} on are not those that were indexed"
+            raise DataError(self.path, found, f"bytes with the CRC-32 {self.crc32:08x}", _REMEDY)
+        return content
+
 
 Samples = npt.NDArray[np.float32]
 
 REMEDY = "record or copy it again, or remove the utterance"
 PARTIAL_REMEDY = "copy it again, or take what there is: --partial of 'transcribe' and of 'data import'"
-LOUDEST = 2.0
-"""Lossy decoders overshoot 1 by a few per cent, float files at 16-bit scale by thousands."""
+MAX_AMPLITUDE = 2.0
+"""Lossy decoders exceed 1 by a few percent, float files at 16-bit scale by thousands."""
 
 _LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
-_MP3_MEMORY = 24 * 1152  # samples before a place, from which its own depend on
+_MP3_MEMORY = 24 * 1152  # earlier samples that decoding depends on
 _CACHED = 4096  # layouts of files
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a recording is."""
+    """The header of a recording."""
 
     sample_rate: int  # Hz
     channels: int
     num_samples: int  # per channel
     encoding: str  # libsndfile's name: PCM_16, PCM_U8, FLOAT, OPUS, ...
-    is_media: bool = False  # through PyAV: better converted once than read often
+    is_media: bool = False  # read through PyAV: convert it once rather than read it often
 
     @property
     def duration_s(self) -> float:
@@ -56,28 +102,28 @@ class AudioInfo:
 
     @property
     def shortfall(self) -> int:
-        """Samples by which decoding may end early without that anything is missing."""
+        """Samples by which decoding may end early without anything missing."""
         return round(SHORTFALL_S * self.sample_rate)
 
 
-class Decoder(Protocol):
-    """The samples of an open recording, from its beginning or from where ``seek`` went."""
+class AudioDecoder(Protocol):
+    """The samples of an open recording, from its beginning or the position of ``seek``."""
 
     info: AudioInfo
 
     def read(self, count: int) -> Samples:
-        """Up to ``count`` instants (S, channels); none at the end."""
+        """Up to ``count`` samples (S, channels); none at the end."""
 
     def seek(self, first: int) -> None:
-        """To the instant of this number."""
+        """Continue from sample number ``first``."""
 
 
 @contextmanager
-def open_recording(path: str | Path, *, partial: bool = False) -> Iterator[Decoder]:
+def open_recording(path: str | Path, *, partial: bool = False) -> Iterator[AudioDecoder]:
     """Open a file, or a location inside one.
 
-    partial: of what is cut off or damaged take what there is. Raises DataError for a recording that is missing, empty,
-    not audio, truncated (as far as the container tells without decoding), or without samples.
+    partial: read the intact part of truncated or damaged recordings. Raises DataError for a recording that is missing,
+    empty, not audio, truncated (as far as the container shows without decoding), or without samples.
     """
     with ExitStack() as stack:
         inside = AudioSlice.parse(str(path))
@@ -102,19 +148,19 @@ def open_recording(path: str | Path, *, partial: bool = False) -> Iterator[Decod
 
 
 def decoding_failure(path: str | Path, error: soundfile.LibsndfileError) -> DataError:
-    """The error for a recording whose header is sound and whose samples are not."""
+    """The error for a recording whose samples cannot be decoded."""
     return DataError(str(path), f"is truncated or damaged ({error.error_string.rstrip('.')})", "", PARTIAL_REMEDY)
 
 
 def truncated(path: str | Path, done: int, of: int) -> DataError:
-    """The error for a recording of which the decoder gives ``done`` samples only."""
+    """The error for a recording with only ``done`` decodable samples."""
     return DataError(str(path), f"is truncated: {done} of {of} samples could be decoded", "", PARTIAL_REMEDY)
 
 
 def require_sound(path: str | Path, samples: Samples, first: int, sample_rate: int) -> None:
-    """Raises DataError for NaN, infinity or another scale among samples that begin with number ``first``."""
+    """Raises DataError for NaN, infinity or another scale in samples that start at number ``first``."""
     peak = float(np.max(np.abs(samples), initial=0.0))
-    if peak <= LOUDEST:  # false for NaN
+    if peak <= MAX_AMPLITUDE:  # false for NaN
         return
     if np.isfinite(samples).all():
         remedy = "divide by 32768 if they are 16-bit values"
@@ -123,26 +169,26 @@ def require_sound(path: str | Path, samples: Samples, first: int, sample_rate: i
 
 
 def not_finite(path: str | Path, samples: Samples, first: int, sample_rate: int) -> DataError:
-    """The error for NaN or infinity among samples (S,) or (S, channels) that begin with number ``first``."""
+    """The error for NaN or infinity in samples (S,) or (S, channels) that start at number ``first``."""
     finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
     at_s = (first + int(np.argmin(finite))) / sample_rate
     return DataError(str(path), f"has NaN or infinite samples, the first at {at_s:.3f} s", "numbers", REMEDY)
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from beginning to end: soundfile would seek after every block, where MP3 loses its memory."""
+    """A file that is read sequentially: soundfile would seek after every block, which resets an MP3 decoder."""
 
     def seekable(self) -> bool:
         return False
 
 
 class _Chain:
-    """The streams of a recording as one."""
+    """The consecutive streams of a recording as one."""
 
     info: AudioInfo
 
     def __init__(self, path: str | Path, file: BinaryIO, layout: Layout, plain: str | None, partial: bool) -> None:
-        """plain: the path for libsndfile to open itself where it need not be shown anything else."""
+        """plain: a path that libsndfile may open itself if no correction is needed."""
         self._path, self._file, self._partial = path, file, partial
         self._parts, self._plain = layout.parts, plain if len(layout.parts) == 1 else None
         self._lengths: list[int] = []
@@ -221,7 +267,7 @@ class _Chain:
         self._number, self._done = number, 0
         self._is_window = False
         if self._plain is not None and not part.patches:
-            self._sound = self._opened(os.fsencode(self._plain))  # of a str soundfile takes UTF-8 only
+            self._sound = self._opened(os.fsencode(self._plain))  # soundfile encodes str as UTF-8 only
             if part.num_samples is None or self._sound.frames >= part.num_samples:
                 return self._sound
             self.close()
@@ -244,7 +290,7 @@ class _Chain:
             raise DataError(str(self._path), found, "recordings of one kind", "divide it")
 
 
-def _header(sound: soundfile.SoundFile, part: Part, is_window: bool) -> AudioInfo:
+def _header(sound: soundfile.SoundFile, part: StreamPart, is_window: bool) -> AudioInfo:
     length = sound.frames if part.num_samples is None else part.num_samples
     length -= part.prefix_samples if is_window else 0
     return AudioInfo(sound.samplerate, sound.channels, length, sound.subtype)
@@ -281,7 +327,7 @@ def _open_failure(error: soundfile.LibsndfileError) -> str:
 
 @lru_cache(_CACHED)
 def _layout_of(path: str, size: int, _mtime_ns: int, _inode: int) -> Layout:
-    """Of a file as it is now: segments of a long recording need not read it each time."""
+    """The layout of an unchanged file is cached: segments of a long recording need not read it again."""
     with open(path, "rb") as file:
         return _read_layout(file)
 
@@ -292,4 +338,4 @@ def _read_layout(file: BinaryIO) -> Layout:
         layout = read(content)
         if layout and (layout.parts or layout.fault):
             return layout
-    return Layout((Part(0, content.size),))
+    return Layout((StreamPart(0, content.size),))

@@ -1,4 +1,4 @@
-"""Changing the sample rate, with libsoxr (windowed sinc, linear phase, very high quality)."""
+"""Resampling with libsoxr (windowed sinc, linear phase, very high quality)."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def resample(samples: Samples, from_rate: float, to_rate: float) -> Samples:
 
 
 class StreamResampler:
-    """The same of samples that come in pieces: what was resampled, and the ending after it, are ``resample`` of all.
+    """Resampling of a stream: all outputs so far, followed by ``ending``, equal ``resample`` of all samples so far.
 
-    libsoxr holds back the last tenths of a second until it knows what follows. ``ending`` says what it would give if
-    nothing did, and the stream goes on: a second resampler hears the last samples anew, from a place where samples of
-    both rates fall together, far enough back that its own beginning is not heard.
+    libsoxr delays its output by some tenths of a second. ``ending`` returns what it would give if the recording ended
+    here, and the stream can continue: a second resampler processes the last samples again, from a position where
+    samples of both rates coincide, far enough back that its start-up has no effect.
     """
 
-    REACH_S = 0.25  # of audio before an output that its filter hears, with room to spare
+    REACH_S = 0.25  # of audio before an output that its filter covers, with a margin
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
-        """In Hz; equal rates leave the samples as they are."""
+        """In Hz; equal rates leave the samples unchanged."""
         self._rates = from_rate, to_rate
         self._resampler = _resampler(from_rate, to_rate) if from_rate != to_rate else None
-        self._kept: Samples = np.zeros(0, np.float32)  # the last samples heard,
+        self._kept: Samples = np.zeros(0, np.float32)  # the last input samples,
         self._begin = 0  # and the number of the first of them
-        self._given = 0  # samples that came out
+        self._given = 0  # output samples so far
 
     def accept(self, samples: Samples) -> Samples:
-        """The next samples (S,), and what can be said after them (S',)."""
+        """The next samples (S,) -> the output available after them (S',)."""
         if self._resampler is None:
             return samples
         out: Samples = self._resampler.resample_chunk(np.asarray(samples, np.float32))
@@ -51,7 +51,7 @@ class StreamResampler:
         return out
 
     def ending(self) -> Samples:
-        """What follows on all that came out if the recording ends here (S',)."""
+        """The rest of the output if the recording ends here (S',)."""
         if self._resampler is None:
             return self._kept
         from_rate, to_rate = self._rates
@@ -60,7 +60,7 @@ class StreamResampler:
 
     def _keep(self, samples: Samples) -> None:
         from_rate, to_rate = self._rates
-        together = from_rate // gcd(from_rate, to_rate)  # samples from one such place to the next
+        together = from_rate // gcd(from_rate, to_rate)  # samples between positions where both rates coincide
         needed = int((self._given / to_rate - self.REACH_S) * from_rate)
         begin = max(self._begin, needed // together * together)
         self._kept = np.concatenate([self._kept, samples])[begin - self._begin :]

@@ -14,10 +14,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -25,12 +23,11 @@ from recitative.classification.labels import label_numbers, require_usable
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples, num_output_frames
 from recitative.errors import UsageError
-from recitative.features.utterances import measure_all
+from recitative.features.extraction import audio_durations_s
 from recitative.models.classifier import Classifier
 from recitative.models.classifier_settings import ClassifierSettings
+from recitative.stage import Array
 from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
-
-Array = npt.NDArray[Any]
 
 MIXED = 1  # sets the random numbers of a batch apart from those of its utterances
 
@@ -59,7 +56,7 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
         """mean (C,): what SpecAugment masks with, each channel's mean."""
         utterances = data.utterances
         self.labels = label_numbers(utterances, settings.labels, where, "correct it")
-        seconds = measure_all(utterances, settings.features.sample_rate)
+        seconds = audio_durations_s(utterances, settings.features.sample_rate)
         speed, most_s = max(settings.augment.speeds), settings.train.max_duration_s
         require_usable(utterances, seconds, settings, where, speed=speed, most_s=most_s)
         # What other recordings put before one is drawn later, and counted here by its mean.
@@ -148,7 +145,7 @@ def load_scored_set(data: DataDirectory, classifier: Classifier, where: Path) ->
     settings, utterances = classifier.settings, data.utterances
     remedy = "correct it, or train with recordings of it"
     labels = torch.from_numpy(label_numbers(utterances, classifier.labels, where, remedy))
-    seconds = measure_all(utterances, settings.features.sample_rate)
+    seconds = audio_durations_s(utterances, settings.features.sample_rate)
     require_usable(utterances, seconds, settings, where)
     return [
         LabeledBatch(batch.features, batch.names, batch.frame_s, labels[rows], labels[rows], torch.ones(len(rows)))

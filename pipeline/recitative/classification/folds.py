@@ -11,8 +11,7 @@ from pathlib import Path
 
 from recitative.data.directory import DataDirectory
 from recitative.data.select import split
-from recitative.data.tables import read_table
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance, read_table
 from recitative.errors import DataError, Problem
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.data.frames import least_samples
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.models.classifier_settings import ClassifierSettings
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 def names_of(utterances: Sequence[Utterance], wanted: Sequence[str], where: Path) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from recitative.atomic import write_text
 from recitative.classification.scoring import Labelled
 from recitative.config import dump_settings
 from recitative.errors import DataError
-from recitative.features.utterances import read_utterance
+from recitative.features.extraction import read_utterance
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.report.charts import confusion_matrix, reliability_diagram
 from recitative.report.figure import Figure

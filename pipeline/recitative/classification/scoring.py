@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.classification.labels import label_numbers, require_usable
 from recitative.data.directory import DataDirectory
-from recitative.data.utterance import Utterance
-from recitative.features.utterances import measure_all, read_utterance
+from recitative.data.tables import Utterance
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.models.labeller import Labeller
 from recitative.score.classes import Confusions
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 LABELLED_TOGETHER = 16
 
@@ -72,7 +69,7 @@ def label_directory(
     """
     utterances = DataDirectory.read(where).utterances
     true = label_numbers(utterances, labeller.labels, where, "correct it, or train with recordings of it")
-    seconds = measure_all(utterances, labeller.sample_rate)
+    seconds = audio_durations_s(utterances, labeller.sample_rate)
     require_usable(utterances, seconds, labeller.settings, where)
     name = labeller.mean_log_probs if all_speeds else labeller.last_log_probs
     log_probs = np.zeros((len(utterances), len(labeller.labels)), np.float32)

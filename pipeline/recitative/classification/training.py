@@ -13,13 +13,13 @@ from recitative.classification.task import ClassificationTask
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats, accumulate
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import measure_all, read_utterance
 from recitative.lock import writes
 from recitative.model.folder import save_model
 from recitative.models.classifier import Classifier, new_classifier
 from recitative.models.classifier_settings import ClassifierSettings
-from recitative.nn.normalise import Normalise
+from recitative.nn.normalize import Normalize
 from recitative.train.checkpoint import Progress
 from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
@@ -77,7 +77,7 @@ def _statistics(data: DataDirectory, settings: ClassifierSettings, path: Path | 
     """Raises DataError for statistics of other features, or recordings of another sample rate."""
     dim = settings.features.dim
     if path is None:
-        measure_all(data.utterances, settings.features.sample_rate)
+        audio_durations_s(data.utterances, settings.features.sample_rate)
         extractor = FeatureExtractor(settings.features)
         return accumulate((extractor.compute(read_utterance(utterance)) for utterance in data.utterances), dim)
     stats = CmvnStats.read(path)
@@ -89,6 +89,6 @@ def _statistics(data: DataDirectory, settings: ClassifierSettings, path: Path | 
 
 def _normalise(classifier: Classifier, stats: CmvnStats) -> None:
     normalise = classifier.network.stages["normalise"]
-    assert isinstance(normalise, Normalise)
+    assert isinstance(normalise, Normalize)
     normalise.mean.copy_(torch.from_numpy(stats.mean))
     normalise.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))

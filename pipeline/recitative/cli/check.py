@@ -13,11 +13,10 @@ from rich.table import Table
 
 from recitative.cli.progress import progress_bar
 from recitative.config import Settings, load_settings
-from recitative.data.check import Report, check_directory
+from recitative.data.check import CheckReport, CorpusStatistics, check_directory
 from recitative.data.fix import fix_directory
 from recitative.data.frames import subsampled_by
 from recitative.data.shards.index import is_shards
-from recitative.data.statistics import Statistics
 from recitative.errors import DataError, Problem, UsageError
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of
 from recitative.text.tokens import TokenTable
@@ -65,7 +64,7 @@ def check(
 
 def _check(
     data_dir: Path, settings: Settings, spelling: Spelling | None, subsampling: int | None, no_text: bool
-) -> Report:
+) -> CheckReport:
     front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
     with progress_bar("checking audio") as show:
         return check_directory(
@@ -105,7 +104,7 @@ def _print_problems(prefix: str, problems: Sequence[Problem], show_all: bool) ->
         print(f"{prefix}... and {len(problems) - len(shown)} more; --all prints them")
 
 
-def _print_statistics(data_dir: Path, statistics: Statistics) -> None:
+def _print_statistics(data_dir: Path, statistics: CorpusStatistics) -> None:
     table = Table(title=str(data_dir), title_justify="left", show_header=False)
     for name, value in statistics.rows():
         table.add_row(name, value)

@@ -121,7 +121,7 @@ def _heard(
 def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Running]:
     """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
     from recitative.audio.inputs import STANDARD_INPUT, on_disk
-    from recitative.audio.piped import PipedFormat, piped_blocks, read_wav_header
+    from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header
     from recitative.models.labeller import BLOCK_S
 
     pipe = sys.stdin.buffer

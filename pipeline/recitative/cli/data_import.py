@@ -10,10 +10,10 @@ import typer
 
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
-from recitative.data.importing.corpus import MOST_SKIPPED, Options, import_corpus, read_source
+from recitative.data.importing.corpus import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.errors import UsageError
 from recitative.machine import available_cores
-from recitative.text.normalise import Rules
+from recitative.text.normalize import NormalizationRules
 
 
 def import_recordings(
@@ -41,7 +41,7 @@ def import_recordings(
         bool, typer.Option("--skip-bad", help="Leave out what cannot be used, and name it in skipped.txt.")
     ] = False,
     most_skipped: Annotated[float, typer.Option(min=0, max=1, help="The largest part of the rows to leave out.")] = (
-        MOST_SKIPPED
+        MAX_SKIPPED
     ),
     partial: PartialOption = False,
     jobs: Annotated[int, typer.Option(min=0, help="Recordings at a time; 0: one for each core.")] = 0,
@@ -56,8 +56,10 @@ def import_recordings(
     if table is None and destination.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{destination}: lies within {source}, whose recordings are read; write somewhere else")
     _require_encoding(encoding)
-    rules = None if keep_text else Rules(keep_case, keep_hyphens)
-    options = Options(sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial)
+    rules = None if keep_text else NormalizationRules(keep_case, keep_hyphens)
+    options = ImportOptions(
+        sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial
+    )
     with progress_bar("read transcripts") as show:
         made = import_corpus(read_source(source, table, encoding), destination, options, show)
     for note in made.notes:

@@ -14,7 +14,7 @@ from recitative.cli.models import open_lm
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.ctc.hotwords import HotWord
+    from recitative.decoding.hotwords import HotWord
     from recitative.lm.query import LanguageModel
     from recitative.models.decoders import Wishes
     from recitative.models.transcriber import Transcriber
@@ -102,7 +102,7 @@ def warn_of_unknown(lm: LanguageModel, lexicon: Lexicon | None, name: str) -> No
 
 
 def _hot_words(text: str, weight: float) -> list[HotWord]:
-    from recitative.ctc.hotwords import parse_hot_words, read_hot_words
+    from recitative.decoding.hotwords import parse_hot_words, read_hot_words
 
     if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
         return read_hot_words(Path(text), weight)

@@ -1,4 +1,4 @@
-"""The options of bulk work: how many pieces at once, and whether on this machine or on a Ray cluster."""
+"""The options of parallel work: how many pieces at once, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from recitative.bulk import Engine
+from recitative.data.parallel import Engine
 from recitative.errors import UsageError
 from recitative.machine import available_cores
 

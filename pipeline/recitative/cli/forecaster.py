@@ -28,11 +28,11 @@ from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
-    from recitative.data.utterance import Utterance
+    from recitative.data.tables import Utterance
     from recitative.forecasting.scoring import Scores
     from recitative.models.forecaster import Forecaster
     from recitative.models.threshold import Threshold
-    from recitative.score.measured import Measured
+    from recitative.score.results import Measurement
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -185,7 +185,7 @@ def _scores(
     return scores
 
 
-def _areas(usual: Scores, unusual: Scores) -> dict[str, Measured]:
-    from recitative.score.ranking import area_measured
+def _areas(usual: Scores, unusual: Scores) -> dict[str, Measurement]:
+    from recitative.score.classes import area_measured
 
     return {how: area_measured(scores, unusual[how]) for how, scores in usual.items()}

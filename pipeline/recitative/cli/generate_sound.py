@@ -13,18 +13,19 @@ import typer
 
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.inputs import on_disk
+from recitative.audio.pipes import wav_header, wav_samples
+from recitative.audio.recording import Samples
 from recitative.audio.resample import resample
-from recitative.audio.wav_stream import wav_header, wav_samples
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
 from recitative.cli.sound_files import write_data
 from recitative.cli.sound_models import MODEL_HELP, open_voice, require_temperature
 from recitative.data.directory import DataDirectory
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import UsageError
 from recitative.models.conditions import Labels
 from recitative.runtime.side_by_side import draw_all
-from recitative.runtime.sound import Samples, SoundGenerator
+from recitative.runtime.sound import SoundGenerator
 from recitative.runtime.voice import Voice
 
 STDOUT = "-"

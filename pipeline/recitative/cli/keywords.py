@@ -36,9 +36,9 @@ from recitative.errors import UsageError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from recitative.ctc.phrases import Phrase
+    from recitative.decoding.hotwords import Phrase
     from recitative.recognition.spotting import HeardSet
-    from recitative.score.spotting import Detections
+    from recitative.score.spotting import DetectionCounts
 
 app = typer.Typer(no_args_is_help=True, help="Keywords that a model looks for: thresholds, misses, false alarms.")
 
@@ -134,7 +134,7 @@ def _hear(
         return network.settings, hear_directories(network, spotter, data, show)
 
 
-def _print_table(rows: Sequence[tuple[str, float | None, Detections]]) -> None:
+def _print_table(rows: Sequence[tuple[str, float | None, DetectionCounts]]) -> None:
     width = max(len(name) for name, _, _ in rows)
     print(f"{'keyword':<{max(width, 7)}}  threshold  said  missed  false alarms  per hour")
     for name, threshold, counts in rows:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts, require_ids
+from recitative.data.directory import read_transcripts, require_ids
+from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
 from recitative.reading import read_text
 from recitative.text.lexicon import Lexicon

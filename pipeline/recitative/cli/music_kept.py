@@ -28,7 +28,7 @@ from recitative.music.folder import SUFFIXES, read_file
 from recitative.music.kept import Kept
 from recitative.music.kept import kept as kept_in
 from recitative.music.piece import Note, Piece
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 
 def kept(
@@ -94,9 +94,9 @@ def _numbers(voices: str) -> set[int]:
     return {VOICES.index(name) if name in VOICES else int(name) - 1 for name in names}
 
 
-def _measured(found: Kept) -> list[Measured]:
+def _measured(found: Kept) -> list[Measurement]:
     shares = (("given notes kept", found.given), ("new notes in range", found.new))
-    return [Measured.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
+    return [Measurement.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
 
 
 def _print(found: Kept) -> None:

@@ -31,7 +31,7 @@ from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Piece
 from recitative.music.soundfont import find_soundfont
 from recitative.music.statistics import distances, statistics
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 
 def report(
@@ -98,14 +98,14 @@ def _exhibit(piece: Piece, sound: bool, soundfont: Path | None) -> Exhibit:
     return Exhibit(piece.name, piece, midi_bytes(piece), played)
 
 
-def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measured]:
+def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measurement]:
     """How far both are apart, from 0 to 1, in what both have; and how much was copied."""
     counts = f"{comparison.generated.pieces} and {comparison.corpus.pieces} pieces"
     apart = distances(comparison.generated, comparison.corpus).to_dict()
     quarters = sorted(copy.length / steps_per_quarter for _, copy in comparison.copies)
     numbers = {f"distance of {name.replace('_', ' ')}": value for name, value in apart.items()}
     numbers |= {"longest copy, quarters": quarters[-1], "longest copy, median": quarters[len(quarters) // 2]}
-    return [Measured(metric, value, counts) for metric, value in numbers.items() if value is not None]
+    return [Measurement(metric, value, counts) for metric, value in numbers.items() if value is not None]
 
 
 def _numbers(comparison: Comparison) -> dict[str, Any]:

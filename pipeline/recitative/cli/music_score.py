@@ -31,7 +31,7 @@ from recitative.models.events_kind import EVENTS
 from recitative.models.kinds import MUSIC_KINDS
 from recitative.models.music_likelihood import likelihood_of
 from recitative.runtime.cards import kind_of
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 
 def score(
@@ -70,7 +70,7 @@ def score(
 
 @dataclass(frozen=True)
 class _Found:
-    measured: list[Measured]
+    measured: list[Measurement]
     counted: dict[str, int]
     settings: BaseModel
 
@@ -85,8 +85,8 @@ def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
     with progress_bar("scoring") as show:
         found = likelihood_of(scorer, tokens, scorer.settings.pieces.key, show)
     measured = [
-        Measured("nats per frame", found.per_frame, f"{found.frames} frames"),
-        Measured("nats per token", found.per_token, f"{found.tokens} tokens"),
+        Measurement("nats per frame", found.per_frame, f"{found.frames} frames"),
+        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
     ]
     return _Found(measured, {"frames": found.frames}, scorer.settings)
 
@@ -96,7 +96,7 @@ def _of_events(model: Path, pieces: Path) -> _Found:
     material = read_event_pieces(pieces, scorer.events)
     found = event_likelihood(scorer.network, scorer.events.vocabulary, material.pieces)
     measured = [
-        Measured("nats per token", found.per_token, f"{found.tokens} tokens"),
-        Measured("nats per note", found.per_note, f"{found.notes} notes"),
+        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
+        Measurement("nats per note", found.per_note, f"{found.notes} notes"),
     ]
     return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)

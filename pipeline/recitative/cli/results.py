@@ -15,8 +15,7 @@ from recitative.config import dump_settings
 from recitative.errors import UsageError
 from recitative.machine import describe_machine
 from recitative.score.directory import record
-from recitative.score.measured import Measured, rows_of
-from recitative.score.results import ResultRow, describe_commit, settings_hash
+from recitative.score.results import Measurement, ResultRow, describe_commit, rows_of, settings_hash
 
 ResultsOption = Annotated[
     Path | None, typer.Option("--results", help="JSON-lines file that gets one row a number; with --model and --set.")
@@ -46,7 +45,7 @@ class Record:
             raise UsageError("--results needs --model and --set: rows are found by them")
 
     def write(
-        self, measured: Sequence[Measured], settings: BaseModel | None = None, seconds: float | None = None
+        self, measured: Sequence[Measurement], settings: BaseModel | None = None, seconds: float | None = None
     ) -> None:
         """In the place of older rows of the same names. settings: of the model, if one was measured; seconds: what was
         measured took."""

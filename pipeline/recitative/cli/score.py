@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from recitative.atomic import write_text
-from recitative.data.transcripts import read_transcripts
+from recitative.data.directory import read_transcripts
 from recitative.errors import DataError, UsageError
 from recitative.machine import describe_machine
 from recitative.reading import read_text

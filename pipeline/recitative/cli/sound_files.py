@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from recitative.audio.files import write_wav
+from recitative.audio.recording import Samples
 from recitative.data.directory import DataDirectory
-from recitative.runtime.sound import Samples
 
 
 def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:

@@ -14,7 +14,7 @@ from recitative.cli.models import is_classifier, open_labeller, open_transcriber
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.ctc.phrases import Phrase
+    from recitative.decoding.hotwords import Phrase
     from recitative.models.label_spotter import LabelSpotter
     from recitative.models.spotter import KeywordSpotter
     from recitative.models.transcriber import DecodedNetwork
@@ -41,7 +41,7 @@ WithinOption = Annotated[bool, typer.Option("--within-words", help="Find 'yes' i
 
 def named_keywords(text: str) -> list[Phrase]:
     """Those of the command line, or of a file. Raises UsageError, DataError."""
-    from recitative.ctc.phrases import read_phrases
+    from recitative.decoding.hotwords import read_phrases
     from recitative.models.spotter import KIND, parse_keywords, require_keywords
 
     if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name

@@ -16,7 +16,7 @@ from recitative.cli.progress import track
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames
-from recitative.features.utterances import measure
+from recitative.features.extraction import audio_duration_s
 from recitative.machine import available_cores
 from recitative.text.tokens import required_frames
 
@@ -53,7 +53,7 @@ def _corpus(data_dir: Path) -> Corpus:
     directory = DataDirectory.read(data_dir)
     utterances = directory.utterances
     sample_rate = inspect(utterances[0].recording_path).sample_rate
-    seconds = [measure(one, sample_rate) for one in track(utterances, "measuring recordings", len(utterances))]
+    seconds = [audio_duration_s(one, sample_rate) for one in track(utterances, "measuring recordings", len(utterances))]
     features = FeatureSettings(sample_rate=sample_rate)
     frames = [num_frames(round(length * sample_rate), features) for length in seconds]
     letters = [required_frames(list(one.text or "")) for one in utterances]

@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts, require_ids
+from recitative.data.directory import read_transcripts, require_ids
+from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
-from recitative.text.pieces import learn_pieces
-from recitative.text.tokens import TokenTable, Unit
+from recitative.text.tokens import TokenTable, Unit, learn_pieces
 
 
 def tokens(

@@ -31,7 +31,7 @@ def tune_batch(
     """
     settings = load_settings(conf, overrides or ())
     from recitative.data.directory import DataDirectory
-    from recitative.features.utterances import measure_all
+    from recitative.features.extraction import audio_durations_s
     from recitative.recognition.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.text.lexicon import Lexicon, spelling_of
     from recitative.text.tokens import TokenTable
@@ -41,7 +41,7 @@ def tune_batch(
     table = TokenTable.read(tokens)
     spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None)
     utterances = DataDirectory.read(train_dir).utterances
-    seconds = measure_all(utterances, settings.features.sample_rate)
+    seconds = audio_durations_s(utterances, settings.features.sample_rate)
     labels = sum(len(spelling.split(u.text or "")) for u in utterances)
     budget = round(1e9 * memory_gb) if memory_gb else round(0.8 * available_bytes(device))
     work = partial(measure_step, settings, table.symbols, str(device))

@@ -13,6 +13,7 @@ import typer
 
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.inputs import naming, on_disk
+from recitative.audio.recording import Samples
 from recitative.audio.resample import resample
 from recitative.cli.music_files import require_folder
 from recitative.cli.progress import progress_bar
@@ -23,7 +24,7 @@ from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.models.conditions import mel_conditions
 from recitative.runtime.names import output_names
 from recitative.runtime.side_by_side import draw_all
-from recitative.runtime.sound import Samples, SoundGenerator
+from recitative.runtime.sound import SoundGenerator
 
 T = TypeVar("T")
 

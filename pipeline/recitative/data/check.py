@@ -1,33 +1,86 @@
-"""Finding everything that is wrong with a data directory at once, before hours of training are spent on it."""
+"""Find everything that is wrong with a data directory at once, before hours of training are spent on it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from recitative.config import FeatureSettings, FrontEndSettings
-from recitative.data.columns import Fault, column_fault, parse_segment, words_of
 from recitative.data.consistency import Tables, consistency_problems, fault_problem, scan_directory
 from recitative.data.frames import num_frames, num_output_frames
-from recitative.data.recordings import Examination, Finding, OnProgress, Recording, Span, examine_all
-from recitative.data.statistics import Statistics
-from recitative.data.tables import Row
+from recitative.data.recordings import Examination, Finding, OnProgress, RecordingSpans, UtteranceSpan, examine_all
+from recitative.data.tables import Fault, TableRow, column_fault, parse_segment, words_of
 from recitative.errors import Problem
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
 
 
 @dataclass(frozen=True)
-class Report:
-    problems: tuple[Problem, ...]  # a directory with one of these cannot be used as it is
-    warnings: tuple[Problem, ...]  # worth a look
-    statistics: Statistics
+class CorpusStatistics:
+    """Durations are in seconds and cover the utterances whose audio could be measured."""
+
+    utterances: int
+    speakers: int
+    recordings: int
+    measured: int  # utterances with a duration
+    total_s: float
+    shortest_s: float
+    median_s: float
+    longest_s: float
+    words: int
+    distinct_words: int
+    characters: Mapping[str, int]  # character -> how often
+
+    @classmethod
+    def of(
+        cls, speakers: Sequence[str], recordings: int, durations_s: Sequence[float], texts: Sequence[str]
+    ) -> CorpusStatistics:
+        """``speakers`` and ``texts``: one per utterance."""
+        ordered = sorted(durations_s) or [0.0]
+        words = Counter(word for text in texts for word in text.split())
+        characters = Counter(character for text in texts for character in text)
+        return cls(
+            utterances=len(speakers),
+            speakers=len(set(speakers)),
+            recordings=recordings,
+            measured=len(durations_s),
+            total_s=sum(ordered),
+            shortest_s=ordered[0],
+            median_s=median(ordered),
+            longest_s=ordered[-1],
+            words=words.total(),
+            distinct_words=len(words),
+            characters=dict(sorted(characters.items())),
+        )
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and value of each line of a printed table."""
+        alphabet = "".join("␣" if character == " " else character for character in self.characters)
+        durations = f"{self.shortest_s:.2f} / {self.median_s:.2f} / {self.longest_s:.2f} s"
+        unmeasured = self.utterances - self.measured
+        return [
+            ("utterances", str(self.utterances)),
+            ("speakers", str(self.speakers)),
+            ("recordings", str(self.recordings)),
+            ("audio", f"{self.total_s / 3600:.2f} h" + (f" (not measured: {unmeasured})" if unmeasured else "")),
+            ("durations, min / median / max", durations),
+            ("words, distinct", f"{self.words}, {self.distinct_words}"),
+            ("characters, distinct", f"{sum(self.characters.values())}, {len(self.characters)}: {alphabet}"),
+        ]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    problems: tuple[Problem, ...]  # the directory cannot be used until they are corrected
+    warnings: tuple[Problem, ...]
+    statistics: CorpusStatistics
     unreadable: dict[str, str]  # utt_id -> why its audio cannot be used
-    unusable: dict[str, str]  # the same for every utterance with a problem of its audio or its text
+    unusable: dict[str, str]  # the same for every utterance with a problem of audio or text
 
 
 def check_directory(
@@ -38,11 +91,11 @@ def check_directory(
     *,
     require_text: bool = True,
     on_progress: OnProgress | None = None,
-) -> Report:
+) -> CheckReport:
     """Check the tables, every recording, and every transcript against its audio.
 
-    ``features`` and ``front_end`` say which sample rate is right and how many frames CTC gets; ``spelling``, if given,
-    which symbols there are, else each character is a label. Raises DataError only if there is no such folder.
+    ``features`` and ``front_end`` determine the expected sample rate and the number of frames for CTC; ``spelling`` the
+    known symbols (None: each character is a label). Raises DataError only if there is no such folder.
     """
     path = Path(path)
     tables, problems = scan_directory(path)
@@ -57,9 +110,11 @@ def check_directory(
         warnings += slight
     of_utterances += _too_short(path, tables, examinations, features, front_end, spelling)
     problems += [problem for _, problem in of_utterances]
-    unusable = _faulty(examinations) | {utt_id: problem.found for utt_id, problem in of_utterances}
+    unusable = _of_findings(examinations, lambda finding: finding.serious or finding.unreadable)
+    unusable |= {utt_id: problem.found for utt_id, problem in of_utterances}
     statistics = _statistics(tables, examinations)
-    return Report(tuple(problems), tuple(warnings), statistics, _unreadable(examinations), unusable)
+    unreadable = _of_findings(examinations, lambda finding: finding.unreadable)
+    return CheckReport(tuple(problems), tuple(warnings), statistics, unreadable, unusable)
 
 
 def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Problem]:
@@ -84,7 +139,7 @@ def _text_problems(path: Path, tables: Tables, spelling: Spelling | None) -> lis
         unknown = spelling.unknown(words_of(row.value)) if spelling else []
         if spelling and unknown:
             found = f"has {', '.join(map(repr, unknown))}, not in the {spelling.source}"
-            remedy = f"normalise the text, or make the {spelling.source} again with 'recitative {spelling.verb}'"
+            remedy = f"normalize the text, or make the {spelling.source} again with 'recitative {spelling.verb}'"
             fault = Fault(found, f"its {spelling.holds}s only", remedy)
             problems.append((row.key, fault_problem(path, "text", row, fault)))
     return problems
@@ -95,7 +150,7 @@ def _warnings(path: Path, tables: Tables) -> list[Problem]:
     if len({row.value for row in tables.get("utt2spk", {}).values()}) == 1:
         remedy = "name the speakers, or make each utterance its own speaker, if they are many"
         warnings.append(Problem(f"{path}/utt2spk", "has only one speaker", "", remedy))
-    first: dict[str, Row] = {}
+    first: dict[str, TableRow] = {}
     for row in tables.get("wav.scp", {}).values():
         other = first.setdefault(row.value, row)
         if other is not row:
@@ -107,9 +162,9 @@ def _warnings(path: Path, tables: Tables) -> list[Problem]:
 APOSTROPHES = "'\u2019\u2018\u02bc\u00b4`"
 
 
-def _form_warnings(path: Path, text: Mapping[str, Row]) -> list[Problem]:
-    """The same letter written in two ways: as many tokens, and words that score as wrong though they look the same."""
-    forms: dict[str, dict[str, Row]] = {"letters with accents": {}, "apostrophes": {}}
+def _form_warnings(path: Path, text: Mapping[str, TableRow]) -> list[Problem]:
+    """Letters in two Unicode forms: two tokens instead of one, and words that look equal and are scored as wrong."""
+    forms: dict[str, dict[str, TableRow]] = {"letters with accents": {}, "apostrophes": {}}
     for row in text.values():
         if row.value.isascii() and "'" not in row.value and "`" not in row.value:
             continue
@@ -127,32 +182,32 @@ def _form_warnings(path: Path, text: Mapping[str, Row]) -> list[Problem]:
 
 
 def _unicode_form(word: str) -> str:
-    """NFC (one sign for an accented letter), NFD (letter and accent), a mixture of both; '' where all are the same."""
+    """'NFC' (composed), 'NFD' (decomposed) or 'a mixture'; '' if all forms are equal."""
     if word.isascii() or unicodedata.normalize("NFC", word) == unicodedata.normalize("NFD", word):
         return ""
     return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, word)), "a mixture")
 
 
-def _lines_of(first: Mapping[str, Row]) -> str:
+def _lines_of(first: Mapping[str, TableRow]) -> str:
     return ", ".join(f"{form} in line {row.line}" if row.line else form for form, row in sorted(first.items()))
 
 
-def _recordings(tables: Tables) -> list[Recording]:
-    """Every recording that has a path, with its well-formed segments, or itself as the one utterance."""
-    spans: dict[str, list[Span]] = defaultdict(list)
+def _recordings(tables: Tables) -> list[RecordingSpans]:
+    """Every recording with a path, and its well-formed segments, or itself as the only utterance."""
+    spans: dict[str, list[UtteranceSpan]] = defaultdict(list)
     for row in tables.get("segments", {}).values():
         if not column_fault("segments", row.value):
             segment = parse_segment(row.value)
-            spans[segment.recording].append(Span(row.key, segment.start_s, segment.end_s, True))
+            spans[segment.recording].append(UtteranceSpan(row.key, segment.start_s, segment.end_s, True))
     return [
-        Recording(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (Span(row.key),))
+        RecordingSpans(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (UtteranceSpan(row.key),))
         for row in tables.get("wav.scp", {}).values()
         if not column_fault("wav.scp", row.value)
     ]
 
 
 def _recording_problems(path: Path, tables: Tables, examination: Examination) -> tuple[list[Problem], list[Problem]]:
-    """The serious and the slight faults of one recording."""
+    """The problems and the warnings of one recording."""
     serious: list[Problem] = []
     slight: list[Problem] = []
     for finding in examination.findings:
@@ -172,12 +227,12 @@ def _too_short(
     front_end: FrontEndSettings,
     spelling: Spelling | None,
 ) -> list[OfUtterance]:
-    """Utterances whose labels cannot be emitted in their frames, so that CTC gives them probability zero."""
+    """Utterances with too few frames for their labels: CTC gives them probability 0."""
     text = tables.get("text", {})
     problems: list[OfUtterance] = []
     for examination in examinations:
         if examination.sample_rate != features.sample_rate:
-            continue  # a problem already; its frames would be counted wrongly
+            continue  # already a problem; its frames would be miscounted
         for utt_id, num_samples in examination.num_samples.items():
             frames = num_output_frames(num_frames(num_samples, features), front_end)
             words = words_of(text[utt_id].value) if utt_id in text else ""
@@ -199,13 +254,13 @@ def _too_short_problem(
     return fault_problem(path, table, tables[table][utt_id], Fault(found, allowed, remedy))
 
 
-def _statistics(tables: Tables, examinations: Iterable[Examination]) -> Statistics:
+def _statistics(tables: Tables, examinations: Iterable[Examination]) -> CorpusStatistics:
     durations_s = [
         num_samples / examination.sample_rate
         for examination in examinations
         for num_samples in examination.num_samples.values()
     ]
-    return Statistics.of(
+    return CorpusStatistics.of(
         [row.value for row in tables.get("utt2spk", {}).values()],
         len(tables.get("wav.scp", {})),
         durations_s,
@@ -213,16 +268,8 @@ def _statistics(tables: Tables, examinations: Iterable[Examination]) -> Statisti
     )
 
 
-def _unreadable(examinations: Iterable[Examination]) -> dict[str, str]:
-    return _of_findings(examinations, lambda finding: finding.unreadable)
-
-
-def _faulty(examinations: Iterable[Examination]) -> dict[str, str]:
-    return _of_findings(examinations, lambda finding: finding.serious or finding.unreadable)
-
-
 def _of_findings(examinations: Iterable[Examination], chosen: Callable[[Finding], bool]) -> dict[str, str]:
-    """utt_id -> the fault, of the utterances that a finding is about."""
+    """utt_id -> fault, for the utterances of the chosen findings."""
     return {
         utt_id: f"{examination.recording.path} {finding.fault.found}"
         for examination in examinations

@@ -1,4 +1,4 @@
-"""The tables of a data directory against each other: each may be well-formed and the whole still make no sense."""
+"""Consistency of the tables of a data directory."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from recitative.data.columns import Fault, column_fault
 from recitative.data.shards.index import ShardIndex, is_shards
-from recitative.data.tables import TABLES, KeyKind, Row, order_problems, scan_table
+from recitative.data.tables import TABLES, Fault, KeyKind, TableRow, column_fault, order_problems, scan_table
 from recitative.errors import DataError, Problem
 
-Tables = Mapping[str, Mapping[str, Row]]
+Tables = Mapping[str, Mapping[str, TableRow]]
 """Table name -> key -> row."""
 
 REQUIRED = ("wav.scp", "utt2spk")
@@ -19,17 +18,17 @@ PREFIX_RULE = "ids of the form speaker-utterance, so that sorting by utterance a
 PREFIX_REMEDY = "rename the utterance in every table, for example 'fs01' of speaker 'mary' to 'mary-fs01'"
 
 
-def scan_directory(path: Path) -> tuple[dict[str, dict[str, Row]], list[Problem]]:
-    """Read what can be read of the tables, the first line of each key, and name every fault of their form.
+def scan_directory(path: Path) -> tuple[dict[str, dict[str, TableRow]], list[Problem]]:
+    """Read as much as possible of the tables, the first line of each key, and collect every fault of form.
 
-    A folder of shards is read as the tables it was made of, or would have been.
-    Raises DataError if there is no such folder, and for shards that are not as their index says.
+    A folder of shards is read as the equivalent tables. Raises DataError if there is no such folder, and for shards
+    that differ from their index.
     """
     if not path.is_dir():
         raise DataError(str(path), "is not a folder", "a data directory", "correct the path or run the prepare stage")
     if is_shards(path):
         return _shard_tables(ShardIndex.open(path)), []
-    tables: dict[str, dict[str, Row]] = {}
+    tables: dict[str, dict[str, TableRow]] = {}
     problems: list[Problem] = []
     for name in TABLES:
         if name not in REQUIRED and not (path / name).exists():
@@ -43,8 +42,8 @@ def scan_directory(path: Path) -> tuple[dict[str, dict[str, Row]], list[Problem]
     return tables, problems
 
 
-def _shard_tables(index: ShardIndex) -> dict[str, dict[str, Row]]:
-    """What a folder of shards would hold if it were a data directory."""
+def _shard_tables(index: ShardIndex) -> dict[str, dict[str, TableRow]]:
+    """The tables that are equivalent to a folder of shards."""
     utterances = list(index)
     tables = {
         "wav.scp": as_rows({u.utt_id: u.recording_path for u in utterances}),
@@ -57,18 +56,18 @@ def _shard_tables(index: ShardIndex) -> dict[str, dict[str, Row]]:
 
 
 def consistency_problems(path: Path, tables: Tables) -> list[Problem]:
-    """Name every bad value, every key that another table lacks, and utterances whose ids do not sort by speaker."""
+    """Every bad value, every key that another table lacks, and utterances whose ids do not sort by speaker."""
     if not all(name in tables for name in REQUIRED):
-        return []  # named as missing already; everything else would be noise
+        return []  # already reported as missing
     problems = _column_problems(path, tables) + _key_problems(path, tables)
     problems += speaker_order_problems(path, tables["utt2spk"])
     return problems or _inverse_problems(path, tables)
 
 
-def speaker_order_problems(path: Path, utt2spk: Mapping[str, Row]) -> list[Problem]:
+def speaker_order_problems(path: Path, utt2spk: Mapping[str, TableRow]) -> list[Problem]:
     """Utterance ids must start with their speaker, and sorting by utterance must sort by speaker too.
 
-    Kaldi's tools walk utt2spk and spk2utt side by side and hand utterances to the wrong speaker where the two orders
+    Kaldi's tools read utt2spk and spk2utt in parallel and assign utterances to the wrong speaker if the two orders
     differ. They differ without prefixes, and for speakers such as 'a' and 'a-b' whose utterances interleave.
     """
     prefix = [
@@ -97,23 +96,23 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
     return {speaker: " ".join(grouped[speaker]) for speaker in sorted(grouped)}
 
 
-def as_rows(entries: Mapping[str, str]) -> dict[str, Row]:
-    """Entries that have no line yet."""
-    return {key: Row(0, key, value) for key, value in entries.items()}
+def as_rows(entries: Mapping[str, str]) -> dict[str, TableRow]:
+    """Entries as rows without line numbers."""
+    return {key: TableRow(0, key, value) for key, value in entries.items()}
 
 
-def values(rows: Mapping[str, Row]) -> dict[str, str]:
+def values(rows: Mapping[str, TableRow]) -> dict[str, str]:
     """Key -> value."""
     return {key: row.value for key, row in rows.items()}
 
 
-def fault_problem(path: Path, table: str, row: Row, fault: Fault) -> Problem:
-    """A fault of one row, with its place."""
+def fault_problem(path: Path, table: str, row: TableRow, fault: Fault) -> Problem:
+    """The fault of a row, with its location."""
     found = f"{TABLES[table]} '{row.key}' {fault.found}"
     return Problem(_where(path, table, row), found, fault.allowed, fault.remedy)
 
 
-def _where(path: Path, table: str, row: Row) -> str:
+def _where(path: Path, table: str, row: TableRow) -> str:
     return f"{path}/{table}:{row.line}" if row.line else f"{path}/{table}"
 
 
@@ -139,8 +138,8 @@ def _key_problems(path: Path, tables: Tables) -> list[Problem]:
     return sorted(problems)
 
 
-def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, Row]]:
-    """The table that decides which keys of this kind there are, and the first row that mentions each."""
+def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, TableRow]]:
+    """The table that defines the keys of this kind, and the first row that mentions each."""
     if kind == "speaker":
         return "utt2spk", {row.value: row for row in reversed(list(tables["utt2spk"].values()))}
     if kind == "recording" and "segments" in tables:
@@ -149,7 +148,7 @@ def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, Row]]:
 
 
 def _mismatches(
-    path: Path, name: str, rows: Mapping[str, Row], reference: str, mentioned: Mapping[str, Row]
+    path: Path, name: str, rows: Mapping[str, TableRow], reference: str, mentioned: Mapping[str, TableRow]
 ) -> list[Problem]:
     kind = "utterance" if reference == "utt2spk" and TABLES[name] == "recording" else TABLES[name]
     remedy = f"add it there or run 'recitative check --fix {path}'"

@@ -4,43 +4,44 @@
     segments  utterance recording start_s end_s (optional: without it every recording is one utterance)
     spk2utt   speaker utterances...    and any of the optional tables in ``recitative.data.tables.TABLES``
 
-A folder of shards (``data.shards``) reads as a data directory whose recordings lie in the shards.
+A folder of shards (``data.shards``) is read as a data directory whose recordings are in the shards.
 
 The rules are those of kaldi/egs/wsj/s5/utils/validate_data_dir.sh. Relative paths in wav.scp are relative to the
-current folder, as in Kaldi. A command ("... |") is an error: nothing that a table holds is run.
+current folder, as in Kaldi. A command ("... |") is an error: nothing in a table is run.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from recitative.data.columns import parse_segment, segment_value, words_of
 from recitative.data.consistency import Tables, as_rows, consistency_problems, invert, scan_directory, values
 from recitative.data.shards.index import ShardIndex, is_shards
-from recitative.data.tables import TABLES, write_tables
-from recitative.data.utterance import Utterance as Utterance
-from recitative.errors import DataError, Problem
+from recitative.data.tables import TABLES, TableRow, parse_segment, read_table, segment_value, words_of, write_tables
+from recitative.data.tables import Utterance as Utterance
+from recitative.errors import DataError, Problem, UsageError
+from recitative.reading import exists, is_file, read_text
 
 CORE_TABLES = ("wav.scp", "segments", "text", "utt2spk", "spk2utt")
 
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Utterances in the order of their ids, and the optional tables as they are, by name and key."""
+    """Utterances sorted by id, and the optional tables by name and key."""
 
-    utterances: Sequence[Utterance]  # made as they are asked for, where they come from shards
+    utterances: Sequence[Utterance]  # those of shards are created on request
     extras: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> DataDirectory:
         """Read the tables, or the index of a folder of shards; audio is not opened ('recitative check' does that).
 
-        Raises one DataError with every fault of the tables' form and every mismatch between them, or with every shard
-        that is not as the index says.
+        Raises one DataError with every fault of form and every mismatch between tables, or with every shard that
+        differs from the index.
         """
         if is_shards(path):
             return cls(ShardIndex.open(Path(path)))
@@ -52,16 +53,16 @@ class DataDirectory:
 
     @classmethod
     def from_tables(cls, tables: Tables) -> DataDirectory:
-        """From tables without problems."""
+        """From consistent tables."""
         utterances = (_utterance(tables, row.key) for row in tables["utt2spk"].values())
         extras = {name: values(rows) for name, rows in tables.items() if name not in CORE_TABLES}
         return cls(tuple(sorted(utterances, key=lambda u: u.utt_id)), extras)
 
     def write(self, path: str | Path) -> None:
-        """Write every table. A folder that exists keeps its other files; its tables are replaced or, if there is no
-        such table here, removed. All tables are written out before the first takes its place.
+        """Write every table. An existing folder keeps its other files; its tables are replaced, or removed if there is
+        no such table here. All tables are written before the first replaces an old one.
 
-        Raises DataError before anything is written for whatever ``read`` would raise it.
+        Raises DataError, before anything is written, for whatever ``read`` would refuse.
         """
         tables = _to_tables(self)
         rows = {name: as_rows(entries) for name, entries in tables.items()}
@@ -77,7 +78,7 @@ class DataDirectory:
         return self.with_utterances(utterance for utterance in self.utterances if keep(utterance))
 
     def with_utterances(self, utterances: Iterable[Utterance]) -> DataDirectory:
-        """These utterances sorted by id; entries of the optional tables that none of them uses are left out."""
+        """These utterances sorted by id, with the entries of the optional tables that they use."""
         kept = sorted(utterances, key=lambda u: u.utt_id)
         keys = {
             "utterance": {u.utt_id for u in kept},
@@ -120,7 +121,7 @@ def _utterance(tables: Tables, utt_id: str) -> Utterance:
 
 
 def _to_tables(directory: DataDirectory) -> dict[str, dict[str, str]]:
-    """Table name -> key -> value. Raises DataError where utterances contradict each other."""
+    """Table name -> key -> value. Raises DataError for contradicting utterances."""
     tables: dict[str, dict[str, str]] = {"wav.scp": {}, "utt2spk": {}, "spk2utt": {}}
     for u in directory.utterances:
         recording = u.recording_id or u.utt_id
@@ -135,3 +136,48 @@ def _to_tables(directory: DataDirectory) -> dict[str, dict[str, str]]:
             tables.setdefault("text", {})[u.utt_id] = u.text
     tables["spk2utt"] = invert(tables["utt2spk"])
     return tables | {name: dict(table) for name, table in directory.extras.items() if table}
+
+
+def read_transcripts(path: Path) -> list[TableRow]:
+    """utt_id and words of a Kaldi text table, a data directory, or a folder of shards (rows without line numbers).
+
+    Raises DataError for faults of the table or the index, and for shards without transcripts.
+    """
+    if not is_shards(path):
+        return read_table(table_of(path))
+    index = ShardIndex.open(path)
+    if not index.transcribed:
+        raise DataError(str(path), "has no transcripts", "shards of a transcribed corpus", "write them from one")
+    return [TableRow(0, utterance.utt_id, utterance.text or "") for utterance in index]
+
+
+def read_speakers(path: Path) -> dict[str, str]:
+    """utt_id -> speaker, of a data directory or a folder of shards."""
+    if is_shards(path):
+        return {utterance.utt_id: utterance.speaker for utterance in ShardIndex.open(path)}
+    return {row.key: row.value for row in read_table(path / "utt2spk")}
+
+
+_ID = re.compile(r"[\d_]|\w-\w")
+"""Found in utterance ids, not in words."""
+
+
+def require_ids(path: Path, remedy: str) -> None:
+    """Raises UsageError for a file whose lines may begin with words, which would be lost as ids.
+
+    Tables of a data directory, and files next to ``utt2spk``, are accepted.
+    """
+    if path.is_dir() or is_file(path.parent / "utt2spk"):
+        return
+    if exists(path) and not is_file(path):
+        raise UsageError(f"{path}: is a pipe, which can be read only once; {remedy}")
+    keys = [line.split(maxsplit=1)[0] for line in read_text(path).split("\n") if line.strip()]
+    words = [key for key in keys if not _ID.search(key)]
+    if len(words) > len(keys) / 2:
+        found = f"its lines begin with words such as '{words[0]}', not with utterance ids"
+        raise UsageError(f"{path}: {found}; {remedy}")
+
+
+def table_of(path: Path) -> Path:
+    """The text table of a path: itself, or that of a data directory."""
+    return path / "text" if path.is_dir() else path

@@ -1,4 +1,4 @@
-"""Fetch archives of corpora and unpack them: what is there is not fetched twice, and what is damaged is not taken."""
+"""Download and unpack archives of corpora; completed downloads are not repeated, damaged archives are errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import BinaryIO
 from recitative.errors import DataError, RunError
 
 Advance = Callable[[int, int], None]
-"""``advance(done, total)``: bytes so far and of all; a total of 0 is not known."""
+"""``advance(done, total)`` in bytes; a total of 0 is unknown."""
 
 BLOCK = 1 << 18  # bytes
 
@@ -27,11 +27,11 @@ def silent(done: int, total: int) -> None:
 
 
 def download(url: str, target: Path, *, md5: str = "", otherwise: str = "", advance: Advance = silent) -> None:
-    """Fetch url into target, unless it is there; bytes that an earlier try left in target.part are not fetched again.
+    """Download url to target, unless it exists; continues from the bytes of an earlier attempt in target.part.
 
-    md5: the checksum as published, lower-case hexadecimal; '' = none. Also a target that is there is held against it.
-    otherwise: what else a user without a network may do, for the message.
-    Raises RunError if it could not be fetched, DataError for a wrong checksum.
+    md5: the published checksum, lower-case hexadecimal; '' = none. An existing target is checked too.
+    otherwise: an alternative without a network, for the error message.
+    Raises RunError if it could not be downloaded, DataError for a wrong checksum.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists():
@@ -66,7 +66,7 @@ def unpack(archive: Path, folder: Path, advance: Advance = silent) -> None:
                 if member.isfile() and not path.is_absolute() and ".." not in path.parts:
                     _write(tar, member, folder / path)
                 advance(file.tell(), archive.stat().st_size)
-            # A damaged header ends the loop without a word; the checksum at the end of a compressed archive tells.
+            # A damaged header ends the loop silently; the checksum at the end of a compressed archive detects it.
             while tar.fileobj and tar.fileobj.read(BLOCK):
                 pass
     except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -83,7 +83,7 @@ def _fetch(url: str, target: Path, advance: Advance) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not done:
             raise
-        part.unlink()  # what is there is as long as the archive or longer: it cannot be continued
+        part.unlink()  # at least as long as the archive: it cannot be continued
         return _fetch(url, target, advance)
     part.rename(target)
 

@@ -1,10 +1,8 @@
-"""Mending a data directory as Kaldi's fix_data_dir.sh does: only what is safe, and every dropped utterance is named.
+"""Repair a data directory as Kaldi's fix_data_dir.sh does: only what is safe, and every dropped utterance is reported.
 
-Mended: order, CRLF, a byte-order mark, empty lines and blanks around lines, a missing last newline, lines that are
-there twice, spk2utt.
-Dropped: utterances that are not in every table, those whose audio cannot be read, and where it is asked for every one
-that a check has found a problem of. Nothing is guessed: two lines
-that contradict each other, missing tables and ids without speaker are left to the user.
+Repaired: order, CRLF, byte-order mark, empty lines and surrounding blanks, missing last newline, repeated lines,
+spk2utt. Dropped: utterances that are not in every table, those whose audio cannot be read, and on request all with a
+problem. Nothing is guessed: contradicting lines, missing tables and ids without speaker are left to the user.
 """
 
 from __future__ import annotations
@@ -14,29 +12,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.data.columns import Fault, column_fault, parse_segment
 from recitative.data.consistency import REQUIRED, fault_problem, invert
-from recitative.data.tables import TABLES, Row, order_problems, scan_table, table_text, write_tables
+from recitative.data.tables import (
+    TABLES,
+    Fault,
+    TableRow,
+    column_fault,
+    order_problems,
+    parse_segment,
+    scan_table,
+    table_text,
+    write_tables,
+)
 from recitative.errors import DataError, Problem
 
 DROP_LIMIT = 0.05
-"""More than this part of the utterances is dropped only when forced: something else is wrong then."""
+"""Share of utterances that may be dropped without ``force``; more indicates a systematic fault."""
 
 
 @dataclass(frozen=True)
 class Fix:
-    """What was done. Nothing at all: ``actions`` is empty and no file was touched."""
+    """The repairs; ``actions`` is empty if no file was changed."""
 
-    actions: tuple[str, ...]  # one line each, dropped utterances included
+    actions: tuple[str, ...]  # one line each, including dropped utterances
     dropped: dict[str, str]  # utt_id -> why
-    backup: Path | None  # the folder that holds the tables as they were
+    backup: Path | None  # the folder of the original tables
 
 
 def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: bool = False) -> Fix:
-    """Mend the tables of ``path``; ``unreadable`` (utt_id -> why) is ``Report.unreadable`` of a check, or ``unusable``.
+    """Repair the tables of ``path``; ``unreadable`` (utt_id -> reason) is that of a ``CheckReport``, or ``unusable``.
 
-    Raises DataError, with the directory untouched, for what is not safe to mend and, unless ``force``, if more than
-    DROP_LIMIT of the utterances would go.
+    Raises DataError, with the directory unchanged, for what cannot be repaired safely and, unless ``force``, if more
+    than DROP_LIMIT of the utterances would be dropped.
     """
     path = Path(path)
     rows, mended = _read(path)
@@ -58,14 +65,14 @@ def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: boo
     return Fix(tuple(actions), dropped, backup)
 
 
-def _read(path: Path) -> tuple[dict[str, list[Row]], dict[str, str]]:
-    """The tables as far as they can be read, and what is mended by writing them again.
+def _read(path: Path) -> tuple[dict[str, list[TableRow]], dict[str, str]]:
+    """The readable rows of the tables, and the faults that writing them again repairs.
 
-    Raises DataError for what cannot be mended.
+    Raises DataError for other faults.
     """
     if not path.is_dir():
         raise DataError(str(path), "is not a folder", "a data directory", "correct the path or run the prepare stage")
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[TableRow]] = {}
     mended: dict[str, str] = {}
     problems: list[Problem] = []
     for name in TABLES:
@@ -86,21 +93,21 @@ def _summary(problems: list[Problem]) -> str:
     return f" ({Path(problems[0].where).name} {problems[0].found}{more})"
 
 
-def _contradictions(path: Path, name: str, rows: list[Row]) -> list[Problem]:
+def _contradictions(path: Path, name: str, rows: list[TableRow]) -> list[Problem]:
     if name == "spk2utt":
-        return []  # made again
-    first: dict[str, Row] = {}
+        return []  # derived from utt2spk
+    first: dict[str, TableRow] = {}
     problems: list[Problem] = []
     for row in rows:
         if first.setdefault(row.key, row).value != row.value:
             found = f"contradicts line {first[row.key].line}"
-            remedy = "remove one of the two lines: --fix cannot know which is right"
+            remedy = "remove one of the two lines: --fix cannot know which is correct"
             problems.append(fault_problem(path, name, row, Fault(found, "one line per key", remedy)))
     return problems
 
 
 def _to_drop(tables: Mapping[str, Mapping[str, str]], unreadable: Mapping[str, str]) -> dict[str, str]:
-    """utt_id -> why it goes: audio that cannot be read, a table without it, a recording without a path."""
+    """utt_id -> reason: unreadable audio, a table that lacks it, a recording without a path."""
     audio = "segments" if "segments" in tables else "wav.scp"
     needed = [name for name in ("utt2spk", audio, "text", "feats.scp") if name in tables]
     dropped: dict[str, str] = {}
@@ -118,7 +125,7 @@ def _to_drop(tables: Mapping[str, Mapping[str, str]], unreadable: Mapping[str, s
 def _segment_fault(tables: Mapping[str, Mapping[str, str]], utt_id: str) -> str:
     value = tables["segments"][utt_id]
     if column_fault("segments", value):
-        return ""  # not safe to mend; the next check names it
+        return ""  # not safe to repair; the next check reports it
     recording = parse_segment(value).recording
     return "" if recording in tables["wav.scp"] else f"recording '{recording}' is not in wav.scp"
 
@@ -129,7 +136,7 @@ def _require_few(path: Path, dropped: Mapping[str, str], tables: Mapping[str, Ma
         raise DataError(str(path), f"all {total} utterances would be dropped", "", _first(dropped))
     if len(dropped) > DROP_LIMIT * total and not force:
         found = f"{len(dropped)} of {total} utterances would be dropped, {_first(dropped)}"
-        raise DataError(str(path), found, f"at most {DROP_LIMIT:.0%}", "mend them, or say --force to drop them all")
+        raise DataError(str(path), found, f"at most {DROP_LIMIT:.0%}", "repair them, or use --force to drop them all")
 
 
 def _first(dropped: Mapping[str, str]) -> str:
@@ -162,7 +169,7 @@ def _is_changed(file: Path, entries: Mapping[str, str] | None) -> bool:
 
 
 def _back_up(path: Path) -> Path:
-    """Copy the tables into the first free of .backup, .backup.1, ...: an earlier backup is never overwritten."""
+    """Copy the tables to the first unused of .backup, .backup.1, ...; earlier backups are never overwritten."""
     number = 0
     while (backup := path / (f".backup.{number}" if number else ".backup")).exists():
         number += 1
@@ -176,7 +183,7 @@ def _back_up(path: Path) -> Path:
 def _leftovers(
     tables: Mapping[str, Mapping[str, str]], fixed: Mapping[str, Mapping[str, str]], dropped: Mapping[str, str]
 ) -> list[str]:
-    """Lines that went because nothing refers to them any more; those of dropped utterances are named already."""
+    """Removed lines that no utterance uses; those of dropped utterances are reported separately."""
     return [
         f"removed {TABLES[name]} '{key}' from {name}: no utterance uses it"
         for name in tables

@@ -1,4 +1,4 @@
-"""How many frames a stretch of audio gives."""
+"""Numbers of frames of audio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def num_output_frames(frames: int, front_end: FrontEndSettings) -> int:
 
 
 def least_samples(settings: FeatureSettings, front_end: FrontEndSettings) -> int:
-    """Samples of the shortest recording of which a frame reaches the recurrent core."""
+    """Samples of the shortest recording with one frame at the recurrent core."""
     frames = 1
     while not num_output_frames(frames, front_end):
         frames += 1
@@ -32,5 +32,5 @@ def least_samples(settings: FeatureSettings, front_end: FrontEndSettings) -> int
 
 
 def subsampled_by(factor: int) -> FrontEndSettings:
-    """The plainest front end that keeps one of ``factor`` frames."""
+    """The simplest front end that keeps one of ``factor`` frames."""
     return FrontEndSettings(kind="stack", window=factor, stride=factor)

@@ -1,4 +1,4 @@
-"""Listening to every recording of a data directory, in parallel."""
+"""Examine every recording of a data directory, in parallel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, read_audio
-from recitative.audio.quality import (
+from recitative.audio.samples import (
     CLIPPED_PROBLEM,
     CLIPPED_WARNING,
     SILENCE,
@@ -16,7 +16,7 @@ from recitative.audio.quality import (
     dbfs,
     measure,
 )
-from recitative.data.columns import Fault
+from recitative.data.tables import Fault
 from recitative.errors import DataError
 
 OnProgress = Callable[[int, int], None]
@@ -24,7 +24,7 @@ OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Span:
+class UtteranceSpan:
     """The part of a recording that is one utterance."""
 
     utt_id: str
@@ -34,10 +34,10 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordingSpans:
     recording_id: str
     path: str
-    spans: tuple[Span, ...]
+    spans: tuple[UtteranceSpan, ...]
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,22 @@ class Finding:
 
     fault: Fault
     utt_id: str = ""  # empty: of the whole recording
-    serious: bool = True  # False: worth a warning
+    serious: bool = True  # False: a warning
     unreadable: bool = False  # the utterance cannot be used at all
 
 
 @dataclass(frozen=True)
 class Examination:
-    recording: Recording
+    recording: RecordingSpans
     sample_rate: int  # Hz; 0: the recording could not be opened
-    num_samples: dict[str, int]  # of each utterance that lies within the recording
+    num_samples: dict[str, int]  # of each utterance within the recording
     findings: tuple[Finding, ...]
 
 
 def examine_all(
-    recordings: Sequence[Recording], sample_rate: int, on_progress: OnProgress | None = None
+    recordings: Sequence[RecordingSpans], sample_rate: int, on_progress: OnProgress | None = None
 ) -> Iterator[Examination]:
-    """Examine recordings in their order. Threads suffice: decoding and NumPy release the interpreter's lock."""
+    """Examine recordings in order. Threads suffice: decoding and NumPy release the interpreter's lock."""
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         examinations = pool.map(lambda recording: examine(recording, sample_rate), recordings)
         for done, examination in enumerate(examinations, start=1):
@@ -70,8 +70,8 @@ def examine_all(
             yield examination
 
 
-def examine(recording: Recording, sample_rate: int) -> Examination:
-    """Open a recording, decode the parts that are utterances, and name whatever is wrong with them."""
+def examine(recording: RecordingSpans, sample_rate: int) -> Examination:
+    """Open a recording, decode its utterances, and collect their faults."""
     try:
         info = inspect(recording.path)
     except DataError as error:
@@ -98,7 +98,7 @@ def _format_findings(path: str, info: AudioInfo, sample_rate: int) -> list[Findi
     return findings
 
 
-def _examine_span(recording: Recording, span: Span, info: AudioInfo) -> tuple[list[Finding], int]:
+def _examine_span(recording: RecordingSpans, span: UtteranceSpan, info: AudioInfo) -> tuple[list[Finding], int]:
     stop_s = info.duration_s if span.end_s is None else span.end_s
     utt_id = span.utt_id if span.is_segment else ""
     if stop_s > info.duration_s + OVERSHOOT_S:

@@ -1,7 +1,7 @@
-"""Making data directories from others: parts, copies, unions. All of it is values in, values out; nothing is written.
+"""Data directories from others: subsets, splits, copies, unions. Functions of values; nothing is written.
 
-What Kaldi's subset_data_dir.sh, combine_data.sh, split_data.sh and copy_data_dir.sh do, without their silences: an id
-that does not exist and two directories that claim the same id are errors.
+The equivalents of Kaldi's subset_data_dir.sh, combine_data.sh, split_data.sh and copy_data_dir.sh, but unknown ids and
+ids in two directories are errors.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def last(directory: DataDirectory, count: int) -> DataDirectory:
 
 
 def shortest(directory: DataDirectory, count: int) -> DataDirectory:
-    """The shortest utterances; equal ones in the order of their ids. Reads audio headers if it must."""
+    """The shortest utterances; equal ones in the order of their ids. Reads audio headers if needed."""
     lengths = durations_s(directory)
     ordered = sorted(directory.utterances, key=lambda u: (lengths[u.utt_id], u.utt_id))
     return directory.with_utterances(ordered[: _within(count, directory)])
 
 
 def drawn(directory: DataDirectory, count: int, seed: int) -> DataDirectory:
-    """Utterances drawn at random without replacement, the same for the same seed."""
+    """Utterances drawn at random without replacement; equal seeds give equal results."""
     chosen = random.Random(seed).sample(directory.utterances, _within(count, directory))
     return directory.with_utterances(chosen)
 
 
 def per_speaker(directory: DataDirectory, count: int) -> DataDirectory:
-    """The first utterances of every speaker, or all of a speaker who has fewer."""
+    """The first ``count`` utterances of every speaker, or all if there are fewer."""
     _positive(count)
     return directory.with_utterances(u for own in directory.by_speaker.values() for u in own[:count])
 
@@ -61,7 +61,7 @@ def only_utterances(directory: DataDirectory, utt_ids: Collection[str]) -> DataD
 
 
 def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataDirectory, DataDirectory]:
-    """(the other speakers, these speakers): a development set no voice of which is trained on."""
+    """(all other speakers, these speakers): a dev set of unseen speakers."""
     held = only_speakers(directory, speakers)
     rest = directory.where(lambda u: u.speaker not in set(speakers))
     if not rest.utterances:
@@ -70,7 +70,7 @@ def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataD
 
 
 def drawn_speakers(directory: DataDirectory, count: int, seed: int) -> list[str]:
-    """Speakers drawn at random without replacement, sorted; the same for the same seed."""
+    """Speakers drawn at random without replacement, sorted; equal seeds give equal results."""
     speakers = list(directory.by_speaker)
     if not 1 <= count <= len(speakers):
         raise UsageError(f"{count} speakers asked for; there are {len(speakers)}; ask for 1 to {len(speakers)}")
@@ -78,10 +78,10 @@ def drawn_speakers(directory: DataDirectory, count: int, seed: int) -> list[str]
 
 
 def split(directory: DataDirectory, parts: int) -> list[DataDirectory]:
-    """Parts with about equally many utterances, all utterances of a speaker in the same one.
+    """Parts with about equally many utterances; all utterances of a speaker are in the same part.
 
-    The speaker with the most utterances goes first, each to the part that has the fewest: at most a third more than
-    the best possible largest part (Graham 1969).
+    Speakers are assigned in order of decreasing size, each to the smallest part: the largest part is at most a third
+    larger than the best possible one (Graham 1969).
     """
     if not 1 <= parts <= len(directory.by_speaker):
         raise UsageError(
@@ -104,7 +104,7 @@ def split_by_utterance(directory: DataDirectory, parts: int) -> list[DataDirecto
 
 
 def prefixed(directory: DataDirectory, prefix: str) -> DataDirectory:
-    """The same with ``prefix`` before every utterance, speaker and recording id, so that it can be combined."""
+    """A copy with ``prefix`` before every utterance, speaker and recording id, so that it can be combined."""
     utterances = [
         replace(
             u,
@@ -121,8 +121,8 @@ def prefixed(directory: DataDirectory, prefix: str) -> DataDirectory:
 def combine(directories: Mapping[str, DataDirectory]) -> tuple[DataDirectory, list[str]]:
     """The union of directories, given by name, and the names of the optional tables that not all of them have.
 
-    Those tables are left out. If some have segments, whole recordings become segments of their full length.
-    Raises DataError for an utterance in two of them, a recording id with two paths, a transcript missing in some only.
+    Those tables are left out. If some directories have segments, whole recordings become segments of full length.
+    Raises DataError for an utterance in two of them, a recording id with two paths, and transcripts in only some.
     """
     _require_no_clash(directories)
     if any(u.is_segment for directory in directories.values() for u in directory.utterances):
@@ -135,7 +135,7 @@ def combine(directories: Mapping[str, DataDirectory]) -> tuple[DataDirectory, li
 
 
 def durations_s(directory: DataDirectory) -> dict[str, float]:
-    """utt_id -> seconds: from the segment, utt2dur, or the recording's header, whichever is there first."""
+    """utt_id -> seconds, from the segment, else utt2dur, else the recording's header."""
     stated = directory.extras.get("utt2dur", {})
     return {u.utt_id: _duration_s(u, stated) for u in directory.utterances}
 

@@ -22,13 +22,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import nn
 
 from recitative.export.graph import CONTRIB, FLOAT, INT32, Graph, Ragged
 from recitative.model.file import InitialState
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 WEIGHT_LEVELS = 63  # -63..63
 SENTINELS = np.array([1.0, -1.0], np.float32)

@@ -17,8 +17,8 @@ from recitative.export.file import build_file
 from recitative.export.model import build_model
 from recitative.export.network import Ranges, measure_ranges
 from recitative.export.smallest import Advance, Exported, Weights, require_dev, write_float32, write_smallest
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import measure, read_utterance
 from recitative.models.classifier import Classifier
 from recitative.models.folder import Recogniser
 from recitative.nn.ragged import pad_features
@@ -78,7 +78,9 @@ class _SpeechTrial:
 
     def ranges(self) -> Ranges:
         for utterance in DataDirectory.read(self.where).utterances:
-            measure(utterance, self.recogniser.settings.features.sample_rate)  # an error now, not in the middle
+            audio_duration_s(
+                utterance, self.recogniser.settings.features.sample_rate
+            )  # an error now, not in the middle
         return measure_ranges(self.recogniser.network, self._features())
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:

@@ -9,8 +9,8 @@ from recitative.export.graph import Graph, Ragged
 from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.forecaster import Forecast, Forecaster
-from recitative.nn.chain import Chain
-from recitative.nn.density import AT_FIRST, MixtureDensity
+from recitative.nn.heads import INITIAL_RAW, MixtureDensity
+from recitative.nn.stages import Chain
 
 
 def write_forecaster(forecaster: Forecaster) -> Written:
@@ -43,10 +43,10 @@ def _surprise(g: Graph, cells: CellWriter, forecast: Forecast, h: str, x: str) -
 
 
 def _gaussians(g: Graph, cells: CellWriter, density: MixtureDensity, h: str) -> tuple[str, str, str]:
-    """(N, T, K), and twice (N, T, K, C): see ``nn.density``."""
+    """(N, T, K), and twice (N, T, K, C): see ``nn.heads``."""
     said = cells.linear("", density.linear, h)
     weights, means, raw = g.ops("Split", said, g.ints(*density.sizes), outputs=3, axis=2)
     shape = g.ints(0, 0, density.components, density.channels)
-    spread = g.op("Softplus", g.op("Add", raw, g.real(AT_FIRST)))
+    spread = g.op("Softplus", g.op("Add", raw, g.real(INITIAL_RAW)))
     deviations = g.op("Add", spread, g.real(density.least_deviation))
     return g.op("LogSoftmax", weights, axis=-1), g.op("Reshape", means, shape), g.op("Reshape", deviations, shape)

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from recitative.runtime.checksum import CLAIM, CLAIMED, DIGITS, KEY, digest_of
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 OPSET = 18
 IR_VERSION = 10  # read by every ONNX Runtime since 1.18

@@ -6,7 +6,7 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged
 from recitative.export.network import Written
 from recitative.export.stages import Writer
-from recitative.nn.chain import Chain
+from recitative.nn.stages import Chain
 
 
 def write_network(network: Chain, num_tokens: int) -> Written:

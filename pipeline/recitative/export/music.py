@@ -11,7 +11,7 @@ from recitative.export.graph import FLOAT, Graph, Ragged
 from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.music import MusicModel
-from recitative.nn.choice import ChoiceHead
+from recitative.nn.heads import PitchHead
 
 SMALL = 2048  # constants of fewer numbers stay as they are
 
@@ -32,7 +32,7 @@ def write_music(model: MusicModel, *, int8: bool = False) -> Written:
     return Written(graph, writer.initial, "int8" if int8 else "float32", graphs={"choice": content})
 
 
-def _choice_graph(head: ChoiceHead) -> onnx.ModelProto:
+def _choice_graph(head: PitchHead) -> onnx.ModelProto:
     g = Graph()
     cells = CellWriter(g, ranges=None)
     writer = Writer(g, cells, last="")

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -16,12 +15,11 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import Graph, Ragged
 from recitative.export.stages import Writer
 from recitative.model.file import InitialState
-from recitative.nn.chain import Chain
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain
 from recitative.nn.window import RowConv
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 
-Array = npt.NDArray[Any]
 Ranges = Mapping[str, Array]
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from recitative.export.graph import DOUBLE, TO_END, Graph
-from recitative.nn.pooling import NOTHING
+from recitative.nn.pooling import NO_SCORE
 
 Sums = tuple[str, str, str]  # peak (N,), weight (N,), sum (N, C)
 
@@ -26,7 +26,7 @@ def softmax_sums(g: Graph, scores: str, x: str, inside: str, before: Sums) -> tu
     """
     peak, weight, total = before
     start = g.op("Concat", g.op("Unsqueeze", weight, g.ints(1)), total, axis=1)  # (N, 1 + C)
-    heard = g.op("Where", inside, scores, g.constant(np.array(NOTHING, np.float64)))
+    heard = g.op("Where", inside, scores, g.constant(np.array(NO_SCORE, np.float64)))
     frames = g.op("Concat", g.op("Cast", inside, to=DOUBLE), x, axis=2)  # (N, T, 1 + C)
     last_peak, last, sums = g.ops(
         "Scan", g.op("Unsqueeze", peak, g.ints(1)), start, heard, frames,

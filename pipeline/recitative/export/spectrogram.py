@@ -7,9 +7,10 @@ from torch import Tensor
 from recitative.export.cells import CellWriter
 from recitative.export.graph import INT64, Graph, Ragged
 from recitative.export.network import Written
-from recitative.export.stages import Array, Writer
+from recitative.export.stages import Writer
 from recitative.models.spectrogram import SpectrogramModel
-from recitative.nn.density import AT_FIRST, MixtureDensity
+from recitative.nn.heads import INITIAL_RAW, MixtureDensity
+from recitative.stage import Array
 
 
 def write_spectrogram(model: SpectrogramModel) -> Written:
@@ -51,7 +52,7 @@ def _draw(g: Graph, cells: CellWriter, density: MixtureDensity, h: str) -> str:
         g.op("Squeeze", g.op("GatherElements", g.op("Reshape", v, g.ints(0, k, channels)), index, axis=1), g.ints(1))
         for v in (means, raw)
     )
-    deviation = g.op("Add", g.op("Softplus", g.op("Add", wide, g.real(AT_FIRST))), g.real(density.least_deviation))
+    deviation = g.op("Add", g.op("Softplus", g.op("Add", wide, g.real(INITIAL_RAW))), g.real(density.least_deviation))
     away = g.op("Mul", g.input("normals", "float32", ("N", channels)), g.input("heat", "float32", ()))
     return g.op("Add", mean, g.op("Mul", deviation, away))
 

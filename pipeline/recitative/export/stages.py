@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor, nn
 
 from recitative.errors import UsageError
@@ -18,22 +17,19 @@ from recitative.export.cells import CellWriter
 from recitative.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
 from recitative.export.softmax_sums import softmax_sums
 from recitative.model.file import InitialState
-from recitative.nn.chain import Chain
-from recitative.nn.delay import Delay
 from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
-from recitative.nn.framewise import Dropout, LogProbs, Project
-from recitative.nn.normalise import (
+from recitative.nn.normalize import (
     RUNNING_PRIOR,
     UTTERANCE_PRIOR,
-    Normalise,
+    Normalize,
     RunningMean,
     UtteranceMean,
 )
-from recitative.nn.pooling import NOTHING, AttentionPooling, LastFrame, MeanPooling, RecentMean
+from recitative.nn.pooling import NO_SCORE, AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Delay, Dropout, LogProbs, Project
 from recitative.nn.window import CausalConv, FrameStack, RowConv
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 class Writer:
@@ -53,7 +49,7 @@ class Writer:
                 for part, inner in stage.stages.items():
                     x = self.write(f"{name}.{part}" if name else part, inner, x)
                 return x
-            case Normalise():
+            case Normalize():
                 return self._normalise(stage, x)
             case UtteranceMean():
                 return self._utterance_mean(x)
@@ -137,7 +133,7 @@ class Writer:
             lengths = g.op("Mul", lengths, g.integer(stage.outputs_per_step))
         return Ragged(g.op("LogSoftmax", logits, axis=-1), lengths)
 
-    def _normalise(self, stage: Normalise, x: Ragged) -> Ragged:
+    def _normalise(self, stage: Normalize, x: Ragged) -> Ragged:
         g = self.graph
         # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
         data = x.data if self.cells.ranges is None else g.zero_padding(x)
@@ -166,7 +162,7 @@ class Writer:
         data, wide = self._wide(x)
         scores = g.op("Cast", self.cells.linear(f"{name}.score", stage.score, data), to=DOUBLE)  # (N, T, 1)
         before = (
-            self._state(f"{name}.peak", InitialState((), NOTHING, dtype="float64")),
+            self._state(f"{name}.peak", InitialState((), NO_SCORE, dtype="float64")),
             self._state(f"{name}.weight", InitialState((), dtype="float64")),
             self._state(f"{name}.sum", InitialState((stage.input_width,), dtype="float64")),
         )
@@ -212,7 +208,7 @@ class Writer:
         return data, self.graph.op("Cast", data, to=DOUBLE)
 
     def _less_mean(self, data: str, sums: str, count: str, prior: int) -> str:
-        """The law of ``recitative.nn.normalise``."""
+        """The law of ``recitative.nn.normalize``."""
         g = self.graph
         mean = g.op("Div", sums, g.op("Add", count, g.constant(np.array(prior, np.float64))))
         return g.op("Sub", data, g.op("Cast", mean, to=FLOAT))

@@ -14,8 +14,8 @@ from recitative.export.graph import INT64, Graph, Ragged
 from recitative.export.network import Written
 from recitative.export.stages import Writer
 from recitative.models.wave import WaveModel
-from recitative.nn.chain import Chain
-from recitative.nn.sample import SampleHead
+from recitative.nn.heads import SampleHead
+from recitative.nn.stages import Chain
 
 
 def write_wave(model: WaveModel) -> Written:

@@ -1,34 +1,33 @@
-"""Augmentation of training audio and features. Every draw comes from a ``numpy.random.Generator`` argument.
+"""Augmentation of audio and of log-mel features. All randomness comes from a ``numpy.random.Generator`` argument.
 
-NumPy and soxr rather than torchaudio: the processes that prepare batches then start without importing torch.
+Uses NumPy and soxr, not torchaudio, so that the processes that prepare batches start without importing torch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio
 from recitative.audio.resample import resample
-from recitative.config import AugmentSettings, SpecAugmentSettings
+from recitative.config import AugmentSettings, FeatureSettings, SpecAugmentSettings
 from recitative.errors import DataError, Problem
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 class Augmenter:
-    """Speed, reverberation, noise and volume, in this order; all but the speed are drawn anew for every call.
+    """Speed, reverberation, noise and volume, in this order; all but the speed are drawn for every call.
 
-    Samples are float and nothing is clipped or scaled back: after a positive gain or in strong noise they may pass
-    1.0, which the features (logarithms of power) take as any other value, and a volume that was drawn stays.
+    Samples are float and never clipped or rescaled: after a positive gain or with strong noise they may exceed 1.0,
+    which log-power features accept, and the drawn volume is kept.
     """
 
     def __init__(self, settings: AugmentSettings, sample_rate: int) -> None:
-        """Reads the header of every recording in the folders once.
+        """Reads the headers of all recordings in the folders.
 
         Raises DataError if a folder is missing, has no recordings, or has one that cannot be read or is not mono.
         """
@@ -38,9 +37,9 @@ class Augmenter:
         self._impulses = scan_folder(settings.reverb_dir) if settings.reverb_dir else ()
 
     def perturb(self, samples: Samples, speed: float, rng: np.random.Generator) -> Samples:
-        """(S,) float32 -> (S / speed,) float32; the argument is left as it is.
+        """(S,) float32 -> (S / speed,) float32, a new array.
 
-        The speed is the caller's to draw, who wants to know the length before.
+        The caller draws the speed, to know the length beforehand.
         """
         samples = change_speed(samples, speed, self.sample_rate)
         if self._impulses and rng.random() < self.settings.reverb_probability:
@@ -58,7 +57,7 @@ class Augmenter:
         return resample(samples, rate, self.sample_rate)
 
     def _draw_noise(self, length: int, rng: np.random.Generator) -> Samples:
-        """``length`` samples from a random place of a random recording, repeated if it is shorter."""
+        """``length`` samples from a random position of a random recording, repeated if it is shorter."""
         noise = self._noises[rng.integers(len(self._noises))]
         rate, available = noise.info.sample_rate, noise.info.num_samples
         wanted = min(int(np.ceil(length * rate / self.sample_rate)) + 1, available)
@@ -75,14 +74,14 @@ def change_speed(samples: Samples, speed: float, sample_rate: int) -> Samples:
 
 
 def change_volume(samples: Samples, gain_db: float) -> Samples:
-    """Multiply by 10^(gain / 20); the samples may pass 1.0."""
+    """Multiply by 10^(gain / 20); the samples may exceed 1.0."""
     return samples if gain_db == 0.0 else samples * np.float32(10 ** (gain_db / 20))
 
 
 def add_noise(samples: Samples, noise: Samples, *, snr_db: float) -> Samples:
-    """Both (S,). Scales the noise so that 10 log10(speech power / noise power) = ``snr_db`` over the whole of it.
+    """Both (S,). Scales the noise so that 10 log10(speech power / noise power) = ``snr_db`` over all samples.
 
-    Where one of the two is digital silence there is no such ratio, and the samples are returned as they are.
+    If either is digital silence, there is no such ratio, and the samples are returned unchanged.
     """
     speech_power, noise_power = _power(samples), _power(noise)
     if speech_power == 0.0 or noise_power == 0.0:
@@ -94,8 +93,8 @@ def add_noise(samples: Samples, noise: Samples, *, snr_db: float) -> Samples:
 def reverberate(samples: Samples, impulse: Samples) -> Samples:
     """Convolve (S,) with an impulse response (L,) and cut to (S,) so that the direct path has no delay.
 
-    The direct path is the response's largest sample: words stay where they were, the tail beyond the end is cut. The
-    power of the result is that of the input, as in Kaldi's ``wav-reverberate --normalize-output``.
+    The direct path is the largest sample of the response: word times do not change, and the tail beyond the end is cut.
+    The power of the result equals that of the input, as in Kaldi's ``wav-reverberate --normalize-output``.
     """
     size = 1 << (len(samples) + len(impulse) - 2).bit_length()
     spectrum = np.fft.rfft(samples.astype(np.float64), size) * np.fft.rfft(impulse.astype(np.float64), size)
@@ -109,11 +108,11 @@ def reverberate(samples: Samples, impulse: Samples) -> Samples:
 def spec_augment(
     features: Array, settings: SpecAugmentSettings, rng: np.random.Generator, fill: float | Array
 ) -> Array:
-    """Mask bands of channels and stretches of frames: (T, C) -> a new (T, C). Park et al. 2019, without warping.
+    """SpecAugment (Park et al. 2019, without warping): mask channels and frames, (T, C) -> a new (T, C).
 
-    ``fill`` is what a masked value becomes, one number or one for each channel (C,): the CMVN mean, so that it is 0
-    after normalisation. Widths are drawn evenly from 0 to the widest, both included; a time mask's widest is
-    ``time_width`` or ``time_fraction`` of T, whichever is less; then the place is drawn evenly. Masks may overlap.
+    fill: the value of masked elements, one number or one per channel (C,): the CMVN mean, so that it is 0 after
+    normalization. Widths are uniform from 0 to the maximum, inclusive; the maximum of time masks is ``time_width`` or
+    ``time_fraction`` of T, whichever is less. Positions are uniform. Masks may overlap.
     """
     masked = np.array(features, np.float32)
     frames, channels = masked.shape
@@ -128,7 +127,7 @@ def spec_augment(
 
 
 def draw_mask(length: int, widest: int, rng: np.random.Generator) -> slice:
-    """A stretch of ``length`` items: its width even in 0..widest, its start even where it fits."""
+    """A range within ``length`` items: its width is uniform in 0..widest, then its start is uniform."""
     width = int(rng.integers(widest + 1))
     start = int(rng.integers(length - width + 1))
     return slice(start, start + width)
@@ -141,7 +140,7 @@ class FolderRecording:
 
 
 def scan_folder(folder: Path) -> tuple[FolderRecording, ...]:
-    """Every recording under a folder, in the order of the paths; see SUFFIXES. Raises one DataError for all faults."""
+    """All recordings under a folder, sorted by path; see SUFFIXES. Raises one DataError for all faults."""
     if not folder.is_dir():
         raise DataError(str(folder), "is not a folder", "a folder of recordings", "correct the path")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -151,7 +150,10 @@ def scan_folder(folder: Path) -> tuple[FolderRecording, ...]:
     problems: list[Problem] = []
     for path in paths:
         try:
-            recordings.append(_inspect_mono(path))
+            info = inspect(path)
+            if info.channels != 1:
+                raise DataError(str(path), f"has {info.channels} channels", "one", "write each channel to its own file")
+            recordings.append(FolderRecording(path, info))
         except DataError as error:
             problems += error.problems
     if problems:
@@ -159,13 +161,175 @@ def scan_folder(folder: Path) -> tuple[FolderRecording, ...]:
     return tuple(recordings)
 
 
-def _inspect_mono(path: Path) -> FolderRecording:
-    info = inspect(path)
-    if info.channels != 1:
-        raise DataError(str(path), f"has {info.channels} channels", "one", "write each channel to its own file")
-    return FolderRecording(path, info)
-
-
 def _power(samples: Array) -> float:
-    """Mean square, 0 for no samples."""
+    """Mean square; 0 for no samples."""
     return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+
+
+WARP_LIMIT_HZ = 4800.0  # the warp is linear up to here, then a line to the end of the band; formants are below
+
+
+class VocalTractWarp:
+    """Vocal tract length perturbation (Jaitly & Hinton 2013): moves formants of fbank features, unchanged in time.
+
+    Works on log-mel features, by linear interpolation between neighboring channels, where the paper warps the filter
+    bank itself: half a channel of blur, but no second pass over the spectrum.
+    """
+
+    def __init__(self, settings: FeatureSettings) -> None:
+        """settings: of kind fbank."""
+        nyquist = settings.sample_rate / 2
+        self._high_hz = settings.high_freq_hz if settings.high_freq_hz > 0 else nyquist + settings.high_freq_hz
+        mel_edges = np.linspace(_mel(settings.low_freq_hz), _mel(self._high_hz), settings.num_mel_bins + 2)
+        self._mel = mel_edges[1:-1]
+        self.hz = 700.0 * np.expm1(self._mel / 1127.0)  # (C,): center frequencies of the channels
+
+    def warp(self, features: Array, factor: float) -> Array:
+        """(T, C) -> a new (T, C) with frequency f moved to ``factor`` * f.
+
+        With deltas, each block of channels is warped equally.
+        """
+        if factor == 1.0:
+            return np.array(features, np.float32)
+        place = np.interp(_mel(self._source(factor)), self._mel, np.arange(len(self._mel)))
+        below = np.minimum(place.astype(np.int64), len(place) - 2)
+        part = (place - below).astype(np.float32)
+        blocks = features.reshape(len(features), features.shape[1] // len(place), len(place))
+        warped: Array = blocks[..., below] * (1 - part) + blocks[..., below + 1] * part
+        return warped.reshape(features.shape)
+
+    def _source(self, factor: float) -> Array:
+        """The source frequency of each channel in Hz: the paper's equation with the inverse factor."""
+        inverse = 1.0 / factor
+        turn = min(WARP_LIMIT_HZ, 0.8 * self._high_hz) * min(inverse, 1.0) / inverse
+        slope = (self._high_hz - turn * inverse) / (self._high_hz - turn)
+        beyond = self._high_hz - slope * (self._high_hz - self.hz)
+        source: Array = np.where(self.hz <= turn, self.hz * inverse, beyond)
+        return source
+
+
+def _mel(hz: Any) -> Any:
+    """Kaldi's mel scale, feat/mel-computations.h."""
+    return 1127.0 * np.log1p(np.asarray(hz, np.float64) / 700.0)
+
+
+POINTS = 5  # of the piecewise linear curves over channels
+NOISE_FLOOR_DB = 10.0  # maximal deviation of the noise floor of a channel from its average
+FREEDOM = 4.0  # half the degrees of freedom of a channel's power: the steadiness of the noise
+NEPERS = np.log(10) / 10  # natural logarithm of a power per decibel
+
+
+SILENCE_QUANTILE = 0.05  # of the frames of a recording, in each channel: the level of silence around it,
+MAX_DEEPER = 3.0  # which is lowered by up to this (natural logarithm of a power)
+SILENCE_STD = 0.5  # standard deviation of the silence
+ONSET_FRAMES, ONSET = 11, 5.0  # maximal duration and depth of the fade-in of a recording
+
+
+def trim_silence(features: Array, below_db: float) -> Array:
+    """Trim log-mel features (T, C), T >= 1, to the range of frames at most ``below_db`` below the loudest -> a view.
+
+    Recordings that are all cut closely teach that a quiet beginning is a consonant; drawn thresholds avoid that.
+    """
+    powers = np.logaddexp.reduce(features, axis=1)
+    loud = np.flatnonzero(powers >= powers.max() - NEPERS * below_db)
+    return features[loud[0] : loud[-1] + 1]
+
+
+def pad_silence(features: Array, max_frames: int, rng: np.random.Generator) -> Array:
+    """Pad log-mel features (T, C), T >= 1, with up to ``max_frames`` frames of silence on each side, with a fade-in
+    -> (before + T + after, C)."""
+    quiet = np.quantile(features, SILENCE_QUANTILE, axis=0) - rng.uniform(0, MAX_DEEPER)
+    before, after = (quiet + rng.normal(0, SILENCE_STD, (rng.integers(max_frames + 1), len(quiet))) for _ in range(2))
+    onset = np.linspace(rng.uniform(0, ONSET), 0, rng.integers(ONSET_FRAMES + 1))[: len(features)]
+    gradual = np.concatenate([features[: len(onset)] - onset[:, None], features[len(onset) :]])
+    return np.concatenate([before, gradual, after]).astype(np.float32)
+
+
+def equalize(features: Array, max_db: float, rng: np.random.Generator) -> Array:
+    """Add a random smooth curve within +- max_db, the same for all frames, to log-mel features (T, C) -> (T, C).
+
+    Microphones and rooms differ mostly in such a spectral shape; networks trained with many of them ignore it.
+    """
+    equalized: Array = features + np.float32(NEPERS) * _curve(features.shape[1], max_db, rng)
+    return equalized
+
+
+def add_noise_floor(features: Array, snr_db: float, rng: np.random.Generator) -> Array:
+    """Add the power of stationary noise to log-mel features (T, C) -> (T, C).
+
+        y[t, c] = ln(exp x[t, c] + P 10^(-snr / 10) n[c] g[t, c])
+
+    with P the mean power of all frames and channels, n a curve of mean 1 within +- NOISE_FLOOR_DB, and g from the Gamma
+    distribution of mean 1, the distribution of the power of Gaussian noise in a channel.
+    """
+    curve = np.exp(NEPERS * _curve(features.shape[1], NOISE_FLOOR_DB, rng))
+    level = np.exp(features.astype(np.float64)).mean() * 10 ** (-snr_db / 10)
+    noise = level * curve / curve.mean() * rng.gamma(FREEDOM, 1 / FREEDOM, features.shape)
+    heard: Array = np.logaddexp(features, np.log(noise)).astype(np.float32)
+    return heard
+
+
+def add_reverberation_tail(features: Array, rt60_s: float, drr_db: float, frame_s: float) -> Array:
+    """Add late reverberation to log-mel features (T, C) -> (T, C): powers that decay by 60 dB in
+    ``rt60_s`` seconds.
+
+        y[t] = ln(exp x[t] + 10^(-drr / 10) (1 - d) / d sum_(k >= 1) d^k exp x[t - k]),    d = 10^(-6 frame_s / rt60)
+
+    so that for a steady sound the tail is ``drr_db`` decibels below the direct sound.
+    """
+    decay = 10 ** (-6 * frame_s / rt60_s)
+    power = np.exp(features.astype(np.float64))
+    heard, reach = power.copy(), 1
+    while reach < len(power) and decay**reach > 1e-6:  # each pass doubles the length of the sum
+        heard[reach:] += decay**reach * heard[:-reach]
+        reach *= 2
+    tail = 10 ** (-drr_db / 10) * (1 - decay) / decay * (heard - power)
+    wet: Array = np.log(power + tail).astype(np.float32)
+    return wet
+
+
+def add_babble(features: Array, others: Sequence[Array], snr_db: float, rng: np.random.Generator) -> Array:
+    """Add the powers of other utterances to log-mel features (T, C) -> (T, C), in total ``snr_db`` below.
+
+    Each of ``others`` (T', C), T' >= 1, begins at a random frame and is repeated.
+    """
+    power = np.zeros(features.shape)
+    for other in others:
+        rolled = np.roll(other, -int(rng.integers(len(other))), axis=0)
+        power += np.exp(np.resize(rolled, features.shape).astype(np.float64))
+    level = np.exp(features.astype(np.float64)).mean() / power.mean() * 10 ** (-snr_db / 10)
+    heard: Array = np.logaddexp(features, np.log(level * power)).astype(np.float32)
+    return heard
+
+
+LOWEST_HZ, HIGHEST_HZ = (150.0, 350.0), (3000.0, 3900.0)  # the edges of the telephone band
+OUTSIDE_DB, SLOPE_DB = (20.0, 80.0), 200.0  # attenuation outside, and its slope per octave
+
+
+def limit_to_telephone_band(features: Array, hz: Array, floor: float, rng: np.random.Generator) -> Array:
+    """Attenuate log-mel features (T, C) outside the telephone band -> (T, C).
+
+    hz (C,): center frequencies of the channels; floor: minimum of the result.
+    """
+    octaves = np.maximum(np.log2(rng.uniform(*LOWEST_HZ) / hz), np.log2(hz / rng.uniform(*HIGHEST_HZ)))
+    loss = np.minimum(np.maximum(octaves, 0.0) * SLOPE_DB, rng.uniform(*OUTSIDE_DB))
+    narrow: Array = np.maximum(features - np.float32(NEPERS) * loss.astype(np.float32), np.float32(floor))
+    return narrow
+
+
+def time_stretch(features: Array, frames: int) -> Array:
+    """(T, C), T > 0 -> (frames, C): change the tempo by linear interpolation between frames."""
+    if frames == len(features):
+        return features
+    place = np.linspace(0, len(features) - 1, frames)
+    below = np.minimum(place.astype(np.int64), max(len(features) - 2, 0))
+    part = (place - below).astype(np.float32)[:, None]
+    above = np.minimum(below + 1, len(features) - 1)
+    stretched: Array = features[below] * (1 - part) + features[above] * part
+    return stretched
+
+
+def _curve(channels: int, max_db: float, rng: np.random.Generator) -> Array:
+    """A random curve over channels (C,) float32, in decibels."""
+    points = rng.uniform(-max_db, max_db, POINTS)
+    return np.interp(np.linspace(0, POINTS - 1, channels), np.arange(POINTS), points).astype(np.float32)

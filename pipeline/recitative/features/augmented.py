@@ -1,40 +1,48 @@
-"""Utterances as training hears them: audio, speed, reverberation, noise, volume, features, vocal tract, masks."""
+"""Features of utterances for training, with all augmentation of samples and of features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.audio.files import Samples
 from recitative.config import SILENCE, AudioTaskSettings
 from recitative.data.frames import num_frames
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import UsageError
-from recitative.features.augment import Augmenter, change_speed, spec_augment
+from recitative.features.augment import (
+    Augmenter,
+    VocalTractWarp,
+    add_babble,
+    add_noise_floor,
+    add_reverberation_tail,
+    change_speed,
+    equalize,
+    limit_to_telephone_band,
+    pad_silence,
+    spec_augment,
+    time_stretch,
+    trim_silence,
+)
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.microphone import babble, colour, cut_close, hiss, room, stretch, surround, telephone
-from recitative.features.utterances import read_utterance
-from recitative.features.vtlp import VocalTractWarp
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 class AugmentedFeatures:
-    """Features of utterances by their numbers, each time in another dress.
+    """Augmented features of utterances, by number.
 
-    Audio is decoded once, before worker processes start, if all of it fits in ``train.cache_mb``: they share it. With
-    ``train.cache_features`` it is features that are kept, of each speed; see ``KeptFeatures``.
+    Audio is decoded once, before worker processes start, if all of it fits into ``train.cache_mb``: they share it. With
+    ``train.cache_features``, features of each speed are cached instead; see ``FeatureCache``.
     """
 
     def __init__(
         self, utterances: Sequence[Utterance], seconds: Array, settings: AudioTaskSettings, mean: Array
     ) -> None:
-        """seconds (N,): of each utterance; mean (C,): what SpecAugment masks with, each channel's mean.
+        """seconds (N,): of each utterance; mean (C,): the value of SpecAugment's masks.
 
-        Raises UsageError for features that cannot be kept.
+        Raises UsageError for features that cannot be cached.
         """
         self._utterances = utterances
         self._settings = settings
@@ -43,7 +51,7 @@ class AugmentedFeatures:
         self._seconds = seconds
         self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
         self._hz = VocalTractWarp(settings.features).hz if settings.augment.telephone_probability else None
-        self._kept = KeptFeatures(utterances, settings) if settings.train.cache_features else None
+        self._kept = FeatureCache(utterances, settings) if settings.train.cache_features else None
         bytes_in_all = float(seconds.sum()) * settings.features.sample_rate * np.dtype(np.float32).itemsize
         fits = bytes_in_all <= settings.train.cache_mb * 1e6 and not self._kept
         self._samples: list[Samples] | None = [read_utterance(u) for u in utterances] if fits else None
@@ -51,34 +59,34 @@ class AugmentedFeatures:
     def draw(self, number: int, speed: float, rng: np.random.Generator) -> tuple[Array, Array]:
         """One utterance at a speed: features (T, C) without SpecAugment's masks, and with them.
 
-        Everything else that is random comes from ``rng``: the same generator, the same features.
+        All other randomness comes from ``rng``: equal generators give equal features.
         """
-        return self._recorded_elsewhere(self._said(number, speed, rng), rng)
+        return self._with_channel(self._spoken(number, speed, rng), rng)
 
     def draw_after(
         self, number: int, speed: float, others: Iterator[tuple[int, float]], frames: int, rng: np.random.Generator
     ) -> Array:
-        """One utterance as it comes in a stream, with SpecAugment's masks: (frames + T, C).
+        """One utterance in a stream, with SpecAugment's masks: (frames + T, C).
 
-        Before it are the last ``frames`` frames of as many ``others``, utterances with their speeds, as that takes, all
-        heard by the same microphone. Each must have a frame.
+        It is preceded by the last ``frames`` frames of as many ``others`` (utterances and their speeds) as needed, with
+        the same channel augmentation. Each must have a frame.
         """
-        parts, missing = [self._said(number, speed, rng)], frames
+        parts, missing = [self._spoken(number, speed, rng)], frames
         while missing > 0:
-            before = self._said(*next(others), rng)[-missing:]
+            before = self._spoken(*next(others), rng)[-missing:]
             parts.insert(0, before)
             missing -= len(before)
-        return self._recorded_elsewhere(np.concatenate(parts), rng)[1]
+        return self._with_channel(np.concatenate(parts), rng)[1]
 
-    def _said(self, number: int, speed: float, rng: np.random.Generator) -> Array:
-        """One utterance as it was cut, and the quiet around it."""
+    def _spoken(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+        """One utterance, trimmed and padded with silence."""
         features = self._at_speed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
         if self._settings.augment.cut_db:
-            features = cut_close(features, rng.uniform(*self._settings.augment.cut_db))
+            features = trim_silence(features, rng.uniform(*self._settings.augment.cut_db))
         if quiet_s := self._settings.augment.quiet_s:
-            features = surround(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
+            features = pad_silence(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
         return features
 
     def _at_speed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
@@ -87,25 +95,25 @@ class AugmentedFeatures:
         if of_samples == speed or not len(features):
             return features
         samples = int(self._seconds[number] / speed * self._settings.features.sample_rate)
-        return stretch(features, max(num_frames(samples, self._settings.features), 1))
+        return time_stretch(features, max(num_frames(samples, self._settings.features), 1))
 
-    def _recorded_elsewhere(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Without and with SpecAugment's masks."""
+    def _with_channel(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+        """Augment the recording channel; without and with SpecAugment's masks."""
         augment = self._settings.augment
         if augment.room_probability and rng.random() < augment.room_probability:
             rt60_s, drr_db = rng.uniform(*augment.room_rt60_s), rng.uniform(*augment.room_drr_db)
-            features = room(features, rt60_s, drr_db, self._settings.features.frame_shift_ms / 1000)
+            features = add_reverberation_tail(features, rt60_s, drr_db, self._settings.features.frame_shift_ms / 1000)
         if augment.babble_probability and rng.random() < augment.babble_probability:
             numbers = rng.integers(len(self._utterances), size=rng.integers(1, 4)).tolist()
             others = [other for n in numbers if len(other := self._at_speed(n, 1.0, rng))]
             if others:
-                features = babble(features, others, rng.uniform(*augment.babble_snr_db), rng)
+                features = add_babble(features, others, rng.uniform(*augment.babble_snr_db), rng)
         if augment.colour_db:
-            features = colour(features, augment.colour_db, rng)
+            features = equalize(features, augment.colour_db, rng)
         if augment.hiss_snr_db:
-            features = hiss(features, rng.uniform(*augment.hiss_snr_db), rng)
+            features = add_noise_floor(features, rng.uniform(*augment.hiss_snr_db), rng)
         if self._hz is not None and rng.random() < augment.telephone_probability:
-            features = telephone(features, self._hz, self._settings.features.log_floor, rng)
+            features = limit_to_telephone_band(features, self._hz, self._settings.features.log_floor, rng)
         return features, spec_augment(features, augment.spec_augment, rng, self._mean)
 
     def _perturbed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
@@ -113,15 +121,15 @@ class AugmentedFeatures:
         return FeatureExtractor(self._settings.features).compute(self._augmenter.perturb(samples, speed, rng))
 
 
-class KeptFeatures:
-    """Log-mel features that are worked out once for each recording and speed; the volume changes in them.
+class FeatureCache:
+    """Log-mel features, computed once per recording and speed, to which the volume is applied.
 
-    A gain g of the samples adds 2 ln g to every logarithm of a power: the same as of the louder samples, but for
-    rounding. It pays where extraction takes longer than the network, as for seconds of 44.1 kHz and a small one.
+    A gain g of the samples adds 2 ln g to every log power: equal to features of the louder samples but for rounding. It
+    pays if extraction takes longer than the network, such as for 44.1 kHz audio and a small network.
     """
 
     def __init__(self, utterances: Sequence[Utterance], settings: AudioTaskSettings) -> None:
-        """Raises UsageError for settings under which features at another volume are no sum."""
+        """Raises UsageError for settings where the volume is not a constant added to the features."""
         features, augment = settings.features, settings.augment
         if features.kind != "fbank" or features.delta_order or augment.noise_dir or augment.reverb_dir:
             raise UsageError(

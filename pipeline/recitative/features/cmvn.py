@@ -1,4 +1,4 @@
-"""Global cepstral mean and variance normalisation: sums over a training set, in Kaldi's statistics file."""
+"""Statistics of global cepstral mean and variance normalization (CMVN), in Kaldi's file format."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.atomic import write_text
 from recitative.errors import DataError
-from recitative.features.matrix import encode_text, read_matrix
+from recitative.features.archive import encode_text, read_matrix
 from recitative.reading import LARGEST_SETTINGS, read_bytes
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 VARIANCE_FLOOR = 1e-4
-"""Kaldi's floor of 1e-20 makes a channel that never changes in training (a band above the recording's bandwidth)
-explode at the first recording where it does; real channels, deltas included, lie well above 1e-2."""
+"""With Kaldi's floor of 1e-20, a channel that is constant in training (a band above the bandwidth of the recordings)
+would explode at the first recording where it is not; variances of real channels, including deltas, are above 1e-2."""
 
 
 @dataclass(frozen=True)
 class CmvnStats:
-    """Sums over all frames: everything is float64 and adds up, so parts can be merged in any grouping.
+    """Sums over all frames, float64; statistics of parts can be added.
 
     sums:        (C,) of x
     square_sums: (C,) of x^2
@@ -76,9 +73,9 @@ class CmvnStats:
 
     @classmethod
     def read(cls, path: Path) -> CmvnStats:
-        """Read what ``write`` or Kaldi's ``compute-cmvn-stats`` (one matrix, text or binary) wrote.
+        """Read a file of ``write`` or of Kaldi's ``compute-cmvn-stats`` (one matrix, text or binary).
 
-        Raises DataError that names the file if it is no such matrix, holds no frames, or has impossible sums.
+        Raises DataError that names the file if it is not such a matrix, has no frames, or has invalid sums.
         """
         remedy = "make it with 'recitative cmvn'"
         content = read_bytes(path, "CMVN statistics", remedy, limit=LARGEST_SETTINGS)

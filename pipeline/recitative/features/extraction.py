@@ -1,4 +1,4 @@
-"""Features of every utterance of a data directory, by several processes, and written as Kaldi keeps them."""
+"""Samples and features of utterances; features of a data directory in parallel, written as Kaldi archives."""
 
 from __future__ import annotations
 
@@ -6,27 +6,55 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import read_audio
-from recitative.bulk import Engine, map_pieces
+from recitative.audio.files import Samples, inspect, read_audio
 from recitative.config import FeatureSettings
-from recitative.data.directory import DataDirectory, Utterance
-from recitative.data.tables import read_table, write_table
+from recitative.data.directory import DataDirectory
+from recitative.data.parallel import Engine, parallel_map
+from recitative.data.shards.index import ShardIndex
+from recitative.data.tables import Utterance, read_table, write_table
 from recitative.errors import DataError, Problem
 from recitative.features.archive import write_archive
 from recitative.features.frontend import FeatureExtractor
 from recitative.lock import writes
+from recitative.stage import Array
 
-Array = npt.NDArray[Any]
 
-PIECE = 8  # utterances sent to a worker at once
+def read_utterance(utterance: Utterance) -> Samples:
+    """The samples (S,) float32 in [-1, 1]."""
+    samples, _ = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
+    return samples
+
+
+def audio_duration_s(utterance: Utterance, sample_rate: int) -> float:
+    """Seconds of audio, from the header. Raises DataError if the recording has another sample rate."""
+    info = inspect(utterance.recording_path)
+    if info.sample_rate != sample_rate:
+        raise DataError(
+            f"{utterance.recording_path}: utterance '{utterance.utt_id}'",
+            f"{info.sample_rate} Hz",
+            f"{sample_rate} Hz (features.sample_rate)",
+            "convert the recording, or set features.sample_rate for the whole corpus",
+        )
+    duration_s = info.num_samples / sample_rate
+    return min(duration_s, duration_s if utterance.end_s is None else utterance.end_s) - utterance.start_s
+
+
+def audio_durations_s(utterances: Sequence[Utterance], sample_rate: int) -> npt.NDArray[np.float64]:
+    """Seconds of audio (N,), from headers or the index of shards; raises what ``audio_duration_s`` does."""
+    if isinstance(utterances, ShardIndex) and bool((utterances.sample_rates == sample_rate).all()):
+        return np.asarray(utterances.num_samples / sample_rate)
+    return np.array([audio_duration_s(utterance, sample_rate) for utterance in utterances])
+
+
+PIECE = 8  # utterances per piece of parallel work
 
 
 def utterance_features(utterance: Utterance, settings: FeatureSettings) -> Array:
-    """(T, C) with T >= 1. Raises DataError that names the utterance for every fault of its audio."""
+    """Features (T, C), T >= 1. Raises DataError that names the utterance for every fault of its audio."""
     prefix = f"utterance '{utterance.utt_id}'"
     where = f"{prefix}: {utterance.recording_path}"
     try:
@@ -47,14 +75,19 @@ def utterance_features(utterance: Utterance, settings: FeatureSettings) -> Array
 def extract(
     directory: DataDirectory, settings: FeatureSettings, engine: Engine | None = None
 ) -> Iterator[tuple[str, Array]]:
-    """(utt_id, features (T, C)) of every utterance in the directory's order; without an engine by this process.
+    """(utt_id, features (T, C)) of every utterance in the order of the directory; without an engine in this process.
 
-    Goes on after a fault to find the others, and raises them as one DataError after the last utterance.
+    Continues after a fault, and raises all faults as one DataError after the last utterance.
     """
-    problems: list[Problem] = []
-    compute = partial(_features_or_problems, settings)
-    results = chain.from_iterable(map_pieces(compute, _pieces(directory), engine or Engine(), name=_name))
-    for utterance, result in zip(directory.utterances, results, strict=True):
+    utterances, problems = directory.utterances, list[Problem]()
+    pieces = (utterances[start : start + PIECE] for start in range(0, len(utterances), PIECE))
+    results = parallel_map(
+        partial(_features_or_problems, settings),
+        pieces,
+        engine or Engine(),
+        name=lambda piece: f"{len(piece)} utterances, '{piece[0].utt_id}' the first",
+    )
+    for utterance, result in zip(utterances, chain.from_iterable(results), strict=True):
         if isinstance(result, tuple):
             problems += result
         else:
@@ -67,7 +100,7 @@ def extract(
 def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, Array]]) -> dict[str, int]:
     """Write ``out_dir``/feats.{ark,scp}, and feats.scp and utt2num_frames into ``data_dir`` as Kaldi does.
 
-    Returns utt_id -> frames. If ``features`` raises, nothing is written and what was there stays.
+    Returns utt_id -> frames. If ``features`` raises, nothing is written and existing files remain.
     """
     frames = write_archive(out_dir / "feats.scp", out_dir / "feats.ark", features)
     locations = {row.key: row.value for row in read_table(out_dir / "feats.scp")}
@@ -76,21 +109,11 @@ def write_features(data_dir: Path, out_dir: Path, features: Iterable[tuple[str, 
     return frames
 
 
-def _pieces(directory: DataDirectory) -> Iterator[Sequence[Utterance]]:
-    utterances = directory.utterances
-    return (utterances[start : start + PIECE] for start in range(0, len(utterances), PIECE))
-
-
-def _name(piece: Sequence[Utterance]) -> str:
-    return f"{len(piece)} utterances, '{piece[0].utt_id}' the first"
-
-
 def _features_or_problems(settings: FeatureSettings, piece: Sequence[Utterance]) -> list[Array | tuple[Problem, ...]]:
-    return [_utterance_features_or_problems(utterance, settings) for utterance in piece]
-
-
-def _utterance_features_or_problems(utterance: Utterance, settings: FeatureSettings) -> Array | tuple[Problem, ...]:
-    try:
-        return utterance_features(utterance, settings)
-    except DataError as error:
-        return error.problems
+    results: list[Array | tuple[Problem, ...]] = []
+    for utterance in piece:
+        try:
+            results.append(utterance_features(utterance, settings))
+        except DataError as error:
+            results.append(error.problems)
+    return results

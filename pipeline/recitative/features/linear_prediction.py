@@ -1,12 +1,12 @@
-"""Linear prediction from log-mel frames: what of a sound can be foretold from its spectrum, and what is left.
+"""Linear prediction from log-mel frames: excitation of a signal, and synthesis from it.
 
     q[n] = (y[n] - sum a_i y[n-i]) / g                   whitening: the excitation, of about unit power
-    y[n] = g q[n] + sum a_i y[n-i]    i = 1..order        colouring, its inverse
+    y[n] = g q[n] + sum a_i y[n-i]    i = 1..order        synthesis, its inverse
 
 The predictor a and the gain g of a frame come from its mel bands alone (as in LPCNet, Valin & Skoglund 2019, section
-3.1): the bands over their widths are samples of the power spectrum, whose inverse Fourier transform is the
-autocorrelation, from which Levinson and Durbin's recursion has a. So whoever is told the frames knows both, and a model
-of the excitation (ExcitNet, Song et al. 2019) need not learn how mouths shape sound.
+3.1): the bands divided by their widths are samples of the power spectrum, whose inverse Fourier transform is the
+autocorrelation, from which the Levinson-Durbin recursion computes a. So both are known from the frames, and a model of
+the excitation (ExcitNet, Song et al. 2019) need not learn the spectral envelope.
 """
 
 from __future__ import annotations
@@ -19,61 +19,60 @@ import numpy.typing as npt
 
 from recitative.config import FeatureSettings
 from recitative.features.frontend import SAMPLE_SCALE
-
-Array = npt.NDArray[np.floating]
+from recitative.stage import Array
 
 FRAME_PREEMPHASIS = 0.97  # within the window of a frame, see ``FeatureExtractor``
 POVEY_POWER = 0.85  # its window is a Hann window to this power (kaldi/src/feat/feature-window.cc)
-NARROWEST = 0.2  # a band that holds less of the Fourier transform's points than this says nothing of the spectrum
-NOISE_SHARE = 1e-4  # of the power, white, 40 dB below: without it no finite filter would follow a deep valley
-LAG_SLOPE = 6e-5  # the autocorrelation falls by this times the square of the lag: harmonics are no resonances
-LEAST_GAIN = 0.5 / SAMPLE_SCALE  # half a step of 16 bits
+NARROWEST = 0.2  # bands with less weight than this of Fourier transform points are not used
+NOISE_SHARE = 1e-4  # of white noise added to the power, -40 dB: otherwise no finite filter could follow a deep valley
+LAG_SLOPE = 6e-5  # the autocorrelation is reduced by this times the squared lag: harmonics are not resonances
+MIN_GAIN = 0.5 / SAMPLE_SCALE  # half a step of 16 bits
 BLOCK = 512  # frames whose spectra are in memory at a time
 
 
 @dataclass(frozen=True)
 class Predictors:
-    """Of T frames. taps: (T, order) a_1, a_2, ...; gains: (T,) g > 0."""
+    """Predictors of T frames. taps: (T, order) a_1, a_2, ...; gains: (T,) g > 0."""
 
     taps: Array
     gains: Array
 
     def at(self, frames: npt.NDArray[np.integer]) -> Predictors:
-        """Those of some frames, in their order."""
+        """The predictors of some frames, in the given order."""
         return Predictors(self.taps[frames], self.gains[frames])
 
 
 def predictors(frames: Array, settings: FeatureSettings, order: int, preemphasis: float) -> Predictors:
-    """Of log-mel frames (T, C), for sound whose high frequencies are raised, y[n] = x[n] - preemphasis x[n-1]."""
+    """Predictors of log-mel frames (T, C), for a pre-emphasized signal y[n] = x[n] - preemphasis x[n-1]."""
     starts = range(0, max(len(frames), 1), BLOCK)
     blocks = [_of_block(frames[start : start + BLOCK], settings, order, preemphasis) for start in starts]
     return Predictors(np.concatenate([taps for taps, _ in blocks]), np.concatenate([gains for _, gains in blocks]))
 
 
 def whiten(signal: Array, at: Predictors) -> Array:
-    """(S,), and the predictor of each sample -> the excitation (S,)."""
+    """A signal (S,) and the predictor of each sample -> the excitation (S,)."""
     order = at.taps.shape[1]
-    heard = np.concatenate([np.zeros(order), signal.astype(np.float64)])
-    foretold = np.zeros(len(signal))
+    padded = np.concatenate([np.zeros(order), signal.astype(np.float64)])
+    predicted = np.zeros(len(signal))
     for i in range(order):
-        foretold += at.taps[:, i] * heard[order - 1 - i : len(heard) - 1 - i]
-    return np.asarray((signal - foretold) / at.gains)
+        predicted += at.taps[:, i] * padded[order - 1 - i : len(padded) - 1 - i]
+    return np.asarray((signal - predicted) / at.gains)
 
 
-class Colouring:
-    """The excitation back into sound, block by block, for rows side by side."""
+class SynthesisFilter:
+    """Synthesizes a signal from its excitation, block by block, for a batch of rows."""
 
     def __init__(self, rows: int, order: int) -> None:
-        self._heard = np.zeros((rows, order))
+        self._history = np.zeros((rows, order))
 
     def __call__(self, block: Array, at: Predictors) -> Array:
-        """(N, B) of excitation, the predictor of each row in this block -> (N, B) of sound."""
-        order = self._heard.shape[1]
+        """Excitation (N, B), the predictor of each row in this block -> signal (N, B)."""
+        order = self._history.shape[1]
         taps = at.taps[:, ::-1]
-        sound = np.concatenate([self._heard, at.gains[:, None] * block], axis=1)
+        sound = np.concatenate([self._history, at.gains[:, None] * block], axis=1)
         for n in range(order, sound.shape[1]):
             sound[:, n] += (taps * sound[:, n - order : n]).sum(axis=1)
-        self._heard = sound[:, sound.shape[1] - order :]
+        self._history = sound[:, sound.shape[1] - order :]
         return sound[:, order:]
 
 
@@ -87,11 +86,13 @@ def _of_block(frames: Array, settings: FeatureSettings, order: int, preemphasis:
     left = np.abs(np.fft.rfft(errors, 2 * (power.shape[1] - 1), axis=1)) ** 2 * power
     window = np.hanning(settings.window_samples) ** POVEY_POWER
     gains = np.sqrt(np.fft.irfft(left, axis=1)[:, 0] / np.sum(window**2)) / SAMPLE_SCALE
-    return taps, np.maximum(gains, LEAST_GAIN)
+    return taps, np.maximum(gains, MIN_GAIN)
 
 
 def _power(frames: Array, settings: FeatureSettings, preemphasis: float) -> Array:
-    """(T, C) -> (T, F) power at the points of the Fourier transform, between the bands' middles in the logarithm."""
+    """(T, C) -> (T, F) power at the points of the Fourier transform, interpolated between band centers in the log
+    domain.
+    """
     areas, middles, points = _bands(settings)
     told = areas >= NARROWEST
     density = frames[:, told] - np.log(areas[told])
@@ -105,8 +106,8 @@ def _power(frames: Array, settings: FeatureSettings, preemphasis: float) -> Arra
 
 @cache
 def _bands(settings: FeatureSettings) -> tuple[Array, Array, Array]:
-    """The sum of each band's weights (C,), its middle in mel (C,), and the Fourier transform's points in mel (F,), as
-    in kaldi/src/feat/mel-computations.cc."""
+    """Sums of the weights of each band (C,), centers in mel (C,), and Fourier transform points in mel (F,), as in
+    kaldi/src/feat/mel-computations.cc."""
     size = 1 << (settings.window_samples - 1).bit_length()
     nyquist = settings.sample_rate / 2
     high = settings.high_freq_hz if settings.high_freq_hz > 0 else nyquist + settings.high_freq_hz
@@ -128,8 +129,8 @@ def _levinson(correlation: Array) -> Array:
     taps = np.zeros((len(correlation), order))
     error = correlation[:, 0].copy()
     for i in range(order):
-        foretold = (taps[:, :i] * correlation[:, i:0:-1]).sum(axis=1)
-        reflection = (correlation[:, i + 1] - foretold) / error
+        predicted = (taps[:, :i] * correlation[:, i:0:-1]).sum(axis=1)
+        reflection = (correlation[:, i + 1] - predicted) / error
         taps[:, :i] -= reflection[:, None] * taps[:, :i][:, ::-1]
         taps[:, i] = reflection
         error = error * (1.0 - reflection**2)

@@ -10,18 +10,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
-from recitative.features.utterances import measure_all
+from recitative.features.extraction import audio_durations_s
 from recitative.models.forecaster_settings import ForecasterSettings
+from recitative.stage import Array
 from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
-
-Array = npt.NDArray[Any]
 
 
 def training_set(
@@ -46,7 +43,7 @@ def cut(
     speed: the fastest at which they are played. Raises one DataError for all recordings of a wrong sample rate, and for
     all that have no more frames than are forecast ahead.
     """
-    seconds = measure_all(utterances, settings.features.sample_rate)
+    seconds = audio_durations_s(utterances, settings.features.sample_rate)
     least_s = least_samples(settings) / settings.features.sample_rate * speed
     problems = [
         Problem(f"{where}: utterance '{utterance.utt_id}'", f"lasts {duration_s:.4g} s", f"at least {least_s:.4g} s",

@@ -11,22 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
 from recitative.forecasting.data import cut
 from recitative.models.forecaster import Forecaster
 from recitative.models.strangeness import Score, Strangeness
 from recitative.nn.ragged import pad_features
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 
-Array = npt.NDArray[Any]
 Scores = dict[str, list[float]]
 
 JUDGED_BY: tuple[Score, ...] = ("ratio", "surprise")

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from recitative.data.directory import DataDirectory
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats, accumulate
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import measure, read_utterance
 from recitative.forecasting.data import cut, load_scored_set, training_set
 from recitative.forecasting.task import ForecastTask
 from recitative.lock import writes
@@ -23,8 +23,8 @@ from recitative.models.forecaster import Forecaster, new_forecaster
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.threshold import Threshold
 from recitative.models.torch_stage import TorchStage
-from recitative.models.watcher import Array, Watcher
-from recitative.stage import Padded
+from recitative.models.watcher import Watcher
+from recitative.stage import Array, Padded
 from recitative.train.checkpoint import Progress
 from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
@@ -96,7 +96,7 @@ def _blocks(samples: Array, size: int) -> Iterator[tuple[Array, bool]]:
 
 
 def _require_a_window(utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path) -> None:
-    longest_s = max(measure(utterance, settings.features.sample_rate) for utterance in utterances)
+    longest_s = max(audio_duration_s(utterance, settings.features.sample_rate) for utterance in utterances)
     if round(longest_s * settings.features.sample_rate) < settings.watch_samples:
         found = f"the longest recording lasts {longest_s:.4g} s"
         allowed = f"{settings.watch_samples / settings.features.sample_rate:.4g} s, one window (watch.window_s)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.models.conditions import Labels
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recitative.models.music import MusicModel
 from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.models.torch_stage import TorchStage
 from recitative.music.frames import Ids
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 class TorchMusic:

@@ -14,7 +14,7 @@ from recitative.generation.pieces import Frames, PieceStreams, Segment
 from recitative.models.music import MusicModel
 from recitative.models.music_settings import PieceSettings
 from recitative.music.frames import Context, Wishes
-from recitative.nn.state import detach
+from recitative.nn.ragged import detach
 from recitative.train.task import Task
 
 

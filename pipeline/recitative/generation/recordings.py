@@ -15,14 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import MIDDLE, companded
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions, mel_conditions, places_of
 from recitative.models.excitation import levels_of
 from recitative.models.wave_settings import WaveSettings
+from recitative.stage import Array
 from recitative.train.task import Batch
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.generation.reading import OnProgress, read_each, samples_of
 from recitative.models.conditions import Labels, label_conditions
 from recitative.models.spectrogram_settings import SpectrogramSettings
+from recitative.stage import Array
 from recitative.train.task import Batch
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from recitative.models.language_model import LanguageModelNetwork
 from recitative.models.text_scores import RecurrentLanguageModel
 from recitative.models.torch_stage import TorchStage
 from recitative.music.piece import Piece
-from recitative.nn.chain import Chain
-from recitative.nn.ragged import valid_mask
-from recitative.nn.state import detach
+from recitative.nn.ragged import detach, valid_mask
+from recitative.nn.stages import Chain
 from recitative.stage import Padded
 from recitative.train.task import Task
 

@@ -11,8 +11,8 @@ import torch
 
 from recitative.atomic import update_text
 from recitative.config import dump_settings, load_tree
-from recitative.data.columns import words_of
-from recitative.data.transcripts import read_transcripts, require_ids, table_of
+from recitative.data.directory import read_transcripts, require_ids, table_of
+from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
 from recitative.generation.network import new_scorer
 from recitative.generation.streams import TextStreams

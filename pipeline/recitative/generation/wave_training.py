@@ -19,7 +19,7 @@ from recitative.model.folder import save_model
 from recitative.models.conditions import Labels
 from recitative.models.wave import WaveModel, new_wave_model
 from recitative.models.wave_settings import WaveSettings
-from recitative.nn.normalise import Normalise
+from recitative.nn.normalize import Normalize
 from recitative.train.checkpoint import Progress
 from recitative.train.distributed import lone_device
 from recitative.train.experiment import claim, load_best
@@ -79,7 +79,7 @@ def _normalise(model: WaveModel, recordings: Sequence[Recording]) -> None:
     if model.network.encoder is None or model.settings.sound.condition != "mel":
         return
     stage = model.network.encoder.stages["normalise"]
-    assert isinstance(stage, Normalise)
+    assert isinstance(stage, Normalize)
     count = sum(len(recording.frames) for recording in recordings)
     mean = sum(recording.frames.sum(axis=0, dtype=np.float64) for recording in recordings) / count
     squares = sum(np.square(recording.frames, dtype=np.float64).sum(axis=0) for recording in recordings) / count

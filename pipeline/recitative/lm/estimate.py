@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.data.columns import column_fault, words_of
-from recitative.data.transcripts import read_transcripts, require_ids, table_of
+from recitative.data.directory import read_transcripts, require_ids, table_of
+from recitative.data.tables import column_fault, words_of
 from recitative.errors import DataError, Problem, UsageError
 from recitative.lm.ngram import NgramModel
 from recitative.lm.query import (

@@ -20,17 +20,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa, read_arpa
 from recitative.lm.query import BEGIN, END, MARKS, UNKNOWN, NgramTable, State
 from recitative.reading import opened, parsed_json, read_text
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 MAGIC = "recitative n-gram model 1"
 REMEDY = "make it again with 'recitative lm compress'"

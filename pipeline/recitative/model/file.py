@@ -18,14 +18,12 @@ from functools import cached_property
 from typing import Any, Generic
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
 from recitative.model.kind import AnyKind, ModelKind, S, model_named
+from recitative.stage import Array
 from recitative.text.tokens import TokenTable
-
-Array = npt.NDArray[Any]
 
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"

@@ -15,11 +15,10 @@ from recitative.model.kind import AnyKind
 from recitative.models.classifier_kind import CLASSIFIER
 from recitative.models.classifier_settings import ClassifierNetworkSettings, ClassifierSettings
 from recitative.models.front_end import add_front_end, normalisation
-from recitative.nn.chain import Chain
-from recitative.nn.framewise import Dropout, LogProbs
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.stage import Padded
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,8 @@ import numpy.typing as npt
 from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids, Wishes
 from recitative.music.masked import MaskedCode
-from recitative.stage import Padded, Stage
+from recitative.stage import Array, Padded, Stage
 
-Array = npt.NDArray[Any]
 OnProgress = Callable[[int, int], None]  # done, of how many
 
 MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last

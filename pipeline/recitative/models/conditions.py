@@ -14,8 +14,7 @@ from recitative.config import FeatureSettings
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.wave_settings import WaveSettings
-
-Array = npt.NDArray[np.float32]
+from recitative.stage import Array
 
 PROGRESS = 24  # places in a recording that labels tell apart
 LONGEST_S = 5.0  # labels: a duration is told as a share of this

@@ -16,25 +16,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.config import DecodeSettings
-from recitative.ctc.alignment import align_words
-from recitative.ctc.beam import BeamSearch, BeamState, Hypothesis
-from recitative.ctc.confidence import WordEvidence, evidence_of
-from recitative.ctc.greedy import BestPath, TokenRun
-from recitative.ctc.hotwords import HotWord, HotWords
-from recitative.ctc.prefix import SearchSpace
+from recitative.decoding.alignment import align_words
+from recitative.decoding.beam import BeamSearch, BeamState, Hypothesis
+from recitative.decoding.confidence import WordEvidence, evidence_of
+from recitative.decoding.greedy import BestPath, TokenRun
+from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.prefix import SearchSpace
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 from recitative.lm.query import LanguageModel
 from recitative.models.language import Language
 from recitative.score.calibration import Calibrator
+from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from recitative.text.words import Word, words_of
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,9 @@ from recitative.models.event_pieces import fitted
 from recitative.models.events_settings import EventSettings, EventsSettings
 from recitative.music.events import Event, EventVocabulary, GrammarState, Kind
 from recitative.music.piece import HIGHEST, LOWEST, Piece
-from recitative.stage import Padded, Stage, State
+from recitative.stage import Array, Padded, Stage, State
 from recitative.text.vocabulary import END
 
-Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.music.events import EventVocabulary
 from recitative.music.piece import Piece
-from recitative.stage import Padded, Stage
+from recitative.stage import Array, Padded, Stage
 from recitative.text.vocabulary import END
-
-Array = npt.NDArray[Any]
 
 BATCH = 16  # pieces that are scored together
 SEGMENT = 512  # tokens that are read at once: pieces may be long, and every token has V numbers

@@ -10,7 +10,7 @@ from recitative.models.events_kind import EVENTS
 from recitative.models.events_settings import EventsSettings
 from recitative.models.language_model import build_language_model
 from recitative.music.events import EventVocabulary
-from recitative.nn.chain import Chain
+from recitative.nn.stages import Chain
 
 
 @dataclass(frozen=True)

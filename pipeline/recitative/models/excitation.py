@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.mulaw import Codes, Deemphasis, Samples, decode, emphasise, encode
-from recitative.features.linear_prediction import Colouring, Predictors, predictors, whiten
+from recitative.audio.mulaw import Codes, Deemphasis, decode, emphasize, encode
+from recitative.audio.recording import Samples
+from recitative.features.linear_prediction import Predictors, SynthesisFilter, predictors, whiten
 from recitative.models.conditions import places_of
 from recitative.models.wave_settings import WaveSettings
 
@@ -20,7 +21,7 @@ LOUDEST = 16.0  # gains: full scale of the excitation; a pulse of a voice reache
 def levels_of(samples: Samples, frames: Samples, settings: WaveSettings) -> Codes:
     """(S,) in [-1, 1] and what the model is told, (T, C) -> (S,)."""
     sound = settings.sound
-    raised = emphasise(samples, sound.preemphasis)
+    raised = emphasize(samples, sound.preemphasis)
     if not settings.prediction:
         return encode(raised)
     steps = np.arange(-(-len(samples) // sound.step))
@@ -36,7 +37,7 @@ class Sounds:
         """``frames`` is (T, C) what each row is told; read with linear prediction only."""
         self._settings = settings
         self._deemphasis = Deemphasis(rows, settings.sound.preemphasis)
-        self._colouring = Colouring(rows, settings.prediction) if settings.prediction else None
+        self._colouring = SynthesisFilter(rows, settings.prediction) if settings.prediction else None
         self._predictors = [_predictors(one, settings) for one in frames] if settings.prediction else []
 
     def step(self, number: int, levels: npt.NDArray[np.integer]) -> Samples:

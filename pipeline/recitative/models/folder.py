@@ -26,8 +26,8 @@ from recitative.models.weights import (
     save_weights,
     writing_model,
 )
-from recitative.nn.chain import Chain
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling, spelling_of
 from recitative.text.tokens import TokenTable

@@ -14,13 +14,11 @@ from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.forecaster_settings import ForecasterNetworkSettings, ForecasterSettings
 from recitative.models.front_end import normalisation
 from recitative.models.threshold import Threshold
-from recitative.nn.chain import Chain
-from recitative.nn.delay import Delay
-from recitative.nn.density import MixtureDensity
-from recitative.nn.framewise import Dropout, Project
-from recitative.nn.normalise import Normalise
+from recitative.nn.heads import MixtureDensity
+from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Delay, Dropout, Project
 from recitative.stage import Padded, State
 
 
@@ -82,7 +80,7 @@ class Forecaster:
     def normalise(self, stats: CmvnStats) -> None:
         """From now on by these statistics."""
         normalise, forecast = self.network.stages["normalise"], self.network.stages["forecast"]
-        assert isinstance(normalise, Normalise)
+        assert isinstance(normalise, Normalize)
         assert isinstance(forecast, Forecast)
         normalise.mean.copy_(torch.from_numpy(stats.mean))
         normalise.inverse_stddev.copy_(torch.from_numpy(stats.inverse_stddev))

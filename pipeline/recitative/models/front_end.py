@@ -7,14 +7,14 @@ from typing import Literal
 from torch import nn
 
 from recitative.config import FrontEndSettings
-from recitative.nn.framewise import Project
-from recitative.nn.normalise import Normalise, RunningMean, UtteranceMean
+from recitative.nn.normalize import Normalize, RunningMean, UtteranceMean
+from recitative.nn.stages import Project
 from recitative.nn.window import CausalConv, FrameStack
 
 
 def normalisation(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
     """The first stages of a network: by the corpus, then by the recording if ``cmvn`` asks for that."""
-    stages: dict[str, nn.Module] = {"normalise": Normalise(feature_dim)}
+    stages: dict[str, nn.Module] = {"normalise": Normalize(feature_dim)}
     match cmvn:
         case "utterance":
             stages["adapt"] = UtteranceMean(feature_dim)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from recitative.ctc.hits import Candidate
+from recitative.decoding.detections import Candidate
 from recitative.models.decoders import Spoken
 from recitative.text.words import Word
 

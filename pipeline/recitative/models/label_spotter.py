@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.pauses import UNCUT
-from recitative.ctc.hits import Candidate
-from recitative.ctc.phrases import Phrase
+from recitative.audio.vad import UNCUT
+from recitative.decoding.detections import Candidate
+from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, Problem, UsageError
 from recitative.models.decoders import Spoken
 from recitative.models.hit_decoder import HitDecoder, HitState
@@ -24,12 +24,11 @@ from recitative.models.labeller import Labeller
 from recitative.models.posterior_spotter import PosteriorRules, PosteriorSpotter, PosteriorState
 from recitative.models.spotter import thresholds_of
 from recitative.models.transcriber import DecodedNetwork
+from recitative.stage import Array
 
 SMOOTH_S = 0.2  # posteriors are averaged over
 HOLD_S = 0.3  # a candidate waits so long for a better one
 REARM_S = 0.15  # a keyword is said again only after it was not heard for so long
-
-Array = npt.NDArray[np.float32]
 
 
 class LabelSpotter(HitDecoder[PosteriorState]):

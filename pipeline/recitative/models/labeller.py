@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
-from recitative.audio.blocks import OnWarning, open_blocks
-from recitative.audio.files import AudioInfo
+from recitative.audio.files import AudioInfo, OnWarning, open_blocks
 from recitative.audio.resample import StreamResampler
 from recitative.audio.samples import as_float, require_rate
 from recitative.data.frames import least_samples
@@ -23,9 +21,7 @@ from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
 from recitative.models.classifier_settings import ClassifierSettings
 from recitative.models.sample_network import SampleNetwork, pad_samples
-from recitative.stage import Padded, Stage
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, Stage
 
 BLOCK_S = 10.0  # recordings are heard in pieces of at most this length, so that memory stays small
 LONGEST_S = 3600.0  # of a recording that is to have one label; a longer one is more likely a mistake

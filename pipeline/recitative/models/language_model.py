@@ -10,10 +10,9 @@ from torch import nn
 from recitative.model.kind import AnyKind
 from recitative.models.language_kind import LANGUAGE_MODEL
 from recitative.models.language_settings import LanguageModelSettings, NetworkSettings
-from recitative.nn.chain import Chain
 from recitative.nn.embedding import Embedding, TiedLogProbs
-from recitative.nn.framewise import Dropout, LogProbs
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.text.vocabulary import Vocabulary
 
 

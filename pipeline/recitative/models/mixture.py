@@ -6,19 +6,15 @@ Each learned the same few pieces by heart in its own way; what they agree on is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.errors import UsageError
 from recitative.models.composer import Scorer
 from recitative.models.music_settings import FrameSettings
 from recitative.music.frames import Ids
 from recitative.music.masked import MaskedCode
-from recitative.stage import Padded, Stage, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, Stage, State
 
 
 class Mixture:

@@ -12,11 +12,10 @@ from recitative.models.music_kind import MUSIC
 from recitative.models.music_settings import MusicSettings
 from recitative.music.frames import FrameCode
 from recitative.music.masked import MaskedCode
-from recitative.nn.chain import Chain
-from recitative.nn.choice import ChoiceHead
 from recitative.nn.embedding import EmbeddedFeatures
-from recitative.nn.framewise import Dropout
+from recitative.nn.heads import PitchHead
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout
 from recitative.stage import State
 
 
@@ -39,7 +38,7 @@ class MusicNetwork(nn.Module):
                 "output_dropout": Dropout(core.output_width, model.dropout),
             }
         )
-        self.choice = ChoiceHead(
+        self.choice = PitchHead(
             core.output_width,
             model.choice_width,
             sum(reads.choice_sizes),
@@ -54,7 +53,7 @@ class MusicNetwork(nn.Module):
         return self.context.initial_state(n)
 
     def scores(self, h: Tensor, ids: Tensor, beside: Tensor) -> Tensor:
-        """See ``ChoiceHead``."""
+        """See ``PitchHead``."""
         scores: Tensor = self.choice(h, ids, beside)
         return scores
 

@@ -8,34 +8,31 @@ is one label of the classifier. Labels that are no keyword, such as those of sil
 
 A candidate lies on the frames that its confidence was heard in: those that are smoothed, and those before them of which
 the first posterior tells. No frame is heard for two hits of one keyword; of those that overlap the best one stands, as
-``ctc.hits`` picks it. As long as the confidence stays above the threshold, or comes back within ``rearm_frames``, it is
-one hit. NumPy only.
+``decoding.detections`` picks it. As long as the confidence stays above the threshold, or comes back within
+``refractory_frames``, it is one hit. NumPy only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recitative.ctc.hits import Candidate, HitRules, Track, finish, follow, new_tracks
-
-Array = npt.NDArray[Any]
+from recitative.decoding.detections import Candidate, DetectionRules, Track, finish, follow, new_tracks
+from recitative.stage import Array
 
 LOWEST = 1e-9  # a confidence that isn't 0
 
 
 @dataclass(frozen=True)
 class PosteriorRules:
-    """In frames, each at least 1. heard_frames: that a posterior tells of; the last two: see ``ctc.hits``."""
+    """In frames, each at least 1. heard_frames: input of one posterior; the last two: see ``decoding.detections``."""
 
     smooth_frames: int
     heard_frames: int
     hold_frames: int
-    rearm_frames: int
+    refractory_frames: int
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,7 @@ class PosteriorSpotter:
 
     def __init__(self, thresholds: Sequence[float], rules: PosteriorRules) -> None:
         """thresholds: the confidence of a hit, for each of K keywords."""
-        self.rules = HitRules(rules.hold_frames, rearm_frames=rules.rearm_frames)
+        self.rules = DetectionRules(rules.hold_frames, refractory_frames=rules.refractory_frames)
         self._thresholds = np.array(thresholds)
         self._smooth_frames = rules.smooth_frames
         self._reach = rules.smooth_frames + rules.heard_frames - 1

@@ -10,9 +10,8 @@ from typing import cast
 from recitative.config import ModelSettings
 from recitative.models.attention_decoder import AttentionDecoder
 from recitative.models.front_end import add_front_end, normalisation
-from recitative.nn.chain import Chain
-from recitative.nn.framewise import Dropout, LogProbs
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.nn.window import RowConv
 
 

@@ -6,16 +6,12 @@ The network may be PyTorch's (``models.torch_stage``) or ONNX Runtime's (``runti
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.config import FeatureSettings
 from recitative.features.frontend import FeatureExtractor
-from recitative.stage import Padded, Stage, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, Stage, State
 
 
 class SampleNetwork:

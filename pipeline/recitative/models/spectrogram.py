@@ -15,11 +15,11 @@ from recitative.model.kind import AnyKind
 from recitative.models.conditions import Labels
 from recitative.models.sound_kinds import SPECTROGRAM
 from recitative.models.spectrogram_settings import SpectrogramSettings
-from recitative.nn.density import MixtureDensity
-from recitative.nn.framewise import Project
-from recitative.nn.normalise import Normalise
+from recitative.nn.heads import MixtureDensity
+from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Project
 from recitative.stage import Padded
 
 
@@ -30,7 +30,7 @@ class SpectrogramNetwork(nn.Module):
         super().__init__()
         channels, model = settings.features.dim, settings.model
         self.past_dropout = model.past_dropout
-        self.normalise = Normalise(channels)
+        self.normalise = Normalize(channels)
         self.past = Project(channels, model.width)
         self.told = Project(labels.width(), model.width)
         self.core = RecurrentStack(2 * model.width, model.recurrent)

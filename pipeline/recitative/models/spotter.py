@@ -12,29 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
-from recitative.ctc.hits import Candidate, HitRules, Track, finish, follow, new_tracks
-from recitative.ctc.keywords import Keyword, KeywordSearch, SearchState
-from recitative.ctc.phrases import Kind, Phrase, parse_phrases, spellings, write_words
-from recitative.ctc.word_edges import WordEdges
+from recitative.decoding.detections import Candidate, DetectionRules, Track, finish, follow, new_tracks
+from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
+from recitative.decoding.keyword_search import Keyword, KeywordSearch, SearchState, WordEdges
 from recitative.errors import UsageError
 from recitative.models.decoders import Spoken
 from recitative.models.hit_decoder import HitDecoder, HitState
 from recitative.models.transcriber import Transcriber
+from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
-KIND = Kind("keyword", "threshold", largest=1.0, example=0.5)
+KIND = PhraseKind("keyword", "threshold", largest=1.0, example=0.5)
 
 THRESHOLD = 0.8  # the confidence from which a candidate is a hit, if nobody says otherwise
 SILENCE_S = 0.3  # of blanks do for the edge of a word
 HOLD_S = 0.4  # a candidate waits so long for a better one, and for a longer word that contains it
 EDGE_HOLD_S = 0.1  # the same where the edges of words are heard: then no longer word can come
 MARGIN = 3.0  # nats by which such a longer word may be less probable and still be what was said
-
-Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class KeywordSpotter(HitDecoder[Heard]):
         """thresholds: above 0, one for each keyword; edges: of words, None = a keyword may stand within a word."""
         super().__init__([keyword.phrase for keyword in keywords], frame_s)
         self.keywords = tuple(keywords)
-        self.rules = HitRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
+        self.rules = DetectionRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
         self._search = KeywordSearch(self.keywords, thresholds, edges=edges, margin=MARGIN)
 
     def start(self) -> HitState[Heard]:
@@ -80,8 +75,8 @@ class KeywordSpotter(HitDecoder[Heard]):
 
 
 def parse_keywords(text: str) -> list[Phrase]:
-    """A list as ``ctc.phrases`` describes it; the number is a threshold. Raises UsageError, also for a keyword that
-    stands twice and for an empty list."""
+    """A list as ``decoding.hotwords`` describes it; the number is a threshold. Raises UsageError, also for a keyword
+    that stands twice and for an empty list."""
     return require_keywords(parse_phrases(text, KIND))
 
 

@@ -17,16 +17,14 @@ an order of its own, and it is not one that the forecaster knows.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from recitative.features.deltas import pad_rows
-from recitative.stage import Padded, State
+from recitative.features.frontend import pad_rows
+from recitative.stage import Array, Padded, State
 
-Array = npt.NDArray[Any]
 Score = Literal["ratio", "surprise"]
 
 LEAST_DEVIATION = 0.5  # of log energies, in nats: about what a channel of steady noise has

@@ -16,15 +16,11 @@ the sum over a sentence is the chain rule over its tokens. All logarithms are na
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recitative.stage import Padded, Stage, State
+from recitative.stage import Array, Padded, Stage, State
 from recitative.text.vocabulary import END, Vocabulary
-
-Array = npt.NDArray[Any]
 
 BATCH = 32  # texts scored together
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.reading import checked, parsed_json
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 REMEDY = "learn it again with 'recitative forecaster threshold'"
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from recitative.nn.chain import Chain
-from recitative.stage import Padded, State
-
-Array = npt.NDArray[Any]
+from recitative.nn.stages import Chain
+from recitative.stage import Array, Padded, State
 
 
 class TorchStage:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
-from recitative.audio.pauses import SegmentRules
+from recitative.audio.vad import SegmentRules
 from recitative.config import Settings
 from recitative.models.decoders import Decoder, Spoken, TimedTable, Wishes, new_decoder
 from recitative.models.language import Language
 from recitative.models.sample_network import SampleNetwork, pad_samples
-from recitative.stage import Padded, Stage
+from recitative.stage import Array, Padded, Stage
 from recitative.text.tokens import TokenTable
-
-Array = npt.NDArray[Any]
 
 
 class DecodedNetwork(SampleNetwork):

@@ -8,14 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.features.frontend import FeatureExtractor
 from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.strangeness import Strangeness
-from recitative.stage import Padded, Stage, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, Stage, State
 
 
 class Watcher:

@@ -13,11 +13,10 @@ from recitative.model.kind import AnyKind
 from recitative.models.conditions import Labels, width_of
 from recitative.models.sound_kinds import SOUND
 from recitative.models.wave_settings import WaveSettings
-from recitative.nn.chain import Chain
-from recitative.nn.framewise import Project
-from recitative.nn.normalise import Normalise
+from recitative.nn.heads import SampleHead
+from recitative.nn.normalize import Normalize
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.sample import SampleHead
+from recitative.nn.stages import Chain, Project
 from recitative.stage import Padded, State
 
 
@@ -31,7 +30,7 @@ class WaveNetwork(nn.Module):
         if told:
             self.encoder = Chain(
                 {
-                    "normalise": Normalise(told),
+                    "normalise": Normalize(told),
                     "first": Project(told, model.condition_width),
                     "second": Project(model.condition_width, model.condition_width),
                 }

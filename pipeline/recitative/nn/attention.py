@@ -1,10 +1,9 @@
-"""Attention over encoded audio: additive (Bahdanau et al. 2015) and aware of where it looked before (Chorowski et al.
-2015).
+"""Location-aware additive attention over encoded audio (Bahdanau et al. 2015, Chorowski et al. 2015).
 
     e[t] = w . tanh(W q + V h[t] + b + U f[t])        f = F * a', the previous weights a' under a convolution
     a    = softmax of e over the frames of the row     context = sum a[t] h[t]
 
-V h, and U and F as one filter, are the same at every step and computed once (``Memory``).
+V h, and U and F as one filter, are equal at every step and computed once (``Memory``).
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from recitative.stage import Padded
 
 @dataclass(frozen=True)
 class Memory:
-    """What attention looks at, computed once. M rows: one for each query, or a single one that serves all queries.
+    """The attended sequence, computed once. M rows: one for each query, or a single one for all queries.
 
     keys:    (M, T, K)
     values:  (M, T, C), zeros beyond a row's length
-    padding: (M, T) True where a frame lies beyond its row
-    places:  (kernel, K), what a weight of the step before adds to the comparison, by its distance
+    padding: (M, T) True for frames beyond their row
+    places:  (kernel, K), the contribution of each previous weight to the energy, by its distance
     """
 
     keys: Tensor
@@ -35,7 +34,7 @@ class Memory:
     places: Tensor
 
     def first_weights(self, n: int) -> Tensor:
-        """(n, T), all on the first frame: where speech begins, for the location filter."""
+        """(n, T), all weight on the first frame, where speech begins."""
         weights = self.values.new_zeros(n, self.values.shape[1], dtype=torch.float32)
         weights[:, :1] = 1.0
         return weights

@@ -1,4 +1,4 @@
-"""Tokens to vectors, and vectors to tokens through the same table."""
+"""Embeddings of tokens and features, and the output layer that shares the embedding's weights."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.nn.framewise import Framewise
 from recitative.nn.ragged import valid_mask
+from recitative.nn.stages import Framewise
 from recitative.stage import Padded, State
 
-INITIAL_RANGE = 0.1  # weights begin within -0.1..0.1 (Zaremba et al. 2014), so that a tied output begins nearly even
+INITIAL_RANGE = 0.1  # initial weights within -0.1..0.1 (Zaremba et al. 2014): a tied output starts nearly uniform
 
 
 class Embedding(Framewise):
-    """Token ids (N, T) int64 in 0..V-1 -> (N, T, width). What lies beyond a row's length may be any number."""
+    """Token ids (N, T) int64 in 0..V-1 -> (N, T, width). Padding may have any value."""
 
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
@@ -30,11 +30,11 @@ class Embedding(Framewise):
 
 
 class EmbeddingSum(nn.Module):
-    """Several features at each place, each with a vector, added up: ids (..., F) int64 -> (..., width).
+    """The sum of the embeddings of several features: ids (..., F) int64 -> (..., width).
 
-    All features share one table of ``entries`` rows, of which each has its own range. In training a feature is left out
-    with ``dropout``, the others grow by as much (Srivastava et al. 2014): a model of little music otherwise learns
-    combinations by heart.
+    All features share one table of ``entries`` rows, with separate ranges. In training each feature is dropped with
+    probability ``dropout`` and the others are scaled up (Srivastava et al. 2014): with little music, a model otherwise
+    memorizes combinations.
     """
 
     def __init__(self, entries: int, width: int, dropout: float = 0.0) -> None:
@@ -66,9 +66,9 @@ class EmbeddedFeatures(Framewise):
 
 
 class TiedLogProbs(Framewise):
-    """The output layer whose weights are the embedding's: (N, T, C) -> (N, T, V), ln softmax(x' E^T + b), float32.
+    """The output layer with tied weights: (N, T, C) -> (N, T, V), ln softmax(x' E^T + b), float32.
 
-    x' is x, or a projection of x to the embedding's width where C is another. Press & Wolf 2017; Inan et al. 2017.
+    x' is x, or a projection of x to the embedding's width if that differs. Press & Wolf 2017; Inan et al. 2017.
     """
 
     def __init__(self, input_width: int, embedding: Embedding) -> None:
@@ -77,7 +77,7 @@ class TiedLogProbs(Framewise):
         self.output_width = tokens
         self.project = nn.Linear(input_width, width) if input_width != width else nn.Identity()
         self.bias = nn.Parameter(torch.zeros(tokens))
-        self._embedding = (embedding,)  # in a tuple, where PyTorch does not look: its weights have one name, not two
+        self._embedding = (embedding,)  # in a tuple, so that PyTorch does not register its weights twice
 
     @property
     def weight(self) -> Tensor:

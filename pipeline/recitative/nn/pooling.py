@@ -5,9 +5,9 @@
     attention   y[t] = sum exp(a[s]) x[s] / sum exp(a[s])        over s = 0..t, with the score a[s] = w x[s] + b
     recent      y[t] = mean x[s]                                 over s = max(0, t - F + 1)..t, of F frames
 
-So the last valid output of a row is the pooling of the whole recording, and what a stream has been told so far is what
-it would have been told had the recording ended there. Sums are float64, so that the order of adding cannot be heard.
-In a stream without end only ``last`` and ``recent`` can say what has just been heard: the others have heard too much.
+The last valid output of a row is the pooling of the whole recording, and every output of a stream is the result that
+the recording would have if it ended there. Sums are float64, so that the order of summation has no effect. In endless
+streams only ``last`` and ``recent`` describe the current input.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recitative.nn.framewise import Framewise
-from recitative.nn.normalise import RunningSums
+from recitative.nn.normalize import RunningSums
 from recitative.nn.ragged import cut, zero_padding
+from recitative.nn.stages import Framewise
 from recitative.stage import Padded, State
 
-BLOCK = 64  # frames whose weights are computed together: attention needs memory for BLOCK x BLOCK of them in each row
-NOTHING = -1e30  # the greatest score of no frames; finite, since the difference of two infinities is NaN
+BLOCK = 64  # frames per step of attention, which needs BLOCK x BLOCK weights in each row
+NO_SCORE = -1e30  # the maximum of no scores; finite, since the difference of two infinities is NaN
 
 
 class LastFrame(Framewise):
-    """(N, T, C) -> (N, T, C), each frame itself: what a recurrent core remembers is all there is."""
+    """(N, T, C) -> (N, T, C), the identity: the pooled value is the last output of the recurrent core."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,16 +38,16 @@ class LastFrame(Framewise):
 class MeanPooling(RunningSums):
     """(N, T, C) -> (N, T, C), the mean of the frames so far. State: see ``RunningSums``."""
 
-    def said(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
         return (sums / count[..., None]).to(data.dtype)
 
 
 class RecentMean(nn.Module):
-    """(N, T, C) -> (N, T, C), the mean of the last ``frames`` frames, or of those there are.
+    """(N, T, C) -> (N, T, C), the mean of the last ``frames`` frames, or of fewer at the start.
 
-    State: ``count`` (N,) int64, how many frames there are, at most ``frames``; ``before`` (N, frames - 1, C), the last
-    of them behind zeros. Each mean is added up anew from its oldest frame to its newest: no rounding is carried along,
-    and however a row is cut, its bits are the same.
+    State: ``count`` (N,) int64, the number of frames so far, at most ``frames``; ``before`` (N, frames - 1, C), the
+    last frames, preceded by zeros. Each mean is summed from its oldest frame to its newest, without carried rounding
+    errors: its bits do not depend on how a row is cut.
     """
 
     stride = 1
@@ -85,13 +85,13 @@ class RecentMean(nn.Module):
 
 
 class AttentionPooling(nn.Module):
-    """(N, T, C) -> (N, T, C), the mean of the frames so far, weighted by the softmax of their learned scores.
+    """(N, T, C) -> (N, T, C), the mean of the frames so far, weighted by the softmax of learned scores.
 
-    At first all scores are 0: it begins as the mean.
+    Initially all scores are 0: it starts as the mean.
 
     State, of the frames so far, float64 (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"):
-    ``peak`` (N,) the greatest score m; ``weight`` (N,) the sum of exp(a - m); ``sum`` (N, C) that of exp(a - m) x. The
-    exponents are never positive, and the greatest is 0: neither sum overflows, and the weight is at least 1.
+    ``peak`` (N,) the maximal score m; ``weight`` (N,) the sum of exp(a - m); ``sum`` (N, C) the sum of exp(a - m) x.
+    The exponents are at most 0, and the largest is 0: neither sum overflows, and the weight is at least 1.
     """
 
     stride = 1
@@ -109,7 +109,7 @@ class AttentionPooling(nn.Module):
 
     def initial_state(self, n: int) -> State:
         sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self.score.weight.device)
-        return {"peak": sums.new_full((n,), NOTHING), "weight": sums.new_zeros(n), "sum": sums}
+        return {"peak": sums.new_full((n,), NO_SCORE), "weight": sums.new_zeros(n), "sum": sums}
 
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         data = zero_padding(x)
@@ -126,10 +126,10 @@ class AttentionPooling(nn.Module):
 
 def _pool(scores: Tensor, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
     """One block: scores (N, B), x (N, B, C), lengths (N,) in the block -> (N, B, C) and the state after the lengths."""
-    # The peak cancels out of y, so that no gradient needs to flow through it.
+    # The peak cancels in y, so no gradient needs to flow through it.
     peak = torch.maximum(scores.detach().cummax(1).values, state["peak"][:, None])  # (N, B) of frames up to each
     weights = (scores[:, None, :] - peak[:, :, None]).clamp(max=0).exp().tril()  # (N, B, B): of frame s at t >= s
-    carried = (state["peak"][:, None] - peak).exp()  # (N, B): what the old sums count for beside the new ones
+    carried = (state["peak"][:, None] - peak).exp()  # (N, B): factor of the old sums
     weight = carried * state["weight"][:, None] + weights.sum(2)
     total = carried[..., None] * state["sum"][:, None] + weights @ x
     sums = {"peak": peak, "weight": weight, "sum": total}

@@ -1,4 +1,4 @@
-"""Batches of sequences of unequal lengths: mask, join, cut and reverse each row at its own length.
+"""Batches of sequences of unequal lengths, and their states: mask, join, cut and reverse each row at its own length.
 
 Padding is undefined, so it is replaced (``torch.where``), never multiplied: 0 * NaN is NaN.
 """
@@ -13,11 +13,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.stage import Padded
+from recitative.stage import Padded, State
 
 
 def pad_features(rows: Sequence[npt.NDArray[np.floating]], width: int) -> Padded[Tensor]:
-    """Features (T, width) of several utterances, or of none, as a padded batch (N, T, width)."""
+    """Features (T, width) of zero or more utterances as a padded batch (N, T, width)."""
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     data = torch.zeros(len(rows), int(lengths.max()) if rows else 0, width)
     for i, row in enumerate(rows):
@@ -26,30 +26,30 @@ def pad_features(rows: Sequence[npt.NDArray[np.floating]], width: int) -> Padded
 
 
 def select_rows(x: Padded[Tensor], rows: Tensor) -> Padded[Tensor]:
-    """The rows of these numbers (N',), at least one, no longer than the longest of them."""
+    """The rows with these numbers (N',), at least one, cut to the longest of them."""
     lengths = x.lengths[rows]
     return Padded(x.data[rows][:, : int(lengths.max())], lengths)
 
 
 def last_frames(x: Padded[Tensor]) -> Tensor:
-    """(N, T, C) -> (N, C), each row's last frame; every row must have one."""
+    """(N, T, C) -> (N, C), the last frame of each row; every row must have one."""
     return x.data[torch.arange(len(x.lengths), device=x.data.device), x.lengths - 1]
 
 
 def valid_mask(x: Padded[Tensor]) -> Tensor:
-    """(N, T) True where a frame lies within its row."""
+    """(N, T), True for frames within their row."""
     return torch.arange(x.data.shape[1], device=x.data.device) < x.lengths[:, None]
 
 
 def zero_padding(x: Padded[Tensor]) -> Tensor:
-    """(N, T, C) with zeros beyond each row's length; the data itself where no row is short."""
+    """(N, T, C) with zeros beyond each row's length; the data itself if all rows are full."""
     if is_full(x):
         return x.data
     return torch.where(valid_mask(x)[..., None], x.data, x.data.new_zeros(()))
 
 
 def is_full(x: Padded[Tensor]) -> bool:
-    """True when every row has the full length T."""
+    """Whether every row has the full length T."""
     return bool((x.lengths == x.data.shape[1]).all())
 
 
@@ -61,10 +61,10 @@ def cut(x: Padded[Tensor], start: Tensor, lengths: Tensor) -> Padded[Tensor]:
 
 
 def join(a: Padded[Tensor], b: Padded[Tensor]) -> Padded[Tensor]:
-    """Each row of ``a`` followed at once by the same row of ``b``."""
+    """Each row of ``a`` followed directly by the same row of ``b``."""
     lengths = a.lengths + b.lengths
     size = int(lengths.max()) if len(lengths) else 0
-    if is_full(a):  # as at the start of a stream: no frame has to move
+    if is_full(a):  # such as at the start of a stream: no frame moves
         return Padded(torch.cat([a.data, b.data], dim=1)[:, :size], lengths)
     position = torch.arange(size, device=a.data.device).expand(len(lengths), size)  # (N, size)
     in_a = position < a.lengths[:, None]
@@ -74,7 +74,7 @@ def join(a: Padded[Tensor], b: Padded[Tensor]) -> Padded[Tensor]:
 
 
 def reverse(x: Padded[Tensor]) -> Padded[Tensor]:
-    """Each row back to front within its own length; what lies beyond stays beyond."""
+    """Each row reversed within its own length; padding stays in place."""
     rows, frames = x.data.shape[:2]
     position = torch.arange(frames, device=x.data.device).expand(rows, frames)
     backwards = x.lengths[:, None] - 1 - position
@@ -85,8 +85,8 @@ def reverse(x: Padded[Tensor]) -> Padded[Tensor]:
 
 
 class _Swap(torch.autograd.Function):
-    """Rows (R, C) in an order that is its own inverse: the gradient is the same selection, where a general one would
-    have to add up, twice as slow."""
+    """Rows (R, C) in an order that is its own inverse: the gradient is the same selection, twice as fast as the general
+    one, which adds up."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, order: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class _Swap(torch.autograd.Function):
 
 
 def take_valid(x: Padded[Tensor]) -> Tensor:
-    """The valid frames of all rows, one row after the other: (N, T, ...) -> (M, ...)."""
+    """The valid frames of all rows, concatenated: (N, T, ...) -> (M, ...)."""
     if is_full(x):
         return x.data.flatten(0, 1)
     frames: Tensor = _Take.apply(x.data.flatten(0, 1), _places(x))  # type: ignore[no-untyped-call]
@@ -107,7 +107,7 @@ def take_valid(x: Padded[Tensor]) -> Tensor:
 
 
 def put_valid(frames: Tensor, x: Padded[Tensor]) -> Tensor:
-    """The other way round: (M, ...) to the valid frames of a batch like ``x`` (N, T, ...), with zeros beyond them."""
+    """The inverse: (M, ...) to the valid frames of a batch like ``x`` (N, T, ...), with zeros as padding."""
     rows, most = x.data.shape[:2]
     if not is_full(x):
         frames = _Put.apply(frames, _places(x), rows * most)  # type: ignore[no-untyped-call]
@@ -115,13 +115,13 @@ def put_valid(frames: Tensor, x: Padded[Tensor]) -> Tensor:
 
 
 def _places(x: Padded[Tensor]) -> Tensor:
-    """Of the valid frames among all N * T, (M,)."""
+    """Positions (M,) of the valid frames among all N * T."""
     return valid_mask(x).flatten().nonzero().squeeze(1)
 
 
 class _Take(torch.autograd.Function):
-    """Frames (R, ...) at places (M,), none twice: the gradient is written where a general selection's is added up,
-    several times as slow."""
+    """Frames (R, ...) at distinct places (M,): the gradient is written, several times as fast as the general one, which
+    adds up."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, places: Tensor) -> Tensor:
@@ -153,7 +153,7 @@ def _scattered(frames: Tensor, places: Tensor, rows: int) -> Tensor:
 
 
 def empty(like: Tensor, n: int, channels: int) -> Padded[Tensor]:
-    """``n`` rows without a frame, of the type and device of ``like``."""
+    """``n`` rows without frames, with the type and device of ``like``."""
     return Padded(like.new_zeros(n, 0, channels), torch.zeros(n, dtype=torch.int64, device=like.device))
 
 
@@ -163,3 +163,26 @@ def _gather(data: Tensor, index: Tensor) -> Tensor:
         return data.new_zeros(*index.shape, data.shape[2])
     index = index.clamp(0, data.shape[1] - 1)
     return data.gather(1, index[..., None].expand(*index.shape, data.shape[2]))
+
+
+def detach(state: State) -> State:
+    """A state without its gradient history, for truncated back-propagation through time."""
+    return {key: value.detach() for key, value in state.items()}
+
+
+def select(state: State, rows: Sequence[int] | Tensor) -> State:
+    """The states of some rows, in the given order; rows may be repeated."""
+    index = torch.as_tensor(rows, dtype=torch.int64)
+    return {key: value[index.to(value.device)] for key, value in state.items()}
+
+
+def cat(states: Sequence[State]) -> State:
+    """Concatenate the states of several batches; pending frames are padded to the longest."""
+    return {key: _cat([state[key] for state in states]) for key in states[0]}
+
+
+def _cat(values: Sequence[Tensor]) -> Tensor:
+    if values[0].dim() == 3:  # (N, P, C): batches differ in their pending frames
+        longest = max(value.shape[1] for value in values)
+        values = [torch.nn.functional.pad(value, (0, 0, 0, longest - value.shape[1])) for value in values]
+    return torch.cat(list(values))

@@ -1,4 +1,4 @@
-"""The recurrent core: the one place where this project recurs.
+"""The recurrent core, the only recurrent code of this project.
 
 Recognition, language models, music and sound all run on ``RecurrentStack``. A layer computes
 
@@ -18,7 +18,7 @@ can have one.
 
 Rows are never packed when the final state isn't asked for: a forward cell cannot see the padding behind a row, and a
 backward cell reads the row reversed within its own length. On a CPU this is three times as fast as packing, since
-oneDNN's fused cells take only unpacked input.
+oneDNN's fused cells accept only unpacked input.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class RecurrentStack(nn.Module):
     """Layers of recurrent cells as one stage: (N, T, input_width) -> (N, T, output_width).
 
     State: ``layer{i}.h`` (and ``layer{i}.c`` for an LSTM), (N, H), of the forward cells; when latency-controlled also
-    ``pending`` (N, P, input_width) with ``pending_lengths`` (N,), the frames heard but not yet decided. Empty when
+    ``pending`` (N, P, input_width) with ``pending_lengths`` (N,), the frames not yet processed. Empty when
     bidirectional.
 
-    Raises UsageError when a bidirectional stack is stepped in pieces.
+    Raises UsageError if a bidirectional stack is stepped in chunks.
     """
 
     stride = 1
@@ -59,7 +59,7 @@ class RecurrentStack(nn.Module):
             layers.append(_Layer(width, settings))
             width = layers[-1].output_width
         self.layers = nn.ModuleList(layers)
-        self.recompute = False  # in training: keep layers' inputs only, and run them again for the gradients
+        self.recompute = False  # in training: store only layers' inputs, and recompute the rest for gradients
         self.output_width = width
 
     def _layers(self) -> list[_Layer]:
@@ -96,7 +96,7 @@ class RecurrentStack(nn.Module):
             case "bidirectional":
                 if not last:
                     raise UsageError(
-                        "a bidirectional core cannot be stepped in pieces: it needs the whole input at once; for "
+                        "a bidirectional core needs the whole input at once, not chunks; for "
                         "streaming set model.recurrent.direction to 'forward' or 'latency_controlled' and train again"
                     )
                 y, new_state = self._through_layers(x, state, None)
@@ -117,12 +117,12 @@ class RecurrentStack(nn.Module):
     ) -> tuple[Padded[Tensor], CellState]:
         if not (self.recompute and self.training):
             return layer.run(x, state, carry)
-        # Chen et al. 2016; the second run drops out the same places as the first.
+        # Chen et al. 2016; the second run has the same dropout masks as the first.
         result: tuple[Padded[Tensor], CellState] = checkpoint(layer.run, x, state, carry, use_reentrant=False)
         return result
 
     def _in_blocks(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        """Decide block after block, on a grid fixed by the stream's first frame, so cutting changes nothing."""
+        """Process block after block, on a grid from the first frame on: the result does not depend on chunks."""
         chunk, block = self.settings.chunk, self.settings.chunk + self.settings.right_context
         heard = join(Padded(state["pending"], state["pending_lengths"]), x)
         y = empty(heard.data, len(x.lengths), self.output_width)
@@ -141,7 +141,7 @@ class RecurrentStack(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A cell or a pair of opposite cells, then projection, normalisation, dropout and residual."""
+    """A cell or a pair of opposite cells, then projection, normalization, dropout and residual."""
 
     def __init__(self, input_width: int, settings: RecurrentSettings) -> None:
         super().__init__()
@@ -187,23 +187,23 @@ class _Cell(nn.Module):
         match settings.cell:
             case "lstm":
                 self.rnn: nn.RNNBase = nn.LSTM(input_width, settings.hidden, batch_first=True)
-                _remember_at_first(self.rnn)
+                _init_forget_gate(self.rnn)
             case "gru":
                 self.rnn = nn.GRU(input_width, settings.hidden, batch_first=True)
             case "rnn_tanh":
                 self.rnn = nn.RNN(input_width, settings.hidden, batch_first=True, nonlinearity="tanh")
             case "rnn_relu":
                 self.rnn = nn.RNN(input_width, settings.hidden, batch_first=True, nonlinearity="relu")
-                nn.init.eye_(_recurrent_weight(self.rnn))  # Le et al. 2015: the identity neither explodes nor forgets
+                nn.init.eye_(_recurrent_weight(self.rnn))  # Le et al. 2015: gradients neither explode nor vanish
 
     def initial_state(self, n: int) -> CellState:
         zeros = _recurrent_weight(self.rnn).new_zeros(n, self.rnn.hidden_size)
         return (zeros, zeros.clone()) if isinstance(self.rnn, nn.LSTM) else (zeros,)
 
     def run(self, x: Padded[Tensor], state: CellState | None, *, final_state: bool) -> tuple[Tensor, CellState]:
-        """(N, T, C) -> (N, T, H) and each row's state at its own end, or the given state if that isn't asked for.
+        """(N, T, C) -> (N, T, H) and each row's state at its own end, or the given state if not ``final_state``.
 
-        The padding of ``x`` must be finite; what comes out there is undefined.
+        The padding of ``x`` must be finite; outputs there are undefined.
         """
         state = self.initial_state(x.data.shape[0]) if state is None else state
         if x.data.shape[1] == 0 or x.data.shape[0] == 0:
@@ -241,8 +241,8 @@ def _recurrent_weight(rnn: nn.RNNBase) -> nn.Parameter:
     return rnn.get_parameter("weight_hh_l0")
 
 
-def _remember_at_first(lstm: nn.LSTM) -> None:
-    """Forget-gate bias 1 (Jozefowicz et al. 2015): gradients flow through time from the first step on."""
+def _init_forget_gate(lstm: nn.LSTM) -> None:
+    """Forget-gate bias 1 (Jozefowicz et al. 2015): gradients flow through time from the start."""
     with torch.no_grad():
         hidden = lstm.hidden_size
         lstm.get_parameter("bias_ih_l0")[hidden : 2 * hidden] = 1.0

@@ -1,7 +1,7 @@
-"""Stages that look through a window of frames: stacking, causal convolution, look-ahead (row) convolution.
+"""Stages with a window of frames: stacking, causal convolution, look-ahead (row) convolution.
 
-All three share one arithmetic: of a row with L frames pending, output j sees frames [j * stride, j * stride + window)
-and comes out as soon as the last of them is there; frames that no later window needs are forgotten.
+In all three, output j of a row depends on its pending frames [j * stride, j * stride + window) and is computed as soon
+as the last of them has arrived; frames that no later window needs are dropped.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recitative.nn.normalise import PlaneNorm
+from recitative.nn.normalize import PlaneNorm
 from recitative.nn.ragged import cut, empty, join, zero_padding
 from recitative.stage import Padded, State
 
@@ -17,7 +17,7 @@ from recitative.stage import Padded, State
 class FrameStack(nn.Module):
     """Join ``window`` frames into one, every ``stride`` frames: (N, T, C) -> (N, T', window * C).
 
-    T' = floor((T - window) / stride) + 1: frames that do not fill a last window are left out, as Kaldi's snip-edges.
+    T' = floor((T - window) / stride) + 1: an incomplete last window is dropped, like Kaldi's snip-edges.
     State: ``pending`` (N, P, C) and ``pending_lengths`` (N,).
     """
 
@@ -47,11 +47,11 @@ class FrameStack(nn.Module):
 
 
 class CausalConv(nn.Module):
-    """A 3x3 convolution over time and channels, halving the channels, that never looks ahead; then ReLU.
+    """A causal 3x3 convolution over time and channels, halving the channels, followed by ReLU.
 
-    (N, T, planes * C) -> (N, ceil(T / stride), output_planes * ceil(C / 2)); output j sees frames stride * j - 2 to
-    stride * j, with zeros before the stream's start. With ``norm`` there is a ``PlaneNorm`` before the ReLU.
-    State: ``pending``, at first two frames of zeros, and ``pending_lengths``.
+    (N, T, planes * C) -> (N, ceil(T / stride), output_planes * ceil(C / 2)); output j depends on frames
+    stride * j - 2 to stride * j, with zeros before the start. With ``norm`` there is a ``PlaneNorm`` before the ReLU.
+    State: ``pending``, initially two frames of zeros, and ``pending_lengths``.
     """
 
     lookahead = 0
@@ -94,7 +94,7 @@ class RowConv(nn.Module):
 
         y[t, c] = sum over k = 0..context of weight[c, k] * x[t + k, c]
 
-    (N, T, C) -> (N, T, C); frames beyond the end count as zeros. State: ``pending`` and ``pending_lengths``.
+    (N, T, C) -> (N, T, C); frames beyond the end are zeros. State: ``pending`` and ``pending_lengths``.
     """
 
     stride = 1
@@ -134,7 +134,7 @@ def _windows(lengths: Tensor, window: int, stride: int) -> Tensor:
 def _advance(
     pending: Padded[Tensor], x: Padded[Tensor], window: int, stride: int
 ) -> tuple[Padded[Tensor], Tensor, Padded[Tensor]]:
-    """What was heard (padding zeroed), how many windows (N,) of it are complete, and what later windows still need."""
+    """All frames (padding zeroed), the number of complete windows (N,), and the frames that later windows need."""
     heard = join(pending, x)
     heard = Padded(zero_padding(heard), heard.lengths)
     ready = _windows(heard.lengths, window, stride)

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from recitative.atomic import write_text
 from recitative.audio.files import Samples
-from recitative.ctc.alignment import AlignedWord, Alternatives, align_words
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.decoding.alignment import AlignedWord, Alternatives, align_words
 from recitative.errors import DataError, Problem
-from recitative.features.utterances import measure, read_utterance
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.lock import writes
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
@@ -129,7 +129,7 @@ def _tasks(
                 _require_file_name(utterance.utt_id)
             words = _words(utterance)
             ways = tuple(_ways(word, pronounce) for word in words)
-            tasks.append(_Task(utterance, words, ways, measure(utterance, transcriber.sample_rate)))
+            tasks.append(_Task(utterance, words, ways, audio_duration_s(utterance, transcriber.sample_rate)))
     return sorted(tasks, key=lambda task: (task.duration_s, task.utterance.utt_id))
 
 

@@ -9,24 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from recitative.config import Settings
-from recitative.ctc.loss import padded_labels
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames, num_output_frames
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
-from recitative.features.utterances import measure_all
+from recitative.features.extraction import audio_durations_s
+from recitative.nn.ctc_loss import padded_labels
 from recitative.nn.ragged import pad_features
 from recitative.recognition.distillation import Alternatives
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
 from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,10 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
         alternatives: of the transcripts, from a teacher
         """
         utterances: Sequence[Utterance] = data.utterances
-        seconds = measure_all(data.utterances, settings.features.sample_rate)
+        seconds = audio_durations_s(data.utterances, settings.features.sample_rate)
         self.labels = _labels(utterances, spelling, where)
         if unlabelled:
-            more_s = measure_all(unlabelled.utterances, settings.features.sample_rate)
+            more_s = audio_durations_s(unlabelled.utterances, settings.features.sample_rate)
             utterances = (*data.utterances, *unlabelled.utterances)
             seconds = np.concatenate([seconds, more_s])
             self.labels = Labels([*self.labels, *([] for _ in more_s)])
@@ -174,7 +171,7 @@ class DevSet:
 def load_dev_set(data: DataDirectory, settings: Settings, spelling: Spelling, where: Path) -> DevSet:
     """Raises DataError for utterances without text, what the spelling cannot write, or a wrong sample rate."""
     utterances = data.utterances
-    seconds = measure_all(utterances, settings.features.sample_rate)
+    seconds = audio_durations_s(utterances, settings.features.sample_rate)
     labels = _labels(utterances, spelling, where)
     batches = tuple(
         TranscribedBatch(batch.features, batch.names, batch.frame_s, padded_labels([labels[i] for i in numbers]))

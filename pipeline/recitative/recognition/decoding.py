@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from recitative.atomic import write_text
-from recitative.bulk import Engine, map_pieces
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.features.utterances import measure_all, read_utterance
+from recitative.data.parallel import Engine, parallel_map
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.lock import writes
 from recitative.models.decoders import Spoken
 from recitative.models.transcriber import Transcriber
 
-BATCH = 16  # utterances decoded together, whoever does it: a batch is a piece of bulk work
+BATCH = 16  # utterances decoded together, a piece of parallel work
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ def decode_directory(
     rate = transcriber.sample_rate
     data = DataDirectory.read(data_folder)
     ids = (u.utt_id for u in data.utterances)
-    durations = dict(zip(ids, measure_all(data.utterances, rate).tolist(), strict=True))
+    durations = dict(zip(ids, audio_durations_s(data.utterances, rate).tolist(), strict=True))
     by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))
     batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
     work = _Decoding(transcriber, None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000)), open_again)
     started = time.monotonic()
     found: dict[str, Spoken] = {}
-    for batch, spoken in zip(batches, map_pieces(work, batches, engine or Engine(), name=_name), strict=True):
+    for batch, spoken in zip(batches, parallel_map(work, batches, engine or Engine(), name=_name), strict=True):
         found |= zip((u.utt_id for u in batch), spoken, strict=True)
         advance(len(found), len(by_length))
     summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)

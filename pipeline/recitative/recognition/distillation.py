@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
 from recitative.models.folder import Recogniser, load_recogniser
 from recitative.nn.ragged import valid_mask

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recitative.ctc.loss import ctc_loss, fits, padded_labels
 from recitative.errors import DataError
 from recitative.lock import writes
 from recitative.model.folder import save_model
 from recitative.models.g2p import G2PModel, new_g2p, pad_words
 from recitative.models.g2p_settings import G2PSettings
+from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon, Pronunciation
 from recitative.text.tokens import TokenTable

@@ -21,9 +21,9 @@ import numpy.typing as npt
 import torch
 
 from recitative.config import Settings
-from recitative.ctc.loss import ctc_loss
 from recitative.errors import RunError
 from recitative.models.folder import new_recogniser
+from recitative.nn.ctc_loss import ctc_loss
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 from recitative.train.distributed import has_bf16

@@ -16,8 +16,8 @@ from typing import Protocol, runtime_checkable
 
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
 from recitative.models.folder import Recogniser
 from recitative.reading import checked, read_json_lines
 from recitative.recognition.rescoring import attention_scores, encode_utterance, require_decoder

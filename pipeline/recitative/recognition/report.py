@@ -21,8 +21,7 @@ from recitative.recognition.report_inputs import DecodedSet, Epoch, Experiment, 
 from recitative.report.charts import Line, Mark, confusion_matrix, line_chart, summarize
 from recitative.report.figure import Figure
 from recitative.report.page import Recording, duration, encode_mp3, percent, render, sound_uri, spectrogram
-from recitative.score.details import count_confusions
-from recitative.score.wer import Alignment, Pair, confidence_interval
+from recitative.score.wer import Alignment, Pair, confidence_interval, count_confusions
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, name of the current item)."""

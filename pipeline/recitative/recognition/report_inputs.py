@@ -21,8 +21,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import read_table
 from recitative.errors import DataError, UsageError
 from recitative.reading import checked, parsed_json, parsed_yaml, read_text
-from recitative.score.details import read_utterances
-from recitative.score.wer import Scores, characters, score
+from recitative.score.wer import ErrorRates, characters, read_utterances, score
 from recitative.text.tokens import SPACE
 
 
@@ -65,8 +64,8 @@ class DecodedSet:
     """A decoded set; ``utterances`` is empty where the data directory cannot be read, ``tokens`` without times."""
 
     name: str
-    words: Scores
-    characters: Scores
+    words: ErrorRates
+    characters: ErrorRates
     tokens: Mapping[str, tuple[Token, ...]]
     utterances: Mapping[str, Utterance]
     real_time: float = math.nan  # seconds of audio decoded in a second

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.ctc.loss import padded_labels
 from recitative.errors import UsageError
 from recitative.models.attention_decoder import AttentionDecoder
 from recitative.models.folder import Recogniser
-from recitative.stage import Padded
-
-Array = npt.NDArray[Any]
+from recitative.nn.ctc_loss import padded_labels
+from recitative.stage import Array, Padded
 
 MOST_AT_ONCE = 64  # hypotheses: bounds the memory
 

@@ -11,30 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from recitative.ctc.alignment import align_words
-from recitative.ctc.hits import Candidate, HitRules, pick
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.decoding.alignment import align_words
+from recitative.decoding.detections import Candidate, DetectionRules, pick
 from recitative.errors import DataError
-from recitative.features.utterances import measure_all, read_utterance
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.models.transcriber import DecodedNetwork, Transcriber
 from recitative.recognition.alignment import Pronounce, pronounce_with
 from recitative.recognition.decoding import BATCH
 from recitative.recognition.word_times import read_word_times
-from recitative.score.spotting import LEVELS, Detections, Span, choose_level, count_found
-
-Array = npt.NDArray[Any]
+from recitative.score.spotting import LEVELS, DetectionCounts, Span, choose_level, count_found
+from recitative.stage import Array
 
 
 class Spotter(Protocol):
     """A decoder of keywords: ``models.spotter.KeywordSpotter`` or ``models.label_spotter.LabelSpotter``."""
 
     phrases: tuple[str, ...]
-    rules: HitRules
+    rules: DetectionRules
 
     def candidates(self, log_probs: Array) -> list[Candidate]:
         """Of a whole recording (T, V): what the hits are picked from."""
@@ -57,14 +55,14 @@ class HeardSet:
 
     keywords: tuple[str, ...]
     utterances: tuple[HeardUtterance, ...]
-    rules: HitRules
+    rules: DetectionRules
     frame_s: float
 
     @property
     def hours(self) -> float:
         return sum(utterance.duration_s for utterance in self.utterances) / 3600
 
-    def count(self, keyword: int, threshold: float) -> Detections:
+    def count(self, keyword: int, threshold: float) -> DetectionCounts:
         """What a search with this threshold finds."""
         occurrences = found = hits = 0
         for utterance in self.utterances:
@@ -72,9 +70,9 @@ class HeardSet:
             occurrences += len(utterance.occurrences[keyword])
             found += count_found(utterance.occurrences[keyword], spans)
             hits += len(spans)
-        return Detections(occurrences, found, hits - found, self.hours)
+        return DetectionCounts(occurrences, found, hits - found, self.hours)
 
-    def trade_off(self, keyword: int) -> list[Detections]:
+    def trade_off(self, keyword: int) -> list[DetectionCounts]:
         """At each of ``LEVELS``."""
         return [self.count(keyword, level) for level in LEVELS]
 
@@ -89,7 +87,7 @@ class TunedKeyword:
 
     keyword: str
     threshold: float
-    detections: Detections
+    detections: DetectionCounts
     kept: bool
 
 
@@ -106,7 +104,7 @@ def hear_directories(
         if utterance.text is None:
             remedy = "transcribe it, or leave it out"
             raise DataError(f"utterance '{utterance.utt_id}'", "has no transcript", "words, or an empty text", remedy)
-    durations = measure_all([utterance for utterance, _ in told], network.sample_rate)
+    durations = audio_durations_s([utterance for utterance, _ in told], network.sample_rate)
     heard: list[HeardUtterance] = []
     by_length = np.argsort(durations, kind="stable").tolist()  # what is heard together is padded to one length
     for start in range(0, len(by_length), BATCH):

@@ -17,7 +17,7 @@ from recitative.atomic import write_text
 from recitative.recognition.spotting import HeardSet
 from recitative.report.charts import OperatingPoint, det_curve
 from recitative.report.figure import save_figure
-from recitative.score.spotting import LEVELS, Detections
+from recitative.score.spotting import LEVELS, DetectionCounts
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class SpottingScores:
 
     keywords: tuple[str, ...]
     thresholds: tuple[float, ...]
-    counts: tuple[Detections, ...]
-    trade_offs: tuple[tuple[Detections, ...], ...]
+    counts: tuple[DetectionCounts, ...]
+    trade_offs: tuple[tuple[DetectionCounts, ...], ...]
 
     @classmethod
     def of(cls, heard: HeardSet, thresholds: Sequence[float]) -> SpottingScores:
@@ -36,12 +36,12 @@ class SpottingScores:
         return cls(heard.keywords, tuple(thresholds), counts, tuple(tuple(heard.trade_off(n)) for n in numbers))
 
     @property
-    def together(self) -> Detections:
-        return Detections.together(self.counts)
+    def together(self) -> DetectionCounts:
+        return DetectionCounts.together(self.counts)
 
     def write(self, output: Path, title: str) -> None:
         """Both files; atomic."""
-        by_level = [Detections.together(at_level) for at_level in zip(*self.trade_offs, strict=True)]
+        by_level = [DetectionCounts.together(at_level) for at_level in zip(*self.trade_offs, strict=True)]
         rows = zip(self.keywords, self.thresholds, self.counts, self.trade_offs, strict=True)
         scored = {
             "levels": [round(level, 4) for level in LEVELS],
@@ -54,11 +54,11 @@ class SpottingScores:
         save_figure(det_curve(title, curves, _points(by_level), chosen), output / "det.svg")
 
 
-def _as_object(counts: Detections, at_levels: Sequence[Detections]) -> dict[str, Any]:
+def _as_object(counts: DetectionCounts, at_levels: Sequence[DetectionCounts]) -> dict[str, Any]:
     points = [[round(per_hour, 4), round(miss, 4)] for per_hour, miss in _points(at_levels)]
     return counts.as_object() | {"trade_off": points}
 
 
-def _points(at_levels: Sequence[Detections]) -> list[OperatingPoint]:
+def _points(at_levels: Sequence[DetectionCounts]) -> list[OperatingPoint]:
     """None for a keyword that is never said."""
     return [(counts.per_hour, counts.miss_rate) for counts in at_levels if counts.occurrences]

@@ -9,27 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.ctc.beam import BeamSearch
-from recitative.ctc.greedy import GreedyDecoder
-from recitative.ctc.loss import ctc_loss, fits, padded_labels
-from recitative.ctc.prefix import SearchSpace
+from recitative.decoding.beam import BeamSearch
+from recitative.decoding.greedy import GreedyDecoder
+from recitative.decoding.prefix import SearchSpace
 from recitative.models.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.models.folder import Recogniser
+from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.recognition.data import DevSet, RecognitionDataset, TranscribedBatch
 from recitative.recognition.distillation import Teacher, heard_labels
 from recitative.score.wer import ErrorCounts, characters, score
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 from recitative.text.tokens import TokenTable
 from recitative.train.audio import AudioTask
 from recitative.train.distributed import DistributedContext
-
-Array = npt.NDArray[Any]
 
 
 class RecognitionTask(AudioTask[TranscribedBatch]):

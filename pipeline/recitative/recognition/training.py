@@ -22,7 +22,7 @@ from recitative.lock import one_writer
 from recitative.machine import available_cores, describe_machine
 from recitative.models.folder import Recogniser, new_recogniser
 from recitative.models.language import Language
-from recitative.nn.normalise import Normalise
+from recitative.nn.normalize import Normalize
 from recitative.recognition.data import RecognitionDataset, load_dev_set
 from recitative.recognition.distillation import load_teacher, read_alternatives
 from recitative.recognition.initial import freeze, start_from
@@ -149,10 +149,10 @@ def _threads(settings: Settings, context: DistributedContext) -> int:
     return settings.train.threads or max(1, cores - settings.train.workers)
 
 
-def _normalisation(recogniser: Recogniser, paths: TrainingPaths) -> Normalise:
+def _normalisation(recogniser: Recogniser, paths: TrainingPaths) -> Normalize:
     """The network's normalisation, with the statistics of this corpus if there are any."""
     normalise = recogniser.network.stages["normalise"]
-    assert isinstance(normalise, Normalise)
+    assert isinstance(normalise, Normalize)
     if paths.cmvn is None:
         if paths.init is None:
             raise UsageError("--cmvn: is needed without --init; make the statistics with 'recitative cmvn'")

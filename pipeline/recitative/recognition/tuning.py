@@ -11,23 +11,21 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.config import DecodeSettings
-from recitative.ctc.confidence import FEATURES
 from recitative.data.directory import DataDirectory
+from recitative.decoding.confidence import FEATURES
 from recitative.errors import DataError
-from recitative.features.utterances import measure, read_utterance
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.models.decoders import Spoken, new_decoder
 from recitative.models.language import Language
 from recitative.models.transcriber import Transcriber
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
+from recitative.stage import Array
 
-Array = npt.NDArray[Any]
 Advance = Callable[[int, int], None]
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
@@ -66,7 +64,7 @@ def hear(transcriber: Transcriber, data_dir: Path, advance: Advance = lambda don
     silent = [u.utt_id for u in utterances if not u.text]
     if silent:
         raise DataError(f"{data_dir}/text: '{silent[0]}'", "has no text", "a transcript", "add it")
-    by_length = sorted(utterances, key=lambda u: measure(u, transcriber.sample_rate))
+    by_length = sorted(utterances, key=lambda u: audio_duration_s(u, transcriber.sample_rate))
     found: dict[str, Array] = {}
     for start in range(0, len(by_length), BATCH):
         group = by_length[start : start + BATCH]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,7 @@ from recitative.report.figure import (
     style,
 )  # fmt: skip
 from recitative.score.calibration import ReliabilityBin
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 WIDTH, HEIGHT = 460, 230  # of most charts; text of 11 units can be read on a phone, too
 MAX_POINTS = 200  # of a summarized line

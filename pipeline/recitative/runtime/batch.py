@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from recitative.audio.inputs import is_stream, naming, on_disk
-from recitative.bulk import Engine, map_pieces
+from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import one_line
 from recitative.runtime.recognizer import BLOCK_S, Progress, Recognizer, Transcript
 
@@ -56,7 +56,7 @@ def transcribe_files(
     with ExitStack() as spools:
         recordings = (_reachable(file, places.get(file, (file, None)), spools) for file in files)
         work = _Hearing(recognizer, open_again, block_s, partial_ok)
-        outcomes = map_pieces(work, recordings, Engine(jobs=jobs), name=_name, failed=_failed)
+        outcomes = parallel_map(work, recordings, Engine(jobs=jobs), name=_name, failed=_failed)
         for done, outcome in enumerate(outcomes, start=1):
             yield outcome
             progress(done)

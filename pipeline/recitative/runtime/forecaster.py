@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.models.forecaster_kind import FORECASTER
 from recitative.models.threshold import Threshold
 from recitative.runtime.session import open_model
-from recitative.stage import Padded, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, State
 
 
 class OnnxForecaster:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.model.file import InitialState
 from recitative.models.language_kind import LANGUAGE_MODEL
 from recitative.models.text_scores import RecurrentLanguageModel
 from recitative.runtime.session import Session, open_model
-from recitative.stage import Padded, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, State
 
 
 class OnnxTokenNetwork:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.audio.microphone import Block
 from recitative.runtime.endpoint import EndpointRules
 from recitative.runtime.recognizer import Recognizer, Stream, Transcript
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array
 
 
 @dataclass(frozen=True)

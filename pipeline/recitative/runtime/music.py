@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.errors import UsageError
 from recitative.model.file import ModelMetadata
@@ -14,9 +12,7 @@ from recitative.models.music_kind import MUSIC
 from recitative.models.music_settings import FrameSettings, MusicSettings
 from recitative.music.frames import Ids
 from recitative.runtime.session import Session, open_graph, open_model
-from recitative.stage import Padded, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, State
 
 
 class OnnxMusic:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.data.frames import num_output_frames
 from recitative.errors import UsageError
@@ -17,9 +15,7 @@ from recitative.models.decoders import Wishes
 from recitative.models.transcriber import Transcriber
 from recitative.runtime.sentinels import with_sentinels
 from recitative.runtime.session import Session, open_session
-from recitative.stage import Padded, State
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded, State
 
 
 class OnnxFeatureNetwork:

@@ -19,22 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
-from recitative.audio.blocks import open_blocks
-from recitative.audio.pauses import Piece, SegmentCutter
+from recitative.audio.files import open_blocks
 from recitative.audio.samples import as_float, require_rate
+from recitative.audio.vad import SegmentCutter, SegmentPiece
 from recitative.errors import UsageError
 from recitative.models import pretrained
 from recitative.models.decoders import Spoken, Wishes
 from recitative.models.sample_network import pad_samples
 from recitative.models.transcriber import DecodedNetwork
 from recitative.runtime.network import load_transcriber
-from recitative.stage import State
+from recitative.stage import Array, State
 from recitative.text.words import Word
-
-Array = npt.NDArray[Any]
 
 Progress = Callable[[float, float], None]
 
@@ -152,7 +149,7 @@ class Recognizer:
             {stream: stream._cut(samples, sample_rate) for (stream, _), samples in zip(pieces, checked, strict=True)}
         )
 
-    def _hear(self, pieces: dict[Stream, list[Piece]]) -> None:
+    def _hear(self, pieces: dict[Stream, list[SegmentPiece]]) -> None:
         """Piece after piece of every stream, those that end their segments and those that don't in a call each."""
         for turn in range(max(map(len, pieces.values()), default=0)):
             now = {stream: row[turn] for stream, row in pieces.items() if turn < len(row)}
@@ -175,7 +172,7 @@ class Recognizer:
 class Stream:
     """One speaker's audio as it comes. Made by ``Recognizer.stream``.
 
-    A recogniser's is cut at its pauses where it goes on for more than four seconds, see ``audio.pauses``, so that
+    A recogniser's is cut at its pauses where it goes on for more than four seconds, see ``audio.vad``, so that
     neither memory nor the network's own memory of the past grow with its length.
     """
 
@@ -251,13 +248,13 @@ class Stream:
         require_rate(sample_rate, self._rate)
         return samples
 
-    def _cut(self, samples: Array, sample_rate: int) -> list[Piece]:
+    def _cut(self, samples: Array, sample_rate: int) -> list[SegmentPiece]:
         self._rate = sample_rate
         self._cutter = self._cutter or SegmentCutter(sample_rate, self._recognizer._network.segments)
         self._num_samples += len(samples)
         return self._cutter.accept(samples)
 
-    def _take(self, piece: Piece) -> Array:
+    def _take(self, piece: SegmentPiece) -> Array:
         """The piece at the model's rate; of a segment that must be heard whole nothing before its end, then all."""
         self._start_s = piece.start / self._rate
         rate = self._recognizer.sample_rate

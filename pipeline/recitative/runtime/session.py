@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy.typing as npt
 import onnxruntime as ort
 
 from recitative.errors import DataError
@@ -14,8 +13,8 @@ from recitative.model.file import InitialState, ModelMetadata, read_entries
 from recitative.model.kind import ModelKind, S
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.runtime.checksum import require_no_claim, verify_checksum
+from recitative.stage import Array
 
-Array = npt.NDArray[Any]
 Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
 
 DAMAGED = "copy or export it again"

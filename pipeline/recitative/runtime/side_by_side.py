@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from recitative.audio.recording import Samples
 from recitative.runtime.sound import SoundGenerator
-
-Samples = npt.NDArray[np.float32]
 
 ROWS = 16  # drawn together: the weights are read once for all of them
 

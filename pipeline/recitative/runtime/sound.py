@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import MIDDLE, companded
+from recitative.audio.recording import Samples
 from recitative.models.conditions import Labels, between, places_of
 from recitative.models.excitation import Sounds, levels_of
 from recitative.models.sound_kinds import SOUND
 from recitative.runtime.session import Entries, open_graph, open_model
-
-Array = npt.NDArray[Any]
-Samples = npt.NDArray[np.float32]
+from recitative.stage import Array
 
 
 class SoundGenerator:

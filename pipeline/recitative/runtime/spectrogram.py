@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.models.conditions import Labels, label_conditions
 from recitative.models.sound_kinds import SPECTROGRAM
 from recitative.runtime.session import open_model
-
-Array = npt.NDArray[np.float32]
+from recitative.stage import Array
 
 OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
 

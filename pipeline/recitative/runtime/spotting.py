@@ -13,9 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy.typing as npt
 
 from recitative.audio.microphone import Block
 from recitative.models import pretrained
@@ -26,9 +23,8 @@ from recitative.runtime.classifier import load_classifier
 from recitative.runtime.listen import Cost, cut_alike
 from recitative.runtime.network import load_transcriber
 from recitative.runtime.recognizer import Recognizer
+from recitative.stage import Array
 from recitative.text.words import Word
-
-Array = npt.NDArray[Any]
 
 
 class Spotter:

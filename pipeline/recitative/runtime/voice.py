@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from recitative.audio.recording import Samples
 from recitative.errors import UsageError
 from recitative.models.conditions import Labels, label_conditions, with_neighbours
-from recitative.runtime.sound import Samples, SoundGenerator
+from recitative.runtime.sound import SoundGenerator
 from recitative.runtime.spectrogram import SpectrogramGenerator
 
 

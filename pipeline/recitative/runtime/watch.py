@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
-from recitative.audio.blocks import open_blocks
-from recitative.audio.files import AudioInfo
+from recitative.audio.files import AudioInfo, open_blocks
 from recitative.errors import DataError
 from recitative.models.threshold import Threshold
 from recitative.models.watcher import Watcher
-from recitative.stage import Padded
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded
 
 BLOCK_S = 10.0  # a recording is heard in pieces of this length
 

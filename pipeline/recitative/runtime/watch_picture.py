@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,7 @@ from recitative.models.watcher import Watcher
 from recitative.report.charts import anomaly_figure
 from recitative.report.figure import save_figure
 from recitative.runtime.watch import Alarm, Heard
-from recitative.stage import Padded
-
-Array = npt.NDArray[Any]
+from recitative.stage import Array, Padded
 
 MOST_COLUMNS = 800
 RANGE_NATS = 14.0  # levels further below the loudest point are black: 60 dB

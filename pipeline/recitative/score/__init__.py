@@ -1,1 +1,1 @@
-"""Error rates and result tables."""
+"""Error rates, calibration, classification and detection scores, tables of results."""

@@ -1,6 +1,6 @@
-"""Confidences beside what was right: how far they can be believed, and a calibrator that makes them probabilities.
+"""Calibration of confidences: measures of reliability, and a calibrator that maps features to probabilities.
 
-A calibrated recogniser is right in 8 of 10 words of which it says 0.8. NumPy only; N words, F features, B bins.
+Of the words with confidence 0.8, a calibrated recognizer has 8 of 10 right. N words, F features, B bins.
 """
 
 from __future__ import annotations
@@ -15,36 +15,35 @@ import numpy.typing as npt
 
 from recitative.errors import DataError
 from recitative.score.wer import Pair
+from recitative.stage import Array
 
-Array = npt.NDArray[Any]
-
-L2 = 0.1  # a weight, per standard deviation of its feature, is thought to be about 1 / sqrt(L2) = 3 or less
-NEWTON_STEPS = 100  # about ten are enough
+L2 = 0.1  # prior on weights, per standard deviation of the feature: about 1 / sqrt(L2) = 3 or less
+NEWTON_STEPS = 100  # about ten suffice
 
 
 def hypothesis_correct(alignment: Iterable[Pair]) -> list[bool]:
-    """Whether each word of the hypothesis is right, in its order: not if it is inserted or stands for another.
+    """Whether each word of the hypothesis, in order, is correct, that is neither inserted nor substituted.
 
-    alignment: of the reference and the hypothesis, by ``score.wer.align``. A deleted word is in no hypothesis.
+    alignment: of reference and hypothesis, by ``score.wer.align``. Deleted words are not in the hypothesis.
     """
     return [pair.op == "C" for pair in alignment if pair.op != "D"]
 
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The words with a confidence in (low, high]; the first bin has 0 as well."""
+    """The words with a confidence in (low, high]; the first bin includes 0."""
 
     low: float
     high: float
     count: int
-    mean_confidence: float  # NaN if there are no words
-    accuracy: float  # the fraction of them that is right; NaN if there are none
+    mean_confidence: float  # NaN without words
+    accuracy: float  # fraction of correct words; NaN without words
 
 
 def reliability(confidence: Array, correct: Array, bins: int = 10) -> list[ReliabilityBin]:
-    """The table of a reliability diagram, in ``bins`` of equal width.
+    """The data of a reliability diagram, with ``bins`` of equal width.
 
-    confidence: (N,) in 0..1; correct: (N,) bool. Raises DataError for no words and for what is no confidence.
+    confidence: (N,) in 0..1; correct: (N,) bool. Raises DataError for no words and for values out of range.
     """
     if bins < 1:
         raise ValueError(f"bins={bins}: must be at least 1")
@@ -52,7 +51,7 @@ def reliability(confidence: Array, correct: Array, bins: int = 10) -> list[Relia
     edges = np.arange(bins + 1) / bins
     places = np.maximum(np.searchsorted(edges, confidence) - 1, 0)  # (N,)
     counts = np.bincount(places, minlength=bins)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, as said above
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
         means = np.bincount(places, confidence, bins) / counts
         accuracies = np.bincount(places, correct, bins) / counts
     columns = (edges[:-1], edges[1:], counts, means, accuracies)
@@ -69,14 +68,14 @@ def expected_calibration_error(confidence: Array, correct: Array, bins: int = 10
     return gaps / sum(row.count for row in filled)
 
 
-def normalised_cross_entropy(confidence: Array, correct: Array, *, floor: float = 1e-7) -> float:
-    """NIST's NCE, which Kaldi's recipes report of their confidences:
+def normalized_cross_entropy(confidence: Array, correct: Array, *, floor: float = 1e-7) -> float:
+    """NIST's normalized cross entropy, as reported by Kaldi's recipes:
 
-        NCE = (H - C) / H,  H = entropy of the fraction of right words,  C = cross entropy of the confidences
+        NCE = (H - C) / H,  H = entropy of the fraction of correct words,  C = cross entropy of the confidences
 
-    At most 1; 0 if every confidence is that fraction; below 0 if they are worse than it. NaN if all words are right, or
-    all wrong, for then H is 0. Confidences nearer to 0 or 1 than ``floor`` count as if that near: else one wrong word
-    of confidence 1 would make it minus infinity. Errors as ``reliability``.
+    At most 1; 0 if every confidence equals that fraction; below 0 if they are worse. NaN if all words are correct, or
+    all wrong, since H is 0. Confidences are clipped to [floor, 1 - floor]: otherwise one wrong word of confidence 1
+    would give minus infinity. Errors as ``reliability``.
     """
     confidence, correct = _checked(confidence, correct)
     right = float(correct.mean())
@@ -89,7 +88,7 @@ def normalised_cross_entropy(confidence: Array, correct: Array, *, floor: float 
 
 
 def logit(confidence: Array, limit: float = 10.0) -> Array:
-    """log(p / (1 - p)) within -limit..limit: the form in which a confidence is a feature of ``Calibrator.fit``."""
+    """log(p / (1 - p)), clipped to -limit..limit: a confidence as a feature of ``Calibrator.fit``."""
     with np.errstate(divide="ignore"):
         odds: Array = np.log(confidence) - np.log1p(-np.asarray(confidence))
     return odds.clip(-limit, limit)
@@ -97,23 +96,23 @@ def logit(confidence: Array, limit: float = 10.0) -> Array:
 
 @dataclass(frozen=True)
 class Calibrator:
-    """p(right) = 1 / (1 + exp(-(bias + sum over features of weight * feature)))"""
+    """Logistic regression: p(correct) = 1 / (1 + exp(-(bias + sum over features of weight * feature)))."""
 
-    features: tuple[str, ...]  # their names, in the order of the columns
+    features: tuple[str, ...]  # names of the columns
     weights: tuple[float, ...]
     bias: float
 
     @classmethod
     def fit(cls, features: Array, correct: Array, names: Sequence[str], *, l2: float = L2) -> Calibrator:
-        """Logistic regression on words of which it is known whether they were right, by Newton's method.
+        """Fit to words with known correctness, by Newton's method.
 
         features: (N, F), such as ``logit`` of the confidence and the length, as in Kaldi's steps/conf; correct: (N,)
-        bool; names: of the F columns. Minimises the cross entropy, summed over words, + l2 / 2 * sum of squared weights
-        of features scaled to unit variance. Targets are those of Platt 1999, (right + 1) / (right + 2) for right words
-        and 1 / (wrong + 2) for wrong ones, as if one more word of each kind had been seen. So the weights are finite
-        also where a threshold separates right from wrong, and if all words are right, or all wrong, every
+        bool; names: of the F columns. Minimizes the cross entropy, summed over words, + l2 / 2 * sum of squared weights
+        of features scaled to unit variance. Targets are those of Platt 1999, (right + 1) / (right + 2) for correct
+        words and 1 / (wrong + 2) for wrong ones, as if one more word of each kind had been seen. So the weights are
+        finite even if a threshold separates correct from wrong words, and if all words are correct, or all wrong, every
         probability is that constant.
-        Raises DataError for no words, for features that are not finite, and for shapes that disagree.
+        Raises DataError for no words, non-finite features, and mismatched shapes.
         """
         features = _matrix(features, names)
         correct = _flags(correct, len(features))
@@ -121,22 +120,24 @@ class Calibrator:
         scale = np.where(scale > 1e-12 * (1 + abs(mean)), scale, np.inf)  # a constant feature has weight 0
         standard = np.column_stack([(features - mean) / scale, np.ones(len(features))])  # (N, F + 1)
         penalty = np.array([l2] * len(names) + [0.0])
-        solution = _newton(standard, _targets(correct), penalty)
+        right, wrong = int(correct.sum()), int((~correct).sum())
+        targets = np.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))
+        solution = _newton(standard, targets, penalty)
         weights = solution[:-1] / scale
         return cls(tuple(names), tuple(weights.tolist()), float(solution[-1] - weights @ mean))
 
     def apply(self, features: Array) -> npt.NDArray[np.float64]:
-        """Features (N, F) -> probabilities (N,) that the words are right. Raises DataError for another F."""
+        """Features (N, F) -> probabilities (N,) that the words are correct. Raises DataError for another F."""
         features = _matrix(features, self.features)
         return _sigmoid(features @ np.array(self.weights) + self.bias)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, such as a model's card."""
+        """As JSON data, such as in a model's metadata."""
         return {"features": list(self.features), "weights": list(self.weights), "bias": self.bias}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any], where: str) -> Calibrator:
-        """The same back. Raises DataError that names ``where`` for anything else."""
+        """The inverse of ``to_dict``. Raises DataError located at ``where`` for other data."""
         try:
             names, weights = tuple(entries["features"]), tuple(map(float, entries["weights"]))
             bias = float(entries["bias"])
@@ -144,14 +145,14 @@ class Calibrator:
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise DataError(where, "holds no calibrator", "features, as many weights, and a bias", "fit it again")
+            raise DataError(where, "has no calibrator", "features, as many weights, and a bias", "fit it again")
         return cls(names, weights, bias)
 
 
 def _newton(x: Array, targets: Array, penalty: Array) -> Array:
-    """The minimum (F + 1,) of cross entropy + penalty / 2 * weights ** 2; targets (N,) within 0 and 1 make it finite.
+    """The minimum (F + 1,) of cross entropy + penalty / 2 * weights ** 2, finite for targets (N,) within 0 and 1.
 
-    Newton's step is halved until the loss falls, for far from the minimum it may lead too far.
+    Newton's step is halved until the loss decreases, since far from the minimum it may overshoot.
     """
     weights = np.zeros(x.shape[1])
     loss = _loss(x, targets, penalty, weights)
@@ -159,7 +160,7 @@ def _newton(x: Array, targets: Array, penalty: Array) -> Array:
         p = _sigmoid(x @ weights)
         gradient = x.T @ (p - targets) + penalty * weights
         hessian = (x.T * (p * (1 - p))) @ x + np.diag(penalty)
-        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]  # l2 = 0 and a feature twice: it has no inverse
+        step = np.linalg.lstsq(hessian, gradient, rcond=None)[0]  # singular for l2 = 0 and a repeated feature
         while (lower := _loss(x, targets, penalty, weights - step)) > loss:
             step = step / 2
         if abs(step).max() < 1e-10:
@@ -174,14 +175,9 @@ def _loss(x: Array, targets: Array, penalty: Array, weights: Array) -> float:
 
 
 def _sigmoid(z: Array) -> npt.NDArray[np.float64]:
-    """1 / (1 + exp(-z)), of any z."""
+    """1 / (1 + exp(-z)), without overflow."""
     result: npt.NDArray[np.float64] = (1 + np.tanh(z / 2)) / 2
     return result
-
-
-def _targets(correct: Array) -> Array:
-    right, wrong = int(correct.sum()), int((~correct).sum())
-    return np.where(correct, (right + 1) / (right + 2), 1 / (wrong + 2))
 
 
 def _checked(confidence: Array, correct: Array) -> tuple[Array, Array]:
@@ -189,14 +185,14 @@ def _checked(confidence: Array, correct: Array) -> tuple[Array, Array]:
     correct = _flags(correct, len(confidence))
     outside = ~((confidence >= 0) & (confidence <= 1))  # NaN too
     if outside.any():
-        raise DataError("confidences", f"{confidence[outside][0]:g} is none", "0 to 1", "")
+        raise DataError("confidences", f"{confidence[outside][0]:g} is out of range", "0 to 1", "")
     return confidence, correct
 
 
 def _flags(correct: Array, n: int) -> Array:
-    """Of ``n`` words."""
+    """Correctness of ``n`` words as bool, checked."""
     if n == 0:
-        raise DataError("confidences", "hold no word", "at least one", "score hypotheses that have words")
+        raise DataError("confidences", "have no words", "at least one", "score hypotheses that have words")
     if len(correct) != n:
         raise DataError(
             "confidences", f"{n} words, but {len(correct)} marks of right or wrong", "one for each word", ""
@@ -205,7 +201,7 @@ def _flags(correct: Array, n: int) -> Array:
 
 
 def _matrix(features: Array, names: Sequence[str]) -> Array:
-    """(N, F) as float64, with a column for each name."""
+    """(N, F) as float64, with a column for each name, checked."""
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or features.shape[1] != len(names):
         raise DataError("features", f"shape {features.shape}", f"a column each for {', '.join(names)}", "")

@@ -1,4 +1,4 @@
-"""A data directory's transcripts beside the hypotheses of a model: every number and file that comes of it."""
+"""Score the hypotheses of a model against the transcripts of a data directory."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from recitative.data.directory import read_speakers, read_transcripts
 from recitative.data.tables import read_table
-from recitative.data.transcripts import read_speakers, read_transcripts
 from recitative.lock import waiting_for, writes
-from recitative.score.details import summary, write_details
 from recitative.score.results import ResultRow, append_results, write_markdown
-from recitative.score.wer import Scores, characters, score
+from recitative.score.wer import ErrorRates, characters, score, summary, write_details
 from recitative.text.lexicon import Spelling
 
 
 @dataclass(frozen=True)
 class DirectoryScores:
-    """The same texts counted twice; ``tokens``: they are not words but tokens of this unit, phones for example."""
+    """Scores of words and of characters; tokens: not empty if the words are tokens of this unit, such as phones."""
 
-    words: Scores
-    characters: Scores
+    words: ErrorRates
+    characters: ErrorRates
     tokens: str = ""
 
     def summary(self) -> str:
-        """``%WER``, ``%CER`` and ``%SER`` lines, then remarks."""
+        """``%WER``, ``%CER`` and ``%SER`` lines, and more."""
         return summary(self.words, self.characters, self.name)
 
     @property
     def name(self) -> str:
-        """Of the error rate."""
+        """The name of the error rate."""
         return {"": "%WER", "phone": "%PER"}.get(self.tokens, "%TER")
 
     def rows(self, origin: ResultRow) -> list[ResultRow]:
-        """The results %WER, %CER and %SER; all that is not the number itself is taken from ``origin``."""
+        """Result rows of %WER, %CER and %SER; all other fields are those of ``origin``."""
         measured = (
             (self.name, self.words.total.rate, self.words.total.kaldi_counts()),
             ("%CER", self.characters.total.rate, self.characters.total.kaldi_counts()),
@@ -50,10 +49,10 @@ def score_directory(
     data_dir: Path, hyp_text: Path, output: Path, spelling: Spelling | None = None, tokens: str = ""
 ) -> DirectoryScores:
     """Score a Kaldi text of hypotheses against ``data_dir/text`` by the speakers of ``data_dir/utt2spk``; write the
-    files of ``recitative.score.details`` to ``output``.
+    files of ``recitative.score.wer`` to ``output``.
 
-    spelling: the hypotheses are its tokens, of the unit ``tokens``, and so the transcripts are spelled first
-    Raises DataError for bad tables, unknown utterances, and words that cannot be spelled.
+    spelling: the hypotheses are its tokens, of the unit ``tokens``; the transcripts are spelled first. Raises DataError
+    for bad tables, unknown utterances, and words that cannot be spelled.
     """
     refs = {row.key: row.value for row in read_transcripts(data_dir)}
     hyps = {row.key: row.value for row in read_table(hyp_text)}
@@ -70,7 +69,7 @@ def score_directory(
 
 
 def record(rows: list[ResultRow], results: Path, results_md: Path | None) -> None:
-    """Put rows into the results file, and show all of its rows in the Markdown table if one is given."""
+    """Add rows to the results file, and write all its rows to the Markdown table, if given."""
     with waiting_for(results):
         all_rows = append_results(results, rows)
         if results_md:

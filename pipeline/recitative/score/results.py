@@ -1,7 +1,7 @@
-"""The results of a recipe: one row a number, kept in a JSON-lines file and shown as one Markdown table.
+"""Results of a recipe: one row per number, stored as JSON lines and shown as one Markdown table.
 
-Every row carries the command, commit and settings that made it. The table is always drawn anew from all rows; what a
-person wrote around it stays.
+Every row has the command, commit and settings that produced it. The table is always rewritten from all rows; text
+around it is kept.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ import json
 import math
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from recitative.atomic import write_text
 from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"
-"""The line after which the table stands in RESULTS.md."""
+"""The line before the table in RESULTS.md."""
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One measured number. ``-`` stands for what is not known."""
+    """One measured number; ``-`` for unknown fields."""
 
     model: str
     set: str
     decoding: str
-    metric: str  # the unit is in the name: %WER, %CER, nats per frame
+    metric: str  # with its unit: %WER, %CER, nats per frame
     value: float
-    counts: str = "-"  # what the value is made of: 2708 / 20138, 358 ins, 330 del, 2020 sub
+    counts: str = "-"  # such as 2708 / 20138, 358 ins, 330 del, 2020 sub
     command: str = "-"
     commit: str = "-"
     settings: str = "-"
-    seconds: float | None = None  # wall-clock time of what was measured
+    seconds: float | None = None  # wall-clock time of the measured process
     machine: str = "-"
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What a newer row replaces."""
+        """A newer row replaces the row with the same key."""
         return (self.model, self.set, self.decoding, self.metric)
 
 
@@ -48,9 +48,9 @@ COLUMNS = tuple(field.name for field in dataclasses.fields(ResultRow))
 
 
 def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Add rows to a JSON-lines file, in the place of older ones with the same key; return all rows.
+    """Add rows to a JSON-lines file, replacing older ones with the same key; return all rows.
 
-    The file is replaced whole, so that an interruption leaves the old one. Raises DataError if it cannot be read.
+    Atomic. Raises DataError if the file cannot be read.
     """
     by_key = {row.key: row for row in (read_results(path) if path.exists() else [])}
     by_key |= {row.key: row for row in rows}
@@ -67,7 +67,7 @@ def read_results(path: Path) -> list[ResultRow]:
 
 
 def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
-    """Replace the table after the marker line; without file or marker, both are added at the end."""
+    """Replace the table after the marker line; without a marker, add both at the end."""
     old = read_text(path) if path.exists() else "# Results\n"
     if MARKER not in old.splitlines():
         old = f"{old.rstrip()}\n\n{MARKER}\n"
@@ -76,7 +76,7 @@ def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
 
 
 def format_table(rows: Sequence[ResultRow]) -> str:
-    """A Markdown table, one line a row, in the order of the rows."""
+    """A Markdown table, one line per row."""
     lines = [_markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
     lines += [_markdown_line(_cells(row)) for row in rows]
     return "\n".join(lines) + "\n"
@@ -90,7 +90,7 @@ def settings_hash(text: str) -> str:
 def describe_commit(directory: Path) -> str:
     """Short hash of the commit checked out around ``directory``, ``-dirty`` if tracked files differ, ``-`` without git.
 
-    RESULTS.md does not make a tree dirty: it is what a scoring writes.
+    Changes of RESULTS.md, which scoring writes, do not count.
     """
     commit = _git(directory, "rev-parse", "--short", "HEAD")
     if not commit:
@@ -125,3 +125,22 @@ def _without_leading_table(text: str) -> str:
     while lines and (lines[0].startswith("|") or (not lines[0].strip() and any(x.startswith("|") for x in lines[1:2]))):
         lines.pop(0)
     return "".join(lines)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of any kind of model. metric: with its unit, such as 'nats per frame'; counts: as in ``ResultRow``."""
+
+    metric: str
+    value: float
+    counts: str = "-"
+
+    @classmethod
+    def of_share(cls, metric: str, count: int, of: int) -> Measurement:
+        """A percentage. Raises ZeroDivisionError for ``of`` = 0."""
+        return cls(f"% {metric}", round(100 * count / of, 4), f"{count} / {of}")
+
+
+def rows_of(measured: Sequence[Measurement], origin: ResultRow) -> list[ResultRow]:
+    """Result rows; all other fields are those of ``origin``."""
+    return [replace(origin, metric=one.metric, value=one.value, counts=one.counts) for one in measured]

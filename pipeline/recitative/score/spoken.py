@@ -1,6 +1,6 @@
-"""Words with confidences and times: how honest the ones, how far off the others.
+"""Quality of word confidences and word times.
 
-Confidences are compared with whether the word was right, times with those of a forced alignment of the reference.
+Confidences are compared with correctness, times with those of a forced alignment of the reference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import (
     expected_calibration_error,
     hypothesis_correct,
-    normalised_cross_entropy,
+    normalized_cross_entropy,
     reliability,
 )
 from recitative.score.results import ResultRow
@@ -41,19 +41,19 @@ class _Line:
 
 @dataclass(frozen=True)
 class WordQuality:
-    """words: that were recognised; right: of them; ece: 0..1; nce: at most 1; timed: right words with an alignment;
-    time_error_ms: the median over both ends of those, None without an alignment."""
+    """words: recognized; right: correct ones; ece: 0..1; nce: at most 1; timed: correct words with an alignment;
+    time_error_ms: median error over both ends of those, None without an alignment."""
 
     words: int
     right: int
     ece: float
     nce: float
-    table: str  # of reliability, for people
+    table: str  # of reliability, as text
     timed: int = 0
     time_error_ms: float | None = None
 
     def rows(self, origin: ResultRow) -> list[ResultRow]:
-        """Results; all that is not the number itself is taken from ``origin``."""
+        """Result rows; all other fields are those of ``origin``."""
         rows = [
             dataclasses.replace(origin, metric="ECE", value=round(self.ece, 4), counts=f"{self.words} words"),
             dataclasses.replace(origin, metric="NCE", value=round(self.nce, 4), counts=f"{self.words} words"),
@@ -72,12 +72,12 @@ class WordQuality:
 
 
 def read_timed_words(path: Path) -> dict[str, list[TimedWord]]:
-    """``words.jsonl`` of decoding, or ``alignment.jsonl``. Raises DataError that names the line for anything else."""
+    """Read ``words.jsonl`` of decoding, or ``alignment.jsonl``. Raises DataError that names a malformed line."""
     found: dict[str, list[TimedWord]] = {}
     for where, value in read_json_lines(path, "words.jsonl of 'recitative decode'", "correct the path"):
         line = checked(_Line, value, where, "a line of words.jsonl", "")
         if not all(0 <= word.confidence <= 1 and math.isfinite(word.start_s + word.end_s) for word in line.words):
-            raise DataError(where, "has a time or a confidence that is none", "seconds, and 0 to 1", "")
+            raise DataError(where, "has an invalid time or confidence", "seconds, and 0 to 1", "")
         found[line.utt_id] = line.words
     return found
 
@@ -87,9 +87,9 @@ def measure_words(
     found: Mapping[str, Sequence[TimedWord]],
     aligned: Mapping[str, Sequence[TimedWord]] | None = None,
 ) -> WordQuality:
-    """refs: utt_id -> text; found: the recognised words; aligned: the reference's, from ``recitative align``.
+    """refs: utt_id -> text; found: recognized words; aligned: words of the reference, from ``recitative align``.
 
-    Raises DataError if no word was recognised.
+    Raises DataError if no word was recognized.
     """
     confidences: list[float] = []
     correct: list[bool] = []
@@ -102,14 +102,14 @@ def measure_words(
             for true, heard in _right_pairs([pair.op for pair in alignment], aligned[utt_id], words):
                 errors_s += [abs(true.start_s - heard.start_s), abs(true.end_s - heard.end_s)]
     if not correct:
-        raise DataError("hypotheses", "hold no word", "at least one", "")
+        raise DataError("hypotheses", "have no words", "at least one", "")
     values, flags = np.array(confidences), np.array(correct)
     time_error_ms = 1000 * float(np.median(errors_s)) if errors_s else None
     return WordQuality(
         len(correct),
         sum(correct),
         expected_calibration_error(values, flags),
-        normalised_cross_entropy(values, flags),
+        normalized_cross_entropy(values, flags),
         _table(values, flags),
         len(errors_s) // 2,
         time_error_ms,
@@ -119,7 +119,7 @@ def measure_words(
 def _right_pairs(
     ops: Sequence[str], true: Sequence[TimedWord], heard: Sequence[TimedWord]
 ) -> list[tuple[TimedWord, TimedWord]]:
-    """The words of reference and hypothesis that stand for each other and are the same."""
+    """The aligned words of reference and hypothesis that are equal."""
     pairs: list[tuple[TimedWord, TimedWord]] = []
     i = j = 0
     for op in ops:
@@ -131,7 +131,7 @@ def _right_pairs(
 
 
 def _table(confidences: np.ndarray, correct: np.ndarray) -> str:
-    """The reliability diagram in numbers."""
+    """The reliability diagram as text."""
     lines = ["confidence    words   mean  right"]
     lines += [
         f"{row.low:.1f} to {row.high:.1f} {row.count:>8} {row.mean_confidence:>6.3f} {row.accuracy:>6.3f}"

@@ -1,7 +1,7 @@
-"""How well keywords are found: misses, false alarms per hour, and how one trades for the other.
+"""Scores of keyword spotting: misses, false alarms per hour, and the choice of a threshold.
 
-A hit that overlaps the time at which its keyword is said, give or take ``TOLERANCE_S``, finds it; once. Every other hit
-is a false alarm, a second one of the same occurrence too. The hours are those of all audio that was heard.
+A detection that overlaps an occurrence of its keyword, within ``TOLERANCE_S``, finds it. Every other detection is a
+false alarm, also a second one of the same occurrence. Hours are those of all audio.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from recitative.score.classes import wilson_interval
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
-TOLERANCE_S = 0.1  # a word's first and last sounds belong to its neighbours too
+TOLERANCE_S = 0.1  # the first and last sounds of a word overlap with its neighbors
 
 Span = tuple[float, float]  # start and end in seconds
 
 
 @dataclass(frozen=True)
-class Detections:
-    """One keyword, or several counted as one, at one threshold.
+class DetectionCounts:
+    """Counts of one keyword, or the sum of several, at one threshold.
 
-    hours: of audio, for each of several keywords anew, so that false alarms per hour are those of one keyword
+    hours: of audio, summed over keywords, so that false alarms per hour are those of one keyword
     """
 
     occurrences: int
@@ -37,16 +37,16 @@ class Detections:
 
     @property
     def miss_rate(self) -> float:
-        """0..1; NaN if it never occurs."""
+        """0..1; NaN without occurrences."""
         return self.missed / self.occurrences if self.occurrences else math.nan
 
     @property
     def per_hour(self) -> float:
-        """False alarms."""
+        """False alarms per hour."""
         return self.false_alarms / self.hours
 
     @classmethod
-    def together(cls, parts: Sequence[Detections]) -> Detections:
+    def together(cls, parts: Sequence[DetectionCounts]) -> DetectionCounts:
         return cls(
             sum(part.occurrences for part in parts),
             sum(part.found for part in parts),
@@ -54,15 +54,15 @@ class Detections:
             sum(part.hours for part in parts),
         )
 
-    def measured(self) -> list[Measured]:
-        """What goes into a recipe's results."""
+    def measured(self) -> list[Measurement]:
+        """Measurements for a recipe's results."""
         low, high = (bound / self.hours for bound in poisson_interval(self.false_alarms))
         counts = f"{self.false_alarms} in {self.hours:.3g} h, 95 %: {low:.2g} to {high:.2g}"
-        alarms = Measured("false alarms per hour and keyword", round(self.per_hour, 4), counts)
-        return [Measured.of_share("missed", self.missed, self.occurrences), alarms] if self.occurrences else [alarms]
+        alarms = Measurement("false alarms per hour and keyword", round(self.per_hour, 4), counts)
+        return [Measurement.of_share("missed", self.missed, self.occurrences), alarms] if self.occurrences else [alarms]
 
     def as_object(self) -> dict[str, Any]:
-        """For JSON, with 95 % intervals."""
+        """As JSON data, with 95 % intervals."""
         missed = wilson_interval(self.missed, self.occurrences) if self.occurrences else None
         return {
             "occurrences": self.occurrences,
@@ -77,7 +77,7 @@ class Detections:
 
 
 def count_found(occurrences: Sequence[Span], hits: Iterable[Span]) -> int:
-    """How many of a recording's occurrences the hits find; the hits in the order in which they came."""
+    """The number of a recording's occurrences that are found by the detections, in the order of the detections."""
     open_ones = list(occurrences)
     for start_s, end_s in hits:
         for span in open_ones:
@@ -88,15 +88,15 @@ def count_found(occurrences: Sequence[Span], hits: Iterable[Span]) -> int:
 
 
 LEVELS = tuple(1 / (1 + math.exp(-odds / 8)) for odds in range(-24, 73))
-"""Thresholds that are tried: even steps of an eighth in their log odds, from 0.05 to 0.9999."""
+"""Candidate thresholds: steps of an eighth in log odds, from 0.05 to 0.9999."""
 
 
-def choose_level(at_levels: Sequence[Detections], most_per_hour: float) -> int | None:
-    """The threshold for a wanted rate of false alarms, as a number of ``LEVELS``, from what each of them gives.
+def choose_level(at_levels: Sequence[DetectionCounts], most_per_hour: float) -> int | None:
+    """The index of the threshold in ``LEVELS`` for a target rate of false alarms, given the counts at each.
 
-    The rate is kept by the nearest whole number of false alarms: in 0.7 hours, one an hour is one. Of the levels from
-    which on upward it is kept those that miss the least, and of these the middle one: the farthest from letting in what
-    was kept out, and from losing what was found. None if even the highest has too many.
+    The allowed number of false alarms is rounded: in 0.7 hours, one per hour is one. Among the levels at and above
+    which it is not exceeded, those with the fewest misses are chosen, and of these the middle one, for the largest
+    margin on both sides. None if even the highest level has too many.
     """
     kept = len(at_levels)
     while kept and at_levels[kept - 1].false_alarms <= math.floor(most_per_hour * at_levels[kept - 1].hours + 0.5):
@@ -110,7 +110,7 @@ def choose_level(at_levels: Sequence[Detections], most_per_hour: float) -> int |
 
 
 def poisson_interval(count: int) -> Span:
-    """The means of a Poisson distribution that go with a count, with 95 % confidence, exact (Garwood 1936)."""
+    """The exact 95 % confidence interval of the mean of a Poisson distribution, given a count (Garwood 1936)."""
     low = _root(lambda mean: 1 - _poisson_cdf(count - 1, mean) - 0.025, count) if count else 0.0
     return low, _root(lambda mean: 0.025 - _poisson_cdf(count, mean), count)
 
@@ -120,7 +120,7 @@ def _poisson_cdf(count: int, mean: float) -> float:
 
 
 def _root(rising: Callable[[float], float], count: int) -> float:
-    """By bisection."""
+    """The root, by bisection."""
     low, high = 1e-9, 2.0 * count + 20.0
     for _ in range(60):
         middle = (low + high) / 2

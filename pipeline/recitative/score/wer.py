@@ -1,14 +1,14 @@
-"""Word, character and sentence error rates from minimum edit distance alignments.
+"""Word, character and sentence error rates from minimum edit distance alignments, and the files of a scoring.
 
     rate = (insertions + deletions + substitutions) / symbols in the references
 
 Alignment is ``kaldialign`` (C++), with unit costs. Where several alignments cost the same it decides as Kaldi's
 ``LevenshteinEditDistance`` (src/util/edit-distance-inl.h) does: going back from the end, a substitution or match is
-taken only where it is strictly cheaper than both others, a deletion only where it is strictly cheaper than an
-insertion, else an insertion. So the split into insertions, deletions and substitutions is Kaldi's, not only the sum.
+chosen only if it is strictly cheaper than both others, a deletion only if it is strictly cheaper than an insertion,
+otherwise an insertion. So not only the sum but also the numbers of insertions, deletions and substitutions are Kaldi's.
 
-Characters are counted as ESPnet does: words joined by single spaces, and each space is a character (jiwer counts the
-same). Kaldi's score_kaldi_cer.sh leaves spaces out, so its CER is not comparable with ours.
+Characters are counted as in ESPnet and jiwer: words are joined by single spaces, and each space is a character. Kaldi's
+score_kaldi_cer.sh omits spaces, so its CER is not comparable.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import kaldialign
 import numpy as np
 
+from recitative.atomic import write_text
 from recitative.errors import DataError, Problem
+from recitative.reading import read_text
 
 Op = Literal["C", "S", "I", "D"]
 """Correct, substitution, insertion, deletion: the letters of Kaldi's and sclite's alignments."""
 
-_NOTHING = ""  # stands for the missing side of a pair; no word or character is empty
+_NOTHING = ""  # the missing side of a pair; no word or character is empty
 
 
 class Pair(NamedTuple):
@@ -42,7 +45,7 @@ Alignment = list[Pair]
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Counts of symbols; they add up over utterances, as rates do not."""
+    """Counts of symbols; unlike rates, they can be added over utterances."""
 
     ref: int = 0
     insertions: int = 0
@@ -59,7 +62,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Errors per reference symbol, >= 0 and possibly above 1; of no symbols: 0, or inf if there are errors."""
+        """Errors per reference symbol, >= 0, possibly above 1; without symbols 0, or inf if there are errors."""
         if self.ref == 0:
             return float("inf") if self.errors else 0.0
         return self.errors / self.ref
@@ -82,8 +85,8 @@ class ErrorCounts:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """A set of hypotheses beside their references; every mapping is in the order of the references."""
+class ErrorRates:
+    """Error counts of a set of hypotheses; every mapping is in the order of the references."""
 
     total: ErrorCounts
     by_speaker: dict[str, ErrorCounts]
@@ -114,12 +117,12 @@ class Scores:
 
 
 def words(text: str) -> list[str]:
-    """The symbols of WER: what lies between white space."""
+    """The symbols of WER: words separated by white space."""
     return text.split()
 
 
 def characters(text: str) -> list[str]:
-    """The symbols of CER: Unicode code points, one space between words included."""
+    """The symbols of CER: Unicode code points, including one space between words."""
     return list(" ".join(text.split()))
 
 
@@ -140,19 +143,19 @@ def score(
     *,
     symbols: Callable[[str], list[str]] = words,
     where: str = "hypotheses",
-) -> Scores:
+) -> ErrorRates:
     """Align every hypothesis with its reference and count.
 
     refs, hyps: utt_id -> text; utt2spk: utt_id -> speaker; symbols: ``words`` for WER, ``characters`` for CER; where:
     the file of the hypotheses, for errors.
-    A reference without a hypothesis counts as all deleted and is named in ``missing``. Raises DataError for a
-    hypothesis of an unknown utterance, an utterance without speaker, and for no references at all.
+    A reference without a hypothesis counts as deleted and is listed in ``missing``. Raises DataError for a hypothesis
+    of an unknown utterance, an utterance without speaker, and no references.
     """
     _check(refs, hyps, utt2spk, where)
     alignments = {utt_id: align(symbols(ref), symbols(hyps.get(utt_id, ""))) for utt_id, ref in refs.items()}
     by_utterance = {utt_id: count_errors(alignment) for utt_id, alignment in alignments.items()}
     speakers = {utt_id: utt2spk[utt_id] for utt_id in refs} if utt2spk else {}
-    return Scores(
+    return ErrorRates(
         total=sum(by_utterance.values(), ErrorCounts()),
         by_speaker=_sum_by_speaker(by_utterance, speakers),
         by_utterance=by_utterance,
@@ -167,8 +170,8 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """Bootstrap interval of the rate over utterances (Bisani and Ney, ICASSP 2004), by percentiles.
 
-    Utterances are drawn with replacement, whole, since errors within one depend on each other. Percentiles and not
-    Kaldi's mean +- 1.96 standard deviations, which gives rates below zero for few errors.
+    Whole utterances are drawn with replacement, since errors within one are dependent. Percentiles, since Kaldi's mean
+    +- 1.96 standard deviations gives rates below zero for few errors.
     """
     table = np.array([(count.errors, count.ref) for count in counts], dtype=np.float64)  # (N, 2)
     rng = np.random.default_rng(seed)
@@ -199,9 +202,11 @@ def _sum_by_speaker(by_utterance: Mapping[str, ErrorCounts], speakers: Mapping[s
 
 def _check(refs: Mapping[str, str], hyps: Mapping[str, str], utt2spk: Mapping[str, str] | None, where: str) -> None:
     if not refs:
-        raise DataError("references", "hold no utterance", "a rate needs at least one")
+        raise DataError("references", "have no utterances", "at least one")
     problems = [
-        Problem(where, f"utterance '{utt_id}' is not in the references", "", "score against the data it is from")
+        Problem(
+            where, f"utterance '{utt_id}' is not in the references", "", "score against the data of these hypotheses"
+        )
         for utt_id in hyps
         if utt_id not in refs
     ]
@@ -212,3 +217,116 @@ def _check(refs: Mapping[str, str], hyps: Mapping[str, str], utt2spk: Mapping[st
     ]
     if problems:
         raise DataError.collect(problems)
+
+
+GAP = "***"  # printed for the missing side of a pair, as in Kaldi
+_OP_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
+
+
+def summary(word_scores: ErrorRates, char_scores: ErrorRates, name: str = "%WER") -> str:
+    """The lines of the file ``wer``: Kaldi's four, including CER, and the bootstrap interval of the WER."""
+    low, high = confidence_interval(word_scores.by_utterance.values())
+    return "\n".join(
+        (
+            word_scores.total.kaldi_line(name),
+            char_scores.total.kaldi_line("%CER"),
+            word_scores.sentence_line(),
+            f"Scored {word_scores.sentences} sentences, {len(word_scores.missing)} not present in hyp.",
+            f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f} "
+            "(bootstrap over utterances)",
+        )
+    )
+
+
+def write_details(directory: Path, word_scores: ErrorRates, char_scores: ErrorRates) -> None:
+    """Write the files of a scoring, each atomic; an old ``missing`` is removed.
+
+    wer        the summary lines
+    missing    utterances without a hypothesis, one a line; only if there are any
+    per_utt    Kaldi's wer_per_utt_details.pl: four lines an utterance, words in columns
+    per_spk    Kaldi's wer_per_spk_details.pl: counts (raw) and percent (sys) of every speaker and their sum
+    ops_words  Kaldi's wer_ops_details.pl: operation, reference, hypothesis, count; most frequent first
+    ops_chars  the same for characters; a space is printed as <space>
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    write_text(directory / "wer", summary(word_scores, char_scores) + "\n")
+    write_text(directory / "per_utt", "".join(format_utterance(*item) for item in word_scores.alignments.items()))
+    write_text(directory / "per_spk", format_speakers(word_scores))
+    write_text(directory / "ops_words", format_confusions(word_scores.alignments.values()))
+    write_text(directory / "ops_chars", format_confusions(char_scores.alignments.values()))
+    if word_scores.missing:
+        write_text(directory / "missing", "".join(f"{utt_id}\n" for utt_id in word_scores.missing))
+    else:
+        (directory / "missing").unlink(missing_ok=True)
+
+
+def format_utterance(utt_id: str, alignment: Alignment) -> str:
+    """Four lines: reference, hypothesis, operations, and the counts C S I D."""
+    columns = [(pair.ref or GAP, pair.hyp or GAP, pair.op) for pair in alignment]
+    widths = [max(map(len, column)) for column in columns]
+    rows = zip(*columns, strict=True) if columns else [()] * 3
+    lines = [
+        f"{utt_id} {name:<4} {'  '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))}".rstrip()
+        for name, row in zip(("ref", "hyp", "op"), rows, strict=True)
+    ]
+    counts = count_errors(alignment)
+    lines.append(f"{utt_id} #csid {counts.correct} {counts.substitutions} {counts.insertions} {counts.deletions}")
+    return "\n".join(lines) + "\n"
+
+
+def read_utterances(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """References and hypotheses, utt_id -> text, from a ``per_utt`` file."""
+    refs: dict[str, str] = {}
+    hyps: dict[str, str] = {}
+    lines = read_text(path, "alignments of a scoring", "score again").splitlines()
+    for number in range(0, len(lines), 4):
+        rows = [line.split() for line in lines[number : number + 4]]
+        names = [row[1:2] for row in rows]
+        if names != [["ref"], ["hyp"], ["op"], ["#csid"]] or len({len(row) for row in rows[:3]}) > 1:
+            where = f"{path}:{number + 1}"
+            raise DataError(where, "is not an alignment", "four lines: ref, hyp, op, #csid", "score again")
+        columns = list(zip(*(row[2:] for row in rows[:3]), strict=True))
+        refs[rows[0][0]] = " ".join(ref for ref, _, op in columns if op != "I")
+        hyps[rows[0][0]] = " ".join(hyp for _, hyp, op in columns if op != "D")
+    return refs, hyps
+
+
+def format_speakers(scores: ErrorRates) -> str:
+    """Kaldi's table of speakers; without speakers only the sum."""
+    sentences = Counter(scores.speakers.values())
+    wrong = Counter(speaker for utt_id, speaker in scores.speakers.items() if scores.by_utterance[utt_id].errors)
+    width = max([len("SPEAKER"), *map(len, scores.by_speaker)])
+    names = ("#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err")
+    lines = [f"{'SPEAKER':<{width}} id  " + " ".join(f"{name:>8}" for name in names)]
+    for speaker, counts in sorted(scores.by_speaker.items()):
+        lines += _speaker_lines(f"{speaker:<{width}}", counts, sentences[speaker], wrong[speaker])
+    lines += _speaker_lines(f"{'SUM':<{width}}", scores.total, scores.sentences, scores.sentence_errors)
+    return "\n".join(lines) + "\n"
+
+
+def count_confusions(alignments: Iterable[Alignment]) -> Counter[Pair]:
+    """How often every (op, ref, hyp) occurs."""
+    return Counter(pair for alignment in alignments for pair in alignment)
+
+
+def format_confusions(alignments: Iterable[Alignment]) -> str:
+    """One line per (operation, reference, hypothesis): errors first, then by frequency."""
+    counts = count_confusions(alignments)
+    ordered = sorted(counts.items(), key=lambda item: (item[0][0] == "C", -item[1], item[0]))
+    return "".join(
+        f"{_OP_NAMES[op]:<12} {_printed(ref):<15} {_printed(hyp):<15} {count:>6}\n" for (op, ref, hyp), count in ordered
+    )
+
+
+def _speaker_lines(label: str, counts: ErrorCounts, sentences: int, wrong: int) -> list[str]:
+    numbers = (counts.correct, counts.substitutions, counts.insertions, counts.deletions, counts.errors)
+    start = f"{sentences:>8} {counts.ref:>8} "
+    lines = [f"{label} raw {start}" + " ".join(f"{number:>8}" for number in (*numbers, wrong))]
+    if counts.ref:
+        shares = [100 * number / counts.ref for number in numbers] + [100 * wrong / sentences]
+        lines.append(f"{label} sys {start}" + " ".join(f"{share:>8.2f}" for share in shares))
+    return lines
+
+
+def _printed(symbol: str) -> str:
+    return {"": GAP, " ": "<space>"}.get(symbol, symbol)

@@ -1,8 +1,8 @@
-"""The lexicon: how each word is written in the model's tokens. A word may have several pronunciations.
+"""The lexicon: the pronunciations of each word, in the tokens of a model.
 
-File format, as Kaldi's lexicon.txt: one ``word token token ...`` line per pronunciation. The tokens are phones, or the
-characters of a spelling, without the space between words, or its sentence pieces, written as in a token table. A word's
-first pronunciation is the one that training uses; decoding and alignment accept all.
+File format, as in Kaldi's lexicon.txt: one ``word token token ...`` line per pronunciation. Tokens are phones, the
+characters of a spelling without the space between words, or its sentence pieces, written as in a token table. Training
+uses the first pronunciation of a word; decoding and alignment accept all.
 """
 
 from __future__ import annotations
@@ -52,17 +52,16 @@ class Lexicon:
             else:
                 entries.setdefault(word, []).append(tuple(symbols))
         if not entries and not problems:
-            problems.append(Problem(where, "holds no word", "'word token token ...' lines", ""))
+            problems.append(Problem(where, "has no words", "'word token token ...' lines", ""))
         if problems:
             raise DataError.collect(problems)
         return cls({word: tuple(ways) for word, ways in entries.items()})
 
     @classmethod
     def of_spelling(cls, words: Iterable[str], tokens: TokenTable) -> Lexicon:
-        """Every word as its characters or its best pieces, or, in a table of words, as itself. Raises DataError that
-        names what is unknown.
+        """Every word as its characters or its best pieces, or, in a table of words, as itself.
 
-        Raises UsageError for a table of phones: spelling does not tell how a word sounds.
+        Raises DataError for unknown characters or words, UsageError for a table of phones: a spelling has no phones.
         """
         if tokens.unit == "phone":
             raise UsageError("words cannot be spelled in phones; give a pronunciation dictionary")
@@ -78,7 +77,7 @@ class Lexicon:
         return cls(entries)
 
     def to_text(self) -> str:
-        """The content of the file that ``read`` takes; words in order."""
+        """The content of the file, sorted by word."""
         return "".join(
             f"{word} {' '.join(map(name_of, symbols))}\n"
             for word, ways in sorted(self.entries.items())
@@ -95,28 +94,28 @@ class Lexicon:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """Every symbol of every pronunciation, each once, sorted."""
+        """The symbols of all pronunciations, sorted."""
         return tuple(sorted({symbol for ways in self.entries.values() for symbols in ways for symbol in symbols}))
 
     def with_entries(self, more: Lexicon) -> Lexicon:
-        """Both; a word in both has the pronunciations of both."""
+        """The union; a word in both has the pronunciations of both."""
         merged = dict(self.entries)
         for word, ways in more.entries.items():
             merged[word] = tuple(dict.fromkeys((*merged.get(word, ()), *ways)))
         return Lexicon(merged)
 
     def only(self, words: Iterable[str]) -> Lexicon:
-        """The entries of these words; those it lacks are left out."""
+        """The entries of these words, as far as it has them."""
         return Lexicon({word: self.entries[word] for word in dict.fromkeys(words) if word in self.entries})
 
     def pronunciations(self, word: str, tokens: TokenTable) -> tuple[tuple[int, ...], ...]:
-        """The labels of each pronunciation; empty for a word it lacks."""
+        """The labels of each pronunciation; empty for an unknown word."""
         return tuple(tuple(tokens.ids[symbol] for symbol in symbols) for symbols in self.entries.get(word, ()))
 
     def encode(self, text: str, tokens: TokenTable, *, utt_id: str = "") -> list[int]:
-        """Text -> labels in 1..V-1, by each word's first pronunciation.
+        """Text -> labels in 1..V-1, with the first pronunciation of each word.
 
-        Raises DataError that names ``utt_id`` and the words that the lexicon lacks.
+        Raises DataError that names ``utt_id`` and the unknown words.
         """
         if unknown := self.unknown([text]):
             where = f"utterance '{utt_id}'" if utt_id else f"text '{text}'"
@@ -125,15 +124,15 @@ class Lexicon:
         return [tokens.ids[symbol] for word in text.split() for symbol in self.entries[word][0]]
 
     def unknown(self, texts: Iterable[str]) -> Counter[str]:
-        """The words of ``texts`` that it lacks, and how often each occurs."""
+        """The unknown words of ``texts``, with counts."""
         return Counter(word for text in texts for word in text.split() if word not in self.entries)
 
 
 class Spelling(Protocol):
-    """How text becomes labels: by a token table, or by a lexicon of pronunciations."""
+    """Conversion of text to labels, by a token table or by a lexicon of pronunciations."""
 
     def encode(self, text: str, *, utt_id: str = "") -> list[int]:
-        """Text -> L labels in 1..V-1. Raises DataError that names ``utt_id`` and what cannot be written."""
+        """Text -> L labels in 1..V-1. Raises DataError that names ``utt_id`` and what is unknown."""
         ...
 
     def split(self, text: str) -> list[str]:
@@ -141,28 +140,28 @@ class Spelling(Protocol):
         ...
 
     def unknown(self, text: str) -> list[str]:
-        """What of the text cannot be written, each once, sorted."""
+        """The unknown parts of the text, each once, sorted."""
         ...
 
     @property
     def source(self) -> str:
-        """Where a symbol is looked up, for messages: 'token table' or 'lexicon'."""
+        """Its name in messages: 'token table' or 'lexicon'."""
         ...
 
     @property
     def holds(self) -> str:
-        """What is looked up: 'character', 'word' or 'phone'."""
+        """The kind of its entries in messages: 'character', 'word' or 'phone'."""
         ...
 
     @property
     def verb(self) -> str:
-        """The command that makes it."""
+        """The command that creates it."""
         ...
 
 
 @dataclass(frozen=True)
 class PronouncedSpelling:
-    """Words as their first pronunciations."""
+    """Spelling of words by their first pronunciations."""
 
     lexicon: Lexicon
     tokens: TokenTable
@@ -174,7 +173,7 @@ class PronouncedSpelling:
         return self.lexicon.encode(text, self.tokens, utt_id=utt_id)
 
     def split(self, text: str) -> list[str]:
-        """A word that the lexicon lacks counts as one symbol."""
+        """An unknown word counts as one symbol."""
         return [symbol for word in text.split() for symbol in self.lexicon.entries.get(word, ((word,),))[0]]
 
     def unknown(self, text: str) -> list[str]:
@@ -182,12 +181,12 @@ class PronouncedSpelling:
 
 
 def spelling_of(tokens: TokenTable, lexicon: Lexicon | None) -> Spelling:
-    """Phones need the lexicon, characters and words spell themselves; without a lexicon the text is phones itself."""
+    """Phones are looked up in the lexicon, characters and words in the table; without a lexicon, texts are phones."""
     return PronouncedSpelling(lexicon, tokens) if lexicon and tokens.unit == "phone" else tokens
 
 
 def _fault(symbols: Sequence[str], known: Sequence[Pronunciation], tokens: TokenTable | None) -> tuple[str, str]:
-    """What is wrong with a pronunciation and what to do; empty if nothing is."""
+    """The fault of a pronunciation and its remedy; empty if there is none."""
     if not symbols:
         return "has no pronunciation", "write its tokens behind it"
     if tuple(symbols) in known:

@@ -1,14 +1,15 @@
-"""The token table: which number stands for which character, sentence piece, word or phone.
+"""The token table, which maps characters, sentence pieces, words or phones to ids; learning sentence pieces.
 
 File format, as in Kaldi's and k2's tokens.txt: one ``symbol id`` line per token, ids from 0 without gaps. Id 0 is
-``<blank>``; the space is written ``<space>``; a word is written as SentencePiece writes it, ``▁word``. A table holds
-characters, or words, or phones such as ``AH``; what its symbols look like tells which. Sentence pieces have a third
-column, ``symbol id score``: the logarithm of the piece's probability, by which words are cut (``text.pieces``).
-Nothing is normalised here: 'é' as one code point and as two differ.
+``<blank>``; the space is written ``<space>``; a word is written as SentencePiece writes it, ``▁word``. The form of the
+symbols determines whether a table holds characters, words, or phones such as ``AH``. Sentence pieces have a third
+column, ``symbol id score``, the log probability of the piece (a unigram language model, Kudo 2018), by which words are
+segmented. Nothing is normalized here: 'é' as one code point and as two are different.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,94 @@ from pathlib import Path
 from typing import Literal
 
 from recitative.atomic import write_text
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.reading import LARGEST_SETTINGS, read_text
-from recitative.text.pieces import WORD_START, Cutter
+
+WORD_START = "\N{LOWER ONE EIGHTH BLOCK}"  # sentencepiece's symbol for the space before a word
+
+MAX_SENTENCE_BYTES = 1 << 20  # sentencepiece silently skips longer ones; its default is 4192
+
+
+class PieceSegmenter:
+    """Segments words into sentence pieces: the segmentation with the largest sum of scores. Results are cached.
+
+    A piece begins with a space where it begins a word, so the joined pieces of a text are the text with a leading
+    space. Pieces never cross a space: each word is segmented by itself.
+    """
+
+    def __init__(self, scores: Mapping[str, float]) -> None:
+        """scores: piece -> ln P. Every character of the pieces, including the space, is a piece itself."""
+        self._scores = scores
+        self._longest = max(map(len, scores), default=0)
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def segment(self, word: str) -> tuple[str, ...]:
+        """A word without its space -> its pieces. Unknown characters are separate pieces."""
+        found = self._known.get(word)
+        if found is None:
+            found = self._known[word] = self._best(f" {word}")
+        return found
+
+    def _best(self, text: str) -> tuple[str, ...]:
+        """Viterbi search; of equal segmentations the one with the longest last piece, as in sentencepiece."""
+        totals, begins = [0.0], [0]
+        for end in range(1, len(text) + 1):
+            best, begin = -math.inf, end - 1
+            for start in range(max(0, end - self._longest), end):
+                total = totals[start] + self._scores.get(text[start:end], -math.inf)
+                if total > best:
+                    best, begin = total, start
+            totals.append(best if best > -math.inf else totals[begin])
+            begins.append(begin)
+        pieces, end = [], len(text)
+        while end:
+            pieces.append(text[begins[end] : end])
+            end = begins[end]
+        return tuple(reversed(pieces))
+
+
+def learn_pieces(texts: Iterable[str], size: int) -> dict[str, float]:
+    """At most ``size`` pieces of texts (words with single spaces) and their scores, the most probable first.
+
+    They include every character of the texts. Raises DataError if there are more characters than ``size`` or the texts
+    contain U+2581, which represents the space; UsageError if ``sentencepiece`` is not installed.
+    """
+    sentences = list(texts)
+    if any(WORD_START in text for text in sentences):
+        raise DataError("transcripts", f"have '{WORD_START}', the symbol for the start of a word", "", "remove it")
+    characters = {sign for text in sentences for sign in text} | {" "}
+    if len(characters) > size:
+        found = f"have {len(characters)} characters, including the space"
+        raise DataError(
+            "transcripts", found, f"at most {size}, the number of pieces", "choose more pieces, or normalize the texts"
+        )
+    return _trained(sentences, size, len(characters))
+
+
+def _trained(sentences: list[str], size: int, characters: int) -> dict[str, float]:
+    try:
+        import sentencepiece
+    except ImportError:
+        raise UsageError("sentence pieces need the package 'sentencepiece'; pip install sentencepiece") from None
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=model,
+        model_type="unigram",
+        vocab_size=size + 1,  # including its symbol for unknown characters
+        hard_vocab_limit=False,  # a small corpus may have fewer
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        max_sentence_length=MAX_SENTENCE_BYTES,
+        bos_id=-1,
+        eos_id=-1,
+        num_threads=1,
+        minloglevel=2,
+    )
+    made = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    numbers = [number for number in range(len(made)) if not made.is_unknown(number)]
+    return {made.id_to_piece(n).replace(WORD_START, " "): round(made.get_score(n), 6) for n in numbers}
+
 
 BLANK = "<blank>"
 SPACE = "<space>"
@@ -31,11 +117,11 @@ Unit = Literal[PlainUnit, "piece"]
 
 @dataclass(frozen=True)
 class TokenTable:
-    """symbols[i] is the character or the phone with id i, or a space and the word; symbols[0] is '<blank>'.
+    """symbols[i] is the character or phone with id i, or a space and the word; symbols[0] is '<blank>'.
 
-    So the symbols of a hypothesis, joined, are its text for characters and, but for the first space, for words and
-    pieces. What phones spell, only a lexicon knows (``text.lexicon``): here their text is the phones with spaces
-    between. scores: of pieces, ln P of symbols[1], symbols[2], ...; of other symbols none.
+    The joined symbols of a hypothesis are its text for characters and, but for the first space, for words and pieces.
+    Words of phones need a lexicon (``text.lexicon``); here their text is the phones separated by spaces.
+    scores: of pieces, ln P of symbols[1], symbols[2], ...; empty for other symbols.
     """
 
     symbols: tuple[str, ...]
@@ -43,18 +129,18 @@ class TokenTable:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], unit: PlainUnit = "character") -> TokenTable:
-        """The table of all characters, words or phones in ``texts``, in code point order after the blank."""
+        """The table of all characters, words or phones in ``texts``, in code point order."""
         found = {symbol for text in texts for symbol in _split(text, unit)}
         return cls((BLANK, *sorted(found)))
 
     @classmethod
     def of_pieces(cls, scores: Mapping[str, float]) -> TokenTable:
-        """The table of sentence pieces, as ``text.pieces.learn_pieces`` makes them, in their order."""
+        """The table of sentence pieces from ``learn_pieces``, in their order."""
         return cls((BLANK, *scores), tuple(scores.values()))
 
     @classmethod
     def read(cls, path: str | Path) -> TokenTable:
-        """Raises DataError that names the line for anything but unique symbols of one kind with ids 0, 1, 2, ..."""
+        """Raises DataError that names the line unless there are unique symbols of one kind with ids 0, 1, 2, ..."""
         content = read_text(path, "a token table", "make it with 'recitative tokens'", limit=LARGEST_SETTINGS)
         return cls.parse(content, str(path))
 
@@ -80,11 +166,11 @@ class TokenTable:
                 found = f"'{name_of(symbol)}' among {self.unit}s"
                 raise DataError(f"{where}:{number + 1}", found, "characters, words or phones, not a mixture", "")
         if self.unit == "piece" and (missing := sorted(signs - self.ids.keys())):
-            found = f"{', '.join(map(repr, missing))} occur within pieces only"
+            found = f"{', '.join(map(repr, missing))} occur only within pieces"
             raise DataError(where, found, "each character of a piece as a piece too", "make the table again")
 
     def to_text(self) -> str:
-        """The content of the file that ``read`` takes."""
+        """The content of the file."""
         columns = ["", *(f" {score}" for score in self.scores)] if self.scores else [""] * len(self.symbols)
         rows = zip(self.symbols, columns, strict=True)
         return "".join(f"{name_of(symbol)} {number}{column}\n" for number, (symbol, column) in enumerate(rows))
@@ -98,8 +184,9 @@ class TokenTable:
 
     @cached_property
     def unit(self) -> Unit:
-        """What the symbols are: pieces with scores; all of one character; words with their space; or phones, some of
-        two letters."""
+        """The kind of symbols: pieces have scores; characters have length 1; words begin with a space; others are
+        phones.
+        """
         if self.scores:
             return "piece"
         long = [symbol for symbol in self.symbols[1:] if len(symbol) > 1]
@@ -109,17 +196,17 @@ class TokenTable:
 
     @property
     def source(self) -> str:
-        """What a message calls it; see ``text.lexicon.Spelling``."""
+        """Its name in messages; see ``text.lexicon.Spelling``."""
         return "token table"
 
     @property
     def holds(self) -> str:
-        """What a message calls what is looked up: pieces can write whatever their characters can."""
+        """The kind of its entries in messages: pieces can spell whatever their characters can."""
         return "character" if self.unit == "piece" else self.unit
 
     @property
     def verb(self) -> str:
-        """The command that makes it."""
+        """The command that creates it."""
         return "tokens"
 
     @cached_property
@@ -129,18 +216,18 @@ class TokenTable:
 
     @cached_property
     def space(self) -> int | None:
-        """The label that stands between words; None where words begin with a sign of their own, or with none."""
+        """The label between words; None if the table marks words otherwise, or not at all."""
         return self.ids.get(" ") if self.unit == "character" else None
 
     def split(self, text: str) -> list[str]:
         """Text -> its L symbols, known or not."""
         if self.unit == "piece":
-            return [piece for word in text.split() for piece in self._cutter.cut(word)]
+            return [piece for word in text.split() for piece in self._segmenter.segment(word)]
         return _split(text, self.unit)
 
     @cached_property
-    def _cutter(self) -> Cutter:
-        return Cutter(dict(zip(self.symbols[1:], self.scores, strict=True)))
+    def _segmenter(self) -> PieceSegmenter:
+        return PieceSegmenter(dict(zip(self.symbols[1:], self.scores, strict=True)))
 
     def unknown(self, text: str) -> list[str]:
         """The characters, words or phones of ``text`` that have no id, each once, sorted."""
@@ -155,14 +242,14 @@ class TokenTable:
         except KeyError:
             where = f"utterance '{utt_id}'" if utt_id else f"text '{text}'"
             unknown = ", ".join(map(repr, self.unknown(text)))
-            remedy = "normalise the text, or make the table again with 'recitative tokens'"
+            remedy = "normalize the text, or make the table again with 'recitative tokens'"
             raise DataError(where, f"{unknown} not in the token table", f"its {self.holds}s only", remedy) from None
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Labels in 1..V-1 -> text. Raises ValueError for the blank, which is no label, and for other numbers."""
+        """Labels in 1..V-1 -> text. Raises ValueError for the blank and for other numbers."""
         for number in ids:
             if not 0 < number < len(self.symbols):
-                raise ValueError(f"{number} is no label; labels are 1 to {len(self.symbols) - 1}")
+                raise ValueError(f"{number} is not a label; labels are 1 to {len(self.symbols) - 1}")
         text = (" " if self.unit == "phone" else "").join(self.symbols[number] for number in ids)
         return text.removeprefix(" ") if self.unit in ("word", "piece") else text
 
@@ -190,25 +277,25 @@ def _suits(symbol: str, unit: Unit) -> bool:
 
 
 def name_of(symbol: str) -> str:
-    """How files write a symbol."""
+    """A symbol as written in files."""
     if symbol == " ":
         return SPACE
     return WORD_START + symbol[1:] if symbol.startswith(" ") else symbol
 
 
 def symbol_of(name: str) -> str:
-    """The symbol that a file writes so."""
+    """The inverse of ``name_of``."""
     if name == SPACE:
         return " "
     return f" {name[1:]}" if len(name) > 1 and name.startswith(WORD_START) else name
 
 
 def _score_of(where: str, line: str, number: int, before: Sequence[float]) -> tuple[str, tuple[float, ...]]:
-    """A line without its third column, and that column if it has one: all symbols of a table have it, or none."""
+    """A line without its third column, and that column, if any: either all symbols of a table have it, or none."""
     columns = line.split(" ")
     has_score = number > 0 and len(columns) == 3 and columns[1] == str(number)
     if number > 1 and has_score != bool(before):
-        raise DataError(where, f"'{line}'", "a score behind every piece, or behind none", "")
+        raise DataError(where, f"'{line}'", "a score for every piece, or for none", "")
     if not has_score:
         return line, ()
     try:
@@ -231,14 +318,14 @@ def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> st
         raise DataError(where, f"'{line}'", f"'{BLANK}' in the first line and only there", "")
     if not name or name == " " or (len(name) > 1 and any(sign.isspace() for sign in name)):
         allowed = f"a character, '{SPACE}' for the space, '{WORD_START}word' for a word, or a phone"
-        raise DataError(where, f"'{name}' is no symbol", allowed, "")
+        raise DataError(where, f"'{name}' is not a symbol", allowed, "")
     if symbol in before:
-        raise DataError(where, f"'{name}' appears again", "each symbol once", "remove the line and count on")
+        raise DataError(where, f"'{name}' is repeated", "each symbol once", "remove the line and renumber the others")
     return symbol
 
 
 def required_frames(labels: Sequence[object]) -> int:
-    """The fewest frames on which CTC can write ``labels``: one each, and a blank between equal neighbours.
+    """The minimum number of frames for CTC labels: one each, and a blank between equal neighbors.
 
     ``labels`` are ids or symbols. Graves et al. 2006, section 3.1.
     """

@@ -1,8 +1,8 @@
-"""What a language model predicts: characters or words, the end of a sentence, and whatever is not in its table.
+"""The vocabulary of a language model: characters or words, the end of a sentence, and the unknown symbol.
 
-It is a token table (``text.tokens``) read in another way. Id 0, CTC's blank, is the end of a sentence, ``</s>``, which
-is also what a sentence begins after. One symbol of the table stands for every symbol that is not in it: the word
-``<unk>``, or U+FFFD, Unicode's own sign for a character that cannot be shown.
+It is a token table (``text.tokens``) with another interpretation. Id 0, CTC's blank, is the end of a sentence,
+``</s>``, which also precedes each sentence. One symbol represents all that are not in the table: the word ``<unk>``, or
+U+FFFD, Unicode's replacement character.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Vocabulary:
 
     @classmethod
     def from_texts(cls, texts: Iterable[str], unit: TextUnit, min_count: int = 1) -> Vocabulary:
-        """All symbols that are in ``texts`` at least ``min_count`` times, and the space of a table of characters."""
+        """All symbols that occur at least ``min_count`` times, and for characters the space."""
         splitter = TokenTable((BLANK, UNKNOWN_SYMBOLS[unit]))
         counts = Counter(symbol for text in texts for symbol in splitter.split(_spaced(text)))
         kept = {symbol for symbol, count in counts.items() if count >= min_count} | {UNKNOWN_SYMBOLS[unit]}
@@ -52,16 +52,16 @@ class Vocabulary:
 
     @cached_property
     def unknown(self) -> int:
-        """The id of everything that has none."""
+        """The id of symbols that are not in the table."""
         return self.table.ids[UNKNOWN_SYMBOLS[self.unit]]
 
     @cached_property
     def space(self) -> int:
-        """The id of the space; in a table of words, which holds none, ``unknown``."""
+        """The id of the space; ``unknown`` in a table of words."""
         return self.table.ids.get(" ", self.unknown)
 
     def encode(self, text: str) -> list[int]:
-        """Words, separated by blanks of any kind -> L ids in 1..V-1; the end is not among them."""
+        """Words, separated by any blanks -> L ids in 1..V-1, without the end."""
         return [self._id(symbol) for symbol in self._split(text)]
 
     def encode_word(self, word: str) -> list[int]:
@@ -75,11 +75,11 @@ class Vocabulary:
         return self.unknown not in self.encode(word)
 
     def symbol(self, number: int) -> str:
-        """A token as a person writes it: a character, a word, or '</s>'."""
+        """A token as text: a character, a word, or '</s>'."""
         return END_SYMBOL if number == END else self.table.symbols[number].strip() or " "
 
     def count_unknown(self, texts: Sequence[str]) -> Counter[str]:
-        """The characters or words of ``texts`` without an id of their own, and how often each is there."""
+        """The characters or words of ``texts`` without an id of their own, with counts."""
         symbols = (symbol for text in texts for symbol in self._split(text))
         return Counter(symbol.strip() or " " for symbol in symbols if self._id(symbol) == self.unknown)
 

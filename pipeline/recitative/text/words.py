@@ -1,4 +1,4 @@
-"""Tokens with times to words with times."""
+"""Words with times from tokens with times."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 
-class Timed(Protocol):
-    """A token as decoders give it: a letter, a space, or a space and a word."""
+class TimedToken(Protocol):
+    """A token of a decoder: a letter, a space, or a space and a word."""
 
     @property
     def token(self) -> str: ...
@@ -23,17 +23,17 @@ class Timed(Protocol):
 @dataclass(frozen=True)
 class Word:
     word: str
-    start_s: float  # where its first token begins, in seconds from the start of the recording
-    end_s: float  # where its last token ends
-    confidence: float  # that of its least sure token, 0..1
+    start_s: float  # start of its first token, from the start of the recording
+    end_s: float  # end of its last token
+    confidence: float  # the lowest of its tokens, 0..1
 
     def later(self, seconds: float) -> Word:
-        """The same word in a recording that begins so much earlier."""
+        """The same word, ``seconds`` later."""
         return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
 
-def words_of(tokens: Iterable[Timed]) -> list[Word]:
-    """Join tokens into words at the spaces, wherever those stand."""
+def words_of(tokens: Iterable[TimedToken]) -> list[Word]:
+    """Join tokens into words, separated by spaces in any position."""
     words: list[Word] = []
     open_word = False
     for token in tokens:

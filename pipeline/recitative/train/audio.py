@@ -12,27 +12,25 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from recitative.config import AudioTaskSettings
 from recitative.data.shards.index import ShardIndex
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.augmented import AugmentedFeatures
 from recitative.features.cmvn import CmvnStats
+from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.utterances import read_utterance
-from recitative.nn.chain import Chain
-from recitative.nn.normalise import Normalise
+from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import pad_features
-from recitative.stage import Padded
+from recitative.nn.stages import Chain
+from recitative.stage import Array, Padded
 from recitative.train.distributed import DistributedContext
 from recitative.train.sampler import BatchLoader, BatchSampler
 from recitative.train.task import Batch, Task, rows_of
 
-Array = npt.NDArray[Any]
 A = TypeVar("A", bound="AudioBatch")
 EVALUATION_BATCH = 16  # recordings
 
@@ -156,7 +154,7 @@ class AudioTask(Task, Generic[A]):
 def set_normalization(network: Chain, stats: CmvnStats, where: str) -> None:
     """Give a network the statistics of its features. Raises DataError, with ``where``, for those of other features."""
     normalize = network.stages["normalise"]
-    assert isinstance(normalize, Normalise)
+    assert isinstance(normalize, Normalize)
     if stats.dim != len(normalize.mean):
         allowed = f"{len(normalize.mean)}, as the features of these settings"
         raise DataError(where, f"holds {stats.dim} channels", allowed, "run 'recitative cmvn' again")

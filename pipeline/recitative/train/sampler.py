@@ -14,12 +14,11 @@ from types import FrameType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset
 
 from recitative.config import AudioTaskSettings
+from recitative.stage import Array
 
-Array = npt.NDArray[Any]
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
 

@@ -22,12 +22,12 @@ from numbers_as_words import spoken
 
 from recitative.cli.progress import progress_bar
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import Options, import_corpus
-from recitative.data.importing.entries import Entry, Source
+from recitative.data.importing.corpus import ImportOptions, import_corpus
+from recitative.data.importing.sources import Entry, Source
 from recitative.errors import DataError, Problem, RecitativeError
 from recitative.machine import available_cores
 from recitative.reading import read_text
-from recitative.text.normalise import normalise
+from recitative.text.normalize import normalize
 
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz' ")
 NOT_SPOKEN = "-"  # the transcript of recordings that have none, for the import; it is taken away again
@@ -92,7 +92,7 @@ def write_sets(sets: dict[str, list[Entry]], output: Path) -> None:
     if problems:
         raise DataError.collect(problems)
     for name, entries in said.items():
-        options = Options(rules=None, jobs=available_cores())
+        options = ImportOptions(rules=None, jobs=available_cores())
         with progress_bar(f"import {name}") as show:
             made = import_corpus(Source(output / name, tuple(entries)), output / name, options, show)
         if name == "unlabelled":
@@ -113,7 +113,7 @@ def write_short(output: Path, wanted: int) -> None:
 
 
 def _said(entry: Entry, name: str) -> Entry:
-    return replace(entry, text=NOT_SPOKEN if name == "unlabelled" else normalise(spoken(entry.text)))
+    return replace(entry, text=NOT_SPOKEN if name == "unlabelled" else normalize(spoken(entry.text)))
 
 
 def _fault(entry: Entry) -> Problem | None:

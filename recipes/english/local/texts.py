@@ -32,7 +32,7 @@ from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError
 from recitative.lm.query import UNKNOWN
-from recitative.text.normalise import normalise
+from recitative.text.normalize import normalize
 
 ROW = 8  # words that a sentence may not share with a transcript
 SAME_BOOK = 10  # sentences shared that make a book the one that was read
@@ -157,7 +157,7 @@ def sentences_of(text: str) -> Iterator[str]:
             continue
         joined = INITIAL.sub(r"\1", spoken(" ".join(paragraph.split()).replace("_", "")))
         for part in SENTENCE_END.split(joined):
-            words = normalise(part)
+            words = normalize(part)
             if " " in words:
                 yield words
 

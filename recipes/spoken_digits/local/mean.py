@@ -15,7 +15,7 @@ from pathlib import Path
 from recitative.cli.results import Record
 from recitative.config import load_tree
 from recitative.models.classifier_settings import ClassifierSettings
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
         arguments.results, arguments.results_md, arguments.model, arguments.set, arguments.decoding, arguments.command
     )
     settings = load_tree(ClassifierSettings, paths[0].parent / "model" / "settings.yaml")
-    record.write([Measured("% accuracy", round(100 * mean, 4), counts)], settings)
+    record.write([Measurement("% accuracy", round(100 * mean, 4), counts)], settings)
 
 
 if __name__ == "__main__":

@@ -22,14 +22,14 @@ import numpy as np
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
 from recitative.cli.results import Record
-from recitative.ctc.alignment import Alternatives, align_words
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.decoding.alignment import Alternatives, align_words
 from recitative.errors import DataError, RecitativeError
-from recitative.features.utterances import measure, read_utterance
+from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.models.transcriber import Transcriber
 from recitative.recognition.alignment import pronounce_with
 from recitative.runtime.network import load_transcriber
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 SILENCE_S = 0.1  # this and the noise were chosen on the dev set
 NOISE = 3e-4  # standard deviation, of samples in [-1, 1]: -70 dB
@@ -57,7 +57,7 @@ def main() -> int:
     for how, right in {"free decoding": freely, "likeliest of the labels": chosen}.items():
         print(f"{how}: {right / len(utterances):.2%} ({right} / {len(utterances)})")
         record = Record(arguments.results, arguments.results_md, arguments.model, arguments.set, how, arguments.command)
-        record.write([Measured.of_share("accuracy", right, len(utterances))], transcriber.settings)
+        record.write([Measurement.of_share("accuracy", right, len(utterances))], transcriber.settings)
     return 0
 
 
@@ -82,7 +82,7 @@ def recognise(transcriber: Transcriber, utterances: Sequence[Utterance], sample_
 
 def _framed(utterance: Utterance, sample_rate: int, wanted: int) -> Samples:
     """(S,) at the wanted rate, between two silences; the noise is the same for every recording."""
-    measure(utterance, sample_rate)
+    audio_duration_s(utterance, sample_rate)
     silence = np.zeros(round(SILENCE_S * sample_rate), np.float32)
     samples = resample(np.concatenate([silence, read_utterance(utterance), silence]), sample_rate, wanted)
     return samples + np.random.default_rng(0).normal(0, NOISE, len(samples)).astype(np.float32)

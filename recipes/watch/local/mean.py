@@ -15,7 +15,7 @@ from pathlib import Path
 from recitative.cli.results import Record
 from recitative.config import load_tree
 from recitative.models.forecaster_settings import ForecasterSettings
-from recitative.score.measured import Measured
+from recitative.score.results import Measurement
 
 SCORES = ("ratio", "surprise", "gaussian", "mean")
 
@@ -36,7 +36,7 @@ def main() -> None:
         mean = sum(areas) / len(areas)
         counts = f"{len(areas)} kinds, {min(areas):.2f} to {max(areas):.2f}"
         print(f"{arguments.model}: {how:<8} mean AUC {mean:.3f} ({counts})")
-        replace(record, decoding=how).write([Measured("AUC", round(mean, 6), counts)], settings)
+        replace(record, decoding=how).write([Measurement("AUC", round(mean, 6), counts)], settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the container of a recording says of its length, beside what is there; nothing is decoded for this.
+"""Containers of recordings: the number of samples they claim and contain, found without decoding.
 
-Decoders believe headers: of a file that was cut off, joined with another, or written into a pipe they return a part
-as if it were all. So every container is read here first, and what its header leaves out or gets wrong is mended in
-memory (``Part.patches``), or told (``Layout.fault``).
+Decoders believe headers: of a file that was truncated, concatenated, or written to a pipe they return a part as if it
+were complete. So every container is parsed here first. Wrong or missing lengths in the header are corrected in memory
+(``StreamPart.patches``) or reported (``Layout.fault``).
 """

@@ -1,4 +1,4 @@
-"""Containers of chunks with their sizes: WAV, RF64, W64, AIFF, CAF; and AU, which is one chunk."""
+"""Chunked containers: WAV, RF64, W64, AIFF, CAF; and AU, which is one chunk."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, Part
+from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, StreamPart
 
-OPEN_ENDED = 0x7F000000  # sizes of 32 bits from here up are what sox and ffmpeg write into a pipe: "unknown"
-_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # of MP3, found behind everything
+OPEN_ENDED = 0x7F000000  # 32-bit sizes from here up are "unknown", as sox and ffmpeg write them to a pipe
+_TAGS = (b"TAG", b"ID3", b"APETAGEX")  # of MP3, at the end
 _LAST_CHUNKS = frozenset(
     {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"fact", b"JUNK", b"PEAK", b"iXML", b"_PMX", b"afsp"}
     | {b"ANNO", b"NAME", b"AUTH", b"(c) ", b"MARK", b"INST", b"APPL", b"COMT", b"info", b"free", b"strg", b"mark"}
-)  # what may stand behind the samples, even cut off
-_MOST_BEHIND = 1 << 20  # bytes that are looked at there
+)  # may follow the samples, even truncated
+_MAX_BEHIND = 1 << 20  # bytes examined there
 
 
 @dataclass(frozen=True)
 class Family:
-    """How the chunks of a container lie in it."""
+    """The structure of a chunked container."""
 
-    first: int  # where the first chunk is
+    first: int  # position of the first chunk
     name_bytes: int
     size: str  # struct's letter
-    inclusive: int  # bytes of a chunk's own head that its size counts
+    inclusive: int  # bytes of the chunk header that its size includes
     align: int
-    magic: bytes  # how another recording behind this one would begin
-    samples: bytes  # the name of the chunk that holds them
-    form: bytes  # ... and of the one that tells what they are
+    magic: bytes  # first bytes of a recording, also of one that follows this
+    samples: bytes  # name of the chunk with the samples
+    form: bytes  # name of the chunk with their format
     lead: int  # bytes in the former before the samples
-    byte_rate: Callable[[bytes], float]  # of samples a second, from the latter
-    wholes: tuple[int, ...]  # where the size of all is, if it has one ...
-    uncounted: int  # ... and how many bytes of the file it leaves out
+    byte_rate: Callable[[bytes], float]  # bytes per second, from the latter
+    wholes: tuple[int, ...]  # positions of the total size, if any ...
+    uncounted: int  # ... and the bytes of the file that it excludes
 
     @property
     def head(self) -> int:
@@ -46,9 +46,9 @@ class _Found:
 
     size_at: int
     start: int
-    claimed: int | None  # None: it is left open
-    byte_rate: float  # 0: not known
-    patches: tuple[tuple[int, Callable[[int], bytes]], ...]  # of the headers, from the number of bytes of samples
+    claimed: int | None  # None: unknown
+    byte_rate: float  # 0: unknown
+    patches: tuple[tuple[int, Callable[[int], bytes]], ...]  # of the headers, given the number of bytes of samples
 
 
 def _wav_rate(form: bytes) -> float:
@@ -81,7 +81,7 @@ _FAMILIES = {
 
 
 def read_chunks(file: Bytes) -> Layout | None:
-    """The layout of a recording in chunks; None where there are no samples, or it is something else."""
+    """The layout of a chunked recording; None without samples, or for other files."""
     magic = file(0, 4)
     if magic == b".snd":
         return _layout(file, None, magic, _find_au(file))
@@ -107,18 +107,18 @@ def _layout(file: Bytes, family: Family | None, magic: bytes, found: _Found) -> 
     if again == magic and behind > 12:
         other = read_chunks(file.behind(stop))
         if other:
-            return Layout((Part(0, stop),)).joined(other.moved(stop))
+            return Layout((StreamPart(0, stop),)).joined(other.moved(stop))
     if behind <= tolerated or _is_metadata(file, family, stop):
-        return Layout((Part(0, file.size),))
-    if found.claimed == 0:  # its writer never came back to fill it in
+        return Layout((StreamPart(0, file.size),))
+    if found.claimed == 0:  # its writer never filled it in
         return Layout((_mended(file, found, there),))
     fault = f"has {behind} bytes more behind the end that its header names"
     return Layout((_mended(file, found, there),), fault)
 
 
-def _mended(file: Bytes, found: _Found, num_bytes: int) -> Part:
-    """The part that has all samples that are there, with headers that say so."""
-    return Part(0, file.size, tuple((at, patch(num_bytes)) for at, patch in found.patches))
+def _mended(file: Bytes, found: _Found, num_bytes: int) -> StreamPart:
+    """The part with all existing samples, and matching headers."""
+    return StreamPart(0, file.size, tuple((at, patch(num_bytes)) for at, patch in found.patches))
 
 
 def _find_au(file: Bytes) -> _Found:
@@ -156,7 +156,7 @@ def _find_samples(file: Bytes, family: Family) -> _Found | None:
 def _patches(
     file: Bytes, family: Family, start: int, byte_rate: float, form_at: int, long_at: int
 ) -> tuple[tuple[int, Callable[[int], bytes]], ...]:
-    """Where the headers say how long it is, and what they should."""
+    """Positions of lengths in the headers, and their corrections."""
     size_at = start - family.head + family.name_bytes
 
     def chunk_size(num_bytes: int) -> bytes:
@@ -182,7 +182,7 @@ def _patches(
 
 
 def _chunks(file: Bytes, family: Family, position: int) -> Iterator[tuple[bytes, int, int]]:
-    """(name, where its content starts, how long that is said to be) of each, to the end or to one without."""
+    """(name, start of its content, claimed size) of each chunk, up to the end or an incomplete one."""
     while position + family.head <= file.size:
         head = file(position, family.head)
         name, size = head[:4], struct.unpack(family.size, head[family.name_bytes :])[0] - family.inclusive
@@ -197,7 +197,7 @@ def _is_metadata(file: Bytes, family: Family | None, position: int) -> bool:
     """Whether what is behind the samples are chunks, tags or nothing but zeros."""
     if file(position, 8).startswith(_TAGS):
         return True
-    behind = file(position, _MOST_BEHIND)
+    behind = file(position, _MAX_BEHIND)
     if len(behind) == file.size - position and not behind.strip(b"\0"):
         return True
     if family is None:

@@ -1,23 +1,23 @@
-"""FLAC: the length in its header beside the last frame that is there (RFC 9639)."""
+"""FLAC: the length in its header, compared with the last frame in the file (RFC 9639)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, Part
+from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, StreamPart, id3_end
 
-_TAIL = 1 << 16  # bytes in which the last frame begins, or 16 times as many
+_TAIL = 1 << 16  # bytes at the end that contain the last frame, or else 16 times as many
 _BLOCK_SIZES = {1: 192, 2: 576, 3: 1152, 4: 2304, 5: 4608} | {code: 256 << (code - 8) for code in range(8, 16)}
 
 
 @dataclass(frozen=True)
 class _StreamInfo:
-    """What stands at the beginning."""
+    """The STREAMINFO block."""
 
     at: int
-    block_size: int  # the smallest, which is all frames' where they are numbered
+    block_size: int  # the smallest; that of all frames if they are numbered
     sample_rate: int
-    total: int  # samples; 0: left open
+    total: int  # samples; 0: unknown
 
     def patch(self, file: Bytes, total: int) -> tuple[int, bytes]:
         packed = int.from_bytes(file(self.at + 10, 8), "big") >> 36 << 36 | total
@@ -25,8 +25,8 @@ class _StreamInfo:
 
 
 def read_flac(file: Bytes) -> Layout | None:
-    """The layout of a FLAC file, or of several that were joined; None for another."""
-    start = _behind_id3(file)
+    """The layout of a FLAC file, or of several concatenated ones; None for other files."""
+    start = id3_end(file, 0)
     if file(start, 4) != b"fLaC":
         return None
     again = file.find(b"fLaC\0\0\0\x22", start + 4)
@@ -38,39 +38,32 @@ def read_flac(file: Bytes) -> Layout | None:
     return layout.joined(other.moved(again)) if other else layout
 
 
-def _behind_id3(file: Bytes) -> int:
-    head = file(0, 10)
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    return 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-
-
 def _one(file: Bytes, start: int, stop: int) -> Layout:
     info = _stream_info(file, start)
     if info is None:
-        return Layout((Part(start, stop),))
+        return Layout((StreamPart(start, stop),))
     for size in (_TAIL, 16 * _TAIL):
         first = max(start + 42, stop - size)
         tail = file(first, stop - first)
         ends = _frame_ends(tail, info)
         if any(end == info.total for _, end in ends) and info.total:
-            return Layout((Part(start, stop, num_samples=info.total),))
+            return Layout((StreamPart(start, stop, num_samples=info.total),))
         whole = next(((place, end) for place, end in reversed(ends) if _crc16(tail[place:]) == 0), None)
         if whole:
             return _judged(file, info, start, stop, whole[1])
-        if ends:  # the last frame is not all there; what is before it is
+        if ends:  # the last frame is incomplete; those before are complete
             place, _ = ends[-1]
             return _cut(file, info, start, first + place, _begin_of(ends, tail, info))
         if first == start + 42:
             break
     if info.total:
-        return Layout((Part(start, stop),))  # no frame is known for one: the decoder will tell
-    return Layout((Part(start, stop),), "is damaged: none of its last frames can be found")
+        return Layout((StreamPart(start, stop),))  # no frame found: the decoder will report it
+    return Layout((StreamPart(start, stop),), "is damaged: none of its last frames can be found")
 
 
 def _judged(file: Bytes, info: _StreamInfo, start: int, stop: int, end: int) -> Layout:
-    """Of a file whose last frame, complete, ends with sample ``end``."""
-    part = Part(start, stop, (_relative(info.patch(file, end), start),), num_samples=end)
+    """The layout of a file whose last frame is complete and ends with sample ``end``."""
+    part = StreamPart(start, stop, (_relative(info.patch(file, end), start),), num_samples=end)
     if not info.total or abs(info.total - end) <= SHORTFALL_S * info.sample_rate:
         return Layout((part,))
     if end < info.total:
@@ -79,7 +72,7 @@ def _judged(file: Bytes, info: _StreamInfo, start: int, stop: int, end: int) -> 
 
 
 def _cut(file: Bytes, info: _StreamInfo, start: int, stop: int, end: int) -> Layout:
-    part = Part(start, stop, (_relative(info.patch(file, end), start),), num_samples=end)
+    part = StreamPart(start, stop, (_relative(info.patch(file, end), start),), num_samples=end)
     of = f"{end} of {info.total} samples are there" if info.total else "it ends within a frame"
     return Layout((part,) if end else (), f"is truncated: {of}")
 
@@ -97,7 +90,7 @@ def _stream_info(file: Bytes, start: int) -> _StreamInfo | None:
 
 
 def _frame_ends(tail: bytes, info: _StreamInfo) -> list[tuple[int, int]]:
-    """(where it begins, the number of the sample behind its last) of all that looks like a frame, in order."""
+    """(position, number of the sample after its last) of everything that looks like a frame, in order."""
     found: list[tuple[int, int]] = []
     place = tail.find(b"\xff")
     while 0 <= place < len(tail) - 6:
@@ -116,7 +109,7 @@ def _begin_of(ends: list[tuple[int, int]], tail: bytes, info: _StreamInfo) -> in
 
 
 def _frame(tail: bytes, place: int, info: _StreamInfo) -> tuple[int, int] | None:
-    """(the number of its first sample, that of the one behind its last), None for no frame."""
+    """(number of its first sample, number after its last); None if it is not a frame."""
     by_sample, codes, channels = tail[place + 1] & 1, tail[place + 2], tail[place + 3]
     block_code, rate_code = codes >> 4, codes & 15
     if block_code == 0 or rate_code == 15 or channels >> 4 > 10 or channels & 1:
@@ -166,7 +159,7 @@ def _crc8(content: bytes) -> int:
 
 
 def _crc16(content: bytes) -> int:
-    """0 for a frame with its checksum behind it."""
+    """0 for a frame followed by its checksum."""
     crc = 0
     for letter in content:
         crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ letter]

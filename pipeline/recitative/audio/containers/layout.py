@@ -1,4 +1,4 @@
-"""What every container is read into, and how its bytes are looked at."""
+"""The layout of a container, and access to its bytes."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 SHORTFALL_S = 0.01
-"""So much less than a header says may be there without that anything is missing."""
+"""Duration by which samples may fall short of the header without anything missing."""
 
 _BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
-class Part:
-    """One stream of a recording: bytes of its file, as a decoder is to see them."""
+class StreamPart:
+    """One stream of a recording: a range of its file, as presented to the decoder."""
 
     start: int
     stop: int
-    patches: tuple[tuple[int, bytes], ...] = ()  # (offset from start, the bytes that stand there instead)
-    prefix: bytes = b""  # what comes before, for a decoder that would else expect fewer samples
-    prefix_samples: int = 0  # that a decoder leaves out because of it
-    num_samples: int | None = None  # per channel, where it is known better than the decoder's own header tells
+    patches: tuple[tuple[int, bytes], ...] = ()  # (offset from start, replacement bytes)
+    prefix: bytes = b""  # inserted before, for a decoder that would expect fewer samples
+    prefix_samples: int = 0  # that the decoder drops because of it
+    num_samples: int | None = None  # per channel, if known better than from the header
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The streams of a recording, one after the other, and what is wrong with it."""
+    """The consecutive streams of a recording, and its fault."""
 
-    parts: tuple[Part, ...]
-    fault: str = ""  # nothing: it is whole; else the parts hold what there is
+    parts: tuple[StreamPart, ...]
+    fault: str = ""  # empty: it is complete; otherwise the parts have what exists
 
     def joined(self, other: Layout) -> Layout:
-        """Followed by another."""
+        """This layout followed by another."""
         return Layout(self.parts + other.parts, self.fault or other.fault)
 
     def moved(self, start: int) -> Layout:
-        """In a file that begins so many bytes earlier."""
+        """The layout in a file that begins ``start`` bytes earlier."""
         parts = (replace(part, start=part.start + start, stop=part.stop + start) for part in self.parts)
         return Layout(tuple(parts), self.fault)
 
 
 class Bytes:
-    """The bytes of a file from ``start`` on, read in blocks as they are asked for."""
+    """The bytes of a file from ``start``, read in blocks on request."""
 
     def __init__(self, file: BinaryIO, start: int = 0, stop: int | None = None) -> None:
         self.file, self.start = file, start
@@ -61,7 +61,7 @@ class Bytes:
         return self._block[place : place + count]
 
     def find(self, pattern: bytes, offset: int) -> int:
-        """Where the pattern is from an offset on, or -1."""
+        """The position of a pattern from an offset, or -1."""
         while offset < self.size:
             block = self(offset, _BLOCK)
             place = block.find(pattern)
@@ -73,14 +73,22 @@ class Bytes:
         return -1
 
     def behind(self, offset: int) -> Bytes:
-        """Those from an offset on, as a file of their own."""
+        """The bytes from an offset, as a separate file."""
         return Bytes(self.file, self.start + offset, self.start + self.size)
 
 
-class Window(io.RawIOBase):
-    """A part of a file as a file of its own, for a decoder."""
+def id3_end(file: Bytes, position: int) -> int:
+    """The end of an ID3 tag at a position; the position itself if there is none."""
+    head = file(position, 10)
+    if head[:3] != b"ID3" or len(head) < 10:
+        return position
+    return position + 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
 
-    def __init__(self, file: BinaryIO, part: Part) -> None:
+
+class Window(io.RawIOBase):
+    """A part of a file as a separate file object, for a decoder."""
+
+    def __init__(self, file: BinaryIO, part: StreamPart) -> None:
         self._file, self._part = file, part
         self._size = len(part.prefix) + part.stop - part.start
         self._place = 0

@@ -1,20 +1,20 @@
-"""MP3: its frames counted, beside what a header says of their number."""
+"""MP3: the number of its frames, compared with the header."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-from recitative.audio.containers.layout import Bytes, Layout, Part
+from recitative.audio.containers.layout import Bytes, Layout, StreamPart, id3_end
 
 _RATES = (44100, 48000, 32000)
 _BIT_RATES = {  # kbit/s of layer III
     True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
     False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-_DECODER_DELAY = 529  # samples, which mpg123 leaves out where a header tells the encoder's delay
-_MISCOUNTED = 2  # frames: some headers count themselves, others leave out the last
-_MOST_JUNK = 1 << 16  # bytes without a frame, and it is no MP3
+_DECODER_DELAY = 529  # samples dropped by mpg123 if a header has the encoder's delay
+_MISCOUNTED = 2  # frames: some headers count themselves, others omit the last
+_MAX_JUNK = 1 << 16  # bytes without a frame, after which it is not MP3
 
 
 @dataclass(frozen=True)
@@ -27,23 +27,23 @@ class _Frame:
 
 @dataclass
 class _Stream:
-    """Frames with at most one header that tells their number."""
+    """Consecutive frames with at most one header frame."""
 
     start: int
     stop: int
     head: bytes  # the first frame's header
     frame: _Frame
     count: int = 0
-    claim_at: int = 0  # where the header has the number of frames; 0: nowhere
+    claim_at: int = 0  # position of the number of frames in the header; 0: none
     claimed: int = 0
-    is_trimmed: bool = False  # whether the decoder leaves out:
+    is_trimmed: bool = False  # whether the decoder drops:
     delay: int = 0  # samples that the encoder added before ...
-    padding: int = 0  # ... and behind
+    padding: int = 0  # ... and after
     ends_within: bool = False
 
 
 def read_mp3(file: Bytes) -> Layout | None:
-    """The layout of an MP3 file, or of several that were joined; None for what has no frames of layer III."""
+    """The layout of an MP3 file, or of several concatenated ones; None without frames of layer III."""
     streams = _streams(file)
     if not streams:
         return None
@@ -54,7 +54,7 @@ def read_mp3(file: Bytes) -> Layout | None:
 
 
 def _streams(file: Bytes) -> list[_Stream]:
-    position, since = _behind_id3(file, 0), 0
+    position, since = id3_end(file, 0), 0
     streams: list[_Stream] = []
     frames: dict[bytes, _Frame | None] = {}
     while position + 4 <= file.size:
@@ -66,14 +66,16 @@ def _streams(file: Bytes) -> list[_Stream]:
             frame = frames[key]
         else:
             frame = frames[key] = _frame(head)
-        if frame and since and position + frame.size + 4 <= file.size:  # after something else two in a row, to be sure
+        if (
+            frame and since and position + frame.size + 4 <= file.size
+        ):  # after other bytes, require two consecutive frames
             following = file(position + frame.size, 4)
             if following[0] != 0xFF or not _frame(following):
                 frame = None
         if not frame:
-            tag = _behind_id3(file, position)
+            tag = id3_end(file, position)
             position, since = (tag, since) if tag > position else (position + 1, since + 1)
-            if since > _MOST_JUNK:
+            if since > _MAX_JUNK:
                 break
             continue
         since = 0
@@ -105,7 +107,9 @@ def _layout(stream: _Stream) -> Layout:
     else:
         prefix = _header_frame(stream)
         fault = "is truncated: it ends within a frame" if stream.ends_within else ""
-    return Layout((Part(stream.start, stream.stop, patches, prefix, _DECODER_DELAY if prefix else 0, samples),), fault)
+    return Layout(
+        (StreamPart(stream.start, stream.stop, patches, prefix, _DECODER_DELAY if prefix else 0, samples),), fault
+    )
 
 
 def _frame(head: bytes) -> _Frame | None:
@@ -123,8 +127,8 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _claim(content: bytes, position: int, frame: _Frame) -> tuple[int, int, bool, int, int] | None:
-    """If this frame is a header: where the number of frames stands (0: nowhere) and what it is; whether the encoder's
-    delay and padding follow, and these."""
+    """For a header frame: the position of the number of frames (0: none), the number, whether delay and padding of the
+    encoder follow, and these."""
     if content[36:40] == b"VBRI":
         return position + 50, int.from_bytes(content[50:54], "big"), False, 0, 0
     at = 4 + frame.side_bytes
@@ -142,7 +146,7 @@ def _claim(content: bytes, position: int, frame: _Frame) -> tuple[int, int, bool
 
 
 def _header_frame(stream: _Stream) -> bytes:
-    """A frame that says how many there are, for a decoder that would else guess from the size of the file."""
+    """A header frame with the number of frames, which the decoder would otherwise guess from the file size."""
     head, frame = bytearray(stream.head), stream.frame
     head[1] |= 1  # without a checksum
     first = frame.num_samples == 1152
@@ -150,13 +154,6 @@ def _header_frame(stream: _Stream) -> bytes:
     size = frame.num_samples // 8 * 1000 * (128 if first else 64) // frame.sample_rate
     body = bytes(frame.side_bytes) + b"Info" + struct.pack(">II", 1, stream.count)
     return (bytes(head) + body).ljust(size, b"\0")
-
-
-def _behind_id3(file: Bytes, position: int) -> int:
-    head = file(position, 10)
-    if head[:3] != b"ID3" or len(head) < 10:
-        return position
-    return position + 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
 
 
 def _is_tag(file: Bytes, position: int) -> bool:

@@ -1,26 +1,26 @@
-"""Ogg: its streams, one after the other, each from a first page to a last (RFC 3533)."""
+"""Ogg: its consecutive streams, each from a first page to a last page (RFC 3533)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from recitative.audio.containers.layout import Bytes, Layout, Part
+from recitative.audio.containers.layout import Bytes, Layout, StreamPart
 
-_FIRST, _LAST = 2, 4  # bits of a page's kind
+_FIRST, _LAST = 2, 4  # bits of a page's header type
 
 
 @dataclass
 class _Link:
-    """A stream, or several side by side, of a chain."""
+    """One stream of a chain, or several multiplexed ones."""
 
     start: int
     stop: int
     open: set[bytes] = field(default_factory=set)  # serial numbers of streams without a last page
-    has_content: bool = False  # a page that is no first one
+    has_content: bool = False  # a page other than the first
 
 
 def read_ogg(file: Bytes) -> Layout | None:
-    """The layout of an Ogg file; None for another."""
+    """The layout of an Ogg file; None for other files."""
     if file(0, 4) != b"OggS":
         return None
     links: list[_Link] = []
@@ -43,7 +43,7 @@ def read_ogg(file: Bytes) -> Layout | None:
         return None
     links[-1].stop = file.size
     cut = ends_within or any(link.open for link in links)
-    parts = tuple(Part(link.start, link.stop) for link in links)
+    parts = tuple(StreamPart(link.start, link.stop) for link in links)
     return Layout(parts, "is truncated: the ogg stream has no last page" if cut else "")
 
 

@@ -1,1 +1,1 @@
-"""Data directories from other people's ways to keep recordings and transcripts."""
+"""Data directories from tables, folders and manifests of recordings and transcripts."""

@@ -1,75 +1,129 @@
-"""Recordings and transcripts as somebody keeps them -> a Kaldi data directory.
+"""Recordings and transcripts of any source -> a Kaldi data directory.
 
-Every entry goes the same way: its text is normalised, its recording opened, its ids are made, and what has another
-sample rate or several channels is converted. What is wrong with any of them is collected and told at once.
+Every entry is treated alike: its text is normalized, its recording opened, its ids are made, and recordings with
+another sample rate or several channels are converted. All faults are collected and reported at once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from recitative.atomic import write_text
-from recitative.data.columns import column_fault
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.entries import Entry, Source
-from recitative.data.importing.folder import read_folder
-from recitative.data.importing.ids import recording_ids, speaker_ids, utterance_ids
 from recitative.data.importing.lhotse import find_manifests, read_manifests
-from recitative.data.importing.recordings import Channel, OnProgress, Opened, convert_all, error_at, open_all, sift
+from recitative.data.importing.recordings import Channel, OnProgress, OpenedEntry, convert_all, error_at, open_all, sift
+from recitative.data.importing.sources import Entry, Source, read_folder
 from recitative.data.importing.table import is_json_table, read_table
-from recitative.data.utterance import Utterance
+from recitative.data.tables import Utterance, column_fault
 from recitative.errors import DataError, Problem
-from recitative.text.normalise import Rules, normalise_all
+from recitative.text.normalize import NormalizationRules, normalize_all
 
-MOST_SKIPPED = 0.05
-"""More than this part of the rows is left out only if the user says so: something else is wrong then."""
+MAX_SPEAKER_ID = 32  # characters; Common Voice's speaker ids have 128 digits
+SEPARATOR = "-"
+"""Sorts before every character of a speaker id, so that sorting by utterance also sorts by speaker."""
+
+_NOT_OF_SPEAKER = re.compile(r"[^\w.]")  # the separator included
+_NOT_OF_NAME = re.compile(r"[^\w.\-]")
+
+
+def speaker_ids(speakers: Sequence[str]) -> dict[str, str]:
+    """Speaker -> id of letters, digits, '_' and '.'. A digest of the name is added to ids that would be equal."""
+    cleaned = {}
+    for speaker in dict.fromkeys(speakers):
+        name = _NOT_OF_SPEAKER.sub("_", speaker)
+        cleaned[speaker] = name if len(name) <= MAX_SPEAKER_ID else f"{name[: MAX_SPEAKER_ID - 9]}_{digest(speaker)}"
+    times = Counter(cleaned.values())
+    return {
+        speaker: name if times[name] == 1 or name == speaker else f"{name}_{digest(speaker)}"
+        for speaker, name in cleaned.items()
+    }
+
+
+def utterance_ids(speakers: Sequence[str], names: Sequence[str], places: Sequence[str]) -> list[str]:
+    """An id for each utterance from its speaker's id and its name.
+
+    places: unique for each, such as path and time; a digest of it is added to ids that would be equal.
+    """
+    ids = [_utterance_id(speaker, name) for speaker, name in zip(speakers, names, strict=True)]
+    return _distinct(ids, places)
+
+
+def recording_ids(names: Sequence[str], places: Sequence[str]) -> list[str]:
+    """An id for each recording from the name of its file."""
+    return _distinct([_NOT_OF_NAME.sub("_", name) for name in names], places)
+
+
+def digest(text: str) -> str:
+    """Eight hexadecimal digits that depend on the whole text."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+def _utterance_id(speaker: str, name: str) -> str:
+    """'anna' and '01' -> 'anna-01'; 'anna' and 'anna_01' too."""
+    name = _NOT_OF_NAME.sub("_", name)
+    rest = name.removeprefix(speaker)
+    if rest != name and (not rest or rest[0] in "-_."):
+        name = rest.lstrip("-_.")
+    return f"{speaker}{SEPARATOR}{name}" if name else speaker
+
+
+def _distinct(ids: Sequence[str], places: Sequence[str]) -> list[str]:
+    times = Counter(ids)
+    return [one if times[one] == 1 else f"{one}-{digest(place)}" for one, place in zip(ids, places, strict=True)]
+
+
+MAX_SKIPPED = 0.05
+"""Share of rows that may be skipped by default; more indicates a systematic fault."""
 
 ONE_SPEAKER = "speaker"
-"""Whose utterances they all are where nothing tells the speakers apart."""
+"""The speaker of all utterances if the source names none."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a source becomes a data directory."""
+class ImportOptions:
+    """Options of ``import_corpus``."""
 
     sample_rate: int = 16000  # Hz
-    rules: Rules | None = field(default_factory=Rules)  # None: the text stays as it is, but for its blanks
-    speaker_per_file: bool = False  # where the source knows no speakers
+    rules: NormalizationRules | None = field(default_factory=NormalizationRules)  # None: only blanks are normalized
+    speaker_per_file: bool = False  # if the source has no speakers
     skip_bad: bool = False
-    most_skipped: float = MOST_SKIPPED
+    most_skipped: float = MAX_SKIPPED
     jobs: int = 1  # threads
-    partial: bool = False  # of damaged recordings take what there is
+    partial: bool = False  # use the readable part of damaged recordings
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What was made, and what a user should know about it."""
+class ImportResult:
+    """The result of an import, and notes for the user."""
 
     directory: DataDirectory
     seconds: float  # of audio
     converted: int  # recordings
-    limited: int  # of these: went beyond full scale when resampled, and were cut off there
+    limited: int  # of these: clipped after resampling
     skipped: tuple[Problem, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedEntry:
     """An opened entry with its ids."""
 
-    opened: Opened
+    opened: OpenedEntry
     speaker: str
     utt_id: str
     recording: str
 
 
 def read_source(root: Path, table: Path | None = None, encoding: str = "") -> Source:
-    """A folder with a table, with lhotse's manifests, or with a .txt beside each recording; or lhotse's file of cuts,
-    or NeMo's manifest.
+    """Read a folder with a table, lhotse's manifests, or a .txt file for each recording; or lhotse's file of cuts, or
+    NeMo's manifest.
 
-    Raises DataError for a source that is none of these.
+    Raises DataError for any other source.
     """
     if not root.exists():
         raise DataError(str(root), "does not exist", "a folder of recordings", "correct the path")
@@ -82,12 +136,12 @@ def read_source(root: Path, table: Path | None = None, encoding: str = "") -> So
 
 
 def import_corpus(
-    source: Source, destination: Path, options: Options, on_progress: OnProgress = lambda done, total, title: None
-) -> Imported:
-    """Write a data directory, with ``audio/`` for converted recordings and ``skipped.txt`` for rows left out.
+    source: Source, destination: Path, options: ImportOptions, on_progress: OnProgress = lambda done, total, title: None
+) -> ImportResult:
+    """Write a data directory, with ``audio/`` for converted recordings and ``skipped.txt`` for skipped rows.
 
-    Raises one DataError for all rows that cannot be used, before any audio is converted, or, if these are to be
-    skipped, where they are more than ``most_skipped`` of all rows.
+    Raises one DataError for all rows that cannot be used, before any audio is converted, or, with ``skip_bad``, if they
+    are more than ``most_skipped`` of all rows.
     """
     entries, speaker_notes = _with_speakers(source.entries, options.speaker_per_file)
     entries, text_notes = _with_texts(entries, options.rules)
@@ -105,7 +159,7 @@ def import_corpus(
     directory.write(destination)
     _write_skipped(destination / "skipped.txt", bad)
     reached = [peak for peak in peaks.values() if not isinstance(peak, DataError)]
-    return Imported(
+    return ImportResult(
         directory=directory,
         seconds=sum(one.opened.end_s - one.opened.entry.start_s for one in readable),
         converted=len(reached),
@@ -115,31 +169,31 @@ def import_corpus(
     )
 
 
-def _partial_notes(named: Sequence[Named]) -> list[str]:
+def _partial_notes(named: Sequence[NamedEntry]) -> list[str]:
     files = list(dict.fromkeys(str(one.opened.entry.audio) for one in named if one.opened.is_partial))
     return [f"damaged recordings of which a part was taken: {len(files)} ({', '.join(files[:5])})"] if files else []
 
 
 def _with_speakers(entries: Sequence[Entry], speaker_per_file: bool) -> tuple[list[Entry], list[str]]:
-    """Where no entry has a speaker they get one; and a note of what was decided."""
+    """If no entry has a speaker, assign one; with a note on the decision."""
     if not entries or any(entry.speaker for entry in entries):
         return list(entries), []
     if speaker_per_file:
         return [replace(entry, speaker=entry.audio.stem) for entry in entries], []
-    note = "nothing tells the speakers apart: all are taken for one; --speaker-per-file if there are many"
+    note = "the source names no speakers: all utterances get the same one; use --speaker-per-file if there are many"
     return [replace(entry, speaker=ONE_SPEAKER) for entry in entries], [note]
 
 
-def _with_texts(entries: Sequence[Entry], rules: Rules | None) -> tuple[list[Entry], list[str]]:
-    """Entries with normalised texts, and the report on that as lines."""
+def _with_texts(entries: Sequence[Entry], rules: NormalizationRules | None) -> tuple[list[Entry], list[str]]:
+    """Entries with normalized texts, and the lines of the report on that."""
     if rules is None:
         return [replace(entry, text=" ".join(entry.text.split())) for entry in entries], []
-    texts, report = normalise_all({entry.where: entry.text for entry in entries}, rules)
+    texts, report = normalize_all({entry.where: entry.text for entry in entries}, rules)
     return [replace(entry, text=texts[entry.where]) for entry in entries], report.lines()
 
 
 class _Sieve:
-    """Lets entries pass, one after the other, that have a speaker, words, and a recording that was not there before."""
+    """Checks that entries have a speaker, words, and a recording that no earlier entry has."""
 
     def __init__(self) -> None:
         self._first: dict[tuple[Path, int | None, float, float | None], str] = {}
@@ -159,8 +213,8 @@ class _Sieve:
         return entry
 
 
-def _accept(bad: Sequence[Problem], source: Source, options: Options) -> None:
-    """Raise unless there is nothing bad, or so little of it that it may be left out."""
+def _accept(bad: Sequence[Problem], source: Source, options: ImportOptions) -> None:
+    """Raise unless there are no bad rows, or few enough to skip."""
     rows = len(source.entries) + len(source.bad)
     if not bad or (options.skip_bad and len(bad) <= options.most_skipped * rows):
         return
@@ -172,8 +226,8 @@ def _accept(bad: Sequence[Problem], source: Source, options: Options) -> None:
     raise DataError.collect([Problem(str(source.root), found, allowed, remedy), *bad])
 
 
-def _named(opened: Sequence[Opened], root: Path) -> list[Named]:
-    """With ids. A recording that is one utterance has its id, as in Kaldi; others are called after their files."""
+def _named(opened: Sequence[OpenedEntry], root: Path) -> list[NamedEntry]:
+    """Add ids. A recording that is one utterance has the same id, as in Kaldi; others are named after their files."""
     known = speaker_ids([str(one.entry.speaker) for one in opened])
     speakers = [known[str(one.entry.speaker)] for one in opened]
     places = [f"{_place(one.channel, root)} {one.entry.start_s:.6f} {one.end_s:.6f}" for one in opened]
@@ -184,18 +238,18 @@ def _named(opened: Sequence[Opened], root: Path) -> list[Named]:
         found = recording_ids(names, [_place(channel, root) for channel in recordings])
         recordings = dict(zip(recordings, found, strict=True))
     rows = zip(opened, speakers, ids, strict=True)
-    return [Named(one, speaker, utt_id, recordings[one.channel]) for one, speaker, utt_id in rows]
+    return [NamedEntry(one, speaker, utt_id, recordings[one.channel]) for one, speaker, utt_id in rows]
 
 
 def _place(channel: Channel, root: Path) -> str:
-    """What tells a channel from all others; it does not change when the whole corpus is moved."""
+    """Identifies a channel, independently of where the corpus is stored."""
     path, number = channel
     base = root.resolve()
     return f"{path.relative_to(base) if path.is_relative_to(base) else path} {number}"
 
 
-def _targets(named: Sequence[Named], folder: Path, sample_rate: int) -> dict[Channel, Path]:
-    """Where the recordings go that cannot stay as they are."""
+def _targets(named: Sequence[NamedEntry], folder: Path, sample_rate: int) -> dict[Channel, Path]:
+    """The target files of the recordings that must be converted."""
     return {
         one.opened.channel: folder / f"{one.recording}.flac"
         for one in named
@@ -207,15 +261,15 @@ def _targets(named: Sequence[Named], folder: Path, sample_rate: int) -> dict[Cha
     }
 
 
-def _require_converted(one: Named, peaks: Mapping[Channel, float | DataError]) -> Named:
+def _require_converted(one: NamedEntry, peaks: Mapping[Channel, float | DataError]) -> NamedEntry:
     peak = peaks.get(one.opened.channel)
     if isinstance(peak, DataError):
         raise error_at(one.opened.entry, peak)
     return one
 
 
-def _directory(named: Sequence[Named], targets: Mapping[Channel, Path]) -> DataDirectory:
-    """With segments if some utterance is not the whole of its recording."""
+def _directory(named: Sequence[NamedEntry], targets: Mapping[Channel, Path]) -> DataDirectory:
+    """Has segments if some utterance is not a whole recording."""
     segmented = not all(one.opened.is_whole for one in named)
     utterances = [
         Utterance(
@@ -232,8 +286,8 @@ def _directory(named: Sequence[Named], targets: Mapping[Channel, Path]) -> DataD
     return DataDirectory(tuple(sorted(utterances, key=lambda utterance: utterance.utt_id)))
 
 
-def _cut_notes(named: Sequence[Named]) -> list[str]:
-    """One note for all ends that lie a little beyond their recordings."""
+def _cut_notes(named: Sequence[NamedEntry]) -> list[str]:
+    """One note for all end times slightly beyond the recording."""
     cut = [one.opened for one in named if one.opened.is_cut]
     if not cut:
         return []
@@ -244,7 +298,7 @@ def _cut_notes(named: Sequence[Named]) -> list[str]:
 
 
 def _write_skipped(path: Path, bad: Sequence[Problem]) -> None:
-    """One line a row; no file where none was skipped."""
+    """One line per row; no file if none was skipped."""
     if bad:
         write_text(path, "".join(f"{problem}\n" for problem in bad))
     else:

@@ -1,8 +1,8 @@
 """Lhotse's manifests: recordings.jsonl[.gz] with supervisions.jsonl[.gz], or cuts.jsonl[.gz].
 
-Read as the JSON they are (lhotse/audio/recording.py, lhotse/supervision.py, lhotse/cut/mono.py), without lhotse.
-Supported is what a data directory can say: one file a recording, times within it, one channel. Everything else that a
-manifest may hold (commands, URLs, shards in memory, transforms, mixed cuts, padding) is named and refused.
+They are read as JSON (lhotse/audio/recording.py, lhotse/supervision.py, lhotse/cut/mono.py), without lhotse. Supported
+is what a data directory can express: one file per recording, times within it, one channel. Everything else that a
+manifest may contain (commands, URLs, shards in memory, transforms, mixed cuts, padding) is an error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recitative.data.importing.entries import Entry, Source
+from recitative.data.importing.sources import Entry, Source
 from recitative.errors import DataError, Problem
 from recitative.reading import is_file, parsed_json, read_lines
 
@@ -21,7 +21,7 @@ PATTERNS = {kind: (f"*{kind}*.jsonl", f"*{kind}*.jsonl.gz") for kind in ("cuts",
 
 
 Manifests = Path | tuple[Path, Path]
-"""The file of cuts, or those of recordings and of supervisions."""
+"""The file of cuts, or the files of recordings and of supervisions."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Line:
 def find_manifests(source: Path) -> Manifests | None:
     """The manifests in a folder, or the file of cuts itself; None if there are none.
 
-    Raises DataError where several could be meant, or one of a pair is missing.
+    Raises DataError if there are several, or one of a pair is missing.
     """
     if source.is_file():
         return source
@@ -50,7 +50,7 @@ def find_manifests(source: Path) -> Manifests | None:
 
 
 def read_manifests(root: Path, manifests: Manifests) -> Source:
-    """Every supervision as an entry. Raises DataError for lines that are no JSON."""
+    """Every supervision as an entry. Raises DataError for lines that are not JSON."""
     if isinstance(manifests, Path):
         return _read_cuts(root, manifests)
     return _read_pair(root, *manifests)
@@ -94,7 +94,7 @@ def _read_cuts(root: Path, path: Path) -> Source:
 
 
 def _entries_of_cut(line: Line, folder: Path) -> list[Entry]:
-    """A cut's supervisions; their times count from where the cut begins."""
+    """A cut's supervisions; their times are relative to the start of the cut."""
     cut = line.values
     kind = cut.get("type", "MonoCut")
     if kind != "MonoCut":
@@ -113,7 +113,7 @@ def _entries_of_cut(line: Line, folder: Path) -> list[Entry]:
 
 
 def _entry(line: Line, recording: Mapping[str, Any], recording_where: str, folder: Path, offset_s: float) -> Entry:
-    """One supervision, whose times count from ``offset_s`` of its recording."""
+    """One supervision, whose times are relative to ``offset_s`` of its recording."""
     path, channels = _file_of(recording, recording_where, folder)
     start_s = offset_s + _number(line, line.values, "start")
     end_s = start_s + _number(line, line.values, "duration")
@@ -150,11 +150,11 @@ def _file_of(recording: Mapping[str, Any], where: str, folder: Path) -> tuple[Pa
     channels = sources[0].get("channels") or [0]
     if not isinstance(channels, list) or not all(isinstance(channel, int) for channel in channels):
         raise DataError(where, f"{named} has channels {channels!r}", "a list of whole numbers", "make it again")
-    return (beside if is_file(beside) else path), channels  # else as lhotse has it: seen from the current folder
+    return (beside if is_file(beside) else path), channels  # otherwise as in lhotse: relative to the current folder
 
 
 def _channel(line: Line, channels: list[int]) -> int | None:
-    """Which of a recording's channels is meant, from 0; None where there is but one."""
+    """The index of the channel, from 0; None if the recording has only one."""
     wanted = line.values.get("channel", 0)
     wanted = wanted if isinstance(wanted, list) else [wanted]
     if len(wanted) != 1 or wanted[0] not in channels:
@@ -171,7 +171,7 @@ def _number(line: Line, values: Mapping[str, Any], name: str) -> float:
 
 
 def _lines(path: Path) -> Iterator[Line]:
-    """The objects of a file. Raises DataError for everything else."""
+    """The JSON objects of a file. Raises DataError for other lines."""
     for number, line in enumerate(read_lines(path, "JSON lines", "copy or make it again"), start=1):
         if line.strip():
             yield Line(f"{path}:{number}", _object(f"{path}:{number}", line))

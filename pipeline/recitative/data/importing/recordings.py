@@ -1,4 +1,4 @@
-"""The recordings of a source: opened, and converted where they have to be."""
+"""Open the recordings of a source and convert those that need it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from recitative.audio.convert import convert
-from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect
-from recitative.data.columns import column_fault
-from recitative.data.importing.entries import Entry
+from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, convert, inspect
+from recitative.data.importing.sources import Entry
+from recitative.data.tables import column_fault
 from recitative.errors import DataError, Problem
 
 OnProgress = Callable[[float, int, str], None]
@@ -26,14 +25,14 @@ B = TypeVar("B")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An entry whose recording is there and holds its times."""
+class OpenedEntry:
+    """An entry whose recording exists and contains its times."""
 
     entry: Entry
     path: Path  # absolute
     info: AudioInfo
     end_s: float
-    is_partial: bool = False  # it is damaged; what there is of it is taken
+    is_partial: bool = False  # damaged; the readable part is used
 
     @property
     def channel(self) -> Channel:
@@ -45,7 +44,7 @@ class Opened:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the source named an end beyond that of the recording."""
+        """Whether the end in the source is beyond the end of the recording."""
         return (self.entry.end_s or 0.0) > self.info.duration_s + ROUNDING_S
 
     @property
@@ -55,10 +54,10 @@ class Opened:
 
 def open_all(
     entries: Sequence[Entry], jobs: int, on_progress: OnProgress, *, partial: bool = False
-) -> tuple[list[Opened], list[Problem]]:
-    """Read the header of every recording; returns the entries that can be used, and what is wrong with the others.
+) -> tuple[list[OpenedEntry], list[Problem]]:
+    """Read the header of every recording; returns the usable entries, and the problems of the others.
 
-    partial: of damaged recordings take what there is
+    partial: use the readable part of damaged recordings
     """
     paths = list(dict.fromkeys(entry.audio for entry in entries))
     opened = _in_parallel(_inspect_partial if partial else _inspect_whole, paths, jobs, "open recordings", on_progress)
@@ -80,7 +79,7 @@ def _inspect_partial(path: Path) -> tuple[AudioInfo, bool]:
 def convert_all(
     targets: dict[Channel, Path], sample_rate: int, jobs: int, on_progress: OnProgress, *, partial: bool = False
 ) -> dict[Channel, float | DataError]:
-    """Write each channel to its target; returns the peak that ``convert`` tells, or what went wrong."""
+    """Write each channel to its target; returns the peak from ``convert``, or the error, for each."""
     return _in_parallel(
         lambda channel: convert(channel[0], targets[channel], sample_rate, channel[1], partial=partial),
         list(targets),
@@ -91,7 +90,7 @@ def convert_all(
 
 
 def sift(work: Callable[[A], B], items: Iterable[A]) -> tuple[list[B], list[Problem]]:
-    """What work makes of the items, and the problems of those for which it raises DataError."""
+    """Results of ``work`` for the items, and the problems of those for which it raises DataError."""
     made: list[B] = []
     problems: list[Problem] = []
     for item in items:
@@ -103,12 +102,12 @@ def sift(work: Callable[[A], B], items: Iterable[A]) -> tuple[list[B], list[Prob
 
 
 def error_at(entry: Entry, error: DataError) -> DataError:
-    """An error of a recording as one of the row that names it."""
+    """The error of a recording as an error of its row."""
     problem = error.problems[0]
     return DataError(entry.where, f"({entry.audio}) {problem.found}", problem.allowed, problem.remedy)
 
 
-def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> Opened:
+def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> OpenedEntry:
     if isinstance(inspected, DataError):
         raise error_at(entry, inspected)
     info, is_partial = inspected
@@ -123,13 +122,13 @@ def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> Opened
     if entry.channel is not None and entry.channel >= info.channels:
         found = f"({entry.audio}) has {info.channels} channels, not {entry.channel + 1}"
         raise DataError(entry.where, found, "a channel that is there", "correct the row")
-    return Opened(entry, path, info, min(end_s, info.duration_s), is_partial)
+    return OpenedEntry(entry, path, info, min(end_s, info.duration_s), is_partial)
 
 
 def _in_parallel(
     work: Callable[[A], B], items: Sequence[A], jobs: int, title: str, on_progress: OnProgress
 ) -> dict[A, B | DataError]:
-    """Item -> what work makes of it. Threads suffice: decoding and resampling release the interpreter's lock."""
+    """Item -> result of ``work``. Threads suffice: decoding and resampling release the interpreter's lock."""
 
     def attempt(item: A) -> B | DataError:
         try:

@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.data.importing.encoding import read_encoded
-from recitative.data.importing.entries import Entry, Source
-from recitative.data.importing.finding import Finder, has_suffix
+from recitative.data.importing.sources import Entry, Finder, Source, has_suffix, read_encoded
 from recitative.errors import DataError, Problem
 from recitative.reading import is_file, opened, parsed_json, shown
-from recitative.text.normalise import normalise
+from recitative.text.normalize import normalize
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "audio": (
@@ -26,21 +24,21 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "text": ("text", "transcript", "sentence", "transcription", "normalized_text", "normalized_transcription"),
     "speaker": ("speaker", "client_id", "speaker_id", "spk", "speaker_name"),
 }  # fmt: skip
-"""What the columns are called; of several in one table the first of these."""
+"""Names of the columns; the first of several in one table is used."""
 
 DELIMITERS = "\t|;,"
-"""Tried in this order: the text itself is most likely to have commas."""
+"""Tried in this order: the text itself is most likely to contain commas."""
 
 FOLDERS = ("", "clips", "wavs", "wav", "audio")
-"""Where a file of the table may lie, seen from the folder of recordings."""
+"""Sub-folders of the recordings' folder in which files are searched."""
 
-SAMPLE = 50  # rows that decide what the columns are
-SAME_TEXT = 1 / 3  # part of them in which two transcripts say the same
+SAMPLE = 50  # rows from which columns are recognized
+SAME_TEXT = 1 / 3  # share of them in which two transcripts are equal
 
 
 @dataclass(frozen=True)
-class Columns:
-    """Where in a row what stands, from 0."""
+class TableColumns:
+    """Column numbers, from 0."""
 
     audio: int
     text: int
@@ -49,17 +47,17 @@ class Columns:
 
 
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[ \t,;]*(?:\r\n|\n|\r)')
-"""What Excel understands as the first line, and writes: which sign divides the columns."""
+"""Excel's optional first line, which names the delimiter."""
 
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 """(line of the file, from 1; its fields)"""
 
 
 def read_table(table: Path, folder: Path, encoding: str = "") -> Source:
-    """Every row as an entry, its recording found in ``folder`` or beside the table.
+    """Every row as an entry; its recording is searched in ``folder`` and next to the table.
 
-    encoding: of the file; empty: UTF-8, or UTF-16 with its mark. Raises DataError for a file that is no table, or whose
-    columns cannot be told.
+    encoding: of the file; empty: UTF-8, or UTF-16 with a mark. Raises DataError for a file that is not a table, or
+    whose columns cannot be recognized.
     """
     text = read_encoded(table, encoding, "a CSV or TSV file")
     finder = Finder([base / name for base in dict.fromkeys((folder, table.parent)) for name in FOLDERS])
@@ -87,7 +85,7 @@ def read_table(table: Path, folder: Path, encoding: str = "") -> Source:
 
 
 def is_json_table(path: Path) -> bool:
-    """Whether it is a manifest in NeMo's manner rather than in lhotse's."""
+    """Whether it is a NeMo manifest, not one of lhotse."""
     if not is_file(path) or path.suffix == ".gz":
         return False
     with opened(path, "a folder of recordings, or a manifest") as stream:
@@ -95,7 +93,7 @@ def is_json_table(path: Path) -> bool:
 
 
 def _read_json_lines(table: Path, folder: Path, text: str, finder: Finder) -> Source:
-    """NeMo's manifests: audio_filepath, text, and where the file is more than the utterance offset and duration."""
+    """NeMo's manifests: audio_filepath, text, and optional offset and duration."""
     entries: list[Entry] = []
     bad: list[Problem] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -140,8 +138,8 @@ def _stem(name: str) -> str:
     return Path(name).stem if has_suffix(name) else Path(name).name
 
 
-def _read_rows(table: Path, text: str) -> list[Row]:
-    """The rows that are not empty, at least one. Raises DataError for a file that is no table."""
+def _read_rows(table: Path, text: str) -> list[NumberedRow]:
+    """The non-empty rows, at least one. Raises DataError for a file that is not a table."""
     if not text.strip():
         raise DataError(str(table), "is empty", "one row per recording", "fill it")
     delimiter = ""
@@ -150,11 +148,11 @@ def _read_rows(table: Path, text: str) -> list[Row]:
     try:
         return _split(text, delimiter or _find_delimiter(table, text))
     except csv.Error as error:
-        raise DataError(str(table), f"is no table ({error})", "a CSV or TSV file", "correct it") from None
+        raise DataError(str(table), f"is not a table ({error})", "a CSV or TSV file", "correct it") from None
 
 
-def _split(text: str, delimiter: str) -> list[Row]:
-    """Commas and semicolons come with quotes; tabs and bars don't: there a quote is a part of the text."""
+def _split(text: str, delimiter: str) -> list[NumberedRow]:
+    """Fields may be quoted with commas and semicolons; with tabs and bars a quote is part of the text."""
     lines = io.StringIO(text, newline="")
     if delimiter in ",;":
         reader = csv.reader(lines, delimiter=delimiter)
@@ -164,7 +162,7 @@ def _split(text: str, delimiter: str) -> list[Row]:
 
 
 def _find_delimiter(table: Path, text: str) -> str:
-    """The one that gives the header the usual names, else the one that gives all rows as many columns."""
+    """The one that gives the header known names, else the one that gives all rows the same number of columns."""
     beginning = "".join(text.splitlines(keepends=True)[:SAMPLE])
     split = {delimiter: [fields for _, fields in _split(beginning, delimiter)] for delimiter in DELIMITERS}
     for delimiter, rows in split.items():
@@ -173,7 +171,7 @@ def _find_delimiter(table: Path, text: str) -> str:
     for delimiter, rows in split.items():
         if len({len(fields) for fields in rows}) == 1 and len(rows[0]) > 1:
             return delimiter
-    allowed = "columns divided by tabs, commas, semicolons or bars"
+    allowed = "columns separated by tabs, commas, semicolons or bars"
     raise DataError(str(table), "has no columns, or not the same number in every row", allowed, "correct it")
 
 
@@ -184,14 +182,14 @@ def _named(header: Sequence[str]) -> dict[str, int]:
     return {kind: place for kind, place in found.items() if place is not None}
 
 
-def _find_columns(table: Path, rows: Sequence[Row]) -> tuple[Columns, bool, list[str]]:
+def _find_columns(table: Path, rows: Sequence[NumberedRow]) -> tuple[TableColumns, bool, list[str]]:
     """(columns, whether the first row is a header, notes)"""
     header = rows[0][1]
     named = _named(header)
     if {"audio", "text"} <= named.keys():
-        return Columns(named["audio"], named["text"], named.get("speaker"), len(header)), True, []
+        return TableColumns(named["audio"], named["text"], named.get("speaker"), len(header)), True, []
     if len(header) == 2 and "audio" not in named:
-        return Columns(0, 1, None, 2), False, []
+        return TableColumns(0, 1, None, 2), False, []
     if len(header) == 3 and "audio" not in named:
         columns, note = _three_columns(table, [fields for _, fields in rows[:SAMPLE] if len(fields) == 3])
         return columns, False, [note]
@@ -200,18 +198,18 @@ def _find_columns(table: Path, rows: Sequence[Row]) -> tuple[Columns, bool, list
     raise DataError(f"{table}:1", found, allowed, "name the columns in the first row")
 
 
-def _three_columns(table: Path, rows: Sequence[Sequence[str]]) -> tuple[Columns, str]:
-    """Which of the second and the third column is a speaker: the one without blanks, if the other has some.
+def _three_columns(table: Path, rows: Sequence[Sequence[str]]) -> tuple[TableColumns, str]:
+    """Which of the second and third column is the speaker: the one without blanks, if the other has some.
 
-    Where both say the same, as in LJSpeech, the third is the second with its numbers written as words.
+    If both have the same text, as in LJSpeech, the third has numbers written as words.
     """
-    same = sum(normalise(fields[1]) == normalise(fields[2]) for fields in rows)
+    same = sum(normalize(fields[1]) == normalize(fields[2]) for fields in rows)
     if same >= SAME_TEXT * len(rows):
-        return Columns(0, 2, None, 3), f"{table}: has two transcripts; the second is taken"
+        return TableColumns(0, 2, None, 3), f"{table}: has two transcripts; the second is taken"
     names = [all(len(fields[place].split()) <= 1 for fields in rows) for place in (1, 2)]
     if names == [True, False]:
-        return Columns(0, 2, 1, 3), f"{table}: no header; the columns are recording, speaker, text"
+        return TableColumns(0, 2, 1, 3), f"{table}: no header; the columns are recording, speaker, text"
     if names == [False, True]:
-        return Columns(0, 1, 2, 3), f"{table}: no header; the columns are recording, text, speaker"
+        return TableColumns(0, 1, 2, 3), f"{table}: no header; the columns are recording, text, speaker"
     found = "has three columns and no header, and either of the last two could be the speaker"
     raise DataError(f"{table}:1", found, "a header", "write 'path', 'text' and 'speaker' over the columns")

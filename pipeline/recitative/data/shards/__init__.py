@@ -1,1 +1,1 @@
-"""Shards: a data directory as a few large files that are read by offset, with an index beside them."""
+"""Shards: a data directory as a few large files, read by offset, with an index."""

@@ -1,12 +1,12 @@
-"""The index of a folder of shards: what stands where, in columns that are mapped into memory, not read.
+"""The index of a folder of shards, in columns that are mapped into memory.
 
     FOLDER/index.safetensors    one row per utterance, in the order of the ids
     FOLDER/shard-000000.tar     webdataset's tars
 
-Columns (N utterances): ``shard`` which of the files, ``offset size`` of the recording in bytes, ``crc32`` of these,
-``num_samples sample_rate`` of the recording, and three columns of UTF-8 strings, ``utt_id speaker text``, each as one
-run of bytes and the N ends in it. The header's metadata holds the names, sizes and SHA-256 of the shards as JSON.
-Opening takes as long for a hundred million utterances as for one; a row is read when it is asked for.
+Columns (N utterances): ``shard``, the number of the file; ``offset size`` of the recording in bytes and their
+``crc32``; ``num_samples sample_rate`` of the recording; and three columns of UTF-8 strings, ``utt_id speaker text``,
+each as the joined bytes and the N ends in them. The header's metadata holds names, sizes and SHA-256 of the shards as
+JSON. Opening takes as long for a hundred million utterances as for one; a row is read when it is requested.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import save
 
 from recitative.atomic import write_bytes
-from recitative.audio.slices import AudioSlice
-from recitative.data.utterance import Utterance
+from recitative.audio.recording import AudioSlice
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, shown
+from recitative.stage import Array
 
 INDEX = "index.safetensors"
 VERSION = "1"
-FACTS = "index"  # of the metadata
+METADATA_KEY = "index"  # of the metadata
 
-Array = npt.NDArray[Any]
 
 _NUMBERS: Mapping[str, type[np.generic]] = {
     "shard": np.int32,
@@ -62,8 +61,8 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One row: an utterance, and where its recording is."""
+class ShardEntry:
+    """One row: an utterance and the location of its recording."""
 
     utt_id: str
     speaker: str
@@ -77,8 +76,8 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the index's metadata says."""
+class IndexMetadata:
+    """The metadata of the index."""
 
     version: str
     shards: list[Shard]
@@ -88,7 +87,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class _Place:
-    """Of a column in the file, as safetensors has it."""
+    """The location of a column in the file, in safetensors' header."""
 
     dtype: str
     shape: tuple[int]
@@ -96,9 +95,9 @@ class _Place:
 
 
 class ShardIndex(Sequence[Utterance]):
-    """The utterances of a folder of shards, in the order of their ids; each is made when it is asked for."""
+    """The utterances of a folder of shards, sorted by id; each is created when it is requested."""
 
-    def __init__(self, folder: Path, columns: Mapping[str, Array], facts: Facts) -> None:
+    def __init__(self, folder: Path, columns: Mapping[str, Array], facts: IndexMetadata) -> None:
         self.folder = folder
         self.shards = tuple(facts.shards)
         self.fingerprint = facts.fingerprint
@@ -107,10 +106,10 @@ class ShardIndex(Sequence[Utterance]):
 
     @classmethod
     def open(cls, folder: Path) -> ShardIndex:
-        """Map the index, and see that each shard is there with the size it had.
+        """Map the index, and check that each shard exists with its size.
 
-        Raises DataError for a file that is no index of this version, and one with all shards that are missing or have
-        another size. What is in them is checked as it is read.
+        Raises DataError for a file that is not an index of this version, and one with all shards that are missing or
+        have another size. Their content is checked when it is read.
         """
         index = cls(folder, *_map(folder / INDEX))
         problems = [problem for shard in index.shards if (problem := _shard_problem(folder, shard))]
@@ -120,7 +119,7 @@ class ShardIndex(Sequence[Utterance]):
 
     @property
     def shard_numbers(self) -> Array:
-        """(N,) int32, the shard that each utterance is in."""
+        """(N,) int32, the number of the shard of each utterance."""
         return self._columns["shard"]
 
     @property
@@ -176,14 +175,14 @@ class ShardIndex(Sequence[Utterance]):
 
 
 def is_shards(path: str | Path) -> bool:
-    """Whether a folder holds shards rather than tables."""
+    """Whether a folder contains shards, not tables."""
     return (Path(path) / INDEX).is_file()
 
 
 def write_index(
-    folder: Path, entries: Sequence[Entry], shards: Sequence[Shard], *, transcribed: bool, fingerprint: str
+    folder: Path, entries: Sequence[ShardEntry], shards: Sequence[Shard], *, transcribed: bool, fingerprint: str
 ) -> None:
-    """Write the index; atomic. ``fingerprint`` says what the shards were made of."""
+    """Write the index; atomic. ``fingerprint`` identifies the plan that the shards were made from."""
     entries = sorted(entries, key=lambda entry: entry.utt_id)
     columns: dict[str, Array] = {
         name: np.array([getattr(entry, name) for entry in entries], dtype) for name, dtype in _NUMBERS.items()
@@ -198,20 +197,21 @@ def write_index(
         "transcribed": transcribed,
         "fingerprint": fingerprint,
     }
-    write_bytes(folder / INDEX, save(columns, {FACTS: json.dumps(facts)}))  # one key: several would be in any order
+    metadata = {METADATA_KEY: json.dumps(facts)}  # one key: the order of several would vary
+    write_bytes(folder / INDEX, save(columns, metadata))
 
 
-def _map(path: Path) -> tuple[dict[str, Array], Facts]:
-    """The columns of a safetensors file as memory maps, and the facts in its metadata. (Its own reader copies them.)"""
+def _map(path: Path) -> tuple[dict[str, Array], IndexMetadata]:
+    """The columns of a safetensors file as memory maps (its own reader copies them), and its metadata."""
     wanted = "an index of shards"
     with opened(path, wanted, _REMEDY) as file:
         length = int.from_bytes(file.read(8), "little")
-        content = file.read(min(length, LARGEST_SETTINGS))  # of a file that is none, any number
+        content = file.read(min(length, LARGEST_SETTINGS))  # any number, if it is another file
         size = os.fstat(file.fileno()).st_size
     try:
         header = parsed_json(content, str(path))
-        told = parsed_json(header.pop("__metadata__")[FACTS], str(path))
-        facts = checked(Facts, told, str(path), wanted, _REMEDY)
+        told = parsed_json(header.pop("__metadata__")[METADATA_KEY], str(path))
+        facts = checked(IndexMetadata, told, str(path), wanted, _REMEDY)
         if facts.version != VERSION:
             raise DataError(str(path), f"has version {shown(facts.version)}", f"version {VERSION}", _REMEDY)
         places = checked(dict[str, _Place], header, str(path), wanted, _REMEDY)
@@ -222,14 +222,14 @@ def _map(path: Path) -> tuple[dict[str, Array], Facts]:
     except DataError as error:
         if "version" in error.problems[0].found:
             raise
-        raise DataError(str(path), "is no index of shards, or is damaged", "", _REMEDY) from None
+        raise DataError(str(path), "is not an index of shards, or is damaged", "", _REMEDY) from None
     except (ValueError, KeyError, TypeError, AttributeError, OSError):
-        raise DataError(str(path), "is no index of shards, or is damaged", "", _REMEDY) from None
+        raise DataError(str(path), "is not an index of shards, or is damaged", "", _REMEDY) from None
     return columns, facts
 
 
 def _column(path: Path, start: int, size: int, place: _Place, dtype: type[np.generic]) -> Array:
-    """Raises ValueError for a column of another type, or one that does not lie in a file of so many bytes."""
+    """Raises ValueError for a column of another type, or one that exceeds the file's ``size`` bytes."""
     first, stop = place.data_offsets
     (count,) = place.shape
     if _DTYPES.get(place.dtype) is not dtype or stop - first != count * np.dtype(dtype).itemsize:
@@ -237,7 +237,7 @@ def _column(path: Path, start: int, size: int, place: _Place, dtype: type[np.gen
     if not 0 <= first <= stop <= size - start:
         raise ValueError
     if first == stop:
-        return np.zeros(0, dtype)  # nothing cannot be mapped
+        return np.zeros(0, dtype)  # an empty range cannot be mapped
     return np.memmap(path, dtype, "r", offset=start + first, shape=(count,))
 
 

@@ -1,11 +1,11 @@
-"""Writing shards: a plan that depends on the data alone, then one piece of work per shard, in any order, by anyone.
+"""Write shards: a plan that depends only on the data, then one piece of work per shard, in any order.
 
 A shard is an uncompressed tar as webdataset reads it, three members an utterance: ``ID.flac`` (or ogg, mp3),
-``ID.json`` with what is known of it, ``ID.txt`` with its words. Utterances are dealt to shards at random, from a fixed
+``ID.json`` with its metadata, ``ID.txt`` with its words. Utterances are assigned to shards at random, from a fixed
 seed, so that a few shards are a fair sample of the whole.
 
-Killed and started again, it ends in the same bytes: a shard takes its place when it is whole, and what was put into it
-is remembered in ``parts/`` until the index is written; a shard whose part is there is not made again.
+An interrupted run that is started again ends in the same bytes: shards are written atomically, and their index rows are
+kept in ``parts/`` until the index is written; a shard whose part exists is not made again.
 """
 
 from __future__ import annotations
@@ -29,15 +29,55 @@ import soundfile
 
 from recitative.atomic import replacing, write_text
 from recitative.audio.files import AudioInfo, inspect, read_audio
-from recitative.audio.slices import AudioSlice
-from recitative.bulk import Engine, map_pieces
+from recitative.audio.recording import AudioSlice
 from recitative.data.directory import DataDirectory
-from recitative.data.shards.index import INDEX, Entry, Shard, ShardIndex, is_shards, write_index
-from recitative.data.shards.ogg import with_serial
-from recitative.data.utterance import Utterance
+from recitative.data.parallel import Engine, parallel_map
+from recitative.data.shards.index import INDEX, Shard, ShardEntry, ShardIndex, is_shards, write_index
+from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.lock import writes
 from recitative.reading import read_json
+
+SERIAL = 1
+
+
+def with_serial(content: bytes, serial: int = SERIAL) -> bytes:
+    """The same Ogg stream with another serial number: libsndfile draws a random one, and bytes would never repeat.
+
+    RFC 3533: a page is 27 bytes of header, its segment table, and the segments; bytes 14 to 17 are the stream's serial
+    number, 22 to 25 the CRC-32 of the page with these four at zero (polynomial 0x04c11db7, not reflected, initially 0).
+    """
+    pages = bytearray(content)
+    start = 0
+    while start < len(pages):
+        segments = pages[start + 26]
+        stop = start + 27 + segments + sum(pages[start + 27 : start + 27 + segments])
+        pages[start + 14 : start + 18] = serial.to_bytes(4, "little")
+        pages[start + 22 : start + 26] = bytes(4)
+        pages[start + 22 : start + 26] = _crc(pages[start:stop]).to_bytes(4, "little")
+        start = stop
+    return bytes(pages)
+
+
+def _crc(page: bytearray) -> int:
+    value = 0
+    for byte in page:
+        value = (value << 8 & 0xFFFFFFFF) ^ _TABLE[value >> 24 ^ byte]
+    return value
+
+
+def _table() -> tuple[int, ...]:
+    rows = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = value << 1 ^ (0x104C11DB7 if value & 0x80000000 else 0)
+        rows.append(value)
+    return tuple(rows)
+
+
+_TABLE = _table()
+
 
 Format = Literal["keep", "flac", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -51,21 +91,21 @@ _SIXTEEN_BITS = frozenset({"PCM_16", "PCM_U8", "PCM_S8", "OPUS", "VORBIS", "MPEG
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One shard that is to be: which utterances it gets, in which order."""
+class ShardPlan:
+    """A shard to be written: its utterances in order."""
 
     name: str
     utterances: tuple[Utterance, ...]
     format: Format
-    fingerprint: str  # of all that its bytes depend on
+    fingerprint: str  # of everything that determines its bytes
 
 
 @dataclass(frozen=True)
-class Summary:
+class ShardSummary:
     shards: int
     utterances: int
     size: int  # bytes
-    made: int  # shards that were not there before
+    made: int  # new shards
 
 
 @writes("folder")
@@ -77,28 +117,28 @@ def write_shards(
     shard_s: float = 3600.0,
     engine: Engine | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> Summary:
-    """Write all shards that are not there yet, then the index.
+) -> ShardSummary:
+    """Write all shards that do not exist yet, then the index.
 
-    format:  "keep" leaves recordings that are compressed as they are and makes the others FLAC; "flac" loses nothing of
-             16 or 24 bits; "opus" is a tenth of that, and lossy
-    shard_s: seconds of audio in a shard, about
-    Raises one DataError for all recordings that cannot be read, and for ids too long for a tar; the index is written
-    only when all is well.
+    format:  "keep" copies compressed recordings and converts the others to FLAC; "flac" is lossless for 16 and 24 bits;
+             "opus" is lossy, and a tenth of the size
+    shard_s: approximate seconds of audio per shard
+    Raises one DataError for all recordings that cannot be read and ids too long for a tar; the index is written only if
+    there are none.
     """
     plans = plan_shards(directory, format=format, shard_s=shard_s)
     fingerprint = _digest([plan.fingerprint for plan in plans])
     if is_shards(folder):
         index = _whole_index(folder)
         if index and index.fingerprint == fingerprint:
-            return Summary(len(index.shards), len(index), sum(shard.size for shard in index.shards), 0)
-        (folder / INDEX).unlink()  # from here on the folder is not whole
+            return ShardSummary(len(index.shards), len(index), sum(shard.size for shard in index.shards), 0)
+        (folder / INDEX).unlink()  # from here on the folder is incomplete
     (folder / PARTS).mkdir(parents=True, exist_ok=True)
-    made = sum(not _is_done(folder, plan) for plan in plans)
+    made = sum(_read_part(folder, plan) is None for plan in plans)
     shards: list[Shard] = []
-    entries: list[Entry] = []
+    entries: list[ShardEntry] = []
     problems: list[Problem] = []
-    results = map_pieces(
+    results = parallel_map(
         partial(_shard_or_problems, folder),
         list(enumerate(plans)),
         engine or Engine(),
@@ -117,19 +157,19 @@ def write_shards(
     transcribed = directory.utterances[0].text is not None
     write_index(folder, entries, shards, transcribed=transcribed, fingerprint=fingerprint)
     shutil.rmtree(folder / PARTS)
-    return Summary(len(shards), len(entries), sum(shard.size for shard in shards), made)
+    return ShardSummary(len(shards), len(entries), sum(shard.size for shard in shards), made)
 
 
 def _whole_index(folder: Path) -> ShardIndex | None:
-    """None for one that is damaged or has lost a shard: what its errors advise is to write the shards again."""
+    """None if it is damaged or lacks a shard: the shards are then written again, as its errors advise."""
     try:
         return ShardIndex.open(folder)
     except DataError:
         return None
 
 
-def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> list[Plan]:
-    """Deal the utterances to shards of equal numbers, about ``shard_s`` of audio each.
+def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> list[ShardPlan]:
+    """Assign the utterances to shards of equal numbers, about ``shard_s`` seconds of audio each.
 
     Raises one DataError for all recordings whose header cannot be read.
     """
@@ -149,15 +189,15 @@ def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> 
     for number, part in enumerate(np.array_split(order, count)):
         chosen = tuple(utterances[int(i)] for i in part)
         facts = [format, [[*asdict(u).values(), *infos.stamp(u.recording_path)] for u in chosen]]
-        plans.append(Plan(f"shard-{number:06d}.tar", chosen, format, _digest(facts)))
+        plans.append(ShardPlan(f"shard-{number:06d}.tar", chosen, format, _digest(facts)))
     return plans
 
 
 def verify_shards(folder: Path, engine: Engine | None = None) -> Iterator[Problem]:
-    """Read every shard whole; what has another checksum than the index says."""
+    """Read every shard completely; yields a problem for each whose checksum differs from the index."""
     shards = ShardIndex.open(folder).shards
     for shard, digest in zip(
-        shards, map_pieces(_sha256, [folder / s.name for s in shards], engine or Engine()), strict=True
+        shards, parallel_map(_sha256, [folder / s.name for s in shards], engine or Engine()), strict=True
     ):
         if digest != shard.sha256:
             found = "has changed since the index was made: another SHA-256"
@@ -166,14 +206,14 @@ def verify_shards(folder: Path, engine: Engine | None = None) -> Iterator[Proble
 
 @dataclass(frozen=True)
 class _Part:
-    """A shard that is done, and its rows of the index."""
+    """A written shard and its rows of the index."""
 
     fingerprint: str
     shard: Shard
-    entries: tuple[Entry, ...]
+    entries: tuple[ShardEntry, ...]
 
 
-def _shard_or_problems(folder: Path, piece: tuple[int, Plan]) -> _Part | tuple[Problem, ...]:
+def _shard_or_problems(folder: Path, piece: tuple[int, ShardPlan]) -> _Part | tuple[Problem, ...]:
     number, plan = piece
     try:
         return _read_part(folder, plan) or _write_shard(folder, number, plan)
@@ -181,10 +221,10 @@ def _shard_or_problems(folder: Path, piece: tuple[int, Plan]) -> _Part | tuple[P
         return error.problems
 
 
-def _write_shard(folder: Path, number: int, plan: Plan) -> _Part:
+def _write_shard(folder: Path, number: int, plan: ShardPlan) -> _Part:
     from webdataset import TarWriter  # here, since it imports torch where there is one
 
-    entries: list[Entry] = []
+    entries: list[ShardEntry] = []
     problems: list[Problem] = []
     path = folder / plan.name
     with replacing(path) as partial_path, partial_path.open("wb") as file:
@@ -201,7 +241,7 @@ def _write_shard(folder: Path, number: int, plan: Plan) -> _Part:
     return part
 
 
-def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format) -> Entry:
+def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format) -> ShardEntry:
     content, suffix, info = _encode(utterance, format)
     key = quote(utterance.utt_id, safe="").replace(".", "%2E")  # webdataset: the suffix starts at the first dot
     if len(key) + len(".flac") > _LONGEST_NAME:
@@ -214,25 +254,26 @@ def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format)
     offset = _offset_of_first_after(tar, members, suffix)
     tar.write({"__key__": key, **members})
     crc32 = zlib.crc32(content)
-    return Entry(utterance.utt_id, utterance.speaker, utterance.text or "", shard, offset, len(content), crc32,
+    return ShardEntry(utterance.utt_id, utterance.speaker, utterance.text or "", shard, offset, len(content), crc32,
                  info.num_samples, info.sample_rate)  # fmt: skip
 
 
 def _offset_of_first_after(tar: Any, members: dict[str, bytes], suffix: str) -> int:
-    """Where the content of member ``suffix`` will begin: members are written in the order of their names, each as one
-    block of header and its content in whole blocks of 512 bytes."""
+    """Where the content of member ``suffix`` will begin: members are written in order of their names, each as a header
+    block and its content in whole blocks of 512 bytes."""
     before = sum(512 + -(-len(content) // 512) * 512 for name, content in members.items() if name < suffix)
     return int(tar.tarstream.offset) + before + 512
 
 
 def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo]:
-    """The recording's bytes, their suffix, and what they decode to."""
+    """The recording's bytes, their suffix, and the properties of the decoded audio."""
     path = utterance.recording_path
     info = inspect(path)
     whole = utterance.start_s == 0.0 and utterance.end_s is None
-    container = _container(path)
+    inside = AudioSlice.parse(path)
+    container = soundfile.info(BytesIO(inside.read()) if inside else path).format  # WAV, FLAC, OGG, MPEG, ...
     if format == "keep" and whole and info.channels == 1 and container in _COMPRESSED:
-        return _bytes(path), _COMPRESSED[container], info
+        return inside.read() if inside else Path(path).read_bytes(), _COMPRESSED[container], info
     samples, rate = read_audio(path, start_s=utterance.start_s, end_s=utterance.end_s)
     file = BytesIO()
     if format == "opus":
@@ -248,19 +289,8 @@ def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo
     return content, suffix, AudioInfo(rate, 1, len(samples), info.encoding)
 
 
-def _container(path: str) -> str:
-    """libsndfile's name: WAV, FLAC, OGG, MPEG, ..."""
-    inside = AudioSlice.parse(path)
-    return str(soundfile.info(BytesIO(inside.read()) if inside else path).format)
-
-
-def _bytes(path: str) -> bytes:
-    inside = AudioSlice.parse(path)
-    return inside.read() if inside else Path(path).read_bytes()
-
-
 class _Headers:
-    """Length and stamp of recordings; of a recording with many segments read once."""
+    """Lengths and stamps of recordings, read once per recording."""
 
     def __init__(self) -> None:
         self._infos: dict[str, AudioInfo] = {}
@@ -272,7 +302,7 @@ class _Headers:
         return self._infos[path]
 
     def stamp(self, path: str) -> tuple[int, int]:
-        """Size and time of change: another file gives another plan."""
+        """Size and modification time: a changed file changes the plan."""
         if path not in self._stamps:
             inside = AudioSlice.parse(path)
             status = None if inside else os.stat(path)
@@ -286,28 +316,24 @@ def _seconds(utterance: Utterance, headers: _Headers) -> float:
     return headers.info(utterance.recording_path).duration_s - utterance.start_s
 
 
-def _is_done(folder: Path, plan: Plan) -> bool:
-    return _read_part(folder, plan) is not None
-
-
-def _read_part(folder: Path, plan: Plan) -> _Part | None:
-    """The part of an earlier run, if its shard is there and made of the same."""
+def _read_part(folder: Path, plan: ShardPlan) -> _Part | None:
+    """The part of an earlier run, if its shard exists and has the same fingerprint."""
     try:
         content = read_json(_part_path(folder, plan))
         shard = Shard(**content["shard"])
         if content["fingerprint"] != plan.fingerprint or (folder / plan.name).stat().st_size != shard.size:
             return None
-        return _Part(plan.fingerprint, shard, tuple(Entry(**entry) for entry in content["entries"]))
-    except (OSError, DataError, KeyError, TypeError):  # not there, or not whole: it is made again
+        return _Part(plan.fingerprint, shard, tuple(ShardEntry(**entry) for entry in content["entries"]))
+    except (OSError, DataError, KeyError, TypeError):  # missing or incomplete: it is made again
         return None
 
 
-def _part_path(folder: Path, plan: Plan) -> Path:
+def _part_path(folder: Path, plan: ShardPlan) -> Path:
     return folder / PARTS / f"{plan.name}.json"
 
 
 def _remove_others(folder: Path, kept: set[str]) -> None:
-    """Shards of an earlier plan that had more of them."""
+    """Remove surplus shards of an earlier plan."""
     for path in folder.glob("shard-*.tar"):
         if re.fullmatch(r"shard-\d+\.tar", path.name) and path.name not in kept:
             path.unlink()

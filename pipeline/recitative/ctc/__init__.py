@@ -1,1 +1,0 @@
-"""CTC: loss, greedy decoding, alignment."""

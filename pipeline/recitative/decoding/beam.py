@@ -1,0 +1,251 @@
+"""CTC prefix beam search (Hannun et al. 2014) with explicit state: it streams, and any cutting gives the same.
+
+For each prefix two masses are kept, that of its paths which end in a blank and that of those which end in its last
+label (Graves 2012, section 7.5). Frame by frame, with p the frame's probabilities,
+
+    blank'(l)     = (blank(l) + label(l)) * p[0]
+    label'(l)     = label(l) * p[c]                                     c the last label of l
+    label'(l + c) = (blank(l) + (label(l) unless c repeats)) * p[c] * e^gain
+
+where the gain is what lexicon, language model and hot words say of the longer prefix (``decoding.prefix``). Masses are
+kept as plain numbers, scaled by powers of two: adding them is exact enough and ten times as fast as adding logarithms.
+
+CTC's output is mostly blank. A frame on which nothing else comes near moves all masses alike, so it costs one addition;
+this is where the speed comes from, and with ``token_beam`` at infinity it never applies.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from recitative.decoding.prefix import Prefix, SearchSpace, Spelled, spelled_words
+from recitative.stage import Array
+
+_SMALL = 2.0**-300  # masses below are scaled up; far from where numbers get coarse
+_SCALE = 2.0**300
+_LN_SCALE = 300 * math.log(2.0)
+
+
+# Plain tuples: a beam makes and drops so many of them that classes would take a third of its time.
+
+Onset = tuple[Any, int]
+"""(the onset before or None, frame): when the labels of a prefix were first written, the last one first."""
+
+Entry = tuple[Prefix, float, float, Onset | None]
+"""(prefix, mass of its paths that end in a blank, of those that end in its last label, onset)"""
+
+
+@dataclass(frozen=True)
+class BeamState:
+    """A value: a stream may be stored here, or go on in two ways. ``entries`` are sorted, the best first."""
+
+    entries: tuple[Entry, ...]
+    in_blank: bool  # no path ends in a label
+    log_scale: float  # ln of what all masses are to be multiplied by
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class SpelledWord:
+    """One word of a hypothesis: which of its labels are the word's, and the frames on which those began."""
+
+    word: str
+    begin: int
+    end: int
+    first_frame: int
+    last_frame: int
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What may have been said.
+
+    score:     acoustic + extra, natural logarithms; the search's own total
+    acoustic:  ln P(labels | audio), summed over the paths that the beam kept
+    extra:     what language model, word bonus and hot words add
+    posterior: its part of the masses of all hypotheses in the beam, 0..1
+    whole:     False where the recording ends in the middle of a word or of a grammar's sentence
+    """
+
+    words: tuple[SpelledWord, ...]
+    labels: tuple[int, ...]
+    score: float
+    acoustic: float
+    extra: float
+    posterior: float = 1.0
+    whole: bool = True
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.word for word in self.words)
+
+
+class BeamSearch:
+    """start, step, finish; ``best`` at any time between."""
+
+    def __init__(
+        self, space: SearchSpace, *, beam: int = 16, token_beam: float = 6.5, score_beam: float = 12.0
+    ) -> None:
+        """beam: prefixes kept; token_beam, score_beam: tokens, prefixes so far below the best, in nats, are dropped."""
+        self.space = space
+        self.beam = beam
+        self._token_beam = token_beam
+        self._least = math.exp(-score_beam)
+        # A prefix may gain by growing: it is not dropped before that is known.
+        self._least_mass = self._least * math.exp(-space.largest_gain)
+
+    def start(self) -> BeamState:
+        return BeamState(((self.space.start(), 1.0, 0.0, None),), True, 0.0, 0)
+
+    def step(self, log_probs: Array, state: BeamState) -> BeamState:
+        """The next frames (T, V)."""
+        entries, in_blank, log_scale = state.entries, state.in_blank, state.log_scale
+        for offset, (log_blank, tokens) in enumerate(_likely_tokens(log_probs, self._token_beam)):
+            if not tokens:
+                log_scale += log_blank
+                if not in_blank:
+                    entries = tuple((prefix, b + c, 0.0, onset) for prefix, b, c, onset in entries)
+                    in_blank = True
+                continue
+            entries = self._grow(entries, math.exp(log_blank), tokens, state.num_frames + offset)
+            in_blank = False
+            if _mass(entries[0]) < _SMALL:
+                entries = tuple((prefix, b * _SCALE, c * _SCALE, onset) for prefix, b, c, onset in entries)
+                log_scale -= _LN_SCALE
+        return BeamState(entries, in_blank, log_scale, state.num_frames + len(log_probs))
+
+    def best(self, state: BeamState) -> Hypothesis:
+        """The best prefix of a stream that goes on; words not yet whole are left out where a lexicon knows them."""
+        entry = state.entries[0]
+        prefix = entry[0]
+        return _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
+
+    def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
+        """The ``count`` best word sequences, the best first; the same words spelled differently are one.
+
+        If none is whole, one that isn't: the words of the best prefix.
+        """
+        whole: dict[tuple[str, ...], Hypothesis] = {}
+        for entry in state.entries:
+            done = self.space.finish(entry[0])
+            if done:
+                _join(whole, _hypothesis(entry, done[0], done[1], state.log_scale))
+        if not whole:
+            entry = state.entries[0]
+            broken = _hypothesis(entry, entry[0].words, entry[0].extra, state.log_scale)
+            total_mass = sum(map(_mass, state.entries))
+            return [replace(broken, whole=False, posterior=_mass(entry) / total_mass if total_mass else 0.0)]
+        total = _log_sum([hypothesis.score for hypothesis in whole.values()])
+        ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
+        return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
+
+    def _grow(
+        self, entries: Sequence[Entry], blank: float, tokens: list[tuple[int, float]], frame: int
+    ) -> tuple[Entry, ...]:
+        """One frame. This loop is the whole cost of decoding; it is written for CPython, not for looks."""
+        grow = self.space.grow
+        probability = dict(tokens)
+        likeliest = tokens[0][1]
+        best = _mass(entries[0]) * max(blank, likeliest)
+        floor, floor_mass = best * self._least, best * self._least_mass
+        found: dict[Prefix, list[Any]] = {}  # prefix -> [blank, label, onset]
+        for prefix, in_blank, in_label, onset in entries:
+            mass = in_blank + in_label
+            last = prefix.label
+            again = in_label * probability[last] if in_label and last in probability else 0.0
+            there = found.get(prefix)
+            if there is not None:  # it grew from a shorter one already
+                there[0] += mass * blank
+                there[1] += again
+                there[2] = onset
+            elif mass * blank + again >= floor:
+                found[prefix] = [mass * blank, again, onset]
+            if mass * likeliest < floor_mass:
+                continue  # and so is all that is less likely
+            for token, p in tokens:
+                grown = (in_blank if token == last else mass) * p
+                if grown < floor_mass:
+                    continue
+                children = prefix.children.get(token)
+                for child, factor in grow(prefix, token) if children is None else children:
+                    reached = grown * factor
+                    if reached >= floor:
+                        there = found.get(child)
+                        if there is None:
+                            found[child] = [0.0, reached, (onset, frame)]
+                        else:
+                            there[1] += reached
+        if not found:  # every way on is forbidden: the best waits
+            prefix, in_blank, in_label, onset = entries[0]
+            found[prefix] = [(in_blank + in_label) * max(blank, 1e-30), 0.0, onset]
+        return self._select(found)
+
+    def _select(self, found: dict[Prefix, list[Any]]) -> tuple[Entry, ...]:
+        """The best ``beam`` of them, the best first; of equals the one that was found first."""
+        ranked = [(b + c, prefix, b, c, onset) for prefix, (b, c, onset) in found.items()]
+        ranked.sort(key=_first, reverse=True)  # stable, so ties stay in order
+        least = ranked[0][0] * self._least
+        return tuple([entry[1:] for entry in ranked[: self.beam] if entry[0] >= least])
+
+
+def _mass(entry: Entry) -> float:
+    return entry[1] + entry[2]
+
+
+_first = itemgetter(0)
+
+
+def _likely_tokens(log_probs: Array, token_beam: float) -> list[tuple[float, list[tuple[int, float]]]]:
+    """Of each frame: ln P(blank); the tokens within ``token_beam`` of the best, the best first, with probabilities."""
+    wide = log_probs.astype(np.float64)
+    limit = wide.max(-1, keepdims=True, initial=-np.inf) - token_beam
+    near = wide >= limit
+    near[:, 0] = False
+    found: list[tuple[float, list[tuple[int, float]]]] = [(value, []) for value in wide[:, 0].tolist()]
+    frames, tokens = np.nonzero(near)
+    for frame, token, p in zip(frames.tolist(), tokens.tolist(), np.exp(wide[near]).tolist(), strict=True):
+        if p > 0.0:
+            found[frame][1].append((token, p))
+    for _, row in found:
+        row.sort(key=lambda pair: -pair[1])
+    return found
+
+
+def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: float) -> Hypothesis:
+    prefix, _, _, onset = entry
+    frames: list[int] = []
+    while onset:
+        onset, frame = onset
+        frames.append(frame)
+    frames.reverse()
+    spelled = tuple(
+        SpelledWord(w.word, w.begin, w.end, frames[w.begin], frames[w.end - 1]) for w in spelled_words(words)
+    )
+    mass = _mass(entry)
+    acoustic = math.log(mass) + log_scale - prefix.extra if mass else -math.inf
+    return Hypothesis(spelled, tuple(prefix.labels()), acoustic + extra, acoustic, extra)
+
+
+def _join(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
+    """Other spellings of the same words add up; labels and times are those of the best of them."""
+    key = tuple(word.word for word in new.words)
+    old = whole.get(key)
+    if old is None:
+        whole[key] = new
+        return
+    better = old if old.score >= new.score else new
+    total = _log_sum([old.score, new.score])
+    whole[key] = replace(better, score=total, acoustic=total - better.extra)
+
+
+def _log_sum(values: Sequence[float]) -> float:
+    largest = max(values)
+    if largest == -math.inf:
+        return largest
+    return largest + math.log(sum(math.exp(value - largest) for value in values))

@@ -1,0 +1,254 @@
+"""Phrases that a user names: their lists, how a model writes them, and hot words, which the beam search favors.
+
+A list is ``phrase``, ``phrase:4`` with a number, or ``word=PH PH PH`` with a pronunciation, separated by commas or line
+breaks; ``#`` starts a comment.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from recitative.errors import DataError, Problem, UsageError
+from recitative.reading import LARGEST_SETTINGS, read_text
+from recitative.text.lexicon import Lexicon, Pronunciation
+from recitative.text.tokens import TokenTable
+
+MAX_SPELLINGS = 64  # of one phrase
+
+Ways = Mapping[str, tuple[Pronunciation, ...]]
+
+
+@dataclass(frozen=True)
+class PhraseKind:
+    """What messages call the phrases of a list and the numbers behind them."""
+
+    name: str  # such as hot word
+    number: str  # such as weight
+    largest: float  # numbers are in [0, largest]
+    example: float
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words with single spaces, and the number and the pronunciation of its single word, if given."""
+
+    text: str
+    number: float | None = None
+    pronunciation: Pronunciation = ()
+
+
+def parse_phrases(text: str, kind: PhraseKind) -> list[Phrase]:
+    """Raises UsageError that names a phrase without words, a number out of range, a pronunciation of two words."""
+    lines = [line.split("#", 1)[0].strip() for part in text.splitlines() for line in part.split(",")]
+    return [_parse(line, kind) for line in lines if line]
+
+
+def read_phrases(path: Path, kind: PhraseKind) -> list[Phrase]:
+    """A file of phrases. Raises DataError if it cannot be read or has none, and what ``parse_phrases`` raises."""
+    text = read_text(path, "a text file, one phrase a line", limit=LARGEST_SETTINGS)
+    found = parse_phrases(text, kind)
+    if not found:
+        raise DataError(str(path), "has no phrases", "one phrase a line", "")
+    return found
+
+
+def write_words(words: Iterable[str], given: Ways, tokens: TokenTable, known: Lexicon, kind: str) -> Lexicon:
+    """The pronunciations of each word: those given, else those of the model's lexicon, else its spelling.
+
+    Raises one DataError for all words that have none.
+    """
+    problems: list[Problem] = []
+    entries: dict[str, tuple[Pronunciation, ...]] = {}
+    for word in sorted(words):
+        try:
+            entries[word] = _ways(word, given, tokens, known, f"{kind} '{word}'")
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise DataError.collect(problems)
+    return Lexicon(entries)
+
+
+def spellings(phrase: str, lexicon: Lexicon, tokens: TokenTable) -> list[tuple[tuple[int, ...], ...]]:
+    """Combinations of its words' pronunciations, a tuple of labels for each word; at most MAX_SPELLINGS."""
+    ways = [lexicon.pronunciations(word, tokens) for word in phrase.split()]
+    return list(itertools.islice(itertools.product(*ways), MAX_SPELLINGS))
+
+
+def _parse(line: str, kind: PhraseKind) -> Phrase:
+    head, _, stated = line.rpartition(":")
+    number = _number(line, stated.strip(), kind) if head else None
+    text, _, sound = (head or line).partition("=")
+    if not text.split():
+        raise UsageError(f"{kind.name} '{line}': has no words")
+    if sound and len(text.split()) > 1:
+        raise UsageError(f"{kind.name} '{line}': a pronunciation belongs to one word; give each word its own line")
+    return Phrase(" ".join(text.split()), number, tuple(sound.split()))
+
+
+def _number(line: str, stated: str, kind: PhraseKind) -> float:
+    try:
+        number = float(stated)
+    except ValueError:
+        example = f"write phrase:{kind.example:g}"
+        raise UsageError(f"{kind.name} '{line}': '{stated}' is not a {kind.number}; {example}") from None
+    if not 0 <= number <= kind.largest:
+        raise UsageError(f"{kind.name} '{line}': {kind.number} {number:g} must be from 0 to {kind.largest:g}")
+    return number
+
+
+def _ways(word: str, given: Ways, tokens: TokenTable, known: Lexicon, where: str) -> tuple[Pronunciation, ...]:
+    if word in given:
+        if unknown := [symbol for way in given[word] for symbol in way if symbol not in tokens.ids]:
+            raise DataError(where, f"{', '.join(map(repr, unknown))} not in the token table", "the model's tokens", "")
+        return given[word]
+    if word in known.entries:
+        return known.entries[word]
+    if tokens.unit == "phone":
+        remedy = f"give its pronunciation: '{word}={' '.join(tokens.symbols[1:4])}'"
+        raise DataError(where, "not in the lexicon", "words of the lexicon, or a pronunciation", remedy)
+    if unknown := tokens.unknown(word):
+        allowed = f"the model's {tokens.holds}s"
+        raise DataError(
+            where, f"has {', '.join(map(repr, unknown))}, which the model never writes", allowed, "respell it"
+        )
+    return (tuple(tokens.split(word)),)
+
+
+KIND = PhraseKind("hot word", "weight", largest=50.0, example=4)
+
+_WORD_END = -1  # a symbol among the labels
+
+
+@dataclass(frozen=True)
+class HotWord:
+    """A phrase, its weight in nats per word, and the pronunciation of its single word, if given."""
+
+    phrase: str
+    weight: float
+    pronunciation: tuple[str, ...] = ()
+
+
+@dataclass
+class _State:
+    """A node of the automaton. ``earned``: score of the phrase so far; ``share``: what its last label added."""
+
+    share: float = 0.0
+    earned: float = 0.0
+    children: dict[int, int] = field(default_factory=dict)
+    fallback: int = 0
+    is_phrase: bool = False
+
+
+class Automaton:
+    """Scores of hot words, label by label (Aho & Corasick 1975). States are integers.
+
+    It reads the labels of a hypothesis with a word-end symbol between words, so that "cat" is not found in
+    "concatenate". Each label of a phrase earns its share of the phrase's weight at once, which keeps the hypothesis in
+    the beam; the score is taken back where the phrase breaks off, and kept once it is complete. So in the end only
+    whole phrases gain, and other text keeps its score.
+    """
+
+    def __init__(self, phrases: Iterable[tuple[Sequence[Sequence[int]], float]]) -> None:
+        """phrases: (the labels of each word, the weight of each word)."""
+        self._states = [_State()]
+        self._moves: dict[tuple[int, int], tuple[float, int]] = {}
+        for words, weight in phrases:
+            self._add(words, weight)
+        self._link()
+        self.start = self._states[0].children.get(_WORD_END, 0)
+        self.largest_gain = max([0.0, *(state.share for state in self._states)])
+
+    def step(self, state: int, label: int) -> tuple[float, int]:
+        """The score of a label, negative where a phrase breaks off, and the next state."""
+        found = self._moves.get((state, label))
+        if found is None:
+            found = self._moves[state, label] = self._step(state, label)
+        return found
+
+    def end_word(self, state: int) -> tuple[float, int]:
+        """The same for a word end."""
+        return self.step(state, _WORD_END)
+
+    def finish(self, state: int) -> float:
+        """The score at the end of the recording, <= 0: unfinished phrases are taken back."""
+        return -self._kept_back(state)
+
+    def _step(self, state: int, label: int) -> tuple[float, int]:
+        before = self._kept_back(state)
+        while state and label not in self._states[state].children:
+            state = self._states[state].fallback
+        new = self._states[state].children.get(label, 0)
+        # A complete phrase keeps its score; a longer one that continues it is counted from there.
+        total = self._states[new].earned if self._states[new].is_phrase else self._kept_back(new)
+        return total - before, new
+
+    def _kept_back(self, state: int) -> float:
+        return 0.0 if self._states[state].is_phrase else self._states[state].earned
+
+    def _add(self, words: Sequence[Sequence[int]], weight: float) -> None:
+        """A word's labels and its end have equal shares; the word end before the first word has none."""
+        number = self._child(0, _WORD_END, 0.0)
+        for labels in words:
+            for symbol in (*labels, _WORD_END):
+                number = self._child(number, symbol, weight / (len(labels) + 1))
+        self._states[number].is_phrase = True
+
+    def _child(self, number: int, symbol: int, share: float) -> int:
+        children = self._states[number].children
+        if symbol not in children:
+            children[symbol] = len(self._states)
+            self._states.append(_State())
+        child = self._states[children[symbol]]
+        child.share = max(child.share, share)
+        return children[symbol]
+
+    def _link(self) -> None:
+        """Breadth first: the score of each node, and its longest proper suffix that is a node too."""
+        queue = list(self._states[0].children.values())
+        for number in queue:
+            node = self._states[number]
+            for symbol, child in node.children.items():
+                queue.append(child)
+                # Scores after a whole phrase start from 0: the phrase keeps its own.
+                self._states[child].earned = self._kept_back(number) + self._states[child].share
+                suffix = node.fallback
+                while suffix and symbol not in self._states[suffix].children:
+                    suffix = self._states[suffix].fallback
+                self._states[child].fallback = self._states[suffix].children.get(symbol, 0)
+
+
+class HotWords:
+    """The hot words of one model."""
+
+    def __init__(self, hot_words: Sequence[HotWord], tokens: TokenTable, lexicon: Lexicon | None) -> None:
+        """lexicon: the model's own, whose words keep their pronunciations; None for open vocabulary.
+
+        Words that it lacks are spelled, or pronounced as given. Raises one DataError for all words where neither is
+        possible.
+        """
+        words = {word for hot_word in hot_words for word in hot_word.phrase.split()}
+        given = {h.phrase: (h.pronunciation,) for h in hot_words if h.pronunciation}
+        self.lexicon = write_words(words, given, tokens, lexicon or Lexicon({}), KIND.name)
+        self.automaton = Automaton(
+            (words, hot_word.weight)
+            for hot_word in hot_words
+            for words in spellings(hot_word.phrase, self.lexicon, tokens)
+        )
+
+
+def parse_hot_words(text: str, weight: float) -> list[HotWord]:
+    """Parse a list of phrases; the number is a weight, ``weight`` by default."""
+    return [_hot_word(phrase, weight) for phrase in parse_phrases(text, KIND)]
+
+
+def read_hot_words(path: Path, weight: float) -> list[HotWord]:
+    """Read a list from a file. Raises DataError if it cannot be read or has none."""
+    return [_hot_word(phrase, weight) for phrase in read_phrases(path, KIND)]
+
+
+def _hot_word(phrase: Phrase, weight: float) -> HotWord:
+    return HotWord(phrase.text, weight if phrase.number is None else phrase.number, phrase.pronunciation)

@@ -1,0 +1,262 @@
+"""Keyword spotting: find phrases in a stream of CTC log probabilities, without training for them.
+
+At every frame t the search knows, for each label sequence of a phrase, the probability that the path has just written
+it,
+
+    a(t, j) = p(t, token_j) [a(t-1, j) + a(t-1, j-1) + a(t-1, j-2) where labels differ],    j = label, blank, label, ...
+
+the forward sum of Graves et al. 2006, section 4.1. Paths enter on every frame with the probability 1 - p(t-1, label_1),
+since otherwise the run of the first label would continue, or with that of a word boundary. Frames are independent given
+the audio, so this is the exact sum over all paths, and no filler model is needed. The confidence is the geometric mean
+over the L labels, a ** (1 / L), 0..1: one scale for long and short phrases. Time and memory per frame don't grow with
+the stream. The span of a detection is that of the most probable way into each state.
+
+Where tokens mark word boundaries, a phrase must begin and end at one. The boundary is a token that begins words, such
+as the space, with or without blanks behind it; or K blanks in a row; or the start or end of the segment:
+
+    u(t) = p(t, space) + p(t, blank) u(t-1)                       the last label was a space; u(-1) = 1
+    boundary(t) = u(t) + (1 - u(t-K)) prod_{i<K} p(t-i, blank)    or else K frames of silence precede
+
+Where they don't, as with phones, ``Keyword.rivals`` are longer words that contain it (``decoding.detections``).
+
+Lengerich & Hannun 2016 score a window by the same sum, with a filler; Hwang et al. 2015 and Zhuang et al. 2016 also go
+label by label, by the best path and by edit distance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recitative.decoding.detections import Candidate
+from recitative.stage import Array
+
+BLANK = 0
+BLOCK = 256  # frames whose probabilities are computed at once
+ENTRY_COLUMNS = 2  # before the first state; paths enter from them
+
+
+@dataclass(frozen=True)
+class WordEdges:
+    """How the tokens of a table mark word boundaries.
+
+    starts:         labels that begin words; only the space in a table of characters
+    before:         whether one must precede a phrase; False if the phrase's first label is one itself
+    silence_frames: K >= 1 blanks in a row are a boundary too
+    """
+
+    starts: tuple[int, ...]
+    before: bool
+    silence_frames: int
+
+
+@dataclass(frozen=True)
+class EdgeState:
+    """spaces: u of the last K + 1 frames, the oldest first; blanks: p(blank) of the last K frames."""
+
+    spaces: tuple[float, ...]
+    blanks: tuple[float, ...]
+
+    @property
+    def silence(self) -> float:
+        """The probability that the last K frames are blanks."""
+        return math.prod(self.blanks)
+
+    @property
+    def edge(self) -> float:
+        """The probability that a word may begin at the next frame."""
+        return self.spaces[-1] + (1.0 - self.spaces[0]) * self.silence
+
+
+def first_edge(edges: WordEdges) -> EdgeState:
+    """At the start of a segment, which is a word boundary."""
+    return EdgeState((1.0,) * (edges.silence_frames + 1), (0.0,) * edges.silence_frames)
+
+
+def next_edge(edges: WordEdges, state: EdgeState, probabilities: Array) -> EdgeState:
+    """The state after one more frame of token probabilities (V,)."""
+    space, blank = float(probabilities[list(edges.starts)].sum()), float(probabilities[BLANK])
+    return EdgeState((*state.spaces[1:], space + blank * state.spaces[-1]), (*state.blanks[1:], blank))
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The state of R phrases of at most S states after a frame.
+
+    probability: (R, 2 + S) of the paths that are in a state; 0 in the entry columns
+    span:        (2, R, 2 + S) the frames [begin, end) of the phrase on the most probable of them
+    first:       (R,) the probability of the first label at the frame
+    """
+
+    probability: Array
+    span: Array
+    first: Array
+
+
+class PhraseStates:
+    """Forward probabilities of many phrases in one array, frame by frame.
+
+    The states of a row are label, blank, label, ..., label; if words end with ``starts``, also a blank and one of
+    these.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[int]], starts: Sequence[int] = ()) -> None:
+        width = max(map(len, rows)) * 2 + (1 if starts else -1)
+        self._tokens = np.full((len(rows), width), BLANK)
+        self._skips = np.zeros((len(rows), width))  # 1 where the blank before may be skipped
+        for row, labels in enumerate(rows):
+            self._tokens[row, : 2 * len(labels) : 2] = labels
+            self._skips[row, 2 * np.flatnonzero(np.diff(labels)) + 2] = 1.0
+        self._rows = np.arange(len(rows))
+        self._last = np.array([2 * len(labels) for labels in rows])  # its column
+        self._starts = list(starts)
+        self._is_start = np.isin([labels[-1] for labels in rows], self._starts)  # the last label begins a word
+        self._first = np.array([labels[0] for labels in rows])
+        self._final = np.array([labels[-1] for labels in rows])
+
+    def start(self) -> Carried:
+        shape = (len(self._rows), self._tokens.shape[1] + ENTRY_COLUMNS)
+        return Carried(np.zeros(shape), np.zeros((2, *shape), np.int64), np.zeros(len(self._rows)))
+
+    def advance(self, probabilities: Array, old: Carried, entry: float | None, frame: int) -> Carried:
+        """The state after frame number ``frame``, with token probabilities (V,).
+
+        entry: the probability that a phrase may begin on it; None: that of any path that is not in its first label.
+        """
+        before, span = old.probability.copy(), old.span.copy()
+        before[:, 1] = 1.0 - old.first if entry is None else entry
+        span[0, :, 1] = frame
+        stay, move, skip = before[:, 2:], before[:, 1:-1], before[:, :-2] * self._skips
+        emitted = probabilities[self._tokens]
+        new, new_span = np.zeros_like(before), np.zeros_like(span)
+        new[:, 2:] = emitted * (stay + move + skip)
+        comes = np.maximum(move, skip) > stay
+        from_before = np.where(skip > move, span[:, :, :-2], span[:, :, 1:-1])
+        new_span[:, :, 2:] = np.where(comes, from_before, span[:, :, 2:])
+        new_span[1, self._rows, self._last] = frame + 1
+        if self._starts:
+            self._follow(probabilities, before, new, new_span, span)
+        return Carried(new, new_span, probabilities[self._first])
+
+    def _follow(self, probabilities: Array, before: Array, new: Array, new_span: Array, span: Array) -> None:
+        """Fill the state behind the last label and its blank, the start of the next word; a run of it isn't one."""
+        rows, last = self._rows, self._last
+        starting = float(probabilities[self._starts].sum())
+        direct = starting - probabilities[self._final] * self._is_start
+        stay, move, skip = (before[rows, last + ahead] for ahead in (2, 1, 0))
+        new[rows, last + 2] = starting * (stay + move) + direct * skip
+        source = np.where(skip > move, last, last + 1)
+        new_span[:, rows, last + 2] = np.where(
+            np.maximum(move, skip) > stay, span[:, rows, source], span[:, rows, last + 2]
+        )
+
+    def ending(self, carried: Carried) -> tuple[Array, Array]:
+        """Probabilities (R,) and spans (2, R) of paths in their last label."""
+        return carried.probability[self._rows, self._last], carried.span[:, self._rows, self._last]
+
+    def followed(self, carried: Carried) -> tuple[Array, Array]:
+        """The same for paths that have begun the next word."""
+        return carried.probability[self._rows, self._last + 2], carried.span[:, self._rows, self._last + 2]
+
+    def written(self, carried: Carried) -> tuple[Array, Array]:
+        """The same for paths in their last label or on blanks behind it."""
+        label, blank = (carried.probability[self._rows, self._last + ahead] for ahead in (0, 1))
+        column = np.where(blank > label, self._last + 1, self._last)
+        return label + blank, carried.span[:, self._rows, column]
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """A phrase as label sequences, and those of longer words that contain one of them."""
+
+    phrase: str
+    spellings: tuple[tuple[int, ...], ...]
+    rivals: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """The state of a stream after ``frame`` frames.
+
+    edge:  of word boundaries, if the search uses them
+    ended: probabilities (R,) and spans (2, R) of paths in their last labels on the last K frames, oldest first
+    """
+
+    frame: int
+    carried: Carried
+    edge: EdgeState | None
+    ended: tuple[tuple[Array, Array], ...] = ()
+
+
+class KeywordSearch:
+    """Searches for all keywords at once, in R rows of label sequences. States are values: ``step`` changes none."""
+
+    def __init__(
+        self,
+        keywords: Sequence[Keyword],
+        thresholds: Sequence[float],
+        *,
+        edges: WordEdges | None = None,
+        margin: float = 0.0,
+    ) -> None:
+        """thresholds: for each keyword, the confidence, above 0, that a candidate must reach.
+
+        edges: None finds phrases within words too; margin: nats by which a rival may be less probable than the least
+        probable candidate.
+        """
+        rows = [(number, labels, False) for number, word in enumerate(keywords) for labels in word.spellings]
+        rows += [(number, labels, True) for number, word in enumerate(keywords) for labels in word.rivals]
+        self._rows = [(number, len(labels), is_rival) for number, labels, is_rival in rows]
+        self._states = PhraseStates([labels for _, labels, _ in rows], edges.starts if edges else ())
+        self._edges = edges
+        longest = [max(map(len, word.spellings)) for word in keywords]
+        bars = [
+            thresholds[number] ** (longest[number] if is_rival else count) * np.exp(-margin * is_rival)
+            for number, count, is_rival in self._rows
+        ]
+        self._bars = np.array(bars)
+
+    def start(self) -> SearchState:
+        nothing = np.zeros(len(self._rows)), np.zeros((2, len(self._rows)), np.int64)
+        silence = self._edges.silence_frames if self._edges else 0
+        edge = first_edge(self._edges) if self._edges else None
+        return SearchState(0, self._states.start(), edge, (nothing,) * silence)
+
+    def step(self, log_probs: Array, state: SearchState) -> tuple[list[Candidate], SearchState]:
+        """Candidates of the next frames (T, V), in order of time, and the new state."""
+        found: list[Candidate] = []
+        for first in range(0, len(log_probs), BLOCK):
+            for frame in np.exp(log_probs[first : first + BLOCK].astype(np.float64)):
+                state, new = self._frame(frame, state)
+                found += new
+        return found, state
+
+    def finish(self, state: SearchState) -> list[Candidate]:
+        """The end of the segment is a word boundary: candidates that waited for one."""
+        return self._candidates(*self._states.written(state.carried), state.frame) if self._edges else []
+
+    def _frame(self, probabilities: Array, state: SearchState) -> tuple[SearchState, list[Candidate]]:
+        """One frame of token probabilities (V,)."""
+        entry = state.edge.edge if state.edge and self._edges and self._edges.before else None
+        carried = self._states.advance(probabilities, state.carried, entry, state.frame)
+        seen = state.frame + 1
+        ending = self._states.ending(carried)
+        if self._edges is None or state.edge is None:
+            return SearchState(seen, carried, None), self._candidates(*ending, seen)
+        edge = next_edge(self._edges, state.edge, probabilities)
+        found = self._candidates(*self._states.followed(carried), seen)
+        in_silence, spans = state.ended[0]
+        found += self._candidates(in_silence * edge.silence, spans, seen)
+        return SearchState(seen, carried, edge, (*state.ended[1:], ending)), found
+
+    def _candidates(self, probabilities: Array, spans: Array, seen: int) -> list[Candidate]:
+        """probabilities (R,), spans (2, R)."""
+        found = []
+        for row in np.flatnonzero(probabilities >= self._bars).tolist():
+            number, count, is_rival = self._rows[row]
+            begin, end = spans[:, row].tolist()
+            found.append(Candidate(number, begin, end, seen, -float(np.log(probabilities[row])), count, is_rival))
+        return found

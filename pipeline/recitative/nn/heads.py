@@ -1,0 +1,140 @@
+"""Output layers of generative and anomaly models: pitches, densities of frames, and quantized samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recitative.nn.embedding import EmbeddingSum
+
+
+class PitchHead(nn.Module):
+    """Scores of the pitch of one voice, from the core's output, features of the voice and known pitches ``beside`` it.
+
+        g = r + gelu(W2 r),  r = gelu(W1 h + sum of the features' vectors)
+        score(pitch p) = (A g)_p + sum over known pitches q beside it of (B_q g)_(p - q),    score(silence) = (A g)_K
+
+    A pitch is scored by itself and by its interval to each of the others, so that chords and steps learned in one key
+    apply to all. The voices of a frame are generated in sequence (as in RNN-NADE, Boulanger-Lewandowski et al. 2012,
+    whose sequence is over all piano keys, not over voices).
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        width: int,
+        entries: int,
+        pitches: int,
+        beside: int,
+        dropout: float = 0.0,
+        feature_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pitches = pitches
+        self.choices = EmbeddingSum(entries, width, feature_dropout)
+        self.from_core = nn.Linear(hidden, width)
+        self.inner = nn.Linear(width, width)
+        self.alone = nn.Linear(width, pitches + 1)  # silence last
+        self.between = nn.Linear(width, beside * (2 * pitches - 1))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.zeros_(self.between.weight)
+        nn.init.zeros_(self.between.bias)
+
+    def forward(self, h: Tensor, ids: Tensor, beside: Tensor) -> Tensor:
+        """(..., H), features (..., F), tokens (..., R) -> scores (..., pitches + 1) float32, before the softmax.
+
+        Tokens >= ``pitches`` are not pitches and are ignored.
+        """
+        r = self.dropout(F.gelu(self.from_core(h) + self.choices(ids)))
+        g = r + self.dropout(F.gelu(self.inner(r)))
+        scores: Tensor = self.alone(g) + F.pad(self._intervals(g, beside), (0, 1))
+        return scores.float()
+
+    def _intervals(self, g: Tensor, beside: Tensor) -> Tensor:
+        by_interval: Tensor = self.between(g)
+        by_interval = by_interval.view(*beside.shape, 2 * self.pitches - 1)  # (..., R, 2 K - 1)
+        pitches = torch.arange(self.pitches, device=g.device)
+        known = beside < self.pitches
+        index = pitches - torch.where(known, beside, 0)[..., None] + self.pitches - 1  # (..., R, K)
+        return (by_interval.gather(-1, index) * known[..., None]).sum(-2)
+
+
+INITIAL_RAW = math.log(math.e - 1)  # its softplus is 1: the standard deviation of the corpus
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """log_weights (..., K); means and (standard) deviations (..., K, C)."""
+
+    log_weights: Tensor
+    means: Tensor
+    deviations: Tensor
+
+    def surprise(self, x: Tensor) -> Tensor:
+        """-ln p(x) / C of frames (..., C), in nats per dimension -> (...)."""
+        distance = (x[..., None, :] - self.means) / self.deviations
+        parts = -0.5 * distance.square() - self.deviations.log()
+        log_p = torch.logsumexp(self.log_weights + parts.sum(-1), dim=-1) - 0.5 * x.shape[-1] * math.log(2 * math.pi)
+        return -log_p / x.shape[-1]
+
+
+class MixtureDensity(nn.Module):
+    """The output layer of forecasts: a mixture of GaussianMixture over the next frame (Bishop 1994, "Mixture density
+    networks").
+
+        p(x | h) = sum over k of w_k prod over c of N(x_c; m_kc, s_kc)
+
+    (..., H) -> mixture over frames of ``channels``, which are independent within a component. Deviations are at least
+    ``least_deviation``, so that no frame is infinitely probable: a constant channel would otherwise dominate the loss.
+    """
+
+    def __init__(self, input_width: int, channels: int, components: int, least_deviation: float) -> None:
+        super().__init__()
+        self.channels, self.components, self.least_deviation = channels, components, least_deviation
+        self.linear = nn.Linear(input_width, components * (1 + 2 * channels))
+        self.sizes = (components, components * channels, components * channels)
+
+    def forward(self, h: Tensor) -> GaussianMixture:
+        weights, means, raw = self.linear(h).float().split(self.sizes, dim=-1)
+        shape = (*h.shape[:-1], self.components, self.channels)
+        deviations = self.least_deviation + F.softplus(raw + INITIAL_RAW)
+        return GaussianMixture(F.log_softmax(weights, dim=-1), means.view(shape), deviations.view(shape))
+
+
+class SampleHead(nn.Module):
+    """The last tier of SampleRNN (Mehri et al. 2017): scores of the level of each sample, given those before it.
+
+    The core gives one output for ``step`` samples; a small network without state scores each sample from that output
+    and the preceding samples.
+
+        r = relu(U_k h + W (last ``history`` samples) + E[last level]),   scores = W3 relu(W2 r)
+
+    U_k is a separate matrix for each of the ``step`` positions.
+    """
+
+    def __init__(self, hidden: int, width: int, step: int, history: int, levels: int) -> None:
+        super().__init__()
+        self.step, self.width, self.history = step, width, history
+        self.from_core = nn.Linear(hidden, step * width)
+        self.from_samples = nn.Linear(history, width, bias=False)
+        self.from_level = nn.Parameter(torch.empty(levels, width).uniform_(-0.1, 0.1))
+        self.inner = nn.Linear(width, width)
+        self.scores = nn.Linear(width, levels)
+
+    def forward(self, h: Tensor, levels: Tensor, values: Tensor) -> Tensor:
+        """Teacher forcing.
+
+        h: (N, J, H); levels: (N, J step) int64, the level before each sample; values: (N, history - 1 + J step),
+        network inputs of the samples from ``history`` before the first one up to the last but one -> scores (N, J step,
+        levels) before the softmax.
+        """
+        conditioning = self.from_core(h).view(h.shape[0], -1, self.width)  # (N, J, step W) -> (N, J step, W)
+        kernel = self.from_samples.weight[:, None]  # (W, 1, history)
+        context = F.conv1d(values[:, None], kernel).transpose(1, 2)
+        r = torch.relu(conditioning + context + F.embedding(levels, self.from_level))
+        scores: Tensor = self.scores(torch.relu(self.inner(r)))
+        return scores

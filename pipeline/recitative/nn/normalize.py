@@ -1,0 +1,155 @@
+"""Normalization of features by the corpus and by the recording; batch normalization of convolutions.
+
+Voices, microphones and rooms shift every channel of a recording. Subtracting the recording's own mean removes that and
+speeds up training: on AN4 a fifth fewer errors after 30 epochs, though none fewer after 105. (Normalizing by the
+recording's own variance was worse.) The mean starts from that of the corpus, 0 here, with the weight of ``prior``
+frames, so that a short recording is not normalized to nothing:
+
+    y = x - sum x / (prior + n)
+
+over all n frames of the recording (``UtteranceMean``), or over those up to the frame itself (``RunningMean``, like
+Kaldi's online CMVN with an infinite window), which can stream.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from recitative.errors import UsageError
+from recitative.nn.ragged import put_valid, take_valid, zero_padding
+from recitative.nn.stages import Framewise
+from recitative.stage import Padded, State
+
+UTTERANCE_PRIOR = 20  # frames
+RUNNING_PRIOR = 100  # larger: a recording starts with silence
+
+
+class Normalize(Framewise):
+    """Global mean and variance normalization, (x - mean) / stddev, with the statistics in the model."""
+
+    mean: Tensor
+    inverse_stddev: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.output_width = width
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("inverse_stddev", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.inverse_stddev
+
+
+class UtteranceMean(nn.Module):
+    """(N, T, C) -> (N, T, C), each row minus its own mean. Needs the whole input; no state.
+
+    Raises UsageError if it is stepped in chunks.
+    """
+
+    stride = 1
+    lookahead = None
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return {}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        if not last:
+            raise UsageError(
+                "the mean of the utterance needs the whole input at once, not chunks; for streaming set model.cmvn to "
+                "'running' or 'global' and train again"
+            )
+        data = zero_padding(x)
+        mean = data.double().sum(1, keepdim=True) / (UTTERANCE_PRIOR + x.lengths[:, None, None])
+        return Padded(data - mean.to(data.dtype), x.lengths), {}
+
+
+class RunningSums(nn.Module):
+    """Base of stages that use the mean of the frames so far.
+
+    State: ``count`` (N,) and ``sum`` (N, C) of the frames so far; float64, so that the order of summation has no
+    effect.
+    """
+
+    stride = 1
+    lookahead = 0
+    _like: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self._like.device)
+        return {"count": sums.new_zeros(n), "sum": sums}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        wide = data.double()
+        count = state["count"][:, None] + torch.arange(1, data.shape[1] + 1, device=data.device)  # (N, T)
+        y = Padded(self.output(data, state["sum"][:, None] + wide.cumsum(1), count), x.lengths)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        return y, {"count": state["count"] + x.lengths, "sum": state["sum"] + wide.sum(1)}
+
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        """The output (N, T, C) for frames (N, T, C), sums (N, T, C) and counts (N, T) up to each frame."""
+        raise NotImplementedError
+
+
+class RunningMean(RunningSums):
+    """(N, T, C) -> (N, T, C), each frame minus the mean of the row up to it. State: see ``RunningSums``."""
+
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        return data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype)
+
+
+class PlaneNorm(nn.Module):
+    """Batch normalization of the planes of a convolution (Ioffe & Szegedy 2015), without padding:
+
+        y = (x - mean) / sqrt(variance + eps) * gain + bias
+
+    In training, with statistics of the frames of the batch; afterwards, with their moving averages, which are constants
+    of each plane. It is the only layer whose gradient depends on how a batch is divided into parts.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    eps = 1e-5
+    momentum = 0.1
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(planes))
+        self.bias = nn.Parameter(torch.zeros(planes))
+        self.register_buffer("mean", torch.zeros(planes))
+        self.register_buffer("variance", torch.ones(planes))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(N, T, planes, C) and lengths (N,) -> (N, T, planes, C)."""
+        if not self.training:
+            return self._normalized(x.flatten(0, 1)).view_as(x)
+        padded = Padded(x, lengths)
+        return put_valid(self._normalized(take_valid(padded)), padded)
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """The constants of each plane after training: y = scale x + shift."""
+        scale = self.gain / torch.sqrt(self.variance + self.eps)
+        return scale, self.bias - self.mean * scale
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        """(M, planes, C). A batch without frames has no statistics."""
+        training = self.training and len(x) > 0
+        return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, training, self.momentum, self.eps)
