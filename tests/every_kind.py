@@ -10,17 +10,17 @@ import torch
 import small_events
 import small_forecaster
 import small_music
+from recitative.anomaly.threshold import Threshold
+from recitative.asr.g2p_network import new_g2p
+from recitative.asr.g2p_settings import G2PSettings
 from recitative.config import load_tree
-from recitative.models.conditions import Labels
-from recitative.models.g2p import new_g2p
-from recitative.models.g2p_settings import G2PSettings
-from recitative.models.language_model import new_language_model
-from recitative.models.language_settings import LanguageModelSettings
-from recitative.models.spectrogram import new_spectrogram_model
-from recitative.models.spectrogram_settings import SpectrogramSettings
-from recitative.models.threshold import Threshold
-from recitative.models.wave import new_wave_model
-from recitative.models.wave_settings import WaveSettings
+from recitative.lm.network import new_language_model
+from recitative.lm.settings import LanguageModelSettings
+from recitative.sound.conditioning import Labels
+from recitative.sound.spectrogram_network import new_spectrogram_model
+from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.wave_network import new_wave_model
+from recitative.sound.wave_settings import WaveSettings
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 

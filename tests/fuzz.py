@@ -30,6 +30,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
+from recitative.anomaly.threshold import Threshold
+from recitative.asr.language import Language
+from recitative.asr.nbest import Weights, best_texts, read_nbest
+from recitative.asr.report_inputs import read_experiment
+from recitative.asr.word_times import read_ctm, read_word_times
 from recitative.cli.lexicon import read_dictionary
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.check import check_directory
@@ -44,25 +49,20 @@ from recitative.errors import RecitativeError
 from recitative.features.archive import encode_binary, read_archive, write_archive
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.keywords.thresholds import KeywordThresholds
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.model.kind import name_in_settings
-from recitative.models.keyword_thresholds import KeywordThresholds
-from recitative.models.language import Language
-from recitative.models.sound_kinds import SOUND
-from recitative.models.threshold import Threshold
 from recitative.music.folder import read_file
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
 from recitative.reading import read_text
-from recitative.recognition.nbest import Weights, best_texts, read_nbest
-from recitative.recognition.report_inputs import read_experiment
-from recitative.recognition.word_times import read_ctm, read_word_times
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.spoken import measure_words, read_timed_words
 from recitative.score.wer import read_utterances
+from recitative.sound.kinds import SOUND
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
@@ -213,7 +213,7 @@ def _results(folder: Path) -> None:
 
 
 def _experiment(folder: Path) -> None:
-    from recitative.recognition.report_inputs import Epoch, Step
+    from recitative.asr.report_inputs import Epoch, Step
 
     fields = dict.fromkeys(Step.__dataclass_fields__, 1.0) | {"event": "step", "step": 1, "epoch": 0}
     epoch = dict.fromkeys(Epoch.__dataclass_fields__, 1.0) | {"event": "epoch", "step": 1, "epoch": 0}
@@ -223,7 +223,7 @@ def _experiment(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from recitative.recognition.report import page
+    from recitative.asr.report import page
 
     page(read_experiment(folder), {})
 

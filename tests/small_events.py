@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from recitative.config import load_tree
-from recitative.models.events import EventsModel, new_events_model
-from recitative.models.events_settings import EventsSettings
+from recitative.music.event_network import EventsModel, new_events_model
+from recitative.music.event_settings import EventsSettings
 from recitative.music.piece import Note, Piece
 
 SMALL = [

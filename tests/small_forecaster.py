@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
+from recitative.anomaly.network import new_forecaster
+from recitative.anomaly.settings import ForecasterSettings
 from recitative.audio.files import write_wav
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.features.cmvn import CmvnStats
-from recitative.models.forecaster import new_forecaster
-from recitative.models.forecaster_settings import ForecasterSettings
 
 RATE = 4000
 CHANNELS = 8

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from recitative.config import load_tree
-from recitative.generation.pieces import Frames
-from recitative.models.music import MusicModel, new_music_model
-from recitative.models.music_settings import FrameSettings, MusicSettings
+from recitative.music.network import MusicModel, new_music_model
+from recitative.music.pieces import Frames
+from recitative.music.settings import FrameSettings, MusicSettings
 from recitative.stage import Padded
 
 SMALL = [

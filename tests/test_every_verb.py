@@ -31,13 +31,13 @@ import typer
 import small_corpus
 import small_forecaster
 import small_music
+from recitative.asr import memory
 from recitative.audio.files import write_wav
 from recitative.cli.main import app, main
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.music.midi import write_midi
 from recitative.music.piece import from_grid, tied
-from recitative.recognition import memory
 
 SOUND = (
     "features.sample_rate=8000 features.num_mel_bins=6 sound.step=8 sound.history=8 sound.context=1 "

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 import small_events
 import small_forecaster
 import small_music
+from recitative.anomaly.threshold import Threshold
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.export.file import export_model
-from recitative.models.conditions import Labels
-from recitative.models.language_model import new_language_model
-from recitative.models.language_settings import LanguageModelSettings
-from recitative.models.threshold import Threshold
-from recitative.models.wave import new_wave_model
-from recitative.models.wave_settings import WaveSettings
+from recitative.lm.network import new_language_model
+from recitative.lm.settings import LanguageModelSettings
+from recitative.sound.conditioning import Labels
+from recitative.sound.wave_network import new_wave_model
+from recitative.sound.wave_settings import WaveSettings
 from recitative.text.vocabulary import Vocabulary
 
 

@@ -10,14 +10,14 @@ import pytest
 import soundfile
 
 import small_forecaster
+from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.picture import Columns
+from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.watch import AlarmFinder, Watch
 from recitative.audio.files import write_wav
 from recitative.cli.main import main
 from recitative.cli.watch import open_watcher
 from recitative.model.folder import load_model
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.threshold import Threshold
-from recitative.runtime.watch import AlarmFinder, Watch
-from recitative.runtime.watch_picture import Columns
 from recitative.score.results import read_results
 
 RATE = small_forecaster.RATE

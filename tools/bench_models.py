@@ -23,21 +23,22 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
+from recitative import pretrained  # noqa: E402
+from recitative.classification.kind import CLASSIFIER  # noqa: E402
+from recitative.classification.labeller import Labeller  # noqa: E402
+from recitative.classification.onnx import load_classifier  # noqa: E402
 from recitative.cli.results import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
-from recitative.models import pretrained  # noqa: E402
-from recitative.models.classifier_kind import CLASSIFIER  # noqa: E402
-from recitative.models.composer import Sampling, Scorer  # noqa: E402
-from recitative.models.composition import Limits, blank, compose  # noqa: E402
-from recitative.models.conditions import width_of  # noqa: E402
-from recitative.models.labeller import Labeller  # noqa: E402
-from recitative.models.music_kind import MUSIC  # noqa: E402
-from recitative.models.sound_kinds import SOUND  # noqa: E402
+from recitative.lm.sampling import Sampling  # noqa: E402
+from recitative.music.composer import Scorer  # noqa: E402
+from recitative.music.composition import Limits, blank, compose  # noqa: E402
+from recitative.music.kind import MUSIC  # noqa: E402
+from recitative.music.onnx import OnnxMusic  # noqa: E402
 from recitative.runtime.cards import kind_of  # noqa: E402
-from recitative.runtime.classifier import load_classifier  # noqa: E402
-from recitative.runtime.music import OnnxMusic  # noqa: E402
-from recitative.runtime.sound import SoundGenerator  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
+from recitative.sound.conditioning import width_of  # noqa: E402
+from recitative.sound.kinds import SOUND  # noqa: E402
+from recitative.sound.onnx import SoundGenerator  # noqa: E402
 
 QUARTERS_PER_MINUTE = 100.0
 FILE_PIECE_S = 10.0  # pieces in which a file is read
@@ -183,8 +184,8 @@ def random_music_model(name: str) -> OnnxMusic:
 
     from recitative.config import load_tree
     from recitative.export.file import build_file
-    from recitative.models.music import new_music_model
-    from recitative.models.music_settings import MusicSettings
+    from recitative.music.network import new_music_model
+    from recitative.music.settings import MusicSettings
 
     torch.manual_seed(1)
     made = new_music_model(load_tree(MusicSettings, ROOT / "recipes" / "chorales" / "conf" / f"{name}.yaml"))

@@ -35,22 +35,22 @@ import numpy as np
 import soundfile
 import torch
 
+from recitative.asr.decoders import Wishes
+from recitative.asr.export import build_model
+from recitative.asr.folder import Recogniser, new_recogniser
+from recitative.asr.onnx import load_transcriber
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.streams_network import new_transcriber
+from recitative.asr.transcriber import Transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.prefix import SearchSpace
-from recitative.export.model import build_model
-from recitative.export.network import measure_ranges
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.models.decoders import Wishes
-from recitative.models.folder import Recogniser, new_recogniser
-from recitative.models.pretrained import STREAMING
-from recitative.models.transcriber import Transcriber
-from recitative.recognition.network import new_transcriber
-from recitative.runtime.network import load_transcriber
-from recitative.runtime.recognizer import Recognizer
+from recitative.model.export.network import measure_ranges
+from recitative.pretrained import STREAMING
 from recitative.score.wer import score
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon
@@ -283,9 +283,9 @@ def bench_streaming() -> None:
 
 
 def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], list[str]]:
-    from recitative.models.folder import load_recogniser
-    from recitative.recognition.network import new_transcriber
-    from recitative.recognition.tuning import hear
+    from recitative.asr.folder import load_recogniser
+    from recitative.asr.streams_network import new_transcriber
+    from recitative.asr.tuning import hear
 
     transcriber = new_transcriber(load_recogniser(model))
     heard = hear(transcriber, data)

@@ -41,6 +41,8 @@ from bench_train_peers import WINDOW_S, DeepSpeech, DeepSpeechTraining
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from recitative.asr.network import build_recogniser
+from recitative.asr.training import TrainingPaths, train_recogniser
 from recitative.cli.progress import progress_bar
 from recitative.config import AugmentSettings, Settings, load_settings
 from recitative.data.directory import DataDirectory
@@ -49,9 +51,7 @@ from recitative.features.cmvn import accumulate
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.machine import describe_machine
-from recitative.models.recogniser import build_recogniser
 from recitative.nn.ragged import pad_features
-from recitative.recognition.training import TrainingPaths, train_recogniser
 from recitative.train.distributed import has_bf16
 
 NAME_WIDTH = 34

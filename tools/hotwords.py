@@ -16,16 +16,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
+from recitative.asr.decoders import Wishes, new_decoder
+from recitative.asr.folder import load_recogniser
+from recitative.asr.language import Language
+from recitative.asr.streams_network import new_transcriber
+from recitative.asr.transcriber import Transcriber
+from recitative.asr.tuning import DevOutputs, hear
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.models.decoders import Wishes, new_decoder
-from recitative.models.folder import load_recogniser
-from recitative.models.language import Language
-from recitative.models.transcriber import Transcriber
-from recitative.recognition.network import new_transcriber
-from recitative.recognition.tuning import DevOutputs, hear
 from recitative.score.wer import align
 from recitative.text.lexicon import Lexicon
 

@@ -19,9 +19,9 @@ __all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load_cl
 _HOMES = {
     "Grammar": "recitative.lm.grammar",
     "HotWord": "recitative.decoding.hotwords",
-    "Recognizer": "recitative.runtime.recognizer",
-    "Wishes": "recitative.models.decoders",
-    "load_classifier": "recitative.runtime.classifier",
+    "Recognizer": "recitative.asr.recognizer",
+    "Wishes": "recitative.asr.decoders",
+    "load_classifier": "recitative.classification.onnx",
 }
 
 

@@ -212,7 +212,7 @@ class RecurrentSettings(_Section):
 
 
 class AttentionSettings(_Section):
-    """An attention decoder that is trained beside CTC; see ``recitative.models.attention_decoder``."""
+    """An attention decoder that is trained beside CTC; see ``recitative.asr.attention_decoder``."""
 
     weight: float = Field(0.0, ge=0, lt=1)  # of its loss, CTC's has the rest; 0 = no decoder
     hidden: int = Field(160, ge=1)  # of its core, and of the frames it looks at
@@ -287,7 +287,7 @@ class TrainSettings(_Section):
 
 
 class DistillSettings(_Section):
-    """What a student learns from a teacher beside the transcripts; see ``recitative.recognition.distillation``."""
+    """What a student learns from a teacher beside the transcripts; see ``recitative.asr.distillation``."""
 
     weight: float = Field(0.7, ge=0, le=1)  # of the teacher's frames, the transcripts' CTC has the rest
     delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student may say a token later

@@ -8,9 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
+from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import load_model, save_model
-from recitative.models.classifier_kind import CLASSIFIER
 from recitative.stage import Padded
 
 

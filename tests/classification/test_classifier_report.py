@@ -12,6 +12,7 @@ import soundfile
 import tones
 
 from recitative.audio.files import read_audio
+from recitative.classification.onnx import load_classifier
 from recitative.classification.report import (
     classes,
     confusions,
@@ -27,7 +28,6 @@ from recitative.errors import DataError
 from recitative.export.file import build_file
 from recitative.report.figure import to_svg
 from recitative.report.page import DASH, Recording, encode_flac, sound_uri
-from recitative.runtime.classifier import load_classifier
 from recitative.score.calibration import expected_calibration_error
 from recitative.score.classes import Confusions
 from whole_page import WholePage

@@ -10,13 +10,13 @@ import torch
 from torch.testing import assert_close
 
 from recitative.classification.data import ClassificationDataset, load_scored_set
+from recitative.classification.kind import CLASSIFIER
 from recitative.classification.task import ClassificationTask
 from recitative.classification.training import train_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.model.folder import load_model
-from recitative.models.classifier_kind import CLASSIFIER
 
 CPU = torch.device("cpu")
 LABELS = ("high", "low", "middle")

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from recitative.audio.files import write_wav
+from recitative.classification.network import new_classifier
+from recitative.classification.settings import ClassifierSettings
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.models.classifier import new_classifier
-from recitative.models.classifier_settings import ClassifierSettings
 
 RATE = 4000
 TONES_HZ = {"high": 1400.0, "low": 250.0, "middle": 600.0}

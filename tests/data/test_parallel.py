@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 import parallel_work
 import small_corpus
+from recitative import pretrained
 from recitative.cli.main import app
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory
@@ -25,7 +26,6 @@ from recitative.data.parallel import AHEAD, Engine, parallel_map
 from recitative.data.shards.writing import write_shards
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.extraction import extract
-from recitative.models import pretrained
 
 
 @pytest.fixture(scope="module")

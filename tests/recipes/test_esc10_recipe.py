@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 import recipe_local
+from recitative.classification.onnx import load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
-from recitative.runtime.classifier import load_classifier
 
 RECIPE = recipe_local.RECIPES / "esc10"
 RATE = 44100

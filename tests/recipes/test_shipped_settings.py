@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recitative.anomaly.network import build_forecaster
+from recitative.anomaly.settings import ForecasterSettings
+from recitative.asr.network import build_recogniser
+from recitative.classification.network import build_classifier
+from recitative.classification.settings import ClassifierSettings
 from recitative.config import Settings, load_settings, load_tree
 from recitative.model.kind import load_settings_of
-from recitative.models.classifier import build_classifier
-from recitative.models.classifier_settings import ClassifierSettings
-from recitative.models.forecaster import build_forecaster
-from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
-from recitative.models.recogniser import build_recogniser
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))

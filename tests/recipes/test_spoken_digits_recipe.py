@@ -9,9 +9,9 @@ import soundfile
 
 import recipe_local
 from digit_tones import write_corpus
+from recitative.asr.word_times import read_ctm
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
-from recitative.recognition.word_times import read_ctm
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_digits"

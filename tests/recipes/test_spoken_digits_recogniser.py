@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import recipe_local
+from recitative.asr.transcriber import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
-from recitative.models.transcriber import Transcriber
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 

@@ -12,9 +12,9 @@ import soundfile
 
 import recipe_local
 from digit_tones import write_corpus
+from recitative.asr.word_times import read_word_times
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
-from recitative.recognition.word_times import read_word_times
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "spoken_keywords"

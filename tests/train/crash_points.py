@@ -32,10 +32,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recognition"))
 import tiny
 
 from recitative import atomic
-from recitative.generation.training import train_language_model
-from recitative.models.language_settings import LanguageModelSettings
-from recitative.recognition.averaging import average_best
-from recitative.recognition.training import TrainingPaths, train_recogniser
+from recitative.asr.averaging import average_best
+from recitative.asr.training import TrainingPaths, train_recogniser
+from recitative.lm.settings import LanguageModelSettings
+from recitative.lm.training import train_language_model
 
 Command = Callable[[Path], object]
 NONE = 1 << 30

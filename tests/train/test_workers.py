@@ -14,8 +14,8 @@ import tiny
 import torch
 from torch.testing import assert_close
 
+from recitative.asr.training import TrainingPaths, train_recogniser
 from recitative.config import TrainSettings, dump_settings
-from recitative.recognition.training import TrainingPaths, train_recogniser
 
 ROOT = Path(__file__).resolve().parents[2]
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
@@ -197,7 +197,7 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 
 def gradient_of(folder, accumulate):
-    from recitative.recognition.training import _prepare
+    from recitative.asr.training import _prepare
     from recitative.signals import StopRequest
     from recitative.train.distributed import DistributedContext
     from recitative.train.log import Console

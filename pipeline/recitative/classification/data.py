@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from recitative.classification.labels import label_numbers, require_usable
+from recitative.classification.network import Classifier
+from recitative.classification.settings import ClassifierSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples, num_output_frames
 from recitative.errors import UsageError
 from recitative.features.extraction import audio_durations_s
-from recitative.models.classifier import Classifier
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.stage import Array
 from recitative.train.audio import AudioBatch, AudioDataset, evaluation_batches
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from recitative.classification.settings import ClassifierSettings
 from recitative.data.frames import least_samples
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.stage import Array
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from recitative.atomic import write_text
 from recitative.classification.scoring import Labelled
+from recitative.classification.settings import ClassifierSettings
 from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.report.charts import confusion_matrix, reliability_diagram
 from recitative.report.figure import Figure
 from recitative.report.page import DASH, Recording, encode_flac, percent, render, sound_uri, spectrogram

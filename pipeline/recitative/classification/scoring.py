@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from recitative.classification.labeller import Labeller
 from recitative.classification.labels import label_numbers, require_usable
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.features.extraction import audio_durations_s, read_utterance
-from recitative.models.labeller import Labeller
 from recitative.score.classes import Confusions
 from recitative.stage import Array
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from recitative.classification.data import ClassificationDataset, LabeledBatch
 from recitative.classification.labels import class_weights
-from recitative.models.classifier import Classifier
+from recitative.classification.network import Classifier
 from recitative.score.classes import Confusions
 from recitative.train.audio import AudioTask
 

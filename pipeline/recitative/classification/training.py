@@ -9,6 +9,8 @@ import torch
 
 from recitative.classification.data import ClassificationDataset, load_scored_set
 from recitative.classification.labels import names_of
+from recitative.classification.network import Classifier, new_classifier
+from recitative.classification.settings import ClassifierSettings
 from recitative.classification.task import ClassificationTask
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
@@ -17,8 +19,6 @@ from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.lock import writes
 from recitative.model.folder import save_model
-from recitative.models.classifier import Classifier, new_classifier
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.nn.normalize import Normalize
 from recitative.train.checkpoint import Progress
 from recitative.train.distributed import lone_device

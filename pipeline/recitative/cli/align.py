@@ -13,7 +13,7 @@ from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.recognition.alignment import AlignSummary, Format
+    from recitative.asr.alignment import AlignSummary, Format
 
 SHOWN_FAILED = 20  # utterances named on the terminal; the file 'failed' has all
 
@@ -32,7 +32,7 @@ def align(
 ) -> None:
     """Find the times of words and tokens. An utterance that fails is named, the others are done, and the exit status
     is 1."""
-    from recitative.recognition.alignment import align_directory
+    from recitative.asr.alignment import align_directory
 
     formats = _formats(format)
     transcriber = open_transcriber(find_model(model))
@@ -51,7 +51,7 @@ def align(
 
 
 def _formats(names: list[str] | None) -> list[Format]:
-    from recitative.recognition.alignment import FORMATS
+    from recitative.asr.alignment import FORMATS
 
     unknown = [name for name in names or () if name not in FORMATS]
     if unknown:

@@ -10,7 +10,7 @@ import typer
 
 def average(exp: Annotated[Path, typer.Argument(help="The experiment folder of 'recitative train'.")]) -> None:
     """Average the weights of the best 1, 2, ... epochs, keep the average with the lowest dev WER as EXP/model."""
-    from recitative.recognition.averaging import average_best
+    from recitative.asr.averaging import average_best
 
     result = average_best(exp)
     for n, (wer, cer) in result.tried.items():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recitative.classification.settings import ClassifierSettings
 from recitative.cli.models import AllSpeedsOption, open_labeller
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
@@ -23,7 +24,6 @@ from recitative.cli.results import (
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.score.classes import wilson_interval
 
 if TYPE_CHECKING:

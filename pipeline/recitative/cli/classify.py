@@ -20,7 +20,7 @@ from recitative.cli.recordings import PartialOption, tell
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.models.labeller import Guess, Labeller, Running
+    from recitative.classification.labeller import Guess, Labeller, Running
 
 Row = tuple[str, "Running"]
 PIECE_S = 0.16  # of a microphone at a time, at the most
@@ -122,7 +122,7 @@ def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Runnin
     """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
     from recitative.audio.inputs import STANDARD_INPUT, on_disk
     from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header
-    from recitative.models.labeller import BLOCK_S
+    from recitative.classification.labeller import BLOCK_S
 
     pipe = sys.stdin.buffer
     head, form = (b"", PipedFormat(raw)) if raw else read_wav_header(pipe)

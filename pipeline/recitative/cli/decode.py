@@ -14,7 +14,7 @@ from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
 from recitative.cli.progress import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.models.transcriber import Transcriber
+    from recitative.asr.transcriber import Transcriber
 
 
 def decode(
@@ -42,7 +42,7 @@ def decode(
 
     --output gets text, words.jsonl (times and confidences), tokens.jsonl and, with --nbest, nbest.jsonl.
     """
-    from recitative.recognition.decoding import decode_directory
+    from recitative.asr.decoding import decode_directory
 
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
     workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)

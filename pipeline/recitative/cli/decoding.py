@@ -14,10 +14,10 @@ from recitative.cli.models import open_lm
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
+    from recitative.asr.decoders import Wishes
+    from recitative.asr.transcriber import Transcriber
     from recitative.decoding.hotwords import HotWord
     from recitative.lm.query import LanguageModel
-    from recitative.models.decoders import Wishes
-    from recitative.models.transcriber import Transcriber
     from recitative.text.lexicon import Lexicon
 
 NO_LM = "none"
@@ -71,8 +71,8 @@ class DecodingOptions:
         return transcriber.with_wishes(self._wishes(transcriber, warns)) if self != DecodingOptions() else transcriber
 
     def _wishes(self, transcriber: Transcriber, warns: bool) -> Wishes:
+        from recitative.asr.decoders import Wishes
         from recitative.lm.grammar import Grammar
-        from recitative.models.decoders import Wishes
         from recitative.text.lexicon import Lexicon
 
         lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None
@@ -93,7 +93,7 @@ class DecodingOptions:
 
 def warn_of_unknown(lm: LanguageModel, lexicon: Lexicon | None, name: str) -> None:
     """Words of the lexicon that the language model lacks are counted; DataError if it lacks all."""
-    from recitative.models.language import unknown_to
+    from recitative.asr.language import unknown_to
 
     unknown = unknown_to(lm, lexicon, name) if lexicon else []
     if lexicon and unknown:

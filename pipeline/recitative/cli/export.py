@@ -11,7 +11,7 @@ from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import Show, progress_bar
 
 if TYPE_CHECKING:
-    from recitative.export.smallest import Exported, Weights
+    from recitative.model.export.smallest import Exported, Weights
     from recitative.score.wer import ErrorCounts
 
 
@@ -30,8 +30,8 @@ def export(
     notes: NotesFile = None,
 ) -> None:
     """Write the network with its state as inputs and outputs, settings, tokens or labels, normalisation: one file."""
+    from recitative.classification.kind import CLASSIFIER
     from recitative.model.kind import name_in_settings
-    from recitative.models.classifier_kind import CLASSIFIER
 
     names = name_in_settings(model) == CLASSIFIER.name
     write = _export_classifier if names else _export_recogniser
@@ -48,8 +48,8 @@ def export(
 def _export_recogniser(
     model: Path, output: Path, dev: Path | None, weights: Weights, notes: str, show: Show
 ) -> Exported:
+    from recitative.asr.folder import load_recogniser
     from recitative.export.checked import export_recogniser
-    from recitative.models.folder import load_recogniser
 
     return export_recogniser(load_recogniser(model), output, dev=dev, weights=weights, notes=notes, advance=show)
 
@@ -57,9 +57,9 @@ def _export_recogniser(
 def _export_classifier(
     model: Path, output: Path, dev: Path | None, weights: Weights, notes: str, show: Show
 ) -> Exported:
+    from recitative.classification.kind import CLASSIFIER
     from recitative.export.checked import export_classifier
     from recitative.model.folder import load_model
-    from recitative.models.classifier_kind import CLASSIFIER
 
     return export_classifier(load_model(model, CLASSIFIER), output, dev=dev, weights=weights, notes=notes, advance=show)
 

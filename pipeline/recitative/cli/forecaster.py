@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.settings import ForecasterSettings
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.results import (
     CommandOption,
@@ -24,14 +26,12 @@ from recitative.config import load_tree, validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.forecaster_settings import ForecasterSettings
 
 if TYPE_CHECKING:
+    from recitative.anomaly.network import Forecaster
+    from recitative.anomaly.scoring import Scores
+    from recitative.anomaly.threshold import Threshold
     from recitative.data.tables import Utterance
-    from recitative.forecasting.scoring import Scores
-    from recitative.models.forecaster import Forecaster
-    from recitative.models.threshold import Threshold
     from recitative.score.results import Measurement
 
 app = typer.Typer(
@@ -58,7 +58,7 @@ def train(
     Stop it at any time: the same command goes on and ends in the same weights.
     """
     settings = load_tree(ForecasterSettings, conf, overrides or [])
-    from recitative.forecasting.training import train_forecaster
+    from recitative.anomaly.training import train_forecaster
 
     done = train_forecaster(settings, train, dev, output, quiet=quiet)
     progress = done.progress
@@ -86,7 +86,7 @@ def threshold(
     ] = None,
 ) -> None:
     """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
-    from recitative.forecasting.training import learn_threshold
+    from recitative.anomaly.training import learn_threshold
     from recitative.model.folder import load_model, save_model
 
     forecaster = load_model(model, FORECASTER)
@@ -176,7 +176,7 @@ def _said(threshold: Threshold) -> str:
 def _scores(
     forecaster: Forecaster, utterances: Sequence[Utterance], where: Path, fitted: Sequence[Utterance]
 ) -> Scores:
-    from recitative.forecasting.scoring import PlainScores, frames_of, strangeness_of
+    from recitative.anomaly.scoring import PlainScores, frames_of, strangeness_of
 
     scores = strangeness_of(forecaster, utterances, where)
     if fitted:

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from recitative.asr.g2p_settings import G2PSettings
 from recitative.cli.lexicon import read_dictionary
 from recitative.config import load_tree
 from recitative.errors import DataError
-from recitative.models.g2p_settings import G2PSettings
 
 app = typer.Typer(
     no_args_is_help=True, help="Letter-to-sound models: train one on a pronunciation dictionary, ask it for words."
@@ -36,7 +36,7 @@ def train(
     """
     tree = load_tree(G2PSettings, conf, settings or [])
     entries = read_dictionary(dictionary, lower, keep_stress)
-    from recitative.recognition.g2p import train_g2p
+    from recitative.asr.g2p_training import train_g2p
 
     done = train_g2p(tree, entries, output, quiet=quiet)
     if done.left_out:
@@ -57,8 +57,8 @@ def pronounce(
 
     Exit 1 if a word has letters that the model does not know.
     """
+    from recitative.asr.g2p_kind import G2P
     from recitative.model.folder import load_model
-    from recitative.models.g2p_kind import G2P
 
     asked = [word for given in words for word in (sys.stdin.read().split() if given == "-" else [given])]
     opened = load_model(model, G2P)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from recitative import pretrained
 from recitative.cli.music_drafts import Wanted
 from recitative.cli.music_files import Written, require_folder, write_pieces
 from recitative.cli.music_models import OthersOption, open_composer, open_events, refuse_others
@@ -16,11 +17,10 @@ from recitative.cli.music_wishes import parse_key, parse_pitches, parse_sampling
 from recitative.cli.music_writers import NEW, Drawing, Writer, events_writer, voices_writer
 from recitative.cli.progress import progress_bar
 from recitative.errors import DataError, Problem, UsageError
-from recitative.models import pretrained
-from recitative.models.composition import Limits
-from recitative.models.event_composer import EventLimits
-from recitative.models.events_kind import EVENTS
 from recitative.models.kinds import MUSIC_KINDS
+from recitative.music.composition import Limits
+from recitative.music.event_composer import EventLimits
+from recitative.music.event_kind import EVENTS
 from recitative.music.folder import read_file
 from recitative.music.piece import Piece
 from recitative.runtime.cards import kind_of

@@ -24,7 +24,7 @@ def text(
 
     What the model does not know is never written, though it may stand in a prompt.
     """
-    from recitative.models.text_composer import continue_text
+    from recitative.lm.composer import continue_text
 
     sampling = parse_sampling(temperature, top_p, "the likeliest word")
     scorer = open_recurrent(model, "generate text")

@@ -10,7 +10,7 @@ import typer
 from recitative.cli.models import find_model
 
 if TYPE_CHECKING:
-    from recitative.models.card import ModelCard
+    from recitative.asr.metadata import ModelCard
 
 Rows = dict[str, str]
 
@@ -23,8 +23,8 @@ def info(
 
     Of a recogniser, a classifier, a forecaster, a language model, or a model of music or sound.
     """
+    from recitative.asr.metadata import ModelCard
     from recitative.config import dump_settings
-    from recitative.models.card import ModelCard
     from recitative.runtime.cards import read_card
 
     path = find_model(model)
@@ -45,7 +45,7 @@ def info(
 
 
 def _recogniser(card: ModelCard, path: Path) -> Rows:
-    from recitative.runtime.network import load_transcriber
+    from recitative.asr.onnx import load_transcriber
 
     transcriber = load_transcriber(path)
     latency = transcriber.latency_ms

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from recitative.decoding.hotwords import Phrase
-    from recitative.recognition.spotting import HeardSet
+    from recitative.keywords.evaluate import HeardSet
     from recitative.score.spotting import DetectionCounts
 
 app = typer.Typer(no_args_is_help=True, help="Keywords that a model looks for: thresholds, misses, false alarms.")
@@ -64,8 +64,8 @@ def tune(
 
     The data should be held out of the model's training: what it has learned by heart it is too sure of.
     """
-    from recitative.models.keyword_thresholds import KeywordThresholds, fingerprint
-    from recitative.recognition.spotting import tune_thresholds
+    from recitative.keywords.evaluate import tune_thresholds
+    from recitative.keywords.thresholds import KeywordThresholds, fingerprint
 
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
@@ -105,8 +105,8 @@ def score(
 
     Also writes both for every threshold, and draws them as a curve on normal deviates (Martin et al. 1997).
     """
-    from recitative.models.spotter import thresholds_of
-    from recitative.recognition.spotting_scores import SpottingScores
+    from recitative.keywords.scores import SpottingScores
+    from recitative.keywords.spotter import thresholds_of
 
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
@@ -125,7 +125,7 @@ def _hear(
     model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
 ) -> tuple[BaseModel, HeardSet]:
     """With a search that keeps whatever any threshold may take."""
-    from recitative.recognition.spotting import hear_directories
+    from recitative.keywords.evaluate import hear_directories
     from recitative.score.spotting import LEVELS
 
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]

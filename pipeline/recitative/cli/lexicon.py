@@ -78,8 +78,8 @@ def lexicon(
 
 def _guessed(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
     """With pronunciations by a letter-to-sound model. Raises DataError for one of other phones than the lexicon's."""
+    from recitative.asr.g2p_kind import G2P
     from recitative.model.folder import load_model
-    from recitative.models.g2p_kind import G2P
 
     g2p = load_model(model, G2P)
     if other := sorted(set(g2p.phones.symbols[1:]) - set(known.symbols)):

@@ -26,10 +26,10 @@ from recitative.cli.spotting import (
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
+    from recitative.asr.endpoint import EndpointRules
+    from recitative.asr.listen import Cost, Heard
+    from recitative.asr.recognizer import Recognizer
     from recitative.audio.microphone import LiveAudio
-    from recitative.runtime.endpoint import EndpointRules
-    from recitative.runtime.listen import Cost, Heard
-    from recitative.runtime.recognizer import Recognizer
 
 
 def listen(
@@ -59,7 +59,7 @@ def listen(
     """Transcribe the microphone as you speak, or with --keywords print these alone, as they are said, with start and
     end in seconds and confidence. Ctrl-C writes the last words and what it cost.
     """
-    from recitative.runtime.endpoint import EndpointRules
+    from recitative.asr.endpoint import EndpointRules
 
     if list_devices:
         return _print_devices()
@@ -97,7 +97,7 @@ def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions
 
 def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, block_s: float, format: str) -> Cost:
     """Until the audio ends, or the user ends it."""
-    from recitative.runtime.listen import Listener
+    from recitative.asr.listen import Listener
 
     listener, show = Listener(recognizer, live.sample_rate, rules, block_s=block_s), _Screen(format)
     try:
@@ -114,7 +114,7 @@ def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, b
 def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format: str) -> Cost:
     """The same with keywords."""
     from recitative.cli.spot import hit_json, hit_text
-    from recitative.runtime.spotting import KeywordListener
+    from recitative.keywords.stream import KeywordListener
 
     write = hit_text if format == "text" else hit_json
     listener = KeywordListener(recognizer, live.sample_rate, block_s=block_s)
@@ -180,7 +180,7 @@ class _Screen:
     def _line(self, heard: Heard) -> str:
         if self.format == "text":
             return heard.transcript.text
-        from recitative.runtime.formats import nbest_object, word_objects
+        from recitative.asr.formats import nbest_object, word_objects
 
         line = {"text": heard.transcript.text, "words": word_objects(heard.transcript)}
         line |= nbest_object(heard.transcript)

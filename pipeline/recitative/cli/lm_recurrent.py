@@ -13,7 +13,7 @@ from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.prompts import open_recurrent, read_prompts, warn_of_unknown
 from recitative.config import load_tree
 from recitative.errors import UsageError
-from recitative.models.language_settings import LanguageModelSettings
+from recitative.lm.settings import LanguageModelSettings
 from recitative.text.vocabulary import TextUnit
 
 
@@ -40,7 +40,7 @@ def train_recurrent(
     if not texts:
         raise UsageError("train-recurrent: no text given; name data directories or text tables")
     settings = load_tree(LanguageModelSettings, conf, [*overrides, *([f"text.unit={unit}"] if unit else [])])
-    from recitative.generation.training import train_language_model
+    from recitative.lm.training import train_language_model
 
     done = train_language_model(settings, texts, dev, output, quiet=quiet)
     if done.unknown:
@@ -66,7 +66,7 @@ def predict(
 
     Several prompts are printed one after another, each word behind its prompt and a tab.
     """
-    from recitative.models.next_words import next_words
+    from recitative.lm.next_words import next_words
 
     scorer = open_recurrent(model, "predict")
     several = len(prompts) > 1 or "-" in prompts
@@ -87,7 +87,7 @@ def export(
     The file runs without PyTorch.
     """
     from recitative.export.file import export_folder
-    from recitative.models.language_kind import LANGUAGE_MODEL
+    from recitative.lm.kind import LANGUAGE_MODEL
 
     size = export_folder(model, [LANGUAGE_MODEL], output, notes=read_notes(notes))
     print(f"{output}: float32, {size / 1e6:.1f} MB")

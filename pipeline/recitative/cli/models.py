@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from recitative import pretrained
 from recitative.atomic import recover_folder
 from recitative.errors import DataError, UsageError
-from recitative.models import pretrained
 
 if TYPE_CHECKING:
+    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.transcriber import Transcriber
+    from recitative.classification.labeller import Labeller
     from recitative.cli.decoding import DecodingOptions
     from recitative.lm.query import LanguageModel
-    from recitative.models.labeller import Labeller
-    from recitative.models.transcriber import Transcriber
-    from recitative.runtime.recognizer import Recognizer
 
 MODEL_HELP = "A pretrained model's name, a model folder such as EXP/model, or an exported file."
 
@@ -51,18 +51,18 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
 
 def _open(model: Path) -> Transcriber:
     if model.is_dir():
-        from recitative.models.folder import load_recogniser
-        from recitative.recognition.network import new_transcriber
+        from recitative.asr.folder import load_recogniser
+        from recitative.asr.streams_network import new_transcriber
 
         return new_transcriber(load_recogniser(model))
-    from recitative.runtime.network import load_transcriber
+    from recitative.asr.onnx import load_transcriber
 
     return load_transcriber(model)
 
 
 def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Recognizer:
     """Of the same models; at module level, so that worker processes can be told of it."""
-    from recitative.runtime.recognizer import Recognizer
+    from recitative.asr.recognizer import Recognizer
 
     return Recognizer(open_transcriber(model, options, warns=warns))
 
@@ -70,8 +70,8 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warn
 def is_classifier(model: Path) -> bool:
     """Of a folder or a file. Raises DataError for a file of no model."""
     if model.is_dir():
+        from recitative.classification.kind import CLASSIFIER
         from recitative.model.kind import name_in_settings
-        from recitative.models.classifier_kind import CLASSIFIER
 
         return name_in_settings(model) == CLASSIFIER.name
     from recitative.runtime.cards import is_classifier as is_classifier_file
@@ -98,14 +98,14 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
 
 def _labeller(model: Path) -> Labeller:
     if model.is_dir():
+        from recitative.classification.kind import CLASSIFIER
+        from recitative.classification.labeller import Labeller
         from recitative.model.folder import load_model
-        from recitative.models.classifier_kind import CLASSIFIER
-        from recitative.models.labeller import Labeller
-        from recitative.models.torch_stage import TorchStage
+        from recitative.model.torch_stage import TorchStage
 
         loaded = load_model(model, CLASSIFIER)
         return Labeller(TorchStage(loaded.network), loaded.settings, loaded.labels)
-    from recitative.runtime.classifier import load_classifier as load_file
+    from recitative.classification.onnx import load_classifier as load_file
 
     return load_file(model)
 
@@ -117,15 +117,15 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
     """
     if path.is_dir():
-        from recitative.generation.network import new_scorer
+        from recitative.lm.kind import LANGUAGE_MODEL
+        from recitative.lm.stream_network import new_scorer
         from recitative.model.folder import load_model
-        from recitative.models.language_kind import LANGUAGE_MODEL
 
         return new_scorer(load_model(path, LANGUAGE_MODEL))
     if not path.is_file():
         raise DataError(str(path), "is no language model", "an ARPA file or a recurrent model", "correct the path")
     if path.suffix == ".onnx":
-        from recitative.runtime.language_model import open_language_model
+        from recitative.lm.onnx import open_language_model
 
         return open_language_model(path)
     from recitative.lm.ngram import read_lm

@@ -16,9 +16,9 @@ from recitative.cli.music_score import score
 from recitative.cli.notes import NotesFile, read_notes
 from recitative.errors import Problem
 from recitative.model.kind import load_settings_of
-from recitative.models.events_settings import EventsSettings
 from recitative.models.kinds import MUSIC_KINDS
-from recitative.models.music_settings import MusicSettings
+from recitative.music.event_settings import EventsSettings
+from recitative.music.settings import MusicSettings
 
 if TYPE_CHECKING:
     from recitative.train.checkpoint import Progress
@@ -64,7 +64,7 @@ def _tell_left_out(problem: Problem) -> None:
 
 
 def _train_voices(settings: MusicSettings, train: Path, dev: Path, output: Path, quiet: bool, skip: Skip) -> None:
-    from recitative.generation.music_training import train_music_model
+    from recitative.music.training import train_music_model
 
     done = train_music_model(settings, train, dev, output, quiet=quiet, skip=skip)
     fills = settings.model.recurrent.direction == "bidirectional"
@@ -79,7 +79,7 @@ def _train_events(
     quiet: bool,
     skip: Skip,
 ) -> None:
-    from recitative.generation.events_training import train_events_model
+    from recitative.music.event_training import train_events_model
 
     done = train_events_model(settings, train, dev, output, quiet=quiet, skip=skip)
     if done.train.cut:

@@ -9,10 +9,10 @@ import typer
 
 from recitative.errors import DataError, Problem
 from recitative.model.kind import load_settings_of
-from recitative.models.event_pieces import read_event_pieces
-from recitative.models.events_settings import EventsSettings
 from recitative.models.kinds import MUSIC_KINDS
-from recitative.models.music_settings import MusicSettings
+from recitative.music.event_pieces import read_event_pieces
+from recitative.music.event_settings import EventsSettings
+from recitative.music.settings import MusicSettings
 
 
 def check(
@@ -36,7 +36,7 @@ def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
         found = read_event_pieces(folder, settings.events)
         cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"
         return f"{folder}: {len(found.pieces)} pieces, {found.notes} notes, {cut}"
-    from recitative.generation.pieces import read_pieces
+    from recitative.music.pieces import read_pieces
 
     pieces = read_pieces(folder, settings)
     frames = sum(len(piece.tokens) for piece in pieces)

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 
 from recitative.errors import UsageError
-from recitative.models.composition import FINER, Draft, blank, to_continue, to_rewrite
-from recitative.models.music_settings import FrameSettings
+from recitative.music.composition import FINER, Draft, blank, to_continue, to_rewrite
 from recitative.music.piece import Piece
+from recitative.music.settings import FrameSettings
 from recitative.music.voices import separated
 
 VOICES = ("soprano", "alto", "tenor", "bass")

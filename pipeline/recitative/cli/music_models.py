@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from recitative.errors import UsageError
-from recitative.models.composer import Scorer
-from recitative.models.event_composer import EventScorer
-from recitative.models.mixture import Mixture
+from recitative.music.composer import Scorer
+from recitative.music.event_composer import EventScorer
+from recitative.music.mixture import Mixture
 
 OthersOption = Annotated[
     list[str] | None, typer.Option("--with", help="A further model of voices: the mean of their probabilities counts.")
@@ -21,12 +21,12 @@ OthersOption = Annotated[
 def open_events(path: Path) -> EventScorer:
     """Raises DataError for what is no model of events."""
     if path.is_dir():
-        from recitative.generation.events_network import TorchEvents
         from recitative.model.folder import load_model
-        from recitative.models.events_kind import EVENTS
+        from recitative.music.event_kind import EVENTS
+        from recitative.music.event_training_network import TorchEvents
 
         return TorchEvents(load_model(path, EVENTS))
-    from recitative.runtime.events import OnnxEvents
+    from recitative.music.event_onnx import OnnxEvents
 
     return OnnxEvents(path)
 
@@ -54,11 +54,11 @@ def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
 
 def _open_voices(path: Path) -> Scorer:
     if path.is_dir():
-        from recitative.generation.music_network import TorchMusic
         from recitative.model.folder import load_model
-        from recitative.models.music_kind import MUSIC
+        from recitative.music.kind import MUSIC
+        from recitative.music.training_network import TorchMusic
 
         return TorchMusic(load_model(path, MUSIC))
-    from recitative.runtime.music import OnnxMusic
+    from recitative.music.onnx import OnnxMusic
 
     return OnnxMusic(path)

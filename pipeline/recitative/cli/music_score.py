@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from pydantic import BaseModel
 
+from recitative import pretrained
 from recitative.cli.music_models import OthersOption, open_events, open_voices, refuse_others
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
@@ -24,12 +25,11 @@ from recitative.cli.results import (
     TableOption,
 )
 from recitative.errors import UsageError
-from recitative.models import pretrained
-from recitative.models.event_likelihood import event_likelihood
-from recitative.models.event_pieces import read_event_pieces
-from recitative.models.events_kind import EVENTS
 from recitative.models.kinds import MUSIC_KINDS
-from recitative.models.music_likelihood import likelihood_of
+from recitative.music.event_kind import EVENTS
+from recitative.music.event_likelihood import event_likelihood
+from recitative.music.event_pieces import read_event_pieces
+from recitative.music.likelihood import likelihood_of
 from recitative.runtime.cards import kind_of
 from recitative.score.results import Measurement
 
@@ -76,7 +76,7 @@ class _Found:
 
 
 def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
-    from recitative.generation.pieces import read_pieces
+    from recitative.music.pieces import read_pieces
 
     scorer = open_voices(models)
     if scorer.fills:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from recitative.errors import UsageError
-from recitative.models.composer import Sampling
-from recitative.models.composition import Key
+from recitative.lm.sampling import Sampling
+from recitative.music.composition import Key
 from recitative.music.piece import HIGHEST, LOWEST
 
 TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from recitative.cli.music_drafts import Wanted, draft_of, new_draft
 from recitative.cli.music_files import Written
-from recitative.models.composer import OnProgress, Sampling, Scorer
-from recitative.models.composition import FINER, Limits, compose
-from recitative.models.event_composer import EventLimits, EventScorer, Span, compose_events, nothing_given
+from recitative.lm.sampling import Sampling
+from recitative.music.composer import OnProgress, Scorer
+from recitative.music.composition import FINER, Limits, compose
+from recitative.music.event_composer import EventLimits, EventScorer, Span, compose_events, nothing_given
 from recitative.music.piece import Piece
 
 NEW = "piece"  # the name of pieces that come of nothing

@@ -11,12 +11,12 @@ from recitative.cli.models import open_lm
 from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from recitative.models.text_scores import RecurrentLanguageModel
+    from recitative.lm.scores import RecurrentLanguageModel
 
 
 def open_recurrent(model: Path, verb: str) -> RecurrentLanguageModel:
     """Raises UsageError for an n-gram model, which ``verb`` cannot ask, DataError for what is no language model."""
-    from recitative.models.text_scores import RecurrentLanguageModel
+    from recitative.lm.scores import RecurrentLanguageModel
 
     scorer = open_lm(model)
     if not isinstance(scorer, RecurrentLanguageModel):

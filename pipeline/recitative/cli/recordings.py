@@ -12,8 +12,8 @@ import typer
 from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from recitative.runtime.batch import Channel
-    from recitative.runtime.recognizer import Transcript
+    from recitative.asr.batch import Channel
+    from recitative.asr.recognizer import Transcript
 
 PartialOption = Annotated[
     bool, typer.Option("--partial", help="Of recordings that are cut off or damaged take what there is.")

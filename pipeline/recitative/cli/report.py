@@ -17,7 +17,7 @@ def report(
     open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write curves, error analysis, worst utterances with pictures and sound, settings and environment to one file."""
-    from recitative.recognition.report import write_report
+    from recitative.asr.report import write_report
 
     with progress_bar("report") as show:
         path = write_report(experiment, output, worst=worst, progress=show)

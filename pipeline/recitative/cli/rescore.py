@@ -25,8 +25,8 @@ def rescore(
     lm: Annotated[Path | None, typer.Option(help="A recurrent language model, to score the words.")] = None,
 ) -> None:
     """Find the weights of attention and language model on a dev set, and rescore another set with them."""
-    from recitative.models.folder import load_recogniser
-    from recitative.recognition import nbest as lists
+    from recitative.asr import nbest as lists
+    from recitative.asr.folder import load_recogniser
 
     if not (model or lm):
         raise UsageError("nothing to rescore with: give --model (attention), --lm, or both")

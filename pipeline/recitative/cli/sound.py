@@ -11,7 +11,7 @@ from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
 from recitative.model.kind import kind_of_folder, load_settings_of
 from recitative.models.kinds import SOUND_KINDS
-from recitative.models.sound_kinds import SOUND, SPECTROGRAM
+from recitative.sound.kinds import SOUND, SPECTROGRAM
 
 if TYPE_CHECKING:
     from recitative.train.checkpoint import Progress
@@ -42,12 +42,12 @@ def train(
     settings = load_settings_of(conf, overrides or [], SOUND_KINDS)
     with progress_bar("reading") as show:
         if settings.kind == "spectrogram":
-            from recitative.generation.spectrogram_training import train_spectrogram_model
+            from recitative.sound.spectrogram_training import train_spectrogram_model
 
             drawing = train_spectrogram_model(settings, train, dev, output, quiet=quiet, on_progress=show)
             _print_run(drawing.folder, drawing.progress, "dimension")
         else:
-            from recitative.generation.wave_training import train_wave_model
+            from recitative.sound.wave_training import train_wave_model
 
             sounding = train_wave_model(settings, train, dev, output, quiet=quiet, on_progress=show)
             _print_run(sounding.folder, sounding.progress, "sample")
@@ -74,15 +74,15 @@ def score(
         from recitative.model.folder import load_model
 
         if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
-            from recitative.generation.spectrogram_task import nats_per_dimension
-            from recitative.generation.spectrogram_training import read_directory as read_spectrograms
+            from recitative.sound.spectrogram_task import nats_per_dimension
+            from recitative.sound.spectrogram_training import read_directory as read_spectrograms
 
             drawing = load_model(model, SPECTROGRAM)
             nats, count = nats_per_dimension(drawing, read_spectrograms(data, drawing, show))
             unit, counted = "dimension", "frames"
         else:
-            from recitative.generation.wave_task import nats_per_sample
-            from recitative.generation.wave_training import read_directory
+            from recitative.sound.wave_task import nats_per_sample
+            from recitative.sound.wave_training import read_directory
 
             loaded = load_model(model, SOUND)
             nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))

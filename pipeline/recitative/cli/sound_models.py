@@ -6,11 +6,11 @@ from pathlib import Path
 
 from recitative.errors import UsageError
 from recitative.models.kinds import SOUND_KINDS
-from recitative.models.sound_kinds import SOUND, SPECTROGRAM
 from recitative.runtime.cards import kind_of
-from recitative.runtime.sound import SoundGenerator
-from recitative.runtime.spectrogram import SpectrogramGenerator
-from recitative.runtime.voice import LabelVoice, SpectrogramVoice, Voice
+from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.onnx import SoundGenerator
+from recitative.sound.spectrogram_onnx import SpectrogramGenerator
+from recitative.sound.voice import LabelVoice, SpectrogramVoice, Voice
 
 MODEL_HELP = "A sound model: a file from 'recitative sound export', or a folder such as EXP/model."
 

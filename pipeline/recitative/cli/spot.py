@@ -50,8 +50,8 @@ def spot(
 
     A bad recording is named, the others are done, and the exit status is 1.
     """
+    from recitative.asr.batch import transcribe_files
     from recitative.audio.inputs import expand
-    from recitative.runtime.batch import transcribe_files
 
     files, channels = choose_channels(expand(inputs, tell), channel, partial_)
     path = find_model(model)

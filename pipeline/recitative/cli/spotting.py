@@ -14,11 +14,11 @@ from recitative.cli.models import is_classifier, open_labeller, open_transcriber
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
+    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.transcriber import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
-    from recitative.models.label_spotter import LabelSpotter
-    from recitative.models.spotter import KeywordSpotter
-    from recitative.models.transcriber import DecodedNetwork
-    from recitative.runtime.recognizer import Recognizer
+    from recitative.keywords.label_spotter import LabelSpotter
+    from recitative.keywords.spotter import KeywordSpotter
 
 SPOTTING_MODEL_HELP = (
     "A recogniser, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
@@ -42,7 +42,7 @@ WithinOption = Annotated[bool, typer.Option("--within-words", help="Find 'yes' i
 def named_keywords(text: str) -> list[Phrase]:
     """Those of the command line, or of a file. Raises UsageError, DataError."""
     from recitative.decoding.hotwords import read_phrases
-    from recitative.models.spotter import KIND, parse_keywords, require_keywords
+    from recitative.keywords.spotter import KIND, parse_keywords, require_keywords
 
     if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
         return require_keywords(read_phrases(Path(text), KIND))
@@ -51,7 +51,7 @@ def named_keywords(text: str) -> list[Phrase]:
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
     """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
-    from recitative.models.keyword_thresholds import KeywordThresholds
+    from recitative.keywords.thresholds import KeywordThresholds
 
     if path is None:
         return {}
@@ -81,12 +81,12 @@ def open_spotting(
     """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
     within words."""
     if is_classifier(model):
-        from recitative.models.label_spotter import spot_labels
+        from recitative.keywords.label_spotter import spot_labels
 
         if within_words:
             raise UsageError("--within-words: is for recognisers; a classifier hears whole labels; leave it out")
         return spot_labels(open_labeller(model), phrases, thresholds)
-    from recitative.models.spotter import new_spotter
+    from recitative.keywords.spotter import new_spotter
 
     transcriber = open_transcriber(model)
     spotter = new_spotter(transcriber, phrases, thresholds, within_words=within_words)
@@ -95,6 +95,6 @@ def open_spotting(
 
 def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:
     """At module level, so that worker processes can be told of it."""
-    from recitative.runtime.recognizer import Recognizer
+    from recitative.asr.recognizer import Recognizer
 
     return Recognizer(options.open(model))

@@ -21,8 +21,8 @@ from recitative.machine import available_cores
 from recitative.text.tokens import required_frames
 
 if TYPE_CHECKING:
-    from recitative.recognition.sizes import Corpus, Hardware
-    from recitative.recognition.suggestion import Suggestion
+    from recitative.asr.sizes import Corpus, Hardware
+    from recitative.asr.suggestion import Suggestion
 
 
 def suggest(
@@ -39,7 +39,7 @@ def suggest(
 
     Decided by the hours of audio, the number of speakers, and the cores or the GPU of this machine.
     """
-    from recitative.recognition import suggestion as suggestions
+    from recitative.asr import suggestion as suggestions
 
     suggestion = suggestions.suggest(_corpus(data_dir), _hardware(), offline=offline, hours=hours)
     _print(suggestion, output)
@@ -48,7 +48,7 @@ def suggest(
 
 def _corpus(data_dir: Path) -> Corpus:
     """Raises DataError for recordings that cannot be opened or have several sample rates."""
-    from recitative.recognition.sizes import Corpus
+    from recitative.asr.sizes import Corpus
 
     directory = DataDirectory.read(data_dir)
     utterances = directory.utterances
@@ -64,7 +64,7 @@ def _corpus(data_dir: Path) -> Corpus:
 def _hardware() -> Hardware:
     import torch
 
-    from recitative.recognition.sizes import Hardware
+    from recitative.asr.sizes import Hardware
 
     gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
     return Hardware(available_cores(), gpu)

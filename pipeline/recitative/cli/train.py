@@ -47,7 +47,7 @@ def train(
     Watch it with 'tensorboard --logdir EXP/tensorboard', read about it with 'recitative report EXP'.
     """
     settings = load_settings(conf, overrides or ())
-    from recitative.recognition.training import TrainingPaths, train_recogniser
+    from recitative.asr.training import TrainingPaths, train_recogniser
     from recitative.train.distributed import is_first_rank
 
     paths = TrainingPaths(train_dir, dev_dir, tokens, cmvn, lexicon, init, teacher, unlabelled, alternatives)

@@ -22,8 +22,8 @@ from recitative.errors import UsageError
 from recitative.machine import available_cores
 
 if TYPE_CHECKING:
-    from recitative.runtime.formats import Format
-    from recitative.runtime.recognizer import Transcript
+    from recitative.asr.formats import Format
+    from recitative.asr.recognizer import Transcript
 
 
 def transcribe(
@@ -55,10 +55,10 @@ def transcribe(
     jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
 ) -> None:
     """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
+    from recitative.asr.batch import STREAMING_BLOCK_S, transcribe_files
+    from recitative.asr.formats import FORMATS
+    from recitative.asr.recognizer import BLOCK_S
     from recitative.audio.inputs import expand
-    from recitative.runtime.batch import STREAMING_BLOCK_S, transcribe_files
-    from recitative.runtime.formats import FORMATS
-    from recitative.runtime.recognizer import BLOCK_S
 
     files, channels = choose_channels(expand(inputs, tell), channel, partial_)
     form = FORMATS[format]
@@ -112,7 +112,7 @@ def _writing(
     output_dir: Path | None, form: Format, files: list[str], inputs: list[str]
 ) -> Iterator[Callable[[str, Transcript], None]]:
     """How a transcript is written: into a file of its own, whole or not at all, or to standard output at once."""
-    from recitative.runtime.names import output_names, recording_ids
+    from recitative.model.names import output_names, recording_ids
 
     ids = recording_ids(files) if form.by_id else {}
     targets = output_names(files, inputs) if output_dir else {}

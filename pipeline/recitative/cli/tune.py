@@ -12,7 +12,7 @@ from recitative.cli.progress import progress_bar
 from recitative.lock import one_writer_of_model, writes
 
 if TYPE_CHECKING:
-    from recitative.recognition.tuning import Tuned
+    from recitative.asr.tuning import Tuned
 
 
 @writes("model", one_writer_of_model)
@@ -31,10 +31,10 @@ def tune(
     """
     import dataclasses
 
-    from recitative.models.folder import load_recogniser, save_recogniser
-    from recitative.recognition.network import new_transcriber
-    from recitative.recognition.tuning import hear
-    from recitative.recognition.tuning import tune as tune_decoding
+    from recitative.asr.folder import load_recogniser, save_recogniser
+    from recitative.asr.streams_network import new_transcriber
+    from recitative.asr.tuning import hear
+    from recitative.asr.tuning import tune as tune_decoding
     from recitative.text.lexicon import Lexicon
 
     recogniser = load_recogniser(model)

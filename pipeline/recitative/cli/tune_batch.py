@@ -30,9 +30,9 @@ def tune_batch(
     With train.most_s what is larger is computed in parts, one after the other, with the same gradient.
     """
     settings = load_settings(conf, overrides or ())
+    from recitative.asr.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.data.directory import DataDirectory
     from recitative.features.extraction import audio_durations_s
-    from recitative.recognition.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.text.lexicon import Lexicon, spelling_of
     from recitative.text.tokens import TokenTable
     from recitative.train.distributed import choose_device

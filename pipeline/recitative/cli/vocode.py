@@ -21,10 +21,10 @@ from recitative.cli.sound_files import write_data
 from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temperature
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, Problem, UsageError, os_problem
-from recitative.models.conditions import mel_conditions
-from recitative.runtime.names import output_names
-from recitative.runtime.side_by_side import draw_all
-from recitative.runtime.sound import SoundGenerator
+from recitative.model.names import output_names
+from recitative.sound.batched import draw_all
+from recitative.sound.conditioning import mel_conditions
+from recitative.sound.onnx import SoundGenerator
 
 T = TypeVar("T")
 

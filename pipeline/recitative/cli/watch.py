@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.anomaly.detector import Watcher
+from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.threshold import Threshold
 from recitative.atomic import json_text
 from recitative.cli.failures import Failures
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
 from recitative.errors import UsageError
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.threshold import Threshold
-from recitative.models.watcher import Watcher
 
 if TYPE_CHECKING:
-    from recitative.runtime.watch import Alarm
+    from recitative.anomaly.watch import Alarm
 
 
 def watch(
@@ -69,11 +69,11 @@ def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
     if model.is_dir():
         from recitative.model.folder import load_model
-        from recitative.models.torch_stage import TorchStage
+        from recitative.model.torch_stage import TorchStage
 
         forecaster = load_model(model, FORECASTER)
         return Watcher(TorchStage(forecaster.network), forecaster.settings), forecaster.threshold
-    from recitative.runtime.forecaster import OnnxForecaster
+    from recitative.anomaly.onnx import OnnxForecaster
 
     network = OnnxForecaster(model)
     return Watcher(network, network.metadata.settings), network.threshold
@@ -102,9 +102,9 @@ def _watched(
     one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None, partial: bool
 ) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
+    from recitative.anomaly.picture import Overview
+    from recitative.anomaly.watch import AlarmFinder, Watch
     from recitative.audio.inputs import on_disk
-    from recitative.runtime.watch import AlarmFinder, Watch
-    from recitative.runtime.watch_picture import Overview
 
     finder = AlarmFinder(watcher, threshold)
     overview = Overview(watcher) if picture else None

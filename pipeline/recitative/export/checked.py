@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recitative.asr.export import build_model
+from recitative.asr.folder import Recogniser
+from recitative.asr.onnx import load_transcriber
+from recitative.asr.task import error_rates
 from recitative.classification.data import load_scored_set
+from recitative.classification.network import Classifier
+from recitative.classification.onnx import load_classifier
 from recitative.classification.scoring import label_directory
 from recitative.data.directory import DataDirectory
 from recitative.export.file import build_file
-from recitative.export.model import build_model
-from recitative.export.network import Ranges, measure_ranges
-from recitative.export.smallest import Advance, Exported, Weights, require_dev, write_float32, write_smallest
 from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.models.classifier import Classifier
-from recitative.models.folder import Recogniser
+from recitative.model.export.network import Ranges, measure_ranges
+from recitative.model.export.smallest import Advance, Exported, Weights, require_dev, write_float32, write_smallest
 from recitative.nn.ragged import pad_features
-from recitative.recognition.task import error_rates
-from recitative.runtime.classifier import load_classifier
-from recitative.runtime.network import load_transcriber
 from recitative.score.wer import ErrorCounts
 from recitative.stage import Padded
 

@@ -10,26 +10,26 @@ from typing import Any, Protocol
 import onnx
 from torch import nn
 
+from recitative.anomaly.export import write_forecaster
+from recitative.anomaly.kind import FORECASTER
 from recitative.atomic import write_bytes
-from recitative.export.forecaster import write_forecaster
-from recitative.export.graph import file_content
-from recitative.export.language_model import write_network
-from recitative.export.music import in_int8, write_music
-from recitative.export.network import Ranges, Written, write_step
-from recitative.export.spectrogram import write_spectrogram
-from recitative.export.wave import write_wave
+from recitative.classification.kind import CLASSIFIER
+from recitative.classification.network import Classifier
+from recitative.lm.export import write_network
+from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.network import LanguageModelNetwork
+from recitative.model.export.graph import file_content
+from recitative.model.export.network import Ranges, Written, write_step
 from recitative.model.file import ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.models.classifier import Classifier
-from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events import EventsModel
-from recitative.models.events_kind import EVENTS
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.language_kind import LANGUAGE_MODEL
-from recitative.models.language_model import LanguageModelNetwork
-from recitative.models.music_kind import MUSIC
-from recitative.models.sound_kinds import SOUND, SPECTROGRAM
+from recitative.music.event_kind import EVENTS
+from recitative.music.event_network import EventsModel
+from recitative.music.export import in_int8, write_music
+from recitative.music.kind import MUSIC
+from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.spectrogram_export import write_spectrogram
+from recitative.sound.wave_export import write_wave
 
 
 def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:

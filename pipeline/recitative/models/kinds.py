@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from recitative.models.classifier_kind import CLASSIFIER
-from recitative.models.events_kind import EVENTS
-from recitative.models.forecaster_kind import FORECASTER
-from recitative.models.g2p_kind import G2P
-from recitative.models.language_kind import LANGUAGE_MODEL
-from recitative.models.music_kind import MUSIC
-from recitative.models.sound_kinds import SOUND, SPECTROGRAM
+from recitative.anomaly.kind import FORECASTER
+from recitative.asr.g2p_kind import G2P
+from recitative.classification.kind import CLASSIFIER
+from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.music.event_kind import EVENTS
+from recitative.music.kind import MUSIC
+from recitative.sound.kinds import SOUND, SPECTROGRAM
 
 KINDS = (CLASSIFIER, EVENTS, FORECASTER, G2P, LANGUAGE_MODEL, MUSIC, SOUND, SPECTROGRAM)
 MUSIC_KINDS = (MUSIC, EVENTS)

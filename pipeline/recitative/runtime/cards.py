@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recitative.asr.metadata import ModelCard
+from recitative.classification.kind import CLASSIFIER
 from recitative.model.file import ModelMetadata, kind_in, read_entries
 from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.models.card import ModelCard
-from recitative.models.classifier_kind import CLASSIFIER
+from recitative.model.session import open_session
 from recitative.models.kinds import KINDS
-from recitative.runtime.session import open_session
 
 
 def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:

@@ -12,9 +12,9 @@ import argparse
 import json
 from pathlib import Path
 
+from recitative.classification.settings import ClassifierSettings
 from recitative.cli.results import Record
 from recitative.config import load_tree
-from recitative.models.classifier_settings import ClassifierSettings
 from recitative.score.results import Measurement
 
 

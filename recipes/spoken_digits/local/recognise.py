@@ -19,6 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recitative.asr.alignment import pronounce_with
+from recitative.asr.onnx import load_transcriber
+from recitative.asr.transcriber import Transcriber
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
 from recitative.cli.results import Record
@@ -26,9 +29,6 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import Alternatives, align_words
 from recitative.errors import DataError, RecitativeError
 from recitative.features.extraction import audio_duration_s, read_utterance
-from recitative.models.transcriber import Transcriber
-from recitative.recognition.alignment import pronounce_with
-from recitative.runtime.network import load_transcriber
 from recitative.score.results import Measurement
 
 SILENCE_S = 0.1  # this and the noise were chosen on the dev set

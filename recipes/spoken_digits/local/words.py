@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recitative.asr.word_times import read_ctm
 from recitative.audio.files import read_audio, write_wav
 from recitative.audio.resample import resample
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
-from recitative.recognition.word_times import read_ctm
 from recitative.text.words import Word
 
 Array = npt.NDArray[Any]

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
+from recitative.asr.word_times import read_word_times
 from recitative.audio.files import read_audio, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
-from recitative.recognition.word_times import read_word_times
 
 FILLER = "_filler_"
 BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word,

@@ -12,9 +12,9 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from recitative.anomaly.settings import ForecasterSettings
 from recitative.cli.results import Record
 from recitative.config import load_tree
-from recitative.models.forecaster_settings import ForecasterSettings
 from recitative.score.results import Measurement
 
 SCORES = ("ratio", "surprise", "gaussian", "mean")

@@ -1,0 +1,51 @@
+"""The kind 'forecaster': an anomaly model, which knows how probable each frame of usual sound is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.threshold import Threshold
+from recitative.model.file import ModelMetadata
+from recitative.model.kind import Extra, ModelKind
+
+if TYPE_CHECKING:
+    from recitative.anomaly.network import Forecaster
+
+
+def build(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:
+    from recitative.anomaly.network import new_forecaster
+
+    return new_forecaster(settings, threshold)
+
+
+def describe(metadata: ModelMetadata[ForecasterSettings]) -> dict[str, str]:
+    features, learned = metadata.settings.features, metadata.extras["threshold"]
+    ahead_ms = metadata.settings.model.horizon * features.frame_shift_ms
+    channels = f"{features.num_mel_bins} {features.kind} channels"
+    return {
+        "kind": "forecaster",
+        "input": f"{features.sample_rate} Hz, {channels}, forecast {ahead_ms:g} ms ahead",
+        "unusual": f"above {learned.limit:.3f}, usually {learned.usual:.3f}" if learned else "not learned",
+    }
+
+
+def _parse_threshold(text: str, where: str, _extras: Mapping[str, Any]) -> Threshold:
+    return Threshold.parse(text, where)
+
+
+def _threshold_text(forecaster: Forecaster) -> str:
+    return forecaster.threshold.to_json() + "\n" if forecaster.threshold else ""
+
+
+FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
+    name="forecaster",
+    title="forecaster",
+    settings=ForecasterSettings,
+    build=build,
+    train="recitative forecaster train",
+    export="recitative forecaster export",
+    describe=describe,
+    extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
+)

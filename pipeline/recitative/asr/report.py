@@ -1,0 +1,259 @@
+"""The report of an experiment: an HTML page with training curves, error analysis, the worst utterances, and settings.
+
+Each function gives one section's values to ``report/templates/recognition.html.j2``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.asr.report_inputs import DecodedSet, Epoch, Experiment, Step, Token, read_experiment
+from recitative.atomic import write_text
+from recitative.audio.files import read_audio
+from recitative.errors import DataError
+from recitative.report.charts import Line, Mark, confusion_matrix, line_chart, summarize
+from recitative.report.figure import Figure
+from recitative.report.page import Recording, duration, encode_mp3, percent, render, sound_uri, spectrogram
+from recitative.score.wer import Alignment, Pair, confidence_interval, count_confusions
+
+Progress = Callable[[int, int, str], None]
+"""Called with (done, total, name of the current item)."""
+
+WORST = 12  # utterances shown of each set
+MAX_NAMED = 20  # steps or utterances named in a note
+MAX_WORDS = 20  # kinds of word errors shown
+MAX_CHARACTERS = 40  # rows and columns of the matrix
+MAX_SPEAKERS = 40
+
+_COLORS = {"S": "sub", "I": "ins", "C": "ink", "": "ink"}  # of tokens
+
+
+def write_report(
+    experiment: Path, output: Path | None = None, *, worst: int = WORST, progress: Progress = lambda *_: None
+) -> Path:
+    """Write the report of an experiment folder and return its path, by default ``experiment/report.html``.
+
+    ``report_inputs`` lists the files; the page says which are missing. Raises UsageError if there is no such folder,
+    DataError if it has nothing to report or a damaged file.
+    """
+    progress(0, 1, "reading")
+    found = read_experiment(experiment)
+    shown = {decoded.name: worst_utterances(decoded, worst) for decoded in found.sets}
+    total = 1 + sum(map(len, shown.values()))
+    utterances: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
+    for decoded in found.sets:
+        for utt_id in shown[decoded.name]:
+            progress(1 + sum(map(len, utterances.values())), total, utt_id)
+            utterances[decoded.name].append(utterance(decoded, utt_id))
+    target = output or experiment / "report.html"
+    write_text(target, page(found, utterances))
+    progress(total, total, "done")
+    return target
+
+
+def page(experiment: Experiment, utterances: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """The page. utterances: those to show of each set, as ``utterance`` describes them."""
+    skipped = [row.step for row in experiment.steps if row.skipped]
+    note = f"{len(skipped)} of {len(experiment.steps)} steps skipped (NaN or inf): {_first(skipped)}"
+    return render(
+        "recognition.html.j2",
+        title=experiment.path.resolve().name,
+        facts=facts(experiment.environment),
+        tiles=[one for decoded in experiment.sets for one in _set_tiles(decoded)] + _training_tiles(experiment),
+        missing=experiment.missing,
+        charts=training_charts(experiment),
+        skipped=note if skipped else "",
+        sets=[decoded_set(decoded) | {"utterances": utterances[decoded.name]} for decoded in experiment.sets],
+        epochs=[_epoch_row(row) for row in experiment.epochs],
+        settings=experiment.settings,
+        environment=experiment.environment,
+    )  # fmt: skip
+
+
+def facts(environment: Mapping[str, Any]) -> list[str]:
+    """What was trained, and on what."""
+    found = [str(environment[name]) for name in ("device", "machine") if name in environment]
+    if "parameters" in environment:
+        found.insert(0, f"{environment['parameters'] / 1e6:.2f} M parameters")
+    if "commit" in environment:
+        found.append(f"commit {environment['commit']}")
+    return found
+
+
+def training_charts(experiment: Experiment) -> list[tuple[str, Figure]]:
+    """Captions and figures of losses, error rates, learning rate and gradient norm."""
+    steps, epochs = experiment.steps, experiment.epochs
+    if not steps and not epochs:
+        return []
+    at, step = _column(epochs, "step"), _column(steps, "step")
+    tooltips = [f"epoch {row.epoch}: dev loss {row.dev_loss:.4g}" for row in epochs]
+    dev = Line("dev", at, _column(epochs, "dev_loss"), tooltips=tooltips)
+    train = (
+        summarize("train", step, _column(steps, "loss")) if steps else Line("train", at, _column(epochs, "train_loss"))
+    )
+    rates = [
+        Line(name, at, 100 * _column(epochs, field), tooltips=[_rate_tooltip(name, field, row) for row in epochs])
+        for name, field in (("WER", "dev_wer"), ("CER", "dev_cer"))
+    ]
+    learning_rate = summarize("learning rate", step, _column(steps, "lr"))
+    clip_norm, clipped = experiment.clip_norm, sum(row.clipped for row in steps) / max(1, len(steps))
+    level = (clip_norm, f"clipped above {clip_norm:g} ({100 * clipped:.1f} % of steps)") if clip_norm else None
+    marks: dict[str, Any] = {"marks": [row.step for row in steps if row.skipped], "marks_name": "skipped step"}
+    gradient = summarize("gradient norm", step, _column(steps, "grad_norm"))
+    return [
+        ("Loss (nats per label)", line_chart((train, dev), "Loss per label", scale="log", **marks)),
+        ("Dev error rates", line_chart(rates, "Dev error rates", scale="percent")),
+        ("Learning rate", line_chart([Line("", learning_rate.x, learning_rate.y)], "Learning rate")),
+        ("Gradient norm", line_chart([gradient], "Gradient norm", scale="log", level=level, **marks)),
+    ]
+
+
+def decoded_set(decoded: DecodedSet) -> dict[str, Any]:
+    """Where the errors of one set are: kinds, speakers, words, characters."""
+    by_speaker = decoded.words.by_speaker
+    worst = sorted(by_speaker.items(), key=lambda item: (-item[1].rate, item[0]))[:MAX_SPEAKERS]
+    highest = max((counts.rate for counts in by_speaker.values()), default=0) or 1.0
+    sentences = Counter(decoded.words.speakers.values())
+    wrong = [(pair, n) for pair, n in count_confusions(decoded.words.alignments.values()).items() if pair.op != "C"]
+    figure, left_out = character_matrix(count_confusions(decoded.characters.alignments.values()))
+    return {
+        "name": decoded.name,
+        "absent": _first(decoded.words.missing) if decoded.words.missing else "",
+        "kinds": [("words", decoded.words.total), ("characters", decoded.characters.total)],
+        "speakers": [
+            (name, counts.rate / highest if math.isfinite(counts.rate) else 1.0, counts, sentences[name])
+            for name, counts in worst
+        ],
+        "speaker_count": len(by_speaker),
+        "word_errors": sorted(wrong, key=lambda item: (-item[1], item[0]))[:MAX_WORDS],
+        "word_error_count": len(wrong),
+        "characters": figure,
+        "characters_left_out": left_out,
+    }
+
+
+def character_matrix(counts: Mapping[Pair, int]) -> tuple[Figure, int]:
+    """The confusions of the characters with the most errors, and how many characters were left out."""
+    errors: Counter[str] = Counter()
+    for pair, count in counts.items():
+        for symbol in {pair.ref, pair.hyp} - {""}:
+            errors[symbol] += count if pair.op != "C" else 0
+    worst = sorted(errors, key=lambda symbol: (-errors[symbol], symbol))[:MAX_CHARACTERS]
+    place = {symbol: n for n, symbol in enumerate([*sorted(worst), ""])}  # the last: inserted or deleted
+    labels = [{"": "∅", " ": "\N{OPEN BOX}"}.get(symbol, symbol) for symbol in place]
+    table, totals = np.zeros((len(place), len(place)), np.int64), [0] * len(place)
+    for pair, count in counts.items():
+        if pair.ref in place:
+            totals[place[pair.ref]] += count
+            if pair.hyp in place:
+                table[place[pair.ref], place[pair.hyp]] += count
+
+    def tooltip(row: int, column: int) -> str:
+        return f"{labels[row]} → {labels[column]}: {table[row, column]}"
+
+    figure = confusion_matrix(table, labels, "Confusions of characters", tooltip, totals=totals, show_right=False)
+    return figure, len(errors) - len(worst)
+
+
+def utterance(decoded: DecodedSet, utt_id: str) -> dict[str, Any]:
+    """One utterance: its alignment, and its spectrogram with the tokens, and sound, if it can be read."""
+    counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
+    found = decoded.utterances.get(utt_id)
+    named = [f"speaker {found.speaker}"] if found else []
+    named.append(f"{counts.errors} errors in {counts.ref} words")
+    if utt_id in decoded.words.missing:
+        named.append("no hypothesis")
+    shown = {"utt_id": utt_id, "facts": named, "alignment": alignment, "problem": "", "spectrogram": None}
+    if not found:
+        return shown
+    try:
+        samples, sample_rate = read_audio(found.recording_path, start_s=found.start_s, end_s=found.end_s)
+    except DataError as error:
+        return shown | {"problem": str(error)}
+    recording = Recording(samples, sample_rate)
+    return shown | {
+        "spectrogram": spectrogram(recording, token_marks(decoded.tokens.get(utt_id, ()), alignment)),
+        "sound": sound_uri(recording, encode_mp3, "audio/mpeg"),
+        "duration_s": recording.duration_s,
+    }
+
+
+def token_marks(tokens: Sequence[Token], alignment: Alignment) -> list[Mark]:
+    """Tokens at their times, in the color of what happened to their words; none if the hypothesis differs."""
+    hyps = [pair for pair in alignment if pair.op != "D"]
+    same = "".join(token.token for token in tokens).split() == [pair.hyp for pair in hyps]
+    marks, word, before = [], -1, " "
+    for token in tokens:  # a letter, a space, or a space and a word
+        symbol = token.token
+        word += not symbol.isspace() and (before.isspace() or symbol[0].isspace())
+        op = hyps[word].op if same and not symbol.isspace() else ""
+        marks.append(Mark(token.start_s, "·" if symbol == " " else symbol.strip(), _COLORS[op]))
+        before = symbol
+    return marks
+
+
+def worst_utterances(decoded: DecodedSet, count: int) -> list[str]:
+    """utt_ids with errors: most errors first, then the higher rate, then by id."""
+    counts = decoded.words.by_utterance
+    wrong = [utt_id for utt_id in counts if counts[utt_id].errors]
+    return sorted(wrong, key=lambda utt_id: (-counts[utt_id].errors, -counts[utt_id].rate, utt_id))[:count]
+
+
+def _set_tiles(decoded: DecodedSet) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
+    low, high = confidence_interval(decoded.words.by_utterance.values())
+    words, chars = decoded.words, decoded.characters
+    interval = f"{words.total.errors} of {words.total.ref} words; 95 %: {100 * low:.2f} to {100 * high:.2f}"
+    speed = (f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")
+    return [
+        (percent(words.total.rate), f"WER {decoded.name}", interval),
+        (percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
+        (percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
+        *([speed] if math.isfinite(decoded.real_time) else []),
+    ]
+
+
+def _training_tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
+    """(value, name, detail)."""
+    steps, epochs = experiment.steps, experiment.epochs
+    tiles = []
+    scored = [row for row in epochs if math.isfinite(row.dev_wer)]
+    if scored:
+        best = min(scored, key=lambda row: row.dev_wer)
+        tiles.append((percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
+    if epochs:
+        audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
+        speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
+        tiles.append((duration(epochs[-1].seconds), "training", speed))
+    if steps:
+        tiles.append((f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
+    return tiles
+
+
+def _epoch_row(row: Epoch) -> tuple[str, ...]:
+    losses = (f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}")
+    return (
+        f"{row.epoch}{' ★' if row.best else ''}", str(row.step), *losses, percent(row.dev_wer), percent(row.dev_cer),
+        duration(row.seconds),
+    )  # fmt: skip
+
+
+def _rate_tooltip(name: str, field: str, row: Epoch) -> str:
+    best = ", best so far" if row.best else ""
+    return f"epoch {row.epoch}: dev {name} {100 * getattr(row, field):.2f} %{best}"
+
+
+def _first(names: Sequence[object]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(map(str, names[:MAX_NAMED])) + more
+
+
+def _column(rows: Sequence[Step] | Sequence[Epoch], field: str) -> npt.NDArray[np.float64]:
+    return np.array([getattr(row, field) for row in rows], dtype=np.float64)

@@ -1,0 +1,170 @@
+"""The recognition task: CTC training of a recogniser, scored on a dev set without a language model.
+
+With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here per label:
+
+    (1 - weight) * CTC / labels + weight * cross entropy / (labels + ends)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
+from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch
+from recitative.asr.distillation import Teacher, heard_labels
+from recitative.asr.folder import Recogniser
+from recitative.decoding.beam import BeamSearch
+from recitative.decoding.greedy import GreedyDecoder
+from recitative.decoding.prefix import SearchSpace
+from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
+from recitative.score.wer import ErrorCounts, characters, score
+from recitative.stage import Array, Padded
+from recitative.text.tokens import TokenTable
+from recitative.train.audio import AudioTask
+from recitative.train.distributed import DistributedContext
+
+
+class RecognitionTask(AudioTask[TranscribedBatch]):
+    """Models are chosen by dev WER, ties by dev CER."""
+
+    def __init__(
+        self,
+        recogniser: Recogniser,
+        dataset: RecognitionDataset,
+        dev_set: DevSet,
+        device: torch.device,
+        teacher: Teacher | None = None,
+        context: DistributedContext = DistributedContext(),
+    ) -> None:
+        super().__init__(recogniser.trained, dataset, device, context)
+        self.recogniser, self.dev_set, self.teacher = recogniser, dev_set, teacher
+
+    def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
+        encoded = self.recogniser.encode(self.to_device(batch.features))
+        labels = self.to_device(batch.labels)
+        log_probs = self.recogniser.log_probs(encoded)
+        if self.teacher is not None and batch.unmasked is not None:
+            return self._taught_loss(self.teacher, batch, log_probs, labels)
+        ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
+        if self.recogniser.decoder is None:
+            return ctc_sum, count
+        settings = self.recogniser.settings.model.attention
+        said = self.recogniser.decoder(encoded, labels)
+        attention_sum, symbols = cross_entropy(said, labels, settings.label_smoothing)
+        attention_sum = attention_sum * (count / symbols)  # it has the ends as well; the sums share one divisor
+        return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
+
+    def _taught_loss(
+        self, teacher: Teacher, batch: TranscribedBatch, log_probs: Padded[Tensor], labels: Padded[Tensor]
+    ) -> tuple[Tensor, int]:
+        """CTC of the transcripts, or where there is none of the teacher's text, and the loss of its frames."""
+        assert batch.unmasked is not None
+        taught = teacher.log_probs(self.to_device(batch.unmasked))
+        weight = self.recogniser.settings.distill.weight
+        written = [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
+        rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
+        usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
+        chosen = torch.tensor(usable, dtype=torch.int64, device=self.device)
+        said = self.to_device(padded_labels([rows[i] for i in usable]))
+        ctc_sum, count = ctc_loss(_rows_of(log_probs, chosen), said, [batch.names[i] for i in usable])
+        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count
+
+    def evaluate(self) -> Mapping[str, float]:
+        return dev_scores(self.recogniser, self.dev_set, self.device)
+
+
+def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) -> dict[str, float]:
+    """CTC loss per label, WER and CER without a language model, and ``score``, by which models are chosen.
+
+    With a decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of them that is
+    the likeliest when the true ones before are given.
+    """
+    hyps: dict[str, str] = {}
+    loss_sum, count = 0.0, 0
+    attention = _AttentionScores()
+    read = _reader(recogniser)
+    for batch in dev_set.batches:
+        encoded, labels = recogniser.encode(_to(batch.features, device)), _to(batch.labels, device)
+        log_probs = recogniser.log_probs(encoded)
+        batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
+        loss_sum, count = loss_sum + float(batch_loss), count + batch_count
+        hyps |= zip(batch.names, read(log_probs), strict=True)
+        if recogniser.decoder is not None:
+            attention.add(recogniser.decoder, encoded, labels)
+    wer, cer = error_rates(dev_set.texts, hyps)
+    return {
+        "dev_loss": loss_sum / max(count, 1),
+        "dev_wer": wer.rate,
+        "dev_cer": cer.rate,
+        **attention.to_scores(),
+        "score": wer.rate + 1e-3 * cer.rate,
+    }
+
+
+@dataclass
+class _AttentionScores:
+    """Sums over a dev set; without a decoder there are none."""
+
+    loss_sum: float = 0.0
+    correct: int = 0
+    symbols: int = 0
+
+    def add(self, decoder: AttentionDecoder, encoded: Padded[Tensor], labels: Padded[Tensor]) -> None:
+        log_probs = decoder(encoded, labels)
+        loss_sum, symbols = cross_entropy(log_probs, labels)
+        self.loss_sum += float(loss_sum)
+        self.correct += correct_labels(log_probs, labels)
+        self.symbols += symbols
+
+    def to_scores(self) -> dict[str, float]:
+        if not self.symbols:
+            return {}
+        return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
+
+
+def _reader(recogniser: Recogniser) -> Callable[[Padded[Tensor]], list[str]]:
+    """From log probabilities (N, T, V) to texts, without a language model: the network alone is what is scored.
+
+    Greedy, or where tokens are phones a narrow search in the lexicon, whose tree is made once for the whole set.
+    """
+    if recogniser.spelling is recogniser.tokens:
+        return lambda log_probs: _greedy_texts(_arrays(log_probs), recogniser.tokens)
+    space = SearchSpace(recogniser.tokens, lexicon=recogniser.language.lexicon)
+    search = BeamSearch(space, beam=8, token_beam=5.0)
+    return lambda log_probs: [_found(search, row) for row in _rows(_arrays(log_probs))]
+
+
+def _greedy_texts(log_probs: Padded[Array], tokens: TokenTable) -> list[str]:
+    decoder = GreedyDecoder()
+    labels, _ = decoder.step(log_probs, decoder.initial_state(len(log_probs.lengths)), last=True)
+    return [tokens.decode(row[row > 0].tolist()) for row in _rows(labels)]
+
+
+def _found(search: BeamSearch, log_probs: Array) -> str:
+    return search.finish(search.step(log_probs, search.start()))[0].text
+
+
+def _arrays(x: Padded[Tensor]) -> Padded[Array]:
+    return Padded(x.data.float().cpu().numpy(), x.lengths.cpu().numpy())
+
+
+def _rows(x: Padded[Array]) -> list[Array]:
+    """Each row at its own length."""
+    return [row[:length] for row, length in zip(x.data, x.lengths, strict=True)]
+
+
+def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:
+    """Words and characters."""
+    return score(refs, hyps).total, score(refs, hyps, symbols=characters).total
+
+
+def _rows_of(x: Padded[Tensor], chosen: Tensor) -> Padded[Tensor]:
+    return x if len(chosen) == len(x.lengths) else Padded(x.data[chosen], x.lengths[chosen])
+
+
+def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
+    return Padded(x.data.to(device, non_blocking=True), x.lengths.to(device, non_blocking=True))

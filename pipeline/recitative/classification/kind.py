@@ -1,0 +1,59 @@
+"""The kind 'classifier': one label for a whole recording."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from recitative.classification.settings import ClassifierSettings
+from recitative.errors import DataError
+from recitative.model.file import ModelMetadata
+from recitative.model.kind import Extra, ModelKind
+from recitative.reading import parsed_json
+
+if TYPE_CHECKING:
+    from recitative.classification.network import Classifier
+
+TRAIN = "recitative classifier train"
+
+
+def build(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:
+    from recitative.classification.network import new_classifier
+
+    return new_classifier(settings, labels)
+
+
+def describe(metadata: ModelMetadata[ClassifierSettings]) -> dict[str, str]:
+    features, network = metadata.settings.features, metadata.settings.model
+    labels = metadata.extras["labels"]
+    return {
+        "kind": f"classifier, {network.pooling} over time",
+        "input": f"{features.sample_rate} Hz, {features.num_mel_bins} {features.kind} channels",
+        "labels": f"{len(labels)}: {', '.join(labels)}",
+        "streams": "no" if metadata.lookahead is None else "yes",
+    }
+
+
+def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> tuple[str, ...]:
+    """A list of two or more names, in the order of the outputs."""
+    labels, wanted = parsed_json(text, where, "a list of two or more names"), "a list of two or more names"
+    if not (isinstance(labels, list) and len(labels) > 1 and all(isinstance(label, str) for label in labels)):
+        raise DataError(where, "holds no labels", wanted, f"make one with '{TRAIN}'")
+    return tuple(labels)
+
+
+def _labels_text(classifier: Classifier) -> str:
+    return json.dumps(classifier.labels, ensure_ascii=False, indent=1) + "\n"
+
+
+CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
+    name="classifier",
+    title="classifier",
+    settings=ClassifierSettings,
+    build=build,
+    train=TRAIN,
+    export="recitative export",
+    describe=describe,
+    extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
+)

@@ -1,0 +1,207 @@
+"""Recurrent cells and linear layers as ONNX operators, in float32 or in int8 that does not depend on its surroundings.
+
+Dynamic quantisation takes its scale from the largest value in the whole input: another chunk size, or another stream in
+the batch, and every number changes. Here all scales are constants, so that int8 keeps the contract bit for bit:
+
+- A linear layer quantises its input with the range measured on a development set and multiplies integers, whose sums
+  are exact in any order.
+- ONNX Runtime's ``DynamicQuantizeLSTM`` is fast but picks its scales anew from its input and, at every frame, from all
+  hidden units of all rows. It is made constant by two sentinels: two input channels that are always the ends of the
+  range, and two hidden units that are always 1 and -1 (input gate shut, forget and output gates open, cell state large
+  and preserved). No other unit sees them: their weights are zero. ONNX Runtime's tanh is not quite at most 1: see
+  ``model.sentinels`` for the state with which a stream begins.
+
+Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
+quantised, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
+x W^T = (x / s) (W s)^T with s = max|x|^a / max|W|^(1 - a), for each channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from recitative.model.export.graph import CONTRIB, FLOAT, INT32, Graph, Ragged
+from recitative.model.file import InitialState
+from recitative.stage import Array
+
+WEIGHT_LEVELS = 63  # -63..63
+SENTINELS = np.array([1.0, -1.0], np.float32)
+SENTINEL_CELL = 30.0  # tanh(30) is 1 in float32
+SATURATED = 40.0  # sigmoid(40) is 1 in float32
+
+# Of each cell: ONNX's operator, its attributes, and the way from PyTorch's order of gates to ONNX's. The GRU is cuDNN's
+# variant, as PyTorch's is.
+_OPERATORS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
+    "lstm": ("LSTM", {}, [0, 3, 1, 2]),
+    "gru": ("GRU", {"linear_before_reset": 1}, [1, 0, 2]),
+    "rnn_tanh": ("RNN", {"activations": ["Tanh"]}, [0]),
+    "rnn_relu": ("RNN", {"activations": ["Relu"]}, [0]),
+}
+
+
+class CellWriter:
+    """Writes linear layers and the cells of ``recitative.nn.recurrent``.
+
+    In int8 where ``ranges`` are given, the largest |input| (C,) of each by its name; of the cells, ONNX Runtime has an
+    int8 form of the LSTM only, the others stay in float32.
+    """
+
+    def __init__(self, graph: Graph, ranges: Mapping[str, Array] | None, smoothing: float = 0.5) -> None:
+        """``smoothing`` is a, from 0 to 1."""
+        self.graph = graph
+        self.smoothing = smoothing
+        self.ranges = ranges
+
+    def initial_state(self, kind: str, hidden: int) -> tuple[InitialState, ...]:
+        """Of h, and c for an LSTM, of one new stream."""
+        if self._is_int8(kind):
+            h, c = (tuple(float(v) for v in SENTINELS * large) for large in (1.0, SENTINEL_CELL))
+            return InitialState((hidden + len(SENTINELS),), tail=h), InitialState((hidden + len(SENTINELS),), tail=c)
+        return (InitialState((hidden,)),) * (2 if kind == "lstm" else 1)
+
+    def linear(self, name: str, linear: nn.Linear, x: str) -> str:
+        """x W^T + b on the last axis."""
+        g = self.graph
+        weight, bias = (value.detach().float().numpy() for value in (linear.weight, linear.bias))
+        if self.ranges is None:
+            return g.op("Add", g.op("MatMul", x, g.constant(weight.T)), g.constant(bias))
+        x, weight, bound = self._smooth(name, x, weight)
+        scale = np.float32(bound / 127)
+        zero = g.constant(np.array(128, np.uint8))
+        levels, weight_scales = quantise_rows(weight)
+        sums = g.op(
+            "MatMulInteger",
+            g.op("QuantizeLinear", x, g.constant(np.array(scale)), zero),
+            g.constant(levels.T),
+            zero,
+            g.constant(np.array(0, np.int8)),
+        )
+        scaled = g.op("Mul", g.op("Cast", sums, to=FLOAT), g.constant(weight_scales * scale))
+        return g.op("Add", scaled, g.constant(bias))
+
+    def run(
+        self, name: str, kind: str, layer: Any, x: Ragged, state: Sequence[str], carry: str | None
+    ) -> tuple[str, tuple[str, ...]]:
+        """The cell, or both, of a layer: (N, T, C) -> (N, T, H or 2 H), and the forward state after ``carry``.
+
+        ``state`` is empty where each input is a stream of its own; then so is the new state.
+        """
+        forward_name = f"{name}.forward_cell"
+        y, *new_state = self._cell(forward_name, kind, layer.forward_cell.rnn, x, state, "forward")
+        if carry is not None:
+            part = Ragged(x.data, carry)
+            _, *new_state = self._cell(forward_name, kind, layer.forward_cell.rnn, part, state, "forward")
+        if layer.backward_cell is not None:
+            backward = self._cell(f"{name}.backward_cell", kind, layer.backward_cell.rnn, x, (), "reverse")[0]
+            y = self.graph.op("Concat", y, backward, axis=2)
+        return y, tuple(new_state) if state else ()
+
+    def _cell(self, name: str, kind: str, rnn: Any, x: Ragged, state: Sequence[str], direction: str) -> list[str]:
+        """One cell in one direction: y (N, T, H) and its state (N, H) after x.lengths frames, as it was after none."""
+        g = self.graph
+        before = state or [self._expand(initial, x.data) for initial in self.initial_state(kind, rnn.hidden_size)]
+        lengths = g.op("Cast", x.lengths, to=INT32)
+        starts = [g.op("Unsqueeze", entry, g.ints(0)) for entry in before]
+        if self._is_int8(kind):
+            y, *after = self._int8_lstm(name, rnn, x.data, lengths, starts, direction)
+        else:
+            y, *after = self._float_rnn(kind, rnn, x.data, lengths, starts, direction)
+        y = g.op("Transpose", g.op("Squeeze", y, g.ints(1)), perm=[1, 0, 2])  # (T, 1, N, H) -> (N, T, H)
+        if self._is_int8(kind):
+            y = g.op("Slice", y, g.ints(0), g.ints(rnn.hidden_size), g.ints(2))
+        heard = g.op("Unsqueeze", g.op("Greater", x.lengths, g.integer(0)), g.ints(1))
+        squeezed = [g.op("Squeeze", entry, g.ints(0)) for entry in after]
+        return [y, *(g.op("Where", heard, new, old) for new, old in zip(squeezed, before, strict=True))]
+
+    def _float_rnn(self, kind: str, rnn: Any, x: str, lengths: str, starts: list[str], direction: str) -> list[str]:
+        g = self.graph
+        operator, attributes, order = _OPERATORS[kind]
+        inputs, recurrent, bias = _weights(rnn, order)
+        return g.ops(
+            operator,
+            g.op("Transpose", x, perm=[1, 0, 2]),
+            *(g.constant(value.reshape(1, -1, value.shape[-1])) for value in (inputs, recurrent)),
+            g.constant(bias[None]),
+            lengths,
+            *starts,
+            outputs=1 + len(starts),
+            hidden_size=rnn.hidden_size,
+            direction=direction,
+            **attributes,
+        )
+
+    def _int8_lstm(self, name: str, rnn: Any, x: str, lengths: str, starts: list[str], direction: str) -> list[str]:
+        assert self.ranges is not None
+        g = self.graph
+        extra, hidden = len(SENTINELS), rnn.hidden_size
+        inputs, recurrent, bias = _weights(rnn, _OPERATORS["lstm"][2])  # (4, H, C), (4, H, H), (8 H)
+        x, smoothed, bound = self._smooth(name, x, inputs.reshape(4 * hidden, -1))
+        inputs = np.pad(smoothed.reshape(4, hidden, -1), ((0, 0), (0, extra), (0, extra)))
+        recurrent = np.pad(recurrent, ((0, 0), (0, extra), (0, extra)))
+        gates = np.pad(bias.reshape(2, 4, hidden), ((0, 0), (0, 0), (0, extra)))
+        gates[0, :, hidden:] = np.array([-SATURATED, SATURATED, SATURATED, 0.0])[:, None]  # i o f c
+        ends = g.op("Expand", g.constant((SENTINELS * np.float32(bound))[None, None]), self._rows_and_frames(x))
+        clipped = g.op("Clip", x, g.real(-bound), g.real(bound))
+        weights = [quantise_rows(value.reshape(4 * (hidden + extra), -1)) for value in (inputs, recurrent)]
+        return g.ops(
+            "DynamicQuantizeLSTM",
+            g.op("Transpose", g.op("Concat", clipped, ends, axis=2), perm=[1, 0, 2]),
+            *(g.constant(levels.T[None]) for levels, _ in weights),
+            g.constant(gates.reshape(1, -1)),
+            lengths,
+            *starts,
+            "",
+            *(
+                g.constant(value)
+                for levels, scales in weights
+                for value in (scales[None], np.zeros((1, len(scales)), np.int8))
+            ),
+            outputs=3,
+            domain=CONTRIB,
+            hidden_size=hidden + extra,
+            direction=direction,
+        )
+
+    def _smooth(self, name: str, x: str, weight: Array) -> tuple[str, Array, float]:
+        """x / s, W s (R, C), and the largest |x / s| expected."""
+        assert self.ranges is not None
+        ranges = np.maximum(self.ranges[name], 1e-6)
+        columns = np.maximum(np.abs(weight).max(axis=0), 1e-6)
+        factors = (ranges**self.smoothing / columns ** (1 - self.smoothing)).astype(np.float32)
+        x = self.graph.op("Mul", x, self.graph.constant(1 / factors))
+        return x, weight * factors, float((ranges / factors).max())
+
+    def _is_int8(self, kind: str) -> bool:
+        return self.ranges is not None and kind == "lstm"
+
+    def _expand(self, initial: InitialState, x: str) -> str:
+        g = self.graph
+        rows = g.op("Shape", x, start=0, end=1)
+        return g.op("Expand", g.constant(initial.array(1)), g.op("Concat", rows, g.ints(*initial.shape), axis=0))
+
+    def _rows_and_frames(self, x: str) -> str:
+        g = self.graph
+        return g.op("Concat", g.op("Shape", x, start=0, end=2), g.ints(1), axis=0)
+
+
+def quantise_rows(weight: Array) -> tuple[Array, Array]:
+    """(R, C) -> levels (R, C) int8 and scales (R,) float32 with weight = levels * scales[:, None], nearly."""
+    largest = np.abs(weight).max(axis=1)
+    scales = np.where(largest > 0, largest / WEIGHT_LEVELS, 1.0).astype(np.float32)
+    return np.round(weight / scales[:, None]).astype(np.int8), scales
+
+
+def _weights(rnn: Any, order: list[int]) -> tuple[Array, Array, Array]:
+    """Input weights (G, H, C), recurrent weights (G, H, H), biases of both (2 G H), gates in the given order."""
+
+    def gates(name: str) -> Array:
+        value = rnn.get_parameter(name).detach().float().numpy()
+        by_gate: Array = value.reshape(len(order), rnn.hidden_size, *value.shape[1:])[order]
+        return by_gate
+
+    bias = np.concatenate([gates("bias_ih_l0").ravel(), gates("bias_hh_l0").ravel()])
+    return gates("weight_ih_l0"), gates("weight_hh_l0"), bias

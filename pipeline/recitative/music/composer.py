@@ -1,0 +1,159 @@
+"""Writing music with a trained model: what is given stays, what is forbidden never comes, the rest is drawn.
+
+NumPy only: the network may be PyTorch's (``lm.stream_network``) or ONNX Runtime's (``music.onnx``).
+
+    continue   frame after frame, voice after voice, each drawn given all that was written before it
+    fill       every missing note at once, given all that is there; then some of them again, given the others, fewer and
+               fewer: blocked Gibbs sampling with annealed blocks (Yao et al. 2014, as in Coconet, Huang et al. 2017)
+
+Every row has its own random numbers, from (seed, row): a piece does not depend on how many are written beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.lm.sampling import Sampling, distribution
+from recitative.music.frames import Ids, Wishes
+from recitative.music.masked import MaskedCode
+from recitative.music.settings import FrameSettings, MusicSettings
+from recitative.stage import Array, Padded, Stage
+
+OnProgress = Callable[[int, int], None]  # done, of how many
+
+MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last
+BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbours
+ANNEALED = 0.7  # share of the steps after which notes are drawn alone: frames of a block do not know of each other
+
+
+class Scorer(Protocol):
+    """A music model's network: a stage that reads contexts, and the scores of one decision in many places."""
+
+    @property
+    def settings(self) -> MusicSettings:
+        """Of its training."""
+        ...
+
+    @property
+    def frames(self) -> FrameSettings: ...
+
+    @property
+    def fills(self) -> bool:
+        """Whether it fills in what is missing; else it continues what is there."""
+        ...
+
+    @property
+    def context(self) -> Stage[Array]:
+        """ids (N, T, F) -> (N, T, H)"""
+        ...
+
+    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+        """(M, H), (M, G), (M, R) -> (M, outputs) before any softmax."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is to be written: tokens (N, T, V) with ``code.hidden`` where it is free, what each voice may have where it
+    is free (V, outputs), and the tonics (N,) as ``music.frames.Wishes``."""
+
+    tokens: Ids
+    allowed: npt.NDArray[np.bool_]
+    key: Ids
+
+
+def continue_music(
+    scorer: Scorer, sheet: Sheet, sampling: Sampling, seed: int, on_progress: OnProgress | None = None
+) -> Ids:
+    """(N, T, V) tokens: the sheet with everything written, from left to right."""
+    code, tokens = scorer.frames.code, sheet.tokens.copy()
+    rows, steps, _ = tokens.shape
+    draw = _Draw(sampling, seed, rows)
+    history, state = code.nothing_read(rows), scorer.context.initial_state(rows)
+    ones = np.ones(rows, np.int64)
+    for step in range(steps):
+        now = tokens[:, step : step + 1]
+        left = np.full((rows, 1), steps - step, np.int64)
+        context = code.contexts(now, history, Wishes(left, sheet.key))
+        h, state = scorer.context.step(Padded(code.context_ids(context), ones), state, last=False)
+        for number, voice in enumerate(code.order):
+            free = np.flatnonzero(now[:, 0, voice] == code.hidden)
+            if len(free):
+                ids, beside = code.choice_ids(now, context, number)
+                scores = scorer.scores(h.data[free, 0], ids[free, 0], beside[free, 0])
+                may = sheet.allowed[voice] & code.allowed(now, number)[free, 0]
+                now[free, 0, voice] = draw(scores, may, free)
+        history = code.read(history, now[:, 0])
+        if on_progress:
+            on_progress(step + 1, steps)
+    return tokens
+
+
+def fill_music(
+    scorer: Scorer, sheet: Sheet, sampling: Sampling, seed: int, steps: int, on_progress: OnProgress | None = None
+) -> Ids:
+    """(N, T, V) tokens: the sheet with everything written, after ``steps`` of drawing."""
+    code, tokens = MaskedCode(scorer.frames.code), sheet.tokens.copy()
+    hidden = code.code.hidden
+    missing = tokens == hidden
+    draw = _Draw(sampling, seed, len(tokens))
+    for number in range(steps):
+        done = min(1.0, number / (ANNEALED * steps))
+        share, block = (
+            MOST_HIDDEN - (MOST_HIDDEN - LEAST_HIDDEN) * done,
+            BLOCKS[number % len(BLOCKS)] if done < 1 else 1,
+        )
+        again = missing if number == 0 else missing & draw.blocks(share, missing.shape, block)
+        tokens = np.where(again, hidden, tokens)
+        lengths = np.full(len(tokens), tokens.shape[1], np.int64)
+        h, _ = scorer.context.step(
+            Padded(code.context_ids(tokens, sheet.key), lengths), scorer.context.initial_state(len(tokens)), last=True
+        )
+        written = tokens.copy()
+        for voice in range(code.code.voices):
+            row, step = np.nonzero(again[..., voice])
+            if len(row):
+                ids, beside = code.choice_ids(tokens, voice)
+                scores = scorer.scores(h.data[row, step], ids[row, step], beside[row, step])
+                may = np.broadcast_to(sheet.allowed[voice], scores.shape)
+                written[row, step, voice] = draw(scores, may, row)
+        tokens = written
+        if on_progress:
+            on_progress(number + 1, steps)
+    return tokens
+
+
+class _Draw:
+    """Draws tokens, each with the random numbers of its row."""
+
+    def __init__(self, sampling: Sampling, seed: int, rows: int) -> None:
+        self._sampling = sampling
+        self._rngs = [np.random.default_rng([seed, row]) for row in range(rows)]
+
+    def blocks(self, share: float, shape: Sequence[int], length: int) -> npt.NDArray[np.bool_]:
+        """(N, T, V) true with a probability, alike in every ``length`` frames of a voice."""
+        return np.stack([hidden_blocks(rng, share, shape[1], shape[2], length) for rng in self._rngs])
+
+    def __call__(self, scores: Array, may: npt.NDArray[np.bool_], rows: Ids) -> Ids:
+        """A token for each of (M, outputs), of those it may be; ``rows`` (M,) says whose random numbers, in order."""
+        probabilities = distribution(scores, may, self._sampling)
+        numbers = np.array([self._rngs[row].random() for row in rows])
+        below = np.cumsum(probabilities, axis=-1)
+        drawn = np.minimum(numbers * below[:, -1], np.nextafter(below[:, -1], 0.0))  # a product may round up to the sum
+        chosen = (below <= drawn[:, None]).sum(-1)
+        return np.asarray(chosen, np.int64)
+
+
+def hidden_blocks(
+    rng: np.random.Generator, share: float, steps: int, voices: int, length: int
+) -> npt.NDArray[np.bool_]:
+    """(T, V) true with a probability, alike in every ``length`` frames of a voice; the first block may be shorter."""
+    first = int(rng.integers(length))
+    coins = rng.random((-(-(steps + first) // length), voices)) < share
+    hidden: npt.NDArray[np.bool_] = np.repeat(coins, length, axis=0)[first : first + steps]
+    return hidden

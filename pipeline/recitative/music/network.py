@@ -1,0 +1,77 @@
+"""A model of frames of music: features of what was read, the recurrent core, and the choice of each voice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from recitative.model.kind import AnyKind
+from recitative.music.frames import FrameCode
+from recitative.music.kind import MUSIC
+from recitative.music.masked import MaskedCode
+from recitative.music.settings import MusicSettings
+from recitative.nn.embedding import EmbeddedFeatures
+from recitative.nn.heads import PitchHead
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout
+from recitative.stage import State
+
+
+class MusicNetwork(nn.Module):
+    """``context`` reads frames as a stage, ids (N, T, F) -> (N, T, H); ``choice`` scores what each voice may do.
+
+    A forward core reads the frames before (``music.frames``), a bidirectional one all that is given (``music.masked``).
+    """
+
+    def __init__(self, settings: MusicSettings) -> None:
+        super().__init__()
+        code, model = settings.frames.code, settings.model
+        reads: FrameCode | MaskedCode = code if model.recurrent.direction == "forward" else MaskedCode(code)
+        core = RecurrentStack(model.width, model.recurrent)
+        self.context = Chain(
+            {
+                "features": EmbeddedFeatures(sum(reads.context_sizes), model.width, model.feature_dropout),
+                "input_dropout": Dropout(model.width, model.dropout),
+                "core": core,
+                "output_dropout": Dropout(core.output_width, model.dropout),
+            }
+        )
+        self.choice = PitchHead(
+            core.output_width,
+            model.choice_width,
+            sum(reads.choice_sizes),
+            code.pitches,
+            reads.beside,
+            model.dropout,
+            model.feature_dropout,
+        )
+
+    def initial_state(self, n: int) -> State:
+        """Of the part that remembers."""
+        return self.context.initial_state(n)
+
+    def scores(self, h: Tensor, ids: Tensor, beside: Tensor) -> Tensor:
+        """See ``PitchHead``."""
+        scores: Tensor = self.choice(h, ids, beside)
+        return scores
+
+
+@dataclass(frozen=True)
+class MusicModel:
+    """A network with the settings that say what it reads."""
+
+    kind: ClassVar[AnyKind] = MUSIC
+    settings: MusicSettings
+    network: MusicNetwork
+
+    @property
+    def fills(self) -> bool:
+        """Whether it fills in what is missing; else it continues what is there."""
+        return self.settings.model.recurrent.direction == "bidirectional"
+
+
+def new_music_model(settings: MusicSettings) -> MusicModel:
+    """A model with random weights (from torch's generator)."""
+    return MusicModel(settings, MusicNetwork(settings))

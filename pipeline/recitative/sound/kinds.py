@@ -1,0 +1,92 @@
+"""The kinds 'sound', samples one by one, and 'spectrogram', the mel frames of which a vocoder makes sound."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from recitative.config import FeatureSettings
+from recitative.model.file import ModelMetadata
+from recitative.model.kind import Extra, ModelKind
+from recitative.reading import checked, parsed_json
+from recitative.sound.conditioning import Labels
+from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.wave_settings import WaveSettings
+
+if TYPE_CHECKING:
+    from recitative.sound.spectrogram_network import SpectrogramModel
+    from recitative.sound.wave_network import WaveModel
+
+TRAIN, EXPORT = "recitative sound train", "recitative sound export"
+
+
+def _labels_text(model: WaveModel | SpectrogramModel) -> str:
+    return json.dumps(asdict(model.labels), indent=1) + "\n"
+
+
+def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> Labels:
+    wanted = "texts and speakers"
+    return checked(Labels, parsed_json(text, where, wanted), where, wanted, f"make one with '{TRAIN}'")
+
+
+def _mel(features: FeatureSettings) -> str:
+    return f"{features.num_mel_bins} mel channels every {features.frame_shift_ms:g} ms"
+
+
+def _names(labels: Labels) -> dict[str, str]:
+    return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
+
+
+def build(settings: WaveSettings, labels: Labels) -> WaveModel:
+    from recitative.sound.wave_network import new_wave_model
+
+    return new_wave_model(settings, labels)
+
+
+def describe(metadata: ModelMetadata[WaveSettings]) -> dict[str, str]:
+    settings = metadata.settings
+    rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
+    match settings.sound.condition:
+        case "mel":
+            return rows | {"told": _mel(settings.features)}
+        case "labels":
+            return rows | _names(metadata.extras["labels"])
+        case "none":
+            return rows | {"told": "nothing"}
+
+
+SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
+    name="sound",
+    title="sound model",
+    settings=WaveSettings,
+    build=build,
+    train=TRAIN,
+    export=EXPORT,
+    describe=describe,
+    extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
+)
+
+
+def build_spectrogram(settings: SpectrogramSettings, labels: Labels) -> SpectrogramModel:
+    from recitative.sound.spectrogram_network import new_spectrogram_model
+
+    return new_spectrogram_model(settings, labels)
+
+
+def describe_spectrogram(metadata: ModelMetadata[SpectrogramSettings]) -> dict[str, str]:
+    output = _mel(metadata.settings.features)
+    return {"kind": "sound, as mel frames for a vocoder", "output": output, **_names(metadata.extras["labels"])}
+
+
+SPECTROGRAM: ModelKind[SpectrogramSettings, SpectrogramModel] = ModelKind(
+    name="spectrogram",
+    title="spectrogram model",
+    settings=SpectrogramSettings,
+    build=build_spectrogram,
+    train=TRAIN,
+    export=EXPORT,
+    describe=describe_spectrogram,
+    extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
+)

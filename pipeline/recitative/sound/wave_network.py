@@ -1,0 +1,73 @@
+"""A model of sound, sample by sample: what is told, the recurrent core, and the choice of each sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from recitative.audio.mulaw import LEVELS
+from recitative.model.kind import AnyKind
+from recitative.nn.heads import SampleHead
+from recitative.nn.normalize import Normalize
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Project
+from recitative.sound.conditioning import Labels, width_of
+from recitative.sound.kinds import SOUND
+from recitative.sound.wave_settings import WaveSettings
+from recitative.stage import Padded, State
+
+
+class WaveNetwork(nn.Module):
+    """``encoder`` reads what is told, (N, T, C) -> (N, T, W), or is none; ``core`` and ``head`` draw."""
+
+    def __init__(self, settings: WaveSettings, labels: Labels) -> None:
+        super().__init__()
+        told, model, sound = width_of(settings, labels), settings.model, settings.sound
+        self.encoder: Chain | None = None
+        if told:
+            self.encoder = Chain(
+                {
+                    "normalise": Normalize(told),
+                    "first": Project(told, model.condition_width),
+                    "second": Project(model.condition_width, model.condition_width),
+                }
+            )
+        width = (model.condition_width if told else 0) + sound.history
+        self.core = RecurrentStack(width, model.recurrent)
+        self.head = SampleHead(self.core.output_width, model.width, sound.step, sound.history, LEVELS)
+
+    def initial_state(self, n: int) -> State:
+        """Of the part that remembers."""
+        return self.core.initial_state(n)
+
+    def scores(self, told: Tensor | None, levels: Tensor, values: Tensor, lengths: Tensor, state: State) -> Tensor:
+        """Teacher forcing over J steps of the core.
+
+        told: (N, J, W) what the encoder said, moved to the steps; levels: (N, J step) the level before each sample;
+        values: (N, history - 1 + J step) the samples before, see ``SampleHead``; lengths: (N,) steps in each row
+        -> (N, J step, levels) before the softmax.
+        """
+        step, history = self.head.step, self.head.history
+        heard = values.unfold(1, history, step)  # (N, J, history): before each step's first sample
+        x = heard if told is None else torch.cat([told, heard], dim=-1)
+        h, _ = self.core.step(Padded(x, lengths), state, last=True)  # the state at the end of unequal rows would cost
+        scores: Tensor = self.head(h.data, levels, values)
+        return scores
+
+
+@dataclass(frozen=True)
+class WaveModel:
+    """A network with what it can be told."""
+
+    kind: ClassVar[AnyKind] = SOUND
+    settings: WaveSettings
+    labels: Labels
+    network: WaveNetwork
+
+
+def new_wave_model(settings: WaveSettings, labels: Labels) -> WaveModel:
+    """A model with random weights (from torch's generator)."""
+    return WaveModel(settings, labels, WaveNetwork(settings, labels))

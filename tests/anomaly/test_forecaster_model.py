@@ -1,0 +1,145 @@
+"""The network of a forecaster as a stage, its units, its folder and its file."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch.testing import assert_close
+
+import small_forecaster
+from contract import AsTorch, verify_contract
+from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.onnx import OnnxForecaster
+from recitative.anomaly.threshold import Threshold
+from recitative.errors import DataError, UsageError
+from recitative.export.file import build_file, export_model
+from recitative.model.file import read_entries
+from recitative.model.folder import load_model, save_model
+from recitative.runtime.cards import read_card
+from recitative.stage import Padded
+
+LEARNED = Threshold(limit=1.5, usual=0.5, false_alarms=0.01, windows=200)
+SHAPES = [
+    (),
+    ("model.horizon=5", "model.components=1"),
+    ("model.width=6", "model.recurrent.layers=2", "model.recurrent.cell=gru", "model.dropout=0.3"),
+    ("model.cmvn=running", "model.recurrent.layer_norm=true", "model.recurrent.projection=4"),
+]
+
+
+@pytest.mark.parametrize("overrides", SHAPES)
+def test_the_whole_network_keeps_the_contract(overrides):
+    network = small_forecaster.forecaster(*overrides).network
+    assert (network.stride, network.lookahead) == (1, 0)
+    verify_contract(network, small_forecaster.features, cuttings=3, atol=1e-4)
+
+
+@pytest.mark.parametrize("overrides", SHAPES)
+def test_the_file_keeps_the_contract_and_is_as_surprised_as_the_folder(overrides):
+    made = small_forecaster.forecaster(*overrides)
+    file = OnnxForecaster(build_file(made).SerializeToString())
+    verify_contract(AsTorch(file), small_forecaster.features, cuttings=3, atol=1e-4, gradients=False)
+    x = small_forecaster.features((3, 30), torch.Generator().manual_seed(3))
+    lengths = torch.tensor([30, 7, 1])
+    expected = made.surprise(Padded(x, lengths)).data.detach()
+    y, _ = file.step(Padded(x.numpy(), lengths.numpy()), file.initial_state(3), last=True)
+    for row, length in enumerate(lengths.tolist()):
+        assert_close(torch.from_numpy(y.data[row, :length]), expected[row, :length], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("horizon", [1, 3])
+def test_a_frame_is_forecast_from_those_a_horizon_before_it_and_from_no_others(horizon):
+    network = small_forecaster.forecaster(f"model.horizon={horizon}").network
+    x = small_forecaster.features((1, 12), torch.Generator().manual_seed(1))
+    before = network.step(Padded(x, torch.tensor([12])), network.initial_state(1), last=True)[0].data[0, :, 0]
+    x[0, 4] += 1.0
+    after = network.step(Padded(x, torch.tensor([12])), network.initial_state(1), last=True)[0].data[0, :, 0]
+    changed = ((after - before).abs() > 1e-6).nonzero()[:, 0].tolist()
+    assert changed == [4, *range(4 + horizon, 12)]
+
+
+def test_surprise_is_the_density_of_the_features_as_they_are():
+    """A network that has learned nothing says N(mean, deviation) of the corpus."""
+    made = small_forecaster.forecaster("model.components=1", "model.least_deviation=1e-9")
+    density = made.network.stages["forecast"].density
+    with torch.no_grad():
+        density.linear.weight.zero_()
+        density.linear.bias.zero_()
+    x = small_forecaster.features((1, 5), torch.Generator().manual_seed(1))
+    normal = torch.distributions.Normal(16.0, torch.linspace(2.0, 4.0, small_forecaster.CHANNELS))
+    expected = -normal.log_prob(x[0]).mean(-1)
+    assert_close(made.surprise(Padded(x, torch.tensor([5]))).data[0, :, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("threshold", [None, LEARNED])
+def test_a_folder_is_the_forecaster_that_was_saved(tmp_path, threshold):
+    made = small_forecaster.forecaster()
+    save_model(type(made)(made.settings, made.network, threshold), tmp_path / "model")
+    loaded = load_model(tmp_path / "model", FORECASTER)
+    assert (loaded.settings, loaded.threshold) == (made.settings, threshold)
+    x = Padded(small_forecaster.features((1, 20), torch.Generator()), torch.tensor([20]))
+    assert torch.equal(loaded.surprise(x).data, made.surprise(x).data)
+
+
+def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
+    made = small_forecaster.forecaster()
+    path = tmp_path / "hum.onnx"
+    size = export_model(type(made)(made.settings, made.network, LEARNED), path, notes="of hums")
+    file = OnnxForecaster(path)
+    assert path.stat().st_size == size
+    assert (file.metadata.settings, file.threshold, file.metadata.notes) == (made.settings, LEARNED, "of hums")
+    assert file.metadata.parameters == sum(parameter.numel() for parameter in made.network.parameters())
+    assert read_card(path) == file.metadata
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("settings.yaml", None, "has no settings.yaml; a forecaster's folder"),
+    ("settings.yaml", "kind: sound\n", "settings.yaml: is not a forecaster's; 'kind: forecaster'"),
+    ("threshold.json", "{}", "threshold.json: 'limit': field required; what 'recitative forecaster' wrote"),
+    ("threshold.json", "[1", "threshold.json: is not JSON"),
+    ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
+])  # fmt: skip
+def test_what_is_no_whole_forecaster_is_refused(tmp_path, name, content, message):
+    save_model(small_forecaster.forecaster(), tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_model(tmp_path, FORECASTER)
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"recitative.kind": "sound"}, "is another model; a forecaster's file"),
+    ({"recitative.model": "{"}, "is damaged: its metadata cannot be read"),
+    ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
+])  # fmt: skip
+def test_a_file_of_another_kind_or_a_damaged_one_is_named(changed, message):
+    made = build_file(small_forecaster.forecaster())
+    good = {entry.key: entry.value for entry in made.metadata_props}
+    with pytest.raises(DataError, match=rf"some\.onnx: {message}"):
+        read_entries(good | changed, "some.onnx", FORECASTER)
+    with pytest.raises(DataError, match="is no model"):
+        read_entries({}, "some.onnx", FORECASTER)
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("features.delta_order=1", "delta_order=1 must be 0: deltas tell what comes next"),
+    ("watch.window_s=0.01", r"watch\.window_s=0\.01 must be at least 0\.02, 4 frames"),
+    ("model.horizons=2", "unknown setting 'model.horizons'; did you mean 'horizon'"),
+    ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),
+    ("watch.score=likelihood", "score='likelihood': input should be 'ratio' or 'surprise'"),
+])  # fmt: skip
+def test_wrong_settings_are_named(override, message):
+    with pytest.raises(UsageError, match=message):
+        small_forecaster.settings(override)
+
+
+def test_the_limit_leaves_at_most_so_many_usual_windows_above_it():
+    values = np.random.default_rng(0).permutation(100.0 + np.arange(50))
+    for false_alarms, above in ((0.0, 0), (0.01, 0), (0.02, 1), (0.1, 5), (0.5, 25)):
+        learned = Threshold.learn([values[:20], values[20:]], false_alarms)
+        assert (values > learned.limit).sum() == above
+        assert (learned.windows, learned.usual) == (50, 124.5)

@@ -1,0 +1,169 @@
+"""Alternatives and words that fit nothing: in JSON, live and on the command line."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from recitative.asr.decoders import Alternative, Spoken
+from recitative.asr.formats import FORMATS, as_object, nbest_object
+from recitative.asr.recognizer import Segment, Transcript
+from recitative.audio.files import write_wav
+from recitative.cli.main import app
+from recitative.cli.transcribe import _warn_of_broken
+from recitative.errors import DataError, UsageError
+from recitative.export.checked import export_recogniser
+from recitative.text.words import Word
+
+TWO = Alternative("yes", "y e s", -1.25, -1.0, 0.75), Alternative("yet", "y e t", -2.5, -2.25, 0.25)
+YES, NO = Word("yes", 0.0, 0.5, 0.75), Word("nö", 2.1, 2.4, 0.5)
+
+
+def spoken(word, alternatives, whole=True):
+    return Spoken((), (word,), alternatives, whole=whole)
+
+
+def segment(start_s, end_s, what):
+    return Segment(start_s, end_s, what)
+
+
+SEGMENTS = (
+    segment(0.0, 2.0, spoken(YES, TWO)),
+    segment(2.0, 3.0, spoken(NO.later(-2.0), (Alternative("nö", "n ö", -0.5, -0.5, 1.0),))),
+)
+TRANSCRIPT = Transcript((YES, NO), 3.0, SEGMENTS)
+
+
+def test_json_lists_the_alternatives_of_every_segment():
+    expected = [
+        {
+            "start": 0.0,
+            "end": 2.0,
+            "nbest": [
+                {"text": "yes", "score": -1.25, "posterior": 0.75},
+                {"text": "yet", "score": -2.5, "posterior": 0.25},
+            ],
+        },
+        {"start": 2.0, "end": 3.0, "nbest": [{"text": "nö", "score": -0.5, "posterior": 1.0}]},
+    ]
+    line = FORMATS["jsonl"].write("a.wav", TRANSCRIPT)
+    assert line.count("\n") == 1
+    for written in (line, FORMATS["json"].file_content("a.wav", TRANSCRIPT)):
+        assert json.loads(written)["segments"] == expected
+    assert list(as_object("a.wav", TRANSCRIPT)) == ["file", "duration", "text", "words", "segments"]
+
+
+def test_where_one_is_enough_nothing_is_listed():
+    alone = dataclasses.replace(TRANSCRIPT, segments=SEGMENTS[1:])
+    assert nbest_object(alone) == nbest_object(Transcript((), 0.0)) == {}
+    assert list(as_object("a.wav", alone)) == ["file", "duration", "text", "words"]
+
+
+def test_a_segment_later_in_a_recording_keeps_its_alternatives():
+    later = SEGMENTS[0].later(1.5)
+    assert (later.start_s, later.end_s, later.spoken) == (1.5, 3.5, SEGMENTS[0].spoken)
+
+
+BROKEN = segment(2.0, 3.04, spoken(NO, (), whole=False))
+
+
+def test_segments_that_fit_nothing_are_known(capsys):
+    assert TRANSCRIPT.broken == ()
+    _warn_of_broken("a.wav", TRANSCRIPT)
+    assert capsys.readouterr().err == ""
+    some = dataclasses.replace(TRANSCRIPT, segments=(SEGMENTS[0], BROKEN))
+    assert some.broken == (BROKEN,)
+    _warn_of_broken("a.wav", some)
+    expected = "warning: a.wav: at 2.0 to 3.0 s nothing whole fits the lexicon or grammar\n"
+    assert capsys.readouterr().err == expected
+    _warn_of_broken("a.wav", dataclasses.replace(TRANSCRIPT, segments=(BROKEN, SEGMENTS[0], BROKEN, BROKEN)))
+    assert "at 2.0 to 3.0 s and 2 more nothing whole" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model that talks, a recording, and ways to decode it."""
+    folder = tmp_path_factory.mktemp("alternatives")
+    core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
+    export_recogniser(tiny.recogniser(seed=2, **core), folder / "m.onnx", dev=None, weights="float32")
+    write_wav(folder / "a.wav", tiny.speak("cab bca b", np.random.default_rng(3)), tiny.RATE)
+    (folder / "grammar").write_text("abcabc cba abcabc cba abcabc\n")
+    (folder / "lm.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n-1\ta\n\n\\end\\\n")
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def transcribe(place, *options):
+    return run("transcribe", place / "a.wav", "--model", place / "m.onnx", "--jobs", 1, *options)
+
+
+def test_the_command_writes_as_many_alternatives_as_asked_for(place):
+    for form in ("json", "jsonl"):
+        done = transcribe(place, "--format", form, "--nbest", 3)
+        assert done.exit_code == 0, done.output
+        written = json.loads(done.stdout)
+        [transcript] = written if form == "json" else [written]
+        assert [len(part["nbest"]) for part in transcript["segments"]] == [3]
+        assert transcript["segments"][0]["nbest"][0]["text"] == transcript["text"]
+    assert "segments" not in json.loads(transcribe(place, "--format", "jsonl").stdout)
+
+
+@pytest.mark.parametrize("form", ["text", "srt", "vtt", "ctm", "tsv", "kaldi"])
+def test_formats_without_a_place_for_alternatives_refuse_them(place, form):
+    done = transcribe(place, "--format", form, "--nbest", 3)
+    assert isinstance(done.exception, UsageError)
+    expected = "--nbest 3: alternatives are written in JSON only; add --format json or jsonl"
+    assert str(done.exception) == expected
+    assert done.stdout == ""
+
+
+def test_a_grammar_and_a_language_model_are_refused_but_not_a_grammar_without_one(place):
+    for verb in (("transcribe", place / "a.wav"), ("listen", "--input", place / "a.wav")):
+        done = run(*verb, "--model", place / "m.onnx", "--grammar", place / "grammar", "--lm", place / "lm.arpa")
+        assert isinstance(done.exception, UsageError)
+        assert str(done.exception) == "--grammar and --lm: a grammar takes the language model's place; give one"
+    assert transcribe(place, "--grammar", place / "grammar", "--lm", "none").exit_code == 0
+
+
+def test_files_that_are_not_there_are_named(place):
+    for option in ("--grammar", "--lexicon", "--lm"):
+        done = transcribe(place, option, place / "nowhere")
+        assert isinstance(done.exception, DataError)
+        assert str(done.exception).startswith(f"{place}/nowhere: ")
+
+
+def test_what_fits_no_sentence_of_the_grammar_is_told(place):
+    done = transcribe(place, "--grammar", place / "grammar", "--beam", 1)
+    assert done.exit_code == 0
+    assert done.stderr.startswith(f"warning: {place}/a.wav: at 0.0 to ")
+    assert "nothing whole fits the lexicon or grammar" in done.stderr
+    assert "warning" not in transcribe(place).stderr
+
+
+def test_live_lines_have_the_alternatives_too(place):
+    rules = ("--silence-s", 100, "--empty-silence-s", 100, "--longest-s", 100)
+    command = [sys.executable, "-m", "recitative", "listen", "--model", place / "m.onnx", "--input", place / "a.wav"]
+    command += ["--format", "jsonl", "--nbest", 2, *rules]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [line] = done.stdout.splitlines()
+    heard = json.loads(line)
+    whole = json.loads(transcribe(place, "--format", "jsonl", "--nbest", 2).stdout)
+    assert heard["text"] == whole["text"]
+    assert [[one["text"] for one in part["nbest"]] for part in heard["segments"]] == [
+        [one["text"] for one in part["nbest"]] for part in whole["segments"]
+    ]
+
+
+def test_live_text_has_no_place_for_alternatives(place):
+    done = run("listen", "--model", place / "m.onnx", "--input", place / "a.wav", "--nbest", 2)
+    assert isinstance(done.exception, UsageError)
+    assert str(done.exception) == "--nbest 2: alternatives are written in JSON only; add --format jsonl"

@@ -1,0 +1,117 @@
+"""Export with a development set: what is measured, what is written, what is refused."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from recitative.asr.folder import save_recogniser
+from recitative.asr.onnx import OnnxNetwork, load_transcriber
+from recitative.asr.streams_network import new_transcriber
+from recitative.audio.files import read_audio
+from recitative.cli.main import app
+from recitative.data.directory import DataDirectory
+from recitative.errors import DataError, UsageError
+from recitative.export import checked
+from recitative.features.extraction import read_utterance
+from recitative.model.export.smallest import LARGEST_COST
+
+FORWARD = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return tiny.write_corpus(tmp_path / "dev", 6, 1)
+
+
+def test_float32_says_what_pytorch_says(tmp_path, corpus):
+    made = tiny.recogniser(**FORWARD)
+    checked.export_recogniser(made, tmp_path / "m.onnx", dev=None, weights="float32")
+    rng = np.random.default_rng(3)
+    rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
+    expected = tiny.said(new_transcriber(made).transcribe(rows))
+    assert sum(map(len, expected)) > 5
+    assert tiny.said(load_transcriber(tmp_path / "m.onnx").transcribe(rows)) == expected
+
+
+@pytest.mark.parametrize("chunk", [7, 333, None])
+def test_int8_gives_the_same_text_and_times_however_it_is_cut_and_batched(tmp_path, corpus, chunk):
+    checked.export_recogniser(tiny.recogniser(**FORWARD), tmp_path / "m.onnx", dev=corpus)
+    transcriber = load_transcriber(tmp_path / "m.onnx")
+    rng = np.random.default_rng(3)
+    rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
+    whole = transcriber.transcribe(rows)
+    assert transcriber.transcribe(rows, chunk_samples=chunk) == whole
+    assert [transcriber.transcribe([row], chunk_samples=chunk)[0] for row in rows] == whole
+
+
+def test_int8_needs_something_to_be_measured_on(tmp_path):
+    with pytest.raises(UsageError, match="give --dev, or --weights float32"):
+        checked.export_recogniser(tiny.recogniser(), tmp_path / "m.onnx", dev=None)
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypatch):
+    made = tiny.recogniser(**FORWARD)
+    _let_the_model_be_right(made, corpus)
+    monkeypatch.setattr(checked, "measure_ranges", _too_narrow)
+    done = checked.export_recogniser(made, tmp_path / "m.onnx", dev=corpus)
+    assert done.float32_errors.rate == 0.0
+    assert done.int8_errors.rate > LARGEST_COST
+    assert done.weights == "float32"
+    assert OnnxNetwork(tmp_path / "m.onnx").card.weights == "float32"
+    with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):
+        checked.export_recogniser(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
+    assert not (tmp_path / "n.onnx").exists()
+
+
+def _let_the_model_be_right(made, corpus):
+    utterances = DataDirectory.read(corpus).utterances
+    texts = [new_transcriber(made).transcribe([read_utterance(u)])[0].text for u in utterances]
+    right = tuple(replace(u, text=text) for u, text in zip(utterances, texts, strict=True) if text)
+    assert len(right) >= 3
+    shutil.rmtree(corpus)
+    DataDirectory(right).write(corpus)
+
+
+def _too_narrow(made, batches, measure=checked.measure_ranges):
+    return {name: 1e-3 * bound for name, bound in measure(made, batches).items()}
+
+
+def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
+    save_recogniser(tiny.recogniser(**FORWARD), tmp_path / "model")
+    (tmp_path / "notes").write_text("made of tones")
+    model, output = str(tmp_path / "model"), str(tmp_path / "m.onnx")
+    run = CliRunner().invoke(
+        app, ["export", model, "--output", output, "--dev", str(corpus), "--notes", str(tmp_path / "notes")]
+    )
+    assert run.exit_code == 0, run.output
+    assert "float32: dev WER" in run.output
+    shown = CliRunner().invoke(app, ["info", output]).output
+    assert "lstm, forward, 2 x 16" in shown
+    assert "4 characters, one frame every 10 ms" in shown
+    assert "latency  12.25 ms (algorithmic)" in shown
+    assert "<space> a b c" in shown
+    assert "made of tones" in shown
+
+
+def test_transcribing_with_a_model_file_imports_no_torch(tmp_path, corpus):
+    checked.export_recogniser(tiny.recogniser(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
+    audio = next((corpus.parent / "wav").glob("*.wav"))
+    code = (
+        "import sys; sys.modules['torch'] = None\n"  # importing it would raise ImportError
+        "from recitative.cli.main import main\n"
+        f"sys.argv = ['recitative', 'transcribe', {str(audio)!r}, '--model', {str(tmp_path / 'm.onnx')!r}]\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    samples, _ = read_audio(audio)
+    assert done.stdout == f"{audio}\t{load_transcriber(tmp_path / 'm.onnx').transcribe([samples])[0].text}\n"

@@ -1,0 +1,55 @@
+"""Decoding a data directory: the same bytes whatever does the work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from recitative.asr.decoding import BATCH
+from recitative.asr.folder import save_recogniser
+from recitative.cli.main import app
+from recitative.errors import UsageError
+
+FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lookahead_frames": 2}
+
+
+def decode(*arguments: object) -> str:
+    result = CliRunner().invoke(app, ["decode", *map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model that talks, and recordings for three batches."""
+    folder = tmp_path_factory.mktemp("decoding")
+    save_recogniser(tiny.recogniser(seed=2, **FORWARD), folder / "model")
+    return folder / "model", tiny.write_corpus(folder, 2 * BATCH + 3, seed=1)
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """All that was written; of the summary all but how long it took."""
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    summary = json.loads(files.pop("summary.json"))
+    assert summary.pop("seconds") > 0
+    return files | {"summary.json": json.dumps(summary).encode()}
+
+
+def test_two_processes_write_what_one_writes(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    for jobs in (1, 2):
+        options = ("--jobs", jobs, "--nbest", 3, "--chunk-ms", 50)
+        printed = decode(*inputs, "--output", tmp_path / str(jobs), *options)
+        assert f"{2 * BATCH + 3} utterances" in printed
+    alone, together = outputs(tmp_path / "1"), outputs(tmp_path / "2")
+    assert alone == together
+    assert {"text", "words.jsonl", "tokens.jsonl", "nbest.jsonl", "data_dir", "summary.json"} == set(alone)
+    assert len(alone["text"].splitlines()) == 2 * BATCH + 3
+
+
+def test_an_address_is_for_a_cluster(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^--address 10\.0\.0\.1:6379: is for --engine ray; add it, or leave"):
+        decode(*inputs, "--output", tmp_path, "--address", "10.0.0.1:6379")

@@ -1,0 +1,98 @@
+"""Letter-to-sound models: trained on a small language whose spelling has rules, asked by every verb that uses them."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from recitative.asr.g2p_kind import G2P
+from recitative.cli.main import app
+from recitative.errors import DataError, UsageError
+from recitative.model.folder import load_model
+from recitative.text.lexicon import Lexicon
+
+SOUNDS = {"a": ("AH",), "b": ("B",), "x": ("K", "S"), "e": ("EH",)}
+SETTINGS = ("batch_words=16", "model.embedding=8", "model.recurrent.layers=1", "model.recurrent.hidden=16",
+            "model.recurrent.dropout=0", "train.epochs=6", "train.learning_rate=0.02", "train.warmup_steps=10",
+            "train.ema=0", "train.threads=1")  # fmt: skip
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def sounds(word: str) -> tuple[str, ...]:
+    """A vowel between two consonants is long."""
+    said = [("IY",) if letter == "e" and 0 < i < len(word) - 1 else SOUNDS[letter] for i, letter in enumerate(word)]
+    return tuple(phone for phones in said for phone in phones)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("g2p")
+    words = ["".join(letters) for length in (1, 2, 3, 4) for letters in product("abex", repeat=length)]
+    Lexicon({word: (sounds(word),) for word in words if word != "xex"}).write(folder / "dictionary")
+    done = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", *SETTINGS)
+    assert done.exit_code == 0, done.output
+    return folder, done
+
+
+def test_words_that_were_held_out_are_scored(trained: tuple[Path, Result]) -> None:
+    folder, done = trained
+    assert done.stdout.startswith(f"{folder / 'run' / 'model'}: 6 epochs, ")
+    wrong = float(done.stdout.split("words held out ")[1].split("%")[0])
+    assert wrong < 30
+
+
+def test_a_word_that_no_dictionary_has_is_pronounced(trained: tuple[Path, Result]) -> None:
+    model = load_model(trained[0] / "run" / "model", G2P)
+    assert model.pronounce(["xex", "ab", "", "zoo"]) == {"xex": ("K", "S", "IY", "K", "S"), "ab": ("AH", "B")}
+    said = run("g2p", "pronounce", trained[0] / "run" / "model", "xex", "zoo")
+    assert said.stdout == "xex K S IY K S\n"
+    assert str(said.exception).endswith("cannot pronounce 'zoo'; letters of abex; spell it otherwise")
+
+
+def test_a_lexicon_has_a_guess_for_every_word_that_can_be_spelled(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    folder, _ = trained
+    (tmp_path / "text").write_text("u1 ab xex abexab\nu2 zoo ab\n")
+    options = ("--dictionary", folder / "dictionary", "--guess", folder / "run" / "model", "--output", tmp_path / "lex")
+    done = run("lexicon", tmp_path / "text", *options)
+    assert "lacks 1 words of the transcripts (1 of 5)" in str(done.exception)
+    done = run("lexicon", tmp_path / "text", *options, "--skip-unknown")
+    assert f"{folder / 'run' / 'model'}: 2 of 3 words that the dictionary lacks pronounced" in done.stderr
+    entries = Lexicon.read(tmp_path / "lex").entries
+    assert list(entries) == ["ab", "abexab", "xex"]
+    assert entries["xex"] == (("K", "S", "IY", "K", "S"),)
+
+
+def test_guesses_that_cannot_be_used_are_refused(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    folder, _ = trained
+    (tmp_path / "text").write_text("u1 ab xex\n")
+    (tmp_path / "other").write_text("ab AA B\n")
+    guess = ("--guess", folder / "run" / "model", "--output", tmp_path / "lex")
+    done = run("lexicon", tmp_path / "text", "--dictionary", tmp_path / "other", *guess)
+    assert isinstance(done.exception, DataError)
+    assert "says AH, EH, IY, K, S, phones that the dictionary lacks" in str(done.exception)
+    done = run("lexicon", tmp_path / "text", *guess, "--tokens", tmp_path / "none")
+    assert isinstance(done.exception, UsageError)
+    assert "goes with --dictionary" in str(done.exception)
+    done = run("lexicon", tmp_path / "text", "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:])
+    assert "has no weights.safetensors; a letter-to-sound model's folder" in str(done.exception)
+    assert not (tmp_path / "lex").exists()
+
+
+def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Result]) -> None:
+    folder, done = trained
+    again = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", *SETTINGS)
+    assert again.stdout.split(" s; ")[1] == done.stdout.split(" s; ")[1]
+    other = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", "train.threads=1")
+    assert "holds a run with other settings" in str(other.exception)
+
+
+def test_a_dictionary_of_a_few_words_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dictionary").write_text("ab AH B\n")
+    done = run("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
+    assert "the dictionary: has 1 words; enough to hold some out" in str(done.exception)

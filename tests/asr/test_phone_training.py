@@ -1,0 +1,248 @@
+"""A recogniser of phones from lexicon to text: trained, averaged, decoded, exported, and heard in pieces."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from recitative.asr.decoders import Wishes
+from recitative.asr.folder import load_recogniser, save_recogniser
+from recitative.asr.language import Language
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.streams_network import new_transcriber
+from recitative.audio.files import write_wav
+from recitative.cli.main import app
+from recitative.data.directory import DataDirectory
+from recitative.decoding.hotwords import HotWord
+from recitative.errors import DataError, UsageError
+from recitative.export.checked import export_recogniser
+from recitative.lm.grammar import Grammar
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
+
+PHONES = TokenTable(("<blank>", "AA", "BB", "CC"))
+SOUNDS = {"a": "AA", "b": "BB", "c": "CC"}
+SPELLINGS = ["".join(letters) for n in (1, 2, 3) for letters in itertools.product("abc", repeat=n)]
+LEXICON = Lexicon({word: (tuple(SOUNDS[letter] for letter in word),) for word in SPELLINGS})
+FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lookahead_frames": 2}
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+
+def talker(words=LEXICON, **core):
+    """Random weights over phones that say something or other all the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny, "TOKENS", PHONES)
+        return dataclasses.replace(tiny.recogniser(seed=2, **(core or FORWARD)), language=Language(words))
+
+
+def write_inputs(folder):
+    """The tone corpus, its lexicon and table, as the commands make them."""
+    train = {"epochs": 2, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2, "threads": 1}
+    config = tiny.settings(model={"front_end": {"window": 4, "stride": 4}, **FORWARD}, train=train)
+    paths = tiny.write_inputs(folder, config, train=6, dev=3)
+    (folder / "dictionary").write_text(
+        "".join(f"{word.upper()} {' '.join(ways[0])}\n" for word, ways in LEXICON.entries.items())
+    )
+    command = ("lexicon", paths["train"], paths["dev"], "--dictionary", folder / "dictionary", "--lower")
+    assert run(*command, "--output", folder / "lexicon.txt").exit_code == 0
+    (folder / "all_phones").write_text("abc AA BB CC\n")
+    assert run("tokens", folder / "all_phones", "--unit", "phone", "--output", folder / "tokens.txt").exit_code == 0
+    return config, paths
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Two epochs and their average, by the commands."""
+    folder = tmp_path_factory.mktemp("phones")
+    config, paths = write_inputs(folder)
+    (folder / "conf.yaml").write_text(json.dumps(config.model_dump(mode="json")))  # JSON is YAML
+    places = ("--train", paths["train"], "--dev", paths["dev"], "--tokens", paths["tokens"], "--cmvn", paths["cmvn"])
+    more = ("--lexicon", folder / "lexicon.txt", "--conf", folder / "conf.yaml", "--quiet")
+    done = run("train", *places, *more, "--output", folder / "exp")
+    assert done.exit_code == 0, done.output
+    assert run("average", folder / "exp").exit_code == 0
+    return folder
+
+
+def test_the_trained_model_keeps_its_lexicon_and_writes_its_words(experiment):
+    made = load_recogniser(experiment / "exp" / "model")
+    assert made.language.lexicon == Lexicon.read(experiment / "lexicon.txt")
+    assert made.tokens == PHONES
+    for name, pieces in (("whole", ()), ("pieces", ("--chunk-ms", 30))):
+        run("decode", experiment / "exp" / "model", experiment / "dev" / "data", "--output", experiment / name, *pieces)
+    for table in ("text", "nbest.jsonl"):
+        assert (experiment / "whole" / table).exists()
+    assert (experiment / "whole" / "text").read_bytes() == (experiment / "pieces" / "text").read_bytes()
+    utterances = DataDirectory.read(experiment / "dev" / "data").utterances
+    rows = [line.split() for line in (experiment / "whole" / "text").read_text().splitlines()]
+    assert [row[0] for row in rows] == [u.utt_id for u in utterances]
+    assert {word for row in rows for word in row[1:]} <= set(made.language.lexicon.entries)
+
+
+def test_training_sees_the_first_pronunciations_and_names_what_has_none(experiment, tmp_path):
+    made = load_recogniser(experiment / "exp" / "model")
+    [word, *_] = sorted(made.language.lexicon.entries)
+    assert made.spelling.encode(word) == [PHONES.ids[SOUNDS[letter]] for letter in word]
+    paths = {name: experiment / name / "data" for name in ("train", "dev")}
+    (tmp_path / "few").write_text("x AA\n")
+    command = ["train", "--train", paths["train"], "--dev", paths["dev"], "--cmvn", experiment / "cmvn", "--quiet"]
+    command += ["--tokens", experiment / "tokens.txt", "--conf", experiment / "conf.yaml", "--output", tmp_path / "exp"]
+    with pytest.raises(DataError, match=r"utterance 's0-000'.* not in the lexicon"):
+        run(*command, "--lexicon", tmp_path / "few")
+
+
+def test_the_exported_file_says_what_the_folder_says(experiment, tmp_path):
+    done = run("export", experiment / "exp" / "model", "--output", tmp_path / "m.onnx", "--weights", "float32")
+    assert done.exit_code == 0, done.output
+    files = [u.recording_path for u in DataDirectory.read(experiment / "dev" / "data").utterances]
+    from_file = run("transcribe", *files, "--model", tmp_path / "m.onnx", "--format", "jsonl", "--jobs", 1)
+    from_folder = run("transcribe", *files, "--model", experiment / "exp" / "model", "--format", "jsonl", "--jobs", 1)
+    texts = [[json.loads(line)["text"] for line in done.stdout.splitlines()] for done in (from_file, from_folder)]
+    assert len(texts[0]) == len(files)
+    assert texts[0] == texts[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A file and a folder of a model that talks, and a recording."""
+    folder = tmp_path_factory.mktemp("talker")
+    made = talker()
+    save_recogniser(made, folder / "model")
+    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    write_wav(folder / "talk.wav", tiny.speak("cab bca b ac", np.random.default_rng(3)), tiny.RATE)
+    return folder
+
+
+def transcribe(place, *options, model="m.onnx"):
+    files = (place / "talk.wav", "--model", place / model, "--format", "jsonl", "--jobs", 1)
+    done = run("transcribe", *files, *options)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_words_of_the_lexicon_are_written_with_times_and_confidences(place):
+    said = transcribe(place)
+    assert len(said["words"]) >= 2
+    for word in said["words"]:
+        assert word["word"] in LEXICON.entries
+        assert 0 <= word["start"] < word["end"] <= said["duration"]
+        assert 0 <= word["confidence"] <= 1
+    assert said["text"] == " ".join(word["word"] for word in said["words"])
+    assert transcribe(place, model="model")["text"] == said["text"]
+    assert transcribe(place, "--streaming")["text"] == said["text"]
+
+
+def test_alternatives_have_scores_and_the_first_is_what_is_said(place):
+    said = transcribe(place, "--nbest", 4)
+    [segment] = said["segments"]
+    rows = segment["nbest"]
+    assert len(rows) == 4
+    assert rows[0]["text"] == said["text"]
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+    assert 0 < sum(row["posterior"] for row in rows) <= 1.001
+    assert "segments" not in transcribe(place)
+
+
+def test_a_grammar_allows_its_sentences_only(place):
+    (place / "grammar").write_text("(a | b | c | ab | bc | ca) [a | b | c]\n")
+    said = transcribe(place, "--grammar", place / "grammar")
+    assert said["words"]
+    assert {word["word"] for word in said["words"]} <= {"a", "b", "c", "ab", "bc", "ca"}
+
+
+def test_a_hot_word_with_a_pronunciation_of_its_own_can_be_heard(place):
+    letters = transcribe(place)["text"].replace(" ", "")
+    phones = " ".join(SOUNDS[letter] for letter in letters[:4])  # no word of the lexicon is so long
+    said = transcribe(place, "--hotwords", f"zulu={phones}:9")
+    assert "zulu" in said["text"].split()
+    (place / "hot.txt").write_text(f"zulu={phones}:9\n")
+    assert transcribe(place, "--hotwords", place / "hot.txt") == said
+
+
+def test_a_list_of_hot_words_may_be_long(place):
+    many = ", ".join(f"w{number}=AA BB CC CC BB AA AA BB:0" for number in range(40))
+    assert len(many) > 255  # longer than a file's name may be
+    assert transcribe(place, "--hotwords", many)["words"]
+
+
+def test_what_the_model_cannot_write_is_refused(place):
+    files = ("transcribe", place / "talk.wav", "--model", place / "m.onnx", "--jobs", 1)
+    with pytest.raises(DataError, match=r"hot word 'zulu': not in the lexicon; .*'zulu=AA BB CC'"):
+        run(*files, "--hotwords", "zulu")
+    (place / "foreign").write_text("go zulu\n")
+    with pytest.raises(DataError, match="grammar: 'go', 'zulu' not in the model's lexicon"):
+        run(*files, "--grammar", place / "foreign")
+    save_recogniser(talker(None), place / "bare")
+    with pytest.raises(UsageError, match="hot words: this model has phones and no lexicon"):
+        run(*files[:2], "--model", place / "bare", "--jobs", 1, "--hotwords", "zulu=AA BB")
+
+
+def pieces(samples, rng):
+    while len(samples):
+        length = int(rng.choice([0, 1, rng.integers(1, 3000)]))
+        yield samples[:length]
+        samples = samples[length:]
+
+
+def said(transcript):
+    """All but numbers that feel the order of float32's sums."""
+    segments = [(s.start_s, s.end_s, s.spoken.whole, s.spoken.text) for s in transcript.segments]
+    return [(word.word, word.start_s, word.end_s) for word in transcript.words], transcript.duration_s, segments
+
+
+WISHES = {
+    "lexicon": Wishes(),
+    "alternatives": Wishes(count=5, beam=6),
+    "hot words": Wishes(hot_words=(HotWord("cab", 3.0), HotWord("zulu", 3.0, ("CC", "AA")))),
+    "grammar": Wishes(grammar=Grammar("(a | b | c | ab | cab)")),
+}
+
+
+@pytest.mark.parametrize("name", WISHES)
+@pytest.mark.parametrize("rate", [tiny.RATE, 11025])
+def test_a_stream_in_any_pieces_says_what_the_whole_says(place, name, rate):
+    recognizer = Recognizer.load(place / "m.onnx", wishes=WISHES[name])
+    rng = np.random.default_rng(7)
+    words = 0
+    for text in ("abc acab", "b", "cab bca b"):
+        length = int(tiny.LETTER_S * rate) * len(text)
+        samples = np.interp(np.arange(length) / rate, np.arange(int(tiny.LETTER_S * tiny.RATE) * len(text)) / tiny.RATE,
+                            tiny.speak(text, rng)).astype(np.float32)  # fmt: skip
+        whole = said(recognizer.transcribe(samples, rate))
+        words += len(whole[0])
+        for _ in range(4):
+            stream = recognizer.stream()
+            for piece in pieces(samples, rng):
+                stream.accept(piece, rate)
+                stream.partial()
+            assert said(stream.finish()) == whole
+    assert words >= 3  # otherwise the test could not fail
+
+
+def test_streams_that_step_together_say_what_each_says_alone(place):
+    recognizer = Recognizer.load(place / "m.onnx")
+    rng = np.random.default_rng(8)
+    rows = [tiny.speak(text, rng) for text in ("abc acab", "b", "cab bca b")]
+    expected = [said(recognizer.transcribe(row)) for row in rows]
+    streams, left = [recognizer.stream() for _ in rows], [list(pieces(row, rng)) for row in rows]
+    while any(left):
+        some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
+        if some:
+            recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
+    assert [said(stream.finish()) for stream in streams] == expected
+
+
+def test_other_wishes_leave_the_model_as_it_was():
+    transcriber = new_transcriber(talker())
+    rows = [tiny.speak("abc", np.random.default_rng(1))]
+    before = transcriber.transcribe(rows)
+    wished = transcriber.with_wishes(Wishes(lexicon=LEXICON.only(["b", "c"])))
+    assert {word.word for word in wished.transcribe(rows)[0].words} <= {"b", "c"}
+    assert transcriber.transcribe(rows) == before

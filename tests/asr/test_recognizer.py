@@ -1,0 +1,221 @@
+"""The runtime's promise: a stream says what the whole recording says, however it is cut, batched and sampled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+
+import recitative
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.transcriber import DecodedNetwork
+from recitative.audio.files import write_wav
+from recitative.audio.resample import resample
+from recitative.audio.vad import SegmentRules
+from recitative.errors import DataError, UsageError
+from recitative.export.checked import export_recogniser
+
+CORES = {
+    "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}, "lookahead_frames": 2},
+    "blocks": {
+        "recurrent": {"direction": "latency_controlled", "layers": 2, "hidden": 8, "chunk": 3, "right_context": 2}
+    },
+}
+RATES = [tiny.RATE, 2 * tiny.RATE, 11025, 44100]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    dev = tiny.write_corpus(folder, 6, 1)
+    for name, core in {**CORES, "whole": {}}.items():
+        for weights in ("float32", "int8"):
+            made = tiny.recogniser(seed=2, **core)  # this one says words
+            # Random models and a corpus of other words: what int8 costs means nothing here, so it is not asked.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("recitative.model.export.smallest.LARGEST_COST", np.inf)
+                export_recogniser(made, folder / f"{name}.{weights}.onnx", dev=dev, weights=weights)
+    return folder
+
+
+@pytest.fixture(params=[(core, weights) for core in CORES for weights in ("float32", "int8")], ids="-".join)
+def recognizer(request, files):
+    return Recognizer.load(files / f"{'.'.join(request.param)}.onnx")
+
+
+def recordings(rate):
+    rng = np.random.default_rng(3)
+    return [resample(tiny.speak(text, rng), tiny.RATE, rate) for text in ("abc acab", "b", "cab bca b", "ac")]
+
+
+def said(transcript):
+    """All but the confidences, which in float32 differ by the order of its sums."""
+    return [(word.word, word.start_s, word.end_s) for word in transcript.words], transcript.duration_s
+
+
+def pieces(samples, rng):
+    while len(samples):
+        length = int(rng.choice([0, 1, rng.integers(1, 2000)]))
+        yield samples[:length]
+        samples = samples[length:]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_any_cutting_says_the_same(recognizer, rate):
+    rng = np.random.default_rng(7)
+    words = 0
+    for samples in recordings(rate):
+        whole = recognizer.transcribe(samples, rate)
+        words += len(whole.words)
+        stream = recognizer.stream()
+        for piece in pieces(samples, rng):
+            stream.accept(piece, rate)
+        assert said(stream.finish()) == said(whole)
+    assert words >= 4  # otherwise the test could not fail
+
+
+def test_streams_that_step_together_say_what_each_says_alone(recognizer):
+    rng = np.random.default_rng(8)
+    rows = recordings(tiny.RATE)
+    is_int8 = recognizer._network.network.card.weights == "int8"
+    heard = (lambda transcript: transcript.words) if is_int8 else said  # in int8 with every bit of the confidences
+    expected = [heard(recognizer.transcribe(row)) for row in rows]
+    streams = [recognizer.stream() for _ in rows]
+    left = [list(pieces(row, rng)) for row in rows]
+    while any(left):
+        some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
+        if some:
+            recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
+    assert [heard(stream.finish()) for stream in streams] == expected
+
+
+def test_a_long_recording_is_heard_in_blocks_with_the_same_words(recognizer, monkeypatch):
+    samples = np.concatenate(recordings(tiny.RATE))
+    whole = said(recognizer.transcribe(samples))
+    for block_s in (0.07, 0.5, len(samples) / tiny.RATE):
+        monkeypatch.setattr("recitative.asr.recognizer.BLOCK_S", block_s)
+        assert said(recognizer.transcribe(samples)) == whole
+
+
+@pytest.fixture
+def _cut_early(monkeypatch):
+    """The detector hears no speech in the tones of these tests, so every segment is the shortest possible."""
+    rules = SegmentRules(shortest_s=1.2, longest_s=4.0, overlap_s=0.0)  # this model would talk in the overlap
+    monkeypatch.setattr(DecodedNetwork, "segments", rules)
+
+
+@pytest.mark.usefixtures("_cut_early")
+@pytest.mark.parametrize("rate", [tiny.RATE, 11025])
+def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recognizer, rate):
+    rng = np.random.default_rng(9)
+    samples = np.concatenate(recordings(rate) * 3)
+    whole = recognizer.transcribe(samples, rate)
+    starts = [word.start_s for word in whole.words]
+    assert starts == sorted(starts)
+    assert whole.words[-1].end_s > 0.8 * len(samples) / rate
+    streams = [recognizer.stream(), recognizer.stream()]
+    rows = [list(pieces(samples, rng)), list(pieces(samples, rng))]
+    while any(rows):
+        recognizer.accept([(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row], rate)
+        for stream in streams:
+            assert stream._heard.num_frames * recognizer._network.frame_s < 4.1  # nothing grows
+    assert [said(stream.finish()) for stream in streams] == [said(whole)] * 2
+
+
+@pytest.mark.usefixtures("_cut_early")
+def test_a_bidirectional_model_hears_segment_after_segment(files):
+    recognizer = Recognizer.load(files / "whole.float32.onnx")
+    samples = np.concatenate(recordings(tiny.RATE) * 3)
+    expected = said(recognizer.transcribe(samples))
+    assert expected[0][-1][2] > 0.8 * len(samples) / tiny.RATE
+    assert said(recognizer.transcribe(samples, block_s=0.05)) == expected
+
+
+def test_partial_results_grow_into_the_final_one(recognizer):
+    samples = recordings(tiny.RATE)[2]
+    stream = recognizer.stream()
+    seen = []
+    for start in range(0, len(samples), 400):
+        stream.accept(samples[start : start + 400], tiny.RATE)
+        seen.append(stream.partial().text)
+    final = stream.finish().text
+    for before, after in zip(seen, [*seen[1:], final], strict=True):
+        assert after.startswith(before)
+    assert seen[0] != final
+
+
+def test_a_finished_or_reset_stream_is_new(recognizer):
+    first, second = recordings(tiny.RATE)[:2]
+    stream = recognizer.stream()
+    for spoil in (stream.finish, stream.reset):
+        stream.accept(first, tiny.RATE)
+        spoil()
+        stream.accept(resample(second, tiny.RATE, 11025), 11025)  # even at another rate
+        assert said(stream.finish()) == said(recognizer.transcribe(resample(second, tiny.RATE, 11025), 11025))
+
+
+def test_files_and_int16_say_what_samples_say(recognizer, tmp_path):
+    samples = recordings(8000)[0]
+    write_wav(tmp_path / "a.wav", samples, 8000)
+    integers = np.round(samples * 32768).astype(np.int16)
+    assert said(recognizer.transcribe(tmp_path / "a.wav")) == said(recognizer.transcribe(integers, 8000))
+
+
+def test_nothing_has_no_words(recognizer):
+    assert recognizer.transcribe(np.zeros(0, np.float32)).text == ""
+    assert recognizer.stream().finish().words == ()
+    assert recognizer.stream().partial().duration_s == 0.0
+
+
+def test_a_bidirectional_model_hears_whole_recordings_only(files):
+    recognizer = Recognizer.load(files / "whole.float32.onnx")
+    assert recognizer.latency_ms is None
+    assert recognizer.transcribe(recordings(8000)[0], 8000).duration_s == pytest.approx(0.8)
+    with pytest.raises(UsageError, match="needs the whole recording"):
+        recognizer.stream()
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "error", "message"),
+    [
+        (np.zeros((4, 2), np.float32), 8000, UsageError, r"shape \(4, 2\): must be \(S,\)"),
+        (np.zeros(4, np.int32), 8000, UsageError, "samples are int32: must be float"),
+        (np.array([0.0, np.nan]), 8000, DataError, "sample 1: is nan"),
+        (np.array([np.inf]), 8000, DataError, "sample 0: is inf"),
+        (np.zeros(4), 0, UsageError, "changed from 8000 to 0 Hz"),
+        (np.zeros(4), 44100, UsageError, "changed from 8000 to 44100 Hz in mid-stream"),
+    ],
+)
+def test_samples_that_cannot_be_heard_are_refused_and_the_stream_goes_on(recognizer, samples, rate, error, message):
+    first = recordings(8000)[0]
+    stream = recognizer.stream()
+    stream.accept(first[:3000], 8000)
+    with pytest.raises(error, match=message):
+        stream.accept(samples, rate)
+    stream.accept(first[3000:], 8000)
+    assert said(stream.finish()) == said(recognizer.transcribe(first, 8000))
+
+
+def test_a_rate_that_is_none_is_refused(recognizer):
+    with pytest.raises(UsageError, match="sample_rate=0: must be from 1000"):
+        recognizer.stream().accept(np.zeros(4), 0)
+
+
+def test_a_stream_twice_in_one_step_is_refused(recognizer):
+    stream = recognizer.stream()
+    with pytest.raises(UsageError, match="stands twice"):
+        recognizer.accept([(stream, np.zeros(9)), (stream, np.zeros(9))], tiny.RATE)
+
+
+def test_the_package_offers_the_recognizer_and_imports_no_torch(files):
+    assert recitative.Recognizer is Recognizer
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy, recitative\n"
+        f"r = recitative.Recognizer.load({str(files / 'forward.int8.onnx')!r})\n"
+        "r.transcribe(numpy.zeros(4000))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,303 @@
+"""``recitative transcribe`` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from io import BytesIO, StringIO, TextIOWrapper
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+from typer.testing import CliRunner
+
+from recitative.asr.folder import save_recogniser
+from recitative.asr.recognizer import Recognizer
+from recitative.audio.inputs import expand
+from recitative.cli.main import app, main
+from recitative.data import parallel
+from recitative.errors import DataError, UsageError
+from recitative.export.checked import export_recogniser
+
+CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model as a folder and as a file, and recordings of several kinds of the same words."""
+    folder = tmp_path_factory.mktemp("place")
+    made = tiny.recogniser(seed=2, **CORE)
+    save_recogniser(made, folder / "model")
+    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    samples = tiny.speak("cab bca b", np.random.default_rng(3))
+    (folder / "talks" / "deep").mkdir(parents=True)
+    soundfile.write(folder / "talks" / "a.wav", samples, tiny.RATE)
+    soundfile.write(folder / "talks" / "deep" / "b.flac", np.stack([samples, samples], 1), tiny.RATE)
+    soundfile.write(folder / "talks" / "c.wav", samples, tiny.RATE, subtype="FLOAT")
+    (folder / "talks" / "notes.txt").write_text("no recording")
+    (folder / "bad.wav").write_bytes(b"RIFF")
+    return folder
+
+
+def run(place, *arguments):
+    return CliRunner().invoke(app, ["transcribe", *map(str, arguments), "--jobs", "1"])
+
+
+def test_folders_patterns_and_files_are_found_once_in_order(place):
+    talks = place / "talks"
+    everything = [str(talks / "a.wav"), str(talks / "c.wav"), str(talks / "deep" / "b.flac")]
+    assert expand([str(talks)]) == everything
+    assert expand([str(talks / "*.wav"), str(talks)]) == everything
+    assert expand([str(talks / "**" / "*.flac"), "-", "nowhere.wav"]) == [everything[2], "-", "nowhere.wav"]
+
+
+@pytest.mark.parametrize(("name", "message"), [("bare", "has no recordings"), ("bare/*.wav", "matches no file")])
+def test_what_holds_nothing_is_named(tmp_path, name, message):
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(DataError, match=message):
+        expand([str(tmp_path / name)])
+
+
+def test_every_kind_of_recording_and_of_model_says_the_same(place):
+    lines = run(place, place / "talks", "--model", place / "m.onnx").stdout.splitlines()
+    assert len(lines) == 3
+    (text,) = {line.split("\t")[1] for line in lines}
+    assert len(text) > 5
+    assert run(place, place / "talks", "--model", place / "model").stdout.splitlines() == lines
+
+
+def test_several_processes_write_in_order(place):
+    one = run(place, place / "talks", "--model", place / "m.onnx")
+    two = CliRunner().invoke(app, ["transcribe", str(place / "talks"), "--model", str(place / "m.onnx"), "--jobs", "2"])
+    assert two.stdout == one.stdout
+
+
+def test_one_bad_file_is_named_and_the_rest_is_done(place):
+    done = run(
+        place, place / "talks" / "a.wav", place / "bad.wav", place / "talks" / "c.wav", "--model", place / "m.onnx"
+    )
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert f"error: {place / 'bad.wav'}" in done.stderr
+    assert "1 of 3 recordings could not be transcribed" in done.stderr
+
+
+def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
+    transcribe = Recognizer.transcribe
+
+    def fail(self, audio, **options):
+        if str(audio).endswith("c.wav"):
+            raise RuntimeError("a bug\nof two lines")
+        return transcribe(self, audio, **options)
+
+    monkeypatch.setattr(Recognizer, "transcribe", fail)
+    done = run(place, place / "talks", "--model", place / "m.onnx")
+    assert done.exit_code == 1
+    assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
+    skipped, error, count = done.stderr.splitlines()
+    assert skipped.endswith("talks: files that are not recordings, skipped: 1 (notes.txt)")
+    assert error.startswith(f"error: {place / 'talks' / 'c.wav'}: failed (RuntimeError: a bug of two lines at ")
+    assert count == "1 of 3 recordings could not be transcribed"
+
+
+@pytest.mark.parametrize(
+    ("options", "said", "status"),
+    [
+        ("--model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
+        ("--model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--model nowhere", "error: nowhere: is no model", 1),
+        ("--keywords cab --model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
+        ("--keywords cab --model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--keywords cab:high", "error: keyword 'cab:high'", 2),
+        ("--keywords cab --thresholds DIR/none.json", "error: DIR/none.json: ", 1),
+        ("--lm DIR/none.arpa", "error: DIR/none.arpa: is no language model", 1),
+        ("--lm DIR/notes.txt", "error: DIR/notes.txt:", 1),
+        ("--grammar DIR/none.txt", "error: DIR/none.txt: ", 1),
+        ("--hotwords bca:many", "error: hot word 'bca:many': 'many' is not a weight", 2),
+        ("--hotwords ::", "error: hot word '::'", 2),
+        ("--lexicon DIR/a.wav", "error: DIR/a.wav:", 1),
+        ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
+        ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: lies in a file", 2),
+        ("--nbest 3", "error: --nbest 3: alternatives are written in JSON only", 2),
+        ("--format srt", "error: --format srt: subtitles of 2 recordings", 2),
+    ],
+)
+def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch, capsys, options, said, status):
+    talks = str(place / "talks")
+    verb = "spot" if "--keywords" in options else "transcribe"
+    if "--model" not in options:
+        options += f" --model {place / 'm.onnx'}"
+    words = [f"{talks}/a.wav", f"{talks}/c.wav", "--jobs", "2", *options.replace("DIR", talks).split()]
+    monkeypatch.setattr(sys, "argv", ["recitative", verb, *words])
+    monkeypatch.setattr(parallel._SPAWN, "Process", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert said in captured.err.replace(talks, "DIR")
+    assert captured.err.count("\n") == 1
+    assert ended.value.code == status
+
+
+def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(400):
+        (tmp_path / "many" / f"{number}.wav").hardlink_to(place / "talks" / "a.wav")
+    command = [sys.executable, "-m", "recitative", "transcribe", str(tmp_path / "many"), "--jobs", "2"]
+    command += ["--model", str(place / "m.onnx"), "--output-dir", str(tmp_path / "out")]
+    program = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while program.poll() is None and not list(tmp_path.glob("out/*.txt")):
+        threading.Event().wait(0.01)
+    os.killpg(program.pid, signal.SIGINT)
+    assert program.communicate(timeout=60)[1] == "error: interrupted\n"
+    assert program.returncode == 130
+    written = list((tmp_path / "out").iterdir())
+    assert 1 <= len(written) < 400
+    assert {path.suffix for path in written} == {".txt"}
+    assert len({path.read_text() for path in written}) == 1
+
+
+def test_streaming_says_the_same(place):
+    talks = (place / "talks", "--model", place / "m.onnx", "--format", "jsonl")
+    assert run(place, *talks, "--streaming").stdout == run(place, *talks).stdout
+
+
+def test_an_unknown_model_is_named_beside_those_there_are(place):
+    done = run(place, place / "talks", "--model", "french")
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).startswith("french: is no model; a path, or a pretrained model: ")
+
+
+def test_json_of_several_is_a_list(place):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "json")
+    objects = json.loads(done.stdout)
+    assert [o["duration"] for o in objects] == [0.9, 0.9, 0.9]
+    assert all(word["start"] < word["end"] for o in objects for word in o["words"])
+
+
+def test_files_of_their_own(place, tmp_path):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "vtt", "--output-dir", tmp_path / "out")
+    assert done.stdout == ""
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.vtt"))
+    assert written == ["a.vtt", "c.vtt", "deep/b.vtt"]
+    assert (tmp_path / "out" / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
+
+
+def test_recordings_of_one_name_get_files_and_ids_of_their_own(place, tmp_path):
+    (tmp_path / "a.wav").write_bytes((place / "talks" / "a.wav").read_bytes())
+    both = (place / "talks" / "a.wav", tmp_path / "a.wav", "--model", place / "m.onnx")
+    done = run(place, *both, "--format", "kaldi", "--output-dir", tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    written = [path.read_text().split(" ", 1) for path in sorted((tmp_path / "out").rglob("*.text"))]
+    assert len({utt_id for utt_id, _ in written}) == 2
+    assert len({text for _, text in written}) == 1
+    ctm = run(place, *both, "--format", "ctm")
+    assert {line.split()[0] for line in ctm.stdout.splitlines()} == {utt_id for utt_id, _ in written}
+
+
+def test_subtitles_of_several_need_files(place):
+    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "srt")
+    assert isinstance(done.exception, UsageError)
+
+
+def test_standard_input(place):
+    command = [sys.executable, "-m", "recitative", "transcribe", "-", "--model", str(place / "m.onnx")]
+    audio = (place / "talks" / "deep" / "b.flac").read_bytes()
+    done = subprocess.run(command, input=audio, capture_output=True, check=True)
+    expected = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
+    assert done.stdout.decode() == f"-\t{expected}"
+    nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
+    assert nothing.returncode == 1
+    assert nothing.stderr.decode().startswith("error: standard input: is empty")
+
+
+def test_pipes_are_read_wherever_a_recording_is(place, tmp_path):
+    """By two processes, which have neither the standard input nor the open files of the first."""
+    os.mkfifo(tmp_path / "pipe")
+    model = ["--model", str(place / "m.onnx")]
+    command = [sys.executable, "-m", "recitative", "transcribe", "/dev/stdin", str(tmp_path / "pipe"), "--jobs", "2"]
+    with (place / "talks" / "deep" / "b.flac").open("rb") as audio:
+        program = subprocess.Popen([*command, *model], stdin=audio, stdout=subprocess.PIPE, text=True)
+        (tmp_path / "pipe").write_bytes((place / "talks" / "c.wav").read_bytes())
+        written = program.communicate(timeout=60)[0]
+    text = run(place, place / "talks" / "a.wav", *model).stdout.split("\t")[1]
+    assert written == f"/dev/stdin\t{text}{tmp_path / 'pipe'}\t{text}"
+
+
+def test_listen_hears_standard_input(place, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((place / "talks" / "a.wav").read_bytes())))
+    monkeypatch.setattr(sys, "argv", ["recitative", "listen", "--input", "-", "--model", str(place / "m.onnx")])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", written := StringIO())
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code
+    text = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
+    assert written.getvalue() == text
+
+
+FIELD_CASES = Path(__file__).parents[1] / "field_cases"
+
+
+@pytest.fixture
+def latin1(tmp_path):
+    """Recordings, one of them with a name that is not UTF-8."""
+    try:
+        with tarfile.open(FIELD_CASES / "15_latin1_name.tar.gz") as archive:
+            archive.extractall(tmp_path / "talks")  # our own archive; Python 3.11.2 knows no filter
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    return tmp_path / "talks"
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "kaldi", "ctm"])
+def test_a_recording_whose_name_is_not_utf8_is_done_too(place, latin1, tmp_path, form):
+    options = ["--model", str(place / "m.onnx"), "--jobs", "1", "--format", form]
+    command = [sys.executable, "-m", "recitative", "transcribe", str(latin1), *options]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    if form == "jsonl":
+        names = [json.loads(line)["file"] for line in done.stdout.decode().splitlines()]
+        assert names == [str(latin1 / "a.wav"), os.fsdecode(os.fsencode(latin1) + b"/b\xe9.wav")]
+    else:
+        assert b"b\xe9" in done.stdout
+    filed = run(place, latin1, *options, "--output-dir", tmp_path / "out")
+    assert filed.exit_code == 0, filed.stderr
+    assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["a", os.fsdecode(b"b\xe9")]
+
+
+def test_text_that_the_output_cannot_encode_is_escaped(place, tmp_path):
+    (tmp_path / "ü😀.wav").write_bytes((place / "talks" / "a.wav").read_bytes())
+    command = [sys.executable, "-m", "recitative", "transcribe", str(tmp_path), "--model", str(place / "m.onnx")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*command, "--format", "jsonl"], capture_output=True, check=True, env=environment)
+    assert json.loads(done.stdout.decode("ascii"))["file"] == str(tmp_path / "ü😀.wav")
+
+
+@pytest.mark.parametrize(
+    ("raised", "said", "status"),
+    [
+        ("ModuleNotFoundError('x', name='torch')", "error: this needs the package 'torch', which is not installed", 2),
+        ("OSError(errno.ENOSPC, 'No space', 'a.txt')", "error: a.txt: the disk is full", 1),
+    ],
+)
+def test_what_the_machine_lacks_is_one_line(place, raised, said, status):
+    code = (
+        "import errno, sys, recitative.cli.models as models\n"
+        f"def fail(*model, **options): raise {raised}\n"
+        "models.open_transcriber = fail\n"
+        f"sys.argv = ['recitative', 'transcribe', {str(place / 'talks' / 'a.wav')!r}, '--model', {str(place)!r}]\n"
+        "from recitative.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,142 @@
+"""A classifier's labels as keywords of a stream: found where they are, however it comes; and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import tones
+
+from recitative.asr.recognizer import Recognizer
+from recitative.classification.labeller import Labeller
+from recitative.errors import DataError, UsageError
+from recitative.features.frontend import FeatureExtractor
+from recitative.keywords.label_spotter import SMOOTH_S, spot_labels
+from recitative.keywords.spotter import parse_keywords
+from recitative.keywords.stream import HitStream
+from recitative.model.torch_stage import TorchStage
+from recitative.stage import Padded
+
+RECENT = ("model.pooling=recent", "model.pooling_frames=4")
+FILLER = "_filler_"
+LABELS = (FILLER, *tones.TONES_HZ)
+SAID = [("low", 0.5), ("high", 1.2), ("low", 1.6), ("middle", 2.5), ("middle", 2.9)]  # at seconds
+WORD_S = 0.2
+
+
+class ToneLabels:
+    """Stage: the label is the tone that the frame is nearest to; the filler is silence."""
+
+    stride, lookahead = 1, 0
+
+    def __init__(self, extractor):
+        rng = np.random.default_rng(0)
+        silence = 0.01 * rng.standard_normal(tones.RATE).astype(np.float32)
+        sounds = [silence, *(tones.tone(label, 1.0, rng) for label in tones.TONES_HZ)]
+        self.means = np.stack([extractor.compute(sound).mean(0) for sound in sounds])  # (K, C)
+
+    def output_lengths(self, lengths):
+        return lengths
+
+    def initial_state(self, n):
+        return {}
+
+    def step(self, x, state, *, last):
+        nearness = -((x.data[:, :, None] - self.means) ** 2).mean(-1)  # (N, T, K)
+        relative = nearness - nearness.max(-1, keepdims=True)
+        return Padded(relative - np.log(np.exp(relative).sum(-1, keepdims=True)), x.lengths), {}
+
+
+def knowing():
+    """A labeller that knows the tones."""
+    settings = tones.settings(*RECENT, "model.front_end.window=1", "model.front_end.stride=1")
+    return Labeller(ToneLabels(FeatureExtractor(settings.features)), settings, LABELS)
+
+
+def stream_of(said, seconds=3.5, seed=0):
+    rng = np.random.default_rng(seed)
+    samples = 0.01 * rng.standard_normal(round(seconds * tones.RATE)).astype(np.float32)
+    for label, start_s in said:
+        start = round(start_s * tones.RATE)
+        samples[start : start + round(WORD_S * tones.RATE)] += tones.tone(label, WORD_S, rng)
+    return samples
+
+
+def spotter_of(labeller, keywords):
+    return Recognizer(spot_labels(labeller, parse_keywords(keywords))[0])
+
+
+def test_labels_are_found_where_they_are_said_and_those_not_asked_for_are_filler() -> None:
+    hits = spotter_of(knowing(), "low, middle:0.7").transcribe(stream_of(SAID)).words
+    expected = [(label, start_s) for label, start_s in SAID if label != "high"]
+    assert [hit.word for hit in hits] == [label for label, _ in expected]
+    for hit, (_, start_s) in zip(hits, expected, strict=True):
+        assert start_s - 0.05 <= hit.start_s < hit.end_s <= start_s + WORD_S + 0.05
+        assert hit.end_s - hit.start_s > SMOOTH_S + 0.01  # the smoothing, and a pooling of 4 frames of 5 ms
+        assert 0.7 < hit.confidence <= 1.0
+
+
+def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory_does_not_grow() -> None:
+    recognizer, rng = spotter_of(knowing(), "low, high, middle"), np.random.default_rng(1)
+    samples = np.concatenate([stream_of(SAID, seed=seed) for seed in range(12)])  # 42 s, uncut
+    whole = recognizer.transcribe(samples).words
+    assert len(whole) == 12 * len(SAID)
+    for sizes in ([333], [4000], [0, 1, 77, 2500]):
+        stream, heard, kept, rest = HitStream(recognizer), [], [], samples
+        while len(rest):
+            size = int(rng.choice(sizes))
+            heard += stream.accept(rest[:size], tones.RATE)
+            rest = rest[size:]
+            inner = stream._stream
+            kept.append(len(pickle.dumps((inner._heard, inner._state, inner._words, inner._segments))))
+        assert (*heard, *stream.finish()) == whole
+        assert max(kept) < 2000  # bytes; the 60 hits would be more than that
+
+
+@pytest.mark.parametrize("core", [(), ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3")])
+def test_a_network_has_the_same_hits_in_a_stream(core) -> None:
+    made = tones.classifier(*RECENT, *core)
+    recognizer = spotter_of(
+        Labeller(TorchStage(made.network), made.settings, made.labels), "high:0.35, low:0.35, middle:0.35"
+    )
+    samples = stream_of(SAID, seconds=8)
+    whole = recognizer.transcribe(samples).words
+    assert len(whole) > 5
+    stream = HitStream(recognizer)
+    heard = [hit for i in range(0, len(samples), 600) for hit in stream.accept(samples[i : i + 600], tones.RATE)]
+    said = [(hit.word, hit.start_s, hit.end_s) for hit in (*heard, *stream.finish())]
+    assert said == [(hit.word, hit.start_s, hit.end_s) for hit in whole]  # confidences feel the order of float32's sums
+
+
+def test_thresholds_are_those_of_the_list_then_those_of_the_file() -> None:
+    _, spotter = spot_labels(knowing(), parse_keywords("low:0.9, high, middle"), {"low": 0.1, "high": 0.2})
+    assert spotter._search._thresholds.tolist() == [0.9, 0.2, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("keywords", "settings", "error", "message"),
+    [
+        (
+            "low, yes, no",
+            RECENT,
+            DataError,
+            "keyword 'yes': is no label of the classifier; one of its labels: high, low",
+        ),
+        ("low high", RECENT, DataError, "keyword 'low high': is no label of the classifier"),
+        ("low=L OW", RECENT, UsageError, "keyword 'low': a classifier hears whole labels and takes no pronunciation"),
+        ("low", ("model.pooling=mean",), UsageError, r"names whole recordings \(model.pooling=mean\): in a stream it"),
+        ("low", ("model.pooling=attention",), UsageError, "train one with model.pooling=recent"),
+        ("low", ("model.pooling=last",), UsageError, "train one with model.pooling=recent"),
+        (
+            "low",
+            (*RECENT, "model.cmvn=utterance"),
+            UsageError,
+            "this classifier needs the whole recording; keywords need",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(keywords, settings, error, message) -> None:
+    made = tones.classifier(*settings)
+    with pytest.raises(error, match=message):
+        spot_labels(Labeller(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))

@@ -1,0 +1,252 @@
+"""Pieces to be written: whatever is given is in the outcome to the last note, and what is new keeps to its limits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import small_music
+from recitative.errors import DataError, UsageError
+from recitative.lm.sampling import Sampling
+from recitative.music.composition import (
+    FINER,
+    Key,
+    Limits,
+    blank,
+    compose,
+    to_continue,
+    to_rewrite,
+)
+from recitative.music.midi import midi_bytes, parse_midi
+from recitative.music.piece import Note, Piece, from_grid, tied
+from recitative.music.training_network import TorchMusic
+
+SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
+FRAMES = SETTINGS.frames
+FINE = FRAMES.steps_per_quarter * FINER
+CONTINUES = TorchMusic(small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]"))
+FILLS = TorchMusic(
+    small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]", "model.recurrent.direction=bidirectional")
+)
+
+# Lengths and starts that fall between the steps of the model as often as not; chords and overlaps within a voice too.
+NOTES = st.builds(
+    Note,
+    st.integers(0, 8 * FINER),
+    st.integers(FRAMES.lowest, FRAMES.highest),
+    st.integers(1, 3 * FINER),
+    st.integers(0, 2),
+)
+PIECES = st.lists(NOTES, min_size=1, max_size=12).map(lambda notes: Piece.of(notes, FINE, 100.0, "given"))
+KEYS = st.one_of(st.none(), st.builds(Key, st.integers(0, 11), st.booleans()))
+SAMPLINGS = st.builds(Sampling, st.sampled_from([1e-9, 0.5, 1.0, 50.0, 1e9]), st.sampled_from([0.01, 0.9, 1.0]))
+LAWS = settings(max_examples=25, deadline=None)
+
+
+def new_notes(piece, before):
+    """Those of a piece that were not given, as a list: two may be alike."""
+    rest = list(piece.notes)
+    for note in before:
+        rest.remove(note)  # a given note that is not there is an error here
+    return rest
+
+
+def assert_within(notes, limits):
+    for note in notes:
+        low, high = FRAMES.ranges[note.voice]
+        assert low <= note.pitch <= high
+        assert not limits.key or note.pitch % 12 in limits.key.pitch_classes
+
+
+def assert_nobody_sings_two(new, everything):
+    for note in new:
+        others = [other for other in everything if other.voice == note.voice and other is not note]
+        assert not any(other.start < note.end and note.start < other.end for other in others)
+
+
+@given(piece=PIECES, key=KEYS, sampling=SAMPLINGS, steps=st.integers(1, 6), seed=st.integers(0, 99))
+@LAWS
+def test_a_continued_piece_begins_with_every_given_note(piece, key, sampling, steps, seed):
+    limits = Limits(key)
+    (made,) = compose(CONTINUES, to_continue(piece, FRAMES, steps), limits, sampling, count=1, seed=seed)
+    new = new_notes(made, piece.notes)
+    heard = -(-piece.length // FINER)
+    assert all(note.start >= heard * FINER for note in new)
+    assert made.length == (heard + steps) * FINER
+    assert sum(note.length for note in new) == steps * FINER * FRAMES.voices, "without rests every voice sings on"
+    assert_within(new, limits)
+    assert_nobody_sings_two(new, made.notes)
+
+
+@given(
+    piece=PIECES, key=KEYS, sampling=SAMPLINGS, seed=st.integers(0, 99), data=st.data(),
+    voices=st.sets(st.integers(0, 2), min_size=1),
+)  # fmt: skip
+@LAWS
+def test_a_rewritten_piece_keeps_every_note_that_was_not_to_be_rewritten(piece, key, sampling, seed, data, voices):
+    steps = -(-piece.length // FINER)
+    first = data.draw(st.integers(0, steps - 1))
+    last = data.draw(st.integers(first + 1, steps))
+    draft = to_rewrite(piece, FRAMES, sorted(voices), first, last)
+    (made,) = compose(FILLS, draft, Limits(key), sampling, count=1, seed=seed, sweeps=2)
+    begins = range(first * FINER, last * FINER)
+    stays = [note for note in piece.notes if note.voice not in voices or note.start not in begins]
+    new = new_notes(made, stays)
+    assert all(note.voice in voices and note.start >= begins.start and note.end <= begins.stop for note in new)
+    assert_within(new, Limits(key))
+    assert_nobody_sings_two(new, made.notes)
+
+
+@given(piece=PIECES, voice=st.integers(0, 2), seed=st.integers(0, 99))
+@LAWS
+def test_a_harmonised_melody_is_there_as_it_was(piece, voice, seed):
+    melody = replace(piece, notes=tuple(sorted(replace(note, voice=voice) for note in piece.notes)))
+    others = [other for other in range(3) if other != voice]
+    (made,) = compose(FILLS, to_rewrite(melody, FRAMES, others), Limits(), Sampling(), count=1, seed=seed, sweeps=2)
+    new = new_notes(made, melody.notes)
+    assert {note.voice for note in new} == set(others)
+    assert sum(note.length for note in new) == 2 * made.length, "the others sing all the time"
+
+
+@given(piece=PIECES, seed=st.integers(0, 99))
+@LAWS
+def test_given_notes_come_back_from_the_midi_file(piece, seed):
+    """Of voices that sing one note at a time: a chord with one key twice has no form in MIDI."""
+    alone = [note for note in piece.notes if all(apart(note, other) for other in piece.notes if other is not note)]
+    single = replace(piece, notes=tuple(alone))
+    (made,) = compose(CONTINUES, to_continue(single, FRAMES, 2), Limits(), Sampling(), count=1, seed=seed)
+    back = parse_midi(midi_bytes(made), "made", FINE)
+    assert set(single.notes) <= set(back.notes)
+    assert (back.notes, back.length) == (made.notes, made.length)
+
+
+def apart(note, other):
+    return note.voice != other.voice or note.end <= other.start or other.end <= note.start
+
+
+def test_a_piece_from_nothing_fills_its_bars():
+    made = compose(CONTINUES, blank(FRAMES, 8, "new", 90.0), Limits(), Sampling(), count=3, seed=1)
+    assert [piece.name for piece in made] == ["new-1", "new-2", "new-3"]
+    assert {piece.quarters_per_minute for piece in made} == {90.0}
+    for piece in made:
+        assert_within(piece.notes, Limits())
+        assert sum(note.length for note in piece.notes) == 3 * piece.length == 3 * 8 * FINER
+
+
+def test_the_same_seed_gives_the_same_bytes_however_many_there_are():
+    def made(count, seed=1):
+        return [midi_bytes(replace(piece, name="x")) for piece in compose(
+            CONTINUES, blank(FRAMES, 16, "new", 90.0), Limits(), Sampling(), count=count, seed=seed
+        )]  # fmt: skip
+
+    assert made(4) == made(4)
+    assert made(1) == made(4)[:1]
+    assert made(4) != made(4, seed=2)
+    assert len(set(made(4))) == 4
+
+
+def test_voices_pause_only_if_they_may():
+    restful = small_music.Constant(FRAMES, np.array([*[0.0] * 12, 5.0]))
+    draft = blank(FRAMES, 12, "new", 100.0)
+    (singing,) = compose(restful, draft, Limits(), Sampling(), count=1, seed=1)
+    (pausing,) = compose(restful, draft, Limits(rests=True), Sampling(), count=1, seed=1)
+    assert sum(note.length for note in singing.notes) == 3 * 12 * FINER
+    assert sum(note.length for note in pausing.notes) < 12 * FINER
+
+
+@pytest.mark.parametrize(
+    ("key", "scale"),
+    [(Key(0), "C D E F G A B"), (Key(7), "G A B C D E F#"), (Key(9, minor=True), "A B C D E F F# G G#")],
+)
+def test_a_key_has_the_notes_of_its_scales(key, scale):
+    names = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"]
+    assert key.pitch_classes == {names.index(name) for name in scale.split()}
+
+
+def test_the_model_hears_what_sounds_at_the_beginning_of_a_step_or_begins_in_it():
+    notes = [Note(0, 60, 5), Note(6, 62, 6), Note(FINER + 5, 64, 3), Note(3 * FINER - 1, 65, 2)]
+    draft = to_continue(Piece.of(notes, FINE, 100.0, "p"), FRAMES, 1)
+    assert draft.heard[:, 0].tolist() == [60, 64, 65, 65, -1]
+    assert draft.free.tolist() == [[False] * 3] * 4 + [[True] * 3]
+
+
+def test_a_model_of_sets_hears_the_notes_of_a_moment_from_the_highest_on_whoever_has_them():
+    sets = small_music.settings("frames.sets=true")
+    notes = [Note(0, 60, FINER, 0), Note(0, 64, FINER, 1), Note(0, 60, FINER, 4)]
+    piece = Piece.of(notes, FINE, 100.0, "p")
+    assert to_continue(piece, sets.frames, 1).heard[0].tolist() == [64, 60, -1]
+    made = TorchMusic(small_music.model("frames.sets=true"))
+    (written,) = compose(made, to_continue(piece, sets.frames, 3), Limits(), Sampling(), count=1, seed=1)
+    new_notes(written, piece.notes)
+    crowd = Piece.of([Note(0, 60 + voice, FINER, voice) for voice in range(4)], FINE, 100.0, "p")
+    with pytest.raises(DataError, match="p: a frame has 4 notes, more than 3; at most 3 notes at a time"):
+        to_continue(crowd, sets.frames, 1)
+    with pytest.raises(UsageError, match="the model has sets of notes and no voices"):
+        to_rewrite(piece, sets.frames, [1])
+
+
+# Bad input
+
+GIVEN = Piece.of([Note(0, 60, 4 * FINER, 0), Note(0, 57, 4 * FINER, 2)], FINE, 100.0, "song")
+
+
+def test_a_note_beyond_the_model_is_named():
+    high = Piece.of([Note(0, 67, FINER)], FINE, 100.0, "high")
+    message = "high: has pitch 67; pitches from 55 to 66; transpose it, or leave that voice out"
+    with pytest.raises(DataError, match=message):
+        to_continue(high, FRAMES, 4)
+    with pytest.raises(DataError, match=message):
+        to_rewrite(high, FRAMES, [1])
+
+
+def test_too_many_voices_are_refused():
+    crowd = Piece.of([Note(0, 60, FINER, 3)], FINE, 100.0, "crowd")
+    with pytest.raises(DataError, match="crowd: has 4 voices; at most 3; leave some out"):
+        to_continue(crowd, FRAMES, 4)
+
+
+def test_a_piece_of_a_thousand_bars_is_enough():
+    long = Piece.of([Note(1001 * 4 * FINER, 60, FINER)], FINE, 100.0, "long")
+    with pytest.raises(DataError, match="long: has 1001 bars; at most 1000; cut it"):
+        to_continue(long, FRAMES, 4)
+
+
+@pytest.mark.parametrize(("first", "last"), [(2, 2), (3, 2), (0, 5), (4, 5), (-1, 2)])
+def test_steps_that_the_piece_has_not_are_refused(first, last):
+    with pytest.raises(UsageError, match=f"song: has no steps {first} to {last}; it has 4"):
+        to_rewrite(GIVEN, FRAMES, [0], first, last)
+
+
+@pytest.mark.parametrize("voices", [[3], [0, -1]])
+def test_voices_that_the_model_has_not_are_refused(voices):
+    with pytest.raises(UsageError, match="cannot be written anew; the model has voices 1 to 3"):
+        to_rewrite(GIVEN, FRAMES, voices)
+
+
+def test_there_is_nothing_to_rewrite_in_an_empty_piece():
+    with pytest.raises(DataError, match="empty: has no notes"):
+        to_rewrite(Piece((), 0, FINE, 100.0, "empty"), FRAMES, [0])
+
+
+def test_an_empty_piece_can_be_continued():
+    (made,) = compose(
+        CONTINUES, to_continue(Piece((), 0, FINE, 100.0, "empty"), FRAMES, 4), Limits(), Sampling(), count=1, seed=1
+    )
+    assert made.length == 4 * FINER
+
+
+def test_a_key_that_leaves_a_voice_nothing_is_refused():
+    narrow = small_music.settings("frames.ranges=[[61,61],[55,66],[55,66]]").frames
+    with pytest.raises(UsageError, match="voice 1 may have no pitch: its range 61 to 61 has none of the key"):
+        compose(
+            small_music.Constant(narrow, np.zeros(13)), blank(narrow, 4, "new", 100.0), Limits(Key(0)), Sampling(),
+            count=1, seed=1,
+        )  # fmt: skip
+
+
+def test_a_piece_on_another_grid_is_a_mistake_of_the_caller():
+    coarse = from_grid(tied(np.array([[60, 60, 60]], np.int16)), 4, name="coarse")
+    with pytest.raises(ValueError, match="coarse: 4 steps a quarter, not the fine grid's"):
+        to_continue(coarse, FRAMES, 4)

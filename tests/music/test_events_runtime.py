@@ -1,0 +1,172 @@
+"""The file of a model of events writes what its folder does, keeps the contract, needs no torch, and knows its kind."""
+
+import subprocess
+import sys
+
+import onnx
+import pytest
+import torch
+
+import small_events
+import small_music
+from contract import AsTorch, verify_contract
+from recitative.errors import DataError, UsageError
+from recitative.export.file import build_file, export_model
+from recitative.lm.sampling import Sampling
+from recitative.model.folder import save_model
+from recitative.model.kind import load_settings_of
+from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
+from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given
+from recitative.music.event_kind import EVENTS
+from recitative.music.event_likelihood import event_likelihood
+from recitative.music.event_onnx import OnnxEvents
+from recitative.music.event_training_network import TorchEvents
+from recitative.music.kind import MUSIC
+from recitative.music.midi import midi_bytes
+from recitative.runtime.cards import kind_of
+
+CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
+
+
+def model(changes=None, **more):
+    return small_events.model(*(f"{key}={value}" for key, value in ((changes or {}) | more).items()))
+
+
+def content(made, *, int8=False):
+    return build_file(made, notes="from a test", int8=int8).SerializeToString()
+
+
+@pytest.mark.parametrize("changes", CELLS, ids=str)
+def test_the_file_writes_the_same_bytes_as_the_folder(changes):
+    made = model(changes)
+    given = small_events.pieces([6])[0].at_resolution(48)
+    for start in (given, nothing_given(made.settings.events, "new", 100.0)):
+        folder, file = (
+            [
+                midi_bytes(piece)
+                for piece in compose_events(
+                    scorer, start, EventLimits(), Span(48, 16), Sampling(top_p=0.9), count=4, seed=7
+                )
+            ]
+            for scorer in (TorchEvents(made), OnnxEvents(content(made)))
+        )
+        assert folder == file
+        assert len(set(file)) == 4
+
+
+@pytest.mark.parametrize("changes", CELLS, ids=str)
+def test_the_graph_keeps_the_contract(changes):
+    made = model(changes)
+    verify_contract(
+        AsTorch(OnnxEvents(content(made)).network),
+        lambda shape, g: torch.randint(0, len(made.vocabulary), shape, generator=g),
+        gradients=False,
+        cuttings=3,
+        atol=1e-4,  # of logarithms down to -30
+    )
+
+
+def test_the_file_scores_as_the_folder_does_and_int8_nearly_so():
+    made = model({"model.recurrent.hidden": 64, "model.embedding": 64})
+    pieces = small_events.pieces([5, 9])
+    folder, file, small = (
+        event_likelihood(scorer.network, made.vocabulary, pieces).per_note
+        for scorer in (TorchEvents(made), OnnxEvents(content(made)), OnnxEvents(content(made, int8=True)))
+    )
+    assert file == pytest.approx(folder, rel=1e-5)
+    assert small == pytest.approx(folder, rel=0.02)
+    assert small != file
+    assert len(content(made, int8=True)) < 0.45 * len(content(made))
+
+
+def test_the_card_says_what_the_model_is():
+    made = model()
+    card = OnnxEvents(content(made)).metadata
+    assert card.settings == made.settings
+    assert card.parameters == sum(parameter.numel() for parameter in made.network.parameters())
+    assert card.notes == "from a test"
+    assert set(card.state) == set(made.network.initial_state(1))
+
+
+def test_a_file_writes_without_torch(tmp_path):
+    path = tmp_path / "music.onnx"
+    assert export_model(model(), path) == path.stat().st_size
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from recitative.music.event_onnx import OnnxEvents\n"
+        "from recitative.lm.sampling import Sampling\n"
+        "from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given\n"
+        f"scorer = OnnxEvents(Path({str(path)!r}))\n"
+        "new = nothing_given(scorer.events, 'new', 100.0)\n"
+        "compose_events(scorer, new, EventLimits(), Span(8), Sampling(), count=1, seed=1)\n"
+        "sys.exit('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def with_metadata(metadata):
+    made = onnx.load_from_string(content(model()))
+    onnx.helper.set_model_props(made, metadata)
+    return made.SerializeToString()
+
+
+KIND = {"recitative.kind": "events"}
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [
+        (lambda: content(model())[:500], "cannot be opened"),
+        (lambda: with_metadata({}), "is no model; a music event model's file; make"),
+        (
+            lambda: build_file(small_music.model()).SerializeToString(),
+            "is a music model; a music event model's",
+        ),
+        (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its metadata cannot be read"),
+        (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its metadata cannot be read"),
+        (
+            lambda: with_metadata(KIND | {"recitative.card": '{"format": "9"}'}),
+            "has format 9; format 1 or 2; export it",
+        ),
+    ],
+)
+def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, message):
+    path = tmp_path / "music.onnx"
+    path.write_bytes(spoiled())
+    with pytest.raises(DataError, match=message) as caught:
+        OnnxEvents(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_kind_of_a_folder_and_of_a_file(tmp_path):
+    save_model(model(), tmp_path / "model")
+    (tmp_path / "events.onnx").write_bytes(content(model()))
+    (tmp_path / "music.onnx").write_bytes(build_file(small_music.model()).SerializeToString())
+    found = [kind_of(tmp_path / name, MUSIC_KINDS) for name in ("model", "events.onnx", "music.onnx")]
+    assert found == [EVENTS, EVENTS, MUSIC]
+    with pytest.raises(DataError, match=r"is a music model; a sound model's or a spectrogram model's file"):
+        kind_of(tmp_path / "music.onnx", SOUND_KINDS)
+    (tmp_path / "model" / "settings.yaml").write_text("kind: language_model\n")
+    with pytest.raises(DataError, match=r"is a language model's; 'kind: music' or 'kind: events'"):
+        kind_of(tmp_path / "model", MUSIC_KINDS)
+    with pytest.raises(DataError, match=r"none: does not exist"):
+        kind_of(tmp_path / "none", MUSIC_KINDS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty: has no settings.yaml; a music model's or a music event model's"):
+        kind_of(tmp_path / "empty", MUSIC_KINDS)
+
+
+def test_the_kind_of_settings_decides_and_another_is_one_clear_error(tmp_path):
+    path = tmp_path / "conf.yaml"
+    path.write_text("kind: events\nevents:\n  voices: 3\n")
+    assert load_settings_of(path, [], MUSIC_KINDS).events.voices == 3
+    assert load_settings_of(None, ["frames.voices=2"], MUSIC_KINDS).frames.voices == 2
+    path.write_text("kind: piano\n")
+    with pytest.raises(UsageError, match=r"conf.yaml: kind='piano': must be 'music' .* or 'events'"):
+        load_settings_of(path, [], MUSIC_KINDS)
+    path.write_text("kind: [events]\n")
+    with pytest.raises(UsageError, match=r"conf.yaml: kind="):
+        load_settings_of(path, [], MUSIC_KINDS)

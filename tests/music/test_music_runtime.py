@@ -1,0 +1,172 @@
+"""Music without PyTorch: an exported model is the same stage, gives the same scores and writes the same notes."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import small_music
+from contract import AsTorch, verify_contract
+from recitative.errors import DataError, UsageError
+from recitative.export.file import build_file
+from recitative.lm.sampling import Sampling
+from recitative.music.composition import Limits, blank, compose, to_rewrite
+from recitative.music.corpus_likelihood import likelihood
+from recitative.music.likelihood import likelihood_of
+from recitative.music.masked import MaskedCode
+from recitative.music.onnx import OnnxMusic
+from recitative.music.training_network import TorchMusic
+from recitative.stage import Padded
+
+DIRECTIONS = pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+
+
+def of(direction, *overrides):
+    return small_music.model(f"model.recurrent.direction={direction}", *overrides)
+
+
+def onnx(model, int8=False):
+    return OnnxMusic(build_file(model, int8=int8).SerializeToString())
+
+
+def make_ids(model):
+    """Features of random frames, each within its range of the table."""
+    code = model.settings.frames.code
+    sizes = (MaskedCode(code) if model.fills else code).context_sizes
+    starts = torch.tensor(np.cumsum([0, *sizes[:-1]]))
+
+    def ids(shape, generator):
+        return torch.stack([torch.randint(0, size, shape, generator=generator) for size in sizes], -1) + starts
+
+    return ids
+
+
+@DIRECTIONS
+def test_the_network_that_reads_keeps_the_contract(direction):
+    model = of(direction)
+    context = model.network.context.requires_grad_(False)
+    verify_contract(context, make_ids(model), longest=15, cuttings=3, gradients=False)
+
+
+@DIRECTIONS
+def test_an_exported_one_keeps_it_too(direction):
+    model = of(direction)
+    verify_contract(AsTorch(onnx(model).context), make_ids(model), longest=15, cuttings=3, gradients=False)
+
+
+@DIRECTIONS
+def test_both_read_and_choose_the_same(direction):
+    model = of(direction)
+    ours, theirs = onnx(model), TorchMusic(model)
+    ids = make_ids(model)((3, 9), torch.Generator().manual_seed(1)).numpy()
+    x = Padded(ids, np.array([9, 4, 0]))
+    both = [made.context.step(x, made.context.initial_state(3), last=True)[0] for made in (ours, theirs)]
+    for row, length in enumerate(x.lengths):
+        np.testing.assert_allclose(both[0].data[row, :length], both[1].data[row, :length], atol=1e-5)
+    rng = np.random.default_rng(0)
+    code = MaskedCode(model.settings.frames.code) if model.fills else model.settings.frames.code
+    hidden = both[1].data[0]
+    choice = rng.integers(0, sum(code.choice_sizes), (9, len(code.choice_sizes)))
+    beside = rng.integers(0, model.settings.frames.code.hidden + 1, (9, code.beside))
+    np.testing.assert_allclose(
+        ours.scores(hidden, choice, beside), theirs.scores(hidden, choice, beside), atol=1e-4, rtol=1e-4
+    )
+
+
+@DIRECTIONS
+def test_both_write_the_same_notes(direction):
+    model = of(direction)
+    draft = blank(model.settings.frames, 16, "new", 100.0)
+    first, second = (
+        compose(made, draft, Limits(), Sampling(1.2, 0.95), count=3, seed=4, sweeps=10)
+        for made in (onnx(model), TorchMusic(model))
+    )
+    assert first == second
+
+
+def test_both_rewrite_the_same_notes():
+    model = of("bidirectional")
+    (given,) = compose(
+        TorchMusic(of("forward")),
+        blank(model.settings.frames, 12, "song", 100.0),
+        Limits(),
+        Sampling(),
+        count=1,
+        seed=1,
+    )
+    draft = to_rewrite(given, model.settings.frames, [1], 4, 8)
+    first, second = (
+        compose(made, draft, Limits(), Sampling(), count=1, seed=4, sweeps=8)
+        for made in (onnx(model), TorchMusic(model))
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("extra", [(), ("frames.sets=true", "pieces.key=2"), ("frames.outer_first=false",)])
+def test_the_likelihood_of_a_file_is_that_of_the_folder(extra):
+    model = of("forward", *extra)
+    pieces = small_music.pieces([9, 4, 17, 1])
+    if model.settings.frames.sets:
+        for piece in pieces:
+            piece.tokens[:] = falling(piece.tokens)
+    expected = likelihood(model, pieces)
+    tokens = [piece.tokens for piece in pieces]
+    for made in (onnx(model), TorchMusic(model)):
+        found = likelihood_of(made, tokens, model.settings.pieces.key)
+        assert (found.frames, found.tokens) == (expected.frames, expected.tokens)
+        assert found.nats == pytest.approx(expected.nats, rel=1e-5)
+    assert likelihood_of(onnx(model, int8=True), tokens, model.settings.pieces.key).per_token == pytest.approx(
+        expected.per_token, rel=0.02
+    )
+
+
+def falling(tokens):
+    """Each frame as a set: different pitches from the highest on, then rests (token 12)."""
+    rows = [sorted({int(token) for token in frame if token < 12}, reverse=True) for frame in tokens]
+    return np.array([row + [12] * (3 - len(row)) for row in rows])
+
+
+def test_a_model_that_fills_in_refuses_pieces():
+    made = onnx(of("bidirectional"))
+    with pytest.raises(UsageError, match="cannot be stepped in pieces: it needs the whole piece"):
+        made.context.step(Padded(np.zeros((1, 2, 5), np.int64), np.array([2])), {}, last=False)
+
+
+def test_what_is_no_music_model_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.onnx: does not exist; a music model's file; make one with"):
+        OnnxMusic(tmp_path / "nowhere.onnx")
+    (tmp_path / "text.onnx").write_text("no graph")
+    with pytest.raises(DataError, match=r"text\.onnx: cannot be opened"):
+        OnnxMusic(tmp_path / "text.onnx")
+
+
+def test_the_speed_is_that_of_the_whole_music(monkeypatch):
+    made = small_music.Constant(small_music.settings().frames, np.zeros(13))
+    clock = iter(range(100))
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "tools")
+    bench = importlib.import_module("bench_models")
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: float(next(clock)))
+    found = bench.music_speed(made, bars=5, pieces=3, runs=4)
+    assert (found.seconds, found.pieces) == (1.0, 3)
+    assert found.music_s == pytest.approx(3 * 5 * 4 * 60 / 100 / 4)  # bars of 4 steps, 4 steps a quarter, 100 a minute
+    assert found.real_time_factor == pytest.approx(1 / 9)
+    assert found.pieces_per_second == 3
+
+
+def test_writing_with_a_file_needs_no_pytorch(tmp_path):
+    path = tmp_path / "music.onnx"
+    path.write_bytes(build_file(of("forward")).SerializeToString())
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom recitative.lm.sampling import Sampling\n"
+        "from recitative.music.composition import Limits, blank, compose\n"
+        "from recitative.music.onnx import OnnxMusic\n"
+        f"made = OnnxMusic(Path({str(path)!r}))\n"
+        "print(len(compose(made, blank(made.frames, 4, 'x', 100.0), Limits(), Sampling(), count=1, seed=1)))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr

@@ -1,0 +1,85 @@
+"""The models that come with the package: small, complete, and what they say they are."""
+
+import numpy as np
+import pytest
+
+from recitative import pretrained
+from recitative.asr.onnx import OnnxNetwork
+from recitative.asr.recognizer import Recognizer
+from recitative.audio.files import write_wav
+from recitative.music.midi import read_midi, write_midi
+from recitative.music.onnx import OnnxMusic
+from recitative.music.piece import from_grid, tied
+
+NAMES = ["an4-bidirectional", "an4-streaming"]
+CHORALES = ["chorales", "chorales-fill"]
+
+
+def test_all_are_there_and_take_little_room():
+    assert pretrained.recognisers() == NAMES
+    assert pretrained.names() == NAMES + CHORALES
+    assert sum(pretrained.path_of(name).stat().st_size for name in NAMES) <= 12e6
+    assert max(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6
+    assert pretrained.path_of("an4") is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_carries_its_licence_and_the_command_that_made_it(name):
+    card = OnnxNetwork(pretrained.path_of(name)).card
+    assert "Carnegie Mellon University" in card.notes
+    assert "recipes/an4/run.sh" in card.notes
+    assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.STREAMING else "bidirectional")
+
+
+def test_the_streaming_one_hears_at_most_250_ms_ahead():
+    assert Recognizer.load(pretrained.STREAMING).latency_ms <= 250
+
+
+def test_it_is_the_default_and_says_so(tmp_path, recitative):
+    recording = tmp_path / "a.wav"
+    write_wav(recording, np.zeros(8000, np.float32), 8000)
+    done = recitative("transcribe", recording)
+    assert done.returncode == 0
+    assert done.stderr.startswith("model: an4-streaming (others with --model: an4-bidirectional, an4-streaming, or a ")
+    named = recitative("transcribe", recording, "--model", "an4-streaming")
+    _, warnings = done.stderr.split("\n", maxsplit=1)
+    assert (named.returncode, named.stdout, named.stderr) == (0, done.stdout, warnings)
+
+
+@pytest.mark.parametrize("name", CHORALES)
+def test_models_of_chorales_say_what_they_are(name):
+    card = OnnxMusic(pretrained.path_of(name)).metadata
+    assert "chorales of Johann Sebastian Bach (public domain)" in card.notes
+    assert "recipes/chorales/run.sh" in card.notes
+    assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")
+
+
+@pytest.fixture
+def generate(recitative):
+    def run(*arguments):
+        recitative("generate", "music", "--no-sound", *arguments).check_returncode()
+
+    return run
+
+
+def notes_of(path):
+    return {(note.start, note.length, note.pitch) for note in read_midi(path, 4).notes}
+
+
+def test_music_is_written_without_naming_a_model(tmp_path, generate):
+    for name in ("first", "again"):
+        generate("--bars", 4, "--key", "G", "--seed", 3, "--output", tmp_path / name)
+    (first,), (again,) = (sorted((tmp_path / name).glob("*.mid")) for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()
+    piece = read_midi(first, 4)
+    assert piece.voices == 4
+    assert {note.pitch % 12 for note in piece.notes} <= {7, 9, 11, 0, 2, 4, 6}
+
+
+def test_a_melody_is_harmonised_without_naming_a_model(tmp_path, generate):
+    melody = np.array([[67], [67], [69], [69], [71], [71], [69], [69]] * 2, np.int16)
+    write_midi(from_grid(tied(melody), 4, name="melody"), tmp_path / "melody.mid")
+    generate(tmp_path / "melody.mid", "--harmonise", "soprano", "--sweeps", 10, "--output", tmp_path / "out")
+    (written,) = (tmp_path / "out").glob("*.mid")
+    assert notes_of(tmp_path / "melody.mid") < notes_of(written)
+    assert read_midi(written, 4).voices == 4
