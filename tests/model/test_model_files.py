@@ -157,7 +157,7 @@ def test_one_module_imports_onnx_runtime():
     importing = {
         path for place in places for path in place.rglob("*.py") if _imports_onnxruntime(path.read_text("utf-8"))
     }
-    assert importing == {ROOT / "pipeline/recitative/runtime/session.py"}
+    assert importing == {ROOT / "pipeline/recitative/model/session.py"}
 
 
 def _imports_onnxruntime(source):
