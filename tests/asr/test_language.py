@@ -88,7 +88,7 @@ def test_the_language_model_scores_as_its_file_says(everything):
     log_prob, _ = everything.lm.score(everything.lm.start(), "ab")
     assert log_prob == pytest.approx(-0.4 * 2.302585, abs=1e-5)
     assert NO_LANGUAGE.lm is None
-    assert parse_lm(everything.ngram, "again").words == parse_arpa(ARPA, "given").words
+    assert sorted(parse_lm(everything.ngram, "again").words) == sorted(parse_arpa(ARPA, "given").words)
 
 
 @pytest.mark.parametrize(

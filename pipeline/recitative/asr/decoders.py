@@ -20,7 +20,8 @@ import numpy as np
 from recitative.asr.language import Language
 from recitative.config import DecodeSettings
 from recitative.decoding.alignment import align_words
-from recitative.decoding.beam import BeamSearch, BeamState, Hypothesis
+from recitative.decoding.array_search import ArraySearch
+from recitative.decoding.beam import BeamSearch, Hypothesis
 from recitative.decoding.confidence import WordEvidence, evidence_of
 from recitative.decoding.greedy import BestPath, TokenRun
 from recitative.decoding.hotwords import HotWord, HotWords
@@ -152,11 +153,25 @@ class GreedySearch:
         return self.partial(state)
 
 
+class Search(Protocol):
+    """A beam search, over objects or arrays."""
+
+    beam: int
+
+    def start(self) -> Any: ...
+
+    def step(self, log_probs: Array, state: Any) -> Any: ...
+
+    def best(self, state: Any) -> Hypothesis: ...
+
+    def finish(self, state: Any, count: int = 1) -> list[Hypothesis]: ...
+
+
 @dataclass(frozen=True)
 class BeamStream:
     """A stream in a beam search; the log probabilities are kept for the words' times."""
 
-    state: BeamState
+    state: Any  # of the search
     heard: tuple[Array, ...]
 
 
@@ -164,7 +179,7 @@ class LanguageSearch:
     """A beam search whose words get times from an alignment, and confidences from the other hypotheses."""
 
     def __init__(
-        self, search: BeamSearch, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
+        self, search: Search, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
     ) -> None:
         """count: alternatives to return; calibrator: from a word's evidence to its confidence, None = its posterior."""
         self._search = search
@@ -179,7 +194,7 @@ class LanguageSearch:
         return BeamStream(self._search.step(log_probs, state.state), (*state.heard, log_probs))
 
     def num_frames(self, state: BeamStream) -> int:
-        return state.state.num_frames
+        return int(state.state.num_frames)
 
     def partial(self, state: BeamStream) -> Spoken:
         """Times are those at which words came up in the search, a frame or two early; ``finish`` gives better ones."""
@@ -273,17 +288,22 @@ def new_decoder(
     if wishes.grammar:
         lexicon = grammar_lexicon(wishes.grammar, timed.table, lexicon)
         lm, lm_weight = wishes.grammar, 1.0
-    space = SearchSpace(
-        timed.table,
-        lexicon=lexicon,
-        lm=lm,
-        hot_words=hot_words,
-        lm_weight=lm_weight,
-        word_bonus=word_bonus,
-        unknown_score=settings.unknown_score,
-    )
-    search = BeamSearch(
-        space, beam=wishes.beam or settings.beam, token_beam=settings.token_beam, score_beam=settings.score_beam
+    scores: dict[str, Any] = {
+        "lm": lm,
+        "hot_words": hot_words,
+        "lm_weight": lm_weight,
+        "word_bonus": word_bonus,
+        "unknown_score": settings.unknown_score,
+    }
+    width: dict[str, Any] = {
+        "beam": wishes.beam or settings.beam,
+        "token_beam": settings.token_beam,
+        "score_beam": settings.score_beam,
+    }
+    search: Search = (
+        ArraySearch(timed.table, lexicon, **scores, **width)
+        if lexicon
+        else BeamSearch(SearchSpace(timed.table, **scores), **width)
     )
     return LanguageSearch(search, timed, count=wishes.count, calibrator=language.calibrator)
 

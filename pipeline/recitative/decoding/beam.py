@@ -135,13 +135,13 @@ class BeamSearch:
         for entry in state.entries:
             done = self.space.finish(entry[0])
             if done:
-                _join(whole, _hypothesis(entry, done[0], done[1], state.log_scale))
+                join_spellings(whole, _hypothesis(entry, done[0], done[1], state.log_scale))
         if not whole:
             entry = state.entries[0]
             broken = _hypothesis(entry, entry[0].words, entry[0].extra, state.log_scale)
             total_mass = sum(map(_mass, state.entries))
             return [replace(broken, whole=False, posterior=_mass(entry) / total_mass if total_mass else 0.0)]
-        total = _log_sum([hypothesis.score for hypothesis in whole.values()])
+        total = log_sum([hypothesis.score for hypothesis in whole.values()])
         ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
@@ -232,7 +232,7 @@ def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: fl
     return Hypothesis(spelled, tuple(prefix.labels()), acoustic + extra, acoustic, extra)
 
 
-def _join(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
+def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
     """Other spellings of the same words add up; labels and times are those of the best of them."""
     key = tuple(word.word for word in new.words)
     old = whole.get(key)
@@ -240,11 +240,11 @@ def _join(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
         whole[key] = new
         return
     better = old if old.score >= new.score else new
-    total = _log_sum([old.score, new.score])
+    total = log_sum([old.score, new.score])
     whole[key] = replace(better, score=total, acoustic=total - better.extra)
 
 
-def _log_sum(values: Sequence[float]) -> float:
+def log_sum(values: Sequence[float]) -> float:
     largest = max(values)
     if largest == -math.inf:
         return largest

@@ -25,7 +25,7 @@ import numpy as np
 
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa, read_arpa
-from recitative.lm.query import BEGIN, END, MARKS, UNKNOWN, NgramTable, State
+from recitative.lm.query import BEGIN, END, MARKS, UNKNOWN, NgramTable, Order, State
 from recitative.reading import opened, parsed_json, read_text
 from recitative.stage import Array
 
@@ -39,7 +39,7 @@ LARGEST = 1 << 31  # bytes of a model in memory
 class NgramModel:
     """A ``LanguageModel``; ``step`` is for many states at once.
 
-    words:       by id, marks included
+    words:       by id, marks included; those that end the most n-grams first
     sizes:       how many n-grams there are of each order
     word:        (1 + G,) the id of each node's last word; node 0 has none
     first:       (1 + C + 1,) where the children of each node of lower order than the highest begin, and end
@@ -59,6 +59,7 @@ class NgramModel:
     @classmethod
     def of(cls, table: NgramTable) -> NgramModel:
         """The model of a table."""
+        table = _by_frequency(table)
         sizes = tuple(map(len, table.orders))
         starts = np.cumsum((1, *sizes))  # the first node of each order
         words, parents, suffixes = [np.zeros(1, np.int64)], [], [np.zeros(1, np.int64)]
@@ -195,14 +196,14 @@ class NgramModel:
         arrays: list[Array] = [
             np.frombuffer("\n".join(self.words).encode(), np.uint8),
             np.diff(self.first).astype(np.uint32),
-            self.word[starts[1] :],
+            np.diff(self.word[starts[1] :], prepend=self.word.dtype.type(0)),  # most are small, and pack well
             self.suffix[starts[2] :] if self.order > 2 else self.suffix[:0],
         ]
         for begin, end in pairwise(starts):
             for column in (self.log_prob, self.log_backoff):
                 arrays += _coded(column[begin:end].astype(np.float32))
         header = {"sizes": self.sizes, "arrays": [[array.dtype.str, len(array)] for array in arrays]}
-        packed = zlib.compress(b"".join(array.tobytes() for array in arrays), 6)
+        packed = zlib.compress(b"".join(_planes(array).tobytes() for array in arrays), 6)
         return f"{MAGIC}\n{json.dumps(header)}\n{base64.b64encode(packed).decode()}\n"
 
     @classmethod
@@ -224,7 +225,7 @@ class NgramModel:
         starts = np.cumsum((1, *sizes))
         inner = int(starts[len(sizes) - 1])
         own = np.arange(sizes[0], dtype=higher.dtype)
-        word = np.concatenate([np.zeros(1, higher.dtype), own, higher])
+        word = np.concatenate([np.zeros(1, higher.dtype), own, np.cumsum(higher, dtype=higher.dtype)])
         # The suffix of a unigram is nothing, that of a bigram its last word.
         bigrams = word[starts[1] : starts[2]].astype(np.int32) + 1 if len(sizes) > 2 else word[:0]
         suffix = np.concatenate([np.zeros(min(1 + sizes[0], inner)), bigrams, suffixes]).astype(np.int32)
@@ -267,6 +268,27 @@ def read_lm(path: str | Path, progress: Callable[[int, int], object] = lambda do
 def parse_lm(text: str, where: str) -> NgramModel:
     """The same of a file's content; ``where`` starts the error lines."""
     return NgramModel.parse(text, where) if text.startswith(MAGIC) else NgramModel.of(parse_arpa(text, where))
+
+
+def _by_frequency(table: NgramTable) -> NgramTable:
+    """The same model with other ids: small ones for words that end many n-grams."""
+    ends = sum(np.bincount(order.word, minlength=len(table.words)) for order in table.orders)
+    by_rank = np.argsort(-ends, kind="stable")
+    new_ids = np.argsort(by_rank)
+    orders, rows = [], new_ids[:0]  # where the rows of the order before went
+    for n, order in enumerate(table.orders):
+        context = rows[order.context] if n else order.context
+        word = new_ids[order.word]
+        places = np.argsort(context * len(table.words) + word)
+        rows = np.argsort(places)
+        orders.append(Order(context[places], word[places], order.log_prob[places], order.log_backoff[places]))
+    return NgramTable(tuple([table.words[number] for number in by_rank]), tuple(orders))
+
+
+def _planes(array: Array) -> Array:
+    """Numbers of several bytes as their first bytes, then their second ones, and so on: alike ones lie together."""
+    size = array.dtype.itemsize
+    return np.ascontiguousarray(array).view(np.uint8).reshape(-1, size).T.ravel()
 
 
 def _listed_suffixes(table: NgramTable, grams: Array, starts: Array) -> Array:
@@ -314,6 +336,7 @@ def _unpacked(packed: str, shapes: list[tuple[str, int]]) -> list[Array]:
         raise ValueError("other bytes than the header says")
     arrays, start = [], 0
     for kind, (_, size) in zip(types, shapes, strict=True):
-        arrays.append(np.frombuffer(data, kind, size, start))
+        planes = np.frombuffer(data, np.uint8, kind.itemsize * size, start).reshape(kind.itemsize, size)
+        arrays.append(np.ascontiguousarray(planes.T).view(kind).ravel())
         start += kind.itemsize * size
     return arrays

@@ -41,16 +41,17 @@ class Lexicon:
         """The content of a lexicon file; ``where`` starts the error lines."""
         entries: dict[str, list[Pronunciation]] = {}
         problems: list[Problem] = []
+        known = {name_of(symbol): symbol for symbol in tokens.symbols[1:]} if tokens else {}
         for number, line in enumerate(content.splitlines(), start=1):
-            if not line.strip():
+            if not (fields := line.split()):
                 continue
-            word, *names = line.split()
-            symbols = [symbol_of(name) for name in names]
+            word, *names = fields
+            symbols = tuple([known.get(name) or symbol_of(name) for name in names])
             found, remedy = _fault(symbols, entries.get(word, []), tokens)
             if found:
                 problems.append(Problem(f"{where}:{number}", f"'{word}' {found}", "", remedy))
             else:
-                entries.setdefault(word, []).append(tuple(symbols))
+                entries.setdefault(word, []).append(symbols)
         if not entries and not problems:
             problems.append(Problem(where, "has no words", "'word token token ...' lines", ""))
         if problems:
@@ -185,13 +186,13 @@ def spelling_of(tokens: TokenTable, lexicon: Lexicon | None) -> Spelling:
     return PronouncedSpelling(lexicon, tokens) if lexicon and tokens.unit == "phone" else tokens
 
 
-def _fault(symbols: Sequence[str], known: Sequence[Pronunciation], tokens: TokenTable | None) -> tuple[str, str]:
+def _fault(symbols: Pronunciation, known: Sequence[Pronunciation], tokens: TokenTable | None) -> tuple[str, str]:
     """The fault of a pronunciation and its remedy; empty if there is none."""
     if not symbols:
         return "has no pronunciation", "write its tokens behind it"
-    if tuple(symbols) in known:
+    if symbols in known:
         return "has this pronunciation already", "remove the line"
-    unknown = [] if tokens is None else [symbol for symbol in symbols if symbol not in tokens.ids]
-    if unknown:
+    if tokens is not None and not tokens.ids.keys() >= {*symbols}:
+        unknown = [symbol for symbol in symbols if symbol not in tokens.ids]
         return f"has {', '.join(map(repr, dict.fromkeys(unknown)))}, not in the token table", "correct the line"
     return "", ""

@@ -1,0 +1,312 @@
+"""CTC prefix beam search over a lexicon, with the hypotheses in arrays: for large vocabularies and wide beams.
+
+It gives the hypotheses and scores of ``decoding.beam`` over ``decoding.prefix``, with the same pruning, look-ahead,
+language model and hot words. But a hypothesis is a row of an array, not an object: a frame costs some dozens of NumPy
+calls, whatever the beam.
+
+1. which labels may follow which rows, by the masses alone; where they lead in the tree; which words may end there
+2. the candidates that are rows already (a prefix is known by its hash) add to them; the others get their scores
+3. the best of both are the next rows
+
+What rows were made of is written to a history, from which ``best`` and ``finish`` read labels, words and frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from recitative.decoding.beam import Hypothesis, SpelledWord, join_spellings, log_sum
+from recitative.decoding.hotwords import HotWords
+from recitative.decoding.lexicon_tree import LexiconTree, word_scores
+from recitative.lm.query import LanguageModel
+from recitative.stage import Array
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
+
+_SMALL = 2.0**-300  # masses below are scaled up; far from where numbers get coarse
+_SCALE = 2.0**300
+_LN_SCALE = 300 * math.log(2.0)
+_MIX = tuple(np.array([n], np.uint64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+class Born(NamedTuple):
+    """The rows that a frame added to the beam: of each its parent's record, its last label, and the word it ended."""
+
+    before: Born | None
+    first: int  # the record of the first of them
+    frame: int
+    parent: Array
+    label: Array
+    word: Array
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayState:
+    """A value: a stream may be stored here, or go on in two ways. ``rows`` are sorted, the best first."""
+
+    rows: Array
+    in_blank: bool  # no path ends in a label
+    log_scale: float  # ln of what all masses are to be multiplied by
+    num_frames: int
+    born: Born
+
+
+class ArraySearch:
+    """start, step, finish; ``best`` at any time between."""
+
+    def __init__(
+        self,
+        tokens: TokenTable,
+        lexicon: Lexicon,
+        *,
+        lm: LanguageModel | None = None,
+        hot_words: HotWords | None = None,
+        lm_weight: float = 0.0,
+        word_bonus: float = 0.0,
+        unknown_score: float = -10.0,
+        beam: int = 16,
+        token_beam: float = 6.5,
+        score_beam: float = 12.0,
+    ) -> None:
+        """As ``decoding.prefix.SearchSpace`` and ``decoding.beam.BeamSearch``."""
+        self.beam = beam
+        self._token_beam, self._word_bonus = token_beam, word_bonus
+        self._tree = tree = LexiconTree(lexicon, tokens)
+        self._scores = word_scores(lm, tree.words, lm_weight, unknown_score)
+        self._lookahead = np.zeros(tree.nodes + 1)
+        if lm and lm_weight:
+            words = np.arange(len(tree.words))
+            first_scores = self._scores.step(self._scores.start().repeat(len(words)), words)[0]
+            self._lookahead = tree.look_ahead(np.where(first_scores > -math.inf, first_scores, 0.0))
+        self._bias = hot_words.automaton if hot_words else None
+        largest_gain = max(word_bonus, 0.0) + (self._bias.largest_gain if self._bias else 0.0)
+        self._least = math.exp(-score_beam)
+        self._least_mass = self._least * math.exp(-largest_gain)
+        self._kind = np.dtype(
+            [(name, np.int32) for name in ("node", "label", "bias", "record")]
+            + [("key", np.uint64), ("blank", float), ("in_label", float), ("extra", float)]
+            + [("lm", self._scores.start().dtype)],
+            align=True,
+        )
+
+    def start(self) -> ArrayState:
+        rows = np.zeros(1, self._kind)
+        rows["blank"] = 1.0
+        rows["lm"] = self._scores.start()
+        rows["bias"] = self._bias.start if self._bias else 0
+        nobody = np.zeros(1, np.int32)
+        return ArrayState(rows, True, 0.0, 0, Born(None, 0, -1, nobody - 1, nobody, nobody - 1))
+
+    def step(self, log_probs: Array, state: ArrayState) -> ArrayState:
+        """The next frames (T, V)."""
+        rows, in_blank, log_scale, born = state.rows, state.in_blank, state.log_scale, state.born
+        wide = log_probs.astype(np.float64)
+        near = wide >= wide.max(-1, keepdims=True, initial=-np.inf) - self._token_beam
+        near[:, 0] = False
+        probs = np.where(near, np.exp(wide), 0.0)
+        likely = probs.max(axis=1, initial=0.0).tolist()
+        for offset, log_blank in enumerate(wide[:, 0].tolist()):
+            if not likely[offset]:
+                log_scale += log_blank
+                if not in_blank:
+                    rows = rows.copy()
+                    rows["blank"] += rows["in_label"]
+                    rows["in_label"] = 0.0
+                    in_blank = True
+                continue
+            rows, born = self._grow(rows, born, math.exp(log_blank), probs[offset], state.num_frames + offset)
+            in_blank = False
+            if rows["blank"][0] + rows["in_label"][0] < _SMALL:
+                rows["blank"] *= _SCALE
+                rows["in_label"] *= _SCALE
+                log_scale -= _LN_SCALE
+        return ArrayState(rows, in_blank, log_scale, state.num_frames + len(log_probs), born)
+
+    def _grow(self, rows: Array, born: Born, blank: float, probs: Array, frame: int) -> tuple[Array, Born]:
+        """One frame: ``probs`` (V,) are 0 for the blank and for labels that are not tried."""
+        in_label, extra = rows["in_label"], rows["extra"]
+        mass = rows["blank"] + in_label
+        best = float(mass[0]) * max(blank, float(probs.max()))
+        floor = best * self._least
+        stay_blank, stay_label = mass * blank, in_label * probs[rows["label"]]
+
+        parents, labels, grown = self._pairs(rows, mass, probs, best * self._least_mass)
+        nodes = self._tree.child(rows["node"][parents], labels)
+        if self._tree.space is not None:  # one space between words
+            nodes[(labels == self._tree.space) & (rows["label"][parents] == self._tree.space)] = -1
+        parents, labels, nodes, words, which = self._moves(parents, labels, nodes)
+        grown = grown[which]
+
+        keys = _hash(rows["key"][parents], labels, words)
+        order = rows["key"].argsort()
+        old = order[np.minimum(rows["key"].searchsorted(keys, sorter=order), len(rows) - 1)]
+        # A row below the floor is gone before a later one can add to it.
+        is_old = (rows["key"][old] == keys) & (((stay_blank + stay_label)[old] >= floor) | (parents < old))
+
+        reached = np.zeros(len(keys))
+        known = np.flatnonzero(is_old)
+        reached[known] = grown[known] * np.exp(extra[old[known]] - extra[parents[known]])
+        fresh = np.flatnonzero(~is_old)
+        after = self._scored(rows[parents[fresh]], labels[fresh], nodes[fresh], words[fresh])
+        reached[fresh] = grown[fresh] * np.exp(after["extra"] - extra[parents[fresh]])
+        more = known[reached[known] >= floor]
+        stay_label[old[more]] += reached[more]
+
+        stayed = np.flatnonzero(stay_blank + stay_label >= floor)
+        chosen = np.flatnonzero((reached[fresh] >= floor) & (after["extra"] > -math.inf))
+        new = after[chosen]
+        new["key"], new["in_label"] = keys[fresh[chosen]], reached[fresh[chosen]]
+        new["record"] = -1 - np.arange(len(new))
+        whole = np.concatenate([rows[stayed], new])
+        whole["blank"][: len(stayed)] = stay_blank[stayed]
+        whole["in_label"][: len(stayed)] = stay_label[stayed]
+        if not len(whole):  # every way on is forbidden: the best waits
+            whole = rows[:1].copy()
+            whole["blank"], whole["in_label"] = mass[0] * max(blank, 1e-30), 0.0
+        whole = self._best(whole)
+        made = np.flatnonzero(whole["record"] < 0)
+        if not len(made):
+            return whole, born
+        first = born.first + len(born.parent)
+        origin = fresh[chosen[-1 - whole["record"][made]]]
+        whole["record"][made] = np.arange(first, first + len(made))
+        records = rows["record"][parents[origin]]
+        return whole, Born(born, first, frame, records, labels[origin], words[origin])
+
+    def _pairs(self, rows: Array, mass: Array, probs: Array, floor: float) -> tuple[Array, Array, Array]:
+        """(row, label, mass) of all that may follow by the masses alone, row by row, the likeliest label first."""
+        tokens = np.flatnonzero(probs)
+        tokens = tokens[np.argsort(-probs[tokens], kind="stable")]
+        again = rows["label"][:, None] == tokens
+        grown = np.where(again, rows["blank"][:, None], mass[:, None]) * probs[tokens]
+        parents, columns = np.nonzero(grown >= floor)
+        return parents, tokens[columns], grown[parents, columns]
+
+    def _moves(self, parents: Array, labels: Array, nodes: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """The candidates: parents, labels, nodes, words (or GOES_ON), and which of the pairs each is of."""
+        first = self._tree.first_move
+        pairs = np.flatnonzero(nodes >= 0)
+        begin = first[nodes[pairs]]
+        count = first[nodes[pairs] + 1] - begin
+        which = pairs.repeat(count)
+        places = np.arange(len(which)) + (begin - np.cumsum(count) + count).repeat(count)
+        words = self._tree.moves[places]
+        return parents[which], labels[which], np.where(words < 0, nodes[which], self._tree.after), words, which
+
+    def _scored(self, rows: Array, labels: Array, nodes: Array, words: Array) -> Array:
+        """Copies of parents (N,) as their children: with all but keys, masses and records."""
+        gain = self._lookahead[nodes] - self._lookahead[rows["node"]]
+        ended = np.flatnonzero(words >= 0)
+        if self._bias:
+            gain += self._bias_gain(rows, labels, ended)
+        gains, following = self._scores.step(rows["lm"][ended], words[ended])
+        gain[ended] += gains + self._word_bonus
+        rows["lm"][ended] = following
+        rows["extra"] += gain
+        rows["node"], rows["label"], rows["blank"] = nodes, labels, 0.0
+        return rows
+
+    def _bias_gain(self, rows: Array, labels: Array, ended: Array) -> Array:
+        """What hot words say; their states move on in ``rows``."""
+        assert self._bias is not None
+        gain, states, ends = np.zeros(len(rows)), rows["bias"].tolist(), np.zeros(len(rows), np.bool_)
+        ends[ended] = True
+        for i, (label, is_end) in enumerate(zip(labels.tolist(), ends.tolist(), strict=True)):
+            if label != self._tree.space:
+                gain[i], states[i] = self._bias.step(states[i], label)
+            if is_end:
+                more, states[i] = self._bias.end_word(states[i])
+                gain[i] += more
+        rows["bias"] = states
+        return gain
+
+    def _best(self, rows: Array) -> Array:
+        """The best ``beam`` rows, the best first; of equals the first."""
+        mass = rows["blank"] + rows["in_label"]
+        least = float(mass.max()) * self._least
+        if len(mass) > self.beam:
+            least = max(least, float(np.partition(mass, -self.beam)[-self.beam]))
+        kept = np.flatnonzero(mass >= least)
+        return rows[kept[np.argsort(-mass[kept], kind="stable")[: self.beam]]]
+
+    def best(self, state: ArrayState) -> Hypothesis:
+        """The best prefix of a stream that goes on; words not yet whole are left out."""
+        row = state.rows[0]
+        return self._hypotheses(state, state.rows[:1], np.array([row["extra"]]))[0]
+
+    def finish(self, state: ArrayState, count: int = 1) -> list[Hypothesis]:
+        """The ``count`` best word sequences, the best first; the same words spelled differently are one.
+
+        If none is whole, one that isn't: the words of the best prefix.
+        """
+        rows = state.rows[(state.rows["node"] == 0) | (state.rows["node"] == self._tree.after)]
+        extra = rows["extra"] + self._scores.finish(rows["lm"])
+        if self._bias:
+            extra += [self._bias.finish(bias) for bias in rows["bias"].tolist()]
+        allowed = extra > -math.inf
+        whole: dict[tuple[str, ...], Hypothesis] = {}
+        for hypothesis in self._hypotheses(state, rows[allowed], extra[allowed]):
+            join_spellings(whole, hypothesis)
+        if not whole:
+            mass = state.rows["blank"] + state.rows["in_label"]
+            total_mass = float(mass.sum())
+            posterior = float(mass[0]) / total_mass if total_mass else 0.0
+            return [replace(self.best(state), whole=False, posterior=posterior)]
+        total = log_sum([hypothesis.score for hypothesis in whole.values()])
+        ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
+        return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
+
+    def _hypotheses(self, state: ArrayState, rows: Array, extras: Array) -> list[Hypothesis]:
+        parent, label, word, frame = _records(state.born)
+        found = []
+        masses = (rows["blank"] + rows["in_label"]).tolist()
+        for record, mass, before, extra in zip(
+            rows["record"].tolist(), masses, rows["extra"].tolist(), extras.tolist(), strict=True
+        ):
+            path = []
+            while record > 0:
+                path.append(record)
+                record = parent[record]
+            path.reverse()
+            acoustic = math.log(mass) + state.log_scale - before if mass else -math.inf
+            labels = tuple([label[r] for r in path])
+            words = self._spelled(labels, [word[r] for r in path], [frame[r] for r in path])
+            found.append(Hypothesis(words, labels, acoustic + extra, acoustic, extra))
+        return found
+
+    def _spelled(self, labels: Sequence[int], words: Sequence[int], frames: Sequence[int]) -> tuple[SpelledWord, ...]:
+        """The words of a path, from what each of its labels ended."""
+        found, begin = [], 0
+        for i, word in enumerate(words):
+            if word >= 0:
+                found.append(SpelledWord(self._tree.words[word], begin, i + 1, frames[begin], frames[i]))
+            if word >= 0 or labels[i] == self._tree.space:
+                begin = i + 1
+        return tuple(found)
+
+
+def _records(born: Born) -> tuple[list[int], ...]:
+    """Of every record: its parent's, its label, its word, its frame."""
+    chain: list[Born] = []
+    here: Born | None = born
+    while here:
+        chain.append(here)
+        here = here.before
+    chain.reverse()
+    columns = (np.concatenate([getattr(one, name) for one in chain]) for name in ("parent", "label", "word"))
+    frames = np.repeat([one.frame for one in chain], [len(one.parent) for one in chain])
+    return (*(column.tolist() for column in columns), frames.tolist())
+
+
+def _hash(keys: Array, labels: Array, words: Array) -> Array:
+    """Keys (N,) of prefixes -> those of the prefixes that are longer by a label and perhaps a word (splitmix64)."""
+    one, two, three = _MIX
+    mixed = keys + one * (labels.astype(np.uint64) * np.uint64(1 << 32) + (words + 2).astype(np.uint64))
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * two
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * three
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
