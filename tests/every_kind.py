@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import tiny
 import tones
 import torch
 
@@ -13,17 +14,36 @@ import small_music
 from recitative.anomaly.threshold import Threshold
 from recitative.asr.g2p_network import new_g2p
 from recitative.asr.g2p_settings import G2PSettings
+from recitative.asr.language import Language
 from recitative.config import load_tree
+from recitative.decoding.confidence import FEATURES
 from recitative.lm.network import new_language_model
+from recitative.lm.ngram import parse_lm
 from recitative.lm.settings import LanguageModelSettings
+from recitative.score.calibration import Calibrator
 from recitative.sound.conditioning import Labels
 from recitative.sound.spectrogram_network import new_spectrogram_model
 from recitative.sound.spectrogram_settings import SpectrogramSettings
 from recitative.sound.wave_network import new_wave_model
 from recitative.sound.wave_settings import WaveSettings
+from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 
+LEXICON = Lexicon({"ab": (("a", "b"),), "c": (("c",), ("c", "c"))})
+CALIBRATOR = Calibrator(FEATURES, (0.1, -1 / 3, 2.5e-7, 0.0), -0.5)
+ARPA = r"""\data\
+ngram 1=5
+
+\1-grams:
+0	<s>
+-0.5	</s>
+-0.4	ab
+-0.6	c
+-1.5	<unk>
+
+\end\
+"""
 LABELS = Labels(("one", "two"), ("ann",), (0.3, 0.4))
 
 
@@ -55,7 +75,14 @@ def _spectrogram():
     return _ready(new_spectrogram_model(load_tree(SpectrogramSettings, None, small), LABELS))
 
 
+def recognizer():
+    """With a language model, a lexicon, calibrated confidences, and an attention decoder."""
+    language = Language(LEXICON, parse_lm(ARPA, "test").to_text(), CALIBRATOR)
+    return replace(tiny.recogniser(attention={"weight": 0.3, "hidden": 8, "embedding": 4}), language=language)
+
+
 MAKE = {
+    "recognizer": recognizer,
     "classifier": lambda: tones.classifier(labels=("ja", "nein", "größer")),
     "events": small_events.model,
     "forecaster": lambda: replace(small_forecaster.forecaster(), threshold=Threshold(1.5, 0.5, 0.01, 200)),

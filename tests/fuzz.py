@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 from recitative.anomaly.threshold import Threshold
-from recitative.asr.language import Language
 from recitative.asr.nbest import Weights, best_texts, read_nbest
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.report_inputs import read_experiment
 from recitative.asr.word_times import read_ctm, read_word_times
 from recitative.cli.lexicon import read_dictionary
@@ -281,7 +281,9 @@ READERS: dict[str, Reader] = {
     "labels": Reader(_text("labels.json", '{"texts": ["go"], "speakers": ["a"]}'), "labels.json",
                      lambda folder: SOUND.parse({"labels.json": read_text(folder / "labels.json")}, str)),
     "calibrator": Reader(_text("confidence.json", '{"features": ["x"], "weights": [1.0], "bias": 0.0}'),
-                         "confidence.json", lambda folder: Language.read(folder, TokenTable(("<blank>", "a")))),
+                         "confidence.json", lambda folder: RECOGNIZER.parse(
+                             {"tokens.txt": "<blank> 0\n", "confidence.json": read_text(folder / "confidence.json")},
+                             str)),
     "arpa": Reader(_copied("21_header_text.arpa", "lm"), "lm", _use_lm),
     "arpa.gz": Reader(lambda folder: (folder / "lm").write_bytes(
         gzip.compress((CASES / "21_header_text.arpa").read_bytes())), "lm", _use_lm),

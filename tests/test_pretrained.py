@@ -25,7 +25,7 @@ def test_all_are_there_and_take_little_room():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_carries_its_licence_and_the_command_that_made_it(name):
-    card = OnnxNetwork(pretrained.path_of(name)).card
+    card = OnnxNetwork(pretrained.path_of(name)).metadata
     assert "Carnegie Mellon University" in card.notes
     assert "recipes/an4/run.sh" in card.notes
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.STREAMING else "bidirectional")

@@ -36,8 +36,7 @@ import soundfile
 import torch
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.export import build_model
-from recitative.asr.folder import Recogniser, new_recogniser
+from recitative.asr.network import Recogniser, new_recogniser
 from recitative.asr.onnx import load_transcriber
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.streams_network import new_transcriber
@@ -46,6 +45,7 @@ from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.prefix import SearchSpace
+from recitative.export.file import build_file
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
@@ -66,7 +66,7 @@ def bench_runtime(runs: int) -> None:
     """Print the lines of this part."""
     made = eight_million()
     samples = speech(AUDIO_S)
-    plain, small = (build_model(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
+    plain, small = (build_file(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     streams: dict[str, Callable[[], list[float]]] = {
@@ -283,11 +283,12 @@ def bench_streaming() -> None:
 
 
 def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], list[str]]:
-    from recitative.asr.folder import load_recogniser
+    from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.asr.streams_network import new_transcriber
     from recitative.asr.tuning import hear
+    from recitative.model.folder import load_model
 
-    transcriber = new_transcriber(load_recogniser(model))
+    transcriber = new_transcriber(load_model(model, RECOGNIZER))
     heard = hear(transcriber, data)
     names = sorted(heard.refs)
     return transcriber.tokens, [heard.log_probs[n].astype(np.float32) for n in names], [heard.refs[n] for n in names]

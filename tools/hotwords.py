@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
 from recitative.asr.decoders import Wishes, new_decoder
-from recitative.asr.folder import load_recogniser
 from recitative.asr.language import Language
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.streams_network import new_transcriber
 from recitative.asr.transcriber import Transcriber
 from recitative.asr.tuning import DevOutputs, hear
@@ -26,6 +26,7 @@ from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
+from recitative.model.folder import load_model
 from recitative.score.wer import align
 from recitative.text.lexicon import Lexicon
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="the data directory of the language model's text")
     parser.add_argument("--words", required=True, help="the hot words, with commas between")
     arguments = parser.parse_args()
-    recogniser = load_recogniser(arguments.model)
+    recogniser = load_model(arguments.model, RECOGNIZER)
     transcriber = new_transcriber(recogniser)
     heard = hear(transcriber, arguments.data)
     words = arguments.words.split(",")

@@ -309,8 +309,9 @@ class DecodeSettings(_Section):
 
 
 class Settings(_Section):
-    """Everything a recogniser's run depends on."""
+    """Everything a recognizer's run depends on."""
 
+    kind: Literal["recognizer"] = "recognizer"  # tells this file from other models'; those of release 0.1 lack it
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     model: ModelSettings = ModelSettings()

@@ -15,7 +15,7 @@ from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
 from recitative.model.file import read_entries
 from recitative.model.folder import load_model, save_model
-from recitative.runtime.cards import read_card
+from recitative.runtime.cards import read_metadata
 from recitative.stage import Padded
 
 LEARNED = Threshold(limit=1.5, usual=0.5, false_alarms=0.01, windows=200)
@@ -89,7 +89,7 @@ def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
     assert path.stat().st_size == size
     assert (file.metadata.settings, file.threshold, file.metadata.notes) == (made.settings, LEARNED, "of hums")
     assert file.metadata.parameters == sum(parameter.numel() for parameter in made.network.parameters())
-    assert read_card(path) == file.metadata
+    assert read_metadata(path) == file.metadata
     onnx.checker.check_model(onnx.load(path), full_check=True)
 
 

@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 from recitative.asr.alignment import align_directory
 from recitative.asr.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
 from recitative.asr.decoders import TimedToken
-from recitative.asr.folder import save_recogniser
 from recitative.asr.streams_network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.cli.align import align
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
+from recitative.model.folder import save_model
 
 FRAME_S = 0.0025
 HEARD = AlignedUtterance(
@@ -61,7 +61,7 @@ def models(tmp_path_factory):
     """One model as a folder and as a file."""
     folder = tmp_path_factory.mktemp("models")
     made = tiny.recogniser(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
-    save_recogniser(made, folder / "model")
+    save_model(made, folder / "model")
     export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
     return folder
 

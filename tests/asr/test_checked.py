@@ -12,7 +12,6 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.folder import save_recogniser
 from recitative.asr.onnx import OnnxNetwork, load_transcriber
 from recitative.asr.streams_network import new_transcriber
 from recitative.audio.files import read_audio
@@ -22,6 +21,7 @@ from recitative.errors import DataError, UsageError
 from recitative.export import checked
 from recitative.features.extraction import read_utterance
 from recitative.model.export.smallest import LARGEST_COST
+from recitative.model.folder import save_model
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 
@@ -66,7 +66,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypat
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > LARGEST_COST
     assert done.weights == "float32"
-    assert OnnxNetwork(tmp_path / "m.onnx").card.weights == "float32"
+    assert OnnxNetwork(tmp_path / "m.onnx").metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):
         checked.export_recogniser(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
     assert not (tmp_path / "n.onnx").exists()
@@ -86,7 +86,7 @@ def _too_narrow(made, batches, measure=checked.measure_ranges):
 
 
 def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
-    save_recogniser(tiny.recogniser(**FORWARD), tmp_path / "model")
+    save_model(tiny.recogniser(**FORWARD), tmp_path / "model")
     (tmp_path / "notes").write_text("made of tones")
     model, output = str(tmp_path / "model"), str(tmp_path / "m.onnx")
     run = CliRunner().invoke(

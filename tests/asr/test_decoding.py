@@ -10,9 +10,9 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.asr.decoding import BATCH
-from recitative.asr.folder import save_recogniser
 from recitative.cli.main import app
 from recitative.errors import UsageError
+from recitative.model.folder import save_model
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lookahead_frames": 2}
 
@@ -27,7 +27,7 @@ def decode(*arguments: object) -> str:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model that talks, and recordings for three batches."""
     folder = tmp_path_factory.mktemp("decoding")
-    save_recogniser(tiny.recogniser(seed=2, **FORWARD), folder / "model")
+    save_model(tiny.recogniser(seed=2, **FORWARD), folder / "model")
     return folder / "model", tiny.write_corpus(folder, 2 * BATCH + 3, seed=1)
 
 

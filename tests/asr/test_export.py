@@ -9,11 +9,11 @@ import torch
 from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
-from recitative.asr.export import build_model
-from recitative.asr.folder import Recogniser, new_recogniser
+from recitative.asr.network import Recogniser, new_recogniser
 from recitative.asr.onnx import OnnxNetwork
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
+from recitative.export.file import build_file
 from recitative.model.export.cells import quantise_rows
 from recitative.model.export.network import measure_ranges
 from recitative.stage import Padded
@@ -80,7 +80,7 @@ def features() -> Padded[torch.Tensor]:
 
 def exported(made: Recogniser, *, int8: bool) -> OnnxNetwork:
     ranges = measure_ranges(made.network, [features()]) if int8 else None
-    return OnnxNetwork(build_model(made, ranges=ranges).SerializeToString())
+    return OnnxNetwork(build_file(made, ranges=ranges).SerializeToString())
 
 
 def compare(made: Recogniser, network: OnnxNetwork, atol: float) -> None:
@@ -154,7 +154,7 @@ def test_int8_is_near_float32(front_end, recurrent, lookahead):
 def test_int8_is_a_quarter_of_the_size():
     made = recogniser(STACK, core(hidden=200, layers=3), 0)
     ranges = measure_ranges(made.network, [features()])
-    sizes = [build_model(made, ranges=r).ByteSize() for r in (None, ranges)]
+    sizes = [build_file(made, ranges=r).ByteSize() for r in (None, ranges)]
     assert 3.5 < sizes[0] / sizes[1] < 4.1
 
 
@@ -169,9 +169,9 @@ def test_rows_quantise_to_half_a_level():
 
 def test_the_card_says_what_the_network_is():
     made = recogniser(STACK, core(), 2)
-    card = exported(made, int8=True).card
+    card = exported(made, int8=True).metadata
     assert card.settings == made.settings
-    assert card.tokens == TOKENS
+    assert card.extras["tokens"] == TOKENS
     assert (card.stride, card.lookahead) == (made.network.stride, made.network.lookahead)
     assert card.parameters == sum(p.numel() for p in made.network.parameters())
     assert card.weights == "int8"
@@ -179,7 +179,7 @@ def test_the_card_says_what_the_network_is():
 
 def test_a_look_ahead_behind_blocks_is_refused():
     with pytest.raises(UsageError, match=r"set model\.lookahead_frames=0"):
-        build_model(recogniser(STACK, core("latency_controlled"), 2))
+        build_file(recogniser(STACK, core("latency_controlled"), 2))
 
 
 @pytest.mark.parametrize(
@@ -189,15 +189,15 @@ def test_a_look_ahead_behind_blocks_is_refused():
         (lambda path: path.write_bytes(b""), "cannot be opened"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
         (lambda path: path.write_bytes(gzip.compress(path.read_bytes())[:500]), "cannot be opened"),
-        (lambda path: _set_metadata(path, {}), "is not a recitative model"),
-        (lambda path: _set_metadata(path, {"recitative.format": "99"}), "has model format 99; format 1"),
+        (lambda path: _set_metadata(path, {}), "is no model; a recognizer's file"),
+        (lambda path: _set_metadata(path, {"recitative.format": "99"}), "has format 99; format 1 or 2"),
         (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{"}), "is damaged"),
         (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{}"}), "is damaged"),
     ],
 )
 def test_a_bad_model_file_is_named(tmp_path, spoil, message):
     path = tmp_path / "model.onnx"
-    path.write_bytes(build_model(recogniser(STACK, core(), 0)).SerializeToString())
+    path.write_bytes(build_file(recogniser(STACK, core(), 0)).SerializeToString())
     spoil(path)
     with pytest.raises(DataError, match=message) as caught:
         OnnxNetwork(path)
@@ -206,7 +206,7 @@ def test_a_bad_model_file_is_named(tmp_path, spoil, message):
 
 
 def test_a_gzipped_model_file_is_the_same_model(tmp_path):
-    content = build_model(recogniser(STACK, core(), 0)).SerializeToString()
+    content = build_file(recogniser(STACK, core(), 0)).SerializeToString()
     (tmp_path / "model.onnx.gz").write_bytes(gzip.compress(content))
     x = features()
     rows = Padded(x.data.numpy(), x.lengths.numpy())
@@ -214,7 +214,7 @@ def test_a_gzipped_model_file_is_the_same_model(tmp_path):
     expected, _ = plain.step(rows, plain.initial_state(len(LENGTHS)), last=True)
     got, _ = gzipped.step(rows, gzipped.initial_state(len(LENGTHS)), last=True)
     assert (got.data == expected.data).all()
-    assert gzipped.card == plain.card
+    assert gzipped.metadata.to_entries() == plain.metadata.to_entries()
 
 
 def _set_metadata(path, metadata):

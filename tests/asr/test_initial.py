@@ -4,10 +4,12 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.folder import load_recogniser, new_recogniser, save_recogniser
 from recitative.asr.initial import freeze, start_from
+from recitative.asr.network import new_recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.training import TrainingPaths, train_recogniser
 from recitative.errors import UsageError
+from recitative.model.folder import load_model, save_model
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, average_weights
 
@@ -15,7 +17,7 @@ from recitative.train.checkpoint import Checkpoints, average_weights
 @pytest.fixture
 def old(tmp_path):
     made = tiny.recogniser(seed=3)
-    save_recogniser(made, tmp_path / "old")
+    save_model(made, tmp_path / "old")
     return made, tmp_path / "old"
 
 
@@ -100,9 +102,9 @@ def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
     config = tiny.settings(train={"epochs": 6, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2},
                            distill={"weight": 1.0})  # fmt: skip
     paths = tiny.write_inputs(tmp_path, config)
-    save_recogniser(tiny.recogniser(seed=5), tmp_path / "teacher")
+    save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
     train_recogniser(config, TrainingPaths(**paths, teacher=tmp_path / "teacher"), tmp_path / "exp", quiet=True)
-    teacher = load_teacher(tmp_path / "teacher", load_recogniser(tmp_path / "teacher"), torch.device("cpu"))
+    teacher = load_teacher(tmp_path / "teacher", load_model(tmp_path / "teacher", RECOGNIZER), torch.device("cpu"))
     assert teacher.delay_frames == 0
     assert read_inputs(tmp_path / "exp").teacher == tmp_path / "teacher"
     import json
@@ -115,7 +117,7 @@ def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
 def test_a_teacher_of_other_tokens_is_refused(tmp_path):
     from recitative.asr.distillation import load_teacher
 
-    save_recogniser(tiny.recogniser(), tmp_path / "teacher")
+    save_model(tiny.recogniser(), tmp_path / "teacher")
     student = new_recogniser(tiny.settings(), TokenTable(("<blank>", "x")))
     with pytest.raises(UsageError, match=r"--teacher .*: has other tokens; the student's tokens, features"):
         load_teacher(tmp_path / "teacher", student, torch.device("cpu"))
@@ -126,7 +128,7 @@ def test_audio_without_transcripts_teaches_too(tmp_path):
     paths = tiny.write_inputs(tmp_path, config)
     more = tiny.write_corpus(tmp_path / "more", 9, 11)
     (more / "text").unlink()
-    save_recogniser(tiny.recogniser(seed=5), tmp_path / "teacher")
+    save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
     taught = TrainingPaths(**paths, teacher=tmp_path / "teacher", unlabelled=more)
     progress = train_recogniser(config, taught, tmp_path / "exp", quiet=True)
     alone = train_recogniser(config, TrainingPaths(**paths), tmp_path / "alone", quiet=True)

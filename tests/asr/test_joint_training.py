@@ -11,16 +11,18 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from recitative.asr.averaging import average_best
-from recitative.asr.export import build_model
-from recitative.asr.folder import Recogniser, load_recogniser, new_recogniser, save_recogniser
+from recitative.asr.network import Recogniser, new_recogniser
 from recitative.asr.onnx import OnnxNetwork
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.asr.training import TrainingPaths, train_recogniser
 from recitative.config import load_settings, validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
+from recitative.export.file import build_file
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
+from recitative.model.folder import load_model, save_model
 from recitative.stage import Padded
 from recitative.train.checkpoint import read_progress
 
@@ -101,7 +103,7 @@ def test_the_averaged_model_has_the_averaged_decoder(trained):
     chosen = average_best(trained[0]).chosen
     best = [f"epoch-{int(epoch):04d}.safetensors" for _, epoch in read_progress(trained[0]).best[:chosen]]
     files = [load_file(trained[0] / "epochs" / name) for name in best]
-    averaged = load_recogniser(trained[0] / "model").decoder.output.weight
+    averaged = load_model(trained[0] / "model", RECOGNIZER).decoder.output.weight
     assert_close(averaged.detach(), torch.stack([file["decoder.output.weight"] for file in files]).mean(0))
 
 
@@ -163,8 +165,8 @@ def stop_after(patch, *, steps):
 
 def test_a_saved_model_gives_the_same_scores(tmp_path):
     made, hypotheses = joint_recogniser(), [[2, 3, 4], [], [4]]
-    save_recogniser(made, tmp_path / "model")
-    loaded = load_recogniser(tmp_path / "model")
+    save_model(made, tmp_path / "model")
+    loaded = load_model(tmp_path / "model", RECOGNIZER)
     ours, theirs = (encode_utterance(each, some_features()) for each in (loaded, made))
     assert np.array_equal(ours.log_probs, theirs.log_probs)
     scores = [attention_scores(each, ours, hypotheses) for each in (loaded, made)]
@@ -175,14 +177,14 @@ def test_a_saved_model_gives_the_same_scores(tmp_path):
 def test_a_decoder_changes_nothing_of_the_network_beside_it(tmp_path):
     """The same first weights under the same names; only those of the decoder are added."""
     for name, made in (("joint", joint_recogniser()), ("alone", joint_recogniser(weight=0.0))):
-        save_recogniser(made, tmp_path / name)
+        save_model(made, tmp_path / name)
     joint, alone = (load_file(tmp_path / name / "weights.safetensors") for name in ("joint", "alone"))
     assert {name for name in joint if not name.startswith("decoder.")} == alone.keys()
     assert all(torch.equal(joint[name], value) for name, value in alone.items())
     shutil.copy(tmp_path / "alone" / "weights.safetensors", tmp_path / "joint" / "weights.safetensors")
     (tmp_path / "joint" / "SHA256SUMS").unlink()
     with pytest.raises(Exception, match="does not hold this model's weights"):
-        load_recogniser(tmp_path / "joint")
+        load_model(tmp_path / "joint", RECOGNIZER)
 
 
 def test_settings_saved_before_there_were_decoders_mean_no_decoder(tmp_path):
@@ -197,8 +199,8 @@ def test_settings_saved_before_there_were_decoders_mean_no_decoder(tmp_path):
 def test_the_exported_file_is_that_of_the_network_alone():
     made = joint_recogniser(recurrent={"direction": "forward", "layers": 1, "hidden": 8})
     alone = Recogniser(made.settings, made.tokens, made.network)
-    exported = build_model(made)
-    assert exported.SerializeToString() == build_model(alone).SerializeToString()
+    exported = build_file(made)
+    assert exported.SerializeToString() == build_file(alone).SerializeToString()
     network, x = OnnxNetwork(exported.SerializeToString()), some_features()
     y, _ = network.step(Padded(x[None], np.array([len(x)])), network.initial_state(1), last=True)
     expected, _ = made.network.step(padded(x), made.network.initial_state(1), last=True)

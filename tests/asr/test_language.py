@@ -6,30 +6,16 @@ import json
 import pytest
 import tiny
 
-from recitative.asr.folder import load_recogniser, save_recogniser
+from every_kind import ARPA, CALIBRATOR, LEXICON
 from recitative.asr.language import NO_LANGUAGE, Language
-from recitative.asr.metadata import ModelCard
-from recitative.decoding.confidence import FEATURES
+from recitative.asr.onnx import load_transcriber
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
+from recitative.export.file import build_file
 from recitative.lm.arpa import parse_arpa
 from recitative.lm.ngram import parse_lm
-from recitative.score.calibration import Calibrator
-from recitative.text.lexicon import Lexicon
-
-LEXICON = Lexicon({"ab": (("a", "b"),), "c": (("c",), ("c", "c"))})
-CALIBRATOR = Calibrator(FEATURES, (0.1, -1 / 3, 2.5e-7, 0.0), -0.5)
-ARPA = r"""\data\
-ngram 1=5
-
-\1-grams:
-0	<s>
--0.5	</s>
--0.4	ab
--0.6	c
--1.5	<unk>
-
-\end\
-"""
+from recitative.model.file import read_entries
+from recitative.model.folder import load_model, save_model
 
 
 @pytest.fixture
@@ -49,39 +35,23 @@ def parts(whole):
     return [NO_LANGUAGE, whole, *(Language(**{name: getattr(whole, name)}) for name in fields)]
 
 
-def card(language):
-    return ModelCard(tiny.settings(), tiny.TOKENS, 4, None, {}, 7, "float32", language=language)
-
-
-def test_a_folder_gives_back_what_was_written(everything, tmp_path):
-    for number, language in enumerate(parts(everything)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        language.write(folder)
-        assert Language.read(folder, tiny.TOKENS) == language
-    assert [path.name for path in (tmp_path / "0").iterdir()] == []
-    assert sorted(path.name for path in (tmp_path / "1").iterdir()) == ["confidence.json", "lexicon.txt", "lm.ngram"]
-
-
-def test_a_card_gives_back_what_was_written(everything):
-    for language in parts(everything):
-        assert ModelCard.from_metadata(card(language).to_metadata(), "m.onnx") == card(language)
-
-
-def test_a_card_of_before_there_was_language_has_none(everything):
-    metadata = card(everything).to_metadata()
-    facts = json.loads(metadata["recitative.card"])
-    del facts["language"]
-    metadata["recitative.card"] = json.dumps(facts)
-    assert ModelCard.from_metadata(metadata, "m.onnx").language == NO_LANGUAGE
+def with_language(language):
+    return dataclasses.replace(tiny.recogniser(), language=language)
 
 
 def test_a_saved_model_has_its_language(everything, tmp_path):
-    made = dataclasses.replace(tiny.recogniser(), language=everything)
-    save_recogniser(made, tmp_path / "model")
-    assert load_recogniser(tmp_path / "model").language == everything
-    save_recogniser(tiny.recogniser(), tmp_path / "model")  # and a model without one leaves nothing of it
-    assert load_recogniser(tmp_path / "model").language == NO_LANGUAGE
+    for language in parts(everything):
+        save_model(with_language(language), tmp_path / "model")  # and leaves nothing of the one before
+        assert load_model(tmp_path / "model", RECOGNIZER).language == language
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "SHA256SUMS", "confidence.json", "settings.yaml", "tokens.txt", "weights.safetensors",
+    ]  # fmt: skip
+
+
+def test_a_file_has_the_model_s_language(everything):
+    for language in parts(everything):
+        content = build_file(with_language(language)).SerializeToString()
+        assert load_transcriber(content).language == language
 
 
 def test_the_language_model_scores_as_its_file_says(everything):
@@ -109,28 +79,27 @@ def test_the_language_model_scores_as_its_file_says(everything):
     ],
 )
 def test_a_damaged_file_is_named(everything, tmp_path, name, content, message):
-    everything.write(tmp_path)
+    save_model(with_language(everything), tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        Language.read(tmp_path, tiny.TOKENS)
+        load_model(tmp_path, RECOGNIZER)
     assert f"{tmp_path}/{message}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("facts", "message"),
+    ("texts", "message"),
     [
-        ({"lexicon": "ab a d\n"}, "m.onnx, lexicon:1: 'ab' has 'd', not in the token table"),
-        ({"calibrator": {"features": []}}, "m.onnx: has no calibrator"),
-        ({"lexicon": 3}, "m.onnx: is damaged: its card cannot be read"),
+        ({"lexicon.txt": "ab a d\n"}, "m.onnx, lexicon.txt:1: 'ab' has 'd', not in the token table"),
+        ({"confidence.json": '{"features": []}'}, "m.onnx, confidence.json: has no calibrator"),
     ],
 )
-def test_a_damaged_card_is_named(everything, facts, message):
-    metadata = card(everything).to_metadata()
-    whole = json.loads(metadata["recitative.card"])
-    whole["language"] |= facts
-    metadata["recitative.card"] = json.dumps(whole)
+def test_a_damaged_part_of_a_file_is_named(everything, texts, message):
+    entries = {entry.key: entry.value for entry in build_file(with_language(everything)).metadata_props}
+    model = json.loads(entries["recitative.model"])
+    model["extras"] |= texts
     with pytest.raises(DataError) as caught:
-        ModelCard.from_metadata(metadata, "m.onnx")
+        read_entries(entries | {"recitative.model": json.dumps(model)}, "m.onnx", RECOGNIZER)
     assert str(caught.value).startswith(message)
 
 
@@ -143,7 +112,8 @@ def test_what_is_no_language_model_is_not_taken(tmp_path):
 
 
 def test_a_folder_of_before_models_were_packed_is_read(tmp_path):
-    (tmp_path / "lm.arpa").write_text(ARPA)
-    old = Language.read(tmp_path, tiny.TOKENS)
+    save_model(tiny.recogniser(), tmp_path / "model")
+    (tmp_path / "model" / "lm.arpa").write_text(ARPA)
+    old = load_model(tmp_path / "model", RECOGNIZER).language
     assert old.lm.score(old.lm.start(), "ab")[0] == pytest.approx(-0.4 * 2.302585, abs=1e-5)
-    assert old == NO_LANGUAGE.with_lm(tmp_path / "lm.arpa")
+    assert old == NO_LANGUAGE.with_lm(tmp_path / "model" / "lm.arpa")

@@ -7,7 +7,6 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.folder import save_recogniser
 from recitative.asr.nbest import (
     WEIGHTS,
     Candidate,
@@ -23,6 +22,7 @@ from recitative.asr.nbest import (
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
+from recitative.model.folder import save_model
 
 SURE, DOUBT = Candidate("a b", "a b", -1.0), Candidate("a c", "a c", -2.0)
 
@@ -192,7 +192,7 @@ def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(plac
 
 def test_the_command_rescores_with_attention(place):
     made = tiny.recogniser(attention={"weight": 0.3, "hidden": 8, "embedding": 4, "key_width": 4})
-    save_recogniser(made, place / "model")
+    save_model(made, place / "model")
     done = rescore(place, "--model", place / "model")
     assert done.exit_code == 0, done.output + str(done.exception)
     assert "of the language model 0" in done.stdout

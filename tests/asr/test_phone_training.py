@@ -10,9 +10,9 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.folder import load_recogniser, save_recogniser
 from recitative.asr.language import Language
 from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.streams_network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
@@ -21,6 +21,7 @@ from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.lm.grammar import Grammar
+from recitative.model.folder import load_model, save_model
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
@@ -72,7 +73,7 @@ def experiment(tmp_path_factory):
 
 
 def test_the_trained_model_keeps_its_lexicon_and_writes_its_words(experiment):
-    made = load_recogniser(experiment / "exp" / "model")
+    made = load_model(experiment / "exp" / "model", RECOGNIZER)
     assert made.language.lexicon == Lexicon.read(experiment / "lexicon.txt")
     assert made.tokens == PHONES
     for name, pieces in (("whole", ()), ("pieces", ("--chunk-ms", 30))):
@@ -87,7 +88,7 @@ def test_the_trained_model_keeps_its_lexicon_and_writes_its_words(experiment):
 
 
 def test_training_sees_the_first_pronunciations_and_names_what_has_none(experiment, tmp_path):
-    made = load_recogniser(experiment / "exp" / "model")
+    made = load_model(experiment / "exp" / "model", RECOGNIZER)
     [word, *_] = sorted(made.language.lexicon.entries)
     assert made.spelling.encode(word) == [PHONES.ids[SOUNDS[letter]] for letter in word]
     paths = {name: experiment / name / "data" for name in ("train", "dev")}
@@ -114,7 +115,7 @@ def place(tmp_path_factory):
     """A file and a folder of a model that talks, and a recording."""
     folder = tmp_path_factory.mktemp("talker")
     made = talker()
-    save_recogniser(made, folder / "model")
+    save_model(made, folder / "model")
     export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "talk.wav", tiny.speak("cab bca b ac", np.random.default_rng(3)), tiny.RATE)
     return folder
@@ -179,7 +180,7 @@ def test_what_the_model_cannot_write_is_refused(place):
     (place / "foreign").write_text("go zulu\n")
     with pytest.raises(DataError, match="grammar: 'go', 'zulu' not in the model's lexicon"):
         run(*files, "--grammar", place / "foreign")
-    save_recogniser(talker(None), place / "bare")
+    save_model(talker(None), place / "bare")
     with pytest.raises(UsageError, match="hot words: this model has phones and no lexicon"):
         run(*files[:2], "--model", place / "bare", "--jobs", 1, "--hotwords", "zulu=AA BB")
 

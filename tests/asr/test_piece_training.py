@@ -7,11 +7,12 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.folder import load_recogniser
 from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.streams_network import new_transcriber
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
+from recitative.model.folder import load_model
 from recitative.text.tokens import TokenTable
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lookahead_frames": 2}
@@ -47,7 +48,7 @@ def experiment(tmp_path_factory):
 
 
 def test_the_trained_model_keeps_its_pieces_and_their_scores(experiment):
-    assert load_recogniser(experiment / "exp" / "model").tokens == PIECES
+    assert load_model(experiment / "exp" / "model", RECOGNIZER).tokens == PIECES
 
 
 @pytest.mark.parametrize("with_language", [False, True], ids=["greedy", "lexicon and n-gram"])

@@ -80,7 +80,7 @@ def test_any_cutting_says_the_same(recognizer, rate):
 def test_streams_that_step_together_say_what_each_says_alone(recognizer):
     rng = np.random.default_rng(8)
     rows = recordings(tiny.RATE)
-    is_int8 = recognizer._network.network.card.weights == "int8"
+    is_int8 = recognizer._network.network.metadata.weights == "int8"
     heard = (lambda transcript: transcript.words) if is_int8 else said  # in int8 with every bit of the confidences
     expected = [heard(recognizer.transcribe(row)) for row in rows]
     streams = [recognizer.stream() for _ in rows]

@@ -18,13 +18,13 @@ import soundfile
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.folder import save_recogniser
 from recitative.asr.recognizer import Recognizer
 from recitative.audio.inputs import expand
 from recitative.cli.main import app, main
 from recitative.data import parallel
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
+from recitative.model.folder import save_model
 
 CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
 
@@ -34,7 +34,7 @@ def place(tmp_path_factory):
     """A model as a folder and as a file, and recordings of several kinds of the same words."""
     folder = tmp_path_factory.mktemp("place")
     made = tiny.recogniser(seed=2, **CORE)
-    save_recogniser(made, folder / "model")
+    save_model(made, folder / "model")
     export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
     samples = tiny.speak("cab bca b", np.random.default_rng(3))
     (folder / "talks" / "deep").mkdir(parents=True)
@@ -111,10 +111,10 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
     ("options", "said", "status"),
     [
         ("--model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
-        ("--model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--model chorales", "chorales.onnx.gz: is a music model; a recognizer", 1),
         ("--model nowhere", "error: nowhere: is no model", 1),
         ("--keywords cab --model DIR/notes.txt", "error: DIR/notes.txt: ", 1),
-        ("--keywords cab --model chorales", "chorales.onnx.gz: is not a recitative model", 1),
+        ("--keywords cab --model chorales", "chorales.onnx.gz: is a music model; a recognizer", 1),
         ("--keywords cab:high", "error: keyword 'cab:high'", 2),
         ("--keywords cab --thresholds DIR/none.json", "error: DIR/none.json: ", 1),
         ("--lm DIR/none.arpa", "error: DIR/none.arpa: is no language model", 1),
@@ -124,7 +124,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--hotwords ::", "error: hot word '::'", 2),
         ("--lexicon DIR/a.wav", "error: DIR/a.wav:", 1),
         ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
-        ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: lies in a file", 2),
+        ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: is in a file", 2),
         ("--nbest 3", "error: --nbest 3: alternatives are written in JSON only", 2),
         ("--format srt", "error: --format srt: subtitles of 2 recordings", 2),
     ],

@@ -10,8 +10,8 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.asr.decoders import Spoken, TimedTable, new_decoder
-from recitative.asr.folder import load_recogniser, save_recogniser
 from recitative.asr.language import Language
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.streams_network import new_transcriber
 from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, tune
 from recitative.cli.main import app
@@ -19,6 +19,7 @@ from recitative.data.directory import DataDirectory
 from recitative.decoding.confidence import WordEvidence
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
+from recitative.model.folder import load_model, save_model
 from recitative.score.calibration import expected_calibration_error
 from recitative.text.lexicon import Lexicon
 from recitative.text.words import Word
@@ -153,7 +154,7 @@ def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):
 def place(tmp_path):
     """A model that says something or other, its dev set, and language to store in it."""
     core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-    save_recogniser(tiny.recogniser(seed=2, **core), tmp_path / "model")
+    save_model(tiny.recogniser(seed=2, **core), tmp_path / "model")
     tiny.write_corpus(tmp_path, 5, 1)
     (tmp_path / "lm.arpa").write_text(ARPA)
     LETTERS.with_entries(Lexicon.of_spelling(["ab", "ca", "bb"], tiny.TOKENS)).write(tmp_path / "lexicon.txt")
@@ -171,7 +172,7 @@ def test_the_command_stores_its_choice_and_decoding_uses_it(place):
     lines = run(
         "tune", model, place / "data", "--lm", place / "lm.arpa", "--lexicon", place / "lexicon.txt"
     ).stdout.splitlines()
-    stored = load_recogniser(model)
+    stored = load_model(model, RECOGNIZER)
     decode = stored.settings.decode
     assert decode.kind == "beam"
     assert stored.language.lexicon == Lexicon.read(place / "lexicon.txt")
@@ -206,14 +207,14 @@ def test_the_command_stores_its_choice_and_decoding_uses_it(place):
 
 def test_tuning_again_takes_the_language_that_is_stored(place):
     run("tune", place / "model", place / "data", "--lm", place / "lm.arpa", "--lexicon", place / "lexicon.txt")
-    first = load_recogniser(place / "model")
+    first = load_model(place / "model", RECOGNIZER)
     run("tune", place / "model", place / "data")
-    again = load_recogniser(place / "model")
+    again = load_model(place / "model", RECOGNIZER)
     assert (again.settings, again.language) == (first.settings, first.language)
 
 
 def test_the_network_is_heard_once_for_every_utterance(place):
-    transcriber = new_transcriber(load_recogniser(place / "model"))
+    transcriber = new_transcriber(load_model(place / "model", RECOGNIZER))
     outputs = hear(transcriber, place / "data")
     utterances = DataDirectory.read(place / "data").utterances
     assert outputs.refs == {u.utt_id: u.text for u in utterances}
@@ -225,4 +226,4 @@ def test_the_network_is_heard_once_for_every_utterance(place):
 def test_utterances_without_text_cannot_be_tuned_on(place):
     (place / "data" / "text").unlink()
     with pytest.raises(DataError, match=r"data/text: 's0-000': has no text; a transcript; add it"):
-        hear(new_transcriber(load_recogniser(place / "model")), place / "data")
+        hear(new_transcriber(load_model(place / "model", RECOGNIZER)), place / "data")

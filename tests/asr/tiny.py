@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from recitative.asr.folder import new_recogniser
+from recitative.asr.network import new_recogniser
 from recitative.asr.transcriber import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings, validate_settings

@@ -10,13 +10,13 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.folder import save_recogniser
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.keywords.stream import KeywordListener, Spotter
+from recitative.model.folder import save_model
 
 KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
 
@@ -25,7 +25,7 @@ KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spotting")
     made = tiny.recogniser(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
-    save_recogniser(made, folder / "model")
+    save_model(made, folder / "model")
     export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", speech(), tiny.RATE)
     return folder

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from contract import AsTorch, verify_contract
-from recitative.asr.export import build_model
-from recitative.asr.folder import new_recogniser
+from recitative.asr.network import new_recogniser
 from recitative.asr.onnx import OnnxNetwork
 from recitative.config import validate_settings
 from recitative.errors import DataError
@@ -114,7 +113,7 @@ def test_a_file_runs_without_torch(tmp_path):
 
 def recogniser_file():
     settings = validate_settings({"model": {"recurrent": {"layers": 1, "hidden": 2}}}, where="test")
-    return build_model(new_recogniser(settings, TokenTable(("<blank>", "a")))).SerializeToString()
+    return build_file(new_recogniser(settings, TokenTable(("<blank>", "a")))).SerializeToString()
 
 
 def set_metadata(path, metadata):

@@ -9,14 +9,13 @@ import pytest
 import tiny
 
 from every_kind import make
-from recitative.asr.folder import load_recogniser, save_recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.model.checksums import CHECKSUMS, verify_checksums
 from recitative.model.folder import load_model, save_model
 from recitative.models.kinds import KINDS
 
 EVERY = {
-    "recogniser": (tiny.recogniser, save_recogniser, load_recogniser),
     **{kind.name: (partial(make, kind.name), save_model, partial(load_model, kind=kind)) for kind in KINDS},
 }
 
@@ -44,7 +43,7 @@ def test_one_flipped_bit_in_any_file_of_a_folder_is_told(tmp_path, kind):
 
 @pytest.fixture
 def folder(tmp_path):
-    save_recogniser(tiny.recogniser(), tmp_path / "model")
+    save_model(tiny.recogniser(), tmp_path / "model")
     return tmp_path / "model"
 
 
@@ -60,13 +59,13 @@ def test_a_change_by_hand_is_kept_by_removing_the_list(folder):
     settings = folder / "settings.yaml"
     settings.write_text(settings.read_text() + "\n# beam: see the report\n")
     with pytest.raises(DataError) as caught:
-        load_recogniser(folder)
+        load_model(folder, RECOGNIZER)
     assert str(caught.value) == (
         f"{settings}: is damaged, or was changed by hand: its checksum is not that in SHA256SUMS; "
         f"copy the folder again; to keep a change of your own, remove {folder / CHECKSUMS}"
     )
     (folder / CHECKSUMS).unlink()  # folders of older versions have none
-    load_recogniser(folder)
+    load_model(folder, RECOGNIZER)
 
 
 @pytest.mark.parametrize(("content", "found"), [

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from every_kind import EXPORTED, MAKE, make
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.export.file import build_file, export_model
 from recitative.model.file import kind_in, read_entries
@@ -17,6 +18,15 @@ from recitative.model.kind import name_in_settings
 from recitative.models.kinds import KINDS
 
 FIRST_FORMAT = {  # its extras, as values among the rest
+    "recognizer": lambda model: {
+        "tokens": model.tokens.symbols,
+        "token_scores": model.tokens.scores,
+        "language": {
+            "lexicon": model.language.lexicon.to_text(),
+            "lm": model.language.ngram,
+            "calibrator": model.language.calibrator.to_dict(),
+        },
+    },
     "classifier": lambda model: {"labels": model.labels},
     "forecaster": lambda model: {"threshold": asdict(model.threshold)},
     "language_model": lambda model: {"tokens": model.vocabulary.table.symbols},
@@ -40,7 +50,7 @@ def entries_of(model):
 
 
 def extras_of(model):
-    return {name: getattr(model, name) for name in model.kind.extras}
+    return model.kind.parse(model.kind.texts_of(model), str)
 
 
 def test_a_folder_gives_back_the_model(model, tmp_path):
@@ -48,8 +58,9 @@ def test_a_folder_gives_back_the_model(model, tmp_path):
     loaded = load_model(tmp_path / "model", model.kind)
     assert type(loaded) is type(model)
     assert (loaded.settings, extras_of(loaded)) == (model.settings, extras_of(model))
-    assert not loaded.network.training
-    before, after = model.network.state_dict(), loaded.network.state_dict()
+    assert loaded.kind.texts_of(loaded) == loaded.kind.texts_of(model)
+    assert not any(module.training for module in loaded.network.children())
+    before, after = (getattr(one, one.kind.weights).state_dict() for one in (model, loaded))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert name_in_settings(tmp_path / "model") == model.kind.name
@@ -80,14 +91,24 @@ def test_a_file_of_release_0_1_says_the_same(exported):
     metadata = read_entries(entries_of(exported), "m.onnx", exported.kind)
     card = json.loads(entries_of(exported)["recitative.model"])
     del card["extras"]
-    card |= FIRST_FORMAT.get(exported.kind.name, lambda exported: {})(exported) | {"format": "1"}
-    old = {"recitative.kind": exported.kind.name, "recitative.card": json.dumps(card)}
+    card |= FIRST_FORMAT.get(exported.kind.name, lambda exported: {})(exported)
+    if exported.kind is RECOGNIZER:  # the only kind at first
+        old = {"recitative.format": "1", "recitative.card": json.dumps(card)}
+    else:
+        card["format"] = "1"
+        old = {"recitative.kind": exported.kind.name, "recitative.card": json.dumps(card)}
     for name in metadata.graphs:
         old[f"recitative.{name}"] = entries_of(exported)[f"recitative.graph.{name}"]
     upgraded = read_entries(old, "m.onnx", exported.kind)
     assert (replace(upgraded, texts={}), upgraded.extras) == (replace(metadata, texts={}), metadata.extras)
     with pytest.raises(DataError, match=r"m\.onnx: has format 9; format 1 or 2; export it again"):
-        read_entries(old | {"recitative.card": json.dumps(card | {"format": "9"})}, "m.onnx", exported.kind)
+        read_entries(
+            old
+            | ({"recitative.format": "9"} if exported.kind is RECOGNIZER else {})
+            | {"recitative.card": json.dumps(card | {"format": "9"})},
+            "m.onnx",
+            exported.kind,
+        )
 
 
 @pytest.mark.parametrize(("changed", "message"), [
@@ -110,9 +131,10 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path)
         ("weights.safetensors", None, "has no weights.safetensors; a .*'s folder"),
         ("settings.yaml", None, "has no settings.yaml; a .*'s folder"),
         ("settings.yaml", "kind: another\n", "settings.yaml: is not a .*'s; 'kind: "),
-        ("settings.yaml", "features: {}\n", "settings.yaml: is not a .*'s; 'kind: "),
+        ("settings.yaml", "- features\n", "settings.yaml: is not a .*'s; 'kind: "),
         ("settings.yaml", ": [", "settings.yaml:1: is not YAML"),
         ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
+        *((extra.file, None, f"has no {extra.file}") for extra in model.kind.extras.values() if not extra.optional),
     ):
         save_model(model, folder)
         (folder / "SHA256SUMS").unlink()
@@ -123,3 +145,17 @@ def test_a_folder_that_is_not_whole_or_of_another_kind_is_named(model, tmp_path)
         save_model(make(other), folder)
         with pytest.raises(DataError, match=f"settings.yaml: is not a {model.kind.title}'s"):
             load_model(folder, model.kind)
+
+
+def test_a_recognizer_of_release_0_1_does_not_say_its_kind(tmp_path):
+    made = make("recognizer")
+    save_model(made, tmp_path / "model")
+    settings = tmp_path / "model" / "settings.yaml"
+    settings.write_text(settings.read_text().removeprefix("kind: recognizer\n"))
+    assert "kind: recognizer" not in settings.read_text()
+    (tmp_path / "model" / "SHA256SUMS").unlink()
+    assert load_model(tmp_path / "model", RECOGNIZER).settings == made.settings
+    assert name_in_settings(tmp_path / "model") == "recognizer"
+    settings.write_text("kind: choir\n")
+    with pytest.raises(DataError, match=r"settings.yaml: is not a recognizer's; 'kind: recognizer'"):
+        load_model(tmp_path / "model", RECOGNIZER)

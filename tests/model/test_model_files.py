@@ -19,7 +19,6 @@ import torch
 
 from every_kind import EXPORTED, make
 from recitative.anomaly.onnx import OnnxForecaster
-from recitative.asr.export import build_model
 from recitative.asr.onnx import OnnxNetwork
 from recitative.audio.files import write_wav
 from recitative.classification.onnx import OnnxClassifier
@@ -31,14 +30,14 @@ from recitative.model.export.graph import file_content
 from recitative.music.event_onnx import OnnxEvents
 from recitative.music.onnx import OnnxMusic
 from recitative.pretrained import names, path_of
-from recitative.runtime.cards import read_card
+from recitative.runtime.cards import read_metadata
 from recitative.sound.onnx import SoundGenerator
 from recitative.sound.spectrogram_onnx import SpectrogramGenerator
 from recitative.stage import Padded
-from recitative.text.tokens import TokenTable
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = {
+    "recognizer": OnnxNetwork,
     "classifier": OnnxClassifier,
     "forecaster": OnnxForecaster,
     "language_model": open_language_model,
@@ -48,7 +47,6 @@ OPEN = {
     "spectrogram": SpectrogramGenerator,
 }
 KINDS = {
-    "recogniser": (lambda: build_model(tiny.recogniser()), OnnxNetwork),
     **{name: (partial(build_file, make(name)), OPEN[name]) for name in EXPORTED},
 }
 
@@ -106,7 +104,7 @@ def test_a_file_without_a_checksum_opens_unless_it_had_one(models, kind, tmp_pat
     open_file(plain)
     (tmp_path / "m.onnx").write_bytes(plain)
     (tmp_path / "checked.onnx").write_bytes(file_content(models[kind]))
-    assert read_card(tmp_path / "m.onnx") == read_card(tmp_path / "checked.onnx")
+    assert read_metadata(tmp_path / "m.onnx") == read_metadata(tmp_path / "checked.onnx")
     lost = onnx.ModelProto()
     lost.ParseFromString(file_content(models[kind]))
     assert [entry.key for entry in lost.metadata_props][-2:] == [CLAIM, KEY]
@@ -131,23 +129,23 @@ def test_a_graph_that_the_metadata_do_not_tell_of_is_refused(models, kind, tmp_p
 
 
 def test_a_recogniser_whose_metadata_are_of_another_size_is_refused():
-    model = build_model(tiny.recogniser())
-    card = OnnxNetwork(model.SerializeToString()).card
-    longer = TokenTable((*card.tokens.symbols, "q"))
-    for changed, name in ((replace(card, tokens=longer), "log_probs"), (replace(card, stride=7), "frame rate")):
-        onnx.helper.set_model_props(model, changed.to_metadata())
+    model = build_file(tiny.recogniser())
+    metadata = OnnxNetwork(model.SerializeToString()).metadata
+    longer = {"tokens.txt": f"{metadata.texts['tokens.txt']}q {len(metadata.extras['tokens'])}\n"}
+    for changed, name in ((replace(metadata, texts=longer), "log_probs"), (replace(metadata, stride=7), "frame rate")):
+        onnx.helper.set_model_props(model, changed.to_entries())
         with pytest.raises(DataError, match=f"is damaged: .* disagree about .*{name}"):
             OnnxNetwork(model.SerializeToString())
 
 
 def test_the_pretrained_models_open():
     for name in names():
-        assert read_card(path_of(name)).parameters > 100_000
+        assert read_metadata(path_of(name)).parameters > 100_000
 
 
 def test_what_onnx_runtime_cannot_run_is_an_error_of_the_data():
-    network = OnnxNetwork(build_model(tiny.recogniser()).SerializeToString())
-    with pytest.raises(DataError, match=r"the model: its graph failed \(.+\); copy or export it again") as caught:
+    network = OnnxNetwork(build_file(tiny.recogniser()).SerializeToString())
+    with pytest.raises(DataError, match=r"the recognizer: its graph failed \(.+\); copy or export it again") as caught:
         network.step(Padded(np.zeros((1, 3, 2), np.float32), np.array([3])), network.initial_state(1), last=True)
     assert "\n" not in str(caught.value)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from recitative.asr.data import DevSet, load_dev_set
-from recitative.asr.folder import Recogniser, save_recogniser
+from recitative.asr.network import Recogniser
 from recitative.asr.task import dev_scores
 from recitative.asr.training import new_recogniser_of, read_inputs, run_digest
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.lock import writes
+from recitative.model.folder import save_model
 from recitative.train.checkpoint import Checkpoints, average_weights, read_progress
 
 
@@ -41,7 +42,7 @@ def average_best(folder: Path) -> Average:
     # Of equals the larger average: it is the smoother model.
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
     recogniser.trained.load_state_dict(average_weights(files[:chosen]))
-    save_recogniser(recogniser, folder / "model")
+    save_model(recogniser, folder / "model")
     return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
 
 

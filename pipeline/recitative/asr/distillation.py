@@ -31,10 +31,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.asr.folder import Recogniser, load_recogniser
 from recitative.asr.nbest import read_nbest
+from recitative.asr.network import Recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
+from recitative.model.folder import load_model
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 from recitative.text.lexicon import Spelling
@@ -141,7 +143,7 @@ def load_teacher(folder: Path, student: Recogniser, device: torch.device) -> Tea
 
     Raises UsageError if it hears other features, says other tokens, or has another frame rate than the student.
     """
-    teacher = load_recogniser(folder)
+    teacher = load_model(folder, RECOGNIZER)
     faults = {
         "other tokens": teacher.tokens != student.tokens,
         "other features": teacher.settings.features != student.settings.features,

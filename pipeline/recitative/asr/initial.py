@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recitative.asr.folder import Recogniser, load_recogniser
+from recitative.asr.network import Recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import UsageError
+from recitative.model.folder import load_model
 from recitative.text.tokens import BLANK, TokenTable
 
 OUTPUT = "stages.head.linear."  # the output layer: one row for each token
@@ -40,7 +42,7 @@ def start_from(recogniser: Recogniser, folder: Path) -> Inherited:
     the others stay as they are. An attention decoder is taken over only with the same tokens.
     Raises UsageError for other features or another network.
     """
-    old = load_recogniser(folder)
+    old = load_model(folder, RECOGNIZER)
     where = f"--init {folder}"
     if old.settings.features != recogniser.settings.features:
         raise UsageError(f"{where}: hears other features; use the settings features of {folder}/settings.yaml")

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from recitative.asr.folder import new_recogniser
+from recitative.asr.network import new_recogniser
 from recitative.config import Settings
 from recitative.errors import RunError
 from recitative.nn.ctc_loss import ctc_loss

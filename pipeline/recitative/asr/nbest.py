@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from recitative.asr.folder import Recogniser
+from recitative.asr.network import Recogniser
 from recitative.asr.rescoring import attention_scores, encode_utterance, require_decoder
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError

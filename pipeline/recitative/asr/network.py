@@ -1,18 +1,65 @@
-"""A CTC recogniser: normalisation, front end, the recurrent core, look-ahead, log probabilities over tokens.
+"""A CTC recognizer: normalization, front end, the recurrent core, look-ahead, log probabilities over tokens.
 
 An attention decoder may be trained beside it; both hear the encoder, which is every stage but the last.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+from torch import Tensor, nn
 
 from recitative.asr.attention_decoder import AttentionDecoder
-from recitative.config import ModelSettings
+from recitative.asr.language import NO_LANGUAGE, Language
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.config import ModelSettings, Settings
+from recitative.model.kind import AnyKind
 from recitative.nn.front_end import add_front_end, normalisation
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.nn.window import RowConv
+from recitative.stage import Padded
+from recitative.text.lexicon import Spelling, spelling_of
+from recitative.text.tokens import TokenTable
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """A network with everything needed to turn samples into text; ``decoder`` is for training and rescoring."""
+
+    kind: ClassVar[AnyKind] = RECOGNIZER
+    settings: Settings
+    tokens: TokenTable
+    network: Chain
+    decoder: AttentionDecoder | None = None
+    language: Language = NO_LANGUAGE
+
+    @property
+    def spelling(self) -> Spelling:
+        """How transcripts become labels."""
+        return spelling_of(self.tokens, self.language.lexicon)
+
+    @property
+    def trained(self) -> nn.Module:
+        """All weights, of the network and of the decoder, as one module; what is trained, averaged and saved."""
+        if self.decoder is None:
+            return self.network
+        return nn.ModuleDict({"stages": self.network.stages, "decoder": self.decoder})
+
+    @property
+    def core(self) -> RecurrentStack:
+        """The network's recurrent core."""
+        return cast(RecurrentStack, self.network.stages["core"])
+
+    def encode(self, features: Padded[Tensor]) -> Padded[Tensor]:
+        """Whole inputs (N, T, C) -> what the output layer and the decoder hear, (N, T', H)."""
+        stages = encoder(self.network)
+        return stages.step(features, stages.initial_state(len(features.lengths)), last=True)[0]
+
+    def log_probs(self, encoded: Padded[Tensor]) -> Padded[Tensor]:
+        """(N, T', H) -> (N, T', V): after ``encode`` what the network says of the whole input."""
+        return output_layer(self.network).step(encoded, {}, last=True)[0]
 
 
 def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
@@ -44,3 +91,9 @@ def encoder(network: Chain) -> Chain:
 
 def output_layer(network: Chain) -> LogProbs:
     return cast(LogProbs, network.stages["head"])
+
+
+def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | None = None) -> Recogniser:
+    """A recognizer with random weights (from torch's generator)."""
+    network = build_recogniser(settings.model, settings.features.dim, len(tokens))
+    return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)

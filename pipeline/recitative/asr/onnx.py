@@ -3,48 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.metadata import ModelCard
+from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.asr.transcriber import Transcriber
-from recitative.classification.settings import ClassifierSettings
 from recitative.data.frames import num_output_frames
 from recitative.errors import UsageError
 from recitative.model.file import ModelMetadata
 from recitative.model.sentinels import with_sentinels
-from recitative.model.session import Session, open_session
+from recitative.model.session import Session, open_model
 from recitative.stage import Array, Padded, State
 
 
 class OnnxFeatureNetwork:
-    """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the model's card says."""
+    """Stage: features (N, T, C) float32 -> log probabilities (N, T', V) float32; state as the metadata say."""
 
-    def __init__(self, session: Session, card: ModelCard | ModelMetadata[ClassifierSettings], outputs: int) -> None:
-        """outputs: V. Raises DataError if the graph is not the one that the card tells of."""
-        _require_graph(session, card, outputs)
+    def __init__(self, session: Session, metadata: ModelMetadata[Any], outputs: int) -> None:
+        """outputs: V. Raises DataError if the graph is not the one that the metadata tell of."""
+        _require_graph(session, metadata, outputs)
         self._session = session
-        self._card = card
-        self._initial = with_sentinels(card.state)
-        core = card.settings.model.recurrent
+        self._metadata = metadata
+        self._initial = with_sentinels(metadata.state)
+        core = metadata.settings.model.recurrent
         # Cells that run backwards begin with sentinels that are constants of the graph: see ``model.sentinels``.
-        self._rows_alone = card.weights == "int8" and core.cell == "lstm" and core.direction != "forward"
-        self._state_names = list(card.state)
+        self._rows_alone = metadata.weights == "int8" and core.cell == "lstm" and core.direction != "forward"
+        self._state_names = list(metadata.state)
         self._state_inputs = [f"state.{name}" for name in self._state_names]
         self._outputs = ["log_probs", "log_probs_lengths", *(f"new_state.{name}" for name in self._state_names)]
 
     @property
     def stride(self) -> int:
-        return self._card.stride
+        return self._metadata.stride
 
     @property
     def lookahead(self) -> int | None:
         """In feature frames."""
-        return self._card.lookahead
+        return self._metadata.lookahead
 
     def output_lengths(self, lengths: Array) -> Array:
-        front_end = self._card.settings.model.front_end
+        front_end = self._metadata.settings.model.front_end
         return np.array([num_output_frames(int(length), front_end) for length in lengths], np.int64)
 
     def initial_state(self, n: int) -> State:
@@ -57,14 +57,14 @@ class OnnxFeatureNetwork:
                 "a bidirectional model cannot be stepped in pieces: it needs the whole recording at once; use one "
                 "with a 'forward' or 'latency_controlled' core"
             )
-        if not self._card.piece_frames:
+        if not self._metadata.piece_frames:
             y, state = self._run(x, state, last=last)
             return y, self.initial_state(len(x.lengths)) if last else state
         return self._in_pieces(x, state, last=last)
 
     def _in_pieces(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         """At most ``piece_frames`` in a call of the graph, and calls with none at the end until nothing is left."""
-        frames, piece = x.data.shape[1], self._card.piece_frames
+        frames, piece = x.data.shape[1], self._metadata.piece_frames
         outputs: list[Padded[Array]] = []
         for start in range(0, max(frames, 1), piece):
             part = Padded(x.data[:, start : start + piece], np.clip(x.lengths - start, 0, piece))
@@ -102,29 +102,27 @@ class OnnxFeatureNetwork:
         return Padded(y, lengths), dict(zip(self._state_names, new_state, strict=True))
 
 
-def _require_graph(session: Session, card: ModelCard | ModelMetadata[ClassifierSettings], outputs: int) -> None:
-    """The graph's inputs and outputs, and what the card says of its rates."""
-    model, dim = card.settings.model, card.settings.features.dim
+def _require_graph(session: Session, metadata: ModelMetadata[Any], outputs: int) -> None:
+    """The graph's inputs and outputs, and what the metadata say of its rates."""
+    model, dim = metadata.settings.model, metadata.settings.features.dim
     session.require(
         {"features": ("float32", (None, None, dim)), "lengths": ("int64", (None,)), "last": ("bool", ())},
         {"log_probs": ("float32", (None, None, outputs)), "log_probs_lengths": ("int64", (None,))},
-        card.state,
+        metadata.state,
     )
     front_end, core = model.front_end, model.recurrent
     piece = core.chunk * front_end.core_stride if core.direction == "latency_controlled" else 0
-    if (card.stride, card.piece_frames) != (front_end.output_stride, piece):
+    if (metadata.stride, metadata.piece_frames) != (front_end.output_stride, piece):
         session.refuse("its settings and its metadata disagree about the frame rate")
 
 
 class OnnxNetwork(OnnxFeatureNetwork):
-    """The network of a recogniser's file, and its card."""
+    """The network of a recognizer's file, and its metadata."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
         """``content`` is a model file, gzipped or not, or what is in one. Raises DataError for anything else."""
-        where = str(content) if isinstance(content, Path) else "the model"
-        session = open_session(content, where, "model file", "make one with 'recitative export'", threads)
-        self.card = ModelCard.from_metadata(session.metadata, where)
-        super().__init__(session, self.card, len(self.card.tokens))
+        session, self.metadata = open_model(content, RECOGNIZER, threads=threads)
+        super().__init__(session, self.metadata, len(self.metadata.extras["tokens"]))
 
 
 def join(parts: list[Padded[Array]]) -> Padded[Array]:
@@ -142,4 +140,6 @@ def join(parts: list[Padded[Array]]) -> Padded[Array]:
 def load_transcriber(model: Path | bytes, *, threads: int = 1, wishes: Wishes | None = None) -> Transcriber:
     """The whole chain from samples to words around a model file."""
     network = OnnxNetwork(model, threads=threads)
-    return Transcriber(network, network.card.settings, network.card.tokens, network.card.language, wishes)
+    metadata = network.metadata
+    tokens, language = metadata.extras["tokens"], language_of(metadata.extras)
+    return Transcriber(network, metadata.settings, tokens, language, wishes)

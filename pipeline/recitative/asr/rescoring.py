@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recitative.asr.attention_decoder import AttentionDecoder
-from recitative.asr.folder import Recogniser
+from recitative.asr.network import Recogniser
 from recitative.errors import UsageError
 from recitative.nn.ctc_loss import padded_labels
 from recitative.stage import Array, Padded

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.folder import Recogniser
+from recitative.asr.network import Recogniser
 from recitative.asr.transcriber import Transcriber
 from recitative.model.torch_stage import TorchStage
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch
 from recitative.asr.distillation import Teacher, heard_labels
-from recitative.asr.folder import Recogniser
+from recitative.asr.network import Recogniser
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.greedy import GreedyDecoder
 from recitative.decoding.prefix import SearchSpace

@@ -15,9 +15,9 @@ import torch
 from recitative import __version__
 from recitative.asr.data import RecognitionDataset, load_dev_set
 from recitative.asr.distillation import load_teacher, read_alternatives
-from recitative.asr.folder import Recogniser, new_recogniser
 from recitative.asr.initial import freeze, start_from
 from recitative.asr.language import Language
+from recitative.asr.network import Recogniser, new_recogniser
 from recitative.asr.streams_network import new_transcriber
 from recitative.asr.task import RecognitionTask
 from recitative.atomic import update_text

@@ -48,10 +48,11 @@ def export(
 def _export_recogniser(
     model: Path, output: Path, dev: Path | None, weights: Weights, notes: str, show: Show
 ) -> Exported:
-    from recitative.asr.folder import load_recogniser
+    from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.export.checked import export_recogniser
+    from recitative.model.folder import load_model
 
-    return export_recogniser(load_recogniser(model), output, dev=dev, weights=weights, notes=notes, advance=show)
+    return export_recogniser(load_model(model, RECOGNIZER), output, dev=dev, weights=weights, notes=notes, advance=show)
 
 
 def _export_classifier(

@@ -51,10 +51,11 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
 
 def _open(model: Path) -> Transcriber:
     if model.is_dir():
-        from recitative.asr.folder import load_recogniser
+        from recitative.asr.recognizer_kind import RECOGNIZER
         from recitative.asr.streams_network import new_transcriber
+        from recitative.model.folder import load_model
 
-        return new_transcriber(load_recogniser(model))
+        return new_transcriber(load_model(model, RECOGNIZER))
     from recitative.asr.onnx import load_transcriber
 
     return load_transcriber(model)

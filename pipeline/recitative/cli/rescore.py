@@ -26,11 +26,12 @@ def rescore(
 ) -> None:
     """Find the weights of attention and language model on a dev set, and rescore another set with them."""
     from recitative.asr import nbest as lists
-    from recitative.asr.folder import load_recogniser
+    from recitative.asr.recognizer_kind import RECOGNIZER
+    from recitative.model.folder import load_model
 
     if not (model or lm):
         raise UsageError("nothing to rescore with: give --model (attention), --lm, or both")
-    recogniser = load_recogniser(model) if model else None
+    recogniser = load_model(model, RECOGNIZER) if model else None
     scorer = open_lm(lm) if lm else None
     if scorer is not None and not isinstance(scorer, lists.TextScorer):
         raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")

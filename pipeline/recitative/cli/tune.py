@@ -31,13 +31,14 @@ def tune(
     """
     import dataclasses
 
-    from recitative.asr.folder import load_recogniser, save_recogniser
+    from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.asr.streams_network import new_transcriber
     from recitative.asr.tuning import hear
     from recitative.asr.tuning import tune as tune_decoding
+    from recitative.model.folder import load_model, save_model
     from recitative.text.lexicon import Lexicon
 
-    recogniser = load_recogniser(model)
+    recogniser = load_model(model, RECOGNIZER)
     language = recogniser.language
     if lexicon:
         language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recogniser.tokens))
@@ -51,7 +52,7 @@ def tune(
     with progress_bar("try weights") as show:
         tuned = tune_decoding(transcriber, language, heard, show)
     settings = recogniser.settings.model_copy(update={"decode": tuned.settings})
-    save_recogniser(dataclasses.replace(recogniser, settings=settings, language=tuned.language), model)
+    save_model(dataclasses.replace(recogniser, settings=settings, language=tuned.language), model)
     _print(tuned, model)
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recitative.asr.export import build_model
-from recitative.asr.folder import Recogniser
+from recitative.asr.network import Recogniser
 from recitative.asr.onnx import load_transcriber
 from recitative.asr.task import error_rates
 from recitative.classification.data import load_scored_set
@@ -45,7 +44,7 @@ def export_recogniser(
     Raises UsageError if int8 is wanted without a development set, and DataError if it is demanded and costs more than
     0.2 % of WER; with 'auto' the file is float32 then.
     """
-    build = partial(build_model, recogniser, notes=notes)
+    build = partial(build_file, recogniser, notes=notes)
     if weights == "float32":
         return write_float32(output, build)
     trial = _SpeechTrial(recogniser, require_dev(dev))

@@ -12,6 +12,8 @@ from torch import nn
 
 from recitative.anomaly.export import write_forecaster
 from recitative.anomaly.kind import FORECASTER
+from recitative.asr.network import Recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
 from recitative.classification.kind import CLASSIFIER
 from recitative.classification.network import Classifier
@@ -30,6 +32,10 @@ from recitative.music.kind import MUSIC
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 from recitative.sound.spectrogram_export import write_spectrogram
 from recitative.sound.wave_export import write_wave
+
+
+def _write_recognizer(recogniser: Recogniser, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
+    return write_step(recogniser.network, recogniser.settings.features.dim, len(recogniser.tokens), ranges, smoothing)
 
 
 def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
@@ -51,6 +57,7 @@ WRITERS: Mapping[str, Callable[..., Written]] = {
     FORECASTER.name: write_forecaster,
     LANGUAGE_MODEL.name: _write_language_model,
     MUSIC.name: write_music,
+    RECOGNIZER.name: _write_recognizer,
     SOUND.name: write_wave,
     SPECTROGRAM.name: write_spectrogram,
 }

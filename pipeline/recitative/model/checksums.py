@@ -31,7 +31,7 @@ def verify_checksums(folder: Path) -> None:
     if not path.exists():
         return
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError):
         raise _damaged(path, folder, "cannot be read") from None
     for number, line in enumerate(lines, start=1):

@@ -21,17 +21,16 @@ import numpy as np
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.model.kind import AnyKind, ModelKind, S, model_named
+from recitative.model.kind import RECOGNIZER_NAME, AnyKind, ModelKind, S, model_named
 from recitative.stage import Array
 from recitative.text.tokens import TokenTable
 
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"
-FIRST = "recognizer"  # files of format 1 name every kind but this one
 FIRST_EXTRAS = {  # their extras, by the name of the value
     "tokens": "tokens.txt",
     "lexicon": "lexicon.txt",
-    "lm": "lm.arpa",
+    "lm": "lm.ngram",
     "calibrator": "confidence.json",
     "labels": "labels.json",
     "threshold": "threshold.json",
@@ -134,7 +133,7 @@ def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind[S, Any]
 
 def _name_in(entries: Mapping[str, str]) -> str:
     """The name of its kind; '' if it is no model."""
-    return entries.get(KIND) or (FIRST if FORMAT in entries else "")
+    return entries.get(KIND) or (RECOGNIZER_NAME if FORMAT in entries else "")
 
 
 def _current(entries: Mapping[str, str], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -21,7 +21,7 @@ from recitative.atomic import recover_folder, replacing_folder
 from recitative.config import dump_settings, load_tree
 from recitative.errors import DataError
 from recitative.model.checksums import verify_checksums, write_checksums
-from recitative.model.kind import SETTINGS, AnyKind, M, ModelKind
+from recitative.model.kind import RECOGNIZER_NAME, SETTINGS, AnyKind, M, ModelKind
 from recitative.reading import read_text, read_yaml
 
 WEIGHTS = "weights.safetensors"
@@ -77,10 +77,8 @@ def _require_whole(folder: Path, kind: AnyKind, remedy: str) -> None:
     _require_files(folder, (WEIGHTS, SETTINGS), kind, remedy)
     verify_checksums(folder)
     values = read_yaml(folder / SETTINGS, f"a {kind.title}'s settings", remedy)
-    wanted = kind.name if "kind" in kind.settings.model_fields else None
-    if not isinstance(values, dict) or values.get("kind") != wanted:
-        allowed = f"'kind: {wanted}'" if wanted else "settings without 'kind'"
-        raise DataError(str(folder / SETTINGS), f"is not a {kind.title}'s", allowed, remedy)
+    if not isinstance(values, dict) or values.get("kind", RECOGNIZER_NAME) != kind.name:
+        raise DataError(str(folder / SETTINGS), f"is not a {kind.title}'s", f"'kind: {kind.name}'", remedy)
     _require_files(folder, [extra.file for extra in kind.extras.values() if not extra.optional], kind, remedy)
 
 
@@ -94,6 +92,8 @@ def _texts(folder: Path, kind: AnyKind, remedy: str) -> dict[str, str]:
     texts = {}
     for name, extra in kind.extras.items():
         path = folder / extra.file
+        if extra.older and not path.exists():
+            path = folder / extra.older
         if path.exists():
             texts[extra.file] = extra.edited(read_text(path, f"the {name} of a {kind.title}", remedy), str(path))
     return texts

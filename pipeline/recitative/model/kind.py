@@ -21,6 +21,7 @@ S = TypeVar("S", bound=BaseModel)
 M = TypeVar("M")
 
 SETTINGS = "settings.yaml"
+RECOGNIZER_NAME = "recognizer"  # in release 0.1, settings and files of this kind didn't say it
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Extra:
     parse:    text, where it stands (for errors), the extras before this one -> the value. Raises DataError.
     optional: whether a model may lack it; its value is None then
     edited:   text, where -> text: applied to the file in a folder, which people edit. Raises DataError.
+    older:    another name of the file in a folder, which is read where there is none of the first
     """
 
     file: str
@@ -38,13 +40,14 @@ class Extra:
     parse: Callable[[str, str, Mapping[str, Any]], Any]
     optional: bool = False
     edited: Callable[[str, str], str] = lambda text, where: text
+    older: str = ""
 
 
 @dataclass(frozen=True)
 class ModelKind(Generic[S, M]):
     """One value says all that folders, exported files and commands need to know of a kind of model.
 
-    name:     stands in settings.yaml (``kind``; a recognizer's has none) and in exported files
+    name:     stands in settings.yaml (``kind``) and in exported files
     title:    what messages call it, such as 'classifier'
     settings: its typed settings
     build:    settings, and extras by name -> a model with random weights (from torch's generator); imports torch
@@ -93,13 +96,13 @@ def model_named(name: str) -> str:
 
 
 def name_in_settings(folder: Path) -> str:
-    """``kind`` in the settings of a model folder; '' if they cannot be read or have none, as a recognizer's."""
+    """The kind of a model folder; '' if its settings cannot be read."""
     recover_folder(folder)
     try:
         values = read_yaml(folder / SETTINGS)
     except DataError:
         return ""
-    return str(values.get("kind", "")) if isinstance(values, dict) else ""
+    return str(values.get("kind", RECOGNIZER_NAME)) if isinstance(values, dict) else ""
 
 
 def kind_of_folder(folder: Path, kinds: Sequence[AnyKind]) -> AnyKind:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recitative.asr.metadata import ModelCard
 from recitative.classification.kind import CLASSIFIER
 from recitative.model.file import ModelMetadata, kind_in, read_entries
 from recitative.model.kind import AnyKind, kind_of_folder
@@ -24,11 +23,9 @@ def is_classifier(path: Path) -> bool:
     return _metadata(path).get("recitative.kind") == CLASSIFIER.name
 
 
-def read_card(path: Path) -> ModelCard | ModelMetadata[Any]:
+def read_metadata(path: Path) -> ModelMetadata[Any]:
     """Raises DataError for what is no model file."""
     metadata = _metadata(path)
-    if "recitative.kind" not in metadata:
-        return ModelCard.from_metadata(metadata, str(path))
     return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
 
 
