@@ -1,31 +1,31 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # variables of the recipe, and for it
-# Stages that recipes for speech recognition share. A run.sh reads this file after tools/stages.sh, changes the settings
-# below where its corpus needs it, and runs the shared stages by their numbers between its own:
+# shellcheck shell=bash disable=SC2034,SC2154  # variables shared with the recipe
+# Stages that speech recognition recipes share. A run.sh sources this file after tools/stages.sh, overrides the variables
+# below where necessary, and runs the shared stages by number between its own:
 #
 #   . ../../tools/asr_stages.sh
 #   lm_order=2
 #   if stage 1 "prepare" makes "$data/train" "$data/dev" "$data/test" "$data/tokens.txt"; then ...; fi
 #   shared_stages 2 3 4 5 6 7 8 9 10 11
 #
-# They also use the variables models, data, exp, results, train_args, chunk_ms, num_gpus and num_nodes of the recipe,
-# and teacher and init where it has them.
+# They use the recipe's variables models, data, exp, results, train_args, chunk_ms, num_gpus and num_nodes, and the optional
+# teacher and init.
 conf=conf                                 # folder with <model>.yaml
 sets=("$data/train" "$data/dev" "$data/test") # data directories to check
-dev=$data/dev                             # data directory that chooses epochs, weights and int8
-test_sets="test"                          # names of the sets to score, each $data/<set>; a % in a path of a stage is any
+dev=$data/dev                             # data directory that selects epochs, decoding weights and int8
+test_sets="test"                          # names of the sets to score, each in $data/<set>
 tokens=$data/tokens.txt                   # token table
-lexicon=""                                # pronunciations of the words of train and dev, for phones
-lm=$data/lm.arpa                          # n-gram language model that goes into the models
-lm_order=3                                # its order
-lm_lexicon=""                             # pronunciations of its words, if it has other words than the lexicon
-lm_args=()                                # further options of its training
-rnnlm=""                                  # recurrent language model to decode with as well
+lexicon=""                                # lexicon of train and dev, for tokens that are phones
+lm=$data/lm.arpa                          # n-gram language model to store in the models
+lm_order=3                                # order of the n-gram
+lm_lexicon=""                             # lexicon of the language model, if it has other words
+lm_args=()                                # further options of 'recitative lm train'
+rnnlm=""                                  # recurrent language model for an additional decoding
 search=beam                               # name of the search in the results
 shards=false                              # pack the recordings of train into shards
-students="student*"                       # models that $teacher teaches, as a pattern
-streaming="@(lstm|student)*"              # models that stream, as a pattern; the others need whole recordings
+students="student*"                       # pattern of models to distill from $teacher
+streaming="@(lstm|student)*"              # pattern of models that stream
 check_args=()                             # options of 'recitative check'
-time_words=false                          # compare the times of words with an alignment by the first model
+time_words=false                          # compare word times with an alignment by the first model
 score_exported=false                      # decode and score the exported file too
 
 shared_stages() { # numbers
@@ -45,7 +45,7 @@ _stage_2() {
 _stage_3() {
   local packed=() && [[ $shards == false ]] || packed=("$data/train_shards/index.safetensors")
   if stage 3 "features" needs "$data/train" "$conf/@.yaml" makes "$data/cmvn" "${packed[@]}"; then
-    # Features are computed on the fly; only their mean is kept.
+    # Features are computed during training; only their statistics are stored.
     recitative cmvn "$data/train" --conf "$conf/${models%% *}.yaml" --output "$data/cmvn"
     [[ $shards == false ]] || recitative shards "$data/train" "$data/train_shards"
   fi
@@ -75,14 +75,14 @@ _stage_5() {
       on_workers train --conf "$conf/$model.yaml" --train "$train" --dev "$dev" --tokens "$tokens" \
         ${lexicon:+--lexicon "$lexicon"} --cmvn "$data/cmvn" --output "$exp/$model" "${taught[@]}" \
         ${init:+--init "$init"} $train_args
-      [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" # before it teaches
+      [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" # before distillation
     done
   fi
 }
 
 _stage_6() {
   if stage 6 "average" needs "$exp/@/checkpoint" "$dev" "$lm" ${lm_lexicon:+"$lm_lexicon"} makes "$exp/@/model"; then
-    for model in $models; do # the language model and its weight go into the model
+    for model in $models; do # store the language model and its weight in the model
       recitative average "$exp/$model"
       recitative tune "$exp/$model/model" "$dev" --lm "$lm" ${lm_lexicon:+--lexicon "$lm_lexicon"}
     done
@@ -103,7 +103,7 @@ _stage_7() {
   fi
 }
 
-# Scores of $model on $set go into the results.
+# Add the scores of $model on $set to the results.
 score_text() { # decoding, folder of the text, further options
   local timed=() && [[ ! -e $2/summary.json ]] || timed=(--seconds "$(json_number seconds "$2/summary.json")")
   recitative score "$data/$set" "$2/text" --output "$2/score" --model "$model" --set "$set" --decoding "$1" \
@@ -138,7 +138,7 @@ _stage_9() {
         recitative decode "$exp/$model/model" "$data/$set" --output "$exp/$model/stream_$set" --chunk-ms "$chunk_ms"
         cmp "$exp/$model/decode_$set/text" "$exp/$model/stream_$set/text"
       done
-      echo "$model: the text in pieces of $chunk_ms ms equals the text of whole recordings"
+      echo "$model: the text from chunks of $chunk_ms ms equals the text of whole recordings"
     done
   fi
 }
@@ -151,7 +151,7 @@ _stage_10() {
     for model in $models; do
       recitative export "$exp/$model/model" --dev "$dev" "${notes[@]}" --output "$exp/$model/model.onnx"
       [[ -n $scored ]] || continue
-      for set in $test_sets; do # the file that users run: it may be int8
+      for set in $test_sets; do # the exported file, which may be int8
         recitative decode "$exp/$model/model.onnx" "$data/$set" --output "$exp/$model/runtime_$set"
         score_text "$search, $lm_order-gram, model.onnx" "$exp/$model/runtime_$set"
       done

@@ -1,23 +1,23 @@
-# shellcheck shell=bash disable=SC2034,SC2154  # variables of the recipe, and for it
-# Stages that recipes for classifiers share. A run.sh reads this file after tools/stages.sh, changes the settings below
-# where its corpus needs it, and runs the shared stages by their numbers between its own:
+# shellcheck shell=bash disable=SC2034,SC2154  # variables shared with the recipe
+# Stages that classification recipes share. A run.sh sources this file after tools/stages.sh, overrides the variables below
+# where necessary, and runs the shared stages by number between its own:
 #
 #   . ../../tools/classifier_stages.sh
 #   if stage 1 "prepare" makes "$data/train" "$data/dev" "$data/test" "$labels"; then ...; fi
 #   shared_stages 2 5 8 10 11 12
 #
-# They also use the variables models, data, exp, results, train_args and report_args of the recipe.
+# They use the recipe's variables models, data, exp, results, train_args and report_args.
 train=$data/train              # data directory to train on
-dev=$data/dev                  # data directory that chooses the epoch; none: the last epoch is kept
+dev=$data/dev                  # data directory that selects the epoch; empty: the last epoch is used
 int8_dev=$data/dev             # data directory that decides whether the exported file is int8
-test_sets="test"               # names of the sets to score, each $data/<set>; a % in a path of a stage is any of them
+test_sets="test"               # names of the sets to score, each in $data/<set>
 checked="train dev test"       # names of the sets to check
 check_args=()                  # settings of 'recitative check'
-labels=$data/labels.txt        # labels
+labels=$data/labels.txt        # token table of the labels
 decoding="-"                   # name of the split in the results
 timed="model.onnx, one thread" # name of the measurement of speed in the results
-title=""                       # title of the report: what is classified; then come the model and
-subtitle="the test set"        # what it is tested on
+title=""                       # title of the report, followed by the model and the subtitle
+subtitle="the test set"        # the test data, in the title of the report
 record=(--command "$recipe_command" --results "$exp/results.jsonl" --results-md "$results")
 
 shared_stages() { # numbers
@@ -57,7 +57,7 @@ _stage_8() {
 _stage_10() {
   if stage 10 "export" needs "$exp/@/model" "$int8_dev" "$data/%" makes "$exp/@/model.onnx"; then
     notes=() && [[ ! -e local/model_notes.md ]] || notes=(--notes local/model_notes.md)
-    for model in $models; do # the file that users run is scored too
+    for model in $models; do # score the exported file too
       recitative export "$exp/$model/model" --dev "$int8_dev" "${notes[@]}" --output "$exp/$model/model.onnx"
       for set in $test_sets; do
         recitative classifier score "$exp/$model/model.onnx" "$data/$set" --model "$model" --set "$set" \

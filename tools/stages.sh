@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The grammar of stages that every recipe shares. A run.sh declares its variables, each with a comment that becomes
-# its help, reads this file, and lists its stages:
+# Stages of recipes. A run.sh declares its variables, each with a comment that becomes its help text, sources this file,
+# and lists its stages:
 #
 #   models="blstm lstm"  # models to train; each has conf/<model>.yaml
 #   . "$(dirname "$0")/../../tools/stages.sh"
@@ -9,10 +9,10 @@
 #     for model in $models; do recitative average "exp/$model"; done
 #   fi
 #
-# An @ in a path stands for each word of $models, a % for each word of $test_sets. A stage runs only if all it needs is
-# there, and has failed if something it makes is not there afterwards. The recipe runs in its own folder whatever folder
-# it is called from. It ends with 0 (done), 2 (bad usage), 1 (something needed is missing) or the status of the command
-# that failed. Stages that several recipes share are in asr_stages.sh and classifier_stages.sh.
+# In a path, @ stands for each word of $models and % for each word of $test_sets. A stage runs only if everything it needs
+# exists, and fails if something it makes does not exist afterwards. The recipe runs in its own folder. Exit status: 0 done,
+# 2 bad usage, 1 something needed is missing, or the status of the command that failed. asr_stages.sh and
+# classifier_stages.sh have the stages that several recipes share.
 set -Eeuo pipefail
 
 _script=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)/$(basename "${BASH_SOURCE[1]}")
@@ -23,12 +23,12 @@ _first=0 _last=9999 # --stage and --stop-stage
 _running=""         # "stage 3 (features)" while that stage is running
 _running_number=""
 _running_makes=()
-_seen=0               # stages that --stage and --stop-stage let through
-_failure=""           # where the command that failed stands
+_seen=0               # stages selected by --stage and --stop-stage
+_failure=""           # location of the command that failed
 declare -A _made_by=() # path -> the stage that makes it
-_missing=0            # dry run: things needed that nothing will have made
+_missing=0            # dry run: number of inputs that nothing makes
 
-# from_caller PATH: a path as the caller of run.sh meant it, who may have stood in another folder.
+# from_caller PATH: a path relative to the caller's folder, as an absolute path.
 from_caller() {
   case $1 in
     "" | /*) printf '%s\n' "$1" ;;
@@ -41,9 +41,9 @@ json_number() {
   sed -n -E "s/.*\"$1\": *([0-9.eE+-]+).*/\1/p" "$2" | grep . || _die 1 "$2 has no number '$1'"
 }
 
-# on_workers ARGUMENT...: recitative ARGUMENT... on $num_gpus workers of each of $num_nodes machines, by torchrun where
-# there are several. Each machine runs the same command; they meet at $MASTER_ADDR:$MASTER_PORT. When a worker dies, all
-# start again from the last checkpoint, up to three times.
+# on_workers ARGUMENT...: run recitative ARGUMENT... on $num_gpus workers on each of $num_nodes machines, with torchrun if
+# there are several. Each machine runs the same command; they connect to $MASTER_ADDR:$MASTER_PORT. If a worker dies, all
+# restart from the last checkpoint, up to three times.
 on_workers() {
   local gpus=${num_gpus:-1} nodes=${num_nodes:-1}
   if ((gpus * nodes == 1)); then
@@ -56,7 +56,7 @@ on_workers() {
     meet=(--nnodes "$nodes" --rdzv-backend c10d --rdzv-id "$(basename "$(dirname "$_script")")"
       --rdzv-endpoint "$MASTER_ADDR:${MASTER_PORT-29400}")
   fi
-  # Each start has a store of its own for the workers' addresses: else a dead one's may be found there.
+  # Each restart needs a new store of addresses: a shared one may still have that of a dead worker.
   TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun "${meet[@]}" --nproc-per-node "$gpus" --max-restarts 3 -m recitative "$@"
 }
 
@@ -91,7 +91,7 @@ stage() {
   _start_stage
 }
 
-# The next five share the variables of the stage() that calls them: number, title, needs, makes.
+# The next functions share the variables of the stage() that calls them: number, title, needs, makes.
 _describe() {
   local path line=""
   printf 'stage %2d  %s\n' "$number" "$title"
@@ -147,7 +147,7 @@ _finish_stage() {
   [[ -n $_running ]] || return 0
   local path
   for path in "${_running_makes[@]}"; do
-    [[ -e $path ]] || _die 1 "$_running: ended without making $path; look at its messages above"
+    [[ -e $path ]] || _die 1 "$_running: did not make $path; see the messages above"
   done
   _log "$_running: done in $(_duration)"
   _running=""
@@ -190,7 +190,7 @@ _die() {
 
 _usage() { _die 2 "$1"; }
 
-# The variables that run.sh declares above the line that reads this file: "name<TAB>help" for each.
+# The variables that run.sh declares before it sources this file, as "name<TAB>help".
 _declarations() {
   awk '/stages\.sh/ && !/^#/ { exit }
        /^[a-z][a-z0-9_]*=/ {
@@ -205,7 +205,7 @@ _help() {
   awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$_script"
   printf '\nusage: %s [options]\n' "${_script#"$_root"/}"
   printf '  --%-22s %s\n' "stage N" "start with this stage (default: the first)" "stop-stage N" "end with this stage (default: the last)" \
-    "list" "list the stages with what they need and make" "dry-run" "print what would run, and run nothing" "help" "print this"
+    "list" "list the stages with their inputs and outputs" "dry-run" "print the commands without running them" "help" "print this help"
   while IFS=$'\t' read -r name text; do
     printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$text" "${!name:-none}"
   done < <(_declarations)
@@ -257,7 +257,7 @@ _parse_options() {
   ((_first <= _last)) || _usage "--stage $_first lies after --stop-stage $_last"
 }
 
-# The arguments as a person would type them.
+# The arguments, quoted for a shell.
 _quoted() {
   local word
   for word; do
@@ -280,17 +280,17 @@ _at_exit() {
 
 _interrupted() {
   trap - EXIT ERR "$1"
-  [[ -z $_running ]] || _log "$_running: interrupted after $(_duration); go on with --stage $_running_number"
-  kill -s "$1" $$ # end as the signal would have ended us, so that the caller stops too
+  [[ -z $_running ]] || _log "$_running: interrupted after $(_duration); continue with --stage $_running_number"
+  kill -s "$1" $$ # die of the signal, so that the caller stops too
 }
 
 declare -A _declared=()
 while IFS=$'\t' read -r _name _text; do
-  [[ -n $_text ]] || _usage "$_script: variable '$_name' has no comment to say what it is"
+  [[ -n $_text ]] || _usage "$_script: variable '$_name' needs a comment that describes it"
   _declared[$_name]=$_text
 done < <(_declarations)
 _parse_options "$@"
-# shellcheck disable=SC2034  # for the recipe's score stage: the command that made a number
+# shellcheck disable=SC2034  # for the score stage of the recipe
 recipe_command=${_script#"$_root"/}$(_quoted "$@")
 if [[ $_mode == help ]]; then
   _help

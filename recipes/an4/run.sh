@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# CMU AN4: real speech of 84 people, who spell names and say numbers, dates and addresses. 0.7 h to train on.
-# Trains a bidirectional and a streaming LSTM with CTC on the phones of the corpus's dictionary; models are chosen on 8
-# speakers held out of train, the official test set is scored once.
+# CMU AN4: 84 people spell names and say numbers, dates and addresses. 0.7 h of training data.
+# Trains a bidirectional and a streaming LSTM with CTC on the phones of the corpus's dictionary. 8 speakers held
+# out of train select the models; the official test set is scored once.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
-corpus=""           # folder of a copy of AN4, with etc/ and wav/; without it the fetch stage downloads 64 MB
+corpus=""           # folder of a copy of AN4, with etc/ and wav/; default: download (64 MB)
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-init=""             # a model folder to begin with, such as ../english/exp/blstm/model
-teacher=blstm       # the model that teaches 'student', which conf/student.yaml describes
+init=""             # model folder to fine-tune, such as ../english/exp/blstm/model
+teacher=blstm       # teacher of the model 'student' (conf/student.yaml)
 subset=0            # use only the first N recordings of each speaker (0: all)
-chunk_ms=160        # length of the pieces in the stream stage
+chunk_ms=160        # chunk size of the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh

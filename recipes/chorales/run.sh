@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# 382 chorales of Bach in four voices: models that continue them, and one that fills in missing voices and bars.
-# Trains on 229, chooses on 76, scores on 77; writes new pieces, continues, harmonises and rewrites what it never saw.
+# 382 four-part chorales by Bach: models that continue music, and one that fills in missing voices and bars.
+# Trains on 229, selects on 76, scores on 77; writes new pieces, and continues, harmonizes and rewrites test pieces.
 
 models="chorales fill quarter quarter_transposed" # models to train and score; each has conf/<model>.yaml
 corpus="corpus"     # folder with Jsb16thSeparated.json and jsb-chorales-quarter.json
 data=data           # folder of the sets of pieces
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
-members=3           # models of each kind that continues, with other random numbers; their mean is scored too
+members=3           # models with different seeds of each kind that continues music; their mean is scored too
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 samples=16          # pieces of each kind to write
 bars=16             # bars of a new piece
-sweeps=100          # times that the filling model draws its notes
-report_args=""      # for the report, such as "--no-sound --players 4"
+sweeps=100          # Gibbs steps of the model that fills in
+report_args=""      # options of the report, such as "--no-sound --players 4"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == corpus ]] || corpus=$(from_caller "$corpus")
@@ -47,7 +47,7 @@ fi
 if stage 7 "sample" needs "$exp/@/model" "$data/test" "$data/openings" "$data/melodies" makes "$exp/@/samples"; then
   for model in $models; do
     mkdir -p "$exp/$model/samples"
-    case $model in # the models of quarter notes are there for their likelihoods
+    case $model in # the models of quarter notes only have likelihoods
       chorales)
         write new --bars "$bars" --count "$samples"
         openings=("$data"/openings/*.mid)
@@ -62,7 +62,7 @@ fi
 
 if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/test" "$data/quarter" makes "$exp/results.jsonl"; then
   for model in $models; do
-    if [[ $model != fill* ]]; then # one that fills in has no likelihood of a whole
+    if [[ $model != fill* ]]; then # a model that fills in has no likelihood of a whole piece
       likelihood "teacher forcing" "$exp/$model/model"
       others=() && for other in $(seq 2 "$members"); do others+=(--with "$(folder_of "$other")/model"); done
       [[ $members == 1 ]] || likelihood "teacher forcing, mean of $members models" "$exp/$model/model" "${others[@]}"
@@ -79,7 +79,7 @@ if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/test" "$data/qua
 fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/test" "$data/quarter" makes "$exp/@/model.onnx" "$exp/@/model_int8.onnx"; then
-  for model in $models; do # the files that users run are scored too
+  for model in $models; do # score the exported files too
     recitative music export "$exp/$model/model" --notes local/model_notes.md --output "$exp/$model/model.onnx"
     recitative music export "$exp/$model/model" --notes local/model_notes.md --int8 --output "$exp/$model/model_int8.onnx"
     [[ $model != fill* ]] || continue
@@ -87,7 +87,7 @@ if stage 10 "export" needs "$exp/@/model" "$data/test" "$data/quarter" makes "$e
   done
 fi
 
-if stage 11 "report" needs "$exp/@/samples" "$data/train"; then # copies are looked for in what the models learned from
+if stage 11 "report" needs "$exp/@/samples" "$data/train"; then # copies are searched in the training set
   for kind in "$exp"/*/samples/*/; do
     model=$(basename "${kind%/samples/*}")
     # shellcheck disable=SC2086  # a list of options

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Mozilla's Common Voice in one of its languages: sentences read by volunteers, the official train, dev and test sets.
-# Chooses model and schedule by the hours of audio, the speakers and this machine, and trains with CTC on characters.
+# One language of Mozilla's Common Voice: sentences read by volunteers, with the official train, dev and test sets.
+# Chooses model and schedule from the hours of audio, the speakers and this machine, and trains with CTC on characters.
 
-corpus=""          # folder of an unpacked language, with clips/, train.tsv, dev.tsv and test.tsv; without it data/corpus
-models="lstm"      # lstm streams, blstm hears whole recordings first and makes fewer errors; or "lstm blstm"
-hours=""           # that training of a model may take; without it as long as the corpus is worth
-import_args="--skip-bad" # options for 'recitative data import'; rows left out are named in data/<set>/skipped.txt
+corpus=""          # folder of an unpacked language, with clips/, train.tsv, dev.tsv and test.tsv; default: data/corpus
+models="lstm"      # lstm (streaming), blstm (bidirectional, fewer errors), or "lstm blstm"
+hours=""           # time limit for training one model; default: as long as the amount of data warrants
+import_args="--skip-bad" # options for 'recitative data import'; skipped rows are listed in data/<set>/skipped.txt
 data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-drop_bad=true      # leave out the utterances that the check finds a problem with, 5 % of a set at most
-chunk_ms=160       # length of the pieces in the stream stage
+drop_bad=true      # leave out utterances in which the check finds a problem, at most 5 % of a set
+chunk_ms=160       # chunk size of the stream stage
 num_gpus=1         # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1        # machines that train together
 # shellcheck source=tools/stages.sh
@@ -39,7 +39,7 @@ if stage 2 "check" needs "$data/train" "$data/dev" "$data/test" "$tokens" "$conf
   for set in train dev; do
     recitative check "$data/$set" --conf "$conf/${models%% *}.yaml" --tokens "$tokens" "${drop[@]}"
   done
-  recitative check "$data/test" --conf "$conf/${models%% *}.yaml" "${drop[@]}" # it may have letters that nobody could know
+  recitative check "$data/test" --conf "$conf/${models%% *}.yaml" "${drop[@]}" # without --tokens: test may have unseen letters
 fi
 
 shared_stages 3 4 5 6 7 8 9 10 11

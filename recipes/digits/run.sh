@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Connected digits spoken by 28 synthetic voices, 6 of them unseen in training. The corpus is in this folder.
+# Connected digits by 28 synthetic voices, 6 of them for test only. The corpus is in this folder.
 # Trains a bidirectional and a streaming LSTM with CTC on words and scores both on the unseen voices.
-# With --models las: one with an attention decoder beside CTC, which then chooses among CTC's 20 best.
+# --models las adds an attention decoder, which rescores the 20 best hypotheses.
 
 models="blstm lstm" # models to train and score; each has conf/<model>.yaml
 data=data           # folder of the data directories
@@ -9,7 +9,7 @@ exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # use only the first N recordings of each voice (0: all)
-chunk_ms=160        # length of the pieces in the stream stage
+chunk_ms=160        # chunk size of the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh

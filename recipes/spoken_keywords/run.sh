@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keywords in a stream by a small classifier that was trained for them: the ten digits of the Free Spoken Digit Dataset
-# (8 kHz), said one after another. Thresholds are set for a rate of false alarms on dev; test is scored once.
+# Keyword spotting in a stream with a small classifier trained for the keywords: the ten digits of the Free Spoken Digit
+# Dataset (8 kHz). Thresholds are tuned to a rate of false alarms on dev; test is scored once.
 
 models="small"        # models to train; each has conf/<model>.yaml
 corpus=data/corpus    # folder of the Free Spoken Digit Dataset, with recordings/
@@ -8,10 +8,10 @@ data=data             # folder of the data directories
 exp=exp               # folder of the experiments
 results=RESULTS.md    # table that the score stages write
 words=local/words.txt # the keywords
-per_hour=1            # false alarms per hour that each keyword may have
-rounds=24             # test streams of each speaker, half as many of dev
+per_hour=1            # false alarms per hour allowed for each keyword
+rounds=24             # test streams of each speaker; half as many for dev
 train_args=""         # settings for training, such as "train.epochs=3 model.recurrent.hidden=32"
-subset=0              # train only on recordings with an index below this; dev and test stay as they are (0: all)
+subset=0              # train only on recordings with a lower index; dev and test are complete (0: all)
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")

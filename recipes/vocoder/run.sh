@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# A vocoder: speech drawn anew, sample by sample, from its mel frames alone. Trained on the speech of recipes/an4; a
-# recogniser says how many words more are wrong in what was drawn than in the recordings themselves.
+# A vocoder: speech generated sample by sample from mel frames. Trained on the speech of recipes/an4; a recognizer compares
+# the word error rate of the generated speech with that of the recordings.
 
 models="vocoder"     # models to train; each has conf/<model>.yaml
-corpus=""            # folder of AN4, as for recipes/an4; none: it is downloaded
-data=data            # folder of the data directories; any others of 16 kHz speech will do, from --stage 5 on
-judge=an4-streaming  # the recogniser that judges: a pretrained model's name, or a folder such as ../an4/exp/blstm/model
+corpus=""            # folder of AN4, as for recipes/an4; default: download
+data=data            # folder of the data directories; with --stage 5, any data directories of 16 kHz speech
+judge=an4-streaming  # the recognizer for scoring: a pretrained model's name, or a folder such as ../an4/exp/blstm/model
 exp=exp              # folder of the experiments
 results=RESULTS.md   # table that the score stage writes
 train_args=""        # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-temperature=1.0      # of the distributions that samples are drawn from
+temperature=1.0      # sampling temperature
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ -z $corpus ]] || corpus=$(from_caller "$corpus")
@@ -38,7 +38,7 @@ fi
 
 judged() { # model's name, data directory, folder of the text
   recitative decode "$judge" "$2" --output "$3"
-  recitative score "$2" "$3/text" --output "$3/score" --model "$1" --set test --decoding "heard by ${judge##*/an4/exp/}" \
+  recitative score "$2" "$3/text" --output "$3/score" --model "$1" --set test --decoding "transcribed by ${judge##*/an4/exp/}" \
     --settings "$exp/${models%% *}/model/settings.yaml" --command "$recipe_command" \
     --results "$exp/results.jsonl" --results-md "$results" "${@:4}"
 }

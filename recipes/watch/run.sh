@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# What is unusual here? A forecaster that has heard nothing but usual sounds says which ones are not: ESC-10, one kind of
-# sound usual and nine unusual, and the other way round.
+# Anomaly detection in sound: models of normal sound score unusual ones. ESC-10, with one kind of sound normal and nine
+# unusual, and the other way around.
 
-models="usual held_out"  # what to train; each has conf/<model>.yaml: one kind is usual, or all but one are
+models="usual held_out"  # models to train, each has conf/<model>.yaml; usual: one kind is normal, held_out: all but one are
 corpus=data/corpus       # folder of ESC-10, with a folder for each kind such as "002 - Rain"
 data=data                # folder of the data directories
 exp=exp                  # folder of the experiments
 results=RESULTS.md       # table that the score stage writes
 train_args=""            # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
-kinds="*"                # kinds of sound to take in turn: a pattern, such as "rain" or "[a-d]*"
+kinds="*"                # kinds of sound to train models for: a pattern, such as "rain" or "[a-d]*"
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 
-each() { # model: the kinds that there are
+each() { # model: its kinds of sound
   local folder
   # shellcheck disable=SC2086  # a pattern
   for folder in "$data/$1"/$kinds; do basename "$folder"; done
@@ -52,7 +52,7 @@ if stage 8 "score" needs "$exp/@" "$data/@" makes "$exp/results.jsonl"; then
 fi
 
 if stage 10 "export" needs "$exp/@" makes "$exp/@.onnx"; then
-  for model in $models; do # of the first kind: any other is exported in the same way
+  for model in $models; do # the first kind, as an example
     read -r kind < <(each "$model")
     read -r _ clip <"$data/$model/$kind/unusual/wav.scp"
     recitative forecaster export "$exp/$model/$kind/model" --output "$exp/$model.onnx"

@@ -68,7 +68,7 @@ def test_the_streaming_model_hears_the_same_in_pieces(run: tuple[Path, subproces
     whole, pieces = (folder / "exp" / "lstm" / f"{name}_test" / "text" for name in ("decode", "stream"))
     assert whole.read_bytes() == pieces.read_bytes()
     assert len(whole.read_text().splitlines()) == 12
-    assert "lstm: the text in pieces of 160 ms equals the text of whole recordings" in done.stdout
+    assert "lstm: the text from chunks of 160 ms equals the text of whole recordings" in done.stdout
     assert not (folder / "exp" / "blstm" / "stream_test").exists()
 
 

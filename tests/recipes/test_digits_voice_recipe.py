@@ -45,8 +45,8 @@ def test_for_each_test_recording_one_was_drawn_of_its_text_speaker_and_length(ru
 def test_what_is_heard_in_both_is_in_the_table(run):
     folder, _ = run
     table = (folder / "RESULTS.md").read_text()
-    assert "| recordings | test | heard by the judge |" in table
-    assert "| voice | test | heard by the judge |" in table
+    assert "| recordings | test | transcribed by the judge |" in table
+    assert "| voice | test | transcribed by the judge |" in table
 
 
 def test_the_sets_are_by_the_index_and_share_no_recording(run):

@@ -47,7 +47,7 @@ def test_from_a_folder_to_a_model_that_listens(tmp_path: Path, run_recipe: Run) 
     assert f"to speak to it: recitative listen --model {model}" in done.stdout
     assert "recordings converted to 16000 Hz, one channel: 24" in done.stdout
     assert "warning: 2 speakers do not divide into three sets; divided by utterance" in done.stderr
-    assert "lstm: the text in pieces of 160 ms equals the text of whole recordings" in done.stdout
+    assert "lstm: the text from chunks of 160 ms equals the text of whole recordings" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "exp" / "results.jsonl").read_text().splitlines()]
     assert {(row["decoding"], row["metric"]) for row in rows} >= {("beam", "%WER"), ("beam, 3-gram", "%WER")}
     assert "include" not in (tmp_path / "data" / "conf" / "lstm.yaml").read_text()

@@ -19,6 +19,6 @@ def test_a_test_set_is_drawn_anew_and_heard_by_the_judge(tmp_path, run_recipe):
     assert done.returncode == 0, done.stderr[-3000:]
     assert DataDirectory.read(tmp_path / "exp" / "vocoder" / "test").texts == {"u0": "yes", "u1": "no"}
     table = (tmp_path / "RESULTS.md").read_text()
-    assert "| recordings | test | heard by an4-streaming |" in table
-    assert "| vocoder | test | heard by an4-streaming |" in table
+    assert "| recordings | test | transcribed by an4-streaming |" in table
+    assert "| vocoder | test | transcribed by an4-streaming |" in table
     assert "on one thread" in done.stdout

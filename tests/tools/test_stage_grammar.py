@@ -154,7 +154,7 @@ def test_a_variable_without_a_comment_is_an_error_of_the_recipe(tmp_path: Path) 
     recipe = _recipe(tmp_path, '#!/usr/bin/env bash\nsecret=1\n. "{stages}"\n')
     done = _run(recipe)
     assert done.returncode == 2
-    assert "variable 'secret' has no comment" in done.stderr
+    assert "variable 'secret' needs a comment" in done.stderr
 
 
 def test_list_shows_every_stage_with_what_it_needs_and_makes_and_runs_nothing(toy: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_stage_that_does_not_make_what_it_promises_has_failed(tmp_path: Path, 
     recipe = _recipe(tmp_path, TOY.replace("cat exp/*/model > exp/text", "true"))
     done = _run(recipe)
     assert done.returncode == 1
-    assert "stage 2 (decode): ended without making exp/text" in done.stderr
+    assert "stage 2 (decode): did not make exp/text" in done.stderr
 
 
 def test_the_command_that_was_given_is_kept_for_the_table_of_results(toy: Path) -> None:
@@ -243,7 +243,7 @@ def test_ctrl_c_names_the_stage_to_go_on_with_and_ends_as_the_signal_would(tmp_p
         _, talk = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert "stage 1 (train): interrupted after" in talk
-    assert "go on with --stage 1" in talk
+    assert "continue with --stage 1" in talk
     assert "FAILED" not in talk
 
 

@@ -1,12 +1,12 @@
-"""How a recogniser of connected digits, which knows none of these voices, does on single digits.
+"""Measure the accuracy of a recognizer of connected digits on single digits by unknown voices.
 
-    python3 local/recognise.py ../digits/exp/lstm/model.onnx data/test --model "digits lstm" --set test \\
+    python3 local/recognize.py ../digits/exp/lstm/model.onnx data/test --model "digits lstm" --set test \\
       --results exp/results.jsonl --results-md RESULTS.md
 
-MODEL is a file of 'recitative export'. Two figures: of free decoding, which is right if it says the one word and
-nothing else; and of the likeliest of the labels that the data has, by the best CTC path through each. Recordings are
-resampled to the model's rate, with a little silence on both sides, as connected digits have, and so quiet a noise that
-nobody hears it: a band and a silence in which there is nothing at all is what no microphone gives.
+MODEL is a file written by 'recitative export'. Prints two figures: free decoding, which is correct if the text is exactly
+the word; and the most probable of the labels in the data, by the best CTC path of each. Recordings are resampled to the
+model's rate and padded with silence, as in connected digits. Inaudible noise is added, because digital silence and
+empty frequency bands do not occur in training.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ TOGETHER = 50
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recogniser", type=Path, metavar="MODEL", help="file of 'recitative export'")
+    parser.add_argument("recognizer", type=Path, metavar="MODEL", help="a file written by 'recitative export'")
     parser.add_argument("data", type=Path, help="a data directory whose texts are single words")
-    parser.add_argument("--sample-rate", type=int, default=8000, help="of the recordings (default: %(default)s)")
-    parser.add_argument("--model", required=True, help="its name in the results")
-    parser.add_argument("--set", required=True, help="the data's name in the results")
-    parser.add_argument("--command", default="-", help="the command that made them")
-    parser.add_argument("--results", type=Path, help="JSON-lines file")
-    parser.add_argument("--results-md", type=Path, help="Markdown file")
+    parser.add_argument("--sample-rate", type=int, default=8000, help="sample rate of the recordings (default: %(default)s)")
+    parser.add_argument("--model", required=True, help="name of the model in the results")
+    parser.add_argument("--set", required=True, help="name of the data in the results")
+    parser.add_argument("--command", default="-", help="command to record in the results")
+    parser.add_argument("--results", type=Path, help="JSON Lines file of results")
+    parser.add_argument("--results-md", type=Path, help="Markdown table of results")
     arguments = parser.parse_args()
     try:
-        transcriber = load_transcriber(arguments.recogniser)
+        transcriber = load_transcriber(arguments.recognizer)
         utterances = DataDirectory.read(arguments.data).utterances
-        freely, chosen = recognise(transcriber, utterances, arguments.sample_rate)
+        freely, chosen = recognize(transcriber, utterances, arguments.sample_rate)
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -61,10 +61,10 @@ def main() -> int:
     return 0
 
 
-def recognise(transcriber: Transcriber, utterances: Sequence[Utterance], sample_rate: int) -> tuple[int, int]:
-    """How many are right by free decoding, and by the likeliest of their labels.
+def recognize(transcriber: Transcriber, utterances: Sequence[Utterance], sample_rate: int) -> tuple[int, int]:
+    """Count the correct utterances in free decoding, and when restricted to the labels in the data.
 
-    Raises DataError for a label that the model cannot write, and for recordings of another rate.
+    Raises DataError for a label that the model cannot spell, and for recordings at another sample rate.
     """
     labels = sorted({utterance.text or "" for utterance in utterances})
     pronounce = pronounce_with(transcriber)
@@ -81,7 +81,7 @@ def recognise(transcriber: Transcriber, utterances: Sequence[Utterance], sample_
 
 
 def _framed(utterance: Utterance, sample_rate: int, wanted: int) -> Samples:
-    """(S,) at the wanted rate, between two silences; the noise is the same for every recording."""
+    """Samples (S,) at the wanted rate, padded with silence; the noise is the same for every recording."""
     audio_duration_s(utterance, sample_rate)
     silence = np.zeros(round(SILENCE_S * sample_rate), np.float32)
     samples = resample(np.concatenate([silence, read_utterance(utterance), silence]), sample_rate, wanted)
@@ -89,7 +89,7 @@ def _framed(utterance: Utterance, sample_rate: int, wanted: int) -> Samples:
 
 
 def _score(log_probs: Samples, spellings: Alternatives) -> float:
-    """The logarithm of the likeliest path's probability; a word that is too long for the recording has none."""
+    """Log probability of the best path; -inf for a word that is too long for the recording."""
     try:
         return align_words(log_probs, [spellings]).log_prob
     except DataError:

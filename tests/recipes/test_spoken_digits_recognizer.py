@@ -1,4 +1,4 @@
-"""recipes/spoken_digits/local/recognise.py with a recogniser that is as sure as it is told to be."""
+"""recipes/spoken_digits/local/recognize.py with a network of known probabilities."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ TOKENS = TokenTable(("<blank>", "one", "two", "three"))
 
 
 class Loudness:
-    """A network that hears 'one' in what is quiet and 'two' in what is loud, each on one frame in the middle."""
+    """A network that recognizes quiet input as 'one' and loud input as 'two', in one frame in the middle."""
 
     stride, lookahead = 1, None
 
@@ -36,8 +36,8 @@ class Loudness:
 
 
 @pytest.fixture
-def recognise(monkeypatch):
-    return recipe_local.load("spoken_digits", "recognise", monkeypatch=monkeypatch)[0]
+def recognize(monkeypatch):
+    return recipe_local.load("spoken_digits", "recognize", monkeypatch=monkeypatch)[0]
 
 
 def utterances(folder, *texts):
@@ -50,23 +50,23 @@ def utterances(folder, *texts):
     return made
 
 
-def test_both_ways_of_hearing_count_what_is_right(recognise, tmp_path):
+def test_both_ways_of_decoding_count_correct_utterances(recognize, tmp_path):
     transcriber = Transcriber(Loudness(), Settings(), TOKENS)
-    assert recognise.recognise(transcriber, utterances(tmp_path, "one", "two", "one"), 8000) == (3, 3)
-    assert recognise.recognise(transcriber, utterances(tmp_path, "one", "two", "three"), 8000) == (2, 2)
+    assert recognize.recognize(transcriber, utterances(tmp_path, "one", "two", "one"), 8000) == (3, 3)
+    assert recognize.recognize(transcriber, utterances(tmp_path, "one", "two", "three"), 8000) == (2, 2)
 
 
-def test_the_likeliest_label_is_one_of_those_that_there_are(recognise, tmp_path):
+def test_restricted_decoding_chooses_among_the_labels_of_the_data(recognize, tmp_path):
     transcriber = Transcriber(Loudness(), Settings(), TOKENS)
-    assert recognise.recognise(transcriber, utterances(tmp_path, "three", "three"), 8000) == (0, 2)
+    assert recognize.recognize(transcriber, utterances(tmp_path, "three", "three"), 8000) == (0, 2)
 
 
-def test_recordings_of_another_rate_are_refused(recognise, tmp_path):
+def test_recordings_of_another_rate_are_refused(recognize, tmp_path):
     with pytest.raises(DataError, match="8000 Hz; 16000 Hz"):
-        recognise.recognise(Transcriber(Loudness(), Settings(), TOKENS), utterances(tmp_path, "one"), 16000)
+        recognize.recognize(Transcriber(Loudness(), Settings(), TOKENS), utterances(tmp_path, "one"), 16000)
 
 
-def test_a_word_that_is_too_long_for_the_recording_has_no_chance(recognise):
+def test_a_word_that_is_too_long_for_the_recording_has_no_chance(recognize):
     log_probs = np.log(np.full((1, 4), 0.25))
-    assert recognise._score(log_probs, ((1, 2),)) == -np.inf
-    assert recognise._score(log_probs, ((1,),)) == pytest.approx(np.log(0.25))
+    assert recognize._score(log_probs, ((1, 2),)) == -np.inf
+    assert recognize._score(log_probs, ((1,),)) == pytest.approx(np.log(0.25))
