@@ -265,7 +265,7 @@ def test_a_missing_corpus_names_the_option_that_gives_one(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert _prepare(an4[1], tmp_path / "nowhere", tmp_path / "data", monkeypatch) == 1
-    assert "give --corpus the folder with etc/ and wav/" in capsys.readouterr().err
+    assert "pass the folder with etc/ and wav/ as --corpus" in capsys.readouterr().err
 
 
 def test_the_held_out_speakers_are_four_women_and_four_men() -> None:

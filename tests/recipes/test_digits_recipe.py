@@ -101,7 +101,7 @@ def test_the_sets_share_no_voice_and_lose_no_recording(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        (None, "manifest.tsv: does not exist; give --corpus the corpus"),
+        (None, "manifest.tsv: does not exist; pass the folder of the corpus as --corpus"),
         ("a\tb\n", "manifest.tsv:1: other columns; utt_id speaker set text speed seconds"),
         ("utt_id\tspeaker\tset\ttext\tspeed\tseconds\na-1\ta\ttrial\tone\t1\t1\n", "manifest.tsv:2: set 'trial'"),
     ],

@@ -61,4 +61,4 @@ def test_a_misnamed_recording_is_named(tmp_path, run_recipe):
     (corpus / "recordings" / "hello.wav").write_bytes(b"")
     done = run_recipe("digits_voice", tmp_path, "--corpus", corpus, "--stop-stage", "1")
     assert done.returncode == 1
-    assert "hello.wav: has another name; {digit}_{speaker}_{index}; take it away" in done.stderr
+    assert "hello.wav: has another name; {digit}_{speaker}_{index}; rename or remove it" in done.stderr

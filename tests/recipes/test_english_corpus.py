@@ -85,7 +85,7 @@ def test_every_folder_trains_and_the_first_that_has_dev_and_test_gives_them(
     assert [utterance.text for utterance in unlabelled.utterances] == [None]
     told = capsys.readouterr().err
     assert "left_out: 1 utterances of train left out (1 no-speech)" in told
-    assert "LibriSpeech: 1 utterances of dev left out: another has it" in told
+    assert "LibriSpeech: 1 utterances of dev left out: another folder has it" in told
     assert "test-other: 1 utterances left out; only dev-clean and test-clean" in told
 
 
@@ -101,7 +101,7 @@ def test_recordings_of_other_rates_are_converted(
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([*ROWS, ["a-1", "a", "dev", "1", "ROOM ß", "x.wav", ""]], "manifest.tsv:8: 'ß' instead of letters"),
+        ([*ROWS, ["a-1", "a", "dev", "1", "ROOM ß", "x.wav", ""]], "manifest.tsv:8: has 'ß'; letters"),
         ([*ROWS, ["a-1", "a", "eval", "1", "ROOM", "x.wav", ""]], "manifest.tsv:8: set 'eval'; train, dev, test"),
         ([*ROWS, ["a-1", "a", "train"]], "manifest.tsv:8: too few columns"),
         (ROWS[:3], "no utterances of dev; at least one; give another --corpus that has some"),
@@ -117,7 +117,7 @@ def test_a_corpus_at_fault_is_told_in_a_line(
     assert message in capsys.readouterr().err
     assert not (tmp_path / "data").exists()
     assert prepare(local, monkeypatch, tmp_path / "data", tmp_path) == 1
-    assert "is no corpus that is known here; manifest.tsv, or the folders of LibriSpeech" in capsys.readouterr().err
+    assert "is not a known kind of corpus; manifest.tsv, or the folders of LibriSpeech" in capsys.readouterr().err
 
 
 def test_an4_and_common_voice_are_read_as_they_are(local: dict[str, ModuleType], tmp_path: Path) -> None:
@@ -190,6 +190,6 @@ def test_sentences_of_books_are_words_and_none_is_of_dev_or_test(
     assert {"ate", "he", "rice", "sat", "she"} <= words, "the most frequent"
     assert (output / "dev.txt").read_text() == HEARD + "\n"
     told = capsys.readouterr().err
-    assert "left out, as dev or test has 8 words in a row: 3 sentences of all books" in told
-    assert "left out whole, with 1 more sentences: three.txt (2 sentences shared)" in told
-    assert "left out: 1 that another book has" in told
+    assert "left out: 3 sentences that share 8 consecutive words with dev or test" in told
+    assert "left out: books with 1 further sentences: three.txt (2 sentences shared)" in told
+    assert "left out: 1 repeated sentences" in told

@@ -121,5 +121,5 @@ def test_esc50_is_read_by_its_table(local, tmp_path):
 
 def test_a_clip_of_the_table_that_is_not_there_is_named(local, tmp_path):
     write_esc50(tmp_path, ["1-100032-A-0.wav,1,0,dog,True,100032,A"])
-    with pytest.raises(DataError, match=r"esc50\.csv:2: audio/1-100032-A-0\.wav does not exist; fetch it again"):
+    with pytest.raises(DataError, match=r"esc50\.csv:2: audio/1-100032-A-0\.wav does not exist; download it again"):
         local.prepare(tmp_path, tmp_path / "data")

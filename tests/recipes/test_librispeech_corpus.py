@@ -138,7 +138,7 @@ def test_a_part_that_is_not_there_says_what_else_can_be_done(
     librispeech: dict[str, ModuleType], home: str, tmp_path: Path
 ) -> None:
     (tmp_path / "home" / "31" / "train-clean-5.tar.gz").unlink()
-    with pytest.raises(RunError, match=r"404.*put it at .*train-clean-5\.tar\.gz, or give --corpus"):
+    with pytest.raises(RunError, match=r"404.*put it at .*train-clean-5\.tar\.gz, or pass a copy"):
         _fetch_mini(librispeech, home, tmp_path / "download")
 
 
@@ -177,7 +177,7 @@ def test_everything_that_is_wrong_with_a_part_is_named_at_once(
     first, second = map(str, caught.value.problems)
     assert "84-121123.trans.txt:1: '84-121123-0000 GO 2 DO'; 'speaker-chapter-number WORDS'" in first
     assert "84-121123.trans.txt:2: no recording 84-121123-0001.flac" in second
-    with pytest.raises(DataError, match=r"nowhere/train-clean-5: is not there; LibriSpeech's train-clean-5"):
+    with pytest.raises(DataError, match=r"nowhere/train-clean-5: does not exist; LibriSpeech's train-clean-5"):
         librispeech["prepare"].prepare(tmp_path / "nowhere", "mini", tmp_path / "data", 0)
 
 

@@ -55,8 +55,8 @@ def test_every_chorale_is_a_file_with_the_grid_of_the_corpus(
     np.testing.assert_array_equal(to_grid(piece, 4).pitches, SECOND)
     assert sum(note.voice == 0 for note in piece.notes) == 2, "equal pitches in a row are one note"
     talk = capsys.readouterr().err
-    assert "2 pieces, 12 sixteenths, each read back as it was" in talk
-    assert "2 pieces, 3 quarters, each read back as it was" in talk
+    assert "2 pieces, 12 sixteenths, read back and compared" in talk
+    assert "2 pieces, 3 quarters, read back and compared" in talk
     assert "every fourth row of 2 of 2 chorales" in talk
 
 
@@ -88,7 +88,7 @@ def test_quarters_that_are_no_four_pitches_are_refused(
     corpus = _chorales(tmp_path / "jsb", quarters=quarters)
     assert _run(_script("chorales"), monkeypatch, corpus, tmp_path / "data") == 1
     talk = capsys.readouterr().err
-    assert "valid 0: is not made of pitches; at most 4 pitches at a time, 0 to 127" in talk
+    assert "valid 0: does not consist of pitches; at most 4 pitches at a time, 0 to 127" in talk
     assert talk.count("\n") == 1
 
 
@@ -97,14 +97,14 @@ def test_quarters_in_another_order_and_key_are_told_apart(tmp_path: Path) -> Non
     grids = [np.array(rows, np.int16) for rows in (FIRST, SECOND)]
     moved = [[[p + 3 for p in row if p >= 0] for row in rows[::4]] for rows in (SECOND, FIRST)]
     said = script.compared(grids, [script.frames_of(rows) for rows in moved])
-    assert said.endswith("has every fourth row of 0 of 2 chorales, in another order and key of 2")
+    assert said.endswith("equals every fourth row of 0 of 2 chorales; in any order and key of 2")
 
 
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ({"train": []}, "has other parts; lists train, valid, test"),
-        ({"train": [[[60, 60, 60]]], "valid": [], "test": []}, r"train 0: is no grid of voices; rows of 4 pitches"),
+        ({"train": []}, "has other keys; lists train, valid, test"),
+        ({"train": [[[60, 60, 60]]], "valid": [], "test": []}, r"train 0: is not a grid of voices; rows of 4 pitches"),
         ({"train": [[[60] * 4, [60] * 3]], "valid": [], "test": []}, "train 0: is no grid"),
         ({"train": [[[300] * 4]], "valid": [], "test": []}, "train 0: is no grid"),
         ({"train": [[]], "valid": [], "test": []}, "train 0: is no grid"),
@@ -123,7 +123,7 @@ def test_a_missing_corpus_names_the_option_that_gives_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _run(_script("chorales"), monkeypatch, tmp_path / "none", tmp_path / "data") == 1
-    assert "give --corpus the folder that holds it" in capsys.readouterr().err
+    assert "pass its folder as --corpus" in capsys.readouterr().err
     assert _run(_script("folk"), monkeypatch, tmp_path / "none", tmp_path / "data") == 1
     assert "none: is no folder" in capsys.readouterr().err
 

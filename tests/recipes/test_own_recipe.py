@@ -46,7 +46,7 @@ def test_from_a_folder_to_a_model_that_listens(tmp_path: Path, run_recipe: Run) 
     model = tmp_path / "exp" / "lstm" / "model.onnx"
     assert f"to speak to it: recitative listen --model {model}" in done.stdout
     assert "recordings converted to 16000 Hz, one channel: 24" in done.stdout
-    assert "warning: 2 speakers do not divide into three sets; divided by utterance" in done.stderr
+    assert "warning: 2 speakers do not divide into three sets; split by utterance" in done.stderr
     assert "lstm: the text from chunks of 160 ms equals the text of whole recordings" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "exp" / "results.jsonl").read_text().splitlines()]
     assert {(row["decoding"], row["metric"]) for row in rows} >= {("beam", "%WER"), ("beam, 3-gram", "%WER")}
@@ -124,10 +124,10 @@ def test_few_speakers_are_divided_by_utterance_and_this_is_told(
     sets = [DataDirectory.read(tmp_path / name).utt2spk for name in ("train", "dev", "test")]
     assert [len(one) for one in sets] == sizes
     assert len(set().union(*sets)) == sum(counts), "nobody is in two sets, nobody is lost"
-    assert "divided by utterance: the error rate will be that of known voices" in capsys.readouterr().err
+    assert "split by utterance: the error rate will be that of known voices" in capsys.readouterr().err
 
 
 def test_two_utterances_are_no_corpus(divide: ModuleType, tmp_path: Path) -> None:
     _data([2]).write(tmp_path / "all")
-    with pytest.raises(DataError, match="all: has 2 utterances; three at least, one for each set; record more"):
+    with pytest.raises(DataError, match="all: has 2 utterances; at least three, one for each set; add recordings"):
         divide.divide(tmp_path / "all", tmp_path, 0.1, 1)

@@ -115,7 +115,7 @@ def test_no_second_of_noise_is_in_two_sets(local, corpus):
 def test_noise_without_a_second_for_every_set_is_refused(local, tmp_path):
     soundfile.write(tmp_path / "short.wav", np.zeros(5 * RATE), RATE)
     with pytest.raises(
-        DataError, match="has no noise that is long enough; recordings of which 10% are longer than 1 s"
+        DataError, match="has no noise of sufficient length; recordings of which 10% are longer than 1 s"
     ):
         list(local[0].silences(tmp_path, (0.9, 1.0), 1, np.random.default_rng(0)))
 
@@ -125,7 +125,7 @@ def test_what_a_copy_lacks_is_named_all_at_once(local, tmp_path):
         local[0].prepare(tmp_path, "12", tmp_path / "data")
     lacking = [str(problem) for problem in caught.value.problems]
     assert len(lacking) == 13
-    assert lacking[0] == f"{tmp_path}/validation_list.txt: is not there; fetch the corpus, or correct --corpus"
+    assert lacking[0] == f"{tmp_path}/validation_list.txt: does not exist; download the corpus, or correct --corpus"
 
 
 def test_misnamed_and_missing_recordings_are_named(local, tmp_path):
@@ -135,7 +135,7 @@ def test_misnamed_and_missing_recordings_are_named(local, tmp_path):
         local[0].prepare(tmp_path, "35", tmp_path / "data")
     misnamed, missing = map(str, caught.value.problems)
     assert misnamed.startswith(f"{tmp_path}/yes/dd.wav: has another name; {{speaker}}_nohash_{{number}}.wav")
-    assert missing == f"{tmp_path}/testing_list.txt: yes/dd_nohash_0.wav does not exist; fetch the corpus again"
+    assert missing == f"{tmp_path}/testing_list.txt: yes/dd_nohash_0.wav does not exist; download the corpus again"
 
 
 def test_a_subset_is_of_train_only(local, corpus, tmp_path):
@@ -180,5 +180,5 @@ def test_another_archive_is_not_unpacked(local, home, tmp_path):
 
 
 def test_without_a_network_it_says_what_else_can_be_done(local, tmp_path):
-    with pytest.raises(RunError, match=r"could not be fetched .* give --corpus the folder of a copy"):
+    with pytest.raises(RunError, match=r"could not be fetched .* pass a copy with --corpus"):
         local[1].fetch("http://127.0.0.1:9", tmp_path / "download")

@@ -2,9 +2,9 @@
 
     python3 local/prepare.py --corpus DIR --dev-speakers local/dev_speakers.txt --output data
 
-DIR holds etc/an4_{train,test}.{fileids,transcription} and the audio under wav/. Test is the official list (130
-utterances, 773 words). Dev is the speakers of a fixed list, held out of train: four women and four men. The id
-an251-fash-b becomes fash-an251-b, since Kaldi wants ids that start with their speaker.
+DIR has etc/an4_{train,test}.{fileids,transcription} and the audio in wav/. Test is the official list (130 utterances,
+773 words). Dev has the speakers of a fixed list, held out of train: four women and four men. The id an251-fash-b
+becomes fash-an251-b, because Kaldi requires ids that start with the speaker.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recitative.reading import read_text
 from recitative.text.lexicon import Lexicon
 
 OFFICIAL = {"train": 948, "test": 130}  # utterances of the published lists
-SUFFIXES = (".sph", ".wav", ".flac", ".raw")  # as distributed: SPHERE or bare samples; and common conversions
+SUFFIXES = (".sph", ".wav", ".flac", ".raw")  # as distributed: SPHERE or headerless samples; and common conversions
 SAMPLE_RATE = 16000
 LETTER_A = ("EY",)
 TRANSCRIPT = re.compile(r"(?:<s>)?(?P<text>[A-Z ]+)(?:</s>)? *\((?P<name>[a-z0-9]+-[a-z0-9]+-[a-z0-9]+)\) *")
@@ -33,7 +33,7 @@ TRANSCRIPT = re.compile(r"(?:<s>)?(?P<text>[A-Z ]+)(?:</s>)? *\((?P<name>[a-z0-9
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder with etc/ and wav/")
-    parser.add_argument("--dev-speakers", type=Path, required=True, help="file with one speaker a line")
+    parser.add_argument("--dev-speakers", type=Path, required=True, help="file with one speaker per line")
     parser.add_argument("--output", type=Path, required=True, help="folder for the data directories")
     parser.add_argument("--subset", type=int, default=0, help="only the first N utterances of each speaker (0: all)")
     arguments = parser.parse_args()
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def read_corpus(corpus: Path) -> dict[str, list[Utterance]]:
-    """The official train and test. Raises one DataError with everything that is missing."""
+    """Read the official train and test sets. Raises one DataError with everything that is missing."""
     sets: dict[str, list[Utterance]] = {}
     problems: list[Problem] = []
     for name, expected in OFFICIAL.items():
@@ -87,9 +87,9 @@ def write_sets(sets: dict[str, list[Utterance]], output: Path, subset: int) -> N
 
 
 def read_dictionary(path: Path) -> Lexicon:
-    """The corpus's own dictionary in lower case; its word A is first of all the letter, as its speakers spell names.
+    """Read the corpus's dictionary, in lower case, with the letter as the first pronunciation of "a".
 
-    Training uses a word's first pronunciation, and of 186 in the training transcripts 184 are the letter.
+    Training uses the first pronunciation, and 184 of the 186 "a" in the training transcripts are spelled letters.
     """
     lines = _read_lines(path)
     entries: dict[str, tuple[tuple[str, ...], ...]] = {}
@@ -107,21 +107,23 @@ def _pair_lists(corpus: Path, name: str, expected: int) -> list[tuple[str, tuple
     for kind, lines in (("fileids", fileids), ("transcription", transcripts)):
         if len(lines) != expected:
             where = f"{corpus}/etc/an4_{name}.{kind}"
-            raise DataError(where, f"{len(lines)} lines", f"{expected}, the official list", "fetch the corpus again")
+            raise DataError(where, f"{len(lines)} lines", f"{expected}, the official list", "download the corpus again")
     return list(zip(fileids, enumerate(transcripts, start=1), strict=True))
 
 
 def _read_lines(path: Path) -> list[str]:
-    return read_text(path, "the AN4 lists", "give --corpus the folder with etc/ and wav/").splitlines()
+    return read_text(path, "the AN4 lists", "pass the folder with etc/ and wav/ as --corpus").splitlines()
 
 
 def _utterance(corpus: Path, name: str, fileid: str, number: int, line: str) -> Utterance:
     where = f"{corpus}/etc/an4_{name}.transcription:{number}"
     match = TRANSCRIPT.fullmatch(line)
     if not match:
-        raise DataError(where, f"'{line}'", "'WORDS (utterance)'", "fetch the corpus again")
+        raise DataError(where, f"'{line}'", "'WORDS (utterance)'", "download the corpus again")
     if match["name"] != fileid.rsplit("/", 1)[-1]:
-        raise DataError(where, f"'{match['name']}' stands where fileids has '{fileid}'", "", "fetch the corpus again")
+        raise DataError(
+            where, f"'{match['name']}' instead of '{fileid}', as in fileids", "", "download the corpus again"
+        )
     utterance, speaker, channel = match["name"].split("-")
     audio = _find_audio(corpus.resolve() / "wav" / fileid)
     text = " ".join(match["text"].lower().split())
@@ -133,11 +135,11 @@ def _find_audio(stem: Path) -> Path:
         path = stem.with_name(stem.name + suffix)
         if path.exists():
             return path
-    raise DataError(str(stem), "no recording", " or ".join(SUFFIXES), "fetch the corpus again")
+    raise DataError(str(stem), "no recording", " or ".join(SUFFIXES), "download the corpus again")
 
 
 def _with_header(utterance: Utterance, output: Path) -> Utterance:
-    """A recording of bare samples is copied to a wav file, which says its rate and size; others stay where they are."""
+    """Convert a recording of headerless samples to wav; return any other unchanged."""
     source = Path(utterance.recording_path)
     if source.suffix != ".raw":
         return utterance
@@ -147,14 +149,14 @@ def _with_header(utterance: Utterance, output: Path) -> Utterance:
 
 
 def decode_raw(path: Path) -> Samples:
-    """Bare 16-bit samples to (S,) in [-1, 1).
+    """Read headerless 16-bit samples as (S,) in [-1, 1).
 
-    The corpus is distributed in both byte orders and the file doesn't say which. In the right one speech is smooth; in
-    the wrong one its low bytes lead, and neighbours differ by a third of the full scale.
+    The corpus is distributed in both byte orders, without a mark. Speech is smooth in the right one; in the wrong one
+    neighboring samples differ by a third of full scale.
     """
     content = path.read_bytes()
     if not content or len(content) % 2:
-        raise DataError(str(path), f"{len(content)} bytes", "16-bit samples", "fetch the corpus again")
+        raise DataError(str(path), f"{len(content)} bytes", "16-bit samples", "download the corpus again")
     orders = [np.frombuffer(content, dtype).astype(np.float32) / 32768 for dtype in ("<i2", ">i2")]
     return min(orders, key=lambda samples: float(np.abs(np.diff(samples)).sum()))
 

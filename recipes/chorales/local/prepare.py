@@ -1,17 +1,17 @@
-"""Make train, valid and test, MIDI files of four tracks, from the chorales of Bach (JSB Chorales).
+"""Make the sets train, valid and test, as MIDI files with four tracks, from Bach's chorales (JSB Chorales).
 
     python3 local/prepare.py --corpus DIR --output data
 
-DIR holds Jsb16thSeparated.json, four voices on a grid of sixteenths with the sets of Boulanger-Lewandowski et al. 2012,
-and jsb-chorales-quarter.json, the pitches of every quarter note with which most published results were made. The corpus
-does not tell a held note from a repeated one: equal pitches in a row are one note here.
+DIR has Jsb16thSeparated.json, four voices on a grid of sixteenths with the sets of Boulanger-Lewandowski et al. 2012,
+and jsb-chorales-quarter.json, the pitches of every quarter note, used for most published results. The corpus does not
+distinguish held and repeated notes: equal consecutive pitches become one note.
 
-Of the test chorales there are also the first four bars alone (openings) and the highest voice alone (melodies), for a
-model to go on from. The sets of the quarter file are written as they are (quarter), the pitches of each time as voices
-from the highest on: they stand in another order than the others, and all in C.
+Also writes the first four bars (openings) and the highest voice (melodies) of the test chorales, as input for models,
+and the sets of the quarter file (quarter), with the pitches of each frame as voices from the highest down. The
+quarter file has another order, and all pieces in C.
 
-Every file that is written is read back and has exactly the grid of the corpus. The script says of how many chorales
-every fourth row is what the quarter file holds, and of how many it is in some other order and key.
+Every file is read back and compared with the corpus. The script prints for how many chorales every fourth row equals
+the quarter file, directly, and in any order and key.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEPARATED = "Jsb16thSeparated.json"
 QUARTERS = "jsb-chorales-quarter.json"
 OPENING = 64  # sixteenths, four bars
 
-Frames = tuple[tuple[int, ...], ...]  # the distinct pitches at each time, rising
+Frames = tuple[tuple[int, ...], ...]  # the distinct pitches of each frame, ascending
 
 
 def main() -> int:
@@ -61,13 +61,13 @@ def main() -> int:
 
 
 def read_grids(path: Path) -> dict[str, list[Pitches]]:
-    """(T, 4) of each chorale by set. Raises DataError for anything but pitches of four voices."""
+    """Read the grids (T, 4) of each set. Raises DataError for anything but pitches of four voices."""
     sets = _read_json(path)
     return {name: [_grid(f"{path}: {name} {number}", rows) for number, rows in enumerate(sets[name])] for name in SETS}
 
 
 def read_quarters(path: Path) -> dict[str, list[Frames]]:
-    """The sounding pitches of every quarter note by set. Raises DataError for anything but at most four at a time."""
+    """Read the pitches of every quarter note, by set. Raises DataError if there are more than four at a time."""
     sets = _read_json(path)
     return {
         name: [_quarters(f"{path}: {name} {number}", rows) for number, rows in enumerate(sets[name])] for name in SETS
@@ -75,7 +75,7 @@ def read_quarters(path: Path) -> dict[str, list[Frames]]:
 
 
 def write_set(grids: Sequence[Pitches], folder: Path, steps_per_quarter: int) -> None:
-    """Write 000.mid, 001.mid, ... and read them back. Raises RunError if a grid is not what it was."""
+    """Write 000.mid, 001.mid, ... and read them back. Raises RunError if a grid differs."""
     for old in folder.glob("*.mid"):
         old.unlink()
     for number, pitches in enumerate(grids):
@@ -83,14 +83,14 @@ def write_set(grids: Sequence[Pitches], folder: Path, steps_per_quarter: int) ->
         write_midi(from_grid(tied(pitches), steps_per_quarter, name=f"{folder.name} {number:03d}"), path)
         back = to_grid(read_midi(path, steps_per_quarter), VOICES)
         if not np.array_equal(back.pitches, pitches):
-            raise RunError(f"{path}: does not have the grid that was written")
+            raise RunError(f"{path}: differs from the grid that was written")
     steps = sum(len(pitches) for pitches in grids)
     unit = "quarters" if steps_per_quarter == 1 else "sixteenths"
-    print(f"{folder}: {len(grids)} pieces, {steps} {unit}, each read back as it was", file=sys.stderr)
+    print(f"{folder}: {len(grids)} pieces, {steps} {unit}, read back and compared", file=sys.stderr)
 
 
 def grid_of(frames: Frames) -> Pitches:
-    """(T, 4): the pitches of each time from the highest on."""
+    """(T, 4): the pitches of each frame from the highest down."""
     rows = [[*row, *[SILENT] * (VOICES - len(row))] for row in frames]
     return as_sets(np.array(rows, np.int16).reshape(-1, VOICES), VOICES)
 
@@ -103,31 +103,31 @@ def highest(pitches: Pitches) -> Pitches:
 
 
 def compared(grids: Sequence[Pitches], quarters: Sequence[Frames]) -> str:
-    """How far the quarter file is every fourth row."""
+    """Describe for how many chorales every fourth row equals the quarter file."""
     ours = [frames_of(pitches[::STEPS_PER_QUARTER].tolist()) for pitches in grids]
     equal = sum(mine == theirs for mine, theirs in zip(ours, quarters, strict=False))
     found = {from_first(frames) for frames in quarters}
     moved = sum(from_first(frames) in found for frames in ours)
-    return f"{QUARTERS} has every fourth row of {equal} of {len(ours)} chorales, in another order and key of {moved}"
+    return f"{QUARTERS} equals every fourth row of {equal} of {len(ours)} chorales; in any order and key of {moved}"
 
 
 def frames_of(rows: Sequence[Sequence[int]]) -> Frames:
-    """What sounds in each row, whoever sings it."""
+    """The pitches of each row, without voices."""
     return tuple(tuple(sorted({pitch for pitch in row if pitch != SILENT})) for row in rows)
 
 
 def from_first(frames: Frames) -> Frames:
-    """The same in every key: pitches are counted from the first one."""
+    """Pitches relative to the first one, equal in every key."""
     first = next((row[0] for row in frames if row), 0)
     return tuple(tuple(pitch - first for pitch in row) for row in frames)
 
 
 def _read_json(path: Path) -> dict[str, list[Any]]:
     """A list of chorales for each set."""
-    allowed, remedy = "the JSB Chorales", "give --corpus the folder that holds it"
+    allowed, remedy = "the JSB Chorales", "pass its folder as --corpus"
     sets = read_json(path, allowed, remedy)
     if not isinstance(sets, dict) or not all(isinstance(sets.get(name), list) for name in SETS):
-        raise DataError(str(path), "has other parts", f"lists {', '.join(SETS)}", "fetch the corpus again")
+        raise DataError(str(path), "has other keys", f"lists {', '.join(SETS)}", "download the corpus again")
     return {name: sets[name] for name in SETS}
 
 
@@ -139,7 +139,7 @@ def _grid(where: str, rows: object) -> Pitches:
     shaped = pitches.ndim == 2 and pitches.shape[1] == VOICES and np.issubdtype(pitches.dtype, np.integer)
     if not shaped or pitches.min() < SILENT or pitches.max() > HIGHEST or not (pitches != SILENT).any():
         allowed = f"rows of {VOICES} pitches, {SILENT} to {HIGHEST}, not all silent"
-        raise DataError(where, "is no grid of voices", allowed, "fetch the corpus again")
+        raise DataError(where, "is not a grid of voices", allowed, "download the corpus again")
     return pitches.astype(np.int16)
 
 
@@ -151,7 +151,7 @@ def _quarters(where: str, rows: Sequence[Sequence[int]]) -> Frames:
         sound = False
     if not sound or not any(frames):
         allowed = f"at most {VOICES} pitches at a time, 0 to {HIGHEST}, not all silent"
-        raise DataError(where, "is not made of pitches", allowed, "fetch the corpus again")
+        raise DataError(where, "does not consist of pitches", allowed, "download the corpus again")
     return frames
 
 

@@ -2,8 +2,8 @@
 
     python3 local/prepare.py --corpus corpus --output data [--subset N]
 
-Test is the corpus's own: six voices that train doesn't have. Dev is three voices held out of train, so that choosing
-a model on dev asks the same question as the test: how well does it hear a new voice?
+Test is the corpus's own set: six voices that are not in train. Dev has three voices held out of train, so that models
+are selected by their accuracy on new voices too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
 
 
 def prepare(corpus: Path, output: Path, subset: int) -> None:
-    """Write output/{train,dev,test}. Raises DataError for a manifest that isn't what it should be."""
+    """Write output/{train,dev,test}. Raises DataError for an invalid manifest."""
     sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     taken: dict[str, int] = {}
     for name, utterance in _read_manifest(corpus):
@@ -51,10 +51,10 @@ def prepare(corpus: Path, output: Path, subset: int) -> None:
 
 def _read_manifest(corpus: Path) -> list[tuple[str, Utterance]]:
     path = corpus / "manifest.tsv"
-    lines = read_text(path, "", "give --corpus the corpus").splitlines()
+    lines = read_text(path, "", "pass the folder of the corpus as --corpus").splitlines()
     rows = csv.DictReader(lines, delimiter="\t")
     if tuple(rows.fieldnames or ()) != COLUMNS:
-        raise DataError(f"{path}:1", "other columns", " ".join(COLUMNS), "give --corpus the digits corpus")
+        raise DataError(f"{path}:1", "other columns", " ".join(COLUMNS), "pass the digits corpus as --corpus")
     entries = []
     for row in rows:
         if row["set"] not in ("train", "test"):

@@ -2,8 +2,8 @@
 
     python3 local/prepare.py --corpus DIR --output data [--subset N]
 
-DIR holds recordings/{digit}_{speaker}_{index}.flac (or .wav). Test is the corpus's own: indices 0 to 4 of each speaker
-and digit. Dev is the indices 5 to 9, train the others.
+DIR has recordings/{digit}_{speaker}_{index}.flac (or .wav). Test is the official set: indices 0 to 4 of each speaker
+and digit. Dev has indices 5 to 9, train the others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def prepare(corpus: Path, output: Path, subset: int = 0) -> None:
         sets[name].append(Utterance(utt_id, speaker, str(path.resolve()), text=WORDS[digit]))
     for name, utterances in sets.items():
         if not utterances:
-            raise DataError(str(corpus), f"has no recordings for {name}", "", "fetch the corpus again")
+            raise DataError(str(corpus), f"has no recordings for {name}", "", "download the corpus again")
         DataDirectory(tuple(sorted(utterances, key=lambda u: u.utt_id))).write(output / name)
         print(f"{output / name}: {len(utterances)} utterances", file=sys.stderr)
 
@@ -56,14 +56,16 @@ def prepare(corpus: Path, output: Path, subset: int = 0) -> None:
 def _recordings(folder: Path) -> list[Path]:
     paths = sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES)
     problems = [
-        Problem(str(path), "has another name", "{digit}_{speaker}_{index}", "take it away")
+        Problem(str(path), "has another name", "{digit}_{speaker}_{index}", "rename or remove it")
         for path in paths
         if not NAME.fullmatch(path.stem)
     ]
     if problems:
         raise DataError.collect(problems)
     if not paths:
-        raise DataError(str(folder), "has no recordings", ", ".join(SUFFIXES), "give --corpus the corpus")
+        raise DataError(
+            str(folder), "has no recordings", ", ".join(SUFFIXES), "pass the folder of the corpus as --corpus"
+        )
     return paths
 
 

@@ -1,11 +1,11 @@
-"""Recordings and transcripts of English as four kinds of folder keep them.
+"""Read recordings and transcripts of English from four kinds of folder.
 
-manifest.tsv    columns utt_id speaker set seconds text audio, others are not looked at; set is train, dev, test or
-                unlabelled, audio a path from the folder
-LibriSpeech     <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt; every train-* trains, dev-clean and
+manifest.tsv    columns utt_id speaker set seconds text audio, others are ignored; set is train, dev, test or
+                unlabelled; audio is a path relative to the folder
+LibriSpeech     <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt; all train-* are train, dev-clean and
                 test-clean are dev and test, dev-other and test-other are left out
-Common Voice    train.tsv, dev.tsv and test.tsv beside clips/
-AN4             etc/an4_train.transcription and wav/, which train, and its test set, which is left out
+Common Voice    train.tsv, dev.tsv and test.tsv, with clips/
+AN4             etc/an4_train.transcription and wav/ are train; the test set is left out
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AN4_LINE = re.compile(r"(?:<s> )?(.*?)(?: </s>)? \(([a-z0-9]+-([a-z0-9]+)-[a-z]*
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a folder holds: set -> entries, and what was left out, for the user to see."""
+    """The entries of each set, and notes on what was left out."""
 
     root: Path
     sets: dict[str, list[Entry]]
@@ -37,7 +37,7 @@ class Corpus:
 
 
 def read_corpus(root: Path) -> Corpus:
-    """Raises DataError for a folder that is none of these, and one for every line at fault."""
+    """Read a folder of any kind. Raises DataError for an unknown kind, or with every invalid line."""
     if (root / "manifest.tsv").is_file():
         return _read_manifest(root)
     if (root / "etc" / "an4_train.transcription").is_file():
@@ -47,7 +47,7 @@ def read_corpus(root: Path) -> Corpus:
     if parts := sorted(path for path in root.glob("*-*") if next(path.glob("*/*/*.trans.txt"), None)):
         return _read_librispeech(root, parts)
     allowed = "manifest.tsv, or the folders of LibriSpeech, Common Voice or AN4"
-    raise DataError(str(root), "is no corpus that is known here", allowed, "correct --corpus")
+    raise DataError(str(root), "is not a known kind of corpus", allowed, "correct --corpus")
 
 
 def _read_manifest(root: Path) -> Corpus:
@@ -113,7 +113,7 @@ def _read_an4(root: Path) -> Corpus:
         where = f"{path}:{number}"
         found = AN4_LINE.fullmatch(line.strip())
         if not found:
-            raise DataError(where, "no transcript", "'<s> WORDS </s> (id)'", "fetch AN4 again")
+            raise DataError(where, "no transcript", "'<s> WORDS </s> (id)'", "download AN4 again")
         text, name, speaker = found.groups()
         audio = recordings.get(name, root / "wav" / name)
         sets["train"].append(Entry(where, audio, text, f"an4_{speaker}", name))

@@ -1,4 +1,4 @@
-"""Figures in English text as words: years, times of a clock, dates, sums of money are read as a person would."""
+"""Write out numbers in English text as spoken: years, ordinals, decimals, sums of money."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SIGN = re.compile("[" + re.escape("".join(SIGNS)) + "]")
 
 
 def spoken(text: str) -> str:
-    """A text with its figures, signs and the commonest titles as the words that are said."""
+    """Replace numbers, signs and common titles by words."""
     text = _TITLE.sub(lambda found: TITLES[found[1].lower()], text)
     text = _NUMBER.sub(_number, text)
     return _SIGN.sub(lambda found: f" {SIGNS[found[0]]} ", text)

@@ -3,10 +3,10 @@
     python3 local/prepare.py --corpus DIR [--corpus DIR ...] --left-out local/left_out.txt --output data \
         [--every N] [--choose-by N]
 
-What a folder may hold is in corpora.py. Every folder's train trains. Dev and test are those of the first folder that
-has them; those of the others are left out, and counted. Text becomes lower case; figures become words; a-z, the
-apostrophe and the space are all it may hold. Recordings at another rate than 16 kHz are converted. What has a wrong
-transcript is left out by name, and counted.
+corpora.py describes the kinds of folder. Train combines the train sets of all folders. Dev and test are those of the
+first folder that has them; others are left out and counted. Text becomes lower case with numbers written out; it may
+contain a-z, the apostrophe and the space. Recordings are resampled to 16 kHz. Utterances listed in --left-out are
+left out and counted.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recitative.reading import read_text
 from recitative.text.normalize import normalize
 
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz' ")
-NOT_SPOKEN = "-"  # the transcript of recordings that have none, for the import; it is taken away again
+NOT_SPOKEN = "-"  # transcript of unlabelled recordings during the import; removed afterwards
 
 
 def main() -> int:
@@ -53,25 +53,28 @@ def main() -> int:
 
 
 def gather(corpora: Sequence[Corpus]) -> dict[str, list[Entry]]:
-    """Set -> entries of all folders. Raises DataError if one of train, dev and test has none."""
+    """Combine the sets of all folders. Raises DataError if train, dev or test is empty."""
     sets: dict[str, list[Entry]] = {name: [] for name in SETS}
     for corpus in corpora:
         for note in corpus.notes:
             print(note, file=sys.stderr)
         for name, entries in corpus.sets.items():
             if name in ("dev", "test") and sets[name] and entries:
-                print(f"{corpus.root}: {len(entries)} utterances of {name} left out: another has it", file=sys.stderr)
+                print(
+                    f"{corpus.root}: {len(entries)} utterances of {name} left out: another folder has it",
+                    file=sys.stderr,
+                )
             else:
                 sets[name] += entries
     for name in ("train", "dev", "test"):
         if not sets[name]:
             found = f"no utterances of {name}"
-            raise DataError(str(corpora[0].root), found, "at least one", "give another --corpus that has some")
+            raise DataError(str(corpora[0].root), found, "at least one", "add a --corpus that has some")
     return sets
 
 
 def leave_out(train: Sequence[Entry], path: Path) -> list[Entry]:
-    """Train without the utterances of a file, counted by their reason."""
+    """Remove the utterances listed in a file from train; print their number by reason."""
     reasons = {}
     for line in read_text(path).splitlines():
         if words := line.split("#", 1)[0].split():
@@ -86,7 +89,7 @@ def leave_out(train: Sequence[Entry], path: Path) -> list[Entry]:
 
 
 def write_sets(sets: dict[str, list[Entry]], output: Path) -> None:
-    """Write output/{train,dev,test,unlabelled}, those of them that have utterances."""
+    """Write the data directories output/{train,dev,test,unlabelled} that have utterances."""
     said = {name: [_said(entry, name) for entry in entries] for name, entries in sets.items() if entries}
     problems = [problem for name in said if name != "unlabelled" for entry in said[name] if (problem := _fault(entry))]
     if problems:
@@ -104,12 +107,12 @@ def write_sets(sets: dict[str, list[Entry]], output: Path) -> None:
 
 
 def write_short(output: Path, wanted: int) -> None:
-    """Write output/dev_short: as many utterances, evenly spread over dev and so over its speakers."""
+    """Write output/dev_short: about ``wanted`` utterances, evenly spread over dev."""
     dev = DataDirectory.read(output / "dev")
     every = max(1, len(dev.utterances) // max(wanted, 1))
     short = dev.with_utterances(dev.utterances[::every])
     short.write(output / "dev_short")
-    print(f"{output / 'dev_short'}: {len(short.utterances)} utterances, by which models are chosen", file=sys.stderr)
+    print(f"{output / 'dev_short'}: {len(short.utterances)} utterances, for model selection", file=sys.stderr)
 
 
 def _said(entry: Entry, name: str) -> Entry:
@@ -121,7 +124,7 @@ def _fault(entry: Entry) -> Problem | None:
     if not unknown:
         return None
     signs = ", ".join(map(repr, unknown))
-    return Problem(entry.where, f"{signs} instead of letters, the apostrophe and the space", "", "correct the text")
+    return Problem(entry.where, f"has {signs}", "letters, the apostrophe and the space", "correct the text")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""Make the sentences and the vocabulary of a language model from books, without those that the test is read from.
+"""Make the sentences and the vocabulary of a language model from books, without the text of dev and test.
 
     python3 local/texts.py [--text DIR ...] --train data/train --apart-from data/dev data/test \
         --vocabulary 60000 --output data/lm
 
-DIR holds books as .txt files, to any depth. Sentences become words as in the transcripts: lower case, figures as words,
-a-z and the apostrophe. A sentence that shares eight words in a row with a transcript of dev or test is left out, and a
-book of which ten or more are is taken for the one that was read, and left out whole; how much that was is printed.
-A sentence that another book has too, such as another edition, is taken once. The vocabulary is the most frequent words
-of books and training transcripts; other words become <unk>.
+DIR has books as .txt files, in any subfolders. Sentences are normalized like the transcripts: lower case, numbers
+written out, a-z and the apostrophe. A sentence that shares eight consecutive words with a transcript of dev or test
+is left out. A book with ten or more such sentences is taken for the one that was read, and left out. Sentences that
+occur in several books are used once. What was left out is printed. The vocabulary has the most frequent words of
+books and training transcripts; other words become <unk>.
 
-Written: OUTPUT/books.txt if there are any, OUTPUT/transcripts.txt and, of the first folder to be apart from,
-OUTPUT/dev.txt, a sentence a line; and OUTPUT/words, each word as a text table's line, for 'recitative lexicon'.
+Writes OUTPUT/books.txt (if there are books), OUTPUT/transcripts.txt, and OUTPUT/dev.txt (of the first --apart-from),
+with a sentence on each line; and OUTPUT/words, a text table with one word per line, for 'recitative lexicon'.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from recitative.errors import DataError, RecitativeError
 from recitative.lm.query import UNKNOWN
 from recitative.text.normalize import normalize
 
-ROW = 8  # words that a sentence may not share with a transcript
-SAME_BOOK = 10  # sentences shared that make a book the one that was read
-LONGEST = 100  # words: what is longer is no sentence
-REPEATED = 5  # words from which on a sentence is taken once
+ROW = 8  # consecutive words that a sentence may not share with a transcript
+SAME_BOOK = 10  # shared sentences by which a book counts as the one that was read
+LONGEST = 100  # words in a sentence
+REPEATED = 5  # words from which on repeated sentences are dropped
 WORD = re.compile(r"[a-z']*[a-z][a-z']*")
 START = re.compile(r"\*\*\* ?START OF TH.*?\*\*\*", re.IGNORECASE | re.DOTALL)
 END = re.compile(r"\*\*\* ?END OF TH", re.IGNORECASE)
@@ -48,23 +48,23 @@ INITIAL = re.compile(r"\b([A-Z])\.")
 
 @dataclass
 class Counts:
-    """What happened to the sentences, for the user to see."""
+    """Counts of kept and dropped sentences."""
 
     kept: int = 0
     words: int = 0
     foreign: int = 0
     repeated: int = 0
     shared: int = 0
-    books: tuple[str, ...] = ()  # left out whole
-    of_books: int = 0  # their sentences
+    books: tuple[str, ...] = ()  # books that were left out
+    of_books: int = 0  # number of their sentences
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, action="append", default=[], help="folder of .txt files")
-    parser.add_argument("--train", type=Path, required=True, help="data directory whose transcripts are text too")
+    parser.add_argument("--train", type=Path, required=True, help="data directory whose transcripts are added")
     parser.add_argument("--apart-from", type=Path, nargs="+", required=True, help="data directories of dev and test")
-    parser.add_argument("--vocabulary", type=int, default=60000, help="words (default: %(default)s)")
+    parser.add_argument("--vocabulary", type=int, default=60000, help="size of the vocabulary (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args()
     try:
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def find_books(folders: Sequence[Path]) -> list[Path]:
-    """Every .txt file, the same every time. Raises DataError for a folder without one."""
+    """All .txt files in a fixed order. Raises DataError for a folder without any."""
     books: list[Path] = []
     for folder in folders:
         found = sorted(folder.rglob("*.txt"))
@@ -100,13 +100,13 @@ def find_books(folders: Sequence[Path]) -> list[Path]:
 
 
 def rows_of(texts: Iterable[str]) -> set[tuple[str, ...]]:
-    """All ``ROW`` words that follow each other in a text."""
+    """All sequences of ``ROW`` consecutive words."""
     split = (text.split() for text in texts)
     return {tuple(words[i : i + ROW]) for words in split for i in range(len(words) - ROW + 1)}
 
 
 def read_books(books: Sequence[Path], heard: set[tuple[str, ...]]) -> tuple[list[str], Counts]:
-    """The sentences of all books that share no row of words with what is ``heard``."""
+    """Read the sentences of all books that share no sequence of words with ``heard``."""
     kept: list[str] = []
     seen: set[int] = set()
     counts = Counts()
@@ -136,7 +136,7 @@ def read_books(books: Sequence[Path], heard: set[tuple[str, ...]]) -> tuple[list
 
 
 def book_text(path: Path) -> str:
-    """A file's text, without what Project Gutenberg puts around it, its letters without accents."""
+    """Read a book without Project Gutenberg's header and footer, and without accents."""
     content = path.read_bytes()
     try:
         text = content.decode("utf-8-sig")
@@ -151,7 +151,7 @@ def book_text(path: Path) -> str:
 
 
 def sentences_of(text: str) -> Iterator[str]:
-    """Words with single spaces, at least two of them; headings in capitals are no sentences."""
+    """Split a text into normalized sentences of at least two words. Headings in capitals are skipped."""
     for paragraph in PARAGRAPH.split(text):
         if paragraph.isupper():
             continue
@@ -163,14 +163,14 @@ def sentences_of(text: str) -> Iterator[str]:
 
 
 def vocabulary(sentences: Iterable[str], size: int) -> set[str]:
-    """The most frequent words; of equally frequent ones the first in the order of the alphabet."""
+    """The most frequent words; ties in alphabetical order."""
     counts = Counter(word for sentence in sentences for word in sentence.split())
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     return set(ranked[:size])
 
 
 def write_sentences(path: Path, sentences: Iterable[str], words: set[str]) -> float:
-    """Write them, a line each; returns the part of their words that are unknown."""
+    """Write one sentence per line. Returns the share of words that are unknown."""
     lines, unknown, total = [], 0, 0
     for sentence in sentences:
         said = [word if word in words else UNKNOWN for word in sentence.split()]
@@ -185,11 +185,11 @@ def tell(counts: Counts, books: int, own: int, words: int, unknown: float, outpu
     print(
         f"{output}: {counts.kept} sentences, {counts.words} words of {books - len(counts.books)} books", file=sys.stderr
     )
-    print(f"left out, as dev or test has {ROW} words in a row: {counts.shared} sentences of all books", file=sys.stderr)
+    print(f"left out: {counts.shared} sentences that share {ROW} consecutive words with dev or test", file=sys.stderr)
     whole = "; ".join(counts.books) or "none"
-    print(f"left out whole, with {counts.of_books} more sentences: {whole}", file=sys.stderr)
-    print(f"left out of the training transcripts for the same reason: {own}", file=sys.stderr)
-    print(f"left out: {counts.repeated} that another book has, {counts.foreign} with other signs", file=sys.stderr)
+    print(f"left out: books with {counts.of_books} further sentences: {whole}", file=sys.stderr)
+    print(f"left out: {own} training transcripts that share words with dev or test", file=sys.stderr)
+    print(f"left out: {counts.repeated} repeated sentences, {counts.foreign} with other characters", file=sys.stderr)
     print(f"vocabulary: {words} words; {unknown:.2%} of the books' words are unknown", file=sys.stderr)
 
 

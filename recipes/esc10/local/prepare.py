@@ -2,10 +2,9 @@
 
     python3 local/prepare.py --corpus DIR --output data
 
-DIR holds '001 - Dog bark/{fold}-{source}-{take}.ogg' and so on (ESC-10), or meta/esc50.csv and audio/ (ESC-50). The
-label is the kind of sound, as one word; the speaker is the source: the recording at freesound.org that clips were cut
-from, so that what goes for speakers goes for sources. Writes OUTPUT/all and OUTPUT/folds.txt, lines of
-'utterance fold'.
+DIR has '001 - Dog bark/{fold}-{source}-{take}.ogg' and so on (ESC-10), or meta/esc50.csv and audio/ (ESC-50). The
+label is the kind of sound, as one word. The speaker is the source, the recording at freesound.org that the clip was
+cut from. Writes OUTPUT/all and OUTPUT/folds.txt, with lines of 'utterance fold'.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SUFFIXES = (".ogg", ".wav", ".flac")
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording of a kind of sound."""
+    """A recording with its kind of sound."""
 
     path: Path
     kind: str
@@ -59,7 +58,7 @@ def main() -> int:
 
 
 def prepare(corpus: Path, output: Path) -> None:
-    """Raises one DataError for all clips that are missing or misnamed."""
+    """Write the data directory and the folds. Raises one DataError for all missing or misnamed clips."""
     clips = {clip.utterance.utt_id: clip for clip in _clips(corpus)}
     utterances = tuple(sorted((clip.utterance for clip in clips.values()), key=lambda one: one.utt_id))
     DataDirectory(utterances).write(output / "all")
@@ -77,12 +76,12 @@ def _clips(corpus: Path) -> list[Clip]:
     clips = [one for one in found if isinstance(one, Clip)]
     if not clips:
         allowed = "'001 - Dog bark' and other kinds, or meta/esc50.csv"
-        raise DataError(str(corpus), "has no clips", allowed, "give --corpus the folder of ESC-10 or ESC-50")
+        raise DataError(str(corpus), "has no clips", allowed, "pass the folder of ESC-10 or ESC-50 as --corpus")
     return clips
 
 
 def _clips_of_folders(corpus: Path) -> Iterator[Clip | Problem]:
-    """ESC-10: the kind is in the folder's name, all else in the clip's."""
+    """ESC-10: the folder's name is the kind, the file's name has the rest."""
     for path in sorted(corpus.glob("*/*")):
         kind, name = KIND.fullmatch(path.parent.name), CLIP.fullmatch(path.stem)
         if not kind or path.suffix not in SUFFIXES:
@@ -90,22 +89,24 @@ def _clips_of_folders(corpus: Path) -> Iterator[Clip | Problem]:
         if name:
             yield Clip(path, kind[1].lower().replace(" ", "_"), name["fold"], name["source"], name["take"])
         else:
-            yield Problem(str(path), "has another name", "{fold 1 to 5}-{source}-{take}", "take it away")
+            yield Problem(str(path), "has another name", "{fold 1 to 5}-{source}-{take}", "rename or remove it")
 
 
 def _clips_of_table(corpus: Path, table: Path) -> Iterator[Clip | Problem]:
-    """ESC-50: everything is in its table."""
+    """ESC-50: the table has everything."""
     with io.StringIO(read_text(table), newline="") as file:
         for number, row in enumerate(csv.DictReader(file), start=2):
             path = corpus / "audio" / (row.get("filename") or "")
             if not {"filename", "fold", "category", "src_file", "take"} <= row.keys():
                 found = "lacks a column"
-                yield Problem(f"{table}:{number}", found, "filename, fold, category, src_file, take", "fetch it again")
+                yield Problem(
+                    f"{table}:{number}", found, "filename, fold, category, src_file, take", "download it again"
+                )
                 return
             if path.is_file():
                 yield Clip(path, row["category"], row["fold"], row["src_file"], row["take"])
             else:
-                yield Problem(f"{table}:{number}", f"audio/{row['filename']} does not exist", "", "fetch it again")
+                yield Problem(f"{table}:{number}", f"audio/{row['filename']} does not exist", "", "download it again")
 
 
 if __name__ == "__main__":

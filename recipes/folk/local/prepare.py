@@ -1,11 +1,11 @@
-"""Make train, valid and test, MIDI files of a melody and its chords, from a folder of folk tunes, and openings.
+"""Make the sets train, valid, test and openings, as MIDI files of melody and chords, from a folder of folk tunes.
 
     python3 local/prepare.py --corpus DIR --output data
 
-DIR holds files in ABC notation or MIDI files, to any depth, such as the Nottingham Music Database. Eight tenths of the
-tunes go to train, one each to valid and test, by a hash of their titles, so that a tune stays in its set when others
-come. Tunes with the same melody, in whatever key, are in the same set: those that share half of their melodic figures,
-five notes in a row taken as intervals, or are alike to a tune that does. openings has the first bars of each test tune.
+DIR has ABC or MIDI files, in any subfolders, such as the Nottingham Music Database. Eight tenths of the tunes go to
+train, one each to valid and test, by a hash of the title, so that a tune stays in its set when others are added.
+Tunes with the same melody, in any key, are in the same set: tunes are grouped, transitively, if they share half of
+their melodic figures (five consecutive notes as intervals). openings has the first bars of each test tune.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from recitative.music.piece import Piece
 
 STEPS_PER_QUARTER = 12  # triplets and sixteenths fall on it
 TENTHS = {"train": 8, "valid": 1, "test": 1}
-FIGURE = 4  # intervals: on Nottingham more miss variants of a tune, and hardly any tunes are joined in error
-SHARED = 0.5  # of the figures of the tune that has fewer
+FIGURE = 4  # intervals; longer figures miss variants of a tune, and with these few tunes are grouped wrongly
+SHARED = 0.5  # share of the figures of the tune with fewer figures
 MOST_BAD = 0.05
 OPENING_QUARTERS = 16
 
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, required=True, help="folder with .abc, .mid or .midi files")
     parser.add_argument("--output", type=Path, required=True, help="folder for the sets")
-    parser.add_argument("--seed", type=int, default=1, help="another number makes other sets")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the sets")
     arguments = parser.parse_args()
     try:
         pieces = read_corpus(arguments.corpus)
@@ -53,20 +53,20 @@ def main() -> int:
 
 
 def read_corpus(folder: Path) -> list[Piece]:
-    """The tunes that are understood; the others are named. Raises DataError if they are more than a twentieth."""
+    """Read all tunes; report invalid ones. Raises DataError if they are more than a twentieth."""
     pieces, errors = read_folder(folder, STEPS_PER_QUARTER)
     for error in errors:
         print(f"left out: {error}", file=sys.stderr)
     if len(errors) > MOST_BAD * (len(pieces) + len(errors)):
         found = f"{len(errors)} of {len(pieces) + len(errors)} tunes are not understood"
-        raise DataError(str(folder), found, "at most one in twenty", "correct or remove what is named above")
+        raise DataError(str(folder), found, "at most one in twenty", "correct or remove the files above")
     return pieces
 
 
 def same_melodies(pieces: Sequence[Piece]) -> list[list[int]]:
-    """The numbers of the pieces in groups of one melody; groups and numbers are in their order."""
+    """Group the numbers of pieces with the same melody, in order."""
     figures = [melodic_figures(piece) for piece in pieces]
-    leader = list(range(len(pieces)))  # of the group, or on the way to it
+    leader = list(range(len(pieces)))  # of the group (union-find)
     for (one, other), count in _shared_figures(figures).items():
         if count >= SHARED * min(len(figures[one]), len(figures[other])):
             first, second = sorted((_leader_of(leader, one), _leader_of(leader, other)))
@@ -78,7 +78,7 @@ def same_melodies(pieces: Sequence[Piece]) -> list[list[int]]:
 
 
 def melodic_figures(piece: Piece) -> set[Figure]:
-    """FIGURE intervals in a row of the highest notes of the first voice; of a shorter tune all."""
+    """All runs of FIGURE intervals between the highest notes of the first voice; for a shorter tune one run."""
     tops = {note.start: note.pitch for note in sorted(piece.notes) if note.voice == 0}
     steps = [after - before for before, after in pairwise(tops.values())]
     return {tuple(steps[start : start + FIGURE]) for start in range(max(1, len(steps) - FIGURE + 1))}
@@ -99,7 +99,7 @@ def write_sets(pieces: Sequence[Piece], groups: Sequence[Sequence[int]], output:
 
 
 def write_openings(test: Path, output: Path) -> None:
-    """What a model is to continue, in files of the same names; tunes that are not longer are left out."""
+    """Write the first bars of each tune under the same name; skip tunes that are not longer."""
     output.mkdir(parents=True, exist_ok=True)
     for old in output.glob("*.mid"):
         old.unlink()
@@ -109,7 +109,7 @@ def write_openings(test: Path, output: Path) -> None:
 
 
 def opening_of(piece: Piece) -> Piece | None:
-    """The first quarters; notes that go on end there. None if that is all of the piece, or has no note."""
+    """The first quarter notes of a piece, cut at the end. None if it is not longer, or has no note there."""
     length = OPENING_QUARTERS * STEPS_PER_QUARTER
     begun = [note for note in piece.notes if note.start < length]
     if piece.length <= length or not begun:
@@ -119,7 +119,7 @@ def opening_of(piece: Piece) -> Piece | None:
 
 
 def set_of(title: str, seed: int) -> str:
-    """One set for each title and seed, whatever else there is."""
+    """The set of a title, given the seed."""
     place = int.from_bytes(hashlib.sha256(f"{seed} {title}".encode()).digest()[:8], "big") % sum(TENTHS.values())
     return next(name for name, limit in _limits() if place < limit)
 
@@ -130,7 +130,7 @@ def _limits() -> list[tuple[str, int]]:
 
 
 def _shared_figures(figures: Sequence[set[Figure]]) -> Counter[tuple[int, int]]:
-    """How many figures two pieces share, of those that share some."""
+    """Count the shared figures of all pairs of pieces that share any."""
     having: dict[Figure, list[int]] = {}
     for number, found in enumerate(figures):
         for figure in found:

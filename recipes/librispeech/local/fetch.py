@@ -1,9 +1,9 @@
-"""Fetch LibriSpeech from OpenSLR: the archives of one size, checked, and unpacked.
+"""Download LibriSpeech from OpenSLR, verify the archives, and unpack them.
 
     python3 local/fetch.py --size mini --output data/download    ->  data/download/LibriSpeech/<part>/...
 
-An interrupted download goes on where it stopped. Every archive must have the MD5 sum that OpenSLR publishes, and every
-part as many utterances as it should. A part that is there is not fetched again. An archive may be deleted afterwards.
+Interrupted downloads resume. Each archive is verified by the MD5 sum from OpenSLR, each part by its number of
+utterances. Existing parts are not downloaded again. The archives may be deleted afterwards.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from recitative.errors import RecitativeError
 
 CORPUS = "LibriSpeech"
 LM_TEXT = "librispeech-lm-norm.txt.gz"
-OTHERWISE = "give --corpus the folder of a copy (LibriSpeech, with one folder a part)"
+OTHERWISE = "pass a copy (LibriSpeech, with a folder for each part) with --corpus"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="mini", help="hours to train on (default: %(default)s, 5)")
-    parser.add_argument("--lm-text", action="store_true", help="also the text for language models, 1.4 GB")
-    parser.add_argument("--home", default=HOME, help="where the resources are, or a mirror (default: %(default)s)")
+    parser.add_argument(
+        "--size", choices=SIZES, default="mini", help="training data: %(default)s is 5 hours (default), else hours"
+    )
+    parser.add_argument("--lm-text", action="store_true", help="also download the language model text, 1.4 GB")
+    parser.add_argument("--home", default=HOME, help="address of the resources or a mirror (default: %(default)s)")
     parser.add_argument(
         "--output", type=Path, required=True, help="folder for the archives and the corpus LibriSpeech/"
     )
@@ -46,14 +48,14 @@ def main() -> int:
 
 
 def fetch(part: Part, home: str, output: Path) -> None:
-    """Leave output/LibriSpeech/<part> behind, complete, or raise."""
+    """Create output/LibriSpeech/<part> completely, or raise."""
     folder, archive, partial = (
         output / CORPUS / part.name,
         output / f"{part.name}.tar.gz",
         output / f"{part.name}.partial",
     )
     if folder.exists():
-        print(f"{folder} is there already", file=sys.stderr)
+        print(f"{folder} exists", file=sys.stderr)
         return
     with byte_bar(f"fetching {part.name}") as advance:
         download(f"{home}/{part.path}", archive, md5=part.md5, otherwise=OTHERWISE, advance=advance)
@@ -70,7 +72,7 @@ def fetch(part: Part, home: str, output: Path) -> None:
 
 
 def fetch_lm_text(home: str, output: Path) -> None:
-    """The text of 14500 books of Project Gutenberg without those of the dev and test sets (resource 11)."""
+    """Download the language model text: 14500 Project Gutenberg books without those of dev and test (resource 11)."""
     with byte_bar("fetching the text") as advance:
         download(f"{home}/11/{LM_TEXT}", output / LM_TEXT, advance=advance)
 

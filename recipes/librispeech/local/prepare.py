@@ -2,12 +2,12 @@
 
     python3 local/prepare.py --corpus DIR/LibriSpeech --size mini --output data [--subset N]
 
-Below the corpus stand <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt, 'id WORDS' lines, and a recording
-<id>.flac for each. Ids start with the speaker, so they are kept; text becomes lower case.
+The corpus has <part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt with lines 'id WORDS', and a recording
+<id>.flac for each. Ids are kept; text becomes lower case.
 
     python3 local/prepare.py --lm-text librispeech-lm-norm.txt.gz --lines N --output data
 
-writes N lines of the text for language models, evenly spread over it, to the text table data/lm_text.
+writes N lines of the language model text, evenly spread over it, to the text table data/lm_text.
 """
 
 from __future__ import annotations
@@ -34,12 +34,16 @@ LM_LINES = 40_418_261  # of librispeech-lm-norm.txt
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--corpus", type=Path, help="the folder LibriSpeech, with one folder a part")
+    what.add_argument("--corpus", type=Path, help="the folder LibriSpeech, with a folder for each part")
     what.add_argument("--lm-text", type=Path, help="librispeech-lm-norm.txt.gz")
-    parser.add_argument("--size", choices=SIZES, default="mini", help="hours to train on (default: %(default)s, 5)")
+    parser.add_argument(
+        "--size", choices=SIZES, default="mini", help="training data: %(default)s is 5 hours (default), else hours"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the data directories")
     parser.add_argument("--subset", type=int, default=0, help="only the first N utterances of each speaker (0: all)")
-    parser.add_argument("--lines", type=int, default=1_000_000, help="of the text (default: %(default)s)")
+    parser.add_argument(
+        "--lines", type=int, default=1_000_000, help="lines of the text to write (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     try:
         if arguments.lm_text:
@@ -65,10 +69,10 @@ def prepare(corpus: Path, size: str, output: Path, subset: int) -> None:
 
 
 def read_part(corpus: Path, part: Part) -> list[Utterance]:
-    """One part of the corpus. Raises one DataError with everything that is missing or is no transcript."""
+    """Read one part of the corpus. Raises one DataError with all missing recordings and invalid transcripts."""
     folder = corpus.resolve() / part.name
     if not folder.is_dir():
-        raise DataError(str(folder), "is not there", f"LibriSpeech's {part.name}", "fetch it, or correct --corpus")
+        raise DataError(str(folder), "does not exist", f"LibriSpeech's {part.name}", "download it, or correct --corpus")
     utterances: list[Utterance] = []
     problems: list[Problem] = []
     files = sorted(folder.glob("*/*/*.trans.txt"))
@@ -82,18 +86,18 @@ def read_part(corpus: Path, part: Part) -> list[Utterance]:
         raise DataError.collect(problems)
     if len(utterances) != part.utterances:
         found = f"{len(utterances)} utterances"
-        raise DataError(str(folder), found, f"{part.utterances}, as published", "fetch it again")
+        raise DataError(str(folder), found, f"{part.utterances}, as published", "download it again")
     return utterances
 
 
 def write_lm_text(source: Path, lines: int, target: Path) -> None:
-    """Every n-th line in lower case, so many that there are about as many as asked for."""
+    """Write every n-th line in lower case, about ``lines`` in total."""
     step = max(1, LM_LINES // lines)
     try:
         with gzip.open(source, "rt", encoding="ascii") as file:
             taken = [line.strip().lower() for number, line in enumerate(file) if number % step == 0]
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(str(source), f"cannot be read ({error})", "the gzipped text", "fetch it again") from None
+        raise DataError(str(source), f"cannot be read ({error})", "the gzipped text", "download it again") from None
     taken = [line for line in taken if line]
     write_text(target, "".join(f"lm-{number:08d} {line}\n" for number, line in enumerate(taken)))
     print(f"{target}: {len(taken)} lines", file=sys.stderr)
@@ -105,9 +109,9 @@ def _read_chapter(path: Path) -> Iterator[Utterance | Problem]:
         utt_id, _, text = line.partition(" ")
         where = f"{path}:{number}"
         if not utt_id.startswith(f"{path.parent.parent.name}-") or not text.strip() or set(text) - CHARACTERS:
-            yield Problem(where, f"'{line[:60]}'", "'speaker-chapter-number WORDS'", "fetch the part again")
+            yield Problem(where, f"'{line[:60]}'", "'speaker-chapter-number WORDS'", "download the part again")
         elif utt_id not in recordings:
-            yield Problem(where, f"no recording {utt_id}.flac", "one beside the transcript", "fetch the part again")
+            yield Problem(where, f"no recording {utt_id}.flac", "one beside the transcript", "download the part again")
         else:
             audio = str(path.with_name(f"{utt_id}.flac"))
             yield Utterance(utt_id, path.parent.parent.name, audio, text=" ".join(text.lower().split()))

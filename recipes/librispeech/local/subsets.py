@@ -1,7 +1,6 @@
-"""What LibriSpeech consists of: the parts that OpenSLR offers, with checksums, and which of them a size of the recipe
-uses.
+"""The parts of LibriSpeech with their checksums, and which of them each size of the recipe uses.
 
-Mini is OpenSLR's resource 31, all else resource 12. The MD5 sums are those of their md5sum.txt.
+Mini is OpenSLR's resource 31, everything else resource 12. The MD5 sums are from their md5sum.txt.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ HOME = "https://www.openslr.org/resources"
 
 @dataclass(frozen=True)
 class Part:
-    """One archive, <name>.tar.gz, with one folder LibriSpeech/<name>."""
+    """An archive <name>.tar.gz with a folder LibriSpeech/<name>."""
 
     name: str
     resource: int
@@ -22,7 +21,7 @@ class Part:
 
     @property
     def path(self) -> str:
-        """Where it is below the home."""
+        """The path of the archive, relative to the home."""
         return f"{self.resource}/{self.name}.tar.gz"
 
 
@@ -37,10 +36,10 @@ TEST_CLEAN = Part("test-clean", 12, "32fa31d27d2e1cad72775fee3f4849a9", 2620)
 TEST_OTHER = Part("test-other", 12, "fb5a50374b501bb3bac4815ee91d3135", 2939)
 
 TESTS = {"test_clean": (TEST_CLEAN,), "test_other": (TEST_OTHER,)}
-SIZES: dict[str, dict[str, tuple[Part, ...]]] = {  # size -> data directory -> its parts
+SIZES: dict[str, dict[str, tuple[Part, ...]]] = {  # size -> data directory -> parts
     "mini": {"train": (TRAIN_5,), "dev": (DEV_2,), **TESTS},
     "100": {"train": (TRAIN_100,), "dev": (DEV_CLEAN, DEV_OTHER), **TESTS},
     "460": {"train": (TRAIN_100, TRAIN_360), "dev": (DEV_CLEAN, DEV_OTHER), **TESTS},
     "960": {"train": (TRAIN_100, TRAIN_360, TRAIN_500), "dev": (DEV_CLEAN, DEV_OTHER), **TESTS},
 }
-"""Models are chosen on dev, the tests are scored once; no speaker is in two of them."""
+"""Dev selects models, the test sets are scored once. No speaker is in two sets."""

@@ -1,9 +1,9 @@
-"""Divide a data directory into train, dev and test.
+"""Split a data directory into train, dev and test.
 
     python3 local/divide.py data/all data [--part 0.1] [--seed 1]
 
-By speaker where that is possible: then dev and test ask how well a new voice is heard. Where the speakers are too few,
-or too unequal, by utterance, which is said: such a test knows all its voices from training.
+Splits by speaker where possible, so that dev and test have new voices. If the speakers are too few or too unequal, it
+splits by utterance and prints a warning: the voices of test are then known from training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recitative.data import select
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError
 
-MOST = 2.0  # a set of whole speakers may be so many times as large as asked for
+MOST = 2.0  # a set of whole speakers may exceed the requested size by this factor
 SETS = ("train", "dev", "test")
 Parts = dict[str, DataDirectory]
 
@@ -26,8 +26,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="the data directory of all recordings")
     parser.add_argument("output", type=Path, help="folder for train, dev and test")
-    parser.add_argument("--part", type=float, default=0.1, help="of the utterances for dev, and as many for test")
-    parser.add_argument("--seed", type=int, default=1, help="draws the same again")
+    parser.add_argument(
+        "--part", type=float, default=0.1, help="share of the utterances for dev, and for test (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="random seed")
     arguments = parser.parse_args()
     try:
         divide(arguments.source, arguments.output, arguments.part, arguments.seed)
@@ -42,20 +44,20 @@ def divide(source: Path, output: Path, part: float, seed: int) -> None:
     directory = DataDirectory.read(source)
     if len(directory.utterances) < len(SETS):
         found = f"has {len(directory.utterances)} utterances"
-        raise DataError(str(source), found, "three at least, one for each set", "record more")
+        raise DataError(str(source), found, "at least three, one for each set", "add recordings")
     parts = by_speaker(directory, part, seed)
     if parts is None:
         parts = by_utterance(directory, part, seed)
         speakers = len(directory.by_speaker)
         why = f"{speakers} speakers do not divide into three sets" if speakers > 1 else "there is one speaker"
-        print(f"warning: {why}; divided by utterance: the error rate will be that of known voices", file=sys.stderr)
+        print(f"warning: {why}; split by utterance: the error rate will be that of known voices", file=sys.stderr)
     for name, one in parts.items():
         one.write(output / name)
         print(f"{output / name}: {len(one.utterances)} utterances, {len(one.by_speaker)} speakers")
 
 
 def by_speaker(directory: DataDirectory, part: float, seed: int) -> Parts | None:
-    """Speakers in a random order go to test until it has its part, then to dev; None if a set gets far too much."""
+    """Assign speakers in random order to test, then dev, until each has its share; None if a set becomes too large."""
     speakers = list(directory.by_speaker)
     random.Random(seed).shuffle(speakers)
     wanted = part * len(directory.utterances)
@@ -77,7 +79,7 @@ def by_speaker(directory: DataDirectory, part: float, seed: int) -> Parts | None
 
 
 def by_utterance(directory: DataDirectory, part: float, seed: int) -> Parts:
-    """Utterances drawn at random, at least one for each set."""
+    """Split utterances at random, with at least one in each set."""
     ids = [utterance.utt_id for utterance in directory.utterances]
     random.Random(seed).shuffle(ids)
     size = max(1, min(round(part * len(ids)), len(ids) // 3))

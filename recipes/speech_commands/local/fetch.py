@@ -1,9 +1,9 @@
-"""Fetch Google's Speech Commands, version 2, and unpack it.
+"""Download Google's Speech Commands, version 2, and unpack it.
 
     python3 local/fetch.py --output data/download      ->  data/download/speech_commands/<word>/*.wav
 
-An interrupted download of 2.4 GB goes on where it stopped. The archive must have the published MD5 sum; it may be
-deleted afterwards. What is there is not fetched again.
+Interrupted downloads (2.4 GB) resume. The archive is verified by its published MD5 sum, and may be deleted
+afterwards. An existing corpus is not downloaded again.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ HOME = "https://storage.googleapis.com/download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
 MD5 = "6b74f3901214cb2c2934e98196829835"
 FOLDER = "speech_commands"
-OTHERWISE = "give --corpus the folder of a copy (one folder a word, testing_list.txt, validation_list.txt)"
+OTHERWISE = "pass a copy with --corpus (a folder for each word, testing_list.txt, validation_list.txt)"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--home", default=HOME, help="where the archive is, or a mirror (default: %(default)s)")
+    parser.add_argument("--home", default=HOME, help="address of the archive or a mirror (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the archive and the corpus")
     arguments = parser.parse_args()
     try:
@@ -40,10 +40,10 @@ def main() -> int:
 
 
 def fetch(home: str, output: Path) -> None:
-    """Leave output/speech_commands behind, complete, or raise."""
+    """Create output/speech_commands completely, or raise."""
     folder, archive, partial = output / FOLDER, output / ARCHIVE, output / f"{FOLDER}.partial"
     if folder.exists():
-        print(f"{folder} is there already", file=sys.stderr)
+        print(f"{folder} exists", file=sys.stderr)
         return
     with byte_bar("fetching Speech Commands") as advance:
         download(f"{home}/{ARCHIVE}", archive, md5=MD5, otherwise=OTHERWISE, advance=advance)

@@ -2,12 +2,12 @@
 
     python3 local/prepare.py --corpus DIR --classes 12 --output data [--subset N]
 
-DIR holds a folder for each word with {speaker}_nohash_{number}.wav, _background_noise_/, and the corpus's own sets:
-validation_list.txt is dev, testing_list.txt is test, all else train. A speaker is in one set only.
+DIR has a folder for each word with {speaker}_nohash_{number}.wav, _background_noise_/, and the official sets:
+validation_list.txt is dev, testing_list.txt is test, everything else train. They share no speakers.
 
-12 labels (Warden 2018, "Speech Commands"): ten words of command; _unknown_, drawn among the other words; _silence_,
-seconds of the background noise. Of each of these two a set has a tenth as many as of the ten words together. The noise
-is divided in time: the first eight tenths of each recording are train's, the ninth dev's, the last test's.
+The 12 labels (Warden 2018, "Speech Commands") are ten commands; _unknown_, a random selection of the other words; and
+_silence_, seconds of background noise. Each of the last two has a tenth of the number of all commands. The noise is
+split in time: the first eight tenths of each recording are for train, the ninth for dev, the last for test.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ UNKNOWN, SILENCE = "_unknown_", "_silence_"
 NOISE = "_background_noise_"
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
 NAME = re.compile(r"([0-9a-f]+)_nohash_(\d+)")
-PARTS = {"train": (0.0, 0.8), "dev": (0.8, 0.9), "test": (0.9, 1.0)}  # of each recording of noise
+PARTS = {"train": (0.0, 0.8), "dev": (0.8, 0.9), "test": (0.9, 1.0)}  # share of each noise recording
 PIECE_S = 1.0
-SHARE = 0.1  # of _unknown_ and of _silence_, beside the commands
-SEED = 59185  # of what is drawn
+SHARE = 0.1  # number of _unknown_ and of _silence_, relative to the commands
+SEED = 59185  # of the random selections
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, required=True, help="folder with one folder a word")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder with a folder for each word")
     parser.add_argument("--classes", choices=("12", "35"), default="12", help="12, or every word (default: 12)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the data directories")
     parser.add_argument("--subset", type=int, default=0, help="only N recordings of each word for train (0: all)")
@@ -67,10 +67,10 @@ def prepare(corpus: Path, classes: str, output: Path, subset: int = 0) -> None:
 
 
 def require_corpus(corpus: Path) -> None:
-    """Raises one DataError for all files and folders that a copy lacks."""
+    """Raise one DataError for all missing files and folders."""
     wanted = [*LISTS.values(), NOISE, *COMMANDS]
     problems = [
-        Problem(str(corpus / name), "is not there", "", "fetch the corpus, or correct --corpus")
+        Problem(str(corpus / name), "does not exist", "", "download the corpus, or correct --corpus")
         for name in wanted
         if not (corpus / name).exists()
     ]
@@ -79,14 +79,16 @@ def require_corpus(corpus: Path) -> None:
 
 
 def read_sets(corpus: Path) -> dict[str, list[Utterance]]:
-    """Every word of every set, labelled by itself. Raises one DataError for misnamed or missing recordings."""
+    """All recordings of each set, labeled with their word. Raises one DataError for misnamed or missing recordings."""
     listed = {name: set(read_text(corpus / file).split()) for name, file in LISTS.items()}
     sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
     problems, seen = [], set()
     for path in sorted(corpus.glob("[a-z]*/*.wav")):
         place = f"{path.parent.name}/{path.name}"
         if not (found := NAME.fullmatch(path.stem)):
-            problems.append(Problem(str(path), "has another name", "{speaker}_nohash_{number}.wav", "take it away"))
+            problems.append(
+                Problem(str(path), "has another name", "{speaker}_nohash_{number}.wav", "rename or remove it")
+            )
             continue
         utt_id = f"{found[1]}-{path.parent.name}-{found[2]}"
         name = next((name for name, places in listed.items() if place in places), "train")
@@ -95,7 +97,7 @@ def read_sets(corpus: Path) -> dict[str, list[Utterance]]:
     for name, places in listed.items():
         file = corpus / LISTS[name]
         missing = sorted(places - seen)
-        problems += [Problem(str(file), f"{one} does not exist", "", "fetch the corpus again") for one in missing]
+        problems += [Problem(str(file), f"{one} does not exist", "", "download the corpus again") for one in missing]
     if problems:
         raise DataError.collect(problems)
     return sets
@@ -104,7 +106,7 @@ def read_sets(corpus: Path) -> dict[str, list[Utterance]]:
 def twelve(
     words: Sequence[Utterance], noise: Path, part: tuple[float, float], rng: np.random.Generator
 ) -> list[Utterance]:
-    """The commands, and a tenth as many unknown words and as many silences."""
+    """Reduce a set to the commands, _unknown_ and _silence_."""
     commands = [one for one in words if one.text in COMMANDS]
     others = [one for one in words if one.text not in COMMANDS]
     count = round(SHARE * len(commands))
@@ -114,19 +116,19 @@ def twelve(
 
 
 def _as_segment(word: Utterance) -> Utterance:
-    """The whole of its recording: where some utterances are segments, all must be."""
+    """The utterance as a segment of its whole recording: in a data directory all or none are segments."""
     info = inspect(word.recording_path)
     return replace(word, recording_id=word.utt_id, end_s=info.num_samples / info.sample_rate)
 
 
 def silences(noise: Path, part: tuple[float, float], count: int, rng: np.random.Generator) -> Iterator[Utterance]:
-    """So many seconds from random places of a part of the recordings, each as likely as it is long."""
+    """``count`` random seconds from a part of the noise recordings, which are weighted by their length."""
     paths = sorted(noise.glob("*.wav"))
     seconds = [info.num_samples / info.sample_rate for info in map(inspect, paths)]
     room = np.array([max(0.0, (part[1] - part[0]) * one - PIECE_S) for one in seconds])
     if not room.sum():
         allowed = f"recordings of which {part[1] - part[0]:.0%} are longer than {PIECE_S:g} s"
-        raise DataError(str(noise), "has no noise that is long enough", allowed, "fetch the corpus again")
+        raise DataError(str(noise), "has no noise of sufficient length", allowed, "download the corpus again")
     for number in range(count):
         which = int(rng.choice(len(paths), p=room / room.sum()))
         start = part[0] * seconds[which] + rng.uniform(0, room[which])

@@ -1,9 +1,9 @@
-"""The mean accuracy over the folds of a model, as a row of the results. Other recipes with folds use it too.
+"""Add the mean accuracy over the folds of a model to the results. Other recipes with folds use it too.
 
     python3 local/mean.py exp/official/voices --model official --set "one speaker left out" \
       --results exp/results.jsonl --results-md RESULTS.md
 
-Reads FOLDER/*/score.json, or another file of that form in each, as 'recitative classifier score --json' writes it.
+Reads FOLDER/*/score.json, or --scores, written by 'recitative classifier score --json'.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from recitative.score.results import Measurement
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder of the folds")
-    parser.add_argument("--model", required=True, help="its name in the results")
-    parser.add_argument("--set", required=True, help="what the folds are called in the results")
+    parser.add_argument("--model", required=True, help="name of the model in the results")
+    parser.add_argument("--set", required=True, help="name of the folds in the results")
     parser.add_argument("--scores", default="score.json", help="file of each fold (default: %(default)s)")
-    parser.add_argument("--decoding", default="mean of the folds", help="how, in the results (default: %(default)s)")
-    parser.add_argument("--command", default="-", help="the command that made the folds")
-    parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
-    parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
+    parser.add_argument(
+        "--decoding", default="mean of the folds", help="name of the measurement in the results (default: %(default)s)"
+    )
+    parser.add_argument("--command", default="-", help="command to record in the results")
+    parser.add_argument("--results", type=Path, required=True, help="JSON Lines file of results")
+    parser.add_argument("--results-md", type=Path, required=True, help="Markdown table of results")
     arguments = parser.parse_args()
     paths = sorted(arguments.folder.glob(f"*/{arguments.scores}"))
     scores = {path.parent.name: json.loads(path.read_text()) for path in paths}

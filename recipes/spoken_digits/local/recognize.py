@@ -3,10 +3,10 @@
     python3 local/recognize.py ../digits/exp/lstm/model.onnx data/test --model "digits lstm" --set test \\
       --results exp/results.jsonl --results-md RESULTS.md
 
-MODEL is a file written by 'recitative export'. Prints two figures: free decoding, which is correct if the text is exactly
-the word; and the most probable of the labels in the data, by the best CTC path of each. Recordings are resampled to the
-model's rate and padded with silence, as in connected digits. Inaudible noise is added, because digital silence and
-empty frequency bands do not occur in training.
+MODEL is a file written by 'recitative export'. Prints two figures: free decoding, which is correct if the text is
+exactly the word; and the most probable of the labels in the data, by the best CTC path of each. Recordings are
+resampled to the model's rate and padded with silence, as in connected digits. Inaudible noise is added, because
+digital silence and empty frequency bands do not occur in training.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recognizer", type=Path, metavar="MODEL", help="a file written by 'recitative export'")
     parser.add_argument("data", type=Path, help="a data directory whose texts are single words")
-    parser.add_argument("--sample-rate", type=int, default=8000, help="sample rate of the recordings (default: %(default)s)")
+    parser.add_argument(
+        "--sample-rate", type=int, default=8000, help="sample rate of the recordings (default: %(default)s)"
+    )
     parser.add_argument("--model", required=True, help="name of the model in the results")
     parser.add_argument("--set", required=True, help="name of the data in the results")
     parser.add_argument("--command", default="-", help="command to record in the results")

@@ -1,10 +1,10 @@
-"""Single words cut out of sentences, by the times at which a recogniser found them.
+"""Cut single words out of sentences, by the times of a forced alignment.
 
     python3 local/words.py data/sentences data/aligned/words.ctm --only data/train --output data/others
 
-An alignment says where a word is, and less well where it ends: between two words the cut is where the sound is
-quietest, and before the first and behind the last there is none. Words that the recogniser doubts, and those too short
-to be whole, are left out. Writes WAVs of RATE Hz and a data directory of them.
+CTC alignments locate words well, but not their ends: so the cut between two words is at the quietest point, and there
+is none before the first and after the last word. Words of low confidence, and those too short to be complete, are
+left out. Writes WAV files at RATE Hz and a data directory of them.
 """
 
 from __future__ import annotations
@@ -31,15 +31,18 @@ Array = npt.NDArray[Any]
 HOP_S = 0.01
 SHORTEST_S = 0.12
 LEAST_CONFIDENCE = 0.3
-WITHIN_S, BEFORE_S, BEHIND_S = 0.06, 0.03, 0.04  # a cut is so far behind a word's start, its end, the next one's start
+# A cut is between start + WITHIN_S (or end - BEFORE_S, if later) of a word and start + BEHIND_S of the next one.
+WITHIN_S, BEFORE_S, BEHIND_S = 0.06, 0.03, 0.04
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="data directory of sentences, each a recording of its own")
-    parser.add_argument("ctm", type=Path, help="when their words are said, of 'recitative align'")
-    parser.add_argument("--only", type=Path, help="data directory: only words that are a text there (default: all)")
-    parser.add_argument("--rate", type=int, default=8000, help="of what is written, in Hz (default: %(default)s)")
+    parser.add_argument("ctm", type=Path, help="word times written by 'recitative align'")
+    parser.add_argument(
+        "--only", type=Path, help="data directory; only words that are a transcript in it (default: all)"
+    )
+    parser.add_argument("--rate", type=int, default=8000, help="sample rate of the output in Hz (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="data directory to write, with wav/ in it")
     arguments = parser.parse_args()
     try:
@@ -60,7 +63,7 @@ def cut_words(
     output: Path,
     only: Container[str | None] | None = None,
 ) -> int:
-    """How many there are; ``only`` these words, None = all. An utterance without times has none."""
+    """Cut all words, or those in ``only``, and return their number. Utterances without times are skipped."""
     found = []
     for utterance in data.utterances:
         samples, original = read_audio(utterance.recording_path)
@@ -80,7 +83,7 @@ def cut_words(
 
 
 def powers(samples: Array, hop: int) -> Array:
-    """(S,) -> (S / hop - 3,) mean squares around each hop's end, over four hops."""
+    """(S,) -> (S / hop - 3,): mean power over four hops, centered at the end of each hop."""
     squares = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
     ends = np.arange(2 * hop, len(samples) - 2 * hop, hop)
     around: Array = (squares[ends + 2 * hop] - squares[ends - 2 * hop]) / (4 * hop)
@@ -88,12 +91,12 @@ def powers(samples: Array, hop: int) -> Array:
 
 
 def places_between(words: list[Word], around: Array) -> list[int]:
-    """In hops, where each word but the first begins; ``around`` are ``powers``."""
+    """The cut before each word but the first, in hops; ``around`` is the output of ``powers``."""
     places = []
     for word, following in pairwise(words):
         first = int(max(word.start_s + WITHIN_S, word.end_s - BEFORE_S) / HOP_S)
         last = max(first + 1, int((following.start_s + BEHIND_S) / HOP_S))
-        within = around[max(first - 2, 0) : max(last - 2, 1)]  # the first of them is that at the second hop
+        within = around[max(first - 2, 0) : max(last - 2, 1)]  # index 0 is the second hop
         places.append(first + int(within.argmin()) if len(within) else first)
     return places
 

@@ -1,13 +1,13 @@
-"""What a classifier of keywords learns from and is chosen by: words, and what lies between and within them.
+"""Make training examples of a keyword classifier: words, and filler from within and between them.
 
     python3 local/examples.py --words data/words/train --output data/train
     python3 local/examples.py --streams data/dev_streams --output data/dev
 
-From single words: each of them with its label; the beginning of each, at most half of it and if it can be heard, and
-quiet are the filler, ``_filler_``. In a stream a word has not been said before its end, and is over some time after it.
+From single words: each word with its label; the filler, ``_filler_``, is the audible beginning of each word, at most
+half of it, and silence. So a word in a stream is detected only at its end.
 
-From streams, with their words.ctm: of each word up to BEFORE_S s of sound that end with it, and as the filler up to as
-many that end in its middle, or, if the pause is long enough, AFTER_S s behind it.
+From streams with words.ctm: up to BEFORE_S s of audio that end with each word, and as filler the same length of audio
+that ends in the middle of the word or, if the pause is long enough, AFTER_S s after it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
 
 FILLER = "_filler_"
-BEGINNING = (0.15, 0.5)  # how much of a word is not yet the word,
-LEAST_S, LEAST_DB = 0.1, -55.0  # if it is that long, and its peak above this; relative to full scale
-QUIET_S, QUIET_DB, QUIET_OF = (0.35, 1.2), (-68.0, -45.0), 3  # one for so many words
+BEGINNING = (0.15, 0.5)  # share of a word that is filler,
+LEAST_S, LEAST_DB = 0.1, -55.0  # if it is at least this long, and its peak above this level (dBFS)
+QUIET_S, QUIET_DB, QUIET_OF = (0.35, 1.2), (-68.0, -45.0), 3  # duration, level (dBFS), words per example of silence
 BEFORE_S, BEHIND_S, AFTER_S = 2.0, 0.05, 0.7
 
 
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def from_words(words: Path, folder: Path, rng: np.random.Generator) -> list[Utterance]:
-    """Quiet is written to ``folder``."""
+    """Examples from single words. Silence is written to ``folder``."""
     found = []
     for number, word in enumerate(DataDirectory.read(words).utterances):
         samples, rate = read_audio(word.recording_path)
@@ -76,7 +76,7 @@ def from_words(words: Path, folder: Path, rng: np.random.Generator) -> list[Utte
 
 
 def from_streams(streams: Path) -> list[Utterance]:
-    """Of the first round alone: another holds the same words."""
+    """Examples from the first round of streams; other rounds have the same words."""
     data = {u.utt_id: u for u in DataDirectory.read(streams).utterances if u.utt_id.endswith("-000")}
     spans = read_word_times(streams, data.values())
     times = [

@@ -1,10 +1,10 @@
-"""Streams of words with pauses between, and when each word is said: what keywords are looked for in.
+"""Make streams of words with pauses, and the times of the words, to test keyword spotting.
 
     python3 local/streams.py --words data/words/test --output data/test_streams --rounds 24 --seed 2
 
-Reads a data directory of single words. In each round every speaker says all of theirs once, in a random order, with a
-pause of 0.1 to 1 s of low noise before each word and behind the last: a stream, one utterance of about 50 s. Writes a
-data directory of streams, whose transcripts are the words, and words.ctm in it, which says when.
+Reads a data directory of single words. In each round, the words of each speaker are joined in random order, with a
+pause of 0.1 to 1 s before each word and after the last, and low noise: one utterance of about 50 s. Writes a data
+directory of streams with their transcripts, and their word times in words.ctm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from recitative.errors import DataError, RecitativeError
 Array = npt.NDArray[Any]
 
 PAUSE_S = (0.1, 1.0)
-NOISE_DB = (-75.0, -50.0)  # power of the noise under a whole stream, relative to full scale
+NOISE_DB = (-75.0, -50.0)  # level of the noise in a stream, dBFS
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def main() -> int:
     parser.add_argument("--words", type=Path, required=True, help="data directory of single words")
     parser.add_argument("--output", type=Path, required=True, help="data directory of streams")
     parser.add_argument("--rounds", type=int, required=True, help="streams of each speaker")
-    parser.add_argument("--seed", type=int, default=1, help="of the orders, the pauses and the noise")
+    parser.add_argument("--seed", type=int, default=1, help="random seed")
     arguments = parser.parse_args()
     try:
         write_streams(arguments.words, arguments.output, arguments.rounds, arguments.seed)
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def write_streams(words: Path, output: Path, rounds: int, seed: int) -> None:
-    """Raises DataError for recordings of several rates."""
+    """Write the streams. Raises DataError for recordings at different sample rates."""
     rng = np.random.default_rng(seed)
     utterances, times, seconds = [], [], 0.0
     for turn in range(rounds):
@@ -73,7 +73,7 @@ def write_streams(words: Path, output: Path, rounds: int, seed: int) -> None:
 
 
 def join(said: list[Utterance], rng: np.random.Generator) -> Stream:
-    """One after another."""
+    """Join words with pauses and noise."""
     parts: list[Array] = []
     words: list[tuple[str, float, float]] = []
     rates: set[int] = set()

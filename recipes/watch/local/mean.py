@@ -1,8 +1,8 @@
-"""The mean area under the curve over all kinds of sound, as rows of the results.
+"""Add the mean area under the ROC curve over all kinds of sound to the results.
 
     python3 local/mean.py exp/usual --model usual --results exp/results.jsonl --results-md RESULTS.md
 
-Reads FOLDER/KIND/score.json, as 'recitative forecaster score --json' writes it.
+Reads FOLDER/KIND/score.json, written by 'recitative forecaster score --json'.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ SCORES = ("ratio", "surprise", "gaussian", "mean")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of the kinds")
-    parser.add_argument("--model", required=True, help="its name in the results")
-    parser.add_argument("--command", default="-", help="the command that made them")
-    parser.add_argument("--results", type=Path, required=True, help="JSON-lines file")
-    parser.add_argument("--results-md", type=Path, required=True, help="Markdown file")
+    parser.add_argument("folder", type=Path, help="folder with a folder for each kind")
+    parser.add_argument("--model", required=True, help="name of the model in the results")
+    parser.add_argument("--command", default="-", help="command to record in the results")
+    parser.add_argument("--results", type=Path, required=True, help="JSON Lines file of results")
+    parser.add_argument("--results-md", type=Path, required=True, help="Markdown table of results")
     arguments = parser.parse_args()
     scores = {path.parent.name: json.loads(path.read_text()) for path in sorted(arguments.folder.glob("*/score.json"))}
     settings = load_tree(ForecasterSettings, arguments.folder / next(iter(scores)) / "model" / "settings.yaml")

@@ -1,11 +1,11 @@
-"""ESC-10 as data directories in which one kind of sound is usual, or one kind is not.
+"""Make data directories from ESC-10 in which one kind of sound is normal, or one kind is unusual.
 
     python3 local/prepare.py --corpus DIR --output data
 
-DIR holds a folder for each kind, "002 - Rain", with FOLD-CLIP-TAKE.ogg, as the corpus comes. Writes 16 kHz copies to
-OUTPUT/wav, all of them as OUTPUT/all, and, for each kind, OUTPUT/usual/KIND/{train,dev,test,unusual}, where it is the
-only usual sound, and OUTPUT/held_out/KIND/..., where it is the only unusual one. Folds 1 to 3 are for training, 4 for
-dev, 5 for the test: a clip's takes are in one fold. Nothing unusual is in train and dev.
+DIR has a folder for each kind, such as "002 - Rain", with FOLD-CLIP-TAKE.ogg. Writes 16 kHz copies to OUTPUT/wav, all
+of them as OUTPUT/all, and for each kind OUTPUT/usual/KIND/{train,dev,test,unusual}, in which only this kind is
+normal, and OUTPUT/held_out/KIND/..., in which only this kind is unusual. Folds 1 to 3 are train, 4 is dev, 5 is test;
+all takes of a clip are in one fold. Train and dev have normal sounds only.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def main() -> int:
 
 
 def prepare(corpus: Path, output: Path) -> None:
-    """Raises DataError for a folder without kinds, and for clips that cannot be read."""
+    """Write all data directories. Raises DataError for a folder without kinds, and for unreadable clips."""
     clips = [_convert(path, output / "wav") for path in sorted(corpus.glob("[0-9]* - */[0-9]-*-*.*"))]
     kinds = sorted({clip.text or "" for clip in clips})
     if len(kinds) < 2:
         found = f"holds {len(kinds)} kinds of sound"
-        raise DataError(str(corpus), found, "folders such as '002 - Rain'", "give the folder of ESC-10")
+        raise DataError(str(corpus), found, "folders such as '002 - Rain'", "pass the folder of ESC-10 as --corpus")
     DataDirectory(tuple(clips)).write(output / "all")
     for kind in kinds:
         _divide(clips, lambda clip, kind=kind: clip.text == kind, output / "usual" / kind)
@@ -52,7 +52,7 @@ def prepare(corpus: Path, output: Path) -> None:
 
 
 def _convert(path: Path, wav: Path) -> Utterance:
-    """A clip at another rate; its label is the kind of sound, its 'speaker' the recording that it was cut from."""
+    """Resample a clip. Its label is the kind of sound; its speaker is the recording that it was cut from."""
     fold, clip, _ = path.stem.split("-")
     kind = path.parent.name.split(" - ")[1].lower().replace(" ", "_")
     copy = wav / f"{path.stem}.wav"
