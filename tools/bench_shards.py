@@ -1,8 +1,8 @@
-"""What a large corpus costs before training starts: opening the index of its shards, planning an epoch.
+"""Benchmark of starting training on a large corpus: opening the index of its shards, and planning an epoch.
 
-The index is written for utterances that do not exist, in shards that are empty files; then a process of its own opens
-it, reads one row, and plans two epochs, one of all shards at once and one of a tenth of them at a time. Memory is what
-the process has at most, Python and NumPy (40 MB) included.
+Writes an index of utterances that do not exist, in empty shards. A new process then opens it, reads one row, and
+plans two epochs: one of all shards at once, one of a tenth of the shards at a time. Memory is the peak of the
+process, including Python and NumPy (40 MB).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _entries(utterances: int) -> Iterator[ShardEntry]:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Run in a process of its own."""
+    """Measure; runs in its own process."""
     started = time.perf_counter()
     utterances = DataDirectory.read(folder).utterances
     assert isinstance(utterances, ShardIndex)
@@ -78,7 +78,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _peak_mb() -> float:
-    """Not from getrusage, which counts what the parent had when this process was made."""
+    """Peak memory, not from getrusage, which includes the memory of the parent at the start."""
     status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024 / 1e6
 

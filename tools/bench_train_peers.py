@@ -1,14 +1,14 @@
-"""deepspeech.pytorch's recogniser in plain PyTorch, as a peer of ours.
+"""The network of deepspeech.pytorch in plain PyTorch, for comparison.
 
-After Sean Naren's deepspeech.pytorch 3.0 with its default settings, which is Deep Speech 2 (Amodei et al. 2015): log
-magnitudes of 161 bins (20 ms Hamming windows every 10 ms, each utterance normalised as a whole), two convolutions of 32
-channels (41 x 11 at strides 2 and 2, 21 x 11 at strides 2 and 1) with batch normalisation, five bidirectional LSTM
-layers over packed sequences, their directions added up, batch normalisation between layers, a linear layer, CTC;
-AdamW, the gradient's norm held to 400. A batch is a fixed number of neighbours in the order of length, batches come in
-random order, features are made in the worker processes.
+It follows Sean Naren's deepspeech.pytorch 3.0 with default settings, which is Deep Speech 2 (Amodei et al. 2015):
+log magnitudes of 161 bins (20 ms Hamming windows every 10 ms, normalized per utterance), two convolutions of 32
+channels (41 x 11 with strides 2 and 2, 21 x 11 with strides 2 and 1) with batch normalization, five bidirectional
+LSTM layers over packed sequences with summed directions, batch normalization between layers, a linear layer, CTC;
+AdamW, gradient norm clipped to 400. A batch is a fixed number of utterances of similar length; batches come in
+random order; the worker processes compute features.
 
-In its favour: padding is masked by one operation instead of a loop over rows, and PyTorch Lightning's hooks are left
-out.
+Two changes make it faster: padding is masked by one operation instead of a loop over rows, and there are no PyTorch
+Lightning hooks.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PeerBatch:
 
 
 class DeepSpeechTraining:
-    """One epoch a turn; see ``bench_turn.Contestant``."""
+    """Trains for one epoch per turn; see ``bench_turn.Contestant``."""
 
     def __init__(
         self, material: Material, hidden: int, *, batch_s: float, workers: int, bf16: bool, device: torch.device
@@ -98,7 +98,7 @@ class DeepSpeechTraining:
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_NORM)
         self.optimiser.step()
-        loss.item()  # its progress bar shows the loss of every step
+        loss.item()  # the original shows the loss of every step
 
 
 class DeepSpeech(nn.Module):
@@ -139,13 +139,13 @@ class DeepSpeech(nn.Module):
 
 
 def _framewise(module: nn.Module, x: Tensor) -> Tensor:
-    """Apply to all frames of all rows as if they were one batch."""
+    """Apply a layer to all frames of all rows as one batch."""
     y: Tensor = module(x.flatten(0, 1))
     return y.view(*x.shape[:2], -1)
 
 
 class Spectra(Dataset[tuple[Tensor, list[int], float]]):
-    """Of each utterance: its spectrum (F, T), its labels, its seconds."""
+    """Dataset of (spectrum (F, T), labels, seconds)."""
 
     def __init__(self, material: Material) -> None:
         self.material = material
@@ -159,7 +159,7 @@ class Spectra(Dataset[tuple[Tensor, list[int], float]]):
 
 
 def spectrogram(samples: Array, sample_rate: int) -> Array:
-    """(S,) -> (F, T): log(1 + magnitude) of frames centred on every hop, to mean 0 and standard deviation 1."""
+    """(S,) -> (F, T): log(1 + magnitude) of frames centered on every hop, normalized to mean 0 and deviation 1."""
     window, hop = round(sample_rate * WINDOW_S), round(sample_rate * HOP_S)
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, window // 2), window)[::hop]
     hamming = np.hamming(window + 1)[:-1].astype(np.float32)

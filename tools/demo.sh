@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Transcribe a recording of a voice that the digits recipe did not train on, with the models it has just trained, and
-# say how far their error rates on all such recordings are from those in RESULTS.md.
+# Transcribe a recording of an unseen voice with the models that the digits recipe has just trained, and compare their error
+# rates with those in RESULTS.md.
 set -euo pipefail
 cd "$(dirname "$0")/../recipes/digits"
 PATH=$PWD/../../.venv/bin:$PATH
@@ -20,11 +20,11 @@ for model in exp/*/model.onnx; do
     /^%WER/ { rate = $2; words = $6 + 0 }
     /^95 % confidence interval of the WER/ { low = $8; high = $10 }
     END {
-      line = name ": " rate " % of " words " words wrong, 95 % confidence interval " low " to " high " %"
+      line = name ": WER " rate " % of " words " words, 95 % confidence interval " low " to " high " %"
       if (recorded == "") print line
       else if (recorded == rate) print line "; RESULTS.md has the same rate"
       else if (low + 0 <= recorded + 0 && recorded + 0 <= high + 0)
-        print line "; RESULTS.md has " recorded " %: within the noise of so few words (another processor rounds differently)"
-      else print line "; RESULTS.md has " recorded " %: outside the interval, more than noise"
+        print line "; RESULTS.md has " recorded " %, within the interval (another processor rounds differently)"
+      else print line "; RESULTS.md has " recorded " %, outside the interval"
     }' "exp/$name/decode_test/score/wer"
 done

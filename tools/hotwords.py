@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What hot words do at each weight: how many are found, how many falsely, and how many other words go wrong.
+"""Measure hot words at several weights: words found, false detections, and errors in other words.
 
     tools/hotwords.py exp/lstm/model data/dev --train data/train --words rubout,erase,enter
 
-Once with words that lexicon and language model know, and once with a lexicon and a language model (of --train) that
-have never seen them. The model is one of phones with a lexicon.
+Measures twice: with the model's lexicon and language model, and with a lexicon and a language model (trained on
+--train) without the hot words. The model must have phones as tokens, and a lexicon.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a model folder")
     parser.add_argument("data", type=Path, help="a data directory with transcripts")
-    parser.add_argument("--train", type=Path, required=True, help="the data directory of the language model's text")
-    parser.add_argument("--words", required=True, help="the hot words, with commas between")
+    parser.add_argument(
+        "--train", type=Path, required=True, help="data directory whose transcripts are the language model text"
+    )
+    parser.add_argument("--words", required=True, help="hot words, separated by commas")
     arguments = parser.parse_args()
     recogniser = load_model(arguments.model, RECOGNIZER)
     transcriber = new_transcriber(recogniser)
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def without(language: Language, words: list[str], train: Path) -> Language:
-    """A lexicon without these words, and a language model of transcripts from which they were cut."""
+    """Remove words from the lexicon, and train a language model on transcripts without them."""
     assert language.lexicon
     lexicon = Lexicon({word: ways for word, ways in language.lexicon.entries.items() if word not in words})
     texts = [(u.text or "").split() for u in DataDirectory.read(train).utterances]
@@ -78,7 +80,7 @@ def measure(transcriber: Transcriber, language: Language, heard: DevOutputs, wor
             elif pair.op != "I":
                 others += 1
                 wrong += pair.op != "C"
-    return f"found {found} of {said}, falsely {false}, other words wrong {wrong} of {others}"
+    return f"found {found} of {said}, false {false}, errors in other words {wrong} of {others}"
 
 
 if __name__ == "__main__":

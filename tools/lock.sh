@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# Make the lock files in tools/lock anew and print what moved: the newest versions that pyproject.toml and
-# tools/lock/pins.txt allow, with the hashes of their files, one lock for Python 3.11 to 3.14. 'make lock' then installs
-# them into .venv and runs the tests.
-#   tools/lock.sh           everything moves to the newest
-#   tools/lock.sh --keep    only what no longer fits moves: after a change of a requirement
+# Update the lock files in tools/lock and print what changed: the newest versions that pyproject.toml and tools/lock/pins.txt
+# allow, with the hashes of their files, for Python 3.11 to 3.14. 'make lock' also installs them and runs the tests.
+#   tools/lock.sh           update everything
+#   tools/lock.sh --keep    update only what a changed requirement needs
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -20,14 +19,14 @@ case $* in
     ;;
 esac
 command -v uv >/dev/null || {
-  echo "error: uv is not there; run 'make setup', which installs it" >&2
+  echo "error: uv is not installed; run 'make setup'" >&2
   exit 2
 }
 new=$(mktemp -d)
 trap 'rm -rf "$new"' EXIT
 cp tools/lock/*.txt "$new"
 
-# compile NAME OPTION...: the lock NAME of the package with these extras and of what builds it.
+# compile NAME OPTION...: resolve the package with these extras, and its build requirements, into the lock NAME.
 compile() {
   python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
     uv pip compile pyproject.toml - --output-file "$new/$1.txt" --constraints tools/lock/pins.txt "${@:2}" \
@@ -35,7 +34,7 @@ compile() {
       --no-annotate --no-emit-index-url --no-emit-find-links --no-config --quiet --custom-compile-command "make lock"
 }
 
-# versions LOCK: name and version, or versions where Pythons differ, one name a line.
+# versions LOCK: lines of name and version (versions, if they depend on the Python).
 versions() {
   awk -F'[=; ]+' '/^[a-z0-9].*==/ { v[$1] = v[$1] (v[$1] ? "/" : "") $2 } END { for (n in v) print n, v[n] }' "$1" | sort
 }
@@ -45,7 +44,7 @@ compile dev --extra dev
 compile train --extra train --constraints "$new/dev.txt"
 compile runtime --constraints "$new/dev.txt"
 for platform in x86_64 aarch64; do
-  for python in $pythons; do # that each has a wheel of everything
+  for python in $pythons; do # check that each has wheels of everything
     uv pip install --dry-run --quiet --no-config --target "$new/nothing" --python-version "$python" \
       --python-platform "$platform-manylinux_2_28" --only-binary :all: --require-hashes --requirements "$new/dev.txt"
   done
@@ -55,4 +54,4 @@ done
 moved=$(join -a 1 -a 2 -e nothing -o 0,1.2,2.2 <(versions "$old") <(versions "$new/dev.txt") |
   awk '$2 != $3 { print $1 ": " $2 " -> " $3 }')
 cp "$new"/{runtime,train,dev}.txt tools/lock
-echo "${moved:-no version moved}"
+echo "${moved:-no version changed}"

@@ -121,7 +121,7 @@ def test_what_moved_is_said_and_all_locks_are_written(project: Path) -> None:
     done = _lock(project)
     assert (done.returncode, done.stdout) == (0, "b: 2/3 -> 2\nc: 4 -> nothing\nd: nothing -> 5\n")
     assert {(project / "tools" / "lock" / f"{name}.txt").read_text() for name in LOCKS} == {"a==1 \\\nb==2\nd==5\n"}
-    assert _lock(project).stdout == "no version moved\n"
+    assert _lock(project).stdout == "no version changed\n"
 
 
 def test_locks_are_for_all_pythons_with_hashes_and_without_addresses(project: Path) -> None:
