@@ -126,7 +126,7 @@ def test_a_file_of_another_kind_or_a_damaged_one_is_named(changed, message):
 
 
 @pytest.mark.parametrize(("override", "message"), [
-    ("features.delta_order=1", "delta_order=1 must be 0: deltas tell what comes next"),
+    ("features.delta_order=1", "delta_order=1 must be 0, because deltas contain future frames"),
     ("watch.window_s=0.01", r"watch\.window_s=0\.01 must be at least 0\.02, 4 frames"),
     ("model.horizons=2", "unknown setting 'model.horizons'; did you mean 'horizon'"),
     ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),

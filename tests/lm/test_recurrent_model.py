@@ -245,7 +245,7 @@ def test_a_recognisers_folder_is_no_language_model(tmp_path):
     ("override", "message"),
     [
         ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),
-        ("train.batch_s=10", "batch_s is about audio; a text is cut by text.streams and text.bptt"),
+        ("train.batch_s=10", "batch_s applies to audio only; see text.streams and text.bptt"),
         ("text.ubit=word", "unknown setting 'text.ubit'; did you mean 'unit'"),
         ("features.dim=3", "unknown setting 'features'; known here: kind, model, text, train"),
     ],

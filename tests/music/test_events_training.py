@@ -233,7 +233,7 @@ def test_a_model_folder_of_another_kind_is_refused(tmp_path):
         ("events.lowest=80", "lowest=80 must be at most highest=70"),
         ("events.ranges=[[60, 65]]", "ranges has 1 entries for 2 voices"),
         ("events.ranges=[[60, 65], [50, 60]]", r"ranges=.* must be \[low, high\] from 55 to 70"),
-        ("train.batch_s=10", "batch_s is about audio; pieces are cut by pieces.streams and pieces.bptt"),
+        ("train.batch_s=10", "batch_s applies to audio only; see pieces.streams and pieces.bptt"),
         ("model.recurrent.direction=bidirectional", "model.recurrent.direction='bidirectional'"),
         ("events.step=4", "unknown setting 'events.step'; did you mean"),
     ],

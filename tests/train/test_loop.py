@@ -380,5 +380,5 @@ def test_the_rate_begins_anew_at_a_restart():
 
 
 def test_restarts_beyond_the_run_are_refused():
-    with pytest.raises(ValueError, match="must rise and lie between 0 and epochs=10"):
+    with pytest.raises(ValueError, match="must increase and lie between 0 and epochs=10"):
         TrainSettings(epochs=10, restarts=(10,))

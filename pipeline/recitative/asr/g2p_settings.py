@@ -1,4 +1,4 @@
-"""The settings of a letter-to-sound model: its network and its training. Read by ``config.load_tree``."""
+"""Settings of a letter-to-sound model. Loaded by ``config.load_tree``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recitative.lm.settings import TextTrainSettings
 
 
 class G2PCoreSettings(RecurrentSettings):
-    """The recurrent core. How a letter sounds depends on both its sides."""
+    """The recurrent core. The pronunciation of a letter depends on both sides."""
 
     direction: Literal["bidirectional"] = "bidirectional"
     layers: int = Field(2, ge=1)
@@ -20,26 +20,26 @@ class G2PCoreSettings(RecurrentSettings):
 
 
 class G2PNetworkSettings(BaseModel, frozen=True, extra="forbid"):
-    embedding: int = Field(64, ge=1)  # width of a letter's vector
-    frames_per_letter: int = Field(3, ge=1)  # CTC frames; a word can have no more phones than it has of these
+    embedding: int = Field(64, ge=1)  # embedding width of letters
+    frames_per_letter: int = Field(3, ge=1)  # CTC frames; an upper bound for the phones of a word
     recurrent: G2PCoreSettings = G2PCoreSettings()
 
 
 class G2PTrainSettings(TextTrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(8, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    learning_rate: float = Field(2e-3, gt=0)  # peak
     warmup_steps: int = Field(300, ge=0)
     patience: int = Field(0, ge=0)
     ema: float = Field(0.999, ge=0, lt=1)
 
 
 class G2PSettings(BaseModel, frozen=True, extra="forbid"):
-    """Everything a letter-to-sound model's run depends on."""
+    """Settings of a letter-to-sound model."""
 
-    kind: Literal["g2p"] = "g2p"  # tells this file from a recogniser's
+    kind: Literal["g2p"] = "g2p"  # identifies the kind of model
     batch_words: int = Field(128, ge=1)
-    held_out: int = Field(10, ge=2)  # one of so many words is not trained on: it scores the model
+    held_out: int = Field(10, ge=2)  # one of this many words is held out to score the model
     model: G2PNetworkSettings = G2PNetworkSettings()
     train: G2PTrainSettings = G2PTrainSettings()

@@ -1,4 +1,4 @@
-"""The settings of a classifier of recordings. Read by ``config.load_tree``; no torch."""
+"""Settings of a classifier. Loaded by ``config.load_tree``; no torch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class _Section(BaseModel, frozen=True, extra="forbid"):
 
 
 class MixupSettings(_Section):
-    """Two recordings heard at once, and half right to name either (Zhang et al. 2018, "mixup")."""
+    """Mix-up of pairs of recordings and their labels (Zhang et al. 2018, "mixup")."""
 
-    alpha: float = Field(0.0, ge=0)  # shares are drawn from Beta(alpha, alpha); 0 = every recording alone
+    alpha: float = Field(0.0, ge=0)  # shares are distributed as Beta(alpha, alpha); 0 = off
 
 
 class ClassifierCoreSettings(RecurrentSettings):
-    """The recurrent core; only a forward or latency-controlled one can label a stream while it runs."""
+    """The recurrent core; streams need a forward or latency-controlled one."""
 
     direction: Literal["forward", "bidirectional", "latency_controlled"] = "forward"
     layers: int = Field(2, ge=1)
@@ -34,12 +34,14 @@ class ClassifierCoreSettings(RecurrentSettings):
 
 
 class ClassifierNetworkSettings(_Section):
-    cmvn: Literal["global", "utterance", "running"] = "global"  # whose mean is taken away after the corpus's
+    cmvn: Literal["global", "utterance", "running"] = (
+        "global"  # utterance, running: mean normalization after the global one
+    )
     front_end: FrontEndSettings = FrontEndSettings()
     recurrent: ClassifierCoreSettings = ClassifierCoreSettings()
     pooling: Literal["last", "mean", "attention", "recent"] = "attention"  # over the frames so far; see ``nn.pooling``
-    pooling_frames: int = Field(0, ge=0)  # of the core, that 'recent' hears; 0 for the others
-    dropout: float = Field(0.0, ge=0, lt=1)  # of what the core says
+    pooling_frames: int = Field(0, ge=0)  # core frames averaged by 'recent'; 0 for the others
+    dropout: float = Field(0.0, ge=0, lt=1)  # of the core's output
 
     @model_validator(mode="after")
     def _pools_what_it_says(self) -> ClassifierNetworkSettings:
@@ -53,7 +55,7 @@ class ClassifierNetworkSettings(_Section):
 
 
 class ClassifierTrainSettings(TrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(20, ge=1)
     warmup_steps: int = Field(100, ge=0)
@@ -61,16 +63,16 @@ class ClassifierTrainSettings(TrainSettings):
 
 
 class ClassifierSettings(_Section):
-    """Everything a classifier's run depends on."""
+    """Settings of a classifier."""
 
-    kind: Literal["classifier"] = "classifier"  # tells this file from other models'
+    kind: Literal["classifier"] = "classifier"  # identifies the kind of model
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     mixup: MixupSettings = MixupSettings()
-    piece_s: float = Field(0.0, ge=0)  # train on a random piece of a recording, at most so long; 0 = all of it
-    context_s: float = Field(0.0, ge=0)  # up to so much of other recordings goes before each, as in a stream
-    labels: tuple[str, ...] = ()  # what there is to tell apart; empty: the labels of the training set
-    class_weights: Literal["none", "balanced"] = "none"  # balanced: every class counts the same, however rare
+    piece_s: float = Field(0.0, ge=0)  # train on random crops of this length; 0 = whole recordings
+    context_s: float = Field(0.0, ge=0)  # precede each recording with up to this much of others, as in a stream
+    labels: tuple[str, ...] = ()  # empty: the labels of the training set
+    class_weights: Literal["none", "balanced"] = "none"  # balanced: all classes have equal total weight
     model: ClassifierNetworkSettings = ClassifierNetworkSettings()
     train: ClassifierTrainSettings = ClassifierTrainSettings()
 
@@ -79,8 +81,8 @@ class ClassifierSettings(_Section):
         self.augment.require_fit(self.features)
         if self.context_s and (self.piece_s or self.mixup.alpha):
             raise ValueError(
-                f"context_s={self.context_s:g} needs piece_s=0 and mixup.alpha=0: the label is that of the end of a row"
+                f"context_s={self.context_s:g} needs piece_s=0 and mixup.alpha=0: the label is for the end of a row"
             )
         if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"labels={list(self.labels)} must be unlike each other")
+            raise ValueError(f"labels={list(self.labels)} must be distinct")
         return self

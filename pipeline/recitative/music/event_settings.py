@@ -1,4 +1,4 @@
-"""The settings of a model of music as events. Read by ``config.load_tree``; no torch."""
+"""Settings of a model of music as events. Loaded by ``config.load_tree``; no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recitative.config import TrainSettings
 from recitative.lm.settings import NetworkSettings
 from recitative.music.events import EventVocabulary
 
-OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # settings of the loop that say nothing about notes
+OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to notes
 
 
 class _Section(BaseModel, frozen=True, extra="forbid"):
@@ -19,15 +19,15 @@ class _Section(BaseModel, frozen=True, extra="forbid"):
 
 
 class EventSettings(_Section):
-    """What notes there are; see ``music.events``."""
+    """The vocabulary of events; see ``music.events``."""
 
     steps_per_quarter: int = Field(12, ge=1, le=48)
-    voices: int = Field(1, ge=1, le=16)  # a piece's further voices join the last of these
+    voices: int = Field(1, ge=1, le=16)  # further voices of a piece are added to the last one
     lowest: int = Field(21, ge=0, le=127)  # MIDI pitches; others are an error
     highest: int = Field(108, ge=0, le=127)
-    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch that is written for each voice; (): any
-    longest_length: int = Field(96, ge=1, le=4096)  # steps of a note; longer ones end there
-    longest_shift: int = Field(48, ge=1, le=4096)  # steps of one token; longer gaps are several
+    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch to generate for each voice; (): any
+    longest_length: int = Field(96, ge=1, le=4096)  # maximum duration in steps; longer notes are cut
+    longest_shift: int = Field(48, ge=1, le=4096)  # maximum steps of one token; longer gaps need several
 
     @model_validator(mode="after")
     def _consistent(self) -> EventSettings:
@@ -51,18 +51,18 @@ class EventSettings(_Section):
 
 
 class EventPieceSettings(_Section):
-    """How pieces become batches."""
+    """Batches of pieces."""
 
-    streams: int = Field(16, ge=1)  # parts of all pieces, one after another, that are read side by side
-    bptt: int = Field(128, ge=1)  # tokens through which gradients flow back; the state goes on
-    transpose: int = Field(6, ge=0, le=24)  # at most so many semitones up or down, drawn for each piece and epoch
+    streams: int = Field(16, ge=1)  # batch size: streams of concatenated pieces
+    bptt: int = Field(128, ge=1)  # truncated BPTT length in tokens; the state is carried over
+    transpose: int = Field(6, ge=0, le=24)  # random transposition of each piece and epoch, up to this many semitones
 
 
 class EventsTrainSettings(TrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(30, ge=1)
-    learning_rate: float = Field(4e-3, gt=0)  # the peak
+    learning_rate: float = Field(4e-3, gt=0)  # peak
     warmup_steps: int = Field(100, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     keep_best: int = Field(1, ge=1)
@@ -71,14 +71,14 @@ class EventsTrainSettings(TrainSettings):
     def _no_audio(self) -> EventsTrainSettings:
         for name in OF_AUDIO:
             if getattr(self, name) != TrainSettings.model_fields[name].default:
-                raise ValueError(f"{name} is about audio; pieces are cut by pieces.streams and pieces.bptt")
+                raise ValueError(f"{name} applies to audio only; see pieces.streams and pieces.bptt")
         return self
 
 
 class EventsSettings(_Section):
-    """Everything that a run of a model of events depends on."""
+    """Settings of a model of music as events."""
 
-    kind: Literal["events"] = "events"  # tells this file from other models'
+    kind: Literal["events"] = "events"  # identifies the kind of model
     events: EventSettings = EventSettings()
     pieces: EventPieceSettings = EventPieceSettings()
     model: NetworkSettings = NetworkSettings()

@@ -1,4 +1,4 @@
-"""The settings of a model of frames of music. Read by ``config.load_tree``; no torch."""
+"""Settings of a model of music in frames. Loaded by ``config.load_tree``; no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from recitative.config import RecurrentSettings, TrainSettings
 from recitative.music.frames import FrameCode
 
-OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # settings of the loop that say nothing about notes
+OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to notes
 
 
 class _Section(BaseModel, frozen=True, extra="forbid"):
@@ -17,17 +17,17 @@ class _Section(BaseModel, frozen=True, extra="forbid"):
 
 
 class FrameSettings(_Section):
-    """What a frame is; see ``music.frames``."""
+    """Frames of music; see ``music.frames``."""
 
     voices: int = Field(4, ge=1, le=16)
     lowest: int = Field(36, ge=0, le=127)  # MIDI pitches
     highest: int = Field(84, ge=0, le=127)
     steps_per_quarter: int = Field(4, ge=1, le=48)
-    bar: int = Field(16, ge=1)  # steps after which the place in the bar recurs
-    sets: bool = False  # a frame is the set of its pitches, whoever has them
-    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch that is written for each voice; (): any
-    recall: int = Field(1024, ge=0)  # newest frames in which a continuing model looks for what it heard before, 0: none
-    outer_first: bool = True  # the highest and the lowest voice are decided before those between; not with sets
+    bar: int = Field(16, ge=1)  # steps of a bar
+    sets: bool = False  # a frame is a set of pitches, without voices
+    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch to generate for each voice; (): any
+    recall: int = Field(1024, ge=0)  # frames of the past searched for repetitions, 0: none
+    outer_first: bool = True  # generate the outer voices of a frame before the inner ones; not with sets
 
     @model_validator(mode="after")
     def _consistent(self) -> FrameSettings:
@@ -48,7 +48,7 @@ class FrameSettings(_Section):
 
 
 class MusicCoreSettings(RecurrentSettings):
-    """The recurrent core: forward continues music, bidirectional fills in what is missing."""
+    """The recurrent core: forward to continue music, bidirectional to fill in notes."""
 
     direction: Literal["forward", "bidirectional"] = "forward"
     layers: int = Field(2, ge=1)
@@ -57,30 +57,30 @@ class MusicCoreSettings(RecurrentSettings):
 
 
 class MusicNetworkSettings(_Section):
-    width: int = Field(256, ge=1)  # of what the core reads
-    choice_width: int = Field(256, ge=1)  # of what decides the voices of a frame
+    width: int = Field(256, ge=1)  # of the core's input
+    choice_width: int = Field(256, ge=1)  # of the network that generates the voices of a frame
     dropout: float = Field(0.5, ge=0, lt=1)
-    feature_dropout: float = Field(0.15, ge=0, lt=1)  # of what is known about a frame, feature by feature
+    feature_dropout: float = Field(0.15, ge=0, lt=1)  # of the features of a frame, each separately
     recurrent: MusicCoreSettings = MusicCoreSettings()
 
 
 class PieceSettings(_Section):
-    """How pieces become batches."""
+    """Batches of pieces."""
 
-    rows: int = Field(8, ge=1)  # pieces side by side
-    bptt: int = Field(128, ge=1)  # frames through which gradients flow back; the state goes on
-    transpose: int = Field(6, ge=0, le=12)  # at most so many semitones up or down, drawn for each piece and epoch
-    tell_end: float = Field(0.3, ge=0, le=1)  # how often a model is told how far the end is
-    tell_key: float = Field(0.5, ge=0, le=1)  # and the tonic
-    key: int = Field(-1, ge=-1, le=11)  # the tonic of all pieces, 0 is C; -1: estimated from each piece's notes
-    scheduled_sampling: float = Field(0.0, ge=0, le=1)  # share of frames read from the model's own pen
+    rows: int = Field(8, ge=1)  # batch size
+    bptt: int = Field(128, ge=1)  # truncated BPTT length in frames; the state is carried over
+    transpose: int = Field(6, ge=0, le=12)  # random transposition of each piece and epoch, up to this many semitones
+    tell_end: float = Field(0.3, ge=0, le=1)  # probability of conditioning on the distance to the end
+    tell_key: float = Field(0.5, ge=0, le=1)  # probability of conditioning on the tonic
+    key: int = Field(-1, ge=-1, le=11)  # tonic of all pieces, 0 is C; -1: estimated for each piece
+    scheduled_sampling: float = Field(0.0, ge=0, le=1)  # share of input frames sampled from the model
 
 
 class MusicTrainSettings(TrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(60, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    learning_rate: float = Field(2e-3, gt=0)  # peak
     weight_decay: float = Field(0.05, ge=0)
     warmup_steps: int = Field(200, ge=0)
     clip_norm: float = Field(1.0, gt=0)
@@ -91,14 +91,14 @@ class MusicTrainSettings(TrainSettings):
     def _no_audio(self) -> MusicTrainSettings:
         for name in OF_AUDIO:
             if getattr(self, name) != TrainSettings.model_fields[name].default:
-                raise ValueError(f"{name} is about audio; pieces are cut by pieces.rows and pieces.bptt")
+                raise ValueError(f"{name} applies to audio only; see pieces.rows and pieces.bptt")
         return self
 
 
 class MusicSettings(_Section):
-    """Everything a music model's run depends on."""
+    """Settings of a model of music in frames."""
 
-    kind: Literal["music"] = "music"  # tells this file from other models'
+    kind: Literal["music"] = "music"  # identifies the kind of model
     frames: FrameSettings = FrameSettings()
     pieces: PieceSettings = PieceSettings()
     model: MusicNetworkSettings = MusicNetworkSettings()

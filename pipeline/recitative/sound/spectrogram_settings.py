@@ -1,4 +1,4 @@
-"""The settings of a model that draws mel frames from labels. Read by ``config.load_tree``; no torch."""
+"""Settings of a model that generates mel frames from labels. Loaded by ``config.load_tree``; no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class _Section(BaseModel, frozen=True, extra="forbid"):
 
 
 class SpectrogramCoreSettings(RecurrentSettings):
-    """The recurrent core, once for a frame."""
+    """The recurrent core, with one step for each frame."""
 
     direction: Literal["forward"] = "forward"
     layers: int = Field(2, ge=1)
@@ -23,27 +23,27 @@ class SpectrogramCoreSettings(RecurrentSettings):
 
 
 class SpectrogramNetworkSettings(_Section):
-    width: int = Field(128, ge=1)  # of the frame before as the core reads it, and of what is told
-    past_dropout: float = Field(0.3, ge=0, lt=1)  # of the frame before: it will be the model's own, and not as good
+    width: int = Field(128, ge=1)  # of the projected previous frame, and of the conditioning
+    past_dropout: float = Field(0.3, ge=0, lt=1)  # of the previous frame, which at inference is the model's own
     recurrent: SpectrogramCoreSettings = SpectrogramCoreSettings()
-    components: int = Field(1, ge=1)  # Gaussians in the density of a frame
-    least_deviation: float = Field(0.05, gt=0)  # of a channel, in deviations of the corpus
+    components: int = Field(1, ge=1)  # Gaussians in the mixture density of a frame
+    least_deviation: float = Field(0.05, gt=0)  # lower bound for a channel, in standard deviations of the corpus
 
 
 class SpectrogramTrainSettings(TrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(12, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    learning_rate: float = Field(2e-3, gt=0)  # peak
     warmup_steps: int = Field(100, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     keep_best: int = Field(1, ge=1)
 
 
 class SpectrogramSettings(_Section):
-    """Everything such a model's run depends on. ``features``: the frames that are drawn."""
+    """Settings of a model of mel frames. ``features`` describes the generated frames."""
 
-    kind: Literal["spectrogram"] = "spectrogram"  # tells this file from other models'
+    kind: Literal["spectrogram"] = "spectrogram"  # identifies the kind of model
     features: FeatureSettings = FeatureSettings()
     rows: int = Field(32, ge=1)  # recordings in a batch
     model: SpectrogramNetworkSettings = SpectrogramNetworkSettings()

@@ -1,4 +1,4 @@
-"""The settings of a model of sound, sample by sample. Read by ``config.load_tree``; no torch."""
+"""Settings of a model that generates audio sample by sample. Loaded by ``config.load_tree``; no torch."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ class _Section(BaseModel, frozen=True, extra="forbid"):
 
 
 class SoundSettings(_Section):
-    """What is drawn, and what is told."""
+    """The generated audio and its conditioning."""
 
-    condition: Literal["none", "mel", "labels"] = "mel"  # mel frames; or a recording's text and speaker as labels
+    condition: Literal["none", "mel", "labels"] = "mel"  # labels: text and speaker of a recording
     preemphasis: float = Field(0.85, ge=0, lt=1)
-    prediction: int = Field(16, ge=0, le=64)  # mel: order of the linear prediction that the frames give; 0: none
-    context: int = Field(2, ge=0)  # mel: frames on each side that are told as well
-    step: int = Field(16, ge=1)  # samples that are drawn for one step of the core; divides the hop
-    history: int = Field(32, ge=1)  # samples that are looked back at
+    prediction: int = Field(16, ge=0, le=64)  # mel: order of the linear prediction computed from the frames; 0: none
+    context: int = Field(2, ge=0)  # mel: further conditioning frames on each side
+    step: int = Field(16, ge=1)  # samples for each step of the core; must divide the hop
+    history: int = Field(32, ge=1)  # previous samples in the input
 
 
 class WaveCoreSettings(RecurrentSettings):
-    """The recurrent core, once for ``sound.step`` samples."""
+    """The recurrent core, with one step for ``sound.step`` samples."""
 
     direction: Literal["forward"] = "forward"
     layers: int = Field(1, ge=1)
     hidden: int = Field(384, ge=1)
-    projection: int = Field(128, ge=0)  # what the core says is turned into something else for each sample of a step
+    projection: int = Field(128, ge=0)  # of the core's output, before the layers of each sample
 
 
 class WaveNetworkSettings(_Section):
     condition_width: int = Field(128, ge=1)
-    width: int = Field(192, ge=1)  # of what decides a sample
+    width: int = Field(192, ge=1)  # of the layers that generate a sample
     recurrent: WaveCoreSettings = WaveCoreSettings()
 
 
 class SegmentSettings(_Section):
-    """How recordings become batches."""
+    """Batches of recordings."""
 
     rows: int = Field(16, ge=1)
-    segment_s: float = Field(0.5, gt=0)  # seconds through which gradients flow back
-    noise: float = Field(0.5, ge=0)  # levels by which what is read is wrong, on average: the model's own will be, too
-    dev_s: float = Field(60.0, gt=0)  # seconds of the dev set that score an epoch
+    segment_s: float = Field(0.5, gt=0)  # truncated BPTT length in seconds
+    noise: float = Field(0.5, ge=0)  # mean error in levels, added to the input samples
+    dev_s: float = Field(60.0, gt=0)  # seconds of the dev set used to score an epoch
 
 
 class WaveTrainSettings(TrainSettings):
-    """The loop's settings with other defaults."""
+    """Training settings with other defaults."""
 
     epochs: int = Field(20, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)  # the peak
+    learning_rate: float = Field(1e-3, gt=0)  # peak
     warmup_steps: int = Field(200, ge=0)
     clip_norm: float = Field(1.0, gt=0)
     keep_best: int = Field(1, ge=1)
@@ -60,9 +60,9 @@ class WaveTrainSettings(TrainSettings):
 
 
 class WaveSettings(_Section):
-    """Everything a sound model's run depends on. ``features``: the mel frames, also the clock of labels."""
+    """Settings of a model of audio. ``features`` are the mel frames, also for the timing of labels."""
 
-    kind: Literal["sound"] = "sound"  # tells this file from other models'
+    kind: Literal["sound"] = "sound"  # identifies the kind of model
     sound: SoundSettings = SoundSettings()
     features: FeatureSettings = FeatureSettings(num_mel_bins=80)
     segments: SegmentSettings = SegmentSettings()
@@ -81,7 +81,7 @@ class WaveSettings(_Section):
 
     @property
     def prediction(self) -> int:
-        """The order of the linear prediction, 0 for none: only mel frames say what to predict with."""
+        """Order of the linear prediction; 0 without mel frames."""
         return self.sound.prediction if self.sound.condition == "mel" else 0
 
     @property
