@@ -92,7 +92,7 @@ if stage 11 "report" needs "$exp/@/samples" "$data/train"; then # copies are sea
     model=$(basename "${kind%/samples/*}")
     # shellcheck disable=SC2086  # a list of options
     recitative music report "$kind" --originals "$data/train" $report_args --model "$model" --set samples \
-      --decoding "$(basename "$kind") beside the training set" "${record[@]}"
+      --decoding "$(basename "$kind") compared with the training set" "${record[@]}"
   done
 fi
 

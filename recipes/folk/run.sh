@@ -58,12 +58,12 @@ compare() { # folder of pieces, model, set, decoding: compare with the training 
 }
 
 if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/train" "$data/test" makes "$exp/results.jsonl"; then
-  compare "$data/test" "-" test "unseen tunes beside the training set" # the distances to aim for
+  compare "$data/test" "-" test "unseen tunes compared with the training set" # the distances to aim for
   for model in $models; do
     recitative music score "$exp/$model/model" "$data/test" --model "$model" --set test --decoding "teacher forcing" \
       "${record[@]}"
     for kind in "$exp/$model"/samples/*/; do
-      compare "$kind" "$model" samples "$(basename "$kind") beside the training set"
+      compare "$kind" "$model" samples "$(basename "$kind") compared with the training set"
     done
   done
 fi

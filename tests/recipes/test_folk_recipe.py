@@ -61,7 +61,7 @@ def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subproc
         ("folk", "samples", "continued"),
     ):
         for metric in ("distance of pitch classes", "distance of note lengths", "longest copy, quarters"):
-            assert found[model, name, f"{kind} beside the training set", metric]["value"] >= 0
+            assert found[model, name, f"{kind} compared with the training set", metric]["value"] >= 0
     assert all(row["command"].startswith("recipes/folk/run.sh --data") for row in rows)
     assert "| folk | test | teacher forcing | nats per note |" in (folder / "RESULTS.md").read_text()
 

@@ -56,7 +56,7 @@ def main() -> int:
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    for how, right in {"free decoding": freely, "likeliest of the labels": chosen}.items():
+    for how, right in {"free decoding": freely, "restricted to the labels": chosen}.items():
         print(f"{how}: {right / len(utterances):.2%} ({right} / {len(utterances)})")
         record = Record(arguments.results, arguments.results_md, arguments.model, arguments.set, how, arguments.command)
         record.write([Measurement.of_share("accuracy", right, len(utterances))], transcriber.settings)
