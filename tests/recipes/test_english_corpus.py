@@ -104,7 +104,7 @@ def test_recordings_of_other_rates_are_converted(
         ([*ROWS, ["a-1", "a", "dev", "1", "ROOM ß", "x.wav", ""]], "manifest.tsv:8: has 'ß'; letters"),
         ([*ROWS, ["a-1", "a", "eval", "1", "ROOM", "x.wav", ""]], "manifest.tsv:8: set 'eval'; train, dev, test"),
         ([*ROWS, ["a-1", "a", "train"]], "manifest.tsv:8: too few columns"),
-        (ROWS[:3], "no utterances of dev; at least one; give another --corpus that has some"),
+        (ROWS[:3], "no utterances of dev; at least one; add a --corpus that has some"),
     ],
 )
 def test_a_corpus_at_fault_is_told_in_a_line(
