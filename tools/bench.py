@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""Speed of features, of training and of streaming, each beside peers that are measured in the same run.
+"""Benchmarks of features, training, streaming and decoding, compared with other toolkits in the same run.
 
-features: seconds of audio per second on one core, 80-bin fbank at 16 kHz, against torchaudio.compliance.kaldi.fbank
-train:    whole training on real audio, against recognisers of deepspeech.pytorch and SpeechBrain with as many
-          parameters; see tools/bench_train.py
-profile:  where the time of our training goes; not part of all; see tools/bench_train.py
+features: fbank of 80 bins at 16 kHz on one core, compared with torchaudio.compliance.kaldi.fbank
+train:    training on real audio, compared with networks of deepspeech.pytorch and SpeechBrain with as many parameters;
+          see tools/bench_train.py
+profile:  where the time of a training step goes; not part of all; see tools/bench_train.py
 runtime:  streaming without PyTorch; see tools/bench_runtime.py
-decoding: beam search with a language model, and streaming with it; see tools/bench_runtime.py
-music:    writing music without PyTorch; see tools/bench_models.py
-shards:   opening the index of a large corpus, planning an epoch of it; see tools/bench_shards.py
+decoding: beam search with a language model, on recordings and streams; see tools/bench_runtime.py
+music:    generation of music without PyTorch; see tools/bench_models.py
+shards:   opening the index of a large corpus, planning an epoch; see tools/bench_shards.py
 long:     a recording of three hours; not part of all
 
-Each number is the median of several runs; ours and the peer's take turns, so that a busy machine slows both. A ratio
-above 1 means that ours is faster.
+Each figure is the median of several runs. Recitative and its peer take turns, so that other load slows both. A ratio
+above 1 means that Recitative is faster.
 """
 
 from __future__ import annotations
@@ -76,37 +76,47 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = ("all", "features", "train", "profile", "runtime", "decoding", "music", "shards", "long")
     parser.add_argument("part", nargs="?", choices=parts, default="all")
-    parser.add_argument("--runs", type=positive, default=3, help="runs that each median is taken of (default 3)")
+    parser.add_argument("--runs", type=positive, default=3, help="number of runs for each median (default 3)")
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long recording (default 3)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to train (default cpu)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device for training (default cpu)")
     add_training_options(parser)
-    parser.add_argument("--utterances", type=positive, default=1_000_000, help="shards: in the index (default 1000000)")
-    parser.add_argument("--peers", default="", help="decoding: a Python with pyctcdecode, kenlm, flashlight-text")
+    parser.add_argument(
+        "--utterances", type=positive, default=1_000_000, help="shards: size of the index (default 1000000)"
+    )
+    parser.add_argument(
+        "--peers", default="", help="decoding: path of a Python with pyctcdecode, kenlm, flashlight-text"
+    )
     parser.add_argument(
         "--model", type=Path, help="decoding: a model folder whose tokens are letters; music: an exported file"
     )
     parser.add_argument(
         "--data",
         type=Path,
-        help="decoding: the data directory for --model; train, profile: what to train on, a data directory or a folder "
-        "of shards (default: the digits recipe's)",
+        help="decoding: the data directory for --model; train, profile: data directory or shards to train on "
+        " (default: the digits recipe's)",
     )
-    parser.add_argument("--text", type=Path, help="decoding: the data directory whose text makes the language model")
+    parser.add_argument(
+        "--text", type=Path, help="decoding: data directory whose transcripts are the language model text"
+    )
     return parser.parse_args()
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("train, profile")
-    group.add_argument("--conf", type=Path, nargs="+", default=[ROOT / CONF], help="settings files, ours for each")
-    group.add_argument("--minutes", type=float, default=5.0, help="audio that is drawn from --data (default 5)")
-    group.add_argument("--parameters", type=float, default=6e6, help="of every network, within 3 %% (default 6e6)")
+    group.add_argument(
+        "--conf", type=Path, nargs="+", default=[ROOT / CONF], help="settings files, one network for each"
+    )
+    group.add_argument("--minutes", type=float, default=5.0, help="minutes of audio to select from --data (default 5)")
+    group.add_argument(
+        "--parameters", type=float, default=6e6, help="parameters of each network, within 3 %% (default 6e6)"
+    )
     group.add_argument("--batch-s", type=float, default=30.0, help="seconds of audio in a batch (default 30)")
-    group.add_argument("--threads", type=positive, default=2, help="of every training process (default 2)")
-    group.add_argument("--workers", type=int, default=1, help="loader processes of everybody (default 1)")
-    group.add_argument("--no-cache", action="store_true", help="decode every recording whenever it is needed")
-    group.add_argument("--steps", type=positive, default=8, help="profile: steps that are looked at (default 8)")
+    group.add_argument("--threads", type=positive, default=2, help="threads of each training process (default 2)")
+    group.add_argument("--workers", type=int, default=1, help="loader processes of each toolkit (default 1)")
+    group.add_argument("--no-cache", action="store_true", help="do not cache decoded audio")
+    group.add_argument("--steps", type=positive, default=8, help="profile: number of steps (default 8)")
     arithmetics = ("float32", "bf16", "both")
-    group.add_argument("--arithmetic", choices=arithmetics, help="default: both where the device multiplies bfloat16")
+    group.add_argument("--arithmetic", choices=arithmetics, help="default: both if the device supports bfloat16")
 
 
 def train_options(arguments: argparse.Namespace) -> TrainOptions:
@@ -136,7 +146,10 @@ def positive(text: str) -> int:
 def warn_if_busy() -> None:
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > 0.5 * cores:
-        print(f"note: this machine is busy (load {load:.1f} on {cores} cores): the speeds are too low", file=sys.stderr)
+        print(
+            f"note: the machine is busy (load {load:.1f} on {cores} cores): the measured speeds will be too low",
+            file=sys.stderr,
+        )
 
 
 def bench_features(runs: int) -> None:
@@ -156,7 +169,7 @@ def torchaudio_fbank(samples: np.ndarray) -> Tensor:
 
 
 def medians(runs: int, ours: Callable[[], object], peer: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of each, taking turns, after one run of each that isn't counted."""
+    """Median seconds of each. Runs alternate; the first of each is a warm-up."""
     seconds: dict[Callable[[], object], list[float]] = {ours: [], peer: []}
     for run in range(runs + 1):
         for work, taken in seconds.items():

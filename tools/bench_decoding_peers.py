@@ -1,4 +1,4 @@
-"""The peers of tools/bench_runtime.py, in a Python of their own: prints [[name, seconds, texts], ...] as JSON.
+"""Peers of tools/bench_runtime.py, run in another Python. Prints [[name, seconds, texts], ...] as JSON.
 
 python bench_decoding_peers.py FOLDER      (with rows.npz, task.json and lm.arpa)
 """
@@ -64,7 +64,7 @@ def flashlight(task, arpa, beam):
         unk_score=-np.inf, sil_score=0.0, log_add=False, criterion_type=CriterionType.CTC,
     )  # fmt: skip
     decoder = LexiconDecoder(options, trie, lm, space, 0, vocabulary.get_index("<unk>"), [], False)
-    last = np.full((1, len(ids)), -30.0, np.float32)  # a space, so that the last word ends
+    last = np.full((1, len(ids)), -30.0, np.float32)  # a final space ends the last word
     last[0, space] = 0.0
 
     def decode(row: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""What the training benchmarks share: real audio with its texts as letters, and what a turn of training measures."""
+"""What the training benchmarks share: real audio with letters as tokens, and the measurements of a turn of training."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Material:
-    """The same utterances for everybody.
+    """Utterances for all toolkits.
 
-    seconds: of each utterance, by the header
-    decoded: their samples, or None where each is read from its file whenever it is needed
+    seconds: duration of each utterance, from the header
+    decoded: samples of each, or None to read them from the files when needed
     """
 
     utterances: tuple[Utterance, ...]
@@ -48,7 +48,7 @@ class Material:
         return self.decoded[number] if self.decoded else read_utterance(self.utterances[number])
 
     def labels(self, number: int) -> list[int]:
-        """In 1..V-1; 0 is the blank."""
+        """Labels in 1..V-1; 0 is the blank."""
         return self.tokens.encode(self.utterances[number].text or "")
 
     @property
@@ -56,12 +56,12 @@ class Material:
         return sum(self.seconds)
 
     def rows(self, batch_s: float) -> int:
-        """How many utterances make a batch of about ``batch_s`` seconds, where batches have a fixed number of them."""
+        """The number of utterances in a batch of about ``batch_s`` seconds, for toolkits with batches of fixed size."""
         return max(1, round(batch_s * len(self.seconds) / self.audio_s))
 
 
 def draw(data: Path, minutes: float, sample_rate: int, *, cache: bool) -> Material:
-    """Utterances drawn at random (always the same ones) until there are ``minutes`` of them, or all there are.
+    """Select random utterances with a fixed seed, up to ``minutes`` in total.
 
     data: a Kaldi data directory or a folder of shards. Raises DataError for another sample rate or missing text.
     """
@@ -86,7 +86,7 @@ def _with_text(utterance: Utterance, data: Path) -> Utterance:
 
 @contextmanager
 def data_or_digits(data: Path | None) -> Iterator[Path]:
-    """``data``, or the training set of the digits recipe, made for as long as it is needed."""
+    """``data``, or a temporary training set of the digits recipe."""
     if data:
         yield data
         return
@@ -106,8 +106,8 @@ FORWARD_AND_BACKWARD = 3  # the gradient of a product is two products of the sam
 
 @dataclass(frozen=True)
 class Step:
-    """audio_s: without padding; seconds: from the end of the step before, ``wait_s`` of them for data;
-    padding: share of the batch's frames that are padding."""
+    """audio_s: seconds of audio without padding; seconds: since the end of the previous step, of which ``wait_s`` for
+    data; padding: share of the batch's frames that are padding."""
 
     audio_s: float
     seconds: float
@@ -117,7 +117,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Turn:
-    """Some steps together. flops: of the matrix products and convolutions, forward and backward."""
+    """Sums over some steps. flops: of matrix products and convolutions, forward and backward."""
 
     steps: int
     audio_s: float
@@ -128,13 +128,13 @@ class Turn:
 
     @classmethod
     def of(cls, steps: Sequence[Step], flops: float) -> Turn:
-        """Without the first step, in which the worker processes start. ``flops`` are those of all steps.
+        """Sum the steps, without the first, in which the worker processes start. ``flops`` are those of all steps.
 
         Raises UsageError if no step is left.
         """
         counted = steps[1:]
         if not counted:
-            raise UsageError("bench: all audio fits into one batch; take more --minutes or a smaller --batch-s")
+            raise UsageError("bench: all audio fits into one batch; use more --minutes or a smaller --batch-s")
         audio_s = sum(step.audio_s for step in counted)
         computed_s = sum(step.audio_s / (1 - step.padding) for step in counted)
         return cls(
@@ -153,12 +153,12 @@ class Turn:
 
     @property
     def waiting(self) -> float:
-        """Share of the time."""
+        """Share of the time spent waiting for data."""
         return self.wait_s / self.seconds
 
 
 class Contestant(Protocol):
-    """A recogniser that trains on the material for one epoch whenever it is its turn."""
+    """A network that trains on the material for one epoch per turn."""
 
     @property
     def name(self) -> str: ...
@@ -172,7 +172,7 @@ class Contestant(Protocol):
 def timed_steps(
     batches: Iterable[B], step: Callable[[B], None], facts: Callable[[B], tuple[float, float]]
 ) -> list[Step]:
-    """Train on all batches. ``facts`` of a batch: its seconds of audio, and its share of padding."""
+    """Train on all batches. ``facts`` returns the seconds of audio and the share of padding of a batch."""
     steps: list[Step] = []
     source = iter(batches)
     while True:
@@ -188,11 +188,11 @@ def timed_steps(
 
 
 class FlopCount:
-    """Counts, while entered, what modules in training mode compute: 2 m n k for each product, forward and backward.
+    """Context manager that counts the operations of modules in training mode: 2 m n k for each product.
 
-    Every layer here multiplies each of its weights once for each position of its output, a recurrent one for each
-    frame, so a forward pass is 2 * positions * weights; padding that is computed counts. What is not a layer of the
-    kinds below (activations, normalisation, the loss, features) is not counted.
+    Every layer here uses each weight once per output position (recurrent layers: per frame), so a forward pass has
+    2 * positions * weights operations, with padding. Other layers (activations, normalization, loss, features) do not
+    count.
     """
 
     def __init__(self) -> None:
@@ -225,10 +225,10 @@ def _positions(module: nn.Module, arguments: tuple[Any, ...], output: Any) -> in
 
 
 def product_rate(device: torch.device) -> float:
-    """FLOP per second of a large float32 matrix product, by PyTorch's faster way.
+    """FLOP per second of a large float32 matrix product, with the faster of PyTorch's libraries.
 
-    On a CPU it has two libraries: MKL behind ``mm``, which keeps to AVX2 on processors that are not Intel's, and
-    oneDNN, which computes the LSTM of unpacked rows and is twice as fast there.
+    On a CPU these are MKL (``mm``), limited to AVX2 on processors that are not Intel's, and oneDNN, which also computes
+    LSTMs and is twice as fast there.
     """
     a, b = (torch.randn(PRODUCT_SIZE, PRODUCT_SIZE, device=device) for _ in range(2))
     ways: list[Callable[[], Tensor]] = [lambda: a @ b]
@@ -245,11 +245,11 @@ def _median_seconds(work: Callable[[], Tensor], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds[1:])  # the first one warms up
+    return statistics.median(seconds[1:])  # the first is a warm-up
 
 
 def hidden_for(parameters: Callable[[int], int], wanted: float) -> int:
-    """The hidden size whose network comes closest to ``wanted`` parameters, by bisection.
+    """Find the hidden size whose network is closest to ``wanted`` parameters, by bisection.
 
     Raises UsageError if none comes within 3 %.
     """
@@ -261,5 +261,7 @@ def hidden_for(parameters: Callable[[int], int], wanted: float) -> int:
         low, high = (middle, high) if parameters(middle) < wanted else (low, middle)
     best = min((low, high), key=lambda hidden: abs(parameters(hidden) - wanted))
     if abs(parameters(best) - wanted) > 0.03 * wanted:
-        raise UsageError(f"--parameters {wanted:g}: the nearest network has {parameters(best)}; choose near that")
+        raise UsageError(
+            f"--parameters {wanted:g}: the nearest network has {parameters(best)}; use a value close to it"
+        )
     return best

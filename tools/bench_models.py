@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Speed of an exported model on one thread, as a real-time factor: below 1 is faster than the sound lasts.
+"""Real-time factor of an exported model on one thread.
 
     python3 tools/bench_models.py exp/small/model.onnx --results exp/results.jsonl --model small --set noise
 
-A classifier takes a minute of noise in pieces of 10 s, as a file is read, and in pieces of --piece-ms, with a result
-after each; features are included. A music model writes pieces of --bars bars, at 100 quarter notes a minute. A sound
-model draws a sound of --seconds.
+A classifier processes a minute of noise, in blocks of 10 s as from a file, and in chunks of --piece-ms with a result
+after each; features are included. A music model generates pieces of --bars bars, at 100 quarter notes a minute. A
+sound model generates --seconds of audio.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from recitative.sound.kinds import SOUND  # noqa: E402
 from recitative.sound.onnx import SoundGenerator  # noqa: E402
 
 QUARTERS_PER_MINUTE = 100.0
-FILE_PIECE_S = 10.0  # pieces in which a file is read
+FILE_PIECE_S = 10.0  # length of blocks in which files are read
 BARS, MANY_PIECES = 16, 16
 
 
@@ -57,18 +57,22 @@ def main(arguments: list[str] | None = None) -> int:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="exported model, or the name of a pretrained one")
-    parser.add_argument("--runs", type=int, default=5, help="runs whose median counts (default 5)")
-    parser.add_argument("--seconds", type=float, help="of sound in a run (default: classifier 60, sound model 2)")
-    parser.add_argument("--piece-ms", type=int, default=160, help="classifier: length of the pieces (default 160)")
+    parser.add_argument("--runs", type=int, default=5, help="number of runs for the median (default 5)")
+    parser.add_argument(
+        "--seconds", type=float, help="seconds of audio in a run (default: classifier 60, sound model 2)"
+    )
+    parser.add_argument("--piece-ms", type=int, default=160, help="classifier: length of the chunks (default 160)")
     parser.add_argument("--bars", type=int, default=BARS, help="music: length of each piece (default 16)")
-    parser.add_argument("--count", type=int, default=1, help="music: pieces written side by side (default 1)")
-    parser.add_argument("--sweeps", type=int, default=100, help="music: passes of a model that fills in (default 100)")
-    parser.add_argument("--results", type=Path, help="JSON-lines file that gets the numbers; with --model and --set")
+    parser.add_argument("--count", type=int, default=1, help="music: batch size (default 1)")
+    parser.add_argument(
+        "--sweeps", type=int, default=100, help="music: Gibbs steps of a model that fills in (default 100)"
+    )
+    parser.add_argument("--results", type=Path, help="JSON Lines file of results; requires --model and --set")
     parser.add_argument("--results-md", type=Path, help="Markdown table of --results")
     parser.add_argument("--model", default="", help="name of the model in the results")
     parser.add_argument("--set", default="", help="name of the data in the results")
-    parser.add_argument("--decoding", default="-", help="what was measured, in the results")
-    parser.add_argument("--command", default="-", help="the command that made the model, in the results")
+    parser.add_argument("--decoding", default="-", help="name of the measurement in the results")
+    parser.add_argument("--command", default="-", help="command to record in the results")
     return parser.parse_args(arguments)
 
 
@@ -105,7 +109,7 @@ def _listed(factors: list[float], digits: int) -> str:
 
 
 def classifier_factors(classifier: Labeller, seconds: float, piece_s: float, runs: int) -> list[float]:
-    """Seconds of work for a second of noise, of each run, after a short one that does not count."""
+    """Real-time factor of each run, after a short warm-up."""
     rate = classifier.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate))).astype(np.float32)
     size = max(1, round(piece_s * rate))
@@ -119,7 +123,7 @@ def classifier_factors(classifier: Labeller, seconds: float, piece_s: float, run
 
 
 def sound_factors(generator: SoundGenerator, seconds: float, runs: int) -> list[float]:
-    """Seconds of work for a second of one sound, of each run, after a short one that does not count."""
+    """Real-time factor of each run, after a short warm-up."""
     settings = generator.metadata.settings
     width = width_of(settings, generator.labels)
     steps = round(seconds * generator.sample_rate / settings.features.hop_samples) + 1
@@ -135,7 +139,7 @@ def sound_factors(generator: SoundGenerator, seconds: float, runs: int) -> list[
 
 @dataclass(frozen=True)
 class MusicSpeed:
-    """seconds: the median of the runs, for ``pieces`` side by side; music_s: what they last together."""
+    """seconds: median time of a run that generates ``pieces``; music_s: their total duration."""
 
     seconds: float
     pieces: int
@@ -151,7 +155,7 @@ class MusicSpeed:
 
 
 def music_speed(scorer: Scorer, *, bars: int, pieces: int, runs: int, sweeps: int = 100) -> MusicSpeed:
-    """Of pieces from nothing; one run before the others does not count."""
+    """Measure the generation of new pieces, after a warm-up run."""
     draft = blank(scorer.frames, bars * scorer.frames.bar, "piece", QUARTERS_PER_MINUTE)
     taken = []
     for run in range(runs + 1):
@@ -176,7 +180,7 @@ def bench_music(runs: int, model: Path | None) -> None:
             found = music_speed(scorer, bars=BARS, pieces=pieces, runs=runs)
             what = f"{name}, {pieces} piece{'s' if pieces > 1 else ''} of {BARS} bars"
             factor = f"real-time factor {found.real_time_factor:.4f} ({1 / found.real_time_factor:.0f} x real time)"
-            print(f"music     {what:40} {found.pieces_per_second:7.2f} pieces a second, {factor}", flush=True)
+            print(f"music     {what:40} {found.pieces_per_second:7.2f} pieces per second, {factor}", flush=True)
 
 
 def random_music_model(name: str) -> OnnxMusic:

@@ -1,20 +1,17 @@
-"""Speed of streaming without PyTorch: an 8 M-parameter LSTM in int8, one core, pieces of 160 ms, all of it included.
+"""Benchmark of streaming without PyTorch, and of beam search.
 
-Beside it, in the same run on the same speech, that of the digits recipe: the same network streamed by PyTorch, the same
-in float32, and, where its package is installed (extra 'bench'), pocketsphinx with the model in its wheel.
+runtime: an LSTM with 8 M parameters in int8, on one core, in chunks of 160 ms, end to end. Compared, in the same run
+on the recordings of the digits recipe, with the same network in float32, the same network in PyTorch, and, if
+installed (extra 'bench'), pocketsphinx with the model in its wheel.
 
-long: a recording of three hours, the same speech again and again with pauses, through the pretrained streaming model:
-whole and as a stream, whether both say the same, the real-time factor and the largest memory of each process.
+long: a recording of three hours (repeated recordings with pauses) through the pretrained streaming model, as a file
+and as a stream: whether the texts are equal, the real-time factors, and the peak memory of each process.
 
-decoding: speed of beam search, and of streaming with it.
-
-The same log probabilities of letters, the same 3-gram and the same beam go through ours and, in the Python that --peers
-names (one with pyctcdecode, kenlm and flashlight-text; pyctcdecode needs numpy < 2), through pyctcdecode and
-flashlight, each with the weights and pruning below, in turns, median of the runs. The log probabilities are those of
---model on --data; without them they are made from the digits recipe's transcripts: a spike a letter, others beside it.
-
-Streaming: the pretrained streaming model with its language model at a beam of 16, in pieces of 160 ms, one core, from
-audio to text, on the speech of the digits recipe.
+decoding: Recitative, and in the Python given by --peers pyctcdecode and flashlight (with kenlm; pyctcdecode needs
+numpy < 2), decode the same log probabilities of letters with the same 3-gram, beam, weights and pruning. Runs
+alternate; the figures are medians. The log probabilities are those of --model on --data; the default is artificial
+ones for the transcripts of the digits recipe. Then the pretrained streaming model with its language model and a beam
+of 16, in chunks of 160 ms, on one core, from audio to text, on the recordings of the digits recipe.
 """
 
 from __future__ import annotations
@@ -63,7 +60,7 @@ TOKENS = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz'"))
 
 
 def bench_runtime(runs: int) -> None:
-    """Print the lines of this part."""
+    """Run and print the results."""
     made = eight_million()
     samples = speech(AUDIO_S)
     plain, small = (build_file(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
@@ -76,7 +73,7 @@ def bench_runtime(runs: int) -> None:
     } | pocketsphinx(samples)
     times: dict[str, list[float]] = {name: [] for name in streams}
     totals: dict[str, list[float]] = {name: [] for name in streams}
-    for run in range(runs + 1):  # in turns; the first is not counted
+    for run in range(runs + 1):  # alternating; the first run is a warm-up
         for name, stream in streams.items():
             chunks = stream()
             if run:
@@ -86,13 +83,13 @@ def bench_runtime(runs: int) -> None:
     for name, total in totals.items():
         seconds = statistics.median(total)
         p99 = f"chunk p99 {1000 * float(np.percentile(times[name], 99)):5.2f} ms"
-        ratio = "" if name == "int8" else f"{seconds / ours:7.1f} times ours"
+        ratio = "" if name == "int8" else f"{seconds / ours:7.1f} times Recitative"
         print(f"runtime   {name:12} real-time factor {seconds / AUDIO_S:.4f}, {CHUNK_MS} ms {p99}{ratio}", flush=True)
     print(f"runtime   start to first partial {first_partial_s(small):.2f} s, import recitative {import_s():.2f} s")
 
 
 def bench_long(hours: float) -> None:
-    """Print the lines of this part."""
+    """Run and print the results."""
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "long.wav"
         some = speech(600.0)
@@ -115,7 +112,7 @@ class Transcribed:
 
 
 def transcribed(recording: Path, *options: str) -> Transcribed:
-    """``recitative transcribe`` in a process of its own, the peak of whose memory is asked of the system."""
+    """Run ``recitative transcribe`` in its own process, and read its peak memory from the system."""
     code = (
         "import re, sys\n"
         "from recitative.cli.main import main\n"
@@ -129,7 +126,7 @@ def transcribed(recording: Path, *options: str) -> Transcribed:
 
 
 def speech(seconds: float) -> np.ndarray:
-    """Synthetic voices that say digits, with pauses of 0.1 to 1.5 s, at 16 kHz."""
+    """Digits by synthetic voices, with pauses of 0.1 to 1.5 s, at 16 kHz."""
     rng, parts, length = np.random.default_rng(0), [], 0
     for path in itertools.cycle(sorted(DIGITS.glob("*.ogg"))):
         samples, _ = soundfile.read(path, dtype="float32")
@@ -141,7 +138,7 @@ def speech(seconds: float) -> np.ndarray:
 
 
 def eight_million() -> Recogniser:
-    """4 x 512 LSTM on 3 stacked frames, with random weights: the arithmetic is the same."""
+    """An LSTM of 4 x 512 cells on 3 stacked frames, with random weights, which cost the same."""
     torch.manual_seed(1)
     core = RecurrentSettings(direction="forward", layers=4, hidden=512)
     made = new_recogniser(Settings(model=ModelSettings(front_end=FrontEndSettings(), recurrent=core)), TOKENS)
@@ -155,7 +152,7 @@ def ranges_of(made: Recogniser, samples: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def streaming(transcriber: Transcriber, samples: np.ndarray) -> Callable[[], list[float]]:
-    """A run over the audio: seconds for each chunk, with its partial result."""
+    """Stream the audio once. Returns the seconds for each chunk, including its partial result."""
     recognizer = Recognizer(transcriber)
     size = recognizer.sample_rate * CHUNK_MS // 1000
 
@@ -166,7 +163,7 @@ def streaming(transcriber: Transcriber, samples: np.ndarray) -> Callable[[], lis
             piece = samples[start : start + size]
             started = time.perf_counter()
             stream.accept(piece, recognizer.sample_rate)
-            if start // size % 25 == 24:  # every four seconds an utterance ends
+            if start // size % 25 == 24:  # an utterance ends every four seconds
                 stream.finish()
             else:
                 stream.partial()
@@ -180,7 +177,7 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
     try:
         from pocketsphinx import Decoder
     except ImportError:
-        print("note: pocketsphinx is not installed; pip install pocketsphinx to see it beside", file=sys.stderr)
+        print("note: pocketsphinx is not installed; pip install pocketsphinx for comparison", file=sys.stderr)
         return {}
     decoder = Decoder(samprate=16000, loglevel="FATAL")
     content = (samples * 32767).astype(np.int16)
@@ -205,7 +202,7 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
 
 
 def first_partial_s(content: bytes) -> float:
-    """From the start of a process to its first partial result; the median of five."""
+    """Seconds from the start of a process to its first partial result, median of five."""
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model.onnx"
         model.write_bytes(content)
@@ -238,7 +235,7 @@ ORDER = 3
 
 
 def bench_decoding(runs: int, peers: str, model: Path | None, data: Path | None, text: Path | None) -> None:
-    """Print the lines of this part."""
+    """Run and print the results."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     tokens, rows, refs = of_model(model, data) if model and data else made_up()
     lines = training_text(text)
@@ -260,7 +257,7 @@ def bench_decoding(runs: int, peers: str, model: Path | None, data: Path | None,
         wer = 100 * score(dict(enumerate_refs(refs)), dict(enumerate_refs(texts[name]))).total.rate
         peer = times.get(f"pyctcdecode beam {name.rsplit(' ', 1)[-1]}")
         ratio = f"  pyctcdecode takes {statistics.median(peer) / seconds:5.2f} times as long" if peer else ""
-        print(f"decoding  {name:24} {1000 * seconds / len(rows):7.3f} ms an utterance, WER {wer:5.2f} %{ratio}")
+        print(f"decoding  {name:24} {1000 * seconds / len(rows):7.3f} ms per utterance, WER {wer:5.2f} %{ratio}")
     bench_streaming()
 
 
@@ -278,7 +275,7 @@ def bench_streaming() -> None:
     stream.finish()
     p50, p99, most = (1000 * float(np.percentile(seconds, p)) for p in (50, 99, 100))
     factor = sum(seconds) / AUDIO_S
-    cost = f"median {p50:.2f} ms, p99 {p99:.2f} ms, most {most:.2f} ms"
+    cost = f"median {p50:.2f} ms, p99 {p99:.2f} ms, maximum {most:.2f} ms"
     print(f"streaming {STREAMING}, beam 16: {CHUNK_MS} ms chunk {cost}, real-time factor {factor:.4f}")
 
 
@@ -295,7 +292,7 @@ def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], lis
 
 
 def made_up() -> tuple[TokenTable, list[np.ndarray], list[str]]:
-    """Posteriors as CTC has them: two blanks to a letter, of which some sound like others."""
+    """Artificial CTC posteriors: two blanks per letter, some probability for similar letters."""
     rng = np.random.default_rng(0)
     tokens = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz"))
     refs = [line for line in training_text(None) if line][:200]
@@ -311,7 +308,7 @@ def spikes(labels: list[int], tokens: int, rng: np.random.Generator) -> np.ndarr
 
 
 def training_text(text: Path | None) -> list[str]:
-    """Of a data directory, or of the digits recipe's manifest."""
+    """The transcripts of a data directory, or of the digits recipe."""
     if text:
         return [u.text or "" for u in DataDirectory.read(text).utterances]
     rows = (ROOT / "recipes" / "digits" / "corpus" / "manifest.tsv").read_text(encoding="utf-8").splitlines()

@@ -1,23 +1,19 @@
-"""Speed of training on real audio: ours and peers, on the same utterances, taking turns.
+"""Benchmark of training on real audio: Recitative and its peers, alternating, on the same utterances.
 
-Ours is ``recitative train`` itself on a data directory of these utterances, read from its log: what a user gets,
-logging and random draws included. Peers: deepspeech.pytorch's recogniser (bench_train_peers.py) and SpeechBrain's CRDNN
-(bench_train_speechbrain.py), each with its own batches, features, loss, optimiser and step, as the docstrings there
-say. All have the same number of parameters, threads, loader processes, and seconds in a batch; all keep the decoded
-audio in memory, or none; all read letters. Augmentation is left out for all; "augmented" is ours as its settings file
-has it, with what that costs.
+Recitative runs ``recitative train`` and reads its log, so logging and random numbers are included. The peers are
+deepspeech.pytorch's network (bench_train_peers.py) and SpeechBrain's CRDNN (bench_train_speechbrain.py), each with
+its own batches, features, loss, optimizer and step. All have the same number of parameters, threads, loader
+processes and seconds per batch, letters as tokens, and decoded audio in memory (or not). None uses augmentation,
+except the row "augmented", which has that of the settings file.
 
-A turn is an epoch without its first step. hours/h: hours of audio that are trained on in an hour. waiting: share of the
-time in which the step waits for its batch. padding: share of the frames that are computed for nothing. GFLOP/s of
-audio: what forward and backward passes compute for a second of audio, padding included. of rate: what is computed in a
-second, as a share of what one large float32 matrix product computes in the same time with the same threads; bfloat16
-can exceed it.
+A turn is an epoch without its first step. hours/h: hours of audio per hour. waiting: share of the time spent waiting
+for batches. padding: share of frames that are padding. GFLOP/s of audio: operations of the forward and backward pass
+for a second of audio, with padding. of rate: operations per second, relative to a large float32 matrix product with
+the same threads; bfloat16 can exceed 1.
 
-profile: where the time of our training goes: preparing batches, stage by stage, and the operators of a step.
-
-Preparation: milliseconds per second of audio on one core, as a loader process spends them. Operators: PyTorch's
-profiler over some steps of ``recitative train`` on real batches, prepared by the loader processes; an operator's own
-time, without that of those it calls. What remains of a step is Python, waiting for data and the log.
+profile: the stages of preparing a batch, in milliseconds per second of audio in a loader process on one core; and
+the operators of a training step, by their self time in PyTorch's profiler over some steps of ``recitative train`` on
+real batches. The rest of a step is Python, waiting for data, and logging.
 """
 
 from __future__ import annotations
@@ -59,7 +55,7 @@ NAME_WIDTH = 34
 
 @dataclass(frozen=True)
 class TrainOptions:
-    confs: tuple[Path, ...]  # ours: one network each
+    confs: tuple[Path, ...]  # settings of Recitative, one network each
     data: Path | None  # None: the digits recipe's
     minutes: float
     runs: int
@@ -67,13 +63,13 @@ class TrainOptions:
     threads: int
     workers: int
     batch_s: float
-    cache: bool  # decoded audio in memory
-    bf16: tuple[bool, ...]  # False and True: everything twice
+    cache: bool  # keep decoded audio in memory
+    bf16: tuple[bool, ...]  # (False, True) runs everything twice
     device: torch.device
 
 
 def bench_train(options: TrainOptions) -> None:
-    """Print one line for each recogniser, median of the turns."""
+    """Print one line for each network, medians of the turns."""
     torch.set_num_threads(options.threads)
     sample_rate = load_settings(options.confs[0]).features.sample_rate
     with ExitStack() as stack, progress_bar("audio") as show:
@@ -90,14 +86,14 @@ def bench_train(options: TrainOptions) -> None:
             show(done, total, contestant.name)
             torch.set_num_threads(options.threads)
             turn = contestant.train()
-            if run:  # the first turn of each warms up
+            if run:  # the first turn of each is a warm-up
                 turns[contestant.name].append(turn)
                 rates.append(product_rate(options.device))
     print_table(contestants, turns, statistics.median(rates))
 
 
 def ours(material: Material, folder: Path, options: TrainOptions) -> list[Contestant]:
-    """Of every settings file: without augmentation in each arithmetic, and with it in the fastest."""
+    """Runs of each settings file: without augmentation in each arithmetic, and with it in the fastest."""
     found: list[Contestant] = []
     for conf in options.confs:
         settings = settings_of(conf, material, options)
@@ -136,7 +132,7 @@ def speechbrain_if_there() -> list[Callable[[Material, TrainOptions, bool], Cont
     try:
         from bench_train_speechbrain import CrdnnTraining, crdnn
     except ImportError as error:
-        print(f"note: SpeechBrain is left out ({error}); pip install '.[bench]' brings it", file=sys.stderr)
+        print(f"note: SpeechBrain is skipped ({error}); install it with: pip install '.[bench]'", file=sys.stderr)
         return []
 
     def make(material: Material, options: TrainOptions, bf16: bool) -> Contestant:
@@ -150,7 +146,7 @@ def speechbrain_if_there() -> list[Callable[[Material, TrainOptions, bool], Cont
 
 
 class OurTraining:
-    """``recitative train`` for one epoch; see ``bench_turn.Contestant``."""
+    """``recitative train`` for one epoch; see ``bench_material.Contestant``."""
 
     def __init__(self, name: str, settings: Settings, paths: TrainingPaths) -> None:
         self.name = name
@@ -168,7 +164,7 @@ class OurTraining:
 
 
 def read_steps(log: Path) -> list[Step]:
-    """The steps of a run from its log, whose ``seconds`` are those since its start."""
+    """Read the steps of a run from its log, in which ``seconds`` count from its start."""
     steps: list[Step] = []
     before = 0.0
     for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
@@ -179,7 +175,7 @@ def read_steps(log: Path) -> list[Step]:
 
 
 def settings_of(conf: Path, material: Material, options: TrainOptions) -> Settings:
-    """One epoch of the settings file, with a hidden size that gives the wanted number of parameters."""
+    """One epoch with the settings file, with the hidden size for the given number of parameters."""
     base = load_settings(conf)
 
     def parameters(hidden: int) -> int:
@@ -190,7 +186,7 @@ def settings_of(conf: Path, material: Material, options: TrainOptions) -> Settin
 
     overrides = {
         "model.recurrent.hidden": hidden_for(parameters, options.parameters),
-        "model.attention.weight": 0,  # CTC alone, as the peers
+        "model.attention.weight": 0,  # CTC only, as the peers
         "train.epochs": 1,
         "train.restarts": "[]",
         "train.batch_s": options.batch_s,
@@ -208,7 +204,7 @@ def with_bf16(settings: Settings, bf16: bool) -> Settings:
 
 
 def write_inputs(material: Material, settings: Settings, folder: Path) -> TrainingPaths:
-    """What a run reads. Its dev set, on which it is scored after the last step, is one utterance."""
+    """Write the inputs of a run. Its dev set is one utterance."""
     data = DataDirectory(()).with_utterances(material.utterances)
     paths = TrainingPaths(folder / "train", folder / "dev", folder / "tokens.txt", folder / "cmvn")
     data.write(paths.train)
@@ -223,7 +219,7 @@ def write_inputs(material: Material, settings: Settings, folder: Path) -> Traini
 
 
 def arithmetics(device: torch.device) -> tuple[bool, ...]:
-    """float32, and bfloat16 where the device multiplies it itself."""
+    """float32, and bfloat16 if the device supports it."""
     return (False, True) if has_bf16(device) else (False,)
 
 
@@ -273,7 +269,7 @@ OPERATORS = 14
 
 
 def bench_profile(options: TrainOptions, steps: int) -> None:
-    """Print both tables for the first settings file, the second one in each arithmetic."""
+    """Print both tables for the first settings file, the second table for each arithmetic."""
     conf = options.confs[0]
     with data_or_digits(options.data) as data, TemporaryDirectory() as folder:
         material = draw(data, options.minutes, load_settings(conf).features.sample_rate, cache=options.cache)
@@ -289,13 +285,13 @@ def print_preparation(material: Material, settings: Settings, batch_s: float) ->
     torch.set_num_threads(1)
     seconds = prepare(material, settings, batch_s)
     total = sum(seconds.values())
-    print(f"profile   preparation, one core: {1000 * total / material.audio_s:.2f} ms a second of audio")
+    print(f"profile   preparation, one core: {1000 * total / material.audio_s:.2f} ms per second of audio")
     for stage, spent in seconds.items():
         print(f"profile     {stage:34} {1000 * spent / material.audio_s:8.3f} ms {spent / total:6.1%}", flush=True)
 
 
 def prepare(material: Material, settings: Settings, batch_s: float) -> dict[str, float]:
-    """What the loader does to every utterance, augmentation as in the settings: stage -> seconds."""
+    """Seconds of each stage of the loader, with the augmentation of the settings."""
     rng = np.random.default_rng(0)
     augment, masks, width = settings.augment, settings.augment.spec_augment, settings.features.dim
     augmenter = Augmenter(augment, settings.features.sample_rate)
@@ -343,7 +339,7 @@ def print_operators(name: str, settings: Settings, paths: TrainingPaths, folder:
 
 
 def operators(profiler: profile, steps: int) -> Sequence[tuple[str, float, float]]:
-    """(name, calls a step, milliseconds of its own a step), the dearest first."""
+    """(name, calls per step, self time in ms per step), the slowest first."""
     events = sorted(profiler.key_averages(), key=lambda event: -_own_us(event))
     rows = [(event.key[:34], event.count / steps, _own_us(event) / 1000 / steps) for event in events]
     return [row for row in rows if not row[0].startswith("ProfilerStep")][:OPERATORS]
@@ -360,7 +356,7 @@ def mark(profiler: profile, ends: list[float]) -> None:
 
 @contextmanager
 def after_each_step(work: Callable[[], None]) -> Iterator[None]:
-    """Call after every optimiser's step in this process."""
+    """Call a function after every optimizer step in this process."""
     hook = register_optimizer_step_post_hook(lambda optimiser, arguments, named_arguments: work())
     try:
         yield

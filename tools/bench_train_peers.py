@@ -49,7 +49,7 @@ class PeerBatch:
 
 
 class DeepSpeechTraining:
-    """Trains for one epoch per turn; see ``bench_turn.Contestant``."""
+    """Trains for one epoch per turn; see ``bench_material.Contestant``."""
 
     def __init__(
         self, material: Material, hidden: int, *, batch_s: float, workers: int, bf16: bool, device: torch.device

@@ -1,13 +1,12 @@
-"""SpeechBrain's CRDNN with CTC, from the package ``speechbrain``, as a peer of ours.
+"""SpeechBrain's CRDNN with CTC, from the package ``speechbrain``, for comparison.
 
-Network, features, normalisation, loss, optimiser and step are the package's own, with the settings of its recipe
-TIMIT/ASR/CTC and 80 mel bins: Fbank and global normalisation in the training process, two blocks of two convolutions
-(128 and 256 channels) each, pooling by 2 in time, four bidirectional LSTM layers, two dense blocks, Adadelta;
-``Brain.fit_batch`` makes the step. A batch is a fixed number of utterances in ascending order of length, as the recipe
-sorts them. The width of the dense blocks is that of the LSTM, as in the recipe (512).
+Network, features, normalization, loss, optimizer and step are the package's, with the settings of its recipe
+TIMIT/ASR/CTC and 80 mel bins: Fbank and global normalization in the training process, two blocks of two convolutions
+(128 and 256 channels), pooling by 2 in time, four bidirectional LSTM layers, two dense blocks, Adadelta. A batch is
+a fixed number of utterances in ascending order of length, as in the recipe. The dense blocks are as wide as the LSTM
+(512 in the recipe).
 
-Unlike the recipe: nothing is augmented, and the LSTM stands in the place of the recipe's Li-GRU, which loops in Python
-and is slower.
+Unlike the recipe, there is no augmentation, and an LSTM replaces the Li-GRU, which loops in Python and is slower.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from speechbrain.processing.features import InputNormalization
 from torch import Tensor, nn
 
 MEL_BINS = 80
-CHANNELS = (128, 256)  # of the two blocks of convolutions
+CHANNELS = (128, 256)  # of the two convolution blocks
 
 
 class CrdnnTraining:
@@ -49,7 +48,7 @@ class CrdnnTraining:
             hparams={"compute_features": Fbank(sample_rate=material.sample_rate, n_fft=400, n_mels=MEL_BINS)},
             run_opts={"device": str(device), "precision": "bf16" if bf16 else "fp32"},
         )
-        self.brain.on_fit_start()  # makes the optimiser
+        self.brain.on_fit_start()  # creates the optimizer
         self.brain.modules.train()
 
     @property
@@ -70,14 +69,14 @@ class CrdnnTraining:
 
     def _step(self, batch: PaddedBatch) -> None:
         self.brain.step += 1
-        float(self.brain.fit_batch(batch))  # its progress bar shows the loss of every step
+        float(self.brain.fit_batch(batch))  # the original shows the loss of every step
 
     def _facts(self, batch: PaddedBatch) -> tuple[float, float]:
         return sum(self.material.seconds[number] for number in batch.number), 1 - float(batch.sig.lengths.mean())
 
 
 class CtcBrain(sb.Brain):  # type: ignore[misc]
-    """Forward and loss as every CTC recipe of SpeechBrain writes them."""
+    """Forward pass and loss, as in SpeechBrain's CTC recipes."""
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         batch = batch.to(self.device)
@@ -96,7 +95,7 @@ def crdnn(hidden: int, tokens: int) -> dict[str, nn.Module]:
     """features (N, T, 80) -> log probabilities (N, T / 2, V), in three parts."""
     return {
         "model": CRDNN(
-            input_shape=(1, 8, MEL_BINS),  # of a batch; given input_size it tries itself out on 256 x 256 frames
+            input_shape=(1, 8, MEL_BINS),  # given input_size instead, it runs a trial on 256 x 256 frames
             dropout=0.15,
             cnn_blocks=2,
             cnn_channels=CHANNELS,

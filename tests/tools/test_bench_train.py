@@ -171,7 +171,7 @@ def test_the_hidden_size_comes_closest_to_the_wanted_parameters() -> None:
 
     nearest = min(range(1, 200), key=lambda hidden: abs(square(hidden) - 54321))
     assert tool("bench_material").hidden_for(square, 54321) == nearest
-    with pytest.raises(UsageError, match=r"--parameters 15: the nearest network has 10; choose near that"):
+    with pytest.raises(UsageError, match=r"--parameters 15: the nearest network has 10; use a value close to it"):
         tool("bench_material").hidden_for(square, 15)
 
 
