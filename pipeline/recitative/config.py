@@ -1,8 +1,8 @@
-"""Typed settings: every number a run depends on, in one frozen tree that is saved beside and inside the model.
+"""Typed settings of a run: one frozen tree, saved in the model folder and in the exported file.
 
-Order, later wins: the defaults below < the fragments a file names under ``include`` < the file itself < overrides
-``section.key=value``. An unknown key is an error that names the nearest known one. Files hold values only: nothing in
-them is imported or run.
+Precedence, lowest first: the defaults below, files named under ``include``, the file itself, overrides
+``section.key=value``. An unknown key is an error that names the nearest known one. Settings files contain values only;
+nothing in them is executed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class _Section(BaseModel):
 
 
 SILENCE = -16.0
-"""Below the logarithm of float32's epsilon, -15.94, which is what Kaldi's fbank says of digital silence."""
+"""Log power below that of digital silence in Kaldi's fbank, -15.94 (the logarithm of float32's epsilon)."""
 
 
 class FeatureSettings(_Section):
-    """Kaldi's fbank or MFCC; names follow kaldi/src/feat, units are in the names."""
+    """Kaldi's fbank or MFCC. Names follow kaldi/src/feat, with units."""
 
     kind: Literal["fbank", "mfcc"] = "fbank"
     sample_rate: int = Field(16000, ge=4000, le=96000)
@@ -41,9 +41,7 @@ class FeatureSettings(_Section):
     frame_shift_ms: float = Field(10.0, gt=0, le=100)
     low_freq_hz: float = Field(20.0, ge=0)
     high_freq_hz: float = 0.0  # <= 0: offset from the Nyquist frequency, as in Kaldi
-    log_floor: float = Field(
-        SILENCE, ge=SILENCE
-    )  # fbank only: what is quieter counts as this (log power, 16-bit scale)
+    log_floor: float = Field(SILENCE, ge=SILENCE)  # fbank only: lower bound of the log power, 16-bit scale
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSettings:
@@ -63,7 +61,7 @@ class FeatureSettings(_Section):
         static = self.num_mel_bins if self.kind == "fbank" else self.num_ceps
         return static * (1 + self.delta_order)
 
-    # The order of these products is Kaldi's: it decides where the rounding falls.
+    # The order of these products, and so the rounding, is Kaldi's.
 
     @property
     def window_samples(self) -> int:
@@ -83,30 +81,30 @@ class SpecAugmentSettings(_Section):
     freq_width: int = Field(27, ge=1)  # widest mask, in channels
     time_masks: int = Field(0, ge=0)
     time_width: int = Field(40, ge=1)  # widest mask, in frames
-    time_fraction: float = Field(0.2, gt=0, le=1)  # no time mask is wider than this part of the utterance
+    time_fraction: float = Field(0.2, gt=0, le=1)  # widest mask, as a share of the utterance
 
 
 class AugmentSettings(_Section):
-    """Applied to training utterances only, drawn anew for every (seed, epoch, utterance)."""
+    """Augmentation of training utterances; random for every (seed, epoch, utterance)."""
 
-    speeds: tuple[float, ...] = (1.0,)  # one is drawn with equal chance; 0.9 is slower and lower
-    speed_kind: Literal["samples", "frames"] = "samples"  # frames: fbank only; stretched in time, formants as they are
-    volume_db: tuple[float, float] = (0.0, 0.0)  # gain drawn evenly from this range
-    vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: formants times a factor drawn evenly from this range
-    cut_db: tuple[float, float] | None = None  # fbank only: cut at both ends, so far below the loudest; null: not
-    quiet_s: float = Field(0.0, ge=0)  # fbank only: up to so much quiet before and after, beside what batch_s counts
-    colour_db: float = Field(0.0, ge=0)  # fbank only: another microphone's, a curve over the channels within +- this
-    hiss_snr_db: tuple[float, float] | None = None  # fbank only: and its hiss, so far below the recording; null: none
-    room_probability: float = Field(0.0, ge=0, le=1)  # fbank only: an exponential tail, as of a room
+    speeds: tuple[float, ...] = (1.0,)  # one is chosen at random; 0.9 is slower and lower
+    speed_kind: Literal["samples", "frames"] = "samples"  # frames: fbank only; changes the duration, not the formants
+    volume_db: tuple[float, float] = (0.0, 0.0)  # range of the random gain
+    vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: range of the random factor of formant frequencies
+    cut_db: tuple[float, float] | None = None  # fbank only: trim ends this far below the loudest frame; null: off
+    quiet_s: float = Field(0.0, ge=0)  # fbank only: silence added at both ends, up to this; not in batch_s
+    colour_db: float = Field(0.0, ge=0)  # fbank only: random spectral envelope within +- this, as of microphones
+    hiss_snr_db: tuple[float, float] | None = None  # fbank only: SNR of added stationary noise; null: off
+    room_probability: float = Field(0.0, ge=0, le=1)  # fbank only: reverberation with an exponential tail
     room_rt60_s: tuple[float, float] = (0.2, 0.8)  # reverberation time
-    room_drr_db: tuple[float, float] = (-3.0, 12.0)  # power of the direct sound over that of the tail
-    babble_probability: float = Field(0.0, ge=0, le=1)  # fbank only: one to three other training utterances behind it
+    room_drr_db: tuple[float, float] = (-3.0, 12.0)  # direct-to-reverberant ratio
+    babble_probability: float = Field(0.0, ge=0, le=1)  # fbank only: adds one to three other utterances
     babble_snr_db: tuple[float, float] = (5.0, 25.0)
-    telephone_probability: float = Field(0.0, ge=0, le=1)  # fbank only: the band of a telephone
-    noise_dir: Path | None = None  # a folder of recordings, added to the speech
+    telephone_probability: float = Field(0.0, ge=0, le=1)  # fbank only: telephone band
+    noise_dir: Path | None = None  # folder of recordings to add as noise
     noise_probability: float = Field(0.5, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (5.0, 25.0)
-    reverb_dir: Path | None = None  # a folder of impulse responses, convolved with the speech
+    reverb_dir: Path | None = None  # folder of impulse responses to convolve with
     reverb_probability: float = Field(0.3, ge=0, le=1)
     spec_augment: SpecAugmentSettings = SpecAugmentSettings()
 
@@ -131,13 +129,13 @@ class AugmentSettings(_Section):
         if self.room_rt60_s[0] <= 0:
             raise ValueError(f"room_rt60_s={list(self.room_rt60_s)} must be above 0")
         if self.cut_db and self.cut_db[0] < 0:
-            raise ValueError(f"cut_db={list(self.cut_db)} must be 0 or more: nothing is above the loudest frame")
+            raise ValueError(f"cut_db={list(self.cut_db)} must be 0 or more")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
 
     def require_fit(self, features: FeatureSettings) -> None:
-        """Raises ValueError for what can be done to log-mel features only, if these are others."""
+        """Raise ValueError for augmentation that needs log-mel features, if the features are of another kind."""
         if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
         of_log_mel = {
@@ -156,25 +154,27 @@ class AugmentSettings(_Section):
 
 
 class FrontEndSettings(_Section):
-    """What stands between features and the recurrent core and brings the frame rate down."""
+    """Layers between features and recurrent core, which reduce the frame rate."""
 
     kind: Literal["stack", "conv"] = "stack"
-    window: int = Field(3, ge=1)  # stack: frames joined into one
+    window: int = Field(3, ge=1)  # stack: frames that are concatenated
     stride: int = Field(3, ge=1)  # stack: frames per output; at most the window
-    channels: tuple[int, ...] = (32, 32)  # conv: one causal 3x3 layer each, halving the channels
+    channels: tuple[int, ...] = (32, 32)  # conv: channels of each causal 3x3 layer; each halves the mel axis
     strides: tuple[int, ...] = ()  # conv: frames per output of each layer; empty: all 2
-    norm: bool = False  # conv: batch normalisation of each layer's planes
-    width: int = Field(0, ge=0)  # project the output to this width; 0 = leave it
+    norm: bool = False  # conv: batch normalization after each layer
+    width: int = Field(0, ge=0)  # width of a linear projection of the output; 0 = none
     outputs_per_step: int = Field(1, ge=1, le=4)  # recognizers: output frames for each step of the recurrent core
 
     @model_validator(mode="after")
     def _consistent(self) -> FrontEndSettings:
         if self.stride > self.window:
-            raise ValueError(f"stride={self.stride} must be at most window={self.window}: frames would be lost")
+            raise ValueError(f"stride={self.stride} must be at most window={self.window}: else frames are skipped")
         if self.strides and len(self.strides) != len(self.channels):
-            raise ValueError(f"strides={list(self.strides)} must be one for each of channels={list(self.channels)}")
+            raise ValueError(
+                f"strides={list(self.strides)} must have one entry for each of channels={list(self.channels)}"
+            )
         if not all(1 <= stride <= 3 for stride in self.strides):
-            raise ValueError(f"strides={list(self.strides)} must each be 1, 2 or 3: more would lose frames")
+            raise ValueError(f"strides={list(self.strides)} must each be 1, 2 or 3; else frames are skipped")
         if self.core_stride % self.outputs_per_step:
             found = f"outputs_per_step={self.outputs_per_step} must divide the {self.core_stride} frames of a step"
             raise ValueError(found)
@@ -192,7 +192,7 @@ class FrontEndSettings(_Section):
 
     @property
     def conv_strides(self) -> tuple[int, ...]:
-        """Of each convolution."""
+        """Time stride of each convolution."""
         return self.strides or (2,) * len(self.channels)
 
 
@@ -207,35 +207,37 @@ class RecurrentSettings(_Section):
     layer_norm: bool = False
     residual: bool = False
     dropout: float = Field(0.0, ge=0, lt=1)
-    chunk: int = Field(16, ge=1)  # latency_controlled: frames decided together
-    right_context: int = Field(8, ge=0)  # latency_controlled: frames heard beyond the chunk
+    chunk: int = Field(16, ge=1)  # latency_controlled: frames of a chunk
+    right_context: int = Field(8, ge=0)  # latency_controlled: frames of look-ahead after the chunk
 
 
 class AttentionSettings(_Section):
-    """An attention decoder that is trained beside CTC; see ``recitative.asr.attention_decoder``."""
+    """An attention decoder, trained in addition to CTC; see ``recitative.asr.attention_decoder``."""
 
-    weight: float = Field(0.0, ge=0, lt=1)  # of its loss, CTC's has the rest; 0 = no decoder
-    hidden: int = Field(160, ge=1)  # of its core, and of the frames it looks at
+    weight: float = Field(0.0, ge=0, lt=1)  # weight of its loss; CTC has the rest; 0 = no decoder
+    hidden: int = Field(160, ge=1)  # of its core, and of the encoded frames
     embedding: int = Field(32, ge=1)  # width of the previous label
-    key_width: int = Field(64, ge=1)  # where queries and frames are compared
+    key_width: int = Field(64, ge=1)  # of queries and keys
     location_channels: int = Field(10, ge=1)
-    location_kernel: int = Field(31, ge=1)  # odd; core frames seen around each weight of the step before
+    location_kernel: int = Field(31, ge=1)  # odd; core frames, over the previous attention weights
     dropout: float = Field(0.0, ge=0, lt=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)  # probability spread evenly over all tokens
-    sampling: float = Field(0.0, ge=0, le=1)  # chance that a label is followed by what the model itself would have said
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # probability distributed over all tokens
+    sampling: float = Field(0.0, ge=0, le=1)  # scheduled sampling: probability of feeding back the model's output
 
     @model_validator(mode="after")
     def _consistent(self) -> AttentionSettings:
         if self.location_kernel % 2 == 0:
-            raise ValueError(f"location_kernel={self.location_kernel} must be odd: as many frames before as after")
+            raise ValueError(f"location_kernel={self.location_kernel} must be odd")
         return self
 
 
 class ModelSettings(_Section):
-    cmvn: Literal["global", "utterance", "running"] = "global"  # whose mean is taken away after the corpus's
+    cmvn: Literal["global", "utterance", "running"] = (
+        "global"  # utterance, running: mean normalization after the global one
+    )
     front_end: FrontEndSettings = FrontEndSettings()
     recurrent: RecurrentSettings = RecurrentSettings()
-    lookahead_frames: int = Field(0, ge=0)  # row convolution after the core, in core frames
+    lookahead_frames: int = Field(0, ge=0)  # look-ahead convolution after the core, in core frames
     input_dropout: float = Field(0.0, ge=0, lt=1)
     attention: AttentionSettings = AttentionSettings()
 
@@ -249,69 +251,69 @@ class ModelSettings(_Section):
 class TrainSettings(_Section):
     seed: int = 1
     epochs: int = Field(30, ge=1)
-    batch_s: float = Field(60.0, gt=0)  # most seconds of audio in a batch of all workers together, padding included
-    accumulate: int = Field(1, ge=1)  # parts that each worker computes its share of a batch in, one after the other
-    most_s: tuple[tuple[float, float], ...] = ()  # (longest utterance, most seconds in a part with it); 'tune-batch'
-    short_first_epochs: int = Field(0, ge=0)  # in which batches come in the order of their lengths, the shortest first
-    recompute: bool = False  # layers' insides anew in the backward pass: less memory, a third more time
-    shuffle_shards: int = Field(0, ge=0)  # shards that are read and mixed together; 0 = all of them
-    max_duration_s: float = Field(30.0, gt=0)  # longer training utterances are an error, not dropped
-    learning_rate: float = Field(2e-3, gt=0)  # the peak
+    batch_s: float = Field(60.0, gt=0)  # maximum seconds of audio in a batch over all workers, with padding
+    accumulate: int = Field(1, ge=1)  # gradient accumulation: parts in which a worker computes its share of a batch
+    most_s: tuple[tuple[float, float], ...] = ()  # (longest utterance, maximum seconds in a part), by 'tune-batch'
+    short_first_epochs: int = Field(0, ge=0)  # first epochs, in which batches are sorted by length
+    recompute: bool = False  # activation checkpointing: less memory, a third more time
+    shuffle_shards: int = Field(0, ge=0)  # number of shards to shuffle together; 0 = all
+    max_duration_s: float = Field(30.0, gt=0)  # longer training utterances are an error
+    learning_rate: float = Field(2e-3, gt=0)  # peak
     warmup_steps: int = Field(200, ge=0)
-    final_lr_fraction: float = Field(0.01, gt=0, le=1)  # where the cosine decay ends
-    restarts: tuple[int, ...] = ()  # epochs at which the decay begins anew from the peak
+    final_lr_fraction: float = Field(0.01, gt=0, le=1)  # end of the cosine decay, relative to the peak
+    restarts: tuple[int, ...] = ()  # epochs at which the decay restarts from the peak
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(5.0, gt=0)
-    ema: float = Field(0.0, ge=0, lt=1)  # decay of a moving average of the weights, which is what is kept; 0 = none
-    frozen: tuple[str, ...] = ()  # what is not trained: beginnings of weights' names, such as stages.core.layers.0
-    patience: int = Field(0, ge=0)  # epochs without a better dev score before stopping; 0 = never stop early
+    ema: float = Field(0.0, ge=0, lt=1)  # EMA decay of the weights; the average is evaluated and saved; 0 = off
+    frozen: tuple[str, ...] = ()  # prefixes of weights to freeze, such as stages.core.layers.0
+    patience: int = Field(0, ge=0)  # early stopping after this many epochs without a better dev score; 0 = off
     checkpoint_every_steps: int = Field(200, ge=1)
-    keep_best: int = Field(5, ge=1)  # epochs kept for averaging
-    max_bad_steps: int = Field(10, ge=1)  # NaN or inf steps in a row that stop the run
+    keep_best: int = Field(5, ge=1)  # checkpoints of the best epochs to keep for averaging
+    max_bad_steps: int = Field(10, ge=1)  # consecutive steps with NaN or inf that stop the run
     workers: int = Field(1, ge=0)  # processes that prepare batches
-    threads: int = Field(0, ge=0)  # CPU threads of the network; 0 = the cores that the workers leave, at least one
-    cache_mb: float = Field(1024.0, ge=0)  # decoded audio is kept in memory if all of it fits
-    cache_features: bool = False  # keep features, of each speed, rather than audio; needs fbank without noise or rooms
+    threads: int = Field(0, ge=0)  # CPU threads of the network; 0 = cores minus workers, at least one
+    cache_mb: float = Field(1024.0, ge=0)  # memory for caching decoded audio; used if all of it fits
+    cache_features: bool = False  # cache features of each speed; not with noise_dir or reverb_dir
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    bf16: bool = True  # where the device has it
+    bf16: bool = True  # if the device supports it
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         bounds = (0, *self.restarts, self.epochs)
         if any(a >= b for a, b in pairwise(bounds)):
-            raise ValueError(f"restarts={self.restarts} must rise and lie between 0 and epochs={self.epochs}")
+            raise ValueError(f"restarts={self.restarts} must increase and lie between 0 and epochs={self.epochs}")
         longest = [longest_s for longest_s, _ in self.most_s]
         if any(number <= 0 for pair in self.most_s for number in pair) or longest != sorted(set(longest)):
-            raise ValueError(f"most_s={self.most_s} must be pairs of positive seconds, the first ones rising")
+            raise ValueError(f"most_s={self.most_s} must be pairs of positive seconds, with increasing first values")
         return self
 
 
 class DistillSettings(_Section):
-    """What a student learns from a teacher beside the transcripts; see ``recitative.asr.distillation``."""
+    """Distillation from a teacher, in addition to the transcripts; see ``recitative.asr.distillation``."""
 
-    weight: float = Field(0.7, ge=0, le=1)  # of the teacher's frames, the transcripts' CTC has the rest
-    delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student may say a token later
-    window_frames: int = Field(1, ge=0, le=10)  # by which it may be earlier or later than that, at each token anew
-    nbest: float = Field(0.0, ge=0, le=1)  # chance that a transcript gives way to one of the teacher's n-best
+    weight: float = Field(0.7, ge=0, le=1)  # weight of the teacher's frames; CTC on the transcripts has the rest
+    delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student outputs a token later
+    window_frames: int = Field(1, ge=0, le=10)  # tolerance around delay_frames, for each token
+    nbest: float = Field(0.0, ge=0, le=1)  # probability of replacing a transcript by one of the teacher's n-best
 
 
 class DecodeSettings(_Section):
-    """How words are found; ``recitative tune`` chooses the weights on a dev set. Scores are natural logarithms."""
+    """Decoding; ``recitative tune`` chooses the weights on a dev set. Scores are natural logarithms."""
 
     kind: Literal["greedy", "beam"] = "greedy"
-    beam: int = Field(16, ge=1, le=10000)  # hypotheses kept
-    token_beam: float = Field(6.5, gt=0)  # tokens of a frame so far below its best are not tried
-    score_beam: float = Field(12.0, gt=0)  # hypotheses so far below the best are dropped
+    beam: int = Field(16, ge=1, le=10000)  # number of hypotheses
+    token_beam: float = Field(6.5, gt=0)  # prunes tokens this far below the best of a frame
+    score_beam: float = Field(12.0, gt=0)  # prunes hypotheses this far below the best
     lm_weight: float = Field(0.5, ge=0)
-    word_bonus: float = 0.0  # added for every word: language models like few
-    unknown_score: float = Field(-10.0, le=0)  # of a word that the language model does not know
+    word_bonus: float = 0.0  # added for every word; offsets the language model's bias to short texts
+    unknown_score: float = Field(-10.0, le=0)  # of words unknown to the language model
     hot_word_weight: float = Field(2.0, ge=0, le=50)  # added for every word of a hot phrase; see docs/decoding.md
 
 
 class Settings(_Section):
-    """Everything a recognizer's run depends on."""
+    """Settings of a recognizer."""
 
-    kind: Literal["recognizer"] = "recognizer"  # tells this file from other models'; those of release 0.1 lack it
+    kind: Literal["recognizer"] = "recognizer"  # identifies the kind of model; missing in release 0.1
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     model: ModelSettings = ModelSettings()
@@ -326,7 +328,7 @@ class Settings(_Section):
 
 
 class AudioTaskSettings(Protocol):
-    """What the settings of every task that learns from whole utterances have."""
+    """The settings that all tasks on utterances have."""
 
     @property
     def features(self) -> FeatureSettings: ...
@@ -342,12 +344,12 @@ Tree = TypeVar("Tree", bound=BaseModel)
 
 
 def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
-    """A recogniser's settings; see ``load_tree``."""
+    """Load the settings of a recognizer; see ``load_tree``."""
     return load_tree(Settings, path, overrides)
 
 
 def validate_settings(values: Mapping[str, Any], *, where: str) -> Settings:
-    """A recogniser's settings; see ``validate_tree``."""
+    """Load the settings of a recognizer; see ``validate_tree``."""
     return validate_tree(Settings, values, where=where)
 
 
@@ -363,7 +365,7 @@ def load_tree(tree: type[Tree], path: Path | None = None, overrides: Sequence[st
 
 
 def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) -> Tree:
-    """Check a plain tree of values; ``where`` starts the error line."""
+    """Validate a tree of plain values; error messages start with ``where``."""
     try:
         return tree.model_validate(values)
     except ValidationError as error:
@@ -371,20 +373,20 @@ def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) ->
 
 
 def dump_settings(settings: BaseModel) -> str:
-    """The resolved settings as YAML that ``load_settings`` or ``load_tree`` reads back to an equal tree."""
+    """The resolved settings as YAML; ``load_settings`` and ``load_tree`` read it back to an equal tree."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
 def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     resolved = path.resolve()
     if resolved in chain:
-        raise UsageError(f"{path}: includes itself through {' -> '.join(str(p) for p in chain)}; remove the circle")
+        raise UsageError(f"{path}: includes itself through {' -> '.join(str(p) for p in chain)}; remove the cycle")
     try:
         values = read_yaml(path, "a YAML settings file") or {}
     except DataError as error:
         raise UsageError(str(error)) from None
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: holds a {type(values).__name__}; a settings file is 'section:' lines with values")
+        raise UsageError(f"{path}: is a {type(values).__name__}; a settings file has 'section:' lines with values")
     includes = values.pop("include", [])
     if not isinstance(includes, list):
         raise UsageError(f"{path}: 'include' must be a list of paths relative to this file")
