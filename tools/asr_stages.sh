@@ -68,12 +68,12 @@ _stage_5() {
   if stage 5 "train" needs "$index" "$dev" "$tokens" "$data/cmvn" "$conf/@.yaml" ${lexicon:+"$lexicon"} \
     makes "$exp/@/checkpoint" "$exp/@/summary.json"; then
     for model in $models; do
-      taught=()
+      distillation=()
       # shellcheck disable=SC2053  # a pattern
-      [[ -z ${teacher-} || $model == "$teacher" || $model != $students ]] || taught=(--teacher "$exp/$teacher/model")
+      [[ -z ${teacher-} || $model == "$teacher" || $model != $students ]] || distillation=(--teacher "$exp/$teacher/model")
       # shellcheck disable=SC2086  # a list of settings
       on_workers train --conf "$conf/$model.yaml" --train "$train" --dev "$dev" --tokens "$tokens" \
-        ${lexicon:+--lexicon "$lexicon"} --cmvn "$data/cmvn" --output "$exp/$model" "${taught[@]}" \
+        ${lexicon:+--lexicon "$lexicon"} --cmvn "$data/cmvn" --output "$exp/$model" "${distillation[@]}" \
         ${init:+--init "$init"} $train_args
       [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" # before distillation
     done

@@ -29,9 +29,9 @@ def main() -> None:
             except ImportError as error:
                 print(f"{name} is not installed ({error})", file=sys.stderr)
                 continue
-            begun = time.process_time()
+            started = time.process_time()
             texts = [decode(row) for row in rows]
-            found.append((f"{name} beam {beam}", time.process_time() - begun, texts))
+            found.append((f"{name} beam {beam}", time.process_time() - started, texts))
     print(json.dumps(found))
 
 

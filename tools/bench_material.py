@@ -176,7 +176,7 @@ def timed_steps(
     steps: list[Step] = []
     source = iter(batches)
     while True:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         batch = next(source, None)
         if batch is None:
             return steps
@@ -184,7 +184,7 @@ def timed_steps(
         step(batch)
         done = time.perf_counter()
         audio_s, padding = facts(batch)
-        steps.append(Step(audio_s, done - begun, got - begun, padding))
+        steps.append(Step(audio_s, done - started, got - started, padding))
 
 
 class FlopCount:
@@ -240,11 +240,11 @@ def product_rate(device: torch.device) -> float:
 def _median_seconds(work: Callable[[], Tensor], device: torch.device) -> float:
     seconds: list[float] = []
     for _ in range(4):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return statistics.median(seconds[1:])  # the first is a warm-up
 
 

@@ -268,10 +268,10 @@ def bench_streaming() -> None:
     seconds: list[float] = []
     stream = recognizer.stream()
     for start in range(0, len(samples), size):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         stream.accept(samples[start : start + size], recognizer.sample_rate)
         stream.partial()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     stream.finish()
     p50, p99, most = (1000 * float(np.percentile(seconds, p)) for p in (50, 99, 100))
     factor = sum(seconds) / AUDIO_S
@@ -325,9 +325,9 @@ def ours(
     for beam in BEAMS:
         space = SearchSpace(tokens, lexicon=lexicon, lm=lm, lm_weight=LM_WEIGHT)
         search = BeamSearch(space, beam=beam, token_beam=TOKEN_BEAM, score_beam=SCORE_BEAM)
-        begun = time.process_time()
+        started = time.process_time()
         texts = [search.finish(search.step(row, search.start()))[0].text for row in rows]
-        found.append((f"recitative beam {beam}", time.process_time() - begun, texts))
+        found.append((f"recitative beam {beam}", time.process_time() - started, texts))
     return found
 
 

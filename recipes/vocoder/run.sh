@@ -46,7 +46,7 @@ judged() { # model's name, data directory, folder of the text
 if stage 8 "score" needs "$exp/@/test/wav.scp" "$data/test" makes "$exp/results.jsonl"; then
   judged "recordings" "$data/test" "$exp/recordings"
   for model in $models; do
-    judged "$model" "$exp/$model/test" "$exp/$model/heard"
+    judged "$model" "$exp/$model/test" "$exp/$model/text"
     recitative sound score "$exp/$model/model" "$data/test"
   done
 fi

@@ -69,10 +69,10 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         transcripts = list(DataDirectory.read(arguments.train).texts.values())
-        heard = rows_of(text for path in arguments.apart_from for text in DataDirectory.read(path).texts.values())
+        held_out = rows_of(text for path in arguments.apart_from for text in DataDirectory.read(path).texts.values())
         books = find_books(arguments.text)
-        sentences, counts = read_books(books, heard)
-        own = [text for text in transcripts if not rows_of([text]) & heard]
+        sentences, counts = read_books(books, held_out)
+        own = [text for text in transcripts if not rows_of([text]) & held_out]
         words = vocabulary([*sentences, *own], arguments.vocabulary)
         arguments.output.mkdir(parents=True, exist_ok=True)
         (arguments.output / "books.txt").unlink(missing_ok=True)
@@ -105,8 +105,8 @@ def rows_of(texts: Iterable[str]) -> set[tuple[str, ...]]:
     return {tuple(words[i : i + ROW]) for words in split for i in range(len(words) - ROW + 1)}
 
 
-def read_books(books: Sequence[Path], heard: set[tuple[str, ...]]) -> tuple[list[str], Counts]:
-    """Read the sentences of all books that share no sequence of words with ``heard``."""
+def read_books(books: Sequence[Path], held_out: set[tuple[str, ...]]) -> tuple[list[str], Counts]:
+    """Read the sentences of all books that share no sequence of words with ``held_out``."""
     kept: list[str] = []
     seen: set[int] = set()
     counts = Counts()
@@ -115,7 +115,7 @@ def read_books(books: Sequence[Path], heard: set[tuple[str, ...]]) -> tuple[list
         for sentence in sentences_of(book_text(path)):
             if not all(map(WORD.fullmatch, words := sentence.split())) or len(words) > LONGEST:
                 foreign += 1
-            elif rows_of([sentence]) & heard:
+            elif rows_of([sentence]) & held_out:
                 shared += 1
             else:
                 clean.append(sentence)

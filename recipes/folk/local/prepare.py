@@ -111,10 +111,10 @@ def write_openings(test: Path, output: Path) -> None:
 def opening_of(piece: Piece) -> Piece | None:
     """The first quarter notes of a piece, cut at the end. None if it is not longer, or has no note there."""
     length = OPENING_QUARTERS * STEPS_PER_QUARTER
-    begun = [note for note in piece.notes if note.start < length]
-    if piece.length <= length or not begun:
+    started = [note for note in piece.notes if note.start < length]
+    if piece.length <= length or not started:
         return None
-    cut = tuple(replace(note, length=min(note.length, length - note.start)) for note in begun)
+    cut = tuple(replace(note, length=min(note.length, length - note.start)) for note in started)
     return replace(piece, notes=cut, length=length)
 
 
