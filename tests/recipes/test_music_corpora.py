@@ -105,9 +105,9 @@ def test_quarters_in_another_order_and_key_are_told_apart(tmp_path: Path) -> Non
     [
         ({"train": []}, "has other keys; lists train, valid, test"),
         ({"train": [[[60, 60, 60]]], "valid": [], "test": []}, r"train 0: is not a grid of voices; rows of 4 pitches"),
-        ({"train": [[[60] * 4, [60] * 3]], "valid": [], "test": []}, "train 0: is no grid"),
-        ({"train": [[[300] * 4]], "valid": [], "test": []}, "train 0: is no grid"),
-        ({"train": [[]], "valid": [], "test": []}, "train 0: is no grid"),
+        ({"train": [[[60] * 4, [60] * 3]], "valid": [], "test": []}, "train 0: is not a grid"),
+        ({"train": [[[300] * 4]], "valid": [], "test": []}, "train 0: is not a grid"),
+        ({"train": [[]], "valid": [], "test": []}, "train 0: is not a grid"),
     ],
 )
 def test_a_broken_corpus_of_chorales_is_one_clear_line(

@@ -86,7 +86,7 @@ def test_audio_that_fits_into_one_batch_is_told(
 ) -> None:
     data = make_corpus(tmp_path)
     assert bench(monkeypatch, "train", "--data", data, "--parameters", 4e5, "--minutes", 0.01) == 2
-    assert "all audio fits into one batch; take more --minutes or a smaller --batch-s" in capsys.readouterr().err
+    assert "all audio fits into one batch; use more --minutes or a smaller --batch-s" in capsys.readouterr().err
 
 
 def test_utterances_are_drawn_until_there_is_enough_and_always_the_same_ones(tmp_path: Path) -> None:
