@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("*.md", "docs/*.md", "recipes/*/*.md", "pipeline/recitative/models/pretrained/*.md")
+PAGES = ("*.md", "docs/*.md", "recipes/*/*.md", "pipeline/recitative/pretrained/*.md")
 
 
 def link_faults(root: Path, page: Path) -> list[str]:

@@ -24,7 +24,7 @@ class ForecasterCoreSettings(RecurrentSettings):
 
 
 class ForecasterNetworkSettings(_Section):
-    cmvn: Literal["global", "running"] = "global"  # utterance, running: mean normalization after the global one
+    cmvn: Literal["global", "running"] = "global"  # running: running mean normalization after the global one
     horizon: int = Field(1, ge=1)  # frames from the last known one to the predicted one
     width: int = Field(0, ge=0)  # width of a linear projection before the core; 0 = none
     recurrent: ForecasterCoreSettings = ForecasterCoreSettings()
