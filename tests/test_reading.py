@@ -6,9 +6,11 @@ import gzip
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from recitative import reading
 from recitative.errors import DataError
@@ -168,3 +170,16 @@ def test_yaml_is_read_as_it_is() -> None:
 
 def test_names_that_no_file_can_have_are_not_there() -> None:
     assert not any(reading.exists(name) or reading.is_file(name) for name in ("a\0b", "a" * 5000, "\ud800"))
+
+
+@dataclass(frozen=True)
+class _Row:
+    step: int
+
+
+def test_a_kind_of_row_is_analyzed_once_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    analyzed: list[type] = []
+    monkeypatch.setattr(reading, "TypeAdapter", lambda kind: analyzed.append(kind) or TypeAdapter(kind))
+    rows = [reading.checked(_Row, {"step": step}, "log:1", "a row", "remove it") for step in range(3)]
+    assert rows == [_Row(0), _Row(1), _Row(2)]
+    assert analyzed == [_Row]

@@ -17,6 +17,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -101,7 +102,8 @@ def read_json_lines(path: str | Path, wanted: str, remedy: str = "make it again"
 def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> T:
     """A value of JSON or YAML as a dataclass. Raises DataError that names the first field of another type."""
     try:
-        return TypeAdapter(kind).validate_python(value)
+        parsed: T = _adapter(kind).validate_python(value)
+        return parsed
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
@@ -109,6 +111,12 @@ def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> 
         if not field:
             found = f"has a {type(value).__name__}"
         raise DataError(where, found, wanted, remedy) from None
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    """Built once: for each line of a long log it would take minutes."""
+    return TypeAdapter(kind)
 
 
 def read_lines(path: str | Path, wanted: str = "a text", remedy: str = "correct the path") -> Iterator[bytes]:

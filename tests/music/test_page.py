@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -23,33 +22,6 @@ OTHER = Piece((Note(0, 69, 8, 0), Note(0, 62, 4, 1), Note(4, 53, 4, 2)), 8)
 MIDI = b"MThd and so on"
 
 
-class _Tags(HTMLParser):
-    """Opening tags with their attributes; fails on a tag that isn't closed in its turn."""
-
-    EMPTY = frozenset({"meta", "br", "hr"})
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(page)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def attributes(self, tag: str, name: str) -> list[str | None]:
-        return [attrs.get(name) for found, attrs in self.found if found == tag]
-
-
 def _sound(container: str) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.zeros((800, 1), np.float32), 8000, format=container)
@@ -65,7 +37,7 @@ def test_the_page_holds_pictures_sounds_files_and_numbers() -> None:
     original = Exhibit("As written", OTHER, MIDI, _sound("WAV"))
     items = [Exhibit("First", PIECE, MIDI, _sound("OGG"), "A note.", {PIECE.notes[0]}, 4, original)]
     page = music_page(items, title="Chorales", description="Seed 1.", comparison=_comparison())
-    tags = _Tags(page)
+    tags = WholePage(page)
     assert page.count("data-systems=") == 2
     assert [uri and uri.split(";")[0] for uri in tags.attributes("audio", "src")] == [
         "data:audio/ogg",
@@ -95,19 +67,19 @@ def test_names_cannot_break_the_page() -> None:
     comparison = Comparison(statistics([PIECE], 3), statistics([OTHER], 3), odd, [(odd, Copy(1, odd))])
     page = music_page([Exhibit(odd, PIECE, MIDI, note=odd)], title=odd, description=odd, comparison=comparison)
     assert "<script>alert" not in page
-    assert len([tag for tag, _ in _Tags(page).found if tag == "script"]) == 1
+    assert len([tag for tag, _ in WholePage(page).tags if tag == "script"]) == 1
 
 
 def test_a_piece_without_sound_has_its_picture_and_file() -> None:
-    tags = _Tags(music_page([Exhibit("???", PIECE, MIDI)], title="T"))
+    tags = WholePage(music_page([Exhibit("???", PIECE, MIDI)], title="T"))
     assert not tags.attributes("audio", "src")
     assert tags.attributes("a", "download") == ["piece.mid"]
 
 
 def test_every_player_and_scrolling_part_can_be_reached_and_has_a_name() -> None:
-    tags = _Tags(music_page([Exhibit("First", PIECE, MIDI, _sound("WAV"))], title="T", comparison=_comparison()))
+    tags = WholePage(music_page([Exhibit("First", PIECE, MIDI, _sound("WAV"))], title="T", comparison=_comparison()))
     assert tags.attributes("audio", "aria-label") == ["First"]
-    groups = [attrs for _, attrs in tags.found if attrs.get("role") == "group"]
+    groups = [attrs for _, attrs in tags.tags if attrs.get("role") == "group"]
     assert [attrs.get("aria-label") for attrs in groups] == ["Longest copies", "Piano roll of First"]
     assert all(attrs.get("tabindex") == "0" and attrs.get("aria-label") for attrs in groups)
 

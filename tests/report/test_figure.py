@@ -158,6 +158,10 @@ def test_names_are_text_whatever_they_hold():
     assert parsed(figure).get("aria-label") == odd
     assert tooltips(figure) == [odd, odd]
     assert odd in texts(figure)
+    for unprintable in ("\x00", "\x1b", "\udce9", "\ufffe"):
+        figure = det_curve(f"a{unprintable}b", {unprintable: [(1.0, 0.5)]}, [], None)
+        assert parsed(figure).get("aria-label") == "a\N{REPLACEMENT CHARACTER}b"
+        assert tooltips(figure) == ["\N{REPLACEMENT CHARACTER}"]
 
 
 def test_a_picture_has_a_palette_and_the_colors_of_its_levels():

@@ -1,8 +1,8 @@
-"""What an experiment folder holds for its report; every part may be absent while a run goes on.
+"""The files of an experiment folder that its report shows. Each of them may be absent while training runs.
 
 train.jsonl               {"event": "step", ...} and {"event": "epoch", ...} lines, as in Step and Epoch below
 settings.yaml             the resolved settings
-environment.json          any names and values
+environment.json          names and values of any kind
 decode_<set>/text         hypotheses, Kaldi text
 decode_<set>/tokens.jsonl {"utt_id", "tokens": [{"token", "start_s"}], ...}, times from the utterance's start
 decode_<set>/data_dir     one line: the data directory that was decoded
@@ -27,7 +27,7 @@ from recitative.text.tokens import SPACE
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step; NaN where a number was not finite or not written."""
+    """One optimizer step; NaN where a number was not finite or not written."""
 
     step: int
     epoch: int
@@ -35,19 +35,19 @@ class Step:
     lr: float = math.nan
     grad_norm: float = math.nan  # before clipping
     clipped: bool = False
-    skipped: bool = False  # NaN or inf: the weights were left alone
+    skipped: bool = False  # loss or gradient was NaN or inf; no update
     audio_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the data and what the dev set said after it."""
+    """One pass over the training data, and the scores on the dev set after it."""
 
     epoch: int
     step: int
     train_loss: float = math.nan
     dev_loss: float = math.nan
-    dev_wer: float = math.nan  # fractions, not per cent
+    dev_wer: float = math.nan  # 0..1
     dev_cer: float = math.nan
     seconds: float = math.nan  # wall clock since the run began
     best: bool = False
@@ -61,14 +61,14 @@ class Token:
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """A decoded set; ``utterances`` is empty where the data directory cannot be read, ``tokens`` without times."""
+    """A decoded set. ``utterances`` is empty if the data directory cannot be read, ``tokens`` if there are no times."""
 
     name: str
     words: ErrorRates
     characters: ErrorRates
     tokens: Mapping[str, tuple[Token, ...]]
     utterances: Mapping[str, Utterance]
-    real_time: float = math.nan  # seconds of audio decoded in a second
+    real_time: float = math.nan  # seconds of audio decoded per second
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Experiment:
     clip_norm: float | None  # train.clip_norm of the settings
     environment: Mapping[str, Any]
     sets: tuple[DecodedSet, ...]
-    missing: tuple[str, ...] = field(default=())  # what is not there or could not be read, one line each
+    missing: tuple[str, ...] = field(default=())  # what is absent or unreadable, one line each
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read what is there and note what is not.
+    """Read the files that are there and list those that are not.
 
     Raises UsageError if ``path`` is no folder, DataError if it holds nothing to report or if a file is damaged.
     """
@@ -108,7 +108,7 @@ _EXPECTED = ("train.jsonl", "settings.yaml", "environment.json")
 
 
 def _read_log(path: Path) -> tuple[tuple[Step, ...], tuple[Epoch, ...], list[str]]:
-    """Steps and epochs in order. A step that was run again after an interruption counts as it was run last."""
+    """Steps and epochs in order. Of a step that was repeated after an interruption, the last run counts."""
     steps: dict[int, Step] = {}
     epochs: dict[int, Epoch] = {}
     remarks: list[str] = []
@@ -131,7 +131,7 @@ def _fields_of(kind: type[Step] | type[Epoch], line: Mapping[str, Any], where: s
 
 
 def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, object) of every line; a last line that is still being written is remarked on and left out."""
+    """(file:line, object) of every line. An unfinished last line is left out, with a remark."""
     if not path.exists():
         return
     lines = read_text(path).split("\n")
@@ -145,7 +145,7 @@ def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str,
 def _parse(where: str, text: str) -> dict[str, Any]:
     value = parsed_json(text, where, "one JSON object")
     if not isinstance(value, dict):
-        raise DataError(where, f"holds a {type(value).__name__}", "one JSON object", "remove or mend it")
+        raise DataError(where, f"holds a {type(value).__name__}", "one JSON object", "remove the line")
     return value
 
 
@@ -197,7 +197,7 @@ def _read_data(folder: Path, missing: list[str]) -> DataDirectory | None:
         return None
     try:
         return DataDirectory.read(Path(_text_of(folder / "data_dir").strip()))
-    except DataError as error:  # a report is still worth having when the data have moved
+    except DataError as error:  # the data may have moved; the rest of the report is still useful
         missing.append(f"{folder.name}: the data cannot be read from here, so no audio or pictures ({error})")
         return None
 

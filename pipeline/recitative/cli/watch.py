@@ -35,7 +35,8 @@ def watch(
     ] = "text",
     partial: PartialOption = False,
     picture: Annotated[
-        Path | None, typer.Option(help="An SVG or PNG to write, of one recording: strangeness over its spectrogram.")
+        Path | None,
+        typer.Option(help="Write the anomaly score and the spectrogram of one recording to an SVG or PNG file."),
     ] = None,
 ) -> None:
     """Print the stretches of recordings that are stranger than what the model knows as usual, with their times.

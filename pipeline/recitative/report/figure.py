@@ -128,8 +128,8 @@ def save_figure(figure: Figure, path: Path) -> None:
     if path.suffix.lower() == ".svg":
         write_text(path, to_svg(figure, standalone=True) + "\n")
         return
-    with replacing(path) as partial, style():
-        figure.savefig(partial, format="png", dpi=2 * _DPI, metadata={"Software": None})
+    with replacing(path) as partial:
+        _render(figure, partial, format="png", dpi=2 * _DPI, metadata={"Software": None})
 
 
 def to_svg(figure: Figure, *, standalone: bool = False) -> str:
@@ -137,15 +137,14 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
     buffer = io.BytesIO()
     for artist in (artist for axes in figure.axes if not axes.axison for artist in axes.get_children()):
         artist.set_clip_on(False)  # a canvas: the figure's edge cuts it
-    with style():
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    _render(figure, buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     root = ElementTree.fromstring(buffer.getvalue())
     root.remove(root[0])  # the style sheet: * {stroke-linejoin: round; stroke-linecap: butt}
     _simplify(root)
     _, _, width, height = root.attrib["viewBox"].split()
     root.attrib = {
         "xmlns": "http://www.w3.org/2000/svg", "width": width, "height": height, "viewBox": root.attrib["viewBox"],
-        "role": "img", "aria-label": figure.get_label(), "font-family": "system-ui, sans-serif",
+        "role": "img", "aria-label": _printable(figure.get_label()), "font-family": "system-ui, sans-serif",
         "stroke-linejoin": "round",
     }  # fmt: skip
     if standalone:
@@ -153,6 +152,23 @@ def to_svg(figure: Figure, *, standalone: bool = False) -> str:
         css.text = dark_css()
         root.insert(0, css)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+@style()
+def _render(figure: Figure, file: Path | io.BytesIO, **options: Any) -> None:
+    from matplotlib.text import Text
+
+    for artist in figure.findobj():
+        if artist.get_gid():
+            artist.set_gid(_printable(artist.get_gid()))
+        if isinstance(artist, Text):
+            artist.set_text(_printable(artist.get_text()))
+    figure.savefig(file, **options)
+
+
+def _printable(text: str) -> str:
+    """With replacement characters for those that neither XML nor a font has, such as bytes that are not UTF-8."""
+    return re.sub("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def dark_css() -> str:
