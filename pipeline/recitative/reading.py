@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -102,7 +102,7 @@ def read_json_lines(path: str | Path, wanted: str, remedy: str = "make it again"
 def checked(kind: type[T], value: Any, where: str, wanted: str, remedy: str) -> T:
     """A value of JSON or YAML as a dataclass. Raises DataError that names the first field of another type."""
     try:
-        parsed: T = _adapter(kind).validate_python(value)
+        parsed: T = _adapter(cast(Any, kind)).validate_python(value)
         return parsed
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

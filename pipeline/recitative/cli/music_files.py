@@ -13,9 +13,10 @@ from recitative.errors import UsageError, os_problem
 from recitative.music import synth
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Exhibit, music_page
-from recitative.music.picture import write_picture
+from recitative.music.picture import piano_roll
 from recitative.music.piece import Note, Piece
 from recitative.music.soundfont import find_soundfont
+from recitative.report.figure import save_figure
 
 Written = tuple[Piece, frozenset[Note]]  # and those of its notes that were given
 
@@ -39,7 +40,7 @@ def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, s
     path = output / f"{piece.name}.mid"
     content = midi_bytes(piece)
     write_bytes(path, content)
-    write_picture(piece, path.with_suffix(".svg"), given=given or None)
+    save_figure(piano_roll(piece, given=given or None).figure, path.with_suffix(".svg"))
     played = b""
     if sound:
         samples = synth.render(piece, soundfont=soundfont)

@@ -12,7 +12,7 @@ from typing import Any
 
 from recitative.music.copies import Copy
 from recitative.music.counterpoint import CHORDS, OTHER, Share
-from recitative.music.picture import Given, playable_roll
+from recitative.music.picture import Given, piano_roll
 from recitative.music.piece import Piece
 from recitative.music.statistics import Statistics, distances
 from recitative.report.charts import bar_chart
@@ -71,9 +71,7 @@ def music_page(
 def _piece(item: Exhibit, bars_per_system: int | None) -> dict[str, Any]:
     piece = item.piece
     name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
-    roll = playable_roll(
-        piece, given=item.given, quarters_per_bar=item.quarters_per_bar, bars_per_system=bars_per_system
-    )
+    roll = piano_roll(piece, given=item.given, quarters_per_bar=item.quarters_per_bar, bars_per_system=bars_per_system)
     return {
         "heading": item.heading,
         "facts": f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute",

@@ -8,11 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
-from recitative.report.figure import LIGHT, Axes, Figure, add_tooltip, canvas, draw_box, draw_lines, save_figure, style
+from recitative.report.figure import LIGHT, Axes, add_tooltip, canvas, draw_box, draw_lines, style
 from recitative.report.page import Playable
 
 Given = Collection[Note] | Callable[[Note], bool] | None
@@ -20,13 +19,12 @@ Given = Collection[Note] | Callable[[Note], bool] | None
 
 VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette; a seventh voice has the first one's
 _SWATCH = 11.0
-_TITLE_HEIGHT = 20.0
-
-LEFT, RIGHT = 38.0, 12.0  # margins of a system: names of the pitches stand on the left
-HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; number of the bar over each system; space under it
+TITLE_HEIGHT = 20.0
+LEFT, RIGHT = 38.0, 12.0  # margins of a system; pitches are named in the left one
+HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; bar numbers above each system; space below it
 WIDTH = 960.0  # of a whole system
-WIDEST_QUARTER = 36.0  # a short piece is not stretched beyond this
-LEAST_WIDTH = 420.0  # room for title and legend
+MAX_QUARTER_WIDTH = 36.0
+MIN_WIDTH = 420.0  # room for title and legend
 ROW = 5.0  # height of a semitone
 BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 OCTAVE = 12
@@ -40,7 +38,6 @@ class Box:
     x: float
     y: float
     width: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class System:
 
 @dataclass(frozen=True)
 class Roll:
-    """The measures of a picture. low, high: the lowest and highest pitch that has a row."""
+    """The layout of a figure. low, high: the lowest and the highest pitch with a row."""
 
     piece: Piece
     quarters_per_bar: int
@@ -65,26 +62,26 @@ class Roll:
 
     @classmethod
     def of(cls, piece: Piece, quarters_per_bar: int = 4, bars_per_system: int | None = None) -> Roll:
-        """bars_per_system: by default as many as suit the length of the piece. Raises ValueError for an empty bar."""
+        """bars_per_system: by default 8, in pieces of more than 64 bars 16. Raises ValueError for an empty bar."""
         if quarters_per_bar < 1:
             raise ValueError(f"{quarters_per_bar} quarters a bar; at least 1")
         bar = quarters_per_bar * piece.steps_per_quarter
         bars = max(1, math.ceil(piece.length / bar))
-        per_system = min(bars, bars_per_system or _bars_per_system(bars))
+        per_system = min(bars, bars_per_system or (8 if bars <= 64 else 16))
         low, high = _pitch_range(piece)
         apart = ABOVE + (high - low + 1) * ROW + BELOW
         systems = tuple(
             System(first * bar, min(first + per_system, bars) * bar, HEAD + ABOVE + n * apart)
             for n, first in enumerate(range(0, bars, per_system))
         )
-        widest = WIDEST_QUARTER / piece.steps_per_quarter
+        widest = MAX_QUARTER_WIDTH / piece.steps_per_quarter
         step_width = min(widest, (WIDTH - LEFT - RIGHT) / (per_system * bar))
         return cls(piece, quarters_per_bar, systems, step_width, low, high)
 
     @property
     def width(self) -> float:
         longest = max(system.stop - system.first for system in self.systems)
-        return max(LEAST_WIDTH, LEFT + longest * self.step_width + RIGHT)
+        return max(MIN_WIDTH, LEFT + longest * self.step_width + RIGHT)
 
     @property
     def height(self) -> float:
@@ -110,13 +107,13 @@ class Roll:
         return range(self.low + -self.low % OCTAVE, self.high + 1, OCTAVE)
 
     def boxes(self) -> Iterator[Box]:
-        """One for each note and system it lies in, in the order of the notes."""
+        """One for each note and each system it is in, in the order of the notes."""
         for note in self.piece.notes:
             for system in self.systems:
                 start, stop = max(note.start, system.first), min(note.end, system.stop)
                 if start < stop:
                     width = (stop - start) * self.step_width
-                    yield Box(note, self.x(system, start), self.y(system, note.pitch), width, ROW)
+                    yield Box(note, self.x(system, start), self.y(system, note.pitch), width)
 
 
 def pitch_name(pitch: int) -> str:
@@ -125,13 +122,8 @@ def pitch_name(pitch: int) -> str:
     return f"{names[pitch % OCTAVE]}{pitch // OCTAVE - 1}"
 
 
-def _bars_per_system(bars: int) -> int:
-    """Few while there are few, so that notes are wide; more in a long piece, so that it isn't endlessly high."""
-    return 8 if bars <= 64 else 16
-
-
 def _pitch_range(piece: Piece) -> tuple[int, int]:
-    """A tone more on either side, an octave and so a C at least."""
+    """A whole tone beyond the notes on either side, and at least an octave, so that there is a C."""
     pitches = [note.pitch for note in piece.notes] or [60]
     low, high = min(pitches) - 2, max(pitches) + 2
     missing = max(0, OCTAVE - (high - low + 1))
@@ -142,58 +134,33 @@ def _pitch_range(piece: Piece) -> tuple[int, int]:
 @style()
 def piano_roll(
     piece: Piece, *, title: str = "", given: Given = None, quarters_per_bar: int = 4, bars_per_system: int | None = None
-) -> Figure:
-    """The figure. Given notes are outlined, others filled; a note that crosses the end of a row is in two parts.
+) -> Playable:
+    """The figure and the times of its systems.
 
-    Raises ValueError for fewer than one quarter per bar.
+    Given notes are outlined, others filled. A note that crosses the end of a system is in two parts. Raises ValueError
+    for fewer than one quarter per bar.
     """
     roll = Roll.of(piece, quarters_per_bar, bars_per_system)
-    top = 0 if title else _TITLE_HEIGHT  # no empty line instead of a title
+    top = 0 if title else TITLE_HEIGHT  # no empty line instead of a title
     name = title or piece.name or "a piece"
-    description = (
-        f"Piano roll of {name}: {len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
-    )
-    figure, axes = canvas(roll.width, roll.height - top, description)
+    size = f"{len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
+    figure, axes = canvas(roll.width, roll.height - top, f"Piano roll of {name}: {size}")
     axes.set_ylim(roll.height, top)
     axes.text(LEFT, 18, title, size=14, weight="bold", color=LIGHT["ink"])
     _draw_legend(axes, piece, given is not None)
+    systems = []
     for system in roll.systems:
         _draw_system(axes, roll, system)
-    is_given = predicate(given)
+        start_s, end_s = (round(step * piece.step_s, 4) for step in (system.first, system.stop))
+        width = roll.x(system, system.stop) - LEFT
+        systems.append((start_s, end_s, LEFT, system.y - top, width, roll.system_height))
+    is_given = given if callable(given) else frozenset(given or ()).__contains__
     for box in roll.boxes():
-        note = box.note
+        note, width = box.note, box.width - min(1.2, box.width / 4)  # a gap between repeated notes
+        drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, is_given(note))
         quarters = note.length / piece.steps_per_quarter
-        drawn = _draw_note(
-            axes, (box.x, box.y, box.width - min(1.2, box.width / 4), box.height), note.voice, is_given(note)
-        )
         add_tooltip(drawn, f"{pitch_name(note.pitch)}, {quarters:.3g} quarters, {note.start * piece.step_s:.2f} s")
-    return figure
-
-
-def playable_roll(piece: Piece, **options: Any) -> Playable:
-    """``piano_roll`` with the times of its rows. options: those of ``piano_roll``, without a title."""
-    roll = Roll.of(piece, options.get("quarters_per_bar", 4), options.get("bars_per_system"))
-    rows = [
-        (round(system.first * piece.step_s, 4), round(system.stop * piece.step_s, 4), LEFT, system.y - _TITLE_HEIGHT,
-         roll.x(system, system.stop) - LEFT, roll.system_height)
-        for system in roll.systems
-    ]  # fmt: skip
-    return Playable(piano_roll(piece, **options), rows)
-
-
-def write_picture(
-    piece: Piece, path: str | Path, *, title: str = "", given: Given = None, quarters_per_bar: int = 4
-) -> None:
-    """Write the piano roll as ``.svg`` or ``.png``; atomic. Raises UsageError for another suffix."""
-    save_figure(piano_roll(piece, title=title, given=given, quarters_per_bar=quarters_per_bar), Path(path))
-
-
-def predicate(given: Given) -> Callable[[Note], bool]:
-    """Whether a note was given."""
-    if callable(given):
-        return given
-    notes = frozenset(given or ())
-    return lambda note: note in notes
+    return Playable(figure, systems)
 
 
 def _draw_note(axes: Axes, box: tuple[float, float, float, float], voice: int | None, given: bool) -> Any:
