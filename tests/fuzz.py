@@ -46,7 +46,7 @@ from recitative.data.shards.index import ShardIndex
 from recitative.data.shards.writing import write_shards
 from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
-from recitative.features.archive import encode_binary, read_archive, write_archive
+from recitative.features.archive import encode_binary
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.keywords.thresholds import KeywordThresholds
@@ -172,10 +172,6 @@ def _read_shards(folder: Path) -> None:
         read_utterance(utterance)
 
 
-def _archive(folder: Path) -> None:
-    write_archive(folder / "feats.scp", folder / "feats.ark", [("a", np.ones((3, 4), np.float32))] * 1)
-
-
 def _cmvn(folder: Path) -> None:
     CmvnStats(np.ones(4), np.ones(4) * 2, 3.0).write(folder / "cmvn")
 
@@ -260,8 +256,6 @@ READERS: dict[str, Reader] = {
     "lhotse supervisions": Reader(_lhotse("", False), "supervisions.jsonl", _import_folder),
     "shard index": Reader(_shards, "shards/index.safetensors", _read_shards),
     "shard tar": Reader(_shards, "shards/shard-000000.tar", _read_shards),
-    "archive scp": Reader(_archive, "feats.scp", lambda folder: [*read_archive(folder / "feats.scp")]),
-    "archive ark": Reader(_archive, "feats.ark", lambda folder: [*read_archive(folder / "feats.scp")]),
     "cmvn": Reader(_cmvn, "cmvn", _use_cmvn),
     "cmvn binary": Reader(_binary_cmvn, "cmvn", _use_cmvn),
     "tokens": Reader(_text("tokens.txt", "<blank> 0\n<space> 1\na 2\nb 3\n"), "tokens.txt",

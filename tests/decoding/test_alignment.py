@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from recitative.decoding.alignment import align_words, forced_alignment
+from recitative.decoding.alignment import align_words
 from recitative.errors import DataError
 
 
 def log_probs_of(frames, tokens, seed):
     x = np.random.default_rng(seed).normal(size=(frames, tokens))
     return x - np.log(np.exp(x).sum(-1, keepdims=True))
+
+
+def forced_alignment(log_probs, labels):
+    """The tokens (T,) of one word with one spelling."""
+    return align_words(log_probs, [[labels]] if labels else []).tokens
 
 
 def collapse(path):

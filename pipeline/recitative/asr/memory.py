@@ -14,17 +14,15 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recitative.asr.network import new_recogniser
 from recitative.config import Settings
 from recitative.errors import RunError
 from recitative.nn.ctc_loss import ctc_loss
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 from recitative.text.tokens import TokenTable
 from recitative.train.distributed import has_bf16
 from recitative.train.loop import ran_out_of_memory
@@ -62,7 +60,7 @@ Measure = Callable[[Shape], int | None]
 """The bytes that a step takes at most; None: more than there are."""
 
 
-def tune_buckets(seconds: npt.NDArray[Any], labels_per_s: float, budget: int, measure: Measure) -> Iterator[Bucket]:
+def tune_buckets(seconds: Array, labels_per_s: float, budget: int, measure: Measure) -> Iterator[Bucket]:
     """The largest safe batch for each bucket of lengths, from the shortest bucket to the longest.
 
     seconds (N,): of each utterance as it is played; budget: bytes. Raises RunError if one utterance is too much.

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.decoding.greedy import TokenRun
 from recitative.errors import DataError
+from recitative.stage import Array
 
 BLANK = 0
 
@@ -42,13 +43,8 @@ class AlignedPath:
     log_prob: float  # of the whole path, in nats: the sum over its frames
 
 
-def forced_alignment(log_probs: npt.NDArray[Any], labels: Labels) -> npt.NDArray[np.int64]:
-    """The token of every frame (T,) on the most probable path that collapses to ``labels``."""
-    return align_words(log_probs, [[labels]] if labels else []).tokens
-
-
 def align_words(
-    log_probs: npt.NDArray[Any],
+    log_probs: Array,
     words: Sequence[Alternatives],
     *,
     separator: int | None = None,
@@ -101,7 +97,7 @@ class _Graph:
         self.finals: list[int] = []
 
     def add(self, token: int, frontier: Sequence[int], place: _Place | None = None) -> int:
-        """A new state after those of ``frontier`` that emit another token: equal neighbours would be one run."""
+        """A new state after those of ``frontier`` that emit another token: equal neighbors would be one run."""
         state = len(self.tokens)
         self.tokens.append(token)
         self.places.append(place)
@@ -145,7 +141,7 @@ def _graph_of(words: Sequence[Alternatives], separator: int | None, separator_op
     return graph
 
 
-def _viterbi(log_probs: npt.NDArray[Any], graph: _Graph) -> npt.NDArray[np.int64]:
+def _viterbi(log_probs: Array, graph: _Graph) -> npt.NDArray[np.int64]:
     """The state of every frame (T,) on the most probable path from the start to a final state."""
     tokens, predecessors = np.array(graph.tokens), graph.predecessors()
     choices = np.zeros((len(log_probs), len(tokens)), np.min_scalar_type(len(predecessors)))
@@ -183,7 +179,7 @@ def _word(alternative: int, runs: Sequence[TokenRun], on_path: npt.NDArray[np.fl
     return AlignedWord(begin, end, alternative, float(on_path[begin:end].mean()), tuple(runs))
 
 
-def _check(log_probs: npt.NDArray[Any], words: Sequence[Alternatives], separator: int | None) -> None:
+def _check(log_probs: Array, words: Sequence[Alternatives], separator: int | None) -> None:
     if np.isnan(log_probs).any():
         at = int(np.isnan(log_probs).any(-1).argmax())
         raise DataError("alignment", f"frame {at} has NaN", "log probabilities", "")

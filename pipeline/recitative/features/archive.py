@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from recitative.atomic import replacing
-from recitative.data.tables import read_table, write_table
+from recitative.data.tables import write_table
 from recitative.errors import DataError
-from recitative.reading import opened
 from recitative.stage import Array
 
 _BINARY = b"\0B"
@@ -105,38 +103,8 @@ def write_archive(scp: Path, ark: Path, items: Iterable[tuple[str, Array]]) -> d
     return frames
 
 
-def read_archive(scp: Path) -> Iterator[tuple[str, Array]]:
-    """The (utt_id, matrix (T, C)) pairs of an scp with ``path:offset`` lines, in its order.
-
-    Raises DataError that names the scp's line for a missing file, a path without an offset, or a broken matrix.
-    """
-    with ExitStack() as files:
-        archives: dict[str, IO[bytes]] = {}
-        for row in read_table(scp):
-            where = f"{scp}:{row.line}: utterance '{row.key}'"
-            path, offset = _parse_location(where, row.value)
-            remedy = "make it with 'recitative features'"
-            try:
-                if path not in archives:
-                    archives[path] = files.enter_context(opened(path, "an archive", remedy))
-                archives[path].seek(offset)
-            except DataError as error:
-                found = error.problems[0]
-                raise DataError(where, f"{found.where} {found.found}", found.allowed, remedy) from None
-            except (OSError, OverflowError):
-                raise DataError(where, f"{path} has no byte {offset}", remedy=remedy) from None
-            yield row.key, read_matrix(archives[path], where)
-
-
 def _check_id(scp: Path, utt_id: str, known: dict[str, int]) -> None:
     if not utt_id or utt_id.split() != [utt_id]:
         raise DataError(str(scp), f"utterance id {utt_id!r}", "one word", "rename the utterance")
     if utt_id in known:
         raise DataError(str(scp), f"utterance '{utt_id}' is repeated", "unique ids", "rename one")
-
-
-def _parse_location(where: str, value: str) -> tuple[str, int]:
-    path, _, offset = value.rpartition(":")
-    if not path or not (offset.isascii() and offset.isdigit()):
-        raise DataError(where, f"'{value}'", "path:offset", "make it with 'recitative features'")
-    return path, int(offset)

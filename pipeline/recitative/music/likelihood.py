@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.music.composer import OnProgress, Scorer
 from recitative.music.frames import Ids, Wishes
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 
 BATCH = 16  # pieces that are scored together
 
@@ -73,7 +71,7 @@ def _nats(scorer: Scorer, pieces: Sequence[Ids], key: int) -> float:
     return nats
 
 
-def _cross_entropy(scores: npt.NDArray[Any], targets: Ids) -> float:
+def _cross_entropy(scores: Array, targets: Ids) -> float:
     """-ln P of the targets (M,) by scores (M, K), added up."""
     wide = scores.astype(np.float64)
     top = wide.max(axis=-1, keepdims=True)
