@@ -7,13 +7,13 @@ import math
 import numpy as np
 import pytest
 
-from recitative.decoding.detections import Candidate, DetectionRules, finish, follow, new_tracks, pick
+from recitative.decoding.detections import DetectionCandidate, DetectionRules, finish, follow, new_tracks, pick
 
 RULES = DetectionRules(hold_frames=5, margin=1.0)
 
 
 def candidate(begin, end, confidence, *, seen=None, keyword=0, is_rival=False):
-    return Candidate(keyword, begin, end, seen or end, -math.log(confidence), 1, is_rival)
+    return DetectionCandidate(keyword, begin, end, seen or end, -math.log(confidence), 1, is_rival)
 
 
 def spans(hits):

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Candidate:
+class DetectionCandidate:
     """A keyword on the frames [begin, end), found after ``seen`` frames."""
 
     keyword: int  # its index
@@ -36,7 +36,7 @@ class Candidate:
         """0..1: geometric mean of the probability over the labels."""
         return math.exp(-self.cost / self.num_labels)
 
-    def overlaps(self, other: Candidate) -> bool:
+    def overlaps(self, other: DetectionCandidate) -> bool:
         return self.begin < other.end and other.begin < self.end
 
 
@@ -55,13 +55,13 @@ class Track:
     """State of one keyword: the best open candidate, recent rivals, the end of the last detection, and the frame of the
     last candidate."""
 
-    pending: Candidate | None = None
-    rivals: tuple[Candidate, ...] = ()
+    pending: DetectionCandidate | None = None
+    rivals: tuple[DetectionCandidate, ...] = ()
     taken_until: int = 0
     last_seen: float = -math.inf
 
 
-Known = tuple[int, Candidate]
+Known = tuple[int, DetectionCandidate]
 """(the number of frames after which it was certain, the detection)"""
 
 
@@ -70,8 +70,8 @@ def new_tracks(num_keywords: int) -> tuple[Track, ...]:
 
 
 def follow(
-    tracks: Sequence[Track], candidates: Iterable[Candidate], num_frames: int, rules: DetectionRules
-) -> tuple[list[Candidate], tuple[Track, ...]]:
+    tracks: Sequence[Track], candidates: Iterable[DetectionCandidate], num_frames: int, rules: DetectionRules
+) -> tuple[list[DetectionCandidate], tuple[Track, ...]]:
     """Add the candidates found since the last call, in the order of ``seen``, up to frame ``num_frames`` of the stream.
 
     Returns the detections that became certain, in that order, and the new state.
@@ -86,8 +86,8 @@ def follow(
 
 
 def finish(
-    tracks: Sequence[Track], candidates: Iterable[Candidate], num_frames: int, rules: DetectionRules
-) -> list[Candidate]:
+    tracks: Sequence[Track], candidates: Iterable[DetectionCandidate], num_frames: int, rules: DetectionRules
+) -> list[DetectionCandidate]:
     """The detections that become certain at the end of the stream."""
     detections, followed = follow(tracks, candidates, num_frames, rules)
     known: list[Known] = []
@@ -96,11 +96,13 @@ def finish(
     return detections + _in_order(known)
 
 
-def _in_order(known: list[Known]) -> list[Candidate]:
+def _in_order(known: list[Known]) -> list[DetectionCandidate]:
     return [candidate for _, candidate in sorted(known, key=lambda pair: (pair[0], pair[1].keyword))]
 
 
-def pick(candidates: Sequence[Candidate], thresholds: Sequence[float], rules: DetectionRules) -> list[Candidate]:
+def pick(
+    candidates: Sequence[DetectionCandidate], thresholds: Sequence[float], rules: DetectionRules
+) -> list[DetectionCandidate]:
     """The detections of a whole stream with ``thresholds``, from candidates of a search with lower ones."""
     kept = [c for c in candidates if c.is_rival or c.confidence >= thresholds[c.keyword]]
     if all(c.is_rival for c in kept):
@@ -125,7 +127,7 @@ def _close(track: Track, frame: int, rules: DetectionRules, known: list[Known]) 
     return replace(track, pending=None, taken_until=pending.end)
 
 
-def _with_candidate(track: Track, candidate: Candidate, rules: DetectionRules, known: list[Known]) -> Track:
+def _with_candidate(track: Track, candidate: DetectionCandidate, rules: DetectionRules, known: list[Known]) -> Track:
     if candidate.is_rival:
         recent = (r for r in track.rivals if r.seen >= candidate.seen - 2 * rules.hold_frames)
         return replace(track, rivals=(*recent, candidate))

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.decoding.detections import Candidate
+from recitative.decoding.detections import DetectionCandidate
 from recitative.stage import Array
 
 BLANK = 0
@@ -225,20 +225,20 @@ class KeywordSearch:
         edge = first_edge(self._edges) if self._edges else None
         return SearchState(0, self._states.start(), edge, (nothing,) * silence)
 
-    def step(self, log_probs: Array, state: SearchState) -> tuple[list[Candidate], SearchState]:
+    def step(self, log_probs: Array, state: SearchState) -> tuple[list[DetectionCandidate], SearchState]:
         """Candidates of the next frames (T, V), in order of time, and the new state."""
-        found: list[Candidate] = []
+        found: list[DetectionCandidate] = []
         for first in range(0, len(log_probs), BLOCK):
             for frame in np.exp(log_probs[first : first + BLOCK].astype(np.float64)):
                 state, new = self._frame(frame, state)
                 found += new
         return found, state
 
-    def finish(self, state: SearchState) -> list[Candidate]:
+    def finish(self, state: SearchState) -> list[DetectionCandidate]:
         """The end of the segment is a word boundary: candidates that waited for one."""
         return self._candidates(*self._states.written(state.carried), state.frame) if self._edges else []
 
-    def _frame(self, probabilities: Array, state: SearchState) -> tuple[SearchState, list[Candidate]]:
+    def _frame(self, probabilities: Array, state: SearchState) -> tuple[SearchState, list[DetectionCandidate]]:
         """One frame of token probabilities (V,)."""
         entry = state.edge.edge if state.edge and self._edges and self._edges.before else None
         carried = self._states.advance(probabilities, state.carried, entry, state.frame)
@@ -252,11 +252,13 @@ class KeywordSearch:
         found += self._candidates(in_silence * edge.silence, spans, seen)
         return SearchState(seen, carried, edge, (*state.ended[1:], ending)), found
 
-    def _candidates(self, probabilities: Array, spans: Array, seen: int) -> list[Candidate]:
+    def _candidates(self, probabilities: Array, spans: Array, seen: int) -> list[DetectionCandidate]:
         """probabilities (R,), spans (2, R)."""
         found = []
         for row in np.flatnonzero(probabilities >= self._bars).tolist():
             number, count, is_rival = self._rows[row]
             begin, end = spans[:, row].tolist()
-            found.append(Candidate(number, begin, end, seen, -float(np.log(probabilities[row])), count, is_rival))
+            found.append(
+                DetectionCandidate(number, begin, end, seen, -float(np.log(probabilities[row])), count, is_rival)
+            )
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from recitative.asr.decoders import Spoken
-from recitative.decoding.detections import Candidate
+from recitative.decoding.detections import DetectionCandidate
 from recitative.text.words import Word
 
 S = TypeVar("S")  # where the search is
@@ -35,11 +35,11 @@ class HitDecoder(Generic[S]):
     def forget(self, state: HitState[S]) -> HitState[S]:
         return replace(state, hits=())
 
-    def word(self, hit: Candidate) -> Word:
+    def word(self, hit: DetectionCandidate) -> Word:
         """With its times in seconds."""
         begin_s, end_s = hit.begin * self._frame_s, hit.end * self._frame_s
         return Word(self.phrases[hit.keyword], round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
 
-    def words(self, state: HitState[S], hits: Iterable[Candidate]) -> tuple[Word, ...]:
+    def words(self, state: HitState[S], hits: Iterable[DetectionCandidate]) -> tuple[Word, ...]:
         """Those of the state, and these behind them."""
         return (*state.hits, *map(self.word, hits))

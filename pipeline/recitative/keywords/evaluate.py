@@ -21,7 +21,7 @@ from recitative.asr.transcriber import DecodedNetwork, Transcriber
 from recitative.asr.word_times import read_word_times
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
-from recitative.decoding.detections import Candidate, DetectionRules, pick
+from recitative.decoding.detections import DetectionCandidate, DetectionRules, pick
 from recitative.errors import DataError
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.score.spotting import LEVELS, DetectionCounts, Span, choose_level, count_found
@@ -34,7 +34,7 @@ class Spotter(Protocol):
     phrases: tuple[str, ...]
     rules: DetectionRules
 
-    def candidates(self, log_probs: Array) -> list[Candidate]:
+    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
         """Of a whole recording (T, V): what the hits are picked from."""
         ...
 
@@ -45,7 +45,7 @@ class HeardUtterance:
 
     utt_id: str
     duration_s: float
-    candidates: tuple[tuple[Candidate, ...], ...]
+    candidates: tuple[tuple[DetectionCandidate, ...], ...]
     occurrences: tuple[tuple[Span, ...], ...]
 
 
@@ -157,8 +157,8 @@ def _aligner(network: DecodedNetwork) -> Callable[[Array, Sequence[str]], list[S
     return lambda log_probs, words: None
 
 
-def _by_keyword(candidates: Sequence[Candidate], count: int) -> tuple[tuple[Candidate, ...], ...]:
-    groups: list[list[Candidate]] = [[] for _ in range(count)]
+def _by_keyword(candidates: Sequence[DetectionCandidate], count: int) -> tuple[tuple[DetectionCandidate, ...], ...]:
+    groups: list[list[DetectionCandidate]] = [[] for _ in range(count)]
     for candidate in candidates:
         groups[candidate.keyword].append(replace(candidate, keyword=0))
     return tuple(map(tuple, groups))

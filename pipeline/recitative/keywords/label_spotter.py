@@ -18,7 +18,7 @@ from recitative.asr.decoders import Spoken
 from recitative.asr.transcriber import DecodedNetwork
 from recitative.audio.vad import UNCUT
 from recitative.classification.labeller import Labeller
-from recitative.decoding.detections import Candidate
+from recitative.decoding.detections import DetectionCandidate
 from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, Problem, UsageError
 from recitative.keywords.detections import HitDecoder, HitState
@@ -58,7 +58,7 @@ class LabelSpotter(HitDecoder[PosteriorState]):
     def finish(self, state: HitState[PosteriorState]) -> Spoken:
         return Spoken((), self.words(state, self._search.finish(state.search)))
 
-    def candidates(self, log_probs: Array) -> list[Candidate]:
+    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
         """Of a whole recording (T, K): what the hits are picked from."""
         return self._search.candidates(self._posteriors(log_probs), self._search.start())[0]
 

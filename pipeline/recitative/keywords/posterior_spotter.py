@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.decoding.detections import Candidate, DetectionRules, Track, finish, follow, new_tracks
+from recitative.decoding.detections import DetectionCandidate, DetectionRules, Track, finish, follow, new_tracks
 from recitative.stage import Array
 
 LOWEST = 1e-9  # a confidence that isn't 0
@@ -58,18 +58,18 @@ class PosteriorSpotter:
         count = len(self._thresholds)
         return PosteriorState(0, np.zeros((self._smooth_frames - 1, count)), new_tracks(count))
 
-    def step(self, posteriors: Array, state: PosteriorState) -> tuple[list[Candidate], PosteriorState]:
+    def step(self, posteriors: Array, state: PosteriorState) -> tuple[list[DetectionCandidate], PosteriorState]:
         """The next posteriors (T, K) of the keywords. Returns the hits that are certain now."""
         candidates, recent = self.candidates(posteriors, state)
         frame = state.frame + len(posteriors)
         hits, tracks = follow(state.tracks, candidates, frame, self.rules)
         return hits, PosteriorState(frame, recent, tracks)
 
-    def finish(self, state: PosteriorState) -> list[Candidate]:
+    def finish(self, state: PosteriorState) -> list[DetectionCandidate]:
         """The stream ends here."""
         return finish(state.tracks, [], state.frame, self.rules)
 
-    def candidates(self, posteriors: Array, state: PosteriorState) -> tuple[list[Candidate], Array]:
+    def candidates(self, posteriors: Array, state: PosteriorState) -> tuple[list[DetectionCandidate], Array]:
         """Whatever reaches its threshold on the next frames (T, K); and the last posteriors, for the next state."""
         history = np.concatenate([state.recent, posteriors])
         frames = np.arange(len(posteriors)) + state.frame
@@ -81,9 +81,11 @@ class PosteriorSpotter:
         ]
         return found, history[len(history) - len(state.recent) :]
 
-    def _candidate(self, frame: int, keyword: int, confidence: float) -> Candidate:
+    def _candidate(self, frame: int, keyword: int, confidence: float) -> DetectionCandidate:
         end = frame + 1
-        return Candidate(keyword, max(0, end - self._reach), end, end, -float(np.log(max(confidence, LOWEST))), 1)
+        return DetectionCandidate(
+            keyword, max(0, end - self._reach), end, end, -float(np.log(max(confidence, LOWEST))), 1
+        )
 
 
 def _sums(frames: Array, size: int) -> Array:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from recitative.asr.decoders import Spoken
 from recitative.asr.transcriber import Transcriber
-from recitative.decoding.detections import Candidate, DetectionRules, Track, finish, follow, new_tracks
+from recitative.decoding.detections import DetectionCandidate, DetectionRules, Track, finish, follow, new_tracks
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
 from recitative.decoding.keyword_search import Keyword, KeywordSearch, SearchState, WordEdges
 from recitative.errors import UsageError
@@ -68,7 +68,7 @@ class KeywordSpotter(HitDecoder[Heard]):
         hits = finish(state.search.tracks, self._search.finish(search), search.frame, self.rules)
         return Spoken((), self.words(state, hits))
 
-    def candidates(self, log_probs: Array) -> list[Candidate]:
+    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
         """Of a whole recording (T, V): what the hits are picked from."""
         found, state = self._search.step(log_probs, self._search.start())
         return found + self._search.finish(state)

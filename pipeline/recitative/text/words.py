@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 
-class TimedToken(Protocol):
+class TokenWithTimes(Protocol):
     """A token of a decoder: a letter, a space, or a space and a word."""
 
     @property
@@ -32,7 +32,7 @@ class Word:
         return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
 
 
-def words_of(tokens: Iterable[TimedToken]) -> list[Word]:
+def words_of(tokens: Iterable[TokenWithTimes]) -> list[Word]:
     """Join tokens into words, separated by spaces in any position."""
     words: list[Word] = []
     open_word = False

@@ -25,7 +25,7 @@ Manifests = Path | tuple[Path, Path]
 
 
 @dataclass(frozen=True)
-class Line:
+class ManifestLine:
     where: str
     values: Mapping[str, Any]
 
@@ -67,7 +67,7 @@ def _only(folder: Path, kind: str) -> Path | None:
 
 
 def _read_pair(root: Path, recordings: Path, supervisions: Path) -> Source:
-    known: dict[str, Line] = {str(line.values.get("id")): line for line in _lines(recordings)}
+    known: dict[str, ManifestLine] = {str(line.values.get("id")): line for line in _lines(recordings)}
     entries: list[Entry] = []
     bad: list[Problem] = []
     for line in _lines(supervisions):
@@ -93,7 +93,7 @@ def _read_cuts(root: Path, path: Path) -> Source:
     return Source(root, tuple(entries), tuple(bad))
 
 
-def _entries_of_cut(line: Line, folder: Path) -> list[Entry]:
+def _entries_of_cut(line: ManifestLine, folder: Path) -> list[Entry]:
     """A cut's supervisions; their times are relative to the start of the cut."""
     cut = line.values
     kind = cut.get("type", "MonoCut")
@@ -109,10 +109,12 @@ def _entries_of_cut(line: Line, folder: Path) -> list[Entry]:
     if not supervisions:
         raise DataError(line.where, f"cut '{cut.get('id')}' has no supervision", "at least one", "remove the cut")
     start_s = _number(line, cut, "start")
-    return [_entry(Line(line.where, values), recording, line.where, folder, start_s) for values in supervisions]
+    return [_entry(ManifestLine(line.where, values), recording, line.where, folder, start_s) for values in supervisions]
 
 
-def _entry(line: Line, recording: Mapping[str, Any], recording_where: str, folder: Path, offset_s: float) -> Entry:
+def _entry(
+    line: ManifestLine, recording: Mapping[str, Any], recording_where: str, folder: Path, offset_s: float
+) -> Entry:
     """One supervision, whose times are relative to ``offset_s`` of its recording."""
     path, channels = _file_of(recording, recording_where, folder)
     start_s = offset_s + _number(line, line.values, "start")
@@ -153,7 +155,7 @@ def _file_of(recording: Mapping[str, Any], where: str, folder: Path) -> tuple[Pa
     return (beside if is_file(beside) else path), channels  # otherwise as in lhotse: relative to the current folder
 
 
-def _channel(line: Line, channels: list[int]) -> int | None:
+def _channel(line: ManifestLine, channels: list[int]) -> int | None:
     """The index of the channel, from 0; None if the recording has only one."""
     wanted = line.values.get("channel", 0)
     wanted = wanted if isinstance(wanted, list) else [wanted]
@@ -163,18 +165,18 @@ def _channel(line: Line, channels: list[int]) -> int | None:
     return None if len(channels) == 1 else channels.index(wanted[0])
 
 
-def _number(line: Line, values: Mapping[str, Any], name: str) -> float:
+def _number(line: ManifestLine, values: Mapping[str, Any], name: str) -> float:
     value = values.get(name)
     if not isinstance(value, int | float) or not math.isfinite(value):
         raise DataError(line.where, f"'{name}' is {value!r}", "a number of seconds", "correct the line")
     return float(value)
 
 
-def _lines(path: Path) -> Iterator[Line]:
+def _lines(path: Path) -> Iterator[ManifestLine]:
     """The JSON objects of a file. Raises DataError for other lines."""
     for number, line in enumerate(read_lines(path, "JSON lines", "copy or make it again"), start=1):
         if line.strip():
-            yield Line(f"{path}:{number}", _object(f"{path}:{number}", line))
+            yield ManifestLine(f"{path}:{number}", _object(f"{path}:{number}", line))
 
 
 def _object(where: str, line: bytes) -> Mapping[str, Any]:
