@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recitative.decoding.detections import pick
+from recitative.keywords.detections import pick
 from recitative.keywords.posterior_spotter import PosteriorRules, PosteriorSpotter
 
 RULES = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, refractory_frames=2)

@@ -1,1 +1,1 @@
-"""Decoding of CTC output: greedy and beam search, hot words, keywords, alignment, confidence. NumPy only."""
+"""Decoding of CTC output: greedy and beam search, hot words, alignment, confidence. NumPy only."""

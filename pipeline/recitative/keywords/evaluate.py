@@ -21,9 +21,9 @@ from recitative.asr.transcriber import DecodedNetwork, Transcriber
 from recitative.asr.word_times import read_word_times
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
-from recitative.decoding.detections import DetectionCandidate, DetectionRules, pick
 from recitative.errors import DataError
 from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.keywords.detections import DetectionCandidate, DetectionRules, pick
 from recitative.score.spotting import LEVELS, DetectionCounts, Span, choose_level, count_found
 from recitative.stage import Array
 

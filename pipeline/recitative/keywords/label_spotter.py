@@ -18,10 +18,9 @@ from recitative.asr.decoders import Spoken
 from recitative.asr.transcriber import DecodedNetwork
 from recitative.audio.vad import UNCUT
 from recitative.classification.labeller import Labeller
-from recitative.decoding.detections import DetectionCandidate
 from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, Problem, UsageError
-from recitative.keywords.detections import HitDecoder, HitState
+from recitative.keywords.detections import DetectionCandidate, DetectionDecoder, DetectionState
 from recitative.keywords.posterior_spotter import PosteriorRules, PosteriorSpotter, PosteriorState
 from recitative.keywords.spotter import thresholds_of
 from recitative.stage import Array
@@ -31,7 +30,7 @@ HOLD_S = 0.3  # a candidate waits so long for a better one
 REARM_S = 0.15  # a keyword is said again only after it was not heard for so long
 
 
-class LabelSpotter(HitDecoder[PosteriorState]):
+class LabelSpotter(DetectionDecoder[PosteriorState]):
     """A decoder (``asr.decoders``) that writes the keywords it hears, in the order in which they are certain."""
 
     def __init__(
@@ -45,17 +44,17 @@ class LabelSpotter(HitDecoder[PosteriorState]):
         self.rules = self._search.rules
         self._columns = list(columns)
 
-    def start(self) -> HitState[PosteriorState]:
-        return HitState(self._search.start())
+    def start(self) -> DetectionState[PosteriorState]:
+        return DetectionState(self._search.start())
 
-    def step(self, log_probs: Array, state: HitState[PosteriorState]) -> HitState[PosteriorState]:
+    def step(self, log_probs: Array, state: DetectionState[PosteriorState]) -> DetectionState[PosteriorState]:
         hits, search = self._search.step(self._posteriors(log_probs), state.search)
-        return HitState(search, self.words(state, hits))
+        return DetectionState(search, self.words(state, hits))
 
-    def num_frames(self, state: HitState[PosteriorState]) -> int:
+    def num_frames(self, state: DetectionState[PosteriorState]) -> int:
         return state.search.frame
 
-    def finish(self, state: HitState[PosteriorState]) -> Spoken:
+    def finish(self, state: DetectionState[PosteriorState]) -> Spoken:
         return Spoken((), self.words(state, self._search.finish(state.search)))
 
     def candidates(self, log_probs: Array) -> list[DetectionCandidate]:

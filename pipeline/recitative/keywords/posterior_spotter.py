@@ -8,7 +8,7 @@ is one label of the classifier. Labels that are no keyword, such as those of sil
 
 A candidate lies on the frames that its confidence was heard in: those that are smoothed, and those before them of which
 the first posterior tells. No frame is heard for two hits of one keyword; of those that overlap the best one stands, as
-``decoding.detections`` picks it. As long as the confidence stays above the threshold, or comes back within
+``keywords.detections`` picks it. As long as the confidence stays above the threshold, or comes back within
 ``refractory_frames``, it is one hit. NumPy only.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.decoding.detections import DetectionCandidate, DetectionRules, Track, finish, follow, new_tracks
+from recitative.keywords.detections import DetectionCandidate, DetectionRules, Track, finish, follow, new_tracks
 from recitative.stage import Array
 
 LOWEST = 1e-9  # a confidence that isn't 0
@@ -27,7 +27,7 @@ LOWEST = 1e-9  # a confidence that isn't 0
 
 @dataclass(frozen=True)
 class PosteriorRules:
-    """In frames, each at least 1. heard_frames: input of one posterior; the last two: see ``decoding.detections``."""
+    """In frames, each at least 1. heard_frames: input of one posterior; the last two: see ``keywords.detections``."""
 
     smooth_frames: int
     heard_frames: int

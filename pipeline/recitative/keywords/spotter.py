@@ -14,11 +14,19 @@ from dataclasses import dataclass, replace
 
 from recitative.asr.decoders import Spoken
 from recitative.asr.transcriber import Transcriber
-from recitative.decoding.detections import DetectionCandidate, DetectionRules, Track, finish, follow, new_tracks
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
-from recitative.decoding.keyword_search import Keyword, KeywordSearch, SearchState, WordEdges
 from recitative.errors import UsageError
-from recitative.keywords.detections import HitDecoder, HitState
+from recitative.keywords.detections import (
+    DetectionCandidate,
+    DetectionDecoder,
+    DetectionRules,
+    DetectionState,
+    Track,
+    finish,
+    follow,
+    new_tracks,
+)
+from recitative.keywords.search import Keyword, KeywordSearch, SearchState, WordEdges
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -40,7 +48,7 @@ class Heard:
     tracks: tuple[Track, ...]
 
 
-class KeywordSpotter(HitDecoder[Heard]):
+class KeywordSpotter(DetectionDecoder[Heard]):
     """A decoder (``asr.decoders``) that writes the keywords it hears, in the order in which they are certain."""
 
     def __init__(
@@ -52,18 +60,18 @@ class KeywordSpotter(HitDecoder[Heard]):
         self.rules = DetectionRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
         self._search = KeywordSearch(self.keywords, thresholds, edges=edges, margin=MARGIN)
 
-    def start(self) -> HitState[Heard]:
-        return HitState(Heard(self._search.start(), new_tracks(len(self.keywords))))
+    def start(self) -> DetectionState[Heard]:
+        return DetectionState(Heard(self._search.start(), new_tracks(len(self.keywords))))
 
-    def step(self, log_probs: Array, state: HitState[Heard]) -> HitState[Heard]:
+    def step(self, log_probs: Array, state: DetectionState[Heard]) -> DetectionState[Heard]:
         candidates, search = self._search.step(log_probs, state.search.search)
         hits, tracks = follow(state.search.tracks, candidates, search.frame, self.rules)
-        return HitState(Heard(search, tracks), self.words(state, hits))
+        return DetectionState(Heard(search, tracks), self.words(state, hits))
 
-    def num_frames(self, state: HitState[Heard]) -> int:
+    def num_frames(self, state: DetectionState[Heard]) -> int:
         return state.search.search.frame
 
-    def finish(self, state: HitState[Heard]) -> Spoken:
+    def finish(self, state: DetectionState[Heard]) -> Spoken:
         search = state.search.search
         hits = finish(state.search.tracks, self._search.finish(search), search.frame, self.rules)
         return Spoken((), self.words(state, hits))

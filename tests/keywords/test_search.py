@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from recitative.decoding.keyword_search import Keyword, KeywordSearch, WordEdges
+from recitative.keywords.search import Keyword, KeywordSearch, WordEdges
 
 SPACE, A, B = 1, 2, 3
 EVERYTHING = 1e-30  # a threshold

@@ -17,7 +17,7 @@ as the space, with or without blanks behind it; or K blanks in a row; or the sta
     u(t) = p(t, space) + p(t, blank) u(t-1)                       the last label was a space; u(-1) = 1
     boundary(t) = u(t) + (1 - u(t-K)) prod_{i<K} p(t-i, blank)    or else K frames of silence precede
 
-Where they don't, as with phones, ``Keyword.rivals`` are longer words that contain it (``decoding.detections``).
+Where they don't, as with phones, ``Keyword.rivals`` are longer words that contain it (``keywords.detections``).
 
 Lengerich & Hannun 2016 score a window by the same sum, with a filler; Hwang et al. 2015 and Zhuang et al. 2016 also go
 label by label, by the best path and by edit distance.
@@ -31,7 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.decoding.detections import DetectionCandidate
+from recitative.keywords.detections import DetectionCandidate
 from recitative.stage import Array
 
 BLANK = 0
