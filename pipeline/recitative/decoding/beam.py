@@ -1,17 +1,17 @@
-"""CTC prefix beam search (Hannun et al. 2014) with explicit state: it streams, and any cutting gives the same.
+"""CTC prefix beam search (Hannun et al. 2014) with explicit state: it streams, and results do not depend on chunks.
 
-For each prefix two masses are kept, that of its paths which end in a blank and that of those which end in its last
-label (Graves 2012, section 7.5). Frame by frame, with p the frame's probabilities,
+Each prefix has two masses: that of its paths that end in a blank, and that of its paths that end in its last label
+(Graves 2012, section 7.5). For each frame with probabilities p,
 
     blank'(l)     = (blank(l) + label(l)) * p[0]
     label'(l)     = label(l) * p[c]                                     c the last label of l
     label'(l + c) = (blank(l) + (label(l) unless c repeats)) * p[c] * e^gain
 
-where the gain is what lexicon, language model and hot words say of the longer prefix (``decoding.prefix``). Masses are
-kept as plain numbers, scaled by powers of two: adding them is exact enough and ten times as fast as adding logarithms.
+where the gain is the change of score by lexicon, language model and hot words (``decoding.prefix``). Masses are plain
+numbers, scaled by powers of two: adding them is accurate enough and ten times as fast as adding logarithms.
 
-CTC's output is mostly blank. A frame on which nothing else comes near moves all masses alike, so it costs one addition;
-this is where the speed comes from, and with ``token_beam`` at infinity it never applies.
+CTC's output is mostly blank. A frame with no other likely token scales all masses equally, so it costs one addition.
+This gives the speed; with an infinite ``token_beam`` it never applies.
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ import numpy as np
 from recitative.decoding.prefix import Prefix, SearchSpace, Spelled, spelled_words
 from recitative.stage import Array
 
-_SMALL = 2.0**-300  # masses below are scaled up; far from where numbers get coarse
+_SMALL = 2.0**-300  # masses below are scaled up, far above the subnormal numbers
 _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
 
 
-# Plain tuples: a beam makes and drops so many of them that classes would take a third of its time.
+# Plain tuples: a beam creates and drops so many that classes would take a third of its time.
 
 Onset = tuple[Any, int]
-"""(the onset before or None, frame): when the labels of a prefix were first written, the last one first."""
+"""(previous onset or None, frame): the first frames of the labels of a prefix, as a linked list, last one first."""
 
 Entry = tuple[Prefix, float, float, Onset | None]
-"""(prefix, mass of its paths that end in a blank, of those that end in its last label, onset)"""
+"""(prefix, mass of its paths that end in a blank, mass of those that end in its last label, onset)"""
 
 
 @dataclass(frozen=True)
 class BeamState:
-    """A value: a stream may be stored here, or go on in two ways. ``entries`` are sorted, the best first."""
+    """An immutable state, which can be stored and continued several times. ``entries`` are sorted, best first."""
 
     entries: tuple[Entry, ...]
     in_blank: bool  # no path ends in a label
-    log_scale: float  # ln of what all masses are to be multiplied by
+    log_scale: float  # ln of the factor of all masses
     num_frames: int
 
 
 @dataclass(frozen=True)
 class SpelledWord:
-    """One word of a hypothesis: which of its labels are the word's, and the frames on which those began."""
+    """One word of a hypothesis: the range of its labels, and the first frames of its first and last label."""
 
     word: str
     begin: int
@@ -64,13 +64,13 @@ class SpelledWord:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What may have been said.
+    """A recognition hypothesis.
 
-    score:     acoustic + extra, natural logarithms; the search's own total
-    acoustic:  ln P(labels | audio), summed over the paths that the beam kept
-    extra:     what language model, word bonus and hot words add
-    posterior: its part of the masses of all hypotheses in the beam, 0..1
-    whole:     False where the recording ends in the middle of a word or of a grammar's sentence
+    score:     acoustic + extra, natural logarithms
+    acoustic:  ln P(labels | audio), summed over the paths in the beam
+    extra:     score of language model, word bonus and hot words
+    posterior: its share of the masses of all hypotheses in the beam, 0..1
+    whole:     False if the recording ends within a word or a sentence of a grammar
     """
 
     words: tuple[SpelledWord, ...]
@@ -87,17 +87,19 @@ class Hypothesis:
 
 
 class BeamSearch:
-    """start, step, finish; ``best`` at any time between."""
+    """``start``, then ``step`` for each chunk, ``best`` at any time, and ``finish``."""
 
     def __init__(
         self, space: SearchSpace, *, beam: int = 16, token_beam: float = 6.5, score_beam: float = 12.0
     ) -> None:
-        """beam: prefixes kept; token_beam, score_beam: tokens, prefixes so far below the best, in nats, are dropped."""
+        """beam: maximal number of prefixes; token_beam, score_beam: nats below the best at which tokens, prefixes are
+        dropped.
+        """
         self.space = space
         self.beam = beam
         self._token_beam = token_beam
         self._least = math.exp(-score_beam)
-        # A prefix may gain by growing: it is not dropped before that is known.
+        # A prefix may gain when it grows, so it is not dropped before.
         self._least_mass = self._least * math.exp(-space.largest_gain)
 
     def start(self) -> BeamState:
@@ -121,15 +123,15 @@ class BeamSearch:
         return BeamState(entries, in_blank, log_scale, state.num_frames + len(log_probs))
 
     def best(self, state: BeamState) -> Hypothesis:
-        """The best prefix of a stream that goes on; words not yet whole are left out where a lexicon knows them."""
+        """The best prefix of a stream so far; with a lexicon, without an incomplete last word."""
         entry = state.entries[0]
         prefix = entry[0]
         return _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
-        """The ``count`` best word sequences, the best first; the same words spelled differently are one.
+        """The ``count`` best word sequences, best first; different spellings of the same words are merged.
 
-        If none is whole, one that isn't: the words of the best prefix.
+        If none is complete, the words of the best prefix.
         """
         whole: dict[tuple[str, ...], Hypothesis] = {}
         for entry in state.entries:
@@ -187,7 +189,7 @@ class BeamSearch:
         return self._select(found)
 
     def _select(self, found: dict[Prefix, list[Any]]) -> tuple[Entry, ...]:
-        """The best ``beam`` of them, the best first; of equals the one that was found first."""
+        """The best ``beam`` prefixes, sorted; ties keep the order in which they were found."""
         ranked = [(b + c, prefix, b, c, onset) for prefix, (b, c, onset) in found.items()]
         ranked.sort(key=_first, reverse=True)  # stable, so ties stay in order
         least = ranked[0][0] * self._least
@@ -202,7 +204,7 @@ _first = itemgetter(0)
 
 
 def _likely_tokens(log_probs: Array, token_beam: float) -> list[tuple[float, list[tuple[int, float]]]]:
-    """Of each frame: ln P(blank); the tokens within ``token_beam`` of the best, the best first, with probabilities."""
+    """For each frame: ln P(blank), and the tokens within ``token_beam`` of the best with probabilities, best first."""
     wide = log_probs.astype(np.float64)
     limit = wide.max(-1, keepdims=True, initial=-np.inf) - token_beam
     near = wide >= limit
@@ -233,7 +235,7 @@ def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: fl
 
 
 def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
-    """Other spellings of the same words add up; labels and times are those of the best of them."""
+    """Add up spellings of the same words; labels and times are those of the best."""
     key = tuple(word.word for word in new.words)
     old = whole.get(key)
     if old is None:

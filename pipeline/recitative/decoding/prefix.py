@@ -1,15 +1,15 @@
-"""What may be written: the prefixes of a beam search, and how each grows by one label.
+"""The search space of a beam search: prefixes, and how each grows by one label.
 
-A prefix is a label sequence together with the words it spells. It grows in a ``SearchSpace``, which knows the lexicon,
-the language model and the hot words, and adds up what they say: in natural logarithms,
+A prefix is a label sequence with the words it spells. It grows in a ``SearchSpace``, which combines the lexicon, the
+language model and the hot words to a score, in natural logarithms:
 
     extra = lm_weight * ln P(words) + word_bonus * len(words) + lookahead + hot words
 
-where the look-ahead is what the likeliest word that can still follow would get at the start of a sentence, so that a
-beam does not drop a rare word at its last letter only (language model look-ahead, Ortmanns et al. 1996).
+where the look-ahead is the score of the most probable word that can still follow, at the start of a sentence, so that
+rare words are dropped early, not at their last letter (language model look-ahead, Ortmanns et al. 1996).
 
-Prefixes are immutable and made once: growing the same prefix by the same label gives the same objects, so that equal
-hypotheses meet in one place.
+Prefixes are immutable and created once: growing a prefix by the same label again returns the same objects, so that
+equal hypotheses are merged.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from recitative.text.tokens import TokenTable
 
 
 class Spelled(NamedTuple):
-    """The words of a prefix, the last one first: a list that prefixes share."""
+    """The words of a prefix as a linked list, last one first, that prefixes share."""
 
     before: Spelled | None
     word: str
-    begin: int  # its labels are [begin, end) of the prefix's
+    begin: int  # [begin, end): its labels within the prefix
     end: int
 
 
 class Prefix:
-    """A label sequence and its words; ``extra`` is its score but for the acoustics."""
+    """A label sequence and its words; ``extra`` is its score without the acoustic part."""
 
     __slots__ = ("bias", "children", "context", "extra", "label", "length", "parent", "spot", "words")
 
@@ -60,7 +60,7 @@ class Prefix:
         self.children: dict[int, tuple[tuple[Prefix, float], ...]] = {}
 
     def labels(self) -> list[int]:
-        """All of them, in order."""
+        """All labels, in order."""
         found: list[int] = []
         prefix: Prefix = self
         while prefix.parent:
@@ -71,9 +71,9 @@ class Prefix:
 
 @dataclass(eq=False)
 class LexiconNode:
-    """A node of the lexicon's prefix tree: the words that end here, and where each label leads.
+    """A node of the lexicon's prefix tree: the words that end here, and the child of each label.
 
-    gain: by how much the look-ahead is larger than that of the node before; factor: e^gain
+    gain: the look-ahead minus that of the parent; factor: e^gain
     """
 
     children: dict[int, LexiconNode] = field(default_factory=dict)
@@ -83,17 +83,17 @@ class LexiconNode:
     factor: float = 1.0
 
 
-Spot = LexiconNode | str  # where in a word a prefix ends: in the lexicon's tree, or the letters of the word so far
+Spot = LexiconNode | str  # the position within a word: a node of the lexicon's tree, or the letters of the word so far
 
 _GAP = LexiconNode()  # after a word of a lexicon, before the space
 
 
 class SearchSpace:
-    """The prefixes that may be written with these tokens, and their scores.
+    """The possible prefixes for a token table, and their scores.
 
-    lexicon:   only its words are written; None: any characters or pieces (or words, or phones, of such a table)
-    lm:        scores words, weighted by ``lm_weight``; a word it does not know counts as ``unknown_score``
-    hot_words: raise the phrases they hold; their words must be in the lexicon, see ``HotWords.lexicon``
+    lexicon:   only its words are allowed; None: any characters or pieces (or words, or phones, of such a table)
+    lm:        scores words, weighted by ``lm_weight``; unknown words score ``unknown_score``
+    hot_words: favored phrases; their words must be in the lexicon, see ``HotWords.lexicon``
     """
 
     def __init__(
@@ -132,15 +132,17 @@ class SearchSpace:
         return Prefix(None, 0, self._root or "", None, context, bias, extra)
 
     def grow(self, prefix: Prefix, label: int) -> tuple[tuple[Prefix, float], ...]:
-        """The prefixes that are ``prefix`` and one more label, with the factor e^(gain in extra); none if no word
-        continues so, several if a word may or may not end here."""
+        """The prefixes that extend ``prefix`` by a label, each with the factor e^(gain in extra).
+
+        None if no word continues with it, several if a word may or may not end here.
+        """
         found = prefix.children.get(label)
         if found is None:
             found = prefix.children[label] = self._within_word(prefix, label) or self._grown(prefix, label)
         return found
 
     def _within_word(self, prefix: Prefix, label: int) -> tuple[tuple[Prefix, float], ...]:
-        """What ``_grown`` gives where a word of the lexicon just goes on, which is most of the time; else nothing."""
+        """A fast ``_grown`` for the common case within a word of the lexicon; otherwise empty."""
         spot = prefix.spot
         if self._bias or isinstance(spot, str):
             return ()
@@ -160,7 +162,7 @@ class SearchSpace:
         return tuple(found)
 
     def finish(self, prefix: Prefix) -> tuple[Spelled | None, float] | None:
-        """The words and ``extra`` if the recording ends here; None in mid-word or mid-sentence of a grammar."""
+        """The words and ``extra`` if the recording ends here; None within a word, or a sentence of a grammar."""
         spot = prefix.spot
         words, context, extra, bias = prefix.words, prefix.context, prefix.extra - _lookahead(spot), prefix.bias
         if isinstance(spot, str) and spot:
@@ -175,7 +177,7 @@ class SearchSpace:
         return (words, extra) if extra > -math.inf else None
 
     def with_open_word(self, prefix: Prefix) -> Spelled | None:
-        """The words of a prefix, the one that is being spelled without a lexicon as if it ended here."""
+        """The words of a prefix, including an incomplete one that is spelled without a lexicon."""
         spot = prefix.spot
         if not isinstance(spot, str) or not spot:
             return prefix.words
@@ -186,7 +188,7 @@ class SearchSpace:
         return Spelled(prefix.words, spot, begin.length - holds_letters, prefix.length)
 
     def _moves(self, prefix: Prefix, label: int) -> list[tuple[Spot, str]]:
-        """Where a label leads: the new spot, and the word that it completes or ''."""
+        """The results of a label: the new position, and the word that it completes or ''."""
         spot = prefix.spot
         if isinstance(spot, str):
             symbol = self.tokens.symbols[label]
@@ -204,11 +206,11 @@ class SearchSpace:
         return [*moves, (node, "")] if node.children else moves
 
     def _child(self, prefix: Prefix, label: int, spot: Spot, word: str) -> Prefix | None:
-        """None if the language model, a grammar, forbids it."""
+        """None if the language model, such as a grammar, forbids it."""
         words, context, bias = prefix.words, prefix.context, prefix.bias
         extra = prefix.extra - _lookahead(prefix.spot) + _lookahead(spot)
         is_open = isinstance(prefix.spot, str)
-        if word and is_open:  # spelled without a lexicon, it ends where another begins
+        if word and is_open:  # without a lexicon, a word ends where another begins
             gain, context, bias = self._complete(context, bias, word)
             extra += gain
             words = self.with_open_word(prefix)
@@ -222,14 +224,14 @@ class SearchSpace:
         return Prefix(prefix, label, spot, words, context, bias, extra) if extra > -math.inf else None
 
     def _word_begin(self, prefix: Prefix) -> int:
-        """The index of the first label of the lexicon's word in which a prefix ends."""
+        """The index of the first label of the current word of the lexicon."""
         begin = prefix
         while begin.parent and begin.spot is not self._root:
             begin = begin.parent
         return begin.length
 
     def _complete(self, context: Hashable, bias: int, word: str) -> tuple[float, Hashable, int]:
-        """What a word adds to the score, and the states after it."""
+        """The score of a word, and the states after it."""
         gain = self.word_bonus
         if self.lm:
             log_prob, context = self.lm.score(context, word)
@@ -252,7 +254,7 @@ class SearchSpace:
         return root
 
     def _look_ahead(self, root: LexiconNode, context: Hashable) -> None:
-        """The best score of any word at or below each node, from the leaves up; the root's is left at 0."""
+        """Set the best score of any word at or below each node, from the leaves up; 0 at the root."""
         order = [root]
         for node in order:
             order.extend(node.children.values())
@@ -273,7 +275,7 @@ class SearchSpace:
 
 
 def spelled_words(words: Spelled | None) -> list[Spelled]:
-    """In order of speech."""
+    """The words in order of speech."""
     found: list[Spelled] = []
     while words:
         found.append(words)

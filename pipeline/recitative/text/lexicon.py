@@ -30,7 +30,7 @@ class Lexicon:
 
     @classmethod
     def read(cls, path: str | Path, tokens: TokenTable | None = None) -> Lexicon:
-        """Raises one DataError with every line that has no pronunciation, stands twice, or has an unknown symbol.
+        """Raises one DataError with every line that has no pronunciation, is repeated, or has an unknown symbol.
 
         tokens: the symbols that may occur; None = any.
         """
