@@ -1,4 +1,4 @@
-"""A forecaster of feature frames: normalisation, and how surprising each frame is after those before it."""
+"""A forecaster of feature frames: normalization, and how surprising each frame is after those before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recitative.anomaly.settings import ForecasterNetworkSettings, ForecasterSet
 from recitative.anomaly.threshold import Threshold
 from recitative.features.cmvn import CmvnStats
 from recitative.model.kind import AnyKind
-from recitative.nn.front_end import normalisation
+from recitative.nn.front_end import normalization_stages
 from recitative.nn.heads import MixtureDensity
 from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import zero_padding
@@ -89,7 +89,7 @@ class Forecaster:
 
 def build_forecaster(settings: ForecasterNetworkSettings, feature_dim: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> surprise (N, T, 1)."""
-    stages = normalisation(settings.cmvn, feature_dim)
+    stages = normalization_stages(settings.cmvn, feature_dim)
     stages["forecast"] = Forecast(feature_dim, settings)
     return Chain(stages)
 

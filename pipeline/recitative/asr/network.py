@@ -15,7 +15,7 @@ from recitative.asr.language import NO_LANGUAGE, Language
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import ModelSettings, Settings
 from recitative.model.kind import AnyKind
-from recitative.nn.front_end import add_front_end, normalisation
+from recitative.nn.front_end import add_front_end, normalization_stages
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.nn.window import RowConv
@@ -64,7 +64,7 @@ class Recogniser:
 
 def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_tokens)."""
-    stages = normalisation(settings.cmvn, feature_dim)
+    stages = normalization_stages(settings.cmvn, feature_dim)
     width = add_front_end(stages, settings.front_end, feature_dim)
     if settings.input_dropout:
         stages["dropout"] = Dropout(width, settings.input_dropout)

@@ -1,1 +1,1 @@
-"""Audio files and resampling."""
+"""Audio files, resampling, voice activity, microphones and pipes."""

@@ -105,7 +105,7 @@ def piped_blocks(pipe: BinaryIO, form: PipedFormat, block_s: float, where: str) 
         yield samples
     behind = pipe.read(8) if left == 0 else b""
     if behind and not all(32 <= letter < 127 for letter in behind[:4]):  # no chunk
-        raise DataError(where, "has more samples behind the end that its header names", "", "leave the length open: 0")
+        raise DataError(where, "has more samples after the end that its header gives", "", "leave the length open: 0")
     if left and left > SHORTFALL_S * form.sample_rate * form.frame_bytes:
         raise DataError(where, f"is truncated: {left} bytes of samples are missing", "", "send all of it")
 

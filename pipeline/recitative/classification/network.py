@@ -1,4 +1,4 @@
-"""A classifier of recordings: normalisation, front end, the recurrent core, pooling over time, log probabilities.
+"""A classifier of recordings: normalization, front end, the recurrent core, pooling over time, log probabilities.
 
 The label of a recording is what the last frame says; every earlier frame says what it would be if the recording ended
 there.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recitative.classification.kind import CLASSIFIER
 from recitative.classification.settings import ClassifierNetworkSettings, ClassifierSettings
 from recitative.model.kind import AnyKind
-from recitative.nn.front_end import add_front_end, normalisation
+from recitative.nn.front_end import add_front_end, normalization_stages
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
@@ -39,7 +39,7 @@ class Classifier:
 
 def build_classifier(settings: ClassifierNetworkSettings, feature_dim: int, num_labels: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_labels)."""
-    stages = normalisation(settings.cmvn, feature_dim)
+    stages = normalization_stages(settings.cmvn, feature_dim)
     width = add_front_end(stages, settings.front_end, feature_dim)
     core = RecurrentStack(width, settings.recurrent)
     stages["core"] = core

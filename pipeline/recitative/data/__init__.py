@@ -1,1 +1,1 @@
-"""Kaldi data directories: read, write, check, fix, select."""
+"""Kaldi data directories: read, write, check, fix, select, import; shards; parallel work."""

@@ -1,0 +1,1 @@
+"""Keyword spotting: search, detections, thresholds and scores."""

@@ -1,1 +1,1 @@
-"""The recurrent core and what stands around it."""
+"""The recurrent core, the layers around it, and losses."""

@@ -1,4 +1,4 @@
-"""What stands between features and the recurrent core: normalisation, and the front end that brings frames down."""
+"""Stages between features and the recurrent core: normalization, and a front end that reduces the frame rate."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from recitative.nn.stages import Project
 from recitative.nn.window import CausalConv, FrameStack
 
 
-def normalisation(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
-    """The first stages of a network: by the corpus, then by the recording if ``cmvn`` asks for that."""
+def normalization_stages(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
+    """Normalization by the corpus, followed by normalization of the recording as ``cmvn`` says."""
     stages: dict[str, nn.Module] = {"normalise": Normalize(feature_dim)}
     match cmvn:
         case "utterance":
@@ -26,7 +26,7 @@ def normalisation(cmvn: Literal["global", "utterance", "running"], feature_dim: 
 
 
 def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feature_dim: int) -> int:
-    """Put the front end behind ``stages``; returns the width of what comes out of it."""
+    """Append the front end to ``stages``; returns its output width."""
     if settings.kind == "stack":
         stack = FrameStack(feature_dim, settings.window, settings.stride)
         stages["stack"] = stack

@@ -1,1 +1,1 @@
-"""Tokens and text."""
+"""Transcripts: normalization, tokens, vocabularies, lexicons."""

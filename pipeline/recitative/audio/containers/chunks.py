@@ -112,7 +112,7 @@ def _layout(file: Bytes, family: Family | None, magic: bytes, found: _Found) -> 
         return Layout((StreamPart(0, file.size),))
     if found.claimed == 0:  # its writer never filled it in
         return Layout((_mended(file, found, there),))
-    fault = f"has {behind} bytes more behind the end that its header names"
+    fault = f"has {behind} bytes after the end that its header gives"
     return Layout((_mended(file, found, there),), fault)
 
 
@@ -194,7 +194,7 @@ def _chunks(file: Bytes, family: Family, position: int) -> Iterator[tuple[bytes,
 
 
 def _is_metadata(file: Bytes, family: Family | None, position: int) -> bool:
-    """Whether what is behind the samples are chunks, tags or nothing but zeros."""
+    """Whether only chunks, tags or zeros follow the samples."""
     if file(position, 8).startswith(_TAGS):
         return True
     behind = file(position, _MAX_BEHIND)

@@ -68,7 +68,7 @@ def _judged(file: Bytes, info: _StreamInfo, start: int, stop: int, end: int) -> 
         return Layout((part,))
     if end < info.total:
         return Layout((part,), f"is truncated: {end} of {info.total} samples are there")
-    return Layout((part,), f"has {end - info.total} samples more behind the end that its header names")
+    return Layout((part,), f"has {end - info.total} samples after the end that its header gives")
 
 
 def _cut(file: Bytes, info: _StreamInfo, start: int, stop: int, end: int) -> Layout:
