@@ -187,9 +187,9 @@ def test_no_words_and_what_is_no_confidence_are_errors():
     for measure in (expected_calibration_error, normalized_cross_entropy):
         with pytest.raises(DataError, match="confidences: have no words"):
             measure(none, none)
-        with pytest.raises(DataError, match=r"confidences: 1\.5 is none; 0 to 1"):
+        with pytest.raises(DataError, match=r"confidences: 1\.5 is out of range; 0 to 1"):
             measure(np.array([1.5]), one)
-        with pytest.raises(DataError, match="nan is none"):
+        with pytest.raises(DataError, match="nan is out of range"):
             measure(np.array([math.nan]), one)
         with pytest.raises(DataError, match="2 words, but 1 marks"):
             measure(np.array([0.5, 0.5]), one)

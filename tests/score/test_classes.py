@@ -96,6 +96,6 @@ def test_the_error_is_near_what_the_areas_of_many_samples_differ_by():
 def test_what_goes_into_the_results_has_its_counts_and_interval():
     measured = area_measured([1.0, 2.0, 3.0], [2.5, 4.0])
     assert (measured.metric, measured.value) == ("AUC", pytest.approx(5 / 6, abs=1e-6))
-    assert measured.counts.startswith("2 unusual, 3 usual; 95 %: +- 0.")
+    assert measured.counts.startswith("2 anomalous, 3 normal; 95 %: +- 0.")
     assert area_error(1.0, 5, 5) == 0.0
     assert math.isfinite(area_error(0.0, 5, 5))

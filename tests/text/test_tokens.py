@@ -147,7 +147,7 @@ def test_phones_are_told_by_their_names_and_separated_by_spaces(tmp_path: Path) 
 
 
 SCORES = {" ": -3.0, "a": -2.0, "b": -2.5, " a": -2.2, "ab": -2.4, " ab": -5.0, "ba": -4.0}
-TABLE = TokenTable.of_pieces(SCORES)
+PIECES = TokenTable.of_pieces(SCORES)
 
 
 def sentences(count: int, seed: int, words: int = 400) -> list[str]:
@@ -193,31 +193,31 @@ def test_text_is_cut_as_sentencepiece_cuts_it(size: int) -> None:
 
 
 def test_the_file_has_a_third_column_and_reads_back(tmp_path: Path) -> None:
-    TABLE.write(tmp_path / "tokens.txt")
+    PIECES.write(tmp_path / "tokens.txt")
     lines = (tmp_path / "tokens.txt").read_text().splitlines()
     assert lines[:5] == ["<blank> 0", "<space> 1 -3.0", "a 2 -2.0", "b 3 -2.5", "▁a 4 -2.2"]
     read = TokenTable.read(tmp_path / "tokens.txt")
-    assert read == TABLE
+    assert read == PIECES
     assert read.unit == "piece"
     assert read.space is None, "what stands between words is in the pieces"
 
 
 @given(st.lists(st.text("ab", min_size=1), max_size=5).map(" ".join))
 def test_there_and_back(text: str) -> None:
-    assert TABLE.decode(TABLE.encode(text)) == text
+    assert PIECES.decode(PIECES.encode(text)) == text
 
 
 def test_what_pieces_cannot_write_is_named_by_its_characters() -> None:
-    assert TABLE.unknown("abca ▁d") == ["c", "d", "▁"]
+    assert PIECES.unknown("abca ▁d") == ["c", "d", "▁"]
     with pytest.raises(DataError, match=r"utterance 'u': 'c', 'd' not in the token table; its characters only"):
-        TABLE.encode("abca d", utt_id="u")
+        PIECES.encode("abca d", utt_id="u")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("<blank> 0\n<space> 1 -1\na 2\n", "tokens.txt:3: 'a 2'; a score for every piece, or behind none"),
-        ("<blank> 0\na 1\nb 2 -1\n", "tokens.txt:3: 'b 2 -1'; a score for every piece, or behind none"),
+        ("<blank> 0\n<space> 1 -1\na 2\n", "tokens.txt:3: 'a 2'; a score for every piece, or for none"),
+        ("<blank> 0\na 1\nb 2 -1\n", "tokens.txt:3: 'b 2 -1'; a score for every piece, or for none"),
         ("<blank> 0\na 1 high\n", "tokens.txt:2: score 'high'; a number"),
         ("<blank> 0\na 1 nan\n", "tokens.txt:2: score 'nan'; a number"),
         ("<blank> 0\na 1 -1\na 2 -1\n", "tokens.txt:3: 'a' is repeated"),
@@ -232,12 +232,12 @@ def test_a_bad_table_is_named(tmp_path: Path, content: str, message: str) -> Non
 
 
 def test_a_lexicon_spells_words_in_their_best_pieces_and_reads_back(tmp_path: Path) -> None:
-    lexicon = Lexicon.of_spelling(["abb", "ba", "b"], TABLE)
+    lexicon = Lexicon.of_spelling(["abb", "ba", "b"], PIECES)
     assert lexicon.entries == {"abb": ((" a", "b", "b"),), "ba": ((" ", "ba"),), "b": ((" ", "b"),)}
-    assert [list(way) for way in lexicon.pronunciations("ba", TABLE)] == [TABLE.encode("ba")]
+    assert [list(way) for way in lexicon.pronunciations("ba", PIECES)] == [PIECES.encode("ba")]
     lexicon.write(tmp_path / "lexicon.txt")
     assert (tmp_path / "lexicon.txt").read_text() == "abb ▁a b b\nb <space> b\nba <space> ba\n"
-    assert Lexicon.read(tmp_path / "lexicon.txt", TABLE) == lexicon
+    assert Lexicon.read(tmp_path / "lexicon.txt", PIECES) == lexicon
 
 
 @pytest.mark.parametrize(
