@@ -274,7 +274,7 @@ def test_a_file_that_cannot_be_written_is_named(
     writes = bool(NEW.search(line)) or verb in CHANGE_A_MODEL
     assert status == 1 if writes and not largest else status in (0, 1)
     if status:
-        assert re.match(r"error: (?!a file)[^:]*: would be larger than", told)
+        assert re.match(r"error: (?!a file)[^:]*: would exceed the maximal file size", told)
         assert ".partial" not in told
 
 
@@ -294,7 +294,7 @@ def test_what_is_in_the_way_of_an_output_is_named(
         target.write_text("x\n")
     status, told = refused(monkeypatch, line)
     assert status in (1, 2)
-    assert re.match(rf"error: .*{target}.*: (is a folder; a file|is a file; a folder|lies in a file)", told)
+    assert re.match(rf"error: .*{target}.*: (is a folder; a file|is a file; a folder|is in a file)", told)
 
 
 def refused(patch: pytest.MonkeyPatch, line: str) -> tuple[int, str]:
