@@ -134,105 +134,127 @@ class ArraySearch:
         best = float(mass[0]) * max(blank, float(probs.max()))
         floor = best * self._least
         stay_blank, stay_label = mass * blank, in_label * probs[rows["label"]]
-
         parents, labels, grown = self._pairs(rows, mass, probs, best * self._least_mass)
-        nodes = self._tree.child(rows["node"][parents], labels)
-        if self._tree.space is not None:  # one space between words
-            nodes[(labels == self._tree.space) & (rows["label"][parents] == self._tree.space)] = -1
-        parents, labels, nodes, words, which = self._moves(parents, labels, nodes)
-        grown = grown[which]
+        parents, labels, nodes, words, grown = self._moves(rows, parents, labels, grown)
 
         keys = _hash(rows["key"][parents], labels, words)
         order = rows["key"].argsort()
         old = order[np.minimum(rows["key"].searchsorted(keys, sorter=order), len(rows) - 1)]
         # A row below the floor is gone before a later one can add to it.
         is_old = (rows["key"][old] == keys) & (((stay_blank + stay_label)[old] >= floor) | (parents < old))
+        known = is_old.nonzero()[0]
+        reached = grown[known] * np.exp(extra[old[known]] - extra[parents[known]])
+        enough = reached >= floor
+        stay_label[old[known[enough]]] += reached[enough]
 
-        reached = np.zeros(len(keys))
-        known = np.flatnonzero(is_old)
-        reached[known] = grown[known] * np.exp(extra[old[known]] - extra[parents[known]])
-        fresh = np.flatnonzero(~is_old)
-        after = self._scored(rows[parents[fresh]], labels[fresh], nodes[fresh], words[fresh])
-        reached[fresh] = grown[fresh] * np.exp(after["extra"] - extra[parents[fresh]])
-        more = known[reached[known] >= floor]
-        stay_label[old[more]] += reached[more]
+        fresh = (~is_old).nonzero()[0]
+        parents, labels, nodes, words, grown = (each[fresh] for each in (parents, labels, nodes, words, grown))
+        stayed = (stay_blank + stay_label >= floor).nonzero()[0]
+        stay_mass = (stay_blank + stay_label)[stayed]
+        gain, after = self._gains(rows, parents, labels, nodes, words, grown, stay_mass, floor)
+        reached = grown * np.exp(extra[parents] + gain - extra[parents])  # rounded as the scores are
+        chosen = ((reached >= floor) & (gain > -math.inf)).nonzero()[0]
+        masses = np.concatenate([stay_mass, reached[chosen]])
+        if not len(masses):  # every way on is forbidden: the best waits
+            waits = rows[:1].copy()
+            waits["blank"], waits["in_label"] = mass[0] * max(blank, 1e-30), 0.0
+            return waits, born
 
-        stayed = np.flatnonzero(stay_blank + stay_label >= floor)
-        chosen = np.flatnonzero((reached[fresh] >= floor) & (after["extra"] > -math.inf))
-        new = after[chosen]
-        new["key"], new["in_label"] = keys[fresh[chosen]], reached[fresh[chosen]]
-        new["record"] = -1 - np.arange(len(new))
-        whole = np.concatenate([rows[stayed], new])
-        whole["blank"][: len(stayed)] = stay_blank[stayed]
-        whole["in_label"][: len(stayed)] = stay_label[stayed]
-        if not len(whole):  # every way on is forbidden: the best waits
-            whole = rows[:1].copy()
-            whole["blank"], whole["in_label"] = mass[0] * max(blank, 1e-30), 0.0
-        whole = self._best(whole)
-        made = np.flatnonzero(whole["record"] < 0)
+        picked = self._best(masses)
+        is_new = (picked >= len(stayed)).nonzero()[0]
+        made = chosen[picked[is_new] - len(stayed)]
+        source = np.concatenate([stayed, parents[chosen]])[picked]
+        records = rows["record"][parents[made]]
+        next_rows = rows.take(source)
+        next_rows["blank"], next_rows["in_label"] = stay_blank[source], stay_label[source]
         if not len(made):
-            return whole, born
+            return next_rows, born
         first = born.first + len(born.parent)
-        origin = fresh[chosen[-1 - whole["record"][made]]]
-        whole["record"][made] = np.arange(first, first + len(made))
-        records = rows["record"][parents[origin]]
-        return whole, Born(born, first, frame, records, labels[origin], words[origin])
+        for name, values in after.items():
+            next_rows[name][is_new] = values[made]
+        next_rows["key"][is_new] = keys[fresh[made]]
+        next_rows["node"][is_new], next_rows["label"][is_new] = nodes[made], labels[made]
+        next_rows["blank"][is_new], next_rows["in_label"][is_new] = 0.0, reached[made]
+        next_rows["extra"][is_new] += gain[made]
+        next_rows["record"][is_new] = np.arange(first, first + len(made))
+        return next_rows, Born(born, first, frame, records, labels[made], words[made])
 
     def _pairs(self, rows: Array, mass: Array, probs: Array, floor: float) -> tuple[Array, Array, Array]:
         """(row, label, mass) of all that may follow by the masses alone, row by row, the likeliest label first."""
-        tokens = np.flatnonzero(probs)
+        tokens = probs.nonzero()[0]
         tokens = tokens[np.argsort(-probs[tokens], kind="stable")]
         again = rows["label"][:, None] == tokens
         grown = np.where(again, rows["blank"][:, None], mass[:, None]) * probs[tokens]
         parents, columns = np.nonzero(grown >= floor)
         return parents, tokens[columns], grown[parents, columns]
 
-    def _moves(self, parents: Array, labels: Array, nodes: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """The candidates: parents, labels, nodes, words (or GOES_ON), and which of the pairs each is of."""
-        first = self._tree.first_move
-        pairs = np.flatnonzero(nodes >= 0)
+    def _moves(self, rows: Array, parents: Array, labels: Array, grown: Array) -> tuple[Array, ...]:
+        """The pairs as candidates: parents, labels, nodes, words (or GOES_ON), masses."""
+        tree, first = self._tree, self._tree.first_move
+        nodes = tree.child(rows["node"][parents], labels)
+        if tree.space is not None:  # one space between words
+            nodes[(labels == tree.space) & (rows["label"][parents] == tree.space)] = -1
+        pairs = (nodes >= 0).nonzero()[0]
         begin = first[nodes[pairs]]
         count = first[nodes[pairs] + 1] - begin
         which = pairs.repeat(count)
-        places = np.arange(len(which)) + (begin - np.cumsum(count) + count).repeat(count)
-        words = self._tree.moves[places]
-        return parents[which], labels[which], np.where(words < 0, nodes[which], self._tree.after), words, which
+        words = tree.moves[np.arange(len(which)) + (begin - np.cumsum(count) + count).repeat(count)]
+        nodes = np.where(words < 0, nodes[which], tree.after)
+        return parents[which], labels[which], nodes, words, grown[which]
 
-    def _scored(self, rows: Array, labels: Array, nodes: Array, words: Array) -> Array:
-        """Copies of parents (N,) as their children: with all but keys, masses and records."""
-        gain = self._lookahead[nodes] - self._lookahead[rows["node"]]
-        ended = np.flatnonzero(words >= 0)
+    def _gains(
+        self,
+        rows: Array,
+        parents: Array,
+        labels: Array,
+        nodes: Array,
+        words: Array,
+        grown: Array,
+        stay_mass: Array,
+        floor: float,
+    ) -> tuple[Array, dict[str, Array]]:
+        """What candidates (N,) add to the score of their parents, and their states.
+
+        A word is not looked up in the language model if even its best probability leaves it behind ``beam`` others.
+        """
+        gain = self._lookahead[nodes] - self._lookahead[rows["node"][parents]]
+        states = {"lm": rows["lm"][parents]}
+        ended = words >= 0
         if self._bias:
-            gain += self._bias_gain(rows, labels, ended)
-        gains, following = self._scores.step(rows["lm"][ended], words[ended])
-        gain[ended] += gains + self._word_bonus
-        rows["lm"][ended] = following
-        rows["extra"] += gain
-        rows["node"], rows["label"], rows["blank"] = nodes, labels, 0.0
-        return rows
+            more, states["bias"] = self._bias_gains(rows["bias"][parents], labels, ended)
+            gain += more
+        ends = ended.nonzero()[0]
+        gain[ends] += self._word_bonus
+        upper = grown[ends] * np.exp(gain[ends] + self._scores.bounds[words[ends]])
+        others = np.concatenate([stay_mass, (grown * np.exp(gain))[~ended]])
+        if len(others) >= self.beam:
+            floor = max(floor, float(np.partition(others, -self.beam)[-self.beam]) * (1 - 1e-9))
+        asked = ends[upper >= floor]
+        gains, following = self._scores.step(states["lm"][asked], words[asked])
+        gain[ends[upper < floor]] = -math.inf
+        gain[asked] += gains
+        states["lm"][asked] = following
+        return gain, states
 
-    def _bias_gain(self, rows: Array, labels: Array, ended: Array) -> Array:
-        """What hot words say; their states move on in ``rows``."""
+    def _bias_gains(self, before: Array, labels: Array, ended: Array) -> tuple[Array, Array]:
+        """What hot words say of candidates, and their states."""
         assert self._bias is not None
-        gain, states, ends = np.zeros(len(rows)), rows["bias"].tolist(), np.zeros(len(rows), np.bool_)
-        ends[ended] = True
-        for i, (label, is_end) in enumerate(zip(labels.tolist(), ends.tolist(), strict=True)):
+        gain, states = np.zeros(len(labels)), before.tolist()
+        for i, (label, is_end) in enumerate(zip(labels.tolist(), ended.tolist(), strict=True)):
             if label != self._tree.space:
                 gain[i], states[i] = self._bias.step(states[i], label)
             if is_end:
                 more, states[i] = self._bias.end_word(states[i])
                 gain[i] += more
-        rows["bias"] = states
-        return gain
+        return gain, np.array(states, np.int32)
 
-    def _best(self, rows: Array) -> Array:
-        """The best ``beam`` rows, the best first; of equals the first."""
-        mass = rows["blank"] + rows["in_label"]
-        least = float(mass.max()) * self._least
-        if len(mass) > self.beam:
-            least = max(least, float(np.partition(mass, -self.beam)[-self.beam]))
-        kept = np.flatnonzero(mass >= least)
-        return rows[kept[np.argsort(-mass[kept], kind="stable")[: self.beam]]]
+    def _best(self, masses: Array) -> Array:
+        """Which of them are the best ``beam``, the best first; of equals the first."""
+        least = float(masses.max()) * self._least
+        if len(masses) > self.beam:
+            least = max(least, float(np.partition(masses, -self.beam)[-self.beam]))
+        kept = (masses >= least).nonzero()[0]
+        return np.asarray(kept[np.argsort(-masses[kept], kind="stable")[: self.beam]])
 
     def best(self, state: ArrayState) -> Hypothesis:
         """The best prefix of a stream that goes on; words not yet whole are left out."""

@@ -25,7 +25,12 @@ LARGEST_TABLE = 1 << 24  # entries of a table of (node, label); above, children 
 
 
 class WordScores(Protocol):
-    """A language model as the search asks it; states are an array of whatever suits the model."""
+    """A language model as the search asks it; states are an array of whatever suits the model.
+
+    bounds: (words,) what no weighted ln P of the word is above
+    """
+
+    bounds: Array
 
     def start(self) -> Array:
         """The state (1,) after ``<s>``."""
@@ -42,6 +47,9 @@ class WordScores(Protocol):
 
 class NoScores:
     """Without a language model."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.bounds = np.zeros(len(words))
 
     def start(self) -> Array:
         return np.zeros(1, np.int8)
@@ -61,6 +69,7 @@ class NgramScores:
         ids = lm.word_ids(tuple(words))
         self._ids = np.where(ids >= 0, ids, lm.unknown)
         self._unknown = np.where(ids >= 0, np.nan, weight * unknown_score)
+        self.bounds = np.where(ids >= 0, weight * lm.bounds()[self._ids], self._unknown)
 
     def start(self) -> Array:
         return np.array([self._lm.start()], np.int32)
@@ -80,6 +89,7 @@ class ObjectScores:
     def __init__(self, lm: LanguageModel, words: Sequence[str], weight: float, unknown_score: float) -> None:
         self._lm, self._weight, self._words = lm, weight, words
         self._unknown = [None if lm.knows(word) else weight * unknown_score for word in words]
+        self.bounds = np.array([0.0 if unknown is None else unknown for unknown in self._unknown])
 
     def start(self) -> Array:
         return _objects([self._lm.start()])
@@ -99,7 +109,7 @@ class ObjectScores:
 
 def word_scores(lm: LanguageModel | None, words: Sequence[str], weight: float, unknown_score: float) -> WordScores:
     if lm is None:
-        return NoScores()
+        return NoScores(words)
     kind = NgramScores if isinstance(lm, NgramModel) else ObjectScores
     return kind(lm, words, weight, unknown_score)  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable
@@ -115,7 +116,7 @@ class NgramModel:
         log_prob, found, following = np.zeros(len(states)), np.zeros(len(states), np.bool_), np.zeros_like(states)
         contexts = states
         for _ in range(self.order):
-            nodes = self._find(contexts, words)
+            nodes = self._find(contexts, words) if contexts.any() else words + 1
             listed = nodes > 0
             log_prob += np.where(found, 0.0, np.where(listed, self.log_prob[nodes], self.log_backoff[contexts]))
             found |= listed
@@ -125,6 +126,14 @@ class NgramModel:
                 break
             contexts = self.suffix[contexts]
         return log_prob, self._state[following]
+
+    def bounds(self) -> Array:
+        """(V,) what ln P of each word, by id, is not above, whatever the state."""
+        best = np.full(len(self.words), -math.inf)
+        np.maximum.at(best, self.word[1:], self.log_prob[1:])
+        starts = np.cumsum((1, *self.sizes[:-1]))
+        raised = [self.log_backoff[begin:end].max(initial=0.0) for begin, end in pairwise(starts)]
+        return np.asarray(best + sum(raised))
 
     def finish_all(self, states: Array) -> Array:
         """ln P(</s> | state) (N,)."""
