@@ -35,7 +35,6 @@ from recitative.asr.nbest import Weights, best_texts, read_nbest
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.report_inputs import read_experiment
 from recitative.asr.word_times import read_ctm, read_word_times
-from recitative.cli.lexicon import read_dictionary
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
@@ -63,7 +62,7 @@ from recitative.score.results import append_results, format_table, read_results
 from recitative.score.spoken import measure_words, read_timed_words
 from recitative.score.wer import read_utterances
 from recitative.sound.kinds import SOUND
-from recitative.text.lexicon import Lexicon
+from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
 

@@ -133,7 +133,7 @@ def test_a_file_system_without_locks_is_named_and_written_to(tmp_path, monkeypat
 def test_every_training_is_the_one_writer_of_its_folder_and_marks_its_checkpoints():
     modules = (Path(__file__).resolve().parents[1] / "pipeline" / "recitative").rglob("*.py")
     trainings = [text for text in map(Path.read_text, modules) if "from recitative.train.loop import fit\n" in text]
-    assert len(trainings) >= 9
+    assert len(trainings) == 1  # all kinds of models are trained by it
     for text in trainings:
         assert "from recitative.lock import" in text, text[:80]
         assert re.search(r" fit\([^)]*(\([^)]*\)[^)]*)*digest=", text), text[:80]

@@ -131,7 +131,7 @@ def test_commands_are_found_where_they_are_printed(tmp_path: Path) -> None:
         ("curl -s x | recitative transcribe - --model 'a b.onnx' > x.txt", ""),
         ("torchrun --nproc-per-node 2 -m recitative train ...", ""),
         ("recitative train --init exp/model ...", ""),
-        ("recitative train --init exp/model", "Missing option '--train'"),
+        ("recitative train --init exp/model", "Missing option '--output'"),
         ("recitative chek data", "no verb 'chek'"),
         ("recitative check data --config a.yaml", "No such option: --config"),
         ("recitative decode exp/model data/dev --output x --nbest many", "Invalid value for '--nbest'"),

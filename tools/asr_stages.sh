@@ -56,7 +56,7 @@ _stage_4() {
     recitative lm train "$data/train" --order "$lm_order" ${lexicon:+--vocab "$lexicon"} --dev "$dev" \
       "${lm_args[@]}" --output "$lm"
     if [[ -n $rnnlm ]]; then
-      recitative lm train-recurrent "$data/train" --dev "$dev" --unit word --output "${rnnlm%/model}"
+      recitative train kind=language_model text.unit=word --train "$data/train" --dev "$dev" --output "${rnnlm%/model}"
       recitative lm perplexity "$rnnlm" "$dev"
     fi
   fi
@@ -72,7 +72,7 @@ _stage_5() {
       # shellcheck disable=SC2053  # a pattern
       [[ -z ${teacher-} || $model == "$teacher" || $model != $students ]] || distillation=(--teacher "$exp/$teacher/model")
       # shellcheck disable=SC2086  # a list of settings
-      on_workers train --conf "$conf/$model.yaml" --train "$train" --dev "$dev" --tokens "$tokens" \
+      on_workers train "$conf/$model.yaml" --train "$train" --dev "$dev" --tokens "$tokens" \
         ${lexicon:+--lexicon "$lexicon"} --cmvn "$data/cmvn" --output "$exp/$model" "${distillation[@]}" \
         ${init:+--init "$init"} $train_args
       [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" # before distillation

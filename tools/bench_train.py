@@ -38,9 +38,9 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from recitative.asr.network import build_recogniser
-from recitative.asr.training import TrainingPaths, train_recogniser
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.cli.progress import progress_bar
-from recitative.config import AugmentSettings, Settings, load_settings
+from recitative.config import AugmentSettings, RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment
 from recitative.features.cmvn import accumulate
@@ -49,6 +49,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.machine import describe_machine
 from recitative.nn.ragged import pad_features
 from recitative.train.distributed import has_bf16
+from recitative.train.run import train_model
 
 NAME_WIDTH = 34
 
@@ -148,7 +149,7 @@ def speechbrain_if_there() -> list[Callable[[Material, TrainOptions, bool], Cont
 class OurTraining:
     """``recitative train`` for one epoch; see ``bench_material.Contestant``."""
 
-    def __init__(self, name: str, settings: Settings, paths: TrainingPaths) -> None:
+    def __init__(self, name: str, settings: Settings, paths: RecognizerData) -> None:
         self.name = name
         self.settings = settings
         self.paths = paths
@@ -158,7 +159,7 @@ class OurTraining:
         with TemporaryDirectory() as name:
             folder = Path(name)
             with FlopCount() as flops:
-                train_recogniser(self.settings, self.paths, folder, quiet=True)
+                train_model(RECOGNIZER, self.settings, self.paths, folder, quiet=True)
             self.parameters = json.loads((folder / "environment.json").read_text())["parameters"]
             return Turn.of(read_steps(folder / "train.jsonl"), flops.flops)
 
@@ -203,10 +204,12 @@ def with_bf16(settings: Settings, bf16: bool) -> Settings:
     return settings.model_copy(update={"train": settings.train.model_copy(update={"bf16": bf16})})
 
 
-def write_inputs(material: Material, settings: Settings, folder: Path) -> TrainingPaths:
+def write_inputs(material: Material, settings: Settings, folder: Path) -> RecognizerData:
     """Write the inputs of a run. Its dev set is one utterance."""
     data = DataDirectory(()).with_utterances(material.utterances)
-    paths = TrainingPaths(folder / "train", folder / "dev", folder / "tokens.txt", folder / "cmvn")
+    paths = RecognizerData(
+        train=folder / "train", dev=folder / "dev", tokens=folder / "tokens.txt", cmvn=folder / "cmvn"
+    )
     data.write(paths.train)
     data.with_utterances(data.utterances[:1]).write(paths.dev)
     material.tokens.write(paths.tokens)
@@ -325,12 +328,12 @@ class Clock:
         return result
 
 
-def print_operators(name: str, settings: Settings, paths: TrainingPaths, folder: Path, steps: int) -> None:
+def print_operators(name: str, settings: Settings, paths: RecognizerData, folder: Path, steps: int) -> None:
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (settings.train.device == "cuda")
     plan = schedule(wait=SKIPPED_STEPS - 1, warmup=1, active=steps, repeat=1)
     ends: list[float] = []
     with profile(activities=activities, schedule=plan) as profiler, after_each_step(lambda: mark(profiler, ends)):
-        train_recogniser(settings, paths, folder, quiet=True)
+        train_model(RECOGNIZER, settings, paths, folder, quiet=True)
     counted = ends[SKIPPED_STEPS - 1 : SKIPPED_STEPS + steps]
     step_ms = 1000 * (counted[-1] - counted[0]) / (len(counted) - 1)
     print(f"profile   {name}, {settings.train.threads} threads: a step takes {step_ms:.1f} ms under the profiler")

@@ -37,7 +37,7 @@ _stage_5() {
   if stage 5 "train" needs "$train" ${dev:+"$dev"} makes "$exp/@/model"; then
     for model in $models; do
       # shellcheck disable=SC2086  # a list of settings
-      recitative classifier train --conf "conf/$model.yaml" --train "$train" ${dev:+--dev "$dev"} \
+      recitative train "conf/$model.yaml" --train "$train" ${dev:+--dev "$dev"} \
         --output "$exp/$model" $train_args
     done
   fi

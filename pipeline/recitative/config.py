@@ -327,6 +327,26 @@ class Settings(_Section):
         return self
 
 
+class TrainingData(_Section):
+    """What a training reads: ``data`` in a settings file, or options of 'recitative train'. Each kind of model has its
+    own."""
+
+
+class RecordingsData(TrainingData):
+    train: Path  # a data directory, or a folder of shards, to train on
+    dev: Path  # a data directory that chooses the best epoch
+
+
+class RecognizerData(RecordingsData):
+    tokens: Path  # the token table
+    cmvn: Path | None = None  # the normalization statistics; null: those of ``init``
+    lexicon: Path | None = None  # where tokens are phones
+    init: Path | None = None  # a model folder whose weights the run begins with
+    teacher: Path | None = None  # a model folder for distillation
+    unlabelled: Path | None = None  # more audio, for the teacher alone
+    alternatives: Path | None = None  # a teacher's n-best texts of the training utterances
+
+
 class AudioTaskSettings(Protocol):
     """The settings that all tasks on utterances have."""
 
@@ -358,10 +378,15 @@ def load_tree(tree: type[Tree], path: Path | None = None, overrides: Sequence[st
 
     Raises UsageError that names the file, the key and, for an unknown key, the nearest known one.
     """
+    return validate_tree(tree, read_tree(path, overrides), where=str(path) if path else "settings")
+
+
+def read_tree(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The values that ``load_tree`` checks. Raises UsageError for a file or an override without values."""
     values: dict[str, Any] = _read_with_includes(path, ()) if path else {}
     for override in overrides:
         values = _merge(values, _parse_override(override))
-    return validate_tree(tree, values, where=str(path) if path else "settings")
+    return values
 
 
 def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) -> Tree:

@@ -38,7 +38,7 @@ if stage 5 "train" needs "$data/train" "$data/valid" "$data/quarter" makes "$exp
     for member in $(seq "$members"); do
       [[ $member == 1 || $model != fill* ]] || continue
       # shellcheck disable=SC2086  # a list of settings
-      recitative music train --conf "conf/$model.yaml" --output "$(folder_of "$member")" train.seed="$member" \
+      recitative train "conf/$model.yaml" --output "$(folder_of "$member")" train.seed="$member" \
         --train "$(sets_of "$model")/train" --dev "$(sets_of "$model")/valid" $train_args
     done
   done

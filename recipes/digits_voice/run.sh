@@ -31,17 +31,17 @@ if stage 5 "train" needs "$data/train" "$data/dev" "$data/tokens.txt" makes "$ex
   "$exp/$vocoder/model" "$exp/judge/model"; then
   recitative cmvn "$data/train" --conf conf/judge.yaml --output "$data/cmvn"
   # shellcheck disable=SC2086  # a list of settings
-  recitative train --conf conf/judge.yaml --train "$data/train" --dev "$data/dev" --tokens "$data/tokens.txt" \
+  recitative train conf/judge.yaml --train "$data/train" --dev "$data/dev" --tokens "$data/tokens.txt" \
     --cmvn "$data/cmvn" --output "$exp/judge" $judge_args
   recitative average "$exp/judge"
   recitative lexicon "$data/train" --tokens "$data/tokens.txt" --output "$data/lexicon.txt"
   recitative tune "$exp/judge/model" "$data/dev" --lexicon "$data/lexicon.txt"
   # shellcheck disable=SC2086  # a list of settings
-  recitative sound train --conf "conf/$vocoder.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$vocoder" \
+  recitative train "conf/$vocoder.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$vocoder" \
     $vocoder_args
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
-    recitative sound train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
+    recitative train "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
       $train_args
   done
 fi

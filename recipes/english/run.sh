@@ -34,7 +34,7 @@ if stage 1 "prepare" needs "${folders[@]}" makes "$data/train" "$data/dev" "$dat
   python3 local/prepare.py "${folders[@]/#/--corpus=}" --left-out local/left_out.txt --output "$data" --every "$every"
   [[ -e $dictionary ]] || python3 local/dictionary.py --output "$dictionary"
   # shellcheck disable=SC2086  # a list of settings
-  recitative g2p train "$dictionary" --output "$exp/g2p" $g2p_args
+  recitative train kind=g2p --train "$dictionary" --output "$exp/g2p" $g2p_args
   recitative lexicon "$data/train" "$data/dev" --dictionary "$dictionary" --guess "$exp/g2p/model" \
     --output "$data/lexicon.txt"
   recitative tokens "$data/lexicon.txt" --unit phone --output "$data/tokens.txt"

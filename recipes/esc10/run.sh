@@ -30,7 +30,7 @@ if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
     for fold in "$data"/folds/*; do # each fold in turn is test; none selects an epoch: the last one is used
       folder=$exp/$model/folds/$(basename "$fold")
       # shellcheck disable=SC2086  # a list of settings
-      recitative classifier train --conf "conf/$model.yaml" --train "$fold/train" --output "$folder" $train_args
+      recitative train "conf/$model.yaml" --train "$fold/train" --output "$folder" $train_args
       recitative classifier score "$folder/model" "$fold/test" --json >"$folder/score.json"
     done
     python3 ../spoken_digits/local/mean.py "$exp/$model/folds" --model "$model" --set "official folds" "${record[@]}"

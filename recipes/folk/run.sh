@@ -32,7 +32,7 @@ fi
 if stage 5 "train" needs "$data/train" "$data/valid" makes "$exp/@/model"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
-    recitative music train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/valid" \
+    recitative train "conf/$model.yaml" --train "$data/train" --dev "$data/valid" \
       --output "$exp/$model" $train_args
   done
 fi

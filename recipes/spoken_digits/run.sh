@@ -56,7 +56,7 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
   for fold in "$data"/voices/*; do # each speaker in turn is test
     voice=$exp/new_voice/$(basename "$fold") # a known voice cannot select an epoch for a new one: the last one is used
     # shellcheck disable=SC2086  # a list of settings
-    recitative classifier train --conf conf/new_voice.yaml --train "$fold/$fold_train" \
+    recitative train conf/new_voice.yaml --train "$fold/$fold_train" \
       --output "$voice" $train_args
     recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
     recitative classifier score "$voice/model" "$fold/test" --all-speeds --json >"$voice/all_speeds.json"

@@ -34,7 +34,7 @@ shared_stages 2
 if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model" "$exp/@/model.onnx"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
-    recitative classifier train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
+    recitative train "conf/$model.yaml" --train "$data/train" --dev "$data/dev" \
       --output "$exp/$model" $train_args
     recitative export "$exp/$model/model" --dev "$data/dev" --notes local/model_notes.md --output "$exp/$model/model.onnx"
   done

@@ -25,7 +25,7 @@ fi
 if stage 5 "train" needs "$data/train" "$data/dev" makes "$exp/@/model"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of settings
-    recitative sound train --conf "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
+    recitative train "conf/$model.yaml" --train "$data/train" --dev "$data/dev" --output "$exp/$model" \
       $train_args
   done
 fi

@@ -31,7 +31,7 @@ if stage 5 "train" needs "$data/@" makes "$exp/@"; then
   for model in $models; do
     for kind in $(each "$model"); do
       # shellcheck disable=SC2086  # a list of settings
-      recitative forecaster train --quiet --conf "conf/$model.yaml" --train "$data/$model/$kind/train" \
+      recitative train "conf/$model.yaml" --quiet --train "$data/$model/$kind/train" \
         --dev "$data/$model/$kind/dev" --output "$exp/$model/$kind" $train_args
     done
   done

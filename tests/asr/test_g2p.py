@@ -95,4 +95,4 @@ def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Result])
 def test_a_dictionary_of_a_few_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dictionary").write_text("ab AH B\n")
     done = run("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
-    assert "the dictionary: has 1 words; enough to hold some out" in str(done.exception)
+    assert "dictionary: has 1 words; enough to hold some out" in str(done.exception)

@@ -4,14 +4,15 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.initial import freeze, start_from
+from recitative.asr.fine_tuning import freeze, start_from
 from recitative.asr.network import new_recogniser
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.training import TrainingPaths, train_recogniser
+from recitative.config import RecognizerData
 from recitative.errors import UsageError
 from recitative.model.folder import load_model, save_model
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, average_weights
+from recitative.train.run import train_model
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_frozen_weights_stay_through_training_and_the_others_move(tmp_path, old)
     config = tiny.settings(train={"frozen": ["stages.core"], "epochs": 1, "workers": 0, "device": "cpu"})
     paths = tiny.write_inputs(tmp_path, config)
     del paths["cmvn"]  # the normalisation is the old model's, too
-    train_recogniser(config, TrainingPaths(**paths, init=folder), tmp_path / "exp", quiet=True)
+    train_model(RECOGNIZER, config, RecognizerData(**paths, init=folder), tmp_path / "exp", quiet=True)
     after = average_weights([Checkpoints(tmp_path / "exp").epoch_path(0)])
     for name, value in made.trained.state_dict().items():
         stays = "core" in name or "normalise" in name
@@ -92,21 +93,21 @@ def test_without_statistics_and_without_a_model_to_begin_with_there_is_no_normal
     paths = tiny.write_inputs(tmp_path, config)
     del paths["cmvn"]
     with pytest.raises(UsageError, match="--cmvn: is needed without --init"):
-        train_recogniser(config, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "exp", quiet=True)
 
 
 def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
     from recitative.asr.distillation import load_teacher
-    from recitative.asr.training import read_inputs
+    from recitative.train.run import read_inputs
 
     config = tiny.settings(train={"epochs": 6, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2},
                            distill={"weight": 1.0})  # fmt: skip
     paths = tiny.write_inputs(tmp_path, config)
     save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
-    train_recogniser(config, TrainingPaths(**paths, teacher=tmp_path / "teacher"), tmp_path / "exp", quiet=True)
+    train_model(RECOGNIZER, config, RecognizerData(**paths, teacher=tmp_path / "teacher"), tmp_path / "exp", quiet=True)
     teacher = load_teacher(tmp_path / "teacher", load_model(tmp_path / "teacher", RECOGNIZER), torch.device("cpu"))
     assert teacher.delay_frames == 0
-    assert read_inputs(tmp_path / "exp").teacher == tmp_path / "teacher"
+    assert read_inputs(tmp_path / "exp", RECOGNIZER).teacher == tmp_path / "teacher"
     import json
 
     lines = [json.loads(line) for line in (tmp_path / "exp" / "train.jsonl").read_text().splitlines()]
@@ -129,10 +130,10 @@ def test_audio_without_transcripts_teaches_too(tmp_path):
     more = tiny.write_corpus(tmp_path / "more", 9, 11)
     (more / "text").unlink()
     save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
-    taught = TrainingPaths(**paths, teacher=tmp_path / "teacher", unlabelled=more)
-    progress = train_recogniser(config, taught, tmp_path / "exp", quiet=True)
-    alone = train_recogniser(config, TrainingPaths(**paths), tmp_path / "alone", quiet=True)
+    taught = RecognizerData(**paths, teacher=tmp_path / "teacher", unlabelled=more)
+    progress = train_model(RECOGNIZER, config, taught, tmp_path / "exp", quiet=True).progress
+    alone = train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "alone", quiet=True).progress
     assert progress.audio_s > 1.5 * alone.audio_s
     assert progress.skipped == 0
     with pytest.raises(UsageError, match="needs a --teacher, who says what is in it"):
-        train_recogniser(config, TrainingPaths(**paths, unlabelled=more), tmp_path / "none", quiet=True)
+        train_model(RECOGNIZER, config, RecognizerData(**paths, unlabelled=more), tmp_path / "none", quiet=True)

@@ -15,8 +15,7 @@ from recitative.asr.network import Recogniser, new_recogniser
 from recitative.asr.onnx import OnnxNetwork
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
-from recitative.asr.training import TrainingPaths, train_recogniser
-from recitative.config import load_settings, validate_settings
+from recitative.config import RecognizerData, load_settings, validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.export.file import build_file
@@ -25,6 +24,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.model.folder import load_model, save_model
 from recitative.stage import Padded
 from recitative.train.checkpoint import read_progress
+from recitative.train.run import train_model
 
 SMALL = {"weight": 0.4, "hidden": 16, "embedding": 8, "key_width": 16, "location_channels": 4, "location_kernel": 7}
 FRONT_END = {"window": 4, "stride": 4}
@@ -51,8 +51,8 @@ def trained(tmp_path_factory):
         },
         train=ON_ONE_CORE | {"epochs": 24, "batch_s": 3.0, "learning_rate": 0.015, "warmup_steps": 5},
     )
-    paths = TrainingPaths(**tiny.write_inputs(folder, config, train=60, dev=8))
-    train_recogniser(config, paths, folder / "exp", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(folder, config, train=60, dev=8))
+    train_model(RECOGNIZER, config, paths, folder / "exp", quiet=True)
     made = new_recogniser(config, tiny.TOKENS)
     made.trained.load_state_dict(weights_of(folder / "exp"))
     made.trained.eval()
@@ -136,13 +136,13 @@ def test_interrupted_in_mid_epoch_the_weights_are_the_same(tmp_path):
         model={"front_end": FRONT_END, "recurrent": {"layers": 1, "hidden": 8, "dropout": 0.3}, "attention": attention},
         train=ON_ONE_CORE | {"checkpoint_every_steps": 1},
     )
-    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
-    train_recogniser(config, paths, tmp_path / "whole", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
+    train_model(RECOGNIZER, config, paths, tmp_path / "whole", quiet=True)
     with pytest.MonkeyPatch.context() as patch:
         stop_after(patch, steps=3)
         with pytest.raises(KeyboardInterrupt):
-            train_recogniser(config, paths, tmp_path / "parts", quiet=True)
-    train_recogniser(config, paths, tmp_path / "parts", quiet=True)
+            train_model(RECOGNIZER, config, paths, tmp_path / "parts", quiet=True)
+    train_model(RECOGNIZER, config, paths, tmp_path / "parts", quiet=True)
     whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
     assert any(name.startswith("decoder.") for name in whole)
     for name, value in whole.items():

@@ -12,13 +12,13 @@ from recitative.asr.averaging import average_best
 from recitative.asr.decoding import decode_directory
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.streams_network import new_transcriber
-from recitative.asr.training import TrainingPaths, train_recogniser
 from recitative.cli.main import app
-from recitative.config import load_settings
+from recitative.config import RecognizerData, load_settings
 from recitative.errors import DataError, RunError, UsageError
 from recitative.lock import one_writer
 from recitative.model.folder import load_model, save_model
 from recitative.text.tokens import TokenTable
+from recitative.train.run import train_model
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
 
@@ -31,7 +31,7 @@ def test_a_text_that_cannot_fit_is_refused_before_training(tmp_path):
     name = lines[0].split()[0]
     text.write_text("\n".join([f"{name} {'a' * 300}", *lines[1:]]) + "\n")
     with pytest.raises(DataError, match=f"utterance '{name}': .* for 300 labels; at least 599"):
-        train_recogniser(config, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "exp", quiet=True)
 
 
 def test_a_corpus_at_another_sample_rate_is_refused(tmp_path):
@@ -39,36 +39,36 @@ def test_a_corpus_at_another_sample_rate_is_refused(tmp_path):
     paths = tiny.write_inputs(tmp_path, config)
     other = tiny.settings(features={"sample_rate": 8000, "num_mel_bins": 8})
     with pytest.raises(DataError, match=r"4000 Hz; 8000 Hz \(features.sample_rate\)"):
-        train_recogniser(other, TrainingPaths(**paths), tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, other, RecognizerData(**paths), tmp_path / "exp", quiet=True)
 
 
 def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
     config = tiny.settings()
-    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
-    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
+    train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True)
     with pytest.raises(UsageError, match="holds a run with other settings"):
-        train_recogniser(tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
     (tmp_path / "exp" / "settings.yaml").write_text("")  # as a kill could leave it; the checkpoint knows its settings
     with pytest.raises(UsageError, match="checkpoint of a run with other settings"):
-        train_recogniser(tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
-    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, tiny.settings(train={"epochs": 3}), paths, tmp_path / "exp", quiet=True)
+    train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True)
     assert load_settings(tmp_path / "exp" / "settings.yaml") == config
     TokenTable(("<blank>", " ", "c", "b", "a")).write(paths.tokens)  # their number fits
     with pytest.raises(UsageError, match="other settings or tokens"):
-        train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+        train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True)
     with pytest.raises(UsageError, match="other settings or tokens"):
         average_best(tmp_path / "exp")
 
 
 def test_while_a_folder_is_written_to_nobody_else_trains_averages_or_tunes_there(tmp_path):
     config = tiny.settings(train={"epochs": 1})
-    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
-    train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
+    train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True)
     average_best(tmp_path / "exp")
     model, dev = str(tmp_path / "exp" / "model"), str(paths.dev)
     with one_writer(tmp_path / "exp"):
         for other in (
-            lambda: train_recogniser(config, paths, tmp_path / "exp", quiet=True),
+            lambda: train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True),
             lambda: average_best(tmp_path / "exp"),
             lambda: app(["tune", model, dev], standalone_mode=False),
         ):
@@ -84,12 +84,12 @@ def test_interrupted_in_mid_epoch_with_augmentation_the_weights_are_the_same(tmp
     recurrent = {"layers": 2, "hidden": 8, "dropout": 0.3}
     config = tiny.settings(augment=AUGMENT, model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent})
     every_step = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_every_steps": 1})})
-    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config))
-    train_recogniser(every_step, paths, tmp_path / "a", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
+    train_model(RECOGNIZER, every_step, paths, tmp_path / "a", quiet=True)
     saved = _run_and_keep_a_checkpoint(every_step, paths, tmp_path, at_step=3)
     shutil.rmtree(tmp_path / "b")
     shutil.copytree(saved, tmp_path / "b")
-    train_recogniser(every_step, paths, tmp_path / "b", quiet=True)
+    train_model(RECOGNIZER, every_step, paths, tmp_path / "b", quiet=True)
     first, second = (torch.load(tmp_path / x / "checkpoint" / "latest.pt", weights_only=True) for x in "ab")
     for name, value in first["network"].items():
         assert torch.equal(second["network"][name], value), name
@@ -108,7 +108,7 @@ def _run_and_keep_a_checkpoint(config, paths, folder, *, at_step):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop.Checkpoints, "save", save_and_copy)
-        train_recogniser(config, paths, folder / "b", quiet=True)
+        train_model(RECOGNIZER, config, paths, folder / "b", quiet=True)
     assert kept.exists()
     return kept
 
@@ -119,8 +119,8 @@ def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces
         model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent, "lookahead_frames": 2},
         train={"epochs": 30, "batch_s": 2.0, "learning_rate": 0.01, "workers": 0, "device": "cpu", "warmup_steps": 5},
     )
-    paths = TrainingPaths(**tiny.write_inputs(tmp_path, config, train=40, dev=8))
-    progress = train_recogniser(config, paths, tmp_path / "exp", quiet=True)
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config, train=40, dev=8))
+    progress = train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True).progress
     average = average_best(tmp_path / "exp")
     assert average.tried[average.chosen][1] < 0.2, f"CER {average.tried}, best {progress.best}"
     transcriber = new_transcriber(load_model(tmp_path / "exp" / "model", RECOGNIZER))

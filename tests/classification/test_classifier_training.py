@@ -11,12 +11,13 @@ from torch.testing import assert_close
 
 from recitative.classification.data import ClassificationDataset, load_scored_set
 from recitative.classification.kind import CLASSIFIER
+from recitative.classification.settings import ClassifierData
 from recitative.classification.task import ClassificationTask
-from recitative.classification.training import train_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.model.folder import load_model
+from recitative.train.run import train_model
 
 CPU = torch.device("cpu")
 LABELS = ("high", "low", "middle")
@@ -29,7 +30,8 @@ def corpus(tmp_path_factory):
 
 
 def train(corpus, folder, *overrides, **options):
-    return train_classifier(tones.settings(*overrides), *corpus, folder, quiet=True, **options)
+    data = ClassifierData(train=corpus[0], dev=corpus[1], **options)
+    return train_model(CLASSIFIER, tones.settings(*overrides), data, folder, quiet=True)
 
 
 def weights_of(folder):
@@ -153,5 +155,5 @@ def test_statistics_of_other_features_are_refused(corpus, tmp_path):
 
 def test_several_workers_are_refused(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match="one worker trains a classifier"):
+    with pytest.raises(UsageError, match=r"^a classifier is trained by one worker; run it without torchrun$"):
         train(corpus, tmp_path)

@@ -195,5 +195,5 @@ def test_a_dev_label_that_the_model_does_not_know_is_named(data):
 
 def test_another_sample_rate_is_refused(data):
     other = replace(tones.classifier(), settings=tones.settings("features.sample_rate=8000"))
-    with pytest.raises(DataError, match=r"4000 Hz; 8000 Hz, as features\.sample_rate says"):
+    with pytest.raises(DataError, match=r"4000 Hz; 8000 Hz \(features.sample_rate\)"):
         load_scored_set(data, other, "dev")

@@ -11,21 +11,22 @@ import torch
 from torch.testing import assert_close
 
 from recitative.cli import lm_recurrent as cli
+from recitative.cli.train import train_recurrent
 from recitative.config import load_tree
 from recitative.data.tables import write_table
 from recitative.errors import DataError, RunError, UsageError
-from recitative.lm import training
-from recitative.lm.data import TextStreams
+from recitative.lm import task as language_task
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.lm.network import new_language_model
 from recitative.lm.next_words import next_words
-from recitative.lm.settings import LanguageModelSettings
+from recitative.lm.settings import LanguageModelData, LanguageModelSettings
 from recitative.lm.stream_network import new_scorer
-from recitative.lm.task import LanguageModelTask, text_scores
-from recitative.lm.training import read_texts, train_language_model
+from recitative.lm.task import LanguageModelTask, read_texts, text_scores
 from recitative.model.folder import load_model
 from recitative.stage import Padded
 from recitative.text.vocabulary import END, Vocabulary
+from recitative.train.run import train_model
+from recitative.train.stateful import TextStreams
 
 CPU = torch.device("cpu")
 TEXTS = ["a b", "b c a", "c", "a a b c", "", "c b"] * 4
@@ -144,9 +145,8 @@ def corpus(tmp_path):
 
 
 def train(corpus, folder, *overrides):
-    return train_language_model(
-        settings(*overrides), [corpus / "train"], corpus / "dev.txt", corpus / folder, quiet=True
-    )
+    data = LanguageModelData(train=[corpus / "train"], dev=corpus / "dev.txt")
+    return train_model(LANGUAGE_MODEL, settings(*overrides), data, corpus / folder, quiet=True)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5, 6, 11])  # of 5 segments an epoch: 5 and 6 are at its end and beginning
@@ -154,7 +154,7 @@ def train(corpus, folder, *overrides):
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, stop_at, bf16):
     undisturbed = train(corpus, "a", f"train.bf16={bf16}")
     assert undisturbed.progress.step == 15
-    monkeypatch.setattr(training, "LanguageModelTask", Stopping)
+    monkeypatch.setattr(language_task, "LanguageModelTask", Stopping)
     Stopping.seen, Stopping.stop_at = 0, stop_at
     with pytest.raises(RunError, match=f"stopped at step {stop_at}; run the same command again"):
         train(corpus, "b", f"train.bf16={bf16}")
@@ -165,7 +165,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         for folder in "ab"
     ]
     assert losses[0] == losses[1]
-    assert resumed.perplexity == undisturbed.perplexity
+    assert resumed.scores == undisturbed.scores
     weights = [load_model(corpus / folder / "model", LANGUAGE_MODEL).network.state_dict() for folder in "ab"]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
@@ -176,7 +176,7 @@ def test_a_folder_with_another_run_is_refused(corpus):
     with pytest.raises(UsageError, match="a: holds a run with other settings"):
         train(corpus, "a", "train.epochs=4")
     write_table(corpus / "train" / "text", {"u1": "other words"})
-    with pytest.raises(UsageError, match="a: holds a run with other text"):
+    with pytest.raises(UsageError, match="is the checkpoint of a run with other settings or tokens than these"):
         train(corpus, "a")
 
 
@@ -228,7 +228,13 @@ def trained(tmp_path_factory):
         write_table(folder / name, {f"u{n:04d}": sentence(rng) for n in range(sentences)})
     overrides = ["text.streams=32", "text.bptt=16", "model.embedding=24", "model.recurrent.hidden=24",
                  "model.dropout=0", "train.epochs=6", "train.learning_rate=0.02", "train.bf16=false"]  # fmt: skip
-    train_language_model(settings(*overrides), [folder / "train"], folder / "dev", folder / "exp", quiet=True)
+    train_model(
+        LANGUAGE_MODEL,
+        settings(*overrides),
+        LanguageModelData(train=[folder / "train"], dev=folder / "dev"),
+        folder / "exp",
+        quiet=True,
+    )
     return new_scorer(load_model(folder / "exp" / "model", LANGUAGE_MODEL)), read_texts([folder / "dev"])
 
 
@@ -255,7 +261,7 @@ def test_a_model_predicts_the_distribution_of_its_source(trained):
 
 def test_the_command_line_trains_predicts_and_exports(corpus, capsys, monkeypatch):
     words = ["train.epochs=2", *SMALL[:6], *SMALL[7:]]
-    cli.train_recurrent([str(corpus / "train"), *words], corpus / "dev.txt", corpus / "lm", unit="word", quiet=True)
+    train_recurrent([str(corpus / "train"), *words], corpus / "dev.txt", corpus / "lm", unit="word", quiet=True)
     said = capsys.readouterr()
     assert "2 epochs, 10 steps" in said.out
     assert "dev.txt: 1 words are not in the vocabulary ('d') and are scored as unknown" in said.err
@@ -277,7 +283,7 @@ def test_the_command_line_trains_predicts_and_exports(corpus, capsys, monkeypatc
 
 
 def test_a_command_without_text_says_what_it_needs(corpus):
-    with pytest.raises(UsageError, match="no text given; name data directories or text tables"):
-        cli.train_recurrent(["train.epochs=2"], corpus / "dev.txt", corpus / "lm")
+    with pytest.raises(UsageError, match="--train: is needed to train a language model"):
+        train_recurrent(["train.epochs=2"], corpus / "dev.txt", corpus / "lm")
     with pytest.raises(DataError, match="none: is no language model; an ARPA file or a recurrent model"):
         cli.predict(["a"], corpus / "none")

@@ -15,20 +15,24 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.music import event_kind as events_kind
-from recitative.music import event_training as events_training
+from recitative.music import event_task
 from recitative.music.event_likelihood import event_likelihood
 from recitative.music.event_pieces import EventPieces, fitted, read_event_pieces
-from recitative.music.event_streams import Transposed, event_streams
-from recitative.music.event_task import EventsTask
-from recitative.music.event_training import train_events_model
+from recitative.music.event_task import EventsTask, Transposed, event_streams
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
+from recitative.music.settings import MusicData
 from recitative.stage import Padded
 from recitative.text.vocabulary import END
+from recitative.train.run import train_model
 
 CPU = torch.device("cpu")
 EVENTS = small_events.settings().events
 VOCABULARY = EVENTS.vocabulary
+
+
+def data_in(folder):
+    return MusicData(train=folder / "train", dev=folder / "dev")
 
 
 def texts_of(streams, epoch):
@@ -158,7 +162,7 @@ class Stopping(EventsTask):
 
 def train(corpus, folder, *overrides):
     made = small_events.settings(*overrides)
-    return train_events_model(made, corpus / "train", corpus / "dev", corpus / folder, quiet=True)
+    return train_model(events_kind.EVENTS, made, data_in(corpus), corpus / folder, quiet=True)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -166,7 +170,7 @@ def train(corpus, folder, *overrides):
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, cell, stop_at):
     whole = train(corpus, "whole", f"model.recurrent.cell={cell}")
     assert whole.progress.step > 7
-    monkeypatch.setattr(events_training, "EventsTask", Stopping)
+    monkeypatch.setattr(event_task, "EventsTask", Stopping)
     Stopping.seen, Stopping.stop_at = 0, stop_at
     with pytest.raises(RunError, match=f"stopped at step {stop_at}; run the same command again"):
         train(corpus, "stopped", f"model.recurrent.cell={cell}")
@@ -268,9 +272,9 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {name: [source(rng) for _ in range(count)] for name, count in (("train", 600), ("dev", 50))}
     monkeypatch.setattr(
-        events_training, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
+        event_task, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
     )
-    run = train_events_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
+    run = train_model(events_kind.EVENTS, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
     unseen = [source(rng) for _ in range(200)]
     network = TorchStage(load_model(run.folder, events_kind.EVENTS).network)
     found = event_likelihood(network, made.events.vocabulary, unseen).nats

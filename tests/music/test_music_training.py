@@ -13,21 +13,26 @@ from torch.testing import assert_close
 import small_music
 from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model
-from recitative.music import training as music_training
+from recitative.music import task as music_task
 from recitative.music.corpus_likelihood import likelihood, score_frames
 from recitative.music.filling import DEV_SEED, FillingTask, Puzzles, hidden_losses, hidden_places, puzzle_of
 from recitative.music.frames import Wishes
 from recitative.music.kind import MUSIC
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
-from recitative.music.pieces import Frames, PieceStreams, frames_of
+from recitative.music.pieces import Frames, PieceStreams, frames_of, read_pieces
+from recitative.music.settings import MusicData
 from recitative.music.task import MusicTask
-from recitative.music.training import read_pieces, train_music_model
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
+from recitative.train.run import train_model
 
 CPU = torch.device("cpu")
 CODE = small_music.settings().frames.code
+
+
+def data_in(folder):
+    return MusicData(train=folder / "train", dev=folder / "dev")
 
 
 def context_of(frames, left=0, key=0):
@@ -218,7 +223,7 @@ def corpus(tmp_path):
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, direction):
     made = small_music.settings(f"model.recurrent.direction={direction}", "model.dropout=0.3")
-    whole = train_music_model(made, corpus / "train", corpus / "dev", corpus / "whole", quiet=True)
+    whole = train_model(MUSIC, made, data_in(corpus), corpus / "whole", quiet=True)
     kind = MusicTask if direction == "forward" else FillingTask
     original, calls = kind.loss, []
 
@@ -230,19 +235,23 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
 
     monkeypatch.setattr(kind, "loss", interrupted)
     with pytest.raises(RunError, match="stopped at step"):
-        train_music_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+        train_model(MUSIC, made, data_in(corpus), corpus / "stopped", quiet=True)
     monkeypatch.undo()
-    resumed = train_music_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+    resumed = train_model(MUSIC, made, data_in(corpus), corpus / "stopped", quiet=True)
     first, second = (load_model(run.folder, MUSIC).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def test_a_folder_with_another_run_is_refused(corpus):
-    train_music_model(small_music.settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
+    train_model(MUSIC, small_music.settings(), data_in(corpus), corpus / "exp", quiet=True)
     with pytest.raises(UsageError, match="holds a run with other settings"):
-        train_music_model(
-            small_music.settings("train.seed=7"), corpus / "train", corpus / "dev", corpus / "exp", quiet=True
+        train_model(
+            MUSIC,
+            small_music.settings("train.seed=7"),
+            data_in(corpus),
+            corpus / "exp",
+            quiet=True,
         )
 
 
@@ -289,8 +298,8 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {"train": [Frames(f"t{i}", source(rng, 100), 0) for i in range(160)],
             "dev": [Frames(f"d{i}", source(rng, 100), 0) for i in range(40)]}  # fmt: skip
-    monkeypatch.setattr(music_training, "read_pieces", lambda folder, settings, skip: sets[folder.name])
-    run = train_music_model(made, tmp_path / "train", tmp_path / "dev", tmp_path / "exp", quiet=True)
+    monkeypatch.setattr(music_task, "read_pieces", lambda folder, settings, skip: sets[folder.name])
+    run = train_model(MUSIC, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
     entropy = -0.7 * math.log(0.7) - 0.3 * math.log(0.3) + math.log(3)
     unseen = [Frames(f"u{i}", source(rng, 100), 0) for i in range(100)]
     found = likelihood(load_model(run.folder, MUSIC), unseen).per_frame

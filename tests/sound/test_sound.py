@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import small_corpus
 from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasize, encode
-from recitative.config import load_tree
+from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import load_model
@@ -24,8 +24,8 @@ from recitative.sound.recordings import Recording, SoundSegments, batch_of
 from recitative.sound.wave_network import new_wave_model
 from recitative.sound.wave_settings import WaveSettings
 from recitative.sound.wave_task import WaveTask, dev_batches, sample_losses
-from recitative.sound.wave_training import train_wave_model
 from recitative.stage import Padded
+from recitative.train.run import train_model
 
 CPU = torch.device("cpu")
 LABELS = Labels(("one", "two"), ("ann", "bob"))
@@ -36,6 +36,10 @@ SMALL = [
     "segments.rows=3", "segments.segment_s=0.01", "segments.noise=0", "train.epochs=2", "train.warmup_steps=2",
     "train.checkpoint_every_steps=2", "train.threads=1", "train.device=cpu", "train.bf16=false",
 ]  # fmt: skip
+
+
+def data_in(folder):
+    return RecordingsData(train=folder / "train", dev=folder / "dev")
 
 
 def settings(*overrides):
@@ -312,7 +316,7 @@ def corpus(tmp_path):
 @pytest.mark.parametrize("condition", ["none", "mel", "labels"])
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, condition):
     made = settings(f"sound.condition={condition}", "segments.noise=1")
-    whole = train_wave_model(made, corpus / "train", corpus / "dev", corpus / "whole", quiet=True)
+    whole = train_model(SOUND, made, data_in(corpus), corpus / "whole", quiet=True)
     original, calls = WaveTask.loss, []
 
     def interrupted(self, batch):
@@ -323,16 +327,16 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
 
     monkeypatch.setattr(WaveTask, "loss", interrupted)
     with pytest.raises(RunError, match="stopped at step"):
-        train_wave_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+        train_model(SOUND, made, data_in(corpus), corpus / "stopped", quiet=True)
     monkeypatch.undo()
-    resumed = train_wave_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+    resumed = train_model(SOUND, made, data_in(corpus), corpus / "stopped", quiet=True)
     first, second = (load_model(run.folder, SOUND).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
 
 def test_mel_frames_are_normalised_by_the_training_set(corpus):
-    run = train_wave_model(settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
+    run = train_model(SOUND, settings(), data_in(corpus), corpus / "exp", quiet=True)
     stage = load_model(run.folder, SOUND).network.encoder.stages["normalise"]
     assert float(stage.mean.abs().min()) > 0.1
     assert float((stage.inverse_stddev - 1).abs().min()) > 1e-3
@@ -340,13 +344,24 @@ def test_mel_frames_are_normalised_by_the_training_set(corpus):
 
 def test_recordings_of_another_rate_are_all_named(corpus):
     with pytest.raises(DataError, match=r"u0.*8000 Hz; 16000 Hz \(features.sample_rate\).*and 2 more"):
-        train_wave_model(settings("features.sample_rate=16000"), corpus / "train", corpus / "dev", corpus / "exp")
+        train_model(
+            SOUND,
+            settings("features.sample_rate=16000"),
+            data_in(corpus),
+            corpus / "exp",
+        )
 
 
 def test_a_folder_with_another_run_is_refused(corpus):
-    train_wave_model(settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
+    train_model(SOUND, settings(), data_in(corpus), corpus / "exp", quiet=True)
     with pytest.raises(UsageError, match="holds a run with other settings"):
-        train_wave_model(settings("train.seed=7"), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
+        train_model(
+            SOUND,
+            settings("train.seed=7"),
+            data_in(corpus),
+            corpus / "exp",
+            quiet=True,
+        )
 
 
 def test_a_step_that_does_not_divide_the_hop_is_refused():

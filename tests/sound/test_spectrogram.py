@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 import small_corpus
-from recitative.config import load_tree
+from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import load_model, save_model
@@ -21,9 +21,9 @@ from recitative.sound.spectrogram_network import new_spectrogram_model
 from recitative.sound.spectrogram_onnx import OWN_NUMBERS, SpectrogramGenerator
 from recitative.sound.spectrogram_settings import SpectrogramSettings
 from recitative.sound.spectrogram_task import SpectrogramTask, frame_losses, nats_per_dimension
-from recitative.sound.spectrogram_training import train_spectrogram_model
 from recitative.sound.spectrograms import Spectrogram, SpectrogramBatches, batch_of
 from recitative.stage import Padded
+from recitative.train.run import train_model
 
 LABELS = Labels(("one", "two"), ("ann", "bob"), (0.1, 0.12))
 SMALL = [
@@ -31,6 +31,10 @@ SMALL = [
     "model.recurrent.hidden=7", "model.components=2", "train.epochs=2", "train.warmup_steps=2",
     "train.checkpoint_every_steps=2", "train.threads=1", "train.device=cpu", "train.bf16=false",
 ]  # fmt: skip
+
+
+def data_in(folder):
+    return RecordingsData(train=folder / "train", dev=folder / "dev")
 
 
 def settings(*overrides):
@@ -153,7 +157,7 @@ def corpus(tmp_path):
 
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch):
     made = settings("rows=1")
-    whole = train_spectrogram_model(made, corpus / "train", corpus / "dev", corpus / "whole", quiet=True)
+    whole = train_model(SPECTROGRAM, made, data_in(corpus), corpus / "whole", quiet=True)
     original, calls = SpectrogramTask.loss, []
 
     def interrupted(self, batch):
@@ -164,16 +168,22 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
 
     monkeypatch.setattr(SpectrogramTask, "loss", interrupted)
     with pytest.raises(RunError, match="stopped at step"):
-        train_spectrogram_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+        train_model(
+            SPECTROGRAM,
+            made,
+            data_in(corpus),
+            corpus / "stopped",
+            quiet=True,
+        )
     monkeypatch.undo()
-    resumed = train_spectrogram_model(made, corpus / "train", corpus / "dev", corpus / "stopped", quiet=True)
+    resumed = train_model(SPECTROGRAM, made, data_in(corpus), corpus / "stopped", quiet=True)
     weights = [load_model(run.folder, SPECTROGRAM).network.state_dict() for run in (whole, resumed)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
 
 
 def test_a_trained_model_knows_its_labels_and_how_long_they_are(corpus):
-    run = train_spectrogram_model(settings(), corpus / "train", corpus / "dev", corpus / "exp", quiet=True)
+    run = train_model(SPECTROGRAM, settings(), data_in(corpus), corpus / "exp", quiet=True)
     made = load_model(run.folder, SPECTROGRAM)
     assert made.labels.texts == ("one", "two")
     np.testing.assert_allclose(made.labels.seconds, [0.11, 0.125])
@@ -183,8 +193,12 @@ def test_a_trained_model_knows_its_labels_and_how_long_they_are(corpus):
 
 def test_recordings_that_cannot_be_used_are_named(corpus):
     with pytest.raises(DataError, match=r"8000 Hz; 16000 Hz \(features.sample_rate\)"):
-        train_spectrogram_model(
-            settings("features.sample_rate=16000"), corpus / "train", corpus / "dev", corpus / "exp", quiet=True
+        train_model(
+            SPECTROGRAM,
+            settings("features.sample_rate=16000"),
+            data_in(corpus),
+            corpus / "exp",
+            quiet=True,
         )
 
 

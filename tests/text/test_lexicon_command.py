@@ -3,10 +3,9 @@
 import pytest
 from typer.testing import CliRunner
 
-from recitative.cli.lexicon import read_dictionary
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.text.lexicon import Lexicon
+from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus
 

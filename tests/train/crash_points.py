@@ -33,9 +33,11 @@ import tiny
 
 from recitative import atomic
 from recitative.asr.averaging import average_best
-from recitative.asr.training import TrainingPaths, train_recogniser
-from recitative.lm.settings import LanguageModelSettings
-from recitative.lm.training import train_language_model
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.config import RecognizerData
+from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.settings import LanguageModelData, LanguageModelSettings
+from recitative.train.run import train_model
 
 Command = Callable[[Path], object]
 NONE = 1 << 30
@@ -168,7 +170,7 @@ def scenarios(work: Path) -> dict[str, tuple[Path | None, Command]]:
     config = tiny.settings(
         train={"epochs": 2, "batch_s": 1.5, "checkpoint_every_steps": 2, "keep_best": 1, "threads": 1}
     )
-    paths = TrainingPaths(**tiny.write_inputs(work / "inputs", config, train=6, dev=2))
+    paths = RecognizerData(**tiny.write_inputs(work / "inputs", config, train=6, dev=2))
     words = LanguageModelSettings.model_validate(
         {
             "model": {"recurrent": {"hidden": 4}},
@@ -178,10 +180,10 @@ def scenarios(work: Path) -> dict[str, tuple[Path | None, Command]]:
     )
 
     def train(folder: Path) -> None:
-        train_recogniser(config, paths, folder, quiet=True)
+        train_model(RECOGNIZER, config, paths, folder, quiet=True)
 
     def train_words(folder: Path) -> None:
-        train_language_model(words, [paths.train], paths.dev, folder, quiet=True)
+        train_model(LANGUAGE_MODEL, words, LanguageModelData(train=[paths.train], dev=paths.dev), folder, quiet=True)
 
     def average_by_renaming(folder: Path) -> None:
         atomic._rename_exchange = lambda new, old: False

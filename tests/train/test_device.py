@@ -1,24 +1,32 @@
-"""Where a training computes that is one worker's, and with how many threads."""
+"""How many threads and ranks a training has."""
+
+from types import SimpleNamespace
 
 import pytest
-import torch
 
-from recitative.config import TrainSettings
+import small_music
 from recitative.errors import UsageError
-from recitative.train import distributed
+from recitative.music.kind import MUSIC
+from recitative.music.settings import MusicData
+from recitative.train import run
+from recitative.train.distributed import DistributedContext
 
 
-@pytest.mark.parametrize(("threads", "loaders", "expected"), [(0, 0, 6), (0, 2, 4), (0, 9, 1), (3, 2, 3)])
-def test_it_has_the_threads_it_asks_for_or_the_cores_that_its_loaders_leave(monkeypatch, threads, loaders, expected):
-    given = []
-    monkeypatch.setattr(distributed, "available_cores", lambda: 6)
-    monkeypatch.setattr(torch, "set_num_threads", given.append)
-    settings = TrainSettings(device="cpu", threads=threads)
-    assert distributed.lone_device(settings, "sound train: it is one worker's", loaders=loaders) == torch.device("cpu")
-    assert given == [expected]
+@pytest.mark.parametrize(
+    ("threads", "ranks", "loaders", "expected"), [(0, 1, 0, 6), (0, 1, 2, 4), (0, 1, 9, 1), (0, 2, 1, 2), (3, 1, 2, 3)]
+)
+def test_it_has_the_threads_it_asks_for_or_the_cores_that_its_loaders_leave(
+    monkeypatch, threads, ranks, loaders, expected
+):
+    monkeypatch.setattr(run, "available_cores", lambda: 6)
+    task = SimpleNamespace(loader_processes=loaders)
+    settings = small_music.settings(f"train.threads={threads}").train
+    assert run.num_threads(settings, task, DistributedContext(local_size=ranks)) == expected
 
 
-def test_several_workers_are_refused_in_the_words_of_the_verb(monkeypatch):
+def test_several_ranks_are_refused_for_a_kind_that_one_trains(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UsageError, match=r"^sound train: it is one worker's; run it without torchrun$"):
-        distributed.lone_device(TrainSettings(device="cpu"), "sound train: it is one worker's")
+    data = MusicData(train=tmp_path, dev=tmp_path)
+    with pytest.raises(UsageError, match=r"^a music model is trained by one worker; run it without torchrun$"):
+        run.train_model(MUSIC, small_music.settings(), data, tmp_path / "exp")
+    assert not (tmp_path / "exp").exists()

@@ -14,8 +14,9 @@ import tiny
 import torch
 from torch.testing import assert_close
 
-from recitative.asr.training import TrainingPaths, train_recogniser
-from recitative.config import TrainSettings, dump_settings
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.config import RecognizerData, TrainSettings, dump_settings
+from recitative.train.run import train_model
 
 ROOT = Path(__file__).resolve().parents[2]
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
@@ -82,7 +83,7 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(corpus):
     folder, paths = corpus
-    train_recogniser(config(), TrainingPaths(**paths), folder / "alone", quiet=True)
+    train_model(RECOGNIZER, config(), RecognizerData(**paths), folder / "alone", quiet=True)
     return folder / "alone"
 
 
@@ -145,7 +146,7 @@ def worker_of(process, rank):
 def test_a_run_of_one_worker_goes_on_with_two_over_the_same_data(corpus, alone):
     folder, paths = corpus
     settings = config()
-    train_recogniser(settings, TrainingPaths(**paths), folder / "moved", quiet=True)
+    train_model(RECOGNIZER, settings, RecognizerData(**paths), folder / "moved", quiet=True)
     interrupted = keep_checkpoint(settings, paths, folder, at_step=4)
     finish(torchrun(2, options(folder, settings, interrupted, **paths)))
     assert_close(losses(interrupted), losses(alone), rtol=1e-5, atol=0.0)
@@ -166,7 +167,7 @@ def keep_checkpoint(settings, paths, folder, at_step):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoints, "save", save_and_copy)
-        train_recogniser(settings, TrainingPaths(**paths), folder / "first", quiet=True)
+        train_model(RECOGNIZER, settings, RecognizerData(**paths), folder / "first", quiet=True)
     return kept
 
 
@@ -197,21 +198,22 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 
 def gradient_of(folder, accumulate):
-    from recitative.asr.training import _prepare
+    from recitative.asr.task import prepare
     from recitative.signals import StopRequest
     from recitative.train.distributed import DistributedContext
     from recitative.train.log import Console
     from recitative.train.loop import train_step
     from recitative.train.optimizer import new_optimizer
+    from recitative.train.run import TrainingRun
 
     settings, cpu, alone = config(accumulate=accumulate, batch_s=60.0), torch.device("cpu"), DistributedContext()
-    paths = TrainingPaths(**tiny.write_inputs(folder, settings, train=8))
-    recogniser, task = _prepare(settings, paths, folder / "exp", cpu, alone, Console(quiet=True))
+    paths = RecognizerData(**tiny.write_inputs(folder, settings, train=8))
+    task = prepare(settings, paths, TrainingRun(folder / "exp", paths, cpu, alone, Console(quiet=True)))
     batch = next(task.batches(0, 0))
     assert batch.rows == 8
-    optimizer = new_optimizer(recogniser.trained, settings.train)
+    optimizer = new_optimizer(task.network, settings.train)
     train_step(task, batch, optimizer, settings.train, 0.0, 0, cpu, alone, StopRequest())
-    return {name: p.grad for name, p in recogniser.trained.named_parameters()}
+    return {name: p.grad for name, p in task.network.named_parameters()}
 
 
 def test_most_s_says_in_how_many_parts_a_batch_is_computed():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from recitative.anomaly.settings import ForecasterSettings
 from recitative.anomaly.threshold import Threshold
+from recitative.config import RecordingsData
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
 
@@ -44,8 +45,10 @@ FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
     title="forecaster",
     settings=ForecasterSettings,
     build=build,
-    train="recitative forecaster train",
+    train="recitative train",
     export="recitative forecaster export",
     describe=describe,
+    task="recitative.anomaly.task",
+    data=RecordingsData,
     extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
 )

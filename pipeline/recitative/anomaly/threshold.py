@@ -37,6 +37,13 @@ class Threshold:
         limit = values[-1 - int(false_alarms * len(values))]
         return cls(float(limit), float(np.median(values)), false_alarms, len(values))
 
+    def __str__(self) -> str:
+        """One line for the user."""
+        return (
+            f"unusual above {self.limit:.3f}, usually {self.usual:.3f} nats per dimension "
+            f"({self.windows} windows, {self.false_alarms:.2%} of them may be above)"
+        )
+
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 

@@ -9,14 +9,15 @@ import torch
 
 from recitative.asr.data import DevSet, load_dev_set
 from recitative.asr.network import Recogniser
-from recitative.asr.task import dev_scores
-from recitative.asr.training import new_recogniser_of, read_inputs, run_digest
-from recitative.config import load_settings
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.task import dev_scores, new_recogniser_of
+from recitative.config import RecognizerData, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.lock import writes
 from recitative.model.folder import save_model
 from recitative.train.checkpoint import Checkpoints, average_weights, read_progress
+from recitative.train.run import read_inputs, run_digest
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,11 @@ class Average:
 @writes("folder")
 def average_best(folder: Path) -> Average:
     """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
-    paths = read_inputs(folder)
+    paths = read_inputs(folder, RECOGNIZER)
+    assert isinstance(paths, RecognizerData)
     settings = load_settings(folder / "settings.yaml")
     recogniser = new_recogniser_of(settings, paths)
-    progress = read_progress(folder, run_digest(settings, recogniser.tokens))
+    progress = read_progress(folder, run_digest(settings, recogniser.tokens.to_text()))
     dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:

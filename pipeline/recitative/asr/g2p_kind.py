@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recitative.asr.g2p_settings import G2PSettings
+from recitative.asr.g2p_settings import G2PData, G2PSettings
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
 from recitative.text.tokens import TokenTable
@@ -46,9 +46,11 @@ G2P: ModelKind[G2PSettings, G2PModel] = ModelKind(
     title="letter-to-sound model",
     settings=G2PSettings,
     build=build,
-    train="recitative g2p train",
+    train="recitative train",
     export="",
     describe=describe,
+    task="recitative.asr.g2p_task",
+    data=G2PData,
     extras={
         "letters": Extra("letters.txt", _letters_text, _parse_table),
         "phones": Extra("tokens.txt", _phones_text, _parse_table),

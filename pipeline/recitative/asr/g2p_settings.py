@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from recitative.config import RecurrentSettings
+from recitative.config import RecurrentSettings, TrainingData
 from recitative.lm.settings import TextTrainSettings
 
 
@@ -43,3 +44,9 @@ class G2PSettings(BaseModel, frozen=True, extra="forbid"):
     held_out: int = Field(10, ge=2)  # one of this many words is held out to score the model
     model: G2PNetworkSettings = G2PNetworkSettings()
     train: G2PTrainSettings = G2PTrainSettings()
+
+
+class G2PData(TrainingData):
+    train: Path  # a pronunciation dictionary, such as CMU's cmudict.dict; some of its words are held out
+    lower: bool = False  # read its words in lower case
+    keep_stress: bool = False  # learn the stress marks too

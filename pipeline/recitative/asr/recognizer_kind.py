@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.asr.language import Language
-from recitative.config import Settings
+from recitative.config import RecognizerData, Settings
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
 from recitative.model.file import ModelMetadata
@@ -114,6 +114,8 @@ RECOGNIZER: ModelKind[Settings, Recogniser] = ModelKind(
     train="recitative average EXP",
     export="recitative export",
     describe=describe,
+    task="recitative.asr.task",
+    data=RecognizerData,
     extras={
         "tokens": Extra("tokens.txt", _tokens_text, _parse_tokens),
         "lexicon": Extra("lexicon.txt", _lexicon_text, _parse_lexicon, optional=True),
@@ -121,4 +123,6 @@ RECOGNIZER: ModelKind[Settings, Recogniser] = ModelKind(
         "calibrator": Extra("confidence.json", _calibrator_text, _parse_calibrator, optional=True),
     },
     weights="trained",
+    distributed=True,
+    saved_by_training=False,
 )

@@ -9,23 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import torch
 from torch import Tensor
 
 from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
-from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch
-from recitative.asr.distillation import Teacher, heard_labels
-from recitative.asr.network import Recogniser
+from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, load_dev_set
+from recitative.asr.distillation import Teacher, heard_labels, load_teacher, read_alternatives
+from recitative.asr.fine_tuning import freeze, start_from
+from recitative.asr.language import Language
+from recitative.asr.network import Recogniser, new_recogniser
+from recitative.asr.streams_network import new_transcriber
+from recitative.config import RecognizerData, Settings
+from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.greedy import GreedyDecoder
 from recitative.decoding.prefix import SearchSpace
+from recitative.errors import UsageError
+from recitative.features.cmvn import CmvnStats
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.score.wer import ErrorCounts, characters, score
 from recitative.stage import Array, Padded
+from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
-from recitative.train.audio import AudioTask
+from recitative.train.audio import AudioTask, normalization_of, set_normalization
 from recitative.train.distributed import DistributedContext
+from recitative.train.run import TrainingRun
 
 
 class RecognitionTask(AudioTask[TranscribedBatch]):
@@ -41,7 +51,8 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         context: DistributedContext = DistributedContext(),
     ) -> None:
         super().__init__(recogniser.trained, dataset, device, context)
-        self.recogniser, self.dev_set, self.teacher = recogniser, dev_set, teacher
+        self.model = self.recogniser = recogniser
+        self.dev_set, self.teacher = dev_set, teacher
 
     def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
         encoded = self.recogniser.encode(self.to_device(batch.features))
@@ -75,6 +86,62 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
 
     def evaluate(self) -> Mapping[str, float]:
         return dev_scores(self.recogniser, self.dev_set, self.device)
+
+    def identity(self) -> Mapping[str, object]:
+        ids = "\n".join(u.utt_id for u in self.dataset.utterances)
+        texts = {"utterance ids": ids, "tokens": self.recogniser.tokens.to_text()}
+        return {
+            "utterances": len(self.dataset.utterances),
+            "seconds of audio": round(float(self.dataset.seconds.sum()), 3),
+            **{f"{name} (SHA-256)": sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()},
+        }
+
+    def environment(self) -> Mapping[str, object]:
+        return {"latency_ms": new_transcriber(self.recogniser).latency_ms}
+
+
+def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> RecognitionTask:
+    """The task of a run; see ``train.run``. Raises what reading the data does."""
+    run.start(settings, TokenTable.read(data.tokens).to_text())
+    recogniser = new_recogniser_of(settings, data)
+    if data.init:
+        run.note(f"begins with {data.init}: {start_from(recogniser, data.init)}")
+    if data.cmvn:
+        set_normalization(recogniser.network, CmvnStats.read(data.cmvn), str(data.cmvn))
+    elif not data.init:
+        raise UsageError("--cmvn: is needed without --init; make the statistics with 'recitative cmvn'")
+    if frozen := freeze(recogniser.trained, settings.train.frozen):
+        run.note(f"{frozen} of {sum(p.numel() for p in recogniser.trained.parameters())} weights are frozen")
+    recogniser.core.recompute = settings.train.recompute
+    teacher = load_teacher(data.teacher, recogniser, run.device) if data.teacher else None
+    if data.unlabelled and not teacher:
+        raise UsageError(f"--unlabelled {data.unlabelled}: needs a --teacher, who says what is in it")
+    train, spelling = DataDirectory.read(data.train), recogniser.spelling
+    alternatives = (
+        read_alternatives(data.alternatives, train.utterances, spelling, settings.distill.nbest)
+        if data.alternatives
+        else None
+    )
+    dataset = RecognitionDataset(
+        train,
+        settings,
+        spelling,
+        normalization_of(recogniser.network).mean.numpy().copy(),
+        data.train,
+        teach=teacher is not None,
+        unlabelled=DataDirectory.read(data.unlabelled) if data.unlabelled else None,
+        alternatives=alternatives,
+    )
+    dev_set = load_dev_set(DataDirectory.read(data.dev), settings, spelling, data.dev)
+    return RecognitionTask(recogniser, dataset, dev_set, run.device, teacher, run.context)
+
+
+def new_recogniser_of(settings: Settings, data: RecognizerData) -> Recogniser:
+    """A recognizer of a run's tokens and lexicon, with random weights."""
+    tokens = TokenTable.read(data.tokens)
+    if data.lexicon is None:
+        return new_recogniser(settings, tokens)
+    return new_recogniser(settings, tokens, Language(Lexicon.read(data.lexicon, tokens)))
 
 
 def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) -> dict[str, float]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recitative.classification.settings import ClassifierSettings
+from recitative.classification.settings import ClassifierData, ClassifierSettings
 from recitative.errors import DataError
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
@@ -15,7 +15,7 @@ from recitative.reading import parsed_json
 if TYPE_CHECKING:
     from recitative.classification.network import Classifier
 
-TRAIN = "recitative classifier train"
+TRAIN = "recitative train"
 
 
 def build(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:
@@ -55,5 +55,7 @@ CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
     train=TRAIN,
     export="recitative export",
     describe=describe,
+    task="recitative.classification.task",
+    data=ClassifierData,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -11,6 +12,7 @@ from recitative.config import (
     FeatureSettings,
     FrontEndSettings,
     RecurrentSettings,
+    TrainingData,
     TrainSettings,
 )
 
@@ -86,3 +88,9 @@ class ClassifierSettings(_Section):
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels={list(self.labels)} must be distinct")
         return self
+
+
+class ClassifierData(TrainingData):
+    train: Path  # a data directory; an utterance's whole text is its label
+    dev: Path | None = None  # a data directory that chooses the best epoch; without it the last one is kept
+    cmvn: Path | None = None  # statistics from 'recitative cmvn'; null: computed at the start

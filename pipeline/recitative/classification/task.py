@@ -8,11 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.classification.data import ClassificationDataset, LabeledBatch
-from recitative.classification.labels import class_weights
-from recitative.classification.network import Classifier
+from recitative.classification.data import ClassificationDataset, LabeledBatch, load_scored_set
+from recitative.classification.labels import class_weights, names_of
+from recitative.classification.network import Classifier, new_classifier
+from recitative.classification.settings import ClassifierData, ClassifierSettings
+from recitative.data.directory import DataDirectory
+from recitative.errors import UsageError
+from recitative.features.cmvn import CmvnStats
+from recitative.features.extraction import audio_durations_s
 from recitative.score.classes import Confusions
-from recitative.train.audio import AudioTask
+from recitative.train.audio import AudioTask, set_normalization, statistics_of
+from recitative.train.checkpoint import Progress
+from recitative.train.run import TrainingRun
 
 
 class ClassificationTask(AudioTask[LabeledBatch]):
@@ -30,7 +37,8 @@ class ClassificationTask(AudioTask[LabeledBatch]):
         device: torch.device,
     ) -> None:
         super().__init__(classifier.network, dataset, device)
-        self.classifier, self.dev = classifier, dev
+        self.model = self.classifier = classifier
+        self.dev = dev
         balanced = classifier.settings.class_weights == "balanced"
         weights = class_weights(dataset.labels, len(classifier.labels), balanced=balanced)
         self._weights = torch.from_numpy(weights).to(device)
@@ -54,6 +62,9 @@ class ClassificationTask(AudioTask[LabeledBatch]):
             "score": errors / total + loss / (1 + loss) / (2 * total),  # the loss decides less than half an error
         }
 
+    def result(self, progress: Progress) -> str:
+        return super().result(progress) if self.dev else "the last is kept"
+
     def _score(self) -> tuple[Confusions, float]:
         """The likeliest labels of the dev recordings against the true ones, and the mean of -ln P of the true ones."""
         pairs: list[tuple[int, int]] = []
@@ -63,3 +74,25 @@ class ClassificationTask(AudioTask[LabeledBatch]):
             nats += float(F.nll_loss(log_probs.double(), batch.labels, reduction="sum"))
             pairs += zip(batch.labels.tolist(), log_probs.argmax(dim=1).tolist(), strict=True)
         return Confusions.of(self.classifier.labels, pairs), nats / len(pairs)
+
+
+def prepare(settings: ClassifierSettings, data: ClassifierData, run: TrainingRun) -> ClassificationTask:
+    """The task of a run; see ``train.run``.
+
+    Raises UsageError if patience has no dev set to wait for, and what reading the data does.
+    """
+    if data.dev is None and settings.train.patience:
+        raise UsageError(f"train.patience={settings.train.patience}: waits for better scores on a dev set; give one")
+    train, dev = DataDirectory.read(data.train), DataDirectory.read(data.dev) if data.dev else None
+    settings = settings.model_copy(update={"labels": names_of(train.utterances, settings.labels, data.train)})
+    run.start(settings)
+    classifier = new_classifier(settings, settings.labels)
+    dev_batches = load_scored_set(dev, classifier, data.dev) if dev and data.dev else []
+    if data.cmvn:
+        stats = CmvnStats.read(data.cmvn)
+    else:
+        audio_durations_s(train.utterances, settings.features.sample_rate)
+        stats = statistics_of(train.utterances, settings.features)
+    set_normalization(classifier.network, stats, str(data.cmvn))
+    dataset = ClassificationDataset(train, settings, stats.mean, data.train)
+    return ClassificationTask(classifier, dataset, dev_batches, run.device)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from recitative.classification.settings import ClassifierSettings
 from recitative.cli.models import AllSpeedsOption, open_labeller
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import (
@@ -21,7 +20,6 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.config import load_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.score.classes import wilson_interval
@@ -39,35 +37,6 @@ app = typer.Typer(
 ModelArgument = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A classifier: a folder such as EXP/model, or an exported file.")
 ]
-
-
-@app.command()
-def train(
-    train: Annotated[Path, typer.Option(help="A data directory to train on; an utterance's whole text is its label.")],
-    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
-    ] = None,
-    dev: Annotated[
-        Path | None, typer.Option(help="A data directory that chooses the epoch; without one it is the last.")
-    ] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
-    cmvn: Annotated[
-        Path | None, typer.Option(help="Statistics from 'recitative cmvn'; default: worked out at the start.")
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
-) -> None:
-    """Train a classifier of recordings; the model of the best epoch on dev is OUTPUT/model.
-
-    Stop it at any time: the same command goes on and ends in the same weights.
-    """
-    settings = load_tree(ClassifierSettings, conf, overrides or [])
-    from recitative.classification.training import train_classifier
-
-    done = train_classifier(settings, train, dev, output, cmvn=cmvn, quiet=quiet)
-    progress = done.progress
-    best = f"best on dev: epoch {int(progress.best[0][1]) + 1}" if dev else "the last is kept"
-    print(f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; {best}")
 
 
 @app.command()

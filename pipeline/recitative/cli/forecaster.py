@@ -22,7 +22,7 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.config import load_tree, validate_tree
+from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
@@ -30,7 +30,6 @@ from recitative.lock import one_writer_of_model, writes
 if TYPE_CHECKING:
     from recitative.anomaly.network import Forecaster
     from recitative.anomaly.scoring import Scores
-    from recitative.anomaly.threshold import Threshold
     from recitative.data.tables import Utterance
     from recitative.score.results import Measurement
 
@@ -40,33 +39,6 @@ app = typer.Typer(
 )
 
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A forecaster's folder, such as EXP/model.")]
-
-
-@app.command()
-def train(
-    train: Annotated[Path, typer.Option(help="A data directory of usual recordings to train on.")],
-    dev: Annotated[Path, typer.Option(help="Usual recordings that choose the model and teach it what is unusual.")],
-    output: Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=10.")
-    ] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
-) -> None:
-    """Train a forecaster; the model of the best epoch is OUTPUT/model, with the limit of what is usual.
-
-    Stop it at any time: the same command goes on and ends in the same weights.
-    """
-    settings = load_tree(ForecasterSettings, conf, overrides or [])
-    from recitative.anomaly.training import train_forecaster
-
-    done = train_forecaster(settings, train, dev, output, quiet=quiet)
-    progress = done.progress
-    score, best = progress.best[0]
-    print(
-        f"{done.folder}: {progress.epoch} epochs, {progress.step} steps in {progress.seconds:.0f} s; best on dev: "
-        f"epoch {int(best) + 1}, {score:.4f} nats per frame and dimension; {_said(done.threshold)}"
-    )
 
 
 @app.command()
@@ -86,7 +58,7 @@ def threshold(
     ] = None,
 ) -> None:
     """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
-    from recitative.anomaly.training import learn_threshold
+    from recitative.anomaly.task import learn_threshold
     from recitative.model.folder import load_model, save_model
 
     forecaster = load_model(model, FORECASTER)
@@ -94,7 +66,7 @@ def threshold(
     forecaster = replace(forecaster, settings=_watching(forecaster.settings, wanted))
     learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
     save_model(replace(forecaster, threshold=learned), model)
-    print(f"{model}: {_said(learned)}")
+    print(f"{model}: {learned}")
 
 
 @app.command()
@@ -163,14 +135,6 @@ def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> Forecaste
     values = settings.model_dump(mode="json")
     values["watch"] |= {name: value for name, value in wanted.items() if value is not None}
     return validate_tree(ForecasterSettings, values, where="forecaster threshold")
-
-
-def _said(threshold: Threshold) -> str:
-    """What was learned, for a person."""
-    return (
-        f"unusual above {threshold.limit:.3f}, usually {threshold.usual:.3f} nats per dimension "
-        f"({threshold.windows} windows, {threshold.false_alarms:.2%} of them may be above)"
-    )
 
 
 def _scores(

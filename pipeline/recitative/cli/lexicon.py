@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,14 +12,10 @@ import typer
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
-from recitative.reading import read_text
-from recitative.text.lexicon import Lexicon
+from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 
 SHOWN = 20
-
-_VARIANT = re.compile(r"\(\d+\)$")  # CMU's dictionaries write a word's further pronunciations WORD(2)
-_STRESSED = re.compile(r"(AA|AE|AH|AO|AW|AX|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[0-2]")  # ARPAbet's vowels, nothing else's
 
 
 def lexicon(
@@ -90,27 +85,6 @@ def _guessed(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
     said = g2p.pronounce(lacking)
     print(f"{model}: {len(said)} of {len(lacking)} words that the dictionary lacks pronounced", file=sys.stderr)
     return Lexicon({**known.entries, **{word: (phones,) for word, phones in said.items()}})
-
-
-def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:
-    """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``;
-    ``;;;`` at the beginning of a line and `` # `` within one begin a comment. A pronunciation that is there twice, or
-    is the same without stress, counts once."""
-    lines = read_text(path, "a dictionary").splitlines()
-    first: dict[str, int] = {}  # entry -> where it is first
-    plain = ["" if line.startswith(";;;") else _plain(line, lower, keep_stress) for line in lines]
-    once = [entry if first.setdefault(entry, number) == number else "" for number, entry in enumerate(plain)]
-    return Lexicon.parse("\n".join(once), str(path))
-
-
-def _plain(line: str, lower: bool, keep_stress: bool) -> str:
-    word, *phones = line.split() or [""]
-    if "#" in phones:  # a comment, as newer versions of CMU's dictionary have them behind a word
-        phones = phones[: phones.index("#")]
-    if not keep_stress:
-        phones = [_STRESSED.sub(r"\1", phone) if _STRESSED.fullmatch(phone) else phone for phone in phones]
-    word = _VARIANT.sub("", word)
-    return " ".join([word.lower() if lower else word, *phones])
 
 
 def _spelled(words: list[str], tokens: Path | None, skip_unknown: bool) -> Lexicon:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import typer
 
 from recitative.cli.lm_ngram import compress, perplexity, train
-from recitative.cli.lm_recurrent import export, predict, train_recurrent
+from recitative.cli.lm_recurrent import export, predict
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Language models: train them on text, n-gram or recurrent, measure them, ask them for the next word.",
 )
-for verb in (train, compress, train_recurrent, perplexity, predict, export):
+for verb in (train, compress, perplexity, predict, export):
     app.command()(verb)

@@ -37,7 +37,15 @@ from recitative.cli.sound import app as sound
 from recitative.cli.spot import spot
 from recitative.cli.suggest import suggest
 from recitative.cli.tokens import tokens
-from recitative.cli.train import train
+from recitative.cli.train import (
+    train,
+    train_classifier,
+    train_forecaster,
+    train_g2p,
+    train_music,
+    train_recurrent,
+    train_sound,
+)
 from recitative.cli.transcribe import transcribe
 from recitative.cli.tune import tune
 from recitative.cli.tune_batch import tune_batch
@@ -74,6 +82,12 @@ VERBS = (
 )  # fmt: skip
 for verb in VERBS:
     app.command()(verb)
+OLDER_VERBS = (  # of release 0.1: 'recitative train' does it
+    (classifier, "train", train_classifier), (forecaster, "train", train_forecaster), (music, "train", train_music),
+    (sound, "train", train_sound), (g2p, "train", train_g2p), (lm, "train-recurrent", train_recurrent),
+)  # fmt: skip
+for group, name, older in OLDER_VERBS:
+    group.command(name, hidden=True)(older)
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recitative.lm.settings import LanguageModelSettings
+from recitative.lm.settings import LanguageModelData, LanguageModelSettings
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
 from recitative.text.tokens import TokenTable
@@ -39,8 +39,10 @@ LANGUAGE_MODEL: ModelKind[LanguageModelSettings, LanguageModelNetwork] = ModelKi
     title="language model",
     settings=LanguageModelSettings,
     build=build,
-    train="recitative lm train-recurrent",
+    train="recitative train",
     export="recitative lm export",
     describe=describe,
+    task="recitative.lm.task",
+    data=LanguageModelData,
     extras={"vocabulary": Extra("tokens.txt", _vocabulary_text, _parse_vocabulary)},
 )

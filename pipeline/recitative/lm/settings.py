@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from recitative.config import RecurrentSettings, TrainSettings
+from recitative.config import RecurrentSettings, TrainingData, TrainSettings
 from recitative.text.vocabulary import TextUnit
 
 OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to text
@@ -59,3 +60,13 @@ class LanguageModelSettings(BaseModel, frozen=True, extra="forbid"):
     text: TextSettings = TextSettings()
     model: NetworkSettings = NetworkSettings()
     train: TextTrainSettings = TextTrainSettings()
+
+
+class LanguageModelData(TrainingData):
+    train: tuple[Path, ...] = Field(min_length=1)  # data directories, shards or text tables
+    dev: Path  # the data directory or text table that chooses the best epoch
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return [value] if isinstance(value, str | Path) else value

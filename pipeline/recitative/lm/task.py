@@ -1,55 +1,24 @@
-"""Tasks of predicting the next token of a long text, whose streams remember what they have read: words, or music."""
+"""The language modeling task: predict the next word or character of the transcripts of data directories."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from recitative.lm.data import Segment, TextStreams
-from recitative.lm.network import LanguageModelNetwork
+from recitative.data.directory import read_transcripts, require_ids, table_of
+from recitative.data.tables import words_of
+from recitative.errors import DataError
+from recitative.lm.network import LanguageModelNetwork, new_language_model
 from recitative.lm.scores import RecurrentLanguageModel
+from recitative.lm.settings import LanguageModelData, LanguageModelSettings
 from recitative.lm.stream_network import new_scorer
-from recitative.nn.ragged import detach, valid_mask
-from recitative.nn.stages import Chain
-from recitative.stage import Padded
-from recitative.train.stateful import StreamingNetwork
-from recitative.train.task import Task
-
-
-class StreamTask(Task):
-    """Truncated back-propagation through time (Williams & Peng 1990).
-
-    Each segment starts from the state in which the one before left its streams, detached; an epoch's first starts from
-    nothing. Which scores choose a model is left to the kinds of text.
-    """
-
-    network: StreamingNetwork
-
-    def __init__(self, network: Chain, streams: TextStreams, device: torch.device) -> None:
-        """``network``: token ids (N, T) -> ln P of the next token (N, T, V)."""
-        self.network = StreamingNetwork(network, network.initial_state(streams.rows))
-        self.streams = streams
-        self.device = device
-        self._predicting = network
-
-    def num_batches(self, epoch: int) -> int:
-        return self.streams.num_segments
-
-    def batches(self, epoch: int, start: int) -> Iterator[Segment]:
-        if start == 0:
-            self.network.forget()
-        return self.streams.segments(epoch, start)
-
-    def loss(self, batch: Segment) -> tuple[Tensor, int]:
-        inputs, targets = _to(batch.inputs, self.device), _to(batch.targets, self.device)
-        log_probs, state = self._predicting.step(inputs, self.network.carried, last=False)
-        self.network.carry(detach(state))
-        picked = log_probs.data.gather(-1, targets.data[..., None])[..., 0]  # (N, T, V) -> (N, T)
-        inside = valid_mask(targets)
-        return -torch.where(inside, picked, 0.0).sum(), int(targets.lengths.sum())
+from recitative.text.vocabulary import Vocabulary
+from recitative.train.checkpoint import Progress
+from recitative.train.run import TrainingRun
+from recitative.train.stateful import StreamTask, TextStreams
 
 
 class LanguageModelTask(StreamTask):
@@ -59,16 +28,42 @@ class LanguageModelTask(StreamTask):
         self, model: LanguageModelNetwork, streams: TextStreams, dev: Sequence[str], device: torch.device
     ) -> None:
         super().__init__(model.network, streams, device)
-        self.model = model
-        self.dev = dev
+        self.model, self.dev = model, dev
 
     def evaluate(self) -> Mapping[str, float]:
         scores = text_scores(new_scorer(self.model), self.dev)
         return scores | {"score": scores["dev_loss"]}
 
+    def result(self, progress: Progress) -> str:
+        perplexity = text_scores(new_scorer(self.model), self.dev)["dev_perplexity"]
+        return f"{super().result(progress)}, perplexity {perplexity:.2f} per word"
 
-def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
-    return Padded(x.data.to(device), x.lengths.to(device))
+
+def prepare(settings: LanguageModelSettings, data: LanguageModelData, run: TrainingRun) -> LanguageModelTask:
+    """The task of a run; see ``train.run``. Raises what reading the data does."""
+    texts, dev_texts = read_texts(data.train), read_texts([data.dev])
+    vocabulary = Vocabulary.from_texts(texts, settings.text.unit, settings.text.min_count)
+    run.start(settings, vocabulary.table.to_text())
+    if unknown := vocabulary.count_unknown(dev_texts):
+        examples = ", ".join(f"'{symbol}'" for symbol, _ in unknown.most_common(5)) + ", ..." * (len(unknown) > 5)
+        run.warn(
+            f"{data.dev}: {unknown.total()} {settings.text.unit}s are not in the vocabulary ({examples}) and are "
+            "scored as unknown"
+        )
+    model = new_language_model(settings, vocabulary)
+    sentences = [vocabulary.encode(text) for text in texts]
+    streams = TextStreams(sentences, streams=settings.text.streams, bptt=settings.text.bptt, seed=settings.train.seed)
+    return LanguageModelTask(model, streams, dev_texts, run.device)
+
+
+def read_texts(paths: Sequence[Path]) -> list[str]:
+    """The transcripts of text tables, data directories or shards. Raises DataError for texts without a word."""
+    for path in paths:
+        require_ids(path, "name a data directory, or a table of 'utterance words...' lines")
+    texts = [words_of(row.value) for path in paths for row in read_transcripts(path)]
+    if not any(texts):
+        raise DataError(str(table_of(paths[0])), "has no words", "at least one", "add the transcripts")
+    return texts
 
 
 def text_scores(model: RecurrentLanguageModel, texts: Sequence[str]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from recitative.atomic import recover_folder
-from recitative.config import load_tree
+from recitative.config import TrainingData, load_tree
 from recitative.errors import DataError, UsageError
 from recitative.reading import read_yaml
 
@@ -54,8 +54,12 @@ class ModelKind(Generic[S, M]):
     train:    the command that makes a folder
     export:   the command that makes a file
     describe: metadata of an exported file -> lines of 'recitative info', by name
+    task:     the module whose ``prepare`` makes the task of a training run; see ``train.run``
+    data:     what a training run reads
     extras:   by the name of ``build``'s argument, in the order in which they are read
     weights:  the attribute of a model that is the module of all weights
+    distributed:       whether several workers can train one model
+    saved_by_training: whether a run ends with a model; otherwise 'recitative average' makes it from several epochs
     """
 
     name: str
@@ -65,8 +69,12 @@ class ModelKind(Generic[S, M]):
     train: str
     export: str
     describe: Callable[[ModelMetadata[S]], dict[str, str]]
+    task: str
+    data: type[TrainingData]
     extras: Mapping[str, Extra] = field(default_factory=dict)
     weights: str = "network"
+    distributed: bool = False
+    saved_by_training: bool = True
 
     def texts_of(self, model: M) -> dict[str, str]:
         """File name -> text, of the extras that a model has."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import ModelKind
 from recitative.music.event_settings import EventsSettings
+from recitative.music.settings import MusicData
 
 if TYPE_CHECKING:
     from recitative.music.event_network import EventsModel
@@ -32,7 +33,9 @@ EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
     title="music event model",
     settings=EventsSettings,
     build=build,
-    train="recitative music train",
+    train="recitative train",
     export="recitative music export",
     describe=describe,
+    task="recitative.music.event_task",
+    data=MusicData,
 )

@@ -99,6 +99,8 @@ def hidden_places(rng: np.random.Generator, steps: int, voices: int) -> Mask:
 class FillingTask(Task):
     """Models are chosen by the nats for a hidden pitch of the dev pieces."""
 
+    score_unit = "nats per hidden note"
+
     def __init__(self, model: MusicModel, puzzles: Puzzles, dev: Sequence[Frames], device: torch.device) -> None:
         self.model, self.network, self.puzzles, self.device = model, model.network, puzzles, device
         self.dev = dev_puzzles(model, dev)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import ModelKind
-from recitative.music.settings import MusicSettings
+from recitative.music.settings import MusicData, MusicSettings
 
 if TYPE_CHECKING:
     from recitative.music.network import MusicModel
@@ -31,7 +31,9 @@ MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     title="music model",
     settings=MusicSettings,
     build=build,
-    train="recitative music train",
+    train="recitative train",
     export="recitative music export",
     describe=describe,
+    task="recitative.music.task",
+    data=MusicData,
 )

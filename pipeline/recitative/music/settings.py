@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from recitative.config import RecurrentSettings, TrainSettings
+from recitative.config import RecurrentSettings, TrainingData, TrainSettings
 from recitative.music.frames import FrameCode
 
 OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to notes
@@ -103,3 +104,9 @@ class MusicSettings(_Section):
     pieces: PieceSettings = PieceSettings()
     model: MusicNetworkSettings = MusicNetworkSettings()
     train: MusicTrainSettings = MusicTrainSettings()
+
+
+class MusicData(TrainingData):
+    train: Path  # a folder of MIDI or ABC files
+    dev: Path  # a folder of pieces that choose the best epoch
+    skip_bad: bool = False  # leave out files that cannot be used, and name them on stderr

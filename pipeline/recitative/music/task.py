@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from recitative.music.corpus_likelihood import Scores, likelihood, score_frames
+from recitative.music.filling import FillingTask, Puzzles
 from recitative.music.frames import Context, Wishes
-from recitative.music.network import MusicModel
-from recitative.music.pieces import Frames, PieceStreams, Segment
-from recitative.music.settings import PieceSettings
+from recitative.music.network import MusicModel, new_music_model
+from recitative.music.pieces import Frames, PieceStreams, Segment, read_pieces
+from recitative.music.settings import MusicData, MusicSettings, PieceSettings
 from recitative.nn.ragged import detach
+from recitative.train.run import TrainingRun
 from recitative.train.stateful import StreamingNetwork
 from recitative.train.task import Task
 
@@ -24,7 +26,9 @@ class MusicTask(Task):
     Models are chosen by the likelihood of the dev pieces, of which they are told nothing.
     """
 
+    model: MusicModel
     network: StreamingNetwork
+    score_unit = "nats per token"
 
     def __init__(self, model: MusicModel, streams: PieceStreams, dev: Sequence[Frames], device: torch.device) -> None:
         self.model = model
@@ -76,3 +80,14 @@ class MusicTask(Task):
         found = likelihood(self.model, self.dev)
         scores = {"dev_nats_per_frame": found.per_frame, "dev_nats_per_token": found.per_token}
         return scores | {"score": found.per_token}
+
+
+def prepare(settings: MusicSettings, data: MusicData, run: TrainingRun) -> MusicTask | FillingTask:
+    """The task of a run; see ``train.run``. Raises what reading the data does."""
+    skip = run.warn_of_left_out if data.skip_bad else None
+    train, dev = (read_pieces(path, settings, skip) for path in (data.train, data.dev))
+    run.start(settings)
+    model = new_music_model(settings)
+    if model.fills:
+        return FillingTask(model, Puzzles(train, settings), dev, run.device)
+    return MusicTask(model, PieceStreams(train, settings), dev, run.device)

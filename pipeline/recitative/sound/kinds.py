@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from recitative.config import FeatureSettings
+from recitative.config import FeatureSettings, RecordingsData
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
 from recitative.reading import checked, parsed_json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recitative.sound.spectrogram_network import SpectrogramModel
     from recitative.sound.wave_network import WaveModel
 
-TRAIN, EXPORT = "recitative sound train", "recitative sound export"
+TRAIN, EXPORT = "recitative train", "recitative sound export"
 
 
 def _labels_text(model: WaveModel | SpectrogramModel) -> str:
@@ -65,6 +65,8 @@ SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
     train=TRAIN,
     export=EXPORT,
     describe=describe,
+    task="recitative.sound.wave_task",
+    data=RecordingsData,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )
 
@@ -88,5 +90,7 @@ SPECTROGRAM: ModelKind[SpectrogramSettings, SpectrogramModel] = ModelKind(
     train=TRAIN,
     export=EXPORT,
     describe=describe_spectrogram,
+    task="recitative.sound.spectrogram_task",
+    data=RecordingsData,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from recitative.sound.spectrogram_network import SpectrogramModel
-from recitative.sound.spectrograms import Spectrogram, SpectrogramBatch, SpectrogramBatches, batch_of
+from recitative.config import RecordingsData
+from recitative.data.directory import DataDirectory
+from recitative.sound.reading import OnProgress, labels_of, usual_seconds
+from recitative.sound.spectrogram_network import SpectrogramModel, new_spectrogram_model
+from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.spectrograms import (
+    Spectrogram,
+    SpectrogramBatch,
+    SpectrogramBatches,
+    batch_of,
+    read_spectrograms,
+)
 from recitative.stage import Padded
+from recitative.train.run import TrainingRun
 from recitative.train.task import Task
 
 DEV_ROWS = 32
+LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up
 
 
 class SpectrogramTask(Task):
@@ -20,6 +35,8 @@ class SpectrogramTask(Task):
 
     Models are chosen by the nats per dimension of the frames of the dev recordings.
     """
+
+    score_unit = "nats per dimension"
 
     def __init__(
         self, model: SpectrogramModel, batches: SpectrogramBatches, dev: Sequence[Spectrogram], device: torch.device
@@ -39,6 +56,33 @@ class SpectrogramTask(Task):
     def evaluate(self) -> Mapping[str, float]:
         nats, _ = nats_per_dimension(self.model, self.dev)
         return {"dev_nats_per_dimension": nats, "score": nats}
+
+
+def prepare(settings: SpectrogramSettings, data: RecordingsData, run: TrainingRun) -> SpectrogramTask:
+    """The task of a run; see ``train.run``. Raises what reading the data does."""
+    utterances = DataDirectory.read(data.train).utterances
+    labels = labels_of(utterances)
+    with run.console.progress("reading") as show:
+        train = read_spectrograms(utterances, settings, labels, show)
+    labels = replace(labels, seconds=usual_seconds(labels, utterances, [one.seconds for one in train]))
+    dev = read_spectrograms(DataDirectory.read(data.dev).utterances, settings, labels)
+    run.start(settings)
+    model = new_spectrogram_model(settings, labels)
+    _normalise(model, train)
+    return SpectrogramTask(model, SpectrogramBatches(train, settings), dev, run.device)
+
+
+def read_directory(path: Path, model: SpectrogramModel, on_progress: OnProgress | None = None) -> list[Spectrogram]:
+    """The recordings of a data directory as a model takes them; raises what ``read_spectrograms`` does."""
+    return read_spectrograms(DataDirectory.read(path).utterances, model.settings, model.labels, on_progress)
+
+
+def _normalise(model: SpectrogramModel, spectrograms: Sequence[Spectrogram]) -> None:
+    """Frames by their mean and deviation."""
+    every = np.concatenate([one.frames for one in spectrograms]).astype(np.float64)
+    model.network.normalise.mean.copy_(torch.from_numpy(every.mean(axis=0)))
+    deviation = np.maximum(every.std(axis=0), LEAST_DEVIATION)
+    model.network.normalise.inverse_stddev.copy_(torch.from_numpy(1 / deviation))
 
 
 @torch.no_grad()

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
-from recitative.lm.books import OnProgress, read_each, samples_of
 from recitative.sound.conditioning import Labels, label_conditions
+from recitative.sound.reading import OnProgress, read_each, samples_of
 from recitative.sound.spectrogram_settings import SpectrogramSettings
 from recitative.stage import Array
 from recitative.train.task import Batch

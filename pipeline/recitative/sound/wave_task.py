@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +12,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recitative.audio.mulaw import LEVELS
-from recitative.sound.recordings import Recording, SoundBatch, SoundSegments, batch_of, values_of
-from recitative.sound.wave_network import WaveModel, WaveNetwork
+from recitative.config import RecordingsData
+from recitative.data.directory import DataDirectory
+from recitative.nn.normalize import Normalize
+from recitative.sound.conditioning import Labels
+from recitative.sound.reading import OnProgress, labels_of, usual_seconds
+from recitative.sound.recordings import (
+    Recording,
+    SoundBatch,
+    SoundSegments,
+    batch_of,
+    read_recordings,
+    values_of,
+)
+from recitative.sound.wave_network import WaveModel, WaveNetwork, new_wave_model
+from recitative.sound.wave_settings import WaveSettings
 from recitative.stage import Padded
+from recitative.train.run import TrainingRun
 from recitative.train.task import Task
+
+LEAST_DEVIATION = 1e-2  # a channel that says nothing is not blown up
 
 
 class WaveTask(Task):
@@ -22,6 +40,8 @@ class WaveTask(Task):
 
     Models are chosen by the nats a sample of the dev recordings, the same segments in every epoch.
     """
+
+    score_unit = "nats per sample"
 
     def __init__(
         self, model: WaveModel, segments: SoundSegments, dev: Sequence[Recording], device: torch.device
@@ -45,6 +65,40 @@ class WaveTask(Task):
             losses = sample_losses(self.model, batch)
             nats, count = nats + float(losses.sum(dtype=torch.float64)), count + losses.numel()
         return {"dev_nats_per_sample": nats / count, "score": nats / count}
+
+
+def prepare(settings: WaveSettings, data: RecordingsData, run: TrainingRun) -> WaveTask:
+    """The task of a run; see ``train.run``. Raises what reading the data does."""
+    utterances = DataDirectory.read(data.train).utterances
+    labels = labels_of(utterances) if settings.sound.condition == "labels" else Labels()
+    with run.console.progress("reading") as show:
+        train = read_recordings(utterances, settings, labels, show)
+    rate = settings.features.sample_rate
+    labels = replace(labels, seconds=usual_seconds(labels, utterances, [len(one.codes) / rate for one in train]))
+    dev = read_recordings(DataDirectory.read(data.dev).utterances, settings, labels)
+    run.start(settings)
+    model = new_wave_model(settings, labels)
+    _normalise(model, train)
+    return WaveTask(model, SoundSegments(train, settings), dev, run.device)
+
+
+def read_directory(path: Path, model: WaveModel, on_progress: OnProgress | None = None) -> list[Recording]:
+    """The recordings of a data directory as a model takes them; raises what ``read_recordings`` does."""
+    return read_recordings(DataDirectory.read(path).utterances, model.settings, model.labels, on_progress)
+
+
+def _normalise(model: WaveModel, recordings: Sequence[Recording]) -> None:
+    """Mel frames by their mean and deviation; labels stay as they are."""
+    if model.network.encoder is None or model.settings.sound.condition != "mel":
+        return
+    stage = model.network.encoder.stages["normalise"]
+    assert isinstance(stage, Normalize)
+    count = sum(len(recording.frames) for recording in recordings)
+    mean = sum(recording.frames.sum(axis=0, dtype=np.float64) for recording in recordings) / count
+    squares = sum(np.square(recording.frames, dtype=np.float64).sum(axis=0) for recording in recordings) / count
+    deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
+    stage.mean.copy_(torch.from_numpy(np.asarray(mean)))
+    stage.inverse_stddev.copy_(torch.from_numpy(1 / np.maximum(deviation, LEAST_DEVIATION)))
 
 
 @torch.no_grad()

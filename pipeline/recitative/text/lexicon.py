@@ -7,6 +7,7 @@ uses the first pronunciation of a word; decoding and alignment accept all.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from recitative.reading import read_text
 from recitative.text.tokens import TokenTable, name_of, symbol_of
 
 Pronunciation = tuple[str, ...]
+
+_VARIANT = re.compile(r"\(\d+\)$")  # CMU's dictionaries write a word's further pronunciations WORD(2)
+_STRESSED = re.compile(r"(AA|AE|AH|AO|AW|AX|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[0-2]")  # ARPAbet's vowels, nothing else's
 
 
 @dataclass(frozen=True)
@@ -196,3 +200,24 @@ def _fault(symbols: Pronunciation, known: Sequence[Pronunciation], tokens: Token
         unknown = [symbol for symbol in symbols if symbol not in tokens.ids]
         return f"has {', '.join(map(repr, dict.fromkeys(unknown)))}, not in the token table", "correct the line"
     return "", ""
+
+
+def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:
+    """A lexicon file, or one in the manner of CMU's: ``WORD(2)`` is another way to say ``WORD``;
+    ``;;;`` at the beginning of a line and `` # `` within one begin a comment. A pronunciation that is there twice, or
+    is the same without stress, counts once."""
+    lines = read_text(path, "a dictionary").splitlines()
+    first: dict[str, int] = {}  # entry -> where it is first
+    plain = ["" if line.startswith(";;;") else _plain(line, lower, keep_stress) for line in lines]
+    once = [entry if first.setdefault(entry, number) == number else "" for number, entry in enumerate(plain)]
+    return Lexicon.parse("\n".join(once), str(path))
+
+
+def _plain(line: str, lower: bool, keep_stress: bool) -> str:
+    word, *phones = line.split() or [""]
+    if "#" in phones:  # a comment, as newer versions of CMU's dictionary have them behind a word
+        phones = phones[: phones.index("#")]
+    if not keep_stress:
+        phones = [_STRESSED.sub(r"\1", phone) if _STRESSED.fullmatch(phone) else phone for phone in phones]
+    word = _VARIANT.sub("", word)
+    return " ".join([word.lower() if lower else word, *phones])

@@ -7,7 +7,7 @@ epoch and with any number of processes that prepare batches, and gets the same n
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recitative.config import AudioTaskSettings
+from recitative.config import AudioTaskSettings, FeatureSettings
 from recitative.data.shards.index import ShardIndex
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.augmented import AugmentedFeatures
-from recitative.features.cmvn import CmvnStats
+from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.nn.normalize import Normalize
@@ -139,6 +139,7 @@ class AudioTask(Task, Generic[A]):
         context: DistributedContext = DistributedContext(),
     ) -> None:
         self.network, self.dataset, self.device = network, dataset, device
+        self.loader_processes = dataset.settings.train.workers
         self._loader = BatchLoader(dataset, context.rank, context.size)
 
     def num_batches(self, epoch: int) -> int:
@@ -151,10 +152,22 @@ class AudioTask(Task, Generic[A]):
         return Padded(x.data.to(self.device, non_blocking=True), x.lengths.to(self.device, non_blocking=True))
 
 
+def statistics_of(utterances: Iterable[Utterance], features: FeatureSettings) -> CmvnStats:
+    """Sums over the frames of recordings."""
+    extractor = FeatureExtractor(features)
+    return accumulate((extractor.compute(read_utterance(utterance)) for utterance in utterances), features.dim)
+
+
+def normalization_of(network: Chain) -> Normalize:
+    """The stage that normalizes the features."""
+    stage = network.stages["normalise"]
+    assert isinstance(stage, Normalize)
+    return stage
+
+
 def set_normalization(network: Chain, stats: CmvnStats, where: str) -> None:
     """Give a network the statistics of its features. Raises DataError, with ``where``, for those of other features."""
-    normalize = network.stages["normalise"]
-    assert isinstance(normalize, Normalize)
+    normalize = normalization_of(network)
     if stats.dim != len(normalize.mean):
         allowed = f"{len(normalize.mean)}, as the features of these settings"
         raise DataError(where, f"holds {stats.dim} channels", allowed, "run 'recitative cmvn' again")

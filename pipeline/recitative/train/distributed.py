@@ -23,8 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from recitative.config import TrainSettings
-from recitative.errors import RecitativeError, RunError, UsageError
-from recitative.machine import available_cores
+from recitative.errors import RecitativeError, RunError
 
 T = TypeVar("T")
 
@@ -149,6 +148,11 @@ def is_first_rank() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def num_ranks() -> int:
+    """Of the run that this process is started for; also before they join."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def choose_device(settings: TrainSettings) -> torch.device:
     """The device of ``train.device``; ``auto`` takes a GPU if there is one, each rank its own.
 
@@ -165,18 +169,6 @@ def choose_device(settings: TrainSettings) -> torch.device:
             "start as many workers as GPUs, or set train.device to cpu"
         )
     return torch.device("cuda", local_rank)
-
-
-def lone_device(settings: TrainSettings, refusal: str, *, loaders: int = 0) -> torch.device:
-    """The device of a training that is one worker's, with all cores as its threads but those of ``loaders``.
-
-    Raises UsageError under torchrun, where ``refusal`` says what is one worker's, and RunError as ``choose_device``.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError(f"{refusal}; run it without torchrun")
-    device = choose_device(settings)
-    torch.set_num_threads(settings.threads or max(1, available_cores() - loaders))
-    return device
 
 
 def has_bf16(device: torch.device) -> bool:

@@ -7,7 +7,7 @@ checkpoint, so that every step is there once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,14 @@ class Console:
     def note(self, text: str) -> None:
         """A line about the run."""
         self._rich.print(f"train: {printable(text)}", soft_wrap=True)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[int, int], object]]:
+        """A bar that is moved by what the block calls: (done, total)."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with progress_on_stderr(*columns, console=self._rich) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
 
     @contextmanager
     def run(self, epochs: int, progress: Progress) -> Iterator[RunDisplay]:

@@ -13,6 +13,7 @@ from torch import Tensor, from_numpy, nn
 
 from recitative.nn.ragged import select_rows
 from recitative.stage import Padded
+from recitative.train.checkpoint import Progress
 
 B = TypeVar("B", bound="Batch")
 
@@ -53,9 +54,16 @@ def rows_of(batch: B, rows: npt.NDArray[np.integer]) -> B:
 
 
 class Task(ABC):
-    """What a network learns: batches in a fixed order, their loss, and scores on a dev set."""
+    """What a network learns: batches in a fixed order, their loss, and scores on a dev set.
+
+    ``model``: what is saved with the weights of the best epoch; ``score_unit``: of the dev score, where it says more
+    than a rank.
+    """
 
     network: nn.Module
+    model: Any
+    score_unit = ""
+    loader_processes = 0  # that prepare batches beside this one
 
     @abstractmethod
     def num_batches(self, epoch: int) -> int:
@@ -75,3 +83,20 @@ class Task(ABC):
 
         Empty without a dev set: each epoch is then taken to be better than the one before.
         """
+
+    def finished_model(self) -> Any:
+        """The model to save. The network has the best epoch's weights now, in evaluation mode."""
+        return self.model
+
+    def result(self, progress: Progress) -> str:
+        """What a user is told of a finished run."""
+        score, best = progress.best[0]
+        return f"best on dev: epoch {int(best) + 1}" + (f", {score:.4f} {self.score_unit}" if self.score_unit else "")
+
+    def identity(self) -> Mapping[str, object]:
+        """What all ranks must have in common, by name, for the message if they don't."""
+        return {}
+
+    def environment(self) -> Mapping[str, object]:
+        """What ``environment.json`` says of this kind of model."""
+        return {}

@@ -1,13 +1,16 @@
-"""Reading the recordings of a data directory, with everything that is wrong with any of them in one error."""
+"""Reading the recordings of a data directory for models of sound, and their labels: texts and speakers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import numpy as np
+
 from recitative.audio.files import Samples, read_audio
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
+from recitative.sound.conditioning import Labels
 
 T = TypeVar("T")
 OnProgress = Callable[[int, int], object]
@@ -39,3 +42,18 @@ def samples_of(utterance: Utterance, sample_rate: int) -> Samples:
         allowed = f"{sample_rate} Hz (features.sample_rate)"
         raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, "convert it, or change the setting")
     return samples
+
+
+def labels_of(utterances: Sequence[Utterance]) -> Labels:
+    """The texts and speakers that there are, sorted."""
+    texts = sorted({utterance.text or "" for utterance in utterances})
+    return Labels(tuple(texts), tuple(sorted({utterance.speaker for utterance in utterances})))
+
+
+def usual_seconds(labels: Labels, utterances: Sequence[Utterance], seconds: Sequence[float]) -> tuple[float, ...]:
+    """How long recordings of each text are, on average."""
+    found: dict[str, list[float]] = {text: [] for text in labels.texts}
+    for utterance, length in zip(utterances, seconds, strict=True):
+        if (text := utterance.text or "") in found:
+            found[text].append(length)
+    return tuple(float(np.mean(lengths)) for lengths in found.values())

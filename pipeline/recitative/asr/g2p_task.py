@@ -8,68 +8,45 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recitative.asr.g2p_network import G2PModel, new_g2p, pad_words
-from recitative.asr.g2p_settings import G2PSettings
+from recitative.asr.g2p_settings import G2PData, G2PSettings
 from recitative.errors import DataError
-from recitative.lock import writes
-from recitative.model.folder import save_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.stage import Padded
-from recitative.text.lexicon import Lexicon, Pronunciation
+from recitative.text.lexicon import Lexicon, Pronunciation, read_dictionary
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Progress
-from recitative.train.distributed import lone_device
-from recitative.train.experiment import claim, load_best
-from recitative.train.log import Console
-from recitative.train.loop import fit
+from recitative.train.run import TrainingRun
 from recitative.train.task import Batch, Task
 
 CHOOSING = 3000  # held-out words that score an epoch; all of them score the result
 
 
-@dataclass(frozen=True)
-class TrainedG2P:
-    """What came of a run: the model of its best epoch, in ``folder``."""
+def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
+    """The task of a run; see ``train.run``. Each word's first pronunciation is learned.
 
-    folder: Path
-    progress: Progress
-    words: int  # held out
-    word_error_rate: float
-    left_out: int  # pronunciations with more phones than their letters have frames, which are not trained on
-
-
-@writes("folder")
-def train_g2p(settings: G2PSettings, dictionary: Lexicon, folder: Path, *, quiet: bool = False) -> TrainedG2P:
-    """Train into ``folder``, or go on where a run with the same settings stopped; write ``folder/model``.
-
-    Each word's first pronunciation is learned. Raises UsageError if the folder holds a run with other settings,
-    DataError for a dictionary of too few words, and what the loop raises.
+    Raises DataError for a dictionary of too few words.
     """
-    device = lone_device(settings.train, "g2p train: a dictionary is one worker's")
+    dictionary = read_dictionary(data.train, data.lower, data.keep_stress)
     train, held_out = _divide(dictionary, settings.held_out)
     if not train or not held_out:
         found = f"has {len(dictionary)} words"
-        raise DataError("the dictionary", found, "enough to hold some out", "give a larger one, such as CMU's")
+        raise DataError(str(data.train), found, "enough to hold some out", "give a larger one, such as CMU's")
     letters = TokenTable.from_texts(dictionary.entries)
     phones = TokenTable.from_texts([" ".join(dictionary.symbols)], "phone")
-    mark = claim(folder, settings)
-    torch.manual_seed(settings.train.seed)
+    run.start(settings)
     model = new_g2p(settings, letters, phones)
     labels = {word: [phones.ids[symbol] for symbol in dictionary.entries[word][0]] for word in train}
     usable = [word for word in train if fits(labels[word], settings.model.frames_per_letter * len(word))]
+    if left_out := len(train) - len(usable):
+        run.warn(f"{data.train}: {left_out} words have too many phones for their letters and are left out")
     scored = {word: dictionary.entries[word] for word in held_out}
-    task = G2PTask(model, {word: labels[word] for word in usable}, scored, device)
-    progress = fit(task, settings.train, folder, device=device, console=Console(quiet=quiet), digest=mark)
-    load_best(task.network, folder, progress)
-    save_model(model, folder / "model")
-    rate = word_error_rate(model, scored)
-    return TrainedG2P(folder / "model", progress, len(held_out), rate, len(train) - len(usable))
+    return G2PTask(model, {word: labels[word] for word in usable}, scored, run.device)
 
 
 def word_error_rate(model: G2PModel, entries: Mapping[str, Sequence[Pronunciation]]) -> float:
@@ -97,6 +74,8 @@ class WordBatch(Batch):
 class G2PTask(Task):
     """Models are chosen by the word error rate of the first held-out words."""
 
+    model: G2PModel
+
     def __init__(
         self,
         model: G2PModel,
@@ -109,6 +88,7 @@ class G2PTask(Task):
         self._words = sorted(labels, key=lambda word: (len(word), word))
         chosen = sorted(held_out, key=lambda word: zlib.crc32(word.encode("utf-8")))[:CHOOSING]
         self._held_out = {word: held_out[word] for word in chosen}
+        self._scored = held_out
 
     def num_batches(self, epoch: int) -> int:
         return -(-len(self._words) // self.model.settings.batch_words)
@@ -135,3 +115,7 @@ class G2PTask(Task):
     def evaluate(self) -> Mapping[str, float]:
         rate = word_error_rate(self.model, self._held_out)
         return {"dev_wer": rate, "score": rate}
+
+    def result(self, progress: Progress) -> str:
+        rate = word_error_rate(self.model, self._scored)
+        return f"of {len(self._scored)} words held out {rate:.2%} are wrong"

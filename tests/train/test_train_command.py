@@ -1,0 +1,92 @@
+"""'recitative train' takes every kind of model: what is trained and what is read, from settings and options."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import small_music
+from recitative.cli.main import app
+from recitative.config import RecognizerData
+from recitative.errors import UsageError
+from recitative.lm.settings import LanguageModelData
+from recitative.models.kinds import KINDS, load_training
+from recitative.music.midi import write_midi
+from recitative.music.piece import from_grid, tied
+from recitative.train.run import read_inputs
+
+SETTINGS = "kind: music\ndata: {train: songs, dev: songs}\n"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    grid = np.array([[64, 60, 57], [64, 60, 57], [65, 60, 57], [62, 59, 55]] * 2, np.int16)
+    for number in range(2):
+        write_midi(from_grid(tied(grid + number), 4, name=str(number)), tmp_path / "songs" / f"{number}.mid")
+    (tmp_path / "conf.yaml").write_text(SETTINGS)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [*map(str, arguments), "--quiet"])
+
+
+def test_settings_say_what_is_trained_and_on_what_and_the_older_verb_does_the_same(place):
+    done = run("train", "conf.yaml", *small_music.SMALL, "--output", "new")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("new/model: 3 epochs, ")
+    older = run("music", "train", "--train", "songs", "--dev", "songs", "--output", "old", *small_music.SMALL)
+    assert older.exit_code == 0, older.output
+    weights = [Path(folder, "model", "weights.safetensors").read_bytes() for folder in ("new", "old")]
+    assert weights[0] == weights[1]
+    kind = next(kind for kind in KINDS if kind.name == "music")
+    assert read_inputs(Path("new"), kind) == read_inputs(Path("old"), kind)
+    assert json.loads(Path("new", "summary.json").read_text())["epochs"] == 3
+
+
+def test_options_take_precedence_over_the_data_of_the_settings(place):
+    kind, _, data = load_training(Path("conf.yaml"), [], {"dev": Path("other")})
+    assert (kind.name, data.train, data.dev) == ("music", Path("songs"), Path("other"))
+    _, _, data = load_training(None, ["kind=language_model"], {"train": "a", "dev": "b"})
+    assert data == LanguageModelData(train=("a",), dev="b")
+    _, _, data = load_training(None, ["data.train=a", "data.dev=b", "data.tokens=c"], {})
+    assert data == RecognizerData(train="a", dev="b", tokens="c")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_each_kind_has_a_module_that_prepares_its_task(kind):
+    path = Path(__file__).parents[2] / "pipeline" / Path(*kind.task.split(".")).with_suffix(".py")
+    assert "\ndef prepare(" in path.read_text()
+    assert "train" in kind.data.model_fields
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options", "message"),
+    [
+        (["kind=clasifier"], {}, r"settings: kind='clasifier': must be one of 'recognizer' \(recognizer\), 'cl"),
+        (
+            ["kind=music"],
+            {"train": "a"},
+            "--dev: is needed to train a music model; give it, or set data.dev",
+        ),
+        (
+            ["kind=sound"],
+            {"train": "a", "dev": "b", "tokens": "t"},
+            "--tokens: is not used to train a sound model; ",
+        ),
+        (["kind=music", "train.epoch=3"], {"train": "a", "dev": "b"}, "unknown setting 'train.epoch'; did you mean"),
+        (["kind=music"], {"train": ["a", "b"], "dev": "b"}, "settings, data: train=.*"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(overrides, options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        load_training(None, overrides, options)
+    assert "\n" not in str(caught.value)
+
+
+def test_two_settings_files_are_refused(place):
+    done = run("train", "conf.yaml", "other.yaml", "--output", "exp")
+    assert str(done.exception) == "two settings files, conf.yaml and other.yaml; give one"
