@@ -360,7 +360,7 @@ def mark(profiler: profile, ends: list[float]) -> None:
 @contextmanager
 def after_each_step(work: Callable[[], None]) -> Iterator[None]:
     """Call a function after every optimizer step in this process."""
-    hook = register_optimizer_step_post_hook(lambda optimiser, arguments, named_arguments: work())
+    hook = register_optimizer_step_post_hook(lambda optimizer, arguments, named_arguments: work())
     try:
         yield
     finally:

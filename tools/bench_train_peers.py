@@ -63,7 +63,7 @@ class DeepSpeechTraining:
         torch.manual_seed(0)
         bins = round(material.sample_rate * WINDOW_S) // 2 + 1
         self.network = DeepSpeech(bins, hidden, len(material.tokens)).to(device).train()
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=1.5e-4, weight_decay=1e-5)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1.5e-4, weight_decay=1e-5)
         order = np.argsort(material.seconds, kind="stable").tolist()
         rows = material.rows(batch_s)
         self.bins = [order[start : start + rows] for start in range(0, len(order), rows)]
@@ -94,10 +94,10 @@ class DeepSpeechTraining:
         log_probs = logits.float().log_softmax(-1).transpose(0, 1)  # (N, T, V) -> (T, N, V)
         labels = batch.labels.to(self.device)
         loss = F.ctc_loss(log_probs, labels, lengths, batch.label_lengths, reduction="sum", zero_infinity=True)
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), MAX_NORM)
-        self.optimiser.step()
+        self.optimizer.step()
         loss.item()  # the original shows the loss of every step
 
 

@@ -43,11 +43,11 @@ def main() -> None:
     )
     parser.add_argument("--words", required=True, help="hot words, separated by commas")
     arguments = parser.parse_args()
-    recogniser = load_model(arguments.model, RECOGNIZER)
-    transcriber = new_transcriber(recogniser)
+    recognizer = load_model(arguments.model, RECOGNIZER)
+    transcriber = new_transcriber(recognizer)
     heard = hear(transcriber, arguments.data)
     words = arguments.words.split(",")
-    known = dataclasses.replace(recogniser.language, calibrator=None)
+    known = dataclasses.replace(recognizer.language, calibrator=None)
     assert known.lexicon, "a model of phones has a lexicon"
     sounds = {word: known.lexicon.entries[word][0] for word in words}
     for name, language in (("known", known), ("unknown", without(known, words, arguments.train))):
