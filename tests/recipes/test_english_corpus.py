@@ -148,7 +148,7 @@ def test_an4_and_common_voice_are_read_as_they_are(local: dict[str, ModuleType],
 )
 def test_figures_are_written_as_they_are_said(local: dict[str, ModuleType], written: str, said: str) -> None:
     spoken = local["numbers_as_words"].spoken(written.replace("2,000,001st", "2,000,000 first"))
-    assert local["prepare"].normalise(spoken) == said
+    assert local["prepare"].normalize(spoken) == said
 
 
 HEARD = "it was the best of times it was the worst of times"
