@@ -145,7 +145,7 @@ def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str,
 def _parse(where: str, text: str) -> dict[str, Any]:
     value = parsed_json(text, where, "one JSON object")
     if not isinstance(value, dict):
-        raise DataError(where, f"holds a {type(value).__name__}", "one JSON object", "remove the line")
+        raise DataError(where, f"has a {type(value).__name__}", "one JSON object", "remove the line")
     return value
 
 
