@@ -27,7 +27,8 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.export.file import build_file
 from recitative.report.figure import to_svg
-from recitative.report.page import DASH, Recording, encode_flac, sound_uri
+from recitative.report.page import DASH, encode_flac, sound_uri
+from recitative.report.spectrogram import Recording
 from recitative.score.calibration import expected_calibration_error
 from recitative.score.classes import Confusions
 from whole_page import WholePage

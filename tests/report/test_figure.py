@@ -18,8 +18,6 @@ from recitative.errors import UsageError
 from recitative.report import charts
 from recitative.report.charts import (
     Line,
-    Mark,
-    anomaly_figure,
     bar_chart,
     confusion_matrix,
     det_curve,
@@ -29,10 +27,11 @@ from recitative.report.charts import (
     summarize,
 )
 from recitative.report.figure import BLACK, LIGHT, PALETTE, WHITE, save_figure, to_svg
+from recitative.report.spectrogram import Mark, Recording, anomaly_figure, mel_levels, spectrogram
 from recitative.score.calibration import reliability
 
 SVG = "{http://www.w3.org/2000/svg}"
-LEVELS = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+NOISE = Recording(np.random.default_rng(0).uniform(-0.3, 0.3, 8000).astype(np.float32), 8000)  # 1 s
 NOTHING = np.zeros(0)
 
 
@@ -73,8 +72,8 @@ def every_chart():
         ),
         reliability_diagram(bins, "t"),
         det_curve("t", {"go": curve}, curve, (2.0, 0.1)),
-        charts.spectrogram(LEVELS, 1.0, 8000, [Mark(0.2, "a", "sub"), Mark(0.21, "b", "ins")]),
-        anomaly_figure("t", np.array([[0.5, 1.0], [1.5, 3.0]]), 2.0, [(1.0, 2.0, 3.0)], LEVELS, 2.0),
+        spectrogram(NOISE, [Mark(0.2, "a", "sub"), Mark(0.21, "b", "ins")]).figure,
+        anomaly_figure("t", np.array([[0.5, 1.0], [1.5, 3.0]]), 2.0, [(1.0, 2.0, 3.0)], mel_levels(NOISE), 2.0),
     ]
 
 
@@ -165,12 +164,12 @@ def test_names_are_text_whatever_they_hold():
 
 
 def test_a_picture_has_a_palette_and_the_colors_of_its_levels():
-    figure = charts.spectrogram(LEVELS, 1.0, 8000)
+    figure, levels = spectrogram(NOISE).figure, mel_levels(NOISE)
     uri = next(parsed(figure).iter(f"{SVG}image")).get("href")
     with Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,")))) as image:
         assert image.mode == "P"
-        assert image.size == LEVELS.shape[::-1]
-        expected = np.round(255 * colormaps["magma"](LEVELS)[:, :, :3])
+        assert image.size == levels.shape[::-1]
+        expected = np.round(255 * colormaps["magma"](levels)[:, :, :3])
         np.testing.assert_allclose(np.asarray(image.convert("RGB")), expected, atol=1)
 
 
@@ -286,7 +285,7 @@ def test_the_legend_names_what_is_drawn_and_nothing_else():
 
 def test_marks_stand_at_their_times_and_two_near_ones_in_two_rows():
     marks = [Mark(0.5, "a", "sub"), Mark(0.52, "b", "ink"), Mark(0.8, "c", "ins")]
-    figure = charts.spectrogram(LEVELS, 1.0, 8000, marks)
+    figure = spectrogram(NOISE, marks).figure
     found = [one for one in parsed(figure).iter(f"{SVG}text") if one.text in ("a", "b", "c")]
     assert [(float(one.get("x")), one.get("fill")) for one in found] == [
         (100, LIGHT["sub"]), (104, LIGHT["ink"]), (160, LIGHT["ins"]),

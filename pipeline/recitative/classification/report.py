@@ -20,7 +20,8 @@ from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.report.charts import confusion_matrix, reliability_diagram
 from recitative.report.figure import Figure
-from recitative.report.page import DASH, Recording, encode_flac, percent, render, sound_uri, spectrogram
+from recitative.report.page import DASH, encode_flac, percent, render, sound_uri
+from recitative.report.spectrogram import Recording, spectrogram
 from recitative.score.calibration import expected_calibration_error, reliability
 from recitative.score.classes import Confusions, wilson_interval
 

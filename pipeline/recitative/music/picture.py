@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
-from recitative.report.figure import LIGHT, Axes, add_tooltip, canvas, draw_box, draw_lines, style
-from recitative.report.page import Playable
+from recitative.report.figure import LIGHT, Axes, Playable, add_tooltip, canvas, draw_box, draw_lines, style
 
 Given = Collection[Note] | Callable[[Note], bool] | None
 """The notes that were given to the generator: a collection, a predicate, or unknown."""

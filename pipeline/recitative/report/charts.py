@@ -1,4 +1,4 @@
-"""The charts of reports: lines over steps, grouped bars, confusions, calibration, detection errors, spectrograms."""
+"""The charts of reports: lines over steps, grouped bars, confusions, calibration, detection errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.report.figure import (
-    BLACK,
+    DASHES,
     LIGHT,
-    WHITE,
     Axes,
     Figure,
     add_tooltip,
@@ -30,18 +28,12 @@ from recitative.stage import Array
 WIDTH, HEIGHT = 460, 230  # of most charts; text of 11 units can be read on a phone, too
 MAX_POINTS = 200  # of a summarized line
 LARGEST = 1e100  # matplotlib cannot scale an axis to the largest floats
-SPECTROGRAM_HEIGHT = 140
-TIMES_HEIGHT = 18
-LABELS_HEIGHT = 34  # two rows of marks above a spectrogram
-UNITS_PER_S = 200
-DASHES = (0, (5, 4))
 TRIALS_PER_HOUR = 3600
 
 PERCENT_TICKS = (0, 0.5, 1, 2, 5, 10, 20, 40, 60, 80, 100, 150, 200, 400)
 MISS_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 PER_HOUR_TICKS = (0.1, 0.5, 1, 5, 10, 50, 100, 500)
 MISS_LIMITS, PER_HOUR_LIMITS = (0.005, 0.95), (0.05, 1000.0)
-FREQUENCIES_HZ = (500, 1000, 2000, 4000)
 
 OperatingPoint = tuple[float, float]
 """False alarms per hour, miss rate in 0..1."""
@@ -315,93 +307,3 @@ def deviate(probability: float) -> float:
 def _deviates(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float]]:
     x = [deviate(float(np.clip(per_hour, *PER_HOUR_LIMITS)) / TRIALS_PER_HOUR) for per_hour, _ in points]
     return x, [deviate(float(np.clip(miss, *MISS_LIMITS))) for _, miss in points]
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A text above a spectrogram and a line down from it."""
-
-    start_s: float
-    text: str
-    color: str  # a name of the palette
-
-
-@style()
-def spectrogram(
-    levels: npt.NDArray[np.uint8], duration_s: float, sample_rate: int, marks: Sequence[Mark] = ()
-) -> Figure:
-    """A mel spectrogram (C, T), highest channel first, 255 = the loudest point, with frequencies, times and marks.
-
-    A mark too near the one before stands in an upper row.
-    """
-    top, width = LABELS_HEIGHT if marks else 0, spectrogram_width(duration_s)
-    figure, axes = canvas(width, top + SPECTROGRAM_HEIGHT + TIMES_HEIGHT, f"Spectrogram, {duration_s:.1f} seconds")
-    foot = top + SPECTROGRAM_HEIGHT
-    if levels.size:
-        _draw_levels(axes, levels, (0, width, foot, top))
-    low, high = _mel(20.0), _mel(sample_rate / 2)
-    for hertz in (hertz for hertz in FREQUENCIES_HZ if hertz < 0.48 * sample_rate):
-        y = foot - SPECTROGRAM_HEIGHT * (_mel(hertz) - low) / (high - low)
-        name = f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz"
-        axes.text(4, y, name, size=10, va="center", color=WHITE, bbox={"fc": BLACK, "alpha": 0.4, "lw": 0, "pad": 1})
-    times = np.arange(0, duration_s - 0.1, 0.5).tolist() or [0.0]
-    draw_lines(axes, [(s / duration_s * width, foot, s / duration_s * width, foot + 4) for s in times], "muted")
-    for seconds in times:
-        axes.text(seconds / duration_s * width + 2, foot + 14, f"{seconds:g} s")
-    last_x, upper = -100.0, False
-    for mark in marks:
-        x = mark.start_s / duration_s * width
-        upper = x - last_x < 10 and not upper
-        y = 13 if upper else LABELS_HEIGHT - 5
-        axes.plot([x, x], [y + 2, foot], color=WHITE, alpha=0.45, linewidth=1)
-        inside = max(x, 4.5 * len(mark.text))  # not over the left edge
-        text = axes.text(inside, y, mark.text, ha="center", size=13, weight="bold", color=LIGHT[mark.color])
-        add_tooltip(text, f"{mark.start_s:.2f} s")
-        last_x = x
-    return figure
-
-
-def spectrogram_width(duration_s: float) -> float:
-    return max(UNITS_PER_S, round(duration_s * UNITS_PER_S))
-
-
-def _mel(hertz: float) -> float:
-    return 1127 * math.log1p(hertz / 700)  # kaldi/src/feat/mel-computations.h
-
-
-def _draw_levels(axes: Axes, levels: npt.NDArray[np.uint8], extent: tuple[float, float, float, float]) -> None:
-    x_limits, y_limits = axes.get_xlim(), axes.get_ylim()
-    axes.imshow(levels, cmap="magma", vmin=0, vmax=255, aspect="auto", interpolation="none", extent=extent)
-    axes.set(xlim=x_limits, ylim=y_limits)
-
-
-@style()
-def anomaly_figure(
-    title: str,
-    scores: Array,
-    threshold: float,
-    segments: Sequence[tuple[float, float, float]],
-    levels: npt.NDArray[np.uint8],
-    duration_s: float,
-) -> Figure:
-    """The anomaly score over time with its threshold and the anomalous segments, above the spectrogram.
-
-    scores: (P, 2), seconds and nats per dimension. segments: start and end in seconds, and score. levels: (C, T),
-    highest channel first.
-    """
-    description = f"{title}: {len(segments)} anomalous segments in {duration_s:.0f} seconds"
-    figure = new_figure(900, 340, description)
-    curve, image = figure.subplots(2, sharex=True)
-    curve.plot(*scores.T, color=LIGHT["series-1"], linewidth=1.4, label="score")
-    curve.axhline(threshold, color=LIGHT["muted"], linestyle=DASHES, linewidth=1, label="threshold")
-    curve.set(title=title, ylabel="anomaly score\n(nats per dimension)", xlim=(0, duration_s))
-    curve.tick_params(axis="x", length=0)
-    image.set(xlabel="time (s)", ylabel="mel channel", ylim=(0, len(levels)))
-    _draw_levels(image, levels, (0, duration_s, 0, len(levels)))
-    image.grid(visible=False)
-    for start_s, end_s, score in segments:
-        for axes in (curve, image):
-            span = axes.axvspan(start_s, end_s, facecolor=LIGHT["series-2"], alpha=0.25, linewidth=0)
-            add_tooltip(span, f"{start_s:.1f} to {end_s:.1f} s: {score:.2f}")
-    curve.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
-    return figure

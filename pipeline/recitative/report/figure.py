@@ -12,8 +12,9 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -50,6 +51,7 @@ PALETTE: dict[str, tuple[str, str]] = {
 LIGHT = {name: light for name, (light, _) in PALETTE.items()}
 WHITE, BLACK = "#fefefe", "#010101"  # on pictures, in both modes
 
+DASHES = (0, (5, 4))
 _DPI = 72  # so that a unit of a figure is a point, which matplotlib makes a unit of the SVG
 _TOOLTIP = "tooltip:"
 _STYLE = {
@@ -64,6 +66,17 @@ _STYLE = {
     "xtick.labelsize": 11, "ytick.color": LIGHT["muted"], "ytick.labelsize": 11, "ytick.major.size": 0,
     "ytick.minor.size": 0, "ytick.minor.width": 0,
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Playable:
+    """A figure over which a line moves while the sound of its ``<article>`` plays; a click plays from there.
+
+    systems: of each row of the figure the first and last second, then left, top, width and height in its units.
+    """
+
+    figure: Figure
+    systems: Sequence[tuple[float, float, float, float, float, float]]
 
 
 @contextmanager
