@@ -14,12 +14,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import numpy.typing as npt
 
 A = TypeVar("A")  # an array type: numpy.ndarray or torch.Tensor
 
 Array = npt.NDArray[Any]
 """A NumPy array of any type; docstrings give shape and type."""
+Ids = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 State = dict[str, Any]
 """Named arrays, each with the batch on axis 0. A value: passed in, returned, never kept on a module."""

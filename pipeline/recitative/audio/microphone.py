@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,8 +137,7 @@ def play_file(
     """
     with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
         live = LiveAudio(info.sample_rate, block_s)
-        feed = _play_realtime if realtime else _play_fast
-        thread = threading.Thread(target=_run, args=(feed, live, blocks), daemon=True)
+        thread = threading.Thread(target=_play, args=(live, blocks, realtime), daemon=True)
         thread.start()
         try:
             yield live
@@ -147,28 +146,22 @@ def play_file(
             thread.join()
 
 
-def _run(feed: Callable[[LiveAudio, Iterator[Samples]], None], live: LiveAudio, blocks: Iterator[Samples]) -> None:
+def _play(live: LiveAudio, blocks: Iterator[Samples], realtime: bool) -> None:
+    due = time.monotonic()
     try:
-        feed(live, blocks)
+        for samples in blocks:
+            if realtime:
+                due += len(samples) / live.sample_rate  # a microphone delivers a block after its last sample
+                if live.closed.wait(max(0.0, due - time.monotonic())):
+                    break
+                live.offer(samples)
+            else:
+                live.put(Block(samples, time.monotonic()))
+                if live.closed.is_set():
+                    break
         live.put(None)
     except BaseException as error:  # for the reader's thread to raise
         live.put(error)
-
-
-def _play_realtime(live: LiveAudio, blocks: Iterator[Samples]) -> None:
-    due = time.monotonic()
-    for samples in blocks:
-        due += len(samples) / live.sample_rate  # a microphone delivers a block after its last sample
-        if live.closed.wait(max(0.0, due - time.monotonic())):
-            return
-        live.offer(samples)
-
-
-def _play_fast(live: LiveAudio, blocks: Iterator[Samples]) -> None:
-    for samples in blocks:
-        live.put(Block(samples, time.monotonic()))
-        if live.closed.is_set():
-            return
 
 
 def _sounddevice() -> Any:

@@ -279,7 +279,9 @@ class _Chain:
         try:
             return _Sound(source)
         except soundfile.LibsndfileError as error:
-            raise DataError(str(self._path), _open_failure(error), "wav, flac, ogg or mp3", REMEDY) from None
+            is_damaged = "malformed" in error.error_string
+            found = "is truncated or damaged" if is_damaged else "is not audio that can be read"
+            raise DataError(str(self._path), found, "wav, flac, ogg or mp3", REMEDY) from None
 
     def _require_alike(self, number: int, first: AudioInfo, this: AudioInfo) -> None:
         if (first.sample_rate, first.channels) != (this.sample_rate, this.channels):
@@ -319,10 +321,6 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, PermissionError):
         return "cannot be read (permission denied)"
     return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-
-
-def _open_failure(error: soundfile.LibsndfileError) -> str:
-    return "is truncated or damaged" if "malformed" in error.error_string else "is not audio that can be read"
 
 
 @lru_cache(_CACHED)

@@ -12,7 +12,6 @@ import urllib.request
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
 from recitative.errors import DataError, RunError
 
@@ -39,7 +38,9 @@ def download(url: str, target: Path, *, md5: str = "", otherwise: str = "", adva
             _fetch(url, target, advance)
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) if isinstance(error, urllib.error.HTTPError) else str(getattr(error, "reason", error))
-            raise RunError(_no_network(url, target, reason, otherwise)) from None
+            ways = f"fetch it elsewhere and put it at {target.resolve()}{', or ' if otherwise else ''}{otherwise}"
+            found = f"{url}: could not be fetched ({reason}); run the stage again to go on where it stopped"
+            raise RunError(f"{found}, or, with no network, {ways}") from None
     if md5 and (found := md5_of(target, advance)) != md5:
         raise DataError(str(target), f"has the MD5 sum {found}", f"{md5}, as published", "delete it and run again")
 
@@ -93,23 +94,11 @@ def _receive(response: http.client.HTTPResponse, part: Path, done: int, advance:
     length = response.headers["Content-Length"]
     total = done + int(length) if length else 0
     with part.open("ab" if done else "wb") as file:
-        _copy(response, file, done, total, advance)
+        while block := response.read(BLOCK):
+            file.write(block)
+            advance(done := done + len(block), total)
     if total and part.stat().st_size != total:
         raise OSError(f"the connection ended after {part.stat().st_size} of {total} bytes")
-
-
-def _copy(response: http.client.HTTPResponse, file: BinaryIO, done: int, total: int, advance: Advance) -> None:
-    while block := response.read(BLOCK):
-        file.write(block)
-        advance(done := done + len(block), total)
-
-
-def _no_network(url: str, target: Path, reason: str, otherwise: str) -> str:
-    ways = f"fetch it elsewhere and put it at {target.resolve()}{', or ' if otherwise else ''}{otherwise}"
-    return (
-        f"{url}: could not be fetched ({reason}); run the stage again to go on where it stopped, or, with no network, "
-        f"{ways}"
-    )
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:

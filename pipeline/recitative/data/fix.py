@@ -81,16 +81,13 @@ def _read(path: Path) -> tuple[dict[str, list[TableRow]], dict[str, str]]:
             problems += found if name in REQUIRED and not rows[name] else []
             problems += _contradictions(path, name, rows[name])
             found += order_problems(path / name, rows[name])
-            mended |= {name: _summary(found)} if found else {}
+            if found:
+                more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+                mended[name] = f" ({Path(found[0].where).name} {found[0].found}{more})"
     rows.pop("spk2utt", None)
     if problems:
         raise DataError.collect(problems)
     return rows, mended
-
-
-def _summary(problems: list[Problem]) -> str:
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f" ({Path(problems[0].where).name} {problems[0].found}{more})"
 
 
 def _contradictions(path: Path, name: str, rows: list[TableRow]) -> list[Problem]:

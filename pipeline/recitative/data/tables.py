@@ -206,7 +206,8 @@ def column_fault(table: str, value: str) -> Fault | None:
     if "\0" in value:
         return Fault("has a zero byte", "text", "restore the file from its source")
     if table == "text":  # 'recitative check' reports empty transcripts
-        return _reserved_word(value)
+        reserved = next((word for word in RESERVED_WORDS if word in value), None)
+        return Fault(f"has '{reserved}'", "words only, no sentence marks", "remove it") if reserved else None
     if not value:
         return Fault("has no value", "at least two columns", "complete the line")
     if table == "wav.scp":
@@ -238,13 +239,6 @@ def segment_value(recording: str, start_s: float, end_s: float | None) -> str:
 def words_of(value: str) -> str:
     """A transcript as Kaldi's tools see it: words separated by one space."""
     return " ".join(word for word in value.split(" ") if word)
-
-
-def _reserved_word(value: str) -> Fault | None:
-    for word in RESERVED_WORDS:
-        if word in value:
-            return Fault(f"has '{word}'", "words only, no sentence marks", "remove it")
-    return None
 
 
 def _path_fault(value: str) -> Fault | None:

@@ -30,8 +30,9 @@ import numpy as np
 
 from recitative.atomic import write_bytes
 from recitative.errors import DataError
-from recitative.lm.query import BEGIN, END, LN_10, NEVER, UNKNOWN, Floats, Ints, Mask, NgramTable, Order
+from recitative.lm.query import BEGIN, END, LN_10, NEVER, UNKNOWN, Floats, Ints, NgramTable, Order
 from recitative.reading import read_lines
+from recitative.stage import Mask
 
 UNKNOWN_FLOOR = -100 * LN_10  # ln P(<unk>) of a file that doesn't list it
 _REMEDY = "restore it from its source, or make it again with 'recitative lm train'"

@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from recitative.lm.sampling import Sampling, distribution, drawn
 from recitative.lm.scores import History, RecurrentLanguageModel
+from recitative.stage import Mask
 from recitative.text.vocabulary import END, Vocabulary
 
 LONGEST = 40  # characters of a word; where it is full, it ends
-
-Mask = npt.NDArray[np.bool_]
 
 
 def continue_text(

@@ -34,7 +34,6 @@ from recitative.lm.query import (
     Floats,
     Ints,
     LanguageModel,
-    Mask,
     NgramTable,
     Order,
     Perplexity,
@@ -42,6 +41,7 @@ from recitative.lm.query import (
     measure,
 )
 from recitative.reading import read_text
+from recitative.stage import Mask
 
 NO_WORDS = frozenset({"<eps>", "#0", BEGIN, END})
 """Entries of a Kaldi words.txt that are not words."""

@@ -16,9 +16,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from recitative.stage import Mask
+
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 UNKNOWN = "<unk>"  # any word that is not in the vocabulary
 BEGIN = "<s>"  # start of a sentence; never predicted

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.lm.sampling import Sampling, distribution
-from recitative.music.frames import Ids, Wishes
+from recitative.music.frames import Wishes
 from recitative.music.masked import MaskedCode
 from recitative.music.settings import FrameSettings, MusicSettings
-from recitative.stage import Array, Padded, Stage
+from recitative.stage import Array, Ids, Padded, Stage
 
 OnProgress = Callable[[int, int], None]  # done, of how many
 

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.music.composer import OnProgress, Scorer, Sheet, continue_music, fill_music
-from recitative.music.frames import FrameCode, Ids, as_sets
+from recitative.music.frames import FrameCode, as_sets
 from recitative.music.piece import SILENT, Grid, Note, Piece, from_grid, tied, to_grid
 from recitative.music.settings import FrameSettings
+from recitative.stage import Ids
 
 FINER = 12  # steps of a written piece for one of the model's grid
 MOST_BARS = 1000

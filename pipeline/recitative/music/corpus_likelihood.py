@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.music.frames import Context, FrameCode, Ids, Wishes
+from recitative.music.frames import Context, FrameCode, Wishes
 from recitative.music.likelihood import BATCH, Likelihood, padded
 from recitative.music.network import MusicModel, MusicNetwork
 from recitative.music.pieces import Frames
-from recitative.stage import Padded, State
+from recitative.stage import Ids, Padded, State
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,8 @@ from recitative.music.event_pieces import fitted
 from recitative.music.event_settings import EventSettings, EventsSettings
 from recitative.music.events import Event, EventVocabulary, GrammarState, Kind
 from recitative.music.piece import HIGHEST, LOWEST, Piece
-from recitative.stage import Array, Padded, Stage, State
+from recitative.stage import Array, Mask, Padded, Stage, State
 from recitative.text.vocabulary import END
-
-Mask = npt.NDArray[np.bool_]
 
 
 class EventScorer(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from recitative.model.torch_stage import TorchStage
@@ -16,10 +15,9 @@ from recitative.music.event_settings import EventsSettings
 from recitative.music.events import Event, EventVocabulary, Kind
 from recitative.music.piece import Piece
 from recitative.music.settings import MusicData
+from recitative.stage import Ids
 from recitative.train.run import TrainingRun
 from recitative.train.stateful import StreamTask, TextStreams
-
-Ids = npt.NDArray[np.int64]
 
 
 class EventsTask(StreamTask):

@@ -20,13 +20,11 @@ from functools import cached_property
 from itertools import groupby
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
+from recitative.stage import Mask
 from recitative.text.tokens import BLANK
 from recitative.text.vocabulary import END
-
-Mask = npt.NDArray[np.bool_]
 
 
 class Kind(Enum):

@@ -6,21 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from recitative.music.composer import BLOCKS, hidden_blocks
-from recitative.music.frames import FrameCode, Ids
+from recitative.music.frames import FrameCode
 from recitative.music.masked import MaskedCode
 from recitative.music.network import MusicModel
 from recitative.music.pieces import Frames, moved
 from recitative.music.settings import MusicSettings
-from recitative.stage import Padded
+from recitative.stage import Ids, Mask, Padded
 from recitative.train.task import Batch, Task
-
-Mask = npt.NDArray[np.bool_]
 
 DEV_SEED = 2**31  # of the masks that dev pieces are scored with, the same in every run
 

@@ -23,8 +23,7 @@ import numpy.typing as npt
 
 from recitative.music.piece import SILENT, Pitches
 from recitative.music.recall import Recall
-
-Ids = npt.NDArray[np.int64]
+from recitative.stage import Ids
 
 WIDEST = 13  # semitones told apart in an interval; what is wider counts as this
 INTERVALS = 2 * WIDEST + 2  # and one entry for an interval with silence

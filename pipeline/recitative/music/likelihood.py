@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recitative.music.composer import OnProgress, Scorer
-from recitative.music.frames import Ids, Wishes
-from recitative.stage import Array, Padded
+from recitative.music.frames import Wishes
+from recitative.stage import Array, Ids, Padded
 
 BATCH = 16  # pieces that are scored together
 

@@ -12,7 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
-from recitative.music.frames import INTERVALS, KEYS, WIDEST, FrameCode, Ids, offsets
+from recitative.music.frames import INTERVALS, KEYS, WIDEST, FrameCode, offsets
+from recitative.stage import Ids
 
 UNKNOWN = INTERVALS  # an interval with a hidden pitch
 

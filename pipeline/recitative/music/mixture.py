@@ -11,10 +11,9 @@ import numpy as np
 
 from recitative.errors import UsageError
 from recitative.music.composer import Scorer
-from recitative.music.frames import Ids
 from recitative.music.masked import MaskedCode
 from recitative.music.settings import FrameSettings
-from recitative.stage import Array, Padded, Stage, State
+from recitative.stage import Array, Ids, Padded, Stage, State
 
 
 class Mixture:

@@ -9,10 +9,9 @@ import numpy as np
 from recitative.errors import UsageError
 from recitative.model.file import ModelMetadata
 from recitative.model.session import Session, open_graph, open_model
-from recitative.music.frames import Ids
 from recitative.music.kind import MUSIC
 from recitative.music.settings import FrameSettings, MusicSettings
-from recitative.stage import Array, Padded, State
+from recitative.stage import Array, Ids, Padded, State
 
 
 class OnnxMusic:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Ids = npt.NDArray[np.int64]
+from recitative.stage import Ids
+
 Small = npt.NDArray[np.int16]
 
 NEVER = -1  # what led to a frame ended otherwise than what was read last

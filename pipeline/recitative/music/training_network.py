@@ -6,10 +6,9 @@ import numpy as np
 import torch
 
 from recitative.model.torch_stage import TorchStage
-from recitative.music.frames import Ids
 from recitative.music.network import MusicModel
 from recitative.music.settings import FrameSettings, MusicSettings
-from recitative.stage import Array
+from recitative.stage import Array, Ids
 
 
 class TorchMusic:

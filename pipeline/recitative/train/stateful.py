@@ -14,17 +14,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from recitative.nn.ragged import detach, valid_mask
 from recitative.nn.stages import Chain
-from recitative.stage import Padded, State
+from recitative.stage import Ids, Padded, State
 from recitative.text.vocabulary import END
 from recitative.train.task import Batch, Task
 
-Ids = npt.NDArray[np.int64]
 Variant = Callable[[int, int], Ids]  # epoch, number of a sentence -> its tokens there, as many in every epoch
 
 

@@ -152,12 +152,20 @@ def import_corpus(
     named = _named(opened, source.root)
     targets = _targets(named, destination.resolve() / "audio", options.sample_rate)
     peaks = convert_all(targets, options.sample_rate, options.jobs, on_progress, partial=options.partial)
-    readable, unreadable = sift(lambda one: _require_converted(one, peaks), named)
-    bad += unreadable
+    readable = []
+    for one in named:
+        peak = peaks.get(one.opened.channel)
+        if isinstance(peak, DataError):
+            bad += error_at(one.opened.entry, peak).problems
+        else:
+            readable.append(one)
     _accept(bad, source, options)
     directory = _directory(readable, targets)
     directory.write(destination)
-    _write_skipped(destination / "skipped.txt", bad)
+    if bad:
+        write_text(destination / "skipped.txt", "".join(f"{problem}\n" for problem in bad))
+    else:
+        (destination / "skipped.txt").unlink(missing_ok=True)
     reached = [peak for peak in peaks.values() if not isinstance(peak, DataError)]
     return ImportResult(
         directory=directory,
@@ -261,13 +269,6 @@ def _targets(named: Sequence[NamedEntry], folder: Path, sample_rate: int) -> dic
     }
 
 
-def _require_converted(one: NamedEntry, peaks: Mapping[Channel, float | DataError]) -> NamedEntry:
-    peak = peaks.get(one.opened.channel)
-    if isinstance(peak, DataError):
-        raise error_at(one.opened.entry, peak)
-    return one
-
-
 def _directory(named: Sequence[NamedEntry], targets: Mapping[Channel, Path]) -> DataDirectory:
     """Has segments if some utterance is not a whole recording."""
     segmented = not all(one.opened.is_whole for one in named)
@@ -295,11 +296,3 @@ def _cut_notes(named: Sequence[NamedEntry]) -> list[str]:
     first = f"{cut[0].entry.where} first"
     found = f"utterances that end beyond their recording, by {longest_s:.2f} s at most, and now end with it"
     return [f"{found}: {len(cut)} ({first})"]
-
-
-def _write_skipped(path: Path, bad: Sequence[Problem]) -> None:
-    """One line per row; no file if none was skipped."""
-    if bad:
-        write_text(path, "".join(f"{problem}\n" for problem in bad))
-    else:
-        path.unlink(missing_ok=True)

@@ -60,20 +60,18 @@ def open_all(
     partial: use the readable part of damaged recordings
     """
     paths = list(dict.fromkeys(entry.audio for entry in entries))
-    opened = _in_parallel(_inspect_partial if partial else _inspect_whole, paths, jobs, "open recordings", on_progress)
+
+    def open_one(path: Path) -> tuple[AudioInfo, bool]:
+        """The header, and whether the recording is damaged."""
+        try:
+            return inspect(path), False
+        except DataError:
+            if not partial:
+                raise
+            return inspect(path, partial=True), True
+
+    opened = _in_parallel(open_one, paths, jobs, "open recordings", on_progress)
     return sift(lambda entry: _open(entry, opened[entry.audio]), entries)
-
-
-def _inspect_whole(path: Path) -> tuple[AudioInfo, bool]:
-    return inspect(path), False
-
-
-def _inspect_partial(path: Path) -> tuple[AudioInfo, bool]:
-    """The header, and whether the recording is damaged."""
-    try:
-        return inspect(path), False
-    except DataError:
-        return inspect(path, partial=True), True
 
 
 def convert_all(

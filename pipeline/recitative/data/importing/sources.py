@@ -167,23 +167,14 @@ def read_folder(folder: Path, encoding: str = "") -> Source:
     bad: list[Problem] = []
     for path in recordings:
         try:
-            text = _read_text(path.with_suffix(".txt"), encoding)
+            text = read_encoded(path.with_suffix(".txt"), encoding, "a transcript beside each recording", "write it")
         except DataError as error:
             bad.extend(error.problems)
             continue
-        speaker = _speaker(path, folder) if has_speakers else None
-        entries.append(Entry(str(path), path, text, speaker, path.stem))
+        first, *others = path.relative_to(folder).parts  # files outside sub-folders: the speaker is the whole folder
+        speaker = (first if others else folder.resolve().name) if has_speakers else None
+        entries.append(Entry(str(path), path, " ".join(text.split()), speaker, path.stem))
     return Source(folder, tuple(entries), tuple(bad), tuple(_lonely_texts(folder, files, recordings)))
-
-
-def _speaker(path: Path, folder: Path) -> str:
-    """The first sub-folder; files outside sub-folders belong to the speaker named after the whole folder."""
-    parts = path.relative_to(folder).parts
-    return parts[0] if len(parts) > 1 else folder.resolve().name
-
-
-def _read_text(path: Path, encoding: str) -> str:
-    return " ".join(read_encoded(path, encoding, "a transcript beside each recording", "write it").split())
 
 
 def _no_transcripts(folder: Path, files: list[Path]) -> DataError:
