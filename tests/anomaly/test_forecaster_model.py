@@ -112,7 +112,7 @@ def test_what_is_no_whole_forecaster_is_refused(tmp_path, name, content, message
 
 
 @pytest.mark.parametrize(("changed", "message"), [
-    ({"recitative.kind": "sound"}, "is another model; a forecaster's file"),
+    ({"recitative.kind": "sound"}, "is a sound model; a forecaster's file"),
     ({"recitative.model": "{"}, "is damaged: its metadata cannot be read"),
     ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
 ])  # fmt: skip
