@@ -32,7 +32,7 @@ CHANNELS = (128, 256)  # of the two convolution blocks
 
 
 class CrdnnTraining:
-    """One epoch a turn; see ``bench_material.Contestant``."""
+    """Trains for one epoch per turn; see ``bench_material.Contestant``."""
 
     def __init__(
         self, material: Material, hidden: int, *, batch_s: float, workers: int, bf16: bool, device: torch.device
