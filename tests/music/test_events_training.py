@@ -16,8 +16,8 @@ from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.music import event_kind as events_kind
 from recitative.music import event_task
+from recitative.music.event_composer import EventPieces, fitted, read_event_pieces
 from recitative.music.event_likelihood import event_likelihood
-from recitative.music.event_pieces import EventPieces, fitted, read_event_pieces
 from recitative.music.event_task import EventsTask, Transposed, event_streams
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece

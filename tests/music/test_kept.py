@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from recitative.music.composition import Kept, kept
 from recitative.music.counterpoint import Share
-from recitative.music.kept import Kept, kept
 from recitative.music.piece import Note, Piece
 
 RANGES = [(60, 72), (48, 60)]

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.music.key import key_of, pitch_classes
-from recitative.music.piece import SILENT
+from recitative.music.piece import SILENT, key_of, pitch_classes
 
 SCALES = {False: (0, 2, 4, 5, 7, 9, 11), True: (0, 2, 3, 5, 7, 8, 11)}
 

@@ -6,10 +6,9 @@ import pytest
 import small_music
 from recitative.errors import UsageError
 from recitative.lm.sampling import Sampling
-from recitative.music.composer import Sheet, continue_music, fill_music
+from recitative.music.composer import Mixture, Sheet, continue_music, fill_music
 from recitative.music.frames import Wishes
 from recitative.music.likelihood import likelihood_of
-from recitative.music.mixture import Mixture
 from recitative.music.training_network import TorchMusic
 from recitative.stage import Padded
 

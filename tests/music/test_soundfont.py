@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from recitative.errors import DataError, UsageError
-from recitative.music import soundfont
+from recitative.music import synth
 from recitative.music.piece import Note, Piece
 from recitative.music.synth import PEAK, render
 
@@ -105,14 +105,14 @@ def test_without_the_package_the_message_says_how_to_get_it(monkeypatch: pytest.
 def test_the_variable_comes_first_then_the_usual_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("b.sf2", "a.SF3", "readme.txt", "named.sf2"):
         (tmp_path / name).write_bytes(b"")
-    monkeypatch.setattr(soundfont, "FOLDERS", (tmp_path / "absent", tmp_path))
-    monkeypatch.delenv(soundfont.ENVIRONMENT, raising=False)
-    assert soundfont.find_soundfont() == tmp_path / "a.SF3"
-    monkeypatch.setenv(soundfont.ENVIRONMENT, str(tmp_path / "named.sf2"))
-    assert soundfont.find_soundfont() == tmp_path / "named.sf2"
-    monkeypatch.setenv(soundfont.ENVIRONMENT, str(tmp_path / "gone.sf2"))
+    monkeypatch.setattr(synth, "FOLDERS", (tmp_path / "absent", tmp_path))
+    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
+    assert synth.find_soundfont() == tmp_path / "a.SF3"
+    monkeypatch.setenv(synth.ENVIRONMENT, str(tmp_path / "named.sf2"))
+    assert synth.find_soundfont() == tmp_path / "named.sf2"
+    monkeypatch.setenv(synth.ENVIRONMENT, str(tmp_path / "gone.sf2"))
     with pytest.raises(UsageError, match=r"RECITATIVE_SOUNDFONT: '.*gone\.sf2' is not a file; an sf2 or sf3 file"):
-        soundfont.find_soundfont()
+        synth.find_soundfont()
 
 
 def test_the_soundfont_inside_pretty_midi_is_found_without_importing_it(
@@ -123,11 +123,11 @@ def test_the_soundfont_inside_pretty_midi_is_found_without_importing_it(
     (package / "__init__.py").write_text("raise RuntimeError('imported')\n")
     (package / "small.sf2").write_bytes(b"")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delenv(soundfont.ENVIRONMENT, raising=False)
-    monkeypatch.setattr(soundfont, "FOLDERS", ())
-    assert soundfont.find_soundfont() == package / "small.sf2"
+    monkeypatch.delenv(synth.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(synth, "FOLDERS", ())
+    assert synth.find_soundfont() == package / "small.sf2"
 
 
 def test_a_repeated_note_ends_before_it_begins_again() -> None:
-    events = soundfont._events(Piece((Note(0, 60, 4), Note(4, 60, 4)), 8, 4, 120.0), 8000)
+    events = synth._events(Piece((Note(0, 60, 4), Note(4, 60, 4)), 8, 4, 120.0), 8000)
     assert [(sample, kind) for sample, kind, _, _ in events] == [(0, 1), (4000, 0), (4000, 1), (8000, 0)]

@@ -10,7 +10,7 @@ import typer
 from recitative.errors import DataError, Problem
 from recitative.model.kind import load_settings_of
 from recitative.models.kinds import MUSIC_KINDS
-from recitative.music.event_pieces import read_event_pieces
+from recitative.music.event_composer import read_event_pieces
 from recitative.music.event_settings import EventsSettings
 from recitative.music.settings import MusicSettings
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from recitative.errors import UsageError
 from recitative.music.composition import FINER, Draft, blank, to_continue, to_rewrite
+from recitative.music.counterpoint import separated
 from recitative.music.piece import Piece
 from recitative.music.settings import FrameSettings
-from recitative.music.voices import separated
 
 VOICES = ("soprano", "alto", "tenor", "bass")
 

@@ -15,7 +15,7 @@ from recitative.music.midi import midi_bytes
 from recitative.music.page import Exhibit, music_page
 from recitative.music.picture import piano_roll
 from recitative.music.piece import Note, Piece
-from recitative.music.soundfont import find_soundfont
+from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 
 Written = tuple[Piece, frozenset[Note]]  # and those of its notes that were given

@@ -21,11 +21,10 @@ from recitative.cli.results import (
 )
 from recitative.config import load_tree
 from recitative.errors import DataError, RunError, UsageError
-from recitative.music.composition import FINER
+from recitative.music.composition import FINER, Kept
+from recitative.music.composition import kept as kept_in
 from recitative.music.counterpoint import Share
 from recitative.music.folder import SUFFIXES, read_file
-from recitative.music.kept import Kept
-from recitative.music.kept import kept as kept_in
 from recitative.music.piece import Note, Piece
 from recitative.music.settings import FrameSettings, MusicSettings
 from recitative.score.results import Measurement

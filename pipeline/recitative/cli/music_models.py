@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from recitative.errors import UsageError
-from recitative.music.composer import Scorer
+from recitative.music.composer import Mixture, Scorer
 from recitative.music.event_composer import EventScorer
-from recitative.music.mixture import Mixture
 
 OthersOption = Annotated[
     list[str] | None, typer.Option("--with", help="A further model of voices: the mean of their probabilities counts.")

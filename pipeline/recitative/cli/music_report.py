@@ -29,8 +29,8 @@ from recitative.music.folder import read_folder
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Piece
-from recitative.music.soundfont import find_soundfont
 from recitative.music.statistics import distances, statistics
+from recitative.music.synth import find_soundfont
 from recitative.score.results import Measurement
 
 

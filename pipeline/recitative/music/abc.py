@@ -13,10 +13,19 @@ from fractions import Fraction
 from pathlib import Path
 
 from recitative.errors import DataError
-from recitative.music.abc_items import Bar, Harmony, Item, Meter, Part, Sound, default_unit, meter, unit_length
-from recitative.music.abc_key import key_signature
-from recitative.music.abc_order import played
-from recitative.music.abc_score import ScoreReader
+from recitative.music.abc_items import (
+    Bar,
+    Harmony,
+    Item,
+    Meter,
+    Part,
+    Sound,
+    default_unit,
+    key_signature,
+    meter,
+    unit_length,
+)
+from recitative.music.abc_score import ScoreReader, played
 from recitative.music.piece import Note, Piece
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 

@@ -1,12 +1,13 @@
-"""A piece to be written: what of it is given, what is free, and the notes that come of it. NumPy only.
+"""Composing a piece: what is given, what is free, the generated notes, and a check that the constraints were kept.
 
-Given notes are kept as they are in their file, to a 48th of a quarter note, whatever the grid of the model: it hears
-them on its grid, and what it writes is added to them.
+Given notes keep the times of their file, to a 48th of a quarter note, whatever the grid of the model. The model reads
+them on its grid, and its notes are added to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +16,49 @@ import numpy.typing as npt
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.music.composer import OnProgress, Scorer, Sheet, continue_music, fill_music
+from recitative.music.counterpoint import Share
 from recitative.music.frames import FrameCode, as_sets
 from recitative.music.piece import SILENT, Grid, Note, Piece, from_grid, tied, to_grid
 from recitative.music.settings import FrameSettings
 from recitative.stage import Ids
+
+
+@dataclass(frozen=True)
+class Kept:
+    """given: notes that were given, of them those that are there with start, length and pitch, whoever has them.
+
+    new: all other notes of the piece, of them those within the range of their voice.
+    """
+
+    given: Share
+    new: Share
+
+    def __add__(self, other: Kept) -> Kept:
+        return Kept(self.given + other.given, self.new + other.new)
+
+
+def kept(piece: Piece, given: Iterable[Note], ranges: Sequence[tuple[int, int]]) -> Kept:
+    """Of one piece; ``given`` notes have its steps. ranges: lowest and highest pitch of each voice, MIDI; a voice
+    beyond them has none, so nothing of it is within."""
+    wanted = Counter(_sound(note) for note in given)
+    missing, new = wanted.copy(), []
+    for note in piece.notes:
+        if missing[_sound(note)]:
+            missing[_sound(note)] -= 1
+        else:
+            new.append(note)
+    inside = sum(_within(note, ranges) for note in new)
+    return Kept(Share(wanted.total() - missing.total(), wanted.total()), Share(inside, len(new)))
+
+
+def _sound(note: Note) -> tuple[int, int, int]:
+    return note.start, note.length, note.pitch
+
+
+def _within(note: Note, ranges: Sequence[tuple[int, int]]) -> bool:
+    low, high = ranges[note.voice] if note.voice < len(ranges) else (1, 0)
+    return low <= note.pitch <= high
+
 
 FINER = 12  # steps of a written piece for one of the model's grid
 MOST_BARS = 1000

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from recitative.model.torch_stage import TorchStage
+from recitative.music.event_composer import read_event_pieces
 from recitative.music.event_likelihood import event_likelihood
 from recitative.music.event_network import EventsModel, new_events_model
-from recitative.music.event_pieces import read_event_pieces
 from recitative.music.event_settings import EventsSettings
 from recitative.music.events import Event, EventVocabulary, Kind
 from recitative.music.piece import Piece

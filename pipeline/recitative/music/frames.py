@@ -21,8 +21,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from recitative.music.look_back import Recall
 from recitative.music.piece import SILENT, Pitches
-from recitative.music.recall import Recall
 from recitative.stage import Ids
 
 WIDEST = 13  # semitones told apart in an interval; what is wider counts as this

@@ -16,8 +16,7 @@ import numpy as np
 from recitative.errors import DataError, Problem
 from recitative.music.folder import read_folder
 from recitative.music.frames import Context, FrameCode, History, Wishes, as_sets
-from recitative.music.key import key_of
-from recitative.music.piece import Piece, to_grid
+from recitative.music.piece import Piece, key_of, to_grid
 from recitative.music.settings import MusicSettings
 from recitative.stage import Ids
 from recitative.train.task import Batch

@@ -1,9 +1,9 @@
-"""What a piece did the last time that it went as it goes now.
+"""Look-back features: what followed in a piece the last time that its recent notes occurred.
 
-Music repeats itself, and a recurrent network has forgotten the notes of a phrase when it comes again. So every frame
-that was read is kept with the number of notes that agree between what led to it and what was read last; the frame with
-the most is the echo, what would come if the music went on as it did there (the look-back of Waite 2016, at the distance
-that the notes themselves tell). An exact function of the notes, in memory that does not grow beyond ``reach`` frames.
+Music repeats itself, and a recurrent network has forgotten the notes of a phrase when it returns. Every frame that was
+read is therefore kept with the number of moves that agree between its past and the latest past. The frame with the
+longest match is the candidate for a copy (the look-back of Waite 2016, at a distance that the notes themselves give).
+It is an exact function of the notes, in memory that does not grow beyond ``reach`` frames.
 """
 
 from __future__ import annotations
