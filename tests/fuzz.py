@@ -31,10 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 from recitative.anomaly.threshold import Threshold
-from recitative.asr.nbest import Weights, best_texts, read_nbest
+from recitative.asr.alignment import read_ctm, read_word_times
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.report_inputs import read_experiment
-from recitative.asr.word_times import read_ctm, read_word_times
+from recitative.asr.rescoring import Weights, best_texts, read_nbest
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import tiny
 
-from recitative.asr.endpoint import EndpointRules
-from recitative.asr.listen import Listener
+from recitative.asr.listen import EndpointRules, Listener
 from recitative.asr.recognizer import Recognizer
 from recitative.audio import microphone
 from recitative.audio.files import write_wav

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.nbest import (
+from recitative.asr.rescoring import (
     WEIGHTS,
     Candidate,
     TextScorer,

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from recitative.asr.network import build_recogniser
-from recitative.asr.sizes import (
+from recitative.asr.presets import (
     ROWS,
     SIZES,
     Corpus,
     Hardware,
+    Suggestion,
     audio_per_second,
     default_hours,
     memory_gb,
     num_parameters,
+    suggest,
 )
-from recitative.asr.suggestion import Suggestion, suggest
 from recitative.cli.main import app, main
 from recitative.config import load_settings
 from small_corpus import RATE, make_corpus, noise, write_audio

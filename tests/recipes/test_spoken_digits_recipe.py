@@ -9,7 +9,7 @@ import soundfile
 
 import recipe_local
 from digit_tones import write_corpus
-from recitative.asr.word_times import read_ctm
+from recitative.asr.alignment import read_ctm
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 

@@ -12,7 +12,7 @@ import soundfile
 
 import recipe_local
 from digit_tones import write_corpus
-from recitative.asr.word_times import read_word_times
+from recitative.asr.alignment import read_word_times
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
 

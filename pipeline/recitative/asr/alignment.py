@@ -1,24 +1,27 @@
-"""Align a data directory: when each word of its transcripts is said, as a model hears it.
+"""Forced alignment of a data directory, its files, and ``words.ctm``, word times that a data directory may contain.
 
 words.ctm           NIST's time-marked words of all utterances, in seconds from the start of their utterance
 <utt_id>.TextGrid   for Praat: a tier of words and one of tokens
-alignment.jsonl     an object a line: utt_id, duration_s, log_prob, words, tokens
-failed              utterances that could not be aligned and why, one a line; only if there are any
+alignment.jsonl     an object per line: utt_id, duration_s, log_prob, words, tokens
+failed              utterances that could not be aligned, with the reason, one per line; only if there are any
 """
 
 from __future__ import annotations
 
+import json
+import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.asr.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
+from recitative.asr.decoders import TimedToken
 from recitative.asr.decoding import BATCH
 from recitative.asr.transcriber import Transcriber
 from recitative.atomic import write_text
@@ -28,6 +31,10 @@ from recitative.decoding.alignment import AlignedWord, Alternatives, align_words
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.lock import writes
+from recitative.reading import read_text, shown
+from recitative.score.spotting import Span
+from recitative.text.tokens import SPACE
+from recitative.text.words import Word
 
 Format = Literal["ctm", "textgrid", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -207,3 +214,150 @@ def _write_failed(output: Path, failed: dict[str, Problem]) -> None:
         write_text(output / "failed", "".join(f"{problem}\n" for _, problem in sorted(failed.items())))
     else:
         (output / "failed").unlink(missing_ok=True)
+
+
+# Output formats: CTM for NIST's tools, TextGrid for Praat, and JSON lines.
+
+TimedText = tuple[float, float, str]  # start and end in seconds, text
+
+
+@dataclass(frozen=True)
+class SpokenWord:
+    word: str
+    start_s: float  # where its first label begins, in seconds from the start of the utterance
+    end_s: float  # where its last label ends
+    log_prob: float  # mean over its frames, in nats
+    confidence: float  # the same as a probability, 0..1: the geometric mean
+    pronunciation: int  # which of its label sequences was said, from 0
+
+
+@dataclass(frozen=True)
+class AlignedUtterance:
+    utt_id: str
+    duration_s: float
+    log_prob: float  # of the likeliest path, in nats
+    words: tuple[SpokenWord, ...]
+    tokens: tuple[TimedToken, ...]  # spaces included
+
+
+def ctm(utterance: AlignedUtterance) -> str:
+    """NIST's time-marked words: utterance, channel, start, duration, word, confidence."""
+    return "".join(
+        f"{utterance.utt_id} 1 {word.start_s:.3f} {word.end_s - word.start_s:.3f} {word.word} {word.confidence:.4f}\n"
+        for word in utterance.words
+    )
+
+
+def jsonl(utterance: AlignedUtterance) -> str:
+    """One object on one line, with the names of the dataclasses."""
+    return json.dumps(asdict(utterance), ensure_ascii=False) + "\n"
+
+
+def textgrid(utterance: AlignedUtterance) -> str:
+    """A long text file of Praat's ('TextGrid file formats' in its manual) with two tiers, words and tokens.
+
+    Intervals without text fill the gaps, so that each tier covers the whole utterance. It ends with the last token if
+    the frames reach beyond the audio. The space is ``<space>``, as in token tables.
+    """
+    words = [(word.start_s, word.end_s, word.word) for word in utterance.words]
+    tokens = [(token.start_s, token.end_s, token.token.strip() or SPACE) for token in utterance.tokens]
+    end_s = max([utterance.duration_s, *(stop_s for _, stop_s, _ in tokens)])
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end_s}"]
+    lines += ["tiers? <exists>", "size = 2", "item []:"]
+    lines += _tier(1, "words", words, end_s)
+    lines += _tier(2, "tokens", tokens, end_s)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _tier(number: int, name: str, spans: Sequence[TimedText], end_s: float) -> Iterator[str]:
+    intervals = list(_without_gaps(spans, end_s))
+    yield f"    item [{number}]:"
+    yield '        class = "IntervalTier"'
+    yield f"        name = {_quoted(name)}"
+    yield "        xmin = 0"
+    yield f"        xmax = {end_s}"
+    yield f"        intervals: size = {len(intervals)}"
+    for count, (from_s, to_s, text) in enumerate(intervals, start=1):
+        yield f"        intervals [{count}]:"
+        yield f"            xmin = {from_s}"
+        yield f"            xmax = {to_s}"
+        yield f"            text = {_quoted(text)}"
+
+
+def _without_gaps(spans: Iterable[TimedText], end_s: float) -> Iterator[TimedText]:
+    """The spans, in order, with empty ones before, between and after them."""
+    reached_s = 0.0
+    for start_s, stop_s, text in spans:
+        if start_s > reached_s:
+            yield reached_s, start_s, ""
+        yield start_s, stop_s, text
+        reached_s = stop_s
+    if reached_s < end_s:
+        yield reached_s, end_s, ""
+
+
+def _quoted(text: str) -> str:
+    """A quotation mark within a text is doubled."""
+    return '"' + text.replace('"', '""') + '"'
+
+
+# Word times of a data directory, from DATA/words.ctm, NIST's time-marked words:
+#
+#     utterance channel start_s duration_s word [confidence]
+#
+# with times from the start of the utterance, as 'recitative align' writes them.
+
+NAME = "words.ctm"
+COLUMNS = "utterance channel start_s duration_s word [confidence]"
+REMEDY = "correct it, or take the file away"
+
+
+def read_ctm(path: Path) -> dict[str, list[Word]]:
+    """utt_id -> its words in the order of their times, with a confidence of 1 where none is written.
+
+    Raises one DataError for all lines that cannot be read.
+    """
+    found: dict[str, list[Word]] = defaultdict(list)
+    problems: list[Problem] = []
+    for number, line in enumerate(read_text(path, "a word and its times a line").split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            utt_id, _, start, duration, word, *confidence = line.split()
+            start_s, end_s = float(start), float(start) + float(duration)
+            sure = float(confidence[0]) if confidence else 1.0
+            if not (0 <= start_s <= end_s < math.inf and 0 <= sure <= 1 and len(confidence) < 2):
+                raise ValueError
+            found[utt_id].append(Word(word, start_s, end_s, sure))
+        except ValueError:
+            problems.append(
+                Problem(f"{path}:{number}", f"'{shown(line, 60)}' is no word with its time", COLUMNS, REMEDY)
+            )
+    if problems:
+        raise DataError.collect(problems)
+    return {utt_id: sorted(words, key=lambda word: (word.start_s, word.end_s)) for utt_id, words in found.items()}
+
+
+def read_word_times(folder: Path, utterances: Iterable[Utterance]) -> dict[str, list[Span]]:
+    """utt_id -> when each word of its transcript is said; without the utterances that the file lacks, and empty where
+    there is none.
+
+    Raises one DataError for all lines that cannot be read, or for all utterances of other words than their transcript.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return {}
+    words = read_ctm(path)
+    known = [utterance for utterance in utterances if utterance.utt_id in words]
+    problems: list[Problem] = []
+    for utterance in known:
+        if (said := " ".join(word.word for word in words[utterance.utt_id])) != utterance.text:
+            found = f"utterance '{utterance.utt_id}' says '{_shortened(said)}'"
+            problems.append(Problem(str(path), found, f"its transcript, '{_shortened(utterance.text or '')}'", REMEDY))
+    if problems:
+        raise DataError.collect(problems)
+    return {u.utt_id: [(word.start_s, word.end_s) for word in words[u.utt_id]] for u in known}
+
+
+def _shortened(text: str, size: int = 40) -> str:
+    return text if len(text) <= size else f"{text[:size]}..."

@@ -31,9 +31,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.asr.nbest import read_nbest
 from recitative.asr.network import Recogniser
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.rescoring import read_nbest
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import load_model

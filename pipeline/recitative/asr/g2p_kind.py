@@ -1,14 +1,60 @@
-"""The kind 'g2p': letter-to-sound models, which pronounce words."""
+"""Letter-to-sound models, which pronounce words: their settings, and the kind 'g2p'."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from recitative.asr.g2p_settings import G2PData, G2PSettings
+from pydantic import BaseModel, Field
+
+from recitative.config import RecurrentSettings, TrainingData
+from recitative.lm.settings import TextTrainSettings
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import Extra, ModelKind
 from recitative.text.tokens import TokenTable
+
+
+class G2PCoreSettings(RecurrentSettings):
+    """The recurrent core. The pronunciation of a letter depends on both sides."""
+
+    direction: Literal["bidirectional"] = "bidirectional"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(192, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class G2PNetworkSettings(BaseModel, frozen=True, extra="forbid"):
+    embedding: int = Field(64, ge=1)  # embedding width of letters
+    frames_per_letter: int = Field(3, ge=1)  # CTC frames; an upper bound for the phones of a word
+    recurrent: G2PCoreSettings = G2PCoreSettings()
+
+
+class G2PTrainSettings(TextTrainSettings):
+    """Training settings with other defaults."""
+
+    epochs: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)  # peak
+    warmup_steps: int = Field(300, ge=0)
+    patience: int = Field(0, ge=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+
+
+class G2PSettings(BaseModel, frozen=True, extra="forbid"):
+    """Settings of a letter-to-sound model."""
+
+    kind: Literal["g2p"] = "g2p"  # identifies the kind of model
+    batch_words: int = Field(128, ge=1)
+    held_out: int = Field(10, ge=2)  # one of this many words is held out to score the model
+    model: G2PNetworkSettings = G2PNetworkSettings()
+    train: G2PTrainSettings = G2PTrainSettings()
+
+
+class G2PData(TrainingData):
+    train: Path  # a pronunciation dictionary, such as CMU's cmudict.dict; some of its words are held out
+    lower: bool = False  # read its words in lower case
+    keep_stress: bool = False  # learn the stress marks too
+
 
 if TYPE_CHECKING:
     from recitative.asr.g2p_network import G2PModel

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.asr.g2p_kind import G2P
-from recitative.asr.g2p_settings import G2PNetworkSettings, G2PSettings
+from recitative.asr.g2p_kind import G2P, G2PNetworkSettings, G2PSettings
 from recitative.decoding.greedy import GreedyDecoder
 from recitative.model.kind import AnyKind
 from recitative.nn.embedding import Embedding

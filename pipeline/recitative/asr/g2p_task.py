@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recitative.asr.g2p_kind import G2PData, G2PSettings
 from recitative.asr.g2p_network import G2PModel, new_g2p, pad_words
-from recitative.asr.g2p_settings import G2PData, G2PSettings
 from recitative.errors import DataError
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.stage import Padded

@@ -1,7 +1,14 @@
-"""Live speech to text: utterance after utterance out of a stream of blocks, with what it cost.
+"""Live speech to text: utterance after utterance from a stream of blocks, with latency and real-time factor.
 
-An utterance ends by the rules of ``asr.endpoint``; the recogniser then writes its last words and begins anew, as
-after any recording. Blocks are cut to one length first, so the transcripts do not depend on who delivers them.
+An utterance ends by rules on silence and length, after Kaldi's ``online-endpoint.h``, with the defaults of sherpa-onnx:
+
+    after speech    ``silence_s`` of silence          (Kaldi's rules 2 to 4 in one)
+    without speech  ``empty_silence_s``               (rule 1)
+    at most         ``longest_s``                     (rule 5)
+
+Silence is where the recognizer writes nothing. At the end of an utterance its last words are flushed and the state
+starts anew, as for a new recording. Blocks are cut to one length first, so transcripts do not depend on the source's
+block size.
 """
 
 from __future__ import annotations
@@ -12,10 +19,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from recitative.asr.endpoint import EndpointRules
 from recitative.asr.recognizer import Recognizer, Stream, Transcript
 from recitative.audio.microphone import Block
+from recitative.errors import UsageError
 from recitative.stage import Array
+
+
+@dataclass(frozen=True)
+class EndpointRules:
+    """In seconds. Raises UsageError for a rule that isn't positive."""
+
+    silence_s: float = 1.2
+    empty_silence_s: float = 2.4
+    longest_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        for name in ("silence_s", "empty_silence_s", "longest_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
+
+    def ends(self, *, decided_s: float, silence_s: float, said_something: bool) -> bool:
+        """Of an utterance so far: the audio decided, the silence at its end, and whether a word came before."""
+        wanted = self.silence_s if said_something else self.empty_silence_s
+        return silence_s >= wanted or decided_s >= self.longest_s
 
 
 @dataclass(frozen=True)

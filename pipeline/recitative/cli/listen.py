@@ -26,8 +26,7 @@ from recitative.cli.spotting import (
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.asr.endpoint import EndpointRules
-    from recitative.asr.listen import Cost, Heard
+    from recitative.asr.listen import Cost, EndpointRules, Heard
     from recitative.asr.recognizer import Recognizer
     from recitative.audio.microphone import LiveAudio
 
@@ -59,7 +58,7 @@ def listen(
     """Transcribe the microphone as you speak, or with --keywords print these alone, as they are said, with start and
     end in seconds and confidence. Ctrl-C writes the last words and what it cost.
     """
-    from recitative.asr.endpoint import EndpointRules
+    from recitative.asr.listen import EndpointRules
 
     if list_devices:
         return _print_devices()

@@ -25,7 +25,7 @@ def rescore(
     lm: Annotated[Path | None, typer.Option(help="A recurrent language model, to score the words.")] = None,
 ) -> None:
     """Find the weights of attention and language model on a dev set, and rescore another set with them."""
-    from recitative.asr import nbest as lists
+    from recitative.asr import rescoring as lists
     from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.model.folder import load_model
 

@@ -21,8 +21,7 @@ from recitative.machine import available_cores
 from recitative.text.tokens import required_frames
 
 if TYPE_CHECKING:
-    from recitative.asr.sizes import Corpus, Hardware
-    from recitative.asr.suggestion import Suggestion
+    from recitative.asr.presets import Corpus, Hardware, Suggestion
 
 
 def suggest(
@@ -39,7 +38,7 @@ def suggest(
 
     Decided by the hours of audio, the number of speakers, and the cores or the GPU of this machine.
     """
-    from recitative.asr import suggestion as suggestions
+    from recitative.asr import presets as suggestions
 
     suggestion = suggestions.suggest(_corpus(data_dir), _hardware(), offline=offline, hours=hours)
     _print(suggestion, output)
@@ -48,7 +47,7 @@ def suggest(
 
 def _corpus(data_dir: Path) -> Corpus:
     """Raises DataError for recordings that cannot be opened or have several sample rates."""
-    from recitative.asr.sizes import Corpus
+    from recitative.asr.presets import Corpus
 
     directory = DataDirectory.read(data_dir)
     utterances = directory.utterances
@@ -64,7 +63,7 @@ def _corpus(data_dir: Path) -> Corpus:
 def _hardware() -> Hardware:
     import torch
 
-    from recitative.asr.sizes import Hardware
+    from recitative.asr.presets import Hardware
 
     gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
     return Hardware(available_cores(), gpu)

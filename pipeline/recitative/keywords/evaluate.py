@@ -1,7 +1,7 @@
 """Keywords in data directories, whose transcripts tell where they are said: thresholds for a rate, scores, trade-offs.
 
 Every utterance is heard whole, as one segment. When a word of its transcript is said tells DATA/words.ctm
-(``asr.word_times``), or else the model's own forced alignment; where there is neither, as for words that a
+(``asr.alignment``), or else the model's own forced alignment; where there is neither, as for words that a
 recogniser cannot write and for classifiers, the word may be anywhere in the utterance.
 """
 
@@ -15,10 +15,9 @@ from typing import Protocol
 
 import numpy as np
 
-from recitative.asr.alignment import Pronounce, pronounce_with
+from recitative.asr.alignment import Pronounce, pronounce_with, read_word_times
 from recitative.asr.decoding import BATCH
 from recitative.asr.transcriber import DecodedNetwork, Transcriber
-from recitative.asr.word_times import read_word_times
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError

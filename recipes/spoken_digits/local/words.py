@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.asr.word_times import read_ctm
+from recitative.asr.alignment import read_ctm
 from recitative.audio.files import read_audio, write_wav
 from recitative.audio.resample import resample
 from recitative.data.directory import DataDirectory, Utterance

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.asr.word_times import read_word_times
+from recitative.asr.alignment import read_word_times
 from recitative.audio.files import read_audio, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError

@@ -1,5 +1,7 @@
 """Alignment of data directories: times of tones that are known, the files, and what cannot be aligned."""
 
+from __future__ import annotations
+
 import json
 import re
 
@@ -10,8 +12,7 @@ import tiny
 import typer
 from typer.testing import CliRunner
 
-from recitative.asr.alignment import align_directory
-from recitative.asr.alignment_files import AlignedUtterance, SpokenWord, ctm, jsonl, textgrid
+from recitative.asr.alignment import AlignedUtterance, SpokenWord, align_directory, ctm, jsonl, read_ctm, textgrid
 from recitative.asr.decoders import TimedToken
 from recitative.asr.streams_network import new_transcriber
 from recitative.audio.files import write_wav
@@ -20,6 +21,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recogniser
 from recitative.model.folder import save_model
+from recitative.text.words import Word
 
 FRAME_S = 0.0025
 HEARD = AlignedUtterance(
@@ -251,3 +253,22 @@ def test_an_unknown_model_and_an_unknown_format_are_refused(models, tmp_path):
     assert isinstance(done.exception, UsageError)
     assert str(done.exception) == "--format praat: is no format; choose from ctm, textgrid, json"
     assert not (tmp_path / "out").exists()
+
+
+# Words with times, as 'recitative align' writes them.
+
+
+def test_words_are_in_the_order_of_their_times_and_sure_where_nothing_is_said_of_it(tmp_path):
+    (tmp_path / "words.ctm").write_text("s 1 0.5 0.25 two\ns 1 0.0 0.5 one 0.75\nt 1 1 1 three 0.5\n")
+    found = read_ctm(tmp_path / "words.ctm")
+    assert found == {
+        "s": [Word("one", 0.0, 0.5, 0.75), Word("two", 0.5, 0.75, 1.0)],
+        "t": [Word("three", 1.0, 2.0, 0.5)],
+    }
+
+
+def test_every_line_that_is_no_word_is_named(tmp_path):
+    (tmp_path / "words.ctm").write_text("s 1 0.05 0.15 one 0.9\ns 1 soon\ns 1 x 0.1 two\n")
+    with pytest.raises(DataError, match=r"words\.ctm:2: 's 1 soon' is no word with its time; utterance") as raised:
+        read_ctm(tmp_path / "words.ctm")
+    assert [problem.where for problem in raised.value.problems] == [f"{tmp_path}/words.ctm:{line}" for line in (2, 3)]
