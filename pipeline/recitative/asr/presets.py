@@ -13,8 +13,8 @@
     any             5x800 / 5x1280       15     3
 
 With less speech the network is smaller, trained for more epochs, and with more augmentation. The largest network of
-the row is chosen if the time allows at least ``fewest`` epochs; otherwise a smaller one. Rows up to two hours are measured by
-the recipes; larger ones follow common practice (more data, larger networks, fewer epochs).
+the row is chosen if the time allows at least ``fewest`` epochs; otherwise a smaller one. Rows up to two hours are
+measured by the recipes; larger ones follow common practice (more data, larger networks, fewer epochs).
 """
 
 from __future__ import annotations
