@@ -129,8 +129,10 @@ class NgramModel:
 
     def bounds(self) -> Array:
         """(V,) what ln P of each word, by id, is not above, whatever the state."""
-        best = np.full(len(self.words), -math.inf)
-        np.maximum.at(best, self.word[1:], self.log_prob[1:])
+        best = np.full(len(self.words), -math.inf, self.log_prob.dtype)
+        for begin in range(1, len(self.word), 1 << 18):  # piece by piece, so that little memory is needed
+            piece = slice(begin, begin + (1 << 18))
+            np.maximum.at(best, self.word[piece].astype(np.intp), self.log_prob[piece])
         starts = np.cumsum((1, *self.sizes[:-1]))
         raised = [self.log_backoff[begin:end].max(initial=0.0) for begin, end in pairwise(starts)]
         return np.asarray(best + sum(raised))
@@ -146,18 +148,22 @@ class NgramModel:
     @cached_property
     def _state(self) -> Array:
         """(1 + C,) the state one is in after a node: itself, or its longest suffix that has a say."""
-        says = (np.diff(self.first.astype(np.int64)) > 0) | (self.log_backoff != 0)
-        states = np.where(says, np.arange(len(says)), self.suffix)
+        says = (self.first[1:] > self.first[:-1]) | (self.log_backoff != 0)
+        states = np.where(says, np.arange(len(says), dtype=np.int32), self.suffix)
         for _ in range(self.order):  # each round shortens by a word at least
             states = np.where(says[states], states, self.suffix[states])
-        return states.astype(np.int32)
+        return states
 
     @cached_property
     def _keys(self) -> Array:
         """(G,) sorted: of node 1 + i, its context and its word in one number; the last one is nobody's."""
-        children: Array = np.diff(self.first.astype(np.int64))
-        keys = np.repeat(np.arange(len(children)) * len(self.words), children) + self.word[1:]
-        return np.append(keys, np.iinfo(np.int64).max)
+        contexts = np.arange(len(self.suffix), dtype=np.int32)
+        keys = np.empty(len(self.word), np.int64)
+        keys[:-1] = contexts.repeat((self.first[1:] - self.first[:-1]).astype(np.int32))
+        keys[:-1] *= len(self.words)
+        keys[:-1] += self.word[1:]
+        keys[-1] = np.iinfo(np.int64).max
+        return keys
 
     def _find(self, contexts: Array, words: Array) -> Array:
         """The nodes (N,) of contexts and one word more, 0 where none is listed."""
@@ -237,7 +243,7 @@ class NgramModel:
         word = np.concatenate([np.zeros(1, higher.dtype), own, np.cumsum(higher, dtype=higher.dtype)])
         # The suffix of a unigram is nothing, that of a bigram its last word.
         bigrams = word[starts[1] : starts[2]].astype(np.int32) + 1 if len(sizes) > 2 else word[:0]
-        suffix = np.concatenate([np.zeros(min(1 + sizes[0], inner)), bigrams, suffixes]).astype(np.int32)
+        suffix = np.concatenate([np.zeros(min(1 + sizes[0], inner), np.int32), bigrams, suffixes], dtype=np.int32)
         pairs = zip(columns[::2], columns[1::2], strict=True)
         columns = [book[codes] if len(book) else codes for book, codes in pairs]
         zero = np.zeros(1, np.float32)
@@ -245,7 +251,7 @@ class NgramModel:
             words,
             sizes,
             word,
-            np.append(1, 1 + np.cumsum(children)).astype(np.uint32),
+            np.cumsum(np.append(np.uint32(1), children), dtype=np.uint32),
             suffix,
             np.concatenate([zero, *columns[::2]]),
             np.concatenate([zero, *columns[1::2]]),
