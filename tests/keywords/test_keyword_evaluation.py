@@ -13,9 +13,8 @@ from recitative.cli import keywords as verb
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.keywords.evaluate import hear_directories, tune_thresholds
+from recitative.keywords.evaluate import KeywordThresholds, hear_directories, tune_thresholds
 from recitative.keywords.spotter import new_spotter, parse_keywords
-from recitative.keywords.thresholds import KeywordThresholds
 from recitative.score.spotting import LEVELS, DetectionCounts
 
 SAID = ("ab c", "cab abc", "c ab ab", "bb c", "c c")

@@ -9,8 +9,8 @@ import pytest
 
 from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, UsageError
+from recitative.keywords.evaluate import KeywordThresholds, fingerprint
 from recitative.keywords.spotter import KeywordSpotter, keywords_of, parse_keywords, word_edges
-from recitative.keywords.thresholds import KeywordThresholds, fingerprint
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

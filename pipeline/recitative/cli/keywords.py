@@ -64,8 +64,7 @@ def tune(
 
     The data should be held out of the model's training: what it has learned by heart it is too sure of.
     """
-    from recitative.keywords.evaluate import tune_thresholds
-    from recitative.keywords.thresholds import KeywordThresholds, fingerprint
+    from recitative.keywords.evaluate import KeywordThresholds, fingerprint, tune_thresholds
 
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
@@ -105,7 +104,7 @@ def score(
 
     Also writes both for every threshold, and draws them as a curve on normal deviates (Martin et al. 1997).
     """
-    from recitative.keywords.scores import SpottingScores
+    from recitative.keywords.evaluate import SpottingScores
     from recitative.keywords.spotter import thresholds_of
 
     record = Record(results, results_md, name, set_name, decoding, command)

@@ -51,7 +51,7 @@ def named_keywords(text: str) -> list[Phrase]:
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
     """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
-    from recitative.keywords.thresholds import KeywordThresholds
+    from recitative.keywords.evaluate import KeywordThresholds
 
     if path is None:
         return {}

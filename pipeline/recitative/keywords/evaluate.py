@@ -1,28 +1,41 @@
-"""Keywords in data directories, whose transcripts tell where they are said: thresholds for a rate, scores, trade-offs.
+"""Keywords in data directories, whose transcripts say where they occur: thresholds for a rate, scores, trade-offs.
 
-Every utterance is heard whole, as one segment. When a word of its transcript is said tells DATA/words.ctm
-(``asr.alignment``), or else the model's own forced alignment; where there is neither, as for words that a
-recogniser cannot write and for classifiers, the word may be anywhere in the utterance.
+Each utterance is one segment. The time of a word in its transcript comes from DATA/words.ctm (``asr.alignment``), or
+else from the model's own forced alignment; where there is neither, as for words that a recognizer cannot write and for
+classifiers, the word may be anywhere in the utterance. The files that are written:
+
+keywords.json   for all together and for each keyword: counts at its threshold with 95 % intervals, and its trade-off, a
+                pair of false alarms per hour and miss rate for each of ``levels``
+det.svg         the trade-offs as curves, and the point at the thresholds
+thresholds      JSON, for one model: the confidence from which a candidate is a detection
+                {"model": "5f0c...", "data": "data/dev", "hours": 0.63, "false_alarms_per_hour": 1.0,
+                "thresholds": {"yes": 0.62}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from recitative.asr.alignment import Pronounce, pronounce_with, read_word_times
 from recitative.asr.decoding import BATCH
 from recitative.asr.transcriber import DecodedNetwork, Transcriber
+from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.keywords.detections import DetectionCandidate, DetectionRules, pick
+from recitative.reading import checked, read_json
+from recitative.report.charts import OperatingPoint, det_curve
+from recitative.report.figure import save_figure
 from recitative.score.spotting import LEVELS, DetectionCounts, Span, choose_level, count_found
 from recitative.stage import Array
 
@@ -190,3 +203,97 @@ def _places(words: Sequence[str], phrase: Sequence[str]) -> list[int]:
     """Where the phrase begins among the words."""
     size = len(phrase)
     return [place for place in range(len(words) - size + 1) if tuple(words[place : place + size]) == tuple(phrase)]
+
+
+# Scores
+
+
+@dataclass(frozen=True)
+class SpottingScores:
+    """keywords, thresholds, counts: one for each; trade_offs: counts at each of ``LEVELS``."""
+
+    keywords: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    counts: tuple[DetectionCounts, ...]
+    trade_offs: tuple[tuple[DetectionCounts, ...], ...]
+
+    @classmethod
+    def of(cls, heard: HeardSet, thresholds: Sequence[float]) -> SpottingScores:
+        numbers = range(len(heard.keywords))
+        counts = tuple(heard.count(number, threshold) for number, threshold in enumerate(thresholds))
+        return cls(heard.keywords, tuple(thresholds), counts, tuple(tuple(heard.trade_off(n)) for n in numbers))
+
+    @property
+    def together(self) -> DetectionCounts:
+        return DetectionCounts.together(self.counts)
+
+    def write(self, output: Path, title: str) -> None:
+        """Both files; atomic."""
+        by_level = [DetectionCounts.together(at_level) for at_level in zip(*self.trade_offs, strict=True)]
+        rows = zip(self.keywords, self.thresholds, self.counts, self.trade_offs, strict=True)
+        scored = {
+            "levels": [round(level, 4) for level in LEVELS],
+            "all": _as_object(self.together, by_level),
+            "keywords": {name: {"threshold": bar} | _as_object(at, levels) for name, bar, at, levels in rows},
+        }
+        write_text(output / "keywords.json", json.dumps(scored, ensure_ascii=False, indent=1) + "\n")
+        curves = {name: _points(at_levels) for name, at_levels in zip(self.keywords, self.trade_offs, strict=True)}
+        chosen = (self.together.per_hour, self.together.miss_rate) if self.together.occurrences else None
+        save_figure(det_curve(title, curves, _points(by_level), chosen), output / "det.svg")
+
+
+def _as_object(counts: DetectionCounts, at_levels: Sequence[DetectionCounts]) -> dict[str, Any]:
+    points = [[round(per_hour, 4), round(miss, 4)] for per_hour, miss in _points(at_levels)]
+    return counts.as_object() | {"trade_off": points}
+
+
+def _points(at_levels: Sequence[DetectionCounts]) -> list[OperatingPoint]:
+    """None for a keyword that is never said."""
+    return [(counts.per_hour, counts.miss_rate) for counts in at_levels if counts.occurrences]
+
+
+# Thresholds
+
+
+@dataclass(frozen=True)
+class KeywordThresholds:
+    """model: ``fingerprint``; data, hours: what they were set on; false_alarms_per_hour: what was wanted of each."""
+
+    model: str
+    data: str
+    hours: float
+    false_alarms_per_hour: float
+    thresholds: Mapping[str, float]
+
+    @classmethod
+    def read(cls, path: Path) -> KeywordThresholds:
+        """Raises DataError for anything but such a file."""
+        wanted, remedy = "a file of 'recitative keywords tune'", "make it again"
+        found = checked(cls, read_json(path, wanted), str(path), wanted, remedy)
+        if not all(0.0 < value <= 1.0 for value in found.thresholds.values()):
+            raise DataError(str(path), "holds no thresholds above 0 and at most 1", wanted, remedy)
+        return found
+
+    def write(self, path: Path) -> None:
+        """Atomic."""
+        write_text(path, json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n")
+
+    def require(self, path: Path, model: Path, keywords: Iterable[str]) -> None:
+        """Raises DataError if they were set for another model or lack one of the keywords."""
+        if self.model != fingerprint(model):
+            remedy = "tune them for this one with 'recitative keywords tune'"
+            raise DataError(str(path), f"is for another model than {model}", "the model that it was tuned with", remedy)
+        missing = [keyword for keyword in keywords if keyword not in self.thresholds]
+        if missing:
+            known = ", ".join(f"'{keyword}'" for keyword in self.thresholds)
+            remedy = f"give it one yourself, '{missing[0]}:0.8', or tune it"
+            raise DataError(str(path), f"has no threshold of keyword '{missing[0]}'", f"only {known}", remedy)
+
+
+def fingerprint(model: Path) -> str:
+    """16 hexadecimal digits of a model file's SHA-256, or of all files of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(model.rglob("*")) if model.is_dir() else [model]:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
