@@ -1,4 +1,4 @@
-"""Bulk work: in order, no piece lost with a worker that dies, a piece that kills is named; here and on a cluster."""
+"""Parallel work: results in order, no piece is lost with a worker that dies, a piece that kills workers is named."""
 
 from __future__ import annotations
 

@@ -59,9 +59,14 @@ def consistency_problems(path: Path, tables: Tables) -> list[Problem]:
     """Every bad value, every key that another table lacks, and utterances whose ids do not sort by speaker."""
     if not all(name in tables for name in REQUIRED):
         return []  # already reported as missing
-    problems = _column_problems(path, tables) + _key_problems(path, tables)
-    problems += speaker_order_problems(path, tables["utt2spk"])
-    return problems or _inverse_problems(path, tables)
+    problems, mismatches = _column_problems(path, tables), list[Problem]()
+    for name in tables.keys() - {"utt2spk"}:
+        mismatches += _mismatches(path, name, tables[name], *_reference(tables, TABLES[name]))
+    problems += sorted(mismatches) + speaker_order_problems(path, tables["utt2spk"])
+    if not problems and "spk2utt" in tables and values(tables["spk2utt"]) != invert(values(tables["utt2spk"])):
+        remedy = f"run 'recitative check --fix {path}', which makes it again"
+        problems.append(Problem(f"{path}/spk2utt", "is not the inverse of utt2spk", "", remedy))
+    return problems
 
 
 def speaker_order_problems(path: Path, utt2spk: Mapping[str, TableRow]) -> list[Problem]:
@@ -130,14 +135,6 @@ def _column_problems(path: Path, tables: Tables) -> list[Problem]:
     return problems
 
 
-def _key_problems(path: Path, tables: Tables) -> list[Problem]:
-    problems: list[Problem] = []
-    for name in tables.keys() - {"utt2spk"}:
-        reference, mentioned = _reference(tables, TABLES[name])
-        problems += _mismatches(path, name, tables[name], reference, mentioned)
-    return sorted(problems)
-
-
 def _reference(tables: Tables, kind: KeyKind) -> tuple[str, dict[str, TableRow]]:
     """The table that defines the keys of this kind, and the first row that mentions each."""
     if kind == "speaker":
@@ -158,10 +155,3 @@ def _mismatches(
         for key, row in having.items()
         if key not in others
     ]
-
-
-def _inverse_problems(path: Path, tables: Tables) -> list[Problem]:
-    if "spk2utt" not in tables or values(tables["spk2utt"]) == invert(values(tables["utt2spk"])):
-        return []
-    found = "is not the inverse of utt2spk"
-    return [Problem(f"{path}/spk2utt", found, "", f"run 'recitative check --fix {path}', which makes it again")]

@@ -48,6 +48,7 @@ class AugmentedFeatures:
         self._settings = settings
         self._mean = mean
         self._augmenter = Augmenter(settings.augment, settings.features.sample_rate)
+        self._extractor = FeatureExtractor(settings.features)
         self._seconds = seconds
         self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
         self._hz = VocalTractWarp(settings.features).hz if settings.augment.telephone_probability else None
@@ -91,11 +92,15 @@ class AugmentedFeatures:
 
     def _at_speed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         of_samples = 1.0 if self._settings.augment.speed_kind == "frames" else speed
-        features = self._kept.draw(number, of_samples, rng) if self._kept else self._perturbed(number, of_samples, rng)
+        if self._kept:
+            features = self._kept.draw(number, of_samples, rng)
+        else:
+            samples = self._samples[number] if self._samples else read_utterance(self._utterances[number])
+            features = self._extractor.compute(self._augmenter.perturb(samples, of_samples, rng))
         if of_samples == speed or not len(features):
             return features
-        samples = int(self._seconds[number] / speed * self._settings.features.sample_rate)
-        return time_stretch(features, max(num_frames(samples, self._settings.features), 1))
+        length = int(self._seconds[number] / speed * self._settings.features.sample_rate)
+        return time_stretch(features, max(num_frames(length, self._settings.features), 1))
 
     def _with_channel(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         """Augment the recording channel; without and with SpecAugment's masks."""
@@ -115,10 +120,6 @@ class AugmentedFeatures:
         if self._hz is not None and rng.random() < augment.telephone_probability:
             features = limit_to_telephone_band(features, self._hz, self._settings.features.log_floor, rng)
         return features, spec_augment(features, augment.spec_augment, rng, self._mean)
-
-    def _perturbed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
-        samples = self._samples[number] if self._samples else read_utterance(self._utterances[number])
-        return FeatureExtractor(self._settings.features).compute(self._augmenter.perturb(samples, speed, rng))
 
 
 class FeatureCache:

@@ -155,9 +155,12 @@ def score(
     alignments = {utt_id: align(symbols(ref), symbols(hyps.get(utt_id, ""))) for utt_id, ref in refs.items()}
     by_utterance = {utt_id: count_errors(alignment) for utt_id, alignment in alignments.items()}
     speakers = {utt_id: utt2spk[utt_id] for utt_id in refs} if utt2spk else {}
+    by_speaker: dict[str, ErrorCounts] = {}
+    for utt_id, speaker in speakers.items():
+        by_speaker[speaker] = by_speaker.get(speaker, ErrorCounts()) + by_utterance[utt_id]
     return ErrorRates(
         total=sum(by_utterance.values(), ErrorCounts()),
-        by_speaker=_sum_by_speaker(by_utterance, speakers),
+        by_speaker=by_speaker,
         by_utterance=by_utterance,
         alignments=alignments,
         speakers=speakers,
@@ -191,13 +194,6 @@ def _op(ref: str, hyp: str) -> Op:
     if hyp == _NOTHING:
         return "D"
     return "C" if ref == hyp else "S"
-
-
-def _sum_by_speaker(by_utterance: Mapping[str, ErrorCounts], speakers: Mapping[str, str]) -> dict[str, ErrorCounts]:
-    sums: dict[str, ErrorCounts] = {}
-    for utt_id, speaker in speakers.items():
-        sums[speaker] = sums.get(speaker, ErrorCounts()) + by_utterance[utt_id]
-    return sums
 
 
 def _check(refs: Mapping[str, str], hyps: Mapping[str, str], utt2spk: Mapping[str, str] | None, where: str) -> None:

@@ -18,7 +18,7 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -174,11 +174,12 @@ def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> 
     Raises one DataError for all recordings whose header cannot be read.
     """
     utterances = directory.utterances
-    infos = _Headers()
+    header, stamp = cache(inspect), cache(_stamp)  # once per recording, however many segments it has
     seconds, problems = 0.0, list[Problem]()
     for utterance in utterances:
         try:
-            seconds += _seconds(utterance, infos)
+            end_s = header(utterance.recording_path).duration_s if utterance.end_s is None else utterance.end_s
+            seconds += end_s - utterance.start_s
         except DataError as error:
             problems += error.problems
     if problems:
@@ -188,7 +189,7 @@ def plan_shards(directory: DataDirectory, *, format: Format, shard_s: float) -> 
     plans = []
     for number, part in enumerate(np.array_split(order, count)):
         chosen = tuple(utterances[int(i)] for i in part)
-        facts = [format, [[*asdict(u).values(), *infos.stamp(u.recording_path)] for u in chosen]]
+        facts = [format, [[*asdict(u).values(), *stamp(u.recording_path)] for u in chosen]]
         plans.append(ShardPlan(f"shard-{number:06d}.tar", chosen, format, _digest(facts)))
     return plans
 
@@ -289,31 +290,12 @@ def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo
     return content, suffix, AudioInfo(rate, 1, len(samples), info.encoding)
 
 
-class _Headers:
-    """Lengths and stamps of recordings, read once per recording."""
-
-    def __init__(self) -> None:
-        self._infos: dict[str, AudioInfo] = {}
-        self._stamps: dict[str, tuple[int, int]] = {}
-
-    def info(self, path: str) -> AudioInfo:
-        if path not in self._infos:
-            self._infos[path] = inspect(path)
-        return self._infos[path]
-
-    def stamp(self, path: str) -> tuple[int, int]:
-        """Size and modification time: a changed file changes the plan."""
-        if path not in self._stamps:
-            inside = AudioSlice.parse(path)
-            status = None if inside else os.stat(path)
-            self._stamps[path] = (status.st_size, status.st_mtime_ns) if status else (0, 0)
-        return self._stamps[path]
-
-
-def _seconds(utterance: Utterance, headers: _Headers) -> float:
-    if utterance.end_s is not None:
-        return utterance.end_s - utterance.start_s
-    return headers.info(utterance.recording_path).duration_s - utterance.start_s
+def _stamp(path: str) -> tuple[int, int]:
+    """Size and modification time: a changed file changes the plan."""
+    if AudioSlice.parse(path):
+        return 0, 0
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def _read_part(folder: Path, plan: ShardPlan) -> _Part | None:
