@@ -69,7 +69,7 @@ VERBS = {
     "tokens": "tokens train --output OUT/tokens.txt",
     "cmvn": "cmvn train --conf conf.yaml --output OUT/cmvn --jobs 1",
     "tune-batch": "*tune-batch --conf conf.yaml --train train --tokens tokens.txt --memory-gb 1",
-    "train": "train --conf conf.yaml --train train --dev dev --tokens tokens.txt --cmvn cmvn --output exp",
+    "train": "train conf.yaml --train train --dev dev --tokens tokens.txt --cmvn cmvn --output exp",
     "average": "average exp",
     "decode": "*decode exp/model dev --output OUT/decoded --nbest 2",
     "score": "score dev OUT/decoded/text --output OUT/score",

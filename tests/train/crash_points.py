@@ -28,7 +28,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "recognition"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "asr"))
 import tiny
 
 from recitative import atomic

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,13 +12,7 @@ from recitative.cli.music_kept import kept
 from recitative.cli.music_report import report
 from recitative.cli.music_score import score
 from recitative.cli.notes import NotesFile, read_notes
-from recitative.errors import Problem
 from recitative.models.kinds import MUSIC_KINDS
-
-if TYPE_CHECKING:
-    pass
-
-Skip = Callable[[Problem], object] | None
 
 app = typer.Typer(
     no_args_is_help=True,

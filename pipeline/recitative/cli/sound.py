@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from recitative.cli.progress import progress_bar
 from recitative.model.kind import kind_of_folder
 from recitative.models.kinds import SOUND_KINDS
 from recitative.sound.kinds import SOUND, SPECTROGRAM
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     no_args_is_help=True,
