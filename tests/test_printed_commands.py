@@ -88,6 +88,8 @@ def problem(line: str, in_prose: bool = False) -> str:
             return ""
         if rest[0] not in below:
             return f"no verb '{rest[0]}'"
+        if below[rest[0]].hidden:
+            return f"'{rest[0]}' is an old name"
         command, rest = below[rest[0]], rest[1:]
     if below or rest in ([], ["--help"]):
         return ""  # it names a verb, or a group of them
@@ -133,6 +135,7 @@ def test_commands_are_found_where_they_are_printed(tmp_path: Path) -> None:
         ("recitative train --init exp/model ...", ""),
         ("recitative train --init exp/model", "Missing option '--output'"),
         ("recitative chek data", "no verb 'chek'"),
+        ("recitative suggest data --output conf.yaml", "'suggest' is an old name"),
         ("recitative check data --config a.yaml", "No such option: --config"),
         ("recitative decode exp/model data/dev --output x --nbest many", "Invalid value for '--nbest'"),
     ],

@@ -94,7 +94,7 @@ def test_the_pages_name_only_commands_that_exist() -> None:
 
     callbacks = [(command.name, command.callback) for command in app.registered_commands]
     verbs = {name or callback.__name__.replace("_", "-") for name, callback in callbacks if callback}
-    verbs |= {group.name for group in app.registered_groups if group.name}
+    verbs |= {group.name or group.typer_instance.info.name for group in app.registered_groups}
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         words = page.read_text().replace("'", " ").replace("`", " ").split()
         used = {after for before, after in itertools.pairwise(words) if before == "recitative"}

@@ -118,7 +118,7 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, ca
     for name in ("threshold.json", "SHA256SUMS"):
         (model / name).unlink()
     assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", model) == 2
-    assert "has no limit; give --limit, or run 'recitative forecaster threshold'" in capsys.readouterr().err
+    assert "has no limit; give --limit, or run 'recitative anomaly threshold'" in capsys.readouterr().err
     assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
     assert "20.00% of them may be above" in capsys.readouterr().out
     assert open_watcher(model)[1].false_alarms == 0.2
@@ -199,7 +199,7 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
 @pytest.mark.parametrize(("arguments", "status", "message"), [
     (("watch", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a forecaster's folder; make one with"),
     (("watch", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
-    (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--beside: compares how recordings are told apart"),
+    (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline: needs recordings to tell apart"),
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
      "unknown setting 'model.horizont'; did you mean 'horizon'?"),
 ])  # fmt: skip

@@ -47,7 +47,7 @@ _stage_8() {
   if stage 8 "score" needs "$exp/@/model" "$data/%" makes "$exp/results.jsonl"; then
     for model in $models; do
       for set in $test_sets; do
-        recitative classifier score "$exp/$model/model" "$data/$set" --model "$model" --set "$set" \
+        recitative score "$exp/$model/model" "$data/$set" --model "$model" --set "$set" \
           --decoding "$decoding" "${record[@]}"
       done
     done
@@ -60,7 +60,7 @@ _stage_10() {
     for model in $models; do # score the exported file too
       recitative export "$exp/$model/model" --dev "$int8_dev" "${notes[@]}" --output "$exp/$model/model.onnx"
       for set in $test_sets; do
-        recitative classifier score "$exp/$model/model.onnx" "$data/$set" --model "$model" --set "$set" \
+        recitative score "$exp/$model/model.onnx" "$data/$set" --model "$model" --set "$set" \
           --decoding "$decoding, model.onnx" "${record[@]}"
       done
     done
@@ -71,7 +71,7 @@ _stage_11() {
   if stage 11 "report" needs "$exp/@/model.onnx" "$data/test" makes "$exp/@/report.html"; then
     for model in $models; do
       # shellcheck disable=SC2086  # a list of options
-      recitative classifier report "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/report.html" \
+      recitative report "$exp/$model/model.onnx" "$data/test" --output "$exp/$model/report.html" \
         --title "$title: $model, $subtitle" $report_args
     done
   fi

@@ -80,8 +80,8 @@ fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/test" "$data/quarter" makes "$exp/@/model.onnx" "$exp/@/model_int8.onnx"; then
   for model in $models; do # score the exported files too
-    recitative music export "$exp/$model/model" --notes local/model_notes.md --output "$exp/$model/model.onnx"
-    recitative music export "$exp/$model/model" --notes local/model_notes.md --int8 --output "$exp/$model/model_int8.onnx"
+    recitative export "$exp/$model/model" --notes local/model_notes.md --output "$exp/$model/model.onnx"
+    recitative export "$exp/$model/model" --notes local/model_notes.md --weights int8 --output "$exp/$model/model_int8.onnx"
     [[ $model != fill* ]] || continue
     for file in model.onnx model_int8.onnx; do likelihood "teacher forcing, $file" "$exp/$model/$file"; done
   done
@@ -91,7 +91,7 @@ if stage 11 "report" needs "$exp/@/samples" "$data/train"; then # copies are sea
   for kind in "$exp"/*/samples/*/; do
     model=$(basename "${kind%/samples/*}")
     # shellcheck disable=SC2086  # a list of options
-    recitative music report "$kind" --originals "$data/train" $report_args --model "$model" --set samples \
+    recitative report "$kind" --originals "$data/train" $report_args --model "$model" --set samples \
       --decoding "$(basename "$kind") compared with the training set" "${record[@]}"
   done
 fi

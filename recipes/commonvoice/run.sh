@@ -30,7 +30,7 @@ if stage 1 "prepare" needs "$corpus/clips" "$corpus/train.tsv" "$corpus/dev.tsv"
   recitative tokens "$data/train" "$data/dev" --output "$tokens"
   for model in $models; do
     direction=() && [[ $model != blstm ]] || direction=(--offline)
-    recitative suggest "$data/train" --output "$conf/$model.yaml" "${direction[@]}" ${hours:+--hours "$hours"}
+    recitative init-config "$data/train" --output "$conf/$model.yaml" "${direction[@]}" ${hours:+--hours "$hours"}
   done
 fi
 

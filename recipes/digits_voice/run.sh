@@ -65,12 +65,12 @@ if stage 8 "score" needs "$exp/@/test/wav.scp" "$exp/judge/model" "$data/test" m
   judged "recordings" "$data/test" "$exp/recordings"
   for model in $models; do
     judged "$model" "$exp/$model/test" "$exp/$model/text"
-    recitative sound score "$exp/$model/model" "$data/test"
+    recitative score "$exp/$model/model" "$data/test"
   done
 fi
 
 if stage 10 "export" needs "$exp/@/model" "$exp/$vocoder/model" makes "$exp/@/model.onnx" "$exp/$vocoder/model.onnx"; then
-  for model in $vocoder $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
+  for model in $vocoder $models; do recitative export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
 fi
 
 if stage 12 "speed" needs "$exp/$vocoder/model.onnx"; then python3 ../../tools/bench_models.py "$exp/$vocoder/model.onnx"; fi

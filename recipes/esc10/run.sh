@@ -17,7 +17,7 @@ train=$data/all dev="" int8_dev=$data/all test_sets="" checked=all check_args=(f
 
 if stage 1 "prepare" needs "$corpus" makes "$data/all" "$data/folds.txt" "$data/folds/1" "$labels"; then
   python3 local/prepare.py --corpus "$corpus" --output "$data"
-  recitative classifier folds "$data/all" "$data/folds" --table "$data/folds.txt" # refuses sources in two folds
+  recitative data folds "$data/all" "$data/folds" --table "$data/folds.txt" # refuses sources in two folds
   recitative tokens "$data/all" --unit word --output "$labels"
 fi
 
@@ -31,7 +31,7 @@ if stage 9 "folds" needs "$data/folds/1" makes "$exp/@/folds"; then
       folder=$exp/$model/folds/$(basename "$fold")
       # shellcheck disable=SC2086  # a list of settings
       recitative train "conf/$model.yaml" --train "$fold/train" --output "$folder" $train_args
-      recitative classifier score "$folder/model" "$fold/test" --json >"$folder/score.json"
+      recitative score "$folder/model" "$fold/test" --json >"$folder/score.json"
     done
     python3 ../spoken_digits/local/mean.py "$exp/$model/folds" --model "$model" --set "official folds" "${record[@]}"
   done
@@ -44,7 +44,7 @@ if stage 11 "report" needs "$exp/@/folds" "$data/folds/1" makes "$exp/@/folds/1/
     for fold in "$data"/folds/*; do
       number=$(basename "$fold")
       # shellcheck disable=SC2086  # a list of options
-      recitative classifier report "$exp/$model/folds/$number/model" "$fold/test" \
+      recitative report "$exp/$model/folds/$number/model" "$fold/test" \
         --output "$exp/$model/folds/$number/report.html" --title "Sounds: $model, fold $number" $report_args
     done
   done

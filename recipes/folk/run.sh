@@ -53,14 +53,14 @@ if stage 7 "sample" needs "$exp/@/model" "$data/openings" makes "$exp/@/samples"
 fi
 
 compare() { # folder of pieces, model, set, decoding: compare with the training set
-  recitative music report "$1" --originals "$data/train" --steps-per-quarter 12 --json --model "$2" --set "$3" \
+  recitative report "$1" --originals "$data/train" --steps-per-quarter 12 --json --model "$2" --set "$3" \
     --decoding "$4" "${record[@]}" >/dev/null
 }
 
 if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/train" "$data/test" makes "$exp/results.jsonl"; then
   compare "$data/test" "-" test "unseen tunes compared with the training set" # the distances to aim for
   for model in $models; do
-    recitative music score "$exp/$model/model" "$data/test" --model "$model" --set test --decoding "teacher forcing" \
+    recitative score "$exp/$model/model" "$data/test" --model "$model" --set test --decoding "teacher forcing" \
       "${record[@]}"
     for kind in "$exp/$model"/samples/*/; do
       compare "$kind" "$model" samples "$(basename "$kind") compared with the training set"
@@ -70,10 +70,10 @@ fi
 
 if stage 10 "export" needs "$exp/@/model" "$data/test" makes "$exp/@/model.onnx" "$exp/@/model_int8.onnx"; then
   for model in $models; do # score the exported files too
-    recitative music export "$exp/$model/model" --output "$exp/$model/model.onnx"
-    recitative music export "$exp/$model/model" --int8 --output "$exp/$model/model_int8.onnx"
+    recitative export "$exp/$model/model" --output "$exp/$model/model.onnx"
+    recitative export "$exp/$model/model" --weights int8 --output "$exp/$model/model_int8.onnx"
     for file in model model_int8; do
-      recitative music score "$exp/$model/$file.onnx" "$data/test" --model "$model" --set test \
+      recitative score "$exp/$model/$file.onnx" "$data/test" --model "$model" --set test \
         --decoding "teacher forcing, $file.onnx" "${record[@]}"
     done
   done
@@ -82,7 +82,7 @@ fi
 if stage 11 "report" needs "$exp/@/samples" "$data/train"; then
   for model in $models; do
     # shellcheck disable=SC2086  # a list of options
-    recitative music report "$exp/$model/samples/new" --originals "$data/train" --output "$exp/$model/report.html" \
+    recitative report "$exp/$model/samples/new" --originals "$data/train" --output "$exp/$model/report.html" \
       --steps-per-quarter 12 $report_args
   done
 fi

@@ -35,7 +35,7 @@ if stage 1 "prepare" needs "$audio" makes "$data/train" "$data/dev" "$data/test"
   recitative tokens "$data/all" --output "$tokens" # test may have letters that train lacks
   for model in $models; do
     direction=() && [[ $model != blstm ]] || direction=(--offline)
-    recitative suggest "$data/train" --output "$conf/$model.yaml" "${direction[@]}" ${hours:+--hours "$hours"}
+    recitative init-config "$data/train" --output "$conf/$model.yaml" "${direction[@]}" ${hours:+--hours "$hours"}
   done
 fi
 

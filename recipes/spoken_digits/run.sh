@@ -27,7 +27,7 @@ if stage 1 "prepare" needs "$corpus/recordings" makes "$data/train" "$data/dev" 
   python3 ../digits_voice/local/prepare.py --corpus "$corpus" --output "$data" --subset "$subset"
   recitative tokens "$data/train" --unit word --output "$labels"
   recitative data combine "$data/all" "$data/train" "$data/dev" "$data/test"
-  recitative classifier folds "$data/all" "$data/voices" # one speaker left out of each fold
+  recitative data folds "$data/all" "$data/voices" # one speaker left out of each fold
   others=() # sentences of other speakers
   if [[ -n $synthetic ]]; then
     python3 ../digits/local/prepare.py --corpus "$synthetic" --output "$data/synthetic"
@@ -58,8 +58,8 @@ if stage 9 "folds" needs "$data/voices" makes "$exp/new_voice"; then
     # shellcheck disable=SC2086  # a list of settings
     recitative train conf/new_voice.yaml --train "$fold/$fold_train" \
       --output "$voice" $train_args
-    recitative classifier score "$voice/model" "$fold/test" --json >"$voice/score.json"
-    recitative classifier score "$voice/model" "$fold/test" --all-speeds --json >"$voice/all_speeds.json"
+    recitative score "$voice/model" "$fold/test" --json >"$voice/score.json"
+    recitative score "$voice/model" "$fold/test" --all-speeds --json >"$voice/all_speeds.json"
   done
   row=(--model new_voice --set "one speaker left out" "${record[@]}")
   python3 local/mean.py "$exp/new_voice" "${row[@]}"

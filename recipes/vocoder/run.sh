@@ -47,12 +47,12 @@ if stage 8 "score" needs "$exp/@/test/wav.scp" "$data/test" makes "$exp/results.
   judged "recordings" "$data/test" "$exp/recordings"
   for model in $models; do
     judged "$model" "$exp/$model/test" "$exp/$model/text"
-    recitative sound score "$exp/$model/model" "$data/test"
+    recitative score "$exp/$model/model" "$data/test"
   done
 fi
 
 if stage 10 "export" needs "$exp/@/model" makes "$exp/@/model.onnx"; then
-  for model in $models; do recitative sound export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
+  for model in $models; do recitative export "$exp/$model/model" --output "$exp/$model/model.onnx"; done
 fi
 
 if stage 12 "speed" needs "$exp/@/model.onnx"; then

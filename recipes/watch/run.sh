@@ -42,8 +42,8 @@ if stage 8 "score" needs "$exp/@" "$data/@" makes "$exp/results.jsonl"; then
     for kind in $(each "$model"); do
       from=$data/$model/$kind
       echo "$model: $kind"
-      recitative forecaster score "$exp/$model/$kind/model" "$from/test" --unusual "$from/unusual" \
-        --beside "$from/train" --model "$model" --set "$kind" --command "$recipe_command" \
+      recitative score "$exp/$model/$kind/model" "$from/test" --unusual "$from/unusual" \
+        --baseline "$from/train" --model "$model" --set "$kind" --command "$recipe_command" \
         --results "$exp/results.jsonl" --results-md "$results" --json | tee "$exp/$model/$kind/score.json"
     done
     python3 local/mean.py "$exp/$model" --model "$model" --command "$recipe_command" \
@@ -55,8 +55,8 @@ if stage 10 "export" needs "$exp/@" makes "$exp/@.onnx"; then
   for model in $models; do # the first kind, as an example
     read -r kind < <(each "$model")
     read -r _ clip <"$data/$model/$kind/unusual/wav.scp"
-    recitative forecaster export "$exp/$model/$kind/model" --output "$exp/$model.onnx"
-    recitative watch "$clip" \
+    recitative export "$exp/$model/$kind/model" --output "$exp/$model.onnx"
+    recitative detect "$clip" \
       --model "$exp/$model.onnx" --picture "$exp/$model.svg"
   done
 fi

@@ -128,7 +128,7 @@ KIND = {"recitative.kind": "language_model"}
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda path: path.unlink(), "does not exist; a language model's file; make one with 'recitative lm export'"),
+        (lambda path: path.unlink(), "does not exist; a language model's file; make one with 'recitative export'"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
         (
             lambda path: path.write_bytes(recogniser_file()),

@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from recitative.cli import lm_recurrent as cli
+from recitative.cli import model as model_cli
 from recitative.cli.train import train_recurrent
 from recitative.config import load_tree
 from recitative.data.tables import write_table
@@ -265,7 +266,7 @@ def test_the_command_line_trains_predicts_and_exports(corpus, capsys, monkeypatc
     said = capsys.readouterr()
     assert "2 epochs, 10 steps" in said.out
     assert "dev.txt: 1 words are not in the vocabulary ('d') and are scored as unknown" in said.err
-    cli.export(corpus / "lm" / "model", corpus / "lm.onnx")
+    model_cli.export(corpus / "lm" / "model", corpus / "lm.onnx")
     assert "lm.onnx: float32" in capsys.readouterr().out
     answers = []
     for model in (corpus / "lm" / "model", corpus / "lm.onnx"):

@@ -19,7 +19,7 @@ class OnnxForecaster:
     lookahead = 0
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is what 'recitative forecaster export' wrote, or what is in it. Raises DataError for another."""
+        """``content`` is what 'recitative export' wrote, or what is in it. Raises DataError for another."""
         self._session, self.metadata = open_model(content, FORECASTER, threads=threads)
         self.threshold: Threshold | None = self.metadata.extras["threshold"]
         self._session.require(

@@ -11,7 +11,7 @@ import numpy as np
 from recitative.reading import checked, parsed_json
 from recitative.stage import Array
 
-REMEDY = "learn it again with 'recitative forecaster threshold'"
+REMEDY = "learn it again with 'recitative anomaly threshold'"
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class Threshold:
     @classmethod
     def parse(cls, text: str, where: str) -> Threshold:
         """What ``to_json`` made. Raises DataError for anything else."""
-        wanted = "what 'recitative forecaster' wrote"
+        wanted = "what 'recitative anomaly threshold' wrote"
         return checked(cls, parsed_json(text, where, wanted), where, wanted, REMEDY)

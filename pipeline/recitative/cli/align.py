@@ -20,26 +20,26 @@ SHOWN_FAILED = 20  # utterances named on the terminal; the file 'failed' has all
 
 def align(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    data_dir: Annotated[Path, typer.Argument(help="The data directory with recordings and their text.")],
-    output: Annotated[Path, typer.Option(help="The folder for words.ctm, the TextGrids and alignment.jsonl.")],
+    data_dir: Annotated[Path, typer.Argument(help="Data directory with transcripts.")],
+    output: Annotated[Path, typer.Option(help="Folder for words.ctm, TextGrids and alignment.jsonl.")],
     format: Annotated[
         list[str] | None,
-        typer.Option(help="ctm: NIST's table of words; textgrid: a file an utterance for Praat; json. Default: all."),
+        typer.Option(help="ctm: words; textgrid: one file per utterance for Praat; json. Default: all."),
     ] = None,
-    optional_space: Annotated[
-        bool, typer.Option("--optional-space", help="Words may follow each other without the model's space.")
-    ] = False,
 ) -> None:
-    """Find the times of words and tokens. An utterance that fails is named, the others are done, and the exit status
-    is 1."""
+    """Align transcripts with recordings: times of words and tokens.
+
+    Utterances that cannot be aligned are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative align exp/lstm/model data/test --output exp/lstm/aligned --format ctm
+    """
     from recitative.asr.alignment import align_directory
 
     formats = _formats(format)
     transcriber = open_transcriber(find_model(model))
     with progress_bar("align") as show:
-        summary = align_directory(
-            transcriber, data_dir, output, formats=formats, optional_space=optional_space, advance=show
-        )
+        summary = align_directory(transcriber, data_dir, output, formats=formats, advance=show)
     speed = summary.audio_s / max(summary.seconds, 1e-9)
     print(
         f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "

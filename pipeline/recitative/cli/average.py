@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 
-def average(exp: Annotated[Path, typer.Argument(help="The experiment folder of 'recitative train'.")]) -> None:
-    """Average the weights of the best 1, 2, ... epochs, keep the average with the lowest dev WER as EXP/model."""
+def average(exp: Annotated[Path, typer.Argument(help="Experiment folder of 'recitative train'.")]) -> None:
+    """Average the weights of the best epochs.
+
+    Averages of the best 1, 2, ... epochs are tried on the dev set; the one with the lowest WER becomes EXP/model.
+
+    \b
+    recitative average exp/lstm
+    """
     from recitative.asr.averaging import average_best
 
     result = average_best(exp)

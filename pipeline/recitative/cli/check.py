@@ -25,25 +25,34 @@ SHOWN = 20
 
 
 def check(
-    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory, or a folder of shards.")],
+    data_dir: Annotated[Path, typer.Argument(help="Data directory or folder of shards.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file: sample rate, frames, front end.")] = None,
-    tokens: Annotated[Path | None, typer.Option(help="A token table: what is not in it is a problem.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="A lexicon of phones: words it lacks are a problem.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="YAML settings file: sample rate, frames, front end.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="Token table; characters that it lacks are problems.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon; words that it lacks are problems.")] = None,
     subsampling: Annotated[
-        int | None, typer.Option(min=1, help="Feature frames per frame that CTC sees, instead of the front end's.")
+        int | None, typer.Option(min=1, help="Subsampling factor, instead of the front end's.")
     ] = None,
-    no_text: Annotated[bool, typer.Option("--no-text", help="There are no transcripts, by design.")] = False,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Do not require transcripts.")] = False,
     show_all: Annotated[bool, typer.Option("--all", help=f"Print all problems, not only the first {SHOWN}.")] = False,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend what is safe first; the old tables are kept in .backup.")
+        bool, typer.Option("--fix", help="Repair what is safe to repair. The old tables stay in .backup.")
     ] = False,
     drop_bad: Annotated[
-        bool, typer.Option("--drop-bad", help="With --fix: drop every utterance whose audio or text has a problem.")
+        bool, typer.Option("--drop-bad", help="With --fix: drop utterances with problems in audio or text.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="With --fix: drop more than 5 % of the utterances.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --fix: allow more than 5 % of the utterances to be dropped.")
+    ] = False,
 ) -> None:
-    """Check tables, audio and transcripts; print the problems and the statistics. Exit 1 if there are problems."""
+    """Check the tables, audio and transcripts of a data directory, and print its statistics.
+
+    The exit status is 1 if there are problems.
+
+    \b
+    recitative check data/train --tokens data/tokens.txt
+    recitative check data/train --fix --drop-bad
+    """
     if (force or drop_bad) and not fix:
         raise UsageError(f"--{'force' if force else 'drop-bad'} means nothing without --fix; add --fix")
     if fix and is_shards(data_dir):

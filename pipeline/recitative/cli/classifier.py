@@ -1,4 +1,4 @@
-"""``recitative classifier``: models that name whole recordings: train one, measure it, divide data for it."""
+"""Classifiers: train, score, report, folds for cross-validation."""
 
 from __future__ import annotations
 
@@ -28,18 +28,12 @@ if TYPE_CHECKING:
     from recitative.classification.folds import Fold
     from recitative.score.classes import Confusions
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Models that name whole recordings: train one on a data directory whose 'text' is the labels, measure it.",
-)
-
 
 ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="A classifier: a folder such as EXP/model, or an exported file.")
+    Path, typer.Argument(metavar="MODEL", help="Classifier: model folder such as exp/small/model, or exported file.")
 ]
 
 
-@app.command()
 def score(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
@@ -71,14 +65,12 @@ def score(
         _print_scores(confusions)
 
 
-@app.command()
 def report(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A data directory with labels.")],
     output: Annotated[Path, typer.Option(help="The page to write, such as report.html.")],
     errors: Annotated[int, typer.Option(min=0, help="At most so many errors, the most confident ones.")] = 20,
     title: Annotated[str, typer.Option(help="Of the page; default: the names of model and data.")] = "",
-    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write accuracy, recalls, confusions, calibration and the most confident errors, to be heard, to one HTML file."""
     labeller = open_labeller(model)
@@ -91,20 +83,20 @@ def report(
             labelled, labeller.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
         )
     print(output)
-    if open_it:
-        typer.launch(str(output))
 
 
-@app.command()
 def folds(
-    data: Annotated[Path, typer.Argument(help="A data directory.")],
-    output: Annotated[Path, typer.Argument(help="The folder to write to: OUTPUT/FOLD/train and OUTPUT/FOLD/test.")],
-    parts: Annotated[int | None, typer.Option(min=2, help="So many folds of whole speakers.")] = None,
-    table: Annotated[Path | None, typer.Option(help="A table of 'utterance fold' lines.")] = None,
+    data: Annotated[Path, typer.Argument(help="Data directory.")],
+    output: Annotated[Path, typer.Argument(help="Output folder for FOLD/train and FOLD/test.")],
+    parts: Annotated[int | None, typer.Option(min=2, help="Number of folds; each speaker is in one fold.")] = None,
+    table: Annotated[Path | None, typer.Option(help="File with lines 'utterance fold'.")] = None,
 ) -> None:
-    """Divide data for cross-validation: leave one speaker out (default), by speakers, or by a table.
+    """Split data for cross-validation: leave one speaker out, --parts of speakers, or a --table.
 
-    A fold that trains and tests on the same speaker or recording is refused.
+    A speaker or recording in both train and test is an error.
+
+    \b
+    recitative data folds data/all data/folds --parts 5
     """
     if parts and table:
         raise UsageError("--parts and --table exclude each other; give one")

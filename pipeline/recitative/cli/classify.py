@@ -29,34 +29,40 @@ PIECE_S = 0.16  # of a microphone at a time, at the most
 def classify(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE...", help="Recordings of any rate and channels: files, folders, patterns, or -."),
+        typer.Argument(
+            metavar="FILE...", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."
+        ),
     ] = None,
     *,
-    model: Annotated[Path, typer.Option(help="A classifier: a folder such as EXP/model, or an exported file.")],
-    top: Annotated[int, typer.Option(min=1, help="The likeliest labels of each recording, so many.")] = 1,
+    model: Annotated[Path, typer.Option(help="Classifier: model folder such as exp/small/model, or exported file.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of labels to print, most probable first.")] = 1,
     every: Annotated[
-        float | None, typer.Option(min=0.01, metavar="SECONDS", help="The running label after each so many seconds.")
+        float | None, typer.Option(min=0.01, metavar="SECONDS", help="Print a prediction every so many seconds.")
     ] = None,
     all_speeds: AllSpeedsOption = False,
     format: Annotated[
-        Literal["text", "json", "csv"], typer.Option(help="text: file, tab, label and probability; a JSON list; csv.")
+        Literal["text", "json", "csv"], typer.Option(help="text: file, label and probability; json: a list; csv.")
     ] = "text",
     partial: PartialOption = False,
     microphone: Annotated[
-        bool, typer.Option("--microphone", help="Name what the microphone hears, with --every; Ctrl-C ends it.")
+        bool, typer.Option("--microphone", help="Classify the microphone. Requires --every; Ctrl-C stops.")
     ] = False,
     device: Annotated[
-        str, typer.Option(help="Microphone: its number or a part of its name; see 'recitative listen --list-devices'.")
+        str, typer.Option(help="Microphone: number or part of the name, see 'recitative listen --list-devices'.")
     ] = "",
     raw: Annotated[
         int | None,
-        typer.Option(min=1000, metavar="HZ", help="Standard input is bare 16-bit samples of one channel, so many Hz."),
+        typer.Option(min=1000, metavar="HZ", help="Sample rate of raw 16-bit mono samples on stdin."),
     ] = None,
 ) -> None:
-    """Name recordings. A bad one is named and the others are done; then the exit status is 1.
+    """Classify recordings.
 
-    With --every a line has the seconds heard as well, and a recording may last as long as it likes; else an hour.
-    WAV or --raw samples on standard input are then named while they come.
+    Unreadable files are reported and skipped; the exit status is then 1. Without --every, recordings are at most
+    one hour long.
+
+    \b
+    recitative classify sounds/ --model exp/small/model.onnx --top 3
+    recitative classify --microphone --every 0.5 --model exp/small/model.onnx
     """
     from recitative.audio.inputs import expand
 

@@ -16,15 +16,19 @@ from recitative.features.extraction import extract
 
 
 def cmvn(
-    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory: the training set.")],
-    output: Annotated[Path, typer.Option(help="The statistics file, in Kaldi's text format.")],
+    data_dir: Annotated[Path, typer.Argument(help="Data directory of the training set.")],
+    output: Annotated[Path, typer.Option(help="Statistics file to write, in Kaldi's text format.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="YAML settings file.")] = None,
     jobs: JobsOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
 ) -> None:
-    """Sum the features of every utterance into one mean and variance per channel, as Kaldi's compute-cmvn-stats."""
+    """Compute global CMVN statistics, as Kaldi's compute-cmvn-stats.
+
+    \b
+    recitative cmvn data/train --conf conf/lstm.yaml --output data/cmvn
+    """
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
     items = extract(directory, settings, new_engine(jobs, engine, address))

@@ -8,35 +8,43 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.classifier import folds
 from recitative.cli.data_import import import_recordings
 from recitative.data import select
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.reading import is_file, read_text
 
-app = typer.Typer(no_args_is_help=True, help="Make data directories: import recordings; subset, combine, split, copy.")
+app = typer.Typer(
+    name="data", no_args_is_help=True, help="Import recordings; subset, combine, split and copy data directories."
+)
 app.command("import")(import_recordings)
+app.command()(folds)
 
-Source = Annotated[Path, typer.Argument(help="The data directory to read.")]
-Destination = Annotated[Path, typer.Argument(help="The data directory to write; its tables are replaced.")]
-Speakers = Annotated[str | None, typer.Option(help="Speakers: a,b,c or a file with one per line.")]
-Seed = Annotated[int, typer.Option(help="Draws the same again.")]
+Source = Annotated[Path, typer.Argument(help="Data directory.")]
+Destination = Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")]
+Speakers = Annotated[str | None, typer.Option(help="Speakers: 'a,b,c', or a file with one per line.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 @app.command()
 def subset(
     source: Source,
     destination: Destination,
-    first: Annotated[int | None, typer.Option(help="The first N utterances.")] = None,
-    last: Annotated[int | None, typer.Option(help="The last N utterances.")] = None,
-    shortest: Annotated[int | None, typer.Option(help="The N shortest utterances.")] = None,
-    random: Annotated[int | None, typer.Option(help="N utterances drawn at random (see --seed).")] = None,
-    per_speaker: Annotated[int | None, typer.Option(help="The first N utterances of every speaker.")] = None,
+    first: Annotated[int | None, typer.Option(help="First N utterances.")] = None,
+    last: Annotated[int | None, typer.Option(help="Last N utterances.")] = None,
+    shortest: Annotated[int | None, typer.Option(help="N shortest utterances.")] = None,
+    random: Annotated[int | None, typer.Option(help="N random utterances.")] = None,
+    per_speaker: Annotated[int | None, typer.Option(help="First N utterances of each speaker.")] = None,
     speakers: Speakers = None,
-    utt_list: Annotated[Path | None, typer.Option(help="A file whose lines start with utterance ids.")] = None,
+    utt_list: Annotated[Path | None, typer.Option(help="File with one utterance id per line.")] = None,
     seed: Seed = 1,
 ) -> None:
-    """Write some of the utterances. Exactly one of the options says which."""
+    """Select utterances by one of the options.
+
+    \b
+    recitative data subset data/train data/small --random 1000
+    """
     wanted = {
         "--first": first,
         "--last": last,
@@ -70,9 +78,13 @@ def subset(
 @app.command()
 def combine(
     destination: Destination,
-    sources: Annotated[list[Path], typer.Argument(help="The data directories to read.")],
+    sources: Annotated[list[Path], typer.Argument(help="Data directories.")],
 ) -> None:
-    """Write the union of data directories. The same id for different things is an error."""
+    """Combine data directories. Equal ids with different content are an error.
+
+    \b
+    recitative data combine data/all data/train data/dev
+    """
     combined, left_out = select.combine({str(source): _read(source, destination) for source in sources})
     for name in left_out:
         print(f"{destination}: without {name}, which not all of them have", file=sys.stderr)
@@ -82,28 +94,48 @@ def combine(
 @app.command()
 def split(
     source: Source,
-    parts: Annotated[int, typer.Argument(help="How many.")],
-    per_utt: Annotated[bool, typer.Option("--per-utt", help="By utterance: speakers may be divided.")] = False,
+    into: Annotated[
+        list[str], typer.Argument(metavar="N | REST HELD_OUT", help="Number of parts, or two data directories.")
+    ],
+    per_utt: Annotated[bool, typer.Option("--per-utt", help="Split speakers too. Only with N.")] = False,
+    speakers: Speakers = None,
+    random: Annotated[int | None, typer.Option(help="Hold out N random speakers.")] = None,
+    seed: Seed = 1,
 ) -> None:
-    """Write SOURCE/splitN/1 to N (splitNutt with --per-utt), with about equally many utterances each."""
+    """Split a data directory by speaker: into N equal parts, or hold speakers out.
+
+    \b
+    recitative data split data/train 4                                 data/train/split4/1 to 4
+    recitative data split data/all data/train data/dev --random 3      3 speakers in data/dev
+    """
+    if len(into) == 1 and into[0].isdigit():
+        if speakers or random:
+            raise UsageError("--speakers and --random hold speakers out; name two data directories, REST HELD_OUT")
+        _split_evenly(source, int(into[0]), per_utt)
+    elif len(into) == 2 and not per_utt:
+        hold_out(source, Path(into[0]), Path(into[1]), speakers, random, seed)
+    else:
+        raise UsageError(f"split {' '.join(into)}: give a number of parts, or two data directories")
+
+
+def _split_evenly(source: Path, parts: int, per_utt: bool) -> None:
     directory = DataDirectory.read(source)
     pieces = (select.split_by_utterance if per_utt else select.split)(directory, parts)
     for number, piece in enumerate(pieces, start=1):
         _write(piece, source / f"split{parts}{'utt' if per_utt else ''}" / str(number))
 
 
-@app.command()
 def hold_out(
     source: Source,
     rest: Annotated[Path, typer.Argument(help="The data directory to write for the other speakers.")],
     held_out: Annotated[Path, typer.Argument(help="The data directory to write for the speakers held out.")],
     speakers: Speakers = None,
-    random: Annotated[int | None, typer.Option(help="N speakers drawn at random (see --seed).")] = None,
+    random: Annotated[int | None, typer.Option(help="N random speakers.")] = None,
     seed: Seed = 1,
 ) -> None:
     """Divide by speaker, so that a development set has no voice of the training set."""
     if (speakers is None) == (random is None):
-        raise UsageError("hold-out: give either --speakers or --random")
+        raise UsageError("split: give either --speakers or --random")
     if rest.resolve() == held_out.resolve():
         raise UsageError(f"{rest}: is both outputs; give two folders")
     directory = _read(source, rest, held_out)
@@ -117,9 +149,13 @@ def hold_out(
 def copy(
     source: Source,
     destination: Destination,
-    prefix: Annotated[str, typer.Option(help="Put before every utterance, speaker and recording id.")] = "",
+    prefix: Annotated[str, typer.Option(help="Prefix for utterance, speaker and recording ids.")] = "",
 ) -> None:
-    """Write the same utterances, under other ids if a prefix is given."""
+    """Copy a data directory, optionally with another prefix of its ids.
+
+    \b
+    recitative data copy data/dev data/copy --prefix copy-
+    """
     _write(select.prefixed(_read(source, destination), prefix), destination)
 
 

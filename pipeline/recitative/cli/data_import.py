@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from recitative.audio.files import SUFFIXES
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
 from recitative.data.importing.corpus import MAX_SKIPPED, ImportOptions, import_corpus, read_source
@@ -17,46 +18,53 @@ from recitative.text.normalize import NormalizationRules
 
 
 def import_recordings(
-    source: Annotated[
-        Path, typer.Argument(help="A folder of recordings, with lhotse's manifests or not, or lhotse's cuts.jsonl.gz.")
-    ],
-    destination: Annotated[Path, typer.Argument(help="The data directory to write; its tables are replaced.")],
+    source: Annotated[Path, typer.Argument(help="Folder of recordings, lhotse manifests, or lhotse's cuts.jsonl.gz.")],
+    destination: Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")],
     table: Annotated[
         Path | None,
         typer.Option(
-            help="CSV, TSV or JSON lines with path, text and perhaps speaker; without it a .txt beside each recording."
+            help="CSV, TSV or JSON-lines table with path, text, perhaps speaker. Default: a .txt file per recording."
         ),
     ] = None,
-    sample_rate: Annotated[int, typer.Option(min=4000, max=96000, help="Hz; other recordings are converted.")] = 16000,
+    sample_rate: Annotated[
+        int, typer.Option(min=4000, max=96000, help="Sample rate in Hz. Other recordings are converted.")
+    ] = 16000,
     encoding: Annotated[
-        str, typer.Option(help="Of the table or the .txt files, such as cp1252; else UTF-8, or UTF-16 with its mark.")
+        str,
+        typer.Option(
+            help="Encoding of the table or .txt files, such as cp1252. Default: UTF-8, or UTF-16 with its mark."
+        ),
     ] = "",
-    keep_text: Annotated[bool, typer.Option("--keep-text", help="Leave the transcripts as they are.")] = False,
-    keep_case: Annotated[bool, typer.Option("--keep-case", help="Leave capital letters.")] = False,
-    keep_hyphens: Annotated[bool, typer.Option("--keep-hyphens", help="Leave hyphens within words.")] = False,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Do not normalize transcripts.")] = False,
+    keep_case: Annotated[bool, typer.Option("--keep-case", help="Keep capital letters.")] = False,
     speaker_per_file: Annotated[
-        bool, typer.Option("--speaker-per-file", help="Each recording has a speaker of its own, if none is known.")
+        bool, typer.Option("--speaker-per-file", help="Treat each recording without a known speaker as a new speaker.")
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out what cannot be used, and name it in skipped.txt.")
+        bool, typer.Option("--skip-bad", help="Leave out unusable rows and list them in skipped.txt.")
     ] = False,
-    most_skipped: Annotated[float, typer.Option(min=0, max=1, help="The largest part of the rows to leave out.")] = (
+    most_skipped: Annotated[float, typer.Option(min=0, max=1, help="Maximum fraction of rows to leave out.")] = (
         MAX_SKIPPED
     ),
     partial: PartialOption = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Recordings at a time; 0: one for each core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
 ) -> None:
-    """Make a data directory from recordings and transcripts: a table, .txt files, or lhotse's manifests.
+    """Make a data directory from recordings and transcripts.
 
-    Transcripts get lower case and no punctuation. Recordings stay where they are, but for those with another sample
-    rate or several channels, which are written to DESTINATION/audio. Exit 1 if a row cannot be used.
+    Transcripts become lower case without punctuation. Recordings of another sample rate or with several channels are
+    converted to DESTINATION/audio. The exit status is 1 if a row cannot be used.
+
+    \b
+    recitative data import recordings data/all --table recordings/words.csv
     """
-    if keep_text and (keep_case or keep_hyphens):
-        raise UsageError("--keep-text leaves everything as it is; drop --keep-case and --keep-hyphens")
+    if keep_text and keep_case:
+        raise UsageError("--keep-text leaves everything as it is; drop --keep-case")
+    if source.is_file() and source.suffix.lower() in SUFFIXES:
+        raise UsageError(f"{source}: is one recording; name the folder of the recordings, '{source.parent}'")
     if table is None and destination.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{destination}: lies within {source}, whose recordings are read; write somewhere else")
     _require_encoding(encoding)
-    rules = None if keep_text else NormalizationRules(keep_case, keep_hyphens)
+    rules = None if keep_text else NormalizationRules(keep_case)
     options = ImportOptions(
         sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial
     )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def decode(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
-    data_dir: Annotated[Path, typer.Argument(help="The data directory to decode.")],
-    output: Annotated[Path, typer.Option(help="The folder for the results.")],
+    data_dir: Annotated[Path, typer.Argument(help="Data directory to decode.")],
+    output: Annotated[Path, typer.Option(help="Output folder.")],
     chunk_ms: Annotated[
-        float | None, typer.Option(min=1, help="Feed the audio in pieces of this length, as a stream would.")
+        float | None, typer.Option(min=1, help="Process audio in chunks of this length, as in live use.")
     ] = None,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
@@ -33,14 +33,17 @@ def decode(
     greedy: decoding.GreedyOption = False,
     jobs: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes, each with the model open; 0: a core each. Default: 1, on a cluster 0."),
+        typer.Option(min=0, help="Number of processes. 0: one per core. Default: 1; on a cluster 0."),
     ] = None,
     engine: EngineOption = "local",
     address: AddressOption = "",
 ) -> None:
-    """Decode every utterance as the model's settings and these options say; whole, or in pieces with the same result.
+    """Decode a data directory, to score the text.
 
     --output gets text, words.jsonl (times and confidences), tokens.jsonl and, with --nbest, nbest.jsonl.
+
+    \b
+    recitative decode exp/lstm/model data/test --output exp/lstm/decode_test
     """
     from recitative.asr.decoding import decode_directory
 

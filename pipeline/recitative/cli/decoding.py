@@ -23,27 +23,28 @@ if TYPE_CHECKING:
 NO_LM = "none"
 
 LmOption = Annotated[
-    str, typer.Option("--lm", help="A language model, ARPA or recurrent, instead of the model's own; 'none': without.")
+    str,
+    typer.Option(
+        "--lm", help="Language model (ARPA, packed or recurrent) instead of the model's own. 'none': no language model."
+    ),
 ]
 HotWordsOption = Annotated[
     str,
-    typer.Option("--hotwords", help="Phrases to expect: 'new york, tokyo:6, word=PH PH', or a file with one a line."),
+    typer.Option("--hotwords", help="Phrases to favor: 'new york, tokyo:6, word=PH PH', or a file with one per line."),
 ]
 GrammarOption = Annotated[
-    Path | None, typer.Option("--grammar", help="Write only sentences of this grammar, or of this list of phrases.")
+    Path | None, typer.Option("--grammar", help="Grammar or list of phrases; only its sentences are recognized.")
 ]
-LexiconOption = Annotated[Path | None, typer.Option("--lexicon", help="Write only the words of this lexicon.")]
+LexiconOption = Annotated[Path | None, typer.Option("--lexicon", help="Lexicon; only its words are recognized.")]
 NbestOption = Annotated[
-    int, typer.Option("--nbest", min=1, help="Alternatives to give, with scores, in the JSON formats.")
+    int, typer.Option("--nbest", min=1, help="Number of alternatives with scores, in the JSON formats.")
 ]
-BeamOption = Annotated[
-    int, typer.Option("--beam", min=0, help="Hypotheses kept in the search; 0: the model's setting.")
-]
+BeamOption = Annotated[int, typer.Option("--beam", min=0, help="Beam width. 0: the model's setting.")]
 
 
 GreedyOption = Annotated[
     bool,
-    typer.Option("--greedy", help="Each frame's likeliest token: no lexicon, no language model; phones stay phones."),
+    typer.Option("--greedy", help="Greedy search: no lexicon, no language model."),
 ]
 
 

@@ -11,13 +11,13 @@ from recitative.errors import UsageError
 from recitative.machine import available_cores
 
 JobsOption = Annotated[
-    int, typer.Option("--jobs", min=0, help="Processes; 0: as many as this machine, or the cluster, has cores.")
+    int, typer.Option("--jobs", min=0, help="Number of processes. 0: one per core of this machine or of the cluster.")
 ]
 EngineOption = Annotated[
-    Literal["local", "ray"], typer.Option("--engine", help="This machine, or a Ray cluster that runs already.")
+    Literal["local", "ray"], typer.Option("--engine", help="Run on this machine or on a running Ray cluster.")
 ]
 AddressOption = Annotated[
-    str, typer.Option("--address", help="The Ray cluster; default: RAY_ADDRESS, or the one this machine belongs to.")
+    str, typer.Option("--address", help="Address of the Ray cluster. Default: RAY_ADDRESS, or this machine's cluster.")
 ]
 
 

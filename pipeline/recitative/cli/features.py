@@ -15,15 +15,19 @@ from recitative.features.extraction import extract, write_features
 
 
 def features(
-    data_dir: Annotated[Path, typer.Argument(help="A Kaldi data directory; gets feats.scp and utt2num_frames.")],
-    out_dir: Annotated[Path, typer.Argument(help="The folder for feats.ark and feats.scp.")],
+    data_dir: Annotated[Path, typer.Argument(help="Data directory; feats.scp and utt2num_frames are added to it.")],
+    out_dir: Annotated[Path, typer.Argument(help="Folder for feats.ark and feats.scp.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.kind=mfcc.")] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="YAML settings file.")] = None,
     jobs: JobsOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
 ) -> None:
-    """Compute fbank or MFCC of every utterance and write them as feats.ark and feats.scp, which Kaldi's tools read."""
+    """Compute fbank or MFCC features and write feats.ark and feats.scp in Kaldi's format.
+
+    \b
+    recitative features data/train data/fbank --conf conf/lstm.yaml
+    """
     settings = load_settings(conf, overrides or ()).features
     directory = DataDirectory.read(data_dir)
     items = extract(directory, settings, new_engine(jobs, engine, address))

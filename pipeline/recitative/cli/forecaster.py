@@ -1,4 +1,4 @@
-"""``recitative forecaster``: models that say what comes next in a sound: train one, measure it, put it into a file."""
+"""Anomaly models: train, learn the threshold, score."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import typer
 
 from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.settings import ForecasterSettings
-from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.results import (
     CommandOption,
     NameOption,
@@ -33,31 +32,36 @@ if TYPE_CHECKING:
     from recitative.data.tables import Utterance
     from recitative.score.results import Measurement
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Models that say what comes next in a sound, for 'watch': train one on usual recordings, measure it.",
-)
+anomaly = typer.Typer(name="anomaly", no_args_is_help=True, help="Set the threshold of an anomaly model.")
 
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="A forecaster's folder, such as EXP/model.")]
+ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="Anomaly model folder, such as exp/hall/model.")]
 
 
-@app.command()
+@anomaly.command()
 @writes("model", one_writer_of_model)
 def threshold(
     model: ModelArgument,
-    data: Annotated[Path, typer.Argument(help="A data directory of usual recordings that it was not trained on.")],
+    data: Annotated[
+        Path, typer.Argument(help="Data directory of normal recordings that the model was not trained on.")
+    ],
     false_alarms: Annotated[
-        float, typer.Option(min=0.0, max=0.999, help="The part of their windows that may be called unusual.")
+        float, typer.Option(min=0.0, max=0.999, help="Fraction of their windows above the threshold.")
     ] = 0.01,
     window_s: Annotated[
-        float | None, typer.Option(help="Seconds that are judged together; default: as the model has it.")
+        float | None, typer.Option(help="Window length in seconds. Default: the model's setting.")
     ] = None,
     score: Annotated[
         Literal["ratio", "surprise"] | None,
-        typer.Option(help="ratio: beside the window's own order; surprise: the likelihood alone, for short events."),
+        typer.Option(
+            help="ratio: likelihood ratio to an autoregression of the window; surprise: NLL, for short events."
+        ),
     ] = None,
 ) -> None:
-    """Learn from usual recordings what is unusual, and write it into the model; the network stays as it is."""
+    """Set the threshold of an anomaly model on normal recordings. The network does not change.
+
+    \b
+    recitative anomaly threshold exp/hall/model data/normal --false-alarms 0.001
+    """
     from recitative.anomaly.task import learn_threshold
     from recitative.model.folder import load_model, save_model
 
@@ -69,13 +73,15 @@ def threshold(
     print(f"{model}: {learned}")
 
 
-@app.command()
 def score(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="A data directory of usual recordings.")],
     unusual: Annotated[Path | None, typer.Option(help="Recordings that are to be told from them.")] = None,
-    beside: Annotated[
-        Path | None, typer.Option(help="With --unusual: also scores that know no past, fitted to these recordings.")
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            "--baseline", "--beside", help="With --unusual: also scores that know no past, fitted to these recordings."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
     results: ResultsOption = None,
@@ -88,15 +94,15 @@ def score(
 
     The area under the ROC curve (AUC) of whole recordings: 1 without fault, 0.5 not at all.
     """
-    if beside and not unusual:
-        raise UsageError("--beside: compares how recordings are told apart; name others with --unusual")
+    if baseline and not unusual:
+        raise UsageError("--baseline: needs recordings to tell apart; add --unusual")
     started = time.perf_counter()
     record = Record(results, results_md, name, set_name, "-", command)
     from recitative.model.folder import load_model
 
     forecaster = load_model(model, FORECASTER)
     usual = DataDirectory.read(data).utterances
-    fitted = DataDirectory.read(beside).utterances if beside else ()
+    fitted = DataDirectory.read(baseline).utterances if baseline else ()
     first = _scores(forecaster, usual, data, fitted)
     nats = sum(first.pop("nats")) / len(usual)
     areas = {}
@@ -111,23 +117,6 @@ def score(
     print(f"{nats:.4f} nats per frame and dimension ({len(usual)} recordings)")
     for how, measured in areas.items():
         print(f"{how:<8} AUC {measured.value:.3f} ({measured.counts})")
-
-
-@app.command()
-def export(
-    model: ModelArgument,
-    output: Annotated[Path, typer.Option(help="The file to write, such as watch.onnx.")],
-    notes: NotesFile = None,
-) -> None:
-    """Write the network with its state as inputs and outputs, settings and threshold into one file.
-
-    The file runs without PyTorch.
-    """
-    from recitative.export.file import export_model
-    from recitative.model.folder import load_model
-
-    size = export_model(load_model(model, FORECASTER), output, notes=read_notes(notes))
-    print(f"{output}: float32, {size / 1e6:.1f} MB")
 
 
 def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> ForecasterSettings:

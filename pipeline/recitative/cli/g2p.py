@@ -11,20 +11,26 @@ import typer
 from recitative.errors import DataError
 
 app = typer.Typer(
-    no_args_is_help=True, help="Letter-to-sound models: train one on a pronunciation dictionary, ask it for words."
+    name="g2p",
+    no_args_is_help=True,
+    help="Letter-to-sound models: train, pronounce words.",
 )
 
-ModelArgument = Annotated[Path, typer.Argument(help="A letter-to-sound model's folder.")]
+ModelArgument = Annotated[Path, typer.Argument(help="Letter-to-sound model folder.")]
 
 
 @app.command()
+@app.command()
 def pronounce(
     model: ModelArgument,
-    words: Annotated[list[str], typer.Argument(help="Words; '-' for those on stdin.")],
+    words: Annotated[list[str], typer.Argument(help="Words. '-': read them from stdin.")],
 ) -> None:
-    """Print the likeliest pronunciation of each word, 'word phone phone ...', as in a lexicon.
+    """Print the most probable pronunciation of each word, as in a lexicon.
 
-    Exit 1 if a word has letters that the model does not know.
+    The exit status is 1 if a word has unknown letters.
+
+    \b
+    recitative g2p pronounce exp/g2p/model hello world
     """
     from recitative.asr.g2p_kind import G2P
     from recitative.model.folder import load_model

@@ -32,46 +32,52 @@ FILLING_TEMPERATURE = 0.7  # temperature: of notes that are drawn again and agai
 
 def music(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="MIDI or ABC files to continue; see --harmonise and --rewrite.")
+        list[Path] | None, typer.Argument(help="MIDI or ABC files to continue, or for --harmonise and --rewrite.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("music"),
-    model: Annotated[str, typer.Option(help="A music model's file or folder, or a pretrained one's name.")] = "",
+    output: Annotated[Path, typer.Option(help="Output folder.")] = Path("music"),
+    model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
     others: OthersOption = None,
     bars: Annotated[
-        int, typer.Option(min=1, max=1000, help="Bars of four quarters that are new; a model of events may end before.")
+        int,
+        typer.Option(
+            min=1, max=1000, help="Number of new bars of four quarter notes. A model of events may end before."
+        ),
     ] = 12,
-    count: Annotated[int, typer.Option(min=1, max=1000, help="Pieces, or versions of each file.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Another number, other pieces; the same, the same bytes.")] = 1,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of pieces, or of versions of each file.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
     temperature: Annotated[
         float | None,
         typer.Option(help=f"Above 1 more daring, below 1 more usual; 1, or {FILLING_TEMPERATURE} for filling in."),
     ] = None,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest notes that together have this share.")] = 0.98,
+    top_p: Annotated[float, typer.Option(help="Nucleus (top-p) sampling threshold.")] = 0.98,
     harmonise: Annotated[
-        str, typer.Option(metavar="VOICE", help="The files hold this voice alone; write the others.")
+        str, typer.Option(metavar="VOICE", help="Add the other voices to files that hold this voice.")
     ] = "",
     rewrite: Annotated[
-        str, typer.Option(metavar="VOICES", help="Write these voices of the files anew, such as alto,tenor or all.")
+        str, typer.Option(metavar="VOICES", help="Regenerate these voices of the files, such as alto,tenor or all.")
     ] = "",
     rewrite_bars: Annotated[
-        str, typer.Option(metavar="FIRST-LAST", help="Rewrite only in these bars, such as 5-8.")
+        str, typer.Option(metavar="FIRST-LAST", help="With --rewrite: only these bars, such as 5-8.")
     ] = "",
-    key: Annotated[str, typer.Option(help="Only notes of this key, such as G, Bb or F#m.")] = "",
+    key: Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")] = "",
     pitches: Annotated[
-        str, typer.Option(metavar="LOW-HIGH", help="With a model of events: only these MIDI pitches, such as 60-84.")
+        str, typer.Option(metavar="LOW-HIGH", help="Use only these MIDI pitches, such as 60-84. Only models of events.")
     ] = "",
-    tempo: Annotated[float, typer.Option(min=0, max=400, help="Quarter notes a minute; 0: the file's.")] = 100.0,
-    sweeps: Annotated[
-        int, typer.Option(min=1, help="With --harmonise or --rewrite: times that notes are drawn.")
-    ] = 100,
-    rests: Annotated[bool, typer.Option("--rests", help="With a model of voices: new ones may pause.")] = False,
-    soundfont: Annotated[Path | None, typer.Option(help="An sf2 or sf3 file to play with.")] = None,
+    tempo: Annotated[float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file.")] = 100.0,
+    sweeps: Annotated[int, typer.Option(min=1, help="Gibbs sampling passes, with --harmonise or --rewrite.")] = 100,
+    rests: Annotated[bool, typer.Option("--rests", help="Allow rests. Only models of voices.")] = False,
+    soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Write WAV files.")] = True,
 ) -> None:
-    """Write pieces: MIDI, WAV, a picture of each, and OUTPUT/index.html to see and hear them.
+    """Generate music: MIDI, WAV, pictures, and a page OUTPUT/index.html.
 
-    Without files the pieces are new. Files are continued; with --harmonise they are a voice, such as a melody, to which
-    the others are written; with --rewrite some voices or bars of them are written anew. Every given note stays.
+    Without files, new pieces. Given files are continued; --harmonise adds voices, --rewrite replaces parts.
+    Given notes never change.
+
+    \b
+    recitative generate music --count 4 --key G
+    recitative generate music tune.mid --bars 8
+    recitative generate music melody.mid --harmonise soprano
     """
     wanted = Wanted(harmonise, rewrite, rewrite_bars, bars)
     usual = FILLING_TEMPERATURE if wanted.option else 1.0

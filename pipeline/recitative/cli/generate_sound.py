@@ -33,33 +33,30 @@ STDOUT = "-"
 
 def sound(
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
-    vocoder: Annotated[
-        Path | None, typer.Option(help="For a model that draws mel frames: the one that makes sound of them.")
-    ] = None,
-    text: Annotated[str, typer.Option(help="What is said, one of the model's texts, such as seven.")] = "",
-    speaker: Annotated[str, typer.Option(help="Who says it, one of the model's speakers.")] = "",
-    go_on: Annotated[
-        Path | None, typer.Option("--continue", help="A recording that the sound begins with and goes on from.")
-    ] = None,
+    vocoder: Annotated[Path | None, typer.Option(help="Vocoder. Required for models of spectrograms.")] = None,
+    text: Annotated[str, typer.Option(help="Text, one of the model's texts.")] = "",
+    speaker: Annotated[
+        str, typer.Option(help="Speaker, one of the model's speakers. Default: one file per speaker.")
+    ] = "",
+    go_on: Annotated[Path | None, typer.Option("--continue", help="Recording to continue.")] = None,
     like: Annotated[
-        Path | None, typer.Option(help="A data directory: as many sounds, of its texts, speakers and lengths.")
+        Path | None, typer.Option(help="Data directory; its texts, speakers and lengths are synthesized.")
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How long; 0: as the text usually is, or 2 s of something new.")] = 0.0,
-    count: Annotated[int, typer.Option(min=1, max=1000, help="How many, one after another.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Another number, other sounds; the same, the same bytes.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Below 1 smoother and duller, above 1 noisier.")] = 1.0,
+    seconds: Annotated[float, typer.Option(help="Length. 0: typical length of the text, or 2 s.")] = 0.0,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of files.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     heat: Annotated[
-        float, typer.Option(min=0, help="Of mel frames: 0 always says a text in the same way, 1 as recordings vary.")
+        float, typer.Option(min=0, help="Variation of spectrograms. 0: none; 1: as in the recordings.")
     ] = 0.5,
-    output: Annotated[
-        str, typer.Option(help="The folder to write to; '-' sends one WAV to stdout while it is drawn.")
-    ] = "sound",
+    output: Annotated[str, typer.Option(help="Output folder. '-': stream one WAV file to stdout.")] = "sound",
 ) -> None:
-    """Draw sound with a model that is told labels or nothing, sample by sample, and write WAV files.
+    """Generate sound: one WAV file per speaker and count.
 
-    A model of mel frames ('kind: spectrogram') says what is said and how; its --vocoder draws the sound.
+    Models of spectrograms need a --vocoder.
 
-    Without --speaker every speaker of the model speaks, one file each.
+    \b
+    recitative generate sound --model exp/voice/model.onnx --text seven --output sounds
     """
     require_temperature(temperature)
     if seconds < 0:

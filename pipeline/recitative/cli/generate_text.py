@@ -12,17 +12,18 @@ from recitative.cli.prompts import open_recurrent, read_prompts, warn_of_unknown
 
 
 def text(
-    prompts: Annotated[list[str], typer.Argument(help="Beginnings of sentences; '-' for those on stdin, one a line.")],
-    model: Annotated[Path, typer.Option(help="A language model's folder, or a file from 'recitative lm export'.")],
-    count: Annotated[int, typer.Option(min=1, help="Lines for each prompt.")] = 1,
-    words: Annotated[int, typer.Option(min=1, help="The most words that are added; a sentence may end before.")] = 20,
-    temperature: Annotated[float, typer.Option(help="Above 1 more daring, below 1 more usual.")] = 1.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the likeliest tokens that together have this share.")] = 0.95,
-    seed: Annotated[int, typer.Option(min=0, help="Another number, other lines; the same, the same lines.")] = 1,
+    prompts: Annotated[list[str], typer.Argument(help="Beginnings of sentences. '-': one per line on stdin.")],
+    model: Annotated[Path, typer.Option(help="Language model: model folder or exported file.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of lines per prompt.")] = 1,
+    words: Annotated[int, typer.Option(min=1, help="Maximum number of new words.")] = 20,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    top_p: Annotated[float, typer.Option(help="Nucleus (top-p) sampling threshold.")] = 0.95,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical lines.")] = 1,
 ) -> None:
-    """Print each prompt with what a language model adds to it, one line each; '' is a sentence from its beginning.
+    """Continue prompts with a recurrent language model, one line each. '' starts a sentence.
 
-    What the model does not know is never written, though it may stand in a prompt.
+    \b
+    recitative generate text 'the cat' --model exp/rnnlm/model --count 3
     """
     from recitative.lm.composer import continue_text
 

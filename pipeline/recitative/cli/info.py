@@ -10,12 +10,13 @@ from recitative.cli.models import find_model
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A file made by an 'export', or a pretrained model's name.")],
-    settings: Annotated[bool, typer.Option("--settings", help="Print all settings of its training too.")] = False,
+    model: Annotated[str, typer.Argument(help="Exported file, or name of a pretrained model.")],
+    settings: Annotated[bool, typer.Option("--settings", help="Also print the settings of the training.")] = False,
 ) -> None:
-    """Print what a model file is: size, parameters, what goes in and comes out, and its notes.
+    """Describe a model file: kind, size, inputs, outputs, notes.
 
-    Of a recogniser, a classifier, a forecaster, a language model, or a model of music or sound.
+    \b
+    recitative info model.onnx --settings
     """
     from recitative.config import dump_settings
     from recitative.runtime.cards import read_metadata

@@ -22,6 +22,7 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
+from recitative.cli.spot import spot
 from recitative.cli.spotting import (
     SPOTTING_MODEL_HELP,
     KeywordsOption,
@@ -40,13 +41,16 @@ if TYPE_CHECKING:
     from recitative.keywords.evaluate import HeardSet
     from recitative.score.spotting import DetectionCounts
 
-app = typer.Typer(no_args_is_help=True, help="Keywords that a model looks for: thresholds, misses, false alarms.")
+app = typer.Typer(
+    name="keywords", no_args_is_help=True, help="Find keywords in recordings; tune thresholds and score them."
+)
+app.command()(spot)
 
 DataArgument = Annotated[
     list[Path],
     typer.Argument(
         metavar="DATA...",
-        help="Data directories with recordings and their text; one's words.ctm tells when words are said.",
+        help="Data directories with transcripts. words.ctm in a directory gives the word times.",
     ),
 ]
 
@@ -56,13 +60,16 @@ def tune(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
     data: DataArgument,
     keywords: KeywordsOption,
-    output: Annotated[Path, typer.Option(help="The file of thresholds, for 'spot' and 'listen'.")],
-    false_alarms_per_hour: Annotated[float, typer.Option(help="At most so many of each keyword.")] = 1.0,
+    output: Annotated[Path, typer.Option(help="File of thresholds to write, for 'keywords spot' and 'listen'.")],
+    false_alarms_per_hour: Annotated[float, typer.Option(help="Maximum false alarms per hour and keyword.")] = 1.0,
     within_words: WithinOption = False,
 ) -> None:
-    """Choose each keyword's threshold: the fewest misses with at most so many false alarms per hour.
+    """Choose the threshold of each keyword: fewest misses within a limit of false alarms per hour.
 
-    The data should be held out of the model's training: what it has learned by heart it is too sure of.
+    Use data that the model was not trained on.
+
+    \b
+    recitative keywords tune model.onnx data/dev --keywords words.txt --output thresholds.json
     """
     from recitative.keywords.evaluate import KeywordThresholds, fingerprint, tune_thresholds
 
@@ -90,7 +97,7 @@ def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
     data: DataArgument,
     keywords: KeywordsOption,
-    output: Annotated[Path, typer.Option(help="The folder for keywords.json and the trade-off, det.svg.")],
+    output: Annotated[Path, typer.Option(help="Folder for keywords.json and the DET curve det.svg.")],
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     results: ResultsOption = None,
@@ -100,9 +107,10 @@ def score(
     decoding: HowOption = "-",
     command: CommandOption = "-",
 ) -> None:
-    """Print each keyword's misses and false alarms per hour at its threshold, and those of all together.
+    """Print misses and false alarms per hour of each keyword, and write the DET curve (Martin et al. 1997).
 
-    Also writes both for every threshold, and draws them as a curve on normal deviates (Martin et al. 1997).
+    \b
+    recitative keywords score model.onnx data/test --keywords words.txt --thresholds thresholds.json --output exp/test
     """
     from recitative.keywords.evaluate import SpottingScores
     from recitative.keywords.spotter import thresholds_of

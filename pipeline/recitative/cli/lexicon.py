@@ -19,30 +19,31 @@ SHOWN = 20
 
 
 def lexicon(
-    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories, or text tables, whose words are wanted.")],
-    output: Annotated[Path, typer.Option(help="The lexicon to write, such as data/lexicon.txt.")],
+    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories or text tables.")],
+    output: Annotated[Path, typer.Option(help="Lexicon to write, such as data/lexicon.txt.")],
     dictionary: Annotated[
-        Path | None, typer.Option(help="A pronunciation dictionary, 'word phone phone ...' lines, such as CMU's.")
+        Path | None, typer.Option(help="Pronunciation dictionary with lines 'word phone phone ...', such as CMU's.")
     ] = None,
-    tokens: Annotated[Path | None, typer.Option(help="Spell the words with this token table's characters.")] = None,
-    whole: Annotated[
-        bool, typer.Option("--whole", help="Keep all words of the dictionary, not only those of the transcripts.")
-    ] = False,
-    lower: Annotated[bool, typer.Option("--lower", help="Write the dictionary's words in lower case.")] = False,
+    tokens: Annotated[Path | None, typer.Option(help="Spell words with the characters of this token table.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Keep all words of the dictionary.")] = False,
+    lower: Annotated[bool, typer.Option("--lower", help="Convert the dictionary to lower case.")] = False,
     keep_stress: Annotated[
         bool,
-        typer.Option("--keep-stress", help="Keep the stress marks of ARPAbet's vowels: AH0 and AH1 are two phones."),
+        typer.Option("--keep-stress", help="Keep stress marks: AH0 and AH1 are different phones."),
     ] = False,
     guess: Annotated[
-        Path | None, typer.Option(help="A letter-to-sound model for words that the dictionary lacks: 'g2p train'.")
+        Path | None, typer.Option(help="Letter-to-sound model for words that the dictionary lacks.")
     ] = None,
     skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out words that have no pronunciation, instead of stopping.")
+        bool, typer.Option("--skip-unknown", help="Leave out words without a pronunciation. Default: an error.")
     ] = False,
 ) -> None:
-    """Make the lexicon of the words in some transcripts, and report those that are out of vocabulary.
+    """Make a lexicon of the words in transcripts, and report words without a pronunciation.
 
-    A word's first pronunciation is the one that training uses; decoding and alignment take all.
+    Training uses the first pronunciation of a word; decoding and alignment use all.
+
+    \b
+    recitative lexicon data/train --dictionary cmudict.dict --output data/lexicon.txt
     """
     if (dictionary is None) == (tokens is None):
         raise UsageError("give either --dictionary (words in phones) or --tokens (words in characters)")

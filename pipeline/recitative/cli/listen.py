@@ -33,18 +33,18 @@ if TYPE_CHECKING:
 
 def listen(
     model: Annotated[str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.")] = "",
-    device: Annotated[str, typer.Option(help="Microphone: its number or a part of its name; see --list-devices.")] = "",
-    list_devices: Annotated[bool, typer.Option("--list-devices", help="Print the microphones and stop.")] = False,
-    input: Annotated[
-        Path | None, typer.Option(help="Play a recording, or - for stdin, instead of the microphone.")
-    ] = None,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Play --input as fast as it was spoken.")] = False,
+    device: Annotated[str, typer.Option(help="Microphone: number or part of the name, see --list-devices.")] = "",
+    list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
+    input: Annotated[Path | None, typer.Option(help="Audio file, or '-' for stdin, instead of the microphone.")] = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Process --input in real time.")] = False,
     partial: PartialOption = False,
-    format: Annotated[Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance a line, with times.")] = "text",
-    chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of the pieces heard at a time.")] = 160,
-    silence_s: Annotated[float, typer.Option(help="An utterance ends after this silence.")] = 1.2,
-    empty_silence_s: Annotated[float, typer.Option(help="The same, if nothing was said yet.")] = 2.4,
-    longest_s: Annotated[float, typer.Option(help="An utterance ends after this time in any case.")] = 20.0,
+    format: Annotated[
+        Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance per line, with times.")
+    ] = "text",
+    chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of an audio chunk.")] = 160,
+    silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance.")] = 1.2,
+    empty_silence_s: Annotated[float, typer.Option(help="The same before the first word.")] = 2.4,
+    longest_s: Annotated[float, typer.Option(help="Maximum length of an utterance.")] = 20.0,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
     grammar: decoding.GrammarOption = None,
@@ -55,8 +55,14 @@ def listen(
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
 ) -> None:
-    """Transcribe the microphone as you speak, or with --keywords print these alone, as they are said, with start and
-    end in seconds and confidence. Ctrl-C writes the last words and what it cost.
+    """Transcribe the microphone live, or find --keywords.
+
+    On exit (Ctrl-C) it prints the real-time factor, the latency and the number of dropped blocks.
+
+    \b
+    recitative listen
+    recitative listen --keywords 'enter, stop:0.8'
+    recitative listen --input talk.wav --format jsonl
     """
     from recitative.asr.listen import EndpointRules
 

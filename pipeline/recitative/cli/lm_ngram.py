@@ -21,32 +21,37 @@ from recitative.lm.estimate import train as train_ngram
 from recitative.lm.ngram import read_lm
 from recitative.lm.query import Perplexity, measure_sentence
 
-Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, or data directories that have one; see --plain.")]
+Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, data directories, or text files with --plain.")]
 Plain = Annotated[
     bool | None,
-    typer.Option("--plain/--no-plain", help="Whether texts are one sentence a line, or each line begins with an id."),
+    typer.Option("--plain/--no-plain", help="Texts have one sentence per line, without ids. Default: detected."),
 ]
 
 
 def train(
     texts: Texts,
-    output: Annotated[Path, typer.Option(help="The ARPA file to write; gzipped if its name ends in .gz.")],
-    order: Annotated[int, typer.Option(min=1, help="Words in the longest n-gram.")] = 3,
-    dev: Annotated[Path | None, typer.Option(help="A text that finds the weights; its perplexity is printed.")] = None,
-    weights: Annotated[str, typer.Option(help="The share of every text's model in the mixture, such as 0.7,0.3.")] = "",
-    vocab: Annotated[Path | None, typer.Option(help="Words to know beside those of the texts, one a line.")] = None,
-    min_count: Annotated[
-        str, typer.Option(help="For each order, how often an n-gram must be there to be listed, such as 1,1,2.")
-    ] = "",
+    output: Annotated[Path, typer.Option(help="ARPA file to write; gzipped if its name ends in .gz.")],
+    order: Annotated[int, typer.Option(min=1, help="Order of the model.")] = 3,
+    dev: Annotated[
+        Path | None, typer.Option(help="Dev text. It selects the interpolation weights, and its perplexity is printed.")
+    ] = None,
+    weights: Annotated[str, typer.Option(help="Interpolation weights of the texts, such as 0.7,0.3.")] = "",
+    vocab: Annotated[Path | None, typer.Option(help="Further words of the vocabulary, one per line.")] = None,
+    min_count: Annotated[str, typer.Option(help="Minimum count of n-grams of each order, such as 1,1,2.")] = "",
     prune: Annotated[
-        float, typer.Option(help="Leave out n-grams without which the perplexity grows by less, such as 1e-8.")
+        float,
+        typer.Option(
+            help="Entropy pruning threshold: maximum relative increase of perplexity per n-gram, such as 1e-8."
+        ),
     ] = 0.0,
     plain: Plain = None,
 ) -> None:
-    """Make an n-gram model of texts, with interpolated modified Kneser-Ney smoothing.
+    """Train an n-gram model with interpolated modified Kneser-Ney smoothing.
 
-    Several texts are joined. With --dev or --weights each gets a model of its own, and these are mixed: with the
-    weights that suit --dev best, unless --weights has them.
+    With --dev or --weights, one model per text is trained and interpolated; otherwise the texts are joined.
+
+    \b
+    recitative lm train data/train --order 3 --dev data/dev --output data/lm.arpa
     """
     settings = NgramSettings(order, _whole_numbers(min_count), prune, _shares(weights))
     with _steps(2 * len(texts) + 6) as step:
@@ -61,11 +66,15 @@ def train(
 
 
 def compress(
-    model: Annotated[Path, typer.Argument(help="An n-gram model: an ARPA file, plain or gzipped, or a packed one.")],
-    output: Annotated[Path, typer.Option(help="The packed file to write; 'tune --lm' and 'decode --lm' take it.")],
-    bits: Annotated[int, typer.Option(min=8, max=32, help="8: each number is one of 255. 32: no loss.")] = 8,
+    model: Annotated[Path, typer.Argument(help="n-gram model: ARPA file, plain or gzipped, or packed file.")],
+    output: Annotated[Path, typer.Option(help="Packed file to write, for 'tune --lm' and 'decode --lm'.")],
+    bits: Annotated[int, typer.Option(min=8, max=32, help="Bits per number. 32: lossless.")] = 8,
 ) -> None:
-    """Pack an n-gram model into a file that is a third of gzipped ARPA and opens a hundred times as fast."""
+    """Pack an n-gram model: a third of the size of gzipped ARPA, and it opens a hundred times as fast.
+
+    \b
+    recitative lm compress data/lm.arpa --output data/lm.ngram
+    """
     if bits not in (8, 32):
         raise UsageError(f"--bits {bits}: must be 8 or 32")
     with progress_bar(f"read {model.name}") as show:
@@ -76,11 +85,15 @@ def compress(
 
 
 def perplexity(
-    model: Annotated[Path, typer.Argument(help="An n-gram model, ARPA or packed, or a recurrent model.")],
+    model: Annotated[Path, typer.Argument(help="Language model: ARPA, packed or recurrent.")],
     texts: Texts,
     plain: Plain = None,
 ) -> None:
-    """Print how well a language model foresees texts: the perplexity of each, and of all if there are several."""
+    """Print the perplexity of texts.
+
+    \b
+    recitative lm perplexity data/lm.arpa data/dev data/test
+    """
     sources = [read_sentences(text, plain=plain) for text in texts]
     with progress_bar(f"read {model.name}") as show:
         asked = open_lm(model, show)
@@ -93,6 +106,11 @@ def perplexity(
         total += measured
     if len(sources) > 1:
         print(f"together: {total.line()}")
+
+
+def perplexity_of(model: Path, data: Path) -> None:
+    """The same of one text."""
+    perplexity(model, [data])
 
 
 @contextmanager

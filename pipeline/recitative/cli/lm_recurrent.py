@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.prompts import open_recurrent, read_prompts, warn_of_unknown
 
 
 def predict(
-    prompts: Annotated[list[str], typer.Argument(help="Beginnings of sentences; '-' for those on stdin, one a line.")],
-    model: Annotated[Path, typer.Option(help="A language model's folder, or a file from 'recitative lm export'.")],
-    count: Annotated[int, typer.Option(min=1, help="How many words.")] = 5,
+    prompts: Annotated[list[str], typer.Argument(help="Beginnings of sentences. '-': one per line on stdin.")],
+    model: Annotated[Path, typer.Option(help="Language model: model folder or exported file.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of words.")] = 5,
 ) -> None:
-    """Print the likeliest next words, each with its probability, the likeliest first; '</s>' ends the sentence.
+    """Print the most probable next words with their probabilities. '</s>' is the end of the sentence.
 
-    Several prompts are printed one after another, each word behind its prompt and a tab.
+    \b
+    recitative lm predict 'the cat' --model exp/rnnlm/model
     """
     from recitative.lm.next_words import next_words
 
@@ -30,19 +30,3 @@ def predict(
         before = f"{prompt}\t" if several else ""
         for entry in next_words(scorer, prompt, count):
             print(f"{before}{math.exp(entry.log_prob):.4f} {entry.word}")
-
-
-def export(
-    model: Annotated[Path, typer.Argument(help="A language model's folder, such as EXP/model.")],
-    output: Annotated[Path, typer.Option(help="The file to write, such as lm.onnx.")],
-    notes: NotesFile = None,
-) -> None:
-    """Write the network with its state as inputs and outputs, settings and vocabulary into one file.
-
-    The file runs without PyTorch.
-    """
-    from recitative.export.file import export_folder
-    from recitative.lm.kind import LANGUAGE_MODEL
-
-    size = export_folder(model, [LANGUAGE_MODEL], output, notes=read_notes(notes))
-    print(f"{output}: float32, {size / 1e6:.1f} MB")

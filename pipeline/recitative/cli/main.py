@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from recitative import __version__
+from recitative.cli import old
 from recitative.cli.align import align
 from recitative.cli.average import average
 from recitative.cli.check import check
-from recitative.cli.classifier import app as classifier
 from recitative.cli.classify import classify
 from recitative.cli.cmvn import cmvn
 from recitative.cli.data import app as data
 from recitative.cli.decode import decode
-from recitative.cli.export import export
 from recitative.cli.features import features
-from recitative.cli.forecaster import app as forecaster
+from recitative.cli.forecaster import anomaly
 from recitative.cli.g2p import app as g2p
 from recitative.cli.generate import app as generate
 from recitative.cli.info import info
@@ -27,30 +27,19 @@ from recitative.cli.keywords import app as keywords
 from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
+from recitative.cli.model import export, report, score
 from recitative.cli.music import app as music
 from recitative.cli.packages import explain
-from recitative.cli.report import report
 from recitative.cli.rescore import rescore
-from recitative.cli.score import score
 from recitative.cli.shards import shards
-from recitative.cli.sound import app as sound
-from recitative.cli.spot import spot
-from recitative.cli.suggest import suggest
+from recitative.cli.suggest import init_config
 from recitative.cli.tokens import tokens
-from recitative.cli.train import (
-    train,
-    train_classifier,
-    train_forecaster,
-    train_g2p,
-    train_music,
-    train_recurrent,
-    train_sound,
-)
+from recitative.cli.train import train
 from recitative.cli.transcribe import transcribe
 from recitative.cli.tune import tune
-from recitative.cli.tune_batch import tune_batch
+from recitative.cli.tune_batch import find_batch_size
 from recitative.cli.vocode import vocode
-from recitative.cli.watch import watch
+from recitative.cli.watch import detect
 from recitative.errors import DataError, RecitativeError, os_problem
 from recitative.signals import handle_on_own_stack
 from recitative.terminal import write_any_name
@@ -59,35 +48,24 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="recitative",
-    help="Speech recognition, from a folder of recordings to a scored model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(check)
-app.add_typer(data, name="data")
-app.add_typer(lm, name="lm")
-app.add_typer(g2p, name="g2p")
-app.add_typer(music, name="music")
-app.add_typer(sound, name="sound")
-app.add_typer(classifier, name="classifier")
-app.add_typer(forecaster, name="forecaster")
-app.add_typer(keywords, name="keywords")
-app.add_typer(generate, name="generate")
-VERBS = (
-    lexicon, tokens, features, cmvn, shards, suggest, tune_batch, train, average, tune, decode, rescore, score, report,
-    export, info, align, transcribe, listen, spot,
-    vocode, classify, watch,
-)  # fmt: skip
-for verb in VERBS:
-    app.command()(verb)
-OLDER_VERBS = (  # of release 0.1: 'recitative train' does it
-    (classifier, "train", train_classifier), (forecaster, "train", train_forecaster), (music, "train", train_music),
-    (sound, "train", train_sound), (g2p, "train", train_g2p), (lm, "train-recurrent", train_recurrent),
-)  # fmt: skip
-for group, name, older in OLDER_VERBS:
-    group.command(name, hidden=True)(older)
+HEADINGS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
+    "Use a model": (transcribe, listen, keywords, classify, detect, generate, vocode),
+    "Prepare data": (data, check, tokens, lexicon, g2p, features, cmvn, shards),
+    "Train": (init_config, find_batch_size, train, average, lm, music),
+    "Evaluate and export": (decode, tune, rescore, align, score, report, export, info, anomaly),
+}
+for heading, verbs in HEADINGS.items():
+    for verb in verbs:
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, rich_help_panel=heading)
+        else:
+            app.command(rich_help_panel=heading)(verb)
+old.add_to(app, {"data": data, "g2p": g2p, "lm": lm, "music": music})
 
 
 def _print_version(wanted: bool) -> None:
@@ -102,7 +80,13 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Speech recognition, from a folder of recordings to a scored model."""
+    """Speech recognition, keyword spotting, classification, anomaly detection, music and sound.
+
+    \b
+    recitative transcribe talk.wav         transcribe with a pretrained model
+    recitative data import --help          start from your own recordings
+    recitative VERB --help                 options and examples of a verb
+    """
 
 
 def main() -> None:

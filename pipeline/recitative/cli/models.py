@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recitative.cli.decoding import DecodingOptions
     from recitative.lm.query import LanguageModel
 
-MODEL_HELP = "A pretrained model's name, a model folder such as EXP/model, or an exported file."
+MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
 
 
 def find_model(name: str) -> Path:
@@ -82,7 +82,7 @@ def is_classifier(model: Path) -> bool:
 
 AllSpeedsOption = Annotated[
     bool,
-    typer.Option("--all-speeds", help="Hear each recording at all speeds of the training; the mean of them counts."),
+    typer.Option("--all-speeds", help="Average the predictions at all speeds of the training."),
 ]
 
 
@@ -112,8 +112,7 @@ def _labeller(model: Path) -> Labeller:
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:
-    """An n-gram model, ARPA or packed, or a recurrent model: its folder, which needs PyTorch, or what 'recitative lm
-    export' made.
+    """An n-gram model, ARPA or packed, or a recurrent model: its folder, which needs PyTorch, or its exported file.
 
     Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
     """

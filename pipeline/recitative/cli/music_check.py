@@ -17,9 +17,13 @@ from recitative.music.settings import MusicSettings
 
 def check(
     folders: Annotated[list[Path], typer.Argument(help="Folders of MIDI or ABC files.")],
-    conf: Annotated[Path | None, typer.Option(help="The settings of the model that is to read them.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="Settings of a model.")] = None,
 ) -> None:
-    """Print how many pieces and frames there are; every piece that cannot be read is named, exit status 1."""
+    """Count pieces and frames of folders of music, and report files that cannot be read.
+
+    \b
+    recitative music check data/train --conf conf/chorales.yaml
+    """
     settings = load_settings_of(conf, [], MUSIC_KINDS)
     problems: list[Problem] = []
     for folder in folders:

@@ -1,4 +1,4 @@
-"""``recitative music kept``: whether written pieces hold every note that was given, and keep to their ranges."""
+"""``recitative music check-constraints``: whether generated pieces hold all given notes and keep to their ranges."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from recitative.score.results import Measurement
 
 
 def kept(
-    written: Annotated[Path, typer.Argument(help="A folder of 'generate music'.")],
-    conf: Annotated[Path, typer.Option(help="The settings of the model that wrote, such as EXP/model/settings.yaml.")],
-    given: Annotated[Path | None, typer.Option(help="A folder of what was given, with the same names.")] = None,
-    voices: Annotated[str, typer.Option(help="Only these voices were given, such as soprano,bass or 1,4.")] = "",
+    written: Annotated[Path, typer.Argument(help="Output folder of 'generate music'.")],
+    conf: Annotated[Path, typer.Option(help="Settings of the model, such as exp/chorales/model/settings.yaml.")],
+    given: Annotated[Path | None, typer.Option(help="Folder of the given pieces, with the same names.")] = None,
+    voices: Annotated[str, typer.Option(help="Given voices, such as soprano,bass or 1,4. Default: all.")] = "",
     results: ResultsOption = None,
     results_md: TableOption = None,
     name: NameOption = "",
@@ -42,9 +42,12 @@ def kept(
     decoding: HowOption = "-",
     command: CommandOption = "-",
 ) -> None:
-    """Print the share of given notes that the written pieces hold, and that of new notes within their voices' ranges.
+    """Check generated pieces: share of given notes that they keep, share of new notes within the ranges of the voices.
 
-    A written piece NAME-3.mid belongs to what was given as NAME. Exit status 1 if a given note is missing.
+    The piece NAME-3.mid belongs to the given piece NAME. The exit status is 1 if a given note is missing.
+
+    \b
+    recitative music check-constraints samples --given melodies --conf exp/chorales/model/settings.yaml
     """
     record = Record(results, results_md, name, set_name, decoding, command)
     settings = load_tree(MusicSettings, conf)

@@ -13,7 +13,8 @@ from recitative.music.composer import Mixture, Scorer
 from recitative.music.event_composer import EventScorer
 
 OthersOption = Annotated[
-    list[str] | None, typer.Option("--with", help="A further model of voices: the mean of their probabilities counts.")
+    list[str] | None,
+    typer.Option("--with", help="Further model; the probabilities are averaged. Only models of voices."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""``recitative music report``: generated pieces beside a corpus, in numbers, pictures and sound."""
+"""``recitative report``: generated pieces beside a corpus, in numbers, pictures and sound."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as an object.")] = False,
     players: Annotated[int, typer.Option(min=0, help="Pieces that are shown and played.")] = 12,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put sound into the page.")] = True,
-    soundfont: Annotated[Path | None, typer.Option(help="An sf2 or sf3 file to play with.")] = None,
+    soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
     steps_per_quarter: Annotated[int, typer.Option(min=1, max=48, help="Of the grid on which both are compared.")] = 4,
     results: ResultsOption = None,
     results_md: TableOption = None,

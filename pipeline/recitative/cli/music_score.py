@@ -1,4 +1,4 @@
-"""``recitative music score``: how probable pieces are to a model."""
+"""``recitative score``: how probable pieces are to a model."""
 
 from __future__ import annotations
 

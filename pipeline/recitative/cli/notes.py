@@ -10,7 +10,7 @@ import typer
 from recitative.reading import LARGEST_SETTINGS, read_text
 
 NotesFile = Annotated[
-    Path | None, typer.Option("--notes", help="A text to keep in the file: licence, corpus, the commands that made it.")
+    Path | None, typer.Option("--notes", help="Text file stored in the model: license, corpus, commands.")
 ]
 
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Transcript
 
 PartialOption = Annotated[
-    bool, typer.Option("--partial", help="Of recordings that are cut off or damaged take what there is.")
+    bool, typer.Option("--partial", help="Accept truncated or damaged recordings and use what can be read.")
 ]
 
 ChannelChoice = Literal["mix", "left", "right", "each"]
-ChannelOption = Annotated[ChannelChoice, typer.Option(help="Which channel is heard; each: one after the other.")]
+ChannelOption = Annotated[ChannelChoice, typer.Option(help="Channel to use. each: one after the other.")]
 
 _SIDES = ("left", "right")
 

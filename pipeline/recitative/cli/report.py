@@ -14,7 +14,6 @@ def report(
     experiment: Annotated[Path, typer.Argument(metavar="EXP_DIR", help="Experiment folder, also of a running one.")],
     output: Annotated[Path | None, typer.Option(help="Where to write it; EXP_DIR/report.html by default.")] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances of each set to show.")] = 12,
-    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Write curves, error analysis, worst utterances with pictures and sound, settings and environment to one file."""
     from recitative.asr.report import write_report
@@ -22,5 +21,3 @@ def report(
     with progress_bar("report") as show:
         path = write_report(experiment, output, worst=worst, progress=show)
     typer.echo(str(path))
-    if open_it:
-        typer.launch(str(path))

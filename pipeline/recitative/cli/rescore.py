@@ -14,17 +14,20 @@ from recitative.errors import UsageError
 
 
 def rescore(
-    data_dir: Annotated[Path, typer.Argument(help="The data directory that was decoded.")],
-    nbest: Annotated[Path, typer.Argument(help="Its nbest.jsonl, from 'recitative decode --nbest 20'.")],
-    output: Annotated[Path, typer.Option(help="The folder for the new text.")],
-    dev: Annotated[Path, typer.Option(help="The data directory on which the weights are chosen; never the test set.")],
-    dev_nbest: Annotated[Path, typer.Option(help="The nbest.jsonl of the dev set.")],
-    model: Annotated[
-        Path | None, typer.Option(help="A model folder with an attention decoder, to score the tokens.")
-    ] = None,
-    lm: Annotated[Path | None, typer.Option(help="A recurrent language model, to score the words.")] = None,
+    data_dir: Annotated[Path, typer.Argument(help="Data directory that was decoded.")],
+    nbest: Annotated[Path, typer.Argument(help="nbest.jsonl from 'recitative decode --nbest 20'.")],
+    output: Annotated[Path, typer.Option(help="Output folder.")],
+    dev: Annotated[Path, typer.Option(help="Data directory of the dev set, which selects the weights.")],
+    dev_nbest: Annotated[Path, typer.Option(help="nbest.jsonl of the dev set.")],
+    model: Annotated[Path | None, typer.Option(help="Model folder with an attention decoder.")] = None,
+    lm: Annotated[Path | None, typer.Option(help="Recurrent language model.")] = None,
 ) -> None:
-    """Find the weights of attention and language model on a dev set, and rescore another set with them."""
+    """Rescore n-best lists with an attention decoder or a recurrent language model.
+
+    \b
+    recitative rescore data/test exp/lstm/decode_test/nbest.jsonl --lm exp/rnnlm/model \\
+      --dev data/dev --dev-nbest exp/lstm/decode_dev/nbest.jsonl --output exp/lstm/rescored
+    """
     from recitative.asr import rescoring as lists
     from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.model.folder import load_model

@@ -18,13 +18,13 @@ from recitative.score.directory import record
 from recitative.score.results import Measurement, ResultRow, describe_commit, rows_of, settings_hash
 
 ResultsOption = Annotated[
-    Path | None, typer.Option("--results", help="JSON-lines file that gets one row a number; with --model and --set.")
+    Path | None, typer.Option("--results", help="JSON-lines file of results to update. Requires --model and --set.")
 ]
-TableOption = Annotated[Path | None, typer.Option("--results-md", help="Markdown file whose table shows all rows.")]
+TableOption = Annotated[Path | None, typer.Option("--results-md", help="Markdown table of all results to write.")]
 NameOption = Annotated[str, typer.Option("--model", help="Name of the model in the results.")]
 SetOption = Annotated[str, typer.Option("--set", help="Name of the data in the results.")]
-HowOption = Annotated[str, typer.Option("--decoding", help="What was measured how, in the results.")]
-CommandOption = Annotated[str, typer.Option("--command", help="The command that made what is measured.")]
+HowOption = Annotated[str, typer.Option("--decoding", help="Name of the decoding or measurement in the results.")]
+CommandOption = Annotated[str, typer.Option("--command", help="Command that made the model, for the results.")]
 
 
 @dataclass(frozen=True)

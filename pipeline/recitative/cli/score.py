@@ -28,7 +28,7 @@ def score(
     hyp_text: Annotated[Path, typer.Argument(help="Hypotheses, one 'utterance words...' line each.")],
     output: Annotated[Path, typer.Option(help="Folder for alignments, the table of speakers and confusions.")],
     results: Annotated[Path | None, typer.Option(help="JSON-lines file that gets one row a number.")] = None,
-    results_md: Annotated[Path | None, typer.Option(help="Markdown file whose table shows all rows.")] = None,
+    results_md: Annotated[Path | None, typer.Option(help="Markdown table of all results to write.")] = None,
     model: Annotated[str, typer.Option(help="Name of the model in the results.")] = "",
     set_name: Annotated[str, typer.Option("--set", help="Name of the test set in the results.")] = "",
     decoding: Annotated[str, typer.Option(help="How the text was decoded.")] = "greedy",

@@ -16,22 +16,24 @@ from recitative.errors import DataError
 
 
 def shards(
-    data_dir: Annotated[Path, typer.Argument(help="A data directory; or, with --verify, a folder of shards.")],
-    output: Annotated[
-        Path | None, typer.Argument(help="The folder for the shards; one that was begun is finished.")
-    ] = None,
+    data_dir: Annotated[Path, typer.Argument(help="Data directory; with --verify, folder of shards.")],
+    output: Annotated[Path | None, typer.Argument(help="Folder for the shards. An interrupted run is resumed.")] = None,
     format: Annotated[
-        Format, typer.Option(help="keep: compressed recordings as they are, others as FLAC; opus: small, and lossy.")
+        Format, typer.Option(help="keep: copy compressed recordings, store others as FLAC; opus: small, lossy.")
     ] = "keep",
-    minutes: Annotated[float, typer.Option(min=0.01, help="Audio in a shard, about.")] = 60.0,
-    verify: Annotated[bool, typer.Option("--verify", help="Read all shards and compare their checksums.")] = False,
+    minutes: Annotated[float, typer.Option(min=0.01, help="Approximate minutes of audio per shard.")] = 60.0,
+    verify: Annotated[bool, typer.Option("--verify", help="Verify the checksums of all shards.")] = False,
     jobs: JobsOption = 0,
     engine: EngineOption = "local",
     address: AddressOption = "",
 ) -> None:
-    """Write webdataset's tars with an index; stopped and started again, it ends in the same bytes.
+    """Pack a data directory into webdataset shards with an index.
 
-    A folder of shards can be given wherever a data directory is read.
+    A folder of shards can be used in place of a data directory.
+
+    \b
+    recitative shards data/train data/train_shards
+    recitative shards data/train_shards --verify
     """
     workers = new_engine(jobs, engine, address)
     if verify:

@@ -1,4 +1,4 @@
-"""``recitative sound``: models of sound, sample by sample: train one, measure it, put it into one file."""
+"""Models of sound: train, score."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
 from recitative.model.kind import kind_of_folder
 from recitative.models.kinds import SOUND_KINDS
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Models of sound, sample by sample: train one on recordings, export it for 'generate sound' and 'vocode'.",
-)
 
-
-@app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
-    data: Annotated[Path, typer.Argument(help="A data directory.")],
+    data: Annotated[Path, typer.Argument(help="Data directory.")],
 ) -> None:
     """Print how probable recordings are to a model: nats a sample, each sample given those before it.
 
@@ -45,19 +38,3 @@ def score(
             nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))
             unit, counted = "sample", "samples"
     print(f"{nats:.4f} nats per {unit} ({count} {counted})")
-
-
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
-    output: Annotated[Path, typer.Option(help="The file to write, such as sound.onnx.")],
-    notes: NotesFile = None,
-) -> None:
-    """Write the network, which draws a step of samples or a mel frame at a call, and its settings into one file.
-
-    The file runs without PyTorch.
-    """
-    from recitative.export.file import export_folder
-
-    size = export_folder(model, SOUND_KINDS, output, notes=read_notes(notes))
-    print(f"{output}: float32, {size / 1e6:.1f} MB")

@@ -12,7 +12,7 @@ from recitative.sound.onnx import SoundGenerator
 from recitative.sound.spectrogram_onnx import SpectrogramGenerator
 from recitative.sound.voice import LabelVoice, SpectrogramVoice, Voice
 
-MODEL_HELP = "A sound model: a file from 'recitative sound export', or a folder such as EXP/model."
+MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
 
 
 def open_generator(model: Path) -> SoundGenerator:

@@ -1,4 +1,4 @@
-"""``recitative spot``: keywords in recordings."""
+"""``recitative keywords spot``: keywords in recordings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def spot(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE...", help="Recordings of any rate and channels: files, folders, patterns, or - for stdin."
+            metavar="FILE...", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."
         ),
     ],
     keywords: KeywordsOption,
@@ -40,15 +40,19 @@ def spot(
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     format: Annotated[
-        Literal["text", "jsonl"], typer.Option(help="text: file, start, end, keyword, confidence; jsonl: one a line.")
+        Literal["text", "jsonl"],
+        typer.Option(help="text: file, start, end, keyword, confidence; jsonl: one detection per line."),
     ] = "text",
     channel: ChannelOption = "mix",
     partial_: PartialOption = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
 ) -> None:
-    """Find phrases, also such as no one trained the model for, with times in seconds and confidences.
+    """Find keywords in recordings, with times and confidences.
 
-    A bad recording is named, the others are done, and the exit status is 1.
+    A recognizer finds any phrase. Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative keywords spot calls/ --keywords 'enter, new york:0.8'
     """
     from recitative.asr.batch import transcribe_files
     from recitative.audio.inputs import expand

@@ -29,14 +29,16 @@ KeywordsOption = Annotated[
     str,
     typer.Option(
         "--keywords",
-        help="Phrases to look for: 'yes, turn left:0.9, word=PH PH' (threshold, sound), or a file of them; of a "
-        "classifier its labels.",
+        help="Keywords: 'yes, turn left:0.9, word=PH PH' (threshold, phones), or a file with one per line. "
+        "For a classifier: labels.",
     ),
 ]
 ThresholdsOption = Annotated[
-    Path | None, typer.Option("--thresholds", help="Confidences from which on a hit counts, of 'keywords tune'.")
+    Path | None, typer.Option("--thresholds", help="File of confidence thresholds from 'recitative keywords tune'.")
 ]
-WithinOption = Annotated[bool, typer.Option("--within-words", help="Find 'yes' in 'yesterday' too.")]
+WithinOption = Annotated[
+    bool, typer.Option("--within-words", help="Also find keywords inside words ('yes' in 'yesterday').")
+]
 
 
 def named_keywords(text: str) -> list[Phrase]:
@@ -46,6 +48,8 @@ def named_keywords(text: str) -> list[Phrase]:
 
     if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
         return require_keywords(read_phrases(Path(text), KIND))
+    if text.endswith((".txt", ".list")) or os.sep in text:
+        raise UsageError(f"--keywords {text}: there is no such file; correct the path, or give the words themselves")
     return parse_keywords(text)
 
 

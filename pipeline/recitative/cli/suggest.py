@@ -1,4 +1,4 @@
-"""``recitative suggest``: a model and a schedule for the corpus and the machine at hand."""
+"""``recitative init-config``: a model and a schedule for the corpus and the machine at hand."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
     from recitative.asr.presets import Corpus, Hardware, Suggestion
 
 
-def suggest(
-    data_dir: Annotated[Path, typer.Argument(help="The data directory to train on.")],
-    output: Annotated[Path, typer.Option(help="The settings file to write, such as conf.yaml.")],
+def init_config(
+    data_dir: Annotated[Path, typer.Argument(help="Data directory of the training set.")],
+    output: Annotated[Path, typer.Option(help="Settings file to write, such as conf.yaml.")],
     offline: Annotated[
-        bool, typer.Option("--offline", help="A model that hears whole recordings, instead of one that streams.")
+        bool, typer.Option("--offline", help="Bidirectional model for whole recordings. Default: a streaming model.")
     ] = False,
     hours: Annotated[
-        float | None, typer.Option(min=0.01, help="How long training may take; else what the corpus is worth.")
+        float | None, typer.Option(min=0.01, help="Training time. Default: depends on the size of the corpus.")
     ] = None,
 ) -> None:
-    """Choose a model and a training schedule, say why, and write them as a settings file for 'recitative train'.
+    """Choose a model and a training schedule, and write a settings file for 'recitative train'.
 
-    Decided by the hours of audio, the number of speakers, and the cores or the GPU of this machine.
+    The choice depends on the hours of audio, the number of speakers and this machine; the reasons are printed.
+
+    \b
+    recitative init-config data/train --output conf/lstm.yaml --hours 2
     """
     from recitative.asr import presets as suggestions
 
@@ -85,6 +88,6 @@ def _duration(hours: float) -> str:
 
 
 def _comment(suggestion: Suggestion, data_dir: Path) -> str:
-    lines = [f"# What 'recitative suggest {data_dir} ...' chose; change what you like.", "#"]
+    lines = [f"# What 'recitative init-config {data_dir} ...' chose; change what you like.", "#"]
     lines += [f"# {choice.what}: {choice.value}; {choice.reason}" for choice in suggestion.choices]
     return "".join(f"{line}\n" for line in lines)

@@ -15,21 +15,23 @@ from recitative.text.tokens import TokenTable, Unit, learn_pieces
 
 
 def tokens(
-    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories whose text tables, or lexicons, are read.")],
-    output: Annotated[Path, typer.Option(help="The token table to write, such as data/tokens.txt.")],
+    data_dirs: Annotated[list[Path], typer.Argument(help="Data directories; for --unit phone, lexicons.")],
+    output: Annotated[Path, typer.Option(help="Token table to write, such as data/tokens.txt.")],
     unit: Annotated[
         Unit,
         typer.Option(
-            help="What a token is; words suit a small vocabulary that never grows, such as commands; pieces of words, "
-            "some hours of speech or more."
+            help="Unit of a token. word: for small closed vocabularies; piece: for tens of hours of speech or more."
         ),
     ] = "character",
-    size: Annotated[int | None, typer.Option(min=2, help="Tokens of --unit piece, the blank included.")] = None,
+    size: Annotated[int | None, typer.Option(min=2, help="Number of tokens for --unit piece, with the blank.")] = None,
 ) -> None:
-    """Make the table of all characters or words in some data directories' transcripts, of pieces learned from them, or
-    of a lexicon's phones.
+    """Make a token table: characters, words, sentence pieces or phones.
 
     Id 0 is the blank of CTC.
+
+    \b
+    recitative tokens data/train data/dev --output data/tokens.txt
+    recitative tokens data/train --unit piece --size 256 --output data/tokens.txt
     """
     if (unit == "piece") != (size is not None):
         raise UsageError(

@@ -29,20 +29,19 @@ if TYPE_CHECKING:
 def transcribe(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Recordings of any rate and channels: files, folders, patterns, or - for standard input."),
+        typer.Argument(help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."),
     ],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
     format: Annotated[
         Literal["text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi"],
-        typer.Option(
-            help="text: file, tab, text; json, jsonl: words with times; srt, vtt: subtitles; ctm, tsv, kaldi."
-        ),
+        typer.Option(help="text: file and text; json, jsonl: words with times; srt, vtt: subtitles; ctm, tsv, kaldi."),
     ] = "text",
     output_dir: Annotated[
-        Path | None, typer.Option(help="Write one file for each recording here instead of all to standard output.")
+        Path | None, typer.Option(help="Write one file per recording to this folder, not all to stdout.")
     ] = None,
     streaming: Annotated[
-        bool, typer.Option("--streaming", help="Hear recordings in pieces of 160 ms, as a microphone would; same text.")
+        bool,
+        typer.Option("--streaming", help="Process audio in 160 ms chunks, as in live use. The text does not change."),
     ] = False,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
@@ -52,9 +51,17 @@ def transcribe(
     beam: decoding.BeamOption = 0,
     channel: ChannelOption = "mix",
     partial_: PartialOption = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Processes; 0: as many as there are cores.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
 ) -> None:
-    """Transcribe recordings. A bad one is named, the others are done, and the exit status is 1."""
+    """Transcribe recordings.
+
+    Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative transcribe talk.wav
+    recitative transcribe calls/ --format srt --output-dir subtitles
+    ffmpeg -i film.mkv -f wav - | recitative transcribe -
+    """
     from recitative.asr.batch import STREAMING_BLOCK_S, transcribe_files
     from recitative.asr.formats import FORMATS
     from recitative.asr.recognizer import BLOCK_S

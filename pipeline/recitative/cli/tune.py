@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 @writes("model", one_writer_of_model)
 def tune(
-    model: Annotated[Path, typer.Argument(help="A model folder, such as EXP/model.")],
-    dev: Annotated[Path, typer.Argument(help="A data directory with transcripts; never the test set.")],
+    model: Annotated[Path, typer.Argument(help="Model folder such as exp/lstm/model.")],
+    dev: Annotated[Path, typer.Argument(help="Data directory of the dev set, never the test set.")],
     lm: Annotated[
         Path | None,
-        typer.Option(help="An n-gram model to store in it, ARPA or packed; default: the one it has."),
+        typer.Option(help="n-gram model, ARPA or packed, to store in the model. Default: the one it has."),
     ] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="A lexicon to store: then only its words are written.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Lexicon to store in the model; only its words are recognized.")
+    ] = None,
 ) -> None:
-    """Find the weights with the fewest errors on a dev set, calibrate the confidences, and store both in the model.
+    """Select language model weight and word bonus on a dev set, and calibrate the confidences.
 
-    'recitative export' takes them along, so 'transcribe' and 'listen' need no options.
+    All is stored in the model and exported with it.
+
+    \b
+    recitative tune exp/lstm/model data/dev --lm data/lm.arpa
     """
     import dataclasses
 

@@ -1,4 +1,4 @@
-"""``recitative tune-batch``: how much fits into memory."""
+"""``recitative find-batch-size``: how much fits into memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,26 @@ from recitative.cli.progress import progress_bar
 from recitative.config import load_settings
 
 
-def tune_batch(
-    train_dir: Annotated[Path, typer.Option("--train", help="The data directory, or folder of shards, to train on.")],
-    tokens: Annotated[Path, typer.Option(help="The token table, from 'recitative tokens'.")],
+def find_batch_size(
+    train_dir: Annotated[Path, typer.Option("--train", help="Data directory or folder of shards of the training set.")],
+    tokens: Annotated[Path, typer.Option(help="Token table from 'recitative tokens'.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as model.recurrent.hidden=512.")] = None,
-    conf: Annotated[Path | None, typer.Option(help="A YAML settings file.")] = None,
-    lexicon: Annotated[Path | None, typer.Option(help="How words sound, where tokens are phones.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="YAML settings file.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon, if the tokens are phones.")] = None,
     memory_gb: Annotated[
         float | None,
-        typer.Option(min=0.1, help="For each worker; default: 80 % of what the GPU or this machine has free."),
+        typer.Option(
+            min=0.1, help="Memory per worker. Default: 80 % of the free memory of the GPU or of this machine."
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="A settings file to write, for 'include' in others.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Settings file to write, to be included by others.")] = None,
 ) -> None:
-    """Measure the largest batch that fits, for short and for long utterances, and print it as a setting.
+    """Measure the largest batch that fits into memory, for short and for long utterances.
 
-    With train.most_s what is larger is computed in parts, one after the other, with the same gradient.
+    It is printed as the setting train.most_s.
+
+    \b
+    recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
     """
     settings = load_settings(conf, overrides or ())
     from recitative.asr.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
@@ -60,5 +65,5 @@ def tune_batch(
     print(f"train:\n  {setting}")
     if output:
         write_text(
-            output, f"# Made by 'recitative tune-batch': {budget / 1e9:.2f} GB on {device}.\ntrain:\n  {setting}\n"
+            output, f"# Made by 'recitative find-batch-size': {budget / 1e9:.2f} GB on {device}.\ntrain:\n  {setting}\n"
         )

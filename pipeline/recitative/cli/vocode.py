@@ -30,15 +30,18 @@ T = TypeVar("T")
 
 
 def vocode(
-    inputs: Annotated[list[str], typer.Argument(help="Recordings, or one data directory.")],
+    inputs: Annotated[list[str], typer.Argument(help="Audio files, or one data directory.")],
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
-    output: Annotated[Path, typer.Option(help="The folder to write to; of a data directory, one like it.")],
-    seed: Annotated[int, typer.Option(min=0, help="The same number, the same bytes.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Below 1 smoother, above 1 noisier.")] = 1.0,
+    output: Annotated[Path, typer.Option(help="Output folder. For a data directory, a new data directory.")],
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
 ) -> None:
-    """Draw recordings anew, sample by sample, from nothing but their mel frames: copy synthesis.
+    """Resynthesize recordings from their mel spectrograms (copy synthesis).
 
-    A bad recording is named and the others are drawn; then the exit status is 1.
+    Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative vocode talk.wav --model exp/vocoder/model.onnx --output vocoded
     """
     require_temperature(temperature)
     generator = open_generator(model)

@@ -1,4 +1,4 @@
-"""``recitative watch``: what is unusual in recordings, and when."""
+"""``recitative detect``: what is unusual in recordings, and when."""
 
 from __future__ import annotations
 
@@ -22,16 +22,12 @@ if TYPE_CHECKING:
     from recitative.anomaly.watch import Alarm
 
 
-def watch(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings of any length, rate, channels.")],
-    model: Annotated[
-        Path, typer.Option(help="A forecaster: a file from 'recitative forecaster export', or a folder, EXP/model.")
-    ],
-    limit: Annotated[
-        float | None, typer.Option(help="Unusual is what is stranger than this; default: what the model has learned.")
-    ] = None,
+def detect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
+    model: Annotated[Path, typer.Option(help="Anomaly model: model folder such as exp/hall/model, or exported file.")],
+    limit: Annotated[float | None, typer.Option(help="Threshold of the anomaly score. Default: the model's.")] = None,
     format: Annotated[
-        Literal["text", "json"], typer.Option(help="text: file, start, end, strangeness, line by line as they end.")
+        Literal["text", "json"], typer.Option(help="text: file, start, end and anomaly score, one line per segment.")
     ] = "text",
     partial: PartialOption = False,
     picture: Annotated[
@@ -39,9 +35,12 @@ def watch(
         typer.Option(help="Write the anomaly score and the spectrogram of one recording to an SVG or PNG file."),
     ] = None,
 ) -> None:
-    """Print the stretches of recordings that are stranger than what the model knows as usual, with their times.
+    """Print anomalous segments with start, end and score.
 
-    A bad recording is named and the others are done; then the exit status is 1.
+    Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative detect night.wav --model exp/hall/model.onnx --picture night.svg
     """
     watcher, learned = open_watcher(model)
     threshold = _threshold(learned, limit, model)
@@ -138,7 +137,7 @@ def _threshold(learned: Threshold | None, limit: float | None, model: Path) -> T
     if limit is not None:
         return Threshold(limit, limit, 0.0, 0)
     if not learned:
-        raise UsageError(f"--model {model}: has no limit; give --limit, or run 'recitative forecaster threshold'")
+        raise UsageError(f"--model {model}: has no limit; give --limit, or run 'recitative anomaly threshold'")
     return learned
 
 

@@ -47,7 +47,7 @@ class OnnxTokenNetwork:
 
 
 def open_language_model(content: Path | bytes, *, threads: int = 1) -> RecurrentLanguageModel:
-    """The scorer around a file from 'recitative lm export', or what is in one. Raises DataError for anything else."""
+    """The scorer around a file from 'recitative export', or what is in one. Raises DataError for anything else."""
     session, metadata = open_model(content, LANGUAGE_MODEL, threads=threads)
     vocabulary = metadata.extras["vocabulary"]
     return RecurrentLanguageModel(OnnxTokenNetwork(session, metadata.state, len(vocabulary)), vocabulary)

@@ -14,7 +14,7 @@ class OnnxEvents:
     """``models.event_composer.EventScorer``: a model of events that needs no PyTorch."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
+        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
         session, self.metadata = open_model(content, EVENTS, threads=threads)
         self.network = OnnxTokenNetwork(session, self.metadata.state, len(self.events.vocabulary))
 

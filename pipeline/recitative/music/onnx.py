@@ -18,7 +18,7 @@ class OnnxMusic:
     """``models.composer.Scorer``: a music model that needs no PyTorch."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative music export', or what is in one. Raises DataError for another."""
+        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
         session, self.metadata = open_model(content, MUSIC, threads=threads)
         self._choice = open_graph(self.metadata, "choice", threads=threads)
         session.require(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recitative.sound.spectrogram_network import SpectrogramModel
     from recitative.sound.wave_network import WaveModel
 
-TRAIN, EXPORT = "recitative train", "recitative sound export"
+TRAIN, EXPORT = "recitative train", "recitative export"
 
 
 def _labels_text(model: WaveModel | SpectrogramModel) -> str:

@@ -21,7 +21,7 @@ class SoundGenerator:
     """Draws sound. Every row has its own random numbers, from (seed, number of the row)."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
+        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
         self._session, self.metadata = open_model(content, SOUND, threads=threads)
         self.labels: Labels = self.metadata.extras["labels"]
         told = self.metadata.settings.sound.condition != "none"

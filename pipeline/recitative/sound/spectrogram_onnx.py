@@ -18,7 +18,7 @@ class SpectrogramGenerator:
     """Draws frames. Every sound has its own random numbers, from (seed, number of the sound)."""
 
     def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative sound export', or what is in one. Raises DataError for another."""
+        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
         self._session, self.metadata = open_model(content, SPECTROGRAM, threads=threads)
         self.labels: Labels = self.metadata.extras["labels"]
         frame = ("float32", (None, self.metadata.settings.features.dim))

@@ -15,11 +15,11 @@ write() { # kind of piece, files and options: $samples pieces, or one for each f
 }
 
 likelihood() { # name in the results, model folder or file, options
-  recitative music score "$2" "$(sets_of "$model")/test" "${@:3}" --model "$model" --set test --decoding "$1" \
+  recitative score "$2" "$(sets_of "$model")/test" "${@:3}" --model "$model" --set test --decoding "$1" \
     "${record[@]}"
 }
 
 kept() { # kind of piece, what was given
-  recitative music kept "$exp/$model/samples/$1" --conf "$exp/$model/model/settings.yaml" "${@:2}" --model "$model" \
+  recitative music check-constraints "$exp/$model/samples/$1" --conf "$exp/$model/model/settings.yaml" "${@:2}" --model "$model" \
     --set samples --decoding "$1" "${record[@]}"
 }

@@ -3,7 +3,7 @@
     python3 local/mean.py exp/official/voices --model official --set "one speaker left out" \
       --results exp/results.jsonl --results-md RESULTS.md
 
-Reads FOLDER/*/score.json, or --scores, written by 'recitative classifier score --json'.
+Reads FOLDER/*/score.json, or --scores, written by 'recitative score --json'.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python3 local/mean.py exp/usual --model usual --results exp/results.jsonl --results-md RESULTS.md
 
-Reads FOLDER/KIND/score.json, written by 'recitative forecaster score --json'.
+Reads FOLDER/KIND/score.json, written by 'recitative score --json'.
 """
 
 from __future__ import annotations
