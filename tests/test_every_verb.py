@@ -98,7 +98,7 @@ VERBS = {
     "score (classifier)": "score labels/model tones",
     "report (classifier)": "report labels/model tones --output OUT/labels.html",
     "classify": "classify a.wav b.wav --model labels/model",
-    "train (anomaly)": f"train kind=forecaster --train hums --dev hums --output usual {' '.join(small_forecaster.TINY)}",
+    "train (hums)": f"train kind=forecaster --train hums --dev hums --output usual {' '.join(small_forecaster.TINY)}",
     "anomaly threshold": "anomaly threshold usual/model hums --false-alarms 0.1",
     "score (anomaly model)": "score usual/model hums",
     "export (anomaly model)": "export usual/model --output OUT/usual.onnx",

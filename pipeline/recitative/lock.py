@@ -136,6 +136,6 @@ def _holder(path: Path) -> str:
 
 
 def _command() -> str:
-    """The command up to its options: 'recitative music train'."""
+    """The command up to its options: 'recitative train'."""
     name = Path(sys.argv[0]).name.replace("__main__.py", "recitative")
     return " ".join([name, *takewhile(lambda word: not word.startswith("-"), sys.argv[1:])]).replace("\n", " ")[:80]
