@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from recitative import pretrained
-from recitative.asr.onnx import OnnxNetwork
 from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
+from recitative.model.onnx_stage import OnnxStage, open_file
+from recitative.music.kind import MUSIC
 from recitative.music.midi import read_midi, write_midi
-from recitative.music.onnx import OnnxMusic
 from recitative.music.piece import from_grid, tied
 
 NAMES = ["an4-bidirectional", "an4-streaming"]
@@ -25,7 +26,7 @@ def test_all_are_there_and_take_little_room():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_carries_its_licence_and_the_command_that_made_it(name):
-    card = OnnxNetwork(pretrained.path_of(name)).metadata
+    card = OnnxStage(pretrained.path_of(name), RECOGNIZER).metadata
     assert "Carnegie Mellon University" in card.notes
     assert "recipes/an4/run.sh" in card.notes
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.STREAMING else "bidirectional")
@@ -48,7 +49,7 @@ def test_it_is_the_default_and_says_so(tmp_path, recitative):
 
 @pytest.mark.parametrize("name", CHORALES)
 def test_models_of_chorales_say_what_they_are(name):
-    card = OnnxMusic(pretrained.path_of(name)).metadata
+    card = open_file(pretrained.path_of(name), MUSIC).metadata
     assert "chorales of Johann Sebastian Bach (public domain)" in card.notes
     assert "recipes/chorales/run.sh" in card.notes
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")

@@ -25,15 +25,14 @@ sys.path.insert(0, str(ROOT / "pipeline"))
 
 from recitative import pretrained  # noqa: E402
 from recitative.classification.kind import CLASSIFIER  # noqa: E402
-from recitative.classification.labeller import Labeller  # noqa: E402
-from recitative.classification.onnx import load_classifier  # noqa: E402
+from recitative.classification.labeller import Labeller, load_classifier  # noqa: E402
 from recitative.cli.results import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
 from recitative.lm.sampling import Sampling  # noqa: E402
+from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
 from recitative.music.composition import Limits, blank, compose  # noqa: E402
 from recitative.music.kind import MUSIC  # noqa: E402
-from recitative.music.onnx import OnnxMusic  # noqa: E402
 from recitative.runtime.cards import kind_of  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
@@ -81,14 +80,14 @@ def measure(a: argparse.Namespace) -> None:
     path = pretrained.find(a.file)
     kind = kind_of(path, (CLASSIFIER, MUSIC, SOUND))
     if kind is MUSIC:
-        scorer = OnnxMusic(path, threads=1)
+        scorer = open_file(path, MUSIC)
         found = music_speed(scorer, bars=a.bars, pieces=a.count, runs=a.runs, sweeps=a.sweeps)
         counts = f"{found.seconds:.3f} s / {found.music_s:.1f} s"
         record.write([Measurement("real-time factor", found.real_time_factor, counts)], scorer.settings, found.seconds)
         per_second = f"{found.pieces_per_second:.2f} pieces a second"
         print(f"real-time factor {found.real_time_factor:.4f} [ {counts} ], {per_second} of {a.bars} bars")
     elif kind is SOUND:
-        factors = sound_factors(SoundGenerator(path), a.seconds or 2.0, a.runs)
+        factors = sound_factors(open_file(path, SOUND), a.seconds or 2.0, a.runs)
         print(f"{path}: real-time factor {_median(factors, 3)} on one thread ({_listed(factors, 3)})")
     else:
         classifier, seconds = load_classifier(path, threads=1), a.seconds or 60.0
@@ -172,7 +171,7 @@ def bench_music(runs: int, model: Path | None) -> None:
     """
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if model:
-        scorers = {model.name: OnnxMusic(model)}
+        scorers = {model.name: open_file(model, MUSIC)}
     else:
         scorers = {f"{name}.yaml": random_music_model(name) for name in ("chorales", "fill")}
     for name, scorer in scorers.items():
@@ -183,7 +182,7 @@ def bench_music(runs: int, model: Path | None) -> None:
             print(f"music     {what:40} {found.pieces_per_second:7.2f} pieces per second, {factor}", flush=True)
 
 
-def random_music_model(name: str) -> OnnxMusic:
+def random_music_model(name: str) -> Scorer:
     import torch
 
     from recitative.config import load_tree
@@ -194,7 +193,7 @@ def random_music_model(name: str) -> OnnxMusic:
     torch.manual_seed(1)
     made = new_music_model(load_tree(MusicSettings, ROOT / "recipes" / "chorales" / "conf" / f"{name}.yaml"))
     made.network.eval()
-    return OnnxMusic(build_file(made, int8=True).SerializeToString())
+    return open_file(build_file(made, int8=True).SerializeToString(), MUSIC)
 
 
 if __name__ == "__main__":

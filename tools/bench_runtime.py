@@ -33,11 +33,9 @@ import soundfile
 import torch
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.network import Recogniser, new_recogniser
-from recitative.asr.onnx import load_transcriber
+from recitative.asr.network import Recogniser, new_recogniser, new_transcriber
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.streams_network import new_transcriber
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.transcriber import Transcriber, load_transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
@@ -280,8 +278,8 @@ def bench_streaming() -> None:
 
 
 def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], list[str]]:
+    from recitative.asr.network import new_transcriber
     from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.asr.streams_network import new_transcriber
     from recitative.asr.tuning import hear
     from recitative.model.folder import load_model
 

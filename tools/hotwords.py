@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
 from recitative.asr.decoders import Wishes, new_decoder
 from recitative.asr.language import Language
+from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.streams_network import new_transcriber
 from recitative.asr.transcriber import Transcriber
 from recitative.asr.tuning import DevOutputs, hear
 from recitative.data.directory import DataDirectory

@@ -14,14 +14,15 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
-__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load_classifier"]
+__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load", "load_classifier"]
 
 _HOMES = {
     "Grammar": "recitative.lm.grammar",
     "HotWord": "recitative.decoding.hotwords",
     "Recognizer": "recitative.asr.recognizer",
     "Wishes": "recitative.asr.decoders",
-    "load_classifier": "recitative.classification.onnx",
+    "load": "recitative.export.opening",
+    "load_classifier": "recitative.classification.labeller",
 }
 
 

@@ -9,12 +9,12 @@ from torch.testing import assert_close
 import small_forecaster
 from contract import AsTorch, verify_contract
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.onnx import OnnxForecaster
 from recitative.anomaly.threshold import Threshold
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
 from recitative.model.file import read_entries
 from recitative.model.folder import load_model, save_model
+from recitative.model.onnx_stage import OnnxStage
 from recitative.runtime.cards import read_metadata
 from recitative.stage import Padded
 
@@ -37,7 +37,7 @@ def test_the_whole_network_keeps_the_contract(overrides):
 @pytest.mark.parametrize("overrides", SHAPES)
 def test_the_file_keeps_the_contract_and_is_as_surprised_as_the_folder(overrides):
     made = small_forecaster.forecaster(*overrides)
-    file = OnnxForecaster(build_file(made).SerializeToString())
+    file = OnnxStage(build_file(made).SerializeToString(), FORECASTER)
     verify_contract(AsTorch(file), small_forecaster.features, cuttings=3, atol=1e-4, gradients=False)
     x = small_forecaster.features((3, 30), torch.Generator().manual_seed(3))
     lengths = torch.tensor([30, 7, 1])
@@ -85,9 +85,13 @@ def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
     made = small_forecaster.forecaster()
     path = tmp_path / "hum.onnx"
     size = export_model(type(made)(made.settings, made.network, LEARNED), path, notes="of hums")
-    file = OnnxForecaster(path)
+    file = OnnxStage(path, FORECASTER)
     assert path.stat().st_size == size
-    assert (file.metadata.settings, file.threshold, file.metadata.notes) == (made.settings, LEARNED, "of hums")
+    assert (file.metadata.settings, file.metadata.extras["threshold"], file.metadata.notes) == (
+        made.settings,
+        LEARNED,
+        "of hums",
+    )
     assert file.metadata.parameters == sum(parameter.numel() for parameter in made.network.parameters())
     assert read_metadata(path) == file.metadata
     onnx.checker.check_model(onnx.load(path), full_check=True)

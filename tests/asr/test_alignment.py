@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from recitative.asr.alignment import AlignedUtterance, SpokenWord, align_directory, ctm, jsonl, read_ctm, textgrid
 from recitative.asr.decoders import TimedToken
-from recitative.asr.streams_network import new_transcriber
+from recitative.asr.network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.cli.align import align
 from recitative.data.directory import DataDirectory, Utterance

@@ -12,8 +12,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.onnx import OnnxNetwork, load_transcriber
-from recitative.asr.streams_network import new_transcriber
+from recitative.asr.network import new_transcriber
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.transcriber import load_transcriber
 from recitative.audio.files import read_audio
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
@@ -22,6 +23,7 @@ from recitative.export import checked
 from recitative.features.extraction import read_utterance
 from recitative.model.export.smallest import LARGEST_COST
 from recitative.model.folder import save_model
+from recitative.model.onnx_stage import OnnxStage
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 
@@ -66,7 +68,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypat
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > LARGEST_COST
     assert done.weights == "float32"
-    assert OnnxNetwork(tmp_path / "m.onnx").metadata.weights == "float32"
+    assert OnnxStage(tmp_path / "m.onnx", RECOGNIZER).metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):
         checked.export_recogniser(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
     assert not (tmp_path / "n.onnx").exists()

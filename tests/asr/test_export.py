@@ -10,12 +10,13 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative.asr.network import Recogniser, new_recogniser
-from recitative.asr.onnx import OnnxNetwork
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
 from recitative.model.export.cells import quantise_rows
 from recitative.model.export.network import measure_ranges
+from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 
@@ -78,12 +79,12 @@ def features() -> Padded[torch.Tensor]:
     return Padded(data, LENGTHS)
 
 
-def exported(made: Recogniser, *, int8: bool) -> OnnxNetwork:
+def exported(made: Recogniser, *, int8: bool) -> OnnxStage:
     ranges = measure_ranges(made.network, [features()]) if int8 else None
-    return OnnxNetwork(build_file(made, ranges=ranges).SerializeToString())
+    return OnnxStage(build_file(made, ranges=ranges).SerializeToString(), RECOGNIZER)
 
 
-def compare(made: Recogniser, network: OnnxNetwork, atol: float) -> None:
+def compare(made: Recogniser, network: OnnxStage, atol: float) -> None:
     x = features()
     expected, _ = made.network.step(x, made.network.initial_state(len(LENGTHS)), last=True)
     arrays = Padded(x.data.numpy(), x.lengths.numpy())
@@ -96,7 +97,7 @@ def compare(made: Recogniser, network: OnnxNetwork, atol: float) -> None:
 class _WithLengths(AsTorch):
     """The contract asks a stage for its output lengths; a model file has no use for them."""
 
-    def __init__(self, network: OnnxNetwork, made: Recogniser) -> None:
+    def __init__(self, network: OnnxStage, made: Recogniser) -> None:
         super().__init__(network)
         self.output_lengths = made.network.output_lengths  # type: ignore[method-assign]
 
@@ -200,7 +201,7 @@ def test_a_bad_model_file_is_named(tmp_path, spoil, message):
     path.write_bytes(build_file(recogniser(STACK, core(), 0)).SerializeToString())
     spoil(path)
     with pytest.raises(DataError, match=message) as caught:
-        OnnxNetwork(path)
+        OnnxStage(path, RECOGNIZER)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -210,7 +211,7 @@ def test_a_gzipped_model_file_is_the_same_model(tmp_path):
     (tmp_path / "model.onnx.gz").write_bytes(gzip.compress(content))
     x = features()
     rows = Padded(x.data.numpy(), x.lengths.numpy())
-    plain, gzipped = OnnxNetwork(content), OnnxNetwork(tmp_path / "model.onnx.gz")
+    plain, gzipped = OnnxStage(content, RECOGNIZER), OnnxStage(tmp_path / "model.onnx.gz", RECOGNIZER)
     expected, _ = plain.step(rows, plain.initial_state(len(LENGTHS)), last=True)
     got, _ = gzipped.step(rows, gzipped.initial_state(len(LENGTHS)), last=True)
     assert (got.data == expected.data).all()

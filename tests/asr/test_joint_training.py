@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from recitative.asr.averaging import average_best
 from recitative.asr.network import Recogniser, new_recogniser
-from recitative.asr.onnx import OnnxNetwork
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.config import RecognizerData, load_settings, validate_settings
@@ -22,6 +21,7 @@ from recitative.export.file import build_file
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.folder import load_model, save_model
+from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
 from recitative.train.checkpoint import read_progress
 from recitative.train.run import train_model
@@ -201,7 +201,7 @@ def test_the_exported_file_is_that_of_the_network_alone():
     alone = Recogniser(made.settings, made.tokens, made.network)
     exported = build_file(made)
     assert exported.SerializeToString() == build_file(alone).SerializeToString()
-    network, x = OnnxNetwork(exported.SerializeToString()), some_features()
+    network, x = OnnxStage(exported.SerializeToString(), RECOGNIZER), some_features()
     y, _ = network.step(Padded(x[None], np.array([len(x)])), network.initial_state(1), last=True)
     expected, _ = made.network.step(padded(x), made.network.initial_state(1), last=True)
     assert_close(torch.from_numpy(y.data), expected.data, atol=1e-4, rtol=1e-4)  # two runtimes' sums

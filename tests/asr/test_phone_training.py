@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from recitative.asr.decoders import Wishes
 from recitative.asr.language import Language
+from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.streams_network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory

@@ -10,8 +10,8 @@ import torch
 
 from recitative.asr.averaging import average_best
 from recitative.asr.decoding import decode_directory
+from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.streams_network import new_transcriber
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings
 from recitative.errors import DataError, RunError, UsageError

@@ -7,7 +7,7 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.asr.decoders import Spoken
-from recitative.asr.streams_network import new_transcriber
+from recitative.asr.network import new_transcriber
 from recitative.errors import UsageError
 
 STREAMING = {

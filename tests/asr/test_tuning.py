@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from recitative.asr.decoders import Spoken, TimedTable, new_decoder
 from recitative.asr.language import Language
+from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.streams_network import new_transcriber
 from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, tune
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory

@@ -11,7 +11,8 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative.audio.files import write_wav
-from recitative.classification.onnx import OnnxClassifier, load_classifier
+from recitative.classification.kind import CLASSIFIER
+from recitative.classification.labeller import load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
@@ -20,6 +21,7 @@ from recitative.model.export.graph import Graph
 from recitative.model.export.network import measure_ranges
 from recitative.model.export.smallest import LARGEST_COST
 from recitative.model.export.softmax_sums import softmax_sums
+from recitative.model.onnx_stage import OnnxStage
 from recitative.model.session import open_session
 from recitative.nn.pooling import AttentionPooling
 from recitative.stage import Padded
@@ -45,7 +47,7 @@ def telling(*overrides):
 def exported(made, *, int8=False):
     x = Padded(features((5, 40), torch.Generator().manual_seed(2)), LENGTHS)
     ranges = measure_ranges(made.network, [x]) if int8 else None
-    return OnnxClassifier(build_file(made, ranges=ranges).SerializeToString())
+    return OnnxStage(build_file(made, ranges=ranges).SerializeToString(), CLASSIFIER)
 
 
 def compare(made, network, atol):
@@ -122,7 +124,7 @@ def test_the_metadata_say_what_the_network_is():
     made = tones.classifier(labels=("ja", "nein", "größer"))
     network = exported(made, int8=True)
     metadata = network.metadata
-    assert (metadata.settings, network.labels) == (made.settings, made.labels)
+    assert (metadata.settings, metadata.extras["labels"]) == (made.settings, made.labels)
     assert (metadata.stride, metadata.lookahead) == (made.network.stride, made.network.lookahead)
     assert metadata.parameters == sum(p.numel() for p in made.network.parameters())
     assert metadata.weights == "int8"
@@ -162,7 +164,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch)
     done = checked.export_classifier(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > LARGEST_COST
-    assert done.weights == OnnxClassifier(tmp_path / "m.onnx").metadata.weights == "float32"
+    assert done.weights == OnnxStage(tmp_path / "m.onnx", CLASSIFIER).metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of accuracy on .* use --weights float32"):
         checked.export_classifier(made, tmp_path / "n.onnx", dev=tmp_path / "dev", weights="int8")
     assert not (tmp_path / "n.onnx").exists()

@@ -12,7 +12,7 @@ import soundfile
 import tones
 
 from recitative.audio.files import read_audio
-from recitative.classification.onnx import load_classifier
+from recitative.classification.labeller import load_classifier
 from recitative.classification.report import (
     classes,
     confusions,

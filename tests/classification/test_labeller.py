@@ -12,8 +12,7 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.audio.resample import resample
-from recitative.classification.labeller import Guess, Labeller
-from recitative.classification.onnx import load_classifier
+from recitative.classification.labeller import Guess, Labeller, load_classifier
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
 from recitative.features.frontend import FeatureExtractor

@@ -10,14 +10,14 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.asr.network import new_recogniser
-from recitative.asr.onnx import OnnxNetwork
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import validate_settings
 from recitative.errors import DataError
 from recitative.export.file import build_file, export_model
-from recitative.lm.network import new_language_model
-from recitative.lm.onnx import open_language_model
+from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.settings import LanguageModelSettings
-from recitative.lm.stream_network import new_scorer
+from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
@@ -52,7 +52,7 @@ def content(model):
 @pytest.mark.parametrize("network", SHAPES)
 def test_the_file_scores_as_the_folder_does(unit, network):
     model = language_model(unit, **network)
-    folder, file = new_scorer(model), open_language_model(content(model))
+    folder, file = new_scorer(model), open_file(content(model), LANGUAGE_MODEL)
     assert file.score_texts(TEXTS) == pytest.approx(folder.score_texts(TEXTS), abs=1e-4)
     states = [folder.start(), file.start()]
     for word in ("a", "cat", "the", "dog", "sat"):
@@ -65,7 +65,7 @@ def test_the_file_scores_as_the_folder_does(unit, network):
 @pytest.mark.parametrize("network", SHAPES)
 def test_the_graph_keeps_the_contract(network):
     model = language_model(**network)
-    stage = AsTorch(open_language_model(content(model)).network)
+    stage = AsTorch(open_file(content(model), LANGUAGE_MODEL).network)
     verify_contract(
         stage,
         lambda shape, g: torch.randint(0, len(model.vocabulary), shape, generator=g),
@@ -76,7 +76,7 @@ def test_the_graph_keeps_the_contract(network):
 
 
 def test_padding_may_be_any_number():
-    network = open_language_model(content(language_model())).network
+    network = open_file(content(language_model()), LANGUAGE_MODEL).network
     x = Padded(np.array([[1, 2, 3], [4, -1, 10**9]]), np.array([3, 1]))
     y, state = network.step(x, network.initial_state(2), last=False)
     alone, alone_state = network.step(Padded(x.data[1:, :1], x.lengths[1:]), network.initial_state(1), last=False)
@@ -97,10 +97,11 @@ def test_a_file_runs_without_torch(tmp_path):
     assert path.stat().st_size == size
     program = (
         "import sys\n"
-        "from recitative.lm.onnx import open_language_model\n"
+        "from recitative.model.onnx_stage import open_file\n"
+        "from recitative.lm.kind import LANGUAGE_MODEL\n"
         "from recitative.lm.next_words import next_words\n"
         "from pathlib import Path\n"
-        f"model = open_language_model(Path({str(path)!r}))\n"
+        f"model = open_file(Path({str(path)!r}), LANGUAGE_MODEL)\n"
         "print(model.score_texts(['the cat'])[0], len(next_words(model, 'the', 3)))\n"
         "sys.exit('torch' in sys.modules)\n"
     )
@@ -145,11 +146,11 @@ def test_a_bad_file_is_named(tmp_path, spoil, message):
     export_model(language_model(), path)
     spoil(path)
     with pytest.raises(DataError, match=message) as caught:
-        open_language_model(path)
+        open_file(path, LANGUAGE_MODEL)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
 
 def test_a_language_models_file_is_no_recogniser():
     with pytest.raises(DataError, match="is a language model; a recognizer's file; make one with 'recitative export'"):
-        OnnxNetwork(content(language_model()))
+        OnnxStage(content(language_model()), RECOGNIZER)

@@ -12,12 +12,11 @@ from recitative.asr.network import new_recogniser
 from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
-from recitative.lm.network import new_language_model
+from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.next_words import next_words
 from recitative.lm.query import LanguageModel
 from recitative.lm.scores import History, RecurrentLanguageModel
 from recitative.lm.settings import LanguageModelSettings
-from recitative.lm.stream_network import new_scorer
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded

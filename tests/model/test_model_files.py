@@ -18,33 +18,33 @@ import tiny
 import torch
 
 from every_kind import EXPORTED, make
-from recitative.anomaly.onnx import OnnxForecaster
-from recitative.asr.onnx import OnnxNetwork
+from recitative.anomaly.kind import FORECASTER
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
-from recitative.classification.onnx import OnnxClassifier
+from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError
 from recitative.export.file import build_file
-from recitative.lm.onnx import open_language_model
+from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.checksum import CLAIM, KEY
 from recitative.model.export.graph import file_content
-from recitative.music.event_onnx import OnnxEvents
-from recitative.music.onnx import OnnxMusic
+from recitative.model.onnx_stage import OnnxStage, open_file
+from recitative.music.event_kind import EVENTS
+from recitative.music.kind import MUSIC
 from recitative.pretrained import names, path_of
 from recitative.runtime.cards import read_metadata
-from recitative.sound.onnx import SoundGenerator
-from recitative.sound.spectrogram_onnx import SpectrogramGenerator
+from recitative.sound.kinds import SOUND, SPECTROGRAM
 from recitative.stage import Padded
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = {
-    "recognizer": OnnxNetwork,
-    "classifier": OnnxClassifier,
-    "forecaster": OnnxForecaster,
-    "language_model": open_language_model,
-    "music": OnnxMusic,
-    "events": OnnxEvents,
-    "sound": SoundGenerator,
-    "spectrogram": SpectrogramGenerator,
+    "recognizer": partial(OnnxStage, kind=RECOGNIZER),
+    "classifier": partial(OnnxStage, kind=CLASSIFIER),
+    "forecaster": partial(OnnxStage, kind=FORECASTER),
+    "language_model": partial(open_file, kind=LANGUAGE_MODEL),
+    "music": partial(open_file, kind=MUSIC),
+    "events": partial(open_file, kind=EVENTS),
+    "sound": partial(open_file, kind=SOUND),
+    "spectrogram": partial(open_file, kind=SPECTROGRAM),
 }
 KINDS = {
     **{name: (partial(build_file, make(name)), OPEN[name]) for name in EXPORTED},
@@ -130,12 +130,12 @@ def test_a_graph_that_the_metadata_do_not_tell_of_is_refused(models, kind, tmp_p
 
 def test_a_recogniser_whose_metadata_are_of_another_size_is_refused():
     model = build_file(tiny.recogniser())
-    metadata = OnnxNetwork(model.SerializeToString()).metadata
+    metadata = OnnxStage(model.SerializeToString(), RECOGNIZER).metadata
     longer = {"tokens.txt": f"{metadata.texts['tokens.txt']}q {len(metadata.extras['tokens'])}\n"}
     for changed, name in ((replace(metadata, texts=longer), "log_probs"), (replace(metadata, stride=7), "frame rate")):
         onnx.helper.set_model_props(model, changed.to_entries())
         with pytest.raises(DataError, match=f"is damaged: .* disagree about .*{name}"):
-            OnnxNetwork(model.SerializeToString())
+            OnnxStage(model.SerializeToString(), RECOGNIZER)
 
 
 def test_the_pretrained_models_open():
@@ -144,7 +144,7 @@ def test_the_pretrained_models_open():
 
 
 def test_what_onnx_runtime_cannot_run_is_an_error_of_the_data():
-    network = OnnxNetwork(build_file(tiny.recogniser()).SerializeToString())
+    network = OnnxStage(build_file(tiny.recogniser()).SerializeToString(), RECOGNIZER)
     with pytest.raises(DataError, match=r"the recognizer: its graph failed \(.+\); copy or export it again") as caught:
         network.step(Padded(np.zeros((1, 3, 2), np.float32), np.array([3])), network.initial_state(1), last=True)
     assert "\n" not in str(caught.value)

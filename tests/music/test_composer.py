@@ -9,11 +9,11 @@ import torch
 
 import small_music
 from recitative.lm.sampling import Sampling, distribution
+from recitative.model.torch_stage import run_model
 from recitative.music.composer import BLOCKS, Sheet, continue_music, fill_music, hidden_blocks
 from recitative.music.corpus_likelihood import score_frames
 from recitative.music.frames import Wishes
 from recitative.music.masked import MaskedCode
-from recitative.music.training_network import TorchMusic
 from recitative.stage import Padded
 
 FRAMES = small_music.settings().frames
@@ -38,7 +38,7 @@ def partly_given(steps=9, seed=3):
 
 
 def scorer(fills=False):
-    return TorchMusic(small_music.model(f"model.recurrent.direction={'bidirectional' if fills else 'forward'}"))
+    return run_model(small_music.model(f"model.recurrent.direction={'bidirectional' if fills else 'forward'}"))
 
 
 def write(kind, page, sampling=Sampling(), seed=1):
@@ -134,7 +134,7 @@ def test_what_is_forbidden_never_comes(kind, temperature):
 def test_a_set_goes_down_from_its_highest_note_and_ends_in_rests():
     settings = small_music.settings("frames.sets=true")
     page = sheet(rows=6, steps=20)
-    made = continue_music(TorchMusic(small_music.model("frames.sets=true")), page, Sampling(2.0), 1)
+    made = continue_music(run_model(small_music.model("frames.sets=true")), page, Sampling(2.0), 1)
     assert settings.frames.code.silence == CODE.silence
     for frame in made.reshape(-1, CODE.voices):
         notes = frame[frame < CODE.silence]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
+from recitative.model.torch_stage import run_model
 from recitative.music.composition import (
     FINER,
     Key,
@@ -21,13 +22,12 @@ from recitative.music.composition import (
 )
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece, from_grid, tied
-from recitative.music.training_network import TorchMusic
 
 SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
 FRAMES = SETTINGS.frames
 FINE = FRAMES.steps_per_quarter * FINER
-CONTINUES = TorchMusic(small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]"))
-FILLS = TorchMusic(
+CONTINUES = run_model(small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]"))
+FILLS = run_model(
     small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]", "model.recurrent.direction=bidirectional")
 )
 
@@ -177,7 +177,7 @@ def test_a_model_of_sets_hears_the_notes_of_a_moment_from_the_highest_on_whoever
     notes = [Note(0, 60, FINER, 0), Note(0, 64, FINER, 1), Note(0, 60, FINER, 4)]
     piece = Piece.of(notes, FINE, 100.0, "p")
     assert to_continue(piece, sets.frames, 1).heard[0].tolist() == [64, 60, -1]
-    made = TorchMusic(small_music.model("frames.sets=true"))
+    made = run_model(small_music.model("frames.sets=true"))
     (written,) = compose(made, to_continue(piece, sets.frames, 3), Limits(), Sampling(), count=1, seed=1)
     new_notes(written, piece.notes)
     crowd = Piece.of([Note(0, 60 + voice, FINER, voice) for voice in range(4)], FINE, 100.0, "p")

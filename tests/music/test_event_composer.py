@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import small_events
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling, drawn
+from recitative.model.torch_stage import run_model
 from recitative.music.composition import FINER, Key
 from recitative.music.event_composer import (
     EventLimits,
@@ -21,7 +22,6 @@ from recitative.music.event_composer import (
     compose_events,
     nothing_given,
 )
-from recitative.music.event_training_network import TorchEvents
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.stage import Padded
@@ -30,7 +30,7 @@ EVENTS = small_events.settings().events
 VOCABULARY = EVENTS.vocabulary
 NOTHING = nothing_given(EVENTS, "piece", 90.0)
 ANY = EventLimits()
-RANDOM = TorchEvents(small_events.model())
+RANDOM = run_model(small_events.model())
 
 
 class Constant:
@@ -92,7 +92,7 @@ def test_every_given_note_stays_and_all_others_begin_behind_them(tune, seed, tem
 @given(st.integers(0, 40), st.sampled_from([0.05, 1.0, 1000.0]), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_new_notes_keep_to_the_key_the_pitches_and_the_ranges_of_their_voices(seed, temperature, minor):
-    scorer = TorchEvents(small_events.model("events.ranges=[[60, 70], [55, 63]]", seed=seed))
+    scorer = run_model(small_events.model("events.ranges=[[60, 70], [55, 63]]", seed=seed))
     limits = EventLimits(Key(seed % 12, minor), 57, 68)
     for piece in composed(scorer, limits=limits, sampling=Sampling(temperature), seed=seed, count=2):
         for note in piece.notes:

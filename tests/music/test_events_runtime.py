@@ -15,12 +15,12 @@ from recitative.export.file import build_file, export_model
 from recitative.lm.sampling import Sampling
 from recitative.model.folder import save_model
 from recitative.model.kind import load_settings_of
+from recitative.model.onnx_stage import open_file
+from recitative.model.torch_stage import run_model
 from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given
 from recitative.music.event_kind import EVENTS
 from recitative.music.event_likelihood import event_likelihood
-from recitative.music.event_onnx import OnnxEvents
-from recitative.music.event_training_network import TorchEvents
 from recitative.music.kind import MUSIC
 from recitative.music.midi import midi_bytes
 from recitative.runtime.cards import kind_of
@@ -48,7 +48,7 @@ def test_the_file_writes_the_same_bytes_as_the_folder(changes):
                     scorer, start, EventLimits(), Span(48, 16), Sampling(top_p=0.9), count=4, seed=7
                 )
             ]
-            for scorer in (TorchEvents(made), OnnxEvents(content(made)))
+            for scorer in (run_model(made), open_file(content(made), EVENTS))
         )
         assert folder == file
         assert len(set(file)) == 4
@@ -58,7 +58,7 @@ def test_the_file_writes_the_same_bytes_as_the_folder(changes):
 def test_the_graph_keeps_the_contract(changes):
     made = model(changes)
     verify_contract(
-        AsTorch(OnnxEvents(content(made)).network),
+        AsTorch(open_file(content(made), EVENTS).network),
         lambda shape, g: torch.randint(0, len(made.vocabulary), shape, generator=g),
         gradients=False,
         cuttings=3,
@@ -71,21 +71,12 @@ def test_the_file_scores_as_the_folder_does_and_int8_nearly_so():
     pieces = small_events.pieces([5, 9])
     folder, file, small = (
         event_likelihood(scorer.network, made.vocabulary, pieces).per_note
-        for scorer in (TorchEvents(made), OnnxEvents(content(made)), OnnxEvents(content(made, int8=True)))
+        for scorer in (run_model(made), open_file(content(made), EVENTS), open_file(content(made, int8=True), EVENTS))
     )
     assert file == pytest.approx(folder, rel=1e-5)
     assert small == pytest.approx(folder, rel=0.02)
     assert small != file
     assert len(content(made, int8=True)) < 0.45 * len(content(made))
-
-
-def test_the_card_says_what_the_model_is():
-    made = model()
-    card = OnnxEvents(content(made)).metadata
-    assert card.settings == made.settings
-    assert card.parameters == sum(parameter.numel() for parameter in made.network.parameters())
-    assert card.notes == "from a test"
-    assert set(card.state) == set(made.network.initial_state(1))
 
 
 def test_a_file_writes_without_torch(tmp_path):
@@ -94,10 +85,11 @@ def test_a_file_writes_without_torch(tmp_path):
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from recitative.music.event_onnx import OnnxEvents\n"
+        "from recitative.model.onnx_stage import open_file\n"
+        "from recitative.music.event_kind import EVENTS\n"
         "from recitative.lm.sampling import Sampling\n"
         "from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given\n"
-        f"scorer = OnnxEvents(Path({str(path)!r}))\n"
+        f"scorer = open_file(Path({str(path)!r}), EVENTS)\n"
         "new = nothing_given(scorer.events, 'new', 100.0)\n"
         "compose_events(scorer, new, EventLimits(), Span(8), Sampling(), count=1, seed=1)\n"
         "sys.exit('torch' in sys.modules)\n"
@@ -136,7 +128,7 @@ def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, me
     path = tmp_path / "music.onnx"
     path.write_bytes(spoiled())
     with pytest.raises(DataError, match=message) as caught:
-        OnnxEvents(path)
+        open_file(path, EVENTS)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 

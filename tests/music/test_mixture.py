@@ -6,15 +6,15 @@ import pytest
 import small_music
 from recitative.errors import UsageError
 from recitative.lm.sampling import Sampling
+from recitative.model.torch_stage import run_model
 from recitative.music.composer import Mixture, Sheet, continue_music, fill_music
 from recitative.music.frames import Wishes
 from recitative.music.likelihood import likelihood_of
-from recitative.music.training_network import TorchMusic
 from recitative.stage import Padded
 
 
 def scorer(seed, *overrides):
-    return TorchMusic(small_music.model(*overrides, seed=seed))
+    return run_model(small_music.model(*overrides, seed=seed))
 
 
 def probabilities(of, frames):

@@ -5,14 +5,15 @@ import onnx
 
 import small_music
 from recitative.export.file import build_file
-from recitative.music.onnx import OnnxMusic
+from recitative.model.onnx_stage import open_file
+from recitative.music.kind import MUSIC
 
 LARGE = ("model.width=96", "model.choice_width=96", "model.recurrent.hidden=96")
 
 
 def scores_of(content, code):
     """Of random choices, for random hidden vectors."""
-    made, rng = OnnxMusic(content), np.random.default_rng(0)
+    made, rng = open_file(content, MUSIC), np.random.default_rng(0)
     hidden = rng.normal(0, 0.5, (20, 96)).astype(np.float32)
     ids = np.stack([rng.integers(0, size, 20) for size in code.choice_sizes], -1) + np.cumsum(
         [0, *code.choice_sizes[:-1]]

@@ -14,12 +14,13 @@ from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
 from recitative.lm.sampling import Sampling
+from recitative.model.onnx_stage import open_file
+from recitative.model.torch_stage import run_model
 from recitative.music.composition import Limits, blank, compose, to_rewrite
 from recitative.music.corpus_likelihood import likelihood
+from recitative.music.kind import MUSIC
 from recitative.music.likelihood import likelihood_of
 from recitative.music.masked import MaskedCode
-from recitative.music.onnx import OnnxMusic
-from recitative.music.training_network import TorchMusic
 from recitative.stage import Padded
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["forward", "bidirectional"])
@@ -30,7 +31,7 @@ def of(direction, *overrides):
 
 
 def onnx(model, int8=False):
-    return OnnxMusic(build_file(model, int8=int8).SerializeToString())
+    return open_file(build_file(model, int8=int8).SerializeToString(), MUSIC)
 
 
 def make_ids(model):
@@ -61,7 +62,7 @@ def test_an_exported_one_keeps_it_too(direction):
 @DIRECTIONS
 def test_both_read_and_choose_the_same(direction):
     model = of(direction)
-    ours, theirs = onnx(model), TorchMusic(model)
+    ours, theirs = onnx(model), run_model(model)
     ids = make_ids(model)((3, 9), torch.Generator().manual_seed(1)).numpy()
     x = Padded(ids, np.array([9, 4, 0]))
     both = [made.context.step(x, made.context.initial_state(3), last=True)[0] for made in (ours, theirs)]
@@ -83,7 +84,7 @@ def test_both_write_the_same_notes(direction):
     draft = blank(model.settings.frames, 16, "new", 100.0)
     first, second = (
         compose(made, draft, Limits(), Sampling(1.2, 0.95), count=3, seed=4, sweeps=10)
-        for made in (onnx(model), TorchMusic(model))
+        for made in (onnx(model), run_model(model))
     )
     assert first == second
 
@@ -91,7 +92,7 @@ def test_both_write_the_same_notes(direction):
 def test_both_rewrite_the_same_notes():
     model = of("bidirectional")
     (given,) = compose(
-        TorchMusic(of("forward")),
+        run_model(of("forward")),
         blank(model.settings.frames, 12, "song", 100.0),
         Limits(),
         Sampling(),
@@ -101,7 +102,7 @@ def test_both_rewrite_the_same_notes():
     draft = to_rewrite(given, model.settings.frames, [1], 4, 8)
     first, second = (
         compose(made, draft, Limits(), Sampling(), count=1, seed=4, sweeps=8)
-        for made in (onnx(model), TorchMusic(model))
+        for made in (onnx(model), run_model(model))
     )
     assert first == second
 
@@ -115,7 +116,7 @@ def test_the_likelihood_of_a_file_is_that_of_the_folder(extra):
             piece.tokens[:] = falling(piece.tokens)
     expected = likelihood(model, pieces)
     tokens = [piece.tokens for piece in pieces]
-    for made in (onnx(model), TorchMusic(model)):
+    for made in (onnx(model), run_model(model)):
         found = likelihood_of(made, tokens, model.settings.pieces.key)
         assert (found.frames, found.tokens) == (expected.frames, expected.tokens)
         assert found.nats == pytest.approx(expected.nats, rel=1e-5)
@@ -132,16 +133,16 @@ def falling(tokens):
 
 def test_a_model_that_fills_in_refuses_pieces():
     made = onnx(of("bidirectional"))
-    with pytest.raises(UsageError, match="cannot be stepped in pieces: it needs the whole piece"):
+    with pytest.raises(UsageError, match="cannot be stepped in pieces: it needs the whole recording or piece"):
         made.context.step(Padded(np.zeros((1, 2, 5), np.int64), np.array([2])), {}, last=False)
 
 
 def test_what_is_no_music_model_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.onnx: does not exist; a music model's file; make one with"):
-        OnnxMusic(tmp_path / "nowhere.onnx")
+        open_file(tmp_path / "nowhere.onnx", MUSIC)
     (tmp_path / "text.onnx").write_text("no graph")
     with pytest.raises(DataError, match=r"text\.onnx: cannot be opened"):
-        OnnxMusic(tmp_path / "text.onnx")
+        open_file(tmp_path / "text.onnx", MUSIC)
 
 
 def test_the_speed_is_that_of_the_whole_music(monkeypatch):
@@ -163,8 +164,9 @@ def test_writing_with_a_file_needs_no_pytorch(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom recitative.lm.sampling import Sampling\n"
         "from recitative.music.composition import Limits, blank, compose\n"
-        "from recitative.music.onnx import OnnxMusic\n"
-        f"made = OnnxMusic(Path({str(path)!r}))\n"
+        "from recitative.model.onnx_stage import open_file\n"
+        "from recitative.music.kind import MUSIC\n"
+        f"made = open_file(Path({str(path)!r}), MUSIC)\n"
         "print(len(compose(made, blank(made.frames, 4, 'x', 100.0), Limits(), Sampling(), count=1, seed=1)))\n"
         "sys.exit('torch' in sys.modules)"
     )

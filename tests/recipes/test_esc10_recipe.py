@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 import recipe_local
-from recitative.classification.onnx import load_classifier
+from recitative.classification.labeller import load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 

@@ -16,10 +16,10 @@ from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import load_model
+from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import PROGRESS, Labels, between, label_conditions, mel_conditions, places_of
 from recitative.sound.excitation import Sounds
 from recitative.sound.kinds import SOUND
-from recitative.sound.onnx import SoundGenerator
 from recitative.sound.recordings import Recording, SoundSegments, batch_of
 from recitative.sound.wave_network import new_wave_model
 from recitative.sound.wave_settings import WaveSettings
@@ -249,7 +249,7 @@ def slow_distribution(made, piece, codes, s, temperature):
 def test_the_graph_draws_what_the_network_says(condition, temperature):
     made = model(f"sound.condition={condition}")
     frames = recording(made.settings).frames
-    generator = SoundGenerator(build_file(made).SerializeToString())
+    generator = open_file(build_file(made).SerializeToString(), SOUND)
     told = [frames] if condition != "none" else []
     blocks = list(generator.generate(22, frames=told, seed=5, temperature=temperature))
     assert [block.shape for block in blocks] == [(1, 4)] * 5 + [(1, 2)]
@@ -266,7 +266,7 @@ def test_the_graph_draws_what_the_network_says(condition, temperature):
 def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_frames():
     plain, coloured = model(), model("sound.prediction=3")
     frames = recording(plain.settings).frames
-    generators = [SoundGenerator(build_file(made).SerializeToString()) for made in (plain, coloured)]
+    generators = [open_file(build_file(made).SerializeToString(), SOUND) for made in (plain, coloured)]
     for seed in range(100):  # until de-emphasis clips nothing
         blocks = [np.concatenate(list(one.generate(60, frames=[frames], seed=seed)), 1) for one in generators]
         if np.abs(blocks[0]).max() < 1.0:
@@ -281,7 +281,7 @@ def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_fr
 def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_neighbours():
     made = model()
     frames = [recording(made.settings, seed=i).frames for i in range(2)]
-    generator = SoundGenerator(build_file(made).SerializeToString())
+    generator = open_file(build_file(made).SerializeToString(), SOUND)
 
     def draw(told, seed):
         blocks = generator.generate(60, frames=told, row_numbers=range(len(told)), seed=seed)
@@ -294,7 +294,7 @@ def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_nei
 
 def test_what_is_given_comes_out_and_the_rest_goes_on_from_it():
     made = model("sound.condition=none")
-    generator = SoundGenerator(build_file(made).SerializeToString())
+    generator = open_file(build_file(made).SerializeToString(), SOUND)
     given = (0.3 * np.sin(np.arange(40) / 3)).astype(np.float32)
     first, second = (
         np.concatenate(list(generator.generate(80, given=piece, seed=1)), axis=1)[0] for piece in (given, -given)
@@ -375,7 +375,7 @@ def test_a_model_file_of_another_kind_is_refused(tmp_path):
 
     content = build_file(small_music.model()).SerializeToString()
     with pytest.raises(DataError, match="is a music model; a sound model's file"):
-        SoundGenerator(content)
+        open_file(content, SOUND)
 
 
 def test_a_model_learns_a_sound_that_repeats():

@@ -14,11 +14,12 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import load_settings_of
+from recitative.model.onnx_stage import open_file
 from recitative.models.kinds import SOUND_KINDS
 from recitative.sound.conditioning import Labels, label_conditions
 from recitative.sound.kinds import SPECTROGRAM
 from recitative.sound.spectrogram_network import new_spectrogram_model
-from recitative.sound.spectrogram_onnx import OWN_NUMBERS, SpectrogramGenerator
+from recitative.sound.spectrogram_onnx import OWN_NUMBERS
 from recitative.sound.spectrogram_settings import SpectrogramSettings
 from recitative.sound.spectrogram_task import SpectrogramTask, frame_losses, nats_per_dimension
 from recitative.sound.spectrograms import Spectrogram, SpectrogramBatches, batch_of
@@ -122,7 +123,7 @@ def test_an_epoch_holds_every_recording_once_and_goes_on_anywhere():
 @torch.no_grad()
 def test_the_graph_draws_what_the_network_says(components, heat):
     made = model(f"model.components={components}")
-    generator = SpectrogramGenerator(build_file(made).SerializeToString())
+    generator = open_file(build_file(made).SerializeToString(), SPECTROGRAM)
     found = generator.generate("two", "bob", 800, number=4, seed=3, heat=heat)
     assert found.shape == (8, 6)
     told = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
@@ -138,7 +139,7 @@ def test_the_graph_draws_what_the_network_says(components, heat):
 
 
 def test_the_same_seed_and_number_give_the_same_frames():
-    generator = SpectrogramGenerator(build_file(model()).SerializeToString())
+    generator = open_file(build_file(model()).SerializeToString(), SPECTROGRAM)
     first = generator.generate("one", "ann", 900)
     np.testing.assert_array_equal(first, generator.generate("one", "ann", 900))
     for others in ({"number": 1}, {"seed": 2}):

@@ -1,6 +1,6 @@
 """From samples to strangeness, features and forecaster as one stage. NumPy only.
 
-The forecaster may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``anomaly.onnx``): both are stages.
+The forecaster may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import numpy as np
 
 from recitative.anomaly.score import Strangeness
 from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.threshold import Threshold
 from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Array, Padded, Stage, State
 
@@ -21,9 +22,10 @@ class Watcher:
     State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``.
     """
 
-    def __init__(self, network: Stage[Array], settings: ForecasterSettings) -> None:
-        """network: features (N, T, C) -> surprise (N, T, 1), a stage on NumPy arrays."""
+    def __init__(self, network: Stage[Array], settings: ForecasterSettings, threshold: Threshold | None = None) -> None:
+        """network: features (N, T, C) -> surprise (N, T, 1), a stage on NumPy arrays; threshold: the model's own."""
         self.settings = settings
+        self.threshold = threshold
         self.extractor = FeatureExtractor(settings.features)
         self.window = Strangeness(settings.features.dim, settings.watch_frames, settings.watch.score)
         self._parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": network, "window": self.window}

@@ -9,9 +9,11 @@ from recitative.anomaly.settings import ForecasterSettings
 from recitative.anomaly.threshold import Threshold
 from recitative.config import RecordingsData
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind
+from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
+from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
+    from recitative.anomaly.detector import Watcher
     from recitative.anomaly.network import Forecaster
 
 
@@ -32,6 +34,17 @@ def describe(metadata: ModelMetadata[ForecasterSettings]) -> dict[str, str]:
     }
 
 
+def _graphs(settings: ForecasterSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    features: Entries = {"features": ("float32", (None, None, settings.features.dim)), **LENGTHS}
+    return {"": Signature(features, {"surprise": ("float32", (None, None, 1))})}
+
+
+def _run(stage: Stage[Array], settings: ForecasterSettings, extras: Mapping[str, Any]) -> Watcher:
+    from recitative.anomaly.detector import Watcher
+
+    return Watcher(stage, settings, extras["threshold"])
+
+
 def _parse_threshold(text: str, where: str, _extras: Mapping[str, Any]) -> Threshold:
     return Threshold.parse(text, where)
 
@@ -50,5 +63,7 @@ FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
     describe=describe,
     task="recitative.anomaly.task",
     data=RecordingsData,
+    graphs=_graphs,
+    runner=_run,
     extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
 )

@@ -11,16 +11,20 @@ from typing import ClassVar, cast
 from torch import Tensor, nn
 
 from recitative.asr.attention_decoder import AttentionDecoder
+from recitative.asr.decoders import Wishes
 from recitative.asr.language import NO_LANGUAGE, Language
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.transcriber import Transcriber
 from recitative.config import ModelSettings, Settings
 from recitative.model.kind import AnyKind
+from recitative.model.torch_stage import TorchStage
 from recitative.nn.front_end import add_front_end, normalization_stages
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.nn.window import RowConv
+from recitative.score.calibration import Calibrator
 from recitative.stage import Padded
-from recitative.text.lexicon import Spelling, spelling_of
+from recitative.text.lexicon import Lexicon, Spelling, spelling_of
 from recitative.text.tokens import TokenTable
 
 
@@ -34,6 +38,19 @@ class Recogniser:
     network: Chain
     decoder: AttentionDecoder | None = None
     language: Language = NO_LANGUAGE
+
+    @property
+    def lexicon(self) -> Lexicon | None:
+        return self.language.lexicon
+
+    @property
+    def lm(self) -> str:
+        """As text."""
+        return self.language.ngram
+
+    @property
+    def calibrator(self) -> Calibrator | None:
+        return self.language.calibrator
 
     @property
     def spelling(self) -> Spelling:
@@ -97,3 +114,9 @@ def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | 
     """A recognizer with random weights (from torch's generator)."""
     network = build_recogniser(settings.model, settings.features.dim, len(tokens))
     return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
+
+
+def new_transcriber(recogniser: Recogniser, wishes: Wishes | None = None) -> Transcriber:
+    """The whole chain from samples to words around a recognizer in memory, run by PyTorch."""
+    network = TorchStage(recogniser.network)
+    return Transcriber(network, recogniser.settings, recogniser.tokens, recogniser.language, wishes)

@@ -23,8 +23,7 @@ import soxr
 
 from recitative import pretrained
 from recitative.asr.decoders import Spoken, Wishes
-from recitative.asr.onnx import load_transcriber
-from recitative.asr.transcriber import DecodedNetwork
+from recitative.asr.transcriber import DecodedNetwork, load_transcriber
 from recitative.audio.files import open_blocks
 from recitative.audio.samples import as_float, require_rate
 from recitative.audio.vad import SegmentCutter, SegmentPiece
@@ -72,8 +71,9 @@ class Recognizer:
     """A model file, ready to hear. It keeps nothing of what it heard: streams do."""
 
     def __init__(self, network: DecodedNetwork) -> None:
-        """network: a transcriber, or one that looks for keywords."""
+        """network: a transcriber, or one that looks for keywords. Raises what building its decoder raises."""
         self._network = network
+        network.decoder.start()  # an error now, not in the middle
 
     @classmethod
     def load(cls, model: str | Path, *, threads: int = 1, wishes: Wishes | None = None) -> Recognizer:
@@ -82,6 +82,10 @@ class Recognizer:
         wishes: hot words, a grammar, another language model: see ``asr.decoders``.
         """
         return cls(load_transcriber(pretrained.find(model), threads=threads, wishes=wishes))
+
+    @property
+    def network(self) -> DecodedNetwork:
+        return self._network
 
     @property
     def sample_rate(self) -> int:

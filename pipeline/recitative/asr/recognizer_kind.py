@@ -11,14 +11,16 @@ from recitative.config import RecognizerData, Settings
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import RECOGNIZER_NAME, Extra, ModelKind
+from recitative.model.kind import RECOGNIZER_NAME, Extra, ModelKind, feature_graph
 from recitative.reading import parsed_json
 from recitative.score.calibration import Calibrator
+from recitative.stage import Array, Stage
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     from recitative.asr.network import Recogniser
+    from recitative.asr.recognizer import Recognizer
 
 
 def build(
@@ -53,6 +55,13 @@ def describe(metadata: ModelMetadata[Settings]) -> dict[str, str]:
         "tokens": " ".join(repr(symbol)[1:-1] if symbol != " " else "<space>" for symbol in tokens.symbols[1:]),
         "decoding": _decoding(settings, language_of(metadata.extras)),
     }
+
+
+def _run(stage: Stage[Array], settings: Settings, extras: Mapping[str, Any]) -> Recognizer:
+    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.transcriber import Transcriber
+
+    return Recognizer(Transcriber(stage, settings, extras["tokens"], language_of(extras)))
 
 
 def _decoding(settings: Settings, language: Language) -> str:
@@ -116,6 +125,8 @@ RECOGNIZER: ModelKind[Settings, Recogniser] = ModelKind(
     describe=describe,
     task="recitative.asr.task",
     data=RecognizerData,
+    graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["tokens"])),
+    runner=_run,
     extras={
         "tokens": Extra("tokens.txt", _tokens_text, _parse_tokens),
         "lexicon": Extra("lexicon.txt", _lexicon_text, _parse_lexicon, optional=True),

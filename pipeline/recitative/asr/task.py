@@ -19,8 +19,7 @@ from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, lo
 from recitative.asr.distillation import Teacher, heard_labels, load_teacher, read_alternatives
 from recitative.asr.fine_tuning import freeze, start_from
 from recitative.asr.language import Language
-from recitative.asr.network import Recogniser, new_recogniser
-from recitative.asr.streams_network import new_transcriber
+from recitative.asr.network import Recogniser, new_recogniser, new_transcriber
 from recitative.config import RecognizerData, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel
 
 from recitative.asr.decoders import Decoder, Spoken, TimedTable, Wishes, new_decoder
 from recitative.asr.language import Language
+from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.audio.vad import SegmentRules
 from recitative.config import Settings
+from recitative.model.onnx_stage import OnnxStage
 from recitative.model.samples import SampleNetwork, pad_samples
 from recitative.stage import Array, Padded, Stage
 from recitative.text.tokens import TokenTable
@@ -41,16 +45,21 @@ class Transcriber(DecodedNetwork):
         language: Language | None = None,
         wishes: Wishes | None = None,
     ) -> None:
-        """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays.
-
-        ``decoder`` is what the settings, the model's language and the wishes ask for.
-        """
+        """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays."""
         super().__init__(network, settings.features)
         self.settings = settings
         self.tokens = tokens
         self.language = language or Language()
         self.timed = TimedTable(tokens, self.frame_s)
-        self.decoder = new_decoder(settings.decode, self.timed, self.language, wishes)
+        self._wishes = wishes
+
+    @cached_property
+    def decoder(self) -> Decoder:  # type: ignore[override]  # built when it is first needed
+        """What the settings, the model's language and the wishes ask for; built when it is first needed.
+
+        Raises DataError, UsageError: see ``asr.decoders.new_decoder``.
+        """
+        return new_decoder(self.settings.decode, self.timed, self.language, self._wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""
@@ -76,3 +85,10 @@ class Transcriber(DecodedNetwork):
                 for past, log_probs, length in zip(heard, y.data, y.lengths, strict=True)
             ]
         return [self.decoder.finish(past) for past in heard]
+
+
+def load_transcriber(model: Path | bytes, *, threads: int = 1, wishes: Wishes | None = None) -> Transcriber:
+    """The whole chain from samples to words around a recognizer's file, or what is in one. Raises DataError."""
+    stage = OnnxStage(model, RECOGNIZER, threads=threads)
+    extras = stage.metadata.extras
+    return Transcriber(stage, stage.metadata.settings, extras["tokens"], language_of(extras), wishes)

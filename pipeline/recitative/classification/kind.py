@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from recitative.classification.settings import ClassifierData, ClassifierSettings
 from recitative.errors import DataError
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind
+from recitative.model.kind import Extra, ModelKind, feature_graph
 from recitative.reading import parsed_json
+from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
+    from recitative.classification.labeller import Labeller
     from recitative.classification.network import Classifier
 
 TRAIN = "recitative train"
@@ -33,6 +35,12 @@ def describe(metadata: ModelMetadata[ClassifierSettings]) -> dict[str, str]:
         "labels": f"{len(labels)}: {', '.join(labels)}",
         "streams": "no" if metadata.lookahead is None else "yes",
     }
+
+
+def _run(stage: Stage[Array], settings: ClassifierSettings, extras: Mapping[str, Any]) -> Labeller:
+    from recitative.classification.labeller import Labeller
+
+    return Labeller(stage, settings, extras["labels"])
 
 
 def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> tuple[str, ...]:
@@ -57,5 +65,7 @@ CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
     describe=describe,
     task="recitative.classification.task",
     data=ClassifierData,
+    graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["labels"])),
+    runner=_run,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

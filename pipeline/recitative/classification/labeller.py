@@ -16,10 +16,12 @@ import numpy as np
 from recitative.audio.files import AudioInfo, OnWarning, open_blocks
 from recitative.audio.resample import StreamResampler
 from recitative.audio.samples import as_float, require_rate
+from recitative.classification.kind import CLASSIFIER
 from recitative.classification.settings import ClassifierSettings
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
+from recitative.model.onnx_stage import open_file
 from recitative.model.samples import SampleNetwork, pad_samples
 from recitative.stage import Array, Padded, Stage
 
@@ -254,3 +256,9 @@ def _refuse_short(labeller: Labeller, where: str | Path, duration_s: float) -> N
     least_s = labeller.least_samples / labeller.sample_rate
     allowed = f"at least {least_s:.4g} s, one frame of the network"
     raise DataError(str(where), f"lasts {duration_s:.4g} s", allowed, "give a longer recording")
+
+
+def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Labeller:
+    """The whole chain from samples to labels around a classifier's file. Raises DataError for another."""
+    labeller: Labeller = open_file(Path(model) if isinstance(model, str) else model, CLASSIFIER, threads=threads)
+    return labeller

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative import pretrained
+from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.atomic import recover_folder
+from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError, UsageError
+from recitative.lm.kind import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
@@ -45,20 +48,12 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
 
     warns: of words that a language model lacks; once is enough where many processes open the same
     """
-    transcriber = _open(model)
+    from recitative.asr.transcriber import Transcriber
+    from recitative.export.opening import open_stage
+
+    _, stage, settings, extras = open_stage(model, [RECOGNIZER])
+    transcriber = Transcriber(stage, settings, extras["tokens"], language_of(extras))
     return options.apply(transcriber, warns=warns) if options else transcriber
-
-
-def _open(model: Path) -> Transcriber:
-    if model.is_dir():
-        from recitative.asr.recognizer_kind import RECOGNIZER
-        from recitative.asr.streams_network import new_transcriber
-        from recitative.model.folder import load_model
-
-        return new_transcriber(load_model(model, RECOGNIZER))
-    from recitative.asr.onnx import load_transcriber
-
-    return load_transcriber(model)
 
 
 def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Recognizer:
@@ -66,18 +61,6 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warn
     from recitative.asr.recognizer import Recognizer
 
     return Recognizer(open_transcriber(model, options, warns=warns))
-
-
-def is_classifier(model: Path) -> bool:
-    """Of a folder or a file. Raises DataError for a file of no model."""
-    if model.is_dir():
-        from recitative.classification.kind import CLASSIFIER
-        from recitative.model.kind import name_in_settings
-
-        return name_in_settings(model) == CLASSIFIER.name
-    from recitative.runtime.cards import is_classifier as is_classifier_file
-
-    return is_classifier_file(model)
 
 
 AllSpeedsOption = Annotated[
@@ -91,24 +74,12 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
 
     Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
     """
-    labeller = _labeller(model)
+    from recitative.export.opening import open_model
+
+    labeller: Labeller = open_model(model, [CLASSIFIER])
     if all_speeds and len(labeller.speeds) == 1:
         raise UsageError(f"--all-speeds: {model} was trained at one speed (augment.speeds); leave it out")
     return labeller
-
-
-def _labeller(model: Path) -> Labeller:
-    if model.is_dir():
-        from recitative.classification.kind import CLASSIFIER
-        from recitative.classification.labeller import Labeller
-        from recitative.model.folder import load_model
-        from recitative.model.torch_stage import TorchStage
-
-        loaded = load_model(model, CLASSIFIER)
-        return Labeller(TorchStage(loaded.network), loaded.settings, loaded.labels)
-    from recitative.classification.onnx import load_classifier as load_file
-
-    return load_file(model)
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:
@@ -116,18 +87,13 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
 
     Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
     """
-    if path.is_dir():
-        from recitative.lm.kind import LANGUAGE_MODEL
-        from recitative.lm.stream_network import new_scorer
-        from recitative.model.folder import load_model
+    if path.is_dir() or path.suffix == ".onnx":
+        from recitative.export.opening import open_model
 
-        return new_scorer(load_model(path, LANGUAGE_MODEL))
+        scorer: LanguageModel = open_model(path, [LANGUAGE_MODEL])
+        return scorer
     if not path.is_file():
         raise DataError(str(path), "is no language model", "an ARPA file or a recurrent model", "correct the path")
-    if path.suffix == ".onnx":
-        from recitative.lm.onnx import open_language_model
-
-        return open_language_model(path)
     from recitative.lm.ngram import read_lm
 
     return read_lm(path, progress)

@@ -11,6 +11,8 @@ import typer
 from recitative.errors import UsageError
 from recitative.music.composer import Mixture, Scorer
 from recitative.music.event_composer import EventScorer
+from recitative.music.event_kind import EVENTS
+from recitative.music.kind import MUSIC
 
 OthersOption = Annotated[
     list[str] | None,
@@ -20,15 +22,10 @@ OthersOption = Annotated[
 
 def open_events(path: Path) -> EventScorer:
     """Raises DataError for what is no model of events."""
-    if path.is_dir():
-        from recitative.model.folder import load_model
-        from recitative.music.event_kind import EVENTS
-        from recitative.music.event_training_network import TorchEvents
+    from recitative.export.opening import open_model
 
-        return TorchEvents(load_model(path, EVENTS))
-    from recitative.music.event_onnx import OnnxEvents
-
-    return OnnxEvents(path)
+    scorer: EventScorer = open_model(path, [EVENTS])
+    return scorer
 
 
 def refuse_others(others: Sequence[str] | None, path: Path) -> None:
@@ -39,7 +36,9 @@ def refuse_others(others: Sequence[str] | None, path: Path) -> None:
 
 def open_voices(paths: Sequence[Path]) -> Scorer:
     """Models of voices that write as one. Raises DataError for what is none, UsageError for some that do not fit."""
-    scorers = [_open_voices(path) for path in paths]
+    from recitative.export.opening import open_model
+
+    scorers: list[Scorer] = [open_model(path, [MUSIC]) for path in paths]
     return scorers[0] if len(scorers) == 1 else Mixture(scorers)
 
 
@@ -50,15 +49,3 @@ def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
         does = "fills music in: use it with --harmonise or --rewrite" if scorer.fills else "only continues music"
         raise UsageError(f"{paths[0]}: {does}")
     return scorer
-
-
-def _open_voices(path: Path) -> Scorer:
-    if path.is_dir():
-        from recitative.model.folder import load_model
-        from recitative.music.kind import MUSIC
-        from recitative.music.training_network import TorchMusic
-
-        return TorchMusic(load_model(path, MUSIC))
-    from recitative.music.onnx import OnnxMusic
-
-    return OnnxMusic(path)

@@ -9,7 +9,6 @@ from recitative.models.kinds import SOUND_KINDS
 from recitative.runtime.cards import kind_of
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 from recitative.sound.onnx import SoundGenerator
-from recitative.sound.spectrogram_onnx import SpectrogramGenerator
 from recitative.sound.voice import LabelVoice, SpectrogramVoice, Voice
 
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
@@ -20,12 +19,10 @@ def open_generator(model: Path) -> SoundGenerator:
 
     Raises DataError for what is no sound model.
     """
-    if not model.is_dir():
-        return SoundGenerator(model)
-    from recitative.export.file import build_file
-    from recitative.model.folder import load_model
+    from recitative.export.opening import open_model
 
-    return SoundGenerator(build_file(load_model(model, SOUND)).SerializeToString())
+    generator: SoundGenerator = open_model(model, [SOUND])
+    return generator
 
 
 def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
@@ -36,16 +33,9 @@ def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
         return LabelVoice(open_generator(model))
     if not vocoder:
         raise UsageError(f"--model {model}: draws mel frames; name a --vocoder that makes sound of them")
-    return SpectrogramVoice(_open_spectrogram(model), open_generator(vocoder), heat)
+    from recitative.export.opening import open_model
 
-
-def _open_spectrogram(model: Path) -> SpectrogramGenerator:
-    if not model.is_dir():
-        return SpectrogramGenerator(model)
-    from recitative.export.file import build_file
-    from recitative.model.folder import load_model
-
-    return SpectrogramGenerator(build_file(load_model(model, SPECTROGRAM)).SerializeToString())
+    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), heat)
 
 
 def require_temperature(temperature: float) -> None:

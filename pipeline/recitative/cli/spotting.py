@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recitative.cli.models import is_classifier, open_labeller, open_transcriber
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.classification.kind import CLASSIFIER
+from recitative.cli.models import open_labeller, open_transcriber
 from recitative.errors import UsageError
+from recitative.runtime.cards import kind_of
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
@@ -84,7 +87,7 @@ def open_spotting(
 ) -> tuple[DecodedNetwork, KeywordSpotter | LabelSpotter]:
     """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
     within words."""
-    if is_classifier(model):
+    if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
         from recitative.keywords.label_spotter import spot_labels
 
         if within_words:

@@ -36,8 +36,8 @@ def tune(
     """
     import dataclasses
 
+    from recitative.asr.network import new_transcriber
     from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.asr.streams_network import new_transcriber
     from recitative.asr.tuning import hear
     from recitative.asr.tuning import tune as tune_decoding
     from recitative.model.folder import load_model, save_model

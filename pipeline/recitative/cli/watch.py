@@ -67,16 +67,10 @@ def detect(
 
 def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
-    if model.is_dir():
-        from recitative.model.folder import load_model
-        from recitative.model.torch_stage import TorchStage
+    from recitative.export.opening import open_model
 
-        forecaster = load_model(model, FORECASTER)
-        return Watcher(TorchStage(forecaster.network), forecaster.settings), forecaster.threshold
-    from recitative.anomaly.onnx import OnnxForecaster
-
-    network = OnnxForecaster(model)
-    return Watcher(network, network.metadata.settings), network.threshold
+    watcher: Watcher = open_model(model, [FORECASTER])
+    return watcher, watcher.threshold
 
 
 @dataclass

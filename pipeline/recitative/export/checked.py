@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from recitative.asr.network import Recogniser
-from recitative.asr.onnx import load_transcriber
 from recitative.asr.task import error_rates
+from recitative.asr.transcriber import load_transcriber
 from recitative.classification.data import load_scored_set
+from recitative.classification.labeller import load_classifier
 from recitative.classification.network import Classifier
-from recitative.classification.onnx import load_classifier
 from recitative.classification.scoring import label_directory
 from recitative.data.directory import DataDirectory
 from recitative.export.file import build_file

@@ -16,13 +16,15 @@ from pathlib import Path
 
 from recitative import pretrained
 from recitative.asr.listen import Cost, cut_alike
-from recitative.asr.onnx import load_transcriber
 from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.transcriber import load_transcriber
 from recitative.audio.microphone import Block
-from recitative.classification.onnx import load_classifier
+from recitative.classification.kind import CLASSIFIER
+from recitative.classification.labeller import load_classifier
 from recitative.keywords.label_spotter import spot_labels
 from recitative.keywords.spotter import parse_keywords, spot_with
-from recitative.runtime.cards import is_classifier
+from recitative.runtime.cards import kind_of
 from recitative.stage import Array
 from recitative.text.words import Word
 
@@ -43,7 +45,7 @@ class Spotter:
         keywords: with commas between, each with its own threshold if it likes: "yes, stop:0.8".
         """
         path, phrases = pretrained.find(model), parse_keywords(keywords)
-        if is_classifier(path):
+        if kind_of(path, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
             return cls(Recognizer(spot_labels(load_classifier(path, threads=threads), phrases, thresholds)[0]))
         return cls(Recognizer(spot_with(load_transcriber(path, threads=threads), phrases, thresholds)))
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from recitative.lm.settings import LanguageModelData, LanguageModelSettings
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind
+from recitative.model.kind import Extra, ModelKind, token_graph
+from recitative.stage import Array, Stage
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from recitative.lm.network import LanguageModelNetwork
+    from recitative.lm.scores import RecurrentLanguageModel
 
 
 def build(settings: LanguageModelSettings, vocabulary: Vocabulary) -> LanguageModelNetwork:
@@ -24,6 +26,12 @@ def build(settings: LanguageModelSettings, vocabulary: Vocabulary) -> LanguageMo
 def describe(metadata: ModelMetadata[LanguageModelSettings]) -> dict[str, str]:
     vocabulary = metadata.extras["vocabulary"]
     return {"kind": "language model", "tokens": f"{len(vocabulary)} {vocabulary.unit}s"}
+
+
+def _run(stage: Stage[Array], _settings: LanguageModelSettings, extras: Mapping[str, Any]) -> RecurrentLanguageModel:
+    from recitative.lm.scores import RecurrentLanguageModel
+
+    return RecurrentLanguageModel(stage, extras["vocabulary"])
 
 
 def _vocabulary_text(model: LanguageModelNetwork) -> str:
@@ -44,5 +52,7 @@ LANGUAGE_MODEL: ModelKind[LanguageModelSettings, LanguageModelNetwork] = ModelKi
     describe=describe,
     task="recitative.lm.task",
     data=LanguageModelData,
+    graphs=lambda settings, extras: token_graph(len(extras["vocabulary"])),
+    runner=_run,
     extras={"vocabulary": Extra("tokens.txt", _vocabulary_text, _parse_vocabulary)},
 )

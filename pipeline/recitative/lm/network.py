@@ -8,8 +8,10 @@ from typing import ClassVar
 from torch import nn
 
 from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.scores import RecurrentLanguageModel
 from recitative.lm.settings import LanguageModelSettings, NetworkSettings
 from recitative.model.kind import AnyKind
+from recitative.model.torch_stage import TorchStage
 from recitative.nn.embedding import Embedding, TiedLogProbs
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
@@ -44,3 +46,8 @@ def build_language_model(settings: NetworkSettings, num_tokens: int) -> Chain:
 def new_language_model(settings: LanguageModelSettings, vocabulary: Vocabulary) -> LanguageModelNetwork:
     """A language model with random weights (from torch's generator)."""
     return LanguageModelNetwork(settings, vocabulary, build_language_model(settings.model, len(vocabulary)))
+
+
+def new_scorer(model: LanguageModelNetwork) -> RecurrentLanguageModel:
+    """The scorer around a language model in memory, as it stands: in evaluation mode it has no dropout."""
+    return RecurrentLanguageModel(TorchStage(model.network), model.vocabulary)

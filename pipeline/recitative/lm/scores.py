@@ -1,6 +1,6 @@
 """A recurrent language model as beam search and rescoring ask it: word by word, or whole texts. NumPy only.
 
-The network may be PyTorch's (``lm.stream_network``) or ONNX Runtime's (``lm.onnx``): both are stages.
+The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
 
 With words for tokens ln P(word | state) is the network's own. With characters a word is spelled out and ended. It ends
 at the space or at </s>, whichever comes, and the state after it then says which:

@@ -24,6 +24,36 @@ SETTINGS = "settings.yaml"
 RECOGNIZER_NAME = "recognizer"  # in release 0.1, settings and files of this kind didn't say it
 
 
+Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a graph takes and gives, by name, beside the state: first the data, (N, T, ...) of a network's ``step``.
+
+    A graph of ``step`` may take 'last', and may give the lengths of its output 'y' as 'y_lengths'.
+    """
+
+    inputs: Entries
+    outputs: Entries
+
+
+LENGTHS: Entries = {"lengths": ("int64", (None,))}
+
+
+def token_graph(num_tokens: int) -> Mapping[str, Signature]:
+    """Of a network that reads tokens and predicts the next."""
+    inputs = {"tokens": ("int64", (None, None)), **LENGTHS}
+    return {"": Signature(inputs, {"log_probs": ("float32", (None, None, num_tokens))})}
+
+
+def feature_graph(dim: int, outputs: int) -> Mapping[str, Signature]:
+    """Of a network that reads features and gives log probabilities."""
+    inputs: Entries = {"features": ("float32", (None, None, dim)), **LENGTHS, "last": ("bool", ())}
+    log_probs = {"log_probs": ("float32", (None, None, outputs)), "log_probs_lengths": ("int64", (None,))}
+    return {"": Signature(inputs, log_probs)}
+
+
 @dataclass(frozen=True)
 class Extra:
     """What a model has besides settings and weights: a file in its folder, and the same text in its exported file.
@@ -56,6 +86,9 @@ class ModelKind(Generic[S, M]):
     describe: metadata of an exported file -> lines of 'recitative info', by name
     task:     the module whose ``prepare`` makes the task of a training run; see ``train.run``
     data:     what a training run reads
+    graphs:   settings, extras -> what the graphs of its file take and give: '' is the main one, of ``step``
+    runner:   network as a stage on arrays, settings, extras -> what users run, such as a Recognizer; None = the model
+    from_file: whether only the graphs of a file can be run, not the network in PyTorch
     extras:   by the name of ``build``'s argument, in the order in which they are read
     weights:  the attribute of a model that is the module of all weights
     distributed:       whether several workers can train one model
@@ -71,6 +104,9 @@ class ModelKind(Generic[S, M]):
     describe: Callable[[ModelMetadata[S]], dict[str, str]]
     task: str
     data: type[TrainingData]
+    graphs: Callable[[S, Mapping[str, Any]], Mapping[str, Signature]] = lambda settings, extras: {}
+    runner: Callable[[Any, S, Mapping[str, Any]], Any] | None = None
+    from_file: bool = False
     extras: Mapping[str, Extra] = field(default_factory=dict)
     weights: str = "network"
     distributed: bool = False
@@ -80,6 +116,10 @@ class ModelKind(Generic[S, M]):
         """File name -> text, of the extras that a model has."""
         texts = {extra.file: extra.text(model) for extra in self.extras.values()}
         return {file: text for file, text in texts.items() if text}
+
+    def values_of(self, model: M) -> dict[str, Any]:
+        """The extras of a model, by name."""
+        return {name: getattr(model, name) for name in self.extras}
 
     def parse(self, texts: Mapping[str, str], where: Callable[[str], str]) -> dict[str, Any]:
         """The extras by name; ``where`` tells of a file name how errors call it. Raises DataError, or KeyError if one

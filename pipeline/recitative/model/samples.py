@@ -1,6 +1,6 @@
 """From samples to what a network says of them: features and network as one stage. NumPy only.
 
-The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``asr.onnx_network``): both are stages.
+The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
 """
 
 from __future__ import annotations

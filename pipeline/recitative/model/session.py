@@ -11,11 +11,9 @@ import onnxruntime as ort
 from recitative.errors import DataError
 from recitative.model.checksum import require_no_claim, verify_checksum
 from recitative.model.file import InitialState, ModelMetadata, read_entries
-from recitative.model.kind import ModelKind, S
+from recitative.model.kind import Entries, ModelKind, S
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array
-
-Entries = Mapping[str, tuple[str, tuple[int | None, ...]]]  # dtype and shape of each input or output; None = any
 
 DAMAGED = "copy or export it again"
 

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
-from recitative.nn.stages import Chain
 from recitative.stage import Array, Padded, State
 
 
 class TorchStage:
     """Stage: what the network takes -> what it gives, float32, without gradients. State: the network's, as arrays."""
 
-    def __init__(self, network: Chain) -> None:
+    def __init__(self, network: Any) -> None:
+        """network: a module that is a stage."""
         self._network = network
         self._device = next(network.parameters()).device
 
     @property
     def stride(self) -> int:
-        return self._network.stride
+        stride: int = self._network.stride
+        return stride
 
     @property
     def lookahead(self) -> int | None:
-        return self._network.lookahead
+        lookahead: int | None = self._network.lookahead
+        return lookahead
 
     def output_lengths(self, lengths: Array) -> Array:
         frames: Array = self._network.output_lengths(torch.from_numpy(np.asarray(lengths))).numpy()
@@ -38,5 +43,18 @@ class TorchStage:
         arrays = {key: value.cpu().numpy() for key, value in new_state.items()}
         return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
 
+    def call(self, part: str, feeds: Mapping[str, Array]) -> Array:
+        """What a part of the network that is no stage gives, as a graph of its own in an exported file."""
+        with torch.inference_mode():
+            y = getattr(self._network, part)(*(self._tensor(np.ascontiguousarray(value)) for value in feeds.values()))
+        array: Array = y.cpu().numpy()
+        return array
+
     def _tensor(self, array: Array) -> torch.Tensor:
         return torch.from_numpy(np.asarray(array)).to(self._device)
+
+
+def run_model(model: Any) -> Any:
+    """What runs a model in memory, in PyTorch; in evaluation mode it has no dropout."""
+    kind = model.kind
+    return kind.runner(TorchStage(model.network), model.settings, kind.values_of(model)) if kind.runner else model

@@ -1,6 +1,6 @@
 """Writing music with a trained model: what is given stays, what is forbidden never comes, the rest is drawn.
 
-NumPy only: the network may be PyTorch's (``lm.stream_network``) or ONNX Runtime's (``music.onnx``).
+NumPy only: the network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``).
 
     continue   frame after frame, voice after voice, each drawn given all that was written before it
     fill       every missing note at once, given all that is there; then some of them again, given the others, fewer and
@@ -11,7 +11,7 @@ Every row has its own random numbers, from (seed, row): a piece does not depend 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,12 @@ OnProgress = Callable[[int, int], None]  # done, of how many
 MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last
 BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbours
 ANNEALED = 0.7  # share of the steps after which notes are drawn alone: frames of a block do not know of each other
+
+
+class NetworkOfParts(Stage[Array], Protocol):
+    """A stage, and the further graphs of its model by name."""
+
+    def call(self, graph: str, feeds: Mapping[str, Array], /) -> Array: ...
 
 
 class Scorer(Protocol):
@@ -56,6 +62,20 @@ class Scorer(Protocol):
     def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
         """(M, H), (M, G), (M, R) -> (M, outputs) before any softmax."""
         ...
+
+
+class MusicScorer:
+    """``Scorer``: the network of a music model, run by PyTorch or ONNX Runtime."""
+
+    def __init__(self, network: NetworkOfParts, settings: MusicSettings) -> None:
+        self.context = network
+        self.settings = settings
+        self.frames = settings.frames
+        self.fills = settings.model.recurrent.direction == "bidirectional"
+
+    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+        """(M, H), (M, G), (M, R) -> (M, outputs)."""
+        return self.context.call("choice", {"hidden": np.ascontiguousarray(hidden), "ids": ids, "beside": beside})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Generating music as events with a trained model. NumPy only.
 
-The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``event_onnx``). Given notes stay, and events
-that the rules forbid are never drawn. Each token is drawn given all tokens before it, for many pieces at once. Every
+The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``). Given notes stay, and
+events that the rules forbid are never drawn. Each token is drawn given all tokens before it, for many pieces at once. Every
 row has its own random numbers, from (seed, row): a piece does not depend on how many are generated with it.
 
 Given notes keep the times of their file, to a fraction of the model's steps. The model reads them on its grid, and its
@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -90,19 +89,17 @@ def _too_long(piece: Piece, settings: EventSettings) -> int:
     return sum(note.length > longest for note in piece.at_resolution(settings.steps_per_quarter).notes)
 
 
-class EventScorer(Protocol):
+@dataclass(frozen=True)
+class EventScorer:
     """A model of events: its network as a stage, token ids (N, T) -> ln P of the next token (N, T, V)."""
 
-    @property
-    def settings(self) -> EventsSettings: ...
+    network: Stage[Array]
+    settings: EventsSettings
 
     @property
     def events(self) -> EventSettings:
         """Those of the settings."""
-        ...
-
-    @property
-    def network(self) -> Stage[Array]: ...
+        return self.settings.events
 
 
 @dataclass(frozen=True)

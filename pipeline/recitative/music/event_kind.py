@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import ModelKind
+from recitative.model.kind import ModelKind, token_graph
 from recitative.music.event_settings import EventsSettings
 from recitative.music.settings import MusicData
+from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
+    from recitative.music.event_composer import EventScorer
     from recitative.music.event_network import EventsModel
 
 
@@ -28,6 +31,12 @@ def describe(metadata: ModelMetadata[EventsSettings]) -> dict[str, str]:
     }
 
 
+def _run(stage: Stage[Array], settings: EventsSettings, _extras: Mapping[str, Any]) -> EventScorer:
+    from recitative.music.event_composer import EventScorer
+
+    return EventScorer(stage, settings)
+
+
 EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
     name="events",
     title="music event model",
@@ -38,4 +47,6 @@ EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
     describe=describe,
     task="recitative.music.event_task",
     data=MusicData,
+    graphs=lambda settings, extras: token_graph(len(settings.events.vocabulary)),
+    runner=_run,
 )

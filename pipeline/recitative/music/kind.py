@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import ModelKind
+from recitative.model.kind import LENGTHS, Entries, ModelKind, Signature
 from recitative.music.settings import MusicData, MusicSettings
 
 if TYPE_CHECKING:
+    from recitative.music.composer import MusicScorer
     from recitative.music.network import MusicModel
 
 
@@ -26,6 +28,25 @@ def describe(metadata: ModelMetadata[MusicSettings]) -> dict[str, str]:
     return {"kind": f"music, {does}", "frames": f"{frames.voices} {what}, {frames.lowest} to {frames.highest}, {grid}"}
 
 
+def _graphs(_settings: MusicSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    ids: Entries = {"ids": ("int64", (None, None, None)), **LENGTHS}
+    choice: Entries = {
+        "hidden": ("float32", (None, None)),
+        "ids": ("int64", (None, None)),
+        "beside": ("int64", (None, None)),
+    }
+    return {
+        "": Signature(ids, {"hidden": ("float32", (None, None, None))}),
+        "choice": Signature(choice, {"scores": ("float32", (None, None))}),
+    }
+
+
+def _run(stage: Any, settings: MusicSettings, _extras: Mapping[str, Any]) -> MusicScorer:
+    from recitative.music.composer import MusicScorer
+
+    return MusicScorer(stage, settings)
+
+
 MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     name="music",
     title="music model",
@@ -36,4 +57,6 @@ MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     describe=describe,
     task="recitative.music.task",
     data=MusicData,
+    graphs=_graphs,
+    runner=_run,
 )

@@ -16,7 +16,7 @@ from recitative.nn.embedding import EmbeddedFeatures
 from recitative.nn.heads import PitchHead
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout
-from recitative.stage import State
+from recitative.stage import Padded, State
 
 
 class MusicNetwork(nn.Module):
@@ -51,6 +51,21 @@ class MusicNetwork(nn.Module):
     def initial_state(self, n: int) -> State:
         """Of the part that remembers."""
         return self.context.initial_state(n)
+
+    @property
+    def stride(self) -> int:
+        return self.context.stride
+
+    @property
+    def lookahead(self) -> int | None:
+        return self.context.lookahead
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return self.context.output_lengths(lengths)
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        """The part that remembers."""
+        return self.context.step(x, state, last=last)
 
     def scores(self, h: Tensor, ids: Tensor, beside: Tensor) -> Tensor:
         """See ``PitchHead``."""

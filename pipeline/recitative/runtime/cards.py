@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recitative.classification.kind import CLASSIFIER
 from recitative.model.file import ModelMetadata, kind_in, read_entries
 from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.model.session import open_session
@@ -16,11 +15,6 @@ from recitative.models.kinds import KINDS
 def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
     """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
     return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path), str(path), kinds)
-
-
-def is_classifier(path: Path) -> bool:
-    """Whether this model file is a classifier's. Raises DataError for what is no model file."""
-    return _metadata(path).get("recitative.kind") == CLASSIFIER.name
 
 
 def read_metadata(path: Path) -> ModelMetadata[Any]:

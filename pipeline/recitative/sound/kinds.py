@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from recitative.config import FeatureSettings, RecordingsData
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind
+from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
 from recitative.reading import checked, parsed_json
 from recitative.sound.conditioning import Labels
 from recitative.sound.spectrogram_settings import SpectrogramSettings
 from recitative.sound.wave_settings import WaveSettings
 
 if TYPE_CHECKING:
+    from recitative.model.onnx_stage import OnnxStage
+    from recitative.sound.onnx import SoundGenerator
     from recitative.sound.spectrogram_network import SpectrogramModel
     from recitative.sound.wave_network import WaveModel
 
@@ -57,6 +59,31 @@ def describe(metadata: ModelMetadata[WaveSettings]) -> dict[str, str]:
             return rows | {"told": "nothing"}
 
 
+def _graphs(settings: WaveSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    sound = settings.sound
+    inputs: Entries = {
+        "past": ("float32", (None, sound.history)),
+        "last": ("int64", (None,)),
+        "given": ("int64", (None, sound.step)),
+        "uniforms": ("float32", (None, sound.step)),
+        "cooling": ("float32", ()),
+        **LENGTHS,
+    }
+    levels: Entries = {"levels": ("int64", (None, sound.step))}
+    if sound.condition == "none":
+        return {"": Signature(inputs, levels)}
+    told: Entries = {"told": ("float32", (None, settings.model.condition_width))}
+    frames: Entries = {"frames": ("float32", (None, None, None)), **LENGTHS}
+    encoder = Signature(frames, {"said": ("float32", (None, None, None))})
+    return {"": Signature({**inputs, **told}, levels), "encoder": encoder}
+
+
+def _run(graphs: OnnxStage, _settings: WaveSettings, _extras: Mapping[str, Any]) -> SoundGenerator:
+    from recitative.sound.onnx import SoundGenerator
+
+    return SoundGenerator(graphs)
+
+
 SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
     name="sound",
     title="sound model",
@@ -67,6 +94,9 @@ SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
     describe=describe,
     task="recitative.sound.wave_task",
     data=RecordingsData,
+    graphs=_graphs,
+    runner=_run,
+    from_file=True,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )
 
@@ -82,6 +112,25 @@ def describe_spectrogram(metadata: ModelMetadata[SpectrogramSettings]) -> dict[s
     return {"kind": "sound, as mel frames for a vocoder", "output": output, **_names(metadata.extras["labels"])}
 
 
+def _graphs_of_spectrogram(settings: SpectrogramSettings, extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    frame = ("float32", (None, settings.features.dim))
+    inputs: Entries = {
+        "past": frame,
+        "told": ("float32", (None, extras["labels"].width())),
+        "uniforms": ("float32", (None, 1)),
+        "normals": frame,
+        "heat": ("float32", ()),
+        **LENGTHS,
+    }
+    return {"": Signature(inputs, {"normal": frame, "frame": frame})}
+
+
+def _run_spectrogram(graphs: OnnxStage, _settings: SpectrogramSettings, _extras: Mapping[str, Any]) -> Any:
+    from recitative.sound.spectrogram_onnx import SpectrogramGenerator
+
+    return SpectrogramGenerator(graphs)
+
+
 SPECTROGRAM: ModelKind[SpectrogramSettings, SpectrogramModel] = ModelKind(
     name="spectrogram",
     title="spectrogram model",
@@ -92,5 +141,8 @@ SPECTROGRAM: ModelKind[SpectrogramSettings, SpectrogramModel] = ModelKind(
     describe=describe_spectrogram,
     task="recitative.sound.spectrogram_task",
     data=RecordingsData,
+    graphs=_graphs_of_spectrogram,
+    runner=_run_spectrogram,
+    from_file=True,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

@@ -1,54 +1,35 @@
-"""A sound model's file, run by ONNX Runtime: samples as they are drawn."""
+"""Sound drawn sample by sample, by the graphs of a sound model's file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import MIDDLE, companded
 from recitative.audio.recording import Samples
-from recitative.model.session import Entries, open_graph, open_model
+from recitative.model.onnx_stage import OnnxStage
 from recitative.sound.conditioning import Labels, between, places_of
 from recitative.sound.excitation import Sounds, levels_of
-from recitative.sound.kinds import SOUND
 from recitative.stage import Array
 
 
 class SoundGenerator:
     """Draws sound. Every row has its own random numbers, from (seed, number of the row)."""
 
-    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
-        self._session, self.metadata = open_model(content, SOUND, threads=threads)
+    def __init__(self, graphs: OnnxStage) -> None:
+        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        self.metadata = graphs.metadata
         self.labels: Labels = self.metadata.extras["labels"]
-        told = self.metadata.settings.sound.condition != "none"
-        self._encoder = open_graph(self.metadata, "encoder", threads=threads) if told else None
-        self._require_graphs()
+        self._graphs = graphs
         self._outputs = ["levels", *(f"new_state.{name}" for name in self.metadata.state)]
-
-    def _require_graphs(self) -> None:
-        sound = self.metadata.settings.sound
-        inputs: Entries = {
-            "past": ("float32", (None, sound.history)),
-            "last": ("int64", (None,)),
-            "given": ("int64", (None, sound.step)),
-            "uniforms": ("float32", (None, sound.step)),
-            "cooling": ("float32", ()),
-            "lengths": ("int64", (None,)),
-        }
-        if self._encoder:
-            inputs = {**inputs, "told": ("float32", (None, self.metadata.settings.model.condition_width))}
-            frames: Entries = {"frames": ("float32", (None, None, None)), "lengths": ("int64", (None,))}
-            self._encoder.require(frames, {"said": ("float32", (None, None, None))}, {})
-        self._session.require(inputs, {"levels": ("int64", (None, sound.step))}, self.metadata.state)
 
     @property
     def sample_rate(self) -> int:
         """Hz"""
-        return self.metadata.settings.features.sample_rate
+        rate: int = self.metadata.settings.features.sample_rate
+        return rate
 
     def generate(
         self,
@@ -87,20 +68,20 @@ class SoundGenerator:
             }
             if told is not None:
                 feeds["told"] = told[step]
-            levels, *after = self._session.run(self._outputs, feeds)
+            levels, *after = self._graphs.run(self._outputs, feeds)
             state = dict(zip(state, after, strict=True))
             codes = np.concatenate([codes[:, sound.step :], levels], axis=1)
             yield sounds.step(step, levels)[:, : num_samples - step * sound.step]
 
     def _told(self, frames: Sequence[Samples], steps: int) -> Samples | None:
         """(J, N, W) what the encoder says at each step."""
-        if self._encoder is None:
+        if self.metadata.settings.sound.condition == "none":
             return None
         places = places_of(np.arange(steps), self.metadata.settings)
         rows = []
         for piece in frames:
             feeds: dict[str, Array] = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
-            rows.append(between(self._encoder.run(["said"], feeds)[0][0], places))
+            rows.append(between(self._graphs.call("encoder", feeds)[0], places))
         return np.stack(rows, axis=1)
 
     def _fixed(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:

@@ -1,14 +1,11 @@
-"""A spectrogram model's file, run by ONNX Runtime: mel frames drawn from labels, for a vocoder to make sound of."""
+"""Mel frames drawn from labels, for a vocoder to make sound of."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from recitative.model.session import open_model
+from recitative.model.onnx_stage import OnnxStage
 from recitative.sound.conditioning import Labels, label_conditions
-from recitative.sound.kinds import SPECTROGRAM
 from recitative.stage import Array
 
 OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
@@ -17,20 +14,11 @@ OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
 class SpectrogramGenerator:
     """Draws frames. Every sound has its own random numbers, from (seed, number of the sound)."""
 
-    def __init__(self, content: Path | bytes, *, threads: int = 1) -> None:
-        """``content`` is a file from 'recitative export', or what is in one. Raises DataError for another."""
-        self._session, self.metadata = open_model(content, SPECTROGRAM, threads=threads)
+    def __init__(self, graphs: OnnxStage) -> None:
+        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        self.metadata = graphs.metadata
         self.labels: Labels = self.metadata.extras["labels"]
-        frame = ("float32", (None, self.metadata.settings.features.dim))
-        inputs = {
-            "past": frame,
-            "told": ("float32", (None, self.labels.width())),
-            "uniforms": ("float32", (None, 1)),
-            "normals": frame,
-            "heat": ("float32", ()),
-            "lengths": ("int64", (None,)),
-        }
-        self._session.require(inputs, {"normal": frame, "frame": frame}, self.metadata.state)
+        self._graphs = graphs
         self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.metadata.state)]
 
     def generate(
@@ -55,7 +43,7 @@ class SpectrogramGenerator:
             feeds["told"] = told[t : t + 1]
             feeds["uniforms"] = rng.random((1, 1), np.float32)
             feeds["normals"] = rng.standard_normal((1, features.dim), np.float32)
-            frame, feeds["past"], *after = self._session.run(self._outputs, feeds)
+            frame, feeds["past"], *after = self._graphs.run(self._outputs, feeds)
             feeds |= {f"state.{name}": value for name, value in zip(self.metadata.state, after, strict=True)}
             frames.append(frame)
         return np.concatenate(frames)

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from recitative.asr.alignment import pronounce_with
-from recitative.asr.onnx import load_transcriber
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.transcriber import Transcriber, load_transcriber
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
 from recitative.cli.results import Record
