@@ -1,8 +1,8 @@
 """Generating music as events with a trained model. NumPy only.
 
 The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``). Given notes stay, and
-events that the rules forbid are never drawn. Each token is drawn given all tokens before it, for many pieces at once. Every
-row has its own random numbers, from (seed, row): a piece does not depend on how many are generated with it.
+events that the rules forbid are never drawn. Each token is drawn given all tokens before it, for many pieces at once.
+Every row has its own random numbers, from (seed, row): a piece does not depend on how many are generated with it.
 
 Given notes keep the times of their file, to a fraction of the model's steps. The model reads them on its grid, and its
 notes are added to them.
