@@ -144,8 +144,9 @@ def _content(path: Path) -> object:
     if path.name == "train.jsonl":
         lines = map(json.loads, path.read_text().splitlines())
         return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
-    if path.name == "environment.json":  # whose commit is another when somebody works on the library meanwhile
-        return {name: value for name, value in json.loads(path.read_text()).items() if name != "commit"}
+    if path.name in ("environment.json", "summary.json"):
+        beside = TIMES | {"commit"}  # which is another when somebody works on the library meanwhile
+        return {name: value for name, value in json.loads(path.read_text()).items() if name not in beside}
     if path.name == "latest.pt":
         saved = torch.load(path, weights_only=True)
         progress = {name: value for name, value in saved.pop("progress").items() if name not in TIMES}
