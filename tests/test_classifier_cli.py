@@ -294,7 +294,7 @@ def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, ca
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
-    (("classify", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a classifier's folder; make one with"),
+    (("classify", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a classifier's folder"),
     (("classify", "--model", "m"), 2, "what is to be named? give FILE"),
     (("classify", "x.wav", "--model", "m", "--microphone", "--every", 1), 2, "what is to be named? give FILE"),
     (("classify", "--model", "m", "--microphone"), 2, "--microphone: it has no end at which it could be named"),

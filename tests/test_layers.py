@@ -35,7 +35,6 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 # Neighbours in one layer: a check of data reads audio and text, and a report shows what a model gets.
 ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("report", "score")}
-ALSO_ALLOWED |= {("asr", "classification"), ("classification", "asr")}  # until one stage runs the network of every kind
 
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names
 # say that they train. Everything else works without it, and whatever it imports.

@@ -197,7 +197,7 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
-    (("watch", "x.wav", "--model", "."), 1, ".: has no weights.safetensors; a forecaster's folder; make one with"),
+    (("watch", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a forecaster's folder"),
     (("watch", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
     (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline: needs recordings to tell apart"),
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,

@@ -76,7 +76,7 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
     """
     from recitative.export.opening import open_model
 
-    labeller: Labeller = open_model(model, [CLASSIFIER])
+    labeller: Labeller = open_model(pretrained.find(str(model)), [CLASSIFIER])
     if all_speeds and len(labeller.speeds) == 1:
         raise UsageError(f"--all-speeds: {model} was trained at one speed (augment.speeds); leave it out")
     return labeller

@@ -67,9 +67,10 @@ def detect(
 
 def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
+    from recitative import pretrained
     from recitative.export.opening import open_model
 
-    watcher: Watcher = open_model(model, [FORECASTER])
+    watcher: Watcher = open_model(pretrained.find(str(model)), [FORECASTER])
     return watcher, watcher.threshold
 
 

@@ -14,7 +14,7 @@ from recitative.models.kinds import KINDS
 
 def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
     """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
-    return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path), str(path), kinds)
+    return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path, kinds), str(path), kinds)
 
 
 def read_metadata(path: Path) -> ModelMetadata[Any]:
@@ -23,5 +23,6 @@ def read_metadata(path: Path) -> ModelMetadata[Any]:
     return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    return open_session(path, str(path), "model file", "make one with 'recitative export'", threads=1).metadata
+def _metadata(path: Path, kinds: Sequence[AnyKind] = KINDS) -> dict[str, str]:
+    file = f"{kinds[0].title}'s file" if len(kinds) == 1 else "model file"
+    return open_session(path, str(path), file, f"make one with '{kinds[0].export}'", threads=1).metadata
