@@ -29,7 +29,7 @@ def score(
     output: Annotated[Path, typer.Option(help="Folder for alignments, the table of speakers and confusions.")],
     results: Annotated[Path | None, typer.Option(help="JSON-lines file that gets one row a number.")] = None,
     results_md: Annotated[Path | None, typer.Option(help="Markdown table of all results to write.")] = None,
-    model: Annotated[str, typer.Option(help="Name of the model in the results.")] = "",
+    name: Annotated[str, typer.Option("--model", help="Name of the model in the results.")] = "",
     set_name: Annotated[str, typer.Option("--set", help="Name of the test set in the results.")] = "",
     decoding: Annotated[str, typer.Option(help="How the text was decoded.")] = "greedy",
     command: Annotated[str, typer.Option(help="The command that made the hypotheses.")] = "-",
@@ -54,7 +54,7 @@ def score(
     """
     if results_md and not results:
         raise UsageError("--results-md shows the rows of --results; give both")
-    if results and not (model and set_name):
+    if results and not (name and set_name):
         raise UsageError("--results needs --model and --set: rows are found by them")
     if aligned and not words:
         raise UsageError("--aligned has the true times; the times of --words are compared with them: give both")
@@ -67,7 +67,7 @@ def score(
     quality = _score_words(data_dir, words, aligned, output) if words else None
     if results:
         origin = ResultRow(
-            model, set_name, decoding, "", math.nan, "", command, describe_commit(Path.cwd()), settings_text, seconds,
+            name, set_name, decoding, "", math.nan, "", command, describe_commit(Path.cwd()), settings_text, seconds,
             describe_machine(),
         )  # fmt: skip
         rows = [*scores.rows(origin), *(quality.rows(origin) if quality else [])]
