@@ -78,7 +78,7 @@ def _spectrogram():
 def recognizer():
     """With a language model, a lexicon, calibrated confidences, and an attention decoder."""
     language = Language(LEXICON, parse_lm(ARPA, "test").to_text(), CALIBRATOR)
-    return replace(tiny.recogniser(attention={"weight": 0.3, "hidden": 8, "embedding": 4}), language=language)
+    return replace(tiny.recognizer(attention={"weight": 0.3, "hidden": 8, "embedding": 4}), language=language)
 
 
 MAKE = {

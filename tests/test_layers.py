@@ -33,7 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
-# Neighbours in one layer: a check of data reads audio and text, and a report shows what a model gets.
+# Neighbors in one layer: a check of data reads audio and text, and a report shows what a model gets.
 ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("report", "score")}
 
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names

@@ -17,7 +17,7 @@ CHORALES = ["chorales", "chorales-fill"]
 
 
 def test_all_are_there_and_take_little_room():
-    assert pretrained.recognisers() == NAMES
+    assert pretrained.recognizers() == NAMES
     assert pretrained.names() == NAMES + CHORALES
     assert sum(pretrained.path_of(name).stat().st_size for name in NAMES) <= 12e6
     assert max(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6

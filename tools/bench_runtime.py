@@ -33,7 +33,7 @@ import soundfile
 import torch
 
 from recitative.asr.decoders import Wishes
-from recitative.asr.network import Recogniser, new_recogniser, new_transcriber
+from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.transcriber import Transcriber, load_transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
@@ -135,16 +135,16 @@ def speech(seconds: float) -> np.ndarray:
     raise AssertionError("cycle never ends")
 
 
-def eight_million() -> Recogniser:
+def eight_million() -> RecognizerModel:
     """An LSTM of 4 x 512 cells on 3 stacked frames, with random weights, which cost the same."""
     torch.manual_seed(1)
     core = RecurrentSettings(direction="forward", layers=4, hidden=512)
-    made = new_recogniser(Settings(model=ModelSettings(front_end=FrontEndSettings(), recurrent=core)), TOKENS)
+    made = new_recognizer(Settings(model=ModelSettings(front_end=FrontEndSettings(), recurrent=core)), TOKENS)
     made.network.eval()
     return made
 
 
-def ranges_of(made: Recogniser, samples: np.ndarray) -> dict[str, np.ndarray]:
+def ranges_of(made: RecognizerModel, samples: np.ndarray) -> dict[str, np.ndarray]:
     features = new_transcriber(made).extractor.compute(samples[: 16000 * 5])
     return measure_ranges(made.network, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
 

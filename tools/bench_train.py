@@ -37,7 +37,7 @@ from bench_train_peers import WINDOW_S, DeepSpeech, DeepSpeechTraining
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from recitative.asr.network import build_recogniser
+from recitative.asr.network import build_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.cli.progress import progress_bar
 from recitative.config import AugmentSettings, RecognizerData, Settings, load_settings
@@ -183,7 +183,7 @@ def settings_of(conf: Path, material: Material, options: TrainOptions) -> Settin
         core = base.model.recurrent.model_copy(update={"hidden": hidden})
         model = base.model.model_copy(update={"recurrent": core})
         with torch.device("meta"):
-            return count(build_recogniser(model, base.features.dim, len(material.tokens)))
+            return count(build_recognizer(model, base.features.dim, len(material.tokens)))
 
     overrides = {
         "model.recurrent.hidden": hidden_for(parameters, options.parameters),

@@ -19,7 +19,7 @@ from recitative.audio.files import write_wav
 from recitative.cli.align import align
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 from recitative.model.folder import save_model
 from recitative.text.words import Word
 
@@ -62,9 +62,9 @@ def run(*arguments):
 def models(tmp_path_factory):
     """One model as a folder and as a file."""
     folder = tmp_path_factory.mktemp("models")
-    made = tiny.recogniser(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
+    made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
     save_model(made, folder / "model")
-    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
     return folder
 
 
@@ -103,7 +103,7 @@ def test_a_space_that_is_not_said_may_be_left_out(tmp_path):
 
 
 def test_what_is_heard_together_does_not_change_the_times(tmp_path):
-    transcriber = new_transcriber(tiny.recogniser(seed=2))
+    transcriber = new_transcriber(tiny.recognizer(seed=2))
     data = tiny.write_corpus(tmp_path, 20, seed=3)  # more than one batch
     align_directory(transcriber, data, tmp_path / "all")
     together = read_rows(tmp_path / "all")

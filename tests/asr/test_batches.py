@@ -96,7 +96,7 @@ def test_speeds_are_drawn_evenly_and_anew_for_each_epoch():
     assert not np.array_equal(first, second)
 
 
-def test_little_of_a_batch_is_padding_and_neighbours_change_between_epochs():
+def test_little_of_a_batch_is_padding_and_neighbors_change_between_epochs():
     settings = tiny.settings(train={"batch_s": 60.0})
     plans = [BatchSampler(seconds_of(2000), settings).epoch(epoch) for epoch in (0, 1)]
     padded_s = sum(len(batch) * seconds_of(2000)[batch].max() for batch in plans[0].batches)

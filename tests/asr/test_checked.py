@@ -34,8 +34,8 @@ def corpus(tmp_path):
 
 
 def test_float32_says_what_pytorch_says(tmp_path, corpus):
-    made = tiny.recogniser(**FORWARD)
-    checked.export_recogniser(made, tmp_path / "m.onnx", dev=None, weights="float32")
+    made = tiny.recognizer(**FORWARD)
+    checked.export_recognizer(made, tmp_path / "m.onnx", dev=None, weights="float32")
     rng = np.random.default_rng(3)
     rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
     expected = tiny.said(new_transcriber(made).transcribe(rows))
@@ -45,7 +45,7 @@ def test_float32_says_what_pytorch_says(tmp_path, corpus):
 
 @pytest.mark.parametrize("chunk", [7, 333, None])
 def test_int8_gives_the_same_text_and_times_however_it_is_cut_and_batched(tmp_path, corpus, chunk):
-    checked.export_recogniser(tiny.recogniser(**FORWARD), tmp_path / "m.onnx", dev=corpus)
+    checked.export_recognizer(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=corpus)
     transcriber = load_transcriber(tmp_path / "m.onnx")
     rng = np.random.default_rng(3)
     rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
@@ -56,21 +56,21 @@ def test_int8_gives_the_same_text_and_times_however_it_is_cut_and_batched(tmp_pa
 
 def test_int8_needs_something_to_be_measured_on(tmp_path):
     with pytest.raises(UsageError, match="give --dev, or --weights float32"):
-        checked.export_recogniser(tiny.recogniser(), tmp_path / "m.onnx", dev=None)
+        checked.export_recognizer(tiny.recognizer(), tmp_path / "m.onnx", dev=None)
     assert not (tmp_path / "m.onnx").exists()
 
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypatch):
-    made = tiny.recogniser(**FORWARD)
+    made = tiny.recognizer(**FORWARD)
     _let_the_model_be_right(made, corpus)
     monkeypatch.setattr(checked, "measure_ranges", _too_narrow)
-    done = checked.export_recogniser(made, tmp_path / "m.onnx", dev=corpus)
+    done = checked.export_recognizer(made, tmp_path / "m.onnx", dev=corpus)
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > LARGEST_COST
     assert done.weights == "float32"
     assert OnnxStage(tmp_path / "m.onnx", RECOGNIZER).metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):
-        checked.export_recogniser(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
+        checked.export_recognizer(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
     assert not (tmp_path / "n.onnx").exists()
 
 
@@ -88,7 +88,7 @@ def _too_narrow(made, batches, measure=checked.measure_ranges):
 
 
 def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
-    save_model(tiny.recogniser(**FORWARD), tmp_path / "model")
+    save_model(tiny.recognizer(**FORWARD), tmp_path / "model")
     (tmp_path / "notes").write_text("made of tones")
     model, output = str(tmp_path / "model"), str(tmp_path / "m.onnx")
     run = CliRunner().invoke(
@@ -105,7 +105,7 @@ def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
 
 
 def test_transcribing_with_a_model_file_imports_no_torch(tmp_path, corpus):
-    checked.export_recogniser(tiny.recogniser(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
+    checked.export_recognizer(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
     audio = next((corpus.parent / "wav").glob("*.wav"))
     code = (
         "import sys; sys.modules['torch'] = None\n"  # importing it would raise ImportError

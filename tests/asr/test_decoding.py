@@ -27,7 +27,7 @@ def decode(*arguments: object) -> str:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model that talks, and recordings for three batches."""
     folder = tmp_path_factory.mktemp("decoding")
-    save_model(tiny.recogniser(seed=2, **FORWARD), folder / "model")
+    save_model(tiny.recognizer(seed=2, **FORWARD), folder / "model")
     return folder / "model", tiny.write_corpus(folder, 2 * BATCH + 3, seed=1)
 
 

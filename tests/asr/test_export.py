@@ -9,12 +9,12 @@ import torch
 from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
-from recitative.asr.network import Recogniser, new_recogniser
+from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
-from recitative.model.export.cells import quantise_rows
+from recitative.model.export.cells import quantize_rows
 from recitative.model.export.network import measure_ranges
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
@@ -27,7 +27,7 @@ LENGTHS = torch.tensor([40, 17, 3, 0, 1])
 STACK = FrontEndSettings(window=4, stride=2)
 PROJECTED = FrontEndSettings(window=5, stride=2, width=7)
 CONV = FrontEndSettings(kind="conv", channels=(2, 3), width=9)
-NORMALISED = FrontEndSettings(kind="conv", channels=(2, 3, 3), strides=(1, 2, 1), norm=True)
+NORMALIZED = FrontEndSettings(kind="conv", channels=(2, 3, 3), strides=(1, 2, 1), norm=True)
 TWICE = FrontEndSettings(window=6, stride=4, outputs_per_step=2)
 EVERY_FRAME = FrontEndSettings(window=1, stride=1)
 
@@ -47,7 +47,7 @@ SHAPES = [
     pytest.param(CONV, core(projection=4), 0, id="conv-projection"),
     pytest.param(TWICE, core(), 0, id="two-outputs-a-step"),
     pytest.param(TWICE, core("latency_controlled"), 0, id="two-outputs-a-step-in-blocks"),
-    pytest.param(NORMALISED, core(layers=1), 0, id="conv-strides-norm"),
+    pytest.param(NORMALIZED, core(layers=1), 0, id="conv-strides-norm"),
     pytest.param(EVERY_FRAME, core("bidirectional", residual=True, layer_norm=True), 3, id="every-frame-bidirectional"),
     pytest.param(
         CONV, core("latency_controlled", projection=9, residual=True, chunk=2, right_context=0), 0, id="conv-blocks"
@@ -55,14 +55,14 @@ SHAPES = [
 ]
 
 
-def recogniser(
+def recognizer(
     front_end: FrontEndSettings, recurrent: RecurrentSettings, lookahead: int, cmvn: str = "global"
-) -> Recogniser:
+) -> RecognizerModel:
     torch.manual_seed(1)
     model = ModelSettings.model_validate(
         {"cmvn": cmvn, "front_end": front_end, "recurrent": recurrent, "lookahead_frames": lookahead}
     )
-    made = new_recogniser(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
+    made = new_recognizer(Settings(features=FeatureSettings(num_mel_bins=BINS), model=model), TOKENS)
     made.network.get_buffer("stages.normalise.mean").fill_(0.3)
     made.network.get_buffer("stages.normalise.inverse_stddev").fill_(1.2)
     for name, buffer in made.network.named_buffers():
@@ -79,12 +79,12 @@ def features() -> Padded[torch.Tensor]:
     return Padded(data, LENGTHS)
 
 
-def exported(made: Recogniser, *, int8: bool) -> OnnxStage:
+def exported(made: RecognizerModel, *, int8: bool) -> OnnxStage:
     ranges = measure_ranges(made.network, [features()]) if int8 else None
     return OnnxStage(build_file(made, ranges=ranges).SerializeToString(), RECOGNIZER)
 
 
-def compare(made: Recogniser, network: OnnxStage, atol: float) -> None:
+def compare(made: RecognizerModel, network: OnnxStage, atol: float) -> None:
     x = features()
     expected, _ = made.network.step(x, made.network.initial_state(len(LENGTHS)), last=True)
     arrays = Padded(x.data.numpy(), x.lengths.numpy())
@@ -97,20 +97,20 @@ def compare(made: Recogniser, network: OnnxStage, atol: float) -> None:
 class _WithLengths(AsTorch):
     """The contract asks a stage for its output lengths; a model file has no use for them."""
 
-    def __init__(self, network: OnnxStage, made: Recogniser) -> None:
+    def __init__(self, network: OnnxStage, made: RecognizerModel) -> None:
         super().__init__(network)
         self.output_lengths = made.network.output_lengths  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS, *SHAPES])
 def test_the_graph_computes_what_the_network_computes(front_end, recurrent, lookahead):
-    made = recogniser(front_end, recurrent, lookahead)
+    made = recognizer(front_end, recurrent, lookahead)
     compare(made, exported(made, int8=False), atol=2e-5)  # sums in another order; relu cells grow them
 
 
 @pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS, *SHAPES])
 def test_the_graph_keeps_the_contract(front_end, recurrent, lookahead):
-    made = recogniser(front_end, recurrent, lookahead)
+    made = recognizer(front_end, recurrent, lookahead)
     network = _WithLengths(exported(made, int8=False), made)
     verify_contract(network, lambda shape, g: torch.randn(*shape, BINS, generator=g), gradients=False, cuttings=3)
 
@@ -119,7 +119,7 @@ def test_the_graph_keeps_the_contract(front_end, recurrent, lookahead):
     ("cmvn", "direction"), [("running", "forward"), ("running", "latency_controlled"), ("utterance", "bidirectional")]
 )
 def test_normalisation_by_the_recording_is_in_the_graph_and_keeps_the_contract(cmvn, direction):
-    made = recogniser(STACK, core(direction), 0, cmvn)
+    made = recognizer(STACK, core(direction), 0, cmvn)
     compare(made, exported(made, int8=False), atol=2e-5)
     for int8 in (False, True):
         network = _WithLengths(exported(made, int8=int8), made)
@@ -134,7 +134,7 @@ def test_normalisation_by_the_recording_is_in_the_graph_and_keeps_the_contract(c
 
 @pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS[:3], *SHAPES])
 def test_int8_keeps_the_contract_bit_for_bit(front_end, recurrent, lookahead):
-    made = recogniser(front_end, recurrent, lookahead)
+    made = recognizer(front_end, recurrent, lookahead)
     network = _WithLengths(exported(made, int8=True), made)
     verify_contract(
         network,
@@ -148,12 +148,12 @@ def test_int8_keeps_the_contract_bit_for_bit(front_end, recurrent, lookahead):
 
 @pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS[:3], *SHAPES])
 def test_int8_is_near_float32(front_end, recurrent, lookahead):
-    made = recogniser(front_end, recurrent, lookahead)
+    made = recognizer(front_end, recurrent, lookahead)
     compare(made, exported(made, int8=True), atol=0.06)  # of values up to 4
 
 
 def test_int8_is_a_quarter_of_the_size():
-    made = recogniser(STACK, core(hidden=200, layers=3), 0)
+    made = recognizer(STACK, core(hidden=200, layers=3), 0)
     ranges = measure_ranges(made.network, [features()])
     sizes = [build_file(made, ranges=r).ByteSize() for r in (None, ranges)]
     assert 3.5 < sizes[0] / sizes[1] < 4.1
@@ -162,14 +162,14 @@ def test_int8_is_a_quarter_of_the_size():
 def test_rows_quantise_to_half_a_level():
     weight = np.random.default_rng(1).normal(size=(5, 30)).astype(np.float32)
     weight[3] = 0.0
-    levels, scales = quantise_rows(weight)
+    levels, scales = quantize_rows(weight)
     assert levels.dtype == np.int8
     assert np.abs(levels).max() == 63
     assert np.all(np.abs(levels * scales[:, None] - weight) <= 0.5001 * scales[:, None])
 
 
 def test_the_card_says_what_the_network_is():
-    made = recogniser(STACK, core(), 2)
+    made = recognizer(STACK, core(), 2)
     card = exported(made, int8=True).metadata
     assert card.settings == made.settings
     assert card.extras["tokens"] == TOKENS
@@ -180,7 +180,7 @@ def test_the_card_says_what_the_network_is():
 
 def test_a_look_ahead_behind_blocks_is_refused():
     with pytest.raises(UsageError, match=r"set model\.lookahead_frames=0"):
-        build_file(recogniser(STACK, core("latency_controlled"), 2))
+        build_file(recognizer(STACK, core("latency_controlled"), 2))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_look_ahead_behind_blocks_is_refused():
 )
 def test_a_bad_model_file_is_named(tmp_path, spoil, message):
     path = tmp_path / "model.onnx"
-    path.write_bytes(build_file(recogniser(STACK, core(), 0)).SerializeToString())
+    path.write_bytes(build_file(recognizer(STACK, core(), 0)).SerializeToString())
     spoil(path)
     with pytest.raises(DataError, match=message) as caught:
         OnnxStage(path, RECOGNIZER)
@@ -207,7 +207,7 @@ def test_a_bad_model_file_is_named(tmp_path, spoil, message):
 
 
 def test_a_gzipped_model_file_is_the_same_model(tmp_path):
-    content = build_file(recogniser(STACK, core(), 0)).SerializeToString()
+    content = build_file(recognizer(STACK, core(), 0)).SerializeToString()
     (tmp_path / "model.onnx.gz").write_bytes(gzip.compress(content))
     x = features()
     rows = Padded(x.data.numpy(), x.lengths.numpy())
@@ -224,9 +224,9 @@ def _set_metadata(path, metadata):
     path.write_bytes(model.SerializeToString())
 
 
-def saturated(direction: str) -> Recogniser:
+def saturated(direction: str) -> RecognizerModel:
     """Half of the cells grow through the range where ONNX Runtime's tanh is a little more than 1, behind open gates."""
-    made = recogniser(STACK, core(direction, hidden=64), 0)
+    made = recognizer(STACK, core(direction, hidden=64), 0)
     with torch.no_grad():
         for name, bias in made.network.named_parameters():
             if name.endswith("rnn.bias_ih_l0"):

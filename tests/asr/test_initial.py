@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from recitative.asr.fine_tuning import freeze, start_from
-from recitative.asr.network import new_recogniser
+from recitative.asr.network import new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import RecognizerData
 from recitative.errors import UsageError
@@ -17,14 +17,14 @@ from recitative.train.run import train_model
 
 @pytest.fixture
 def old(tmp_path):
-    made = tiny.recogniser(seed=3)
+    made = tiny.recognizer(seed=3)
     save_model(made, tmp_path / "old")
     return made, tmp_path / "old"
 
 
 def test_all_weights_are_taken_over_with_the_same_tokens(old):
     made, folder = old
-    new = new_recogniser(made.settings, made.tokens)
+    new = new_recognizer(made.settings, made.tokens)
     inherited = start_from(new, folder)
     assert inherited.new == ()
     for name, value in made.trained.state_dict().items():
@@ -35,7 +35,7 @@ def test_with_other_tokens_the_output_rows_of_those_that_both_know_are_taken_ove
     made, folder = old
     tokens = TokenTable(("<blank>", "b", "d", " ", "c"))
     torch.manual_seed(9)
-    new = new_recogniser(made.settings, tokens)
+    new = new_recognizer(made.settings, tokens)
     fresh = {name: value.clone() for name, value in new.trained.state_dict().items()}
     inherited = start_from(new, folder)
     assert (inherited.known, inherited.new) == (("b", " ", "c"), ("d",))
@@ -53,24 +53,24 @@ def test_another_network_is_refused_with_what_differs(old):
     made, folder = old
     settings = tiny.settings(model={"front_end": {"window": 4, "stride": 4}, "recurrent": {"layers": 2, "hidden": 12}})
     with pytest.raises(UsageError, match=r"--init .*: has nothing for stages.core.layers.1"):
-        start_from(new_recogniser(settings, made.tokens), folder)
+        start_from(new_recognizer(settings, made.tokens), folder)
     settings = tiny.settings(model={"front_end": {"window": 4, "stride": 4}, "recurrent": {"layers": 1, "hidden": 13}})
     with pytest.raises(UsageError, match=r"--init .*: has \(48, 32\) for .*weight_ih_l0, not \(52, 32\)"):
-        start_from(new_recogniser(settings, made.tokens), folder)
+        start_from(new_recognizer(settings, made.tokens), folder)
 
 
 def test_other_features_are_refused(old):
     made, folder = old
     settings = tiny.settings(features=made.settings.features.model_dump() | {"low_freq_hz": 50.0})
     with pytest.raises(UsageError, match="hears other features"):
-        start_from(new_recogniser(settings, made.tokens), folder)
+        start_from(new_recognizer(settings, made.tokens), folder)
 
 
 def test_frozen_weights_stay_through_training_and_the_others_move(tmp_path, old):
     made, folder = old
     config = tiny.settings(train={"frozen": ["stages.core"], "epochs": 1, "workers": 0, "device": "cpu"})
     paths = tiny.write_inputs(tmp_path, config)
-    del paths["cmvn"]  # the normalisation is the old model's, too
+    del paths["cmvn"]  # the normalization is the old model's, too
     train_model(RECOGNIZER, config, RecognizerData(**paths, init=folder), tmp_path / "exp", quiet=True)
     after = average_weights([Checkpoints(tmp_path / "exp").epoch_path(0)])
     for name, value in made.trained.state_dict().items():
@@ -80,15 +80,15 @@ def test_frozen_weights_stay_through_training_and_the_others_move(tmp_path, old)
 
 def test_a_name_that_no_weight_has_is_refused_with_those_there_are():
     with pytest.raises(UsageError, match=r"starts with 'core'; there are stages.core.layers.0.*stages.head.linear"):
-        freeze(tiny.recogniser().trained, ["core"])
+        freeze(tiny.recognizer().trained, ["core"])
 
 
 def test_nothing_left_to_train_is_refused():
     with pytest.raises(UsageError, match="leaves nothing to train"):
-        freeze(tiny.recogniser().trained, ["stages"])
+        freeze(tiny.recognizer().trained, ["stages"])
 
 
-def test_without_statistics_and_without_a_model_to_begin_with_there_is_no_normalisation(tmp_path):
+def test_without_statistics_and_without_a_model_to_begin_with_there_is_no_normalization(tmp_path):
     config = tiny.settings()
     paths = tiny.write_inputs(tmp_path, config)
     del paths["cmvn"]
@@ -103,7 +103,7 @@ def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
     config = tiny.settings(train={"epochs": 6, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2},
                            distill={"weight": 1.0})  # fmt: skip
     paths = tiny.write_inputs(tmp_path, config)
-    save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
+    save_model(tiny.recognizer(seed=5), tmp_path / "teacher")
     train_model(RECOGNIZER, config, RecognizerData(**paths, teacher=tmp_path / "teacher"), tmp_path / "exp", quiet=True)
     teacher = load_teacher(tmp_path / "teacher", load_model(tmp_path / "teacher", RECOGNIZER), torch.device("cpu"))
     assert teacher.delay_frames == 0
@@ -118,8 +118,8 @@ def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
 def test_a_teacher_of_other_tokens_is_refused(tmp_path):
     from recitative.asr.distillation import load_teacher
 
-    save_model(tiny.recogniser(), tmp_path / "teacher")
-    student = new_recogniser(tiny.settings(), TokenTable(("<blank>", "x")))
+    save_model(tiny.recognizer(), tmp_path / "teacher")
+    student = new_recognizer(tiny.settings(), TokenTable(("<blank>", "x")))
     with pytest.raises(UsageError, match=r"--teacher .*: has other tokens; the student's tokens, features"):
         load_teacher(tmp_path / "teacher", student, torch.device("cpu"))
 
@@ -129,7 +129,7 @@ def test_audio_without_transcripts_teaches_too(tmp_path):
     paths = tiny.write_inputs(tmp_path, config)
     more = tiny.write_corpus(tmp_path / "more", 9, 11)
     (more / "text").unlink()
-    save_model(tiny.recogniser(seed=5), tmp_path / "teacher")
+    save_model(tiny.recognizer(seed=5), tmp_path / "teacher")
     taught = RecognizerData(**paths, teacher=tmp_path / "teacher", unlabelled=more)
     progress = train_model(RECOGNIZER, config, taught, tmp_path / "exp", quiet=True).progress
     alone = train_model(RECOGNIZER, config, RecognizerData(**paths), tmp_path / "alone", quiet=True).progress

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from recitative.asr.averaging import average_best
-from recitative.asr.network import Recogniser, new_recogniser
+from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.config import RecognizerData, load_settings, validate_settings
@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
     )
     paths = RecognizerData(**tiny.write_inputs(folder, config, train=60, dev=8))
     train_model(RECOGNIZER, config, paths, folder / "exp", quiet=True)
-    made = new_recogniser(config, tiny.TOKENS)
+    made = new_recognizer(config, tiny.TOKENS)
     made.trained.load_state_dict(weights_of(folder / "exp"))
     made.trained.eval()
     return folder / "exp", DataDirectory.read(paths.dev), made
@@ -108,7 +108,7 @@ def test_the_averaged_model_has_the_averaged_decoder(trained):
 
 
 def test_many_hypotheses_score_as_each_of_them_alone():
-    made = joint_recogniser()
+    made = joint_recognizer()
     encoded = encode_utterance(made, some_features())
     hypotheses = [[2, 3], [], [4, 1, 2, 2, 3], *([2, 3] for _ in range(MOST_AT_ONCE))]
     together = attention_scores(made, encoded, hypotheses)
@@ -118,14 +118,14 @@ def test_many_hypotheses_score_as_each_of_them_alone():
 
 
 def test_the_encoder_and_the_output_layer_make_the_network():
-    made, x = joint_recogniser(), some_features()
+    made, x = joint_recognizer(), some_features()
     with torch.inference_mode():
         expected, _ = made.network.step(padded(x), made.network.initial_state(1), last=True)
     assert np.array_equal(encode_utterance(made, x).log_probs, expected.data[0].numpy())
 
 
 def test_a_model_without_a_decoder_cannot_rescore():
-    made = tiny.recogniser()
+    made = tiny.recognizer()
     with pytest.raises(UsageError, match="has no attention decoder to rescore with; train one with"):
         attention_scores(made, encode_utterance(made, some_features()), [[2]])
 
@@ -164,7 +164,7 @@ def stop_after(patch, *, steps):
 
 
 def test_a_saved_model_gives_the_same_scores(tmp_path):
-    made, hypotheses = joint_recogniser(), [[2, 3, 4], [], [4]]
+    made, hypotheses = joint_recognizer(), [[2, 3, 4], [], [4]]
     save_model(made, tmp_path / "model")
     loaded = load_model(tmp_path / "model", RECOGNIZER)
     ours, theirs = (encode_utterance(each, some_features()) for each in (loaded, made))
@@ -176,7 +176,7 @@ def test_a_saved_model_gives_the_same_scores(tmp_path):
 
 def test_a_decoder_changes_nothing_of_the_network_beside_it(tmp_path):
     """The same first weights under the same names; only those of the decoder are added."""
-    for name, made in (("joint", joint_recogniser()), ("alone", joint_recogniser(weight=0.0))):
+    for name, made in (("joint", joint_recognizer()), ("alone", joint_recognizer(weight=0.0))):
         save_model(made, tmp_path / name)
     joint, alone = (load_file(tmp_path / name / "weights.safetensors") for name in ("joint", "alone"))
     assert {name for name in joint if not name.startswith("decoder.")} == alone.keys()
@@ -192,13 +192,13 @@ def test_settings_saved_before_there_were_decoders_mean_no_decoder(tmp_path):
     del values["model"]["attention"]
     settings = validate_settings(values, where="test")
     assert settings == tiny.settings()
-    assert new_recogniser(settings, tiny.TOKENS).decoder is None
+    assert new_recognizer(settings, tiny.TOKENS).decoder is None
     assert load_settings().model.attention.weight == 0
 
 
 def test_the_exported_file_is_that_of_the_network_alone():
-    made = joint_recogniser(recurrent={"direction": "forward", "layers": 1, "hidden": 8})
-    alone = Recogniser(made.settings, made.tokens, made.network)
+    made = joint_recognizer(recurrent={"direction": "forward", "layers": 1, "hidden": 8})
+    alone = RecognizerModel(made.settings, made.tokens, made.network)
     exported = build_file(made)
     assert exported.SerializeToString() == build_file(alone).SerializeToString()
     network, x = OnnxStage(exported.SerializeToString(), RECOGNIZER), some_features()
@@ -207,12 +207,12 @@ def test_the_exported_file_is_that_of_the_network_alone():
     assert_close(torch.from_numpy(y.data), expected.data, atol=1e-4, rtol=1e-4)  # two runtimes' sums
 
 
-def joint_recogniser(**changes):
+def joint_recognizer(**changes):
     model = {"front_end": FRONT_END, "recurrent": {"layers": 1, "hidden": 8}, "attention": SMALL}
     model["attention"] = model["attention"] | {k: v for k, v in changes.items() if k in SMALL}
     model |= {k: v for k, v in changes.items() if k not in SMALL}
     torch.manual_seed(0)
-    made = new_recogniser(tiny.settings(model=model), tiny.TOKENS)
+    made = new_recognizer(tiny.settings(model=model), tiny.TOKENS)
     made.trained.eval()
     return made
 

@@ -36,7 +36,7 @@ def parts(whole):
 
 
 def with_language(language):
-    return dataclasses.replace(tiny.recogniser(), language=language)
+    return dataclasses.replace(tiny.recognizer(), language=language)
 
 
 def test_a_saved_model_has_its_language(everything, tmp_path):
@@ -112,7 +112,7 @@ def test_what_is_no_language_model_is_not_taken(tmp_path):
 
 
 def test_a_folder_of_before_models_were_packed_is_read(tmp_path):
-    save_model(tiny.recogniser(), tmp_path / "model")
+    save_model(tiny.recognizer(), tmp_path / "model")
     (tmp_path / "model" / "lm.arpa").write_text(ARPA)
     old = load_model(tmp_path / "model", RECOGNIZER).language
     assert old.lm.score(old.lm.start(), "ab")[0] == pytest.approx(-0.4 * 2.302585, abs=1e-5)

@@ -16,7 +16,7 @@ from recitative.audio import microphone
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block, LiveAudio, list_devices, open_microphone, play_file
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 
 RULES = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=5.0)
 SHORT = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=1.2)  # the model below talks through silence
@@ -26,7 +26,7 @@ STREAMING = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("listen")
-    export_recogniser(tiny.recogniser(seed=2, **STREAMING), folder / "model.onnx", dev=None, weights="float32")
+    export_recognizer(tiny.recognizer(seed=2, **STREAMING), folder / "model.onnx", dev=None, weights="float32")
     return folder
 
 
@@ -103,7 +103,7 @@ def test_a_flush_in_the_middle_writes_the_words_so_far(recognizer):
 
 
 def test_a_model_that_needs_the_whole_recording_is_refused(place):
-    export_recogniser(tiny.recogniser(seed=2), place / "whole.onnx", dev=None, weights="float32")
+    export_recognizer(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
     with pytest.raises(UsageError, match="a bidirectional model cannot stream"):
         Listener(Recognizer.load(place / "whole.onnx"), tiny.RATE, RULES, block_s=0.1)
 

@@ -160,7 +160,7 @@ def test_an_utterance_of_another_set_and_a_model_without_attention_are_refused(p
     with pytest.raises(DataError, match=r"data: has no utterance 's9-000'; those of the n-best file; correct the path"):
         add_scores(lists, place / "dev" / "data", None, Likes())
     with pytest.raises(UsageError, match="this model has no attention decoder to rescore with"):
-        add_scores({}, place / "dev" / "data", tiny.recogniser(), None)
+        add_scores({}, place / "dev" / "data", tiny.recognizer(), None)
 
 
 def test_a_text_table_is_in_order():
@@ -191,7 +191,7 @@ def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(plac
 
 
 def test_the_command_rescores_with_attention(place):
-    made = tiny.recogniser(attention={"weight": 0.3, "hidden": 8, "embedding": 4, "key_width": 4})
+    made = tiny.recognizer(attention={"weight": 0.3, "hidden": 8, "embedding": 4, "key_width": 4})
     save_model(made, place / "model")
     done = rescore(place, "--model", place / "model")
     assert done.exit_code == 0, done.output + str(done.exception)

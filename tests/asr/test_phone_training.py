@@ -1,4 +1,4 @@
-"""A recogniser of phones from lexicon to text: trained, averaged, decoded, exported, and heard in pieces."""
+"""A recognizer of phones from lexicon to text: trained, averaged, decoded, exported, and heard in pieces."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 from recitative.lm.grammar import Grammar
 from recitative.model.folder import load_model, save_model
 from recitative.text.lexicon import Lexicon
@@ -40,7 +40,7 @@ def talker(words=LEXICON, **core):
     """Random weights over phones that say something or other all the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny, "TOKENS", PHONES)
-        return dataclasses.replace(tiny.recogniser(seed=2, **(core or FORWARD)), language=Language(words))
+        return dataclasses.replace(tiny.recognizer(seed=2, **(core or FORWARD)), language=Language(words))
 
 
 def write_inputs(folder):
@@ -116,7 +116,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("talker")
     made = talker()
     save_model(made, folder / "model")
-    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "talk.wav", tiny.speak("cab bca b ac", np.random.default_rng(3)), tiny.RATE)
     return folder
 

@@ -16,7 +16,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.resample import resample
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 
 CORES = {
     "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}, "lookahead_frames": 2},
@@ -33,11 +33,11 @@ def files(tmp_path_factory):
     dev = tiny.write_corpus(folder, 6, 1)
     for name, core in {**CORES, "whole": {}}.items():
         for weights in ("float32", "int8"):
-            made = tiny.recogniser(seed=2, **core)  # this one says words
+            made = tiny.recognizer(seed=2, **core)  # this one says words
             # Random models and a corpus of other words: what int8 costs means nothing here, so it is not asked.
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("recitative.model.export.smallest.LARGEST_COST", np.inf)
-                export_recogniser(made, folder / f"{name}.{weights}.onnx", dev=dev, weights=weights)
+                export_recognizer(made, folder / f"{name}.{weights}.onnx", dev=dev, weights=weights)
     return folder
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from recitative.asr.network import build_recogniser
+from recitative.asr.network import build_recognizer
 from recitative.asr.presets import (
     ROWS,
     SIZES,
@@ -114,7 +114,7 @@ def test_the_time_of_the_anchor_is_that_which_was_measured() -> None:
 
 def test_parameters_are_those_of_the_network_that_is_trained() -> None:
     found = suggest(AN4, TWO_CORES).settings
-    network = build_recogniser(found.model, found.features.dim, 29)
+    network = build_recognizer(found.model, found.features.dim, 29)
     assert num_parameters(found.model, found.features, 29) == sum(w.numel() for w in network.parameters())
 
 
@@ -176,7 +176,7 @@ def test_a_small_gpu_gets_smaller_batches() -> None:
 @pytest.mark.parametrize(
     ("corpus", "hours", "warning"),
     [
-        (Corpus(0.05, 1), None, "only words and voices that it was trained on will be recognised"),
+        (Corpus(0.05, 1), None, "only words and voices that it was trained on will be recognized"),
         (Corpus(2.0, 50), 0.1, "epochs are few for 2.0 h of speech; --hours"),
         (Corpus(50.0, 50), 0.1, "training takes longer than the 0.1 h asked for: 5 epochs at least"),
         (Corpus(1.0, 50, longest_s=90.0), None, "an utterance lasts 90 s; cut those of more than 60 s in parts"),

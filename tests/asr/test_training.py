@@ -1,4 +1,4 @@
-"""Training a recogniser end to end on tones, interrupted and not; what is refused before it starts."""
+"""Training a recognizer end to end on tones, interrupted and not; what is refused before it starts."""
 
 import json
 import shutil
@@ -133,17 +133,17 @@ def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces
 
 
 def test_a_saved_model_gives_the_same_numbers(tmp_path):
-    recogniser = tiny.recogniser()
-    save_model(recogniser, tmp_path / "model")
+    recognizer = tiny.recognizer()
+    save_model(recognizer, tmp_path / "model")
     loaded = load_model(tmp_path / "model", RECOGNIZER)
     samples = [tiny.speak("abc", np.random.default_rng(1))]
-    assert new_transcriber(loaded).transcribe(samples) == new_transcriber(recogniser).transcribe(samples)
-    assert loaded.settings == recogniser.settings
+    assert new_transcriber(loaded).transcribe(samples) == new_transcriber(recognizer).transcribe(samples)
+    assert loaded.settings == recognizer.settings
 
 
 def test_weights_of_another_size_and_damaged_weights_are_named(tmp_path):
-    save_model(tiny.recogniser(), tmp_path / "model")
-    save_model(tiny.recogniser(recurrent={"layers": 2, "hidden": 4}), tmp_path / "other")
+    save_model(tiny.recognizer(), tmp_path / "model")
+    save_model(tiny.recognizer(recurrent={"layers": 2, "hidden": 4}), tmp_path / "other")
     shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "model" / "weights.safetensors")
     (tmp_path / "model" / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match="does not hold this model's weights"):

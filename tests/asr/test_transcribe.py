@@ -23,7 +23,7 @@ from recitative.audio.inputs import expand
 from recitative.cli.main import app, main
 from recitative.data import parallel
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 from recitative.model.folder import save_model
 
 CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
@@ -33,9 +33,9 @@ CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
 def place(tmp_path_factory):
     """A model as a folder and as a file, and recordings of several kinds of the same words."""
     folder = tmp_path_factory.mktemp("place")
-    made = tiny.recogniser(seed=2, **CORE)
+    made = tiny.recognizer(seed=2, **CORE)
     save_model(made, folder / "model")
-    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
     samples = tiny.speak("cab bca b", np.random.default_rng(3))
     (folder / "talks" / "deep").mkdir(parents=True)
     soundfile.write(folder / "talks" / "a.wav", samples, tiny.RATE)

@@ -79,7 +79,7 @@ def test_the_weight_with_the_fewest_errors_is_found_away_from_the_edges(transcri
     tuned = tune(transcriber, lm, needs_between_035_and_070())
     for (weight, bonus), errors in tuned.trials.items():  # one word of one frame: no bonus changes anything
         assert errors.errors == 2 + 4 * (weight < 0.35) + 4 * (weight > 0.7), (weight, bonus)
-    # 0.4, 0.5 and 0.6 have the same errors; only 0.5 has neighbours that have them too
+    # 0.4, 0.5 and 0.6 have the same errors; only 0.5 has neighbors that have them too
     assert (tuned.settings.lm_weight, tuned.settings.word_bonus) == (0.5, 0.0)
     assert tuned.settings.kind == "beam"
     assert tuned.chosen.errors == 2
@@ -89,7 +89,7 @@ def test_the_weight_with_the_fewest_errors_is_found_away_from_the_edges(transcri
     assert tuned.language.calibrator is not None
 
 
-def test_one_lucky_pair_loses_against_a_good_neighbourhood(transcriber, lm):
+def test_one_lucky_pair_loses_against_a_good_neighborhood(transcriber, lm):
     # at 0.2 one error less than anywhere, and many next to it; from 0.6 to 1.3 one error
     lucky = dev_set(
         (1, "a", frame(a=0.25 * D, b=0.0)),  # right below 0.25
@@ -98,7 +98,7 @@ def test_one_lucky_pair_loses_against_a_good_neighbourhood(transcriber, lm):
     )
     tuned = tune(transcriber, lm, lucky)
     assert [tuned.trials[weight, 0.0].errors for weight in LM_WEIGHTS] == [5, 6, 6, 6, 1, 1, 1, 1]
-    assert tuned.settings.lm_weight == 0.8  # the smallest with good neighbours only
+    assert tuned.settings.lm_weight == 0.8  # the smallest with good neighbors only
 
 
 def test_without_a_language_model_only_the_bonus_is_tried(transcriber):
@@ -146,7 +146,7 @@ def test_the_error_before_is_that_of_the_posteriors_and_the_one_after_is_smaller
 
 
 def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):
-    with pytest.raises(DataError, match="dev set: no word was recognised; at least one; train the model further"):
+    with pytest.raises(DataError, match="dev set: no word was recognized; at least one; train the model further"):
         tune(transcriber, Language(LETTERS), dev_set((2, "a", frame(blank=0.0))))
 
 
@@ -154,7 +154,7 @@ def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):
 def place(tmp_path):
     """A model that says something or other, its dev set, and language to store in it."""
     core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-    save_model(tiny.recogniser(seed=2, **core), tmp_path / "model")
+    save_model(tiny.recognizer(seed=2, **core), tmp_path / "model")
     tiny.write_corpus(tmp_path, 5, 1)
     (tmp_path / "lm.arpa").write_text(ARPA)
     LETTERS.with_entries(Lexicon.of_spelling(["ab", "ca", "bb"], tiny.TOKENS)).write(tmp_path / "lexicon.txt")

@@ -1,9 +1,9 @@
-"""A recogniser and a corpus small enough for tests: tones for letters, at 4 kHz."""
+"""A recognizer and a corpus small enough for tests: tones for letters, at 4 kHz."""
 
 import numpy as np
 import torch
 
-from recitative.asr.network import new_recogniser
+from recitative.asr.network import new_recognizer
 from recitative.asr.transcriber import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings, validate_settings
@@ -31,10 +31,10 @@ def settings(**sections) -> Settings:
     return validate_settings(base, where="test")
 
 
-def recogniser(seed=0, **model):
+def recognizer(seed=0, **model):
     """Random weights, scaled up so that the best tokens change from frame to frame."""
     torch.manual_seed(seed)
-    result = new_recogniser(settings(model={"front_end": {"window": 4, "stride": 4}} | model), TOKENS)
+    result = new_recognizer(settings(model={"front_end": {"window": 4, "stride": 4}} | model), TOKENS)
     with torch.no_grad():
         result.network.stages["normalise"].mean.fill_(16.0)  # log energies at 16-bit scale; else every cell saturates
         result.network.stages["normalise"].inverse_stddev.fill_(0.3)

@@ -83,7 +83,7 @@ def test_it_agrees_with_torchaudio_on_random_labels_with_repeats(seed):
 @pytest.mark.parametrize("seed", range(12))
 def test_it_finds_the_likeliest_of_all_paths_through_all_alternatives(seed, separator):
     rng = np.random.default_rng([seed, 1])
-    log_probs = log_probs_of(7, 3, seed)  # labels 1 and 2: equal neighbours within and across words are common
+    log_probs = log_probs_of(7, 3, seed)  # labels 1 and 2: equal neighbors within and across words are common
     words = random_words(rng, tokens=3, words=3, alternatives=3, longest=2)
     rules = {"separator": None if separator == "none" else 1, "separator_optional": separator == "optional"}
     writings = list(writings_of(words, rules["separator"], rules["separator_optional"]))

@@ -149,11 +149,11 @@ def test_words_of_phones_need_no_space_between_them() -> None:
 def test_the_language_model_chooses_between_words_that_sound_alike() -> None:
     lexicon = Lexicon({"bah": (("B", "AA"),), "baa": (("B", "AA"),), "k": (("K",),)})
     log_probs = spoken([3, 2, 1], 4)
-    for favourite, other in (("bah", "baa"), ("baa", "bah")):
-        lm = Bigrams({("<s>", "k"): -1.0, ("k", favourite): -0.5, ("k", other): -2.0})
+    for favorite, other in (("bah", "baa"), ("baa", "bah")):
+        lm = Bigrams({("<s>", "k"): -1.0, ("k", favorite): -0.5, ("k", other): -2.0})
         space = SearchSpace(PHONES, lexicon=lexicon, lm=lm, lm_weight=1.0)
         found = search(log_probs, space=space, beam=100)
-        assert found[0].text == f"k {favourite}"
+        assert found[0].text == f"k {favorite}"
         second = next(h for h in found if h.text == f"k {other}")
         assert found[0].extra - second.extra == pytest.approx(1.5)
 

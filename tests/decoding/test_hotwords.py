@@ -88,7 +88,7 @@ def text_of(log_probs: np.ndarray, words: HotWords | None, lexicon: Lexicon | No
     return search.finish(search.step(log_probs, search.start()))[0].text
 
 
-def test_a_hot_word_is_heard_where_the_audio_leaves_a_doubt_and_its_neighbours_stay() -> None:
+def test_a_hot_word_is_heard_where_the_audio_leaves_a_doubt_and_its_neighbors_stay() -> None:
     log_probs = either(spoken("the bat sat", LETTERS, 0.999), 8, "c", 0.1)
     assert text_of(log_probs, None) == "the bat sat"
     assert text_of(log_probs, hot("cat")) == "the cat sat"

@@ -342,7 +342,7 @@ def test_the_hiss_is_so_far_below_the_recording_as_was_asked_for(snr_db):
     assert 10 * np.log10(np.exp(3.0) / noise.mean()) == pytest.approx(snr_db, abs=0.1)
     channels_db = 10 * np.log10(noise.mean(0) / noise.mean())
     assert np.abs(channels_db).max() <= 2 * NOISE_FLOOR_DB
-    assert np.abs(np.diff(channels_db)).max() < 3, "no channel is far from its neighbours"
+    assert np.abs(np.diff(channels_db)).max() < 3, "no channel is far from its neighbors"
 
 
 def test_the_hiss_of_a_channel_is_as_restless_as_the_power_of_a_noise():

@@ -24,12 +24,12 @@ def test_mean_and_inverse_stddev_are_those_of_all_frames():
     assert_allclose(stats.inverse_stddev, 1 / frames.std(axis=0), rtol=1e-6)
 
 
-def test_normalised_training_frames_have_mean_zero_and_variance_one():
+def test_normalized_training_frames_have_mean_zero_and_variance_one():
     stats = accumulate(utterances(), dim=3)
-    normalised = (np.concatenate(utterances()) - stats.mean) * stats.inverse_stddev
+    normalized = (np.concatenate(utterances()) - stats.mean) * stats.inverse_stddev
     # float32 arithmetic on values up to 20
-    assert_allclose(normalised.mean(axis=0), 0, atol=1e-5)
-    assert_allclose(normalised.var(axis=0), 1, atol=1e-5)
+    assert_allclose(normalized.mean(axis=0), 0, atol=1e-5)
+    assert_allclose(normalized.var(axis=0), 1, atol=1e-5)
 
 
 def test_parts_merge_to_the_whole():

@@ -82,11 +82,11 @@ def test_colouring_is_the_inverse_of_whitening(block):
         whiten(row, Predictors(np.repeat(p.taps, block, axis=0), np.repeat(p.gains, block)))
         for row, p in zip(signals, at, strict=True)
     ])  # fmt: skip
-    colour = SynthesisFilter(2, order)
+    color = SynthesisFilter(2, order)
     parts = []
     for number in range(blocks):
         here = Predictors(np.stack([p.taps[number] for p in at]), np.array([p.gains[number] for p in at]))
-        parts.append(colour(white[:, number * block : (number + 1) * block], here))
+        parts.append(color(white[:, number * block : (number + 1) * block], here))
     np.testing.assert_allclose(np.concatenate(parts, axis=1), signals, atol=1e-9)
 
 

@@ -14,7 +14,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recogniser
+from recitative.export.checked import export_recognizer
 from recitative.keywords.stream import KeywordListener, Spotter
 from recitative.model.folder import save_model
 
@@ -24,9 +24,9 @@ KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spotting")
-    made = tiny.recogniser(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
+    made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
     save_model(made, folder / "model")
-    export_recogniser(made, folder / "m.onnx", dev=None, weights="float32")
+    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", speech(), tiny.RATE)
     return folder
 
@@ -71,7 +71,7 @@ def test_live_audio_has_the_same_hits_and_what_they_cost(spotter) -> None:
 
 
 def test_a_model_that_needs_the_whole_recording_spots_but_does_not_stream(place) -> None:
-    export_recogniser(tiny.recogniser(seed=2), place / "whole.onnx", dev=None, weights="float32")
+    export_recognizer(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
     spotter = Spotter.load(place / "whole.onnx", KEYWORDS)
     assert spotter.spot(speech())
     with pytest.raises(UsageError, match="a bidirectional model cannot stream"):

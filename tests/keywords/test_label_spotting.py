@@ -116,7 +116,7 @@ def test_times_that_do_not_fit_are_named(place, words, message) -> None:
     [
         ("m.onnx", ["--keywords", "yes"], DataError, "keyword 'yes': is no label of the classifier; one of its labels"),
         ("model", ["--keywords", "low=L"], UsageError, "a classifier hears whole labels and takes no pronunciation"),
-        ("m.onnx", ["--keywords", "low", "--within-words"], UsageError, "--within-words: is for recognisers"),
+        ("m.onnx", ["--keywords", "low", "--within-words"], UsageError, "--within-words: is for recognizers"),
         ("whole.onnx", ["--keywords", "low"], UsageError, "this classifier names whole recordings"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from contract import AsTorch, verify_contract
-from recitative.asr.network import new_recogniser
+from recitative.asr.network import new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import validate_settings
 from recitative.errors import DataError
@@ -112,9 +112,9 @@ def test_a_file_runs_without_torch(tmp_path):
     assert words == "3"
 
 
-def recogniser_file():
+def recognizer_file():
     settings = validate_settings({"model": {"recurrent": {"layers": 1, "hidden": 2}}}, where="test")
-    return build_file(new_recogniser(settings, TokenTable(("<blank>", "a")))).SerializeToString()
+    return build_file(new_recognizer(settings, TokenTable(("<blank>", "a")))).SerializeToString()
 
 
 def set_metadata(path, metadata):
@@ -132,7 +132,7 @@ KIND = {"recitative.kind": "language_model"}
         (lambda path: path.unlink(), "does not exist; a language model's file; make one with 'recitative export'"),
         (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
         (
-            lambda path: path.write_bytes(recogniser_file()),
+            lambda path: path.write_bytes(recognizer_file()),
             "is a recognizer model; a language model's file; make",
         ),
         (lambda path: set_metadata(path, {}), "is no model; a language model's file"),
@@ -151,6 +151,6 @@ def test_a_bad_file_is_named(tmp_path, spoil, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_language_models_file_is_no_recogniser():
+def test_a_language_models_file_is_no_recognizer():
     with pytest.raises(DataError, match="is a language model; a recognizer's file; make one with 'recitative export'"):
         OnnxStage(content(language_model()), RECOGNIZER)

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.asr.network import new_recogniser
+from recitative.asr.network import new_recognizer
 from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
@@ -233,9 +233,9 @@ def test_a_broken_folder_is_named(tmp_path, spoil, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_recognisers_folder_is_no_language_model(tmp_path):
+def test_a_recognizers_folder_is_no_language_model(tmp_path):
     settings = validate_settings({"model": {"recurrent": {"layers": 1, "hidden": 2}}}, where="test")
-    save_model(new_recogniser(settings, TokenTable(("<blank>", "a"))), tmp_path / "model")
+    save_model(new_recognizer(settings, TokenTable(("<blank>", "a"))), tmp_path / "model")
     with pytest.raises(DataError, match="is not a language model's; 'kind: language_model'; make one with"):
         load_model(tmp_path / "model", LANGUAGE_MODEL)
 

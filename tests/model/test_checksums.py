@@ -43,7 +43,7 @@ def test_one_flipped_bit_in_any_file_of_a_folder_is_told(tmp_path, kind):
 
 @pytest.fixture
 def folder(tmp_path):
-    save_model(tiny.recogniser(), tmp_path / "model")
+    save_model(tiny.recognizer(), tmp_path / "model")
     return tmp_path / "model"
 
 

@@ -128,8 +128,8 @@ def test_a_graph_that_the_metadata_do_not_tell_of_is_refused(models, kind, tmp_p
     assert "disagree about" in refused(open_file, changed.SerializeToString(), tmp_path / "m.onnx")
 
 
-def test_a_recogniser_whose_metadata_are_of_another_size_is_refused():
-    model = build_file(tiny.recogniser())
+def test_a_recognizer_whose_metadata_are_of_another_size_is_refused():
+    model = build_file(tiny.recognizer())
     metadata = OnnxStage(model.SerializeToString(), RECOGNIZER).metadata
     longer = {"tokens.txt": f"{metadata.texts['tokens.txt']}q {len(metadata.extras['tokens'])}\n"}
     for changed, name in ((replace(metadata, texts=longer), "log_probs"), (replace(metadata, stride=7), "frame rate")):
@@ -144,7 +144,7 @@ def test_the_pretrained_models_open():
 
 
 def test_what_onnx_runtime_cannot_run_is_an_error_of_the_data():
-    network = OnnxStage(build_file(tiny.recogniser()).SerializeToString(), RECOGNIZER)
+    network = OnnxStage(build_file(tiny.recognizer()).SerializeToString(), RECOGNIZER)
     with pytest.raises(DataError, match=r"the recognizer: its graph failed \(.+\); copy or export it again") as caught:
         network.step(Padded(np.zeros((1, 3, 2), np.float32), np.array([3])), network.initial_state(1), last=True)
     assert "\n" not in str(caught.value)

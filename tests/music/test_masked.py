@@ -36,7 +36,7 @@ def test_a_choice_never_sees_its_own_pitch():
             np.testing.assert_array_equal(mine[:, 5], theirs[:, 5])
 
 
-def test_a_choice_sees_its_neighbours_on_both_sides_and_the_other_voices():
+def test_a_choice_sees_its_neighbors_on_both_sides_and_the_other_voices():
     frames = np.array([[[14, 10, 2], [15, CODE.hidden, 3], [16, 12, 4]]])
     assert MASKED.choice_ids(frames, 1)[1][0].tolist() == [
         [CODE.start, CODE.hidden, 14, 2],

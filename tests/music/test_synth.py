@@ -1,4 +1,4 @@
-"""The built-in synthesiser, by what one can measure: pitches, times, silence, level."""
+"""The built-in synthesizer, by what one can measure: pitches, times, silence, level."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_note_sounds_from_its_start_to_its_end_and_nowhere_else(rate: int) -> 
 
 
 def test_notes_begin_and_end_without_a_click() -> None:
-    """No step between neighbouring samples is larger than the steepest part of the tone itself."""
+    """No step between neighboring samples is larger than the steepest part of the tone itself."""
     sound = render(_one(60)).sum(axis=1)
     inside = np.abs(np.diff(sound[RATE // 2 + 600 : RATE])).max()
     assert np.abs(np.diff(sound)).max() <= 1.05 * inside

@@ -28,7 +28,7 @@ def batch():
 
 
 def written_out(attention, query, previous, frames):
-    """Chorowski et al. 2015, equations 5 to 9, one frame at a time; the kernel is centred on the frame."""
+    """Chorowski et al. 2015, equations 5 to 9, one frame at a time; the kernel is centered on the frame."""
     energies = []
     for t in range(len(frames)):
         around = [float(previous[u]) if 0 <= u < len(frames) else 0.0 for u in (t - 1, t, t + 1)]

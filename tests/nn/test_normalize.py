@@ -1,4 +1,4 @@
-"""Normalisation by the recording itself, against the plainest way to compute it."""
+"""Normalization by the recording itself, against the plainest way to compute it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_every_frame_of_an_utterance_is_less_the_mean_of_all_of_it_and_of_nothin
 
 
 @pytest.mark.parametrize("stage", [UtteranceMean(3), RunningMean(3)], ids=["utterance", "running"])
-def test_a_long_recording_forgets_its_colour(stage):
+def test_a_long_recording_forgets_its_color(stage):
     speech = torch.randn(1, 20000, 3)
     lengths = torch.tensor([20000])
-    coloured = whole(stage, Padded(torch.tensor([1.0, -2.0, 4.0]) + speech, lengths))
+    colored = whole(stage, Padded(torch.tensor([1.0, -2.0, 4.0]) + speech, lengths))
     plain = whole(stage, Padded(speech, lengths))
     assert_close(
-        coloured[:, -100:], plain[:, -100:], atol=4 * RUNNING_PRIOR / 19000, rtol=0
+        colored[:, -100:], plain[:, -100:], atol=4 * RUNNING_PRIOR / 19000, rtol=0
     )  # the prior still counts a little
 
 

@@ -12,7 +12,7 @@ def whole(stage, x):
     return stage.step(Padded(x, torch.tensor([x.shape[1]])), stage.initial_state(1), last=True)[0].data[0]
 
 
-def test_stacking_joins_neighbouring_frames_in_order():
+def test_stacking_joins_neighboring_frames_in_order():
     ramp = torch.arange(7.0)[None, :, None]  # frame t holds the number t
     assert whole(FrameStack(1, 3, 2), ramp).tolist() == [[0, 1, 2], [2, 3, 4], [4, 5, 6]]
 

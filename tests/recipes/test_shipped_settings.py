@@ -9,7 +9,7 @@ import yaml
 
 from recitative.anomaly.network import build_forecaster
 from recitative.anomaly.settings import ForecasterSettings
-from recitative.asr.network import build_recogniser
+from recitative.asr.network import build_recognizer
 from recitative.classification.network import build_classifier
 from recitative.classification.settings import ClassifierSettings
 from recitative.config import Settings, load_settings, load_tree
@@ -22,7 +22,7 @@ EVERY = sorted(ROOT.glob("recipes/*/conf/**/*.yaml"))
 
 
 def _kind(path: Path) -> str:
-    """'' of a recogniser's settings."""
+    """'' of a recognizer's settings."""
     values = yaml.safe_load(path.read_text())
     kinds = [_kind(path.parent / include) for include in values.get("include", [])]
     return str(values.get("kind", "".join(kinds)))
@@ -69,7 +69,7 @@ def test_the_settings_file_of_a_forecaster_loads_and_its_model_can_be_built(path
 @pytest.mark.parametrize("path", RECIPES, ids=_name)
 def test_the_recipes_model_can_be_built(path: Path) -> None:
     settings = load_settings(path)
-    build_recogniser(settings.model, settings.features.dim, num_tokens=28)
+    build_recognizer(settings.model, settings.features.dim, num_tokens=28)
 
 
 @pytest.mark.parametrize("path", FRAGMENTS, ids=_name)
@@ -96,11 +96,11 @@ def test_a_streaming_model_waits_at_most_250_ms(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "blstm"], ids=_name)
 def test_a_bidirectional_model_hears_the_whole_recording(path: Path) -> None:
     settings = load_settings(path)
-    assert build_recogniser(settings.model, settings.features.dim, num_tokens=28).lookahead is None
+    assert build_recognizer(settings.model, settings.features.dim, num_tokens=28).lookahead is None
 
 
 def _algorithmic_latency_ms(settings: Settings) -> float:
     """From the start of an output's first frame to the end of the last frame that it depends on."""
-    frames = build_recogniser(settings.model, settings.features.dim, num_tokens=28).lookahead
+    frames = build_recognizer(settings.model, settings.features.dim, num_tokens=28).lookahead
     assert frames is not None
     return frames * settings.features.frame_shift_ms + settings.features.frame_length_ms

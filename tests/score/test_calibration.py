@@ -38,8 +38,8 @@ def boastful_words(count, seed):
     return p**3 / (p**3 + (1 - p) ** 3), correct
 
 
-def penalised_loss(calibrator, features, correct):
-    """What ``fit`` minimises, word by word."""
+def penalized_loss(calibrator, features, correct):
+    """What ``fit`` minimizes, word by word."""
     right, wrong = sum(correct), sum(~correct)
     loss = 0.0
     for row, is_right in zip(features, correct, strict=True):
@@ -81,7 +81,7 @@ def test_the_error_of_the_true_probabilities_is_small_and_of_certainty_is_the_er
     assert expected_calibration_error(certain, correct) == pytest.approx(1 - correct.mean())
 
 
-def test_the_normalised_cross_entropy_by_hand():
+def test_the_normalized_cross_entropy_by_hand():
     right, wrong = 0.75, 0.25  # two of four words are wrong half of the time: in bits, as NIST writes it
     correct, confidence = np.array([True, True, True, False]), np.array([0.9, 0.9, 0.6, 0.3])
     entropy = -3 * math.log2(right) - math.log2(wrong)
@@ -109,11 +109,11 @@ def test_a_known_logistic_is_recovered():
 def test_no_step_from_the_fit_lowers_the_loss(count):
     features, correct, _ = known_words(count, 3)
     best = Calibrator.fit(features, correct, ["posterior", "length"])
-    loss = penalised_loss(best, features, correct)
+    loss = penalized_loss(best, features, correct)
     for size in (1e-1, 1e-3):
         for change in np.random.default_rng(4).normal(size=(50, 3)) * size:
             moved = Calibrator(best.features, tuple(best.weights + change[:2]), best.bias + change[2])
-            assert penalised_loss(moved, features, correct) > loss
+            assert penalized_loss(moved, features, correct) > loss
 
 
 def test_held_out_words_are_better_calibrated():

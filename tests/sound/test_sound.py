@@ -181,7 +181,7 @@ def test_a_mel_frame_stands_for_the_middle_of_its_window():
     assert math.isclose(place, 1 + 2 / 80)  # the middle of a step lies 2 samples behind its first
 
 
-def test_mel_frames_come_with_their_neighbours():
+def test_mel_frames_come_with_their_neighbors():
     made = settings()
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, 600).astype(np.float32)
     frames = mel_conditions(samples, made)
@@ -264,21 +264,21 @@ def test_the_graph_draws_what_the_network_says(condition, temperature):
 
 
 def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_frames():
-    plain, coloured = model(), model("sound.prediction=3")
+    plain, colored = model(), model("sound.prediction=3")
     frames = recording(plain.settings).frames
-    generators = [open_file(build_file(made).SerializeToString(), SOUND) for made in (plain, coloured)]
+    generators = [open_file(build_file(made).SerializeToString(), SOUND) for made in (plain, colored)]
     for seed in range(100):  # until de-emphasis clips nothing
         blocks = [np.concatenate(list(one.generate(60, frames=[frames], seed=seed)), 1) for one in generators]
         if np.abs(blocks[0]).max() < 1.0:
             break
     codes = encode(emphasize(blocks[0][0], 0.85))  # what was drawn, but where de-emphasis was clipped
-    sounds = Sounds([frames], 1, coloured.settings)
+    sounds = Sounds([frames], 1, colored.settings)
     expected = np.concatenate([sounds.step(n, codes[None, 4 * n : 4 * n + 4]) for n in range(15)], axis=1)
     assert np.abs(blocks[0]).max() < 1.0
     np.testing.assert_allclose(blocks[1], expected, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_neighbours():
+def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_neighbors():
     made = model()
     frames = [recording(made.settings, seed=i).frames for i in range(2)]
     generator = open_file(build_file(made).SerializeToString(), SOUND)
@@ -335,7 +335,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         assert torch.equal(value, second[name]), name
 
 
-def test_mel_frames_are_normalised_by_the_training_set(corpus):
+def test_mel_frames_are_normalized_by_the_training_set(corpus):
     run = train_model(SOUND, settings(), data_in(corpus), corpus / "exp", quiet=True)
     stage = load_model(run.folder, SOUND).network.encoder.stages["normalise"]
     assert float(stage.mean.abs().min()) > 0.1

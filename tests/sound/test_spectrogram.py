@@ -62,7 +62,7 @@ def spectrogram(frames=9, seed=0, name="r"):
 
 
 def stepped(made, frames, told):
-    """What the density of each frame is, one at a time: (w (K,), m (K, C), s (K, C)) of the normalised frame."""
+    """What the density of each frame is, one at a time: (w (K,), m (K, C), s (K, C)) of the normalized frame."""
     network = made.network
     normal = (torch.from_numpy(frames) - network.normalise.mean) * network.normalise.inverse_stddev
     state, before = network.core.initial_state(1), torch.zeros(6)

@@ -41,7 +41,7 @@ def test_a_word_is_one_word(word):
         Vocabulary.from_texts(TEXTS, "word").encode_word(word)
 
 
-def test_a_recognisers_table_is_refused():
+def test_a_recognizers_table_is_refused():
     with pytest.raises(DataError, match="has no '<unk>'; the table of a language model"):
         Vocabulary(TokenTable(("<blank>", " cat")))
 

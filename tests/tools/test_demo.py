@@ -1,4 +1,4 @@
-"""The last step of make demo, with models and a recogniser that are only files."""
+"""The last step of make demo, with models and a recognizer that are only files."""
 
 from __future__ import annotations
 

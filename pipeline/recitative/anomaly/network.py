@@ -23,7 +23,7 @@ from recitative.stage import Padded, State
 
 
 class Forecast(nn.Module):
-    """How surprising each normalised frame is, (N, T, C) -> (N, T, 1):
+    """How surprising each normalized frame is, (N, T, C) -> (N, T, 1):
 
         -ln p(x[t] | x[0] ... x[t - horizon]) / C - unit        in nats per dimension
 

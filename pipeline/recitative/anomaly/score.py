@@ -28,7 +28,7 @@ from recitative.stage import Array, Padded, State
 Score = Literal["ratio", "surprise"]
 
 LEAST_DEVIATION = 0.5  # of log energies, in nats: about what a channel of steady noise has
-HOPS = 10  # judgements in the time of a window
+HOPS = 10  # judgments in the time of a window
 
 
 class Strangeness:

@@ -75,7 +75,7 @@ class PlainScores:
         self._precision = np.linalg.inv(covariance)
         self._volume = float(np.linalg.slogdet(covariance)[1])
         means = np.array([row.mean(axis=0, dtype=np.float64) for row in frames])
-        self._centre, self._spread = means.mean(axis=0), np.sqrt(means.var(axis=0) + LEAST_VARIANCE)
+        self._center, self._spread = means.mean(axis=0), np.sqrt(means.var(axis=0) + LEAST_VARIANCE)
 
     def gaussian(self, frames: Array) -> float:
         """(T, C) -> nats per dimension."""
@@ -86,7 +86,7 @@ class PlainScores:
 
     def mean(self, frames: Array) -> float:
         """(T, C) -> squared deviations per dimension."""
-        away = (frames.mean(axis=0, dtype=np.float64) - self._centre) / self._spread
+        away = (frames.mean(axis=0, dtype=np.float64) - self._center) / self._spread
         return float(np.square(away).mean())
 
     def of(self, frames: Sequence[Array]) -> Scores:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from recitative.asr.data import DevSet, load_dev_set
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.task import dev_scores, new_recogniser_of
+from recitative.asr.task import dev_scores, new_recognizer_of
 from recitative.config import RecognizerData, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
@@ -34,22 +34,22 @@ def average_best(folder: Path) -> Average:
     paths = read_inputs(folder, RECOGNIZER)
     assert isinstance(paths, RecognizerData)
     settings = load_settings(folder / "settings.yaml")
-    recogniser = new_recogniser_of(settings, paths)
-    progress = read_progress(folder, run_digest(settings, recogniser.tokens.to_text()))
-    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recogniser.spelling, paths.dev)
+    recognizer = new_recognizer_of(settings, paths)
+    progress = read_progress(folder, run_digest(settings, recognizer.tokens.to_text()))
+    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recognizer.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
-    scores = {n: _score(recogniser, files[:n], dev_set) for n in range(1, len(files) + 1)}
+    scores = {n: _score(recognizer, files[:n], dev_set) for n in range(1, len(files) + 1)}
     # Of equals the larger average: it is the smoother model.
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
-    recogniser.trained.load_state_dict(average_weights(files[:chosen]))
-    save_model(recogniser, folder / "model")
+    recognizer.trained.load_state_dict(average_weights(files[:chosen]))
+    save_model(recognizer, folder / "model")
     return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
 
 
-def _score(recogniser: Recogniser, files: list[Path], dev_set: DevSet) -> dict[str, float]:
-    recogniser.trained.load_state_dict(average_weights(files))
-    recogniser.trained.eval()
+def _score(recognizer: RecognizerModel, files: list[Path], dev_set: DevSet) -> dict[str, float]:
+    recognizer.trained.load_state_dict(average_weights(files))
+    recognizer.trained.eval()
     with torch.inference_mode():
-        return dev_scores(recogniser, dev_set, torch.device("cpu"))
+        return dev_scores(recognizer, dev_set, torch.device("cpu"))

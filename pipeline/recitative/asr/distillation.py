@@ -31,7 +31,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.rescoring import read_nbest
 from recitative.data.tables import Utterance
@@ -46,16 +46,16 @@ BLANK_ID = 0
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained recogniser that is listened to and never changed."""
+    """A trained recognizer that is listened to and never changed."""
 
-    recogniser: Recogniser
+    recognizer: RecognizerModel
     delay_frames: int
     window_frames: int
 
     @torch.no_grad()
     def log_probs(self, features: Padded[Tensor]) -> Padded[Tensor]:
         """Features (N, T, C) before SpecAugment -> (N, T', V)."""
-        return self.recogniser.log_probs(self.recogniser.encode(features))
+        return self.recognizer.log_probs(self.recognizer.encode(features))
 
     def loss(self, student: Padded[Tensor], taught: Padded[Tensor]) -> Tensor:
         """See ``relative_entropy``, at the student's delay."""
@@ -138,7 +138,7 @@ def _at_shift(taught: Padded[Tensor], student: Padded[Tensor], shift: int) -> Te
     return torch.where(there, terms, torch.inf)
 
 
-def load_teacher(folder: Path, student: Recogniser, device: torch.device) -> Teacher:
+def load_teacher(folder: Path, student: RecognizerModel, device: torch.device) -> Teacher:
     """Read a model folder to learn from.
 
     Raises UsageError if it hears other features, says other tokens, or has another frame rate than the student.

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import UsageError
 from recitative.model.folder import load_model
@@ -35,8 +35,8 @@ class Inherited:
 
 
 @torch.no_grad()
-def start_from(recogniser: Recogniser, folder: Path) -> Inherited:
-    """Give a recogniser the weights of a model folder, normalisation included, in place.
+def start_from(recognizer: RecognizerModel, folder: Path) -> Inherited:
+    """Give a recognizer the weights of a model folder, normalization included, in place.
 
     The tokens may differ: the output rows of those that both know, by their symbols, are taken over, and the blank's;
     the others stay as they are. An attention decoder is taken over only with the same tokens.
@@ -44,12 +44,12 @@ def start_from(recogniser: Recogniser, folder: Path) -> Inherited:
     """
     old = load_model(folder, RECOGNIZER)
     where = f"--init {folder}"
-    if old.settings.features != recogniser.settings.features:
+    if old.settings.features != recognizer.settings.features:
         raise UsageError(f"{where}: hears other features; use the settings features of {folder}/settings.yaml")
-    ours, theirs = _state(recogniser), _state(old)
-    if old.tokens != recogniser.tokens:
+    ours, theirs = _state(recognizer), _state(old)
+    if old.tokens != recognizer.tokens:
         known = old.tokens.ids | {BLANK: 0}
-        rows = [(i, known[symbol]) for i, symbol in enumerate(recogniser.tokens.symbols) if symbol in known]
+        rows = [(i, known[symbol]) for i, symbol in enumerate(recognizer.tokens.symbols) if symbol in known]
         theirs = {name: value for name, value in theirs.items() if not name.startswith(DECODER)}
         for name in (f"{OUTPUT}weight", f"{OUTPUT}bias"):
             theirs[name] = _with_rows(ours[name], theirs[name], rows)
@@ -57,7 +57,7 @@ def start_from(recogniser: Recogniser, folder: Path) -> Inherited:
     for name, value in theirs.items():
         if name in ours:
             ours[name].copy_(value)
-    return _inherited(recogniser.tokens, old.tokens)
+    return _inherited(recognizer.tokens, old.tokens)
 
 
 def freeze(network: nn.Module, beginnings: Sequence[str]) -> int:
@@ -78,9 +78,9 @@ def freeze(network: nn.Module, beginnings: Sequence[str]) -> int:
     return sum(p.numel() for p in parameters.values() if not p.requires_grad)
 
 
-def _state(recogniser: Recogniser) -> dict[str, Tensor]:
+def _state(recognizer: RecognizerModel) -> dict[str, Tensor]:
     """All tensors by the names they have in a file."""
-    return dict(recogniser.trained.state_dict())
+    return dict(recognizer.trained.state_dict())
 
 
 def _with_rows(new: Tensor, old: Tensor, rows: Sequence[tuple[int, int]]) -> Tensor:

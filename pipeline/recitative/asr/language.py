@@ -1,4 +1,4 @@
-"""What a recogniser knows beside its network: a lexicon, a language model, and how far to trust its confidences."""
+"""What a recognizer knows beside its network: a lexicon, a language model, and how far to trust its confidences."""
 
 from __future__ import annotations
 

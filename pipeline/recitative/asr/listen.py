@@ -91,7 +91,7 @@ class Listener:
         self._sample_rate = sample_rate
         self._size = max(1, round(block_s * sample_rate))
         self._begin = 0  # of the utterance, in samples from the start
-        self._done = 0  # samples given to the recogniser
+        self._done = 0  # samples given to the recognizer
 
     def listen(self, blocks: Iterable[Block]) -> Iterator[Heard]:
         """One result a block, and the final one of each utterance in which something was said."""

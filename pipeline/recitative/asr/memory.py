@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recitative.asr.network import new_recogniser
+from recitative.asr.network import new_recognizer
 from recitative.config import Settings
 from recitative.errors import RunError
 from recitative.nn.ctc_loss import ctc_loss
@@ -138,9 +138,9 @@ def available_bytes(device: torch.device) -> int:
 
 def _train_twice(settings: Settings, tokens: TokenTable, device: torch.device, shape: Shape) -> None:
     """The second step has the optimiser's moments."""
-    recogniser = new_recogniser(settings, tokens)
-    recogniser.core.recompute = settings.train.recompute
-    network = recogniser.trained.to(device).train()
+    recognizer = new_recognizer(settings, tokens)
+    recognizer.core.recompute = settings.train.recompute
+    network = recognizer.trained.to(device).train()
     optimiser = new_optimizer(network, settings.train)
     frames = round(1000 * shape.seconds / settings.features.frame_shift_ms)
     features = torch.randn(shape.rows, frames, settings.features.dim, device=device)
@@ -150,7 +150,7 @@ def _train_twice(settings: Settings, tokens: TokenTable, device: torch.device, s
     for _ in range(2):
         optimiser.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.train.bf16 and has_bf16(device)):
-            log_probs = recogniser.log_probs(recogniser.encode(Padded(features, lengths)))
+            log_probs = recognizer.log_probs(recognizer.encode(Padded(features, lengths)))
             loss, _ = ctc_loss(log_probs, Padded(labels, counts), [str(row) for row in range(shape.rows)])
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -29,7 +29,7 @@ from recitative.text.tokens import TokenTable
 
 
 @dataclass(frozen=True)
-class Recogniser:
+class RecognizerModel:
     """A network with everything needed to turn samples into text; ``decoder`` is for training and rescoring."""
 
     kind: ClassVar[AnyKind] = RECOGNIZER
@@ -79,7 +79,7 @@ class Recogniser:
         return output_layer(self.network).step(encoded, {}, last=True)[0]
 
 
-def build_recogniser(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
+def build_recognizer(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_tokens)."""
     stages = normalization_stages(settings.cmvn, feature_dim)
     width = add_front_end(stages, settings.front_end, feature_dim)
@@ -110,13 +110,13 @@ def output_layer(network: Chain) -> LogProbs:
     return cast(LogProbs, network.stages["head"])
 
 
-def new_recogniser(settings: Settings, tokens: TokenTable, language: Language | None = None) -> Recogniser:
+def new_recognizer(settings: Settings, tokens: TokenTable, language: Language | None = None) -> RecognizerModel:
     """A recognizer with random weights (from torch's generator)."""
-    network = build_recogniser(settings.model, settings.features.dim, len(tokens))
-    return Recogniser(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
+    network = build_recognizer(settings.model, settings.features.dim, len(tokens))
+    return RecognizerModel(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
 
 
-def new_transcriber(recogniser: Recogniser, wishes: Wishes | None = None) -> Transcriber:
+def new_transcriber(recognizer: RecognizerModel, wishes: Wishes | None = None) -> Transcriber:
     """The whole chain from samples to words around a recognizer in memory, run by PyTorch."""
-    network = TorchStage(recogniser.network)
-    return Transcriber(network, recogniser.settings, recogniser.tokens, recogniser.language, wishes)
+    network = TorchStage(recognizer.network)
+    return Transcriber(network, recognizer.settings, recognizer.tokens, recognizer.language, wishes)

@@ -1,6 +1,6 @@
 """Presets: model size and schedule for a corpus and a machine, with the reason for each choice.
 
-    recordings      network, each way   epochs          learnt from
+    recordings      network, each way   epochs          learned from
     hours up to     offline / forward   best, fewest
     0.1             2x96  / 2x128       250    80
     0.3             2x160 / 2x192       200    60       recipes/digits (0.3 h, ten words; 30 and 50 epochs do for these)
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 
-from recitative.asr.network import build_recogniser
+from recitative.asr.network import build_recognizer
 from recitative.config import (
     AugmentSettings,
     FeatureSettings,
@@ -156,7 +156,7 @@ def audio_per_second(parameters: int, hardware: Hardware) -> float:
 def num_parameters(model: ModelSettings, features: FeatureSettings, tokens: int = TOKENS) -> int:
     """Weights of the network that these settings describe; it is built without memory."""
     with torch.device("meta"):
-        network = build_recogniser(model, features.dim, tokens)
+        network = build_recognizer(model, features.dim, tokens)
     return sum(weight.numel() for weight in network.parameters())
 
 
@@ -291,7 +291,7 @@ def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float,
     if takes > hours * 1.05:
         warnings.append(f"training takes longer than the {hours:g} h asked for: {FEWEST_EPOCHS} epochs at least")
     if corpus.hours < ROWS[0].hours:
-        warnings.append("with so little speech only words and voices that it was trained on will be recognised")
+        warnings.append("with so little speech only words and voices that it was trained on will be recognized")
     if corpus.longest_s > LONGEST_S:
         warnings.append(f"an utterance lasts {corpus.longest_s:.0f} s; cut those of more than {LONGEST_S:g} s in parts")
     return warnings

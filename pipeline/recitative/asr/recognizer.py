@@ -176,7 +176,7 @@ class Recognizer:
 class Stream:
     """One speaker's audio as it comes. Made by ``Recognizer.stream``.
 
-    A recogniser's is cut at its pauses where it goes on for more than four seconds, see ``audio.vad``, so that
+    A recognizer's is cut at its pauses where it goes on for more than four seconds, see ``audio.vad``, so that
     neither memory nor the network's own memory of the past grow with its length.
     """
 

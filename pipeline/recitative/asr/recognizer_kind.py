@@ -19,7 +19,7 @@ from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
-    from recitative.asr.network import Recogniser
+    from recitative.asr.network import RecognizerModel
     from recitative.asr.recognizer import Recognizer
 
 
@@ -29,10 +29,10 @@ def build(
     lexicon: Lexicon | None = None,
     lm: str | None = None,
     calibrator: Calibrator | None = None,
-) -> Recogniser:
-    from recitative.asr.network import new_recogniser
+) -> RecognizerModel:
+    from recitative.asr.network import new_recognizer
 
-    return new_recogniser(settings, tokens, Language(lexicon, lm or "", calibrator))
+    return new_recognizer(settings, tokens, Language(lexicon, lm or "", calibrator))
 
 
 def language_of(extras: Mapping[str, Any]) -> Language:
@@ -76,7 +76,7 @@ def _decoding(settings: Settings, language: Language) -> str:
     return f"beam of {decode.beam}: {', '.join(parts)}" if parts else decode.kind
 
 
-def _tokens_text(model: Recogniser) -> str:
+def _tokens_text(model: RecognizerModel) -> str:
     return model.tokens.to_text()
 
 
@@ -84,7 +84,7 @@ def _parse_tokens(text: str, where: str, _extras: Mapping[str, Any]) -> TokenTab
     return TokenTable.parse(text, where)
 
 
-def _lexicon_text(model: Recogniser) -> str:
+def _lexicon_text(model: RecognizerModel) -> str:
     return model.language.lexicon.to_text() if model.language.lexicon else ""
 
 
@@ -92,7 +92,7 @@ def _parse_lexicon(text: str, where: str, extras: Mapping[str, Any]) -> Lexicon:
     return Lexicon.parse(text, where, extras["tokens"])
 
 
-def _lm_text(model: Recogniser) -> str:
+def _lm_text(model: RecognizerModel) -> str:
     return model.language.ngram
 
 
@@ -106,7 +106,7 @@ def _keep_lm(text: str, _where: str, _extras: Mapping[str, Any]) -> str:
     return text
 
 
-def _calibrator_text(model: Recogniser) -> str:
+def _calibrator_text(model: RecognizerModel) -> str:
     calibrator = model.language.calibrator
     return json.dumps(calibrator.to_dict(), indent=1) + "\n" if calibrator else ""
 
@@ -115,7 +115,7 @@ def _parse_calibrator(text: str, where: str, _extras: Mapping[str, Any]) -> Cali
     return Calibrator.from_dict(parsed_json(text, where, "a calibrator"), where)
 
 
-RECOGNIZER: ModelKind[Settings, Recogniser] = ModelKind(
+RECOGNIZER: ModelKind[Settings, RecognizerModel] = ModelKind(
     name=RECOGNIZER_NAME,
     title="recognizer",
     settings=Settings,

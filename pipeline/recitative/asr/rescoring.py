@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from recitative.asr.attention_decoder import AttentionDecoder
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import read_utterance
@@ -88,13 +88,13 @@ def read_nbest(path: Path) -> dict[str, list[Candidate]]:
 def add_scores(
     nbest: Mapping[str, Sequence[Candidate]],
     data_dir: Path,
-    recogniser: Recogniser | None,
+    recognizer: RecognizerModel | None,
     lm: TextScorer | None,
     advance: Advance = lambda done, total: None,
 ) -> dict[str, list[Candidate]]:
     """What the attention decoder and the language model say; either may be missing.
 
-    Raises UsageError for a recogniser without a decoder, DataError for an utterance that the directory lacks.
+    Raises UsageError for a recognizer without a decoder, DataError for an utterance that the directory lacks.
     """
     utterances = {u.utt_id: u for u in DataDirectory.read(data_dir).utterances}
     missing = sorted(nbest.keys() - utterances.keys())
@@ -102,16 +102,16 @@ def add_scores(
         raise DataError(
             str(data_dir), f"has no utterance '{missing[0]}'", "those of the n-best file", "correct the path"
         )
-    if recogniser:
-        require_decoder(recogniser)
-        extractor = FeatureExtractor(recogniser.settings.features)
+    if recognizer:
+        require_decoder(recognizer)
+        extractor = FeatureExtractor(recognizer.settings.features)
     scored: dict[str, list[Candidate]] = {}
     for utt_id, candidates in nbest.items():
         attention = [0.0] * len(candidates)
-        if recogniser:
-            encoded = encode_utterance(recogniser, extractor.compute(read_utterance(utterances[utt_id])))
-            labels = [recogniser.tokens.encode(c.tokens) for c in candidates]
-            attention = attention_scores(recogniser, encoded, labels).tolist()
+        if recognizer:
+            encoded = encode_utterance(recognizer, extractor.compute(read_utterance(utterances[utt_id])))
+            labels = [recognizer.tokens.encode(c.tokens) for c in candidates]
+            attention = attention_scores(recognizer, encoded, labels).tolist()
         language = lm.score_texts([c.text for c in candidates]) if lm else [0.0] * len(candidates)
         scored[utt_id] = [
             Candidate(c.text, c.tokens, c.score, a, b) for c, a, b in zip(candidates, attention, language, strict=True)
@@ -168,23 +168,25 @@ class EncodedUtterance:
     log_probs: Array
 
 
-def encode_utterance(recogniser: Recogniser, features: Array) -> EncodedUtterance:
+def encode_utterance(recognizer: RecognizerModel, features: Array) -> EncodedUtterance:
     """Features (T, C) float32 -> what CTC's search and the decoder both start from, computed once."""
-    device = next(recogniser.network.parameters()).device
+    device = next(recognizer.network.parameters()).device
     x = Padded(torch.from_numpy(features)[None].to(device), torch.tensor([len(features)], device=device))
     with torch.inference_mode():
-        encoded = recogniser.encode(x)
-        log_probs = recogniser.log_probs(encoded)
+        encoded = recognizer.encode(x)
+        log_probs = recognizer.log_probs(encoded)
     length = int(log_probs.lengths[0])
     return EncodedUtterance(encoded, log_probs.data[0, :length].float().cpu().numpy())
 
 
-def attention_scores(recogniser: Recogniser, utterance: EncodedUtterance, hypotheses: Sequence[Sequence[int]]) -> Array:
+def attention_scores(
+    recognizer: RecognizerModel, utterance: EncodedUtterance, hypotheses: Sequence[Sequence[int]]
+) -> Array:
     """ln P(labels, end | utterance) in nats, (N,) float64, of N label sequences; an empty one may be among them.
 
-    Raises UsageError for a recogniser without a decoder.
+    Raises UsageError for a recognizer without a decoder.
     """
-    decoder = require_decoder(recogniser)
+    decoder = require_decoder(recognizer)
     scores = np.zeros(len(hypotheses))
     # Alike in length together: little is computed for padding.
     order = np.argsort([len(labels) for labels in hypotheses], kind="stable")
@@ -198,11 +200,11 @@ def attention_scores(recogniser: Recogniser, utterance: EncodedUtterance, hypoth
     return scores
 
 
-def require_decoder(recogniser: Recogniser) -> AttentionDecoder:
+def require_decoder(recognizer: RecognizerModel) -> AttentionDecoder:
     """Raises UsageError without one."""
-    if recogniser.decoder is None:
+    if recognizer.decoder is None:
         raise UsageError(
             "this model has no attention decoder to rescore with; train one with model.attention.weight above 0, "
             "or decode without rescoring"
         )
-    return recogniser.decoder
+    return recognizer.decoder

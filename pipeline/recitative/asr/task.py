@@ -1,4 +1,4 @@
-"""The recognition task: CTC training of a recogniser, scored on a dev set without a language model.
+"""The recognition task: CTC training of a recognizer, scored on a dev set without a language model.
 
 With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here per label:
 
@@ -19,7 +19,7 @@ from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, lo
 from recitative.asr.distillation import Teacher, heard_labels, load_teacher, read_alternatives
 from recitative.asr.fine_tuning import freeze, start_from
 from recitative.asr.language import Language
-from recitative.asr.network import Recogniser, new_recogniser, new_transcriber
+from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.config import RecognizerData, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
@@ -42,28 +42,28 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
 
     def __init__(
         self,
-        recogniser: Recogniser,
+        recognizer: RecognizerModel,
         dataset: RecognitionDataset,
         dev_set: DevSet,
         device: torch.device,
         teacher: Teacher | None = None,
         context: DistributedContext = DistributedContext(),
     ) -> None:
-        super().__init__(recogniser.trained, dataset, device, context)
-        self.model = self.recogniser = recogniser
+        super().__init__(recognizer.trained, dataset, device, context)
+        self.model = self.recognizer = recognizer
         self.dev_set, self.teacher = dev_set, teacher
 
     def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
-        encoded = self.recogniser.encode(self.to_device(batch.features))
+        encoded = self.recognizer.encode(self.to_device(batch.features))
         labels = self.to_device(batch.labels)
-        log_probs = self.recogniser.log_probs(encoded)
+        log_probs = self.recognizer.log_probs(encoded)
         if self.teacher is not None and batch.unmasked is not None:
             return self._taught_loss(self.teacher, batch, log_probs, labels)
         ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
-        if self.recogniser.decoder is None:
+        if self.recognizer.decoder is None:
             return ctc_sum, count
-        settings = self.recogniser.settings.model.attention
-        said = self.recogniser.decoder(encoded, labels)
+        settings = self.recognizer.settings.model.attention
+        said = self.recognizer.decoder(encoded, labels)
         attention_sum, symbols = cross_entropy(said, labels, settings.label_smoothing)
         attention_sum = attention_sum * (count / symbols)  # it has the ends as well; the sums share one divisor
         return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
@@ -74,7 +74,7 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         """CTC of the transcripts, or where there is none of the teacher's text, and the loss of its frames."""
         assert batch.unmasked is not None
         taught = teacher.log_probs(self.to_device(batch.unmasked))
-        weight = self.recogniser.settings.distill.weight
+        weight = self.recognizer.settings.distill.weight
         written = [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
         rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
         usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
@@ -84,11 +84,11 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count
 
     def evaluate(self) -> Mapping[str, float]:
-        return dev_scores(self.recogniser, self.dev_set, self.device)
+        return dev_scores(self.recognizer, self.dev_set, self.device)
 
     def identity(self) -> Mapping[str, object]:
         ids = "\n".join(u.utt_id for u in self.dataset.utterances)
-        texts = {"utterance ids": ids, "tokens": self.recogniser.tokens.to_text()}
+        texts = {"utterance ids": ids, "tokens": self.recognizer.tokens.to_text()}
         return {
             "utterances": len(self.dataset.utterances),
             "seconds of audio": round(float(self.dataset.seconds.sum()), 3),
@@ -96,26 +96,26 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         }
 
     def environment(self) -> Mapping[str, object]:
-        return {"latency_ms": new_transcriber(self.recogniser).latency_ms}
+        return {"latency_ms": new_transcriber(self.recognizer).latency_ms}
 
 
 def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> RecognitionTask:
     """The task of a run; see ``train.run``. Raises what reading the data does."""
     run.start(settings, TokenTable.read(data.tokens).to_text())
-    recogniser = new_recogniser_of(settings, data)
+    recognizer = new_recognizer_of(settings, data)
     if data.init:
-        run.note(f"begins with {data.init}: {start_from(recogniser, data.init)}")
+        run.note(f"begins with {data.init}: {start_from(recognizer, data.init)}")
     if data.cmvn:
-        set_normalization(recogniser.network, CmvnStats.read(data.cmvn), str(data.cmvn))
+        set_normalization(recognizer.network, CmvnStats.read(data.cmvn), str(data.cmvn))
     elif not data.init:
         raise UsageError("--cmvn: is needed without --init; make the statistics with 'recitative cmvn'")
-    if frozen := freeze(recogniser.trained, settings.train.frozen):
-        run.note(f"{frozen} of {sum(p.numel() for p in recogniser.trained.parameters())} weights are frozen")
-    recogniser.core.recompute = settings.train.recompute
-    teacher = load_teacher(data.teacher, recogniser, run.device) if data.teacher else None
+    if frozen := freeze(recognizer.trained, settings.train.frozen):
+        run.note(f"{frozen} of {sum(p.numel() for p in recognizer.trained.parameters())} weights are frozen")
+    recognizer.core.recompute = settings.train.recompute
+    teacher = load_teacher(data.teacher, recognizer, run.device) if data.teacher else None
     if data.unlabelled and not teacher:
         raise UsageError(f"--unlabelled {data.unlabelled}: needs a --teacher, who says what is in it")
-    train, spelling = DataDirectory.read(data.train), recogniser.spelling
+    train, spelling = DataDirectory.read(data.train), recognizer.spelling
     alternatives = (
         read_alternatives(data.alternatives, train.utterances, spelling, settings.distill.nbest)
         if data.alternatives
@@ -125,25 +125,25 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         train,
         settings,
         spelling,
-        normalization_of(recogniser.network).mean.numpy().copy(),
+        normalization_of(recognizer.network).mean.numpy().copy(),
         data.train,
         teach=teacher is not None,
         unlabelled=DataDirectory.read(data.unlabelled) if data.unlabelled else None,
         alternatives=alternatives,
     )
     dev_set = load_dev_set(DataDirectory.read(data.dev), settings, spelling, data.dev)
-    return RecognitionTask(recogniser, dataset, dev_set, run.device, teacher, run.context)
+    return RecognitionTask(recognizer, dataset, dev_set, run.device, teacher, run.context)
 
 
-def new_recogniser_of(settings: Settings, data: RecognizerData) -> Recogniser:
+def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerModel:
     """A recognizer of a run's tokens and lexicon, with random weights."""
     tokens = TokenTable.read(data.tokens)
     if data.lexicon is None:
-        return new_recogniser(settings, tokens)
-    return new_recogniser(settings, tokens, Language(Lexicon.read(data.lexicon, tokens)))
+        return new_recognizer(settings, tokens)
+    return new_recognizer(settings, tokens, Language(Lexicon.read(data.lexicon, tokens)))
 
 
-def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) -> dict[str, float]:
+def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.device) -> dict[str, float]:
     """CTC loss per label, WER and CER without a language model, and ``score``, by which models are chosen.
 
     With a decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of them that is
@@ -152,15 +152,15 @@ def dev_scores(recogniser: Recogniser, dev_set: DevSet, device: torch.device) ->
     hyps: dict[str, str] = {}
     loss_sum, count = 0.0, 0
     attention = _AttentionScores()
-    read = _reader(recogniser)
+    read = _reader(recognizer)
     for batch in dev_set.batches:
-        encoded, labels = recogniser.encode(_to(batch.features, device)), _to(batch.labels, device)
-        log_probs = recogniser.log_probs(encoded)
+        encoded, labels = recognizer.encode(_to(batch.features, device)), _to(batch.labels, device)
+        log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
         hyps |= zip(batch.names, read(log_probs), strict=True)
-        if recogniser.decoder is not None:
-            attention.add(recogniser.decoder, encoded, labels)
+        if recognizer.decoder is not None:
+            attention.add(recognizer.decoder, encoded, labels)
     wer, cer = error_rates(dev_set.texts, hyps)
     return {
         "dev_loss": loss_sum / max(count, 1),
@@ -192,14 +192,14 @@ class _AttentionScores:
         return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
 
 
-def _reader(recogniser: Recogniser) -> Callable[[Padded[Tensor]], list[str]]:
+def _reader(recognizer: RecognizerModel) -> Callable[[Padded[Tensor]], list[str]]:
     """From log probabilities (N, T, V) to texts, without a language model: the network alone is what is scored.
 
     Greedy, or where tokens are phones a narrow search in the lexicon, whose tree is made once for the whole set.
     """
-    if recogniser.spelling is recogniser.tokens:
-        return lambda log_probs: _greedy_texts(_arrays(log_probs), recogniser.tokens)
-    space = SearchSpace(recogniser.tokens, lexicon=recogniser.language.lexicon)
+    if recognizer.spelling is recognizer.tokens:
+        return lambda log_probs: _greedy_texts(_arrays(log_probs), recognizer.tokens)
+    space = SearchSpace(recognizer.tokens, lexicon=recognizer.language.lexicon)
     search = BeamSearch(space, beam=8, token_beam=5.0)
     return lambda log_probs: [_found(search, row) for row in _rows(_arrays(log_probs))]
 

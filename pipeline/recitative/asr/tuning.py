@@ -1,7 +1,7 @@
 """Choosing how to decode on a dev set: language model weight, word bonus, and the calibration of confidences.
 
 The network runs once; every pair of weights is tried on what it said. On a small dev set the best pair is best by
-chance, so each is judged together with its neighbours: the pair with the fewest errors in the mean over itself (half)
+chance, so each is judged together with its neighbors: the pair with the fewest errors in the mean over itself (half)
 and the pairs next to it (the other half) is chosen.
 """
 
@@ -134,7 +134,7 @@ def _marked_words(
         correct += hypothesis_correct(align(refs[name].split(), [word.word for word in spoken.words]))
         folds += [number % FOLDS] * len(spoken.words)
     if not correct:
-        raise DataError("dev set", "no word was recognised", "at least one", "train the model further")
+        raise DataError("dev set", "no word was recognized", "at least one", "train the model further")
     return np.array(features), np.array(correct), np.array(folds)
 
 

@@ -168,7 +168,7 @@ def _export_checked(
 ) -> None:
     """Print the error rates of float32 and int8 on ``dev``."""
     from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.export.checked import export_classifier, export_recogniser
+    from recitative.export.checked import export_classifier, export_recognizer
     from recitative.model.folder import load_model
 
     with progress_bar("compare on dev") as show:
@@ -177,7 +177,7 @@ def _export_checked(
                 load_model(model, CLASSIFIER), output, dev=dev, weights=weights, notes=notes, advance=show
             )
         else:
-            done = export_recogniser(
+            done = export_recognizer(
                 load_model(model, RECOGNIZER), output, dev=dev, weights=weights, notes=notes, advance=show
             )
     for form, errors in (("float32", done.float32_errors), ("int8", done.int8_errors)):

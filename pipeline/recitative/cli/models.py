@@ -33,7 +33,7 @@ def find_model(name: str) -> Path:
     """
     if not name:
         name = pretrained.STREAMING
-        others = ", ".join(pretrained.recognisers())
+        others = ", ".join(pretrained.recognizers())
         print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
     recover_folder(path)

@@ -34,14 +34,14 @@ def rescore(
 
     if not (model or lm):
         raise UsageError("nothing to rescore with: give --model (attention), --lm, or both")
-    recogniser = load_model(model, RECOGNIZER) if model else None
+    recognizer = load_model(model, RECOGNIZER) if model else None
     scorer = open_lm(lm) if lm else None
     if scorer is not None and not isinstance(scorer, lists.TextScorer):
         raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")
     scored = []
     for name, folder, path in (("dev", dev, dev_nbest), (data_dir.name, data_dir, nbest)):
         with progress_bar(f"rescore {name}") as show:
-            scored.append(lists.add_scores(lists.read_nbest(path), folder, recogniser, scorer, show))
+            scored.append(lists.add_scores(lists.read_nbest(path), folder, recognizer, scorer, show))
     on_dev, wanted = scored
     refs = lists.refs_of(dev)
     weights, trials = lists.tune_weights(on_dev, refs, attention=model is not None, lm=lm is not None)

@@ -19,7 +19,7 @@ def score(
 ) -> None:
     """Print how probable recordings are to a model: nats a sample, each sample given those before it.
 
-    Of a model of mel frames, nats a dimension of the normalised frames.
+    Of a model of mel frames, nats a dimension of the normalized frames.
     """
     with progress_bar("reading") as show:
         from recitative.model.folder import load_model

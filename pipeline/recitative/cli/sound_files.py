@@ -1,4 +1,4 @@
-"""Drawn sounds as a data directory like another one, so that a recogniser can be asked what is heard in them."""
+"""Drawn sounds as a data directory like another one, so that a recognizer can be asked what is heard in them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from recitative.keywords.spotter import KeywordSpotter
 
 SPOTTING_MODEL_HELP = (
-    "A recogniser, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
+    "A recognizer, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
     "a pretrained model's name, a model folder such as EXP/model, or an exported file."
 )
 
@@ -91,7 +91,7 @@ def open_spotting(
         from recitative.keywords.label_spotter import spot_labels
 
         if within_words:
-            raise UsageError("--within-words: is for recognisers; a classifier hears whole labels; leave it out")
+            raise UsageError("--within-words: is for recognizers; a classifier hears whole labels; leave it out")
         return spot_labels(open_labeller(model), phrases, thresholds)
     from recitative.keywords.spotter import new_spotter
 

@@ -43,21 +43,21 @@ def tune(
     from recitative.model.folder import load_model, save_model
     from recitative.text.lexicon import Lexicon
 
-    recogniser = load_model(model, RECOGNIZER)
-    language = recogniser.language
+    recognizer = load_model(model, RECOGNIZER)
+    language = recognizer.language
     if lexicon:
-        language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recogniser.tokens))
+        language = dataclasses.replace(language, lexicon=Lexicon.read(lexicon, recognizer.tokens))
     if lm:
         language = language.with_lm(lm)
         assert language.lm, "it has just been read"
         warn_of_unknown(language.lm, language.lexicon, str(lm))
-    transcriber = new_transcriber(recogniser)
+    transcriber = new_transcriber(recognizer)
     with progress_bar("listen to dev") as show:
         heard = hear(transcriber, dev, show)
     with progress_bar("try weights") as show:
         tuned = tune_decoding(transcriber, language, heard, show)
-    settings = recogniser.settings.model_copy(update={"decode": tuned.settings})
-    save_model(dataclasses.replace(recogniser, settings=settings, language=tuned.language), model)
+    settings = recognizer.settings.model_copy(update={"decode": tuned.settings})
+    save_model(dataclasses.replace(recognizer, settings=settings, language=tuned.language), model)
     _print(tuned, model)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.asr.task import error_rates
 from recitative.asr.transcriber import load_transcriber
 from recitative.classification.data import load_scored_set
@@ -30,8 +30,8 @@ from recitative.stage import Padded
 BATCH = 16  # utterances decoded together
 
 
-def export_recogniser(
-    recogniser: Recogniser,
+def export_recognizer(
+    recognizer: RecognizerModel,
     output: Path,
     *,
     dev: Path | None,
@@ -44,10 +44,10 @@ def export_recogniser(
     Raises UsageError if int8 is wanted without a development set, and DataError if it is demanded and costs more than
     0.2 % of WER; with 'auto' the file is float32 then.
     """
-    build = partial(build_file, recogniser, notes=notes)
+    build = partial(build_file, recognizer, notes=notes)
     if weights == "float32":
         return write_float32(output, build)
-    trial = _SpeechTrial(recogniser, require_dev(dev))
+    trial = _SpeechTrial(recognizer, require_dev(dev))
     return write_smallest(output, build, trial, weights, "WER", advance)
 
 
@@ -70,17 +70,17 @@ def export_classifier(
 
 @dataclass(frozen=True)
 class _SpeechTrial:
-    """See ``export.smallest.Trial``: words that are recognised."""
+    """See ``export.smallest.Trial``: words that are recognized."""
 
-    recogniser: Recogniser
+    recognizer: RecognizerModel
     where: Path
 
     def ranges(self) -> Ranges:
         for utterance in DataDirectory.read(self.where).utterances:
             audio_duration_s(
-                utterance, self.recogniser.settings.features.sample_rate
+                utterance, self.recognizer.settings.features.sample_rate
             )  # an error now, not in the middle
-        return measure_ranges(self.recogniser.network, self._features())
+        return measure_ranges(self.recognizer.network, self._features())
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
         transcriber = load_transcriber(content, threads=torch.get_num_threads())
@@ -94,8 +94,8 @@ class _SpeechTrial:
         return error_rates({u.utt_id: u.text or "" for u in utterances}, hyps)[0]
 
     def _features(self) -> Iterator[Padded[Tensor]]:
-        extractor = FeatureExtractor(self.recogniser.settings.features)
-        device = next(self.recogniser.network.parameters()).device
+        extractor = FeatureExtractor(self.recognizer.settings.features)
+        device = next(self.recognizer.network.parameters()).device
         utterances = DataDirectory.read(self.where).utterances
         for start in range(0, len(utterances), BATCH):
             rows = [extractor.compute(read_utterance(u)) for u in utterances[start : start + BATCH]]

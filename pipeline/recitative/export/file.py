@@ -12,7 +12,7 @@ from torch import nn
 
 from recitative.anomaly.export import write_forecaster
 from recitative.anomaly.kind import FORECASTER
-from recitative.asr.network import Recogniser
+from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
 from recitative.classification.kind import CLASSIFIER
@@ -34,8 +34,8 @@ from recitative.sound.spectrogram_export import write_spectrogram
 from recitative.sound.wave_export import write_wave
 
 
-def _write_recognizer(recogniser: Recogniser, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
-    return write_step(recogniser.network, recogniser.settings.features.dim, len(recogniser.tokens), ranges, smoothing)
+def _write_recognizer(recognizer: RecognizerModel, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
+    return write_step(recognizer.network, recognizer.settings.features.dim, len(recognizer.tokens), ranges, smoothing)
 
 
 def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:

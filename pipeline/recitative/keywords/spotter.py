@@ -1,4 +1,4 @@
-"""A recogniser asked for keywords instead of words: a decoder whose words are hits.
+"""A recognizer asked for keywords instead of words: a decoder whose words are hits.
 
     phrases = parse_keywords("yes, stop:0.8, pittsburgh=P IH T S B ER G")
     spotter = spot_with(transcriber, phrases)         # a transcriber like any other

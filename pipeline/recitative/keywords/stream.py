@@ -1,4 +1,4 @@
-"""Keywords in recordings and in streams, without PyTorch, by a recogniser or by a classifier of keywords.
+"""Keywords in recordings and in streams, without PyTorch, by a recognizer or by a classifier of keywords.
 
 spotter = Spotter.load("an4-streaming", "enter, rubout:0.9")
 spotter.spot("recording.flac")            # hits: word, start_s, end_s, confidence

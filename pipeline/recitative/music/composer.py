@@ -28,7 +28,7 @@ from recitative.stage import Array, Ids, Padded, Stage, State
 OnProgress = Callable[[int, int], None]  # done, of how many
 
 MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last
-BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbours
+BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbors
 ANNEALED = 0.7  # share of the steps after which notes are drawn alone: frames of a block do not know of each other
 
 

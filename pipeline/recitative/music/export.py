@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from recitative.model.export.cells import CellWriter, quantise_rows
+from recitative.model.export.cells import CellWriter, quantize_rows
 from recitative.model.export.graph import FLOAT, Graph, Ragged
 from recitative.model.export.network import Written
 from recitative.model.export.stages import Writer
@@ -69,7 +69,7 @@ def in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.dtype != np.float32 or value.size < SMALL or value.ndim < 2:
             kept.append(tensor)
             continue
-        levels, scales = quantise_rows(value.reshape(-1, value.shape[-1]))
+        levels, scales = quantize_rows(value.reshape(-1, value.shape[-1]))
         kept += [
             numpy_helper.from_array(levels.reshape(value.shape), f"{tensor.name}_levels"),
             numpy_helper.from_array(scales.reshape(*value.shape[:-1], 1), f"{tensor.name}_scales"),

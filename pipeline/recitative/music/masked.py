@@ -37,7 +37,7 @@ class MaskedCode:
     def context_ids(self, frames: Ids, key: Ids) -> Ids:
         """(N, T, V), tonics (N,), 0 where not told -> (N, T, F)."""
         v = self.code.voices
-        before, _ = self._neighbours(frames)
+        before, _ = self._neighbors(frames)
         position = np.broadcast_to(np.arange(frames.shape[1]) % self.code.bar, frames.shape[:2])
         features = [
             *np.moveaxis(frames, -1, 0),
@@ -57,7 +57,7 @@ class MaskedCode:
         """For one voice of each frame: features (N, T, G), and the pitches beside it (N, T, V + 1), as tokens: its own
         before and after, then those of the other voices. The voice's own pitch is not looked at."""
         v, width = self.code.voices, self.code.hidden + 1
-        before, after = (neighbour[..., voice] for neighbour in self._neighbours(frames))
+        before, after = (neighbor[..., voice] for neighbor in self._neighbors(frames))
         others = [other for other in range(v) if other != voice]
         hidden = np.full(before.shape, self.code.hidden)
         now = [hidden if other == voice else frames[..., other] for other in range(v)]
@@ -74,7 +74,7 @@ class MaskedCode:
         beside = np.stack([before, after, *(frames[..., other] for other in others)], axis=-1)
         return np.stack(features, axis=-1) + offsets(self.choice_sizes), beside
 
-    def _neighbours(self, frames: Ids) -> tuple[Ids, Ids]:
+    def _neighbors(self, frames: Ids) -> tuple[Ids, Ids]:
         """Each voice one frame earlier and one later; ``start`` beyond the ends."""
         edge = np.full_like(frames[:, :1], self.code.start)
         return np.concatenate([edge, frames[:, :-1]], axis=1), np.concatenate([frames[:, 1:], edge], axis=1)

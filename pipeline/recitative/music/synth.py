@@ -81,7 +81,7 @@ def _folder_of(package: str) -> Iterator[Path]:
 
 
 def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> Any:
-    """A synthesiser with the program and a place from left to right on each voice's channel."""
+    """A synthesizer with the program and a place from left to right on each voice's channel."""
     synth = _library().Synth(samplerate=sample_rate)
     try:
         number = synth.sfload(str(soundfont))
@@ -132,7 +132,7 @@ def _faded(samples: npt.NDArray[np.float32], num_samples: int) -> npt.NDArray[np
     return samples
 
 
-# The sound of a piece: through a soundfont, or with a small synthesiser of its own.
+# The sound of a piece: through a soundfont, or with a small synthesizer of its own.
 #
 # The own one is additive: a note is a handful of harmonics of which the higher ones fade sooner, as on a plucked or
 # struck string. Notes begin and end at their sample; where nothing sounds, there is silence.

@@ -16,7 +16,7 @@ def names() -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
-def recognisers() -> list[str]:
+def recognizers() -> list[str]:
     """Those that hear speech."""
     return [name for name in names() if name not in (MUSIC, FILLING)]
 

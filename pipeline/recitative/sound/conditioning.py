@@ -1,6 +1,6 @@
-"""What a model of sound is told, frame by frame: mel frames with their neighbours, or labels. NumPy only.
+"""What a model of sound is told, frame by frame: mel frames with their neighbors, or labels. NumPy only.
 
-Frame t tells of the samples around ``centre(t)``; between two frames what is told moves evenly from one to the other.
+Frame t tells of the samples around ``center(t)``; between two frames what is told moves evenly from one to the other.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def width_of(settings: WaveSettings, labels: Labels) -> int:
 
 
 def mel_conditions(samples: Array, settings: WaveSettings) -> Array:
-    """(S,) in [-1, 1] -> (T, C): each mel frame between its neighbours.
+    """(S,) in [-1, 1] -> (T, C): each mel frame between its neighbors.
 
     Raises DataError for a recording shorter than a frame.
     """
@@ -52,11 +52,11 @@ def mel_conditions(samples: Array, settings: WaveSettings) -> Array:
     if not len(frames):
         shortest = f"{settings.features.frame_length_ms:g} ms or more"
         raise DataError("recording", f"has {len(samples)} samples, less than one frame", shortest, "leave it out")
-    return with_neighbours(frames, settings.sound.context)
+    return with_neighbors(frames, settings.sound.context)
 
 
-def with_neighbours(frames: Array, context: int) -> Array:
-    """(T, C), T > 0 -> (T, (2 context + 1) C): each frame between its neighbours; the ends stand for those beyond."""
+def with_neighbors(frames: Array, context: int) -> Array:
+    """(T, C), T > 0 -> (T, (2 context + 1) C): each frame between its neighbors; the ends stand for those beyond."""
     padded = np.concatenate([frames[:1]] * context + [frames] + [frames[-1:]] * context)
     return np.concatenate([padded[i : i + len(frames)] for i in range(2 * context + 1)], axis=1)
 

@@ -37,14 +37,14 @@ class Sounds:
         """``frames`` is (T, C) what each row is told; read with linear prediction only."""
         self._settings = settings
         self._deemphasis = Deemphasis(rows, settings.sound.preemphasis)
-        self._colouring = SynthesisFilter(rows, settings.prediction) if settings.prediction else None
+        self._coloring = SynthesisFilter(rows, settings.prediction) if settings.prediction else None
         self._predictors = [_predictors(one, settings) for one in frames] if settings.prediction else []
 
     def step(self, number: int, levels: npt.NDArray[np.integer]) -> Samples:
         """(N, step) levels of a step of the core -> samples in [-1, 1]."""
         block = decode(levels)
-        if self._colouring:
-            block = self._colouring(LOUDEST * block, self._at(number)).astype(np.float32)
+        if self._coloring:
+            block = self._coloring(LOUDEST * block, self._at(number)).astype(np.float32)
         return np.clip(self._deemphasis(block), -1.0, 1.0)
 
     def _at(self, number: int) -> Predictors:

@@ -16,7 +16,7 @@ from recitative.stage import Array
 def write_spectrogram(model: SpectrogramModel) -> Written:
     """In float32.
 
-    Graph: past (N, C) the normalised frame before, told (N, W), uniforms (N, 1) in [0, 1) choose a Gaussian, normals
+    Graph: past (N, C) the normalized frame before, told (N, W), uniforms (N, 1) in [0, 1) choose a Gaussian, normals
     (N, C) and heat () are what a frame is away from its middle; lengths (N,) of ones; state.*
     -> normal (N, C) the next past, frame (N, C) log-mel, new_state.*
     """
@@ -37,7 +37,7 @@ def write_spectrogram(model: SpectrogramModel) -> Written:
 
 
 def _draw(g: Graph, cells: CellWriter, density: MixtureDensity, h: str) -> str:
-    """(N, H) -> a normalised frame (N, C)."""
+    """(N, H) -> a normalized frame (N, C)."""
     k, channels = density.components, density.channels
     weights, means, raw = g.ops(
         "Split", cells.linear("", density.linear, h), g.ints(k, k * channels, k * channels), outputs=3, axis=1

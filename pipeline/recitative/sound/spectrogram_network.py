@@ -38,7 +38,7 @@ class SpectrogramNetwork(nn.Module):
 
     def surprise(self, frames: Padded[Tensor], told: Tensor) -> Tensor:
         """Teacher forcing: log-mel frames (N, T, C) and what is told at each, (N, T, W) -> (N, T) nats per dimension of
-        the normalised frames, each given those before it; anything beyond a row's length."""
+        the normalized frames, each given those before it; anything beyond a row's length."""
         n = len(frames.lengths)
         normal, _ = self.normalise.step(frames, self.normalise.initial_state(n), last=True)
         now = zero_padding(normal)

@@ -87,7 +87,7 @@ def _normalise(model: SpectrogramModel, spectrograms: Sequence[Spectrogram]) -> 
 
 @torch.no_grad()
 def nats_per_dimension(model: SpectrogramModel, spectrograms: Sequence[Spectrogram]) -> tuple[float, int]:
-    """-ln p a dimension of the normalised frames, and how many frames there are."""
+    """-ln p a dimension of the normalized frames, and how many frames there are."""
     nats, count = 0.0, 0
     for start in range(0, len(spectrograms), DEV_ROWS):
         losses = frame_losses(model, batch_of(spectrograms[start : start + DEV_ROWS]))

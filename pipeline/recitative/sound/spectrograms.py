@@ -75,7 +75,7 @@ class SpectrogramBatches:
         return -(-len(self._spectrograms) // self._settings.rows)
 
     def batches(self, epoch: int, start: int) -> Iterator[SpectrogramBatch]:
-        """Those of an epoch from number ``start`` on; neighbours by length, other ones in each epoch."""
+        """Those of an epoch from number ``start`` on; neighbors by length, other ones in each epoch."""
         rng = np.random.default_rng([self._settings.train.seed, epoch])
         lengths = np.array([len(one.frames) for one in self._spectrograms])
         order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from recitative.audio.recording import Samples
 from recitative.errors import UsageError
-from recitative.sound.conditioning import Labels, label_conditions, with_neighbours
+from recitative.sound.conditioning import Labels, label_conditions, with_neighbors
 from recitative.sound.onnx import SoundGenerator
 from recitative.sound.spectrogram_onnx import SpectrogramGenerator
 
@@ -64,4 +64,4 @@ class SpectrogramVoice:
 
     def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
         frames = self.spectrogram.generate(text, speaker, num_samples, number=number, seed=seed, heat=self.heat)
-        return with_neighbours(frames, self.generator.metadata.settings.sound.context)
+        return with_neighbors(frames, self.generator.metadata.settings.sound.context)

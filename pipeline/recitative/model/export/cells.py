@@ -1,9 +1,9 @@
 """Recurrent cells and linear layers as ONNX operators, in float32 or in int8 that does not depend on its surroundings.
 
-Dynamic quantisation takes its scale from the largest value in the whole input: another chunk size, or another stream in
+Dynamic quantization takes its scale from the largest value in the whole input: another chunk size, or another stream in
 the batch, and every number changes. Here all scales are constants, so that int8 keeps the contract bit for bit:
 
-- A linear layer quantises its input with the range measured on a development set and multiplies integers, whose sums
+- A linear layer quantizes its input with the range measured on a development set and multiplies integers, whose sums
   are exact in any order.
 - ONNX Runtime's ``DynamicQuantizeLSTM`` is fast but picks its scales anew from its input and, at every frame, from all
   hidden units of all rows. It is made constant by two sentinels: two input channels that are always the ends of the
@@ -12,7 +12,7 @@ the batch, and every number changes. Here all scales are constants, so that int8
   ``model.sentinels`` for the state with which a stream begins.
 
 Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
-quantised, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
+quantized, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):
 x W^T = (x / s) (W s)^T with s = max|x|^a / max|W|^(1 - a), for each channel.
 """
 
@@ -72,7 +72,7 @@ class CellWriter:
         x, weight, bound = self._smooth(name, x, weight)
         scale = np.float32(bound / 127)
         zero = g.constant(np.array(128, np.uint8))
-        levels, weight_scales = quantise_rows(weight)
+        levels, weight_scales = quantize_rows(weight)
         sums = g.op(
             "MatMulInteger",
             g.op("QuantizeLinear", x, g.constant(np.array(scale)), zero),
@@ -146,7 +146,7 @@ class CellWriter:
         gates[0, :, hidden:] = np.array([-SATURATED, SATURATED, SATURATED, 0.0])[:, None]  # i o f c
         ends = g.op("Expand", g.constant((SENTINELS * np.float32(bound))[None, None]), self._rows_and_frames(x))
         clipped = g.op("Clip", x, g.real(-bound), g.real(bound))
-        weights = [quantise_rows(value.reshape(4 * (hidden + extra), -1)) for value in (inputs, recurrent)]
+        weights = [quantize_rows(value.reshape(4 * (hidden + extra), -1)) for value in (inputs, recurrent)]
         return g.ops(
             "DynamicQuantizeLSTM",
             g.op("Transpose", g.op("Concat", clipped, ends, axis=2), perm=[1, 0, 2]),
@@ -188,7 +188,7 @@ class CellWriter:
         return g.op("Concat", g.op("Shape", x, start=0, end=2), g.ints(1), axis=0)
 
 
-def quantise_rows(weight: Array) -> tuple[Array, Array]:
+def quantize_rows(weight: Array) -> tuple[Array, Array]:
     """(R, C) -> levels (R, C) int8 and scales (R,) float32 with weight = levels * scales[:, None], nearly."""
     largest = np.abs(weight).max(axis=1)
     scales = np.where(largest > 0, largest / WEIGHT_LEVELS, 1.0).astype(np.float32)

@@ -60,7 +60,7 @@ def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[st
     """The largest |input| (C,) of every cell and linear layer over batches of features: what int8 must span."""
     ranges: dict[str, Array] = {}
     hooks = [
-        module.register_forward_pre_hook(_record(name, ranges)) for name, module in _quantised_modules(network).items()
+        module.register_forward_pre_hook(_record(name, ranges)) for name, module in _quantized_modules(network).items()
     ]
     try:
         with torch.inference_mode():
@@ -72,7 +72,7 @@ def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[st
     return ranges
 
 
-def _quantised_modules(network: nn.Module) -> dict[str, nn.Module]:
+def _quantized_modules(network: nn.Module) -> dict[str, nn.Module]:
     """Every linear layer and every cell by the name under which the graph looks up its range."""
     named = {name.removeprefix("stages."): module for name, module in network.named_modules()}
     linear = {name: module for name, module in named.items() if isinstance(module, nn.Linear)}

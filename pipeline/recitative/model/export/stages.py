@@ -137,8 +137,8 @@ class Writer:
         g = self.graph
         # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
         data = x.data if self.cells.ranges is None else g.zero_padding(x)
-        centred = g.op("Sub", data, g.constant(_array(stage.mean)))
-        return Ragged(g.op("Mul", centred, g.constant(_array(stage.inverse_stddev))), x.lengths)
+        centered = g.op("Sub", data, g.constant(_array(stage.mean)))
+        return Ragged(g.op("Mul", centered, g.constant(_array(stage.inverse_stddev))), x.lengths)
 
     def _utterance_mean(self, x: Ragged) -> Ragged:
         g = self.graph
@@ -232,7 +232,7 @@ class Writer:
         else:
             heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, stage.window - 1)
         planes = self._planes(heard, stage)
-        weights = [g.constant(_array(value)) for value in _normalised_weights(stage)]
+        weights = [g.constant(_array(value)) for value in _normalized_weights(stage)]
         out = g.op("Relu", g.op("Conv", planes, *weights, strides=[stage.stride, 2], pads=[0, 1, 0, 1]))
         out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
         return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
@@ -339,8 +339,8 @@ class Writer:
         return g.op("Concat", g.ints(0), g.op("Reshape", frames, g.ints(1)), g.ints(channels), axis=0)
 
 
-def _normalised_weights(stage: CausalConv) -> tuple[Tensor, Tensor]:
-    """The kernel and the bias of a convolution; its normalisation is a factor and a term of them."""
+def _normalized_weights(stage: CausalConv) -> tuple[Tensor, Tensor]:
+    """The kernel and the bias of a convolution; its normalization is a factor and a term of them."""
     weight, bias = stage.conv.weight, _required(stage.conv.bias)
     if stage.norm is None:
         return weight, bias
