@@ -27,8 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"lm"}),
     frozenset({"decoding", "music"}),
     frozenset({"asr", "classification", "anomaly", "sound"}),
-    frozenset({"models"}),
-    frozenset({"runtime"}),
+    frozenset({"kinds"}),
     frozenset({"keywords", "export"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -244,7 +243,7 @@ def test_the_checker_finds_imports_from_below_and_beside(tmp_path: Path) -> None
             "data/check": "from recitative.audio.files import inspect\nfrom . import tables\nfrom ..cli import main\n",
             "data/__init__": "from . import tables\nfrom .. import __version__\nfrom ..nn import stages\n",
             "train/loop": "def f():\n    from recitative.asr.task import Task\n",
-            "models/folder": "from recitative import __version__\nfrom recitative.nn.stages import Chain\n",
+            "model/folder": "from recitative import __version__\nfrom recitative.nn.stages import Chain\n",
         },
     )
     assert layer_faults(modules) == [
@@ -278,11 +277,11 @@ def test_the_checker_finds_torch_however_far_away(tmp_path: Path) -> None:
 
 def test_only_the_build_of_a_kind_may_import_torch_when_called(tmp_path: Path) -> None:
     source = "def build():\n    import torch\ndef describe():\n    import torch\n"
-    modules = _tree(tmp_path, {"models/a_kind": source, "models/other": source})
-    assert torch_faults(modules, "models") == [
-        "models.a_kind:4 imports torch",
-        "models.other:2 imports torch",
-        "models.other:4 imports torch",
+    modules = _tree(tmp_path, {"lm/a_kind": source, "lm/other": source})
+    assert torch_faults(modules, "lm") == [
+        "lm.a_kind:4 imports torch",
+        "lm.other:2 imports torch",
+        "lm.other:4 imports torch",
     ]
 
 

@@ -28,12 +28,12 @@ from recitative.classification.kind import CLASSIFIER  # noqa: E402
 from recitative.classification.labeller import Labeller, load_classifier  # noqa: E402
 from recitative.cli.results import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
+from recitative.kinds import kind_of  # noqa: E402
 from recitative.lm.sampling import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
 from recitative.music.composition import Limits, blank, compose  # noqa: E402
 from recitative.music.kind import MUSIC  # noqa: E402
-from recitative.runtime.cards import kind_of  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
 from recitative.sound.kinds import SOUND  # noqa: E402

@@ -12,10 +12,10 @@ from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.threshold import Threshold
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
+from recitative.kinds import read_metadata
 from recitative.model.file import read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage
-from recitative.runtime.cards import read_metadata
 from recitative.stage import Padded
 
 LEARNED = Threshold(limit=1.5, usual=0.5, false_alarms=0.01, windows=200)

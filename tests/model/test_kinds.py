@@ -12,10 +12,10 @@ from every_kind import EXPORTED, MAKE, make
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.export.file import build_file, export_model
+from recitative.kinds import KINDS
 from recitative.model.file import kind_in, read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import name_in_settings
-from recitative.models.kinds import KINDS
 
 FIRST_FORMAT = {  # its extras, as values among the rest
     "recognizer": lambda model: {

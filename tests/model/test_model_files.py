@@ -24,6 +24,7 @@ from recitative.audio.files import write_wav
 from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError
 from recitative.export.file import build_file
+from recitative.kinds import read_metadata
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.checksum import CLAIM, KEY
 from recitative.model.export.graph import file_content
@@ -31,7 +32,6 @@ from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC
 from recitative.pretrained import names, path_of
-from recitative.runtime.cards import read_metadata
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 from recitative.stage import Padded
 

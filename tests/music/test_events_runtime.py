@@ -12,18 +12,17 @@ import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
+from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.model.folder import save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
-from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given
 from recitative.music.event_kind import EVENTS
 from recitative.music.event_likelihood import event_likelihood
 from recitative.music.kind import MUSIC
 from recitative.music.midi import midi_bytes
-from recitative.runtime.cards import kind_of
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
 

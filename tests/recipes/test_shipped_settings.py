@@ -13,8 +13,8 @@ from recitative.asr.network import build_recognizer
 from recitative.classification.network import build_classifier
 from recitative.classification.settings import ClassifierSettings
 from recitative.config import Settings, load_settings, load_tree
+from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.model.kind import load_settings_of
-from recitative.models.kinds import MUSIC_KINDS, SOUND_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))

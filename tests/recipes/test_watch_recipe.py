@@ -82,4 +82,4 @@ def test_a_folder_without_kinds_is_named(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "holds 0 kinds of sound; folders such as '002 - Rain'; give the folder of ESC-10" in done.stderr
+    assert "holds 0 kinds of sound; folders such as '002 - Rain'; pass the folder of ESC-10 as --corpus" in done.stderr

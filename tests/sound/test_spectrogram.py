@@ -12,10 +12,10 @@ import small_corpus
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
+from recitative.kinds import SOUND_KINDS
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
-from recitative.models.kinds import SOUND_KINDS
 from recitative.sound.conditioning import Labels, label_conditions
 from recitative.sound.kinds import SPECTROGRAM
 from recitative.sound.spectrogram_network import new_spectrogram_model

@@ -11,8 +11,8 @@ import small_music
 from recitative.cli.main import app
 from recitative.config import RecognizerData
 from recitative.errors import UsageError
+from recitative.kinds import KINDS, load_training
 from recitative.lm.settings import LanguageModelData
-from recitative.models.kinds import KINDS, load_training
 from recitative.music.midi import write_midi
 from recitative.music.piece import from_grid, tied
 from recitative.train.run import read_inputs

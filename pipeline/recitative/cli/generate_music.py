@@ -17,13 +17,12 @@ from recitative.cli.music_wishes import parse_key, parse_pitches, parse_sampling
 from recitative.cli.music_writers import NEW, Drawing, Writer, events_writer, voices_writer
 from recitative.cli.progress import progress_bar
 from recitative.errors import DataError, Problem, UsageError
-from recitative.models.kinds import MUSIC_KINDS
+from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.music.composition import Limits
 from recitative.music.event_composer import EventLimits
 from recitative.music.event_kind import EVENTS
 from recitative.music.folder import read_file
 from recitative.music.piece import Piece
-from recitative.runtime.cards import kind_of
 
 QUARTERS_PER_MINUTE = 100.0  # of new pieces, if the tempo is to be the file's
 SLOWEST = 10

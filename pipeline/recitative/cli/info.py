@@ -19,7 +19,7 @@ def info(
     recitative info model.onnx --settings
     """
     from recitative.config import dump_settings
-    from recitative.runtime.cards import read_metadata
+    from recitative.kinds import read_metadata
 
     path = find_model(model)
     metadata = read_metadata(path)

@@ -19,10 +19,10 @@ from recitative.cli.notes import NotesFile, read_notes
 from recitative.cli.progress import progress_bar
 from recitative.cli.results import CommandOption, HowOption, NameOption, ResultsOption, SetOption, TableOption
 from recitative.errors import UsageError
+from recitative.kinds import kind_of
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC as MUSIC_MODEL
-from recitative.runtime.cards import kind_of
 
 if TYPE_CHECKING:
     from recitative.model.export.smallest import Weights

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from recitative.errors import DataError, Problem
+from recitative.kinds import MUSIC_KINDS
 from recitative.model.kind import load_settings_of
-from recitative.models.kinds import MUSIC_KINDS
 from recitative.music.event_composer import read_event_pieces
 from recitative.music.event_settings import EventsSettings
 from recitative.music.settings import MusicSettings

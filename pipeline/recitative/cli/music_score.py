@@ -25,12 +25,11 @@ from recitative.cli.results import (
     TableOption,
 )
 from recitative.errors import UsageError
-from recitative.models.kinds import MUSIC_KINDS
+from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.music.event_composer import read_event_pieces
 from recitative.music.event_kind import EVENTS
 from recitative.music.event_likelihood import event_likelihood
 from recitative.music.likelihood import likelihood_of
-from recitative.runtime.cards import kind_of
 from recitative.score.results import Measurement
 
 

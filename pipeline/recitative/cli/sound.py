@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from recitative.cli.progress import progress_bar
+from recitative.kinds import SOUND_KINDS
 from recitative.model.kind import kind_of_folder
-from recitative.models.kinds import SOUND_KINDS
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recitative.errors import UsageError
-from recitative.models.kinds import SOUND_KINDS
-from recitative.runtime.cards import kind_of
+from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.sound.kinds import SOUND, SPECTROGRAM
 from recitative.sound.onnx import SoundGenerator
 from recitative.sound.voice import LabelVoice, SpectrogramVoice, Voice

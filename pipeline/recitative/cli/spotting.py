@@ -14,7 +14,7 @@ from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli.models import open_labeller, open_transcriber
 from recitative.errors import UsageError
-from recitative.runtime.cards import kind_of
+from recitative.kinds import kind_of
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer

@@ -12,9 +12,9 @@ from recitative.anomaly.kind import FORECASTER
 from recitative.asr.g2p_kind import G2P
 from recitative.classification.kind import CLASSIFIER
 from recitative.errors import UsageError
+from recitative.kinds import KINDS, MUSIC_KINDS, SOUND_KINDS, load_training
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.kind import AnyKind
-from recitative.models.kinds import KINDS, MUSIC_KINDS, SOUND_KINDS, load_training
 from recitative.text.vocabulary import TextUnit
 
 Arguments = Annotated[

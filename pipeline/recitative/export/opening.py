@@ -8,10 +8,9 @@ from typing import Any
 
 from recitative import pretrained
 from recitative.atomic import recover_folder
+from recitative.kinds import KINDS, kind_of
 from recitative.model.kind import AnyKind
 from recitative.model.onnx_stage import OnnxStage
-from recitative.models.kinds import KINDS
-from recitative.runtime.cards import kind_of
 
 
 def load(model: str | Path, *, threads: int = 1) -> Any:

@@ -24,7 +24,7 @@ from recitative.classification.kind import CLASSIFIER
 from recitative.classification.labeller import load_classifier
 from recitative.keywords.label_spotter import spot_labels
 from recitative.keywords.spotter import parse_keywords, spot_with
-from recitative.runtime.cards import kind_of
+from recitative.kinds import kind_of
 from recitative.stage import Array
 from recitative.text.words import Word
 

@@ -107,7 +107,7 @@ def train_model(
 ) -> TrainedModel:
     """Train into ``folder``, or resume where a run with the same settings stopped. The model is ``folder/model``.
 
-    kind, settings, data: as ``models.kinds.load_training`` gives them
+    kind, settings, data: as ``kinds.load_training`` gives them
     Under torchrun this is one rank of many, and only the first writes files. Raises UsageError if the folder holds a
     run with other settings or the kind is not trained by several ranks, RunError if another process writes to the
     folder or if ranks have other data, and what reading the data and the loop raise.

@@ -1,4 +1,4 @@
-"""All kinds of models."""
+"""All kinds of models, the kind of a given model, and the settings of a training run of any kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from recitative.classification.kind import CLASSIFIER
 from recitative.config import TrainingData, read_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
-from recitative.model.kind import AnyKind
+from recitative.model.file import ModelMetadata, kind_in, read_entries
+from recitative.model.kind import AnyKind, kind_of_folder
+from recitative.model.session import open_session
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC
 from recitative.sound.kinds import SOUND, SPECTROGRAM
@@ -54,3 +56,19 @@ def load_training(
                 f"--{entry}: is needed to train a {kind.title}; give it, or set data.{entry} in the settings"
             )
     return kind, settings, validate_tree(kind.data, data, where=f"{where}, data")
+
+
+def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
+    """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
+    return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path, kinds), str(path), kinds)
+
+
+def read_metadata(path: Path) -> ModelMetadata[Any]:
+    """Raises DataError for what is no model file."""
+    metadata = _metadata(path)
+    return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
+
+
+def _metadata(path: Path, kinds: Sequence[AnyKind] = KINDS) -> dict[str, str]:
+    file = f"{kinds[0].title}'s file" if len(kinds) == 1 else "model file"
+    return open_session(path, str(path), file, f"make one with '{kinds[0].export}'", threads=1).metadata

@@ -1,1 +1,0 @@
-"""A front end, the core and a head, in one file."""
