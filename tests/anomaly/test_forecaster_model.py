@@ -100,7 +100,7 @@ def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("settings.yaml", None, "has no settings.yaml; a forecaster's folder"),
     ("settings.yaml", "kind: sound\n", "settings.yaml: is not a forecaster's; 'kind: forecaster'"),
-    ("threshold.json", "{}", "threshold.json: 'limit': field required; what 'recitative forecaster' wrote"),
+    ("threshold.json", "{}", "threshold.json: 'limit': field required; what 'recitative anomaly threshold' wrote"),
     ("threshold.json", "[1", "threshold.json: is not JSON"),
     ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
 ])  # fmt: skip

@@ -148,7 +148,7 @@ def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch
 
 def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place, tmp_path):
     (tmp_path / "many").mkdir()
-    for number in range(400):
+    for number in range(3000):  # more than a busy machine transcribes before the interrupt
         (tmp_path / "many" / f"{number}.wav").hardlink_to(place / "talks" / "a.wav")
     command = [sys.executable, "-m", "recitative", "transcribe", str(tmp_path / "many"), "--jobs", "2"]
     command += ["--model", str(place / "m.onnx"), "--output-dir", str(tmp_path / "out")]
@@ -159,7 +159,7 @@ def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place
     assert program.communicate(timeout=60)[1] == "error: interrupted\n"
     assert program.returncode == 130
     written = list((tmp_path / "out").iterdir())
-    assert 1 <= len(written) < 400
+    assert 1 <= len(written) < 3000
     assert {path.suffix for path in written} == {".txt"}
     assert len({path.read_text() for path in written}) == 1
 
