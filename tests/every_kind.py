@@ -22,10 +22,8 @@ from recitative.lm.ngram import parse_lm
 from recitative.lm.settings import LanguageModelSettings
 from recitative.score.calibration import Calibrator
 from recitative.sound.conditioning import Labels
-from recitative.sound.spectrogram_network import new_spectrogram_model
-from recitative.sound.spectrogram_settings import SpectrogramSettings
-from recitative.sound.wave_network import new_wave_model
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.network import new_spectrogram_model, new_wave_model
+from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary

@@ -61,7 +61,7 @@ from recitative.reading import read_text
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.spoken import measure_words, read_timed_words
 from recitative.score.wer import read_utterances
-from recitative.sound.kinds import SOUND
+from recitative.sound.kind import SOUND
 from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus

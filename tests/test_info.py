@@ -18,8 +18,8 @@ from recitative.export.file import export_model
 from recitative.lm.network import new_language_model
 from recitative.lm.settings import LanguageModelSettings
 from recitative.sound.conditioning import Labels
-from recitative.sound.wave_network import new_wave_model
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.network import new_wave_model
+from recitative.sound.settings import WaveSettings
 from recitative.text.vocabulary import Vocabulary
 
 

@@ -36,8 +36,8 @@ from recitative.music.composition import Limits, blank, compose  # noqa: E402
 from recitative.music.kind import MUSIC  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
-from recitative.sound.kinds import SOUND  # noqa: E402
-from recitative.sound.onnx import SoundGenerator  # noqa: E402
+from recitative.sound.generator import SoundGenerator  # noqa: E402
+from recitative.sound.kind import SOUND  # noqa: E402
 
 QUARTERS_PER_MINUTE = 100.0
 FILE_PIECE_S = 10.0  # length of blocks in which files are read

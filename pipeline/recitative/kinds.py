@@ -18,7 +18,7 @@ from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.model.session import open_session
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC
-from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.kind import SOUND, SPECTROGRAM
 
 KINDS: tuple[AnyKind, ...] = (
     RECOGNIZER, CLASSIFIER, FORECASTER, LANGUAGE_MODEL, G2P, MUSIC, EVENTS, SOUND, SPECTROGRAM,

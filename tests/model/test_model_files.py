@@ -32,7 +32,7 @@ from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC
 from recitative.pretrained import names, path_of
-from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.stage import Padded
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from recitative.config import load_tree
 from recitative.errors import UsageError
 from recitative.sound.conditioning import mel_conditions
 from recitative.sound.excitation import Sounds, levels_of, nearest
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 
 
 def settings(*overrides):

@@ -19,10 +19,10 @@ from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import PROGRESS, Labels, between, label_conditions, mel_conditions, places_of
 from recitative.sound.excitation import Sounds
-from recitative.sound.kinds import SOUND
+from recitative.sound.kind import SOUND
+from recitative.sound.network import new_wave_model
 from recitative.sound.recordings import Recording, SoundSegments, batch_of
-from recitative.sound.wave_network import new_wave_model
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 from recitative.sound.wave_task import WaveTask, dev_batches, sample_losses
 from recitative.stage import Padded
 from recitative.train.run import train_model

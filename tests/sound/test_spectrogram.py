@@ -17,10 +17,10 @@ from recitative.model.folder import load_model, save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions
-from recitative.sound.kinds import SPECTROGRAM
-from recitative.sound.spectrogram_network import new_spectrogram_model
-from recitative.sound.spectrogram_onnx import OWN_NUMBERS
-from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.generator import OWN_NUMBERS
+from recitative.sound.kind import SPECTROGRAM
+from recitative.sound.network import new_spectrogram_model
+from recitative.sound.settings import SpectrogramSettings
 from recitative.sound.spectrogram_task import SpectrogramTask, frame_losses, nats_per_dimension
 from recitative.sound.spectrograms import Spectrogram, SpectrogramBatches, batch_of
 from recitative.stage import Padded

@@ -23,10 +23,8 @@ from recitative.cli.sound_models import MODEL_HELP, open_voice, require_temperat
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import UsageError
-from recitative.sound.batched import draw_all
 from recitative.sound.conditioning import Labels
-from recitative.sound.onnx import SoundGenerator
-from recitative.sound.voice import Voice
+from recitative.sound.generator import SoundGenerator, Voice, draw_all
 
 STDOUT = "-"
 

@@ -10,7 +10,7 @@ import typer
 from recitative.cli.progress import progress_bar
 from recitative.kinds import SOUND_KINDS
 from recitative.model.kind import kind_of_folder
-from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.kind import SOUND, SPECTROGRAM
 
 
 def score(

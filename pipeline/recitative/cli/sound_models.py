@@ -6,9 +6,8 @@ from pathlib import Path
 
 from recitative.errors import UsageError
 from recitative.kinds import SOUND_KINDS, kind_of
-from recitative.sound.kinds import SOUND, SPECTROGRAM
-from recitative.sound.onnx import SoundGenerator
-from recitative.sound.voice import LabelVoice, SpectrogramVoice, Voice
+from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice
+from recitative.sound.kind import SOUND, SPECTROGRAM
 
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
 

@@ -22,9 +22,8 @@ from recitative.cli.sound_models import MODEL_HELP, open_generator, require_temp
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.model.names import output_names
-from recitative.sound.batched import draw_all
 from recitative.sound.conditioning import mel_conditions
-from recitative.sound.onnx import SoundGenerator
+from recitative.sound.generator import SoundGenerator, draw_all
 
 T = TypeVar("T")
 

@@ -29,7 +29,7 @@ from recitative.music.event_kind import EVENTS
 from recitative.music.event_network import EventsModel
 from recitative.music.export import in_int8, write_music
 from recitative.music.kind import MUSIC
-from recitative.sound.kinds import SOUND, SPECTROGRAM
+from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.sound.spectrogram_export import write_spectrogram
 from recitative.sound.wave_export import write_wave
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from recitative.config import FeatureSettings
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 from recitative.stage import Array
 
 PROGRESS = 24  # places in a recording that labels tell apart

@@ -13,7 +13,7 @@ from recitative.audio.mulaw import Codes, Deemphasis, decode, emphasize, encode
 from recitative.audio.recording import Samples
 from recitative.features.linear_prediction import Predictors, SynthesisFilter, predictors, whiten
 from recitative.sound.conditioning import places_of
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 
 LOUDEST = 16.0  # gains: full scale of the excitation; a pulse of a voice reaches about ten
 

@@ -19,7 +19,7 @@ from recitative.data.tables import Utterance
 from recitative.sound.conditioning import Labels, label_conditions, mel_conditions, places_of
 from recitative.sound.excitation import levels_of
 from recitative.sound.reading import OnProgress, read_each, samples_of
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 from recitative.stage import Array
 from recitative.train.task import Batch
 

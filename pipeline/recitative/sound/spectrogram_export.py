@@ -9,7 +9,7 @@ from recitative.model.export.graph import INT64, Graph, Ragged
 from recitative.model.export.network import Written
 from recitative.model.export.stages import Writer
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity
-from recitative.sound.spectrogram_network import SpectrogramModel
+from recitative.sound.network import SpectrogramModel
 from recitative.stage import Array
 
 

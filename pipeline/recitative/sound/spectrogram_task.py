@@ -12,9 +12,9 @@ from torch import Tensor
 
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
+from recitative.sound.network import SpectrogramModel, new_spectrogram_model
 from recitative.sound.reading import OnProgress, labels_of, usual_seconds
-from recitative.sound.spectrogram_network import SpectrogramModel, new_spectrogram_model
-from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.settings import SpectrogramSettings
 from recitative.sound.spectrograms import (
     Spectrogram,
     SpectrogramBatch,

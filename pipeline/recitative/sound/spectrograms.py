@@ -13,7 +13,7 @@ from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.sound.conditioning import Labels, label_conditions
 from recitative.sound.reading import OnProgress, read_each, samples_of
-from recitative.sound.spectrogram_settings import SpectrogramSettings
+from recitative.sound.settings import SpectrogramSettings
 from recitative.stage import Array
 from recitative.train.task import Batch
 

@@ -15,7 +15,7 @@ from recitative.model.export.network import Written
 from recitative.model.export.stages import Writer
 from recitative.nn.heads import SampleHead
 from recitative.nn.stages import Chain
-from recitative.sound.wave_network import WaveModel
+from recitative.sound.network import WaveModel
 
 
 def write_wave(model: WaveModel) -> Written:

@@ -16,6 +16,7 @@ from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.nn.normalize import Normalize
 from recitative.sound.conditioning import Labels
+from recitative.sound.network import WaveModel, WaveNetwork, new_wave_model
 from recitative.sound.reading import OnProgress, labels_of, usual_seconds
 from recitative.sound.recordings import (
     Recording,
@@ -25,8 +26,7 @@ from recitative.sound.recordings import (
     read_recordings,
     values_of,
 )
-from recitative.sound.wave_network import WaveModel, WaveNetwork, new_wave_model
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import WaveSettings
 from recitative.stage import Padded
 from recitative.train.run import TrainingRun
 from recitative.train.task import Task

@@ -1,4 +1,4 @@
-"""The kinds 'sound', samples one by one, and 'spectrogram', the mel frames of which a vocoder makes sound."""
+"""The kinds 'sound', audio sample by sample, and 'spectrogram', the mel frames that a vocoder turns into sound."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from recitative.model.file import ModelMetadata
 from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
 from recitative.reading import checked, parsed_json
 from recitative.sound.conditioning import Labels
-from recitative.sound.spectrogram_settings import SpectrogramSettings
-from recitative.sound.wave_settings import WaveSettings
+from recitative.sound.settings import SpectrogramSettings, WaveSettings
 
 if TYPE_CHECKING:
     from recitative.model.onnx_stage import OnnxStage
-    from recitative.sound.onnx import SoundGenerator
-    from recitative.sound.spectrogram_network import SpectrogramModel
-    from recitative.sound.wave_network import WaveModel
+    from recitative.sound.generator import SoundGenerator
+    from recitative.sound.network import SpectrogramModel, WaveModel
 
 TRAIN, EXPORT = "recitative train", "recitative export"
 
@@ -42,7 +40,7 @@ def _names(labels: Labels) -> dict[str, str]:
 
 
 def build(settings: WaveSettings, labels: Labels) -> WaveModel:
-    from recitative.sound.wave_network import new_wave_model
+    from recitative.sound.network import new_wave_model
 
     return new_wave_model(settings, labels)
 
@@ -79,7 +77,7 @@ def _graphs(settings: WaveSettings, _extras: Mapping[str, Any]) -> Mapping[str, 
 
 
 def _run(graphs: OnnxStage, _settings: WaveSettings, _extras: Mapping[str, Any]) -> SoundGenerator:
-    from recitative.sound.onnx import SoundGenerator
+    from recitative.sound.generator import SoundGenerator
 
     return SoundGenerator(graphs)
 
@@ -102,7 +100,7 @@ SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
 
 
 def build_spectrogram(settings: SpectrogramSettings, labels: Labels) -> SpectrogramModel:
-    from recitative.sound.spectrogram_network import new_spectrogram_model
+    from recitative.sound.network import new_spectrogram_model
 
     return new_spectrogram_model(settings, labels)
 
@@ -126,7 +124,7 @@ def _graphs_of_spectrogram(settings: SpectrogramSettings, extras: Mapping[str, A
 
 
 def _run_spectrogram(graphs: OnnxStage, _settings: SpectrogramSettings, _extras: Mapping[str, Any]) -> Any:
-    from recitative.sound.spectrogram_onnx import SpectrogramGenerator
+    from recitative.sound.generator import SpectrogramGenerator
 
     return SpectrogramGenerator(graphs)
 

@@ -1,0 +1,251 @@
+"""Generators of sound that run a model file: samples, mel frames, batches of sounds, and voices that speak a text.
+
+Sounds of about the same length are generated together. A voice turns a text and a speaker into the conditioning of a
+model of samples: labels, or mel frames that another model generates from labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.audio.mulaw import MIDDLE, companded
+from recitative.audio.recording import Samples
+from recitative.errors import UsageError
+from recitative.model.onnx_stage import OnnxStage
+from recitative.sound.conditioning import Labels, between, label_conditions, places_of, with_neighbors
+from recitative.sound.excitation import Sounds, levels_of
+from recitative.stage import Array
+
+
+class SoundGenerator:
+    """Draws sound. Every row has its own random numbers, from (seed, number of the row)."""
+
+    def __init__(self, graphs: OnnxStage) -> None:
+        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        self.metadata = graphs.metadata
+        self.labels: Labels = self.metadata.extras["labels"]
+        self._graphs = graphs
+        self._outputs = ["levels", *(f"new_state.{name}" for name in self.metadata.state)]
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz"""
+        rate: int = self.metadata.settings.features.sample_rate
+        return rate
+
+    def generate(
+        self,
+        num_samples: int,
+        *,
+        frames: Sequence[Samples] = (),
+        given: Samples | None = None,
+        row_numbers: Sequence[int] = (0,),
+        seed: int = 1,
+        temperature: float = 1.0,
+    ) -> Iterator[Samples]:
+        """Blocks (N, B) of samples in [-1, 1], as they are drawn; ``num_samples`` in all.
+
+        frames: (T, C) what each row is told (``sound.conditioning``), none if the model is told nothing. given: (S,)
+        samples that every row begins with: they are heard, and come out as the model's levels have them. row_numbers:
+        of the N rows, for their random numbers. temperature > 0: of the distributions of samples.
+        """
+        sound = self.metadata.settings.sound
+        steps = -(-num_samples // sound.step)
+        told = self._told(frames, steps)
+        rows = len(row_numbers)
+        fixed = self._fixed(given, steps, frames or [np.zeros((1, 0), np.float32)] * rows)
+        rngs = [np.random.default_rng([seed, number]) for number in row_numbers]
+        state = {f"state.{name}": initial.array(rows) for name, initial in self.metadata.state.items()}
+        codes = np.full((rows, sound.history), MIDDLE, np.int64)
+        sounds, values = Sounds(list(frames), rows, self.metadata.settings), companded()
+        ones, cooling = np.ones(rows, np.int64), np.array(1 / temperature, np.float32)
+        for step in range(steps):
+            feeds = state | {
+                "past": values[codes],
+                "last": codes[:, -1],
+                "given": fixed[:, step],
+                "uniforms": np.stack([rng.random(sound.step, np.float32) for rng in rngs]),
+                "cooling": cooling,
+                "lengths": ones,
+            }
+            if told is not None:
+                feeds["told"] = told[step]
+            levels, *after = self._graphs.run(self._outputs, feeds)
+            state = dict(zip(state, after, strict=True))
+            codes = np.concatenate([codes[:, sound.step :], levels], axis=1)
+            yield sounds.step(step, levels)[:, : num_samples - step * sound.step]
+
+    def _told(self, frames: Sequence[Samples], steps: int) -> Samples | None:
+        """(J, N, W) what the encoder says at each step."""
+        if self.metadata.settings.sound.condition == "none":
+            return None
+        places = places_of(np.arange(steps), self.metadata.settings)
+        rows = []
+        for piece in frames:
+            feeds: dict[str, Array] = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
+            rows.append(between(self._graphs.call("encoder", feeds)[0], places))
+        return np.stack(rows, axis=1)
+
+    def _fixed(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
+        """(N, J, step) levels of what is given, -1 behind it."""
+        sound = self.metadata.settings.sound
+        fixed = np.full((len(frames), steps * sound.step), -1, np.int64)
+        if given is not None:
+            for row, told in zip(fixed, frames, strict=True):
+                codes = levels_of(given, told, self.metadata.settings)[: len(row)]
+                row[: len(codes)] = codes
+        return fixed.reshape(len(frames), steps, sound.step)
+
+
+ROWS = 16  # drawn together: the weights are read once for all of them
+
+
+def draw_all(
+    generator: SoundGenerator,
+    lengths: Sequence[int],
+    told: Callable[[int], tuple[Samples, int] | None],
+    *,
+    seed: int = 1,
+    temperature: float = 1.0,
+    on_progress: Callable[[float, int], None] | None = None,
+) -> Iterator[tuple[int, Samples]]:
+    """The number of each sound and its samples (S,), the shortest first; no more than ``ROWS`` are in memory.
+
+    lengths: about how many samples each will have; told: for a number the frames (T, C) that the model is told and how
+    many samples to draw, or None to leave it out. Each is drawn with the random numbers of its own number.
+    on_progress: samples drawn, of how many.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    total, done = sum(lengths), 0
+    for start in range(0, len(order), ROWS):
+        numbers = order[start : start + ROWS]
+        here, group_total = done, sum(lengths[i] for i in numbers)
+
+        def show(share: float, here: int = here, group_total: int = group_total) -> None:
+            if on_progress:
+                on_progress(here + group_total * share, total)
+
+        group = {i: found for i in numbers if (found := told(i)) is not None}
+        if group:
+            yield from _together(generator, group, seed, temperature, show)
+        done += group_total
+
+
+def _together(
+    generator: SoundGenerator,
+    group: Mapping[int, tuple[Samples, int]],
+    seed: int,
+    temperature: float,
+    show: Callable[[float], None],
+) -> Iterator[tuple[int, Samples]]:
+    longest = max(count for _, count in group.values())
+    frames = [frames for frames, _ in group.values()]
+    blocks: list[Samples] = []
+    for block in generator.generate(
+        longest, frames=frames, row_numbers=list(group), seed=seed, temperature=temperature
+    ):
+        blocks.append(block)
+        show(min(1.0, len(blocks) * generator.metadata.settings.sound.step / longest))
+    for row, (number, (_, count)) in enumerate(group.items()):
+        yield number, np.concatenate([block[row] for block in blocks])[:count]
+
+
+OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
+
+
+class SpectrogramGenerator:
+    """Draws frames. Every sound has its own random numbers, from (seed, number of the sound)."""
+
+    def __init__(self, graphs: OnnxStage) -> None:
+        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        self.metadata = graphs.metadata
+        self.labels: Labels = self.metadata.extras["labels"]
+        self._graphs = graphs
+        self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.metadata.state)]
+
+    def generate(
+        self, text: str, speaker: str, num_samples: int, *, number: int = 0, seed: int = 1, heat: float = 1.0
+    ) -> Array:
+        """(T, C) log-mel frames, T at least 1, of a sound of about so many samples.
+
+        heat >= 0: of the distributions of frames; 0 is always the middle. Raises UsageError for an unknown label.
+        """
+        features = self.metadata.settings.features
+        count = max(1, (num_samples - features.window_samples) // features.hop_samples + 1)
+        told = label_conditions(text, speaker, num_samples, features, self.labels)[:count]
+        rng = np.random.default_rng([seed, number, OWN_NUMBERS])
+        feeds = {f"state.{name}": initial.array(1) for name, initial in self.metadata.state.items()}
+        feeds |= {
+            "past": np.zeros((1, features.dim), np.float32),
+            "lengths": np.ones(1, np.int64),
+            "heat": np.array(heat, np.float32),
+        }
+        frames = []
+        for t in range(count):
+            feeds["told"] = told[t : t + 1]
+            feeds["uniforms"] = rng.random((1, 1), np.float32)
+            feeds["normals"] = rng.standard_normal((1, features.dim), np.float32)
+            frame, feeds["past"], *after = self._graphs.run(self._outputs, feeds)
+            feeds |= {f"state.{name}": value for name, value in zip(self.metadata.state, after, strict=True)}
+            frames.append(frame)
+        return np.concatenate(frames)
+
+
+class Voice(Protocol):
+    """Sounds are drawn by ``generator`` from what ``told`` says."""
+
+    @property
+    def generator(self) -> SoundGenerator: ...
+
+    @property
+    def labels(self) -> Labels: ...
+
+    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+        """(T, C); number: of the sound, for random numbers. Raises UsageError for an unknown label."""
+        ...
+
+
+@dataclass(frozen=True)
+class LabelVoice:
+    """A sound model that is told labels."""
+
+    generator: SoundGenerator
+
+    @property
+    def labels(self) -> Labels:
+        return self.generator.labels
+
+    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+        return label_conditions(text, speaker, num_samples, self.generator.metadata.settings.features, self.labels)
+
+
+@dataclass(frozen=True)
+class SpectrogramVoice:
+    """A model that draws mel frames from labels, and a vocoder that draws sound from these. ``heat``: of the frames."""
+
+    spectrogram: SpectrogramGenerator
+    generator: SoundGenerator
+    heat: float
+
+    def __post_init__(self) -> None:
+        vocoder, drawn = self.generator.metadata.settings, self.spectrogram.metadata.settings.features
+        if vocoder.sound.condition != "mel":
+            raise UsageError(f"--vocoder: is told {vocoder.sound.condition}; a vocoder is told mel frames")
+        if vocoder.features != drawn:
+            raise UsageError(
+                f"--vocoder: reads {vocoder.features.num_mel_bins} mel bands at {vocoder.features.sample_rate} Hz, the "
+                f"model draws {drawn.num_mel_bins} at {drawn.sample_rate} Hz; both need the same settings 'features'"
+            )
+
+    @property
+    def labels(self) -> Labels:
+        return self.spectrogram.labels
+
+    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+        frames = self.spectrogram.generate(text, speaker, num_samples, number=number, seed=seed, heat=self.heat)
+        return with_neighbors(frames, self.generator.metadata.settings.sound.context)
