@@ -7,8 +7,8 @@ from recitative import pretrained
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
-from recitative.model.onnx_stage import OnnxStage, open_file
-from recitative.music.kind import MUSIC
+from recitative.kinds import read_metadata
+from recitative.model.onnx_stage import OnnxStage
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import from_grid, tied
 
@@ -49,7 +49,7 @@ def test_it_is_the_default_and_says_so(tmp_path, recitative):
 
 @pytest.mark.parametrize("name", CHORALES)
 def test_models_of_chorales_say_what_they_are(name):
-    card = open_file(pretrained.path_of(name), MUSIC).metadata
+    card = read_metadata(pretrained.path_of(name))
     assert "chorales of Johann Sebastian Bach (public domain)" in card.notes
     assert "recipes/chorales/run.sh" in card.notes
     assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.MUSIC else "bidirectional")
