@@ -15,8 +15,8 @@ from recitative.anomaly.picture import Columns
 from recitative.anomaly.threshold import Threshold
 from recitative.anomaly.watch import AlarmFinder, Watch
 from recitative.audio.files import write_wav
+from recitative.cli.anomaly import open_watcher
 from recitative.cli.main import main
-from recitative.cli.watch import open_watcher
 from recitative.model.folder import load_model
 from recitative.score.results import read_results
 

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "pipeline"))
 from recitative import pretrained  # noqa: E402
 from recitative.classification.kind import CLASSIFIER  # noqa: E402
 from recitative.classification.labeller import Labeller, load_classifier  # noqa: E402
-from recitative.cli.results import Record  # noqa: E402
+from recitative.cli.options import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
 from recitative.kinds import kind_of  # noqa: E402
 from recitative.lm.sampling import Sampling  # noqa: E402

@@ -16,7 +16,7 @@ from recitative.asr.alignment import AlignedUtterance, SpokenWord, align_directo
 from recitative.asr.decoders import TimedToken
 from recitative.asr.network import new_transcriber
 from recitative.audio.files import write_wav
-from recitative.cli.align import align
+from recitative.cli.decode import align
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer

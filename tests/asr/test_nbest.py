@@ -179,7 +179,7 @@ def rescore(place, *more):
 def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(place, monkeypatch):
     test_texts, dev_texts = texts_of(place / "test" / "data"), texts_of(place / "dev" / "data")
     likes = Likes(*test_texts.values(), *dev_texts.values())
-    monkeypatch.setattr("recitative.cli.rescore.open_lm", lambda path: likes)
+    monkeypatch.setattr("recitative.cli.decode.open_lm", lambda path: likes)
     done = rescore(place, "--lm", place / "lm")
     assert done.exit_code == 0, done.output
     words = sum(len(text.split()) for text in dev_texts.values())

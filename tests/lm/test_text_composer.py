@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recitative.cli import generate_text as cli
+from recitative.cli import generate as cli
 from recitative.errors import DataError, UsageError
 from recitative.lm.composer import LONGEST, continue_text
 from recitative.lm.network import new_language_model, new_scorer

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recitative.cli import lm_recurrent as cli
+from recitative.cli import lm as cli
 from recitative.cli import model as model_cli
 from recitative.cli.train import train_recurrent
 from recitative.config import load_tree

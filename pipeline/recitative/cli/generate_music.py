@@ -1,28 +1,285 @@
-"""``recitative generate music``: pieces from nothing, continued, harmonised, or rewritten in part."""
+"""``recitative generate music``: models, the request, what is given, and the files that are written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recitative import pretrained
-from recitative.cli.music_drafts import Wanted
-from recitative.cli.music_files import Written, require_folder, write_pieces
-from recitative.cli.music_models import OthersOption, open_composer, open_events, refuse_others
-from recitative.cli.music_wishes import parse_key, parse_pitches, parse_sampling
-from recitative.cli.music_writers import NEW, Drawing, Writer, events_writer, voices_writer
-from recitative.cli.progress import progress_bar
-from recitative.errors import DataError, Problem, UsageError
+from recitative.atomic import write_bytes, write_text
+from recitative.audio.files import write_wav
+from recitative.cli.progress import progress_bar, track
+from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.kinds import MUSIC_KINDS, kind_of
-from recitative.music.composition import Limits
-from recitative.music.event_composer import EventLimits
+from recitative.lm.sampling import Sampling
+from recitative.music import synth
+from recitative.music.composer import Mixture, OnProgress, Scorer
+from recitative.music.composition import FINER, Draft, Key, Limits, blank, compose, to_continue, to_rewrite
+from recitative.music.counterpoint import separated
+from recitative.music.event_composer import EventLimits, EventScorer, Span, compose_events, nothing_given
 from recitative.music.event_kind import EVENTS
 from recitative.music.folder import read_file
-from recitative.music.piece import Piece
+from recitative.music.kind import MUSIC
+from recitative.music.midi import midi_bytes
+from recitative.music.page import Exhibit, music_page
+from recitative.music.picture import piano_roll
+from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
+from recitative.music.settings import FrameSettings
+from recitative.music.synth import find_soundfont
+from recitative.report.figure import save_figure
+
+OthersOption = Annotated[
+    list[str] | None,
+    typer.Option("--with", help="Further model; the probabilities are averaged. Only models of voices."),
+]
+
+
+def open_events(path: Path) -> EventScorer:
+    """Raises DataError for what is no model of events."""
+    from recitative.export.opening import open_model
+
+    scorer: EventScorer = open_model(path, [EVENTS])
+    return scorer
+
+
+def refuse_others(others: Sequence[str] | None, path: Path) -> None:
+    """Raises UsageError if a model of events is to write with others."""
+    if others:
+        raise UsageError(f"--with: {path} writes events; only models of voices write together")
+
+
+def open_voices(paths: Sequence[Path]) -> Scorer:
+    """Models of voices that write as one. Raises DataError for what is none, UsageError for some that do not fit."""
+    from recitative.export.opening import open_model
+
+    scorers: list[Scorer] = [open_model(path, [MUSIC]) for path in paths]
+    return scorers[0] if len(scorers) == 1 else Mixture(scorers)
+
+
+def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
+    """The same for a piece of work. Raises UsageError as well for models that do not do it."""
+    scorer = open_voices(paths)
+    if scorer.fills != fills:
+        does = "fills music in: use it with --harmonise or --rewrite" if scorer.fills else "only continues music"
+        raise UsageError(f"{paths[0]}: {does}")
+    return scorer
+
+
+# Options of sampling and range
+
+TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
+ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}
+
+
+def parse_key(text: str) -> Key | None:
+    """G, Bb, F#m, 'e minor', a; nothing is any key. Raises UsageError for anything else."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([A-Ga-g])([#b♯♭]?)\s*(m|min|minor|maj|major|)", text.strip())
+    if not found:
+        raise UsageError(f"--key {text}: is no key; such as C, Bb, F#m or 'e minor'")
+    tonic = TONICS[found[1].lower()] + ACCIDENTALS[found[2]]
+    return Key(tonic % 12, found[3] in ("m", "min", "minor"))
+
+
+def parse_pitches(text: str) -> tuple[int, int]:
+    """LOW-HIGH, MIDI numbers; nothing is any. Raises UsageError for anything else."""
+    if not text:
+        return LOWEST, HIGHEST
+    found = re.fullmatch(r"(\d+)-(\d+)", text.strip())
+    if not found or not int(found[1]) <= int(found[2]) <= HIGHEST:
+        raise UsageError(f"--pitches {text}: LOW-HIGH, MIDI numbers up to {HIGHEST}, such as 60-84; 60 is middle C")
+    return int(found[1]), int(found[2])
+
+
+def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likeliest note") -> Sampling:
+    """Raises UsageError for numbers that make no distribution."""
+    if not temperature > 0:
+        raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always {likeliest}")
+    if not 0 < top_p <= 1:
+        raise UsageError(f"--top-p {top_p:g}: must be above 0 and at most 1")
+    return Sampling(temperature, top_p)
+
+
+# Generation by a model of voices or of events
+
+NEW = "piece"  # the name of pieces without a given one
+
+Written = tuple[Piece, frozenset[Note]]  # and those of its notes that were given
+Write = Callable[[Piece | None, float, OnProgress], list[Written]]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How notes are drawn. sweeps: times that each is, of a model that fills in."""
+
+    sampling: Sampling
+    count: int
+    seed: int
+    sweeps: int
+
+
+@dataclass(frozen=True)
+class Writer:
+    """write: a piece that is given, with ``steps_per_quarter``, or none; the tempo of new ones -> its versions."""
+
+    steps_per_quarter: int
+    write: Write
+
+
+def voices_writer(scorer: Scorer, wanted: Wanted, limits: Limits, drawing: Drawing) -> Writer:
+    """Continues pieces, or fills in what is wanted of them."""
+    frames = scorer.frames
+
+    def write(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Written]:
+        draft = draft_of(piece, wanted, frames) if piece else new_draft(wanted, frames, NEW, tempo)
+        made = compose(
+            scorer, draft, limits, drawing.sampling, count=drawing.count, seed=drawing.seed, sweeps=drawing.sweeps,
+            on_progress=on_progress,
+        )  # fmt: skip
+        return [(one, frozenset(draft.given.notes)) for one in made]
+
+    return Writer(frames.steps_per_quarter * FINER, write)
+
+
+def events_writer(scorer: EventScorer, bars: int, limits: EventLimits, drawing: Drawing) -> Writer:
+    """Continues pieces. What is given was complete, perhaps: it goes on for a bar before it may end."""
+    events = scorer.events
+
+    def write(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Written]:
+        span = Span(bars * events.bar, events.bar if piece else 0)
+        given = piece or nothing_given(events, NEW, tempo)
+        made = compose_events(
+            scorer, given, limits, span, drawing.sampling, count=drawing.count, seed=drawing.seed,
+            on_progress=on_progress,
+        )  # fmt: skip
+        return [(one, frozenset(given.notes)) for one in made]
+
+    return Writer(events.steps_per_quarter * FINER, write)
+
+
+# Given pieces: voices and bars of MIDI and ABC files
+
+VOICES = ("soprano", "alto", "tenor", "bass")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """harmonise: the voice that is given; rewrite: voices that are written anew, rewrite_bars: only in these; bars:
+    that are new. Raises UsageError for two kinds of work at once."""
+
+    harmonise: str
+    rewrite: str
+    rewrite_bars: str
+    bars: int
+
+    def __post_init__(self) -> None:
+        if self.harmonise and self.rewrite:
+            raise UsageError("--harmonise and --rewrite: name one of them")
+        if self.rewrite_bars and not self.rewrite:
+            raise UsageError("--rewrite-bars: needs --rewrite, which names the voices")
+
+    @property
+    def option(self) -> str:
+        """That which asks for something to be filled in, if any does."""
+        return "--harmonise" if self.harmonise else "--rewrite" if self.rewrite else ""
+
+
+def new_draft(wanted: Wanted, frames: FrameSettings, name: str, tempo: float) -> Draft:
+    """Nothing is given."""
+    return blank(frames, wanted.bars * frames.bar, name, tempo)
+
+
+def draft_of(piece: Piece, wanted: Wanted, frames: FrameSettings) -> Draft:
+    """Raises UsageError for voices and bars that there are not, DataError for notes that the model does not know."""
+    if wanted.harmonise:
+        voice = _voice(wanted.harmonise, frames.voices)
+        alone = replace(piece, notes=tuple(replace(note, voice=voice) for note in piece.notes))
+        return to_rewrite(alone, frames, [v for v in range(frames.voices) if v != voice])
+    piece = piece if piece.voices == frames.voices else separated(piece, frames.voices)
+    if not wanted.rewrite:
+        return to_continue(piece, frames, wanted.bars * frames.bar)
+    voices = (
+        list(range(frames.voices))
+        if wanted.rewrite == "all"
+        else [_voice(name, frames.voices) for name in wanted.rewrite.split(",")]
+    )
+    first, last = _span(wanted.rewrite_bars, frames.bar, -(-piece.length // FINER))
+    return to_rewrite(piece, frames, voices, first, last)
+
+
+def _voice(name: str, voices: int) -> int:
+    """A voice's place, from its name or its number from 1."""
+    name = name.strip().lower()
+    if voices == len(VOICES) and name in VOICES:
+        return VOICES.index(name)
+    if name.isdigit() and 1 <= int(name) <= voices:
+        return int(name) - 1
+    named = f"{', '.join(VOICES)}, or " if voices == len(VOICES) else ""
+    raise UsageError(f"'{name}': is no voice; {named}1 to {voices}")
+
+
+def _span(text: str, bar: int, steps: int) -> tuple[int, int]:
+    if not text:
+        return 0, -1
+    found = re.fullmatch(r"(\d+)-(\d+)", text)
+    bars = -(-steps // bar)
+    if not found or not 1 <= int(found[1]) <= int(found[2]) <= bars:
+        raise UsageError(f"--rewrite-bars {text}: FIRST-LAST, from 1 to {bars}, such as 1-{min(4, bars)}")
+    return (int(found[1]) - 1) * bar, min(int(found[2]) * bar, steps)
+
+
+# Output: MIDI, sound, picture, and a page
+
+
+PAGE = "index.html"
+
+
+def write_pieces(pieces: Sequence[Written], output: Path, *, sound: bool, soundfont: Path | None) -> None:
+    """NAME.mid, NAME.svg and NAME.wav of each piece, and the page. Prints each MIDI file's path."""
+    if soundfont is None and sound:
+        soundfont = find_soundfont()
+    exhibits = [
+        _write(piece, given, output, sound=sound, soundfont=soundfont)
+        for piece, given in track(pieces, "writing", len(pieces))
+    ]
+    if exhibits:
+        write_text(output / PAGE, music_page(exhibits, title="Music"))
+        print(f"to see and hear: {output / PAGE}", file=sys.stderr)
+
+
+def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, soundfont: Path | None) -> Exhibit:
+    path = output / f"{piece.name}.mid"
+    content = midi_bytes(piece)
+    write_bytes(path, content)
+    save_figure(piano_roll(piece, given=given or None).figure, path.with_suffix(".svg"))
+    played = b""
+    if sound:
+        samples = synth.render(piece, soundfont=soundfont)
+        write_wav(path.with_suffix(".wav"), samples, synth.SAMPLE_RATE)
+        played = synth.mp3_bytes(samples)
+    print(path)
+    return Exhibit(piece.name, piece, content, played, given=given or None)
+
+
+def require_folder(output: Path, option: str = "--output") -> None:
+    """Raises UsageError for a folder that cannot be made or written to."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / ".recitative"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"{option} {os_problem(error, str(output))}") from None
+
+
+# ``recitative generate music``: pieces from nothing, continued, harmonised, or rewritten in part.
 
 QUARTERS_PER_MINUTE = 100.0  # of new pieces, if the tempo is to be the file's
 SLOWEST = 10

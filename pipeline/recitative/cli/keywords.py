@@ -1,20 +1,25 @@
-"""``recitative keywords``: thresholds for a wanted rate of false alarms, and how well keywords are found."""
+"""``recitative keywords``: spot them in recordings, tune their thresholds, score them."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recitative.cli.models import find_model
-from recitative.cli.progress import progress_bar
-from recitative.cli.results import (
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.atomic import json_text
+from recitative.classification.kind import CLASSIFIER
+from recitative.cli.models import find_model, open_labeller, open_transcriber
+from recitative.cli.options import (
     CommandOption,
+    Failures,
     HowOption,
     NameOption,
     Record,
@@ -22,17 +27,177 @@ from recitative.cli.results import (
     SetOption,
     TableOption,
 )
-from recitative.cli.spot import spot
-from recitative.cli.spotting import (
-    SPOTTING_MODEL_HELP,
-    KeywordsOption,
-    ThresholdsOption,
-    WithinOption,
-    named_keywords,
-    open_spotting,
-    read_thresholds,
-)
+from recitative.cli.progress import progress_bar
+from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.errors import UsageError
+from recitative.kinds import kind_of
+from recitative.machine import available_cores
+
+if TYPE_CHECKING:
+    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.transcriber import DecodedNetwork
+    from recitative.decoding.hotwords import Phrase
+    from recitative.keywords.label_spotter import LabelSpotter
+    from recitative.keywords.spotter import KeywordSpotter
+
+SPOTTING_MODEL_HELP = (
+    "A recognizer, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
+    "a pretrained model's name, a model folder such as EXP/model, or an exported file."
+)
+
+KeywordsOption = Annotated[
+    str,
+    typer.Option(
+        "--keywords",
+        help="Keywords: 'yes, turn left:0.9, word=PH PH' (threshold, phones), or a file with one per line. "
+        "For a classifier: labels.",
+    ),
+]
+ThresholdsOption = Annotated[
+    Path | None, typer.Option("--thresholds", help="File of confidence thresholds from 'recitative keywords tune'.")
+]
+WithinOption = Annotated[
+    bool, typer.Option("--within-words", help="Also find keywords inside words ('yes' in 'yesterday').")
+]
+
+
+def named_keywords(text: str) -> list[Phrase]:
+    """Those of the command line, or of a file. Raises UsageError, DataError."""
+    from recitative.decoding.hotwords import read_phrases
+    from recitative.keywords.spotter import KIND, parse_keywords, require_keywords
+
+    if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
+        return require_keywords(read_phrases(Path(text), KIND))
+    if text.endswith((".txt", ".list")) or os.sep in text:
+        raise UsageError(f"--keywords {text}: there is no such file; correct the path, or give the words themselves")
+    return parse_keywords(text)
+
+
+def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
+    """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
+    from recitative.keywords.evaluate import KeywordThresholds
+
+    if path is None:
+        return {}
+    found = KeywordThresholds.read(path)
+    found.require(path, model, [phrase.text for phrase in phrases if phrase.number is None])
+    return found.thresholds
+
+
+@dataclass(frozen=True)
+class SpottingOptions:
+    """What was asked for on the command line; worker processes are told of it."""
+
+    keywords: str
+    thresholds: Path | None = None
+    within_words: bool = False
+
+    def open(self, model: Path) -> DecodedNetwork:
+        """The model, looking for the keywords. Raises what its parts raise."""
+        phrases = named_keywords(self.keywords)
+        thresholds = read_thresholds(self.thresholds, model, phrases)
+        return open_spotting(model, phrases, thresholds, within_words=self.within_words)[0]
+
+
+def open_spotting(
+    model: Path, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None, *, within_words: bool = False
+) -> tuple[DecodedNetwork, KeywordSpotter | LabelSpotter]:
+    """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
+    within words."""
+    if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
+        from recitative.keywords.label_spotter import spot_labels
+
+        if within_words:
+            raise UsageError("--within-words: is for recognizers; a classifier hears whole labels; leave it out")
+        return spot_labels(open_labeller(model), phrases, thresholds)
+    from recitative.keywords.spotter import new_spotter
+
+    transcriber = open_transcriber(model)
+    spotter = new_spotter(transcriber, phrases, thresholds, within_words=within_words)
+    return transcriber.with_decoder(spotter), spotter
+
+
+def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:
+    """At module level, so that worker processes can be told of it."""
+    from recitative.asr.recognizer import Recognizer
+
+    return Recognizer(options.open(model))
+
+
+# ``recitative keywords spot``: keywords in recordings.
+
+if TYPE_CHECKING:
+    from recitative.text.words import Word
+
+
+def spot(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."
+        ),
+    ],
+    keywords: KeywordsOption,
+    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP)] = "",
+    thresholds: ThresholdsOption = None,
+    within_words: WithinOption = False,
+    format: Annotated[
+        Literal["text", "jsonl"],
+        typer.Option(help="text: file, start, end, keyword, confidence; jsonl: one detection per line."),
+    ] = "text",
+    channel: ChannelOption = "mix",
+    partial_: PartialOption = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
+) -> None:
+    """Find keywords in recordings, with times and confidences.
+
+    A recognizer finds any phrase. Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative keywords spot calls/ --keywords 'enter, new york:0.8'
+    """
+    from recitative.asr.batch import transcribe_files
+    from recitative.audio.inputs import expand
+
+    files, channels = choose_channels(expand(inputs, tell), channel, partial_)
+    path = find_model(model)
+    open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
+    recognizer, failures = open_model(), Failures(len(files), "could not be heard")
+    with progress_bar("spot") as show:
+        advance = partial(show, total=len(files))
+        workers = min(jobs or available_cores(), len(files))
+        outcomes = transcribe_files(
+            files,
+            recognizer,
+            workers,
+            open_again=open_model,
+            partial_ok=partial_,
+            channels=channels,
+            progress=advance,
+        )
+        for outcome in outcomes:
+            if outcome.transcript is None:
+                failures.tell(outcome.error)
+            else:
+                for hit in outcome.transcript.words:
+                    print(f"{outcome.file}\t{hit_text(hit)}" if format == "text" else hit_json(hit, outcome.file))
+                sys.stdout.flush()
+                warn_of_recording(outcome.file, outcome.transcript)
+    failures.finish()
+
+
+def hit_text(hit: Word) -> str:
+    """Start and end in seconds, keyword, confidence."""
+    return f"{hit.start_s:.2f}\t{hit.end_s:.2f}\t{hit.word}\t{hit.confidence:.3f}"
+
+
+def hit_json(hit: Word, file: str = "") -> str:
+    """An object on one line."""
+    entries = {("keyword" if key == "word" else key): value for key, value in asdict(hit).items()}
+    return json_text(({"file": file} if file else {}) | entries)
+
+
+# ``recitative keywords``: thresholds for a wanted rate of false alarms, and how well keywords are found.
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

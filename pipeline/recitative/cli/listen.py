@@ -1,4 +1,4 @@
-"""``recitative listen``: live speech to text."""
+"""``recitative listen``: live transcription and keywords from the microphone."""
 
 from __future__ import annotations
 
@@ -6,24 +6,42 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from recitative.cli import decoding
-from recitative.cli.live import open_device, warn_of_overruns
-from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
-from recitative.cli.recordings import PartialOption, tell
-from recitative.cli.spotting import (
+from recitative.cli.keywords import (
     KeywordsOption,
     SpottingOptions,
     ThresholdsOption,
     WithinOption,
     open_spotting_recognizer,
 )
+from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.recordings import PartialOption, tell
 from recitative.errors import UsageError
+
+if TYPE_CHECKING:
+    from recitative.audio.microphone import LiveAudio
+
+
+def open_device(device: str, block_s: float) -> AbstractContextManager[LiveAudio]:
+    """device: a number or a part of a name; '' is the default one. Raises what ``open_microphone`` raises."""
+    from recitative.audio.microphone import open_microphone
+
+    return open_microphone(int(device) if device.isdigit() else device or None, block_s)
+
+
+def warn_of_overruns(live: LiveAudio) -> None:
+    """Say how many blocks nobody took in time, if any."""
+    if live.overruns:
+        print(f"warning: {live.overruns} blocks of audio were lost; the machine is too slow or busy", file=sys.stderr)
+
+
+# ``recitative listen``: live speech to text.
 
 if TYPE_CHECKING:
     from recitative.asr.listen import Cost, EndpointRules, Heard
@@ -118,7 +136,7 @@ def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, b
 
 def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format: str) -> Cost:
     """The same with keywords."""
-    from recitative.cli.spot import hit_json, hit_text
+    from recitative.cli.keywords import hit_json, hit_text
     from recitative.keywords.stream import KeywordListener
 
     write = hit_text if format == "text" else hit_json

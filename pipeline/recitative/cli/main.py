@@ -11,35 +11,24 @@ import typer
 
 from recitative import __version__
 from recitative.cli import old
-from recitative.cli.align import align
-from recitative.cli.average import average
+from recitative.cli.anomaly import anomaly, detect
 from recitative.cli.check import check
 from recitative.cli.classify import classify
-from recitative.cli.cmvn import cmvn
 from recitative.cli.data import app as data
-from recitative.cli.decode import decode
-from recitative.cli.features import features
-from recitative.cli.forecaster import anomaly
-from recitative.cli.g2p import app as g2p
+from recitative.cli.decode import align, average, decode, rescore, tune
+from recitative.cli.features import cmvn, features, shards
 from recitative.cli.generate import app as generate
-from recitative.cli.info import info
 from recitative.cli.keywords import app as keywords
-from recitative.cli.lexicon import lexicon
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
-from recitative.cli.model import export, report, score
+from recitative.cli.model import export, info, report, score
 from recitative.cli.music import app as music
 from recitative.cli.packages import explain
-from recitative.cli.rescore import rescore
-from recitative.cli.shards import shards
-from recitative.cli.suggest import init_config
-from recitative.cli.tokens import tokens
-from recitative.cli.train import train
+from recitative.cli.sound import vocode
+from recitative.cli.text import app as g2p
+from recitative.cli.text import lexicon, tokens
+from recitative.cli.train import find_batch_size, init_config, train
 from recitative.cli.transcribe import transcribe
-from recitative.cli.tune import tune
-from recitative.cli.tune_batch import find_batch_size
-from recitative.cli.vocode import vocode
-from recitative.cli.watch import detect
 from recitative.errors import DataError, RecitativeError, os_problem
 from recitative.signals import handle_on_own_stack
 from recitative.terminal import write_any_name

@@ -1,4 +1,4 @@
-"""``recitative score``, ``export`` and ``report``: one verb for models of every kind."""
+"""``recitative info``, ``score``, ``export`` and ``report``: one verb for models of every kind."""
 
 from __future__ import annotations
 
@@ -12,17 +12,57 @@ import typer
 from recitative import pretrained
 from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
-from recitative.cli import classifier, forecaster, lm_ngram, music_report, music_score, sound
+from recitative.cli import anomaly, classify, lm, music, sound
 from recitative.cli import report as experiment
 from recitative.cli import score as text
-from recitative.cli.notes import NotesFile, read_notes
+from recitative.cli.models import find_model
+from recitative.cli.options import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    NotesFile,
+    ResultsOption,
+    SetOption,
+    TableOption,
+    read_notes,
+)
 from recitative.cli.progress import progress_bar
-from recitative.cli.results import CommandOption, HowOption, NameOption, ResultsOption, SetOption, TableOption
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC as MUSIC_MODEL
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="Exported file, or name of a pretrained model.")],
+    settings: Annotated[bool, typer.Option("--settings", help="Also print the settings of the training.")] = False,
+) -> None:
+    """Describe a model file: kind, size, inputs, outputs, notes.
+
+    \b
+    recitative info model.onnx --settings
+    """
+    from recitative.config import dump_settings
+    from recitative.kinds import read_metadata
+
+    path = find_model(model)
+    metadata = read_metadata(path)
+    core = metadata.settings.model.recurrent
+    weights = f"{metadata.weights}, ".removeprefix(", ")
+    rows = {
+        "file": f"{path}, {path.stat().st_size / 1e6:.1f} MB, {weights}{metadata.parameters / 1e6:.2f} M parameters",
+        "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
+    }
+    for name, value in (rows | metadata.kind.describe(metadata)).items():
+        print(f"{name:<8} {value}")
+    if metadata.notes:
+        print(f"\n{metadata.notes.rstrip()}")
+    if settings:
+        print(f"\n{dump_settings(metadata.settings)}", end="")
+
+
+# ``recitative score``, ``export`` and ``report``: one verb for models of every kind.
 
 if TYPE_CHECKING:
     from recitative.model.export.smallest import Weights
@@ -30,11 +70,11 @@ if TYPE_CHECKING:
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 SCORERS: Mapping[str, Callable[..., None]] = {
-    "classifier": classifier.score,
-    "forecaster": forecaster.score,
-    "language_model": lm_ngram.perplexity_of,
-    "music": music_score.score,
-    "events": music_score.score,
+    "classifier": classify.score,
+    "forecaster": anomaly.score,
+    "language_model": lm.perplexity_of,
+    "music": music.score,
+    "events": music.score,
     "sound": sound.score,
     "spectrogram": sound.score,
 }
@@ -229,11 +269,11 @@ def report(
     recitative report exp/samples --originals data/train              statistics, copies, piano rolls, players
     """
     if originals:
-        music_report.report(what, **_given(context, music_report.report, "music"))
+        music.report(what, **_given(context, music.report, "music"))
     elif data:
         if not output:
             raise UsageError("--output: missing; name the page to write, such as report.html")
-        classifier.report(what, data, **_given(context, classifier.report, "a classifier"))
+        classify.report(what, data, **_given(context, classify.report, "a classifier"))
     else:
         experiment.report(what, **_given(context, experiment.report, "an experiment of a recognizer"))
 

@@ -1,11 +1,328 @@
-"""``recitative music``: checks of folders of music and of generated pieces."""
+"""``recitative music``: checks of folders and of constraints; and how ``score`` and ``report`` treat music."""
 
 from __future__ import annotations
 
-import typer
+import json
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
 
-from recitative.cli.music_check import check
-from recitative.cli.music_kept import kept
+import typer
+from pydantic import BaseModel
+
+from recitative import pretrained
+from recitative.atomic import write_text
+from recitative.cli.generate_music import VOICES, OthersOption, open_events, open_voices, refuse_others, require_folder
+from recitative.cli.options import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
+from recitative.cli.progress import progress_bar, track
+from recitative.config import load_tree
+from recitative.errors import DataError, Problem, RunError, UsageError
+from recitative.kinds import MUSIC_KINDS, kind_of
+from recitative.model.kind import load_settings_of
+from recitative.music import synth
+from recitative.music.composition import FINER, Kept
+from recitative.music.composition import kept as kept_in
+from recitative.music.copies import Copy, Originals, longest_copy
+from recitative.music.counterpoint import Share
+from recitative.music.event_composer import read_event_pieces
+from recitative.music.event_kind import EVENTS
+from recitative.music.event_likelihood import event_likelihood
+from recitative.music.event_settings import EventsSettings
+from recitative.music.folder import SUFFIXES, read_file, read_folder
+from recitative.music.likelihood import likelihood_of
+from recitative.music.midi import midi_bytes
+from recitative.music.page import Comparison, Exhibit, music_page
+from recitative.music.piece import Note, Piece
+from recitative.music.settings import FrameSettings, MusicSettings
+from recitative.music.statistics import distances, statistics
+from recitative.music.synth import find_soundfont
+from recitative.score.results import Measurement
+
+
+def check(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of MIDI or ABC files.")],
+    conf: Annotated[Path | None, typer.Option(help="Settings of a model.")] = None,
+) -> None:
+    """Count pieces and frames of folders of music, and report files that cannot be read.
+
+    \b
+    recitative music check data/train --conf conf/chorales.yaml
+    """
+    settings = load_settings_of(conf, [], MUSIC_KINDS)
+    problems: list[Problem] = []
+    for folder in folders:
+        try:
+            print(_counts(folder, settings))
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise DataError.collect(problems)
+
+
+def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
+    if settings.kind == "events":
+        found = read_event_pieces(folder, settings.events)
+        cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"
+        return f"{folder}: {len(found.pieces)} pieces, {found.notes} notes, {cut}"
+    from recitative.music.pieces import read_pieces
+
+    pieces = read_pieces(folder, settings)
+    frames = sum(len(piece.tokens) for piece in pieces)
+    sounding = sum(int((piece.tokens < settings.frames.code.silence).sum()) for piece in pieces)
+    return f"{folder}: {len(pieces)} pieces, {frames} frames, {sounding / max(1, frames):.2f} voices sound in one"
+
+
+# ``recitative music check-constraints``: whether generated pieces hold all given notes and keep to their ranges.
+
+
+def kept(
+    written: Annotated[Path, typer.Argument(help="Output folder of 'generate music'.")],
+    conf: Annotated[Path, typer.Option(help="Settings of the model, such as exp/chorales/model/settings.yaml.")],
+    given: Annotated[Path | None, typer.Option(help="Folder of the given pieces, with the same names.")] = None,
+    voices: Annotated[str, typer.Option(help="Given voices, such as soprano,bass or 1,4. Default: all.")] = "",
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Check generated pieces: share of given notes that they keep, share of new notes within the ranges of the voices.
+
+    The piece NAME-3.mid belongs to the given piece NAME. The exit status is 1 if a given note is missing.
+
+    \b
+    recitative music check-constraints samples --given melodies --conf exp/chorales/model/settings.yaml
+    """
+    record = Record(results, results_md, name, set_name, decoding, command)
+    settings = load_tree(MusicSettings, conf)
+    frames = settings.frames
+    ranges = frames.ranges or ((frames.lowest, frames.highest),) * frames.voices
+    found = Kept(Share(0, 0), Share(0, 0))
+    for path in _files(written):
+        sounds = _given_to(path, given, frames, _voice_numbers(voices)) if given else []
+        found += kept_in(_piece(path, frames), sounds, ranges)
+    record.write(_kept_measurements(found), settings)
+    _print(found)
+    if found.given.count < found.given.of:
+        raise RunError(f"{written}: {found.given.of - found.given.count} given notes are not there")
+
+
+def _files(folder: Path) -> list[Path]:
+    """Raises DataError for a folder without music."""
+    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(str(folder), "has no music in it", f"files {', '.join(SUFFIXES)}", "correct the path")
+    return files
+
+
+def _given_to(path: Path, given: Path, frames: FrameSettings, voices: set[int]) -> list[Note]:
+    """The notes of the file after which a written one is named. Raises DataError if there is none."""
+    sources = {source.stem: source for source in _files(given)}
+    source = sources.get(path.stem) or sources.get(re.sub(r"-\d+$", "", path.stem))
+    if not source:
+        raise DataError(str(path), f"has no piece of its name in {given}", "NAME or NAME-1", "name the folder it is of")
+    return [note for note in _piece(source, frames).notes if not voices or note.voice in voices]
+
+
+def _piece(path: Path, frames: FrameSettings) -> Piece:
+    """On the grid of what 'generate music' writes."""
+    pieces, errors = read_file(path, frames.steps_per_quarter * FINER)
+    if errors:
+        raise errors[0]
+    return replace(pieces[0].at_resolution(frames.steps_per_quarter * FINER), name=path.stem)
+
+
+def _voice_numbers(voices: str) -> set[int]:
+    names = [name.strip().lower() for name in voices.split(",") if name.strip()]
+    for name in names:
+        if name not in VOICES and not (name.isdigit() and int(name)):
+            raise UsageError(f"--voices {name}: is no voice; {', '.join(VOICES)}, or a number from 1")
+    return {VOICES.index(name) if name in VOICES else int(name) - 1 for name in names}
+
+
+def _kept_measurements(found: Kept) -> list[Measurement]:
+    shares = (("given notes kept", found.given), ("new notes in range", found.new))
+    return [Measurement.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
+
+
+def _print(found: Kept) -> None:
+    for one in _kept_measurements(found):
+        print(f"{one.value:.2f} {one.metric} [ {one.counts} ]")
+
+
+# ``recitative report``: generated pieces beside a corpus, in numbers, pictures and sound.
+
+
+def report(
+    generated: Annotated[Path, typer.Argument(help="A folder of generated pieces.")],
+    originals: Annotated[Path, typer.Option(help="A folder of the pieces that they should be like.")],
+    output: Annotated[
+        Path | None, typer.Option(help="The page to write; GENERATED/report.html by default, none with --json.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as an object.")] = False,
+    players: Annotated[int, typer.Option(min=0, help="Pieces that are shown and played.")] = 12,
+    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put sound into the page.")] = True,
+    soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
+    steps_per_quarter: Annotated[int, typer.Option(min=1, max=48, help="Of the grid on which both are compared.")] = 4,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Compare generated pieces with a corpus: statistics, the longest copies, piano rolls and players, on one page.
+
+    A copy is the longest stretch of a piece that stands in an original, all voices, note for note, in any key. A bad
+    file is named, the others are compared, and the exit status is 1.
+    """
+    record = Record(results, results_md, name, set_name, decoding, command)
+    path = output or (None if as_json else generated / "report.html")
+    if path:
+        require_folder(path.parent)
+    pieces, problems = _read(generated, steps_per_quarter)
+    corpus, more = _read(originals, steps_per_quarter)
+    comparison = _compared(pieces, corpus, originals.name)
+    record.write(_measured(comparison, steps_per_quarter))
+    if as_json:
+        print(json.dumps(_numbers(comparison)))
+    if path:
+        font = soundfont or (find_soundfont() if sound else None)
+        shown = [_exhibit(piece, sound, font) for piece in track(pieces[:players], "sound", len(pieces[:players]))]
+        write_text(path, music_page(shown, title=f"Music of {generated.name}", comparison=comparison))
+        print(path, file=sys.stderr if as_json else sys.stdout)
+    if problems or more:
+        raise DataError.collect([*problems, *more])
+
+
+def _read(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], list[Problem]]:
+    """The pieces, on one grid, and what is wrong with the other files. Raises DataError if all are bad."""
+    pieces, errors = read_folder(folder, steps_per_quarter)
+    problems = [problem for error in errors for problem in error.problems]
+    pieces = [piece.at_resolution(steps_per_quarter) for piece in pieces]
+    if not any(piece.notes for piece in pieces):
+        raise DataError.collect(problems or [Problem(str(folder), "has no notes in it", "music", "correct the path")])
+    return pieces, problems
+
+
+def _compared(pieces: Sequence[Piece], corpus: Sequence[Piece], corpus_name: str) -> Comparison:
+    voices = max(piece.voices for piece in (*pieces, *corpus))
+    known = Originals.of(corpus, voices=voices)
+    copies = [(piece.name, longest_copy(piece, known)) for piece in track(pieces, "copies", len(pieces))]
+    return Comparison(statistics(pieces, voices), statistics(corpus, voices), corpus_name, copies)
+
+
+def _exhibit(piece: Piece, sound: bool, soundfont: Path | None) -> Exhibit:
+    played = synth.mp3_bytes(synth.render(piece, soundfont=soundfont)) if sound else b""
+    return Exhibit(piece.name, piece, midi_bytes(piece), played)
+
+
+def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measurement]:
+    """How far both are apart, from 0 to 1, in what both have; and how much was copied."""
+    counts = f"{comparison.generated.pieces} and {comparison.corpus.pieces} pieces"
+    apart = distances(comparison.generated, comparison.corpus).to_dict()
+    quarters = sorted(copy.length / steps_per_quarter for _, copy in comparison.copies)
+    numbers = {f"distance of {name.replace('_', ' ')}": value for name, value in apart.items()}
+    numbers |= {"longest copy, quarters": quarters[-1], "longest copy, median": quarters[len(quarters) // 2]}
+    return [Measurement(metric, value, counts) for metric, value in numbers.items() if value is not None]
+
+
+def _numbers(comparison: Comparison) -> dict[str, Any]:
+    longest = max((copy for _, copy in comparison.copies), key=lambda copy: copy.length, default=Copy())
+    return {
+        "generated": comparison.generated.to_dict(),
+        "originals": comparison.corpus.to_dict(),
+        "distances": distances(comparison.generated, comparison.corpus).to_dict(),
+        "longest_copy": longest.to_dict(),
+        "copies": {name: copy.to_dict() for name, copy in comparison.copies},
+    }
+
+
+# ``recitative score``: how probable pieces are to a model.
+
+
+def score(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A music model's folder, such as EXP/model, or file.")],
+    pieces: Annotated[Path, typer.Argument(help="A folder of MIDI or ABC files.")],
+    others: OthersOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Print how probable pieces are to a model: nats a frame and nats a token, each frame given those before it.
+
+    A frame is a step of the model's grid, a token what one voice has in it. The model is told nothing about a piece,
+    but for the tonic where pieces.key says that all pieces have the same. Of a model of events: nats a token, ends
+    included, and nats a note. An exported file is run without PyTorch.
+    """
+    record = Record(results, results_md, name, set_name, decoding, command)
+    started = time.perf_counter()
+    path = pretrained.find(model)
+    if kind_of(path, MUSIC_KINDS) is EVENTS:
+        refuse_others(others, path)
+        found = _of_events(path, pieces)
+    else:
+        found = _of_voices([path, *map(pretrained.find, others or ())], pieces)
+    record.write(found.measured, found.settings, time.perf_counter() - started)
+    if as_json:
+        print(json.dumps({one.metric.replace(" ", "_"): one.value for one in found.measured} | found.counted))
+        return
+    values = ", ".join(f"{one.value:.4f} {one.metric}" for one in found.measured)
+    print(f"{values} ({', '.join(f'{count} {unit}' for unit, count in found.counted.items())})")
+
+
+@dataclass(frozen=True)
+class _Found:
+    measured: list[Measurement]
+    counted: dict[str, int]
+    settings: BaseModel
+
+
+def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
+    from recitative.music.pieces import read_pieces
+
+    scorer = open_voices(models)
+    if scorer.fills:
+        raise UsageError(f"{models[0]}: fills in and has no likelihood of a whole piece; name a model that continues")
+    tokens = [piece.tokens for piece in read_pieces(pieces, scorer.settings)]
+    with progress_bar("scoring") as show:
+        found = likelihood_of(scorer, tokens, scorer.settings.pieces.key, show)
+    measured = [
+        Measurement("nats per frame", found.per_frame, f"{found.frames} frames"),
+        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
+    ]
+    return _Found(measured, {"frames": found.frames}, scorer.settings)
+
+
+def _of_events(model: Path, pieces: Path) -> _Found:
+    scorer = open_events(model)
+    material = read_event_pieces(pieces, scorer.events)
+    found = event_likelihood(scorer.network, scorer.events.vocabulary, material.pieces)
+    measured = [
+        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
+        Measurement("nats per note", found.per_note, f"{found.notes} notes"),
+    ]
+    return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)
+
+
+# ``recitative music``: checks of folders of music and of generated pieces.
 
 app = typer.Typer(name="music", no_args_is_help=True, help="Check folders of music, and generated pieces.")
 app.command()(check)

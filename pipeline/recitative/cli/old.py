@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli import classifier, forecaster, model, music_kept, music_report, music_score, sound, train
+from recitative.cli import anomaly, classify, model, music, sound, train
+from recitative.cli.anomaly import detect
 from recitative.cli.data import hold_out
-from recitative.cli.notes import NotesFile
-from recitative.cli.spot import spot
-from recitative.cli.suggest import init_config
-from recitative.cli.tune_batch import find_batch_size
-from recitative.cli.watch import detect
+from recitative.cli.keywords import spot
+from recitative.cli.options import NotesFile
+from recitative.cli.train import find_batch_size, init_config
 
 
 def export(
@@ -35,16 +34,16 @@ VERBS: dict[str, Callable[..., None]] = {
     "data hold-out": hold_out,
     "lm export": export,
     "classifier train": train.train_classifier,
-    "classifier score": classifier.score,
-    "classifier report": classifier.report,
-    "classifier folds": classifier.folds,
+    "classifier score": classify.score,
+    "classifier report": classify.report,
+    "classifier folds": classify.folds,
     "forecaster train": train.train_forecaster,
-    "forecaster threshold": forecaster.threshold,
-    "forecaster score": forecaster.score,
+    "forecaster threshold": anomaly.threshold,
+    "forecaster score": anomaly.score,
     "forecaster export": export,
-    "music kept": music_kept.kept,
-    "music score": music_score.score,
-    "music report": music_report.report,
+    "music kept": music.kept,
+    "music score": music.score,
+    "music report": music.report,
     "music export": export,
     "sound train": train.train_sound,
     "music train": train.train_music,

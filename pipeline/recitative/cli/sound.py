@@ -1,16 +1,87 @@
-"""Models of sound: train, score."""
+"""``recitative generate sound`` and ``vocode``, and how ``score`` treats models of sound."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import numpy as np
 import typer
 
+from recitative.audio.files import inspect, read_audio, write_wav
+from recitative.audio.inputs import naming, on_disk
+from recitative.audio.pipes import wav_header, wav_samples
+from recitative.audio.recording import Samples
+from recitative.audio.resample import resample
+from recitative.cli.generate_music import require_folder
 from recitative.cli.progress import progress_bar
-from recitative.kinds import SOUND_KINDS
+from recitative.data.directory import DataDirectory
+from recitative.data.tables import Utterance
+from recitative.errors import DataError, Problem, UsageError, os_problem
+from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
+from recitative.model.names import output_names
+from recitative.sound.conditioning import Labels, mel_conditions
+from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, draw_all
 from recitative.sound.kind import SOUND, SPECTROGRAM
+
+MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
+
+
+def open_generator(model: Path) -> SoundGenerator:
+    """Both are drawn from by ONNX Runtime; a folder's graph is made on the way, which needs the training packages.
+
+    Raises DataError for what is no sound model.
+    """
+    from recitative.export.opening import open_model
+
+    generator: SoundGenerator = open_model(model, [SOUND])
+    return generator
+
+
+def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
+    """A model that is told labels: of sound, or of mel frames, which needs a vocoder. Raises UsageError without."""
+    if kind_of(model, SOUND_KINDS) is SOUND:
+        if vocoder:
+            raise UsageError(f"--vocoder: {model} draws samples itself; leave it out")
+        return LabelVoice(open_generator(model))
+    if not vocoder:
+        raise UsageError(f"--model {model}: draws mel frames; name a --vocoder that makes sound of them")
+    from recitative.export.opening import open_model
+
+    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), heat)
+
+
+def require_temperature(temperature: float) -> None:
+    """Raises UsageError for one that is not above 0."""
+    if not temperature > 0:
+        raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always the likeliest sample")
+
+
+# Generated sounds as a data directory, which a recognizer can transcribe
+
+
+def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:
+    """Write output/wav/UTT_ID.wav as each comes, then the tables of ``like`` for the utterances that came."""
+    folder = output / "wav"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[str, Path] = {}
+    for utt_id, samples in sounds:
+        paths[utt_id] = folder / f"{utt_id}.wav"
+        write_wav(paths[utt_id], samples, sample_rate)
+    like.with_utterances(
+        replace(u, recording_path=str(paths[u.utt_id]), start_s=0.0, end_s=None, recording_id="")
+        for u in like.utterances
+        if u.utt_id in paths
+    ).write(output)
+
+
+# Scores
 
 
 def score(
@@ -38,3 +109,268 @@ def score(
             nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))
             unit, counted = "sample", "samples"
     print(f"{nats:.4f} nats per {unit} ({count} {counted})")
+
+
+# ``recitative generate sound``: what labels say, or how a recording goes on.
+
+STDOUT = "-"
+
+
+def sound(
+    model: Annotated[Path, typer.Option(help=MODEL_HELP)],
+    vocoder: Annotated[Path | None, typer.Option(help="Vocoder. Required for models of spectrograms.")] = None,
+    text: Annotated[str, typer.Option(help="Text, one of the model's texts.")] = "",
+    speaker: Annotated[
+        str, typer.Option(help="Speaker, one of the model's speakers. Default: one file per speaker.")
+    ] = "",
+    go_on: Annotated[Path | None, typer.Option("--continue", help="Recording to continue.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="Data directory; its texts, speakers and lengths are synthesized.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Length. 0: typical length of the text, or 2 s.")] = 0.0,
+    count: Annotated[int, typer.Option(min=1, max=1000, help="Number of files.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    heat: Annotated[
+        float, typer.Option(min=0, help="Variation of spectrograms. 0: none; 1: as in the recordings.")
+    ] = 0.5,
+    output: Annotated[str, typer.Option(help="Output folder. '-': stream one WAV file to stdout.")] = "sound",
+) -> None:
+    """Generate sound: one WAV file per speaker and count.
+
+    Models of spectrograms need a --vocoder.
+
+    \b
+    recitative generate sound --model exp/voice/model.onnx --text seven --output sounds
+    """
+    require_temperature(temperature)
+    if seconds < 0:
+        raise UsageError(f"--seconds {seconds:g}: must be above 0, or 0")
+    voice = open_voice(model, vocoder, heat)
+    generator = voice.generator
+    if like:
+        _draw_like(voice, like, Path(output), seed, temperature)
+        return
+    given = _given(go_on, generator)
+    if given is not None and vocoder:
+        raise UsageError("--continue: a model of mel frames begins anew; leave it out")
+    jobs = list(_jobs(voice, text, speaker, seconds, given))
+    if output == STDOUT:
+        if len(jobs) * count != 1:
+            raise UsageError(f"--output -: {len(jobs) * count} sounds; one can be streamed; name one --speaker")
+        _stream(voice, jobs[0], given, seed, temperature)
+        return
+    folder = Path(output)
+    require_folder(folder)
+    for job in jobs:
+        for number in range(count):
+            path = folder / f"{job.name}-{number + 1}.wav"
+            told, num_samples = _told(voice, job, number, seed), job.num_samples
+            blocks = generator.generate(
+                num_samples, frames=told, given=given, row_numbers=[number], seed=seed, temperature=temperature
+            )
+            write_wav(
+                path, np.concatenate(list(_shown(blocks, path.name, num_samples)), axis=1)[0], generator.sample_rate
+            )
+            print(path)
+
+
+def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: float) -> None:
+    """A data directory of drawn sounds."""
+    generator = voice.generator
+    if not voice.labels.texts:
+        condition = generator.metadata.settings.sound.condition
+        raise UsageError(f"--like: needs a model that is told labels; this one is told {condition}")
+    require_folder(output)
+    data = DataDirectory.read(like)
+    lengths = [round(_seconds_of(u) * generator.sample_rate) for u in data.utterances]
+
+    def told(number: int) -> tuple[Samples, int]:
+        u, length = data.utterances[number], lengths[number]
+        return voice.told(u.text or "", u.speaker, length, number=number, seed=seed), length
+
+    with progress_bar("drawing") as show:
+        drawn = draw_all(generator, lengths, told, seed=seed, temperature=temperature, on_progress=show)
+        sounds = ((data.utterances[number].utt_id, samples) for number, samples in drawn)
+        write_data(data, output, sounds, generator.sample_rate)
+    print(output)
+
+
+def _seconds_of(utterance: Utterance) -> float:
+    """Seconds, by the header of the recording."""
+    end_s = utterance.end_s
+    return (inspect(utterance.recording_path).duration_s if end_s is None else end_s) - utterance.start_s
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A file's name, its samples, and what is said by whom; nothing for a model that is told nothing."""
+
+    name: str
+    num_samples: int
+    text: str = ""
+    speaker: str = ""
+
+
+def _jobs(voice: Voice, text: str, speaker: str, seconds: float, given: Samples | None) -> Iterator[_Job]:
+    labels, rate = voice.labels, voice.generator.sample_rate
+    before = 0 if given is None else len(given)
+    if not labels.texts:
+        if voice.generator.metadata.settings.sound.condition == "mel":
+            raise UsageError("--model: is a vocoder, which draws recordings anew; use 'recitative vocode'")
+        if text or speaker:
+            raise UsageError("--text, --speaker: the model is told nothing; leave them out")
+        yield _Job("sound", before + round((seconds or 2.0) * rate))
+        return
+    if text not in labels.texts:
+        raise UsageError(f"--text '{text}': the model knows {', '.join(labels.texts)}")
+    if speaker and speaker not in labels.speakers:
+        raise UsageError(f"--speaker '{speaker}': the model knows {', '.join(labels.speakers)}")
+    length = max(before, round((seconds or _usual(labels, text)) * rate))
+    for who in [speaker] if speaker else labels.speakers:
+        yield _Job(f"{'_'.join(text.split())}-{who}", length, text, who)
+
+
+def _told(voice: Voice, job: _Job, number: int, seed: int) -> list[Samples]:
+    if not voice.labels.texts:
+        return []
+    return [voice.told(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
+
+
+def _usual(labels: Labels, text: str) -> float:
+    """Seconds"""
+    return labels.seconds[labels.texts.index(text)]
+
+
+def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
+    """(S,) at the model's sample rate."""
+    if path is None:
+        return None
+    with on_disk(str(path)) as found:
+        samples, rate = read_audio(found)
+    return resample(samples, rate, generator.sample_rate)
+
+
+def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Samples]:
+    """The blocks, with a bar that moves as they are drawn."""
+    with progress_bar(title) as show:
+        done = 0
+        for block in blocks:
+            done += block.shape[1]
+            show(done, total)
+            yield block
+
+
+def _stream(voice: Voice, job: _Job, given: Samples | None, seed: int, temperature: float) -> None:
+    """One WAV to stdout, block by block; its header leaves the length open."""
+    generator, told = voice.generator, _told(voice, job, 0, seed)
+    sys.stdout.buffer.write(wav_header(generator.sample_rate))
+    for block in generator.generate(job.num_samples, frames=told, given=given, seed=seed, temperature=temperature):
+        sys.stdout.buffer.write(wav_samples(block[0]))
+        sys.stdout.buffer.flush()
+
+
+# ``recitative vocode``: recordings drawn anew from their mel frames.
+
+T = TypeVar("T")
+
+
+def vocode(
+    inputs: Annotated[list[str], typer.Argument(help="Audio files, or one data directory.")],
+    model: Annotated[Path, typer.Option(help=MODEL_HELP)],
+    output: Annotated[Path, typer.Option(help="Output folder. For a data directory, a new data directory.")],
+    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+) -> None:
+    """Resynthesize recordings from their mel spectrograms (copy synthesis).
+
+    Unreadable files are reported and skipped; the exit status is then 1.
+
+    \b
+    recitative vocode talk.wav --model exp/vocoder/model.onnx --output vocoded
+    """
+    require_temperature(temperature)
+    generator = open_generator(model)
+    if (told := generator.metadata.settings.sound.condition) != "mel":
+        raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
+    require_folder(output)
+    data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
+    with ExitStack() as spools, progress_bar("drawing") as show:
+        readings = _Readings(_sources(inputs, data, spools), generator)
+        drawn = draw_all(
+            generator, readings.lengths, readings.told, seed=seed, temperature=temperature, on_progress=show
+        )
+        sounds = ((readings.sources[number].name, samples) for number, samples in drawn)
+        if data:
+            write_data(data, output, sounds, generator.sample_rate)
+            written = [output]
+        else:
+            paths = {name: _written(output / f"{name}.wav", samples, generator) for name, samples in sounds}
+            written = [paths[source.name] for source in readings.sources if source.name in paths]
+    for path in written:
+        print(path)
+    if readings.problems:
+        raise DataError.collect(readings.problems)
+
+
+def _written(path: Path, samples: Samples, generator: SoundGenerator) -> Path:
+    write_wav(path, samples, generator.sample_rate)
+    return path
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    path: str
+    start_s: float = 0.0
+    end_s: float | None = None
+    file: str = ""  # what the user calls the path, if something else
+
+
+class _Readings:
+    """Recordings, each read when its turn comes; what is wrong with some is kept."""
+
+    def __init__(self, sources: Iterable[_Source], generator: SoundGenerator) -> None:
+        self.problems: list[Problem] = []
+        self.sources: list[_Source] = []
+        self.lengths: list[int] = []
+        self._generator = generator
+        for source in sources:
+            if (seconds := self._unless_bad(source, _seconds)) is not None:
+                self.sources.append(source)
+                self.lengths.append(round(seconds * generator.sample_rate))
+
+    def told(self, number: int) -> tuple[Samples, int] | None:
+        """Mel frames of a recording and how many samples it has; none if it is bad."""
+        return self._unless_bad(self.sources[number], self._frames)
+
+    def _frames(self, source: _Source) -> tuple[Samples, int]:
+        samples, rate = read_audio(source.path, start_s=source.start_s, end_s=source.end_s)
+        samples = resample(samples, rate, self._generator.sample_rate)
+        return mel_conditions(samples, self._generator.metadata.settings), len(samples)
+
+    def _unless_bad(self, source: _Source, read: Callable[[_Source], T]) -> T | None:
+        file = source.file or source.path
+        try:
+            with naming(file, source.path):
+                return read(source)
+        except DataError as error:
+            for p in error.problems:
+                where = file if p.where == "recording" else p.where
+                self.problems.append(Problem(where, p.found, p.allowed, p.remedy))
+        except OSError as error:
+            self.problems.append(os_problem(error, file))
+        return None
+
+
+def _seconds(source: _Source) -> float:
+    """By the header."""
+    end_s = inspect(source.path).duration_s if source.end_s is None else source.end_s
+    return end_s - source.start_s
+
+
+def _sources(inputs: list[str], data: DataDirectory | None, spools: ExitStack) -> list[_Source]:
+    if data:
+        return [_Source(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in data.utterances]
+    names = output_names(inputs, inputs)
+    return [_Source(names[path], spools.enter_context(on_disk(path)), file=path) for path in dict.fromkeys(inputs)]

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from recitative.classification.settings import ClassifierSettings
-from recitative.cli.results import Record
+from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement
 

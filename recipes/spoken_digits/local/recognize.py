@@ -23,7 +23,7 @@ from recitative.asr.alignment import pronounce_with
 from recitative.asr.transcriber import Transcriber, load_transcriber
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
-from recitative.cli.results import Record
+from recitative.cli.options import Record
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import Alternatives, align_words
 from recitative.errors import DataError, RecitativeError

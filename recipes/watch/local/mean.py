@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recitative.anomaly.settings import ForecasterSettings
-from recitative.cli.results import Record
+from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement
 
