@@ -13,9 +13,9 @@ from recitative.classification.kind import CLASSIFIER
 from recitative.config import TrainingData, read_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
-from recitative.model.file import ModelMetadata, kind_in, read_entries
+from recitative.model.file import ModelMetadata
 from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.model.session import open_session
+from recitative.model.session import open_kind, open_model
 from recitative.music.event_kind import EVENTS
 from recitative.music.kind import MUSIC
 from recitative.sound.kind import SOUND, SPECTROGRAM
@@ -60,15 +60,9 @@ def load_training(
 
 def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
     """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
-    return kind_of_folder(path, kinds) if path.is_dir() else kind_in(_metadata(path, kinds), str(path), kinds)
+    return kind_of_folder(path, kinds) if path.is_dir() else open_kind(path, kinds)[1]
 
 
 def read_metadata(path: Path) -> ModelMetadata[Any]:
     """Raises DataError for what is no model file."""
-    metadata = _metadata(path)
-    return read_entries(metadata, str(path), kind_in(metadata, str(path), KINDS))
-
-
-def _metadata(path: Path, kinds: Sequence[AnyKind] = KINDS) -> dict[str, str]:
-    file = f"{kinds[0].title}'s file" if len(kinds) == 1 else "model file"
-    return open_session(path, str(path), file, f"make one with '{kinds[0].export}'", threads=1).metadata
+    return open_model(path, KINDS)[1]

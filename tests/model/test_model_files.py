@@ -37,9 +37,9 @@ from recitative.stage import Padded
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = {
-    "recognizer": partial(OnnxStage, kind=RECOGNIZER),
-    "classifier": partial(OnnxStage, kind=CLASSIFIER),
-    "forecaster": partial(OnnxStage, kind=FORECASTER),
+    "recognizer": lambda path: OnnxStage(path, RECOGNIZER),
+    "classifier": lambda path: OnnxStage(path, CLASSIFIER),
+    "forecaster": lambda path: OnnxStage(path, FORECASTER),
     "language_model": partial(open_file, kind=LANGUAGE_MODEL),
     "music": partial(open_file, kind=MUSIC),
     "events": partial(open_file, kind=EVENTS),

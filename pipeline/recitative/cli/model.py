@@ -161,7 +161,7 @@ def score(
             raise UsageError("--output: missing; name a folder for alignments and confusions")
         text.score(model, data, **_given(context, text.score, "decoded text"))
         return
-    kind = "language_model" if path.is_file() and path.suffix != ".onnx" else _kind_of(path)
+    kind = "language_model" if path.is_file() and path.suffix != ".onnx" else kind_of(path).name
     if kind not in SCORERS:
         remedy = f"run 'recitative decode {model} {data} --output OUT' and score OUT/text"
         raise UsageError(f"{model}: recognizers are scored on decoded text; {remedy}")
@@ -187,7 +187,8 @@ def export(
     \b
     recitative export exp/lstm/model --dev data/dev --output lstm.onnx
     """
-    kind = _kind_of(model)
+    found = kind_of(model)
+    kind = found.name
     if kind in (RECOGNIZER_NAME, CLASSIFIER.name):
         _export_checked(model, output, dev, weights, read_notes(notes), classifies=kind == CLASSIFIER.name)
         return
@@ -199,7 +200,7 @@ def export(
     from recitative.model.folder import load_model
 
     options = {"int8": True} if weights == "int8" else {}
-    size = export_model(load_model(model, kind_of(model)), output, notes=read_notes(notes), **options)
+    size = export_model(load_model(model, found), output, notes=read_notes(notes), **options)
     print(f"{output}: {'int8' if options else 'float32'}, {size / 1e6:.1f} MB")
 
 
@@ -276,11 +277,6 @@ def report(
         classify.report(what, data, **_given(context, classify.report, "a classifier"))
     else:
         experiment.report(what, **_given(context, experiment.report, "an experiment of a recognizer"))
-
-
-def _kind_of(path: Path) -> str:
-    """Raises DataError for what is no model."""
-    return kind_of(path).name
 
 
 def _given(context: typer.Context, function: Callable[..., None], what: str) -> dict[str, Any]:

@@ -33,18 +33,18 @@ def open_stage(
 ) -> tuple[AnyKind, Any, Any, Mapping[str, Any]]:
     """The kind, the network as a stage (of kinds without a runner: the model), the settings and the extras."""
     recover_folder(path)
-    kind = kind_of(path, kinds)
     content: Path | bytes = path
     if path.is_dir():
         from recitative.model.folder import load_model
         from recitative.model.torch_stage import TorchStage
 
+        kind = kind_of(path, kinds)
         model = load_model(path, kind)
         if not kind.from_file:
             stage = TorchStage(model.network) if kind.runner else model
             return kind, stage, model.settings, kind.values_of(model)
         from recitative.export.file import build_file
 
-        content = build_file(model).SerializeToString()
-    stage = OnnxStage(content, kind, threads=threads)
-    return kind, stage, stage.metadata.settings, stage.metadata.extras
+        content, kinds = build_file(model).SerializeToString(), [kind]
+    stage = OnnxStage(content, *kinds, threads=threads)
+    return stage.metadata.kind, stage, stage.metadata.settings, stage.metadata.extras

@@ -10,7 +10,6 @@ import numpy as np
 
 from recitative.data.frames import num_output_frames
 from recitative.errors import UsageError
-from recitative.model.file import ModelMetadata
 from recitative.model.kind import AnyKind
 from recitative.model.sentinels import with_sentinels
 from recitative.model.session import open_graph, open_model
@@ -23,13 +22,12 @@ class OnnxStage:
     Of kinds without a network of frames, such as sound drawn sample by sample, only ``run`` and ``call`` are of use.
     """
 
-    def __init__(self, content: Path | bytes, kind: AnyKind, *, threads: int = 1) -> None:
+    def __init__(self, content: Path | bytes, *kinds: AnyKind, threads: int = 1) -> None:
         """``content`` is an exported file, gzipped or not, or what is in one. Raises DataError for one that is damaged
-        or of another kind, and if its graphs are not what the metadata tell of."""
-        self.metadata: ModelMetadata[Any]
-        self._session, self.metadata = open_model(content, kind, threads=threads)
+        or of none of these kinds, and if its graphs are not what the metadata tell of."""
+        self._session, self.metadata = open_model(content, kinds, threads=threads)
         state, settings = self.metadata.state, self.metadata.settings
-        graphs = kind.graphs(settings, self.metadata.extras)
+        graphs = self.metadata.kind.graphs(settings, self.metadata.extras)
         main = graphs[""]
         self._session.require(main.inputs, main.outputs, state)
         self._others = {name: open_graph(self.metadata, name, threads=threads) for name in graphs if name}

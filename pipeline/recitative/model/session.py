@@ -10,8 +10,8 @@ import onnxruntime as ort
 
 from recitative.errors import DataError
 from recitative.model.checksum import require_no_claim, verify_checksum
-from recitative.model.file import InitialState, ModelMetadata, read_entries
-from recitative.model.kind import Entries, ModelKind, S
+from recitative.model.file import InitialState, ModelMetadata, kind_in, read_entries
+from recitative.model.kind import AnyKind, Entries
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array
 
@@ -25,7 +25,7 @@ class Session:
 
     def __init__(self, session: ort.InferenceSession, metadata: dict[str, str], where: str) -> None:
         self._session = session
-        self._where = where
+        self.where = where
         self.metadata = metadata
 
     def run(self, outputs: Sequence[str], feeds: Mapping[str, Array]) -> list[Array]:
@@ -35,7 +35,7 @@ class Session:
         except Exception as error:
             if not _of_onnxruntime(error):
                 raise
-            raise DataError(self._where, f"its graph failed ({_first_line(error)})", "", DAMAGED) from None
+            raise DataError(self.where, f"its graph failed ({_first_line(error)})", "", DAMAGED) from None
         return results
 
     def require(self, inputs: Entries, outputs: Entries, state: Mapping[str, InitialState]) -> None:
@@ -53,7 +53,7 @@ class Session:
 
     def refuse(self, found: str) -> NoReturn:
         """Raises DataError."""
-        raise DataError(self._where, f"is damaged: {found}", "a whole model file", DAMAGED)
+        raise DataError(self.where, f"is damaged: {found}", "a whole model file", DAMAGED)
 
 
 def open_session(content: Path | bytes, where: str, kind: str, remedy: str, threads: int) -> Session:
@@ -79,11 +79,20 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     return Session(session, metadata, where)
 
 
-def open_model(content: Path | bytes, kind: ModelKind[S, Any], *, threads: int = 1) -> tuple[Session, ModelMetadata[S]]:
-    """The graph and the metadata of an exported file, or of what is in one. Raises DataError for another kind."""
-    where = str(content) if isinstance(content, Path) else f"the {kind.title}"
-    session = open_session(content, where, f"{kind.title}'s file", f"make one with '{kind.export}'", threads)
-    return session, read_entries(session.metadata, where, kind)
+def open_kind(content: Path | bytes, kinds: Sequence[AnyKind], *, threads: int = 1) -> tuple[Session, AnyKind]:
+    """An exported file, or what is in one, and which of these kinds it is. Raises DataError for none of them."""
+    where = str(content) if isinstance(content, Path) else f"the {kinds[0].title}"
+    file = f"{kinds[0].title}'s file" if len(kinds) == 1 else "model file"
+    session = open_session(content, where, file, f"make one with '{kinds[0].export}'", threads)
+    return session, kind_in(session.metadata, where, kinds)
+
+
+def open_model(
+    content: Path | bytes, kinds: Sequence[AnyKind], *, threads: int = 1
+) -> tuple[Session, ModelMetadata[Any]]:
+    """The same with its metadata, which name the kind."""
+    session, kind = open_kind(content, kinds, threads=threads)
+    return session, read_entries(session.metadata, session.where, kind)
 
 
 def open_graph(metadata: ModelMetadata[Any], name: str, *, threads: int = 1) -> Session:
