@@ -1,6 +1,7 @@
 """The exported graph is the network's own step: the same numbers, the same contract, and int8 bit for bit."""
 
 import gzip
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -13,10 +14,12 @@ from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file
+from recitative.export.file import build_file, export_model
 from recitative.model.export.cells import quantize_rows
 from recitative.model.export.network import measure_ranges
+from recitative.model.export.weights import open_for_training
 from recitative.model.onnx_stage import OnnxStage
+from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable
 
@@ -261,3 +264,38 @@ def test_streams_side_by_side_are_each_alone_to_the_last_bit(direction, int8):
         whole = Padded(row[None], np.array([len(row)]))
         y, _ = network.step(whole, network.initial_state(1), last=True)
         np.testing.assert_allclose(np.concatenate(parts), y.data[0, : y.lengths[0]], rtol=0, atol=0 if int8 else 1e-5)
+
+
+@pytest.mark.parametrize(("front_end", "recurrent", "lookahead"), [*CELLS, *SHAPES])
+def test_an_exported_file_gives_back_its_weights(front_end, recurrent, lookahead, tmp_path):
+    made = recognizer(front_end, recurrent, lookahead)
+    export_model(made, tmp_path / "model.onnx")
+    opened = open_for_training(tmp_path / "model.onnx", RECOGNIZER)
+    assert (opened.settings, opened.tokens) == (made.settings, made.tokens)
+    x = features()
+    for network in (made.network, opened.network):
+        network.eval()
+    expected, _ = made.network.step(x, made.network.initial_state(len(LENGTHS)), last=True)
+    found, _ = opened.network.step(x, opened.network.initial_state(len(LENGTHS)), last=True)
+    assert_close(zero_padding(found), zero_padding(expected), atol=1e-5, rtol=0)
+    if not front_end.norm:  # else the kernel includes it
+        for name, value in made.network.state_dict().items():
+            assert torch.equal(opened.network.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("front_end", "recurrent", "lookahead"), [p for p in (*CELLS, *SHAPES) if p.values[1].cell == "lstm"]
+)
+def test_a_file_in_int8_gives_back_the_numbers_that_it_computes_with(front_end, recurrent, lookahead, tmp_path):
+    made = recognizer(front_end, recurrent, lookahead)
+    ranges = measure_ranges(made.network, [features()])
+    export_model(made, tmp_path / "int8.onnx", ranges=ranges)
+    opened = open_for_training(tmp_path / "int8.onnx", RECOGNIZER)
+    compare(opened, OnnxStage(tmp_path / "int8.onnx", RECOGNIZER), atol=0.05)
+    export_model(opened, tmp_path / "again.onnx", ranges=ranges)
+    compare(open_for_training(tmp_path / "again.onnx", RECOGNIZER), OnnxStage(tmp_path / "int8.onnx", RECOGNIZER), 0.05)
+
+
+def test_a_file_of_release_0_1_cannot_be_trained():
+    with pytest.raises(DataError, match="holds no weights that can be trained"):
+        open_for_training(Path("an4-streaming"), RECOGNIZER)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import UsageError
-from recitative.model.folder import load_model
+from recitative.model.export.weights import open_for_training
 from recitative.text.tokens import BLANK, TokenTable
 
 OUTPUT = "stages.head.linear."  # the output layer: one row for each token
@@ -35,17 +35,17 @@ class Inherited:
 
 
 @torch.no_grad()
-def start_from(recognizer: RecognizerModel, folder: Path) -> Inherited:
-    """Give a recognizer the weights of a model folder, normalization included, in place.
+def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
+    """Give a recognizer the weights of a model folder or an exported file, normalization included, in place.
 
     The tokens may differ: the output rows of those that both know, by their symbols, are taken over, and the blank's;
     the others stay as they are. An attention decoder is taken over only with the same tokens.
     Raises UsageError for other features or another network.
     """
-    old = load_model(folder, RECOGNIZER)
-    where = f"--init {folder}"
+    old = open_for_training(path, RECOGNIZER)
+    where = f"--init {path}"
     if old.settings.features != recognizer.settings.features:
-        raise UsageError(f"{where}: hears other features; use the settings features of {folder}/settings.yaml")
+        raise UsageError(f"{where}: hears other features; use the settings features of {_settings_of(path)}")
     ours, theirs = _state(recognizer), _state(old)
     if old.tokens != recognizer.tokens:
         known = old.tokens.ids | {BLANK: 0}
@@ -53,7 +53,7 @@ def start_from(recognizer: RecognizerModel, folder: Path) -> Inherited:
         theirs = {name: value for name, value in theirs.items() if not name.startswith(DECODER)}
         for name in (f"{OUTPUT}weight", f"{OUTPUT}bias"):
             theirs[name] = _with_rows(ours[name], theirs[name], rows)
-    _require_same_shapes(where, ours, theirs)
+    _require_same_shapes(path, ours, theirs)
     for name, value in theirs.items():
         if name in ours:
             ours[name].copy_(value)
@@ -91,7 +91,7 @@ def _with_rows(new: Tensor, old: Tensor, rows: Sequence[tuple[int, int]]) -> Ten
     return merged
 
 
-def _require_same_shapes(where: str, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+def _require_same_shapes(path: Path, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
     for name, value in ours.items():
         if name.startswith(DECODER) and name not in theirs:
             continue
@@ -99,8 +99,13 @@ def _require_same_shapes(where: str, ours: Mapping[str, Tensor], theirs: Mapping
         if name not in theirs or theirs[name].shape != value.shape:
             wanted = tuple(value.shape)
             raise UsageError(
-                f"{where}: has {found} for {name}, not {wanted}; use the settings model of its settings.yaml"
+                f"--init {path}: has {found} for {name}, not {wanted}; use the settings model of {_settings_of(path)}"
             )
+
+
+def _settings_of(path: Path) -> str:
+    """Where a user reads a model's settings."""
+    return f"{path}/settings.yaml" if path.is_dir() else f"'recitative info {path} --settings'"
 
 
 def _inherited(ours: TokenTable, theirs: TokenTable) -> Inherited:

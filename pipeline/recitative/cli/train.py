@@ -194,7 +194,10 @@ def train(
         Path | None, typer.Option(help="Pronunciations, where tokens are phones; from 'recitative lexicon'.")
     ] = None,
     cmvn: CmvnOption = None,
-    init: Annotated[Path | None, typer.Option(help="Fine-tune this model folder. Its tokens may differ.")] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Fine-tune this model folder, exported file or pretrained model. Its tokens may differ."),
+    ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher model for distillation (settings: distill.*).")] = None,
     unlabelled: Annotated[Path | None, typer.Option(help="More audio, for the teacher alone.")] = None,
     alternatives: Annotated[

@@ -64,7 +64,7 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     if isinstance(content, Path):
         if not content.is_file():
             raise DataError(where, "does not exist", f"a {kind}", remedy)
-        content = _read(content, where, kind)
+        content = read_content(content, where, kind)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
@@ -102,7 +102,8 @@ def open_graph(metadata: ModelMetadata[Any], name: str, *, threads: int = 1) -> 
     return open_session(metadata.graphs.get(name, b""), metadata.where, f"{title}'s file", remedy, threads)
 
 
-def _read(path: Path, where: str, kind: str) -> bytes:
+def read_content(path: Path, where: str, kind: str) -> bytes:
+    """What is in a model file, unpacked. Raises DataError if it cannot be read."""
     try:
         content = path.read_bytes()
         return unpacked(content, where) if content.startswith(GZIP_MAGIC) else content

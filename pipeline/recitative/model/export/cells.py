@@ -35,7 +35,7 @@ SATURATED = 40.0  # sigmoid(40) is 1 in float32
 
 # Of each cell: ONNX's operator, its attributes, and the way from PyTorch's order of gates to ONNX's. The GRU is cuDNN's
 # variant, as PyTorch's is.
-_OPERATORS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
+OPERATORS: dict[str, tuple[str, dict[str, Any], list[int]]] = {
     "lstm": ("LSTM", {}, [0, 3, 1, 2]),
     "gru": ("GRU", {"linear_before_reset": 1}, [1, 0, 2]),
     "rnn_tanh": ("RNN", {"activations": ["Tanh"]}, [0]),
@@ -68,20 +68,21 @@ class CellWriter:
         g = self.graph
         weight, bias = (value.detach().float().numpy() for value in (linear.weight, linear.bias))
         if self.ranges is None:
-            return g.op("Add", g.op("MatMul", x, g.constant(weight.T)), g.constant(bias))
+            product = g.op("MatMul", x, g.constant(weight.T, f"{name}.weight"))
+            return g.op("Add", product, g.constant(bias, f"{name}.bias"))
         x, weight, bound = self._smooth(name, x, weight)
         scale = np.float32(bound / 127)
         zero = g.constant(np.array(128, np.uint8))
         levels, weight_scales = quantize_rows(weight)
         sums = g.op(
             "MatMulInteger",
-            g.op("QuantizeLinear", x, g.constant(np.array(scale)), zero),
-            g.constant(levels.T),
+            g.op("QuantizeLinear", x, g.constant(np.array(scale), f"{name}.input_scale"), zero),
+            g.constant(levels.T, f"{name}.levels"),
             zero,
             g.constant(np.array(0, np.int8)),
         )
-        scaled = g.op("Mul", g.op("Cast", sums, to=FLOAT), g.constant(weight_scales * scale))
-        return g.op("Add", scaled, g.constant(bias))
+        scaled = g.op("Mul", g.op("Cast", sums, to=FLOAT), g.constant(weight_scales * scale, f"{name}.scales"))
+        return g.op("Add", scaled, g.constant(bias, f"{name}.bias"))
 
     def run(
         self, name: str, kind: str, layer: Any, x: Ragged, state: Sequence[str], carry: str | None
@@ -109,7 +110,7 @@ class CellWriter:
         if self._is_int8(kind):
             y, *after = self._int8_lstm(name, rnn, x.data, lengths, starts, direction)
         else:
-            y, *after = self._float_rnn(kind, rnn, x.data, lengths, starts, direction)
+            y, *after = self._float_rnn(name, kind, rnn, x.data, lengths, starts, direction)
         y = g.op("Transpose", g.op("Squeeze", y, g.ints(1)), perm=[1, 0, 2])  # (T, 1, N, H) -> (N, T, H)
         if self._is_int8(kind):
             y = g.op("Slice", y, g.ints(0), g.ints(rnn.hidden_size), g.ints(2))
@@ -117,15 +118,18 @@ class CellWriter:
         squeezed = [g.op("Squeeze", entry, g.ints(0)) for entry in after]
         return [y, *(g.op("Where", heard, new, old) for new, old in zip(squeezed, before, strict=True))]
 
-    def _float_rnn(self, kind: str, rnn: Any, x: str, lengths: str, starts: list[str], direction: str) -> list[str]:
+    def _float_rnn(
+        self, name: str, kind: str, rnn: Any, x: str, lengths: str, starts: list[str], direction: str
+    ) -> list[str]:
         g = self.graph
-        operator, attributes, order = _OPERATORS[kind]
+        operator, attributes, order = OPERATORS[kind]
         inputs, recurrent, bias = _weights(rnn, order)
+        named = {f"{name}.input": inputs, f"{name}.recurrent": recurrent}
         return g.ops(
             operator,
             g.op("Transpose", x, perm=[1, 0, 2]),
-            *(g.constant(value.reshape(1, -1, value.shape[-1])) for value in (inputs, recurrent)),
-            g.constant(bias[None]),
+            *(g.constant(value.reshape(1, -1, value.shape[-1]), entry) for entry, value in named.items()),
+            g.constant(bias[None], f"{name}.bias"),
             lengths,
             *starts,
             outputs=1 + len(starts),
@@ -138,7 +142,7 @@ class CellWriter:
         assert self.ranges is not None
         g = self.graph
         extra, hidden = len(SENTINELS), rnn.hidden_size
-        inputs, recurrent, bias = _weights(rnn, _OPERATORS["lstm"][2])  # (4, H, C), (4, H, H), (8 H)
+        inputs, recurrent, bias = _weights(rnn, OPERATORS["lstm"][2])  # (4, H, C), (4, H, H), (8 H)
         x, smoothed, bound = self._smooth(name, x, inputs.reshape(4 * hidden, -1))
         inputs = np.pad(smoothed.reshape(4, hidden, -1), ((0, 0), (0, extra), (0, extra)))
         recurrent = np.pad(recurrent, ((0, 0), (0, extra), (0, extra)))
@@ -146,19 +150,23 @@ class CellWriter:
         gates[0, :, hidden:] = np.array([-SATURATED, SATURATED, SATURATED, 0.0])[:, None]  # i o f c
         ends = g.op("Expand", g.constant((SENTINELS * np.float32(bound))[None, None]), self._rows_and_frames(x))
         clipped = g.op("Clip", x, g.real(-bound), g.real(bound))
-        weights = [quantize_rows(value.reshape(4 * (hidden + extra), -1)) for value in (inputs, recurrent)]
+        named = {f"{name}.input": inputs, f"{name}.recurrent": recurrent}
+        weights = {entry: quantize_rows(value.reshape(4 * (hidden + extra), -1)) for entry, value in named.items()}
         return g.ops(
             "DynamicQuantizeLSTM",
             g.op("Transpose", g.op("Concat", clipped, ends, axis=2), perm=[1, 0, 2]),
-            *(g.constant(levels.T[None]) for levels, _ in weights),
-            g.constant(gates.reshape(1, -1)),
+            *(g.constant(levels.T[None], f"{entry}_levels") for entry, (levels, _) in weights.items()),
+            g.constant(gates.reshape(1, -1), f"{name}.bias"),
             lengths,
             *starts,
             "",
             *(
-                g.constant(value)
-                for levels, scales in weights
-                for value in (scales[None], np.zeros((1, len(scales)), np.int8))
+                constant
+                for entry, (_, scales) in weights.items()
+                for constant in (
+                    g.constant(scales[None], f"{entry}_scales"),
+                    g.constant(np.zeros((1, len(scales)), np.int8)),
+                )
             ),
             outputs=3,
             domain=CONTRIB,
@@ -172,7 +180,7 @@ class CellWriter:
         ranges = np.maximum(self.ranges[name], 1e-6)
         columns = np.maximum(np.abs(weight).max(axis=0), 1e-6)
         factors = (ranges**self.smoothing / columns ** (1 - self.smoothing)).astype(np.float32)
-        x = self.graph.op("Mul", x, self.graph.constant(1 / factors))
+        x = self.graph.op("Mul", x, self.graph.constant(1 / factors, f"{name}.smoothing"))
         return x, weight * factors, float((ranges / factors).max())
 
     def _is_int8(self, kind: str) -> bool:

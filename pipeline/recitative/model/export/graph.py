@@ -72,8 +72,12 @@ class Graph:
         self._nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
 
-    def constant(self, array: Array) -> str:
-        """The same array is stored once."""
+    def constant(self, array: Array, name: str = "") -> str:
+        """The same array is stored once. With a name, under which ``model.export.weights`` finds it again, it is stored
+        under that, whatever else is equal to it."""
+        if name:
+            self._constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)
+            return name
         key = (str(array.dtype), array.tobytes(), array.shape)
         if key not in self._shared:
             name = f"{self._prefix}c{len(self._constants)}"

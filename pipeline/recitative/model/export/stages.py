@@ -50,7 +50,7 @@ class Writer:
                     x = self.write(f"{name}.{part}" if name else part, inner, x)
                 return x
             case Normalize():
-                return self._normalise(stage, x)
+                return self._normalise(name, stage, x)
             case UtteranceMean():
                 return self._utterance_mean(x)
             case RunningMean():
@@ -133,12 +133,13 @@ class Writer:
             lengths = g.op("Mul", lengths, g.integer(stage.outputs_per_step))
         return Ragged(g.op("LogSoftmax", logits, axis=-1), lengths)
 
-    def _normalise(self, stage: Normalize, x: Ragged) -> Ragged:
+    def _normalise(self, name: str, stage: Normalize, x: Ragged) -> Ragged:
         g = self.graph
         # The int8 LSTM takes its range from all of its input, where one NaN would be too many.
         data = x.data if self.cells.ranges is None else g.zero_padding(x)
-        centered = g.op("Sub", data, g.constant(_array(stage.mean)))
-        return Ragged(g.op("Mul", centered, g.constant(_array(stage.inverse_stddev))), x.lengths)
+        centered = g.op("Sub", data, g.constant(_array(stage.mean), f"{name}.mean"))
+        inverse_stddev = g.constant(_array(stage.inverse_stddev), f"{name}.inverse_stddev")
+        return Ragged(g.op("Mul", centered, inverse_stddev), x.lengths)
 
     def _utterance_mean(self, x: Ragged) -> Ragged:
         g = self.graph
@@ -232,7 +233,8 @@ class Writer:
         else:
             heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, stage.window - 1)
         planes = self._planes(heard, stage)
-        weights = [g.constant(_array(value)) for value in _normalized_weights(stage)]
+        weight, bias = _normalized_weights(stage)
+        weights = g.constant(_array(weight), f"{name}.conv.weight"), g.constant(_array(bias), f"{name}.conv.bias")
         out = g.op("Relu", g.op("Conv", planes, *weights, strides=[stage.stride, 2], pads=[0, 1, 0, 1]))
         out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
         return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
@@ -247,7 +249,7 @@ class Writer:
     def _row_conv(self, name: str, stage: RowConv, x: Ragged) -> Ragged:
         g = self.graph
         if stage.context == 0:
-            weight = g.constant(_array(stage.weight)[:, 0])
+            weight = g.constant(_array(stage.weight)[:, 0], f"{name}.weight")
             return Ragged(g.op("Mul", x.data, weight), x.lengths)
         shape = g.op("Concat", g.op("Shape", x.data, start=0, end=1), g.ints(stage.context, stage.input_width), axis=0)
         silence = g.op("Expand", g.real(0.0), shape)
@@ -256,7 +258,7 @@ class Writer:
             g.op("Concat", g.zero_padding(x), silence, axis=1), g.op("Add", x.lengths, flushed)
         )  # the padding is zero too, so that the silence follows at once in every row
         heard, ready = self._advance(name, longer, stage.input_width, stage.context + 1, 1, 0)
-        kernel = g.constant(_array(stage.weight)[:, None])  # (C, 1, context + 1)
+        kernel = g.constant(_array(stage.weight)[:, None], f"{name}.weight")  # (C, 1, context + 1)
         across = g.op("Transpose", heard, perm=[0, 2, 1])  # (N, C, T)
         y = g.op("Conv", across, kernel, group=stage.input_width)
         return Ragged(g.op("Transpose", y, perm=[0, 2, 1]), ready)
@@ -308,8 +310,9 @@ class Writer:
             if isinstance(layer.project, nn.Linear):
                 y = self.cells.linear(f"{prefix}.project", layer.project, y)
             if isinstance(layer.norm, nn.LayerNorm):
-                weights = [g.constant(_array(value)) for value in (layer.norm.weight, layer.norm.bias)]
-                y = g.op("LayerNormalization", y, *weights, axis=-1, epsilon=layer.norm.eps)
+                gain = g.constant(_array(layer.norm.weight), f"{prefix}.norm.weight")
+                bias = g.constant(_array(layer.norm.bias), f"{prefix}.norm.bias")
+                y = g.op("LayerNormalization", y, gain, bias, axis=-1, epsilon=layer.norm.eps)
             x = Ragged(g.op("Add", x.data, y) if layer.residual else y, x.lengths)
         return x
 
