@@ -1,7 +1,6 @@
 """The exported graph is the network's own step: the same numbers, the same contract, and int8 bit for bit."""
 
 import gzip
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
+from recitative import pretrained
 from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
@@ -298,4 +298,4 @@ def test_a_file_in_int8_gives_back_the_numbers_that_it_computes_with(front_end, 
 
 def test_a_file_of_release_0_1_cannot_be_trained():
     with pytest.raises(DataError, match="holds no weights that can be trained"):
-        open_for_training(Path("an4-streaming"), RECOGNIZER)
+        open_for_training(pretrained.find("an4-streaming"), RECOGNIZER)

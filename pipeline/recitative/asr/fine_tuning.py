@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from recitative import pretrained
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import UsageError
@@ -36,16 +37,16 @@ class Inherited:
 
 @torch.no_grad()
 def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
-    """Give a recognizer the weights of a model folder or an exported file, normalization included, in place.
+    """Give a recognizer the weights of another, in a folder, an exported file or by name, in place; normalization too.
 
     The tokens may differ: the output rows of those that both know, by their symbols, are taken over, and the blank's;
     the others stay as they are. An attention decoder is taken over only with the same tokens.
     Raises UsageError for other features or another network.
     """
+    path = pretrained.find(path)
     old = open_for_training(path, RECOGNIZER)
-    where = f"--init {path}"
     if old.settings.features != recognizer.settings.features:
-        raise UsageError(f"{where}: hears other features; use the settings features of {_settings_of(path)}")
+        raise UsageError(f"--init {path}: hears other features; use the settings features of {_settings_of(path)}")
     ours, theirs = _state(recognizer), _state(old)
     if old.tokens != recognizer.tokens:
         known = old.tokens.ids | {BLANK: 0}

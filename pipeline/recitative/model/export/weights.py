@@ -16,7 +16,6 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from recitative import pretrained
 from recitative.atomic import recover_folder
 from recitative.errors import DataError
 from recitative.model.export.cells import OPERATORS, SENTINELS
@@ -32,12 +31,11 @@ Constants = Mapping[str, Array]  # of a graph, by name
 
 
 def open_for_training(path: Path, kind: ModelKind[Any, M]) -> M:
-    """The model in a folder or an exported file, or a pretrained one by name, as training can go on from it.
+    """The model in a folder or an exported file, as training can go on from it.
 
     kind: recognizers or classifiers. An exported file has no attention decoder. The model is in evaluation mode.
     Raises DataError for another kind, a damaged file, or one exported by release 0.1.
     """
-    path = pretrained.find(path)
     recover_folder(path)
     if path.is_dir():
         return load_model(path, kind)
@@ -72,8 +70,6 @@ def read_weights(network: Chain, constants: Constants) -> None:
             case nn.Linear():
                 _copy(module.weight, _linear(name, constants))
                 _copy(module.bias, constants[f"{name}.bias"])
-            case nn.LSTM() | nn.GRU() | nn.RNN():
-                _read_cell(name.removesuffix(".rnn"), module, constants)
             case nn.LayerNorm():
                 _copy(module.weight, constants[f"{name}.weight"])
                 _copy(module.bias, constants[f"{name}.bias"])
@@ -87,6 +83,8 @@ def read_weights(network: Chain, constants: Constants) -> None:
                 module.variance.fill_(1.0 - module.eps)
             case RowConv():
                 _copy(module.weight, constants[f"{name}.weight"].reshape(module.weight.shape))
+            case _ if name.endswith("_cell.rnn"):
+                _read_cell(name.removesuffix(".rnn"), module, constants)
 
 
 def _linear(name: str, constants: Constants) -> Array:
@@ -98,7 +96,7 @@ def _linear(name: str, constants: Constants) -> Array:
     return weight
 
 
-def _read_cell(name: str, rnn: nn.RNNBase, constants: Constants) -> None:
+def _read_cell(name: str, rnn: Any, constants: Constants) -> None:
     kind = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}.get(rnn.mode, rnn.mode.lower())
     order = np.argsort(OPERATORS[kind][2])  # from ONNX's order of gates to PyTorch's
     gates, hidden = len(order), rnn.hidden_size
@@ -125,8 +123,9 @@ def _read_cell(name: str, rnn: nn.RNNBase, constants: Constants) -> None:
 
 def _int8_gates(name: str, gates: int, constants: Constants) -> Array:
     """(G, H + 2, C + 2), of a cell with sentinels."""
-    weight = constants[f"{name}_levels"][0].T * constants[f"{name}_scales"][0][:, None]
-    return weight.reshape(gates, -1, weight.shape[-1])
+    weight: Array = constants[f"{name}_levels"][0].T * constants[f"{name}_scales"][0][:, None]
+    gated: Array = weight.reshape(gates, -1, weight.shape[-1])
+    return gated
 
 
 def _copy(target: Tensor | None, value: Array) -> None:
