@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from recitative.asr.decoders import Spoken, TimedTable, new_decoder
 from recitative.asr.language import Language
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, tune
+from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, non_speech, tune
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.confidence import WordEvidence
@@ -143,6 +144,24 @@ def test_the_error_before_is_that_of_the_posteriors_and_the_one_after_is_smaller
     _, before, after = calibrate(*said(*zip(boastful, right, strict=True)))
     assert before == pytest.approx(expected_calibration_error(boastful, right), abs=1e-6)
     assert after < 0.6 * before
+
+
+def test_what_is_heard_in_noise_gets_little_confidence(transcriber, lm):
+    clear, vague = frame(b=6.0, blank=0.0), frame(b=1.0, a=0.6, blank=0.5)
+    noises = {f"noise {number}": vague for number in range(8)}
+    tuned = tune(transcriber, lm, replace(dev_set((20, "b", clear)), non_speech=noises))
+    decoder = new_decoder(tuned.settings, transcriber.timed, tuned.language)
+    speech, noise = (decoder.finish(decoder.step(rows, decoder.start())).words for rows in (clear, vague))
+    assert [word.confidence > 0.9 for word in speech] == [True]
+    assert [word.confidence < 0.3 for word in noise] == [True]
+
+
+def test_noises_for_the_calibration_are_of_the_models_rate_and_as_loud_as_they_say(transcriber):
+    for name, samples in non_speech(8000, seconds=2.0).items():
+        level_db = 20 * np.log10(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+        assert (len(samples), samples.dtype) == (16000, np.float32), name
+        assert f" {level_db:.0f} dB" in name
+        assert np.abs(samples).max() < 1
 
 
 def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):

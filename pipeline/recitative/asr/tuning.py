@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +36,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class DevOutputs:
-    """What a network says of a dev set: log probabilities (T, V) and the reference of each utterance."""
+    """What a network says of a dev set: log probabilities (T, V) and the reference of each utterance, and log
+    probabilities of recordings without speech."""
 
     log_probs: dict[str, Array]
     refs: dict[str, str]
+    non_speech: dict[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,30 @@ def hear(transcriber: Transcriber, data_dir: Path, advance: Advance = lambda don
         rows = transcriber.log_probs([read_utterance(u) for u in group])
         found |= {u.utt_id: row for u, row in zip(group, rows, strict=True)}
         advance(len(found), len(by_length))
-    return DevOutputs(found, {u.utt_id: u.text or "" for u in utterances})
+    noises = non_speech(transcriber.sample_rate)
+    unspoken = transcriber.log_probs(list(noises.values()))
+    return DevOutputs(found, {u.utt_id: u.text or "" for u in utterances}, dict(zip(noises, unspoken, strict=True)))
+
+
+def non_speech(rate: int, seconds: float = 6.0) -> dict[str, Array]:
+    """Recordings (S,) without a word, by name: white, pink and brown noise, hum, and chords, each at three levels."""
+    rng = np.random.default_rng(1)
+    count = round(seconds * rate)
+    hz = np.fft.rfftfreq(count, 1 / rate)
+    hz[0] = hz[1]
+    t = np.arange(count) / rate
+    kinds: dict[str, Array] = {}
+    for name, power in (("white", 0.0), ("pink", 0.5), ("brown", 1.0)):
+        kinds[name] = np.fft.irfft(np.fft.rfft(rng.standard_normal(count)) / hz**power, count)
+    kinds["hum"] = np.sum([np.sin(2 * np.pi * 50 * n * t) / n for n in range(1, 20)], axis=0)
+    notes = 220 * 2 ** (rng.integers(0, 24, (round(2 * seconds), 3)) / 12)  # (chords of half a second, voices), Hz
+    chords = [np.sin(2 * np.pi * np.outer(chord, t[: rate // 2])).sum(0) for chord in notes]
+    kinds["chords"] = np.concatenate(chords)
+    return {
+        f"{name} at {db} dB": (10 ** (db / 20) * sound / np.sqrt(np.mean(sound**2))).astype(np.float32)
+        for name, sound in kinds.items()
+        for db in (-20, -40, -60)  # of full scale
+    }
 
 
 def tune(
@@ -92,7 +117,8 @@ def tune(
     without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev), dev)
     settings = _with(base, _best(trials, weights))
     spoken = decode(transcriber, settings, bare, dev)
-    calibrator, before, after = calibrate(spoken, dev.refs)
+    spoken |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech))
+    calibrator, before, after = calibrate(spoken, dev.refs | dict.fromkeys(dev.non_speech, ""))
     return Tuned(settings, replace(bare, calibrator=calibrator), trials, without_lm, before, after)
 
 
