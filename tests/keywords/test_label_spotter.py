@@ -15,7 +15,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.keywords.detections import pick
 from recitative.keywords.label_spotter import SMOOTH_S, PosteriorRules, PosteriorSpotter, spot_labels
 from recitative.keywords.spotter import parse_keywords
-from recitative.keywords.stream import HitStream
+from recitative.keywords.stream import Spotter
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
 
@@ -81,16 +81,16 @@ def test_labels_are_found_where_they_are_said_and_those_not_asked_for_are_filler
 def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory_does_not_grow() -> None:
     recognizer, rng = spotter_of(knowing(), "low, high, middle"), np.random.default_rng(1)
     samples = np.concatenate([stream_of(SAID, seed=seed) for seed in range(12)])  # 42 s, uncut
-    whole = recognizer.transcribe(samples).words
+    spotter = Spotter(recognizer)
+    whole = spotter.spot(samples)
     assert len(whole) == 12 * len(SAID)
     for sizes in ([333], [4000], [0, 1, 77, 2500]):
-        stream, heard, kept, rest = HitStream(recognizer), [], [], samples
+        stream, heard, kept, rest = spotter.stream(), [], [], samples
         while len(rest):
             size = int(rng.choice(sizes))
             heard += stream.accept(rest[:size], tones.RATE)
             rest = rest[size:]
-            inner = stream._stream
-            kept.append(len(pickle.dumps((inner._heard, inner._state, inner._words, inner._segments))))
+            kept.append(len(pickle.dumps((stream._decoded, stream._state, stream._found))))
         assert (*heard, *stream.finish()) == whole
         assert max(kept) < 2000  # bytes; the 60 hits would be more than that
 
@@ -104,9 +104,9 @@ def test_a_network_has_the_same_hits_in_a_stream(core) -> None:
     samples = stream_of(SAID, seconds=8)
     whole = recognizer.transcribe(samples).words
     assert len(whole) > 5
-    stream = HitStream(recognizer)
+    stream = Spotter(recognizer).stream()
     heard = [hit for i in range(0, len(samples), 600) for hit in stream.accept(samples[i : i + 600], tones.RATE)]
-    said = [(hit.word, hit.start_s, hit.end_s) for hit in (*heard, *stream.finish())]
+    said = [(hit.keyword, hit.start_s, hit.end_s) for hit in (*heard, *stream.finish())]
     assert said == [(hit.word, hit.start_s, hit.end_s) for hit in whole]  # confidences feel the order of float32's sums
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from recitative.asr.recognizer import BLOCK_S, Progress, Recognizer, Transcript
+from recitative.asr.recognizer import BLOCK_S, Progress, Recognizer
+from recitative.asr.transcript import Transcript
 from recitative.audio.inputs import is_stream, naming, on_disk
 from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import one_line

@@ -62,6 +62,7 @@ class Spoken:
     alternatives: the best first; of a greedy decoder none
     evidence:     what each word's confidence was made of, for calibration; of a greedy decoder none
     whole:        False if the audio ended within a word or a grammar's sentence, so that its end is missing
+    stable:      of a stream that goes on, how many of the first words no later audio can change
     """
 
     tokens: tuple[TimedToken, ...]
@@ -69,6 +70,7 @@ class Spoken:
     alternatives: tuple[Alternative, ...] = ()
     evidence: tuple[WordEvidence, ...] = ()
     whole: bool = True
+    stable: int = 0
 
     @property
     def text(self) -> str:
@@ -90,7 +92,7 @@ class Decoder(Protocol):
         ...
 
     def partial(self, state: Any) -> Spoken:
-        """So far; words may still change."""
+        """So far; words behind the first ``stable`` may still change."""
         ...
 
     def forget(self, state: Any) -> Any:
@@ -141,10 +143,13 @@ class GreedySearch:
         return state.num_frames
 
     def partial(self, state: BestPath) -> Spoken:
-        tokens = self._timed.tokens(state.runs)
-        if self._timed.table.unit == "phone":  # no lexicon: phones are all it can say
-            return Spoken(tokens, tuple(Word(t.token, t.start_s, t.end_s, t.confidence) for t in tokens))
-        return Spoken(tokens, tuple(words_of(tokens)))
+        tokens, unit = self._timed.tokens(state.runs), self._timed.table.unit
+        if unit == "phone":  # no lexicon: phones are all it can say
+            words = [Word(t.token, t.start_s, t.end_s, t.confidence) for t in tokens]
+        else:
+            words = words_of(tokens)
+        is_open = unit not in ("phone", "word") and words and not tokens[-1].token.isspace()
+        return Spoken(tokens, tuple(words), stable=len(words) - bool(is_open))
 
     def forget(self, state: BestPath) -> BestPath:
         return state
@@ -197,14 +202,15 @@ class LanguageSearch:
         return int(state.state.num_frames)
 
     def partial(self, state: BeamStream) -> Spoken:
-        """Times are those at which words came up in the search, a frame or two early; ``finish`` gives better ones."""
+        """Times are those at which words came up in the search, a frame or two early; ``finish`` gives better ones. A
+        confidence is the share of the beam that has these words up to this one, 1 for stable words."""
         best = self._search.best(state.state)
         frame_s = self._timed.frame_s
         words = (
-            Word(w.word, round(w.first_frame * frame_s, 3), round((w.last_frame + 1) * frame_s, 3), 0.0)
-            for w in best.words
+            Word(w.word, round(w.first_frame * frame_s, 3), round((w.last_frame + 1) * frame_s, 3), round(share, 4))
+            for w, share in zip(best.words, best.shares, strict=True)
         )
-        return Spoken((), tuple(words))
+        return Spoken((), tuple(words), stable=best.stable)
 
     def forget(self, state: BeamStream) -> BeamStream:
         return state

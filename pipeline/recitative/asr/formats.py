@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from recitative.asr.decoders import Alternative
-from recitative.asr.recognizer import Transcript
+from recitative.asr.transcript import Transcript
 from recitative.atomic import json_text
 from recitative.text.words import Word
 
@@ -55,37 +54,9 @@ def kaldi(utt_id: str, transcript: Transcript) -> str:
 
 
 def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
-    """file, duration (s), text, words with word, start, end (s) and confidence (0..1); alternatives if asked for."""
-    facts = {
-        "file": file,
-        "duration": round(transcript.duration_s, 3),
-        "text": transcript.text,
-        "words": word_objects(transcript),
-    }
-    return facts | nbest_object(transcript)
-
-
-def word_objects(transcript: Transcript) -> list[dict[str, Any]]:
-    """word, start, end (s) and confidence (0..1) of each word."""
-    return [
-        {"word": word.word, "start": word.start_s, "end": word.end_s, "confidence": word.confidence}
-        for word in transcript.words
-    ]
-
-
-def nbest_object(transcript: Transcript) -> dict[str, Any]:
-    """segments: start, end (s) and nbest with text, score and posterior; empty where only one was asked for."""
-    if not any(len(segment.spoken.alternatives) > 1 for segment in transcript.segments):
-        return {}
-    segments = [
-        {"start": s.start_s, "end": s.end_s, "nbest": [_alternative(one) for one in s.spoken.alternatives]}
-        for s in transcript.segments
-    ]
-    return {"segments": segments}
-
-
-def _alternative(alternative: Alternative) -> dict[str, Any]:
-    return {"text": alternative.text, "score": alternative.score, "posterior": alternative.posterior}
+    """The entries of ``Transcript.to_dict``, with the file behind the model."""
+    entries = transcript.to_dict()
+    return {"schema": entries.pop("schema"), "model": entries.pop("model"), "file": file} | entries
 
 
 def jsonl(file: str, transcript: Transcript) -> str:

@@ -12,6 +12,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import RECOGNIZER_NAME, Extra, ModelKind, feature_graph
+from recitative.pretrained import name_of
 from recitative.reading import parsed_json
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array, Stage
@@ -61,7 +62,9 @@ def _run(stage: Stage[Array], settings: Settings, extras: Mapping[str, Any]) -> 
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
 
-    return Recognizer(Transcriber(stage, settings, extras["tokens"], language_of(extras)))
+    metadata = getattr(stage, "metadata", None)  # of a file
+    name = name_of(metadata.where) if metadata else ""
+    return Recognizer(Transcriber(stage, settings, extras["tokens"], language_of(extras)), name)
 
 
 def _decoding(settings: Settings, language: Language) -> str:

@@ -1,4 +1,4 @@
-"""Inputs given by a user: files, folders, patterns, standard input."""
+"""Inputs given by a user: files, folders, patterns, standard input; in Python also bytes, open files and samples."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO, TypeGuard
 
-from recitative.audio.files import SUFFIXES
+from recitative.audio.files import SUFFIXES, OnWarning, open_blocks
+from recitative.audio.samples import SampleInput, as_float, require_rate
 from recitative.errors import DataError, os_problem
+from recitative.stage import Array
 
 STANDARD_INPUT = "standard input"
 """The name of '-' in errors."""
@@ -102,3 +104,54 @@ def naming(file: str, path: str) -> Iterator[None]:
         name = STANDARD_INPUT if file == "-" else file
         problems = [replace(p, where=name) if p.where == path else p for p in error.problems]
         raise DataError.collect(problems) from None
+
+
+AudioInput = str | Path | BinaryIO | SampleInput
+"""A recording in Python: a path, an open binary file, the bytes of a file, or samples as an array or a tensor."""
+
+
+@contextmanager
+def open_audio(
+    audio: AudioInput,
+    sample_rate: int,
+    block_s: float,
+    channel: int | None = None,
+    partial: bool = False,
+    on_warning: OnWarning = lambda found: None,
+) -> Iterator[tuple[int, int, Iterator[Array]]]:
+    """The rate in Hz, the number of samples, and the samples (S,) in blocks of ``block_s`` seconds, of any input.
+
+    sample_rate: of samples; a file has its own. The rest is as of ``open_blocks``, of files only. Raises DataError for
+    what cannot be read, UsageError for samples of another shape or type.
+    """
+    if not is_file(audio):
+        require_rate(sample_rate)
+        samples, size = as_float(audio), max(1, round(block_s * sample_rate))
+        yield sample_rate, len(samples), (samples[start : start + size] for start in range(0, len(samples), size))
+        return
+    with (
+        _spooled(audio) as path,
+        open_blocks(path, block_s, channel, partial=partial, on_warning=on_warning) as (info, blocks),
+    ):
+        yield info.sample_rate, info.num_samples, blocks
+
+
+def is_file(audio: AudioInput) -> TypeGuard[str | Path | bytes | BinaryIO]:
+    """Whether a recording is a file, or what is in one, and not samples."""
+    return isinstance(audio, str | Path | bytes | bytearray) or hasattr(audio, "read")
+
+
+@contextmanager
+def _spooled(audio: str | Path | bytes | BinaryIO) -> Iterator[str | Path]:
+    """The path of a recording; bytes and open files are copied to a temporary file, which errors don't name."""
+    if isinstance(audio, str | Path):
+        yield audio
+        return
+    with tempfile.NamedTemporaryFile(prefix="recitative-audio-") as spool:
+        if isinstance(audio, bytes | bytearray):
+            spool.write(audio)
+        else:
+            shutil.copyfileobj(audio, spool)
+        spool.flush()
+        with naming(str(getattr(audio, "name", "the audio")), spool.name):
+            yield spool.name

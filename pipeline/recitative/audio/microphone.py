@@ -1,7 +1,7 @@
-"""Live audio: a microphone through PortAudio (package ``sounddevice``), or a recording played like one.
+"""Live audio: a microphone through PortAudio (package ``sounddevice``), a recording played like one, or a pipe.
 
-In both cases a thread fills a queue that one reader empties, so the same code runs without a sound card. Blocks that
-arrive while the queue is full are lost, as in the sound card's own buffer, and counted.
+In the first two cases a thread fills a queue that one reader empties, so the same code runs without a sound card.
+Blocks that arrive while the queue is full are lost, as in the sound card's own buffer, and counted.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recitative.audio.files import OnWarning, Samples, open_blocks
+from recitative.audio.pipes import PipedFormat, piped_blocks
 from recitative.errors import DataError, UsageError
 
 QUEUE_S = 10.0  # of audio in the queue
@@ -74,6 +75,18 @@ class LiveAudio:
                 return self._queue.put(item, timeout=0.1)
             except queue.Full:
                 continue
+
+
+class PipedAudio(LiveAudio):
+    """Samples from a pipe as they arrive. None are lost: who writes waits, and whoever reads may wait forever."""
+
+    def __init__(self, pipe: BinaryIO, form: PipedFormat, block_s: float, where: str) -> None:
+        """where: the name of the pipe in errors."""
+        super().__init__(form.sample_rate, block_s)
+        self._blocks = piped_blocks(pipe, form, block_s, where)
+
+    def blocks(self, patience_s: float = SILENT_S) -> Iterator[Block]:
+        return (Block(samples, time.monotonic()) for samples in self._blocks)
 
 
 def list_devices() -> list[Device]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,25 @@ from recitative.errors import DataError, UsageError
 from recitative.stage import Array
 
 
-def as_float(samples: Array) -> Array:
-    """(S,) float in [-1, 1] or int16 -> float32.
+class SupportsArray(Protocol):
+    """What NumPy makes an array of, such as a torch tensor."""
 
-    Raises UsageError for another shape or type, DataError for NaN, infinite or far too large samples.
+    def __array__(self) -> Any: ...
+
+
+SampleInput = Array | bytes | SupportsArray
+"""Samples of one channel as a caller has them; see ``as_float``."""
+
+
+def as_float(samples: SampleInput) -> Array:
+    """(S,) or (1, S), float in [-1, 1] or int16 -> (S,) float32.
+
+    An array, a torch tensor on any device, or bytes of 16-bit little-endian samples. Raises UsageError for another
+    shape or type, DataError for NaN, infinite or far too large samples.
     """
-    samples = np.asarray(samples)
+    samples = _as_array(samples)
+    if samples.ndim == 2 and len(samples) == 1:  # as torchaudio gives one channel
+        samples = samples[0]
     if samples.ndim != 1:
         raise UsageError(f"samples have shape {samples.shape}: must be (S,), one channel; mix the channels first")
     if samples.dtype == np.int16:
@@ -32,6 +46,17 @@ def as_float(samples: Array) -> Array:
         remedy = "divide them by 32768 if they are 16-bit values, or give int16"
         raise DataError(f"sample {int(np.abs(samples).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
     return np.asarray(samples, np.float32)
+
+
+def _as_array(samples: Any) -> Array:
+    if isinstance(samples, bytes | bytearray | memoryview):
+        if len(samples) % 2:
+            raise UsageError(f"samples are {len(samples)} bytes: must be an even number, two for each 16-bit sample")
+        return np.frombuffer(samples, "<i2")
+    if hasattr(samples, "detach"):  # a torch tensor: it may have a gradient, or be on a GPU
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.is_floating_point() else samples
+    return np.asarray(samples)
 
 
 def require_rate(sample_rate: int, before: int = 0) -> None:

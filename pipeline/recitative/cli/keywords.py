@@ -6,13 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative import pretrained
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.kind import CLASSIFIER
@@ -121,13 +122,13 @@ def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognize
     """At module level, so that worker processes can be told of it."""
     from recitative.asr.recognizer import Recognizer
 
-    return Recognizer(options.open(model))
+    return Recognizer(options.open(model), pretrained.name_of(model))
 
 
 # ``recitative keywords spot``: keywords in recordings.
 
 if TYPE_CHECKING:
-    from recitative.text.words import Word
+    from recitative.keywords.stream import Spotted
 
 
 def spot(
@@ -158,6 +159,8 @@ def spot(
     """
     from recitative.asr.batch import transcribe_files
     from recitative.audio.inputs import expand
+    from recitative.keywords.stream import Spotted
+    from recitative.model.stream import document
 
     files, channels = choose_channels(expand(inputs, tell), channel, partial_)
     path = find_model(model)
@@ -179,22 +182,19 @@ def spot(
             if outcome.transcript is None:
                 failures.tell(outcome.error)
             else:
-                for hit in outcome.transcript.words:
-                    print(f"{outcome.file}\t{hit_text(hit)}" if format == "text" else hit_json(hit, outcome.file))
+                for hit in map(Spotted.of, outcome.transcript.words):
+                    if format == "text":
+                        print(f"{outcome.file}\t{hit_text(hit)}")
+                    else:
+                        print(json_text(document(recognizer.name, {"file": outcome.file}, hit.to_dict())))
                 sys.stdout.flush()
                 warn_of_recording(outcome.file, outcome.transcript)
     failures.finish()
 
 
-def hit_text(hit: Word) -> str:
+def hit_text(hit: Spotted) -> str:
     """Start and end in seconds, keyword, confidence."""
-    return f"{hit.start_s:.2f}\t{hit.end_s:.2f}\t{hit.word}\t{hit.confidence:.3f}"
-
-
-def hit_json(hit: Word, file: str = "") -> str:
-    """An object on one line."""
-    entries = {("keyword" if key == "word" else key): value for key, value in asdict(hit).items()}
-    return json_text(({"file": file} if file else {}) | entries)
+    return f"{hit.start_s:.2f}\t{hit.end_s:.2f}\t{hit.keyword}\t{hit.confidence:.3f}"
 
 
 # ``recitative keywords``: thresholds for a wanted rate of false alarms, and how well keywords are found.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from recitative.atomic import json_text
 from recitative.cli import decoding
 from recitative.cli.keywords import (
     KeywordsOption,
@@ -44,8 +44,10 @@ def warn_of_overruns(live: LiveAudio) -> None:
 # ``recitative listen``: live speech to text.
 
 if TYPE_CHECKING:
-    from recitative.asr.listen import Cost, EndpointRules, Heard
+    from recitative.asr.listen import Cost
     from recitative.asr.recognizer import Recognizer
+    from recitative.asr.stream import EndpointRules
+    from recitative.asr.transcript import Final, Partial
     from recitative.audio.microphone import LiveAudio
 
 
@@ -54,10 +56,13 @@ def listen(
     device: Annotated[str, typer.Option(help="Microphone: number or part of the name, see --list-devices.")] = "",
     list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
     input: Annotated[Path | None, typer.Option(help="Audio file, or '-' for stdin, instead of the microphone.")] = None,
+    rate: Annotated[
+        int | None, typer.Option(min=1000, metavar="HZ", help="Sample rate of raw 16-bit mono samples on stdin.")
+    ] = None,
     realtime: Annotated[bool, typer.Option("--realtime", help="Process --input in real time.")] = False,
     partial: PartialOption = False,
     format: Annotated[
-        Literal["text", "jsonl"], typer.Option(help="jsonl: one utterance per line, with times.")
+        Literal["text", "jsonl"], typer.Option(help="jsonl: one event per line, partial results included.")
     ] = "text",
     chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of an audio chunk.")] = 160,
     silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance.")] = 1.2,
@@ -81,8 +86,9 @@ def listen(
     recitative listen
     recitative listen --keywords 'enter, stop:0.8'
     recitative listen --input talk.wav --format jsonl
+    arecord -f S16_LE -r 16000 -t raw | recitative listen --input - --rate 16000
     """
-    from recitative.asr.listen import EndpointRules
+    from recitative.asr.stream import EndpointRules
 
     if list_devices:
         return _print_devices()
@@ -90,7 +96,10 @@ def listen(
         raise UsageError("--realtime: a microphone always is; it goes with --input")
     if device and input:
         raise UsageError("--device and --input: two sources; give one")
-    rules = EndpointRules(silence_s, empty_silence_s, longest_s)
+    if rate and (str(input) != "-" or realtime):
+        raise UsageError("--rate: is the rate of raw samples on stdin, as they come; it goes with --input - alone")
+    block_s = chunk_ms / 1000
+    rules = EndpointRules(silence_s, empty_silence_s, longest_s, block_s)
     if nbest > 1 and format != "jsonl":
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format jsonl")
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
@@ -98,15 +107,11 @@ def listen(
     _require_one_task(options, wanted)
     path = find_model(model)
     recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
-    _ = recognizer.stream()  # a model that cannot stream is refused before the microphone opens
-    block_s = chunk_ms / 1000
-    with _source(input, device, block_s, realtime, partial) as live:
+    recognizer.require_streaming()  # a model that cannot is refused before the microphone opens
+    with _source(input, rate, device, block_s, realtime, partial) as live:
         if not input:
             print(f"listening with {recognizer.latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
-        if keywords:
-            cost = _print_hits(recognizer, live, block_s, format)
-        else:
-            cost = _print_text(recognizer, live, rules, block_s, format)
+        cost = _print_hits(recognizer, live, format) if keywords else _print_text(recognizer, live, rules, format)
         _print_cost(cost, live, recognizer.latency_ms or 0.0)
 
 
@@ -118,96 +123,106 @@ def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions
         raise UsageError("--thresholds and --within-words: are of keywords; add --keywords")
 
 
-def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, block_s: float, format: str) -> Cost:
+def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, format: str) -> Cost:
     """Until the audio ends, or the user ends it."""
     from recitative.asr.listen import Listener
 
-    listener, show = Listener(recognizer, live.sample_rate, rules, block_s=block_s), _Screen(format)
+    show = _Screen(format, recognizer.name)
+    listener = Listener(recognizer.stream(rules, partial=show.takes_partial), live.sample_rate)
     try:
-        for heard in listener.listen(live.blocks()):
-            show(heard)
+        for event in listener.listen(live.blocks()):
+            show(event)
     except KeyboardInterrupt:
-        for heard in listener.flush():
-            show(heard)
+        for event in listener.flush():
+            show(event)
     finally:
         show.clear()
     return listener.cost
 
 
-def _print_hits(recognizer: Recognizer, live: LiveAudio, block_s: float, format: str) -> Cost:
+def _print_hits(recognizer: Recognizer, live: LiveAudio, format: str) -> Cost:
     """The same with keywords."""
-    from recitative.cli.keywords import hit_json, hit_text
-    from recitative.keywords.stream import KeywordListener
+    from recitative.asr.listen import Listener
+    from recitative.cli.keywords import hit_text
+    from recitative.keywords.stream import Spotted, Spotter
+    from recitative.model.stream import document
 
-    write = hit_text if format == "text" else hit_json
-    listener = KeywordListener(recognizer, live.sample_rate, block_s=block_s)
+    def show(hit: Spotted) -> None:
+        line = hit_text(hit) if format == "text" else json_text(document(recognizer.name, hit.to_dict()))
+        print(line, flush=True)
+
+    listener = Listener(Spotter(recognizer).stream(), live.sample_rate)
     try:
         for hit in listener.listen(live.blocks()):
-            print(write(hit), flush=True)
+            show(hit)
     except KeyboardInterrupt:
         for hit in listener.flush():
-            print(write(hit), flush=True)
+            show(hit)
     return listener.cost
 
 
 @contextmanager
-def _source(path: Path | None, device: str, block_s: float, realtime: bool, partial: bool) -> Iterator[LiveAudio]:
-    from recitative.audio.inputs import on_disk
-    from recitative.audio.microphone import play_file
+def _source(
+    path: Path | None, rate: int | None, device: str, block_s: float, realtime: bool, partial: bool
+) -> Iterator[LiveAudio]:
+    from recitative.audio.inputs import STANDARD_INPUT, on_disk
+    from recitative.audio.microphone import PipedAudio, play_file
+    from recitative.audio.pipes import PipedFormat, read_wav_header
 
-    if path:
-        with (
-            on_disk(str(path)) as found,
-            play_file(
-                found,
-                block_s,
-                realtime=realtime,
-                partial=partial,
-                on_warning=lambda odd: tell(f"warning: {path}: {odd}"),
-            ) as live,
-        ):
-            yield live
-    else:
+    if not path:
         with open_device(device, block_s) as live:
             yield live
+        return
+    head = b""
+    if str(path) == "-" and not (realtime or partial):  # those need a file
+        pipe = sys.stdin.buffer
+        head, form = (b"", PipedFormat(rate)) if rate else read_wav_header(pipe)
+        if form:
+            yield PipedAudio(pipe, form, block_s, STANDARD_INPUT)
+            return
+    warn = lambda odd: tell(f"warning: {path}: {odd}")  # noqa: E731
+    with (
+        on_disk(str(path), head) as found,
+        play_file(found, block_s, realtime=realtime, partial=partial, on_warning=warn) as live,
+    ):
+        yield live
 
 
 class _Screen:
-    """Final results on lines of their own on standard output; partial ones come and go on a terminal only."""
+    """Final results on lines of their own on standard output, as JSON partial ones too; as text these come and go on a
+    terminal only."""
 
-    def __init__(self, format: str) -> None:
-        self.format = format
-        self.interactive = sys.stderr.isatty() and format == "text"
+    def __init__(self, format: str, model: str) -> None:
+        self.is_json, self.model = format == "jsonl", model
+        self.interactive = sys.stderr.isatty() and not self.is_json
+        self.takes_partial = self.is_json or self.interactive
         self.shown = ""
 
-    def __call__(self, heard: Heard) -> None:
-        if heard.final:
+    def __call__(self, event: Partial | Final) -> None:
+        from recitative.asr.transcript import Final
+        from recitative.model.stream import document
+
+        if self.is_json:
+            print(json_text(document(self.model, event.to_dict())), flush=True)
+        elif isinstance(event, Final):
             self.clear()
-            if heard.transcript.words:
-                print(self._line(heard), flush=True)
-            for segment in heard.transcript.broken:
-                place = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
-                print(f"warning: at {place} nothing whole fits the lexicon or grammar", file=sys.stderr)
-        elif self.interactive and heard.transcript.text != self.shown:
-            self.shown = heard.transcript.text
+            if event.words:
+                print(event.text, flush=True)
+        elif self.interactive:
+            self.shown = event.text
             width = shutil.get_terminal_size().columns - 1
             sys.stderr.write(f"\r\x1b[2m{self.shown[-width:]}\x1b[0m\x1b[K")
             sys.stderr.flush()
+        for segment in event.segments if isinstance(event, Final) else ():
+            if not segment.whole:
+                place = f"{segment.start_s:.1f} to {segment.end_s:.1f} s"
+                print(f"warning: at {place} nothing whole fits the lexicon or grammar", file=sys.stderr)
 
     def clear(self) -> None:
         if self.interactive and self.shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
         self.shown = ""
-
-    def _line(self, heard: Heard) -> str:
-        if self.format == "text":
-            return heard.transcript.text
-        from recitative.asr.formats import nbest_object, word_objects
-
-        line = {"text": heard.transcript.text, "words": word_objects(heard.transcript)}
-        line |= nbest_object(heard.transcript)
-        return json.dumps(line, ensure_ascii=False)
 
 
 def _print_devices() -> None:

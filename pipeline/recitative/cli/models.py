@@ -60,7 +60,7 @@ def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warn
     """Of the same models; at module level, so that worker processes can be told of it."""
     from recitative.asr.recognizer import Recognizer
 
-    return Recognizer(open_transcriber(model, options, warns=warns))
+    return Recognizer(open_transcriber(model, options, warns=warns), pretrained.name_of(model))
 
 
 AllSpeedsOption = Annotated[

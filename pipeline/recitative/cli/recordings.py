@@ -13,7 +13,7 @@ from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from recitative.asr.batch import Channel
-    from recitative.asr.recognizer import Transcript
+    from recitative.asr.transcript import Transcript
 
 PartialOption = Annotated[
     bool, typer.Option("--partial", help="Accept truncated or damaged recordings and use what can be read.")

@@ -23,7 +23,7 @@ from recitative.machine import available_cores
 
 if TYPE_CHECKING:
     from recitative.asr.formats import Format
-    from recitative.asr.recognizer import Transcript
+    from recitative.asr.transcript import Transcript
 
 
 def transcribe(

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recitative.decoding.beam import Hypothesis, SpelledWord, join_spellings, log_sum
+from recitative.decoding.beam import Hypothesis, SpelledWord, join_spellings, log_sum, with_agreement
 from recitative.decoding.hotwords import HotWords
 from recitative.decoding.lexicon_tree import LexiconTree, word_scores
 from recitative.lm.query import LanguageModel
@@ -258,8 +258,10 @@ class ArraySearch:
 
     def best(self, state: ArrayState) -> Hypothesis:
         """The best prefix of a stream that goes on; words not yet whole are left out."""
-        row = state.rows[0]
-        return self._hypotheses(state, state.rows[:1], np.array([row["extra"]]))[0]
+        rows, records = state.rows, _records(state.born)
+        best = self._hypotheses(state, rows[:1], rows["extra"][:1], records)[0]
+        words = self._words_of(rows, records)
+        return with_agreement(best, words, words, (rows["blank"] + rows["in_label"]).tolist())
 
     def finish(self, state: ArrayState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, the best first; the same words spelled differently are one.
@@ -283,8 +285,26 @@ class ArraySearch:
         ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
-    def _hypotheses(self, state: ArrayState, rows: Array, extras: Array) -> list[Hypothesis]:
-        parent, label, word, frame = _records(state.born)
+    def _words_of(self, rows: Array, records: Records) -> list[tuple[str, ...]]:
+        """The words of each row; what rows have in common is read once."""
+        parent, _, word, _ = records
+        known: dict[int, tuple[str, ...]] = {0: ()}
+        for record in rows["record"].tolist():
+            path = []
+            while record not in known:
+                path.append(record)
+                record = parent[record]
+            words = known[record]
+            for one in reversed(path):
+                if word[one] >= 0:
+                    words = (*words, self._tree.words[word[one]])
+                known[one] = words
+        return [known[record] for record in rows["record"].tolist()]
+
+    def _hypotheses(
+        self, state: ArrayState, rows: Array, extras: Array, records: Records | None = None
+    ) -> list[Hypothesis]:
+        parent, label, word, frame = records or _records(state.born)
         found = []
         masses = (rows["blank"] + rows["in_label"]).tolist()
         for record, mass, before, extra in zip(
@@ -312,7 +332,10 @@ class ArraySearch:
         return tuple(found)
 
 
-def _records(born: Born) -> tuple[list[int], ...]:
+Records = tuple[list[int], ...]
+
+
+def _records(born: Born) -> Records:
     """Of every record: its parent's, its label, its word, its frame."""
     chain: list[Born] = []
     here: Born | None = born

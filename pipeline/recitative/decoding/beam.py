@@ -71,6 +71,9 @@ class Hypothesis:
     extra:     score of language model, word bonus and hot words
     posterior: its share of the masses of all hypotheses in the beam, 0..1
     whole:     False if the recording ends within a word or a sentence of a grammar
+    stable:   of a stream that goes on: its first words that all hypotheses in the beam have. Hypotheses only grow, so
+               no later audio changes them
+    shares:    of a stream that goes on: for each word, the share of the beam that has all words up to it, 0..1
     """
 
     words: tuple[SpelledWord, ...]
@@ -80,6 +83,8 @@ class Hypothesis:
     extra: float
     posterior: float = 1.0
     whole: bool = True
+    stable: int = 0
+    shares: tuple[float, ...] = ()
 
     @property
     def text(self) -> str:
@@ -126,7 +131,10 @@ class BeamSearch:
         """The best prefix of a stream so far; with a lexicon, without an incomplete last word."""
         entry = state.entries[0]
         prefix = entry[0]
-        return _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
+        best = _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
+        closed = [_texts(prefix.words) for prefix, *_ in state.entries]
+        so_far = [_texts(self.space.with_open_word(prefix)) for prefix, *_ in state.entries]
+        return with_agreement(best, closed, so_far, [_mass(entry) for entry in state.entries])
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, best first; different spellings of the same words are merged.
@@ -232,6 +240,28 @@ def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: fl
     mass = _mass(entry)
     acoustic = math.log(mass) + log_scale - prefix.extra if mass else -math.inf
     return Hypothesis(spelled, tuple(prefix.labels()), acoustic + extra, acoustic, extra)
+
+
+def _texts(words: Spelled | None) -> list[str]:
+    return [word.word for word in spelled_words(words)]
+
+
+def with_agreement(
+    best: Hypothesis, closed: Sequence[Sequence[str]], so_far: Sequence[Sequence[str]], masses: Sequence[float]
+) -> Hypothesis:
+    """The best hypothesis with ``stable`` and ``shares``, from all hypotheses of the beam.
+
+    closed: their words that are complete; so_far: also the last one, where it may still grow
+    """
+    stable = next((n for n, column in enumerate(zip(*closed, strict=False)) if len(set(column)) > 1), None)
+    total, shared = sum(masses), [0.0] * len(best.words)
+    for words, mass in zip(so_far, masses, strict=True):
+        for number, (mine, other) in enumerate(zip(best.words, words, strict=False)):
+            if mine.word != other:
+                break
+            shared[number] += mass
+    shares = tuple(min(1.0, mass / total) if total else 0.0 for mass in shared)
+    return replace(best, stable=min(map(len, closed)) if stable is None else stable, shares=shares)
 
 
 def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:

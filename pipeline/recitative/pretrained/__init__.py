@@ -30,3 +30,12 @@ def find(model: str | Path) -> Path:
     """What stands at this path, or else the pretrained model of this name; the path itself if there is neither."""
     path = Path(model)
     return path if path.exists() else path_of(str(model)) or path
+
+
+def name_of(model: str | Path) -> str:
+    """What results call a model: a pretrained one by its name, a file by its own, a folder such as exp/lstm/model by
+    the last two of its path."""
+    path = Path(model)
+    if not path.exists() or path.parent == FOLDER:
+        return path.name.removesuffix(SUFFIX)
+    return "/".join(path.absolute().parts[-2:]) if path.is_dir() else path.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class TokenWithTimes(Protocol):
@@ -30,6 +30,10 @@ class Word:
     def later(self, seconds: float) -> Word:
         """The same word, ``seconds`` later."""
         return replace(self, start_s=round(self.start_s + seconds, 3), end_s=round(self.end_s + seconds, 3))
+
+    def to_dict(self) -> dict[str, Any]:
+        """word, start, end (s), confidence (0..1)."""
+        return {"word": self.word, "start": self.start_s, "end": self.end_s, "confidence": self.confidence}
 
 
 def words_of(tokens: Iterable[TokenWithTimes]) -> list[Word]:

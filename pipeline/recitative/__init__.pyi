@@ -1,0 +1,41 @@
+from pathlib import Path
+from typing import Literal, overload
+
+from recitative.anomaly.detector import Watcher
+from recitative.asr.decoders import Wishes as Wishes
+from recitative.asr.recognizer import Recognizer as Recognizer
+from recitative.asr.stream import EndpointRules as EndpointRules
+from recitative.asr.transcript import Final as Final
+from recitative.asr.transcript import Partial as Partial
+from recitative.asr.transcript import Segment as Segment
+from recitative.asr.transcript import Transcript as Transcript
+from recitative.classification.labeller import Labeller
+from recitative.classification.labeller import load_classifier as load_classifier
+from recitative.decoding.hotwords import HotWord as HotWord
+from recitative.keywords.stream import Spotted as Spotted
+from recitative.keywords.stream import Spotter as Spotter
+from recitative.lm.grammar import Grammar as Grammar
+from recitative.lm.scores import RecurrentLanguageModel
+from recitative.music.composer import MusicScorer
+from recitative.music.event_composer import EventScorer
+from recitative.sound.generator import SoundGenerator, SpectrogramGenerator
+
+__version__: str
+
+@overload
+def load(model: Literal["an4-streaming", "an4-bidirectional"], *, threads: int = 1) -> Recognizer: ...
+@overload
+def load(model: Literal["chorales", "chorales-fill"], *, threads: int = 1) -> MusicScorer: ...
+@overload
+def load(
+    model: str | Path, *, threads: int = 1
+) -> (
+    Recognizer
+    | Labeller
+    | Watcher
+    | RecurrentLanguageModel
+    | MusicScorer
+    | EventScorer
+    | SoundGenerator
+    | SpectrogramGenerator
+): ...

@@ -1,0 +1,270 @@
+"""A stream of audio through a network and its decoder, segment by segment, and the utterances in it.
+
+The audio is cut at its pauses where it goes on for more than four seconds, see ``audio.vad``, so that neither memory
+nor the network's own memory of the past grow with its length. The pieces in which the samples come change neither the
+segments nor their words.
+
+Without rules an utterance is a segment, and the utterances of a stream are those of the whole recording. With
+``EndpointRules`` it ends by silence and length, after Kaldi's ``online-endpoint.h``, with the defaults of sherpa-onnx:
+
+    after speech    ``silence_s`` of silence          (Kaldi's rules 2 to 4 in one)
+    without speech  ``empty_silence_s``               (rule 1)
+    at most         ``longest_s``                     (rule 5)
+
+Silence is where the recognizer writes nothing. At the end of an utterance its last words are flushed and the state
+starts anew, as for a new recording.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import soxr
+
+from recitative.asr.transcriber import DecodedNetwork
+from recitative.asr.transcript import Final, Partial, Segment
+from recitative.audio.samples import SampleInput
+from recitative.audio.vad import SegmentCutter, SegmentPiece
+from recitative.errors import UsageError
+from recitative.model.samples import pad_samples
+from recitative.model.stream import AudioStream, E
+from recitative.stage import Array, State
+from recitative.text.words import Word
+
+
+@dataclass(frozen=True)
+class EndpointRules:
+    """In seconds. Raises UsageError for a rule that isn't positive.
+
+    step_s: audio is processed in steps of this length, and the rules are applied after each, so that utterances do not
+            depend on the pieces in which the audio comes
+    """
+
+    silence_s: float = 1.2
+    empty_silence_s: float = 2.4
+    longest_s: float = 20.0
+    step_s: float = 0.16
+
+    def __post_init__(self) -> None:
+        for name in ("silence_s", "empty_silence_s", "longest_s", "step_s"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name}={getattr(self, name)}: must be more than 0 seconds")
+
+    def ends(self, *, decided_s: float, silence_s: float, said_something: bool) -> bool:
+        """Of an utterance so far: the audio decided, the silence at its end, and whether a word came before."""
+        wanted = self.silence_s if said_something else self.empty_silence_s
+        return silence_s >= wanted or decided_s >= self.longest_s
+
+
+class DecodedStream(AudioStream[E]):
+    """The part that all streams through a decoder share: from samples to segments."""
+
+    _decoded: Any  # the decoder's state
+
+    def __init__(self, network: DecodedNetwork) -> None:
+        self._network = network
+        super().__init__()
+
+    def accept(self, samples: SampleInput, sample_rate: int) -> list[E]:
+        return accept_together(self._network, [(self, samples)], sample_rate)[0]
+
+    @property
+    def decided_s(self) -> float:
+        """Seconds of audio, from the stream's start, that are decoded."""
+        return self._start_s + self._network.decoder.num_frames(self._decoded) * self._network.frame_s
+
+    @abstractmethod
+    def _segment_ended(self, segment: Segment) -> None: ...
+
+    @abstractmethod
+    def _news(self) -> list[E]:
+        """What is known since the last call."""
+
+    def _begin(self) -> None:
+        self._cutter: SegmentCutter | None = None
+        self._offset = 0  # where the cutter began, in samples from the start of the stream
+        self._start_s = 0.0  # of the segment
+        self._begin_segment()
+
+    def _begin_segment(self) -> None:
+        self._state = self._network.initial_state(1)
+        self._decoded = self._network.decoder.start()
+        self._resampler: soxr.ResampleStream | None = None
+        self._held: list[Array] = []  # of a segment that the model must hear whole
+
+    def _hear(self, samples: Array) -> list[E]:
+        advance(self._network, {self: self._pieces(samples)})
+        return self._news()
+
+    def _end(self) -> list[E]:
+        advance(self._network, {self: self._last_pieces()})
+        return self._news()
+
+    def _pieces(self, samples: Array) -> Iterator[SegmentPiece]:
+        """The next samples as pieces of segments. The pieces before are decoded when the next is asked for."""
+        yield from self._running_cutter().accept(samples)
+
+    def _last_pieces(self) -> Iterator[SegmentPiece]:
+        yield self._running_cutter().finish()
+
+    def _running_cutter(self) -> SegmentCutter:
+        self._rate = self._rate or self._network.sample_rate
+        self._cutter = self._cutter or SegmentCutter(self._rate, self._network.segments)
+        return self._cutter
+
+    def _take(self, piece: SegmentPiece) -> Array:
+        """The piece at the model's rate; of a segment that must be heard whole nothing before its end, then all."""
+        self._start_s = (self._offset + piece.start) / self._rate
+        rate = self._network.sample_rate
+        if self._rate != rate and self._resampler is None:
+            self._resampler = soxr.ResampleStream(self._rate, rate, 1, dtype="float32", quality="VHQ")
+        samples = piece.samples
+        if self._resampler:
+            samples = self._resampler.resample_chunk(samples, last=piece.last)
+        if self._network.latency_ms is not None:
+            return samples
+        self._held.append(samples)
+        return np.concatenate(self._held) if piece.last else samples[:0]
+
+    def _end_segment(self) -> None:
+        spoken, end_s = self._network.decoder.finish(self._decoded), self.decided_s
+        words = tuple(word.later(self._start_s) for word in spoken.words)
+        times = round(self._start_s, 3), round(end_s, 3)
+        self._start_s = end_s  # until the next piece tells
+        self._begin_segment()
+        self._segment_ended(Segment(*times, words, spoken.alternatives, spoken.whole))
+
+
+class Stream(DecodedStream[Partial | Final]):
+    """One speaker's audio as it comes. Made by ``Recognizer.stream``. It keeps the running utterance only."""
+
+    def __init__(self, network: DecodedNetwork, rules: EndpointRules | None = None, *, partial: bool = True) -> None:
+        self._rules = rules
+        self._gives_partial = partial
+        super().__init__(network)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._utterance = 1
+        self._segments: list[Segment] = []  # of the utterance that have ended
+        self._finals: list[Partial | Final] = []  # not yet given out
+        self._shown = ("", 0)  # the last partial result
+        self._rest = np.zeros(0, np.float32)  # less than a step of the rules
+
+    def _pieces(self, samples: Array) -> Iterator[SegmentPiece]:
+        if not self._rules:
+            yield from super()._pieces(samples)
+            return
+        self._rest = np.concatenate([self._rest, samples])
+        size = max(1, round(self._rules.step_s * self._rate))
+        while len(self._rest) >= size:
+            step, self._rest = self._rest[:size], self._rest[size:]
+            yield from super()._pieces(step)
+            if self._is_endpoint(self._rules):
+                yield from self._end_of_cutter()
+
+    def _last_pieces(self) -> Iterator[SegmentPiece]:
+        if len(self._rest):
+            rest, self._rest = self._rest, self._rest[:0]
+            yield from super()._pieces(rest)
+        yield from super()._last_pieces()
+
+    def _end(self) -> list[Partial | Final]:
+        advance(self._network, {self: self._last_pieces()})
+        self._end_utterance()
+        return self._finals
+
+    def _end_of_cutter(self) -> Iterator[SegmentPiece]:
+        """The rest of an utterance that the rules end; the next begins with a detector that has heard nothing."""
+        cutter = self._running_cutter()
+        yield cutter.finish()
+        self._offset += cutter.end
+        self._start_s, self._cutter = self._offset / self._rate, None
+        self._end_utterance()
+
+    def _is_endpoint(self, rules: EndpointRules) -> bool:
+        words, begin_s = self._words()[0], self._offset / self._rate
+        silence_s = self.decided_s - (words[-1].end_s if words else begin_s)
+        return rules.ends(decided_s=self.decided_s - begin_s, silence_s=silence_s, said_something=bool(words))
+
+    def _segment_ended(self, segment: Segment) -> None:
+        self._segments.append(segment)
+        if not self._rules:
+            self._end_utterance()
+
+    def _end_utterance(self) -> None:
+        if not all(segment.is_silent for segment in self._segments):
+            self._finals.append(Final(self._utterance, tuple(self._segments)))
+            self._utterance += 1
+            self._shown = ("", 0)
+        self._segments = []
+
+    def _news(self) -> list[Partial | Final]:
+        events, self._finals = self._finals, []
+        if self._gives_partial:
+            words, stable = self._words()
+            start_s = self._segments[0].start_s if self._segments else self._start_s
+            partial = Partial(self._utterance, round(start_s, 3), round(self.decided_s, 3), words, stable)
+            if (partial.text, stable) != self._shown:
+                events.append(partial)
+                self._shown = (partial.text, stable)
+        return events
+
+    def _words(self) -> tuple[tuple[Word, ...], int]:
+        """Of the utterance so far, and how many of them are stable."""
+        before = [word for segment in self._segments for word in segment.words]
+        spoken = self._network.decoder.partial(self._decoded)
+        words = (word.later(self._start_s) for word in spoken.words)
+        return (*before, *words), len(before) + spoken.stable
+
+
+def accept_together(
+    network: DecodedNetwork, pieces: Sequence[tuple[DecodedStream[E], SampleInput]], sample_rate: int
+) -> list[list[E]]:
+    """The next piece of many streams at once: the network runs one time for all of them. Events of each stream.
+
+    Raises what ``accept`` of a stream raises, before any of them goes on, and UsageError for a stream twice.
+    """
+    if len({id(stream) for stream, _ in pieces}) < len(pieces):
+        raise UsageError("duplicate stream in one batch; join its pieces")
+    checked = [stream._check(samples, sample_rate) for stream, samples in pieces]
+    for (stream, _), samples in zip(pieces, checked, strict=True):
+        stream._count(samples, sample_rate)
+    rows = zip(pieces, checked, strict=True)
+    advance(network, {stream: stream._pieces(samples) for (stream, _), samples in rows})
+    return [stream._news() for stream, _ in pieces]
+
+
+def advance(network: DecodedNetwork, pieces: Mapping[DecodedStream[E], Iterator[SegmentPiece]]) -> None:
+    """Piece after piece of every stream, those that end their segments and those that don't in a call each."""
+    while now := {stream: piece for stream, row in pieces.items() if (piece := next(row, None))}:
+        for last in (False, True):
+            rows = {stream: stream._take(piece) for stream, piece in now.items() if piece.last is last}
+            if rows and (last or network.latency_ms is not None):
+                _step(network, rows, last=last)
+
+
+def _step(network: DecodedNetwork, rows: Mapping[DecodedStream[E], Array], *, last: bool) -> None:
+    states = [stream._state for stream in rows]
+    y, new_state = network.step(pad_samples(list(rows.values())), _join(states), last=last)
+    for i, (stream, state) in enumerate(zip(rows, _split(new_state, len(rows)), strict=True)):
+        stream._decoded = network.decoder.step(y.data[i, : y.lengths[i]], stream._decoded)
+        stream._state = state
+        if last:
+            stream._end_segment()
+
+
+def _join(states: Sequence[State]) -> State:
+    if len(states) == 1:
+        return states[0]
+    return {key: np.concatenate([state[key] for state in states]) for key in states[0]}
+
+
+def _split(state: State, n: int) -> list[State]:
+    if n == 1:
+        return [state]
+    return [{key: value[i : i + 1] for key, value in state.items()} for i in range(n)]
