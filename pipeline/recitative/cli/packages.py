@@ -5,11 +5,16 @@ from __future__ import annotations
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 
+SERVER_PACKAGES = ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "prometheus_client")
 TRAINING_PACKAGES = ("torch", "torchaudio", "tensorboard", "onnx")  # of the extra 'train'
-REMEDIES = dict.fromkeys(
-    TRAINING_PACKAGES,
-    "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",
-) | {"ray": "pip install ray, or leave out --engine ray"}
+REMEDIES = {
+    **dict.fromkeys(
+        TRAINING_PACKAGES,
+        "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",
+    ),
+    **dict.fromkeys(SERVER_PACKAGES, "in a clone of recitative: pip install '.[serve]'"),
+    "ray": "pip install ray, or leave out --engine ray",
+}
 TORCH_PAIRS = (("2.11.0", "2.11.0"), ("2.14.1", "2.11.1"))
 """Versions of torch and torchaudio that load together. torchaudio claims more: 2.11.1 fails beside torch 2.11.0."""
 

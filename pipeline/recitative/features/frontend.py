@@ -184,7 +184,8 @@ def cepstral_transform(settings: FeatureSettings) -> Array:
     bins, number = np.arange(settings.num_mel_bins) + 0.5, np.arange(settings.num_ceps)
     dct = np.sqrt(2 / settings.num_mel_bins) * np.cos(np.pi / settings.num_mel_bins * np.outer(bins, number))
     dct[:, 0] /= np.sqrt(2)
-    return (dct * (1 + 0.5 * LIFTER * np.sin(np.pi * number / LIFTER))).astype(np.float32)
+    transform: Array = (dct * (1 + 0.5 * LIFTER * np.sin(np.pi * number / LIFTER))).astype(np.float32)
+    return transform
 
 
 @lru_cache(maxsize=16)

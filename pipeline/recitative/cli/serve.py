@@ -1,0 +1,95 @@
+"""``recitative serve``: a server of live streams and recordings, with a page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recitative.cli import decoding
+from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.errors import UsageError
+
+LIMITS = "Limits"
+SAFETY = "Access"
+
+
+def serve(
+    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any that is free.")] = 2700,
+    token: Annotated[
+        str,
+        typer.Option(
+            envvar="RECITATIVE_TOKEN",
+            help="Bearer token that clients must send.",
+            rich_help_panel=SAFETY,
+            show_envvar=True,
+        ),
+    ] = "",
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of pages on other servers that may use this one, or '*'.", rich_help_panel=SAFETY),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="TLS certificate, PEM; with --key.", rich_help_panel=SAFETY)
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", rich_help_panel=SAFETY)] = None,
+    streams: Annotated[int, typer.Option(min=1, help="Live streams at once.", rich_help_panel=LIMITS)] = 32,
+    recordings: Annotated[int, typer.Option(min=1, help="Recordings at once.", rich_help_panel=LIMITS)] = 2,
+    upload_mb: Annotated[float, typer.Option(min=0.1, help="Size of a recording.", rich_help_panel=LIMITS)] = 200.0,
+    recording_s: Annotated[float, typer.Option(min=1, help="Length of a recording.", rich_help_panel=LIMITS)] = 14400.0,
+    idle_s: Annotated[
+        float, typer.Option(min=1, help="A live stream may send nothing for so long.", rich_help_panel=LIMITS)
+    ] = 60.0,
+    total_s: Annotated[float, typer.Option(min=1, help="Length of a live stream.", rich_help_panel=LIMITS)] = 14400.0,
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="On SIGTERM, live streams may go on for so long.", rich_help_panel=LIMITS)
+    ] = 30.0,
+    silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance of a live stream.")] = 1.2,
+    lm: decoding.LmOption = "",
+    hotwords: decoding.HotWordsOption = "",
+    grammar: decoding.GrammarOption = None,
+    lexicon: decoding.LexiconOption = None,
+    beam: decoding.BeamOption = 0,
+) -> None:
+    """Serve live captions and transcripts to other programs and browsers, without PyTorch.
+
+    At / there is a page for the microphone and for recordings, and by WebSocket what clients of Vosk's server expect;
+    at /v1 what clients of OpenAI's API expect; at /v1/stream live events; and /healthz, /readyz and /metrics.
+
+    \b
+    recitative serve
+    recitative serve --model model.onnx --host 0.0.0.0 --token "$SECRET" --certificate cert.pem --key key.pem
+    curl -F file=@talk.mp3 -F response_format=srt http://127.0.0.1:2700/v1/audio/transcriptions
+    """
+    from recitative.asr.stream import EndpointRules
+    from recitative.serve.app import Server, Service
+    from recitative.serve.limits import LOOPBACK, Access, Limits
+
+    if (certificate is None) != (key is None):
+        raise UsageError("--certificate and --key: give both or neither")
+    for option, path in (("--certificate", certificate), ("--key", key)):
+        if path and not os.access(path, os.R_OK):
+            raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
+    path = find_model(model)
+    recognizer = open_recognizer(path, decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam))
+    recognizer.require_streaming()
+    limits = Limits(
+        streams=streams,
+        recordings=recordings,
+        upload_mb=upload_mb,
+        recording_s=recording_s,
+        idle_s=idle_s,
+        total_s=total_s,
+    )
+    access = Access(host, token, tuple(allow_origin or ()))
+    if host not in LOOPBACK and not token:
+        print(f"warning: anyone who reaches {host} can use this server; --token asks for a secret", file=sys.stderr)
+    server = Server(recognizer, limits, access, EndpointRules(silence_s=silence_s))
+    service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
+    print(f"{recognizer.name} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    service.run()

@@ -1,0 +1,1 @@
+"""A server of recognizers: live streams by WebSocket, recordings by HTTP, and a page. No torch."""

@@ -1,0 +1,368 @@
+"""The server's routes, and the server at its address:
+
+Service(Server(recitative.load("model.onnx")), port=2700).run()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI, File, Form, UploadFile
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from recitative import __version__
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.stream import EndpointRules
+from recitative.errors import RecitativeError, UsageError
+from recitative.serve.hub import Hub, LiveStream
+from recitative.serve.limits import Access, Limits
+from recitative.serve.live import (
+    AGAIN_LATER,
+    INTERNAL,
+    Conversation,
+    OwnConversation,
+    VoskConversation,
+    converse,
+)
+from recitative.serve.metrics import Metrics
+from recitative.serve.recordings import (
+    MEDIA_TYPES,
+    RESPONSE_FORMATS,
+    BusyError,
+    Hearing,
+    Recordings,
+    events_of,
+    sent,
+    written,
+)
+
+OPEN = ("/healthz", "/readyz", "/", "/page/")  # paths that need no token: probes, and the page, which asks for it
+log = logging.getLogger("uvicorn.error")
+
+
+class Server:
+    """A recognizer, what it allows, and what goes on."""
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        limits: Limits | None = None,
+        access: Access | None = None,
+        rules: EndpointRules | None = None,
+    ) -> None:
+        """rules: where the utterances of a live stream end."""
+        self.recognizer = recognizer
+        self.limits, self.access, self.rules = limits or Limits(), access or Access(), rules or EndpointRules()
+        self.metrics = Metrics()
+        self.recordings = Recordings(recognizer, self.limits, self.metrics)
+        self.draining = False
+        self.live = 0  # streams
+
+    def refusal(self) -> str:
+        """Why no live stream can begin; '' if one can."""
+        if self.draining:
+            return "the server is shutting down; connect again"
+        if self.live >= self.limits.streams:
+            return f"{self.limits.streams} streams are live; try again later"
+        return ""
+
+
+def build_app(server: Server) -> FastAPI:
+    """All routes around a recognizer."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        hub = app.state.hub = Hub(server.recognizer, server.metrics)
+        rounds = asyncio.create_task(hub.run())
+        yield
+        rounds.cancel()
+        hub.close()
+        server.recordings.close()
+
+    app = FastAPI(title="Recitative", version=__version__, lifespan=lifespan)
+    app.add_middleware(_Gate, server=server)
+    app.add_exception_handler(RecitativeError, _refused)
+    app.add_exception_handler(BusyError, _busy)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.mount("/page", StaticFiles(directory=str(_page())))
+    _add_state(app, server)
+    _add_recordings(app, server)
+    _add_streams(app, server)
+    return app
+
+
+def _page() -> Path:
+    return Path(str(files("recitative.serve") / "page"))
+
+
+def _add_state(app: FastAPI, server: Server) -> None:
+    name = server.recognizer.name
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response((_page() / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
+
+    @app.get("/healthz")
+    async def health() -> PlainTextResponse:
+        return PlainTextResponse("ok\n")
+
+    @app.get("/readyz")
+    async def ready() -> PlainTextResponse:
+        why = server.refusal()
+        return PlainTextResponse(f"{why or 'ok'}\n", 503 if why else 200)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        latency_ms = server.recognizer.latency_ms
+        model = {"id": name, "object": "model", "created": 0, "owned_by": "recitative"}
+        return {
+            "object": "list",
+            "data": [model | {"sample_rate": server.recognizer.sample_rate, "latency_ms": latency_ms}],
+        }
+
+
+def _add_recordings(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/audio/transcriptions", response_model=None)
+    async def transcriptions(
+        file: Annotated[UploadFile, File(description="A recording in any format that the recognizer reads.")],
+        model: Annotated[str, Form(description="Its name; another is refused, but whisper-1 means this one.")] = "",
+        response_format: Annotated[str, Form(description=", ".join(RESPONSE_FORMATS))] = "json",
+        timestamp_granularities: Annotated[
+            list[str] | None, Form(alias="timestamp_granularities[]", description="word, segment: of verbose_json.")
+        ] = None,
+        stream: Annotated[bool, Form(description="Send server-sent events as segments are found.")] = False,
+    ) -> Response:
+        """Transcribe a recording, as OpenAI's API does. Its other fields are taken and have no effect."""
+        known = server.recognizer.name
+        if model not in ("", known, "whisper-1"):
+            raise UsageError(f"model {model!r}: this server has {known!r}")
+        if response_format not in RESPONSE_FORMATS:
+            raise UsageError(f"response_format {response_format!r}: must be one of {', '.join(RESPONSE_FORMATS)}")
+        hearing = server.recordings.hear(file.file)
+        server.recordings.require_place()
+        if stream:
+            return StreamingResponse(_sent(server, hearing), media_type="text/event-stream")
+        with server.recordings.place():
+            transcript = await hearing.transcript()
+        body = written(transcript, response_format, tuple(timestamp_granularities or ()))
+        return JSONResponse(body) if isinstance(body, dict) else Response(body, media_type=MEDIA_TYPES[response_format])
+
+
+async def _sent(server: Server, hearing: Hearing) -> AsyncIterator[str]:
+    """The events of a recording; an error is the last of them, since the answer has begun."""
+    with server.recordings.place():
+        try:
+            async for event in events_of(hearing.segments()):
+                yield event
+        except RecitativeError as error:
+            yield sent(_error_body(str(error)))
+
+
+def _add_streams(app: FastAPI, server: Server) -> None:
+    async def serve(socket: WebSocket, kind: type[Conversation], rate: object) -> None:
+        await socket.accept()
+        if why := server.refusal():
+            server.metrics.refused.labels("streams").inc()
+            await socket.send_json({"type": "error", "error": why, "message": why})
+            await socket.close(AGAIN_LATER)
+            return
+        server.live += 1
+        server.metrics.streams.inc()
+        server.metrics.live.set(server.live)
+        try:
+            conversation = kind(socket, LiveStream(app.state.hub, server.rules), server.limits)
+            if reason := await converse(conversation, rate):
+                server.metrics.refused.labels(reason).inc()
+        except Exception:
+            server.metrics.errors.inc()
+            log.exception("a live stream failed")
+            await socket.close(INTERNAL)
+        finally:
+            server.live -= 1
+            server.metrics.live.set(server.live)
+
+    @app.websocket("/")
+    async def vosk(socket: WebSocket) -> None:
+        await serve(socket, VoskConversation, _number(socket.query_params.get("sample_rate", "16000")))
+
+    @app.websocket("/v1/stream")
+    async def own(socket: WebSocket) -> None:
+        await serve(socket, OwnConversation, _number(socket.query_params.get("rate", "16000")))
+
+
+def _number(text: str) -> object:
+    return int(text) if text.isdecimal() else text
+
+
+class _Gate:
+    """In front of all routes: who may come in, and how much a request may bring."""
+
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        self.app, self.server = app, server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers, query = Headers(scope=scope), QueryParams(scope.get("query_string", b""))
+        path = scope["path"]
+        is_open = scope["type"] == "http" and (path in OPEN or path.startswith("/page/"))
+        if why := self.server.access.refusal(headers, query, is_open=is_open):
+            self.server.metrics.refused.labels(why).inc()
+            await _turn_away(scope, receive, send, why)
+            return
+        most = int(1e6 * self.server.limits.upload_mb)
+        if scope["type"] == "http" and int(headers.get("content-length") or 0) > most:
+            self.server.metrics.refused.labels("size").inc()
+            await _too_big(most)(scope, receive, send)
+            return
+        await self.app(scope, _counted(receive, most), _with_origin(send, headers, self.server.access))
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    """Fails where a body without a length turns out too long."""
+    came = 0
+
+    async def counted() -> MutableMapping[str, Any]:
+        nonlocal came
+        message = await receive()
+        if message["type"] == "http.request":
+            came += len(message.get("body", b""))
+            if came > most:
+                raise UsageError(f"the upload has more than {most / 1e6:g} MB")
+        return message
+
+    return counted
+
+
+def _with_origin(send: Send, headers: Headers, access: Access) -> Send:
+    """Pages of the origins that are allowed may read the answers (CORS)."""
+    origin = headers.get("origin", "")
+    if not origin or not access.origins:
+        return send
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], (b"access-control-allow-origin", origin.encode())]
+        await send(message)
+
+    return sent
+
+
+async def _turn_away(scope: Scope, receive: Receive, send: Send, why: str) -> None:
+    told = {
+        "host": "this server is only for this machine; call it localhost or 127.0.0.1",
+        "origin": "a page on another server must not use this one; see --allow-origin",
+        "token": "the token is missing or wrong; send 'Authorization: Bearer TOKEN'",
+    }[why]
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": told})
+        return
+    await JSONResponse(_error_body(told), 401 if why == "token" else 403)(scope, receive, send)
+
+
+def _too_big(most: int) -> JSONResponse:
+    return JSONResponse(_error_body(f"the upload has more than {most / 1e6:g} MB"), 413)
+
+
+def _error_body(message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    return JSONResponse(_error_body(str(error)), 400)
+
+
+async def _busy(_request: Request, _error: Exception) -> Response:
+    return JSONResponse(_error_body("too many recordings wait; try again later"), 503, {"Retry-After": "5"})
+
+
+async def _invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return JSONResponse(_error_body(f"{first['loc'][-1]}: {first['msg'].lower()}"), 400)
+
+
+class Service(uvicorn.Server):
+    """A server at an address. ``run`` serves until SIGTERM or SIGINT, or ``stop`` from another thread.
+
+    The first signal stops new streams, lets those that are live come to their ends, for ``drain_s`` at most, and then
+    ends the server; the second ends it at once.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        port: int = 0,
+        drain_s: float = 30.0,
+        certificate: Path | None = None,
+        key: Path | None = None,
+    ) -> None:
+        """port: 0 = any that is free. Raises OSError for one that is taken."""
+        super().__init__(
+            uvicorn.Config(
+                build_app(server),
+                log_level="warning",
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+                ws_max_size=1024 * server.limits.message_kb + 1024,
+                ws_max_queue=4,
+                timeout_keep_alive=15,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        self._served, self._drain_s = server, drain_s
+        self._socket = socket.create_server((server.access.host, port), family=_family(server.access.host))
+        host = f"[{server.access.host}]" if ":" in server.access.host else server.access.host
+        self.url = f"{'https' if certificate else 'http'}://{host}:{self._socket.getsockname()[1]}"
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        super().run(sockets or [self._socket])
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._served.draining or not self._busy:
+            super().handle_exit(sig, frame)
+            return
+        self._served.draining = True
+        log.warning("stopping: %d live streams may go on for %g s", self._served.live, self._drain_s)
+        loop = asyncio.get_running_loop()
+        loop.call_soon_threadsafe(lambda: setattr(self, "_draining", loop.create_task(self._drain(sig, frame))))
+
+    @property
+    def _busy(self) -> int:
+        return self._served.live + self._served.recordings.running
+
+    async def _drain(self, sig: int, frame: FrameType | None) -> None:
+        for _ in range(round(self._drain_s / 0.1)):
+            if not self._busy:
+                break
+            await asyncio.sleep(0.1)
+        super().handle_exit(sig, frame)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

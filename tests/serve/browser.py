@@ -1,0 +1,102 @@
+"""Chromium without a screen, driven by its DevTools protocol: enough of it for the tests of the page."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+
+def find() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+class Page:
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket, self._number = socket, 0
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
+        while (answer := json.loads(self._socket.recv(30))).get("id") != self._number:
+            pass
+        assert "error" not in answer, answer
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page, as JSON; as a click of its user, and promises are waited for."""
+        result = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
+        )
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def wait_for(self, script: str, seconds: float = 30) -> Any:
+        """What an expression gives as soon as it is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, f"not within {seconds} s: {script}"
+            time.sleep(0.1)
+        return value
+
+    def take_file(self, selector: str, path: Path) -> None:
+        """As if its user had chosen a file."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
+    def screenshot(self, path: Path, *, width: int = 900, height: int = 1100, dark: bool = False) -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+        self.call("Emulation.setEmulatedMedia", features=scheme)
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+
+@contextmanager
+def open_page(url: str, microphone: Path) -> Iterator[Page]:
+    """A page whose microphone is a WAV file, played again and again."""
+    program = find()
+    assert program, "there is a browser"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", f"--user-data-dir={profile}"]
+        fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        fake.append(f"--use-file-for-fake-audio-capture={microphone}")
+        process = subprocess.Popen(
+            [program, *options, *fake, "--remote-debugging-port=0", url],
+            stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            port_file = Path(profile) / "DevToolsActivePort"
+            end = time.monotonic() + 60
+            while not port_file.exists() or not (lines := port_file.read_text().splitlines()):
+                assert process.poll() is None, "the browser ended"
+                assert time.monotonic() < end, "the browser did not start"
+                time.sleep(0.1)
+            while not (found := [one for one in _pages(lines[0]) if one["url"].startswith(url)]):
+                assert time.monotonic() < end, "the page did not open"
+                time.sleep(0.1)
+            with connect(found[0]["webSocketDebuggerUrl"], max_size=None) as socket:
+                page = Page(socket)
+                page.wait_for(f"location.href.startsWith('{url}') && document.readyState === 'complete'")
+                yield page
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _pages(port: str) -> list[dict[str, Any]]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=10) as answer:
+        pages: list[dict[str, Any]] = json.load(answer)
+    return pages
