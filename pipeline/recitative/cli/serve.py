@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -92,4 +93,5 @@ def serve(
     server = Server(recognizer, limits, access, EndpointRules(silence_s=silence_s))
     service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
     print(f"{recognizer.name} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    service.run()
+    with suppress(KeyboardInterrupt):  # the usual end
+        service.run()

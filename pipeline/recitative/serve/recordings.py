@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
@@ -101,7 +101,7 @@ class Hearing:
         """In a thread."""
         started = time.monotonic()
         try:
-            yield from self._recordings.recognizer.segments(Upload(self._file), progress=self._progress)
+            yield from self._recordings.recognizer.segments(cast(BinaryIO, Upload(self._file)), progress=self._progress)
         finally:
             self._recordings.metrics.heard(self.duration_s, time.monotonic() - started)
         self._recordings.metrics.recordings.inc()
