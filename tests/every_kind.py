@@ -90,7 +90,6 @@ MAKE = {
     "sound": _sound,
     "spectrogram": _spectrogram,
 }
-EXPORTED = tuple(name for name in MAKE if name != "g2p")
 
 
 def make(name):

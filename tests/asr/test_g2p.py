@@ -5,13 +5,19 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+import recitative
 from recitative.asr.g2p_kind import G2P
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
+from recitative.export.file import export_model
 from recitative.model.folder import load_model
+from recitative.model.onnx_stage import OnnxStage
+from recitative.model.torch_stage import TorchStage
+from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon
 
 SOUNDS = {"a": ("AH",), "b": ("B",), "x": ("K", "S"), "e": ("EH",)}
@@ -48,11 +54,33 @@ def test_words_that_were_held_out_are_scored(trained: tuple[Path, Result]) -> No
 
 
 def test_a_word_that_no_dictionary_has_is_pronounced(trained: tuple[Path, Result]) -> None:
-    model = load_model(trained[0] / "run" / "model", G2P)
+    model = recitative.load(trained[0] / "run" / "model")
     assert model.pronounce(["xex", "ab", "", "zoo"]) == {"xex": ("K", "S", "IY", "K", "S"), "ab": ("AH", "B")}
     said = run("g2p", "pronounce", trained[0] / "run" / "model", "xex", "zoo")
     assert said.stdout == "xex K S IY K S\n"
     assert str(said.exception).endswith("cannot pronounce 'zoo'; letters of abex; spell it otherwise")
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_an_exported_file_says_what_the_folder_says(trained: tuple[Path, Result], tmp_path: Path, weights: str) -> None:
+    folder, file = trained[0] / "run" / "model", tmp_path / "g2p.onnx"
+    assert f"{file}: {weights}, " in run("export", folder, "--output", file, "--weights", weights).stdout
+    words = ["".join(letters) for length in (1, 3, 4, 5) for letters in product("abex", repeat=length)]
+    assert recitative.load(file).pronounce(words) == recitative.load(folder).pronounce(words)
+    assert run("g2p", "pronounce", file, "xex").stdout == "xex K S IY K S\n"
+
+
+def test_the_network_in_a_file_gives_the_same_log_probabilities(trained: tuple[Path, Result], tmp_path: Path) -> None:
+    model = load_model(trained[0] / "run" / "model", G2P)
+    export_model(model, tmp_path / "g2p.onnx")
+    letters = Padded(np.array([[1, 2, 3, 4, 4], [2, 1, 0, 0, 0]]), np.array([5, 2]))
+    expected, _ = TorchStage(model.network).step(letters, {}, last=True)
+    found, _ = OnnxStage(tmp_path / "g2p.onnx", G2P).step(letters, {}, last=True)
+    assert found.lengths.tolist() == expected.lengths.tolist() == [5, 2]
+    for row, length in enumerate(expected.lengths):
+        np.testing.assert_allclose(found.data[row, :length], expected.data[row, :length], atol=1e-5)
+    frames = np.exp(expected.data[0]).reshape(5 * model.settings.model.frames_per_letter, len(model.phones))
+    np.testing.assert_allclose(frames.sum(1), 1.0, atol=1e-5)
 
 
 def test_a_lexicon_has_a_guess_for_every_word_that_can_be_spelled(trained: tuple[Path, Result], tmp_path: Path) -> None:
@@ -80,7 +108,7 @@ def test_guesses_that_cannot_be_used_are_refused(trained: tuple[Path, Result], t
     assert isinstance(done.exception, UsageError)
     assert "goes with --dictionary" in str(done.exception)
     done = run("lexicon", tmp_path / "text", "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:])
-    assert "has no weights.safetensors; a letter-to-sound model's folder" in str(done.exception)
+    assert "has no settings.yaml; a letter-to-sound model's folder" in str(done.exception)
     assert not (tmp_path / "lex").exists()
 
 

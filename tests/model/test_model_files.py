@@ -17,8 +17,9 @@ import pytest
 import tiny
 import torch
 
-from every_kind import EXPORTED, make
+from every_kind import MAKE, make
 from recitative.anomaly.kind import FORECASTER
+from recitative.asr.g2p_kind import G2P
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
 from recitative.classification.kind import CLASSIFIER
@@ -40,6 +41,7 @@ OPEN = {
     "recognizer": lambda path: OnnxStage(path, RECOGNIZER),
     "classifier": lambda path: OnnxStage(path, CLASSIFIER),
     "forecaster": lambda path: OnnxStage(path, FORECASTER),
+    "g2p": partial(open_file, kind=G2P),
     "language_model": partial(open_file, kind=LANGUAGE_MODEL),
     "music": partial(open_file, kind=MUSIC),
     "events": partial(open_file, kind=EVENTS),
@@ -47,7 +49,7 @@ OPEN = {
     "spectrogram": partial(open_file, kind=SPECTROGRAM),
 }
 KINDS = {
-    **{name: (partial(build_file, make(name)), OPEN[name]) for name in EXPORTED},
+    **{name: (partial(build_file, make(name)), OPEN[name]) for name in MAKE},
 }
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field
 from recitative.config import RecurrentSettings, TrainingData
 from recitative.lm.settings import TextTrainSettings
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind
+from recitative.model.kind import Extra, ModelKind, token_graph
+from recitative.stage import Array, Stage
 from recitative.text.tokens import TokenTable
 
 
@@ -58,6 +59,7 @@ class G2PData(TrainingData):
 
 if TYPE_CHECKING:
     from recitative.asr.g2p_network import G2PModel
+    from recitative.asr.pronouncer import Pronouncer
 
 
 def build(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G2PModel:
@@ -73,6 +75,12 @@ def describe(metadata: ModelMetadata[G2PSettings]) -> dict[str, str]:
         "letters": " ".join(letters.symbols[1:]),
         "phones": " ".join(phones.symbols[1:]),
     }
+
+
+def _run(stage: Stage[Array], _settings: G2PSettings, extras: Mapping[str, Any]) -> Pronouncer:
+    from recitative.asr.pronouncer import Pronouncer
+
+    return Pronouncer(stage, extras["letters"], extras["phones"])
 
 
 def _letters_text(model: G2PModel) -> str:
@@ -93,10 +101,12 @@ G2P: ModelKind[G2PSettings, G2PModel] = ModelKind(
     settings=G2PSettings,
     build=build,
     train="recitative train",
-    export="",
+    export="recitative export",
     describe=describe,
     task="recitative.asr.g2p_task",
     data=G2PData,
+    graphs=lambda settings, extras: token_graph(settings.model.frames_per_letter * len(extras["phones"])),
+    runner=_run,
     extras={
         "letters": Extra("letters.txt", _letters_text, _parse_table),
         "phones": Extra("tokens.txt", _phones_text, _parse_table),

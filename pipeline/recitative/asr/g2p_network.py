@@ -6,7 +6,7 @@ or one in each (Rao et al. 2015 do the same with an output delay).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,19 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.asr.g2p_kind import G2P, G2PNetworkSettings, G2PSettings
-from recitative.decoding.greedy import GreedyDecoder
 from recitative.model.kind import AnyKind
 from recitative.nn.embedding import Embedding
 from recitative.nn.recurrent import RecurrentStack
-from recitative.stage import Padded
-from recitative.text.lexicon import Pronunciation
+from recitative.stage import Padded, State
 from recitative.text.tokens import TokenTable
-
-ROWS = 256  # words that are pronounced at once
 
 
 class G2PNetwork(nn.Module):
-    """Letter ids (N, T) -> log probabilities over phones (N, frames_per_letter * T, V), float32."""
+    """Stage: letter ids (N, T) -> ln P of the phones in each of a letter's frames, (N, T, frames_per_letter * V)."""
+
+    stride, lookahead = 1, None  # the core reads in both directions
 
     def __init__(self, settings: G2PNetworkSettings, letters: int, phones: int) -> None:
         """letters, phones: of the tables, the blanks included."""
@@ -37,7 +35,18 @@ class G2PNetwork(nn.Module):
         self.core = RecurrentStack(settings.embedding, settings.recurrent)
         self.head = nn.Linear(self.core.output_width, settings.frames_per_letter * phones)
 
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return {}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        y = self(x)
+        return Padded(y.data.view(*x.data.shape, self.head.out_features), x.lengths), {}
+
     def forward(self, letters: Padded[Tensor]) -> Padded[Tensor]:
+        """The same for CTC: frame after frame, (N, frames_per_letter * T, V), float32."""
         embedded, _ = self.embedding.step(letters, {}, last=True)
         encoded, _ = self.core.step(embedded, {}, last=True)
         rows, frames = letters.data.shape
@@ -47,33 +56,13 @@ class G2PNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class G2PModel:
-    """A network with everything needed to pronounce words."""
+    """A network with its tables; ``asr.pronouncer`` pronounces words with it."""
 
     kind: ClassVar[AnyKind] = G2P
     settings: G2PSettings
     letters: TokenTable
     phones: TokenTable
     network: G2PNetwork
-
-    def pronounce(self, words: Iterable[str]) -> dict[str, Pronunciation]:
-        """Word -> its likeliest phones; a word with a letter that the model does not know, or for which it writes
-        nothing, is left out. Puts the network into evaluation mode."""
-        self.network.eval()
-        known = sorted((word for word in dict.fromkeys(words) if word and not self.letters.unknown(word)), key=len)
-        said: dict[str, Pronunciation] = {}
-        for start in range(0, len(known), ROWS):
-            said |= self._pronounce(known[start : start + ROWS])
-        return said
-
-    def _pronounce(self, words: Sequence[str]) -> dict[str, Pronunciation]:
-        with torch.no_grad():
-            log_probs = self.network(pad_words(words, self.letters))
-        decoder = GreedyDecoder()
-        x = Padded(log_probs.data.numpy(), log_probs.lengths.numpy())
-        labels, _ = decoder.step(x, decoder.initial_state(len(words)), last=True)
-        rows = zip(words, labels.data, labels.lengths, strict=True)
-        found = {word: [self.phones.symbols[i] for i in row[:length] if i > 0] for word, row, length in rows}
-        return {word: tuple(phones) for word, phones in found.items() if phones}
 
 
 def pad_words(words: Sequence[str], letters: TokenTable) -> Padded[Tensor]:

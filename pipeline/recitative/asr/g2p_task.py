@@ -16,6 +16,7 @@ from torch import Tensor
 from recitative.asr.g2p_kind import G2PData, G2PSettings
 from recitative.asr.g2p_network import G2PModel, new_g2p, pad_words
 from recitative.errors import DataError
+from recitative.model.torch_stage import run_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon, Pronunciation, read_dictionary
@@ -50,8 +51,10 @@ def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
 
 
 def word_error_rate(model: G2PModel, entries: Mapping[str, Sequence[Pronunciation]]) -> float:
-    """The part of these words whose pronunciation by the model is none of theirs."""
-    said = model.pronounce(entries)
+    """The part of these words whose pronunciation by the model is none of theirs. Puts the network into evaluation
+    mode."""
+    model.network.eval()
+    said = run_model(model).pronounce(entries)
     return sum(said.get(word) not in ways for word, ways in entries.items()) / len(entries)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
+from recitative.asr.g2p_kind import G2P
 from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, lm, music, sound
@@ -194,7 +195,7 @@ def export(
         return
     if dev:
         raise UsageError("--dev: only for recognizers and classifiers; leave it out")
-    if weights == "int8" and kind not in (MUSIC_MODEL.name, EVENTS.name):
+    if weights == "int8" and kind not in (MUSIC_MODEL.name, EVENTS.name, G2P.name):
         raise UsageError(f"--weights int8: a {kind} model has only float32; leave it out")
     from recitative.export.file import export_model
     from recitative.model.folder import load_model

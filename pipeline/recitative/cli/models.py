@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative import pretrained
+from recitative.asr.g2p_kind import G2P
 from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
@@ -17,6 +18,7 @@ from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
+    from recitative.asr.pronouncer import Pronouncer
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
     from recitative.classification.labeller import Labeller
@@ -80,6 +82,14 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
     if all_speeds and len(labeller.speeds) == 1:
         raise UsageError(f"--all-speeds: {model} was trained at one speed (augment.speeds); leave it out")
     return labeller
+
+
+def open_pronouncer(model: Path) -> Pronouncer:
+    """A letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for anything else."""
+    from recitative.export.opening import open_model
+
+    pronouncer: Pronouncer = open_model(pretrained.find(model), [G2P])
+    return pronouncer
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:

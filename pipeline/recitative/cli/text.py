@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from recitative.cli.models import open_pronouncer
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
@@ -85,7 +86,8 @@ def lexicon(
         typer.Option("--keep-stress", help="Keep stress marks: AH0 and AH1 are different phones."),
     ] = False,
     guess: Annotated[
-        Path | None, typer.Option(help="Letter-to-sound model for words that the dictionary lacks.")
+        Path | None,
+        typer.Option(help="Letter-to-sound model (folder or exported file) for words that the dictionary lacks."),
     ] = None,
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out words without a pronunciation. Default: an error.")
@@ -127,10 +129,7 @@ def lexicon(
 
 def _guessed(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon:
     """With pronunciations by a letter-to-sound model. Raises DataError for one of other phones than the lexicon's."""
-    from recitative.asr.g2p_kind import G2P
-    from recitative.model.folder import load_model
-
-    g2p = load_model(model, G2P)
+    g2p = open_pronouncer(model)
     if other := sorted(set(g2p.phones.symbols[1:]) - set(known.symbols)):
         found = f"says {', '.join(other[:5])}, phones that the dictionary lacks"
         raise DataError(
@@ -156,10 +155,9 @@ app = typer.Typer(
     help="Letter-to-sound models: train, pronounce words.",
 )
 
-ModelArgument = Annotated[Path, typer.Argument(help="Letter-to-sound model folder.")]
+ModelArgument = Annotated[Path, typer.Argument(help="Letter-to-sound model: model folder or exported file.")]
 
 
-@app.command()
 @app.command()
 def pronounce(
     model: ModelArgument,
@@ -172,11 +170,8 @@ def pronounce(
     \b
     recitative g2p pronounce exp/g2p/model hello world
     """
-    from recitative.asr.g2p_kind import G2P
-    from recitative.model.folder import load_model
-
     asked = [word for given in words for word in (sys.stdin.read().split() if given == "-" else [given])]
-    opened = load_model(model, G2P)
+    opened = open_pronouncer(model)
     said = opened.pronounce(asked)
     for word in asked:
         if word in said:

@@ -12,6 +12,8 @@ from torch import nn
 
 from recitative.anomaly.export import write_forecaster
 from recitative.anomaly.kind import FORECASTER
+from recitative.asr.g2p_export import write_g2p
+from recitative.asr.g2p_kind import G2P
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
@@ -55,6 +57,7 @@ WRITERS: Mapping[str, Callable[..., Written]] = {
     CLASSIFIER.name: _write_classifier,
     EVENTS.name: _write_events,
     FORECASTER.name: write_forecaster,
+    G2P.name: write_g2p,
     LANGUAGE_MODEL.name: _write_language_model,
     MUSIC.name: write_music,
     RECOGNIZER.name: _write_recognizer,
@@ -71,7 +74,8 @@ class _WithNetwork(Model, Protocol):
 def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.ModelProto:
     """The file's content; ``options`` are those of the kind's writer.
 
-    int8: of a model of music, weights are stored as int8 with a scale a row; the arithmetic stays float32.
+    int8: of a model of music or a letter-to-sound model, weights are stored as int8 with a scale a row; the arithmetic
+    stays float32.
     """
     written = WRITERS[model.kind.name](model, **options)
     metadata = ModelMetadata(

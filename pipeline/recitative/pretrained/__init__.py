@@ -10,6 +10,7 @@ SUFFIX = ".onnx.gz"
 STREAMING = "an4-streaming"  # what 'transcribe' and 'listen' use if no model is named
 MUSIC = "chorales"  # what 'generate music' continues with,
 FILLING = "chorales-fill"  # and what it harmonises and rewrites with
+G2P = "en-g2p"  # what 'add-words' pronounces with
 
 
 def names() -> list[str]:
@@ -18,7 +19,7 @@ def names() -> list[str]:
 
 def recognizers() -> list[str]:
     """Those that hear speech."""
-    return [name for name in names() if name not in (MUSIC, FILLING)]
+    return [name for name in names() if name not in (MUSIC, FILLING, G2P)]
 
 
 def path_of(name: str) -> Path | None:

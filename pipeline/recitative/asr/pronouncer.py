@@ -1,0 +1,49 @@
+"""Pronouncing words with a letter-to-sound model (``asr.g2p_network``). NumPy only.
+
+The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from recitative.decoding.greedy import GreedyDecoder
+from recitative.stage import Array, Padded, Stage
+from recitative.text.lexicon import Pronunciation
+from recitative.text.tokens import TokenTable
+
+ROWS = 256  # words that are pronounced at once
+
+
+class Pronouncer:
+    """A letter-to-sound model, ready to pronounce words."""
+
+    def __init__(self, network: Stage[Array], letters: TokenTable, phones: TokenTable) -> None:
+        """``network`` is a stage, letter ids (N, T) int64 -> log probabilities (N, T, frames_per_letter * V)."""
+        self.network = network
+        self.letters = letters
+        self.phones = phones
+
+    def pronounce(self, words: Iterable[str]) -> dict[str, Pronunciation]:
+        """Word -> its most probable phones; words with an unknown letter, or without phones, are left out."""
+        known = sorted((word for word in dict.fromkeys(words) if word and not self.letters.unknown(word)), key=len)
+        said: dict[str, Pronunciation] = {}
+        for start in range(0, len(known), ROWS):
+            said |= self._pronounce(known[start : start + ROWS])
+        return said
+
+    def _pronounce(self, words: Sequence[str]) -> dict[str, Pronunciation]:
+        lengths = np.array([len(word) for word in words], np.int64)
+        letters = np.zeros((len(words), lengths.max()), np.int64)
+        for row, word in zip(letters, words, strict=True):
+            row[: len(word)] = self.letters.encode(word)
+        y, _ = self.network.step(Padded(letters, lengths), self.network.initial_state(len(words)), last=True)
+        log_probs = y.data.reshape(len(words), -1, len(self.phones))  # each letter's frames one after another
+        decoder = GreedyDecoder()
+        frames = Padded(log_probs, lengths * (log_probs.shape[1] // letters.shape[1]))
+        labels, _ = decoder.step(frames, decoder.initial_state(len(words)), last=True)
+        rows = zip(words, labels.data, labels.lengths, strict=True)
+        found = {word: [self.phones.symbols[i] for i in row[:length] if i > 0] for word, row, length in rows}
+        return {word: tuple(phones) for word, phones in found.items() if phones}
