@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
 from recitative.anomaly.threshold import Threshold
+from recitative.asr.added_words import read_word_list
 from recitative.asr.alignment import read_ctm, read_word_times
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.report_inputs import read_experiment
@@ -265,6 +266,8 @@ READERS: dict[str, Reader] = {
                       lambda folder: Lexicon.read(folder / "lexicon").to_text()),
     "dictionary": Reader(_text("dict", ";;; x\nGO  G OW # y\nON(2)  AA N\n"), "dict",
                          lambda folder: read_dictionary(folder / "dict", lower=True)),
+    "words to add": Reader(_text("words", "go G OW1\non\n"), "words", lambda folder: read_word_list(
+        folder / "words", TokenTable(("<blank>", "G", "OW", "AA", "N")))),
     "hot words": Reader(_text("words", "enter:2.5\npittsburgh=P IH T\n# no\n"), "words",
                         lambda folder: read_hot_words(folder / "words", 2.0)),
     "keyword thresholds": Reader(_text("t.json", json.dumps(THRESHOLDS)), "t.json",

@@ -80,6 +80,7 @@ VERBS = {
     "export": "export exp/model --output OUT/model.onnx --weights float32",
     "info": "info OUT/model.onnx",
     "transcribe": "transcribe a.wav b.wav --model exp/model --jobs 1",
+    "add-words": "add-words an4-streaming --words names --output OUT/more.onnx",
     "listen": "listen --input a.wav --model exp/model",
     "keywords spot": "keywords spot a.wav b.wav --keywords cab:0.001,a:0.001 --model exp/model --jobs 1",
     "keywords tune": "keywords tune exp/model dev --keywords a,b --output OUT/thresholds.json",
@@ -163,6 +164,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_songs(place / "songs")
     words = ["".join(letters) for letters in product("abc", repeat=4)]
     (place / "dictionary").write_text("".join(f"{word} {' '.join(word.upper())}\n" for word in words))
+    (place / "names").write_text("pittsburgh P IH T S B ER K\nerase\n")
     for number, name in enumerate("ab"):
         write_wav(place / f"{name}.wav", tiny.speak("cab bca b", np.random.default_rng(number)), tiny.RATE)
     return place

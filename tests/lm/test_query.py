@@ -213,6 +213,43 @@ def test_a_packed_model_says_the_same_in_single_precision(name: str) -> None:
         assert state == same
 
 
+@pytest.mark.parametrize("name", tables())
+def test_words_that_are_added_are_unigrams_and_change_no_other_score(name: str) -> None:
+    table, rng = tables()[name], random.Random(2)
+    model = NgramModel.of(table).with_words(("new", "old"), -1.5)
+    unigrams = table.orders[0]
+    more = Order(
+        np.zeros(len(unigrams) + 2, np.int64),
+        np.arange(len(unigrams) + 2),
+        np.append(unigrams.log_prob, [-1.5, -1.5]),
+        np.append(unigrams.log_backoff, [0.0, 0.0]),
+    )
+    by_definition = NgramTable((*table.words, "new", "old"), (more, *table.orders[1:]))
+    assert model.knows("new")
+    states, asked, alone = [], [], []
+    for _ in range(200):
+        words = rng.choices(["a", "b", "c", "d", "new", "old", "nobody"], k=rng.randrange(8))
+        log_probs, state = walk(model, words)
+        assert [*log_probs, model.finish(state)] == pytest.approx(sentence_by_definition(by_definition, words))
+        states.append(state)
+        asked.append(rng.choice(["a", "new"]))
+        alone.append(model.score(state, asked[-1]))
+    log_probs, after = model.step(np.array(states), model.word_ids(tuple(asked)))
+    assert log_probs == pytest.approx([log_prob for log_prob, _ in alone], abs=1e-12)
+    assert after.tolist() == [state for _, state in alone]
+    again = parse_lm(model.to_text(), "packed")
+    assert again.to_text() == model.to_text()
+    assert walk(again, ["a", "new", "b"])[0] == pytest.approx(walk(model, ["a", "new", "b"])[0], rel=1e-6)
+
+
+def test_more_words_than_two_bytes_can_count_may_be_added() -> None:
+    model = NgramModel.of(estimate(TEXT, 3).table)
+    many = tuple(f"w{number}" for number in range(1 << 16))
+    more = parse_lm(model.with_words(many, -20.0).to_text(), "packed")
+    assert more.score(more.start(), many[-1])[0] < -20.0 + 1e-6
+    assert walk(more, ["a", "b", "a", "c"])[0] == pytest.approx(walk(model, ["a", "b", "a", "c"])[0], rel=1e-6)
+
+
 def test_quantized_it_is_smaller_and_nearly_the_same() -> None:
     rng = random.Random(2)
     lines = [" ".join(rng.choices(WORDS, range(len(WORDS), 0, -1), k=9)) for _ in range(3000)]

@@ -26,8 +26,8 @@ from recitative.cli.music import app as music
 from recitative.cli.packages import explain
 from recitative.cli.serve import serve
 from recitative.cli.sound import vocode
+from recitative.cli.text import add_words, lexicon, tokens
 from recitative.cli.text import app as g2p
-from recitative.cli.text import lexicon, tokens
 from recitative.cli.train import find_batch_size, init_config, train
 from recitative.cli.transcribe import transcribe
 from recitative.errors import DataError, RecitativeError, os_problem
@@ -44,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 HEADINGS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
-    "Use a model": (transcribe, listen, serve, keywords, classify, detect, generate, vocode),
+    "Use a model": (transcribe, listen, serve, add_words, keywords, classify, detect, generate, vocode),
     "Prepare data": (data, check, tokens, lexicon, g2p, features, cmvn, shards),
     "Train": (init_config, find_batch_size, train, average, lm, music),
     "Evaluate and export": (decode, tune, rescore, align, score, report, export, info, anomaly),

@@ -1,20 +1,24 @@
-"""``recitative tokens``, ``lexicon`` and ``g2p``: labels and pronunciations."""
+"""``recitative tokens``, ``lexicon``, ``g2p`` and ``add-words``: labels, pronunciations, vocabulary."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recitative.cli.models import open_pronouncer
+from recitative import pretrained
+from recitative.asr import added_words
+from recitative.asr.added_words import MOST, PROBABILITY, LetterToSound
+from recitative.cli.models import find_model, open_pronouncer
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon, read_dictionary
-from recitative.text.tokens import TokenTable, Unit, learn_pieces
+from recitative.text.tokens import TokenTable, Unit, learn_pieces, name_of
 
 
 def tokens(
@@ -145,6 +149,56 @@ def _spelled(words: list[str], tokens: Path | None, skip_unknown: bool) -> Lexic
     table = TokenTable.read(tokens)
     writable = [word for word in words if not table.unknown(word)] if skip_unknown else words
     return Lexicon.of_spelling(writable, table)
+
+
+# ``recitative add-words``: further words for an exported recognizer.
+
+
+def add_words(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Exported recognizer, or name of a pretrained one.")],
+    words: Annotated[
+        Path, typer.Option(help="Words to add, one per line; a pronunciation may follow: 'word PH PH ...'.")
+    ],
+    output: Annotated[Path, typer.Option(help="File to write, such as new.onnx.")],
+    g2p: Annotated[
+        str,
+        typer.Option(
+            help="Letter-to-sound model for words without a pronunciation: model folder, exported file or name. "
+            f"Default: the pretrained {pretrained.G2P}."
+        ),
+    ] = "",
+    log_prob: Annotated[
+        float | None,
+        typer.Option(
+            min=-100,
+            max=0,
+            help="Natural logarithm of each word's probability in the language model; higher: found more often. "
+            f"Default: of {PROBABILITY:g}, or of {MOST:g} over the number of words if that is less.",
+        ),
+    ] = None,
+) -> None:
+    """Add words, such as names, to an exported recognizer that decodes with a lexicon. Nothing is trained.
+
+    Words that the model has are left as they are; further pronunciations are added. Prints what was added.
+
+    \b
+    recitative add-words model.onnx --words names.txt --g2p exp/g2p/model --output new.onnx
+    recitative add-words an4-streaming --words names.txt --output new.onnx --log-prob -5
+    recitative transcribe talk.wav --model new.onnx
+    """
+    name = g2p or (pretrained.G2P if pretrained.path_of(pretrained.G2P) else "")
+    letter_to_sound = LetterToSound(name, partial(open_pronouncer, Path(name))) if name else None
+    made = added_words.add_words(find_model(model), words, output, letter_to_sound, log_prob)
+    rows = [("word", "pronunciation", "from")] if made.pronounced else []
+    rows += [(one.word, " ".join(map(name_of, one.pronunciation)), one.source) for one in made.pronounced]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(map(str.ljust, row, widths)).rstrip())
+    if made.known:
+        some = ", ".join(made.known[:SHOWN]) + (", ..." if len(made.known) > SHOWN else "")
+        print(f"{model}: has {len(made.known)} of the words already: {some}", file=sys.stderr)
+    scored = f"; {len(made.scored)} new to the language model, ln P {made.log_prob:.2f}" if made.scored else ""
+    print(f"{output}: {len({one.word for one in made.pronounced})} words, {len(rows[1:])} pronunciations added{scored}")
 
 
 # ``recitative g2p``: letter-to-sound models, which pronounce words that no dictionary has.

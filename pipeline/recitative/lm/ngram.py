@@ -16,11 +16,12 @@ import json
 import math
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class NgramModel:
         return cls(
             table.words,
             sizes,
-            np.concatenate(words).astype(np.uint16 if len(table.words) <= 1 << 16 else np.uint32),
+            np.concatenate(words).astype(_id_type(len(table.words))),
             np.append(1, 1 + np.cumsum(np.bincount(np.concatenate(parents), minlength=inner))).astype(np.uint32),
             np.concatenate(suffixes).astype(np.int32),
             np.concatenate([[0.0], *(order.log_prob for order in table.orders)]),
@@ -205,6 +206,32 @@ class NgramModel:
                 column[begin:end] = _binned(column[begin:end])
         return replace(self, log_prob=log_prob, log_backoff=log_backoff)
 
+    def with_words(self, words: Sequence[str], log_prob: float) -> NgramModel:
+        """The same with further words, each a unigram: ln P(word | h) is ``log_prob`` and the backoffs of h.
+
+        All other scores stay as they are, so the probabilities of the words after h sum to one and the added part:
+        ``len(words) * exp(log_prob)`` times the backoffs. ``words`` are ones that it does not know.
+        """
+        more, end = len(words), 1 + self.sizes[0]  # their nodes come after the other unigrams
+        vocabulary = (*self.words, *words)
+        children = np.diff(self.first)
+        children[0] += more
+        suffix, log_backoff = self.suffix, self.log_backoff
+        if self.order > 1:
+            children = np.insert(children, [end] * more, 0)
+            suffix = np.insert(np.where(suffix < end, suffix, suffix + more), [end] * more, 0)
+            log_backoff = np.insert(log_backoff, [end] * more, 0.0)
+        kind = _id_type(len(vocabulary))
+        return NgramModel(
+            vocabulary,
+            (len(vocabulary), *self.sizes[1:]),
+            np.insert(self.word.astype(kind), [end] * more, np.arange(self.sizes[0], len(vocabulary), dtype=kind)),
+            np.append(1, 1 + np.cumsum(children)).astype(np.uint32),
+            suffix.astype(np.int32),
+            np.insert(self.log_prob, [end] * more, log_prob),
+            log_backoff,
+        )
+
     def to_text(self) -> str:
         """What ``parse`` takes: arrays, packed with zlib and written in base64."""
         starts = np.cumsum((1, *self.sizes))
@@ -298,6 +325,11 @@ def _by_frequency(table: NgramTable) -> NgramTable:
         rows = np.argsort(places)
         orders.append(Order(context[places], word[places], order.log_prob[places], order.log_backoff[places]))
     return NgramTable(tuple([table.words[number] for number in by_rank]), tuple(orders))
+
+
+def _id_type(words: int) -> type[np.unsignedinteger[Any]]:
+    """Of the ids of so many words."""
+    return np.uint16 if words <= 1 << 16 else np.uint32
 
 
 def _planes(array: Array) -> Array:

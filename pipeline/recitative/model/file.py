@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Generic
 
@@ -129,6 +129,20 @@ def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind[S, Any]
     except (KeyError, TypeError, ValueError, AttributeError):
         found = "is damaged: its metadata cannot be read"
         raise DataError(where, found, f"a whole {kind.title}'s file", "export it again") from None
+
+
+def with_texts(entries: Mapping[str, str], metadata: ModelMetadata[Any], texts: Mapping[str, str]) -> dict[str, str]:
+    """The metadata of a file with other extras, by file name; those of format 1 as format 2 has them.
+
+    entries: what ``metadata`` was read from
+    """
+    if "recitative.card" in entries:
+        changed = replace(metadata, texts={**metadata.texts, **texts}).to_entries()
+        ours = ("recitative.format", "recitative.card", "recitative.choice", "recitative.encoder")
+        return {key: value for key, value in entries.items() if key not in ours} | changed
+    model = json.loads(entries[MODEL])
+    model["extras"] |= texts
+    return {**entries, MODEL: json.dumps(model)}
 
 
 def _name_in(entries: Mapping[str, str]) -> str:

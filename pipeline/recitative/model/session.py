@@ -12,6 +12,7 @@ from recitative.errors import DataError
 from recitative.model.checksum import require_no_claim, verify_checksum
 from recitative.model.file import InitialState, ModelMetadata, kind_in, read_entries
 from recitative.model.kind import AnyKind, Entries
+from recitative.model.onnx_file import metadata_of
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array
 
@@ -77,6 +78,30 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     if not has_checksum:
         require_no_claim(metadata, where, kind)
     return Session(session, metadata, where)
+
+
+def read_model(path: Path, kind: AnyKind) -> tuple[bytes, dict[str, str]]:
+    """What is in an exported file, unpacked, and its metadata, without opening its graph.
+
+    Raises DataError for a file that is damaged or of another kind.
+    """
+    where, file = str(path), f"{kind.title}'s file"
+    if path.is_dir():
+        raise DataError(
+            where, "is a folder", f"a {file}", f"export it first: '{kind.export} {path} --output model.onnx'"
+        )
+    if not path.is_file():
+        raise DataError(where, "does not exist", f"a {file}", f"make one with '{kind.export}'")
+    content = read_content(path, where, file)
+    has_checksum = verify_checksum(content, where, file)
+    try:
+        metadata = metadata_of(content)
+    except ValueError as error:
+        raise _unopened(where, error, file) from None
+    if not has_checksum:
+        require_no_claim(metadata, where, file)
+    kind_in(metadata, where, [kind])
+    return content, metadata
 
 
 def open_kind(content: Path | bytes, kinds: Sequence[AnyKind], *, threads: int = 1) -> tuple[Session, AnyKind]:

@@ -213,11 +213,16 @@ def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) 
     return Lexicon.parse("\n".join(once), str(path))
 
 
+def without_stress(phone: str) -> str:
+    """One of ARPAbet's vowels without its stress mark; any other phone as it is."""
+    return _STRESSED.sub(r"\1", phone) if _STRESSED.fullmatch(phone) else phone
+
+
 def _plain(line: str, lower: bool, keep_stress: bool) -> str:
     word, *phones = line.split() or [""]
     if "#" in phones:  # a comment, as newer versions of CMU's dictionary have them behind a word
         phones = phones[: phones.index("#")]
     if not keep_stress:
-        phones = [_STRESSED.sub(r"\1", phone) if _STRESSED.fullmatch(phone) else phone for phone in phones]
+        phones = [without_stress(phone) for phone in phones]
     word = _VARIANT.sub("", word)
     return " ".join([word.lower() if lower else word, *phones])

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recitative.model.checksum import CLAIM, CLAIMED, DIGITS, KEY, digest_of
+from recitative.model.onnx_file import sealed
 from recitative.stage import Array
 
 OPSET = 18
@@ -36,14 +36,7 @@ _TYPES = {
 
 def file_content(model: onnx.ModelProto) -> bytes:
     """What a model file holds: the model with its checksum, see ``model.checksum``."""
-    with_checksum = onnx.ModelProto()
-    with_checksum.CopyFrom(model)
-    for key, value in ((CLAIM, CLAIMED), (KEY, DIGITS * "0")):
-        with_checksum.metadata_props.add(key=key, value=value)
-    content: bytes = with_checksum.SerializeToString()
-    body = content[:-DIGITS]
-    assert content == body + DIGITS * b"0", "metadata are the last of a model, and this is the last of them"
-    return body + digest_of(body).encode()
+    return sealed(model.SerializeToString())
 
 
 @dataclass(frozen=True)

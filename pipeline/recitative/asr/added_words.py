@@ -1,0 +1,215 @@
+"""Words that are added to an exported recognizer that decodes with a lexicon, without training and without PyTorch.
+
+A word gets its pronunciations in the lexicon and, where there is an n-gram model that does not know it, a unigram.
+Nothing else in the file changes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recitative.asr.language import Language
+from recitative.asr.pronouncer import Pronouncer
+from recitative.asr.recognizer_kind import RECOGNIZER, language_of
+from recitative.atomic import write_bytes
+from recitative.errors import DataError, Problem, UsageError
+from recitative.lm.query import MARKS
+from recitative.model.file import read_entries, with_texts
+from recitative.model.onnx_file import with_metadata
+from recitative.model.session import read_model
+from recitative.reading import LARGEST_SETTINGS, read_text
+from recitative.text.lexicon import Lexicon, Pronunciation, without_stress
+from recitative.text.tokens import TokenTable, name_of, symbol_of
+
+PROBABILITY = 0.001  # of an added word, unless there are many
+MOST = 0.5  # the sum of the probabilities of all of them
+
+GIVEN, SPELLED = "given", "spelling"  # where pronunciations are from, if not from a letter-to-sound model
+
+
+@dataclass(frozen=True)
+class ListedWord:
+    """A line of a list of words; ``pronunciation`` is empty if none is given."""
+
+    word: str
+    pronunciation: Pronunciation
+    where: str  # file:line
+
+
+@dataclass(frozen=True)
+class Pronounced:
+    """A pronunciation that is new to a lexicon, and where it is from."""
+
+    word: str
+    pronunciation: Pronunciation
+    source: str
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What was added to a model.
+
+    pronounced: in the order of the list
+    known:      listed words that the lexicon had, with the pronunciation that was given, if one was
+    scored:     words that the language model did not know
+    log_prob:   their unigrams' ln P
+    """
+
+    pronounced: tuple[Pronounced, ...]
+    known: tuple[str, ...]
+    scored: tuple[str, ...] = ()
+    log_prob: float = 0.0
+
+
+@dataclass(frozen=True)
+class LetterToSound:
+    """A letter-to-sound model that is opened when a word needs it; ``name`` is what tables and errors call it."""
+
+    name: str
+    open: Callable[[], Pronouncer]
+
+
+def add_words(
+    model: Path, words: Path, output: Path, g2p: LetterToSound | None, log_prob: float | None = None
+) -> Additions:
+    """Write a recognizer's file with the words of a list; atomic, and gzipped if the name ends in .gz.
+
+    log_prob: ln P of each unigram; None: that of PROBABILITY, or of equal parts of MOST if these are less
+    Raises DataError for another model or one without a lexicon, and one with all bad lines of the list; UsageError for
+    a ``log_prob`` without a language model, and where a word needs the letter-to-sound model and there is none.
+    """
+    content, entries = read_model(model, RECOGNIZER)
+    metadata = read_entries(entries, str(model), RECOGNIZER)
+    language, tokens = language_of(metadata.extras), metadata.extras["tokens"]
+    if language.lexicon is None:
+        remedy = "favor words with --hotwords when you transcribe"
+        raise DataError(str(model), "has no lexicon", "a recognizer that decodes with a lexicon", remedy)
+    if log_prob is not None and not language.ngram:
+        raise UsageError(f"--log-prob: {model} has no language model; leave it out")
+    listed = read_word_list(words, tokens)
+    pronounced = pronounce_words(listed, language.lexicon, tokens, g2p)
+    texts, scored, log_prob = _texts(language, listed, pronounced, log_prob)
+    made = with_metadata(content, with_texts(entries, metadata, texts))
+    write_bytes(output, gzip.compress(made, mtime=0) if output.suffix == ".gz" else made)
+    new = {one.word for one in pronounced}
+    known = dict.fromkeys(line.word for line in listed if line.word not in new)
+    return Additions(pronounced, tuple(known), scored, log_prob)
+
+
+def _texts(
+    language: Language, listed: Sequence[ListedWord], pronounced: Sequence[Pronounced], log_prob: float | None
+) -> tuple[dict[str, str], tuple[str, ...], float]:
+    """The extras that change, by file name; the words that are new to the language model, and their ln P."""
+    assert language.lexicon is not None, "a model without one is refused"
+    ways: dict[str, tuple[Pronunciation, ...]] = {}
+    for one in pronounced:
+        ways[one.word] = (*ways.get(one.word, ()), one.pronunciation)
+    texts = {"lexicon.txt": language.lexicon.with_entries(Lexicon(ways)).to_text()} if ways else {}
+    lm = language.lm
+    scored = tuple(dict.fromkeys(line.word for line in listed if lm and not lm.knows(line.word)))
+    if lm is None or not scored:
+        return texts, (), 0.0
+    log_prob = math.log(min(PROBABILITY, MOST / len(scored))) if log_prob is None else log_prob
+    return {**texts, "lm.ngram": lm.with_words(scored, log_prob).to_text()}, scored, log_prob
+
+
+def read_word_list(path: Path, tokens: TokenTable) -> list[ListedWord]:
+    """One word a line, with its pronunciation in the model's tokens if it is given, as in a lexicon.
+
+    Stress marks of phones that the model does not have are dropped. Raises one DataError with all bad lines.
+    """
+    lines = read_text(path, "a list of words, one a line", limit=LARGEST_SETTINGS).split("\n")
+    listed: list[ListedWord] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(lines, start=1):
+        word, *names = line.split() or [""]
+        where = f"{path}:{number}"
+        symbols = tuple(_symbol(name, tokens) for name in names)
+        if word and (problem := _fault(word, symbols, where, tokens)):
+            problems.append(problem)
+        elif word:
+            listed.append(ListedWord(word, symbols, where))
+    if problems:
+        raise DataError.collect(problems)
+    if not listed:
+        raise DataError(str(path), "has no words", "one word a line", "")
+    return listed
+
+
+def _symbol(name: str, tokens: TokenTable) -> str:
+    symbol = symbol_of(name)
+    return symbol if symbol in tokens.ids else without_stress(symbol)
+
+
+def _fault(word: str, symbols: Pronunciation, where: str, tokens: TokenTable) -> Problem | None:
+    if word in MARKS:
+        return Problem(where, f"'{word}' is a mark of language models", "a word", "remove the line")
+    if bad := [sign for sign in word if unicodedata.category(sign) == "Cc" or sign == "\N{REPLACEMENT CHARACTER}"]:
+        return Problem(where, f"'{word}' has {bad[0]!a}", "a word of readable characters", "correct the line")
+    if unknown := [name_of(symbol) for symbol in symbols if symbol not in tokens.ids]:
+        found = f"'{word}' has {', '.join(map(repr, dict.fromkeys(unknown)))}, not among the model's {tokens.unit}s"
+        return Problem(where, found, "one word a line, and its pronunciation", "correct the line")
+    return None
+
+
+def pronounce_words(
+    listed: Sequence[ListedWord], lexicon: Lexicon, tokens: TokenTable, g2p: LetterToSound | None
+) -> tuple[Pronounced, ...]:
+    """The pronunciations that a lexicon lacks: those given, and one for every word that has none anywhere.
+
+    Raises one DataError for all words that cannot be pronounced.
+    """
+    stated = {line.word for line in listed if line.pronunciation}
+    silent = [line for line in listed if line.word not in stated and line.word not in lexicon.entries]
+    guessed, source = _guess(silent, tokens, g2p) if tokens.unit == "phone" else _spell(silent, tokens)
+    found: dict[tuple[str, Pronunciation], Pronounced] = {}
+    for line in listed:
+        way = line.pronunciation or guessed.get(line.word, ())
+        if way and way not in lexicon.entries.get(line.word, ()):
+            found.setdefault((line.word, way), Pronounced(line.word, way, GIVEN if line.pronunciation else source))
+    return tuple(found.values())
+
+
+def _spell(silent: Sequence[ListedWord], tokens: TokenTable) -> tuple[dict[str, Pronunciation], str]:
+    problems = []
+    for line in silent:
+        if unknown := tokens.unknown(line.word):
+            found = f"'{line.word}' has {', '.join(map(repr, unknown))}, which the model never writes"
+            problems.append(Problem(line.where, found, f"the model's {tokens.holds}s", "spell it otherwise"))
+    if problems:
+        raise DataError.collect(problems)
+    return {line.word: tuple(tokens.split(line.word)) for line in silent}, SPELLED
+
+
+def _guess(
+    silent: Sequence[ListedWord], tokens: TokenTable, g2p: LetterToSound | None
+) -> tuple[dict[str, Pronunciation], str]:
+    """By a letter-to-sound model, which may know lower case only."""
+    if not silent:
+        return {}, ""
+    remedy = f"write its pronunciation behind it, such as '{silent[0].word} {' '.join(tokens.symbols[1:4])}'"
+    if g2p is None:
+        found = f"'{silent[0].word}' has no pronunciation, and there is no letter-to-sound model"
+        raise UsageError(f"{silent[0].where}: {found}; give one with --g2p, or {remedy}")
+    pronouncer = g2p.open()
+    letters = pronouncer.letters
+    spelled = {line.word: line.word if not letters.unknown(line.word) else line.word.lower() for line in silent}
+    said = pronouncer.pronounce(spelled.values())
+    problems: list[Problem] = []
+    for line in silent:
+        way = said.get(spelled[line.word], ())
+        unknown = letters.unknown(spelled[line.word]) or [phone for phone in way if phone not in tokens.ids]
+        if not way:
+            strange = f" with {', '.join(map(repr, unknown))}" if unknown else ""
+            problems.append(Problem(line.where, f"{g2p.name} cannot pronounce '{line.word}'{strange}", "", remedy))
+        elif unknown:
+            found = f"{g2p.name} pronounces '{line.word}' {' '.join(way)}, and {unknown[0]} is no phone of the model"
+            problems.append(Problem(line.where, found, "a model of the same phones", remedy))
+    if problems:
+        raise DataError.collect(problems)
+    return {word: said[spelling] for word, spelling in spelled.items()}, g2p.name
