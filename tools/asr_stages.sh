@@ -25,6 +25,7 @@ shards=false                              # pack the recordings of train into sh
 students="student*"                       # pattern of models to distill from $teacher
 streaming="@(lstm|student)*"              # pattern of models that stream
 check_args=()                             # options of 'recitative check'
+average_args=()                           # options of 'recitative average'
 time_words=false                          # compare word times with an alignment by the first model
 score_exported=false                      # decode and score the exported file too
 
@@ -83,7 +84,7 @@ _stage_5() {
 _stage_6() {
   if stage 6 "average" needs "$exp/@/checkpoint" "$dev" "$lm" ${lm_lexicon:+"$lm_lexicon"} makes "$exp/@/model"; then
     for model in $models; do # store the language model and its weight in the model
-      recitative average "$exp/$model"
+      recitative average "$exp/$model" "${average_args[@]}"
       recitative tune "$exp/$model/model" "$dev" --lm "$lm" ${lm_lexicon:+--lexicon "$lm_lexicon"}
     done
   fi

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.averaging import average_best
+from recitative.asr.averaging import average_best, take_last
 from recitative.asr.decoding import decode_directory
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
@@ -18,6 +18,7 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.lock import one_writer
 from recitative.model.folder import load_model, save_model
 from recitative.text.tokens import TokenTable
+from recitative.train.checkpoint import Checkpoints, average_weights
 from recitative.train.run import train_model
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
@@ -58,6 +59,17 @@ def test_a_folder_with_another_run_is_not_overwritten(tmp_path):
         train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True)
     with pytest.raises(UsageError, match="other settings or tokens"):
         average_best(tmp_path / "exp")
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_the_end_of_a_run_is_a_model_too(tmp_path, ema):
+    config = tiny.settings(train={"epochs": 2, "ema": ema})
+    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
+    progress = train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True).progress
+    assert take_last(tmp_path / "exp") == progress.step
+    last = load_model(tmp_path / "exp" / "model", RECOGNIZER).trained.state_dict()
+    evaluated = average_weights([Checkpoints(tmp_path / "exp").epoch_path(1)])
+    assert all(torch.equal(value, evaluated[name]) for name, value in last.items())
 
 
 def test_while_a_folder_is_written_to_nobody_else_trains_averages_or_tunes_there(tmp_path):

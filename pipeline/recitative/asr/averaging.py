@@ -16,7 +16,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.lock import writes
 from recitative.model.folder import save_model
-from recitative.train.checkpoint import Checkpoints, average_weights, read_progress
+from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
 from recitative.train.run import read_inputs, run_digest
 
 
@@ -31,12 +31,8 @@ class Average:
 @writes("folder")
 def average_best(folder: Path) -> Average:
     """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
-    paths = read_inputs(folder, RECOGNIZER)
-    assert isinstance(paths, RecognizerData)
-    settings = load_settings(folder / "settings.yaml")
-    recognizer = new_recognizer_of(settings, paths)
-    progress = read_progress(folder, run_digest(settings, recognizer.tokens.to_text()))
-    dev_set = load_dev_set(DataDirectory.read(paths.dev), settings, recognizer.spelling, paths.dev)
+    recognizer, progress, paths = _trained(folder)
+    dev_set = load_dev_set(DataDirectory.read(paths.dev), recognizer.settings, recognizer.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
@@ -46,6 +42,24 @@ def average_best(folder: Path) -> Average:
     recognizer.trained.load_state_dict(average_weights(files[:chosen]))
     save_model(recognizer, folder / "model")
     return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
+
+
+@writes("folder")
+def take_last(folder: Path) -> int:
+    """Write the weights of the last step, averaged if there is ``train.ema``, as ``folder/model``; returns the step."""
+    recognizer, progress, _ = _trained(folder)
+    recognizer.trained.load_state_dict(Checkpoints(folder).weights())
+    save_model(recognizer, folder / "model")
+    return progress.step
+
+
+def _trained(folder: Path) -> tuple[RecognizerModel, Progress, RecognizerData]:
+    """A recognizer with the settings of a run, how far the run is, and what it reads."""
+    paths = read_inputs(folder, RECOGNIZER)
+    assert isinstance(paths, RecognizerData)
+    settings = load_settings(folder / "settings.yaml")
+    recognizer = new_recognizer_of(settings, paths)
+    return recognizer, read_progress(folder, run_digest(settings, recognizer.tokens.to_text())), paths
 
 
 def _score(recognizer: RecognizerModel, files: list[Path], dev_set: DevSet) -> dict[str, float]:

@@ -253,16 +253,26 @@ def _name_failed(summary: AlignSummary, output: Path) -> None:
 # ``recitative average``: make the model to decode with from a run's best epochs.
 
 
-def average(exp: Annotated[Path, typer.Argument(help="Experiment folder of 'recitative train'.")]) -> None:
+def average(
+    exp: Annotated[Path, typer.Argument(help="Experiment folder of 'recitative train'.")],
+    last: Annotated[
+        bool, typer.Option("--last", help="Take the end of the run instead; with train.ema, the moving average there.")
+    ] = False,
+) -> None:
     """Average the weights of the best epochs.
 
-    Averages of the best 1, 2, ... epochs are tried on the dev set; the one with the lowest WER becomes EXP/model.
+    Averages of the best 1, 2, ... epochs are tried on the dev set; the one with the lowest WER becomes EXP/model. Use
+    --last where this WER says little, as without a language model that the words of a large vocabulary need.
 
     \b
     recitative average exp/lstm
+    recitative average exp/lstm --last
     """
-    from recitative.asr.averaging import average_best
+    from recitative.asr.averaging import average_best, take_last
 
+    if last:
+        print(f"step {take_last(exp)}: {exp / 'model'}: written")
+        return
     result = average_best(exp)
     for n, (wer, cer) in result.tried.items():
         mark = "  <- chosen" if n == result.chosen else ""

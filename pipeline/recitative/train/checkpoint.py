@@ -94,6 +94,12 @@ class Checkpoints:
         except Exception as error:  # whatever content of another network, or none, leads to
             raise self._unusable(error) from None
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the last step, averaged if the run has an average. Raises what ``load`` does."""
+        content = self._read()
+        weights: dict[str, Tensor] = content["average"] or content["network"]
+        return weights
+
     def progress(self) -> Progress | None:
         """Of the checkpoint alone, None when there is none; raises what ``load`` does."""
         if not self.latest.exists():
