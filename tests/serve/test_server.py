@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,10 @@ import tiny
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncTcpClient
+from wyoming.info import Describe, Info
 
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
@@ -100,12 +105,12 @@ def finals(events: list[dict]) -> list[dict]:
 
 
 def stream(service: Service, audio: np.ndarray, piece: int) -> list[dict]:
-    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as socket:
+    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
         content = audio.tobytes()
         for start in range(0, len(content), piece):
-            socket.send(content[start : start + piece])
-        socket.send('{"type": "finish"}')
-        return [json.loads(message) for message in socket]
+            live.send(content[start : start + piece])
+        live.send('{"type": "finish"}')
+        return [json.loads(message) for message in live]
 
 
 # Live streams
@@ -122,13 +127,13 @@ def test_a_stream_says_what_the_recognizer_says_however_it_is_cut(service, recog
 
 def test_streams_side_by_side_say_what_each_says_alone(service, recognizer):
     async def one(number: int) -> list[dict]:
-        async with connect_async(web_socket(service, f"/v1/stream?rate={RATE}")) as socket:
+        async with connect_async(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
             content = samples(number).tobytes()
             for start in range(0, len(content), 640):
-                await socket.send(content[start : start + 640])
+                await live.send(content[start : start + 640])
                 await asyncio.sleep(0.001)
-            await socket.send('{"type": "finish"}')
-            return [json.loads(message) async for message in socket]
+            await live.send('{"type": "finish"}')
+            return [json.loads(message) async for message in live]
 
     async def all_of_them() -> list[list[dict]]:
         return await asyncio.gather(*(one(number) for number in range(8)))
@@ -142,14 +147,14 @@ def test_streams_side_by_side_say_what_each_says_alone(service, recognizer):
 
 def test_a_client_of_vosk_gets_one_answer_for_each_message(service, recognizer):
     audio, answers = samples(), []
-    with connect(web_socket(service, "/")) as socket:
-        socket.send(json.dumps({"config": {"sample_rate": float(RATE)}}))
+    with connect(web_socket(service, "/")) as live:
+        live.send(json.dumps({"config": {"sample_rate": float(RATE)}}))
         content = audio.tobytes()
         for start in range(0, len(content), 1600):
-            socket.send(content[start : start + 1600])
-            answers.append(json.loads(socket.recv(10)))
-        socket.send('{"eof" : 1}')
-        answers.append(json.loads(socket.recv(10)))
+            live.send(content[start : start + 1600])
+            answers.append(json.loads(live.recv(10)))
+        live.send('{"eof" : 1}')
+        answers.append(json.loads(live.recv(10)))
     assert all(answer.keys() in ({"partial"}, {"text"}, {"text", "result"}) for answer in answers)
     results = [word for answer in answers for word in answer.get("result", ())]
     expected = [word for final in finals(events_alone(recognizer, audio)) for word in final["words"]]
@@ -171,21 +176,21 @@ def test_a_client_of_vosk_gets_one_answer_for_each_message(service, recognizer):
     ],
 )
 def test_what_a_client_must_not_send_is_told_and_the_connection_closed(service, path, message, told):
-    with connect(web_socket(service, path)) as socket:
+    with connect(web_socket(service, path)) as live:
         if message:
-            socket.send(message)
-        answer = json.loads(socket.recv(10))
+            live.send(message)
+        answer = json.loads(live.recv(10))
         assert told in answer.get("message", answer.get("error"))
         with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(10)
+            live.recv(10)
     assert closed.value.rcvd.code == 1008
 
 
 def test_the_rate_cannot_change_in_mid_stream(service):
-    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as socket:
-        socket.send(bytes(3200))
-        socket.send(json.dumps({"type": "config", "rate": 2 * RATE}))
-        *_, last = _until_closed(socket)
+    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+        live.send(bytes(3200))
+        live.send(json.dumps({"type": "config", "rate": 2 * RATE}))
+        *_, last = _until_closed(live)
     assert "the stream has 4000 Hz; send the rate before any audio" in json.loads(last)["message"]
 
 
@@ -201,20 +206,46 @@ def test_no_more_streams_than_allowed_are_live(recognizer):
 
 def test_silent_clients_and_endless_streams_are_ended(recognizer):
     with serving(recognizer, limits=Limits(idle_s=0.3, total_s=1.0)) as service:
-        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as socket:
-            assert json.loads(socket.recv(10))["message"] == "nothing came for 0.3 s"
-        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as socket:
-            socket.send(bytes(4 * RATE))
-            messages = [json.loads(message) for message in _until_closed(socket)]
+        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+            assert json.loads(live.recv(10))["message"] == "nothing came for 0.3 s"
+        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+            live.send(bytes(4 * RATE))
+            messages = [json.loads(message) for message in _until_closed(live)]
             assert messages[-1]["message"] == "the stream is longer than 1 s: begin a new one"
 
 
-def _until_closed(socket: ClientConnection) -> Iterator[str]:
+def _until_closed(live: ClientConnection) -> Iterator[str]:
     while True:
         try:
-            yield socket.recv(10)
+            yield live.recv(10)
         except ConnectionClosed:
             return
+
+
+def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    audio = samples()
+    content = audio.tobytes()
+
+    async def ask() -> tuple[Info, list[str]]:
+        texts = []
+        async with AsyncTcpClient("127.0.0.1", port) as client:
+            await client.write_event(Describe().event())
+            info = Info.from_event(await client.read_event())
+            for _ in range(2):  # one connection, two utterances
+                await client.write_event(AudioStart(RATE, 2, 1).event())
+                for start in range(0, len(content), 4000):
+                    await client.write_event(AudioChunk(RATE, 2, 1, content[start : start + 4000]).event())
+                await client.write_event(AudioStop().event())
+                texts.append(Transcript.from_event(await client.read_event()).text)
+        return info, texts
+
+    with serving(recognizer, assistant_port=port):
+        info, texts = asyncio.run(ask())
+    assert info.asr[0].models[0].name == "tiny.onnx"
+    words = [word["word"] for final in finals(events_alone(recognizer, audio)) for word in final["words"]]
+    assert texts == [" ".join(words)] * 2
 
 
 # Recordings
@@ -300,9 +331,9 @@ def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, recor
             assert httpx.get(service.url + path, headers={"Authorization": "Bearer secre"}).status_code == 401, path
         with pytest.raises(InvalidStatus, match="403"), connect(web_socket(service, "/v1/stream")):
             pass
-        with connect(web_socket(service, "/v1/stream?token=secret")) as socket:
-            socket.send('{"type": "finish"}')
-            assert json.loads(socket.recv(10))["type"] == "end"
+        with connect(web_socket(service, "/v1/stream?token=secret")) as live:
+            live.send('{"type": "finish"}')
+            assert json.loads(live.recv(10))["type"] == "end"
 
 
 @pytest.mark.parametrize(
@@ -354,16 +385,16 @@ def test_sigterm_lets_live_streams_come_to_their_ends_and_takes_no_new_ones(star
     process, url = start("--silence-s", "0.4")
     audio = samples()
     half = len(audio) // 2 * 2
-    with connect(url.replace("http", "ws") + f"/v1/stream?rate={RATE}") as socket:
-        socket.send(audio.tobytes()[:half])
+    with connect(url.replace("http", "ws") + f"/v1/stream?rate={RATE}") as live:
+        live.send(audio.tobytes()[:half])
         while not httpx.get(f"{url}/metrics").text.count("recitative_live_streams 1.0"):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         while httpx.get(f"{url}/readyz").status_code != 503:
             time.sleep(0.05)
-        socket.send(audio.tobytes()[half:])
-        socket.send('{"type": "finish"}')
-        events = [json.loads(message) for message in socket]
+        live.send(audio.tobytes()[half:])
+        live.send('{"type": "finish"}')
+        events = [json.loads(message) for message in live]
     assert finals(events) == finals(events_alone(recognizer, audio))
     assert process.wait(20) in (0, -signal.SIGTERM)
 

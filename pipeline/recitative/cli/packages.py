@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 
-SERVER_PACKAGES = ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "prometheus_client")
+SERVER_PACKAGES = ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "wyoming", "prometheus_client")
 TRAINING_PACKAGES = ("torch", "torchaudio", "tensorboard", "onnx")  # of the extra 'train'
 REMEDIES = {
     **dict.fromkeys(

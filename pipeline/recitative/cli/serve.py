@@ -22,6 +22,9 @@ def serve(
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any that is free.")] = 2700,
+    wyoming_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Also speak Wyoming, for Home Assistant; 10300 is usual. 0: don't.")
+    ] = 0,
     token: Annotated[
         str,
         typer.Option(
@@ -90,7 +93,7 @@ def serve(
     access = Access(host, token, tuple(allow_origin or ()))
     if host not in LOOPBACK and not token:
         print(f"warning: anyone who reaches {host} can use this server; --token asks for a secret", file=sys.stderr)
-    server = Server(recognizer, limits, access, EndpointRules(silence_s=silence_s))
+    server = Server(recognizer, limits, access, EndpointRules(silence_s=silence_s), wyoming_port)
     service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
     print(f"{recognizer.name} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):  # the usual end

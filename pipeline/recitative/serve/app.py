@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
@@ -64,14 +64,26 @@ class Server:
         limits: Limits | None = None,
         access: Access | None = None,
         rules: EndpointRules | None = None,
+        assistant_port: int = 0,
     ) -> None:
-        """rules: where the utterances of a live stream end."""
+        """rules: where the utterances of a live stream end; assistant_port: of ``serve.voice_assistant``, 0 = none."""
         self.recognizer = recognizer
         self.limits, self.access, self.rules = limits or Limits(), access or Access(), rules or EndpointRules()
         self.metrics = Metrics()
         self.recordings = Recordings(recognizer, self.limits, self.metrics)
         self.draining = False
         self.live = 0  # streams
+        self.assistant_port = assistant_port
+
+    def begin(self) -> None:
+        """Another stream is live."""
+        self.live += 1
+        self.metrics.streams.inc()
+        self.metrics.live.set(self.live)
+
+    def end(self) -> None:
+        self.live -= 1
+        self.metrics.live.set(self.live)
 
     def refusal(self) -> str:
         """Why no live stream can begin; '' if one can."""
@@ -89,7 +101,12 @@ def build_app(server: Server) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hub = app.state.hub = Hub(server.recognizer, server.metrics)
         rounds = asyncio.create_task(hub.run())
-        yield
+        async with AsyncExitStack() as stack:
+            if server.assistant_port:
+                from recitative.serve.voice_assistant import listening
+
+                await stack.enter_async_context(listening(server, hub, server.assistant_port))
+            yield
         rounds.cancel()
         hub.close()
         server.recordings.close()
@@ -185,9 +202,7 @@ def _add_streams(app: FastAPI, server: Server) -> None:
             await socket.send_json({"type": "error", "error": why, "message": why})
             await socket.close(AGAIN_LATER)
             return
-        server.live += 1
-        server.metrics.streams.inc()
-        server.metrics.live.set(server.live)
+        server.begin()
         try:
             conversation = kind(socket, LiveStream(app.state.hub, server.rules), server.limits)
             if reason := await converse(conversation, rate):
@@ -197,8 +212,7 @@ def _add_streams(app: FastAPI, server: Server) -> None:
             log.exception("a live stream failed")
             await socket.close(INTERNAL)
         finally:
-            server.live -= 1
-            server.metrics.live.set(server.live)
+            server.end()
 
     @app.websocket("/")
     async def vosk(socket: WebSocket) -> None:

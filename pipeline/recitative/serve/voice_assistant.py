@@ -1,0 +1,95 @@
+"""The Wyoming protocol, by which Home Assistant and others ask for speech to text: events over TCP.
+
+A client sends ``audio-start``, chunks and ``audio-stop``, and gets one ``transcript``; to ``describe`` it gets the model.
+The protocol has no secrets: whoever reaches the port may use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
+from wyoming.server import AsyncEventHandler, AsyncTcpServer
+
+from recitative import __version__
+from recitative.asr.transcript import Final, text_of
+from recitative.errors import RecitativeError
+from recitative.serve.hub import Events, Hub, LiveStream
+
+if TYPE_CHECKING:
+    from recitative.serve.app import Server
+
+ATTRIBUTION = Attribution(name="Recitative", url="")
+
+
+@asynccontextmanager
+async def listening(server: Server, hub: Hub, port: int) -> AsyncIterator[None]:
+    """Serve at a port, beside the rest. Raises OSError if it is taken."""
+    tcp = AsyncTcpServer(server.access.host, port)
+    await tcp.start(partial(Assistant, server, hub))
+    try:
+        yield
+    finally:
+        await tcp.stop()
+
+
+class Assistant(AsyncEventHandler):
+    """One client's connection, and what it says between ``audio-start`` and ``audio-stop``."""
+
+    def __init__(self, server: Server, hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self._server, self._hub = server, hub
+        self._mono = AudioChunkConverter(width=2, channels=1)
+        self._stream: LiveStream | None = None
+        self._events: Events = []
+
+    async def handle_event(self, event: Event) -> bool:
+        """Whether the connection stays."""
+        if Describe.is_type(event.type):
+            await self.write_event(describe(self._server).event())
+        elif AudioStart.is_type(event.type):
+            self._end()
+            if why := self._server.refusal():
+                self._server.metrics.refused.labels("streams").inc()
+                await self.write_event(Error(why).event())
+                return False
+            self._stream, self._events = LiveStream(self._hub, self._server.rules), []
+            self._stream.rate = AudioStart.from_event(event).rate
+            self._server.begin()
+        elif AudioChunk.is_type(event.type) and self._stream:
+            try:
+                self._events += await self._stream.accept(self._mono.convert(AudioChunk.from_event(event)).audio)
+            except RecitativeError as error:
+                await self.write_event(Error(str(error)).event())
+                return False
+        elif AudioStop.is_type(event.type) and self._stream:
+            self._events += await self._stream.finish()
+            words = [word for one in self._events if isinstance(one, Final) for word in one.words]
+            self._end()
+            await self.write_event(Transcript(text_of(words)).event())
+        return True
+
+    async def disconnect(self) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        if self._stream:
+            self._stream = None
+            self._server.end()
+
+
+def describe(server: Server) -> Info:
+    name = server.recognizer.name
+    model = AsrModel(name, ATTRIBUTION, installed=True, description=None, version=__version__, languages=["en"])
+    program = AsrProgram(
+        "recitative", ATTRIBUTION, installed=True, description="Speech recognition", version=__version__, models=[model]
+    )
+    return Info(asr=[program])
