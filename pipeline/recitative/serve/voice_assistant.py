@@ -1,6 +1,6 @@
 """The Wyoming protocol, by which Home Assistant and others ask for speech to text: events over TCP.
 
-A client sends ``audio-start``, chunks and ``audio-stop``, and gets one ``transcript``; to ``describe`` it gets the model.
+A client sends ``audio-start``, chunks and ``audio-stop``, and gets a ``transcript``; to ``describe`` it gets the model.
 The protocol has no secrets: whoever reaches the port may use it.
 """
 
