@@ -185,7 +185,7 @@ def test_the_running_label_comes_with_its_time_in_every_format(folder, file, tmp
     assert "gone.wav: does not exist" in err
     assert run(monkeypatch, *command, "--format", "json") == 1
     objects = json.loads(capsys.readouterr().out)
-    assert [found["time"] for found in objects] == [0.4, 0.8, 1.0]
+    assert [found["end"] for found in objects] == [0.4, 0.8, 1.0]
     assert run(monkeypatch, *command, "--format", "csv", "--top", 2) == 1
     table = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["time"], row["rank"]) for row in table[:3]] == [("0.400", "1"), ("0.400", "2"), ("0.800", "1")]
@@ -299,7 +299,7 @@ def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, ca
     (("classify", "x.wav", "--model", "m", "--microphone", "--every", 1), 2, "what is to be named? give FILE"),
     (("classify", "--model", "m", "--microphone"), 2, "--microphone: it has no end at which it could be named"),
     (("classify", "x.wav", "--model", "m", "--device", "1"), 2, "--device: is of --microphone"),
-    (("classify", "-", "--model", "m", "--raw", 8000), 2, "--raw: is of standard input as it comes"),
+    (("classify", "-", "--model", "m", "--raw", 8000), 2, "--rate: is of standard input as it comes"),
     (("classify", "x.wav", "--model", "m", "--every", 1, "--all-speeds"), 2, "--all-speeds: a running label is"),
     (("classifier", "folds", "d", "o", "--parts", 2, "--table", "t"), 2, "--parts and --table exclude each other"),
     (("classifier", "score", "m", "d", "--results", "r"), 2, "--results needs --model and --set"),

@@ -66,12 +66,27 @@ def test_a_folder_and_its_file_find_the_same(folder, monkeypatch, capsys):
         assert run(monkeypatch, *command) == 0
         found.append(json.loads(capsys.readouterr().out)[0])
     first, second = found
-    assert first["seconds"] == second["seconds"] == 4.0
-    assert first["strangest"] == pytest.approx(second["strangest"], abs=1e-3)
-    assert [(a["start_s"], a["end_s"]) for a in first["alarms"]] == [
-        (a["start_s"], a["end_s"]) for a in second["alarms"]
-    ]
-    assert max(alarm["strangeness"] for alarm in first["alarms"]) == first["strangest"] > first["limit"]
+    assert first["duration"] == second["duration"] == 4.0
+    assert (first["schema"], first["model"], second["model"]) == (1, "exp/model", "hum.onnx")
+    assert first["score"] == pytest.approx(second["score"], abs=1e-3)
+    assert [(a["start"], a["end"]) for a in first["alarms"]] == [(a["start"], a["end"]) for a in second["alarms"]]
+    assert max(alarm["score"] for alarm in first["alarms"]) == first["score"] > first["threshold"]
+
+
+def test_a_stream_has_the_alarms_of_the_recording_however_it_is_cut(folder):
+    watcher, learned = open_watcher(folder / "hum.onnx")
+    samples, _ = soundfile.read(folder / "mixed.wav", dtype="float32")
+    whole = [a for heard in Watch(watcher, folder / "mixed.wav", threshold=learned).pieces() for a in heard.alarms]
+    assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in whole)
+    for rate, sound in ((RATE, samples), (2 * RATE, np.repeat(samples, 2))):
+        stream = watcher.stream()
+        alarms = [a for piece in np.array_split(sound, 37) for a in stream.accept(piece, rate)]
+        assert not any(alarm.end_s > stream.duration_s for alarm in alarms)
+        alarms += stream.finish()
+        assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in alarms)
+        if rate == RATE:
+            assert [round(a.start_s, 2) for a in alarms] == [round(a.start_s, 2) for a in whole]
+        assert stream.accept(sound[:100], rate) == [], "a finished stream is new"
 
 
 @pytest.mark.parametrize("block_s", [0.013, 0.4, 100.0])
@@ -99,7 +114,7 @@ def test_alarms_are_runs_of_windows_above_the_limit(folder):
     finder = AlarmFinder(watcher, Threshold(1.0, 0.0, 0.0, 1))
     alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
     middle_s = watcher.settings.watch_samples / RATE / 2
-    spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.strangeness) for a in alarms]
+    spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.score) for a in alarms]
     assert spans == [(1, 3), (5, 5), (7, 4)]
     assert alarms[0].end_s - alarms[0].start_s == pytest.approx(2 * hop_s)
     assert alarms[-1].end_s == 9.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 import tiny
+import torch
 
 import recitative
 from recitative.asr.recognizer import EndpointRules, Final, Partial, Recognizer, Transcript
@@ -273,6 +275,26 @@ def test_files_and_int16_say_what_samples_say(recognizer, tmp_path):
     write_wav(tmp_path / "a.wav", samples, 8000)
     integers = np.round(samples * 32768).astype(np.int16)
     assert said(recognizer.transcribe(tmp_path / "a.wav")) == said(recognizer.transcribe(integers, 8000))
+
+
+def test_a_recording_may_be_bytes_an_open_file_or_a_tensor(recognizer, tmp_path):
+    samples = recordings(8000)[0]
+    write_wav(tmp_path / "a.wav", samples, 8000)
+    integers = np.round(samples * 32768).astype(np.int16)
+    whole = said(recognizer.transcribe(integers, 8000))
+    content = (tmp_path / "a.wav").read_bytes()
+    assert said(recognizer.transcribe(content)) == said(recognizer.transcribe(io.BytesIO(content))) == whole
+    with open(tmp_path / "a.wav", "rb") as file:
+        assert said(recognizer.transcribe(file)) == whole
+    tensor = torch.from_numpy(integers / np.float32(32768)).requires_grad_()
+    for sound in (tensor, tensor.double()[None], torch.from_numpy(integers), integers.tobytes()):
+        assert said(streamed(recognizer.stream(), [sound], 8000)) == whole
+    with pytest.raises(DataError, match="the audio: is truncated"):
+        recognizer.transcribe(content[:-3000])
+    with pytest.raises(DataError, match=r"is \d+ in size; -1 to 1; divide them by 32768 if they are 16-bit values"):
+        recognizer.transcribe(integers.astype(np.float32), 8000)
+    with pytest.raises(UsageError, match="samples are 3 bytes: must be an even number"):
+        recognizer.stream().accept(b"abc", 8000)
 
 
 def test_nothing_has_no_words(recognizer):

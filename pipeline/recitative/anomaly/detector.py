@@ -5,21 +5,26 @@ The forecaster may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``mod
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recitative.anomaly.score import Strangeness
 from recitative.anomaly.settings import ForecasterSettings
 from recitative.anomaly.threshold import Threshold
+from recitative.errors import UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Array, Padded, Stage, State
+
+if TYPE_CHECKING:
+    from recitative.anomaly.watch import AlarmStream
 
 
 class Watcher:
     """Stage: samples (N, S) float32 in [-1, 1] -> strangeness (N, T, 1) float32, of windows of ``window_s`` seconds.
 
-    State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``.
+    State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``. Threads may share a watcher; a
+    stream belongs to one at a time.
     """
 
     def __init__(self, network: Stage[Array], settings: ForecasterSettings, threshold: Threshold | None = None) -> None:
@@ -44,6 +49,15 @@ class Watcher:
     def lookahead(self) -> int:
         """In samples."""
         return self.extractor.lookahead + self.window.lookahead * self.extractor.stride
+
+    def stream(self, threshold: Threshold | None = None) -> AlarmStream:
+        """A new stream of alarms. threshold: None = the model's own. Raises UsageError if there is none."""
+        from recitative.anomaly.watch import AlarmStream
+
+        chosen = threshold or self.threshold
+        if chosen is None:
+            raise UsageError("this model has no threshold; give one, or run 'recitative anomaly threshold'")
+        return AlarmStream(self, chosen)
 
     def output_lengths(self, lengths: Array) -> Array:
         return self.window.output_lengths(self.extractor.output_lengths(lengths))

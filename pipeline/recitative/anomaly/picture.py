@@ -85,5 +85,5 @@ class Overview:
 
     def write(self, path: Path, title: str, threshold: float, alarms: Sequence[Alarm], duration_s: float) -> None:
         """A ``.svg`` or ``.png``; atomic. Raises UsageError for another suffix."""
-        segments = [(alarm.start_s, alarm.end_s, alarm.strangeness) for alarm in alarms]
+        segments = [(alarm.start_s, alarm.end_s, alarm.score) for alarm in alarms]
         save_figure(anomaly_figure(title, self.points, threshold, segments, self.levels, duration_s), path)

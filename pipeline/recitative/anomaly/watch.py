@@ -1,13 +1,20 @@
-"""Watching recordings of any length, rate and number of channels: what is unusual in them, and when. No PyTorch.
+"""Anomalies in streams, and in recordings of any length, rate and number of channels. No PyTorch.
 
-Memory does not grow with a recording's duration, and what is found does not depend on the pieces it is heard in.
+    stream = watcher.stream()
+    for alarm in stream.accept(samples, 48000):     # as they come, in pieces of any length
+        print(alarm.start_s, alarm.end_s, alarm.score)
+    stream.finish()                                 # the last ones
+
+Memory does not grow with the duration, and what is found does not depend on the pieces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soxr
@@ -16,62 +23,108 @@ from recitative.anomaly.detector import Watcher
 from recitative.anomaly.threshold import Threshold
 from recitative.audio.files import AudioInfo, open_blocks
 from recitative.errors import DataError
+from recitative.model.stream import AudioStream
 from recitative.stage import Array, Padded
 
 BLOCK_S = 10.0  # a recording is heard in pieces of this length
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A piece of a recording: samples (S,) at the model's rate, and the strangeness (T,) that it settled."""
-
-    samples: Array
-    strangeness: Array
-
-
-@dataclass(frozen=True)
 class Alarm:
-    """A stretch of sound that is unusual, and the greatest strangeness in it."""
+    """A stretch of sound that is unusual: its times in seconds, and the greatest anomaly score in it."""
 
     start_s: float
     end_s: float
-    strangeness: float
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """type, start, end (s), score."""
+        times = {"start": round(self.start_s, 3), "end": round(self.end_s, 3)}
+        return {"type": "alarm", **times, "score": round(self.score, 4)}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A piece of a recording: samples (S,) at the model's rate, the scores (T,) that it settled, alarms that ended."""
+
+    samples: Array
+    strangeness: Array
+    alarms: tuple[Alarm, ...] = ()
+
+
+NOTHING = Heard(np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+
+class AlarmStream(AudioStream[Alarm]):
+    """One stream of audio, whose events are alarms, each as it ends. Made by ``Watcher.stream``."""
+
+    def __init__(self, watcher: Watcher, threshold: Threshold) -> None:
+        self._watcher, self._threshold = watcher, threshold
+        self.heard = NOTHING  # in the last call
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._state = self._watcher.initial_state(1)
+        self._finder = AlarmFinder(self._watcher, self._threshold)
+        self._resampler: soxr.ResampleStream | None = None
+
+    def _hear(self, samples: Array) -> list[Alarm]:
+        return self._advance(samples, last=False)
+
+    def _end(self) -> list[Alarm]:
+        return self._advance(np.zeros(0, np.float32), last=True)
+
+    def _advance(self, samples: Array, *, last: bool) -> list[Alarm]:
+        rate = self._watcher.sample_rate
+        if self._rate not in (0, rate):
+            self._resampler = self._resampler or soxr.ResampleStream(
+                self._rate, rate, 1, dtype="float32", quality="VHQ"
+            )
+            samples = self._resampler.resample_chunk(samples, last=last)
+        piece = Padded(samples[None], np.array([len(samples)]))
+        y, self._state = self._watcher.step(piece, self._state, last=last)
+        scores = y.data[0, :, 0]
+        alarms = [*self._finder.accept(scores), *(self._finder.finish(self.duration_s) if last else ())]
+        self.heard = Heard(samples, scores, tuple(alarms))
+        return alarms
 
 
 class Watch:
     """One recording with one watcher: its pieces, once."""
 
-    def __init__(self, watcher: Watcher, path: str | Path, block_s: float = BLOCK_S, *, partial: bool = False) -> None:
-        """partial: of what is cut off or damaged take what there is."""
+    def __init__(
+        self,
+        watcher: Watcher,
+        path: str | Path,
+        block_s: float = BLOCK_S,
+        *,
+        threshold: Threshold | None = None,
+        partial: bool = False,
+    ) -> None:
+        """threshold: None = no alarms; partial: of what is cut off or damaged take what there is."""
         self.watcher, self.path, self._block_s, self._partial = watcher, path, block_s, partial
+        self._threshold = threshold or Threshold(math.inf, math.inf, 0.0, 0)
         self.duration_s = 0.0  # of what was heard
         self.total_s = 0.0  # by the header, once it is open
 
     def pieces(self) -> Iterator[Heard]:
         """Raises DataError for what cannot be read, and for less than one window."""
-        watcher, state = self.watcher, self.watcher.initial_state(1)
+        stream = AlarmStream(self.watcher, self._threshold)
         with open_blocks(self.path, self._block_s, partial=self._partial) as (info, blocks):
             self._require_a_window(info)
             self.total_s = info.duration_s
-            for samples, last in _resampled(blocks, info, watcher.sample_rate):
-                y, state = watcher.step(Padded(samples[None], np.array([len(samples)])), state, last=last)
-                self.duration_s += len(samples) / watcher.sample_rate
-                yield Heard(samples, y.data[0, :, 0])
+            for block in blocks:
+                stream.accept(block, info.sample_rate)
+                self.duration_s = stream.duration_s
+                yield stream.heard
+            stream.finish()
+            yield stream.heard
 
     def _require_a_window(self, info: AudioInfo) -> None:
         least_s = self.watcher.settings.watch_samples / self.watcher.sample_rate
         if info.duration_s < least_s:
             allowed = f"at least {least_s:.4g} s, which the model judges together"
             raise DataError(str(self.path), f"lasts {info.duration_s:.4g} s", allowed, "give a longer recording")
-
-
-def _resampled(blocks: Iterable[Array], info: AudioInfo, rate: int) -> Iterator[tuple[Array, bool]]:
-    """Blocks at another rate; the last one, which may be empty, is marked."""
-    resampler = soxr.ResampleStream(info.sample_rate, rate, 1, dtype="float32", quality="VHQ")
-    for block in blocks:
-        yield (block if info.sample_rate == rate else resampler.resample_chunk(block)), False
-    nothing = np.zeros(0, np.float32)
-    yield (nothing if info.sample_rate == rate else resampler.resample_chunk(nothing, last=True)), True
 
 
 class AlarmFinder:

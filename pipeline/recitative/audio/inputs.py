@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, BinaryIO, TypeGuard
+from typing import IO, BinaryIO, TypeGuard, cast
 
 from recitative.audio.files import SUFFIXES, OnWarning, open_blocks
 from recitative.audio.samples import SampleInput, as_float, require_rate
@@ -126,7 +126,7 @@ def open_audio(
     """
     if not is_file(audio):
         require_rate(sample_rate)
-        samples, size = as_float(audio), max(1, round(block_s * sample_rate))
+        samples, size = as_float(cast(SampleInput, audio)), max(1, round(block_s * sample_rate))
         yield sample_rate, len(samples), (samples[start : start + size] for start in range(0, len(samples), size))
         return
     with (

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from recitative.audio.files import AudioInfo, OnWarning, open_blocks
+from recitative.audio.files import OnWarning, open_blocks
+from recitative.audio.inputs import AudioInput, open_audio
 from recitative.audio.resample import StreamResampler
-from recitative.audio.samples import as_float, require_rate
+from recitative.audio.samples import SampleInput
 from recitative.classification.kind import CLASSIFIER
 from recitative.classification.settings import ClassifierSettings
 from recitative.data.frames import least_samples
@@ -23,6 +24,7 @@ from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
 from recitative.model.onnx_stage import open_file
 from recitative.model.samples import SampleNetwork, pad_samples
+from recitative.model.stream import AudioStream
 from recitative.stage import Array, Padded, Stage
 
 BLOCK_S = 10.0  # recordings are heard in pieces of at most this length, so that memory stays small
@@ -38,15 +40,38 @@ class Guess:
 
 
 @dataclass(frozen=True)
-class Running:
-    """What a recording is called after so many seconds: all labels, likeliest first."""
+class Label:
+    """What a recording is called after ``end_s`` seconds: all labels with their probabilities, likeliest first."""
 
-    heard_s: float
+    end_s: float
     guesses: tuple[Guess, ...]
+
+    @property
+    def start_s(self) -> float:
+        """Always 0: the label is of all that was heard."""
+        return 0.0
+
+    @property
+    def label(self) -> str:
+        """The likeliest."""
+        return self.guesses[0].label
+
+    @property
+    def probability(self) -> float:
+        """Of the likeliest label, 0..1."""
+        return self.guesses[0].probability
+
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """type, start, end (s), and the ``top`` likeliest labels (None: all) with label and probability."""
+        labels = [{"label": guess.label, "probability": guess.probability} for guess in self.guesses[:top]]
+        return {"type": "label", "start": self.start_s, "end": round(self.end_s, 3), "labels": labels}
 
 
 class Labeller(SampleNetwork):
-    """Stage: samples (N, S) -> log probabilities (N, T, K) of the labels. It keeps nothing of what it heard."""
+    """Stage: samples (N, S) -> log probabilities (N, T, K) of the labels. It keeps nothing of what it heard.
+
+    Threads may share it; a stream belongs to one at a time.
+    """
 
     def __init__(self, network: Stage[Array], settings: ClassifierSettings, labels: tuple[str, ...]) -> None:
         """network: features (N, T, C) -> log probabilities (N, T', K), a stage on NumPy arrays."""
@@ -64,12 +89,6 @@ class Labeller(SampleNetwork):
         pairs = zip(self.labels, _probabilities(log_probs).tolist(), strict=True)
         return tuple(sorted((Guess(label, p) for label, p in pairs), key=lambda guess: -guess.probability))
 
-    def likeliest(self, log_probs: Array) -> Guess:
-        """(K,) -> the first of ``ranked``."""
-        probabilities = _probabilities(log_probs)
-        best = int(probabilities.argmax())
-        return Guess(self.labels[best], float(probabilities[best]))
-
     def last_log_probs(self, rows: Sequence[Array]) -> Array:
         """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""
         return np.stack([frames[-1] for frames in self.log_probs(rows)])
@@ -86,42 +105,50 @@ class Labeller(SampleNetwork):
                     said[number].append(one)
         return np.stack([_mean(of_row) for of_row in said])
 
-    def stream(self) -> LabelStream:
-        """A new stream. Raises UsageError if the model needs the whole recording at once."""
+    def stream(self, every_s: float | None = None) -> LabelStream:
+        """A new stream of ``Label``: after each ``every_s`` seconds, None = after each ``accept``; and at the end.
+
+        Raises UsageError if the model needs the whole recording at once.
+        """
         if self.lookahead is None:
             raise UsageError(
                 "this classifier has no running label: it needs the whole recording; use one with a 'forward' or "
                 "'latency_controlled' core and model.cmvn 'global' or 'running'"
             )
-        return LabelStream(self)
+        return LabelStream(self, every_s)
 
     def label_file(
         self,
-        path: str | Path,
+        audio: AudioInput,
+        sample_rate: int | None = None,
         *,
         all_speeds: bool = False,
         longest_s: float = LONGEST_S,
         partial: bool = False,
         on_warning: OnWarning = lambda found: None,
-    ) -> Running:
+    ) -> Label:
         """What one recording of any rate and number of channels is called at its end.
 
+        audio: a path, an open binary file, bytes of a file, or samples (S,) at ``sample_rate`` Hz (default: the
+        model's own)
         all_speeds: by its mean probabilities at all ``speeds``, but those at which it has no frame
         partial, on_warning: as those of ``open_blocks``
 
         Raises DataError for one that is bad, too short for a frame of the network, or longer than ``longest_s``.
         """
         streams = {speed: LabelStream(self) for speed in (self.speeds if all_speeds else (1.0,))}
-        with open_blocks(path, BLOCK_S, partial=partial, on_warning=on_warning) as (info, blocks):
-            _require_at_most(path, info, longest_s)
+        where = str(audio) if isinstance(audio, str | Path) else "the audio"
+        rate = sample_rate or self.sample_rate
+        with open_audio(audio, rate, BLOCK_S, None, partial, on_warning) as (rate, total, blocks):
+            _require_at_most(where, total / rate, longest_s)
             for block in blocks:
                 for speed, stream in streams.items():
-                    stream.hear(block, round(speed * info.sample_rate))
+                    stream.hear(block, round(speed * rate))
         own = streams.pop(1.0).log_probs()
         if own is None:
-            _refuse_short(self, path, info.duration_s)
+            _refuse_short(self, where, total / rate)
         others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
-        return Running(info.duration_s, self.ranked(_mean([own, *others])))
+        return Label(total / rate, self.ranked(_mean([own, *others])))
 
     def follow_file(
         self,
@@ -130,7 +157,7 @@ class Labeller(SampleNetwork):
         *,
         partial: bool = False,
         on_warning: OnWarning = lambda found: None,
-    ) -> Iterator[Running]:
+    ) -> Iterator[Label]:
         """What it is called after each so many seconds, once there is a frame, and at its end; of any length.
 
         Raises UsageError as ``stream``, DataError as ``label_file`` but for long recordings.
@@ -139,79 +166,84 @@ class Labeller(SampleNetwork):
         with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
             yield from self.follow(blocks, info.sample_rate, every_s, where=str(path))
 
-    def follow(
-        self, blocks: Iterable[Array], sample_rate: int, every_s: float, *, where: str = ""
-    ) -> Iterator[Running]:
+    def follow(self, blocks: Iterable[Array], sample_rate: int, every_s: float, *, where: str = "") -> Iterator[Label]:
         """What blocks (S,) of any length are called after each so many seconds, once there is a frame, and at the end.
 
         It is said as soon as the block is there in which the seconds end. ``where`` is what a recording is called in
         the DataError for one too short for a frame; without it there is none. Raises UsageError as ``stream``.
         """
-        stream, heard, said_at = self.stream(), 0, 0
-        every = max(1, round(every_s * sample_rate))
+        stream = self.stream(every_s)
         for block in blocks:
-            while len(block):
-                piece, block = np.split(block, [every - heard % every])
-                stream.hear(piece, sample_rate)
-                heard += len(piece)
-                if heard % every == 0 and (guesses := stream.guesses()):
-                    said_at = heard
-                    yield Running(heard / sample_rate, guesses)
-        if heard > said_at and (guesses := stream.guesses()):
-            said_at = heard
-            yield Running(heard / sample_rate, guesses)
-        if where and not said_at:
-            _refuse_short(self, where, heard / sample_rate)
+            yield from stream.accept(block, sample_rate)
+        duration_s, has_label = stream.duration_s, stream.has_label
+        yield from stream.finish()
+        if where and not has_label:
+            _refuse_short(self, where, duration_s)
 
 
-class LabelStream:
+class LabelStream(AudioStream[Label]):
     """A recording as it comes. Made by ``Labeller.stream``; memory does not grow with what it hears.
 
     Whatever it is called after some samples, a recording that ends there is called too, however the samples are cut.
     """
 
-    def __init__(self, labeller: Labeller) -> None:
-        self._labeller = labeller
-        self.reset()
+    def __init__(self, labeller: Labeller, every_s: float | None = None) -> None:
+        """every_s: see ``Labeller.stream``."""
+        self._labeller, self._every_s = labeller, every_s
+        super().__init__()
 
-    def reset(self) -> None:
-        """Forget everything heard."""
-        self._rate = 0
+    def _begin(self) -> None:
         self._resampler: StreamResampler | None = None
+        self._told_at = 0  # samples heard when the last label was given out
         self._state = self._labeller.initial_state(1)
         self._held: list[Array] = []  # of a recording that the model must hear whole
         self._said: Array | None = None  # (K,) what the last frame said
 
-    def accept(self, samples: Array, sample_rate: int) -> Guess | None:
-        """The next samples (S,), float in [-1, 1] or int16, at one rate in Hz from the stream's start to its end.
+    def _hear(self, samples: Array) -> list[Label]:
+        """None before there is a frame."""
+        if self._every_s is None:
+            self._take(samples)
+            return self._label(self._num_samples)
+        labels: list[Label] = []
+        heard = self._num_samples - len(samples)
+        every = max(1, round(self._every_s * self._rate))
+        while len(samples):
+            piece, samples = np.split(samples, [every - heard % every])
+            self._take(piece)
+            heard += len(piece)
+            labels += self._label(heard) if heard % every == 0 else []
+        return labels
 
-        Returns the running label, None before there is a frame. Raises DataError for NaN or infinite samples,
-        UsageError for a changed rate or samples of another shape or type; the stream is then as it was.
-        """
-        self.hear(samples, sample_rate)
-        log_probs = self.log_probs()
-        return None if log_probs is None else self._labeller.likeliest(log_probs)
+    def _end(self) -> list[Label]:
+        """The label of the whole, unless it was the last event."""
+        return self._label(self._num_samples) if self._num_samples > self._told_at else []
 
-    def hear(self, samples: Array, sample_rate: int) -> None:
-        """The same without a label: nothing is worked out that only ``guesses`` needs."""
-        samples = as_float(samples)
-        require_rate(sample_rate, self._rate)
-        self._rate = sample_rate
-        self._resampler = self._resampler or StreamResampler(sample_rate, self._labeller.sample_rate)
-        self._take(self._resampler.accept(samples))
+    def _label(self, heard: int) -> list[Label]:
+        guesses = self.guesses()
+        if not guesses:
+            return []
+        self._told_at = heard
+        return [Label(heard / self._rate, guesses)]
+
+    def hear(self, samples: SampleInput, sample_rate: int) -> None:
+        """As ``accept``, without a label: nothing is worked out that only ``guesses`` needs."""
+        heard = self._check(samples, sample_rate)
+        self._count(heard, sample_rate)
+        self._take(heard)
 
     def guesses(self) -> tuple[Guess, ...]:
         """All labels for what has been heard, likeliest first; none before there is a frame."""
         log_probs = self.log_probs()
         return () if log_probs is None else self._labeller.ranked(log_probs)
 
-    def finish(self) -> tuple[Guess, ...]:
-        """The same, at the end of the stream; it is new then."""
-        guesses = self.guesses()
-        self.reset()
-        return guesses
+    @property
+    def has_label(self) -> bool:
+        """Whether enough was heard for a frame of the network."""
+        return self.log_probs() is not None
 
     def _take(self, samples: Array) -> None:
+        self._resampler = self._resampler or StreamResampler(self._rate, self._labeller.sample_rate)
+        samples = self._resampler.accept(samples)
         if self._labeller.lookahead is None:
             self._held.append(samples)
             return
@@ -246,16 +278,16 @@ def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
     return np.array(y.data[0, frames - 1]) if frames else before
 
 
-def _require_at_most(path: str | Path, info: AudioInfo, longest_s: float) -> None:
-    if info.duration_s > longest_s:
-        found, allowed = f"lasts {info.duration_s:.0f} s", f"at most {longest_s:.0f} s for one label"
-        raise DataError(str(path), found, allowed, "cut it, or follow its running label with --every SECONDS")
+def _require_at_most(where: str, duration_s: float, longest_s: float) -> None:
+    if duration_s > longest_s:
+        found, allowed = f"lasts {duration_s:.0f} s", f"at most {longest_s:.0f} s for one label"
+        raise DataError(where, found, allowed, "cut it, or follow its running label with --every SECONDS")
 
 
-def _refuse_short(labeller: Labeller, where: str | Path, duration_s: float) -> NoReturn:
+def _refuse_short(labeller: Labeller, where: str, duration_s: float) -> NoReturn:
     least_s = labeller.least_samples / labeller.sample_rate
     allowed = f"at least {least_s:.4g} s, one frame of the network"
-    raise DataError(str(where), f"lasts {duration_s:.4g} s", allowed, "give a longer recording")
+    raise DataError(where, f"lasts {duration_s:.4g} s", allowed, "give a longer recording")
 
 
 def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Labeller:

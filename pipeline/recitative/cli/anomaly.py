@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -176,6 +176,9 @@ def detect(
     \b
     recitative detect night.wav --model exp/hall/model.onnx --picture night.svg
     """
+    from recitative import pretrained
+    from recitative.model.stream import document
+
     watcher, learned = open_watcher(model)
     threshold = _threshold(learned, limit, model)
     if picture:
@@ -195,7 +198,8 @@ def detect(
         if format == "text":
             _print_alarm(file, alarm)
     if format == "json":
-        print(json_text([one.to_object(threshold) for one in seen], indent=2))
+        name = pretrained.name_of(model)
+        print(json_text([document(name, one.to_object(threshold)) for one in seen], indent=2))
     failures.finish()
 
 
@@ -220,10 +224,10 @@ class _Seen:
     def to_object(self, threshold: Threshold) -> dict[str, object]:
         return {
             "file": self.file,
-            "seconds": round(self.duration_s, 3),
-            "limit": threshold.limit,
-            "strangest": round(self.strangest, 4),
-            "alarms": [{name: round(value, 4) for name, value in asdict(alarm).items()} for alarm in self.alarms],
+            "duration": round(self.duration_s, 3),
+            "threshold": threshold.limit,
+            "score": round(self.strangest, 4),
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
         }
 
 
@@ -232,31 +236,26 @@ def _watched(
 ) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
     from recitative.anomaly.picture import Overview
-    from recitative.anomaly.watch import AlarmFinder, Watch
+    from recitative.anomaly.watch import Watch
     from recitative.audio.inputs import on_disk
 
-    finder = AlarmFinder(watcher, threshold)
     overview = Overview(watcher) if picture else None
     with on_disk(one.file) as path, progress_bar(Path(one.file).name) as show:
-        recording = Watch(watcher, Path(path), partial=partial)
+        recording = Watch(watcher, Path(path), threshold=threshold, partial=partial)
         for heard in recording.pieces():
             if overview:
                 overview.accept(heard)
             one.strangest = max(one.strangest, float(heard.strangeness.max(initial=float("-inf"))))
-            for alarm in finder.accept(heard.strangeness):
-                one.alarms.append(alarm)
-                yield alarm
+            one.alarms += heard.alarms
+            yield from heard.alarms
             show(recording.duration_s, round(recording.total_s))
-    for alarm in finder.finish(recording.duration_s):
-        one.alarms.append(alarm)
-        yield alarm
     one.duration_s = recording.duration_s
     if picture and overview:
         overview.write(picture, Path(one.file).name, threshold.limit, one.alarms, one.duration_s)
 
 
 def _print_alarm(file: str, alarm: Alarm) -> None:
-    print(f"{file}\t{alarm.start_s:.2f}\t{alarm.end_s:.2f}\t{alarm.strangeness:.3f}", flush=True)
+    print(f"{file}\t{alarm.start_s:.2f}\t{alarm.end_s:.2f}\t{alarm.score:.3f}", flush=True)
 
 
 def _threshold(learned: Threshold | None, limit: float | None, model: Path) -> Threshold:

@@ -6,14 +6,16 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial as partial_
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from recitative import pretrained
 from recitative.atomic import json_text
 from recitative.cli.listen import open_device, warn_of_overruns
 from recitative.cli.models import AllSpeedsOption, open_labeller
@@ -150,9 +152,9 @@ def _print_scores(confusions: Confusions) -> None:
 # ``recitative classify``: labels of recordings.
 
 if TYPE_CHECKING:
-    from recitative.classification.labeller import Guess, Labeller, Running
+    from recitative.classification.labeller import Label, Labeller
 
-Row = tuple[str, "Running"]
+Row = tuple[str, "Label"]
 PIECE_S = 0.16  # of a microphone at a time, at the most
 
 
@@ -182,7 +184,9 @@ def classify(
     ] = "",
     raw: Annotated[
         int | None,
-        typer.Option(min=1000, metavar="HZ", help="Sample rate of raw 16-bit mono samples on stdin."),
+        typer.Option(
+            "--rate", "--raw", min=1000, metavar="HZ", help="Sample rate of raw 16-bit mono samples on stdin."
+        ),
     ] = None,
 ) -> None:
     """Classify recordings.
@@ -200,7 +204,8 @@ def classify(
     labeller = open_labeller(model, all_speeds=all_speeds)
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
-    write = {"text": _write_text, "json": _write_json, "csv": _write_csv}[format]
+    write: Callable[[Iterator[Row], int, bool], None]
+    write = {"text": _write_text, "json": partial_(_write_json, pretrained.name_of(model)), "csv": _write_csv}[format]
     if microphone and every:
         with suppress(KeyboardInterrupt):
             write((("microphone", running) for running in _live(labeller, device, every)), top, True)
@@ -229,14 +234,14 @@ def _require_source(
     if device and not microphone:
         raise UsageError("--device: is of --microphone; add it")
     if raw and not (every and files == ["-"]):
-        raise UsageError("--raw: is of standard input as it comes; give - alone, and --every SECONDS")
+        raise UsageError("--rate: is of standard input as it comes; give - alone, and --every SECONDS")
     if every and all_speeds:
         raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
 
 
 def _heard(
     labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
-) -> Iterator[Running]:
+) -> Iterator[Label]:
     """What a recording is called, after each ``every`` seconds or at its end."""
     from recitative.audio.inputs import on_disk
 
@@ -254,7 +259,7 @@ def _heard(
             yield labeller.label_file(path, all_speeds=all_speeds, partial=partial, on_warning=warn)
 
 
-def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Running]:
+def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Label]:
     """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
     from recitative.audio.inputs import STANDARD_INPUT, on_disk
     from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header
@@ -270,7 +275,7 @@ def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Runnin
             yield from labeller.follow_file(path, every)
 
 
-def _live(labeller: Labeller, device: str, every: float) -> Iterator[Running]:
+def _live(labeller: Labeller, device: str, every: float) -> Iterator[Label]:
     """What the microphone hears, until the user ends it: then once more, and how much was lost."""
 
     def blocks() -> Iterator[Any]:
@@ -286,33 +291,26 @@ def _live(labeller: Labeller, device: str, every: float) -> Iterator[Running]:
 
 def _write_text(rows: Iterator[Row], top: int, timed: bool) -> None:
     for name, running in rows:
-        time = [f"{running.heard_s:.2f}"] if timed else []
+        time = [f"{running.end_s:.2f}"] if timed else []
         labels = [f"{guess.label} {guess.probability:.4f}" for guess in running.guesses[:top]]
         print("\t".join([name, *time, *labels]), flush=timed)
 
 
-def _write_json(rows: Iterator[Row], top: int, timed: bool) -> None:
+def _write_json(model: str, rows: Iterator[Row], top: int, timed: bool) -> None:
     """A list, an object on each line, written as they come: a long recording has many."""
+    from recitative.model.stream import document
+
     separator = "[\n"
     for name, running in rows:
-        print(separator + json_text(_as_object(name, running, top, timed)), end="", flush=timed)
+        print(separator + json_text(document(model, {"file": name}, running.to_dict(top))), end="", flush=timed)
         separator = ",\n"
     print("\n]" if separator == ",\n" else "[]")
-
-
-def _as_object(name: str, running: Running, top: int, timed: bool) -> dict[str, Any]:
-    time = {"time": round(running.heard_s, 3)} if timed else {}
-    return {"file": name, **time, "labels": [_guess(guess) for guess in running.guesses[:top]]}
-
-
-def _guess(guess: Guess) -> dict[str, Any]:
-    return {"label": guess.label, "probability": guess.probability}
 
 
 def _write_csv(rows: Iterator[Row], top: int, timed: bool) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", *(["time"] if timed else []), "rank", "label", "probability"])
     for name, running in rows:
-        time = [f"{running.heard_s:.3f}"] if timed else []
+        time = [f"{running.end_s:.3f}"] if timed else []
         for rank, guess in enumerate(running.guesses[:top], start=1):
             writer.writerow([name, *time, rank, guess.label, f"{guess.probability:.6f}"])
