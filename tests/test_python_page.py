@@ -35,6 +35,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.timeout(900)  # a pretrained model hears the recording a dozen times, on a busy machine perhaps
 @pytest.mark.usefixtures("place")
 def test_the_examples_run_and_say_something(capsys):
     names, printed = {}, []
