@@ -3,6 +3,7 @@ from typing import Literal, overload
 
 from recitative.anomaly.detector import Watcher
 from recitative.asr.decoders import Wishes as Wishes
+from recitative.asr.pronouncer import Pronouncer
 from recitative.asr.recognizer import Recognizer as Recognizer
 from recitative.asr.stream import EndpointRules as EndpointRules
 from recitative.asr.transcript import Final as Final
@@ -34,6 +35,7 @@ def load(
     | Labeller
     | Watcher
     | RecurrentLanguageModel
+    | Pronouncer
     | MusicScorer
     | EventScorer
     | SoundGenerator

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, BinaryIO, TypeGuard, cast
+from typing import IO, Protocol, TypeGuard, cast
 
 from recitative.audio.files import SUFFIXES, OnWarning, open_blocks
 from recitative.audio.samples import SampleInput, as_float, require_rate
@@ -106,7 +106,13 @@ def naming(file: str, path: str) -> Iterator[None]:
         raise DataError.collect(problems) from None
 
 
-AudioInput = str | Path | BinaryIO | SampleInput
+class Readable(Protocol):
+    """An open binary file, or what can be read like one."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+AudioInput = str | Path | Readable | SampleInput
 """A recording in Python: a path, an open binary file, the bytes of a file, or samples as an array or a tensor."""
 
 
@@ -136,13 +142,13 @@ def open_audio(
         yield info.sample_rate, info.num_samples, blocks
 
 
-def is_file(audio: AudioInput) -> TypeGuard[str | Path | bytes | BinaryIO]:
+def is_file(audio: AudioInput) -> TypeGuard[str | Path | bytes | Readable]:
     """Whether a recording is a file, or what is in one, and not samples."""
     return isinstance(audio, str | Path | bytes | bytearray) or hasattr(audio, "read")
 
 
 @contextmanager
-def _spooled(audio: str | Path | bytes | BinaryIO) -> Iterator[str | Path]:
+def _spooled(audio: str | Path | bytes | Readable) -> Iterator[str | Path]:
     """The path of a recording; bytes and open files are copied to a temporary file, which errors don't name."""
     if isinstance(audio, str | Path):
         yield audio

@@ -29,23 +29,23 @@ def as_float(samples: SampleInput) -> Array:
     An array, a torch tensor on any device, or bytes of 16-bit little-endian samples. Raises UsageError for another
     shape or type, DataError for NaN, infinite or far too large samples.
     """
-    samples = _as_array(samples)
-    if samples.ndim == 2 and len(samples) == 1:  # as torchaudio gives one channel
-        samples = samples[0]
-    if samples.ndim != 1:
-        raise UsageError(f"samples have shape {samples.shape}: must be (S,), one channel; mix the channels first")
-    if samples.dtype == np.int16:
-        return np.asarray(samples / np.float32(32768), np.float32)
-    if samples.dtype.kind != "f":
-        raise UsageError(f"samples are {samples.dtype}: must be float in [-1, 1] or int16")
-    if not np.isfinite(samples).all():
-        first = int(np.argmin(np.isfinite(samples)))
-        raise DataError(f"sample {first}", f"is {samples[first]}", "finite numbers", "look for the fault before it")
-    peak = float(np.abs(samples).max(initial=0.0))
+    array = _as_array(samples)
+    if array.ndim == 2 and len(array) == 1:  # as torchaudio gives one channel
+        array = array[0]
+    if array.ndim != 1:
+        raise UsageError(f"samples have shape {array.shape}: must be (S,), one channel; mix the channels first")
+    if array.dtype == np.int16:
+        return np.asarray(array / np.float32(32768), np.float32)
+    if array.dtype.kind != "f":
+        raise UsageError(f"samples are {array.dtype}: must be float in [-1, 1] or int16")
+    if not np.isfinite(array).all():
+        first = int(np.argmin(np.isfinite(array)))
+        raise DataError(f"sample {first}", f"is {array[first]}", "finite numbers", "look for the fault before it")
+    peak = float(np.abs(array).max(initial=0.0))
     if peak > MAX_AMPLITUDE:
         remedy = "divide them by 32768 if they are 16-bit values, or give int16"
-        raise DataError(f"sample {int(np.abs(samples).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
-    return np.asarray(samples, np.float32)
+        raise DataError(f"sample {int(np.abs(array).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
+    return np.asarray(array, np.float32)
 
 
 def _as_array(samples: Any) -> Array:

@@ -204,8 +204,10 @@ def classify(
     labeller = open_labeller(model, all_speeds=all_speeds)
     if every:
         labeller.stream()  # a model that cannot is refused before any recording is heard
-    write: Callable[[Iterator[Row], int, bool], None]
-    write = {"text": _write_text, "json": partial_(_write_json, pretrained.name_of(model)), "csv": _write_csv}[format]
+    as_json = partial_(_write_json, pretrained.name_of(model))
+    writers: dict[str, Callable[[Iterator[Row], int, bool], None]]
+    writers = {"text": _write_text, "json": as_json, "csv": _write_csv}
+    write = writers[format]
     if microphone and every:
         with suppress(KeyboardInterrupt):
             write((("microphone", running) for running in _live(labeller, device, every)), top, True)
