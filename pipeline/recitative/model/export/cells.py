@@ -68,8 +68,9 @@ class CellWriter:
         g = self.graph
         weight, bias = (value.detach().float().numpy() for value in (linear.weight, linear.bias))
         if self.ranges is None:
-            product = g.op("MatMul", x, g.constant(weight.T, f"{name}.weight"))
-            return g.op("Add", product, g.constant(bias, f"{name}.bias"))
+            names = (f"{name}.weight", f"{name}.bias") if name else ("", "")  # a graph may have several without a name
+            product = g.op("MatMul", x, g.constant(weight.T, names[0]))
+            return g.op("Add", product, g.constant(bias, names[1]))
         x, weight, bound = self._smooth(name, x, weight)
         scale = np.float32(bound / 127)
         zero = g.constant(np.array(128, np.uint8))
