@@ -18,6 +18,7 @@ from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrat
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.confidence import WordEvidence
+from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.model.folder import load_model, save_model
@@ -88,6 +89,14 @@ def test_the_weight_with_the_fewest_errors_is_found_away_from_the_edges(transcri
     assert set(tuned.trials) == set(itertools.product(LM_WEIGHTS, WORD_BONUSES))
     assert tuned.language.ngram == lm.ngram
     assert tuned.language.calibrator is not None
+
+
+def test_the_tree_of_the_lexicon_is_built_once(transcriber, lm, monkeypatch):
+    built = []
+    build = LexiconTree.__init__
+    monkeypatch.setattr(LexiconTree, "__init__", lambda tree, *inputs: (built.append(tree), build(tree, *inputs))[1])
+    tune(transcriber, lm, needs_between_035_and_070())
+    assert len(built) == 1
 
 
 def test_one_lucky_pair_loses_against_a_good_neighborhood(transcriber, lm):

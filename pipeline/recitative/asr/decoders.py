@@ -25,6 +25,7 @@ from recitative.decoding.beam import BeamSearch, Hypothesis
 from recitative.decoding.confidence import WordEvidence, evidence_of
 from recitative.decoding.greedy import BestPath, TokenRun
 from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.decoding.prefix import SearchSpace
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
@@ -271,9 +272,13 @@ class Wishes:
 
 
 def new_decoder(
-    settings: DecodeSettings, timed: TimedTable, language: Language, wishes: Wishes | None = None
+    settings: DecodeSettings,
+    timed: TimedTable,
+    language: Language,
+    wishes: Wishes | None = None,
+    tree: LexiconTree | None = None,
 ) -> Decoder:
-    """Greedy if that is the setting and nothing needs more.
+    """Greedy if that is the setting and nothing needs more. tree: of the language's lexicon, if there is one already.
 
     Raises DataError for hot words or a grammar that the model cannot write, UsageError where only a lexicon could tell.
     """
@@ -307,7 +312,7 @@ def new_decoder(
         "score_beam": settings.score_beam,
     }
     search: Search = (
-        ArraySearch(timed.table, lexicon, **scores, **width)
+        ArraySearch(timed.table, lexicon, tree=tree if lexicon is language.lexicon else None, **scores, **width)
         if lexicon
         else BeamSearch(SearchSpace(timed.table, **scores), **width)
     )

@@ -20,6 +20,7 @@ from recitative.asr.transcriber import Transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.confidence import FEATURES
+from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError
 from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
@@ -111,22 +112,27 @@ def tune(
     weights = LM_WEIGHTS if language.ngram else (0.0,)
     trials: dict[tuple[float, float], ErrorCounts] = {}
     pairs = list(itertools.product(weights, WORD_BONUSES))
+    tree = LexiconTree(language.lexicon, transcriber.timed.table) if language.lexicon else None  # for all of them
     for pair in pairs:
-        trials[pair] = _errors(decode(transcriber, _with(base, pair), bare, dev), dev)
+        trials[pair] = _errors(decode(transcriber, _with(base, pair), bare, dev, tree), dev)
         advance(len(trials), len(pairs))
-    without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev), dev)
+    without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev, tree), dev)
     settings = _with(base, _best(trials, weights))
-    spoken = decode(transcriber, settings, bare, dev)
-    spoken |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech))
+    spoken = decode(transcriber, settings, bare, dev, tree)
+    spoken |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech), tree)
     calibrator, before, after = calibrate(spoken, dev.refs | dict.fromkeys(dev.non_speech, ""))
     return Tuned(settings, replace(bare, calibrator=calibrator), trials, without_lm, before, after)
 
 
 def decode(
-    transcriber: Transcriber, settings: DecodeSettings, language: Language, dev: DevOutputs
+    transcriber: Transcriber,
+    settings: DecodeSettings,
+    language: Language,
+    dev: DevOutputs,
+    tree: LexiconTree | None = None,
 ) -> dict[str, Spoken]:
-    """Every utterance with these settings."""
-    decoder = new_decoder(settings, transcriber.timed, language)
+    """Every utterance with these settings. tree: of the language's lexicon."""
+    decoder = new_decoder(settings, transcriber.timed, language, tree=tree)
     return {utt_id: decoder.finish(decoder.step(rows, decoder.start())) for utt_id, rows in dev.log_probs.items()}
 
 

@@ -72,11 +72,13 @@ class ArraySearch:
         beam: int = 16,
         token_beam: float = 6.5,
         score_beam: float = 12.0,
+        tree: LexiconTree | None = None,
     ) -> None:
-        """As ``decoding.prefix.SearchSpace`` and ``decoding.beam.BeamSearch``."""
+        """As ``decoding.prefix.SearchSpace`` and ``decoding.beam.BeamSearch``. tree: of the lexicon, if there is one
+        already; several searches may share it."""
         self.beam = beam
         self._token_beam, self._word_bonus = token_beam, word_bonus
-        self._tree = tree = LexiconTree(lexicon, tokens)
+        self._tree = tree = tree or LexiconTree(lexicon, tokens)
         self._scores = word_scores(lm, tree.words, lm_weight, unknown_score)
         self._lookahead = np.zeros(tree.nodes + 1)
         if lm and lm_weight:
