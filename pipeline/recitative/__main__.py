@@ -13,7 +13,7 @@ def main() -> None:
     usual = signal.getsignal(signal.SIGINT)
     if usual is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
-    from recitative.cli.main import main as run
+    from recitative.cli.start import main as run
 
     signal.signal(signal.SIGINT, usual)
     run()

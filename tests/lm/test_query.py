@@ -213,6 +213,19 @@ def test_a_packed_model_says_the_same_in_single_precision(name: str) -> None:
         assert state == same
 
 
+@pytest.mark.parametrize("size", [4, 36, 1 << 18])
+def test_a_packed_model_may_be_unpacked_in_blocks_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recitative.lm.ngram._Blocks.size", size)
+    for name, table in tables().items():
+        model = NgramModel.of(table)
+        packed = NgramModel.parse(model.to_text(), "packed")
+        for field in ("word", "first", "suffix"):
+            assert (getattr(packed, field) == getattr(model, field)).all(), name
+        for field in ("log_prob", "log_backoff"):
+            assert (getattr(packed, field) == getattr(model, field).astype(np.float32)).all(), name
+        assert (packed._state == model._state).all()
+
+
 @pytest.mark.parametrize("name", tables())
 def test_words_that_are_added_are_unigrams_and_change_no_other_score(name: str) -> None:
     table, rng = tables()[name], random.Random(2)
@@ -275,6 +288,9 @@ WORDS = [f"w{number}" for number in range(200)]
         lambda text: text.replace('"<f4"', '"<f8"', 1),
         lambda text: text.replace("A", "B"),
         lambda text: text.split("\n", 1)[0] + "\n{}\n\n",
+        lambda text: text.rstrip("\n") + "AAAA\n",
+        lambda text: text.replace('"sizes": [', '"sizes": [1, '),
+        lambda text: text[: text.index("\n")],
     ],
 )
 def test_a_damaged_packed_model_is_refused(damage: Callable[[str], str]) -> None:

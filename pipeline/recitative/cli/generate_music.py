@@ -14,8 +14,9 @@ import typer
 from recitative import pretrained
 from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import write_wav
+from recitative.cli.options import require_folder
 from recitative.cli.progress import progress_bar, track
-from recitative.errors import DataError, Problem, UsageError, os_problem
+from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.music import synth
@@ -266,17 +267,6 @@ def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, s
         played = synth.mp3_bytes(samples)
     print(path)
     return Exhibit(piece.name, piece, content, played, given=given or None)
-
-
-def require_folder(output: Path, option: str = "--output") -> None:
-    """Raises UsageError for a folder that cannot be made or written to."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".recitative"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"{option} {os_problem(error, str(output))}") from None
 
 
 # ``recitative generate music``: pieces from nothing, continued, harmonised, or rewritten in part.

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative import pretrained
-from recitative.asr.g2p_kind import G2P
-from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.atomic import recover_folder
-from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError, UsageError
-from recitative.lm.kind import LANGUAGE_MODEL
 
 if TYPE_CHECKING:
     from recitative.asr.pronouncer import Pronouncer
@@ -50,11 +46,16 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
 
     warns: of words that a language model lacks; once is enough where many processes open the same
     """
-    from recitative.asr.transcriber import Transcriber
-    from recitative.export.opening import open_stage
+    from recitative.asr.transcriber import Transcriber, load_transcriber
 
-    _, stage, settings, extras = open_stage(model, [RECOGNIZER])
-    transcriber = Transcriber(stage, settings, extras["tokens"], language_of(extras))
+    if model.is_dir():
+        from recitative.asr.recognizer_kind import RECOGNIZER, language_of
+        from recitative.export.opening import open_stage
+
+        _, stage, settings, extras = open_stage(model, [RECOGNIZER])
+        transcriber = Transcriber(stage, settings, extras["tokens"], language_of(extras))
+    else:
+        transcriber = load_transcriber(model)
     return options.apply(transcriber, warns=warns) if options else transcriber
 
 
@@ -76,6 +77,7 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
 
     Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
     """
+    from recitative.classification.kind import CLASSIFIER
     from recitative.export.opening import open_model
 
     labeller: Labeller = open_model(pretrained.find(str(model)), [CLASSIFIER])
@@ -86,6 +88,7 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
 
 def open_pronouncer(model: Path) -> Pronouncer:
     """A letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for anything else."""
+    from recitative.asr.g2p_kind import G2P
     from recitative.export.opening import open_model
 
     pronouncer: Pronouncer = open_model(pretrained.find(model), [G2P])
@@ -99,6 +102,7 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     """
     if path.is_dir() or path.suffix == ".onnx":
         from recitative.export.opening import open_model
+        from recitative.lm.kind import LANGUAGE_MODEL
 
         scorer: LanguageModel = open_model(path, [LANGUAGE_MODEL])
         return scorer

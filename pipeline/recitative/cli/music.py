@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from recitative import pretrained
 from recitative.atomic import write_text
-from recitative.cli.generate_music import VOICES, OthersOption, open_events, open_voices, refuse_others, require_folder
+from recitative.cli.generate_music import VOICES, OthersOption, open_events, open_voices, refuse_others
 from recitative.cli.options import (
     CommandOption,
     HowOption,
@@ -25,6 +25,7 @@ from recitative.cli.options import (
     ResultsOption,
     SetOption,
     TableOption,
+    require_folder,
 )
 from recitative.cli.progress import progress_bar, track
 from recitative.config import load_tree

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from recitative.cli.models import open_lm
 from recitative.config import dump_settings
 from recitative.data.parallel import Engine
-from recitative.errors import DataError, UsageError, one_line
+from recitative.errors import DataError, UsageError, one_line, os_problem
 from recitative.machine import available_cores, describe_machine
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.score.directory import record
@@ -129,6 +129,20 @@ class Record:
             settings_hash(dump_settings(settings)) if settings else "-", seconds, describe_machine(),
         )  # fmt: skip
         record(rows_of(measured, origin), self.results, self.results_md)
+
+
+# Folders to write to
+
+
+def require_folder(output: Path, option: str = "--output") -> None:
+    """Raises UsageError for a folder that cannot be made or written to."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / ".recitative"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"{option} {os_problem(error, str(output))}") from None
 
 
 # Unreadable recordings: each is reported on one line and skipped; the exit status is then 1

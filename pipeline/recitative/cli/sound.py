@@ -18,7 +18,7 @@ from recitative.audio.inputs import naming, on_disk
 from recitative.audio.pipes import wav_header, wav_samples
 from recitative.audio.recording import Samples
 from recitative.audio.resample import resample
-from recitative.cli.generate_music import require_folder
+from recitative.cli.options import require_folder
 from recitative.cli.progress import progress_bar
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance

@@ -13,9 +13,8 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli import decoding
-from recitative.cli.generate_music import require_folder
 from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
-from recitative.cli.options import Failures
+from recitative.cli.options import Failures, require_folder
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.errors import UsageError

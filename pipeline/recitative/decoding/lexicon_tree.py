@@ -69,7 +69,7 @@ class NgramScores:
         ids = lm.word_ids(tuple(words))
         self._ids = np.where(ids >= 0, ids, lm.unknown)
         self._unknown = np.where(ids >= 0, np.nan, weight * unknown_score)
-        self.bounds = np.where(ids >= 0, weight * lm.bounds()[self._ids], self._unknown)
+        self.bounds = np.where(ids >= 0, weight * lm.bounds[self._ids], self._unknown)
 
     def start(self) -> Array:
         return np.array([self._lm.start()], np.int32)

@@ -16,7 +16,7 @@ import json
 import math
 import zlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -128,6 +128,7 @@ class NgramModel:
             contexts = self.suffix[contexts]
         return log_prob, self._state[following]
 
+    @cached_property
     def bounds(self) -> Array:
         """(V,) what ln P of each word, by id, is not above, whatever the state."""
         best = np.full(len(self.words), -math.inf, self.log_prob.dtype)
@@ -150,9 +151,11 @@ class NgramModel:
     def _state(self) -> Array:
         """(1 + C,) the state one is in after a node: itself, or its longest suffix that has a say."""
         says = (self.first[1:] > self.first[:-1]) | (self.log_backoff != 0)
-        states = np.where(says, np.arange(len(says), dtype=np.int32), self.suffix)
+        states = np.arange(len(says), dtype=np.int32)
+        silent = np.flatnonzero(~says)
         for _ in range(self.order):  # each round shortens by a word at least
-            states = np.where(says[states], states, self.suffix[states])
+            states[silent] = self.suffix[states[silent]]
+            silent = silent[~says[states[silent]]]
         return states
 
     @cached_property
@@ -252,38 +255,46 @@ class NgramModel:
     def parse(cls, text: str, where: str) -> NgramModel:
         """The model of ``to_text``. Raises DataError; zlib's checksum tells of any damage."""
         try:
-            magic, header, packed = text.rstrip("\n").split("\n")
+            magic = text[: text.index("\n")]
             if magic != MAGIC:
                 raise DataError(where, f"'{magic[:60]}'", f"'{MAGIC}'", REMEDY)
-            facts = parsed_json(header, where, "a whole n-gram model")
-            return cls._of_arrays(tuple(facts["sizes"]), _unpacked(packed, facts["arrays"]))
+            header_end = text.index("\n", len(MAGIC) + 1)
+            facts = parsed_json(text[len(MAGIC) + 1 : header_end], where, "a whole n-gram model")
+            return cls._of_arrays(tuple(facts["sizes"]), _unpacked(text, header_end + 1, facts["arrays"]))
         except (ValueError, KeyError, TypeError, IndexError, zlib.error, binascii.Error):
             raise DataError(where, "is damaged", "a whole n-gram model", REMEDY) from None
 
     @classmethod
-    def _of_arrays(cls, sizes: tuple[int, ...], arrays: list[Array]) -> NgramModel:
-        blob, children, higher, suffixes, *columns = arrays
+    def _of_arrays(cls, sizes: tuple[int, ...], arrays: Iterator[Array]) -> NgramModel:
+        """Of arrays that are unpacked one after another, so that few are in memory twice."""
+        blob, children, higher, suffixes = (_next(arrays) for _ in range(4))
         words = tuple(blob.tobytes().decode().split("\n"))
-        starts = np.cumsum((1, *sizes))
-        inner = int(starts[len(sizes) - 1])
-        own = np.arange(sizes[0], dtype=higher.dtype)
-        word = np.concatenate([np.zeros(1, higher.dtype), own, np.cumsum(higher, dtype=higher.dtype)])
-        # The suffix of a unigram is nothing, that of a bigram its last word.
-        bigrams = word[starts[1] : starts[2]].astype(np.int32) + 1 if len(sizes) > 2 else word[:0]
-        suffix = np.concatenate([np.zeros(min(1 + sizes[0], inner), np.int32), bigrams, suffixes], dtype=np.int32)
-        pairs = zip(columns[::2], columns[1::2], strict=True)
-        columns = [book[codes] if len(book) else codes for book, codes in pairs]
-        zero = np.zeros(1, np.float32)
-        model = cls(
-            words,
-            sizes,
-            word,
-            np.cumsum(np.append(np.uint32(1), children), dtype=np.uint32),
-            suffix,
-            np.concatenate([zero, *columns[::2]]),
-            np.concatenate([zero, *columns[1::2]]),
-        )
-        model._check(inner, int(starts[-1]))
+        starts = np.cumsum((1, *sizes)).tolist()
+        inner, nodes = starts[len(sizes) - 1], starts[-1]
+        lengths = (len(words), len(children), len(higher), len(suffixes))
+        if lengths != (sizes[0], inner, nodes - starts[1], inner - starts[2] if len(sizes) > 2 else 0):
+            raise ValueError("arrays of wrong lengths")
+        first = np.ones(inner + 1, np.uint32)
+        first[1:] += np.cumsum(children, dtype=np.uint32)
+        word = np.zeros(nodes, higher.dtype)
+        word[1 : starts[1]] = np.arange(sizes[0], dtype=higher.dtype)
+        np.cumsum(higher, dtype=higher.dtype, out=word[starts[1] :])
+        del children, higher
+        suffix = np.zeros(inner, np.int32)  # that of a unigram is nothing, that of a bigram its last word
+        if len(sizes) > 2:
+            np.add(word[starts[1] : starts[2]], 1, out=suffix[starts[1] : starts[2]], dtype=np.int32)
+            suffix[starts[2] :] = suffixes
+        log_prob, log_backoff = np.zeros(nodes, np.float32), np.zeros(inner, np.float32)
+        for begin, end in pairwise(starts):
+            for column in (log_prob[begin:end], log_backoff[begin:end]):
+                book, codes = _next(arrays), _next(arrays)
+                if len(codes) != len(column):
+                    raise ValueError("a column of another length")
+                column[:] = book[codes] if len(book) else codes
+        if next(arrays, None) is not None:
+            raise ValueError("more arrays than columns")
+        model = cls(words, sizes, word, first, suffix, log_prob, log_backoff)
+        model._check(inner, nodes)
         return model
 
     def _check(self, inner: int, nodes: int) -> None:
@@ -371,19 +382,62 @@ def _coded(values: Array) -> tuple[Array, Array]:
     return book, codes
 
 
-def _unpacked(packed: str, shapes: list[tuple[str, int]]) -> list[Array]:
-    """Raises ValueError unless the bytes are those of the arrays, all numbers or codes."""
+def _next(arrays: Iterator[Array]) -> Array:
+    array = next(arrays, None)
+    if array is None:
+        raise ValueError("fewer arrays than columns")
+    return array
+
+
+def _unpacked(text: str, start: int, shapes: list[tuple[str, int]]) -> Iterator[Array]:
+    """One array after another, of a text from ``start`` on. Raises ValueError unless the bytes are those of the arrays,
+    all numbers or codes."""
     types = [np.dtype(name) for name, _ in shapes]
     total = sum(kind.itemsize * size for kind, (_, size) in zip(types, shapes, strict=True))
     if total > LARGEST or any(kind.kind not in "uif" for kind in types):
         raise ValueError("no such arrays")
-    unpacker = zlib.decompressobj()
-    data = unpacker.decompress(base64.b64decode(packed, validate=True), total + 1)
-    if len(data) != total or not unpacker.eof:
-        raise ValueError("other bytes than the header says")
-    arrays, start = [], 0
+    blocks = _Blocks(text, start)
     for kind, (_, size) in zip(types, shapes, strict=True):
-        planes = np.frombuffer(data, np.uint8, kind.itemsize * size, start).reshape(kind.itemsize, size)
-        arrays.append(np.ascontiguousarray(planes.T).view(kind).ravel())
-        start += kind.itemsize * size
-    return arrays
+        planes = np.frombuffer(blocks.read(kind.itemsize * size), np.uint8).reshape(kind.itemsize, size)
+        yield np.ascontiguousarray(planes.T).view(kind).ravel()
+    blocks.require_end()
+
+
+class _Blocks:
+    """Bytes packed with zlib and written in base64, unpacked block after block."""
+
+    size = 1 << 18  # of a block, in characters; four of them are three bytes
+
+    def __init__(self, text: str, start: int) -> None:
+        self._text, self._place, self._end = text, start, len(text)
+        while text[self._end - 1] == "\n":
+            self._end -= 1
+        self._unpacker, self._rest = zlib.decompressobj(), b""
+
+    def read(self, size: int) -> bytearray:
+        """The next bytes. Raises ValueError if there are fewer."""
+        found, place = bytearray(size), 0
+        while place < size:
+            part = self._next(size - place)
+            found[place : place + len(part)] = part
+            place += len(part)
+        return found
+
+    def require_end(self) -> None:
+        """Raises ValueError if there are more bytes, or not the sum that zlib checks."""
+        while not self._unpacker.eof:
+            if self._next(1):
+                raise ValueError("more bytes than the header says")
+        if self._place < self._end or self._unpacker.unused_data:
+            raise ValueError("more than the packed bytes")
+
+    def _next(self, most: int) -> bytes:
+        if not self._rest and not self._unpacker.eof:
+            end = min(self._place + self.size, self._end)
+            self._rest = base64.b64decode(self._text[self._place : end], validate=True)
+            self._place = end
+        if not self._rest:
+            raise ValueError("fewer bytes than the header says")
+        part = self._unpacker.decompress(self._rest, most)
+        self._rest = self._unpacker.unconsumed_tail
+        return part

@@ -19,6 +19,12 @@ def metadata_of(content: bytes) -> dict[str, str]:
     return dict(_entry(value) for number, _, value in _fields(memoryview(content)) if number == METADATA)
 
 
+def divided(content: bytes) -> tuple[bytes, dict[str, str]]:
+    """The file without its metadata, and these. Raises ValueError for what is no protocol buffer."""
+    rest = b"".join(whole for number, whole, _ in _fields(memoryview(content)) if number != METADATA)
+    return rest, metadata_of(content)
+
+
 def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
     """The same file with exactly these entries, old ones in their old order, and a checksum of all of it.
 

@@ -12,7 +12,7 @@ from recitative.errors import DataError
 from recitative.model.checksum import require_no_claim, verify_checksum
 from recitative.model.file import InitialState, ModelMetadata, kind_in, read_entries
 from recitative.model.kind import AnyKind, Entries
-from recitative.model.onnx_file import metadata_of
+from recitative.model.onnx_file import divided
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array
 
@@ -66,17 +66,16 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
         if not content.is_file():
             raise DataError(where, "does not exist", f"a {kind}", remedy)
         content = read_content(content, where, kind)
+    graph, metadata = _divided(content, where, kind)
+    del content  # a file may be large
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     options.log_severity_level = 3
-    has_checksum = verify_checksum(content, where, kind)
     try:
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-        metadata = dict(session.get_modelmeta().custom_metadata_map)
+        session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime has an exception class for each status and no common base
         raise _unopened(where, error, kind) from None
-    if not has_checksum:
-        require_no_claim(metadata, where, kind)
+    session._model_bytes = None  # which it keeps for a session with other providers
     return Session(session, metadata, where)
 
 
@@ -93,13 +92,7 @@ def read_model(path: Path, kind: AnyKind) -> tuple[bytes, dict[str, str]]:
     if not path.is_file():
         raise DataError(where, "does not exist", f"a {file}", f"make one with '{kind.export}'")
     content = read_content(path, where, file)
-    has_checksum = verify_checksum(content, where, file)
-    try:
-        metadata = metadata_of(content)
-    except ValueError as error:
-        raise _unopened(where, error, file) from None
-    if not has_checksum:
-        require_no_claim(metadata, where, file)
+    _, metadata = _divided(content, where, file)
     kind_in(metadata, where, [kind])
     return content, metadata
 
@@ -117,7 +110,9 @@ def open_model(
 ) -> tuple[Session, ModelMetadata[Any]]:
     """The same with its metadata, which name the kind."""
     session, kind = open_kind(content, kinds, threads=threads)
-    return session, read_entries(session.metadata, session.where, kind)
+    metadata = read_entries(session.metadata, session.where, kind)
+    session.metadata.clear()  # all of it is in the other, and a language model is large
+    return session, metadata
 
 
 def open_graph(metadata: ModelMetadata[Any], name: str, *, threads: int = 1) -> Session:
@@ -125,6 +120,18 @@ def open_graph(metadata: ModelMetadata[Any], name: str, *, threads: int = 1) -> 
     title = metadata.kind.title
     remedy = f"make one with '{metadata.kind.export}'"
     return open_session(metadata.graphs.get(name, b""), metadata.where, f"{title}'s file", remedy, threads)
+
+
+def _divided(content: bytes, where: str, kind: str) -> tuple[bytes, dict[str, str]]:
+    """A file without its metadata, and these. Raises DataError for a damaged one."""
+    has_checksum = verify_checksum(content, where, kind)
+    try:
+        graph, metadata = divided(content)
+    except ValueError as error:
+        raise _unopened(where, error, kind) from None
+    if not has_checksum:
+        require_no_claim(metadata, where, kind)
+    return graph, metadata
 
 
 def read_content(path: Path, where: str, kind: str) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,24 +43,25 @@ class Lexicon:
     @classmethod
     def parse(cls, content: str, where: str, tokens: TokenTable | None = None) -> Lexicon:
         """The content of a lexicon file; ``where`` starts the error lines."""
-        entries: dict[str, list[Pronunciation]] = {}
+        entries: dict[str, tuple[Pronunciation, ...]] = {}
         problems: list[Problem] = []
-        known = {name_of(symbol): symbol for symbol in tokens.symbols[1:]} if tokens else {}
+        known = _Symbols(tokens)
         for number, line in enumerate(content.splitlines(), start=1):
             if not (fields := line.split()):
                 continue
             word, *names = fields
-            symbols = tuple([known.get(name) or symbol_of(name) for name in names])
-            found, remedy = _fault(symbols, entries.get(word, []), tokens)
-            if found:
+            symbols = tuple([known[name] for name in names])
+            before = entries.get(word, ())
+            if not symbols or symbols in before or (known.unknown and not known.unknown.isdisjoint(symbols)):
+                found, remedy = _fault(symbols, before, known.unknown)
                 problems.append(Problem(f"{where}:{number}", f"'{word}' {found}", "", remedy))
             else:
-                entries.setdefault(word, []).append(symbols)
+                entries[word] = (*before, symbols)
         if not entries and not problems:
             problems.append(Problem(where, "has no words", "'word token token ...' lines", ""))
         if problems:
             raise DataError.collect(problems)
-        return cls({word: tuple(ways) for word, ways in entries.items()})
+        return cls(entries)
 
     @classmethod
     def of_spelling(cls, words: Iterable[str], tokens: TokenTable) -> Lexicon:
@@ -190,16 +191,29 @@ def spelling_of(tokens: TokenTable, lexicon: Lexicon | None) -> Spelling:
     return PronouncedSpelling(lexicon, tokens) if lexicon and tokens.unit == "phone" else tokens
 
 
-def _fault(symbols: Pronunciation, known: Sequence[Pronunciation], tokens: TokenTable | None) -> tuple[str, str]:
-    """The fault of a pronunciation and its remedy; empty if there is none."""
+class _Symbols(dict[str, str]):
+    """Names in files -> symbols, one object for all places of a symbol; ``unknown`` are those that a table lacks."""
+
+    def __init__(self, tokens: TokenTable | None) -> None:
+        super().__init__({name_of(symbol): symbol for symbol in tokens.symbols[1:]} if tokens else {})
+        self.unknown: set[str] = set()
+        self._tokens = tokens
+
+    def __missing__(self, name: str) -> str:
+        symbol = self[name] = symbol_of(name)
+        if self._tokens and symbol not in self._tokens.ids:
+            self.unknown.add(symbol)
+        return symbol
+
+
+def _fault(symbols: Pronunciation, known: Sequence[Pronunciation], unknown: Set[str]) -> tuple[str, str]:
+    """The fault of a pronunciation, and its remedy."""
     if not symbols:
         return "has no pronunciation", "write its tokens behind it"
     if symbols in known:
         return "has this pronunciation already", "remove the line"
-    if tokens is not None and not tokens.ids.keys() >= {*symbols}:
-        unknown = [symbol for symbol in symbols if symbol not in tokens.ids]
-        return f"has {', '.join(map(repr, dict.fromkeys(unknown)))}, not in the token table", "correct the line"
-    return "", ""
+    strange = dict.fromkeys(symbol for symbol in symbols if symbol in unknown)
+    return f"has {', '.join(map(repr, strange))}, not in the token table", "correct the line"
 
 
 def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:

@@ -1,0 +1,34 @@
+"""Verbs that are imported alone are those of the whole command line, and leave the others out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+
+from recitative.cli.main import app
+from recitative.cli.start import ALONE
+
+
+@pytest.mark.parametrize("verb", ALONE)
+def test_a_verb_alone_is_that_of_the_command_line(verb: str) -> None:
+    assert getattr(import_module(ALONE[verb]), verb) in [command.callback for command in app.registered_commands]
+
+
+def test_transcribing_imports_no_other_verb() -> None:
+    program = (
+        "import sys\n"
+        "from recitative.__main__ import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n"
+        "    other = {'cli.main', 'cli.train', 'music.midi', 'kinds'} & {name[11:] for name in sys.modules}\n"
+        "    sys.exit(end.code or (f'loaded: {sorted(other)}' if other else 0))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "transcribe", "-h"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "transcribe [OPTIONS]" in done.stdout
+    assert "--lexicon" in done.stdout
