@@ -55,9 +55,9 @@ from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.model.kind import name_in_settings
-from recitative.music.folder import read_file
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
+from recitative.music.pieces import read_file
 from recitative.reading import read_text
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.spoken import measure_words, read_timed_words

@@ -58,19 +58,19 @@ def test_a_forecaster_with_and_without_a_limit(tmp_path):
     assert "unusual  above 1.250, usually 0.500" in shown(tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize(("condition", "told"), [
-    ("none", "told     nothing"),
-    ("mel", "told     80 mel channels every 10 ms"),
+@pytest.mark.parametrize(("condition", "row"), [
+    ("none", "input    none"),
+    ("mel", "input    80 mel channels every 10 ms"),
     ("labels", "texts    one, two"),
 ])  # fmt: skip
-def test_a_model_of_sound(tmp_path, condition, told):
+def test_a_model_of_sound(tmp_path, condition, row):
     small = ["model.width=4", "model.recurrent.hidden=4", f"sound.condition={condition}"]
     labels = Labels(("one", "two"), ("ann",), (0.3, 0.4)) if condition == "labels" else Labels()
     torch.manual_seed(0)
     export_model(new_wave_model(load_tree(WaveSettings, None, small), labels), tmp_path / "m.onnx")
     text = shown(tmp_path / "m.onnx")
     assert "16000 Hz, 16 samples a step" in text
-    assert told in text
+    assert row in text
 
 
 def test_a_language_model(tmp_path):

@@ -39,14 +39,7 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 # say that they train. Everything else works without it, and whatever it imports.
 TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "model.torch_stage", "export", "cli")
 TORCH_FOLDERS += ("asr.fine_tuning", "asr.memory", "asr.rescoring", "asr.presets")
-TORCH_FOLDERS += (
-    "asr.rescoring",
-    "anomaly.scoring",
-    "music.corpus_likelihood",
-    "music.filling",
-    "music.pieces",
-)
-TORCH_FOLDERS += ("sound.recordings", "sound.spectrograms")
+TORCH_FOLDERS += ("anomaly.scoring",)
 TORCH_NAMES = re.compile(r"(.*_)?(network|data|task|training|export|decoder|distillation|averaging)")
 
 

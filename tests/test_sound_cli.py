@@ -40,11 +40,11 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
     small_corpus.write_sounds(folder / "train", 8000, seconds=[0.1, 0.12], text=["one", "two"])
     with pytest.MonkeyPatch.context() as patch:
-        for told in ("mel", "labels", "none"):
-            made = folder / told
+        for condition in ("mel", "labels", "none"):
+            made = folder / condition
             assert run(patch, "sound", "train", "--quiet", "--train", folder / "train", "--dev", folder / "train",
-                       "--output", made, f"sound.condition={told}", *TINY) == 0  # fmt: skip
-            assert run(patch, "sound", "export", made / "model", "--output", folder / f"{told}.onnx") == 0
+                       "--output", made, f"sound.condition={condition}", *TINY) == 0  # fmt: skip
+            assert run(patch, "sound", "export", made / "model", "--output", folder / f"{condition}.onnx") == 0
         made = folder / "frames"
         assert run(patch, "sound", "train", "--quiet", "--train", folder / "train", "--dev", folder / "train",
                    "--output", made, *TINY_FRAMES) == 0  # fmt: skip
@@ -101,11 +101,13 @@ def test_labels_make_a_file_for_each_speaker_as_long_as_the_text_usually_is(mode
     assert (first != second).any()
 
 
-def test_a_model_of_mel_frames_says_what_its_vocoder_draws(models, tmp_path, monkeypatch, capsys):
+def test_a_model_of_mel_frames_and_a_vocoder_make_sound(models, tmp_path, monkeypatch, capsys):
     contents = []
-    for model, vocoder in (("frames.onnx", "mel.onnx"), ("frames/model", "mel/model")):
+    for model, vocoder, option in (
+        ("frames.onnx", "mel.onnx", "--spectrogram-temperature"), ("frames/model", "mel/model", "--heat"),
+    ):  # fmt: skip
         assert run(monkeypatch, "generate", "sound", "--model", models / model, "--vocoder", models / vocoder,
-                   "--text", "two", "--speaker", "u1", "--count", 2, "--output", tmp_path) == 0  # fmt: skip
+                   option, 0.8, "--text", "two", "--speaker", "u1", "--count", 2, "--output", tmp_path) == 0  # fmt: skip
         paths = capsys.readouterr().out.split()
         assert [path.rsplit("/", 1)[-1] for path in paths] == ["two-u1-1.wav", "two-u1-2.wav"]
         assert {soundfile.info(path).frames for path in paths} == {960}
@@ -114,7 +116,7 @@ def test_a_model_of_mel_frames_says_what_its_vocoder_draws(models, tmp_path, mon
     assert contents[0][0] != contents[0][1]
 
 
-def test_sounds_like_a_data_directory_can_be_told_mel_frames(models, tmp_path, monkeypatch):
+def test_sounds_like_a_data_directory_can_use_mel_frames(models, tmp_path, monkeypatch):
     assert run(monkeypatch, "generate", "sound", "--model", models / "frames.onnx", "--vocoder", models / "mel.onnx",
                "--like", models / "train", "--output", tmp_path / "like") == 0  # fmt: skip
     made = DataDirectory.read(tmp_path / "like")
@@ -156,14 +158,14 @@ def test_a_stream_is_a_wav_with_the_samples_of_the_file(models, tmp_path, monkey
     (("--model", "labels.onnx", "--text", "one", "--speaker", "eve"), "speaker 'eve': the model knows u0, u1"),
     (("--model", "labels.onnx", "--text", "one", "--temperature", "0"), "--temperature 0: must be above 0"),
     (("--model", "labels.onnx", "--text", "one", "--seconds", "-1"), "--seconds -1: must be above 0, or 0"),
-    (("--model", "labels.onnx", "--text", "one", "--output", "-"), "--output -: 2 sounds; one can be streamed"),
-    (("--model", "none.onnx", "--text", "one"), "--text, --speaker: the model is told nothing"),
-    (("--model", "none.onnx", "--like", "train"), "--like: needs a model that is told labels"),
-    (("--model", "mel.onnx"), "is a vocoder, which draws recordings anew; use 'recitative vocode'"),
+    (("--model", "labels.onnx", "--text", "one", "--output", "-"), "--output -: 2 sounds; only one can be streamed"),
+    (("--model", "none.onnx", "--text", "one"), "--text, --speaker: the model has no labels"),
+    (("--model", "none.onnx", "--like", "train"), "--like: needs a model with sound.condition=labels"),
+    (("--model", "mel.onnx"), "is a vocoder; use 'recitative vocode'"),
     (("--model", "none.onnx", "--output", "/proc/nowhere"), "--output /proc/nowhere: "),
-    (("--model", "frames.onnx", "--text", "one"), "draws mel frames; name a --vocoder that makes sound of them"),
-    (("--model", "frames.onnx", "--vocoder", "none.onnx", "--text", "one"), "--vocoder: is told none"),
-    (("--model", "labels.onnx", "--vocoder", "mel.onnx", "--text", "one"), "draws samples itself; leave it out"),
+    (("--model", "frames.onnx", "--text", "one"), "generates mel frames; add a --vocoder"),
+    (("--model", "frames.onnx", "--vocoder", "none.onnx", "--text", "one"), "--vocoder: sound.condition=none"),
+    (("--model", "labels.onnx", "--vocoder", "mel.onnx", "--text", "one"), "generates samples itself; leave it out"),
 ])  # fmt: skip
 def test_wrong_usage_is_one_line(models, monkeypatch, capsys, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -177,7 +179,7 @@ def test_wrong_usage_is_one_line(models, monkeypatch, capsys, tmp_path, argument
 def test_a_model_that_is_not_told_mel_frames_is_no_vocoder(models, monkeypatch, capsys, tmp_path):
     recording = models / "train" / "audio" / "u0.wav"
     assert run(monkeypatch, "vocode", recording, "--model", models / "none.onnx", "--output", tmp_path) == 2
-    assert "is told none; a vocoder is told mel frames" in capsys.readouterr().err
+    assert "sound.condition=none; a vocoder has sound.condition=mel" in capsys.readouterr().err
 
 
 def test_likelihood_and_speed_are_printed(models, monkeypatch, capsys):

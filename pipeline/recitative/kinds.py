@@ -16,8 +16,7 @@ from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.model.session import open_kind, open_model
-from recitative.music.event_kind import EVENTS
-from recitative.music.kind import MUSIC
+from recitative.music.kind import EVENTS, MUSIC
 from recitative.sound.kind import SOUND, SPECTROGRAM
 
 KINDS: tuple[AnyKind, ...] = (

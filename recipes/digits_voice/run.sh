@@ -48,7 +48,7 @@ fi
 
 if stage 7 "sample" needs "$exp/@/model" "$exp/$vocoder/model" "$data/test" makes "$exp/@/test/wav.scp"; then
   for model in $models; do # a synthesized recording for each test recording: same text, speaker and length
-    frames=() && [[ $model == direct* ]] || frames=(--vocoder "$exp/$vocoder/model" --heat "$heat")
+    frames=() && [[ $model == direct* ]] || frames=(--vocoder "$exp/$vocoder/model" --spectrogram-temperature "$heat")
     recitative generate sound --model "$exp/$model/model" "${frames[@]}" --like "$data/test" \
       --temperature "$temperature" --output "$exp/$model/test"
   done

@@ -30,8 +30,7 @@ from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.checksum import CLAIM, KEY
 from recitative.model.export.graph import file_content
 from recitative.model.onnx_stage import OnnxStage, open_file
-from recitative.music.event_kind import EVENTS
-from recitative.music.kind import MUSIC
+from recitative.music.kind import EVENTS, MUSIC
 from recitative.pretrained import names, path_of
 from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.stage import Padded

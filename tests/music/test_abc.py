@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from recitative.errors import DataError
-from recitative.music.abc import odd_bars, read_abc, read_tunes
-from recitative.music.abc_items import key_signature
-from recitative.music.abc_score import unfolded
-from recitative.music.counterpoint import chord_pitches
+from recitative.music.abc import odd_bars, read_abc, read_tunes, unfolded
+from recitative.music.abc_score import chord_pitches, key_signature
 from recitative.music.piece import Note, Piece
 
 NOTTINGHAM = Path(__file__).resolve().parents[3] / "shared" / "data" / "nottingham" / "ABC_cleaned"

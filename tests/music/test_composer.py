@@ -11,9 +11,8 @@ import small_music
 from recitative.lm.sampling import Sampling, distribution
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import BLOCKS, Sheet, continue_music, fill_music, hidden_blocks
-from recitative.music.corpus_likelihood import score_frames
-from recitative.music.frames import Wishes
-from recitative.music.masked import MaskedCode
+from recitative.music.frames import MaskedCode, Wishes
+from recitative.music.task import score_frames
 from recitative.stage import Padded
 
 FRAMES = small_music.settings().frames

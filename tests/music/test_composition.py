@@ -11,15 +11,7 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import (
-    FINER,
-    Key,
-    Limits,
-    blank,
-    compose,
-    to_continue,
-    to_rewrite,
-)
+from recitative.music.composition import FINER, Key, Limits, blank, compose, to_continue, to_rewrite
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece, from_grid, tied
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.music.copies import Copy, Originals, longest_copy
 from recitative.music.piece import SILENT, Piece, Pitches, from_grid, tied, to_grid
+from recitative.music.statistics import Copy, Originals, longest_copy
 
 rows = st.tuples(st.sampled_from([SILENT, 60, 62, 64]), st.sampled_from([SILENT, 48, 50, 52]))
 grids = st.lists(rows, max_size=9).map(lambda drawn: np.array(drawn, np.int16).reshape(-1, 2))

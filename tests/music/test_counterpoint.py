@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from recitative.music.counterpoint import (
+from recitative.music.piece import SILENT, Pitches
+from recitative.music.statistics import (
     CHORDS,
     FIFTH,
     OCTAVE,
@@ -19,7 +20,6 @@ from recitative.music.counterpoint import (
     parallels,
     sonorities,
 )
-from recitative.music.piece import SILENT, Pitches
 
 
 def _grid(*rows: tuple[int, ...]) -> Pitches:

@@ -14,14 +14,8 @@ import small_events
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling, drawn
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import FINER, Key
-from recitative.music.event_composer import (
-    EventLimits,
-    Span,
-    allowed_tokens,
-    compose_events,
-    nothing_given,
-)
+from recitative.music.composer import Span
+from recitative.music.composition import FINER, EventLimits, Key, allowed_tokens, compose_events, nothing_given
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.stage import Padded

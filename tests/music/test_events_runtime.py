@@ -18,10 +18,10 @@ from recitative.model.folder import save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
-from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given
-from recitative.music.event_kind import EVENTS
-from recitative.music.event_likelihood import event_likelihood
-from recitative.music.kind import MUSIC
+from recitative.music.composer import Span
+from recitative.music.composition import EventLimits, compose_events, nothing_given
+from recitative.music.kind import EVENTS, MUSIC
+from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import midi_bytes
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
@@ -85,9 +85,10 @@ def test_a_file_writes_without_torch(tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from recitative.model.onnx_stage import open_file\n"
-        "from recitative.music.event_kind import EVENTS\n"
+        "from recitative.music.kind import EVENTS\n"
         "from recitative.lm.sampling import Sampling\n"
-        "from recitative.music.event_composer import EventLimits, Span, compose_events, nothing_given\n"
+        "from recitative.music.composition import EventLimits, compose_events, nothing_given\n"
+        "from recitative.music.composer import Span\n"
         f"scorer = open_file(Path({str(path)!r}), EVENTS)\n"
         "new = nothing_given(scorer.events, 'new', 100.0)\n"
         "compose_events(scorer, new, EventLimits(), Span(8), Sampling(), count=1, seed=1)\n"

@@ -14,14 +14,15 @@ import small_events
 from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
-from recitative.music import event_kind as events_kind
-from recitative.music import event_task
-from recitative.music.event_composer import EventPieces, fitted, read_event_pieces
-from recitative.music.event_likelihood import event_likelihood
-from recitative.music.event_task import EventsTask, Transposed, event_streams
+from recitative.music import task as music_task
+from recitative.music.data import Transposed, event_streams
+from recitative.music.kind import EVENTS as EVENTS_KIND
+from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
+from recitative.music.pieces import EventPieces, fitted, read_event_pieces
 from recitative.music.settings import MusicData
+from recitative.music.task import EventsTask
 from recitative.stage import Padded
 from recitative.text.vocabulary import END
 from recitative.train.run import train_model
@@ -110,8 +111,8 @@ def nats_of(network, tokens):
 
 
 def test_the_likelihood_of_many_pieces_is_the_sum_of_theirs(monkeypatch):
-    monkeypatch.setattr("recitative.music.event_likelihood.SEGMENT", 7)
-    monkeypatch.setattr("recitative.music.event_likelihood.BATCH", 2)
+    monkeypatch.setattr("recitative.music.likelihood.SEGMENT", 7)
+    monkeypatch.setattr("recitative.music.likelihood.BATCH", 2)
     network = TorchStage(small_events.model().network)
     pieces = [*small_events.pieces([3, 8, 1]), Piece((), 0)]
     found = event_likelihood(network, VOCABULARY, pieces)
@@ -162,7 +163,7 @@ class Stopping(EventsTask):
 
 def train(corpus, folder, *overrides):
     made = small_events.settings(*overrides)
-    return train_model(events_kind.EVENTS, made, data_in(corpus), corpus / folder, quiet=True)
+    return train_model(EVENTS_KIND, made, data_in(corpus), corpus / folder, quiet=True)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -170,7 +171,7 @@ def train(corpus, folder, *overrides):
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, cell, stop_at):
     whole = train(corpus, "whole", f"model.recurrent.cell={cell}")
     assert whole.progress.step > 7
-    monkeypatch.setattr(event_task, "EventsTask", Stopping)
+    monkeypatch.setattr(music_task, "EventsTask", Stopping)
     Stopping.seen, Stopping.stop_at = 0, stop_at
     with pytest.raises(RunError, match=f"stopped at step {stop_at}; run the same command again"):
         train(corpus, "stopped", f"model.recurrent.cell={cell}")
@@ -181,7 +182,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         for name in ("whole", "stopped")
     ]
     assert losses[0] == losses[1]
-    first, second = (load_model(run.folder, events_kind.EVENTS).network.state_dict() for run in (whole, resumed))
+    first, second = (load_model(run.folder, EVENTS_KIND).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
 
@@ -190,7 +191,7 @@ def test_the_model_of_the_best_epoch_on_dev_is_kept(corpus):
     run = train(corpus, "exp")
     score, _ = run.progress.best[0]
     dev = read_event_pieces(corpus / "dev", EVENTS)
-    found = event_likelihood(TorchStage(load_model(run.folder, events_kind.EVENTS).network), VOCABULARY, dev.pieces)
+    found = event_likelihood(TorchStage(load_model(run.folder, EVENTS_KIND).network), VOCABULARY, dev.pieces)
     assert found.per_token == pytest.approx(score)
 
 
@@ -228,7 +229,7 @@ def test_a_model_folder_of_another_kind_is_refused(tmp_path):
     text = (tmp_path / "model" / "settings.yaml").read_text()
     (tmp_path / "model" / "settings.yaml").write_text(text.replace("kind: events", "kind: music"))
     with pytest.raises(DataError, match="is not a music event model's; 'kind: events'; make one with"):
-        load_model(tmp_path / "model", events_kind.EVENTS)
+        load_model(tmp_path / "model", EVENTS_KIND)
 
 
 @pytest.mark.parametrize(
@@ -272,10 +273,10 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {name: [source(rng) for _ in range(count)] for name, count in (("train", 600), ("dev", 50))}
     monkeypatch.setattr(
-        event_task, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
+        music_task, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
     )
-    run = train_model(events_kind.EVENTS, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
+    run = train_model(EVENTS_KIND, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
     unseen = [source(rng) for _ in range(200)]
-    network = TorchStage(load_model(run.folder, events_kind.EVENTS).network)
+    network = TorchStage(load_model(run.folder, EVENTS_KIND).network)
     found = event_likelihood(network, made.events.vocabulary, unseen).nats
     assert 0.99 < found / sum(map(nats_of_source, unseen)) < 1.1  # nothing beats the source

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from recitative.music.composition import Kept, kept
-from recitative.music.counterpoint import Share
 from recitative.music.piece import Note, Piece
+from recitative.music.statistics import Share
 
 RANGES = [(60, 72), (48, 60)]
 

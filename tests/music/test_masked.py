@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from recitative.music.frames import FrameCode, offsets
-from recitative.music.masked import MaskedCode
+from recitative.music.frames import FrameCode, MaskedCode, offsets
 
 CODE = FrameCode(voices=3, lowest=50, highest=70, bar=4, order=(0, 2, 1))
 MASKED = MaskedCode(CODE)

@@ -17,10 +17,10 @@ from recitative.lm.sampling import Sampling
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
 from recitative.music.composition import Limits, blank, compose, to_rewrite
-from recitative.music.corpus_likelihood import likelihood
+from recitative.music.frames import MaskedCode
 from recitative.music.kind import MUSIC
 from recitative.music.likelihood import likelihood_of
-from recitative.music.masked import MaskedCode
+from recitative.music.task import likelihood
 from recitative.stage import Padded
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["forward", "bidirectional"])

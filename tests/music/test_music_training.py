@@ -14,15 +14,14 @@ import small_music
 from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
-from recitative.music.corpus_likelihood import likelihood, score_frames
-from recitative.music.filling import DEV_SEED, FillingTask, Puzzles, hidden_losses, hidden_places, puzzle_of
+from recitative.music.data import PieceStreams, Puzzles, hidden_places, puzzle_of
 from recitative.music.frames import Wishes
 from recitative.music.kind import MUSIC
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
-from recitative.music.pieces import Frames, PieceStreams, frames_of, read_pieces
+from recitative.music.pieces import Frames, frames_of, read_pieces
 from recitative.music.settings import MusicData
-from recitative.music.task import MusicTask
+from recitative.music.task import DEV_SEED, FillingTask, MusicTask, hidden_losses, likelihood, score_frames
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 from recitative.train.run import train_model

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.music.copies import Copy
 from recitative.music.page import Comparison, Exhibit, charts, music_page
 from recitative.music.piece import Note, Piece
-from recitative.music.statistics import statistics
+from recitative.music.statistics import Copy, statistics
 from recitative.report.page import DASH
 from whole_page import WholePage
 

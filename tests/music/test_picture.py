@@ -12,14 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import image
 
-from recitative.music.picture import (
-    LEFT,
-    ROW,
-    VOICE_COLORS,
-    Roll,
-    piano_roll,
-    pitch_name,
-)
+from recitative.music.page import LEFT, ROW, VOICE_COLORS, Roll, piano_roll, pitch_name
 from recitative.music.piece import Note, Piece
 from recitative.report.figure import LIGHT, save_figure, to_svg
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.music.look_back import Recall
+from recitative.music.frames import Recall
 
 NOTHING = 99
 

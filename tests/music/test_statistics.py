@@ -9,9 +9,8 @@ from fractions import Fraction
 
 import pytest
 
-from recitative.music.counterpoint import Share
 from recitative.music.piece import Note, Piece
-from recitative.music.statistics import NO_RANGE, distances, statistics, total_variation
+from recitative.music.statistics import NO_RANGE, Share, distances, statistics, total_variation
 
 # Soprano G4 A4 rest C5, bass C3 D3 held: the first step to the second is a parallel twelfth.
 SMALL = Piece((Note(0, 67, 2, 0), Note(2, 69, 2, 0), Note(6, 72, 2, 0), Note(0, 48, 2, 1), Note(2, 50, 6, 1)), 8, 2)

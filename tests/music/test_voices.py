@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recitative.music.counterpoint import separated
-from recitative.music.piece import Grid, Note, Piece, from_grid
+from recitative.music.piece import Grid, Note, Piece, from_grid, separated
 
 
 def _alone(piece: Piece) -> Piece:

@@ -121,7 +121,7 @@ def test_the_delay_moves_every_row_and_begins_with_zeros():
     assert y.data[0, :, 0].tolist() == [0, 0, 1, 2, 3]
 
 
-def slow_surprise(gaussians, x):
+def slow_nll(gaussians, x):
     """-ln p of one frame in nats per dimension, one term at a time."""
     total = 0.0
     for k, log_weight in enumerate(gaussians.log_weights.tolist()):
@@ -134,20 +134,20 @@ def slow_surprise(gaussians, x):
 
 
 @pytest.mark.parametrize("components", [1, 3])
-def test_surprise_is_that_of_a_mixture_of_gaussians(components):
+def test_the_nll_is_that_of_a_mixture_of_gaussians(components):
     torch.manual_seed(1)
     gaussians = MixtureDensity(4, 5, components, 0.1)(3 * torch.randn(2, 4))
     x = torch.randn(2, 5)
-    expected = [slow_surprise(type(gaussians)(*(part[row] for part in (
+    expected = [slow_nll(type(gaussians)(*(part[row] for part in (
         gaussians.log_weights, gaussians.means, gaussians.deviations))), x[row]) for row in range(2)]  # fmt: skip
-    assert_close(gaussians.surprise(x).tolist(), expected, atol=1e-5, rtol=1e-5)
+    assert_close(gaussians.nll(x).tolist(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_density_sums_to_one():
     torch.manual_seed(2)
     gaussians = MixtureDensity(4, 1, 3, 0.1)(torch.randn(4))
     x = torch.linspace(-20, 20, 40001)[:, None]
-    assert_close((-gaussians.surprise(x)).exp().sum() * 1e-3, torch.tensor(1.0), atol=1e-3, rtol=0)
+    assert_close((-gaussians.nll(x)).exp().sum() * 1e-3, torch.tensor(1.0), atol=1e-3, rtol=0)
 
 
 def test_no_deviation_falls_below_the_least():

@@ -5,8 +5,7 @@ import pytest
 
 from recitative.config import load_tree
 from recitative.errors import UsageError
-from recitative.sound.conditioning import mel_conditions
-from recitative.sound.excitation import Sounds, levels_of, nearest
+from recitative.sound.conditioning import LevelDecoder, levels_of, mel_conditions, nearest
 from recitative.sound.settings import WaveSettings
 
 
@@ -27,7 +26,7 @@ def redrawn(samples, frames, made):
     step = made.sound.step
     levels = levels_of(samples, frames, made)
     whole = np.concatenate([levels, np.full(-len(levels) % step, 128, np.uint8)]).reshape(1, -1, step)
-    sounds = Sounds([frames], 1, made)
+    sounds = LevelDecoder([frames], 1, made)
     blocks = [sounds.step(number, whole[:, number]) for number in range(whole.shape[1])]
     return np.concatenate(blocks, axis=1)[0, : len(samples)]
 

@@ -1,4 +1,4 @@
-"""Sound, sample by sample: what is told, segments, exact likelihoods, the graph that draws."""
+"""Sound, sample by sample: conditioning, segments, exact likelihoods, the graph that draws."""
 
 import math
 import os
@@ -17,13 +17,20 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
-from recitative.sound.conditioning import PROGRESS, Labels, between, label_conditions, mel_conditions, places_of
-from recitative.sound.excitation import Sounds
+from recitative.sound.conditioning import (
+    PROGRESS,
+    Labels,
+    LevelDecoder,
+    between,
+    label_conditions,
+    mel_conditions,
+    places_of,
+)
+from recitative.sound.data import Recording, SoundSegments, sound_batch
 from recitative.sound.kind import SOUND
 from recitative.sound.network import new_wave_model
-from recitative.sound.recordings import Recording, SoundSegments, batch_of
 from recitative.sound.settings import WaveSettings
-from recitative.sound.wave_task import WaveTask, dev_batches, sample_losses
+from recitative.sound.task import WaveTask, dev_batches, sample_losses
 from recitative.stage import Padded
 from recitative.train.run import train_model
 
@@ -97,7 +104,7 @@ def test_the_losses_of_a_segment_are_those_of_its_samples_one_by_one(condition, 
     made = model(f"sound.condition={condition}")
     piece = recording(made.settings)
     with torch.no_grad():
-        found = sample_losses(made, batch_of([(piece, first, 9)], made.settings))
+        found = sample_losses(made, sound_batch([(piece, first, 9)], made.settings))
         expected = slow_losses(made, piece, first, 9)
     assert_close(found.tolist(), expected, rtol=1e-4, atol=1e-4)
 
@@ -108,8 +115,8 @@ def test_rows_of_a_batch_are_the_rows_alone():
         (recording(made.settings, seed=i), first, steps) for i, first, steps in [(0, 0, 9), (1, 3, 20), (2, 40, 1)]
     ]
     with torch.no_grad():
-        together = sample_losses(made, batch_of(parts, made.settings))
-        alone = torch.cat([sample_losses(made, batch_of([part], made.settings)) for part in parts])
+        together = sample_losses(made, sound_batch(parts, made.settings))
+        alone = torch.cat([sample_losses(made, sound_batch([part], made.settings)) for part in parts])
     assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
@@ -143,7 +150,7 @@ def test_recordings_that_fit_are_read_whole_and_beside_others_as_long():
 def test_a_segment_has_the_history_that_it_has_in_its_recording():
     made = settings()
     piece = recording(made)
-    batch = batch_of([(piece, 0, 2), (piece, 1, 2), (piece, 5, 2)], made)
+    batch = sound_batch([(piece, 0, 2), (piece, 1, 2), (piece, 5, 2)], made)
     assert batch.codes[0, :6].tolist() == [MIDDLE] * 6
     assert batch.codes[1, :6].tolist() == [MIDDLE] * 2 + piece.codes[:4].tolist()
     assert batch.codes[2, :6].tolist() == piece.codes[14:20].tolist()
@@ -166,7 +173,7 @@ def test_dev_is_scored_on_so_many_seconds():
     assert sum(int(batch.lengths.sum()) for batch in batches) == 40  # 0.02 s of 8 kHz in steps of 4
 
 
-# What is told
+# Conditioning
 
 
 def test_what_is_told_moves_evenly_from_frame_to_frame():
@@ -234,12 +241,12 @@ def slow_distribution(made, piece, codes, s, temperature):
     sound = made.settings.sound
     steps = s // sound.step + 1
     filled = np.concatenate([codes, np.zeros(steps * sound.step - len(codes), np.int64)]).astype(np.uint8)
-    batch = batch_of([(Recording("r", filled, piece.frames), 0, steps)], made.settings)
+    batch = sound_batch([(Recording("r", filled, piece.frames), 0, steps)], made.settings)
     every = np.repeat(batch.codes, LEVELS, axis=0)
     every[:, sound.history + s] = np.arange(LEVELS)
     whole = [Recording("r", row[sound.history :].astype(np.uint8), piece.frames) for row in every]
     with torch.no_grad():
-        losses = sample_losses(made, batch_of([(one, 0, steps) for one in whole], made.settings))
+        losses = sample_losses(made, sound_batch([(one, 0, steps) for one in whole], made.settings))
     log_probs = -losses.view(LEVELS, -1)[:, s].double().numpy()
     cooled = np.exp(log_probs / temperature)
     return cooled / cooled.sum()
@@ -272,7 +279,7 @@ def test_with_linear_prediction_the_same_levels_are_drawn_and_coloured_by_the_fr
         if np.abs(blocks[0]).max() < 1.0:
             break
     codes = encode(emphasize(blocks[0][0], 0.85))  # what was drawn, but where de-emphasis was clipped
-    sounds = Sounds([frames], 1, colored.settings)
+    sounds = LevelDecoder([frames], 1, colored.settings)
     expected = np.concatenate([sounds.step(n, codes[None, 4 * n : 4 * n + 4]) for n in range(15)], axis=1)
     assert np.abs(blocks[0]).max() < 1.0
     np.testing.assert_allclose(blocks[1], expected, atol=1e-4)
@@ -383,7 +390,7 @@ def test_a_model_learns_a_sound_that_repeats():
     made = new_wave_model(settings("sound.condition=none", "segments.segment_s=0.05"), Labels())
     period = encode(0.5 * np.sin(np.arange(8) * np.pi / 4))
     piece = Recording("r", np.tile(period, 200), np.zeros((1, 0), np.float32))
-    batch = batch_of([(piece, 10 * i, 100) for i in range(3)], made.settings)
+    batch = sound_batch([(piece, 10 * i, 100) for i in range(3)], made.settings)
     optimiser = torch.optim.Adam(made.network.parameters(), lr=0.02)
     torch.manual_seed(0)
     for _ in range(150):

@@ -17,12 +17,12 @@ from recitative.model.folder import load_model, save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions
+from recitative.sound.data import Spectrogram, SpectrogramBatches, spectrogram_batch
 from recitative.sound.generator import OWN_NUMBERS
 from recitative.sound.kind import SPECTROGRAM
 from recitative.sound.network import new_spectrogram_model
 from recitative.sound.settings import SpectrogramSettings
-from recitative.sound.spectrogram_task import SpectrogramTask, frame_losses, nats_per_dimension
-from recitative.sound.spectrograms import Spectrogram, SpectrogramBatches, batch_of
+from recitative.sound.task import SpectrogramTask, frame_losses, nats_per_dimension
 from recitative.stage import Padded
 from recitative.train.run import train_model
 
@@ -80,7 +80,7 @@ def test_the_losses_of_a_recording_are_those_of_its_frames_one_by_one():
     made, one = model(), spectrogram()
     normal = (torch.from_numpy(one.frames) - made.network.normalise.mean) * made.network.normalise.inverse_stddev
     expected = []
-    for t, (weights, means, deviations) in enumerate(stepped(made, one.frames, one.told)):
+    for t, (weights, means, deviations) in enumerate(stepped(made, one.frames, one.conditioning)):
         parts = [
             float(w) * math.prod(
                 math.exp(-0.5 * ((x - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
@@ -89,15 +89,15 @@ def test_the_losses_of_a_recording_are_those_of_its_frames_one_by_one():
             for w, mean, deviation in zip(weights, means, deviations, strict=True)
         ]  # fmt: skip
         expected.append(-math.log(sum(parts)) / 6)
-    assert_close(frame_losses(made, batch_of([one])).tolist(), expected, rtol=1e-4, atol=1e-4)
+    assert_close(frame_losses(made, spectrogram_batch([one])).tolist(), expected, rtol=1e-4, atol=1e-4)
 
 
 @torch.no_grad()
 def test_rows_of_a_batch_are_the_rows_alone_and_parts_have_the_loss_of_the_whole():
     made = model()
     ones = [spectrogram(n, seed=n, name=f"r{n}") for n in (9, 1, 5)]
-    whole = batch_of(ones)
-    alone = torch.cat([frame_losses(made, batch_of([one])) for one in ones])
+    whole = spectrogram_batch(ones)
+    alone = torch.cat([frame_losses(made, spectrogram_batch([one])) for one in ones])
     assert_close(frame_losses(made, whole), alone, rtol=1e-4, atol=1e-4)
     task = SpectrogramTask(made, SpectrogramBatches(ones, made.settings), ones, torch.device("cpu"))
     parts = [task.loss(part) for part in whole.split(2)]
@@ -124,7 +124,7 @@ def test_an_epoch_holds_every_recording_once_and_goes_on_anywhere():
 def test_the_graph_draws_what_the_network_says(components, heat):
     made = model(f"model.components={components}")
     generator = open_file(build_file(made).SerializeToString(), SPECTROGRAM)
-    found = generator.generate("two", "bob", 800, number=4, seed=3, heat=heat)
+    found = generator.generate("two", "bob", 800, number=4, seed=3, temperature=heat)
     assert found.shape == (8, 6)
     told = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
     rng = np.random.default_rng([3, 4, OWN_NUMBERS])

@@ -20,17 +20,25 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.music import synth
-from recitative.music.composer import Mixture, OnProgress, Scorer
-from recitative.music.composition import FINER, Draft, Key, Limits, blank, compose, to_continue, to_rewrite
-from recitative.music.counterpoint import separated
-from recitative.music.event_composer import EventLimits, EventScorer, Span, compose_events, nothing_given
-from recitative.music.event_kind import EVENTS
-from recitative.music.folder import read_file
-from recitative.music.kind import MUSIC
+from recitative.music.composer import EventScorer, Mixture, OnProgress, Scorer, Span
+from recitative.music.composition import (
+    FINER,
+    Draft,
+    EventLimits,
+    Key,
+    Limits,
+    blank,
+    compose,
+    compose_events,
+    nothing_given,
+    to_continue,
+    to_rewrite,
+)
+from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.midi import midi_bytes
-from recitative.music.page import Exhibit, music_page
-from recitative.music.picture import piano_roll
-from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
+from recitative.music.page import Exhibit, music_page, piano_roll
+from recitative.music.piece import HIGHEST, LOWEST, Note, Piece, separated
+from recitative.music.pieces import read_file
 from recitative.music.settings import FrameSettings
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure

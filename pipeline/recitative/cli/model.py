@@ -31,7 +31,7 @@ from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
-from recitative.music.event_kind import EVENTS
+from recitative.music.kind import EVENTS
 from recitative.music.kind import MUSIC as MUSIC_MODEL
 
 

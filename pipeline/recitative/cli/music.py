@@ -35,19 +35,14 @@ from recitative.model.kind import load_settings_of
 from recitative.music import synth
 from recitative.music.composition import FINER, Kept
 from recitative.music.composition import kept as kept_in
-from recitative.music.copies import Copy, Originals, longest_copy
-from recitative.music.counterpoint import Share
-from recitative.music.event_composer import read_event_pieces
-from recitative.music.event_kind import EVENTS
-from recitative.music.event_likelihood import event_likelihood
-from recitative.music.event_settings import EventsSettings
-from recitative.music.folder import SUFFIXES, read_file, read_folder
-from recitative.music.likelihood import likelihood_of
+from recitative.music.kind import EVENTS
+from recitative.music.likelihood import event_likelihood, likelihood_of
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Note, Piece
-from recitative.music.settings import FrameSettings, MusicSettings
-from recitative.music.statistics import distances, statistics
+from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder
+from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
+from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
 from recitative.score.results import Measurement
 

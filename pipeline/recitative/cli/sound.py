@@ -26,7 +26,7 @@ from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
 from recitative.model.names import output_names
-from recitative.sound.conditioning import Labels, mel_conditions
+from recitative.sound.conditioning import mel_conditions
 from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, draw_all
 from recitative.sound.kind import SOUND, SPECTROGRAM
 
@@ -34,9 +34,9 @@ MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported f
 
 
 def open_generator(model: Path) -> SoundGenerator:
-    """Both are drawn from by ONNX Runtime; a folder's graph is made on the way, which needs the training packages.
+    """Open a model of samples with ONNX Runtime. A folder is exported first, which needs the training packages.
 
-    Raises DataError for what is no sound model.
+    Raises DataError for other models.
     """
     from recitative.export.opening import open_model
 
@@ -44,17 +44,17 @@ def open_generator(model: Path) -> SoundGenerator:
     return generator
 
 
-def open_voice(model: Path, vocoder: Path | None, heat: float) -> Voice:
-    """A model that is told labels: of sound, or of mel frames, which needs a vocoder. Raises UsageError without."""
+def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float) -> Voice:
+    """Open a model of samples, or one of mel frames with its vocoder. Raises UsageError if the vocoder is missing."""
     if kind_of(model, SOUND_KINDS) is SOUND:
         if vocoder:
-            raise UsageError(f"--vocoder: {model} draws samples itself; leave it out")
+            raise UsageError(f"--vocoder: {model} generates samples itself; leave it out")
         return LabelVoice(open_generator(model))
     if not vocoder:
-        raise UsageError(f"--model {model}: draws mel frames; name a --vocoder that makes sound of them")
+        raise UsageError(f"--model {model}: generates mel frames; add a --vocoder")
     from recitative.export.opening import open_model
 
-    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), heat)
+    return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), spectrogram_temperature)
 
 
 def require_temperature(temperature: float) -> None:
@@ -63,11 +63,11 @@ def require_temperature(temperature: float) -> None:
         raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always the likeliest sample")
 
 
-# Generated sounds as a data directory, which a recognizer can transcribe
+# Generated sounds as a data directory
 
 
 def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:
-    """Write output/wav/UTT_ID.wav as each comes, then the tables of ``like`` for the utterances that came."""
+    """Write each sound as output/wav/UTT_ID.wav, then the tables of ``like`` for those utterances."""
     folder = output / "wav"
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, Path] = {}
@@ -88,30 +88,25 @@ def score(
     model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
     data: Annotated[Path, typer.Argument(help="Data directory.")],
 ) -> None:
-    """Print how probable recordings are to a model: nats a sample, each sample given those before it.
+    """Print the NLL of recordings: nats per sample, or, for models of mel frames, nats per dimension of the frames."""
+    from recitative.model.folder import load_model
+    from recitative.sound.data import read_recordings, read_spectrograms
+    from recitative.sound.task import nats_per_dimension, nats_per_sample
 
-    Of a model of mel frames, nats a dimension of the normalized frames.
-    """
+    utterances = DataDirectory.read(data).utterances
     with progress_bar("reading") as show:
-        from recitative.model.folder import load_model
-
         if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
-            from recitative.sound.spectrogram_task import nats_per_dimension
-            from recitative.sound.spectrogram_task import read_directory as read_spectrograms
-
-            drawing = load_model(model, SPECTROGRAM)
-            nats, count = nats_per_dimension(drawing, read_spectrograms(data, drawing, show))
-            unit, counted = "dimension", "frames"
+            spectrogram = load_model(model, SPECTROGRAM)
+            frames = read_spectrograms(utterances, spectrogram.settings, spectrogram.labels, show)
+            (nats, count), unit, counted = nats_per_dimension(spectrogram, frames), "dimension", "frames"
         else:
-            from recitative.sound.wave_task import nats_per_sample, read_directory
-
             loaded = load_model(model, SOUND)
-            nats, count = nats_per_sample(loaded, read_directory(data, loaded, show))
-            unit, counted = "sample", "samples"
+            recordings = read_recordings(utterances, loaded.settings, loaded.labels, show)
+            (nats, count), unit, counted = nats_per_sample(loaded, recordings), "sample", "samples"
     print(f"{nats:.4f} nats per {unit} ({count} {counted})")
 
 
-# ``recitative generate sound``: what labels say, or how a recording goes on.
+# ``recitative generate sound``: sound from labels, or the continuation of a recording.
 
 STDOUT = "-"
 
@@ -131,9 +126,10 @@ def sound(
     count: Annotated[int, typer.Option(min=1, max=1000, help="Number of files.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
-    heat: Annotated[
-        float, typer.Option(min=0, help="Variation of spectrograms. 0: none; 1: as in the recordings.")
+    spectrogram_temperature: Annotated[
+        float, typer.Option(min=0, help="Scale of the standard deviation of mel frames. 1: as trained; 0: the means.")
     ] = 0.5,
+    heat: Annotated[float | None, typer.Option(min=0, hidden=True, help="Older form of it.")] = None,
     output: Annotated[str, typer.Option(help="Output folder. '-': stream one WAV file to stdout.")] = "sound",
 ) -> None:
     """Generate sound: one WAV file per speaker and count.
@@ -146,18 +142,18 @@ def sound(
     require_temperature(temperature)
     if seconds < 0:
         raise UsageError(f"--seconds {seconds:g}: must be above 0, or 0")
-    voice = open_voice(model, vocoder, heat)
+    voice = open_voice(model, vocoder, spectrogram_temperature if heat is None else heat)
     generator = voice.generator
     if like:
         _draw_like(voice, like, Path(output), seed, temperature)
         return
     given = _given(go_on, generator)
     if given is not None and vocoder:
-        raise UsageError("--continue: a model of mel frames begins anew; leave it out")
+        raise UsageError("--continue: a model of mel frames cannot continue a recording; leave it out")
     jobs = list(_jobs(voice, text, speaker, seconds, given))
     if output == STDOUT:
         if len(jobs) * count != 1:
-            raise UsageError(f"--output -: {len(jobs) * count} sounds; one can be streamed; name one --speaker")
+            raise UsageError(f"--output -: {len(jobs) * count} sounds; only one can be streamed; choose one --speaker")
         _stream(voice, jobs[0], given, seed, temperature)
         return
     folder = Path(output)
@@ -165,9 +161,9 @@ def sound(
     for job in jobs:
         for number in range(count):
             path = folder / f"{job.name}-{number + 1}.wav"
-            told, num_samples = _told(voice, job, number, seed), job.num_samples
+            frames, num_samples = _conditioning(voice, job, number, seed), job.num_samples
             blocks = generator.generate(
-                num_samples, frames=told, given=given, row_numbers=[number], seed=seed, temperature=temperature
+                num_samples, frames=frames, given=given, row_numbers=[number], seed=seed, temperature=temperature
             )
             write_wav(
                 path, np.concatenate(list(_shown(blocks, path.name, num_samples)), axis=1)[0], generator.sample_rate
@@ -176,21 +172,21 @@ def sound(
 
 
 def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: float) -> None:
-    """A data directory of drawn sounds."""
+    """Write a data directory of generated sounds."""
     generator = voice.generator
     if not voice.labels.texts:
         condition = generator.metadata.settings.sound.condition
-        raise UsageError(f"--like: needs a model that is told labels; this one is told {condition}")
+        raise UsageError(f"--like: needs a model with sound.condition=labels; this one has sound.condition={condition}")
     require_folder(output)
     data = DataDirectory.read(like)
     lengths = [round(_seconds_of(u) * generator.sample_rate) for u in data.utterances]
 
-    def told(number: int) -> tuple[Samples, int]:
+    def conditioning(number: int) -> tuple[Samples, int]:
         u, length = data.utterances[number], lengths[number]
-        return voice.told(u.text or "", u.speaker, length, number=number, seed=seed), length
+        return voice.conditioning(u.text or "", u.speaker, length, number=number, seed=seed), length
 
-    with progress_bar("drawing") as show:
-        drawn = draw_all(generator, lengths, told, seed=seed, temperature=temperature, on_progress=show)
+    with progress_bar("generating") as show:
+        drawn = draw_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
         sounds = ((data.utterances[number].utt_id, samples) for number, samples in drawn)
         write_data(data, output, sounds, generator.sample_rate)
     print(output)
@@ -204,7 +200,7 @@ def _seconds_of(utterance: Utterance) -> float:
 
 @dataclass(frozen=True)
 class _Job:
-    """A file's name, its samples, and what is said by whom; nothing for a model that is told nothing."""
+    """The name of a file, its samples, text and speaker. Text and speaker are empty for models without labels."""
 
     name: str
     num_samples: int
@@ -217,29 +213,24 @@ def _jobs(voice: Voice, text: str, speaker: str, seconds: float, given: Samples 
     before = 0 if given is None else len(given)
     if not labels.texts:
         if voice.generator.metadata.settings.sound.condition == "mel":
-            raise UsageError("--model: is a vocoder, which draws recordings anew; use 'recitative vocode'")
+            raise UsageError("--model: is a vocoder; use 'recitative vocode'")
         if text or speaker:
-            raise UsageError("--text, --speaker: the model is told nothing; leave them out")
+            raise UsageError("--text, --speaker: the model has no labels; leave them out")
         yield _Job("sound", before + round((seconds or 2.0) * rate))
         return
     if text not in labels.texts:
         raise UsageError(f"--text '{text}': the model knows {', '.join(labels.texts)}")
     if speaker and speaker not in labels.speakers:
         raise UsageError(f"--speaker '{speaker}': the model knows {', '.join(labels.speakers)}")
-    length = max(before, round((seconds or _usual(labels, text)) * rate))
+    length = max(before, round((seconds or labels.seconds[labels.texts.index(text)]) * rate))
     for who in [speaker] if speaker else labels.speakers:
         yield _Job(f"{'_'.join(text.split())}-{who}", length, text, who)
 
 
-def _told(voice: Voice, job: _Job, number: int, seed: int) -> list[Samples]:
+def _conditioning(voice: Voice, job: _Job, number: int, seed: int) -> list[Samples]:
     if not voice.labels.texts:
         return []
-    return [voice.told(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
-
-
-def _usual(labels: Labels, text: str) -> float:
-    """Seconds"""
-    return labels.seconds[labels.texts.index(text)]
+    return [voice.conditioning(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
 
 
 def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
@@ -252,7 +243,7 @@ def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
 
 
 def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Samples]:
-    """The blocks, with a bar that moves as they are drawn."""
+    """Pass the blocks on, with a progress bar."""
     with progress_bar(title) as show:
         done = 0
         for block in blocks:
@@ -262,15 +253,15 @@ def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Sample
 
 
 def _stream(voice: Voice, job: _Job, given: Samples | None, seed: int, temperature: float) -> None:
-    """One WAV to stdout, block by block; its header leaves the length open."""
-    generator, told = voice.generator, _told(voice, job, 0, seed)
+    """Write one WAV to stdout, block by block. Its header leaves the length open."""
+    generator, frames = voice.generator, _conditioning(voice, job, 0, seed)
     sys.stdout.buffer.write(wav_header(generator.sample_rate))
-    for block in generator.generate(job.num_samples, frames=told, given=given, seed=seed, temperature=temperature):
+    for block in generator.generate(job.num_samples, frames=frames, given=given, seed=seed, temperature=temperature):
         sys.stdout.buffer.write(wav_samples(block[0]))
         sys.stdout.buffer.flush()
 
 
-# ``recitative vocode``: recordings drawn anew from their mel frames.
+# ``recitative vocode``: recordings resynthesized from their mel frames.
 
 T = TypeVar("T")
 
@@ -291,14 +282,14 @@ def vocode(
     """
     require_temperature(temperature)
     generator = open_generator(model)
-    if (told := generator.metadata.settings.sound.condition) != "mel":
-        raise UsageError(f"--model {model}: is told {told}; a vocoder is told mel frames (sound.condition=mel)")
+    if (condition := generator.metadata.settings.sound.condition) != "mel":
+        raise UsageError(f"--model {model}: sound.condition={condition}; a vocoder has sound.condition=mel")
     require_folder(output)
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
-    with ExitStack() as spools, progress_bar("drawing") as show:
+    with ExitStack() as spools, progress_bar("generating") as show:
         readings = _Readings(_sources(inputs, data, spools), generator)
         drawn = draw_all(
-            generator, readings.lengths, readings.told, seed=seed, temperature=temperature, on_progress=show
+            generator, readings.lengths, readings.conditioning, seed=seed, temperature=temperature, on_progress=show
         )
         sounds = ((readings.sources[number].name, samples) for number, samples in drawn)
         if data:
@@ -328,7 +319,7 @@ class _Source:
 
 
 class _Readings:
-    """Recordings, each read when its turn comes; what is wrong with some is kept."""
+    """Recordings, each read when it is needed. ``problems`` collects those that cannot be read."""
 
     def __init__(self, sources: Iterable[_Source], generator: SoundGenerator) -> None:
         self.problems: list[Problem] = []
@@ -340,8 +331,8 @@ class _Readings:
                 self.sources.append(source)
                 self.lengths.append(round(seconds * generator.sample_rate))
 
-    def told(self, number: int) -> tuple[Samples, int] | None:
-        """Mel frames of a recording and how many samples it has; none if it is bad."""
+    def conditioning(self, number: int) -> tuple[Samples, int] | None:
+        """The mel frames of a recording and its number of samples; None if it cannot be read."""
         return self._unless_bad(self.sources[number], self._frames)
 
     def _frames(self, source: _Source) -> tuple[Samples, int]:

@@ -27,13 +27,11 @@ from recitative.model.export.network import Ranges, Written, write_step
 from recitative.model.file import ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.music.event_kind import EVENTS
-from recitative.music.event_network import EventsModel
 from recitative.music.export import in_int8, write_music
-from recitative.music.kind import MUSIC
+from recitative.music.kind import EVENTS, MUSIC
+from recitative.music.network import EventsModel
+from recitative.sound.export import write_spectrogram, write_wave
 from recitative.sound.kind import SOUND, SPECTROGRAM
-from recitative.sound.spectrogram_export import write_spectrogram
-from recitative.sound.wave_export import write_wave
 
 
 def _write_recognizer(recognizer: RecognizerModel, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:

@@ -10,7 +10,14 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from recitative.config import RecurrentSettings, TrainingData, TrainSettings
 from recitative.text.vocabulary import TextUnit
 
-OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to text
+_FOR_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that apply to audio only
+
+
+def refuse_audio_settings(train: TrainSettings, instead: str) -> None:
+    """Raises ValueError if one of them is set. ``instead``: what to set."""
+    for name in _FOR_AUDIO:
+        if getattr(train, name) != TrainSettings.model_fields[name].default:
+            raise ValueError(f"{name} applies to audio only; see {instead}")
 
 
 class TextSettings(BaseModel, frozen=True, extra="forbid"):
@@ -47,9 +54,7 @@ class TextTrainSettings(TrainSettings):
 
     @model_validator(mode="after")
     def _no_audio(self) -> TextTrainSettings:
-        for name in OF_AUDIO:
-            if getattr(self, name) != TrainSettings.model_fields[name].default:
-                raise ValueError(f"{name} applies to audio only; see text.streams and text.bptt")
+        refuse_audio_settings(self, "text.streams and text.bptt")
         return self
 
 

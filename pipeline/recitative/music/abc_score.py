@@ -1,7 +1,4 @@
-"""The notes of a tune in ABC notation, in the order in which they are played: bars, repeats, endings, and parts.
-
-Source: abcnotation.com, standard 2.1, sections 3.1.9, 4 and 4.8 to 4.10.
-"""
+"""What a tune in ABC notation is made of: sounds, harmonies, bars, parts and meters, in the order of writing."""
 
 from __future__ import annotations
 
@@ -10,136 +7,174 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from recitative.music.abc_items import (
-    ACCIDENTALS,
-    Bar,
-    Harmony,
-    Item,
-    Meter,
-    Part,
-    Sound,
-    key_signature,
-    meter,
-    unit_length,
-)
-from recitative.music.counterpoint import chord_pitches
 from recitative.music.piece import HIGHEST, LOWEST
-
-MOST_ITEMS = 100_000  # more than any tune has
-
-
-def played(items: Sequence[Item], order: str = "") -> list[Item]:
-    """The items in the order of playing. order: 'AAB', 'A2B', '(AB)3C' of the labels of parts; '': as written.
-
-    What stands before the first part is played first. Raises ValueError for an order that names another part.
-    """
-    parts = _parts(items)
-    labels = _expanded(order)
-    if missing := sorted(set(labels) - {label for label, _ in parts}):
-        raise ValueError(f"the order of parts '{order}' names part '{missing[0]}', which is not there")
-    if not labels:
-        return _limited([item for _, part in parts for item in unfolded(part)])
-    by_label: dict[str, list[Item]] = {}
-    for label, part in parts:
-        by_label[label] = by_label.get(label, []) + unfolded(part)
-    return _limited([item for label in ["", *labels] for item in by_label[label]])
-
-
-def _parts(items: Sequence[Item]) -> list[tuple[str, list[Item]]]:
-    parts: list[tuple[str, list[Item]]] = [("", [])]
-    for item in items:
-        if isinstance(item, Part):
-            parts.append((item.label, []))
-        else:
-            parts[-1][1].append(item)
-    return parts
-
-
-def _limited(items: list[Item]) -> list[Item]:
-    if len(items) > MOST_ITEMS:
-        raise ValueError(f"with its repeats it has more than {MOST_ITEMS} notes and bars")
-    return items
-
-
-def _expanded(order: str) -> list[str]:
-    """'(AB)2C' -> A B A B C."""
-    text = re.sub(r"[\s.,*]", "", order)
-    while match := re.search(r"\(([^()]*)\)(\d{0,2})|(.)(\d{1,2})", text):
-        text = (
-            text[: match.start()] + (match[1] or match[3] or "") * int(match[2] or match[4] or 1) + text[match.end() :]
-        )
-        if len(text) > MOST_ITEMS:
-            raise ValueError(f"the order of parts '{order}' is too long")
-    return list(text)
-
-
-def unfolded(items: Sequence[Item]) -> list[Item]:
-    """One part with its repeats written out, and without its bars.
-
-    A repeat goes back to '|:' or, where there is none, to the last ':|' or double bar, or the beginning of the part. An
-    ending that is not this time's is left out, up to the next one or behind the repeat that closes it.
-    """
-    result: list[Item] = []
-    repeat = _Repeat(0)
-    place = 0
-    while place < len(items) and len(result) <= MOST_ITEMS:
-        item = items[place]
-        place += 1
-        if not isinstance(item, Bar):
-            result.append(item)
-        elif item.closes > 1 and repeat.times < _times_in_all(items, repeat.start, place):
-            place, repeat = repeat.start, replace(repeat, times=repeat.times + 1, in_ending=False)
-        else:
-            repeat = repeat.behind(item, place)
-            if item.endings and repeat.times not in item.endings:
-                place = _behind_ending(items, place, repeat.times)
-                repeat = repeat if repeat.times in _endings(items, place - 1) else _Repeat(place)
-    return result
 
 
 @dataclass(frozen=True)
-class _Repeat:
-    """start: where to go back to; times: the how manieth time this is, from 1; explicit: it was opened by '|:'."""
+class Sound:
+    """Notes that begin together; none: a rest. tied: they go on in the next sound that has them."""
 
-    start: int
-    times: int = 1
-    explicit: bool = False
-    in_ending: bool = False
-
-    def behind(self, bar: Bar, place: int) -> _Repeat:
-        """What holds behind a bar that is played through; ``place`` is behind it."""
-        if bar.opens:
-            return _Repeat(place, explicit=True)
-        if bar.endings:
-            return replace(self, in_ending=True)
-        ends_repeat = bar.closes > 1 or (bar.double and self.in_ending)
-        if ends_repeat or (bar.double and not self.explicit and self.times == 1):
-            return _Repeat(place)
-        return self
+    pitches: tuple[int, ...]
+    quarters: Fraction
+    tied: bool = False
 
 
-def _times_in_all(items: Sequence[Item], start: int, place: int) -> int:
-    """How often the section from ``start`` is played which the bar before ``place`` closes."""
-    closes = max(item.closes for item in items[place - 1 : place] if isinstance(item, Bar))
-    endings = (time for number in range(start, place + 1) for time in _endings(items, number))
-    return max(closes, *endings, 1)
+@dataclass(frozen=True)
+class Harmony:
+    """A chord that lasts until the next one; without pitches: no chord; None: the one before goes on."""
+
+    pitches: tuple[int, ...] | None
 
 
-def _behind_ending(items: Sequence[Item], place: int, times: int) -> int:
-    """Where to go on, if what begins at ``place`` is another time's ending."""
-    for number in range(place, len(items)):
-        bar = items[number]
-        if times in _endings(items, number):
-            return number + 1
-        another = _endings(items, number) or _endings(items, number + 1)
-        if isinstance(bar, Bar) and (bar.closes > 1 or bar.opens or bar.double) and not another:
-            return number + 1
-    return len(items)
+@dataclass(frozen=True)
+class Bar:
+    """closes: how often what stands before is played in all (1: no repeat); endings: which times play what follows."""
+
+    line: int
+    closes: int = 1
+    opens: bool = False
+    double: bool = False
+    endings: frozenset[int] = frozenset()
+
+    @property
+    def plain(self) -> bool:
+        return self == Bar(self.line)
 
 
-def _endings(items: Sequence[Item], place: int) -> frozenset[int]:
-    item = items[place] if place < len(items) else None
-    return item.endings if isinstance(item, Bar) else frozenset()
+@dataclass(frozen=True)
+class Part:
+    label: str
+
+
+@dataclass(frozen=True)
+class Meter:
+    """How long a bar is; None: free."""
+
+    quarters: Fraction | None
+    compound: bool = False  # 6/8, 9/8, 12/8: beats of three
+
+
+Item = Sound | Harmony | Bar | Part | Meter
+
+
+def meter(text: str) -> Meter:
+    """The content of an M: field. Raises ValueError for what is none."""
+    bare = {"C": "4/4", "C|": "2/2"}.get(text.strip(), text.strip())
+    if bare.lower() in ("", "none"):
+        return Meter(None)
+    match = re.fullmatch(r"\(?(\d{1,3}(?:\s*\+\s*\d{1,3})*)\)?\s*/\s*(\d{1,3})", bare)
+    beats = sum(int(beat) for beat in match[1].split("+")) if match else 0
+    if match is None or beats == 0 or int(match[2]) == 0:
+        raise ValueError(f"'{text}' is no meter")
+    return Meter(Fraction(4 * beats, int(match[2])), beats in (6, 9, 12))
+
+
+def unit_length(text: str) -> Fraction:
+    """The content of an L: field, in quarters. Raises ValueError for what is none."""
+    match = re.fullmatch(r"\s*(\d{1,3})\s*(?:/\s*(\d{1,3}))?\s*", text)
+    if match is None or not int(match[1]) or not int(match[2] or 1):
+        raise ValueError(f"'{text}' is no length")
+    return Fraction(4 * int(match[1]), int(match[2] or 1))
+
+
+def default_unit(of: Meter) -> Fraction:
+    """Section 3.1.7: sixteenths in meters shorter than 3/4, otherwise eighths; in quarters."""
+    return Fraction(1, 4) if of.quarters is not None and of.quarters < 3 else Fraction(1, 2)
+
+
+# Key signatures of ABC notation: which letters a key raises or lowers.
+#
+# abcnotation.com, standard 2.1, section 3.1.14: a tonic, a mode, and accidentals that are added to those.
+
+LETTERS = "CDEFGAB"
+ACCIDENTALS = {"^^": 2, "^": 1, "=": 0, "_": -1, "__": -2}  # semitones
+_SHARPS = "FCGDAEB"  # the order in which sharps are added; flats come from its end
+_MAJOR = {"C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5, "F": -1}  # sharps of the major keys; below 0: flats
+_SIGN = {"": 0, "#": 7, "b": -7}
+_MODES = {"maj": 0, "ion": 0, "min": -3, "aeo": -3, "mix": -1, "dor": -2, "phr": -4, "lyd": 1, "loc": -5}
+_HIGHLAND = {"HP": {}, "Hp": {"F": 1, "C": 1}}  # the bagpipe's two notations
+_KEY = re.compile(r"(?P<tonic>[A-G])(?P<sign>[#b]?)\s*(?P<mode>[A-Za-z]*)(?P<rest>.*)")
+_OPTION = re.compile(r"[A-Za-z-]{2,}=\S+|treble\S*|bass\S*|alto\S*|tenor\S*|perc\S*|none\b")
+_ADDED = re.compile(r"(\^\^|__|\^|_|=)([A-Ga-g])")
+
+
+def key_signature(text: str) -> Mapping[str, int]:
+    """The content of a K: field -> semitones by letter; a letter that is missing is natural.
+
+    Clefs and options such as 'transpose=' are ignored. Raises ValueError for what is no key.
+    """
+    bare = _OPTION.sub("", text).strip()
+    if not bare:
+        return {}
+    if bare in _HIGHLAND:
+        return dict(_HIGHLAND[bare])
+    match = _KEY.fullmatch(bare)
+    if match is None:
+        return _added(bare, text)
+    mode, rest = match["mode"].lower(), match["rest"]
+    if mode == "exp":
+        return _added(rest, text)
+    return _signature(match["tonic"], match["sign"], mode, text) | _added(rest, text)
+
+
+def _signature(tonic: str, sign: str, mode: str, text: str) -> dict[str, int]:
+    shift = _mode_shift(mode)
+    if shift is None or abs(sharps := _MAJOR[tonic] + _SIGN[sign] + shift) > 7:
+        raise ValueError(f"'{text}' is no key")
+    if sharps >= 0:
+        return dict.fromkeys(_SHARPS[:sharps], 1)
+    return dict.fromkeys(_SHARPS[sharps:], -1)
+
+
+def _mode_shift(mode: str) -> int | None:
+    """In sharps, against the major key; only the first three letters of a mode count, and m is minor."""
+    return {"": 0, "m": -3}.get(mode, _MODES.get(mode[:3]))
+
+
+def _added(text: str, whole: str) -> dict[str, int]:
+    left = _ADDED.sub("", text).strip()
+    if left not in ("", "exp"):
+        raise ValueError(f"'{whole}' is no key")
+    return {letter.upper(): ACCIDENTALS[accidental] for accidental, letter in _ADDED.findall(text)}
+
+
+# Chord symbols, such as Am7 or G/b, as pitches.
+#
+# The signs are those of ABC notation (standard 2.1, section 4.18) and of the Nottingham Music Database, which writes
+# Cd for diminished, Ca for augmented, and the bass in small letters with + for a sharp: D/f+.
+
+LOWEST_ROOT = 48  # C3: roots lie in the octave from here
+_CHORD_NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_ROOT_SIGNS = {"": 0, "#": 1, "+": 1, "b": -1, "-": -1}
+_QUALITIES: dict[str, tuple[int, ...]] = {
+    "": (0, 4, 7), "maj": (0, 4, 7), "M": (0, 4, 7),
+    "m": (0, 3, 7), "min": (0, 3, 7), "-": (0, 3, 7),
+    "5": (0, 7),
+    "6": (0, 4, 7, 9), "m6": (0, 3, 7, 9),
+    "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "M7": (0, 4, 7, 11), "m7": (0, 3, 7, 10), "min7": (0, 3, 7, 10),
+    "9": (0, 4, 7, 10, 14), "m9": (0, 3, 7, 10, 14), "maj9": (0, 4, 7, 11, 14), "7b9": (0, 4, 7, 10, 13),
+    "d": (0, 3, 6), "dim": (0, 3, 6), "o": (0, 3, 6), "dim7": (0, 3, 6, 9), "o7": (0, 3, 6, 9), "m7b5": (0, 3, 6, 10),
+    "a": (0, 4, 8), "aug": (0, 4, 8), "+": (0, 4, 8), "a7": (0, 4, 8, 10), "aug7": (0, 4, 8, 10), "+7": (0, 4, 8, 10),
+    "sus": (0, 5, 7), "sus4": (0, 5, 7), "sus2": (0, 2, 7), "7sus": (0, 5, 7, 10), "7sus4": (0, 5, 7, 10),
+}  # fmt: skip
+_CHORD = re.compile(r"(?P<root>[A-G])(?P<sign>[#b]?)(?P<quality>[^/]*)(?:/(?P<bass>[A-Ga-g])(?P<bass_sign>[#b+-]?))?")
+
+
+def chord_pitches(symbol: str) -> tuple[int, ...]:
+    """MIDI pitches from the lowest; the root is in the octave from LOWEST_ROOT, another bass under it.
+
+    Raises ValueError for a symbol that is not understood.
+    """
+    match = _CHORD.fullmatch(symbol)
+    quality = _QUALITIES.get(match["quality"]) if match else None
+    if match is None or quality is None:
+        raise ValueError(f"chord '{symbol}' is not understood")
+    root = LOWEST_ROOT + (_CHORD_NATURALS[match["root"]] + _ROOT_SIGNS[match["sign"]]) % 12
+    pitches = tuple(root + interval for interval in quality)
+    if match["bass"] is None:
+        return pitches
+    below = (root - _CHORD_NATURALS[match["bass"].upper()] - _ROOT_SIGNS[match["bass_sign"]]) % 12
+    return pitches if below == 0 else (root - below, *pitches)
 
 
 # The notes of a tune in ABC notation as they are written: bars, repeats and parts are signs yet.

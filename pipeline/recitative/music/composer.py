@@ -19,14 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import UsageError
-from recitative.lm.sampling import Sampling, distribution
-from recitative.music.frames import Wishes
-from recitative.music.masked import MaskedCode
-from recitative.music.settings import FrameSettings, MusicSettings
-from recitative.stage import Array, Ids, Padded, Stage, State
+from recitative.lm.sampling import Sampling, distribution, drawn
+from recitative.music.events import Event, GrammarState, Kind
+from recitative.music.frames import MaskedCode, Wishes
+from recitative.music.piece import Piece
+from recitative.music.settings import EventSettings, EventsSettings, FrameSettings, MusicSettings
+from recitative.stage import Array, Ids, Mask, Padded, Stage, State
+from recitative.text.vocabulary import END
 
 OnProgress = Callable[[int, int], None]  # done, of how many
-
 MOST_HIDDEN, LEAST_HIDDEN = 0.9, 0.1  # share of the missing notes that a step of filling draws again, first and last
 BLOCKS = (1, 4, 8)  # frames that are drawn again together, in turn: a note alone is held in place by its neighbors
 ANNEALED = 0.7  # share of the steps after which notes are drawn alone: frames of a block do not know of each other
@@ -247,3 +248,96 @@ class _SideBySide:
 def _log_softmax(scores: Array) -> Array:
     wide = scores.astype(np.float64)
     return np.asarray(wide - np.logaddexp.reduce(wide, axis=-1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class EventScorer:
+    """A model of events: its network as a stage, token ids (N, T) -> ln P of the next token (N, T, V)."""
+
+    network: Stage[Array]
+    settings: EventsSettings
+
+    @property
+    def events(self) -> EventSettings:
+        """Those of the settings."""
+        return self.settings.events
+
+
+@dataclass(frozen=True)
+class Span:
+    """In steps of the model beyond what is given. A piece may end from ``shortest`` on, with a new note at least; no
+    note begins at ``longest`` or later, and those that have begun sound to their ends."""
+
+    longest: int
+    shortest: int = 0
+
+
+class _Writer:
+    """One piece in the making: its tokens, where it stands, and its random numbers."""
+
+    def __init__(self, settings: EventSettings, heard: Piece, span: Span, rng: np.random.Generator) -> None:
+        self._vocabulary = settings.vocabulary
+        self._span = span
+        self._rng = rng
+        self.tokens = self._vocabulary.encode(heard)
+        self._state = GrammarState()
+        for token in self.tokens:
+            self._state = self._state.after(self._vocabulary.events[token])
+        self._has_notes = False  # behind what was heard
+        self.written = 0  # steps behind it
+        self.ended = span.longest <= 0
+
+    @property
+    def left(self) -> int:
+        """Steps in which notes may still begin."""
+        return max(0, self._span.longest - self.written)
+
+    def legal(self, may: Mask) -> Mask:
+        """(V,): of the tokens that the rules and the limits allow, those that keep to the span; at least one."""
+        mask: Mask = self._vocabulary.legal(self._state) & may[self._state.voice]
+        mask[END] &= self._has_notes and self.written >= self._span.shortest
+        for steps in range(self.left + self._has_notes, self._vocabulary.longest_shift + 1):
+            mask[self._vocabulary.ids[Event(Kind.SHIFT, steps)]] = False
+        return mask
+
+    def draw(self, probabilities: npt.NDArray[np.float64]) -> int:
+        """A token, which is added; (V,)."""
+        token = drawn(probabilities, self._rng.random())
+        if token != END:
+            self._add(token)
+        self.ended = token == END or not self.left
+        return token
+
+    def _add(self, token: int) -> None:
+        event = self._vocabulary.events[token]
+        self.tokens.append(token)
+        self._state = self._state.after(event)
+        self._has_notes |= event.kind is Kind.NOTE
+        self.written += event.value if event.kind is Kind.SHIFT else 0
+
+
+def _write(
+    network: Stage[Array], writers: Sequence[_Writer], may: Mask, sampling: Sampling, on_progress: OnProgress | None
+) -> None:
+    """Until each has ended; those that have leave the batch."""
+    total = sum(writer.left for writer in writers)
+    rows = [writer for writer in writers if not writer.ended]
+    log_probs, state = _read(network, writers[0].tokens, len(rows))
+    while rows:
+        probabilities = distribution(log_probs, np.stack([writer.legal(may) for writer in rows]), sampling)
+        drawn = np.array([writer.draw(row) for writer, row in zip(rows, probabilities, strict=True)])
+        going = np.flatnonzero([not writer.ended for writer in rows])
+        rows = [rows[i] for i in going]
+        if rows:
+            x = Padded(drawn[going, None], np.ones(len(going), np.int64))
+            y, state = network.step(x, {name: value[going] for name, value in state.items()}, last=False)
+            log_probs = y.data[:, 0]
+        if on_progress:
+            on_progress(total - sum(writer.left for writer in rows), total)
+
+
+def _read(network: Stage[Array], tokens: Sequence[int], rows: int) -> tuple[Array, State]:
+    """ln P of what follows END and the given tokens, and the state, for each of the rows."""
+    read = np.array([[END, *tokens]], np.int64)
+    y, state = network.step(Padded(read, np.array([read.shape[1]])), network.initial_state(1), last=False)
+    return np.repeat(y.data[:, -1], rows, axis=0), {name: np.repeat(v, rows, axis=0) for name, v in state.items()}

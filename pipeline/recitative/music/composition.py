@@ -15,12 +15,24 @@ import numpy.typing as npt
 
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
-from recitative.music.composer import OnProgress, Scorer, Sheet, continue_music, fill_music
-from recitative.music.counterpoint import Share
+from recitative.music.composer import (
+    EventScorer,
+    OnProgress,
+    Scorer,
+    Sheet,
+    Span,
+    _write,
+    _Writer,
+    continue_music,
+    fill_music,
+)
+from recitative.music.events import Event, EventVocabulary, Kind
 from recitative.music.frames import FrameCode, as_sets
-from recitative.music.piece import SILENT, Grid, Note, Piece, from_grid, tied, to_grid
-from recitative.music.settings import FrameSettings
-from recitative.stage import Ids
+from recitative.music.piece import HIGHEST, LOWEST, SILENT, Grid, Note, Piece, from_grid, tied, to_grid
+from recitative.music.pieces import fitted
+from recitative.music.settings import EventSettings, FrameSettings
+from recitative.music.statistics import Share
+from recitative.stage import Ids, Mask
 
 
 @dataclass(frozen=True)
@@ -62,7 +74,6 @@ def _within(note: Note, ranges: Sequence[tuple[int, int]]) -> bool:
 
 FINER = 12  # steps of a written piece for one of the model's grid
 MOST_BARS = 1000
-
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 MINOR_SCALE = (0, 2, 3, 5, 7, 8, 9, 10, 11)  # natural, harmonic and melodic
 
@@ -237,3 +248,83 @@ def _allowed(code: FrameCode, settings: FrameSettings, limits: Limits, voice: in
     if not may.any():
         raise UsageError(f"voice {voice + 1} may have no pitch: its range {low} to {high} has none of the key")
     return np.append(may, limits.rests or settings.sets)
+
+
+@dataclass(frozen=True)
+class EventLimits:
+    """What may be written. key: only notes of its scale; lowest, highest: MIDI pitches, beside each voice's range."""
+
+    key: Key | None = None
+    lowest: int = LOWEST
+    highest: int = HIGHEST
+
+
+def nothing_given(settings: EventSettings, name: str, quarters_per_minute: float) -> Piece:
+    """A piece of no notes, on the grid of ``given`` ones."""
+    return Piece((), 0, settings.steps_per_quarter * FINER, quarters_per_minute, name)
+
+
+def compose_events(
+    scorer: EventScorer,
+    given: Piece,
+    limits: EventLimits,
+    span: Span,
+    sampling: Sampling,
+    *,
+    count: int,
+    seed: int,
+    on_progress: OnProgress | None = None,
+) -> list[Piece]:
+    """``count`` continuations of a piece (FINER times the model's steps per quarter), named after it.
+
+    The same arguments give the same notes. Raises DataError for a given note that the model does not know, UsageError
+    if the limits leave no voice a note.
+    """
+    settings = scorer.events
+    heard = _event_context(given, settings)
+    may = allowed_tokens(settings, limits)
+    writers = [_Writer(settings, heard, span, np.random.default_rng([seed, row])) for row in range(count)]
+    _write(scorer.network, writers, may, sampling, on_progress)
+    names = [f"{given.name}-{number + 1}" if count > 1 else given.name for number in range(count)]
+    parts = [_behind(heard, settings.vocabulary, writer.tokens) for writer in writers]
+    return [_joined(given, part, name) for part, name in zip(parts, names, strict=True)]
+
+
+def allowed_tokens(settings: EventSettings, limits: EventLimits) -> Mask:
+    """(voices, V): which tokens may be drawn in each voice, whatever the rules say.
+
+    A voice that the limits leave no note is never entered. Raises UsageError if there is no other.
+    """
+    events = settings.vocabulary.events
+    notes = np.array([event.value if event.kind is Kind.NOTE else -1 for event in events])
+    ranges = settings.ranges or ((settings.lowest, settings.highest),) * settings.voices
+    may: Mask = np.ones((settings.voices, len(events)), bool)
+    for voice, (low, high) in enumerate(ranges):
+        inside = (notes >= max(low, limits.lowest)) & (notes <= min(high, limits.highest))
+        if limits.key:
+            inside &= np.isin(notes % 12, list(limits.key.pitch_classes))
+        may[voice, notes >= 0] = inside[notes >= 0]
+    has_notes = np.asarray(may[:, notes >= 0].any(axis=1))
+    if not has_notes.any():
+        raise UsageError("no voice may have a note: its range, the key and the pitches that are asked for share none")
+    for voice in range(1, settings.voices):
+        may[:, settings.vocabulary.ids[Event(Kind.VOICE, voice)]] = has_notes[voice]
+    return may
+
+
+def _event_context(given: Piece, settings: EventSettings) -> Piece:
+    """What the model reads. It is no shorter than the given piece: what is written begins behind it."""
+    heard = fitted(given, settings)
+    return replace(heard, length=max(heard.length, -(-given.length // FINER)))
+
+
+def _behind(heard: Piece, vocabulary: EventVocabulary, tokens: Sequence[int]) -> Piece:
+    """What was written behind what was heard; its last notes sound to their ends."""
+    whole = vocabulary.decode(vocabulary.finished(tokens))
+    return replace(whole, notes=tuple(note for note in whole.notes if note.start >= heard.length))
+
+
+def _joined(given: Piece, new: Piece, name: str) -> Piece:
+    finer = [replace(note, start=note.start * FINER, length=note.length * FINER) for note in new.notes]
+    length = max(given.length, new.length * FINER)
+    return replace(given, notes=tuple(sorted([*given.notes, *finer])), length=length, name=name)

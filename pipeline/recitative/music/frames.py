@@ -15,13 +15,13 @@ highest to the lowest: a set of sounding notes, such as a row of a piano roll.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.music.look_back import Recall
 from recitative.music.piece import SILENT, Pitches
 from recitative.stage import Ids
 
@@ -33,6 +33,47 @@ KEYS = 13  # not known, and the twelve tonics
 TONICS = 25  # not known, the twelve above the anchor, and the twelve themselves while there is no anchor
 ALIKE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # moves that lead to an echo; a number counts as the largest it reaches
 AGREE = 3  # whether a frame is its echo: nothing is decided yet, as far as decided, not
+Small = npt.NDArray[np.int16]
+NEVER = -1  # what led to a frame ended otherwise than what was read last
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Of N rows that have read P frames: the frames (N, P, V); and for each of E groups of voices, how many times these
+    voices moved in the frames before that one and in the last ones alike, (N, E, P), NEVER where the last differ."""
+
+    past: Small
+    alike: Small
+
+    @classmethod
+    def empty(cls, rows: int, voices: int, groups: int) -> Recall:
+        return cls(np.zeros((rows, 0, voices), np.int16), np.zeros((rows, groups, 0), np.int16))
+
+    def after(self, frame: Ids, groups: Sequence[Sequence[int]], reach: int) -> Recall:
+        """With one more frame (N, V), of which the newest ``reach`` are kept."""
+        new = frame.astype(np.int16)
+        rows, count, _ = self.past.shape
+        alike = np.full((rows, len(groups), count + 1), NEVER, np.int16)
+        if count:
+            equal, moved = self.past == new[:, None], self.past[:, -1] != new
+            for number, group in enumerate(groups):
+                longer = self.alike[:, number] + moved[:, list(group)].any(-1)[:, None]
+                begun = np.where(self.alike[:, number] == NEVER, 0, longer)
+                alike[:, number, 1:] = np.where(equal[..., list(group)].all(-1), begun, NEVER)
+        past = np.concatenate([self.past, new[:, None]], axis=1)
+        return Recall(past[:, -reach:], alike[..., -reach:])
+
+    def echoes(self, nothing: int) -> tuple[Ids, Ids]:
+        """For each group the frame that is the echo (N, E, V), the latest of several, and how many moves led to it
+        alike (N, E); ``nothing`` and 0 where not even one did."""
+        rows, groups, count = self.alike.shape
+        voices = self.past.shape[-1]
+        if not count:
+            return np.full((rows, groups, voices), nothing, np.int64), np.zeros((rows, groups), np.int64)
+        place = count - 1 - np.argmax(self.alike[..., ::-1], axis=-1)  # (N, E)
+        most = np.take_along_axis(self.alike, place[..., None], axis=-1)[..., 0].clip(0).astype(np.int64)
+        found = self.past[np.arange(rows)[:, None], place].astype(np.int64)
+        return np.where(most[..., None] > 0, found, nothing), most
 
 
 @dataclass(frozen=True)
@@ -332,3 +373,74 @@ def _bucket(steps: Ids) -> Ids:
 def offsets(sizes: tuple[int, ...]) -> Ids:
     """Where each feature's entries begin in one table."""
     return np.cumsum([0, *sizes[:-1]])
+
+
+UNKNOWN = INTERVALS  # an interval with a hidden pitch
+
+
+@dataclass(frozen=True)
+class MaskedCode:
+    """The features of a grid of tokens (N, T, V) with holes."""
+
+    code: FrameCode
+
+    @property
+    def beside(self) -> int:
+        """Pitches beside which a voice is heard when it is decided."""
+        return self.code.voices + 1
+
+    @cached_property
+    def context_sizes(self) -> tuple[int, ...]:
+        v = self.code.voices
+        return (*[self.code.hidden + 1] * v, *[INTERVALS + 1] * (v * (v - 1) // 2 + v), self.code.bar, KEYS)
+
+    def context_ids(self, frames: Ids, key: Ids) -> Ids:
+        """(N, T, V), tonics (N,), 0 where not told -> (N, T, F)."""
+        v = self.code.voices
+        before, _ = self._neighbors(frames)
+        position = np.broadcast_to(np.arange(frames.shape[1]) % self.code.bar, frames.shape[:2])
+        features = [
+            *np.moveaxis(frames, -1, 0),
+            *(self._interval(frames[..., i], frames[..., j]) for i in range(v) for j in range(i + 1, v)),
+            *np.moveaxis(self._interval(frames, before), -1, 0),
+            position,
+            np.broadcast_to(key[:, None], frames.shape[:2]),
+        ]
+        return np.stack(features, axis=-1) + offsets(self.context_sizes)
+
+    @cached_property
+    def choice_sizes(self) -> tuple[int, ...]:
+        v, width = self.code.voices, self.code.hidden + 1
+        return (v, width * v, width * v, *[width * v * v] * v, *[(INTERVALS + 1) * v * v] * v, self.code.bar * v)
+
+    def choice_ids(self, frames: Ids, voice: int) -> tuple[Ids, Ids]:
+        """For one voice of each frame: features (N, T, G), and the pitches beside it (N, T, V + 1), as tokens: its own
+        before and after, then those of the other voices. The voice's own pitch is not looked at."""
+        v, width = self.code.voices, self.code.hidden + 1
+        before, after = (neighbor[..., voice] for neighbor in self._neighbors(frames))
+        others = [other for other in range(v) if other != voice]
+        hidden = np.full(before.shape, self.code.hidden)
+        now = [hidden if other == voice else frames[..., other] for other in range(v)]
+        places = [voice * v + other for other in range(v)]
+        position = np.broadcast_to(np.arange(frames.shape[1]) % self.code.bar, before.shape)
+        features = [
+            np.full(before.shape, voice),
+            before + width * voice,
+            after + width * voice,
+            *(pitch + width * place for pitch, place in zip(now, places, strict=True)),
+            *(self._interval(p, before) + (INTERVALS + 1) * place for p, place in zip(now, places, strict=True)),
+            position + self.code.bar * voice,
+        ]
+        beside = np.stack([before, after, *(frames[..., other] for other in others)], axis=-1)
+        return np.stack(features, axis=-1) + offsets(self.choice_sizes), beside
+
+    def _neighbors(self, frames: Ids) -> tuple[Ids, Ids]:
+        """Each voice one frame earlier and one later; ``start`` beyond the ends."""
+        edge = np.full_like(frames[:, :1], self.code.start)
+        return np.concatenate([edge, frames[:, :-1]], axis=1), np.concatenate([frames[:, 1:], edge], axis=1)
+
+    def _interval(self, a: Ids, b: Ids) -> Ids:
+        unknown = (a == self.code.hidden) | (b == self.code.hidden)
+        silent = (a >= self.code.silence) | (b >= self.code.silence)
+        clipped = np.clip(a - b, -WIDEST, WIDEST) + WIDEST
+        return np.where(unknown, UNKNOWN, np.where(silent, INTERVALS - 1, clipped))

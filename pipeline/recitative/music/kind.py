@@ -1,4 +1,4 @@
-"""The kind 'music': written music as frames of voices."""
+"""The kinds 'music', written music as frames of voices, and 'events', written music as a sequence of events."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Entries, ModelKind, Signature
-from recitative.music.settings import MusicData, MusicSettings
+from recitative.model.kind import LENGTHS, Entries, ModelKind, Signature, token_graph
+from recitative.music.settings import EventsSettings, MusicData, MusicSettings
+from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
-    from recitative.music.composer import MusicScorer
-    from recitative.music.network import MusicModel
+    from recitative.music.composer import EventScorer, MusicScorer
+    from recitative.music.network import EventsModel, MusicModel
 
 
 def build(settings: MusicSettings) -> MusicModel:
@@ -59,4 +60,40 @@ MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     data=MusicData,
     graphs=_graphs,
     runner=_run,
+)
+
+
+def build_events(settings: EventsSettings) -> EventsModel:
+    from recitative.music.network import new_events_model
+
+    return new_events_model(settings)
+
+
+def describe_events(metadata: ModelMetadata[EventsSettings]) -> dict[str, str]:
+    events = metadata.settings.events
+    grid = f"{events.steps_per_quarter} steps a quarter note"
+    return {
+        "kind": "music, as events",
+        "notes": f"{events.voices} voices, {events.lowest} to {events.highest}, {grid}",
+    }
+
+
+def _run_events(stage: Stage[Array], settings: EventsSettings, _extras: Mapping[str, Any]) -> EventScorer:
+    from recitative.music.composer import EventScorer
+
+    return EventScorer(stage, settings)
+
+
+EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
+    name="events",
+    title="music event model",
+    settings=EventsSettings,
+    build=build_events,
+    train="recitative train",
+    export="recitative export",
+    describe=describe_events,
+    task="recitative.music.task",
+    data=MusicData,
+    graphs=lambda settings, extras: token_graph(len(settings.events.vocabulary)),
+    runner=_run_events,
 )

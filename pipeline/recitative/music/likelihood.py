@@ -1,4 +1,7 @@
-"""How probable frames of music are to a model that continues music, whatever runs its network. NumPy only."""
+"""The likelihood of pieces under a model of music, in frames or as events. NumPy only.
+
+The network may be PyTorch's or ONNX Runtime's.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from recitative.music.composer import OnProgress, Scorer
+from recitative.music.events import EventVocabulary
 from recitative.music.frames import Wishes
-from recitative.stage import Array, Ids, Padded
+from recitative.music.piece import Piece
+from recitative.stage import Array, Ids, Padded, Stage
+from recitative.text.vocabulary import END
 
 BATCH = 16  # pieces that are scored together
 
@@ -77,3 +83,47 @@ def _cross_entropy(scores: Array, targets: Ids) -> float:
     top = wide.max(axis=-1, keepdims=True)
     norm = top[:, 0] + np.log(np.exp(wide - top).sum(axis=-1))
     return float((norm - wide[np.arange(len(wide)), targets]).sum())
+
+
+SEGMENT = 512  # tokens that are read at once: pieces may be long, and every token has V numbers
+
+
+@dataclass(frozen=True)
+class EventLikelihood:
+    """Of all pieces together. tokens: their ends included, as the sum of nats does."""
+
+    nats: float
+    tokens: int
+    notes: int
+
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.tokens
+
+    @property
+    def per_note(self) -> float:
+        """All tokens' nats by the number of notes: it does not depend on how notes are told in tokens."""
+        return self.nats / self.notes
+
+
+def event_likelihood(network: Stage[Array], vocabulary: EventVocabulary, pieces: Sequence[Piece]) -> EventLikelihood:
+    """Of ``fitted`` pieces, each of which starts from nothing. The rules of tokens are not told to the network."""
+    rows = sorted((vocabulary.encode(piece) for piece in pieces), key=len)
+    nats = sum(_event_nats(network, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
+    notes = sum(len(piece.notes) for piece in pieces)
+    return EventLikelihood(nats, sum(len(row) + 1 for row in rows), notes)
+
+
+def _event_nats(network: Stage[Array], rows: Sequence[Sequence[int]]) -> float:
+    lengths = np.array([len(row) + 1 for row in rows], np.int64)
+    read = np.full((len(rows), int(lengths.max()) + 1), END, np.int64)  # END, the row, END
+    for target, row in zip(read, rows, strict=True):
+        target[1 : len(row) + 1] = row
+    state, nats = network.initial_state(len(rows)), 0.0
+    for first in range(0, int(lengths.max()), SEGMENT):
+        left = (lengths - first).clip(0, SEGMENT)
+        inputs, targets = read[:, :-1][:, first : first + SEGMENT], read[:, 1:][:, first : first + SEGMENT]
+        y, state = network.step(Padded(inputs, left), state, last=False)
+        log_probs = np.take_along_axis(y.data, targets[..., None], axis=-1)[..., 0]  # (N, T, V) -> (N, T)
+        nats -= float(np.where(np.arange(inputs.shape[1]) < left[:, None], log_probs, 0.0).sum(dtype=np.float64))
+    return nats

@@ -1,4 +1,4 @@
-"""A model of frames of music: features of what was read, the recurrent core, and the choice of each voice."""
+"""Networks of music: a recurrent core with a head that scores the pitches of a voice, or a language model of events."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from recitative.lm.network import build_language_model
 from recitative.model.kind import AnyKind
-from recitative.music.frames import FrameCode
-from recitative.music.kind import MUSIC
-from recitative.music.masked import MaskedCode
-from recitative.music.settings import MusicSettings
+from recitative.music.events import EventVocabulary
+from recitative.music.frames import FrameCode, MaskedCode
+from recitative.music.kind import EVENTS, MUSIC
+from recitative.music.settings import EventsSettings, MusicSettings
 from recitative.nn.embedding import EmbeddedFeatures
 from recitative.nn.heads import PitchHead
 from recitative.nn.recurrent import RecurrentStack
@@ -90,3 +91,21 @@ class MusicModel:
 def new_music_model(settings: MusicSettings) -> MusicModel:
     """A model with random weights (from torch's generator)."""
     return MusicModel(settings, MusicNetwork(settings))
+
+
+@dataclass(frozen=True)
+class EventsModel:
+    """A network with the settings that say what its tokens are."""
+
+    kind: ClassVar[AnyKind] = EVENTS
+    settings: EventsSettings
+    network: Chain
+
+    @property
+    def vocabulary(self) -> EventVocabulary:
+        return self.settings.events.vocabulary
+
+
+def new_events_model(settings: EventsSettings) -> EventsModel:
+    """A model with random weights (from torch's generator)."""
+    return EventsModel(settings, build_language_model(settings.model, len(settings.events.vocabulary)))

@@ -1,23 +1,211 @@
-"""The HTML page of generated music: players, piano rolls, MIDI files, and statistics beside those of a corpus."""
+"""The piano roll of a piece: time to the right, pitch upwards, a long piece in rows of bars as in a score.
+
+Coordinates are those of the figure: x from the left, y from the top.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from recitative.music.copies import Copy
-from recitative.music.counterpoint import CHORDS, OTHER, Share
-from recitative.music.picture import Given, piano_roll
-from recitative.music.piece import Piece
-from recitative.music.statistics import Statistics, distances
+from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
+from recitative.music.statistics import CHORDS, OTHER, Copy, Share, Statistics, distances
 from recitative.report.charts import bar_chart
-from recitative.report.figure import Figure
+from recitative.report.figure import LIGHT, Axes, Figure, Playable, add_tooltip, canvas, draw_box, draw_lines, style
 from recitative.report.page import DASH, data_uri, render
+
+Given = Collection[Note] | Callable[[Note], bool] | None
+"""The notes that were given to the generator: a collection, a predicate, or unknown."""
+VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette; a seventh voice has the first one's
+_SWATCH = 11.0
+TITLE_HEIGHT = 20.0
+LEFT, RIGHT = 38.0, 12.0  # margins of a system; pitches are named in the left one
+HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; bar numbers above each system; space below it
+WIDTH = 960.0  # of a whole system
+MAX_QUARTER_WIDTH = 36.0
+MIN_WIDTH = 420.0  # room for title and legend
+ROW = 5.0  # height of a semitone
+BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
+OCTAVE = 12
+
+
+@dataclass(frozen=True)
+class Box:
+    """A note, or the part of one that lies in one system."""
+
+    note: Note
+    x: float
+    y: float
+    width: float
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of bars: steps ``first`` to before ``stop``, its top edge at ``y``."""
+
+    first: int
+    stop: int
+    y: float
+
+
+@dataclass(frozen=True)
+class Roll:
+    """The layout of a figure. low, high: the lowest and the highest pitch with a row."""
+
+    piece: Piece
+    quarters_per_bar: int
+    systems: tuple[System, ...]
+    step_width: float
+    low: int
+    high: int
+
+    @classmethod
+    def of(cls, piece: Piece, quarters_per_bar: int = 4, bars_per_system: int | None = None) -> Roll:
+        """bars_per_system: by default 8, in pieces of more than 64 bars 16. Raises ValueError for an empty bar."""
+        if quarters_per_bar < 1:
+            raise ValueError(f"{quarters_per_bar} quarters a bar; at least 1")
+        bar = quarters_per_bar * piece.steps_per_quarter
+        bars = max(1, math.ceil(piece.length / bar))
+        per_system = min(bars, bars_per_system or (8 if bars <= 64 else 16))
+        low, high = _pitch_range(piece)
+        apart = ABOVE + (high - low + 1) * ROW + BELOW
+        systems = tuple(
+            System(first * bar, min(first + per_system, bars) * bar, HEAD + ABOVE + n * apart)
+            for n, first in enumerate(range(0, bars, per_system))
+        )
+        widest = MAX_QUARTER_WIDTH / piece.steps_per_quarter
+        step_width = min(widest, (WIDTH - LEFT - RIGHT) / (per_system * bar))
+        return cls(piece, quarters_per_bar, systems, step_width, low, high)
+
+    @property
+    def width(self) -> float:
+        longest = max(system.stop - system.first for system in self.systems)
+        return max(MIN_WIDTH, LEFT + longest * self.step_width + RIGHT)
+
+    @property
+    def height(self) -> float:
+        return self.systems[-1].y + self.system_height + BELOW
+
+    @property
+    def system_height(self) -> float:
+        return (self.high - self.low + 1) * ROW
+
+    @property
+    def steps_per_bar(self) -> int:
+        return self.quarters_per_bar * self.piece.steps_per_quarter
+
+    def x(self, system: System, step: int) -> float:
+        return LEFT + (step - system.first) * self.step_width
+
+    def y(self, system: System, pitch: int) -> float:
+        """The upper edge of a pitch's row."""
+        return system.y + (self.high - pitch) * ROW
+
+    def octaves(self) -> range:
+        """The Cs that have a row."""
+        return range(self.low + -self.low % OCTAVE, self.high + 1, OCTAVE)
+
+    def boxes(self) -> Iterator[Box]:
+        """One for each note and each system it is in, in the order of the notes."""
+        for note in self.piece.notes:
+            for system in self.systems:
+                start, stop = max(note.start, system.first), min(note.end, system.stop)
+                if start < stop:
+                    width = (stop - start) * self.step_width
+                    yield Box(note, self.x(system, start), self.y(system, note.pitch), width)
+
+
+def pitch_name(pitch: int) -> str:
+    """C4 for 60."""
+    names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
+    return f"{names[pitch % OCTAVE]}{pitch // OCTAVE - 1}"
+
+
+def _pitch_range(piece: Piece) -> tuple[int, int]:
+    """A whole tone beyond the notes on either side, and at least an octave, so that there is a C."""
+    pitches = [note.pitch for note in piece.notes] or [60]
+    low, high = min(pitches) - 2, max(pitches) + 2
+    missing = max(0, OCTAVE - (high - low + 1))
+    low, high = low - missing // 2, high + (missing + 1) // 2
+    return max(LOWEST, low), min(HIGHEST, high)
+
+
+@style()
+def piano_roll(
+    piece: Piece, *, title: str = "", given: Given = None, quarters_per_bar: int = 4, bars_per_system: int | None = None
+) -> Playable:
+    """The figure and the times of its systems.
+
+    Given notes are outlined, others filled. A note that crosses the end of a system is in two parts. Raises ValueError
+    for fewer than one quarter per bar.
+    """
+    roll = Roll.of(piece, quarters_per_bar, bars_per_system)
+    top = 0 if title else TITLE_HEIGHT  # no empty line instead of a title
+    name = title or piece.name or "a piece"
+    size = f"{len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
+    figure, axes = canvas(roll.width, roll.height - top, f"Piano roll of {name}: {size}")
+    axes.set_ylim(roll.height, top)
+    axes.text(LEFT, 18, title, size=14, weight="bold", color=LIGHT["ink"])
+    _draw_legend(axes, piece, given is not None)
+    systems = []
+    for system in roll.systems:
+        _draw_system(axes, roll, system)
+        start_s, end_s = (round(step * piece.step_s, 4) for step in (system.first, system.stop))
+        width = roll.x(system, system.stop) - LEFT
+        systems.append((start_s, end_s, LEFT, system.y - top, width, roll.system_height))
+    is_given = given if callable(given) else frozenset(given or ()).__contains__
+    for box in roll.boxes():
+        note, width = box.note, box.width - min(1.2, box.width / 4)  # a gap between repeated notes
+        drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, is_given(note))
+        quarters = note.length / piece.steps_per_quarter
+        add_tooltip(drawn, f"{pitch_name(note.pitch)}, {quarters:.3g} quarters, {note.start * piece.step_s:.2f} s")
+    return Playable(figure, systems)
+
+
+def _draw_note(axes: Axes, box: tuple[float, float, float, float], voice: int | None, given: bool) -> Any:
+    color = "muted" if voice is None else VOICE_COLORS[voice % len(VOICE_COLORS)]
+    drawn = draw_box(axes, *box, color, 0.15 if given else 1)
+    if given:
+        drawn.set(edgecolor=LIGHT[color], linewidth=1.2)
+    return drawn
+
+
+def _draw_legend(axes: Axes, piece: Piece, shows_given: bool) -> None:
+    entries: list[tuple[str, int | None, bool]] = []
+    if piece.voices > 1:
+        entries += [(f"voice {voice + 1}", voice, False) for voice in range(piece.voices)]
+    if shows_given:
+        entries += [("generated", None, False), ("given", None, True)]
+    x = LEFT
+    for name, voice, given in entries:
+        _draw_note(axes, (x, 27.5, _SWATCH, 7), voice, given)
+        axes.text(x + _SWATCH + 4, 34.5, name, size=10)
+        x += _SWATCH + 18 + 5.8 * len(name)
+
+
+def _draw_system(axes: Axes, roll: Roll, system: System) -> None:
+    """Stripes for the black keys, lines for quarters, bars and Cs, the numbers of the bars and the names of the Cs."""
+    end, foot, piece = roll.x(system, system.stop), system.y + roll.system_height, roll.piece
+    for pitch in range(roll.low, roll.high + 1):
+        if pitch % OCTAVE in BLACK_KEYS:
+            draw_box(axes, LEFT, roll.y(system, pitch), end - LEFT, ROW, "stripe").set_zorder(0.5)
+    quarters = [roll.x(system, step) for step in range(system.first, system.stop, piece.steps_per_quarter)]
+    draw_lines(axes, [(x, system.y, x, foot) for x in quarters], "rule")
+    draw_lines(
+        axes, [(LEFT, roll.y(system, c) + ROW, end, roll.y(system, c) + ROW) for c in roll.octaves()], "strong-rule"
+    )
+    bars = range(system.first, system.stop + 1, roll.steps_per_bar)
+    draw_lines(axes, [(roll.x(system, step), system.y - 4, roll.x(system, step), foot) for step in bars], "strong-rule")
+    for step in bars[:-1]:
+        axes.text(roll.x(system, step) + 3, system.y - 4, str(step // roll.steps_per_bar + 1), size=10)
+    for pitch in roll.octaves():
+        axes.text(LEFT - 5, roll.y(system, pitch) + ROW, pitch_name(pitch), size=10, ha="right", va="center_baseline")
+
 
 COMPARED_BARS = 4  # in a row of the piano roll, where two share the width of the page
 MAX_INTERVAL = 12  # semitones; wider melodic intervals are counted with these

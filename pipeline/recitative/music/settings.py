@@ -1,20 +1,32 @@
-"""Settings of a model of music in frames. Loaded by ``config.load_tree``; no torch."""
+"""Settings of the models of music, in frames and as events, and of their training data. No torch."""
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import RecurrentSettings, TrainingData, TrainSettings
+from recitative.lm.settings import NetworkSettings, refuse_audio_settings
+from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode
-
-OF_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that do not apply to notes
 
 
 class _Section(BaseModel, frozen=True, extra="forbid"):
     pass
+
+
+def _check_pitches(settings: FrameSettings | EventSettings) -> None:
+    """Raises ValueError if the ranges of the voices are not within that of all."""
+    lowest, highest, ranges = settings.lowest, settings.highest, settings.ranges
+    if lowest > highest:
+        raise ValueError(f"lowest={lowest} must be at most highest={highest}")
+    if ranges and len(ranges) != settings.voices:
+        raise ValueError(f"ranges has {len(ranges)} entries for {settings.voices} voices")
+    if any(not lowest <= low <= high <= highest for low, high in ranges):
+        raise ValueError(f"ranges={ranges} must be [low, high] from {lowest} to {highest}")
 
 
 class FrameSettings(_Section):
@@ -27,17 +39,12 @@ class FrameSettings(_Section):
     bar: int = Field(16, ge=1)  # steps of a bar
     sets: bool = False  # a frame is a set of pitches, without voices
     ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch to generate for each voice; (): any
-    recall: int = Field(1024, ge=0)  # frames of the past searched for repetitions, 0: none
+    recall: int = Field(1024, ge=0)  # frames of the past searched by the look-back features, 0: none
     outer_first: bool = True  # generate the outer voices of a frame before the inner ones; not with sets
 
     @model_validator(mode="after")
     def _consistent(self) -> FrameSettings:
-        if self.lowest > self.highest:
-            raise ValueError(f"lowest={self.lowest} must be at most highest={self.highest}")
-        if self.ranges and len(self.ranges) != self.voices:
-            raise ValueError(f"ranges has {len(self.ranges)} entries for {self.voices} voices")
-        if any(not self.lowest <= low <= high <= self.highest for low, high in self.ranges):
-            raise ValueError(f"ranges={self.ranges} must be [low, high] from {self.lowest} to {self.highest}")
+        _check_pitches(self)
         return self
 
     @property
@@ -90,9 +97,7 @@ class MusicTrainSettings(TrainSettings):
 
     @model_validator(mode="after")
     def _no_audio(self) -> MusicTrainSettings:
-        for name in OF_AUDIO:
-            if getattr(self, name) != TrainSettings.model_fields[name].default:
-                raise ValueError(f"{name} applies to audio only; see pieces.rows and pieces.bptt")
+        refuse_audio_settings(self, "pieces.rows and pieces.bptt")
         return self
 
 
@@ -104,6 +109,66 @@ class MusicSettings(_Section):
     pieces: PieceSettings = PieceSettings()
     model: MusicNetworkSettings = MusicNetworkSettings()
     train: MusicTrainSettings = MusicTrainSettings()
+
+
+class EventSettings(_Section):
+    """The vocabulary of events; see ``music.events``."""
+
+    steps_per_quarter: int = Field(12, ge=1, le=48)
+    voices: int = Field(1, ge=1, le=16)  # further voices of a piece are added to the last one
+    lowest: int = Field(21, ge=0, le=127)  # MIDI pitches; others are an error
+    highest: int = Field(108, ge=0, le=127)
+    ranges: tuple[tuple[int, int], ...] = ()  # lowest and highest pitch to generate for each voice; (): any
+    longest_length: int = Field(96, ge=1, le=4096)  # maximum duration in steps; longer notes are cut
+    longest_shift: int = Field(48, ge=1, le=4096)  # maximum steps of one token; longer gaps need several
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EventSettings:
+        _check_pitches(self)
+        return self
+
+    @property
+    def bar(self) -> int:
+        """Steps of four quarters."""
+        return 4 * self.steps_per_quarter
+
+    @cached_property
+    def vocabulary(self) -> EventVocabulary:
+        limits = self.longest_length, self.longest_shift, self.voices, self.lowest, self.highest
+        return EventVocabulary(self.steps_per_quarter, *limits)
+
+
+class EventPieceSettings(_Section):
+    """Batches of pieces."""
+
+    streams: int = Field(16, ge=1)  # batch size: streams of concatenated pieces
+    bptt: int = Field(128, ge=1)  # truncated BPTT length in tokens; the state is carried over
+    transpose: int = Field(6, ge=0, le=24)  # random transposition of each piece and epoch, up to this many semitones
+
+
+class EventsTrainSettings(TrainSettings):
+    """Training settings with other defaults."""
+
+    epochs: int = Field(30, ge=1)
+    learning_rate: float = Field(4e-3, gt=0)  # peak
+    warmup_steps: int = Field(100, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    keep_best: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _no_audio(self) -> EventsTrainSettings:
+        refuse_audio_settings(self, "pieces.streams and pieces.bptt")
+        return self
+
+
+class EventsSettings(_Section):
+    """Settings of a model of music as events."""
+
+    kind: Literal["events"] = "events"  # identifies the kind of model
+    events: EventSettings = EventSettings()
+    pieces: EventPieceSettings = EventPieceSettings()
+    model: NetworkSettings = NetworkSettings()
+    train: EventsTrainSettings = EventsTrainSettings()
 
 
 class MusicData(TrainingData):

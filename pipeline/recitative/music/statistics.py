@@ -1,20 +1,121 @@
-"""What pieces are like, in numbers: of one, or of a corpus, and how far two corpora are apart."""
+"""Voices and chords: voice-leading statistics, chord symbols, and voices for music that has none.
+
+Crossings, parallel fifths and octaves, and the chords that voices form are counted on grids, by the definitions of J.
+J. Fux, Gradus ad Parnassum (1725), and Aldwell and Schachter, Harmony and Voice Leading.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
-from recitative.music import counterpoint
-from recitative.music.counterpoint import OTHER, SEVENTHS, TRIADS, Share
-from recitative.music.piece import Grid, Note, Piece, from_grid, to_grid
+import numpy as np
+import numpy.typing as npt
 
+from recitative.music.piece import SILENT, Grid, Note, Piece, Pitches, from_grid, to_grid
+
+FIFTH, OCTAVE = 7, 0  # semitones modulo 12
+OTHER = "other"
+_FEWEST = 3  # notes of a sonority that can be a chord
+# Pitch classes above the root; every inversion and spacing is the same chord.
+CHORDS: dict[str, tuple[int, ...]] = {
+    "major": (0, 4, 7),
+    "minor": (0, 3, 7),
+    "diminished": (0, 3, 6),
+    "augmented": (0, 4, 8),
+    "dominant seventh": (0, 4, 7, 10),
+    "major seventh": (0, 4, 7, 11),
+    "minor seventh": (0, 3, 7, 10),
+    "half-diminished seventh": (0, 3, 6, 10),
+    "diminished seventh": (0, 3, 6, 9),
+}
+TRIADS = ("major", "minor", "diminished", "augmented")
+SEVENTHS = tuple(name for name in CHORDS if name not in TRIADS)
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many."""
+
+    count: int
+    of: int
+
+    def __add__(self, other: Share) -> Share:
+        return Share(self.count + other.count, self.of + other.of)
+
+    @property
+    def rate(self) -> float:
+        """0 to 1; NaN of nothing."""
+        return self.count / self.of if self.of else float("nan")
+
+
+def crossings(pitches: Pitches) -> Share:
+    """Steps in which a voice sounds below one that is numbered as lower, of the steps in which two or more sound.
+
+    pitches: (T, V), voice 0 the highest.
+    """
+    crossed = np.zeros(len(pitches), bool)
+    for upper, lower in itertools.combinations(range(pitches.shape[1]), 2):
+        both = (pitches[:, upper] != SILENT) & (pitches[:, lower] != SILENT)
+        crossed |= both & (pitches[:, upper] < pitches[:, lower])
+    together = (pitches != SILENT).sum(axis=1) >= 2
+    return Share(int(crossed.sum()), int(together.sum()))
+
+
+def chord_changes(pitches: Pitches) -> int:
+    """Steps at which some voice has another pitch than one step before. pitches: (T, V)."""
+    return int((pitches[1:] != pitches[:-1]).any(axis=1).sum())
+
+
+def parallels(pitches: Pitches, interval: int) -> Share:
+    """Pairs of voices that move in parallel, of the changes of chord.
+
+    pitches: (T, V). interval: FIFTH or OCTAVE, modulo 12, so that a twelfth is a fifth and a unison an octave. A pair
+    counts if, from one step to the next, both voices move in the same direction and are that interval apart before and
+    after; contrary motion from a fifth to a twelfth doesn't count.
+    """
+    count = 0
+    for first, second in itertools.combinations(range(pitches.shape[1]), 2):
+        count += int(_parallel(pitches[:, first], pitches[:, second], interval).sum())
+    return Share(count, chord_changes(pitches))
+
+
+def _parallel(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16], interval: int) -> npt.NDArray[np.bool_]:
+    """(T - 1,) of two voices (T,)."""
+    sounding = (first != SILENT) & (second != SILENT)
+    apart = sounding & (np.abs(first - second) % 12 == interval)
+    moves, follows = np.sign(np.diff(first)), np.sign(np.diff(second))
+    return np.asarray(apart[:-1] & apart[1:] & (moves == follows) & (moves != 0))
+
+
+def sonorities(pitches: Pitches) -> Counter[str]:
+    """How many steps have which chord: a name of CHORDS, or OTHER. pitches: (T, V).
+
+    Steps with fewer than three notes are left out; a doubled note is still two notes.
+    """
+    return Counter(
+        chord_name([pitch for pitch in row if pitch != SILENT])
+        for row in pitches.tolist()
+        if sum(pitch != SILENT for pitch in row) >= _FEWEST
+    )
+
+
+def chord_name(sounding: list[int]) -> str:
+    """Of MIDI pitches; the root may be any of them."""
+    classes = frozenset(pitch % 12 for pitch in sounding)
+    for root in sorted(classes):
+        name = _NAMES.get(frozenset((pitch - root) % 12 for pitch in classes))
+        if name:
+            return name
+    return OTHER
+
+
+_NAMES = {frozenset(above): name for name, above in CHORDS.items()}
 Value = TypeVar("Value", bound=Hashable)
-
 NO_RANGE = (128, -1)  # of a voice without notes: lowest above highest
 
 
@@ -24,7 +125,7 @@ class Statistics:
 
     pitch_classes: steps in which 0 = C to 11 = B sound. intervals: of each voice, semitones from a note to the next one
     if no rest lies between. note_lengths: in quarters. ranges: of each voice, MIDI. sonorities: steps by chord, see
-    ``counterpoint.sonorities``.
+    ``sonorities``.
     """
 
     pieces: int
@@ -137,10 +238,10 @@ def _of_piece(piece: Piece, voices: int) -> Statistics:
         intervals=tuple(_melodic_intervals(part) for part in parts),
         note_lengths=lengths,
         ranges=tuple(_range(part) for part in parts),
-        crossings=counterpoint.crossings(grid.pitches),
-        fifths=counterpoint.parallels(grid.pitches, counterpoint.FIFTH),
-        octaves=counterpoint.parallels(grid.pitches, counterpoint.OCTAVE),
-        sonorities=counterpoint.sonorities(grid.pitches),
+        crossings=crossings(grid.pitches),
+        fifths=parallels(grid.pitches, FIFTH),
+        octaves=parallels(grid.pitches, OCTAVE),
+        sonorities=sonorities(grid.pitches),
     )
 
 
@@ -183,3 +284,141 @@ def _named(counts: Mapping[Any, int]) -> dict[str, int]:
 
 def _share(share: Share) -> dict[str, float | None]:
     return {"count": share.count, "of": share.of, "rate": share.rate if share.of else None}
+
+
+Steps = npt.NDArray[np.int64]
+_REST = 1000  # beyond every interval
+_NONE: Steps = np.zeros(0, np.int64)
+_EMPTY: Steps = np.zeros(1, np.int64)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """length: steps, 0 if not even one is the same. start: its step in the original ``name``; at: in the piece.
+
+    transposition: semitones by which the piece lies above the original.
+    """
+
+    length: int = 0
+    name: str = ""
+    start: int = 0
+    transposition: int = 0
+    at: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """A grid as what is compared: steps in a row in which nothing changes, of which there are far fewer than steps.
+
+    shapes: what each span is, relative to its reference, (S,) MIDI pitches; motions: how far the reference moved from
+    the span before; starts, lengths: in steps; sounds: whether anything does.
+    """
+
+    shapes: list[bytes]
+    references: Steps
+    motions: Steps
+    starts: Steps
+    lengths: Steps
+    sounds: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, pitches: Pitches, transposed: bool) -> _Spans:
+        references = _references(pitches) if transposed else np.zeros(len(pitches), np.int64)
+        relative = np.where(pitches == SILENT, _REST, pitches - references[:, None]).astype(np.int16)
+        changes = (relative[1:] != relative[:-1]).any(axis=1) | (np.diff(references) != 0)
+        starts = np.concatenate([[0], np.flatnonzero(changes) + 1])[: len(pitches)].astype(np.int64)
+        sounds = (pitches[starts] != SILENT).any(axis=1)
+        lengths = np.diff(starts, append=len(pitches))
+        moved = np.diff(references[starts], prepend=0)
+        return cls([relative[start].tobytes() for start in starts], references[starts], moved, starts, lengths, sounds)
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Pieces one after another, with an empty span before each, and where each kind of span occurs.
+
+    firsts, (P,): the first span of each piece. references, motions, starts, lengths, (R,): as those of ``_Spans``.
+    places: shape -> its spans, ascending.
+    """
+
+    names: tuple[str, ...]
+    firsts: Steps
+    references: Steps
+    motions: Steps
+    starts: Steps
+    lengths: Steps
+    places: dict[bytes, Steps]
+    voices: int
+    transposed: bool
+
+    @classmethod
+    def of(cls, pieces: Iterable[Piece], *, voices: int, transposed: bool = True) -> Originals:
+        """transposed: whether a copy in another key is one. Raises ValueError for a note beyond ``voices``."""
+        names, firsts = [], []
+        joined: list[tuple[Steps, ...]] = [(_NONE, _NONE, _NONE, _NONE)]
+        places: dict[bytes, list[int]] = {}
+        count = 0
+        for piece in pieces:
+            spans = _Spans.of(to_grid(piece, voices).pitches, transposed)
+            names.append(piece.name)
+            firsts.append(count + 1)
+            joined += [(_EMPTY,) * 4, (spans.references, spans.motions, spans.starts, spans.lengths)]
+            for number, shape in enumerate(spans.shapes, start=count + 1):
+                places.setdefault(shape, []).append(number)
+            count += 1 + len(spans.shapes)
+        references, motions, starts, lengths = (np.concatenate(column) for column in zip(*joined, strict=True))
+        found = {shape: np.array(numbers, np.int64) for shape, numbers in places.items()}
+        first = np.array(firsts, np.int64)
+        return cls(tuple(names), first, references, motions, starts, lengths, found, voices, transposed)
+
+
+def longest_copy(piece: Piece, originals: Originals) -> Copy:
+    """The longest, of equally long ones the first in the piece, then the first in the originals.
+
+    Spans i of the piece and j of the originals that have the same shape are the same for as many steps as the shorter
+    one lasts. What was the same up to their beginnings, behind(i - 1, j - 1), comes before that if both were reached
+    by the same motion. behind(i, j), the steps that are the same up to the ends of both, is all of this if both last
+    equally long; else it is what the shorter one lasts, since the stretch begins within the longer.
+    Raises ValueError for a note of a voice that the originals don't have.
+    """
+    spans = _Spans.of(to_grid(piece, originals.voices).pitches, originals.transposed)
+    behind = np.zeros(len(originals.references), np.int64)
+    last = _NONE
+    best = Copy()
+    for i, shape in enumerate(spans.shapes):
+        here = originals.places.get(shape, _NONE)
+        shared = np.minimum(originals.lengths[here], spans.lengths[i])
+        before = np.where(originals.motions[here] == spans.motions[i], behind[here - 1], 0)
+        lengths = np.where((before > 0) | spans.sounds[i], before + shared, 0)
+        behind[last] = 0
+        behind[here] = np.where(originals.lengths[here] == spans.lengths[i], lengths, shared * spans.sounds[i])
+        last = here
+        if len(here) and lengths.max() > best.length:
+            longest = np.flatnonzero(lengths == lengths.max())
+            chosen = longest[shared[longest].argmin()]  # which ends first
+            best = _copy(originals, spans, i, int(here[chosen]), int(shared[chosen]), int(lengths[chosen]))
+    return best
+
+
+def _copy(originals: Originals, spans: _Spans, i: int, j: int, shared: int, length: int) -> Copy:
+    """``length`` steps, of which ``shared`` are in span i of the piece and span j of the originals."""
+    return Copy(
+        length=length,
+        name=originals.names[int(np.searchsorted(originals.firsts, j, side="right")) - 1],
+        start=int(originals.starts[j]) + shared - length,
+        transposition=int(spans.references[i] - originals.references[j]),
+        at=int(spans.starts[i]) + shared - length,
+    )
+
+
+def _references(pitches: Pitches) -> npt.NDArray[np.int64]:
+    """(T,): the pitch of the first voice that sounds; of a silent row that of the row before."""
+    references = np.zeros(len(pitches), np.int64)
+    last = 0
+    for step, row in enumerate(pitches.tolist()):
+        last = next((pitch for pitch in row if pitch != SILENT), last)
+        references[step] = last
+    return references

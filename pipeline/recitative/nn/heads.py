@@ -74,7 +74,7 @@ class GaussianMixture:
     means: Tensor
     deviations: Tensor
 
-    def surprise(self, x: Tensor) -> Tensor:
+    def nll(self, x: Tensor) -> Tensor:
         """-ln p(x) / C of frames (..., C), in nats per dimension -> (...)."""
         distance = (x[..., None, :] - self.means) / self.deviations
         parts = -0.5 * distance.square() - self.deviations.log()

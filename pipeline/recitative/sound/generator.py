@@ -1,7 +1,7 @@
-"""Generators of sound that run a model file: samples, mel frames, batches of sounds, and voices that speak a text.
+"""Generation of sound by an exported model: samples, mel frames, batches of sounds, and text to speech.
 
-Sounds of about the same length are generated together. A voice turns a text and a speaker into the conditioning of a
-model of samples: labels, or mel frames that another model generates from labels.
+Sounds of similar length are generated together. A voice converts text and speaker into the conditioning of a model of
+samples: labels, or mel frames that another model generates from labels.
 """
 
 from __future__ import annotations
@@ -17,16 +17,23 @@ from recitative.audio.mulaw import MIDDLE, companded
 from recitative.audio.recording import Samples
 from recitative.errors import UsageError
 from recitative.model.onnx_stage import OnnxStage
-from recitative.sound.conditioning import Labels, between, label_conditions, places_of, with_neighbors
-from recitative.sound.excitation import Sounds, levels_of
+from recitative.sound.conditioning import (
+    Labels,
+    LevelDecoder,
+    between,
+    label_conditions,
+    levels_of,
+    places_of,
+    with_neighbors,
+)
 from recitative.stage import Array
 
 
 class SoundGenerator:
-    """Draws sound. Every row has its own random numbers, from (seed, number of the row)."""
+    """Generates samples. Each row has its own random numbers, from (seed, number of the row)."""
 
     def __init__(self, graphs: OnnxStage) -> None:
-        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        """graphs: a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
         self.metadata = graphs.metadata
         self.labels: Labels = self.metadata.extras["labels"]
         self._graphs = graphs
@@ -48,21 +55,21 @@ class SoundGenerator:
         seed: int = 1,
         temperature: float = 1.0,
     ) -> Iterator[Samples]:
-        """Blocks (N, B) of samples in [-1, 1], as they are drawn; ``num_samples`` in all.
+        """Yield blocks (N, B) of samples in [-1, 1], ``num_samples`` in all, as they are generated.
 
-        frames: (T, C) what each row is told (``sound.conditioning``), none if the model is told nothing. given: (S,)
-        samples that every row begins with: they are heard, and come out as the model's levels have them. row_numbers:
-        of the N rows, for their random numbers. temperature > 0: of the distributions of samples.
+        frames: (T, C), the conditioning of each row (``sound.conditioning``), empty without conditioning. given: (S,)
+        samples that every row starts with, quantized to the model's levels. row_numbers: of the N rows, for their
+        random numbers. temperature: sampling temperature, > 0.
         """
         sound = self.metadata.settings.sound
         steps = -(-num_samples // sound.step)
-        told = self._told(frames, steps)
+        conditioning = self._encode(frames, steps)
         rows = len(row_numbers)
-        fixed = self._fixed(given, steps, frames or [np.zeros((1, 0), np.float32)] * rows)
+        fixed = self._fixed_levels(given, steps, frames or [np.zeros((1, 0), np.float32)] * rows)
         rngs = [np.random.default_rng([seed, number]) for number in row_numbers]
         state = {f"state.{name}": initial.array(rows) for name, initial in self.metadata.state.items()}
         codes = np.full((rows, sound.history), MIDDLE, np.int64)
-        sounds, values = Sounds(list(frames), rows, self.metadata.settings), companded()
+        decoder, values = LevelDecoder(list(frames), rows, self.metadata.settings), companded()
         ones, cooling = np.ones(rows, np.int64), np.array(1 / temperature, np.float32)
         for step in range(steps):
             feeds = state | {
@@ -73,15 +80,15 @@ class SoundGenerator:
                 "cooling": cooling,
                 "lengths": ones,
             }
-            if told is not None:
-                feeds["told"] = told[step]
+            if conditioning is not None:
+                feeds["told"] = conditioning[step]
             levels, *after = self._graphs.run(self._outputs, feeds)
             state = dict(zip(state, after, strict=True))
             codes = np.concatenate([codes[:, sound.step :], levels], axis=1)
-            yield sounds.step(step, levels)[:, : num_samples - step * sound.step]
+            yield decoder.step(step, levels)[:, : num_samples - step * sound.step]
 
-    def _told(self, frames: Sequence[Samples], steps: int) -> Samples | None:
-        """(J, N, W) what the encoder says at each step."""
+    def _encode(self, frames: Sequence[Samples], steps: int) -> Samples | None:
+        """The encoder's output, interpolated at each step, (J, N, W)."""
         if self.metadata.settings.sound.condition == "none":
             return None
         places = places_of(np.arange(steps), self.metadata.settings)
@@ -91,34 +98,33 @@ class SoundGenerator:
             rows.append(between(self._graphs.call("encoder", feeds)[0], places))
         return np.stack(rows, axis=1)
 
-    def _fixed(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
-        """(N, J, step) levels of what is given, -1 behind it."""
+    def _fixed_levels(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
+        """(N, J, step): the levels of the given samples, then -1."""
         sound = self.metadata.settings.sound
         fixed = np.full((len(frames), steps * sound.step), -1, np.int64)
         if given is not None:
-            for row, told in zip(fixed, frames, strict=True):
-                codes = levels_of(given, told, self.metadata.settings)[: len(row)]
+            for row, frames_here in zip(fixed, frames, strict=True):
+                codes = levels_of(given, frames_here, self.metadata.settings)[: len(row)]
                 row[: len(codes)] = codes
         return fixed.reshape(len(frames), steps, sound.step)
 
 
-ROWS = 16  # drawn together: the weights are read once for all of them
+ROWS = 16  # sounds generated together, which share the reading of the weights
 
 
 def draw_all(
     generator: SoundGenerator,
     lengths: Sequence[int],
-    told: Callable[[int], tuple[Samples, int] | None],
+    conditioning: Callable[[int], tuple[Samples, int] | None],
     *,
     seed: int = 1,
     temperature: float = 1.0,
     on_progress: Callable[[float, int], None] | None = None,
 ) -> Iterator[tuple[int, Samples]]:
-    """The number of each sound and its samples (S,), the shortest first; no more than ``ROWS`` are in memory.
+    """Yield the number of each sound and its samples (S,), the shortest first. At most ``ROWS`` are in memory.
 
-    lengths: about how many samples each will have; told: for a number the frames (T, C) that the model is told and how
-    many samples to draw, or None to leave it out. Each is drawn with the random numbers of its own number.
-    on_progress: samples drawn, of how many.
+    lengths: approximate samples of each sound. conditioning: number of a sound -> frames (T, C) and exact samples, or
+    None to skip it. The number also selects the random numbers. on_progress: samples done, samples in all.
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     total, done = sum(lengths), 0
@@ -130,7 +136,7 @@ def draw_all(
             if on_progress:
                 on_progress(here + group_total * share, total)
 
-        group = {i: found for i in numbers if (found := told(i)) is not None}
+        group = {i: found for i in numbers if (found := conditioning(i)) is not None}
         if group:
             yield from _together(generator, group, seed, temperature, show)
         done += group_total
@@ -155,39 +161,39 @@ def _together(
         yield number, np.concatenate([block[row] for block in blocks])[:count]
 
 
-OWN_NUMBERS = 1  # sets its random numbers apart from those of the vocoder
+OWN_NUMBERS = 1  # makes the random numbers differ from the vocoder's
 
 
 class SpectrogramGenerator:
-    """Draws frames. Every sound has its own random numbers, from (seed, number of the sound)."""
+    """Generates mel frames. Each sound has its own random numbers, from (seed, number of the sound)."""
 
     def __init__(self, graphs: OnnxStage) -> None:
-        """graphs: of a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
+        """graphs: a file from 'recitative export'; see ``model.onnx_stage.open_file``."""
         self.metadata = graphs.metadata
         self.labels: Labels = self.metadata.extras["labels"]
         self._graphs = graphs
         self._outputs = ["frame", "normal", *(f"new_state.{name}" for name in self.metadata.state)]
 
     def generate(
-        self, text: str, speaker: str, num_samples: int, *, number: int = 0, seed: int = 1, heat: float = 1.0
+        self, text: str, speaker: str, num_samples: int, *, number: int = 0, seed: int = 1, temperature: float = 1.0
     ) -> Array:
-        """(T, C) log-mel frames, T at least 1, of a sound of about so many samples.
+        """Log-mel frames (T, C), T >= 1, of a sound of about ``num_samples`` samples.
 
-        heat >= 0: of the distributions of frames; 0 is always the middle. Raises UsageError for an unknown label.
+        temperature: scale of the standard deviations, >= 0. Raises UsageError for an unknown label.
         """
         features = self.metadata.settings.features
         count = max(1, (num_samples - features.window_samples) // features.hop_samples + 1)
-        told = label_conditions(text, speaker, num_samples, features, self.labels)[:count]
+        conditioning = label_conditions(text, speaker, num_samples, features, self.labels)[:count]
         rng = np.random.default_rng([seed, number, OWN_NUMBERS])
         feeds = {f"state.{name}": initial.array(1) for name, initial in self.metadata.state.items()}
         feeds |= {
             "past": np.zeros((1, features.dim), np.float32),
             "lengths": np.ones(1, np.int64),
-            "heat": np.array(heat, np.float32),
+            "heat": np.array(temperature, np.float32),
         }
         frames = []
         for t in range(count):
-            feeds["told"] = told[t : t + 1]
+            feeds["told"] = conditioning[t : t + 1]
             feeds["uniforms"] = rng.random((1, 1), np.float32)
             feeds["normals"] = rng.standard_normal((1, features.dim), np.float32)
             frame, feeds["past"], *after = self._graphs.run(self._outputs, feeds)
@@ -197,7 +203,7 @@ class SpectrogramGenerator:
 
 
 class Voice(Protocol):
-    """Sounds are drawn by ``generator`` from what ``told`` says."""
+    """Text to speech: ``generator`` makes the samples from ``conditioning``."""
 
     @property
     def generator(self) -> SoundGenerator: ...
@@ -205,14 +211,14 @@ class Voice(Protocol):
     @property
     def labels(self) -> Labels: ...
 
-    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
-        """(T, C); number: of the sound, for random numbers. Raises UsageError for an unknown label."""
+    def conditioning(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+        """(T, C). number: of the sound, for its random numbers. Raises UsageError for an unknown label."""
         ...
 
 
 @dataclass(frozen=True)
 class LabelVoice:
-    """A sound model that is told labels."""
+    """A model of samples that is conditioned on labels."""
 
     generator: SoundGenerator
 
@@ -220,32 +226,35 @@ class LabelVoice:
     def labels(self) -> Labels:
         return self.generator.labels
 
-    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+    def conditioning(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
         return label_conditions(text, speaker, num_samples, self.generator.metadata.settings.features, self.labels)
 
 
 @dataclass(frozen=True)
 class SpectrogramVoice:
-    """A model that draws mel frames from labels, and a vocoder that draws sound from these. ``heat``: of the frames."""
+    """A model of mel frames that is conditioned on labels, and a vocoder. temperature: of the frames."""
 
     spectrogram: SpectrogramGenerator
     generator: SoundGenerator
-    heat: float
+    temperature: float
 
     def __post_init__(self) -> None:
-        vocoder, drawn = self.generator.metadata.settings, self.spectrogram.metadata.settings.features
+        vocoder, generated = self.generator.metadata.settings, self.spectrogram.metadata.settings.features
         if vocoder.sound.condition != "mel":
-            raise UsageError(f"--vocoder: is told {vocoder.sound.condition}; a vocoder is told mel frames")
-        if vocoder.features != drawn:
+            raise UsageError(f"--vocoder: sound.condition={vocoder.sound.condition}; a vocoder has sound.condition=mel")
+        if vocoder.features != generated:
             raise UsageError(
                 f"--vocoder: reads {vocoder.features.num_mel_bins} mel bands at {vocoder.features.sample_rate} Hz, the "
-                f"model draws {drawn.num_mel_bins} at {drawn.sample_rate} Hz; both need the same settings 'features'"
+                f"model generates {generated.num_mel_bins} at {generated.sample_rate} Hz; both need the same settings "
+                "'features'"
             )
 
     @property
     def labels(self) -> Labels:
         return self.spectrogram.labels
 
-    def told(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
-        frames = self.spectrogram.generate(text, speaker, num_samples, number=number, seed=seed, heat=self.heat)
+    def conditioning(self, text: str, speaker: str, num_samples: int, *, number: int, seed: int) -> Samples:
+        frames = self.spectrogram.generate(
+            text, speaker, num_samples, number=number, seed=seed, temperature=self.temperature
+        )
         return with_neighbors(frames, self.generator.metadata.settings.sound.context)

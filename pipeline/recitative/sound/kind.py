@@ -1,4 +1,4 @@
-"""The kinds 'sound', audio sample by sample, and 'spectrogram', the mel frames that a vocoder turns into sound."""
+"""The kinds 'sound', audio sample by sample, and 'spectrogram', mel frames for a vocoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recitative.sound.settings import SpectrogramSettings, WaveSettings
 
 if TYPE_CHECKING:
     from recitative.model.onnx_stage import OnnxStage
-    from recitative.sound.generator import SoundGenerator
+    from recitative.sound.generator import SoundGenerator, SpectrogramGenerator
     from recitative.sound.network import SpectrogramModel, WaveModel
 
 TRAIN, EXPORT = "recitative train", "recitative export"
@@ -50,11 +50,11 @@ def describe(metadata: ModelMetadata[WaveSettings]) -> dict[str, str]:
     rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
     match settings.sound.condition:
         case "mel":
-            return rows | {"told": _mel(settings.features)}
+            return rows | {"input": _mel(settings.features)}
         case "labels":
             return rows | _names(metadata.extras["labels"])
         case "none":
-            return rows | {"told": "nothing"}
+            return rows | {"input": "none"}
 
 
 def _graphs(settings: WaveSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
@@ -70,10 +70,10 @@ def _graphs(settings: WaveSettings, _extras: Mapping[str, Any]) -> Mapping[str, 
     levels: Entries = {"levels": ("int64", (None, sound.step))}
     if sound.condition == "none":
         return {"": Signature(inputs, levels)}
-    told: Entries = {"told": ("float32", (None, settings.model.condition_width))}
+    encoded: Entries = {"told": ("float32", (None, settings.model.condition_width))}
     frames: Entries = {"frames": ("float32", (None, None, None)), **LENGTHS}
     encoder = Signature(frames, {"said": ("float32", (None, None, None))})
-    return {"": Signature({**inputs, **told}, levels), "encoder": encoder}
+    return {"": Signature({**inputs, **encoded}, levels), "encoder": encoder}
 
 
 def _run(graphs: OnnxStage, _settings: WaveSettings, _extras: Mapping[str, Any]) -> SoundGenerator:
@@ -90,7 +90,7 @@ SOUND: ModelKind[WaveSettings, WaveModel] = ModelKind(
     train=TRAIN,
     export=EXPORT,
     describe=describe,
-    task="recitative.sound.wave_task",
+    task="recitative.sound.task",
     data=RecordingsData,
     graphs=_graphs,
     runner=_run,
@@ -123,7 +123,9 @@ def _graphs_of_spectrogram(settings: SpectrogramSettings, extras: Mapping[str, A
     return {"": Signature(inputs, {"normal": frame, "frame": frame})}
 
 
-def _run_spectrogram(graphs: OnnxStage, _settings: SpectrogramSettings, _extras: Mapping[str, Any]) -> Any:
+def _run_spectrogram(
+    graphs: OnnxStage, _settings: SpectrogramSettings, _extras: Mapping[str, Any]
+) -> SpectrogramGenerator:
     from recitative.sound.generator import SpectrogramGenerator
 
     return SpectrogramGenerator(graphs)
@@ -137,7 +139,7 @@ SPECTROGRAM: ModelKind[SpectrogramSettings, SpectrogramModel] = ModelKind(
     train=TRAIN,
     export=EXPORT,
     describe=describe_spectrogram,
-    task="recitative.sound.spectrogram_task",
+    task="recitative.sound.task",
     data=RecordingsData,
     graphs=_graphs_of_spectrogram,
     runner=_run_spectrogram,

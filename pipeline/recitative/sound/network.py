@@ -1,7 +1,7 @@
 """Networks of sound: audio sample by sample, and mel frames from labels.
 
-``WaveNetwork`` consists of an encoder of the conditioning, the recurrent core, and the head that chooses each sample.
-``SpectrogramNetwork`` reads the labels and the frame before, and gives the density of the next frame.
+``WaveNetwork`` consists of an encoder of the conditioning, the recurrent core, and the head that scores each sample.
+``SpectrogramNetwork`` reads the labels and the previous frame, and gives the density of the next frame.
 """
 
 from __future__ import annotations
@@ -27,38 +27,36 @@ from recitative.stage import Padded, State
 
 
 class WaveNetwork(nn.Module):
-    """``encoder`` reads what is told, (N, T, C) -> (N, T, W), or is none; ``core`` and ``head`` draw."""
+    """``encoder`` reads the conditioning, (N, T, C) -> (N, T, W), if there is one; then ``core`` and ``head``."""
 
     def __init__(self, settings: WaveSettings, labels: Labels) -> None:
         super().__init__()
-        told, model, sound = width_of(settings, labels), settings.model, settings.sound
+        width, model, sound = width_of(settings, labels), settings.model, settings.sound
         self.encoder: Chain | None = None
-        if told:
+        if width:
             self.encoder = Chain(
                 {
-                    "normalise": Normalize(told),
-                    "first": Project(told, model.condition_width),
+                    "normalise": Normalize(width),
+                    "first": Project(width, model.condition_width),
                     "second": Project(model.condition_width, model.condition_width),
                 }
             )
-        width = (model.condition_width if told else 0) + sound.history
-        self.core = RecurrentStack(width, model.recurrent)
+        self.core = RecurrentStack((model.condition_width if width else 0) + sound.history, model.recurrent)
         self.head = SampleHead(self.core.output_width, model.width, sound.step, sound.history, LEVELS)
 
     def initial_state(self, n: int) -> State:
-        """Of the part that remembers."""
+        """The state of the core."""
         return self.core.initial_state(n)
 
-    def scores(self, told: Tensor | None, levels: Tensor, values: Tensor, lengths: Tensor, state: State) -> Tensor:
-        """Teacher forcing over J steps of the core.
+    def scores(self, encoded: Tensor | None, levels: Tensor, values: Tensor, lengths: Tensor, state: State) -> Tensor:
+        """Teacher forcing over J steps of the core -> (N, J step, levels) before the softmax.
 
-        told: (N, J, W) what the encoder said, moved to the steps; levels: (N, J step) the level before each sample;
+        encoded: (N, J, W) the encoder's output at the steps; levels: (N, J step) the level before each sample;
         values: (N, history - 1 + J step) the samples before, see ``SampleHead``; lengths: (N,) steps in each row
-        -> (N, J step, levels) before the softmax.
         """
         step, history = self.head.step, self.head.history
-        heard = values.unfold(1, history, step)  # (N, J, history): before each step's first sample
-        x = heard if told is None else torch.cat([told, heard], dim=-1)
+        past = values.unfold(1, history, step)  # (N, J, history): before each step's first sample
+        x = past if encoded is None else torch.cat([encoded, past], dim=-1)
         h, _ = self.core.step(Padded(x, lengths), state, last=True)  # the state at the end of unequal rows would cost
         scores: Tensor = self.head(h.data, levels, values)
         return scores
@@ -66,7 +64,7 @@ class WaveNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class WaveModel:
-    """A network with what it can be told."""
+    """A network with its labels."""
 
     kind: ClassVar[AnyKind] = SOUND
     settings: WaveSettings
@@ -80,7 +78,7 @@ def new_wave_model(settings: WaveSettings, labels: Labels) -> WaveModel:
 
 
 class SpectrogramNetwork(nn.Module):
-    """Before the first frame stands the mean of all frames."""
+    """The first frame follows the mean of all frames."""
 
     def __init__(self, settings: SpectrogramSettings, labels: Labels) -> None:
         super().__init__()
@@ -92,22 +90,22 @@ class SpectrogramNetwork(nn.Module):
         self.core = RecurrentStack(2 * model.width, model.recurrent)
         self.density = MixtureDensity(self.core.output_width, channels, model.components, model.least_deviation)
 
-    def surprise(self, frames: Padded[Tensor], told: Tensor) -> Tensor:
-        """Teacher forcing: log-mel frames (N, T, C) and what is told at each, (N, T, W) -> (N, T) nats per dimension of
-        the normalized frames, each given those before it; anything beyond a row's length."""
+    def nll(self, frames: Padded[Tensor], conditioning: Tensor) -> Tensor:
+        """Teacher forcing: log-mel frames (N, T, C) and conditioning (N, T, W) -> (N, T), the NLL of each normalized
+        frame in nats per dimension. Values beyond a row's length are undefined."""
         n = len(frames.lengths)
         normal, _ = self.normalise.step(frames, self.normalise.initial_state(n), last=True)
         now = zero_padding(normal)
         before = F.dropout(F.pad(now[:, :-1], (0, 0, 1, 0)), self.past_dropout, self.training)
-        x = torch.cat([self.past(before), self.told(told)], dim=-1)
+        x = torch.cat([self.past(before), self.told(conditioning)], dim=-1)
         h, _ = self.core.step(Padded(x, frames.lengths), self.core.initial_state(n), last=True)
-        surprise: Tensor = self.density(h.data).surprise(now)
-        return surprise
+        nll: Tensor = self.density(h.data).nll(now)
+        return nll
 
 
 @dataclass(frozen=True)
 class SpectrogramModel:
-    """A network with what it can be told."""
+    """A network with its labels."""
 
     kind: ClassVar[AnyKind] = SPECTROGRAM
     settings: SpectrogramSettings
