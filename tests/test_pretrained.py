@@ -77,7 +77,7 @@ def test_music_is_written_without_naming_a_model(tmp_path, generate):
     assert {note.pitch % 12 for note in piece.notes} <= {7, 9, 11, 0, 2, 4, 6}
 
 
-def test_a_melody_is_harmonised_without_naming_a_model(tmp_path, generate):
+def test_a_melody_is_harmonized_without_naming_a_model(tmp_path, generate):
     melody = np.array([[67], [67], [69], [69], [71], [71], [69], [69]] * 2, np.int16)
     write_midi(from_grid(tied(melody), 4, name="melody"), tmp_path / "melody.mid")
     generate(tmp_path / "melody.mid", "--harmonise", "soprano", "--sweeps", 10, "--output", tmp_path / "out")

@@ -107,7 +107,8 @@ def test_a_model_of_mel_frames_and_a_vocoder_make_sound(models, tmp_path, monkey
         ("frames.onnx", "mel.onnx", "--spectrogram-temperature"), ("frames/model", "mel/model", "--heat"),
     ):  # fmt: skip
         assert run(monkeypatch, "generate", "sound", "--model", models / model, "--vocoder", models / vocoder,
-                   option, 0.8, "--text", "two", "--speaker", "u1", "--count", 2, "--output", tmp_path) == 0  # fmt: skip
+                   option, 0.8, "--text", "two", "--speaker", "u1", "--count", 2,
+                   "--output", tmp_path) == 0  # fmt: skip
         paths = capsys.readouterr().out.split()
         assert [path.rsplit("/", 1)[-1] for path in paths] == ["two-u1-1.wav", "two-u1-2.wav"]
         assert {soundfile.info(path).frames for path in paths} == {960}

@@ -32,7 +32,7 @@ from recitative.kinds import kind_of  # noqa: E402
 from recitative.lm.sampling import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
-from recitative.music.composition import Limits, blank, compose  # noqa: E402
+from recitative.music.composition import Constraints, blank, compose  # noqa: E402
 from recitative.music.kind import MUSIC  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
@@ -64,7 +64,11 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bars", type=int, default=BARS, help="music: length of each piece (default 16)")
     parser.add_argument("--count", type=int, default=1, help="music: batch size (default 1)")
     parser.add_argument(
-        "--sweeps", type=int, default=100, help="music: Gibbs steps of a model that fills in (default 100)"
+        "--gibbs-steps",
+        "--sweeps",
+        type=int,
+        default=100,
+        help="music: Gibbs steps of a model that fills in (default 100)",
     )
     parser.add_argument("--results", type=Path, help="JSON Lines file of results; requires --model and --set")
     parser.add_argument("--results-md", type=Path, help="Markdown table of --results")
@@ -81,7 +85,7 @@ def measure(a: argparse.Namespace) -> None:
     kind = kind_of(path, (CLASSIFIER, MUSIC, SOUND))
     if kind is MUSIC:
         scorer = open_file(path, MUSIC)
-        found = music_speed(scorer, bars=a.bars, pieces=a.count, runs=a.runs, sweeps=a.sweeps)
+        found = music_speed(scorer, bars=a.bars, pieces=a.count, runs=a.runs, gibbs_steps=a.gibbs_steps)
         counts = f"{found.seconds:.3f} s / {found.music_s:.1f} s"
         record.write([Measurement("real-time factor", found.real_time_factor, counts)], scorer.settings, found.seconds)
         per_second = f"{found.pieces_per_second:.2f} pieces a second"
@@ -153,13 +157,13 @@ class MusicSpeed:
         return self.pieces / self.seconds
 
 
-def music_speed(scorer: Scorer, *, bars: int, pieces: int, runs: int, sweeps: int = 100) -> MusicSpeed:
+def music_speed(scorer: Scorer, *, bars: int, pieces: int, runs: int, gibbs_steps: int = 100) -> MusicSpeed:
     """Measure the generation of new pieces, after a warm-up run."""
-    draft = blank(scorer.frames, bars * scorer.frames.bar, "piece", QUARTERS_PER_MINUTE)
+    request = blank(scorer.frames, bars * scorer.frames.bar, "piece", QUARTERS_PER_MINUTE)
     taken = []
     for run in range(runs + 1):
         started = time.perf_counter()
-        made = compose(scorer, draft, Limits(), Sampling(), count=pieces, seed=run, sweeps=sweeps)
+        made = compose(scorer, request, Constraints(), Sampling(), count=pieces, seed=run, gibbs_steps=gibbs_steps)
         taken.append(time.perf_counter() - started)
     return MusicSpeed(statistics.median(taken[1:]), pieces, sum(piece.seconds for piece in made))
 

@@ -54,8 +54,8 @@ if stage 7 "sample" needs "$exp/@/model" "$data/test" "$data/openings" "$data/me
         write continued "${openings[@]:0:samples}" --bars "$bars" ;;
       fill)
         melodies=("$data"/melodies/*.mid) tests=("$data"/test/*.mid)
-        write harmonised "${melodies[@]:0:samples}" --harmonise soprano --sweeps "$sweeps"
-        write rewritten "${tests[@]:0:samples}" --rewrite alto,tenor --sweeps "$sweeps" ;;
+        write harmonized "${melodies[@]:0:samples}" --harmonize soprano --gibbs-steps "$sweeps"
+        write rewritten "${tests[@]:0:samples}" --rewrite alto,tenor --gibbs-steps "$sweeps" ;;
     esac
   done
 fi
@@ -72,7 +72,7 @@ if stage 8 "score" needs "$exp/@/model" "$exp/@/samples" "$data/test" "$data/qua
         kept new
         kept continued --given "$data/openings" ;;
       fill)
-        kept harmonised --given "$data/melodies"
+        kept harmonized --given "$data/melodies"
         kept rewritten --given "$data/test" --voices soprano,bass ;;
     esac
   done
@@ -98,7 +98,7 @@ fi
 
 if stage 12 "speed" needs "$exp/@/model_int8.onnx"; then
   for model in $models; do
-    python3 ../../tools/bench_models.py "$exp/$model/model_int8.onnx" --bars "$bars" --sweeps "$sweeps" --model "$model" \
+    python3 ../../tools/bench_models.py "$exp/$model/model_int8.onnx" --bars "$bars" --gibbs-steps "$sweeps" --model "$model" \
       --set samples --decoding "new, model_int8.onnx, one thread" "${record[@]}"
   done
 fi

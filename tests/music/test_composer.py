@@ -10,8 +10,8 @@ import torch
 import small_music
 from recitative.lm.sampling import Sampling, distribution
 from recitative.model.torch_stage import run_model
-from recitative.music.composer import BLOCKS, Sheet, continue_music, fill_music, hidden_blocks
-from recitative.music.frames import MaskedCode, Wishes
+from recitative.music.composer import BLOCKS, TokenGrid, continue_music, fill_music, random_blocks
+from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.task import score_frames
 from recitative.stage import Padded
 
@@ -26,7 +26,7 @@ def sheet(rows=1, steps=5, key=0, given=None, allowed=None):
     free = np.full((steps, CODE.voices), CODE.hidden, np.int64)
     tokens = free if given is None else given
     allowed = np.ones((CODE.voices, CODE.outputs), bool) if allowed is None else allowed
-    return Sheet(np.repeat(tokens[None], rows, axis=0), allowed, np.full(rows, key))
+    return TokenGrid(np.repeat(tokens[None], rows, axis=0), allowed, np.full(rows, key))
 
 
 def partly_given(steps=9, seed=3):
@@ -161,7 +161,7 @@ def test_a_piece_does_not_depend_on_how_many_are_written(kind):
 @pytest.mark.parametrize("length", BLOCKS)
 def test_blocks_hide_a_share_of_the_places_some_frames_of_a_voice_together(length):
     rng = np.random.default_rng(0)
-    hidden = np.stack([hidden_blocks(rng, 0.3, 40, 3, length) for _ in range(400)])
+    hidden = np.stack([random_blocks(rng, 0.3, 40, 3, length) for _ in range(400)])
     assert hidden.shape == (400, 40, 3)
     assert abs(hidden.mean() - 0.3) < 0.02
     for one in hidden[:20]:
@@ -177,7 +177,7 @@ def test_at_temperature_0_each_note_is_the_likeliest_given_those_before_it(key):
     page = sheet(rows=2, steps=11, key=key, given=np.vstack([partly_given(5, 7), partly_given(6, 8)]))
     made = continue_music(scorer(), page, BOLDEST, 1)
     left = np.broadcast_to(np.arange(11, 0, -1), made.shape[:2])
-    context = CODE.contexts(made, CODE.nothing_read(2), Wishes(left, page.key))
+    context = CODE.contexts(made, CODE.initial_history(2), Conditioning(left, page.key))
     network = small_music.model().network
     with torch.no_grad():
         scores = score_frames(network, CODE, made, context, np.full(2, 11), network.initial_state(2))

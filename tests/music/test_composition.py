@@ -11,13 +11,13 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import FINER, Key, Limits, blank, compose, to_continue, to_rewrite
+from recitative.music.composition import TICKS_PER_STEP, Constraints, Key, blank, compose, to_continue, to_rewrite
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece, from_grid, tied
 
 SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
 FRAMES = SETTINGS.frames
-FINE = FRAMES.steps_per_quarter * FINER
+FINE = FRAMES.steps_per_quarter * TICKS_PER_STEP
 CONTINUES = run_model(small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]"))
 FILLS = run_model(
     small_music.model("frames.ranges=[[59,66],[57,64],[55,62]]", "model.recurrent.direction=bidirectional")
@@ -26,9 +26,9 @@ FILLS = run_model(
 # Lengths and starts that fall between the steps of the model as often as not; chords and overlaps within a voice too.
 NOTES = st.builds(
     Note,
-    st.integers(0, 8 * FINER),
+    st.integers(0, 8 * TICKS_PER_STEP),
     st.integers(FRAMES.lowest, FRAMES.highest),
-    st.integers(1, 3 * FINER),
+    st.integers(1, 3 * TICKS_PER_STEP),
     st.integers(0, 2),
 )
 PIECES = st.lists(NOTES, min_size=1, max_size=12).map(lambda notes: Piece.of(notes, FINE, 100.0, "given"))
@@ -61,13 +61,15 @@ def assert_nobody_sings_two(new, everything):
 @given(piece=PIECES, key=KEYS, sampling=SAMPLINGS, steps=st.integers(1, 6), seed=st.integers(0, 99))
 @LAWS
 def test_a_continued_piece_begins_with_every_given_note(piece, key, sampling, steps, seed):
-    limits = Limits(key)
+    limits = Constraints(key)
     (made,) = compose(CONTINUES, to_continue(piece, FRAMES, steps), limits, sampling, count=1, seed=seed)
     new = new_notes(made, piece.notes)
-    heard = -(-piece.length // FINER)
-    assert all(note.start >= heard * FINER for note in new)
-    assert made.length == (heard + steps) * FINER
-    assert sum(note.length for note in new) == steps * FINER * FRAMES.voices, "without rests every voice sings on"
+    heard = -(-piece.length // TICKS_PER_STEP)
+    assert all(note.start >= heard * TICKS_PER_STEP for note in new)
+    assert made.length == (heard + steps) * TICKS_PER_STEP
+    assert sum(note.length for note in new) == steps * TICKS_PER_STEP * FRAMES.voices, (
+        "without rests every voice sings on"
+    )
     assert_within(new, limits)
     assert_nobody_sings_two(new, made.notes)
 
@@ -78,25 +80,27 @@ def test_a_continued_piece_begins_with_every_given_note(piece, key, sampling, st
 )  # fmt: skip
 @LAWS
 def test_a_rewritten_piece_keeps_every_note_that_was_not_to_be_rewritten(piece, key, sampling, seed, data, voices):
-    steps = -(-piece.length // FINER)
+    steps = -(-piece.length // TICKS_PER_STEP)
     first = data.draw(st.integers(0, steps - 1))
     last = data.draw(st.integers(first + 1, steps))
-    draft = to_rewrite(piece, FRAMES, sorted(voices), first, last)
-    (made,) = compose(FILLS, draft, Limits(key), sampling, count=1, seed=seed, sweeps=2)
-    begins = range(first * FINER, last * FINER)
+    request = to_rewrite(piece, FRAMES, sorted(voices), first, last)
+    (made,) = compose(FILLS, request, Constraints(key), sampling, count=1, seed=seed, gibbs_steps=2)
+    begins = range(first * TICKS_PER_STEP, last * TICKS_PER_STEP)
     stays = [note for note in piece.notes if note.voice not in voices or note.start not in begins]
     new = new_notes(made, stays)
     assert all(note.voice in voices and note.start >= begins.start and note.end <= begins.stop for note in new)
-    assert_within(new, Limits(key))
+    assert_within(new, Constraints(key))
     assert_nobody_sings_two(new, made.notes)
 
 
 @given(piece=PIECES, voice=st.integers(0, 2), seed=st.integers(0, 99))
 @LAWS
-def test_a_harmonised_melody_is_there_as_it_was(piece, voice, seed):
+def test_a_harmonized_melody_is_there_as_it_was(piece, voice, seed):
     melody = replace(piece, notes=tuple(sorted(replace(note, voice=voice) for note in piece.notes)))
     others = [other for other in range(3) if other != voice]
-    (made,) = compose(FILLS, to_rewrite(melody, FRAMES, others), Limits(), Sampling(), count=1, seed=seed, sweeps=2)
+    (made,) = compose(
+        FILLS, to_rewrite(melody, FRAMES, others), Constraints(), Sampling(), count=1, seed=seed, gibbs_steps=2
+    )
     new = new_notes(made, melody.notes)
     assert {note.voice for note in new} == set(others)
     assert sum(note.length for note in new) == 2 * made.length, "the others sing all the time"
@@ -108,7 +112,7 @@ def test_given_notes_come_back_from_the_midi_file(piece, seed):
     """Of voices that sing one note at a time: a chord with one key twice has no form in MIDI."""
     alone = [note for note in piece.notes if all(apart(note, other) for other in piece.notes if other is not note)]
     single = replace(piece, notes=tuple(alone))
-    (made,) = compose(CONTINUES, to_continue(single, FRAMES, 2), Limits(), Sampling(), count=1, seed=seed)
+    (made,) = compose(CONTINUES, to_continue(single, FRAMES, 2), Constraints(), Sampling(), count=1, seed=seed)
     back = parse_midi(midi_bytes(made), "made", FINE)
     assert set(single.notes) <= set(back.notes)
     assert (back.notes, back.length) == (made.notes, made.length)
@@ -119,18 +123,18 @@ def apart(note, other):
 
 
 def test_a_piece_from_nothing_fills_its_bars():
-    made = compose(CONTINUES, blank(FRAMES, 8, "new", 90.0), Limits(), Sampling(), count=3, seed=1)
+    made = compose(CONTINUES, blank(FRAMES, 8, "new", 90.0), Constraints(), Sampling(), count=3, seed=1)
     assert [piece.name for piece in made] == ["new-1", "new-2", "new-3"]
     assert {piece.quarters_per_minute for piece in made} == {90.0}
     for piece in made:
-        assert_within(piece.notes, Limits())
-        assert sum(note.length for note in piece.notes) == 3 * piece.length == 3 * 8 * FINER
+        assert_within(piece.notes, Constraints())
+        assert sum(note.length for note in piece.notes) == 3 * piece.length == 3 * 8 * TICKS_PER_STEP
 
 
 def test_the_same_seed_gives_the_same_bytes_however_many_there_are():
     def made(count, seed=1):
         return [midi_bytes(replace(piece, name="x")) for piece in compose(
-            CONTINUES, blank(FRAMES, 16, "new", 90.0), Limits(), Sampling(), count=count, seed=seed
+            CONTINUES, blank(FRAMES, 16, "new", 90.0), Constraints(), Sampling(), count=count, seed=seed
         )]  # fmt: skip
 
     assert made(4) == made(4)
@@ -141,11 +145,11 @@ def test_the_same_seed_gives_the_same_bytes_however_many_there_are():
 
 def test_voices_pause_only_if_they_may():
     restful = small_music.Constant(FRAMES, np.array([*[0.0] * 12, 5.0]))
-    draft = blank(FRAMES, 12, "new", 100.0)
-    (singing,) = compose(restful, draft, Limits(), Sampling(), count=1, seed=1)
-    (pausing,) = compose(restful, draft, Limits(rests=True), Sampling(), count=1, seed=1)
-    assert sum(note.length for note in singing.notes) == 3 * 12 * FINER
-    assert sum(note.length for note in pausing.notes) < 12 * FINER
+    request = blank(FRAMES, 12, "new", 100.0)
+    (singing,) = compose(restful, request, Constraints(), Sampling(), count=1, seed=1)
+    (pausing,) = compose(restful, request, Constraints(rests=True), Sampling(), count=1, seed=1)
+    assert sum(note.length for note in singing.notes) == 3 * 12 * TICKS_PER_STEP
+    assert sum(note.length for note in pausing.notes) < 12 * TICKS_PER_STEP
 
 
 @pytest.mark.parametrize(
@@ -158,34 +162,34 @@ def test_a_key_has_the_notes_of_its_scales(key, scale):
 
 
 def test_the_model_hears_what_sounds_at_the_beginning_of_a_step_or_begins_in_it():
-    notes = [Note(0, 60, 5), Note(6, 62, 6), Note(FINER + 5, 64, 3), Note(3 * FINER - 1, 65, 2)]
-    draft = to_continue(Piece.of(notes, FINE, 100.0, "p"), FRAMES, 1)
-    assert draft.heard[:, 0].tolist() == [60, 64, 65, 65, -1]
-    assert draft.free.tolist() == [[False] * 3] * 4 + [[True] * 3]
+    notes = [Note(0, 60, 5), Note(6, 62, 6), Note(TICKS_PER_STEP + 5, 64, 3), Note(3 * TICKS_PER_STEP - 1, 65, 2)]
+    request = to_continue(Piece.of(notes, FINE, 100.0, "p"), FRAMES, 1)
+    assert request.context[:, 0].tolist() == [60, 64, 65, 65, -1]
+    assert request.free.tolist() == [[False] * 3] * 4 + [[True] * 3]
 
 
 def test_a_model_of_sets_hears_the_notes_of_a_moment_from_the_highest_on_whoever_has_them():
     sets = small_music.settings("frames.sets=true")
-    notes = [Note(0, 60, FINER, 0), Note(0, 64, FINER, 1), Note(0, 60, FINER, 4)]
+    notes = [Note(0, 60, TICKS_PER_STEP, 0), Note(0, 64, TICKS_PER_STEP, 1), Note(0, 60, TICKS_PER_STEP, 4)]
     piece = Piece.of(notes, FINE, 100.0, "p")
-    assert to_continue(piece, sets.frames, 1).heard[0].tolist() == [64, 60, -1]
+    assert to_continue(piece, sets.frames, 1).context[0].tolist() == [64, 60, -1]
     made = run_model(small_music.model("frames.sets=true"))
-    (written,) = compose(made, to_continue(piece, sets.frames, 3), Limits(), Sampling(), count=1, seed=1)
+    (written,) = compose(made, to_continue(piece, sets.frames, 3), Constraints(), Sampling(), count=1, seed=1)
     new_notes(written, piece.notes)
-    crowd = Piece.of([Note(0, 60 + voice, FINER, voice) for voice in range(4)], FINE, 100.0, "p")
+    crowd = Piece.of([Note(0, 60 + voice, TICKS_PER_STEP, voice) for voice in range(4)], FINE, 100.0, "p")
     with pytest.raises(DataError, match="p: a frame has 4 notes, more than 3; at most 3 notes at a time"):
         to_continue(crowd, sets.frames, 1)
-    with pytest.raises(UsageError, match="the model has sets of notes and no voices"):
+    with pytest.raises(UsageError, match="the model has sets of notes without voices"):
         to_rewrite(piece, sets.frames, [1])
 
 
 # Bad input
 
-GIVEN = Piece.of([Note(0, 60, 4 * FINER, 0), Note(0, 57, 4 * FINER, 2)], FINE, 100.0, "song")
+GIVEN = Piece.of([Note(0, 60, 4 * TICKS_PER_STEP, 0), Note(0, 57, 4 * TICKS_PER_STEP, 2)], FINE, 100.0, "song")
 
 
 def test_a_note_beyond_the_model_is_named():
-    high = Piece.of([Note(0, 67, FINER)], FINE, 100.0, "high")
+    high = Piece.of([Note(0, 67, TICKS_PER_STEP)], FINE, 100.0, "high")
     message = "high: has pitch 67; pitches from 55 to 66; transpose it, or leave that voice out"
     with pytest.raises(DataError, match=message):
         to_continue(high, FRAMES, 4)
@@ -194,14 +198,14 @@ def test_a_note_beyond_the_model_is_named():
 
 
 def test_too_many_voices_are_refused():
-    crowd = Piece.of([Note(0, 60, FINER, 3)], FINE, 100.0, "crowd")
+    crowd = Piece.of([Note(0, 60, TICKS_PER_STEP, 3)], FINE, 100.0, "crowd")
     with pytest.raises(DataError, match="crowd: has 4 voices; at most 3; leave some out"):
         to_continue(crowd, FRAMES, 4)
 
 
 def test_a_piece_of_a_thousand_bars_is_enough():
-    long = Piece.of([Note(1001 * 4 * FINER, 60, FINER)], FINE, 100.0, "long")
-    with pytest.raises(DataError, match="long: has 1001 bars; at most 1000; cut it"):
+    long = Piece.of([Note(1001 * 4 * TICKS_PER_STEP, 60, TICKS_PER_STEP)], FINE, 100.0, "long")
+    with pytest.raises(DataError, match="long: has 1001 bars; at most 1000; shorten it"):
         to_continue(long, FRAMES, 4)
 
 
@@ -213,7 +217,7 @@ def test_steps_that_the_piece_has_not_are_refused(first, last):
 
 @pytest.mark.parametrize("voices", [[3], [0, -1]])
 def test_voices_that_the_model_has_not_are_refused(voices):
-    with pytest.raises(UsageError, match="cannot be written anew; the model has voices 1 to 3"):
+    with pytest.raises(UsageError, match="cannot be rewritten; the model has voices 1 to 3"):
         to_rewrite(GIVEN, FRAMES, voices)
 
 
@@ -224,21 +228,26 @@ def test_there_is_nothing_to_rewrite_in_an_empty_piece():
 
 def test_an_empty_piece_can_be_continued():
     (made,) = compose(
-        CONTINUES, to_continue(Piece((), 0, FINE, 100.0, "empty"), FRAMES, 4), Limits(), Sampling(), count=1, seed=1
+        CONTINUES,
+        to_continue(Piece((), 0, FINE, 100.0, "empty"), FRAMES, 4),
+        Constraints(),
+        Sampling(),
+        count=1,
+        seed=1,
     )
-    assert made.length == 4 * FINER
+    assert made.length == 4 * TICKS_PER_STEP
 
 
 def test_a_key_that_leaves_a_voice_nothing_is_refused():
     narrow = small_music.settings("frames.ranges=[[61,61],[55,66],[55,66]]").frames
-    with pytest.raises(UsageError, match="voice 1 may have no pitch: its range 61 to 61 has none of the key"):
+    with pytest.raises(UsageError, match="voice 1: no pitch from 61 to 61 belongs to the key"):
         compose(
-            small_music.Constant(narrow, np.zeros(13)), blank(narrow, 4, "new", 100.0), Limits(Key(0)), Sampling(),
+            small_music.Constant(narrow, np.zeros(13)), blank(narrow, 4, "new", 100.0), Constraints(Key(0)), Sampling(),
             count=1, seed=1,
         )  # fmt: skip
 
 
 def test_a_piece_on_another_grid_is_a_mistake_of_the_caller():
     coarse = from_grid(tied(np.array([[60, 60, 60]], np.int16)), 4, name="coarse")
-    with pytest.raises(ValueError, match="coarse: 4 steps a quarter, not the fine grid's"):
+    with pytest.raises(ValueError, match="coarse: 4 steps per quarter, not in ticks"):
         to_continue(coarse, FRAMES, 4)

@@ -116,5 +116,5 @@ def test_silence_alone_is_no_copy_and_without_originals_there_is_none() -> None:
 
 
 def test_a_voice_that_the_originals_lack_is_an_error() -> None:
-    with pytest.raises(ValueError, match="where there are 2"):
+    with pytest.raises(ValueError, match="of 2"):
         longest_copy(_piece(_chorale(7)), Originals.of([], voices=2))

@@ -14,7 +14,6 @@ from recitative.music.statistics import (
     OCTAVE,
     OTHER,
     Share,
-    chord_changes,
     chord_name,
     crossings,
     parallels,
@@ -78,8 +77,8 @@ def test_parallels_are_those_of_the_definition(seed: int, interval: int) -> None
 
 
 def test_a_change_of_chord_is_any_change_of_pitch() -> None:
-    assert chord_changes(_grid((60, 48), (60, 48), (62, 48), (SILENT, 48), (SILENT, 48))) == 2
-    assert chord_changes(_grid((60, 48))) == 0
+    assert parallels(_grid((60, 48), (60, 48), (62, 48), (SILENT, 48), (SILENT, 48)), FIFTH).of == 2
+    assert parallels(_grid((60, 48)), FIFTH).of == 0
     assert parallels(_grid((60, 48)), FIFTH) == Share(0, 0)
 
 

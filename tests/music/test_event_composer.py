@@ -12,18 +12,25 @@ from hypothesis import strategies as st
 
 import small_events
 from recitative.errors import DataError, UsageError
-from recitative.lm.sampling import Sampling, drawn
+from recitative.lm.sampling import Sampling, categorical
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import Span
-from recitative.music.composition import FINER, EventLimits, Key, allowed_tokens, compose_events, nothing_given
+from recitative.music.composition import (
+    TICKS_PER_STEP,
+    EventConstraints,
+    Key,
+    allowed_tokens,
+    blank_events,
+    compose_events,
+)
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.stage import Padded
 
 EVENTS = small_events.settings().events
 VOCABULARY = EVENTS.vocabulary
-NOTHING = nothing_given(EVENTS, "piece", 90.0)
-ANY = EventLimits()
+NOTHING = blank_events(EVENTS, "piece", 90.0)
+ANY = EventConstraints()
 RANDOM = run_model(small_events.model())
 
 
@@ -67,7 +74,7 @@ def given_pieces(draw):
     note = st.builds(Note, st.integers(0, 500), st.integers(55, 70), st.integers(1, 130), st.integers(0, 3))
     notes = draw(st.lists(note, min_size=1, max_size=8, unique_by=lambda note: (note.start, note.pitch, note.voice)))
     end = max(note.end for note in notes)
-    return Piece(tuple(sorted(notes)), end + draw(st.integers(0, 60)), 4 * FINER, 90.0, "tune")
+    return Piece(tuple(sorted(notes)), end + draw(st.integers(0, 60)), 4 * TICKS_PER_STEP, 90.0, "tune")
 
 
 @given(given_pieces(), st.integers(0, 5), st.sampled_from([0.05, 1.0, 50.0]))
@@ -77,8 +84,8 @@ def test_every_given_note_stays_and_all_others_begin_behind_them(tune, seed, tem
     assert not Counter(tune.notes) - Counter(piece.notes)
     new = Counter(piece.notes) - Counter(tune.notes)
     assert all(note.start >= tune.length for note in new)
-    heard = -(-tune.length // FINER) + 1  # a note of no length on the model's grid is heard a step longer
-    assert all(note.start < (heard + 16) * FINER for note in new)
+    heard = -(-tune.length // TICKS_PER_STEP) + 1  # a note of no length on the model's grid is heard a step longer
+    assert all(note.start < (heard + 16) * TICKS_PER_STEP for note in new)
     assert piece.length >= max(note.end for note in piece.notes)
     assert (piece.name, piece.quarters_per_minute, piece.steps_per_quarter) == ("tune", 90.0, 48)
 
@@ -87,7 +94,7 @@ def test_every_given_note_stays_and_all_others_begin_behind_them(tune, seed, tem
 @settings(max_examples=25, deadline=None)
 def test_new_notes_keep_to_the_key_the_pitches_and_the_ranges_of_their_voices(seed, temperature, minor):
     scorer = run_model(small_events.model("events.ranges=[[60, 70], [55, 63]]", seed=seed))
-    limits = EventLimits(Key(seed % 12, minor), 57, 68)
+    limits = EventConstraints(Key(seed % 12, minor), 57, 68)
     for piece in composed(scorer, limits=limits, sampling=Sampling(temperature), seed=seed, count=2):
         for note in piece.notes:
             assert note.pitch % 12 in limits.key.pitch_classes
@@ -95,7 +102,7 @@ def test_new_notes_keep_to_the_key_the_pitches_and_the_ranges_of_their_voices(se
 
 
 def test_a_voice_without_a_note_is_never_entered():
-    limits = EventLimits(lowest=64)
+    limits = EventConstraints(lowest=64)
     scorer = Constant(likely(voice_1=20.0), "events.ranges=[[60, 70], [55, 63]]")
     (piece,) = composed(scorer, limits=limits)
     assert piece.notes
@@ -104,19 +111,19 @@ def test_a_voice_without_a_note_is_never_entered():
 
 def test_the_second_voice_plays_alone_where_the_first_has_no_note():
     scorer = Constant(likely(), "events.ranges=[[65, 70], [55, 63]]")
-    pieces = composed(scorer, limits=EventLimits(highest=60), count=5)
+    pieces = composed(scorer, limits=EventConstraints(highest=60), count=5)
     assert {note.voice for piece in pieces for note in piece.notes} == {1}
 
 
 def test_limits_that_leave_no_note_are_refused():
-    with pytest.raises(UsageError, match="no voice may have a note: its range, the key and the pitches"):
-        allowed_tokens(EVENTS, EventLimits(lowest=90))
-    with pytest.raises(UsageError, match="no voice may have a note"):
-        allowed_tokens(EVENTS, EventLimits(Key(0), 61, 61))
+    with pytest.raises(UsageError, match="no voice has a note in its range, the key and the requested pitches"):
+        allowed_tokens(EVENTS, EventConstraints(lowest=90))
+    with pytest.raises(UsageError, match="no voice has a note"):
+        allowed_tokens(EVENTS, EventConstraints(Key(0), 61, 61))
 
 
 def test_a_given_note_that_the_model_does_not_know_is_named():
-    high = Piece((Note(0, 90, 48),), 48, 4 * FINER, name="tune")
+    high = Piece((Note(0, 90, 48),), 48, 4 * TICKS_PER_STEP, name="tune")
     with pytest.raises(DataError, match="tune: has pitch 90; pitches from 55 to 70"):
         composed(given=high)
 
@@ -137,9 +144,11 @@ def test_a_piece_does_not_depend_on_how_many_are_written():
 
 def test_the_end_is_where_the_model_says_but_behind_a_note_and_not_before_the_shortest():
     scorer = Constant(likely(end=50.0, note_60=40.0, length_1=25.0, shift_4=25.0))
-    notes = [Note(start * FINER, 60, FINER) for start in (0, 4)]
-    assert composed(scorer) == [replace(NOTHING, notes=(notes[0],), length=4 * FINER)]
-    assert composed(scorer, span=Span(32, shortest=5)) == [replace(NOTHING, notes=tuple(notes), length=8 * FINER)]
+    notes = [Note(start * TICKS_PER_STEP, 60, TICKS_PER_STEP) for start in (0, 4)]
+    assert composed(scorer) == [replace(NOTHING, notes=(notes[0],), length=4 * TICKS_PER_STEP)]
+    assert composed(scorer, span=Span(32, shortest=5)) == [
+        replace(NOTHING, notes=tuple(notes), length=8 * TICKS_PER_STEP)
+    ]
 
 
 def test_no_piece_is_silent():
@@ -151,16 +160,16 @@ def test_no_piece_is_silent():
 def test_notes_begin_within_the_span_and_sound_to_their_ends():
     scorer = Constant(likely(end=-100.0))  # it never ends of itself
     pieces = composed(scorer, span=Span(10), count=20)
-    assert all(note.start < 10 * FINER for piece in pieces for note in piece.notes)
-    assert all(piece.length >= 10 * FINER for piece in pieces)
-    assert any(piece.length > 10 * FINER for piece in pieces)
+    assert all(note.start < 10 * TICKS_PER_STEP for piece in pieces for note in piece.notes)
+    assert all(piece.length >= 10 * TICKS_PER_STEP for piece in pieces)
+    assert any(piece.length > 10 * TICKS_PER_STEP for piece in pieces)
 
 
 def test_what_is_drawn_has_the_frequencies_of_the_model():
     """The first token of many pieces, of those that the rules allow at a beginning."""
     symbols = ["shift:1", "voice:1", "note:55", "note:56", "note:57"]
     scores = np.random.default_rng(0).normal(size=len(VOCABULARY))
-    pieces = composed(Constant(scores), span=Span(2), count=4000, limits=EventLimits(highest=57))
+    pieces = composed(Constant(scores), span=Span(2), count=4000, limits=EventConstraints(highest=57))
     found = Counter(first_symbol(piece) for piece in pieces)
     likelihoods = np.exp([scores[VOCABULARY.symbols.index(symbol)] for symbol in symbols])
     expected = 4000 * likelihoods / likelihoods.sum()
@@ -180,7 +189,7 @@ def first_symbol(piece):
     ("number", "outcome"), [(0.0, 1), (0.2499, 1), (0.25, 3), (0.9999999, 3), (float(np.nextafter(1.0, 0.0)), 3)]
 )
 def test_a_number_falls_into_the_part_of_its_outcome_and_never_into_one_of_zero(number, outcome):
-    assert drawn(np.array([0.0, 0.25, 0.0, 0.75, 0.0]), number) == outcome
+    assert categorical(np.array([0.0, 0.25, 0.0, 0.75, 0.0]), np.array(number)) == outcome
 
 
 def test_progress_goes_to_the_end():

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recitative.music.events import Event, EventVocabulary, GrammarState, Kind
+from recitative.music.events import EventVocabulary, GrammarState
 from recitative.music.piece import Note, Piece
-from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import END
 
 VOCABULARY = EventVocabulary(4, longest_length=6, longest_shift=3, voices=3, lowest=60, highest=65)
@@ -123,37 +122,3 @@ def test_a_note_beyond_the_limits_names_its_piece(note: Note, message: str) -> N
 def test_a_piece_that_no_sequence_has_is_refused(piece: Piece, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         VOCABULARY.encode(piece)
-
-
-def test_a_token_table_holds_the_symbols_and_gives_the_vocabulary_back() -> None:
-    table = TokenTable(VOCABULARY.symbols)
-    assert EventVocabulary.from_symbols(table.symbols, 4) == VOCABULARY
-    assert table.encode("note:60 length:2") == [
-        VOCABULARY.ids[Event(Kind.NOTE, 60)],
-        VOCABULARY.ids[Event(Kind.LENGTH, 2)],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("symbols", "message"),
-    [
-        (("<blank>", "la"), "'la' is no token of music"),
-        (("<blank>", "shift:1", "note:60", "note:62", "length:1"), "with gaps"),
-        (("<blank>",), "numbers of at least 1"),
-    ],
-)
-def test_symbols_of_no_vocabulary_are_refused(symbols: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        EventVocabulary.from_symbols(symbols, 4)
-
-
-def test_the_smallest_vocabulary_of_some_pieces_holds_them() -> None:
-    pieces = [Piece((Note(0, 50, 3, 1),), 3), Piece((Note(0, 70, 1),), 1)]
-    vocabulary = EventVocabulary.of_pieces(pieces, longest_shift=8)
-    assert vocabulary == EventVocabulary(4, 3, 8, 2, 50, 70)
-    assert [vocabulary.decode(vocabulary.encode(piece)) for piece in pieces] == pieces
-
-
-def test_no_pieces_make_no_vocabulary() -> None:
-    with pytest.raises(ValueError, match="0 notes"):
-        EventVocabulary.of_pieces([], 8)

@@ -95,17 +95,18 @@ def test_a_bad_file_is_named_and_the_others_are_written(model, tunes, tmp_path, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--harmonise", "soprano"], "--harmonise: .*model writes events and knows no parts to be filled; use a model"),
+        (["--harmonize", "soprano"], "--harmonize: .*model is a model of events; use a model of voices"),
+        (["--harmonise", "soprano"], "--harmonize: .*model is a model of events; use a model of voices"),
         (
             ["--rewrite", "all"],
-            "--rewrite: .*model writes events and knows no parts to be filled; use a model of voices",
+            "--rewrite: .*model is a model of events; use a model of voices",
         ),
-        (["--rests"], "--rests: .*model writes events"),
-        (["--rewrite-bars", "1-2"], "--rewrite-bars: needs --rewrite, which names the voices"),
+        (["--rests"], "--rests: .*model is a model of events"),
+        (["--rewrite-bars", "1-2"], "--rewrite-bars: requires --rewrite with the voices"),
         (["--pitches", "70-60"], "--pitches 70-60: LOW-HIGH, MIDI numbers up to 127, such as 60-84"),
         (["--pitches", "C"], "--pitches C: LOW-HIGH"),
-        (["--pitches", "90-100"], "no voice may have a note: its range, the key and the pitches"),
-        (["--key", "H"], "--key H: is no key"),
+        (["--pitches", "90-100"], "no voice has a note in its range, the key and the requested pitches"),
+        (["--key", "H"], "--key H: not a key"),
         (["--temperature", "0"], "--temperature 0: must be above 0"),
         (["--tempo", "5"], "--tempo 5: must be at least 10, or 0 for the file's"),
     ],
@@ -123,7 +124,7 @@ def test_pitches_are_no_option_of_a_model_of_voices(tmp_path, monkeypatch, capsy
     save_model(small_music.model(), tmp_path / "voices")
     arguments = ["--model", tmp_path / "voices", "--pitches", "60-70", "--output", tmp_path / "out"]
     assert run(monkeypatch, "generate", "music", *arguments) == 2
-    assert "writes in voices, each of which has its range; use a model of events" in capsys.readouterr().err
+    assert "is a model of voices with ranges of their own; use a model of events" in capsys.readouterr().err
 
 
 def test_an_unknown_kind_is_one_clear_error(tunes, tmp_path, monkeypatch, capsys):

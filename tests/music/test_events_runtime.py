@@ -19,7 +19,7 @@ from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import Span
-from recitative.music.composition import EventLimits, compose_events, nothing_given
+from recitative.music.composition import EventConstraints, blank_events, compose_events
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import midi_bytes
@@ -39,12 +39,12 @@ def content(made, *, int8=False):
 def test_the_file_writes_the_same_bytes_as_the_folder(changes):
     made = model(changes)
     given = small_events.pieces([6])[0].at_resolution(48)
-    for start in (given, nothing_given(made.settings.events, "new", 100.0)):
+    for start in (given, blank_events(made.settings.events, "new", 100.0)):
         folder, file = (
             [
                 midi_bytes(piece)
                 for piece in compose_events(
-                    scorer, start, EventLimits(), Span(48, 16), Sampling(top_p=0.9), count=4, seed=7
+                    scorer, start, EventConstraints(), Span(48, 16), Sampling(top_p=0.9), count=4, seed=7
                 )
             ]
             for scorer in (run_model(made), open_file(content(made), EVENTS))
@@ -87,11 +87,11 @@ def test_a_file_writes_without_torch(tmp_path):
         "from recitative.model.onnx_stage import open_file\n"
         "from recitative.music.kind import EVENTS\n"
         "from recitative.lm.sampling import Sampling\n"
-        "from recitative.music.composition import EventLimits, compose_events, nothing_given\n"
+        "from recitative.music.composition import EventConstraints, compose_events, blank_events\n"
         "from recitative.music.composer import Span\n"
         f"scorer = open_file(Path({str(path)!r}), EVENTS)\n"
-        "new = nothing_given(scorer.events, 'new', 100.0)\n"
-        "compose_events(scorer, new, EventLimits(), Span(8), Sampling(), count=1, seed=1)\n"
+        "new = blank_events(scorer.events, 'new', 100.0)\n"
+        "compose_events(scorer, new, EventConstraints(), Span(8), Sampling(), count=1, seed=1)\n"
         "sys.exit('torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -15,12 +15,12 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.music import task as music_task
-from recitative.music.data import Transposed, event_streams
+from recitative.music.data import TransposedEvents, event_streams
 from recitative.music.kind import EVENTS as EVENTS_KIND
 from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
-from recitative.music.pieces import EventPieces, fitted, read_event_pieces
+from recitative.music.pieces import EventPieces, fit_to_events, read_event_pieces
 from recitative.music.settings import MusicData
 from recitative.music.task import EventsTask
 from recitative.stage import Padded
@@ -70,8 +70,8 @@ def test_every_piece_comes_once_an_epoch_and_is_moved_as_a_whole(streams, bptt):
 
 def test_the_key_depends_on_seed_epoch_and_piece_alone():
     pieces = small_events.pieces([5, 5, 5])
-    one, other = (Transposed(pieces, VOCABULARY, 2, seed) for seed in (1, 2))
-    alone = Transposed(pieces[:2], VOCABULARY, 2, 1)
+    one, other = (TransposedEvents(pieces, VOCABULARY, 2, seed) for seed in (1, 2))
+    alone = TransposedEvents(pieces[:2], VOCABULARY, 2, 1)
     epochs = range(30)
     np.testing.assert_array_equal([one(e, 1) for e in epochs], [alone(e, 1) for e in epochs])
     assert any((one(e, 1) != other(e, 1)).any() for e in epochs)
@@ -79,7 +79,7 @@ def test_the_key_depends_on_seed_epoch_and_piece_alone():
 
 def test_all_keys_are_as_likely_and_none_leads_out_of_the_range():
     piece = Piece((Note(0, 56, 1), Note(1, 65, 1)), 2)  # of 55..70: one down and five up, of seven either way
-    moved = Transposed([piece], VOCABULARY, 7, seed=3)
+    moved = TransposedEvents([piece], VOCABULARY, 7, seed=3)
     first = VOCABULARY.encode(piece)[0]
     shifts = np.array([moved(epoch, 0)[0] - first for epoch in range(1400)])
     counts = np.bincount(shifts + 1)
@@ -88,7 +88,7 @@ def test_all_keys_are_as_likely_and_none_leads_out_of_the_range():
 
 
 def test_a_piece_without_notes_is_silence_in_every_key():
-    assert Transposed([Piece((), 9)], VOCABULARY, 5, seed=1)(0, 0).tolist() == VOCABULARY.encode(Piece((), 9))
+    assert TransposedEvents([Piece((), 9)], VOCABULARY, 5, seed=1)(0, 0).tolist() == VOCABULARY.encode(Piece((), 9))
 
 
 def test_an_epoch_can_begin_at_any_segment():
@@ -217,10 +217,10 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
 
 def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_path):
     notes = (Note(0, 60, 20, 0), Note(0, 58, 3, 1), Note(0, 58, 5, 2), Note(2, 57, 4, 2))
-    heard = fitted(Piece(notes, 20), EVENTS)
+    heard = fit_to_events(Piece(notes, 20), EVENTS)
     assert heard == Piece((Note(0, 58, 5, 1), Note(0, 60, 8, 0), Note(2, 57, 4, 1)), 20)
     write_midi(Piece(notes, 20, name="p"), tmp_path / "p.mid")
-    assert read_event_pieces(tmp_path, EVENTS) == EventPieces([fitted(Piece(notes, 20, name="p"), EVENTS)], 4, 1)
+    assert read_event_pieces(tmp_path, EVENTS) == EventPieces([fit_to_events(Piece(notes, 20, name="p"), EVENTS)], 4, 1)
 
 
 def test_a_model_folder_of_another_kind_is_refused(tmp_path):
@@ -273,7 +273,7 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {name: [source(rng) for _ in range(count)] for name, count in (("train", 600), ("dev", 50))}
     monkeypatch.setattr(
-        music_task, "read_event_pieces", lambda folder, settings, skip: EventPieces(sets[folder.name], 1, 0)
+        music_task, "read_event_pieces", lambda folder, settings, on_problem: EventPieces(sets[folder.name], 1, 0)
     )
     run = train_model(EVENTS_KIND, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
     unseen = [source(rng) for _ in range(200)]

@@ -5,16 +5,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recitative.music.frames import AGREE, ALIKE, FAR, HELD, INTERVALS, WIDEST, FrameCode, Wishes, as_sets, offsets
+from recitative.music.frames import (
+    AGREEMENTS,
+    FAR,
+    HELD,
+    INTERVALS,
+    MATCHES,
+    WIDEST,
+    Conditioning,
+    FrameCode,
+    as_sets,
+    offsets,
+)
 from recitative.music.piece import SILENT
 
 CODE = FrameCode(voices=3, lowest=50, highest=70, bar=4, order=(0, 2, 1))
-RECALLING = replace(CODE, recall=100)
-CODES = pytest.mark.parametrize("code", [CODE, RECALLING], ids=["plain", "recalling"])
+LOOKING_BACK = replace(CODE, look_back=100)
+CODES = pytest.mark.parametrize("code", [CODE, LOOKING_BACK], ids=["plain", "recalling"])
 
 
-def wishes(rows, steps, left=0, key=0):
-    return Wishes(np.full((rows, steps), left), np.full(rows, key))
+def conditioning(rows, steps, left=0, key=0):
+    return Conditioning(np.full((rows, steps), left), np.full(rows, key))
 
 
 def random_frames(rng, rows=2, steps=9, code=CODE):
@@ -38,13 +49,13 @@ def test_a_pitch_out_of_the_range_is_named():
 
 def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_leaves():
     frames = random_frames(np.random.default_rng(1))
-    context = CODE.contexts(frames, CODE.nothing_read(2), wishes(2, 9))
-    history = CODE.nothing_read(2)
+    context = CODE.contexts(frames, CODE.initial_history(2), conditioning(2, 9))
+    history = CODE.initial_history(2)
     for t in range(frames.shape[1]):
         np.testing.assert_array_equal(context.last[:, t], history.last)
         np.testing.assert_array_equal(context.before[:, t], history.before)
         np.testing.assert_array_equal(context.held[:, t], history.held)
-        np.testing.assert_array_equal(context.anchor[:, t], history.anchor)
+        np.testing.assert_array_equal(context.reference[:, t], history.reference)
         np.testing.assert_array_equal(context.position[:, t], history.position)
         history = CODE.read(history, frames[:, t])
 
@@ -53,25 +64,25 @@ def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_
 @pytest.mark.parametrize("cut", [1, 4, 8])
 def test_contexts_of_two_parts_are_those_of_the_whole(code, cut):
     frames = random_frames(np.random.default_rng(2))
-    whole = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
-    history = code.nothing_read(2)
+    whole = code.contexts(frames, code.initial_history(2), conditioning(2, 9))
+    history = code.initial_history(2)
     for t in range(cut):
         history = code.read(history, frames[:, t])
-    rest = code.contexts(frames[:, cut:], history, wishes(2, 9 - cut))
+    rest = code.contexts(frames[:, cut:], history, conditioning(2, 9 - cut))
     np.testing.assert_array_equal(code.context_ids(whole)[:, cut:], code.context_ids(rest))
 
 
 def test_features_of_a_frame_worked_out_by_hand():
     frames = np.array([[[14, 10, 2], [14, 9, 21], [16, 9, 3]]])  # 21: silence
-    ids = CODE.context_ids(CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 3, key=10)))[0, 2]
+    ids = CODE.context_ids(CODE.contexts(frames, CODE.initial_history(1), conditioning(1, 3, key=10)))[0, 2]
     found = (ids - offsets(CODE.context_sizes)).tolist()
     none = INTERVALS - 1
     assert found == [
-        14 - 2 + 20, 9 - 2 + 20, 41,  # the last pitches, from the anchor, the lowest note of the first chord
+        14 - 2 + 20, 9 - 2 + 20, 41,  # the last pitches, from the reference, the lowest note of the first chord
         HELD.index(2), HELD.index(1), HELD.index(1),  # for how long
         none, WIDEST - 1, none,  # by which steps they were reached: one has been there from the start
         WIDEST + 5, none, none,  # between the voices
-        2, 0, 1 + (57 - 52) % 12,  # place in the bar, steps to the end, the tonic above the anchor
+        2, 0, 1 + (57 - 52) % 12,  # place in the bar, steps to the end, the tonic above the reference
     ]  # fmt: skip
 
 
@@ -80,7 +91,7 @@ def test_every_feature_stays_within_its_own_entries(code):
     rng = np.random.default_rng(3)
     frames = random_frames(rng, rows=20, steps=50)
     left = rng.integers(0, FAR + 200, (20, 50))
-    context = code.contexts(frames, code.nothing_read(20), Wishes(left, rng.integers(0, 13, 20)))
+    context = code.contexts(frames, code.initial_history(20), Conditioning(left, rng.integers(0, 13, 20)))
     for sizes, ids in [
         (code.context_sizes, code.context_ids(context)),
         *((code.choice_sizes, code.choice_ids(frames, context, n)[0]) for n in range(3)),
@@ -95,7 +106,7 @@ def test_every_feature_stays_within_its_own_entries(code):
 def test_a_choice_looks_only_at_what_was_decided_before_it(code):
     rng = np.random.default_rng(4)
     frames = random_frames(rng)
-    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
+    context = code.contexts(frames, code.initial_history(2), conditioning(2, 9))
     for number in range(3):
         other = frames.copy()
         for voice in code.order[number:]:
@@ -109,13 +120,15 @@ def test_a_choice_looks_only_at_what_was_decided_before_it(code):
 @CODES
 def test_a_choice_knows_every_voice_that_was_decided(code):
     frames = random_frames(np.random.default_rng(5))
-    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9))
+    context = code.contexts(frames, code.initial_history(2), conditioning(2, 9))
     other = frames.copy()
     other[..., 0] = (frames[..., 0] + 1) % code.outputs
     for number in (1, 2):
         ids, beside = code.choice_ids(frames, context, number)
         other_ids, other_beside = code.choice_ids(other, context, number)
-        assert (ids != other_ids)[:, 1:].any(axis=-1).all()  # the first frame has no anchor: its chord is only beside
+        assert (
+            (ids != other_ids)[:, 1:].any(axis=-1).all()
+        )  # the first frame has no reference: its chord is only beside
         assert (beside != other_beside).any(axis=-1).all()
 
 
@@ -123,8 +136,8 @@ def test_a_choice_knows_every_voice_that_was_decided(code):
 def test_music_in_another_key_is_heard_alike(code):
     frames = random_frames(np.random.default_rng(6)) // 2  # in the lower half
     frames[:, 0, 0] = 3
-    context = code.contexts(frames, code.nothing_read(2), wishes(2, 9, key=4))
-    higher = code.contexts(frames + 5, code.nothing_read(2), wishes(2, 9, key=9))
+    context = code.contexts(frames, code.initial_history(2), conditioning(2, 9, key=4))
+    higher = code.contexts(frames + 5, code.initial_history(2), conditioning(2, 9, key=9))
     np.testing.assert_array_equal(code.context_ids(context)[:, 1:], code.context_ids(higher)[:, 1:])
     for number in range(3):
         ids, beside = code.choice_ids(frames, context, number)
@@ -135,13 +148,13 @@ def test_music_in_another_key_is_heard_alike(code):
 
 def test_the_anchor_is_the_lowest_note_of_the_first_frame_that_sounds():
     frames = np.array([[[21, 21, 21], [14, 21, 9], [14, 21, 2], [3, 3, 3]]])
-    context = CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 4))
-    assert context.anchor[0].tolist() == [CODE.start, CODE.start, 9, 9]
+    context = CODE.contexts(frames, CODE.initial_history(1), conditioning(1, 4))
+    assert context.reference[0].tolist() == [CODE.start, CODE.start, 9, 9]
 
 
 def test_beside_a_choice_stand_the_anchor_the_voice_s_own_last_pitch_and_the_others_as_they_are_known():
     frames = np.array([[[14, 10, 2], [15, 11, 3]]])
-    context = CODE.contexts(frames, CODE.nothing_read(1), wishes(1, 2))
+    context = CODE.contexts(frames, CODE.initial_history(1), conditioning(1, 2))
     assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [2, 14, 10, 2]
     assert CODE.choice_ids(frames, context, 1)[1][0, 1].tolist() == [2, 2, 15, 10]  # the lowest voice comes second
     assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [2, 10, 15, 3]
@@ -149,23 +162,27 @@ def test_beside_a_choice_stand_the_anchor_the_voice_s_own_last_pitch_and_the_oth
 
 def test_echoes_of_a_frame_worked_out_by_hand():
     frames = np.array([[[14, 10, 2], [16, 9, 3], [17, 9, 3], [14, 10, 2], [16, 9, 3], [17, 8, 3]]])
-    context = RECALLING.contexts(frames, RECALLING.nothing_read(1), wishes(1, 6))
-    assert context.alike[0].tolist() == [[0, 0]] * 5 + [[1, 1]]  # one move agrees, of all voices and of the first
-    assert context.echoes[0, 5].tolist() == [[17, 9, 3]] * 2
-    assert (context.echoes[0, :5] == RECALLING.hidden).all()
-    ids = (RECALLING.context_ids(context) - offsets(RECALLING.context_sizes))[0, 5]
-    assert ids[-8:].tolist() == [1, 1, *[WIDEST + 1, WIDEST, WIDEST] * 2]  # steps from the last pitches to the echoes'
+    context = LOOKING_BACK.contexts(frames, LOOKING_BACK.initial_history(1), conditioning(1, 6))
+    assert context.matches[0].tolist() == [[0, 0]] * 5 + [[1, 1]]  # one move agrees, of all voices and of the first
+    assert context.candidates[0, 5].tolist() == [[17, 9, 3]] * 2
+    assert (context.candidates[0, :5] == LOOKING_BACK.hidden).all()
+    ids = (LOOKING_BACK.context_ids(context) - offsets(LOOKING_BACK.context_sizes))[0, 5]
+    assert ids[-8:].tolist() == [
+        1,
+        1,
+        *[WIDEST + 1, WIDEST, WIDEST] * 2,
+    ]  # steps from the last pitches to the candidates'
     for number, still in enumerate((0, 1, 2)):  # nothing is decided; the highest is as before; the lowest is not
         other = frames.copy()
         other[0, 5, 2] = 3 if number == 1 else 4
-        found, beside = RECALLING.choice_ids(other, context, number)
-        found = (found - offsets(RECALLING.choice_sizes))[0, 5]
-        assert found[-4:-2].tolist() == [1 + len(ALIKE) * (still + AGREE * number)] * 2
-        assert beside[0, 5, -2:].tolist() == [frames[0, 2, RECALLING.order[number]]] * 2
+        found, beside = LOOKING_BACK.choice_ids(other, context, number)
+        found = (found - offsets(LOOKING_BACK.choice_sizes))[0, 5]
+        assert found[-4:-2].tolist() == [1 + len(MATCHES) * (still + AGREEMENTS * number)] * 2
+        assert beside[0, 5, -2:].tolist() == [frames[0, 2, LOOKING_BACK.order[number]]] * 2
 
 
 def test_a_single_voice_recalls_alone():
-    assert replace(CODE, voices=1, order=(0,), recall=9).groups == ((0,),)
+    assert replace(CODE, voices=1, order=(0,), look_back=9).groups == ((0,),)
 
 
 def test_notes_of_a_set_fall_and_silence_ends_it():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.music.piece import SILENT, key_of, pitch_classes
+from recitative.music.piece import SILENT, key_of
 
 SCALES = {False: (0, 2, 4, 5, 7, 9, 11), True: (0, 2, 3, 5, 7, 8, 11)}
 
@@ -14,10 +14,6 @@ def test_a_scale_that_dwells_on_tonic_and_fifth_is_in_its_key(tonic, minor):
     scale = [60 + tonic + step for step in SCALES[minor]]
     pitches = np.array([*scale, scale[0], scale[0], scale[4], scale[4], scale[2]], np.int16)[:, None]
     assert key_of(pitches) == (tonic, minor)
-
-
-def test_silence_is_not_counted():
-    assert pitch_classes(np.array([[60, SILENT], [72, 67]], np.int16)).tolist() == [2, *[0] * 6, 1, *[0] * 4]
 
 
 def test_a_piece_without_notes_has_some_key():

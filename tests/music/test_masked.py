@@ -1,4 +1,4 @@
-"""What a model that fills music in hears."""
+"""The features of a model that fills in notes."""
 
 import numpy as np
 

@@ -215,7 +215,7 @@ def test_a_folder_is_read_to_any_depth_and_bad_files_do_not_stop_it(tmp_path: Pa
     assert [error.problems[0].where for error in errors] == [str(tmp_path / "bad.mid"), f"{tmp_path / 'c.abc'}:9"]
 
 
-@pytest.mark.parametrize(("name", "message"), [(".", "has no music in it; files"), ("gone", "is no folder")])
+@pytest.mark.parametrize(("name", "message"), [(".", "contains no music; files"), ("gone", "is not a folder")])
 def test_a_folder_without_music_is_an_error(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_folder(tmp_path / name)

@@ -55,10 +55,11 @@ def notes(path, voices=None):
     return {note for note in read_midi(path, 48).notes if voices is None or note.voice in voices}
 
 
-def test_a_song_is_continued_harmonised_and_rewritten(place, capsys):
+def test_a_song_is_continued_harmonized_and_rewritten(place, capsys):
     run("generate music songs/song.mid --model models/continues.onnx --bars 2 --output a --no-sound")
     assert notes("songs/song.mid") <= notes("a/song.mid")
-    run("generate music melodies/song.mid --harmonise 1 --model models/fills.onnx --sweeps 3 --output b --no-sound")
+    filling = "--model models/fills.onnx --gibbs-steps 3"
+    run(f"generate music melodies/song.mid --harmonize 1 {filling} --output b --no-sound")
     assert notes("melodies/song.mid") == notes("b/song.mid", {0})
     assert {note.voice for note in notes("b/song.mid")} == {0, 1, 2}
     run(
@@ -103,10 +104,10 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
         ("--temperature 0", USAGE, "--temperature 0: must be above 0"),
         ("--temperature nan", USAGE, "--temperature nan: must be above 0"),
         ("--top-p 0", USAGE, "--top-p 0: must be above 0 and at most 1"),
-        ("--key H", USAGE, "--key H: is no key; such as C, Bb, F#m"),
-        ("--harmonise soprano", USAGE, "needs files to work on"),
-        ("--harmonise 1 --rewrite 1 songs/song.mid", USAGE, "name one of them"),
-        ("songs/song.mid --harmonise 1", USAGE, "only continues music"),
+        ("--key H", USAGE, "--key H: not a key; use one such as C, Bb, F#m"),
+        ("--harmonize soprano", USAGE, "--harmonize: requires files"),
+        ("--harmonize 1 --rewrite 1 songs/song.mid", USAGE, "give only one of them"),
+        ("songs/song.mid --harmonize 1", USAGE, "only continues music"),
         ("--output models/continues.onnx/x", USAGE, "is in a file, not a folder; give another path"),
         ("--model nowhere.onnx", DATA, "nowhere.onnx"),
         ("--model songs", DATA, "songs"),
@@ -126,8 +127,8 @@ def test_bad_wishes_are_one_line(place, capsys, options, status, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--harmonise soprano", "'soprano': is no voice; 1 to 3"),
-        ("--rewrite 1,4", "'4': is no voice; 1 to 3"),
+        ("--harmonize soprano", "'soprano': not a voice; use 1 to 3"),
+        ("--rewrite 1,4", "'4': not a voice; use 1 to 3"),
         ("--rewrite all --rewrite-bars 2-9", "--rewrite-bars 2-9: FIRST-LAST, from 1 to 2, such as 1-2"),
         ("--rewrite all --rewrite-bars 0-1", "--rewrite-bars 0-1: FIRST-LAST, from 1 to 2"),
     ],
@@ -182,12 +183,12 @@ def test_measured_numbers_go_into_the_results_in_the_place_of_older_ones(place, 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("music score models/continues songs --with models/fills", "must have the same 'frames'"),
-        ("music score models/fills songs", "fills in and has no likelihood of a whole piece"),
-        ("music score models/fills.onnx songs", "fills in and has no likelihood of a whole piece"),
+        ("music score models/continues songs --with models/fills", "must have equal 'frames'"),
+        ("music score models/fills songs", "a model that fills in notes has no likelihood"),
+        ("music score models/fills.onnx songs", "a model that fills in notes has no likelihood"),
         ("music score models/continues songs --results-md x.md", "--results-md shows the rows of --results; give both"),
         ("music score models/continues songs --results x.jsonl", "--results needs --model and --set"),
-        ("music kept songs --conf conf.yaml --given songs --voices treble", "--voices treble: is no voice; soprano"),
+        ("music kept songs --conf conf.yaml --given songs --voices treble", "--voices treble: not a voice; use"),
     ],
 )
 def test_bad_usage_of_measuring_is_one_line(place, capsys, line, message):
@@ -209,9 +210,9 @@ def test_what_was_given_is_looked_for_note_by_note(place, capsys):
     run(f"music kept melodies --conf {conf} --given songs --voices 1")
     assert capsys.readouterr().out.startswith("100.00 % given notes kept")
     run(f"music kept melodies --conf {conf} --given songs", DATA)
-    assert "melodies: 10 given notes are not there" in capsys.readouterr().err
+    assert "melodies: 10 given notes are missing" in capsys.readouterr().err
     run(f"music kept a --conf {conf} --given models", DATA)
-    assert "models: has no music in it" in capsys.readouterr().err
+    assert "models: contains no music" in capsys.readouterr().err
 
 
 def test_a_folder_is_checked_for_the_settings_that_are_to_read_it(place, capsys):
@@ -254,4 +255,4 @@ def test_a_report_names_bad_files_and_shows_the_others(place, capsys):
     assert "songs/broken.mid" in said.err
     assert (place / "songs" / "report.html").exists()
     run("music report models --originals melodies --no-sound --output page.html", DATA)
-    assert "models: has no music in it" in capsys.readouterr().err
+    assert "models: contains no music" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from recitative.export.file import build_file
 from recitative.lm.sampling import Sampling
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import Limits, blank, compose, to_rewrite
+from recitative.music.composition import Constraints, blank, compose, to_rewrite
 from recitative.music.frames import MaskedCode
 from recitative.music.kind import MUSIC
 from recitative.music.likelihood import likelihood_of
@@ -81,9 +81,9 @@ def test_both_read_and_choose_the_same(direction):
 @DIRECTIONS
 def test_both_write_the_same_notes(direction):
     model = of(direction)
-    draft = blank(model.settings.frames, 16, "new", 100.0)
+    request = blank(model.settings.frames, 16, "new", 100.0)
     first, second = (
-        compose(made, draft, Limits(), Sampling(1.2, 0.95), count=3, seed=4, sweeps=10)
+        compose(made, request, Constraints(), Sampling(1.2, 0.95), count=3, seed=4, gibbs_steps=10)
         for made in (onnx(model), run_model(model))
     )
     assert first == second
@@ -94,14 +94,14 @@ def test_both_rewrite_the_same_notes():
     (given,) = compose(
         run_model(of("forward")),
         blank(model.settings.frames, 12, "song", 100.0),
-        Limits(),
+        Constraints(),
         Sampling(),
         count=1,
         seed=1,
     )
-    draft = to_rewrite(given, model.settings.frames, [1], 4, 8)
+    request = to_rewrite(given, model.settings.frames, [1], 4, 8)
     first, second = (
-        compose(made, draft, Limits(), Sampling(), count=1, seed=4, sweeps=8)
+        compose(made, request, Constraints(), Sampling(), count=1, seed=4, gibbs_steps=8)
         for made in (onnx(model), run_model(model))
     )
     assert first == second
@@ -163,11 +163,11 @@ def test_writing_with_a_file_needs_no_pytorch(tmp_path):
     path.write_bytes(build_file(of("forward")).SerializeToString())
     code = (
         "import sys\nfrom pathlib import Path\nfrom recitative.lm.sampling import Sampling\n"
-        "from recitative.music.composition import Limits, blank, compose\n"
+        "from recitative.music.composition import Constraints, blank, compose\n"
         "from recitative.model.onnx_stage import open_file\n"
         "from recitative.music.kind import MUSIC\n"
         f"made = open_file(Path({str(path)!r}), MUSIC)\n"
-        "print(len(compose(made, blank(made.frames, 4, 'x', 100.0), Limits(), Sampling(), count=1, seed=1)))\n"
+        "print(len(compose(made, blank(made.frames, 4, 'x', 100.0), Constraints(), Sampling(), count=1, seed=1)))\n"
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

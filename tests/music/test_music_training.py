@@ -14,14 +14,14 @@ import small_music
 from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
-from recitative.music.data import PieceStreams, Puzzles, hidden_places, puzzle_of
-from recitative.music.frames import Wishes
+from recitative.music.data import MaskedBatches, PieceStreams, masked_batch, random_mask
+from recitative.music.frames import Conditioning
 from recitative.music.kind import MUSIC
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
 from recitative.music.pieces import Frames, frames_of, read_pieces
 from recitative.music.settings import MusicData
-from recitative.music.task import DEV_SEED, FillingTask, MusicTask, hidden_losses, likelihood, score_frames
+from recitative.music.task import DEV_SEED, FillingTask, MusicTask, likelihood, masked_losses, score_frames
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 from recitative.train.run import train_model
@@ -36,7 +36,9 @@ def data_in(folder):
 
 def context_of(frames, left=0, key=0):
     rows, steps, _ = frames.shape
-    return CODE.contexts(frames, CODE.nothing_read(rows), Wishes(np.full((rows, steps), left), np.full(rows, key)))
+    return CODE.contexts(
+        frames, CODE.initial_history(rows), Conditioning(np.full((rows, steps), left), np.full(rows, key))
+    )
 
 
 def scores_of(model, frames, lengths=None):
@@ -49,10 +51,10 @@ def scores_of(model, frames, lengths=None):
 
 def step_by_step(model, frames):
     """Nats of one row (T, V), each note decided alone from what was written before it: the slow and obvious way."""
-    history, state = CODE.nothing_read(1), model.network.initial_state(1)
+    history, state = CODE.initial_history(1), model.network.initial_state(1)
     nats = []
     for frame in frames[None].transpose(1, 0, 2)[:, :, None]:  # (1, 1, V) each
-        context = CODE.contexts(frame, history, Wishes(np.zeros((1, 1), np.int64), np.zeros(1, np.int64)))
+        context = CODE.contexts(frame, history, Conditioning(np.zeros((1, 1), np.int64), np.zeros(1, np.int64)))
         ids = torch.from_numpy(CODE.context_ids(context))
         h, state = model.network.context.step(Padded(ids, torch.ones(1, dtype=torch.int64)), state, last=False)
         for number, voice in enumerate(CODE.order):
@@ -90,7 +92,9 @@ def test_probabilities_of_all_sets_sum_to_one():
     sets = [(a, b) for a in range(4) for b in (*range(a), 4)] + [(4, 4)]  # 4: silence
     frames = np.array(sets)[:, None]
     context = code.contexts(
-        frames, code.nothing_read(len(sets)), Wishes(np.zeros((len(sets), 1), np.int64), np.zeros(len(sets), np.int64))
+        frames,
+        code.initial_history(len(sets)),
+        Conditioning(np.zeros((len(sets), 1), np.int64), np.zeros(len(sets), np.int64)),
     )
     state = model.network.initial_state(len(sets))
     with torch.no_grad():
@@ -165,7 +169,7 @@ def test_with_scheduled_sampling_some_frames_are_the_model_s_own():
     task = MusicTask(model, PieceStreams(pieces, small_music.settings("pieces.bptt=64")), pieces, CPU)
     segment = next(task.batches(0, 0))
     torch.manual_seed(0)
-    context = task._partly_written(segment)
+    context = task._sampled_context(segment, 0.5)
     changed = (context.last[:, 1:] != segment.context.last[:, 1:]).any(-1).mean()
     assert 0.3 < changed < 0.6  # half of them, less those that it wrote as they are
     np.testing.assert_array_equal(context.left, segment.context.left)
@@ -173,30 +177,30 @@ def test_with_scheduled_sampling_some_frames_are_the_model_s_own():
 
 def test_hidden_places_are_never_none():
     rng = np.random.default_rng(0)
-    assert all(hidden_places(rng, 3, 2).any() for _ in range(300))
+    assert all(random_mask(rng, 3, 2).any() for _ in range(300))
 
 
 def test_the_loss_of_filling_is_that_of_each_hidden_note_given_what_is_not_hidden():
     model = small_music.model("model.recurrent.direction=bidirectional")
     (piece,) = small_music.pieces([6])
-    hidden = hidden_places(np.random.default_rng([DEV_SEED, 0]), 6, 3)
-    puzzle = puzzle_of(CODE, [(piece.tokens, hidden, 0)], ("p",))
+    hidden = random_mask(np.random.default_rng([DEV_SEED, 0]), 6, 3)
+    batch = masked_batch(CODE, [(piece.tokens, hidden, 0)], ("p",))
     with torch.no_grad():
-        before = hidden_losses(model, puzzle)
+        before = masked_losses(model, batch)
         other = np.where(hidden, (piece.tokens + 1) % 13, piece.tokens)  # other targets, the same view
-        after = hidden_losses(model, puzzle_of(CODE, [(other, hidden, 0)], ("p",)))
+        after = masked_losses(model, masked_batch(CODE, [(other, hidden, 0)], ("p",)))
     assert len(before) == hidden.sum()
     assert not torch.allclose(before, after)
     with torch.no_grad():
         every = [np.where(hidden, pitch, piece.tokens) for pitch in range(13)]
-        total = sum(torch.exp(-hidden_losses(model, puzzle_of(CODE, [(one, hidden, 0)], ("p",)))) for one in every)
+        total = sum(torch.exp(-masked_losses(model, masked_batch(CODE, [(one, hidden, 0)], ("p",)))) for one in every)
     assert_close(total, torch.ones(len(before)))  # a distribution, so the view does not depend on what is hidden
 
 
-def test_a_batch_of_puzzles_is_its_rows():
+def test_a_batch_of_masked_pieces_is_its_rows():
     model = small_music.model("model.recurrent.direction=bidirectional")
     pieces = small_music.pieces([6, 3, 5])
-    task = FillingTask(model, Puzzles(pieces, small_music.settings("pieces.rows=3")), pieces, CPU)
+    task = FillingTask(model, MaskedBatches(pieces, small_music.settings("pieces.rows=3")), pieces, CPU)
     batch = next(task.batches(0, 0))
     with torch.no_grad():
         whole = float(task.loss(batch)[0])
@@ -273,7 +277,7 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
 
 def test_a_piece_with_too_many_voices_is_named():
     piece = from_grid(tied(np.full((2, 4), 60, np.int16)), 4, name="four")
-    with pytest.raises(DataError, match="four: a note of voice 4, where there are 3"):
+    with pytest.raises(DataError, match="four: a note of voice 4 of 3"):
         frames_of(piece, small_music.settings())
 
 
@@ -297,7 +301,7 @@ def test_a_model_reaches_the_entropy_of_its_source(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     sets = {"train": [Frames(f"t{i}", source(rng, 100), 0) for i in range(160)],
             "dev": [Frames(f"d{i}", source(rng, 100), 0) for i in range(40)]}  # fmt: skip
-    monkeypatch.setattr(music_task, "read_pieces", lambda folder, settings, skip: sets[folder.name])
+    monkeypatch.setattr(music_task, "read_pieces", lambda folder, settings, on_problem: sets[folder.name])
     run = train_model(MUSIC, made, data_in(tmp_path), tmp_path / "exp", quiet=True)
     entropy = -0.7 * math.log(0.7) - 0.3 * math.log(0.3) + math.log(3)
     unseen = [Frames(f"u{i}", source(rng, 100), 0) for i in range(100)]

@@ -119,7 +119,7 @@ def test_bars_may_have_three_quarters() -> None:
     assert [line.count("M") for line in lines] == [1, 3], "the C, and two bars"
     x = [float(line.split()[0]) for line in lines[1].split("M")[1:]]
     assert np.diff(x) == pytest.approx(12 * Roll.of(piece, 3).step_width)
-    with pytest.raises(ValueError, match="0 quarters a bar; at least 1"):
+    with pytest.raises(ValueError, match="0 quarters per bar; at least 1"):
         piano_roll(piece, quarters_per_bar=0)
 
 

@@ -58,7 +58,7 @@ def test_a_piece_is_as_long_as_its_notes_and_in_their_order() -> None:
 def test_a_piece_is_moved_as_far_as_midi_goes(semitones: int) -> None:
     piece = Piece.of([Note(0, 60, 4), Note(0, 120, 4)], 4, 100.0, "p")
     assert [note.pitch for note in piece.transposed(semitones).notes] == [60 + semitones, 120 + semitones]
-    with pytest.raises(ValueError, match="p: 8 semitones lead out of MIDI's range"):
+    with pytest.raises(ValueError, match="p: 8 semitones: notes out of the MIDI range"):
         piece.transposed(8)
 
 
@@ -78,5 +78,5 @@ def test_on_a_coarser_grid_every_note_keeps_a_step() -> None:
 
 
 def test_a_note_of_a_voice_too_many_is_named() -> None:
-    with pytest.raises(ValueError, match="p: a note of voice 3, where there are 2"):
+    with pytest.raises(ValueError, match="p: a note of voice 3 of 2"):
         to_grid(Piece.of([Note(0, 60, 1, 2)], 4, 100.0, "p"), 2)

@@ -82,5 +82,5 @@ def test_what_was_not_counted_is_null_in_json() -> None:
 
 def test_no_pieces_are_no_error_and_a_voice_too_many_is_one() -> None:
     assert statistics([], 4).pieces == 0
-    with pytest.raises(ValueError, match="a note of voice 3, where there are 2"):
+    with pytest.raises(ValueError, match="a note of voice 3 of 2"):
         statistics([TRIAD], 2)

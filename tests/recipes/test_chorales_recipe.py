@@ -19,7 +19,7 @@ TINY = (
     "train.epochs=1 train.device=cpu train.threads=1 pieces.rows=2 pieces.bptt=16 model.width=4 model.choice_width=4 "
     "model.recurrent.hidden=4 model.recurrent.layers=1"
 )
-KINDS = ("chorales/samples/new", "chorales/samples/continued", "fill/samples/harmonised", "fill/samples/rewritten")
+KINDS = ("chorales/samples/new", "chorales/samples/continued", "fill/samples/harmonized", "fill/samples/rewritten")
 
 
 def _chorale(rng: np.random.Generator, steps: int) -> list[list[int]]:
@@ -78,7 +78,7 @@ def test_every_number_is_in_the_table_with_what_made_it(run: tuple[Path, subproc
         assert ("chorales", "teacher forcing, model_int8.onnx", metric) in found
         assert ("chorales", "teacher forcing, mean of 2 models", metric) in found
     assert ("fill", "teacher forcing", "nats per frame") not in found
-    for model, kind in (("chorales", "continued"), ("fill", "harmonised"), ("fill", "rewritten")):
+    for model, kind in (("chorales", "continued"), ("fill", "harmonized"), ("fill", "rewritten")):
         assert found[model, kind, "% given notes kept"]["value"] == 100
         assert found[model, kind, "% new notes in range"]["value"] == 100
     assert all(found[model, "new, model_int8.onnx, one thread", "real-time factor"] for model in ("chorales", "fill"))

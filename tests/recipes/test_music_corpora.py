@@ -125,7 +125,7 @@ def test_a_missing_corpus_names_the_option_that_gives_one(
     assert _run(_script("chorales"), monkeypatch, tmp_path / "none", tmp_path / "data") == 1
     assert "pass its folder as --corpus" in capsys.readouterr().err
     assert _run(_script("folk"), monkeypatch, tmp_path / "none", tmp_path / "data") == 1
-    assert "none: is no folder" in capsys.readouterr().err
+    assert "none: is not a folder" in capsys.readouterr().err
 
 
 def _tunes(folder: Path, *tunes: tuple[str, str, str]) -> Path:

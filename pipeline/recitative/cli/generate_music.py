@@ -1,4 +1,4 @@
-"""``recitative generate music``: models, the request, what is given, and the files that are written."""
+"""``recitative generate music``: models, options, given pieces, and the files that are written."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.music import synth
-from recitative.music.composer import EventScorer, Mixture, OnProgress, Scorer, Span
+from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, Span
 from recitative.music.composition import (
-    FINER,
-    Draft,
-    EventLimits,
+    TICKS_PER_STEP,
+    Constraints,
+    EventConstraints,
+    GenerationRequest,
     Key,
-    Limits,
     blank,
+    blank_events,
     compose,
     compose_events,
-    nothing_given,
     to_continue,
     to_rewrite,
 )
@@ -50,7 +50,7 @@ OthersOption = Annotated[
 
 
 def open_events(path: Path) -> EventScorer:
-    """Raises DataError for what is no model of events."""
+    """Open a model of events. Raises DataError for other models."""
     from recitative.export.opening import open_model
 
     scorer: EventScorer = open_model(path, [EVENTS])
@@ -58,24 +58,25 @@ def open_events(path: Path) -> EventScorer:
 
 
 def refuse_others(others: Sequence[str] | None, path: Path) -> None:
-    """Raises UsageError if a model of events is to write with others."""
+    """Raises UsageError if a model of events is combined with others."""
     if others:
-        raise UsageError(f"--with: {path} writes events; only models of voices write together")
+        raise UsageError(f"--with: {path} is a model of events; only models of voices can be combined")
 
 
 def open_voices(paths: Sequence[Path]) -> Scorer:
-    """Models of voices that write as one. Raises DataError for what is none, UsageError for some that do not fit."""
+    """Open one model of voices, or several as an ensemble. Raises DataError for other models, UsageError for models
+    that cannot be combined."""
     from recitative.export.opening import open_model
 
     scorers: list[Scorer] = [open_model(path, [MUSIC]) for path in paths]
-    return scorers[0] if len(scorers) == 1 else Mixture(scorers)
+    return scorers[0] if len(scorers) == 1 else Ensemble(scorers)
 
 
 def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
-    """The same for a piece of work. Raises UsageError as well for models that do not do it."""
+    """The same. Raises UsageError also for models of the wrong direction."""
     scorer = open_voices(paths)
     if scorer.fills != fills:
-        does = "fills music in: use it with --harmonise or --rewrite" if scorer.fills else "only continues music"
+        does = "fills in notes: use it with --harmonize or --rewrite" if scorer.fills else "only continues music"
         raise UsageError(f"{paths[0]}: {does}")
     return scorer
 
@@ -87,18 +88,18 @@ ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}
 
 
 def parse_key(text: str) -> Key | None:
-    """G, Bb, F#m, 'e minor', a; nothing is any key. Raises UsageError for anything else."""
+    """Parse a key such as G, Bb, F#m or 'e minor'; None for ''. Raises UsageError for anything else."""
     if not text:
         return None
     found = re.fullmatch(r"([A-Ga-g])([#b♯♭]?)\s*(m|min|minor|maj|major|)", text.strip())
     if not found:
-        raise UsageError(f"--key {text}: is no key; such as C, Bb, F#m or 'e minor'")
+        raise UsageError(f"--key {text}: not a key; use one such as C, Bb, F#m or 'e minor'")
     tonic = TONICS[found[1].lower()] + ACCIDENTALS[found[2]]
     return Key(tonic % 12, found[3] in ("m", "min", "minor"))
 
 
 def parse_pitches(text: str) -> tuple[int, int]:
-    """LOW-HIGH, MIDI numbers; nothing is any. Raises UsageError for anything else."""
+    """Parse LOW-HIGH, MIDI pitches; '' for all. Raises UsageError for anything else."""
     if not text:
         return LOWEST, HIGHEST
     found = re.fullmatch(r"(\d+)-(\d+)", text.strip())
@@ -108,7 +109,7 @@ def parse_pitches(text: str) -> tuple[int, int]:
 
 
 def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likeliest note") -> Sampling:
-    """Raises UsageError for numbers that make no distribution."""
+    """Raises UsageError for values out of range."""
     if not temperature > 0:
         raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always {likeliest}")
     if not 0 < top_p <= 1:
@@ -118,59 +119,63 @@ def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likel
 
 # Generation by a model of voices or of events
 
-NEW = "piece"  # the name of pieces without a given one
+NEW = "piece"  # the name of new pieces
 
-Written = tuple[Piece, frozenset[Note]]  # and those of its notes that were given
-Write = Callable[[Piece | None, float, OnProgress], list[Written]]
+Generated = tuple[Piece, frozenset[Note]]  # a piece, and those of its notes that were given
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How notes are drawn. sweeps: times that each is, of a model that fills in."""
+class SamplingOptions:
+    """gibbs_steps: of a model that fills in."""
 
     sampling: Sampling
     count: int
     seed: int
-    sweeps: int
+    gibbs_steps: int
 
 
 @dataclass(frozen=True)
-class Writer:
-    """write: a piece that is given, with ``steps_per_quarter``, or none; the tempo of new ones -> its versions."""
+class Generator:
+    """generate: a given piece, with ``steps_per_quarter``, or None; the tempo of a new one -> its versions."""
 
     steps_per_quarter: int
-    write: Write
+    generate: Callable[[Piece | None, float, OnProgress], list[Generated]]
 
 
-def voices_writer(scorer: Scorer, wanted: Wanted, limits: Limits, drawing: Drawing) -> Writer:
-    """Continues pieces, or fills in what is wanted of them."""
+def voices_generator(
+    scorer: Scorer, edit: EditOptions, constraints: Constraints, options: SamplingOptions
+) -> Generator:
+    """Continues pieces, or fills in voices and bars."""
     frames = scorer.frames
 
-    def write(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Written]:
-        draft = draft_of(piece, wanted, frames) if piece else new_draft(wanted, frames, NEW, tempo)
-        made = compose(
-            scorer, draft, limits, drawing.sampling, count=drawing.count, seed=drawing.seed, sweeps=drawing.sweeps,
-            on_progress=on_progress,
+    def generate(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Generated]:
+        new = blank(frames, edit.bars * frames.bar, NEW, tempo)
+        request = request_of(piece, edit, frames) if piece else new
+        pieces = compose(
+            scorer, request, constraints, options.sampling, count=options.count, seed=options.seed,
+            gibbs_steps=options.gibbs_steps, on_progress=on_progress,
         )  # fmt: skip
-        return [(one, frozenset(draft.given.notes)) for one in made]
+        return [(one, frozenset(request.given.notes)) for one in pieces]
 
-    return Writer(frames.steps_per_quarter * FINER, write)
+    return Generator(frames.steps_per_quarter * TICKS_PER_STEP, generate)
 
 
-def events_writer(scorer: EventScorer, bars: int, limits: EventLimits, drawing: Drawing) -> Writer:
-    """Continues pieces. What is given was complete, perhaps: it goes on for a bar before it may end."""
+def events_generator(
+    scorer: EventScorer, bars: int, constraints: EventConstraints, options: SamplingOptions
+) -> Generator:
+    """Continues pieces. A given piece is continued for a bar at least, since it may be complete."""
     events = scorer.events
 
-    def write(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Written]:
+    def generate(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Generated]:
         span = Span(bars * events.bar, events.bar if piece else 0)
-        given = piece or nothing_given(events, NEW, tempo)
-        made = compose_events(
-            scorer, given, limits, span, drawing.sampling, count=drawing.count, seed=drawing.seed,
+        given = piece or blank_events(events, NEW, tempo)
+        pieces = compose_events(
+            scorer, given, constraints, span, options.sampling, count=options.count, seed=options.seed,
             on_progress=on_progress,
         )  # fmt: skip
-        return [(one, frozenset(given.notes)) for one in made]
+        return [(one, frozenset(given.notes)) for one in pieces]
 
-    return Writer(events.steps_per_quarter * FINER, write)
+    return Generator(events.steps_per_quarter * TICKS_PER_STEP, generate)
 
 
 # Given pieces: voices and bars of MIDI and ABC files
@@ -179,59 +184,56 @@ VOICES = ("soprano", "alto", "tenor", "bass")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """harmonise: the voice that is given; rewrite: voices that are written anew, rewrite_bars: only in these; bars:
-    that are new. Raises UsageError for two kinds of work at once."""
+class EditOptions:
+    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: new ones.
 
-    harmonise: str
+    Raises UsageError for options that exclude each other.
+    """
+
+    harmonize: str
     rewrite: str
     rewrite_bars: str
     bars: int
 
     def __post_init__(self) -> None:
-        if self.harmonise and self.rewrite:
-            raise UsageError("--harmonise and --rewrite: name one of them")
+        if self.harmonize and self.rewrite:
+            raise UsageError("--harmonize and --rewrite: give only one of them")
         if self.rewrite_bars and not self.rewrite:
-            raise UsageError("--rewrite-bars: needs --rewrite, which names the voices")
+            raise UsageError("--rewrite-bars: requires --rewrite with the voices")
 
     @property
     def option(self) -> str:
-        """That which asks for something to be filled in, if any does."""
-        return "--harmonise" if self.harmonise else "--rewrite" if self.rewrite else ""
+        """The option that requires a model that fills in notes; '' for none."""
+        return "--harmonize" if self.harmonize else "--rewrite" if self.rewrite else ""
 
 
-def new_draft(wanted: Wanted, frames: FrameSettings, name: str, tempo: float) -> Draft:
-    """Nothing is given."""
-    return blank(frames, wanted.bars * frames.bar, name, tempo)
-
-
-def draft_of(piece: Piece, wanted: Wanted, frames: FrameSettings) -> Draft:
-    """Raises UsageError for voices and bars that there are not, DataError for notes that the model does not know."""
-    if wanted.harmonise:
-        voice = _voice(wanted.harmonise, frames.voices)
-        alone = replace(piece, notes=tuple(replace(note, voice=voice) for note in piece.notes))
-        return to_rewrite(alone, frames, [v for v in range(frames.voices) if v != voice])
+def request_of(piece: Piece, edit: EditOptions, frames: FrameSettings) -> GenerationRequest:
+    """Raises UsageError for voices and bars that do not exist, DataError for notes that the model does not know."""
+    if edit.harmonize:
+        voice = _voice(edit.harmonize, frames.voices)
+        melody = replace(piece, notes=tuple(replace(note, voice=voice) for note in piece.notes))
+        return to_rewrite(melody, frames, [v for v in range(frames.voices) if v != voice])
     piece = piece if piece.voices == frames.voices else separated(piece, frames.voices)
-    if not wanted.rewrite:
-        return to_continue(piece, frames, wanted.bars * frames.bar)
+    if not edit.rewrite:
+        return to_continue(piece, frames, edit.bars * frames.bar)
     voices = (
         list(range(frames.voices))
-        if wanted.rewrite == "all"
-        else [_voice(name, frames.voices) for name in wanted.rewrite.split(",")]
+        if edit.rewrite == "all"
+        else [_voice(name, frames.voices) for name in edit.rewrite.split(",")]
     )
-    first, last = _span(wanted.rewrite_bars, frames.bar, -(-piece.length // FINER))
+    first, last = _span(edit.rewrite_bars, frames.bar, -(-piece.length // TICKS_PER_STEP))
     return to_rewrite(piece, frames, voices, first, last)
 
 
 def _voice(name: str, voices: int) -> int:
-    """A voice's place, from its name or its number from 1."""
+    """The index of a voice, from its name or its number from 1."""
     name = name.strip().lower()
     if voices == len(VOICES) and name in VOICES:
         return VOICES.index(name)
     if name.isdigit() and 1 <= int(name) <= voices:
         return int(name) - 1
     named = f"{', '.join(VOICES)}, or " if voices == len(VOICES) else ""
-    raise UsageError(f"'{name}': is no voice; {named}1 to {voices}")
+    raise UsageError(f"'{name}': not a voice; use {named}1 to {voices}")
 
 
 def _span(text: str, bar: int, steps: int) -> tuple[int, int]:
@@ -250,8 +252,8 @@ def _span(text: str, bar: int, steps: int) -> tuple[int, int]:
 PAGE = "index.html"
 
 
-def write_pieces(pieces: Sequence[Written], output: Path, *, sound: bool, soundfont: Path | None) -> None:
-    """NAME.mid, NAME.svg and NAME.wav of each piece, and the page. Prints each MIDI file's path."""
+def write_pieces(pieces: Sequence[Generated], output: Path, *, sound: bool, soundfont: Path | None) -> None:
+    """Write NAME.mid, NAME.svg and NAME.wav of each piece, and the page. Prints the paths of the MIDI files."""
     if soundfont is None and sound:
         soundfont = find_soundfont()
     exhibits = [
@@ -260,7 +262,7 @@ def write_pieces(pieces: Sequence[Written], output: Path, *, sound: bool, soundf
     ]
     if exhibits:
         write_text(output / PAGE, music_page(exhibits, title="Music"))
-        print(f"to see and hear: {output / PAGE}", file=sys.stderr)
+        print(f"page: {output / PAGE}", file=sys.stderr)
 
 
 def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, soundfont: Path | None) -> Exhibit:
@@ -277,16 +279,16 @@ def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, s
     return Exhibit(piece.name, piece, content, played, given=given or None)
 
 
-# ``recitative generate music``: pieces from nothing, continued, harmonised, or rewritten in part.
+# ``recitative generate music``
 
-QUARTERS_PER_MINUTE = 100.0  # of new pieces, if the tempo is to be the file's
+QUARTERS_PER_MINUTE = 100.0  # of new pieces with --tempo 0
 SLOWEST = 10
-FILLING_TEMPERATURE = 0.7  # temperature: of notes that are drawn again and again, the unlikely ones would gather
+FILLING_TEMPERATURE = 0.7  # default of models that fill in: repeated sampling accumulates unlikely notes
 
 
 def music(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="MIDI or ABC files to continue, or for --harmonise and --rewrite.")
+        list[Path] | None, typer.Argument(help="MIDI or ABC files to continue, or for --harmonize and --rewrite.")
     ] = None,
     output: Annotated[Path, typer.Option(help="Output folder.")] = Path("music"),
     model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
@@ -294,18 +296,20 @@ def music(
     bars: Annotated[
         int,
         typer.Option(
-            min=1, max=1000, help="Number of new bars of four quarter notes. A model of events may end before."
+            min=1, max=1000, help="Number of new bars of four quarter notes. A model of events may end earlier."
         ),
     ] = 12,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Number of pieces, or of versions of each file.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
     temperature: Annotated[
         float | None,
-        typer.Option(help=f"Above 1 more daring, below 1 more usual; 1, or {FILLING_TEMPERATURE} for filling in."),
+        typer.Option(
+            help=f"Sampling temperature. Default: 1, or {FILLING_TEMPERATURE} with --harmonize and --rewrite."
+        ),
     ] = None,
     top_p: Annotated[float, typer.Option(help="Nucleus (top-p) sampling threshold.")] = 0.98,
-    harmonise: Annotated[
-        str, typer.Option(metavar="VOICE", help="Add the other voices to files that hold this voice.")
+    harmonize: Annotated[
+        str, typer.Option(metavar="VOICE", help="Add the other voices to files that contain this voice.")
     ] = "",
     rewrite: Annotated[
         str, typer.Option(metavar="VOICES", help="Regenerate these voices of the files, such as alto,tenor or all.")
@@ -318,42 +322,45 @@ def music(
         str, typer.Option(metavar="LOW-HIGH", help="Use only these MIDI pitches, such as 60-84. Only models of events.")
     ] = "",
     tempo: Annotated[float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file.")] = 100.0,
-    sweeps: Annotated[int, typer.Option(min=1, help="Gibbs sampling passes, with --harmonise or --rewrite.")] = 100,
+    gibbs_steps: Annotated[int, typer.Option(min=1, help="Gibbs sampling steps, with --harmonize or --rewrite.")] = 100,
     rests: Annotated[bool, typer.Option("--rests", help="Allow rests. Only models of voices.")] = False,
     soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Write WAV files.")] = True,
+    harmonise: Annotated[str, typer.Option(hidden=True)] = "",
+    sweeps: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
 ) -> None:
     """Generate music: MIDI, WAV, pictures, and a page OUTPUT/index.html.
 
-    Without files, new pieces. Given files are continued; --harmonise adds voices, --rewrite replaces parts.
+    Without files, new pieces. Given files are continued; --harmonize adds voices, --rewrite replaces parts.
     Given notes never change.
 
     \b
     recitative generate music --count 4 --key G
     recitative generate music tune.mid --bars 8
-    recitative generate music melody.mid --harmonise soprano
+    recitative generate music melody.mid --harmonize soprano
     """
-    wanted = Wanted(harmonise, rewrite, rewrite_bars, bars)
-    usual = FILLING_TEMPERATURE if wanted.option else 1.0
-    drawing = Drawing(parse_sampling(usual if temperature is None else temperature, top_p), count, seed, sweeps)
-    if wanted.option and not files:
-        raise UsageError(f"{wanted.option}: needs files to work on")
+    edit = EditOptions(harmonize or harmonise, rewrite, rewrite_bars, bars)
+    if temperature is None:
+        temperature = FILLING_TEMPERATURE if edit.option else 1.0
+    options = SamplingOptions(parse_sampling(temperature, top_p), count, seed, sweeps or gibbs_steps)
+    if edit.option and not files:
+        raise UsageError(f"{edit.option}: requires files")
     if 0 < tempo < SLOWEST:
         raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 for the file's")
-    path = pretrained.find(model or (pretrained.FILLING if wanted.option else pretrained.MUSIC))
+    path = pretrained.find(model or (pretrained.FILLING if edit.option else pretrained.MUSIC))
     if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
-        _require_no_voices(path, {wanted.option: wanted.option, "--rests": rests})
-        limits = EventLimits(parse_key(key), *parse_pitches(pitches))
-        writer = events_writer(open_events(path), bars, limits, drawing)
+        _require_no_voices(path, {edit.option: edit.option, "--rests": rests})
+        event_constraints = EventConstraints(parse_key(key), *parse_pitches(pitches))
+        generator = events_generator(open_events(path), bars, event_constraints, options)
     else:
         if pitches:
-            raise UsageError(f"--pitches: {path} writes in voices, each of which has its range; use a model of events")
+            raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
         paths = [path, *map(pretrained.find, others or ())]
-        composer = open_composer(paths, fills=bool(wanted.option))
-        writer = voices_writer(composer, wanted, Limits(parse_key(key), rests), drawing)
+        scorer = open_composer(paths, fills=bool(edit.option))
+        generator = voices_generator(scorer, edit, Constraints(parse_key(key), rests), options)
     require_folder(output)
-    pieces, problems = _written(files or [], writer, tempo)
+    pieces, problems = _generated(files or [], generator, tempo)
     write_pieces(pieces, output, sound=sound, soundfont=soundfont)
     if problems:
         raise DataError.collect(problems)
@@ -362,25 +369,25 @@ def music(
 def _require_no_voices(path: Path, options: Mapping[str, object]) -> None:
     for option, given in options.items():
         if given:
-            raise UsageError(f"{option}: {path} writes events and knows no parts to be filled; use a model of voices")
+            raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
 
 
-def _written(files: Sequence[Path], writer: Writer, tempo: float) -> tuple[list[Written], list[Problem]]:
-    """What comes of each file, or of none; a bad file is a problem, and the others go on."""
-    pieces: list[Written] = []
+def _generated(files: Sequence[Path], generator: Generator, tempo: float) -> tuple[list[Generated], list[Problem]]:
+    """Generate from each file, or from none. Files that cannot be read are skipped and returned as problems."""
+    pieces: list[Generated] = []
     problems: list[Problem] = []
     for path in files or (None,):
         try:
-            piece = _read(path, writer.steps_per_quarter, tempo) if path else None
+            piece = _read(path, generator.steps_per_quarter, tempo) if path else None
             with progress_bar(path.stem if path else NEW) as on_progress:
-                pieces += writer.write(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
+                pieces += generator.generate(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
         except DataError as error:
             problems.extend(error.problems)
     return pieces, problems
 
 
 def _read(path: Path, steps_per_quarter: int, tempo: float) -> Piece:
-    """The only piece in a file, on the fine grid, named after the file; tempo 0: as it is."""
+    """The first piece of a file, in ticks, named after the file; tempo 0: that of the file."""
     pieces, errors = read_file(path, steps_per_quarter)
     if errors:
         raise DataError.collect([problem for error in errors for problem in error.problems])

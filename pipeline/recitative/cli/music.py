@@ -33,14 +33,14 @@ from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.model.kind import load_settings_of
 from recitative.music import synth
-from recitative.music.composition import FINER, Kept
-from recitative.music.composition import kept as kept_in
+from recitative.music.composition import TICKS_PER_STEP, ConstraintCheck
+from recitative.music.composition import check_constraints as check_piece
 from recitative.music.kind import EVENTS
 from recitative.music.likelihood import event_likelihood, likelihood_of
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import Note, Piece
-from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder
+from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
@@ -72,18 +72,16 @@ def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
         found = read_event_pieces(folder, settings.events)
         cut = f"{found.cut} of them cut to {settings.events.longest_length} steps"
         return f"{folder}: {len(found.pieces)} pieces, {found.notes} notes, {cut}"
-    from recitative.music.pieces import read_pieces
-
     pieces = read_pieces(folder, settings)
     frames = sum(len(piece.tokens) for piece in pieces)
     sounding = sum(int((piece.tokens < settings.frames.code.silence).sum()) for piece in pieces)
     return f"{folder}: {len(pieces)} pieces, {frames} frames, {sounding / max(1, frames):.2f} voices sound in one"
 
 
-# ``recitative music check-constraints``: whether generated pieces hold all given notes and keep to their ranges.
+# ``recitative music check-constraints``
 
 
-def kept(
+def check_constraints(
     written: Annotated[Path, typer.Argument(help="Output folder of 'generate music'.")],
     conf: Annotated[Path, typer.Option(help="Settings of the model, such as exp/chorales/model/settings.yaml.")],
     given: Annotated[Path | None, typer.Option(help="Folder of the given pieces, with the same names.")] = None,
@@ -106,73 +104,73 @@ def kept(
     settings = load_tree(MusicSettings, conf)
     frames = settings.frames
     ranges = frames.ranges or ((frames.lowest, frames.highest),) * frames.voices
-    found = Kept(Share(0, 0), Share(0, 0))
+    found = ConstraintCheck(Share(0, 0), Share(0, 0))
     for path in _files(written):
         sounds = _given_to(path, given, frames, _voice_numbers(voices)) if given else []
-        found += kept_in(_piece(path, frames), sounds, ranges)
-    record.write(_kept_measurements(found), settings)
+        found += check_piece(_piece(path, frames), sounds, ranges)
+    record.write(_constraint_measurements(found), settings)
     _print(found)
     if found.given.count < found.given.of:
-        raise RunError(f"{written}: {found.given.of - found.given.count} given notes are not there")
+        raise RunError(f"{written}: {found.given.of - found.given.count} given notes are missing")
 
 
 def _files(folder: Path) -> list[Path]:
-    """Raises DataError for a folder without music."""
+    """The MIDI and ABC files of a folder. Raises DataError if there is none."""
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise DataError(str(folder), "has no music in it", f"files {', '.join(SUFFIXES)}", "correct the path")
+        raise DataError(str(folder), "contains no music", f"files {', '.join(SUFFIXES)}", "correct the path")
     return files
 
 
 def _given_to(path: Path, given: Path, frames: FrameSettings, voices: set[int]) -> list[Note]:
-    """The notes of the file after which a written one is named. Raises DataError if there is none."""
+    """The notes of the given piece that a generated one is named after. Raises DataError if there is none."""
     sources = {source.stem: source for source in _files(given)}
     source = sources.get(path.stem) or sources.get(re.sub(r"-\d+$", "", path.stem))
     if not source:
-        raise DataError(str(path), f"has no piece of its name in {given}", "NAME or NAME-1", "name the folder it is of")
+        raise DataError(str(path), f"has no given piece of its name in {given}", "NAME or NAME-1", "correct --given")
     return [note for note in _piece(source, frames).notes if not voices or note.voice in voices]
 
 
 def _piece(path: Path, frames: FrameSettings) -> Piece:
-    """On the grid of what 'generate music' writes."""
-    pieces, errors = read_file(path, frames.steps_per_quarter * FINER)
+    """The first piece of a file, in the ticks of 'generate music'."""
+    pieces, errors = read_file(path, frames.steps_per_quarter * TICKS_PER_STEP)
     if errors:
         raise errors[0]
-    return replace(pieces[0].at_resolution(frames.steps_per_quarter * FINER), name=path.stem)
+    return replace(pieces[0].at_resolution(frames.steps_per_quarter * TICKS_PER_STEP), name=path.stem)
 
 
 def _voice_numbers(voices: str) -> set[int]:
     names = [name.strip().lower() for name in voices.split(",") if name.strip()]
     for name in names:
         if name not in VOICES and not (name.isdigit() and int(name)):
-            raise UsageError(f"--voices {name}: is no voice; {', '.join(VOICES)}, or a number from 1")
+            raise UsageError(f"--voices {name}: not a voice; use {', '.join(VOICES)}, or a number from 1")
     return {VOICES.index(name) if name in VOICES else int(name) - 1 for name in names}
 
 
-def _kept_measurements(found: Kept) -> list[Measurement]:
+def _constraint_measurements(found: ConstraintCheck) -> list[Measurement]:
     shares = (("given notes kept", found.given), ("new notes in range", found.new))
     return [Measurement.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
 
 
-def _print(found: Kept) -> None:
-    for one in _kept_measurements(found):
+def _print(found: ConstraintCheck) -> None:
+    for one in _constraint_measurements(found):
         print(f"{one.value:.2f} {one.metric} [ {one.counts} ]")
 
 
-# ``recitative report``: generated pieces beside a corpus, in numbers, pictures and sound.
+# ``recitative report`` on generated music
 
 
 def report(
-    generated: Annotated[Path, typer.Argument(help="A folder of generated pieces.")],
-    originals: Annotated[Path, typer.Option(help="A folder of the pieces that they should be like.")],
+    generated: Annotated[Path, typer.Argument(help="Folder of generated pieces.")],
+    originals: Annotated[Path, typer.Option(help="Folder of the corpus.")],
     output: Annotated[
-        Path | None, typer.Option(help="The page to write; GENERATED/report.html by default, none with --json.")
+        Path | None, typer.Option(help="Page to write. Default: GENERATED/report.html, or none with --json.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as an object.")] = False,
-    players: Annotated[int, typer.Option(min=0, help="Pieces that are shown and played.")] = 12,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
+    players: Annotated[int, typer.Option(min=0, help="Number of pieces shown with a player.")] = 12,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put sound into the page.")] = True,
     soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
-    steps_per_quarter: Annotated[int, typer.Option(min=1, max=48, help="Of the grid on which both are compared.")] = 4,
+    steps_per_quarter: Annotated[int, typer.Option(min=1, max=48, help="Resolution of the comparison.")] = 4,
     results: ResultsOption = None,
     results_md: TableOption = None,
     name: NameOption = "",
@@ -180,10 +178,10 @@ def report(
     decoding: HowOption = "-",
     command: CommandOption = "-",
 ) -> None:
-    """Compare generated pieces with a corpus: statistics, the longest copies, piano rolls and players, on one page.
+    """Compare generated pieces with a corpus: a page with statistics, the longest copies, piano rolls and players.
 
-    A copy is the longest stretch of a piece that stands in an original, all voices, note for note, in any key. A bad
-    file is named, the others are compared, and the exit status is 1.
+    A copy is the longest passage of a piece that occurs in the corpus in any key, with equal notes in all voices.
+    Unreadable files are reported and skipped; the exit status is then 1.
     """
     record = Record(results, results_md, name, set_name, decoding, command)
     path = output or (None if as_json else generated / "report.html")
@@ -205,12 +203,12 @@ def report(
 
 
 def _read(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], list[Problem]]:
-    """The pieces, on one grid, and what is wrong with the other files. Raises DataError if all are bad."""
+    """The pieces on one grid, and the problems of other files. Raises DataError if there are no notes at all."""
     pieces, errors = read_folder(folder, steps_per_quarter)
     problems = [problem for error in errors for problem in error.problems]
     pieces = [piece.at_resolution(steps_per_quarter) for piece in pieces]
     if not any(piece.notes for piece in pieces):
-        raise DataError.collect(problems or [Problem(str(folder), "has no notes in it", "music", "correct the path")])
+        raise DataError.collect(problems or [Problem(str(folder), "has no notes", "music", "correct the path")])
     return pieces, problems
 
 
@@ -227,7 +225,7 @@ def _exhibit(piece: Piece, sound: bool, soundfont: Path | None) -> Exhibit:
 
 
 def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measurement]:
-    """How far both are apart, from 0 to 1, in what both have; and how much was copied."""
+    """Distances from 0 to 1 of the histograms that both have, and the lengths of copies."""
     counts = f"{comparison.generated.pieces} and {comparison.corpus.pieces} pieces"
     apart = distances(comparison.generated, comparison.corpus).to_dict()
     quarters = sorted(copy.length / steps_per_quarter for _, copy in comparison.copies)
@@ -247,14 +245,16 @@ def _numbers(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-# ``recitative score``: how probable pieces are to a model.
+# ``recitative score`` on music
 
 
 def score(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A music model's folder, such as EXP/model, or file.")],
-    pieces: Annotated[Path, typer.Argument(help="A folder of MIDI or ABC files.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Music model: folder such as EXP/model, or exported file.")
+    ],
+    pieces: Annotated[Path, typer.Argument(help="Folder of MIDI or ABC files.")],
     others: OthersOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     results: ResultsOption = None,
     results_md: TableOption = None,
     name: NameOption = "",
@@ -262,11 +262,11 @@ def score(
     decoding: HowOption = "-",
     command: CommandOption = "-",
 ) -> None:
-    """Print how probable pieces are to a model: nats a frame and nats a token, each frame given those before it.
+    """Print the NLL of pieces under a model of music.
 
-    A frame is a step of the model's grid, a token what one voice has in it. The model is told nothing about a piece,
-    but for the tonic where pieces.key says that all pieces have the same. Of a model of events: nats a token, ends
-    included, and nats a note. An exported file is run without PyTorch.
+    Models of voices: nats per frame, a step of the model's grid, and per token, a voice of a frame. Only the tonic is
+    given, if pieces.key sets one for all pieces. Models of events: nats per token, including the end of a piece, and
+    per note. Exported files run without PyTorch.
     """
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
@@ -292,11 +292,11 @@ class _Found:
 
 
 def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
-    from recitative.music.pieces import read_pieces
-
     scorer = open_voices(models)
     if scorer.fills:
-        raise UsageError(f"{models[0]}: fills in and has no likelihood of a whole piece; name a model that continues")
+        raise UsageError(
+            f"{models[0]}: a model that fills in notes has no likelihood of whole pieces; use one that continues"
+        )
     tokens = [piece.tokens for piece in read_pieces(pieces, scorer.settings)]
     with progress_bar("scoring") as show:
         found = likelihood_of(scorer, tokens, scorer.settings.pieces.key, show)
@@ -318,8 +318,6 @@ def _of_events(model: Path, pieces: Path) -> _Found:
     return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)
 
 
-# ``recitative music``: checks of folders of music and of generated pieces.
-
 app = typer.Typer(name="music", no_args_is_help=True, help="Check folders of music, and generated pieces.")
 app.command()(check)
-app.command("check-constraints")(kept)
+app.command()(check_constraints)

@@ -41,7 +41,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "forecaster threshold": anomaly.threshold,
     "forecaster score": anomaly.score,
     "forecaster export": export,
-    "music kept": music.kept,
+    "music kept": music.check_constraints,
     "music score": music.score,
     "music report": music.report,
     "music export": export,

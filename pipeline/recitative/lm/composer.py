@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recitative.lm.sampling import Sampling, distribution, drawn
+from recitative.lm.sampling import Sampling, categorical, distribution
 from recitative.lm.scores import History, RecurrentLanguageModel
 from recitative.stage import Mask
 from recitative.text.vocabulary import END, Vocabulary
@@ -80,7 +80,7 @@ class _Line:
 
     def draw(self, probabilities: npt.NDArray[np.float64]) -> None:
         """One more token, by its probabilities (V,)."""
-        token = drawn(probabilities, self._rng.random())
+        token = int(categorical(probabilities, np.array(self._rng.random())))
         begins = not self._spells or token == self._vocabulary.space  # a word
         self.ended = token == END or (begins and not self._left)
         if self.ended:

@@ -1,14 +1,14 @@
-"""A piece as a sequence of tokens, for a language model of music, and back.
+"""Encoding of a piece as a sequence of tokens, for a language model of music, and decoding.
 
     piece  = [ moment ] { shifts moment } [ shifts ] END
-    moment = [ chord ] { voice chord }               what begins at one time: at least one chord
-    chord  = note length { note length }             what begins in one voice
+    moment = [ chord ] { voice chord }               all notes that start at one time: at least one chord
+    chord  = note length { note length }             of one voice
     shifts = shift { shift }
 
-At the beginning, and after each shift, the voice is the first; ``voice:v`` goes on to a later one. Within a voice notes
-rise. A gap longer than the longest shift is several shifts, all but the last of which are the longest. The last shifts
-lead to the end of the piece, which is no earlier than the end of any note. So a piece has one sequence, and a sequence
-that keeps these rules one piece; ``EventVocabulary.legal`` says of each token whether the rules allow it next.
+At the beginning and after each shift the voice is the first; ``voice:v`` changes to a later one. Pitches rise within a
+voice. A gap longer than the longest shift is several shifts, all of which but the last are the longest. The last shifts
+lead to the end of the piece, which is not before the end of any note. So each piece has exactly one sequence, and each
+sequence by this grammar exactly one piece. ``EventVocabulary.legal`` gives the tokens that the grammar allows next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from recitative.text.vocabulary import END
 
 
 class Kind(Enum):
-    """Of a token."""
+    """The kind of a token."""
 
     END = auto()
     SHIFT = auto()
@@ -39,7 +39,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Event:
-    """value: steps of a shift or a length, number of a voice from 0, MIDI pitch of a note."""
+    """value: steps of a shift or a length, voice from 0, or MIDI pitch of a note"""
 
     kind: Kind
     value: int = 0
@@ -50,10 +50,10 @@ class Event:
 
 @dataclass(frozen=True)
 class GrammarState:
-    """What decides which tokens may follow; the default: at the beginning.
+    """The state of the grammar. The default is that at the beginning.
 
-    last: the token before; voice, pitch: of the last note since the last shift, pitch -1 if the voice has none yet;
-    sounding: steps until the last note that has begun ends.
+    last: token; voice, pitch: of the last note since the last shift, pitch -1 for none; sounding: steps until all notes
+    have ended
     """
 
     last: Event = Event(Kind.END)
@@ -62,7 +62,7 @@ class GrammarState:
     sounding: int = 0
 
     def after(self, event: Event) -> GrammarState:
-        """The state after a token that is legal here."""
+        """The state after a legal token."""
         match event.kind:
             case Kind.END:
                 return GrammarState()
@@ -78,7 +78,7 @@ class GrammarState:
 
 @dataclass(frozen=True)
 class EventVocabulary:
-    """The tokens of pieces within limits; id 0 ends a piece, and is what a piece begins after.
+    """The tokens of pieces. Id 0 ends a piece, and precedes its first token.
 
     Notes have pitches lowest..highest, at most ``longest_length`` steps, and voices 0..voices-1.
     """
@@ -89,35 +89,6 @@ class EventVocabulary:
     voices: int = 1
     lowest: int = LOWEST
     highest: int = HIGHEST
-
-    @classmethod
-    def of_pieces(cls, pieces: Iterable[Piece], longest_shift: int) -> EventVocabulary:
-        """The smallest that holds these. Raises ValueError if they have no notes, or differ in steps per quarter."""
-        given = list(pieces)
-        notes = [note for piece in given for note in piece.notes]
-        resolutions = sorted({piece.steps_per_quarter for piece in given})
-        if not notes or len(resolutions) != 1:
-            raise ValueError(f"{len(notes)} notes at {resolutions} steps per quarter: some notes at one are needed")
-        pitches = [note.pitch for note in notes]
-        longest = max(note.length for note in notes)
-        voices = max(note.voice for note in notes) + 1
-        return cls(resolutions[0], longest, longest_shift, voices, min(pitches), max(pitches))
-
-    @classmethod
-    def from_symbols(cls, symbols: Sequence[str], steps_per_quarter: int) -> EventVocabulary:
-        """The vocabulary with these ``symbols``. Raises ValueError if they are not of one."""
-        numbers: dict[str, list[int]] = {"shift": [0], "voice": [0], "note": [], "length": [0]}
-        for symbol in symbols[1:]:
-            kind, _, value = symbol.partition(":")
-            if kind not in numbers or not value.isascii() or not value.isdigit():
-                raise ValueError(f"'{symbol}' is no token of music, such as 'note:60'")
-            numbers[kind].append(int(value))
-        largest = {kind: max(values, default=0) for kind, values in numbers.items()}
-        limits = largest["length"], largest["shift"], largest["voice"] + 1
-        vocabulary = cls(steps_per_quarter, *limits, min(numbers["note"], default=0), largest["note"])
-        if vocabulary.symbols != tuple(symbols):
-            raise ValueError(f"{len(symbols)} symbols with gaps, or in another order; those of a whole vocabulary")
-        return vocabulary
 
     def __post_init__(self) -> None:
         smallest = min(self.steps_per_quarter, self.longest_length, self.longest_shift, self.voices)
@@ -141,23 +112,23 @@ class EventVocabulary:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        """For a ``text.tokens.TokenTable``: 'shift:4', 'voice:1', 'note:60', 'length:4' behind its first symbol."""
+        """By id: BLANK, 'shift:4', 'voice:1', 'note:60', 'length:4', ..."""
         return (BLANK, *(str(event) for event in self.events[1:]))
 
     def __len__(self) -> int:
         return len(self.events)
 
     def encode(self, piece: Piece) -> list[int]:
-        """The ids of a piece without its END; tempo and name are not told.
+        """The ids of a piece without END. Tempo and name are not encoded.
 
-        Raises ValueError that names the piece, for notes beyond the limits or two of a pitch that begin together in a
-        voice, and for another number of steps per quarter.
+        Raises ValueError for notes out of range, for two notes of one pitch that start together in a voice, and for
+        another number of steps per quarter.
         """
         self._require_within(piece)
         return [self.ids[event] for event in self._written(piece)]
 
     def decode(self, ids: Iterable[int], *, quarters_per_minute: float = 100.0, name: str = "") -> Piece:
-        """The piece of a whole sequence without its END. Raises ValueError for a token that the rules forbid."""
+        """The piece of a whole sequence without END. Raises ValueError for a token that is not legal."""
         notes: list[Note] = []
         state, time = GrammarState(), 0
         for place, number in enumerate(ids):
@@ -173,7 +144,7 @@ class EventVocabulary:
         return Piece(tuple(sorted(notes)), time, self.steps_per_quarter, quarters_per_minute, name)
 
     def legal(self, state: GrammarState) -> Mask:
-        """(V,): which tokens may follow. At least one may, whatever the state."""
+        """(V,): the tokens that may follow; at least one."""
         mask = np.zeros(len(self), bool)
         match state.last.kind:
             case Kind.NOTE:
@@ -188,9 +159,9 @@ class EventVocabulary:
         return mask
 
     def finished(self, ids: Sequence[int]) -> list[int]:
-        """A whole sequence, without END, of one that was cut off anywhere: its last notes sound to their ends.
+        """Complete a legal sequence that was cut off, without END: sounding notes are held to their ends.
 
-        A voice or a note without a length is taken back. ``ids`` are legal, one after the other.
+        A voice without a note and a note without a length are removed.
         """
         events = [self.events[number] for number in ids]
         passed = 0
@@ -203,7 +174,7 @@ class EventVocabulary:
         return [self.ids[event] for event in [*events, *self._shifts(max(state.sounding, passed))]]
 
     def _may_shift(self, state: GrammarState) -> bool:
-        """A shift that is not the longest is the last in a row."""
+        """Only the longest shift can be followed by another."""
         return state.last.kind is not Kind.SHIFT or state.last.value == self.longest_shift
 
     def _range(self, kind: Kind, first: int, last: int) -> slice:

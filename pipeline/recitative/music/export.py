@@ -1,4 +1,4 @@
-"""A music model as graphs: the one that reads, and the one that chooses, which runs several times a frame."""
+"""A music model as ONNX graphs: one reads frames, the other scores a decision and runs once for each voice."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from recitative.model.export.stages import Writer
 from recitative.music.network import MusicModel
 from recitative.nn.heads import PitchHead
 
-SMALL = 2048  # constants of fewer numbers stay as they are
+MIN_QUANTIZED = 2048  # smaller constants stay in float32
 
 
 def write_music(model: MusicModel, *, int8: bool = False) -> Written:
-    """Graph: ids (N, T, F) int64, lengths (N,) int64, state.* -> hidden (N, T, H), new_state.*; a bidirectional one has
-    no state. Second graph: hidden (M, H), ids (M, G), beside (M, R) int64 -> scores (M, outputs).
-    int8: weights are stored as int8 with a scale a row, a quarter of the size; the arithmetic stays float32.
+    """Graph: ids (N, T, F) int64, lengths (N,) int64, state.* -> hidden (N, T, H), new_state.*; without state if it is
+    bidirectional. Graph 'choice': hidden (M, H), ids (M, G), beside (M, R) int64 -> scores (M, outputs).
+
+    int8: weights are stored as int8 with a scale for each row, a quarter of the size; the arithmetic is float32.
     """
     graph = Graph()
     ids = graph.input("ids", "int64", ("N", "T", "F"))
@@ -61,12 +62,12 @@ def _gelu(g: Graph, x: str) -> str:
 
 
 def in_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Large constants as levels and scales, multiplied when the file is opened."""
+    """Store large constants as levels and scales, which are multiplied when the file is opened."""
     graph = model.graph
     kept, before = [], []
     for tensor in graph.initializer:
         value = numpy_helper.to_array(tensor)
-        if value.dtype != np.float32 or value.size < SMALL or value.ndim < 2:
+        if value.dtype != np.float32 or value.size < MIN_QUANTIZED or value.ndim < 2:
             kept.append(tensor)
             continue
         levels, scales = quantize_rows(value.reshape(-1, value.shape[-1]))

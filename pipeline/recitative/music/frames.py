@@ -1,16 +1,18 @@
-"""What a model of frames hears: a grid of voices as small integers, each an entry of a table of vectors.
+"""Frames of music as features: a grid of voices as small integers, each an index into a table of embeddings.
 
-A frame is one step of a grid: a pitch, or silence, for each voice. A model reads frames and predicts the next one voice
-after the other, so what it may know of frame t is of two kinds:
+A frame is one step of a grid: a pitch, or silence, for each voice. A continuing model predicts the next frame voice by
+voice. What it reads before deciding on a voice of frame t is of two kinds:
 
-    context   frames before t: the last pitches, how long they have lasted, the steps by which the voices came to them,
-              the intervals between them, the place in the bar, what came when it went like this before
-    choices   the voices of frame t that were decided before, and what they mean for the voice that is next
+    context   frames before t: the last pitches and how long they have lasted, the melodic intervals that led to them,
+              the intervals between voices, the position in the bar, and look-back features
+    choices   the voices of frame t that are already decided, relative to the voice that is next
 
-Pitches are told as intervals: from the last ones, from one voice to the other, and from the anchor, the lowest note of
-the first chord, which is most often the tonic. So what is learned in one key holds in all. Everything here is a
-function of the notes, so likelihoods stay exact. With ``sets`` the voices of a frame are its distinct pitches from the
-highest to the lowest: a set of sounding notes, such as a row of a piano roll.
+Pitches are encoded as intervals: from the last pitches, between voices, and from a reference pitch, the lowest note of
+the first chord, which is usually the tonic. So what is learned in one key holds in all keys. All features are functions
+of the notes, so likelihoods are exact. With ``sets`` the voices of a frame are its distinct pitches from the highest to
+the lowest: a set of notes, such as a column of a piano roll.
+
+``MaskedCode`` has the features of a model that fills in notes, which sees the frames before and after.
 """
 
 from __future__ import annotations
@@ -25,103 +27,124 @@ import numpy.typing as npt
 from recitative.music.piece import SILENT, Pitches
 from recitative.stage import Ids
 
-WIDEST = 13  # semitones told apart in an interval; what is wider counts as this
-INTERVALS = 2 * WIDEST + 2  # and one entry for an interval with silence
-HELD = (*range(17), 24, 32)  # steps; a duration counts as the largest that it reaches
-FAR = 64  # steps to the end that are told apart
-KEYS = 13  # not known, and the twelve tonics
-TONICS = 25  # not known, the twelve above the anchor, and the twelve themselves while there is no anchor
-ALIKE = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # moves that lead to an echo; a number counts as the largest it reaches
-AGREE = 3  # whether a frame is its echo: nothing is decided yet, as far as decided, not
+WIDEST = 13  # semitones; wider intervals are clipped
+INTERVALS = 2 * WIDEST + 2  # the last entry is an interval with silence
+UNKNOWN = INTERVALS  # an interval with a hidden pitch
+HELD = (*range(17), 24, 32)  # buckets of durations in steps
+FAR = 64  # steps to the end; larger distances are clipped
+KEYS = 13  # unknown, or one of twelve tonics
+TONICS = 25  # unknown, the tonic above the reference pitch, or the tonic itself while there is no reference
+MATCHES = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # buckets of match lengths
+AGREEMENTS = 3  # of the decided voices with a copy candidate: none is decided yet, all agree, some differ
+
+NO_MATCH = -1
+
 Small = npt.NDArray[np.int16]
-NEVER = -1  # what led to a frame ended otherwise than what was read last
 
 
 @dataclass(frozen=True)
-class Recall:
-    """Of N rows that have read P frames: the frames (N, P, V); and for each of E groups of voices, how many times these
-    voices moved in the frames before that one and in the last ones alike, (N, E, P), NEVER where the last differ."""
+class LookBack:
+    """Look-back features: what followed earlier in the piece where its last notes already occurred.
+
+    Music repeats itself, and a recurrent network has forgotten a phrase when it returns. The frame after the longest
+    match is the candidate for a copy (as the look-back of Waite 2016, at a distance that follows from the notes).
+
+    past: (N, P, V), the last P frames; matches: (N, E, P), for each of E groups of voices, the length of the match that
+    ends before a frame of the past and at the last frame, in moves of these voices; NO_MATCH if it is not even one
+    frame
+    """
 
     past: Small
-    alike: Small
+    matches: Small
 
     @classmethod
-    def empty(cls, rows: int, voices: int, groups: int) -> Recall:
+    def empty(cls, rows: int, voices: int, groups: int) -> LookBack:
         return cls(np.zeros((rows, 0, voices), np.int16), np.zeros((rows, groups, 0), np.int16))
 
-    def after(self, frame: Ids, groups: Sequence[Sequence[int]], reach: int) -> Recall:
-        """With one more frame (N, V), of which the newest ``reach`` are kept."""
+    def after(self, frame: Ids, groups: Sequence[Sequence[int]], reach: int) -> LookBack:
+        """Append a frame (N, V). Only the last ``reach`` frames are kept."""
         new = frame.astype(np.int16)
         rows, count, _ = self.past.shape
-        alike = np.full((rows, len(groups), count + 1), NEVER, np.int16)
+        matches = np.full((rows, len(groups), count + 1), NO_MATCH, np.int16)
         if count:
             equal, moved = self.past == new[:, None], self.past[:, -1] != new
             for number, group in enumerate(groups):
-                longer = self.alike[:, number] + moved[:, list(group)].any(-1)[:, None]
-                begun = np.where(self.alike[:, number] == NEVER, 0, longer)
-                alike[:, number, 1:] = np.where(equal[..., list(group)].all(-1), begun, NEVER)
+                longer = self.matches[:, number] + moved[:, list(group)].any(-1)[:, None]
+                begun = np.where(self.matches[:, number] == NO_MATCH, 0, longer)
+                matches[:, number, 1:] = np.where(equal[..., list(group)].all(-1), begun, NO_MATCH)
         past = np.concatenate([self.past, new[:, None]], axis=1)
-        return Recall(past[:, -reach:], alike[..., -reach:])
+        return LookBack(past[:, -reach:], matches[..., -reach:])
 
-    def echoes(self, nothing: int) -> tuple[Ids, Ids]:
-        """For each group the frame that is the echo (N, E, V), the latest of several, and how many moves led to it
-        alike (N, E); ``nothing`` and 0 where not even one did."""
-        rows, groups, count = self.alike.shape
+    def candidates(self, nothing: int) -> tuple[Ids, Ids]:
+        """The copy candidate of each group (N, E, V), the latest of equals, and the length of its match in moves (N,
+        E).
+
+        Without a match of at least one move they are ``nothing`` and 0.
+        """
+        rows, groups, count = self.matches.shape
         voices = self.past.shape[-1]
         if not count:
             return np.full((rows, groups, voices), nothing, np.int64), np.zeros((rows, groups), np.int64)
-        place = count - 1 - np.argmax(self.alike[..., ::-1], axis=-1)  # (N, E)
-        most = np.take_along_axis(self.alike, place[..., None], axis=-1)[..., 0].clip(0).astype(np.int64)
+        place = count - 1 - np.argmax(self.matches[..., ::-1], axis=-1)  # (N, E)
+        most = np.take_along_axis(self.matches, place[..., None], axis=-1)[..., 0].clip(0).astype(np.int64)
         found = self.past[np.arange(rows)[:, None], place].astype(np.int64)
         return np.where(most[..., None] > 0, found, nothing), most
 
 
 @dataclass(frozen=True)
 class History:
-    """What a row has read: pitches as tokens (N, V) of the last frame, those that the voices had before them, steps
-    that the last ones have lasted (N, V), frames read (N,), the anchor (N,) or ``start``, and what may come again."""
+    """The state after some frames.
+
+    last: (N, V), the tokens of the last frame; before: (N, V), the previous token of each voice; held: (N, V), steps
+    since the last tokens began; position: (N,), number of frames; reference: (N,), the reference pitch or ``start``
+    """
 
     last: Ids
     before: Ids
     held: Ids
     position: Ids
-    anchor: Ids
-    recall: Recall
+    reference: Ids
+    look_back: LookBack
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What may be told to the model about its piece, 0 where it is not: steps to the end (N, T), 1 in the last frame;
-    the tonic (N,), 1 + its pitch class."""
+class Conditioning:
+    """What the model knows of a piece in advance. left: (N, T), steps to the end, 1 in the last frame, 0 for unknown;
+    key: (N,), 1 + the pitch class of the tonic, 0 for unknown."""
 
     left: Ids
     key: Ids
+
+    @classmethod
+    def of_key(cls, tonic: int, rows: int, steps: int) -> Conditioning:
+        """An unknown end, and one tonic for all rows, -1 for unknown."""
+        return cls(np.zeros((rows, steps), np.int64), np.full(rows, 1 + tonic, np.int64))
 
 
 @dataclass(frozen=True)
 class Context:
-    """``History`` before each of T frames, with a time axis behind N, and the wishes with the same axes (N, T); echoes
-    (N, T, E, V), for each group of voices the frame that came when it went like this before, and how many moves were
-    ``alike`` (N, T, E)."""
+    """The history before each of T frames, with a time axis after N, and the conditioning (N, T).
+
+    candidates: (N, T, E, V), the copy candidate of each group of voices; matches: (N, T, E), buckets of match lengths
+    """
 
     last: Ids
     before: Ids
     held: Ids
     position: Ids
-    anchor: Ids
+    reference: Ids
     left: Ids
     key: Ids
-    echoes: Ids
-    alike: Ids
+    candidates: Ids
+    matches: Ids
 
 
 @dataclass(frozen=True)
 class FrameCode:
-    """Which frames there are.
+    """The frames of a model, as tokens and as features.
 
-    voices: columns of a frame; lowest, highest: MIDI pitches; bar: steps after which the place in the bar recurs;
-    order: the voices as they are decided; sets: see above, decided from the highest to the lowest; recall: newest
-    frames in which a continuing model looks for what it has heard before, 0: none
+    voices: columns of a frame; lowest, highest: MIDI pitches; bar: steps of a bar; order: in which the voices are
+    decided; sets: a frame is a set of pitches; look_back: past frames searched for a match, 0: none
     """
 
     voices: int
@@ -130,9 +153,9 @@ class FrameCode:
     bar: int
     order: tuple[int, ...]
     sets: bool = False
-    recall: int = 0
+    look_back: int = 0
 
-    # Tokens of one voice: pitches from 0, silence, and what stands before the first frame.
+    # Tokens of one voice: pitches from 0, silence, the start before the first frame, and hidden.
 
     @property
     def pitches(self) -> int:
@@ -148,12 +171,12 @@ class FrameCode:
 
     @property
     def hidden(self) -> int:
-        """Not decided, or not to be seen."""
+        """A token that is missing or masked."""
         return self.pitches + 2
 
     @property
     def outputs(self) -> int:
-        """Tokens that a voice may have: the pitches and silence."""
+        """Tokens that can be generated: the pitches and silence."""
         return self.pitches + 1
 
     def tokens(self, pitches: Pitches) -> Ids:
@@ -164,43 +187,43 @@ class FrameCode:
         return np.where(pitches == SILENT, self.silence, pitches.astype(np.int64) - self.lowest)
 
     def midi(self, tokens: Ids) -> Pitches:
-        """The other way round."""
+        """Tokens -> MIDI numbers or SILENT."""
         return np.where(tokens == self.silence, SILENT, tokens + self.lowest).astype(np.int16)
 
     @property
     def beside(self) -> int:
-        """Pitches beside which a voice is heard when it is decided."""
+        """Number of pitches to which a decided pitch is related by an interval; see ``choice_ids``."""
         return 1 + self.voices + len(self.groups)
 
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Voices whose moves are looked for in what was heard: all together, and the leading one alone."""
+        """Groups of voices that are matched by look-back: all, and the one that is decided first."""
         together, leading = tuple(range(self.voices)), (self.order[0],)
-        return ((together, leading) if self.voices > 1 else (together,)) if self.recall else ()
+        return ((together, leading) if self.voices > 1 else (together,)) if self.look_back else ()
 
     # History and context
 
-    def nothing_read(self, rows: int) -> History:
+    def initial_history(self, rows: int) -> History:
         start = np.full((rows, self.voices), self.start, np.int64)
-        recall = Recall.empty(rows, self.voices, len(self.groups))
-        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64), start[:, 0], recall)
+        look_back = LookBack.empty(rows, self.voices, len(self.groups))
+        return History(start, start, np.zeros_like(start), np.zeros(rows, np.int64), start[:, 0], look_back)
 
     def read(self, history: History, frames: Ids) -> History:
-        """After one more frame (N, V) of tokens."""
+        """The history after one more frame (N, V) of tokens."""
         same = frames == history.last
         held, before = np.where(same, history.held + 1, 1), np.where(same, history.before, history.last)
-        anchor = np.where(history.anchor == self.start, self._lowest(frames), history.anchor)
-        return History(frames, before, held, history.position + 1, anchor, self._remember(history.recall, frames))
+        reference = np.where(history.reference == self.start, self._lowest(frames), history.reference)
+        return History(frames, before, held, history.position + 1, reference, self._append(history.look_back, frames))
 
     def _lowest(self, frames: Ids) -> Ids:
-        """(..., V) -> (...), the lowest pitch that sounds, or ``start``."""
+        """(..., V) -> (...), the lowest sounding pitch, or ``start``."""
         return np.asarray(np.where(frames < self.silence, frames, self.start).min(-1))
 
-    def _remember(self, recall: Recall, frame: Ids) -> Recall:
-        return recall.after(frame, self.groups, self.recall) if self.recall else recall
+    def _append(self, look_back: LookBack, frame: Ids) -> LookBack:
+        return look_back.after(frame, self.groups, self.look_back) if self.look_back else look_back
 
-    def contexts(self, frames: Ids, history: History, wishes: Wishes) -> Context:
-        """Before each of the frames (N, T, V), from a history on."""
+    def contexts(self, frames: Ids, history: History, conditioning: Conditioning) -> Context:
+        """The contexts before each of the frames (N, T, V) that follow a history."""
         steps = frames.shape[1]
         last = np.concatenate([history.last[:, None], frames[:, :-1]], axis=1)  # (N, T, V)
         begun = _beginnings(last)
@@ -208,23 +231,20 @@ class FrameCode:
         earlier = np.take_along_axis(last, np.maximum(begun - 1, 0), axis=1)
         before = np.where(begun == 0, history.before[:, None], earlier)
         position = history.position[:, None] + np.arange(steps)
-        key = np.broadcast_to(wishes.key[:, None], position.shape)
-        lowest = np.concatenate([history.anchor[:, None], self._lowest(frames[:, :-1])], axis=1)
+        key = np.broadcast_to(conditioning.key[:, None], position.shape)
+        lowest = np.concatenate([history.reference[:, None], self._lowest(frames[:, :-1])], axis=1)
         first = np.minimum.accumulate(np.where(lowest == self.start, steps, np.arange(steps)), axis=1)
-        anchor = np.take_along_axis(np.pad(lowest, ((0, 0), (0, 1)), constant_values=self.start), first, axis=1)
-        echoes, alike = self._echoes(frames, history.recall)
-        return Context(last, before, held, position, anchor, wishes.left, key, echoes, alike)
+        reference = np.take_along_axis(np.pad(lowest, ((0, 0), (0, 1)), constant_values=self.start), first, axis=1)
+        look_back, copies = history.look_back, []
+        for step in range(steps):
+            look_back = self._append(look_back, frames[:, step - 1]) if step else look_back
+            copies.append(look_back.candidates(self.hidden))
+        candidates, matches = (np.stack(column, axis=1) for column in zip(*copies, strict=True))
+        return Context(
+            last, before, held, position, reference, conditioning.left, key, candidates, _bucket(matches, MATCHES)
+        )
 
-    def _echoes(self, frames: Ids, recall: Recall) -> tuple[Ids, Ids]:
-        """What ``Context`` says of them."""
-        found = []
-        for step in range(frames.shape[1]):
-            recall = self._remember(recall, frames[:, step - 1]) if step else recall
-            found.append(recall.echoes(self.hidden))
-        echoes, alike = zip(*found, strict=True)
-        return np.stack(echoes, axis=1), np.searchsorted(np.array(ALIKE), np.stack(alike, axis=1), side="right") - 1
-
-    # Entries of the tables: every feature has its own range of numbers
+    # Indices into one table of embeddings, in which each feature has its own range
 
     @cached_property
     def context_sizes(self) -> tuple[int, ...]:
@@ -237,31 +257,31 @@ class FrameCode:
             self.bar,
             FAR + 1,
             TONICS,
-            *[len(ALIKE)] * len(self.groups),
+            *[len(MATCHES)] * len(self.groups),
             *[INTERVALS] * (v * len(self.groups)),
         )
 
     def context_ids(self, context: Context) -> Ids:
-        """(N, T, F): where each feature of a context stands in one table."""
+        """The features of contexts, (N, T, F)."""
         last, shape = context.last, context.position.shape
         upper, lower = np.triu_indices(self.voices, 1)
         features = [
-            self._degree(last, context.anchor[..., None]),
+            self._degree(last, context.reference[..., None]),
             _bucket(context.held),
             self._interval(last, context.before),
             self._interval(last[..., upper], last[..., lower]),
             (context.position % self.bar)[..., None],
             np.minimum(context.left, FAR)[..., None],
             self._tonic(context)[..., None],
-            context.alike,
-            self._interval(context.echoes, last[..., None, :]).reshape(*shape, -1),
+            context.matches,
+            self._interval(context.candidates, last[..., None, :]).reshape(*shape, -1),
         ]
         return np.concatenate(features, axis=-1) + offsets(self.context_sizes)
 
     @cached_property
     def choice_sizes(self) -> tuple[int, ...]:
         v = self.voices
-        later = [v - 1 - slot for slot in range(v - 1)]  # decisions that know the voice decided at this place
+        later = [v - 1 - slot for slot in range(v - 1)]  # decisions after the one in this slot
         return (
             v,
             self._degrees * v,
@@ -271,55 +291,56 @@ class FrameCode:
             *[INTERVALS * count + 1 for count in (*later, *later)],
             self.bar * v,
             TONICS * v,
-            *[len(ALIKE) * AGREE * v] * len(self.groups),
+            *[len(MATCHES) * AGREEMENTS * v] * len(self.groups),
             *[INTERVALS * v] * len(self.groups),
         )
 
     def choice_ids(self, frames: Ids, context: Context, number: int) -> tuple[Ids, Ids]:
-        """For the decision ``number`` of each frame (N, T, V), of which only the voices decided before are looked at.
+        """The features (N, T, G) of decision ``number`` in each frame (N, T, V), and the pitches related to it (N, T,
+        R).
 
-        Returns features (N, T, F), and the pitches (N, T, R) beside which the decided one will be heard, as tokens: the
-        anchor, the voice's own last one, those of the other voices, of this frame where decided, else of the last, and
-        those of the echoes.
+        Only the voices that are already decided are read from the frames. The related pitches, as tokens, are the
+        reference, the voice's last pitch, the other voices' pitches (of this frame where decided, else the last), and
+        the copy candidates' pitches.
         """
         voice, decided = self.order[number], self.order[:number]
-        own, echo = context.last[..., voice, None], context.echoes[..., voice]  # (N, T, 1), (N, T, E)
-        anchor, first = context.anchor[..., None], list(self.order[:-1])
+        own, candidate = context.last[..., voice, None], context.candidates[..., voice]  # (N, T, 1), (N, T, E)
+        reference, first = context.reference[..., None], list(self.order[:-1])
         now = frames[..., first]  # (N, T, V - 1)
         features = [
             np.full(own.shape, number),
-            self._degree(own, anchor) + self._degrees * number,
+            self._degree(own, reference) + self._degrees * number,
             _bucket(context.held[..., voice, None]) + len(HELD) * number,
             self._interval(own, context.before[..., voice, None]) + INTERVALS * number,
-            self._placed(self._degree(now, anchor), self._degrees, number),
+            self._placed(self._degree(now, reference), self._degrees, number),
             self._placed(self._interval(now, own), INTERVALS, number),
             self._placed(self._interval(now, context.last[..., first]), INTERVALS, number),
             (context.position % self.bar + self.bar * number)[..., None],
             (self._tonic(context) + TONICS * number)[..., None],
-            self._trust(frames, context, number),
-            self._interval(echo, own) + INTERVALS * number,
+            self._agreement(frames, context, number),
+            self._interval(candidate, own) + INTERVALS * number,
         ]
         others = [other for other in range(self.voices) if other != voice]
         known = np.where(np.isin(others, decided), frames[..., others], context.last[..., others])
-        beside = np.concatenate([anchor, own, known, echo], axis=-1)
+        beside = np.concatenate([reference, own, known, candidate], axis=-1)
         return np.concatenate(features, axis=-1) + offsets(self.choice_sizes), beside
 
-    def _trust(self, frames: Ids, context: Context, number: int) -> Ids:
-        """(N, T, E): how long it has gone like this before, and whether the voices that were decided still do."""
+    def _agreement(self, frames: Ids, context: Context, number: int) -> Ids:
+        """(N, T, E): match length, and whether the decided voices agree with the copy candidate."""
         decided = list(self.order[:number])
-        same = (frames[..., None, decided] == context.echoes[..., decided]).all(-1)
+        same = (frames[..., None, decided] == context.candidates[..., decided]).all(-1)
         still = np.where(number == 0, 0, np.where(same, 1, 2))
-        return np.asarray(context.alike + len(ALIKE) * (still + AGREE * number))
+        return np.asarray(context.matches + len(MATCHES) * (still + AGREEMENTS * number))
 
     def _placed(self, values: Ids, size: int, number: int) -> Ids:
-        """What is known of the voices in their order (N, T, V - 1), for the decision ``number``: each entry says how
-        long ago the voice was decided; before that it says nothing."""
+        """Features of the other voices (N, T, V - 1) for decision ``number``, with a range of indices for each number
+        of decisions since that voice; voices that are not yet decided have one index of their own."""
         slots = np.arange(self.voices - 1)
         places = number - 1 - slots
         return np.where(places >= 0, values + size * places, size * (self.voices - 1 - slots))
 
     def allowed(self, frames: Ids, number: int) -> npt.NDArray[np.bool_]:
-        """(N, T, outputs): what the decision may be. In sets each note is lower than the one before."""
+        """(N, T, outputs): the tokens allowed in a decision. In a set each note is lower than the last."""
         shape = (*frames.shape[:-1], self.outputs)
         if not self.sets or number == 0:
             return np.ones(shape, bool)
@@ -330,27 +351,27 @@ class FrameCode:
 
     @property
     def _degrees(self) -> int:
-        """Intervals from an anchor to any pitch, and one entry for none."""
+        """Intervals from the reference to any pitch, and one entry for silence."""
         return 2 * self.pitches
 
-    def _degree(self, a: Ids, anchor: Ids) -> Ids:
-        known = (a < self.silence) & (anchor < self.silence)
-        return np.where(known, a - anchor + self.pitches - 1, self._degrees - 1)
+    def _degree(self, a: Ids, reference: Ids) -> Ids:
+        known = (a < self.silence) & (reference < self.silence)
+        return np.where(known, a - reference + self.pitches - 1, self._degrees - 1)
 
     def _tonic(self, context: Context) -> Ids:
-        above = 1 + (context.key - 1 - context.anchor - self.lowest) % 12
-        told = np.where(context.anchor < self.silence, above, KEYS - 1 + context.key)
-        return np.where(context.key == 0, 0, told)
+        above = 1 + (context.key - 1 - context.reference - self.lowest) % 12
+        known = np.where(context.reference < self.silence, above, KEYS - 1 + context.key)
+        return np.where(context.key == 0, 0, known)
 
     def _interval(self, a: Ids, b: Ids) -> Ids:
-        clipped = np.minimum(np.maximum(a - b, -WIDEST), WIDEST) + WIDEST  # np.clip takes longer than all the rest
+        clipped = np.minimum(np.maximum(a - b, -WIDEST), WIDEST) + WIDEST  # np.clip takes longer than everything else
         return np.where((a < self.silence) & (b < self.silence), clipped, INTERVALS - 1)
 
 
 def as_sets(pitches: Pitches, voices: int) -> Pitches:
-    """(T, V) -> (T, voices): each frame's distinct pitches from the highest on, then SILENT.
+    """(T, V) -> (T, voices): the distinct pitches of each frame, from the highest to the lowest, then SILENT.
 
-    Raises ValueError for a frame with more of them.
+    Raises ValueError for a frame with more pitches.
     """
     rows = [sorted({int(p) for p in frame if p != SILENT}, reverse=True) for frame in pitches]
     most = max(map(len, rows), default=0)
@@ -360,33 +381,35 @@ def as_sets(pitches: Pitches, voices: int) -> Pitches:
 
 
 def _beginnings(last: Ids) -> Ids:
-    """(N, T, V) at which step each pitch of ``last`` began; 0 for that of the first frame, wherever it began."""
+    """(N, T, V): the step at which each pitch of ``last`` began; 0 for pitches of the first frame."""
     steps = np.arange(last.shape[1])[None, :, None]
     changed = np.concatenate([np.zeros_like(last[:, :1], bool), last[:, 1:] != last[:, :-1]], axis=1)
     return np.maximum.accumulate(np.where(changed, steps, 0), axis=1)
 
 
-def _bucket(steps: Ids) -> Ids:
-    return np.searchsorted(np.array(HELD), steps, side="right") - 1
+def _bucket(values: Ids, limits: tuple[int, ...] = HELD) -> Ids:
+    """The number of the largest limit that each value reaches."""
+    return np.searchsorted(np.array(limits), values, side="right") - 1
 
 
 def offsets(sizes: tuple[int, ...]) -> Ids:
-    """Where each feature's entries begin in one table."""
+    """The first index of each feature."""
     return np.cumsum([0, *sizes[:-1]])
-
-
-UNKNOWN = INTERVALS  # an interval with a hidden pitch
 
 
 @dataclass(frozen=True)
 class MaskedCode:
-    """The features of a grid of tokens (N, T, V) with holes."""
+    """The features of a model that fills in notes: a grid of tokens (N, T, V), in which missing notes are ``hidden``.
+
+    Each voice of a frame is decided alone, given all that is not hidden, as in an orderless NADE (Uria et al. 2014;
+    Coconet, Huang et al. 2017). Gibbs sampling makes the voices consistent.
+    """
 
     code: FrameCode
 
     @property
     def beside(self) -> int:
-        """Pitches beside which a voice is heard when it is decided."""
+        """Number of pitches to which a decided pitch is related by an interval; see ``choice_ids``."""
         return self.code.voices + 1
 
     @cached_property
@@ -395,7 +418,7 @@ class MaskedCode:
         return (*[self.code.hidden + 1] * v, *[INTERVALS + 1] * (v * (v - 1) // 2 + v), self.code.bar, KEYS)
 
     def context_ids(self, frames: Ids, key: Ids) -> Ids:
-        """(N, T, V), tonics (N,), 0 where not told -> (N, T, F)."""
+        """The features (N, T, F) of frames (N, T, V). key: (N,), 1 + the pitch class of the tonic, 0 for unknown."""
         v = self.code.voices
         before, _ = self._neighbors(frames)
         position = np.broadcast_to(np.arange(frames.shape[1]) % self.code.bar, frames.shape[:2])
@@ -414,8 +437,10 @@ class MaskedCode:
         return (v, width * v, width * v, *[width * v * v] * v, *[(INTERVALS + 1) * v * v] * v, self.code.bar * v)
 
     def choice_ids(self, frames: Ids, voice: int) -> tuple[Ids, Ids]:
-        """For one voice of each frame: features (N, T, G), and the pitches beside it (N, T, V + 1), as tokens: its own
-        before and after, then those of the other voices. The voice's own pitch is not looked at."""
+        """The features (N, T, G) of one voice in each frame, and the pitches related to it (N, T, V + 1), as tokens.
+
+        These are the voice's previous and next pitch and those of the other voices. Its own pitch is not read.
+        """
         v, width = self.code.voices, self.code.hidden + 1
         before, after = (neighbor[..., voice] for neighbor in self._neighbors(frames))
         others = [other for other in range(v) if other != voice]
@@ -435,7 +460,7 @@ class MaskedCode:
         return np.stack(features, axis=-1) + offsets(self.choice_sizes), beside
 
     def _neighbors(self, frames: Ids) -> tuple[Ids, Ids]:
-        """Each voice one frame earlier and one later; ``start`` beyond the ends."""
+        """The previous and the next frame; ``start`` beyond the ends."""
         edge = np.full_like(frames[:, :1], self.code.start)
         return np.concatenate([edge, frames[:, :-1]], axis=1), np.concatenate([frames[:, 1:], edge], axis=1)
 

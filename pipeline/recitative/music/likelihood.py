@@ -1,6 +1,6 @@
-"""The likelihood of pieces under a model of music, in frames or as events. NumPy only.
+"""The likelihood of pieces under a model of music, as frames or as events. NumPy only.
 
-The network may be PyTorch's or ONNX Runtime's.
+The network runs on PyTorch or on ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ import numpy as np
 
 from recitative.music.composer import OnProgress, Scorer
 from recitative.music.events import EventVocabulary
-from recitative.music.frames import Wishes
+from recitative.music.frames import Conditioning
 from recitative.music.piece import Piece
 from recitative.stage import Array, Ids, Padded, Stage
 from recitative.text.vocabulary import END
 
 BATCH = 16  # pieces that are scored together
+SEGMENT = 512  # tokens of events in a call, each of which gives V numbers
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Of all pieces together. Boulanger-Lewandowski et al. 2012 give nats a frame; TonicNet (Peracha 2020) and Music
-    Transformer (Huang et al. 2018) nats a token, where each voice's pitch or silence in each frame is one."""
+    """The NLL of all pieces together, in nats.
+
+    Boulanger-Lewandowski et al. 2012 report it per frame; TonicNet (Peracha 2020) and Music Transformer (Huang et al.
+    2018) per token, where a frame has one token for each voice.
+    """
 
     nats: float
     frames: int
@@ -41,7 +45,7 @@ class Likelihood:
 def likelihood_of(
     scorer: Scorer, pieces: Sequence[Ids], key: int = -1, on_progress: OnProgress | None = None
 ) -> Likelihood:
-    """Of pieces as tokens (T, V), every note given those before it. key: the tonic of all, 0 is C, or -1: not told."""
+    """Score pieces as tokens (T, V), each note given those before it. key: the tonic of all, 0 is C; -1: unknown."""
     ordered = sorted((piece for piece in pieces if len(piece)), key=len)
     nats = 0.0
     for start in range(0, len(ordered), BATCH):
@@ -52,8 +56,8 @@ def likelihood_of(
     return Likelihood(nats, frames, frames * scorer.frames.voices)
 
 
-def padded(pieces: Sequence[Ids], filler: int) -> Padded[Ids]:
-    """Pieces side by side, (N, T, V); what lies beyond one has the token ``filler``."""
+def pad_pieces(pieces: Sequence[Ids], filler: int) -> Padded[Ids]:
+    """A batch of pieces, (N, T, V), padded with the token ``filler``."""
     lengths = np.array([len(piece) for piece in pieces])
     frames = np.full((len(pieces), lengths.max(), pieces[0].shape[1]), filler, np.int64)
     for row, piece in enumerate(pieces):
@@ -62,9 +66,9 @@ def padded(pieces: Sequence[Ids], filler: int) -> Padded[Ids]:
 
 
 def _nats(scorer: Scorer, pieces: Sequence[Ids], key: int) -> float:
-    code, x = scorer.frames.code, padded(pieces, scorer.frames.code.silence)
-    wishes = Wishes(np.zeros(x.data.shape[:2], np.int64), np.full(len(pieces), 1 + key, np.int64))  # 0: not told
-    context = code.contexts(x.data, code.nothing_read(len(pieces)), wishes)
+    code = scorer.frames.code
+    x = pad_pieces(pieces, code.silence)
+    context = code.contexts(x.data, code.initial_history(len(pieces)), Conditioning.of_key(key, *x.data.shape[:2]))
     ids = Padded(code.context_ids(context), x.lengths)
     h, _ = scorer.context.step(ids, scorer.context.initial_state(len(pieces)), last=True)
     inside = np.arange(x.data.shape[1]) < x.lengths[:, None]
@@ -78,19 +82,16 @@ def _nats(scorer: Scorer, pieces: Sequence[Ids], key: int) -> float:
 
 
 def _cross_entropy(scores: Array, targets: Ids) -> float:
-    """-ln P of the targets (M,) by scores (M, K), added up."""
+    """The sum of -ln P of the targets (M,) by scores (M, K)."""
     wide = scores.astype(np.float64)
     top = wide.max(axis=-1, keepdims=True)
     norm = top[:, 0] + np.log(np.exp(wide - top).sum(axis=-1))
     return float((norm - wide[np.arange(len(wide)), targets]).sum())
 
 
-SEGMENT = 512  # tokens that are read at once: pieces may be long, and every token has V numbers
-
-
 @dataclass(frozen=True)
 class EventLikelihood:
-    """Of all pieces together. tokens: their ends included, as the sum of nats does."""
+    """The NLL of all pieces together, in nats. tokens: including the end of each piece."""
 
     nats: float
     tokens: int
@@ -102,12 +103,15 @@ class EventLikelihood:
 
     @property
     def per_note(self) -> float:
-        """All tokens' nats by the number of notes: it does not depend on how notes are told in tokens."""
+        """The NLL of all tokens by the number of notes, which does not depend on the encoding."""
         return self.nats / self.notes
 
 
 def event_likelihood(network: Stage[Array], vocabulary: EventVocabulary, pieces: Sequence[Piece]) -> EventLikelihood:
-    """Of ``fitted`` pieces, each of which starts from nothing. The rules of tokens are not told to the network."""
+    """Score pieces (see ``fit_to_events``), each from the initial state. Illegal tokens are not masked.
+
+    network: token ids (N, T) -> ln P of the next token (N, T, V)
+    """
     rows = sorted((vocabulary.encode(piece) for piece in pieces), key=len)
     nats = sum(_event_nats(network, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
     notes = sum(len(piece.notes) for piece in pieces)
@@ -116,13 +120,13 @@ def event_likelihood(network: Stage[Array], vocabulary: EventVocabulary, pieces:
 
 def _event_nats(network: Stage[Array], rows: Sequence[Sequence[int]]) -> float:
     lengths = np.array([len(row) + 1 for row in rows], np.int64)
-    read = np.full((len(rows), int(lengths.max()) + 1), END, np.int64)  # END, the row, END
-    for target, row in zip(read, rows, strict=True):
+    tokens = np.full((len(rows), int(lengths.max()) + 1), END, np.int64)  # END, the row, END
+    for target, row in zip(tokens, rows, strict=True):
         target[1 : len(row) + 1] = row
     state, nats = network.initial_state(len(rows)), 0.0
     for first in range(0, int(lengths.max()), SEGMENT):
         left = (lengths - first).clip(0, SEGMENT)
-        inputs, targets = read[:, :-1][:, first : first + SEGMENT], read[:, 1:][:, first : first + SEGMENT]
+        inputs, targets = tokens[:, :-1][:, first : first + SEGMENT], tokens[:, 1:][:, first : first + SEGMENT]
         y, state = network.step(Padded(inputs, left), state, last=False)
         log_probs = np.take_along_axis(y.data, targets[..., None], axis=-1)[..., 0]  # (N, T, V) -> (N, T)
         nats -= float(np.where(np.arange(inputs.shape[1]) < left[:, None], log_probs, 0.0).sum(dtype=np.float64))

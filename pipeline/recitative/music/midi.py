@@ -1,7 +1,11 @@
-"""Standard MIDI files as pieces, and pieces as MIDI files.
+"""Reading and writing of standard MIDI files.
 
-Reading uses notes, tempi, names and ends of tracks; other events and whatever follows the last track are skipped. A
-file in a RIFF wrapper (RMID) is unwrapped, and fewer tracks than the header announces are accepted.
+Reading uses notes, tempi, track names and ends of tracks. Other events and data after the last track are skipped. Files
+in a RIFF wrapper (RMID) are unwrapped, and files with fewer tracks than in the header are accepted.
+
+Written files have one track for each voice, the first named 'voice 1', after a track with tempo, name and length of the
+piece. So a piece is read as it was written, and equal pieces give equal bytes. In other files each track with notes, or
+each channel of a single one, is a voice.
 """
 
 from __future__ import annotations
@@ -22,27 +26,27 @@ from recitative.reading import LARGEST_SETTINGS, read_bytes
 REMEDY = "leave it out, or export it again"
 
 _END_OF_TRACK, _TRACK_NAME, _SET_TEMPO = 0x2F, 0x03, 0x51
-_SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes; no other message of the system has some
+_SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of system messages; others have none
 
 
 @dataclass(frozen=True)
 class Message:
-    """type: note_on, note_off, set_tempo, track_name or other; of the rest what belongs to it."""
+    """type: note_on, note_off, set_tempo, track_name or other"""
 
     type: str
     channel: int = 0
     note: int = 0
     velocity: int = 0
-    tempo: int = 0  # microseconds a quarter
-    name: str = ""  # Latin-1, as the standard has it
+    tempo: int = 0  # microseconds per quarter
+    name: str = ""  # decoded as Latin-1
 
 
 Event = tuple[int, Message]
-"""Ticks from the start, and what happens then."""
+"""Ticks from the start, and a message."""
 
 
 def read_events(content: bytes, where: str) -> tuple[list[list[Event]], int]:
-    """(the events of each track, ticks per quarter). Raises DataError for what is no MIDI file, or ends in a track."""
+    """(the events of each track, ticks per quarter). Raises DataError for other and for truncated files."""
     if not content:
         raise DataError(where, "is empty", "a MIDI file", REMEDY)
     if content[:4] == b"RIFF" and content[8:12] == b"RMID":
@@ -74,7 +78,7 @@ def _tracks(content: bytes, count: int, where: str) -> list[list[Event]]:
 
 
 class _Track:
-    """Reads one track, which lies in ``content`` from ``position`` to ``end`` or ends with its own event before."""
+    """Reads one track from ``position`` to ``end``, or to its end-of-track event."""
 
     def __init__(self, content: bytes, position: int, end: int, where: str) -> None:
         self._content, self._position, self._end, self._where = content, position, end, where
@@ -85,7 +89,7 @@ class _Track:
         while self._position < self._end:
             time += self._number()
             status = self._byte()
-            if status < 0x80:  # the status of the message before goes on
+            if status < 0x80:  # running status
                 self._position -= 1
                 status = running
             if 0x80 <= status < 0xF0:
@@ -142,20 +146,16 @@ def _broken(where: str, found: str) -> DataError:
     return DataError(where, f"is broken ({found})", "a whole MIDI file", REMEDY)
 
 
-# Standard MIDI files as pieces, and back.
-#
-# One track a voice, the first of them named 'voice 1'; a track before them holds the tempo and the piece's name, and
-# its end is the piece's. So a piece comes back as it was written, notes, length, tempo and name, and the same piece
-# makes the same bytes. Files of others may have their notes anywhere: each track, or each channel of one, is a voice.
+# Pieces
 
 SUFFIXES = (".mid", ".midi")
-DRUMS = 9  # the channel that musicians call 10
-QUARTERS_PER_MINUTE = 120.0  # where a file says nothing: the standard's default
-LONGEST_QUARTERS = 100_000  # more is a broken file: it would be 14 hours at 120 quarters a minute
+DRUMS = 9  # channel 10, counted from 1
+QUARTERS_PER_MINUTE = 120.0  # the standard's default
+LONGEST_QUARTERS = 100_000  # 14 hours at 120 quarters per minute; more is a broken file
 
 _TICKS_PER_QUARTER = 480
 _MICROSECONDS_PER_MINUTE = 60e6
-_SLOWEST = 0xFFFFFF  # microseconds a quarter: what three bytes hold
+_SLOWEST = 0xFFFFFF  # microseconds per quarter, in three bytes
 _VELOCITY = 80
 _CHANNELS = tuple(channel for channel in range(16) if channel != DRUMS)
 _OUR_TRACK = re.compile(r"voice (\d{1,4})")
@@ -174,17 +174,17 @@ class _Sound:
 
 
 def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
-    """A file on a grid: starts and ends go to the nearest step (halves up), a note keeps at least one.
+    """Read a file on a grid. Starts and ends are rounded to the nearest step (halves up); notes keep at least one step.
 
-    Voices are the tracks with notes, or the channels of one track, from the highest mean pitch to the lowest; tracks
-    named as ``write_midi`` names them keep their numbers. The first tempo is that of the whole; drums are left out.
-    Raises DataError for what cannot be read, is no MIDI file, or has no notes.
+    Voices are the tracks with notes, or the channels of a single track, by descending mean pitch; the tracks of
+    ``write_midi`` keep their numbers. The first tempo is used for the whole piece. Drums are left out.
+    Raises DataError for files that cannot be read, are not MIDI, or have no notes.
     """
     return parse_midi(read_bytes(path, "a MIDI file", limit=LARGEST_SETTINGS), str(path), steps_per_quarter)
 
 
 def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
-    """The bytes of a file; see ``read_midi``. ``where``: what messages call it, and the name of a piece without one."""
+    """Parse the bytes of a file; see ``read_midi``. where: for messages, and the name of a piece without one"""
     events, ticks_per_quarter = read_events(content, where)
     voices = _voices(events)
     if not voices:
@@ -204,16 +204,15 @@ def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
 
 
 def write_midi(piece: Piece, path: str | Path, *, program: int = 0) -> None:
-    """Write a file; atomic. program: General MIDI's instrument, 0..127. Raises ValueError as ``midi_bytes`` does."""
+    """Write a file; atomic. program: General MIDI instrument, 0..127. Raises ValueError; see ``midi_bytes``."""
     write_bytes(path, midi_bytes(piece, program=program))
 
 
 def midi_bytes(piece: Piece, *, program: int = 0) -> bytes:
-    """The bytes of a file of type 1, the same for the same piece.
+    """The bytes of a file of type 1. Equal pieces give equal bytes.
 
-    MIDI has one note of a pitch at a time in a voice: where one begins before another of its pitch has ended, that one
-    ends there. Raises ValueError for a tempo below 3.58 quarters a minute and for more than 32767 steps a quarter,
-    which the format cannot hold.
+    MIDI has one note of each pitch at a time in a voice: a note ends where the next one of its pitch starts. Raises
+    ValueError for a tempo below 3.58 quarters per minute and for more than 32767 steps per quarter.
     """
     ticks_per_step = max(1, _TICKS_PER_QUARTER // piece.steps_per_quarter)
     ticks_per_quarter = ticks_per_step * piece.steps_per_quarter

@@ -21,9 +21,9 @@ from recitative.stage import Padded, State
 
 
 class MusicNetwork(nn.Module):
-    """``context`` reads frames as a stage, ids (N, T, F) -> (N, T, H); ``choice`` scores what each voice may do.
+    """``context`` reads frames as a stage, ids (N, T, F) -> (N, T, H); ``choice`` scores the pitches of a voice.
 
-    A forward core reads the frames before (``music.frames``), a bidirectional one all that is given (``music.masked``).
+    The features are those of ``FrameCode`` with a forward core, and of ``MaskedCode`` with a bidirectional one.
     """
 
     def __init__(self, settings: MusicSettings) -> None:
@@ -50,7 +50,7 @@ class MusicNetwork(nn.Module):
         )
 
     def initial_state(self, n: int) -> State:
-        """Of the part that remembers."""
+        """The state of ``context``."""
         return self.context.initial_state(n)
 
     @property
@@ -65,7 +65,7 @@ class MusicNetwork(nn.Module):
         return self.context.output_lengths(lengths)
 
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        """The part that remembers."""
+        """A step of ``context``."""
         return self.context.step(x, state, last=last)
 
     def scores(self, h: Tensor, ids: Tensor, beside: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class MusicNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class MusicModel:
-    """A network with the settings that say what it reads."""
+    """A network of frames with its settings."""
 
     kind: ClassVar[AnyKind] = MUSIC
     settings: MusicSettings
@@ -84,7 +84,7 @@ class MusicModel:
 
     @property
     def fills(self) -> bool:
-        """Whether it fills in what is missing; else it continues what is there."""
+        """Whether the model fills in missing notes; otherwise it continues music."""
         return self.settings.model.recurrent.direction == "bidirectional"
 
 
@@ -95,7 +95,7 @@ def new_music_model(settings: MusicSettings) -> MusicModel:
 
 @dataclass(frozen=True)
 class EventsModel:
-    """A network with the settings that say what its tokens are."""
+    """A network of events with its settings."""
 
     kind: ClassVar[AnyKind] = EVENTS
     settings: EventsSettings

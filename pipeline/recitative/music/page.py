@@ -1,6 +1,7 @@
-"""The piano roll of a piece: time to the right, pitch upwards, a long piece in rows of bars as in a score.
+"""The HTML page of music: players, piano rolls, MIDI files, and statistics compared with those of a corpus.
 
-Coordinates are those of the figure: x from the left, y from the top.
+A piano roll has time to the right and pitch upwards; a long piece is split into systems of bars as in a score. Its
+coordinates are those of the figure: x from the left, y from the top.
 """
 
 from __future__ import annotations
@@ -20,23 +21,24 @@ from recitative.report.figure import LIGHT, Axes, Figure, Playable, add_tooltip,
 from recitative.report.page import DASH, data_uri, render
 
 Given = Collection[Note] | Callable[[Note], bool] | None
-"""The notes that were given to the generator: a collection, a predicate, or unknown."""
-VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette; a seventh voice has the first one's
+"""The given notes: a collection, a predicate, or unknown."""
+VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette, repeated after the sixth voice
 _SWATCH = 11.0
 TITLE_HEIGHT = 20.0
-LEFT, RIGHT = 38.0, 12.0  # margins of a system; pitches are named in the left one
-HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; bar numbers above each system; space below it
-WIDTH = 960.0  # of a whole system
+LEFT, RIGHT = 38.0, 12.0  # margins of a system; the left one has the names of pitches
+HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; bar numbers above a system; space below it
+WIDTH = 960.0  # of a full system
 MAX_QUARTER_WIDTH = 36.0
-MIN_WIDTH = 420.0  # room for title and legend
+MIN_WIDTH = 420.0  # for title and legend
 ROW = 5.0  # height of a semitone
 BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 OCTAVE = 12
+PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 
 
 @dataclass(frozen=True)
 class Box:
-    """A note, or the part of one that lies in one system."""
+    """A note, or its part in one system."""
 
     note: Note
     x: float
@@ -46,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True)
 class System:
-    """A row of bars: steps ``first`` to before ``stop``, its top edge at ``y``."""
+    """A row of bars, from step ``first`` to before ``stop``, with its top edge at ``y``."""
 
     first: int
     stop: int
@@ -55,7 +57,7 @@ class System:
 
 @dataclass(frozen=True)
 class Roll:
-    """The layout of a figure. low, high: the lowest and the highest pitch with a row."""
+    """The layout of a figure. low, high: the lowest and highest pitch with a row"""
 
     piece: Piece
     quarters_per_bar: int
@@ -66,9 +68,10 @@ class Roll:
 
     @classmethod
     def of(cls, piece: Piece, quarters_per_bar: int = 4, bars_per_system: int | None = None) -> Roll:
-        """bars_per_system: by default 8, in pieces of more than 64 bars 16. Raises ValueError for an empty bar."""
+        """bars_per_system: default 8, or 16 for more than 64 bars. Raises ValueError for less than a quarter per
+        bar."""
         if quarters_per_bar < 1:
-            raise ValueError(f"{quarters_per_bar} quarters a bar; at least 1")
+            raise ValueError(f"{quarters_per_bar} quarters per bar; at least 1")
         bar = quarters_per_bar * piece.steps_per_quarter
         bars = max(1, math.ceil(piece.length / bar))
         per_system = min(bars, bars_per_system or (8 if bars <= 64 else 16))
@@ -107,11 +110,11 @@ class Roll:
         return system.y + (self.high - pitch) * ROW
 
     def octaves(self) -> range:
-        """The Cs that have a row."""
+        """All Cs with a row."""
         return range(self.low + -self.low % OCTAVE, self.high + 1, OCTAVE)
 
     def boxes(self) -> Iterator[Box]:
-        """One for each note and each system it is in, in the order of the notes."""
+        """One for each note and each of its systems, in the order of the notes."""
         for note in self.piece.notes:
             for system in self.systems:
                 start, stop = max(note.start, system.first), min(note.end, system.stop)
@@ -122,12 +125,11 @@ class Roll:
 
 def pitch_name(pitch: int) -> str:
     """C4 for 60."""
-    names = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
-    return f"{names[pitch % OCTAVE]}{pitch // OCTAVE - 1}"
+    return f"{PITCH_CLASSES[pitch % OCTAVE]}{pitch // OCTAVE - 1}"
 
 
 def _pitch_range(piece: Piece) -> tuple[int, int]:
-    """A whole tone beyond the notes on either side, and at least an octave, so that there is a C."""
+    """The pitches with a row: a whole tone more than the notes on both sides, and at least an octave."""
     pitches = [note.pitch for note in piece.notes] or [60]
     low, high = min(pitches) - 2, max(pitches) + 2
     missing = max(0, OCTAVE - (high - low + 1))
@@ -139,13 +141,12 @@ def _pitch_range(piece: Piece) -> tuple[int, int]:
 def piano_roll(
     piece: Piece, *, title: str = "", given: Given = None, quarters_per_bar: int = 4, bars_per_system: int | None = None
 ) -> Playable:
-    """The figure and the times of its systems.
+    """The figure and the times of its systems. Given notes are outlined, others filled.
 
-    Given notes are outlined, others filled. A note that crosses the end of a system is in two parts. Raises ValueError
-    for fewer than one quarter per bar.
+    Raises ValueError for less than a quarter per bar.
     """
     roll = Roll.of(piece, quarters_per_bar, bars_per_system)
-    top = 0 if title else TITLE_HEIGHT  # no empty line instead of a title
+    top = 0 if title else TITLE_HEIGHT  # no empty line without a title
     name = title or piece.name or "a piece"
     size = f"{len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
     figure, axes = canvas(roll.width, roll.height - top, f"Piano roll of {name}: {size}")
@@ -160,7 +161,7 @@ def piano_roll(
         systems.append((start_s, end_s, LEFT, system.y - top, width, roll.system_height))
     is_given = given if callable(given) else frozenset(given or ()).__contains__
     for box in roll.boxes():
-        note, width = box.note, box.width - min(1.2, box.width / 4)  # a gap between repeated notes
+        note, width = box.note, box.width - min(1.2, box.width / 4)  # leaves a gap between repeated notes
         drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, is_given(note))
         quarters = note.length / piece.steps_per_quarter
         add_tooltip(drawn, f"{pitch_name(note.pitch)}, {quarters:.3g} quarters, {note.start * piece.step_s:.2f} s")
@@ -189,7 +190,7 @@ def _draw_legend(axes: Axes, piece: Piece, shows_given: bool) -> None:
 
 
 def _draw_system(axes: Axes, roll: Roll, system: System) -> None:
-    """Stripes for the black keys, lines for quarters, bars and Cs, the numbers of the bars and the names of the Cs."""
+    """Draw stripes for black keys, lines for quarters, bars and Cs, the numbers of bars and the names of Cs."""
     end, foot, piece = roll.x(system, system.stop), system.y + roll.system_height, roll.piece
     for pitch in range(roll.low, roll.high + 1):
         if pitch % OCTAVE in BLACK_KEYS:
@@ -207,19 +208,18 @@ def _draw_system(axes: Axes, roll: Roll, system: System) -> None:
         axes.text(LEFT - 5, roll.y(system, pitch) + ROW, pitch_name(pitch), size=10, ha="right", va="center_baseline")
 
 
-COMPARED_BARS = 4  # in a row of the piano roll, where two share the width of the page
-MAX_INTERVAL = 12  # semitones; wider melodic intervals are counted with these
+COMPARED_BARS = 4  # of a system, if two piano rolls are side by side
+MAX_INTERVAL = 12  # semitones; wider melodic intervals are clipped
 MAX_LENGTHS = 12
-_PITCH_CLASSES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 _CHORDS = dict(zip((*CHORDS, OTHER), ("maj", "min", "dim", "aug", "7", "maj7", "min7", "ø7", "o7", OTHER), strict=True))
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One piece on the page, and the one shown on its right for comparison.
+    """One piece on the page.
 
-    midi: the file that can be downloaded. sound: a wav, ogg or mp3 file (``synth.mp3_bytes``), or empty. note: a text
-    under the heading. given: as for ``picture.piano_roll``.
+    midi: the file to download; sound: a wav, ogg or mp3 file, or empty; note: text under the heading; given: see
+    ``piano_roll``; beside: a piece shown on the right for comparison
     """
 
     heading: str
@@ -234,7 +234,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Statistics of generated pieces and of a corpus. copies: the longest one in each generated piece, by heading."""
+    """Statistics of generated pieces and of a corpus. copies: (name, longest copy) of each generated piece"""
 
     generated: Statistics
     corpus: Statistics
@@ -245,7 +245,7 @@ class Comparison:
 def music_page(
     items: Sequence[Exhibit], *, title: str, description: str = "", comparison: Comparison | None = None
 ) -> str:
-    """The page: statistics first, then each piece."""
+    """The page with statistics and all pieces."""
     groups = [[one for one in (item, item.beside) if one] for item in items]
     return render(
         "music.html.j2",
@@ -272,7 +272,7 @@ def _piece(item: Exhibit, bars_per_system: int | None) -> dict[str, Any]:
 
 
 def _mime_type(sound: bytes) -> str:
-    """By the first bytes; a sound that is neither wav nor ogg is MP3, which begins with a tag or a frame."""
+    """Detected from the first bytes; other sounds than wav and ogg are MP3."""
     if sound.startswith(b"RIFF"):
         return "audio/wav"
     return "audio/ogg" if sound.startswith(b"OggS") else "audio/mpeg"
@@ -336,7 +336,7 @@ def _tiles(comparison: Comparison) -> list[tuple[str, str, str]]:
 
 
 def charts(first: Statistics, second: Statistics, names: tuple[str, str]) -> list[tuple[str, Figure]]:
-    """Captions and figures of the histograms, as shares, since the corpora differ in size."""
+    """Captions and figures of the histograms, as shares."""
     intervals = [Counter[int](), Counter[int]()]
     for counts, one in zip(intervals, (first, second), strict=True):
         for interval, count in one.all_intervals.items():
@@ -353,7 +353,7 @@ def charts(first: Statistics, second: Statistics, names: tuple[str, str]) -> lis
     chords = [[one.sonorities[name] for name in _CHORDS] for one in (first, second)]
     steps = [[counts[n] for n in span] for counts in intervals]
     return [
-        ("Pitch classes, by duration", _histogram(_PITCH_CLASSES, pitches, names, "pitch class")),
+        ("Pitch classes, by duration", _histogram(PITCH_CLASSES, pitches, names, "pitch class")),
         ("Melodic intervals", _histogram(signed, steps, names, "semitones")),
         ("Note lengths", _histogram(length_names, by_length, names, "quarters")),
         ("Chords, by duration", _histogram(list(_CHORDS.values()), chords, names, "chord")),

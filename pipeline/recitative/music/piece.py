@@ -20,7 +20,7 @@ Pitches = npt.NDArray[np.int16]
 
 @dataclass(frozen=True, order=True)
 class Note:
-    """start, length: steps, length > 0; pitch: MIDI 0..127; voice: 0 is the highest."""
+    """start, length: steps, length > 0; pitch: MIDI, 0..127; voice: 0 is the highest"""
 
     start: int
     pitch: int
@@ -34,7 +34,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Piece:
-    """Notes in the order of their starts, and how long the whole lasts, rests at the end included (steps)."""
+    """notes: sorted; length: steps, including rests at the end"""
 
     notes: tuple[Note, ...]
     length: int
@@ -44,14 +44,14 @@ class Piece:
 
     @classmethod
     def of(cls, notes: Iterable[Note], steps_per_quarter: int, quarters_per_minute: float, name: str) -> Piece:
-        """Sorted, as long as the notes sound."""
+        """Sorts the notes. The piece ends with the last note."""
         ordered = tuple(sorted(notes))
         length = max((note.end for note in ordered), default=0)
         return cls(ordered, length, steps_per_quarter, quarters_per_minute, name)
 
     @property
     def voices(self) -> int:
-        """How many there may be: one more than the largest number of a note's voice."""
+        """One more than the highest voice number."""
         return max((note.voice for note in self.notes), default=-1) + 1
 
     @property
@@ -63,14 +63,14 @@ class Piece:
         return 60.0 / self.quarters_per_minute / self.steps_per_quarter
 
     def transposed(self, semitones: int) -> Piece:
-        """Every note moved. Raises ValueError if one leaves MIDI's range."""
+        """Raises ValueError for notes out of the MIDI range."""
         moved = tuple(replace(note, pitch=note.pitch + semitones) for note in self.notes)
         if any(not LOWEST <= note.pitch <= HIGHEST for note in moved):
-            raise ValueError(f"{self.name}: {semitones} semitones lead out of MIDI's range")
+            raise ValueError(f"{self.name}: {semitones} semitones: notes out of the MIDI range")
         return replace(self, notes=moved)
 
     def at_resolution(self, steps_per_quarter: int) -> Piece:
-        """On another grid. Starts and ends go to the nearest step; a note keeps at least one."""
+        """On another grid. Starts and ends are rounded to the nearest step; notes keep at least one step."""
         ratio = steps_per_quarter / self.steps_per_quarter
 
         def moved(note: Note) -> Note:
@@ -84,7 +84,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Grid:
-    """pitches: (T, V) MIDI numbers or SILENT; onsets: (T, V), true where a note begins."""
+    """pitches: (T, V), MIDI numbers or SILENT; onsets: (T, V), true where a note starts"""
 
     pitches: Pitches
     onsets: npt.NDArray[np.bool_]
@@ -94,15 +94,15 @@ class Grid:
 
 
 def to_grid(piece: Piece, voices: int) -> Grid:
-    """One pitch a voice and step: where a voice has several notes at once, the one that began last, then the highest.
+    """One pitch for each voice and step: of several notes, the one that started last, then the highest.
 
-    Raises ValueError for a note of a voice beyond ``voices``.
+    Raises ValueError for a piece with more than ``voices``.
     """
     pitches = np.full((piece.length, voices), SILENT, np.int16)
     onsets = np.zeros((piece.length, voices), bool)
-    for note in piece.notes:  # by start, then pitch: what comes later stays
+    for note in piece.notes:  # sorted by start and pitch: later ones replace earlier ones
         if note.voice >= voices:
-            raise ValueError(f"{piece.name}: a note of voice {note.voice + 1}, where there are {voices}")
+            raise ValueError(f"{piece.name}: a note of voice {note.voice + 1} of {voices}")
         pitches[note.start : note.end, note.voice] = note.pitch
         onsets[note.start : note.end, note.voice] = False
         onsets[note.start, note.voice] = True
@@ -110,13 +110,13 @@ def to_grid(piece: Piece, voices: int) -> Grid:
 
 
 def tied(pitches: Pitches) -> Grid:
-    """Equal pitches in a row are one note."""
+    """Equal consecutive pitches are one note."""
     before = np.vstack([np.full((1, pitches.shape[1]), SILENT, np.int16), pitches[:-1]])
     return Grid(pitches, (pitches != SILENT) & (pitches != before))
 
 
 def from_grid(grid: Grid, steps_per_quarter: int, quarters_per_minute: float = 100.0, name: str = "") -> Piece:
-    """The notes of a grid: each lasts to the next onset, change of pitch or silence of its voice."""
+    """The notes of a grid. Each lasts to the next onset, change of pitch or silence of its voice."""
     notes = [note for voice in range(grid.pitches.shape[1]) for note in _notes_of(grid, voice)]
     return Piece(tuple(sorted(notes)), len(grid), steps_per_quarter, quarters_per_minute, name)
 
@@ -127,30 +127,24 @@ def _notes_of(grid: Grid, voice: int) -> list[Note]:
     for step, pitch in enumerate(pitches):
         if pitch == SILENT:
             continue
-        goes_on = step > 0 and pitches[step - 1] == pitch and not grid.onsets[step, voice]
-        if goes_on:
+        continues = step > 0 and pitches[step - 1] == pitch and not grid.onsets[step, voice]
+        if continues:
             notes[-1] = replace(notes[-1], length=notes[-1].length + 1)
         else:
             notes.append(Note(step, pitch, 1, voice))
     return notes
 
 
-# The key of a piece, from how long each pitch class sounds (Krumhansl & Kessler 1982, Temperley's correlation).
+# The key of a piece, by correlation of durations with key profiles (Krumhansl & Kessler 1982; Temperley)
 
-# How well each pitch class fits a key, from the tonic upwards: Krumhansl & Kessler's probe tones.
+# Key profiles, from the tonic upwards: Krumhansl & Kessler's probe tone ratings
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
-def pitch_classes(pitches: Pitches) -> npt.NDArray[np.float64]:
-    """(12,) how many steps each sounds in, C first; every voice counts."""
-    counts = np.bincount(pitches[pitches != SILENT].astype(np.int64) % 12, minlength=12)
-    return counts.astype(np.float64)
-
-
 def key_of(pitches: Pitches) -> tuple[int, bool]:
-    """(tonic's pitch class, whether it is minor): the key whose profile correlates best. C major for silence."""
-    counts = pitch_classes(pitches)
+    """(pitch class of the tonic, whether it is minor) of the key with the best correlation. C major for silence."""
+    counts = np.bincount(pitches[pitches != SILENT].astype(np.int64) % 12, minlength=12).astype(np.float64)
     if not counts.any():
         return 0, False
     fits = [
@@ -162,16 +156,15 @@ def key_of(pitches: Pitches) -> tuple[int, bool]:
     return tonic, minor
 
 
-# The voices of polyphonic music that comes without them, such as a piano's.
+# Voices of polyphonic music that has none, such as piano music
 
 
 def separated(piece: Piece, voices: int) -> Piece:
-    """Each note gets one of ``voices`` voices, from top to bottom at each moment.
+    """Assign the notes to ``voices`` voices, from the highest to the lowest.
 
-    Notes that begin together are given, in the order of their pitches, to those free voices that keep the order with
-    what is sounding and, among such, move least from their last pitches. More notes than free voices share them, the
-    outer voices keeping the outer notes.
-    Raises ValueError for fewer than one voice.
+    Notes that start together are assigned, ordered by pitch, to the free voices with the fewest crossings and then the
+    smallest movement. If there are more notes than free voices, they share voices, and the outer voices keep the outer
+    notes. Raises ValueError for fewer than one voice.
     """
     if voices < 1:
         raise ValueError(f"{piece.name}: {voices} voices; at least 1")
@@ -187,16 +180,17 @@ def separated(piece: Piece, voices: int) -> Piece:
 
 
 def _registers(piece: Piece, voices: int) -> list[float]:
-    """Where each voice is thought to lie before its first note: the piece's pitches cut into equal parts."""
+    """Initial pitches of the voices: quantiles of the pitches."""
     pitches = [note.pitch for note in piece.notes] or [0]
     return [float(np.quantile(pitches, 1 - (voice + 0.5) / voices)) for voice in range(voices)]
 
 
 def _chosen(chord: Sequence[Note], start: int, last: Sequence[float], ends: Sequence[int]) -> Sequence[int]:
-    """A voice for each note of a chord, which is ordered from the top."""
+    """A voice for each note of a chord, in descending order."""
     free = [voice for voice, end in enumerate(ends) if end <= start]
     if len(chord) > len(free):
-        return _shared(chord, free or [_nearest(chord[0].pitch, last)])
+        nearest = min(range(len(last)), key=lambda voice: abs(last[voice] - chord[0].pitch))
+        return _shared(chord, free or [nearest])
     held = [(voice, last[voice]) for voice in range(len(ends)) if voice not in free]
 
     def cost(choice: Sequence[int]) -> tuple[int, float]:
@@ -208,13 +202,9 @@ def _chosen(chord: Sequence[Note], start: int, last: Sequence[float], ends: Sequ
 
 
 def _shared(chord: Sequence[Note], free: Sequence[int]) -> list[int]:
-    """More notes than voices: the first voice has the top note, the last the lowest."""
+    """Voices of more notes than voices: the first has the highest note, the last the lowest."""
     most = len(chord) - 1
     return [free[(number * (len(free) - 1) + most // 2) // most if most else 0] for number in range(len(chord))]
-
-
-def _nearest(pitch: float, last: Sequence[float]) -> int:
-    return min(range(len(last)), key=lambda voice: abs(last[voice] - pitch))
 
 
 def _crosses(pitch: float, voice: int, other: int, other_pitch: float) -> bool:

@@ -1,10 +1,11 @@
-"""Folders of music, in MIDI files and in ABC notation, and their pieces as the models read them. No torch."""
+"""Folders of MIDI and ABC files, and their pieces in the form that the models read. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from recitative.errors import DataError, Problem
 from recitative.music.abc import read_abc
@@ -18,27 +19,30 @@ from recitative.stage import Ids
 ABC_SUFFIX = ".abc"
 SUFFIXES = (*MIDI_SUFFIXES, ABC_SUFFIX)
 
+T = TypeVar("T")
+OnProblem = Callable[[Problem], object]
+
 
 def read_folder(folder: str | Path, steps_per_quarter: int = 4) -> tuple[list[Piece], list[DataError]]:
-    """All files of music, to any depth, sorted by their paths; each file or tune that is bad is one error.
+    """All MIDI and ABC files at any depth, sorted by path, and an error for each file or tune that cannot be read.
 
     Raises DataError if there is no such file.
     """
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
-        found = "has no music in it" if Path(folder).is_dir() else "is no folder"
+        found = "contains no music" if Path(folder).is_dir() else "is not a folder"
         raise DataError(str(folder), found, f"files {', '.join(SUFFIXES)}", "correct the path")
     pieces: list[Piece] = []
     errors: list[DataError] = []
     for path in paths:
-        found_here, faults = read_file(path, steps_per_quarter)
-        pieces += found_here
-        errors += faults
+        pieces_here, errors_here = read_file(path, steps_per_quarter)
+        pieces += pieces_here
+        errors += errors_here
     return pieces, errors
 
 
 def read_file(path: Path, steps_per_quarter: int = 4) -> tuple[list[Piece], list[DataError]]:
-    """The piece of a MIDI file, or the tunes of one in ABC notation, and what is wrong with the others."""
+    """The piece of a MIDI file, or the tunes of an ABC file, and an error for each that cannot be read."""
     if path.suffix.lower() == ABC_SUFFIX:
         tunes, errors = read_abc(path)
         return [tune.at_resolution(steps_per_quarter) for tune in tunes], errors
@@ -48,17 +52,51 @@ def read_file(path: Path, steps_per_quarter: int = 4) -> tuple[list[Piece], list
         return [], [error]
 
 
+def _read_each(
+    folder: Path, steps_per_quarter: int, convert: Callable[[Piece], T], on_problem: OnProblem | None
+) -> list[T]:
+    """Convert all pieces in a folder. Raises DataError that lists all problems.
+
+    on_problem: gets the problems instead, unless no piece is left.
+    """
+    pieces, errors = read_folder(folder, steps_per_quarter)
+    found: list[T] = []
+    problems = [problem for error in errors for problem in error.problems]
+    for piece in pieces:
+        try:
+            found.append(convert(piece))
+        except DataError as error:
+            problems.extend(error.problems)
+    if problems and (not on_problem or not found):
+        raise DataError.collect(problems)
+    for problem in problems:
+        if on_problem:
+            on_problem(problem)
+    return found
+
+
+# Pieces as frames
+
+
 @dataclass(frozen=True)
 class Frames:
-    """A piece as tokens (T, V), and its tonic's pitch class."""
+    """A piece as tokens (T, V), and the pitch class of its tonic."""
 
     name: str
     tokens: Ids
     tonic: int
 
 
+def read_pieces(folder: Path, settings: MusicSettings, on_problem: OnProblem | None = None) -> list[Frames]:
+    """All pieces in a folder. Raises DataError that lists all that cannot be read or converted.
+
+    on_problem: gets the problems instead, unless no piece is left.
+    """
+    return _read_each(folder, settings.frames.steps_per_quarter, lambda piece: frames_of(piece, settings), on_problem)
+
+
 def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
-    """Raises DataError for a piece that these settings have no frames for, such as one with more voices."""
+    """Raises DataError for a piece with too many voices or pitches out of range."""
     code = settings.frames.code
     piece = piece.at_resolution(settings.frames.steps_per_quarter)
     try:
@@ -73,82 +111,49 @@ def frames_of(piece: Piece, settings: MusicSettings) -> Frames:
     return Frames(piece.name, tokens, tonic)
 
 
-def read_pieces(folder: Path, settings: MusicSettings, skip: Callable[[Problem], object] | None = None) -> list[Frames]:
-    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read.
-
-    skip: is told these problems instead, as long as one piece is left.
-    """
-    pieces, errors = read_folder(folder, settings.frames.steps_per_quarter)
-    found: list[Frames] = []
-    problems = [problem for error in errors for problem in error.problems]
-    for piece in pieces:
-        try:
-            found.append(frames_of(piece, settings))
-        except DataError as error:
-            problems.extend(error.problems)
-    if problems and (not skip or not found):
-        raise DataError.collect(problems)
-    if skip:
-        for problem in problems:
-            skip(problem)
-    return found
+# Pieces as events
 
 
 @dataclass(frozen=True)
 class EventPieces:
-    """What is in a folder, ``fitted``. cut: notes that were longer than the longest, of all ``notes`` there are."""
+    """Pieces on the model's grid; see ``fit_to_events``. cut: how many of the ``notes`` were shortened."""
 
     pieces: Sequence[Piece]
     notes: int
     cut: int
 
 
-def read_event_pieces(
-    folder: Path, settings: EventSettings, skip: Callable[[Problem], object] | None = None
-) -> EventPieces:
-    """Every piece in a folder. Raises DataError that lists the files which hold none that these settings can read.
+def read_event_pieces(folder: Path, settings: EventSettings, on_problem: OnProblem | None = None) -> EventPieces:
+    """All pieces in a folder. Raises DataError that lists all that cannot be read or converted.
 
-    skip: is told these problems instead, as long as one piece is left.
+    on_problem: gets the problems instead, unless no piece is left.
     """
-    pieces, errors = read_folder(folder, settings.steps_per_quarter)
-    found: list[Piece] = []
-    problems = [problem for error in errors for problem in error.problems]
-    for piece in pieces:
-        try:
-            found.append(fitted(piece, settings))
-        except DataError as error:
-            problems.extend(error.problems)
-    if problems and (not skip or not found):
-        raise DataError.collect(problems)
-    if skip:
-        for problem in problems:
-            skip(problem)
-    return EventPieces(found, sum(len(p.notes) for p in pieces), sum(_too_long(p, settings) for p in pieces))
+    lengths: list[int] = []
+
+    def convert(piece: Piece) -> Piece:
+        lengths.extend(note.length for note in piece.at_resolution(settings.steps_per_quarter).notes)
+        return fit_to_events(piece, settings)
+
+    pieces = _read_each(folder, settings.steps_per_quarter, convert, on_problem)
+    return EventPieces(pieces, len(lengths), sum(length > settings.longest_length for length in lengths))
 
 
-def fitted(piece: Piece, settings: EventSettings) -> Piece:
-    """On the model's grid, with its voices, and no note longer than its longest.
+def fit_to_events(piece: Piece, settings: EventSettings) -> Piece:
+    """Move a piece to the model's grid and voices, and shorten notes to the maximum duration.
 
-    Of several notes of a voice and pitch that begin together there, the longest stays.
-    Raises DataError for a pitch that the model does not know.
+    Of several notes of one voice and pitch that then start together, the longest is kept.
+    Raises DataError for a pitch out of range.
     """
     moved = piece.at_resolution(settings.steps_per_quarter)
+    by_place: dict[tuple[int, int, int], Note] = {}
     for note in moved.notes:
         if not settings.lowest <= note.pitch <= settings.highest:
             allowed = f"pitches from {settings.lowest} to {settings.highest}"
             raise DataError(
                 piece.name, f"has pitch {note.pitch}", allowed, "leave it out, or change the settings events"
             )
-    by_place: dict[tuple[int, int, int], Note] = {}
-    for note in moved.notes:
         voice = min(note.voice, settings.voices - 1)
-        heard = replace(note, voice=voice, length=min(note.length, settings.longest_length))
-        place = heard.start, heard.pitch, voice
-        by_place[place] = max(heard, by_place.get(place, heard))  # equal but for their lengths
+        shortened = replace(note, voice=voice, length=min(note.length, settings.longest_length))
+        place = shortened.start, shortened.pitch, voice
+        by_place[place] = max(shortened, by_place.get(place, shortened))  # they differ only in length
     return replace(moved, notes=tuple(sorted(by_place.values())))
-
-
-def _too_long(piece: Piece, settings: EventSettings) -> int:
-    """How many notes ``fitted`` makes shorter."""
-    longest = settings.longest_length
-    return sum(note.length > longest for note in piece.at_resolution(settings.steps_per_quarter).notes)

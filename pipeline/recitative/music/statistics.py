@@ -1,7 +1,7 @@
-"""Voices and chords: voice-leading statistics, chord symbols, and voices for music that has none.
+"""Statistics of pieces: voice leading, chords, histograms and their distances, and copies from a corpus.
 
-Crossings, parallel fifths and octaves, and the chords that voices form are counted on grids, by the definitions of J.
-J. Fux, Gradus ad Parnassum (1725), and Aldwell and Schachter, Harmony and Voice Leading.
+Crossings, parallel fifths and octaves, and chords are counted on grids, by the definitions of J. J. Fux, Gradus ad
+Parnassum (1725), and Aldwell and Schachter, Harmony and Voice Leading.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from recitative.music.piece import SILENT, Grid, Note, Piece, Pitches, from_grid, to_grid
+from recitative.music.piece import SILENT, Note, Piece, Pitches, from_grid, to_grid
 
 FIFTH, OCTAVE = 7, 0  # semitones modulo 12
 OTHER = "other"
-_FEWEST = 3  # notes of a sonority that can be a chord
-# Pitch classes above the root; every inversion and spacing is the same chord.
+_MIN_CHORD = 3  # notes of a chord
+# Pitch classes above the root; inversions and spacings are the same chord.
 CHORDS: dict[str, tuple[int, ...]] = {
     "major": (0, 4, 7),
     "minor": (0, 3, 7),
@@ -39,7 +39,7 @@ SEVENTHS = tuple(name for name in CHORDS if name not in TRIADS)
 
 @dataclass(frozen=True)
 class Share:
-    """So many of so many."""
+    """``count`` out of ``of``."""
 
     count: int
     of: int
@@ -49,15 +49,13 @@ class Share:
 
     @property
     def rate(self) -> float:
-        """0 to 1; NaN of nothing."""
+        """From 0 to 1; NaN if ``of`` is 0."""
         return self.count / self.of if self.of else float("nan")
 
 
 def crossings(pitches: Pitches) -> Share:
-    """Steps in which a voice sounds below one that is numbered as lower, of the steps in which two or more sound.
-
-    pitches: (T, V), voice 0 the highest.
-    """
+    """Steps with crossed voices, of the steps in which at least two voices sound. pitches: (T, V), voice 0 the
+    highest."""
     crossed = np.zeros(len(pitches), bool)
     for upper, lower in itertools.combinations(range(pitches.shape[1]), 2):
         both = (pitches[:, upper] != SILENT) & (pitches[:, lower] != SILENT)
@@ -66,46 +64,35 @@ def crossings(pitches: Pitches) -> Share:
     return Share(int(crossed.sum()), int(together.sum()))
 
 
-def chord_changes(pitches: Pitches) -> int:
-    """Steps at which some voice has another pitch than one step before. pitches: (T, V)."""
-    return int((pitches[1:] != pitches[:-1]).any(axis=1).sum())
-
-
 def parallels(pitches: Pitches, interval: int) -> Share:
-    """Pairs of voices that move in parallel, of the changes of chord.
+    """Pairs of voices in parallel motion, of the steps at which any pitch changes.
 
-    pitches: (T, V). interval: FIFTH or OCTAVE, modulo 12, so that a twelfth is a fifth and a unison an octave. A pair
-    counts if, from one step to the next, both voices move in the same direction and are that interval apart before and
-    after; contrary motion from a fifth to a twelfth doesn't count.
+    pitches: (T, V). interval: FIFTH or OCTAVE, modulo 12, so a twelfth is a fifth and a unison an octave. A pair counts
+    if both voices move in the same direction and have this interval before and after; contrary motion from a fifth to a
+    twelfth does not count.
     """
     count = 0
-    for first, second in itertools.combinations(range(pitches.shape[1]), 2):
-        count += int(_parallel(pitches[:, first], pitches[:, second], interval).sum())
-    return Share(count, chord_changes(pitches))
-
-
-def _parallel(first: npt.NDArray[np.int16], second: npt.NDArray[np.int16], interval: int) -> npt.NDArray[np.bool_]:
-    """(T - 1,) of two voices (T,)."""
-    sounding = (first != SILENT) & (second != SILENT)
-    apart = sounding & (np.abs(first - second) % 12 == interval)
-    moves, follows = np.sign(np.diff(first)), np.sign(np.diff(second))
-    return np.asarray(apart[:-1] & apart[1:] & (moves == follows) & (moves != 0))
+    for first, second in itertools.combinations(pitches.T, 2):
+        apart = (first != SILENT) & (second != SILENT) & (np.abs(first - second) % 12 == interval)
+        up, other_up = np.sign(np.diff(first)), np.sign(np.diff(second))
+        count += int((apart[:-1] & apart[1:] & (up == other_up) & (up != 0)).sum())
+    return Share(count, int((pitches[1:] != pitches[:-1]).any(axis=1).sum()))
 
 
 def sonorities(pitches: Pitches) -> Counter[str]:
-    """How many steps have which chord: a name of CHORDS, or OTHER. pitches: (T, V).
+    """The number of steps by chord: a name of CHORDS, or OTHER. pitches: (T, V).
 
-    Steps with fewer than three notes are left out; a doubled note is still two notes.
+    Steps with fewer than three notes are not counted. A doubled note is two notes.
     """
     return Counter(
         chord_name([pitch for pitch in row if pitch != SILENT])
         for row in pitches.tolist()
-        if sum(pitch != SILENT for pitch in row) >= _FEWEST
+        if sum(pitch != SILENT for pitch in row) >= _MIN_CHORD
     )
 
 
 def chord_name(sounding: list[int]) -> str:
-    """Of MIDI pitches; the root may be any of them."""
+    """The chord of some MIDI pitches, in any inversion."""
     classes = frozenset(pitch % 12 for pitch in sounding)
     for root in sorted(classes):
         name = _NAMES.get(frozenset((pitch - root) % 12 for pitch in classes))
@@ -115,17 +102,20 @@ def chord_name(sounding: list[int]) -> str:
 
 
 _NAMES = {frozenset(above): name for name, above in CHORDS.items()}
+
+
+# Histograms
+
 Value = TypeVar("Value", bound=Hashable)
 NO_RANGE = (128, -1)  # of a voice without notes: lowest above highest
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counts; those of several pieces add up.
+    """Counts, which can be summed over pieces.
 
-    pitch_classes: steps in which 0 = C to 11 = B sound. intervals: of each voice, semitones from a note to the next one
-    if no rest lies between. note_lengths: in quarters. ranges: of each voice, MIDI. sonorities: steps by chord, see
-    ``sonorities``.
+    pitch_classes: steps by pitch class, 0 = C. intervals: of each voice, semitones between adjacent notes.
+    note_lengths: in quarters. ranges: of each voice, MIDI. sonorities: steps by chord.
     """
 
     pieces: int
@@ -156,7 +146,7 @@ class Statistics:
         return Share(sum(self.sonorities[name] for name in names), self.sonorities.total())
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: keys are strings, rates NaN if nothing was counted become None."""
+        """For JSON. NaN becomes None."""
         return {
             "pieces": self.pieces,
             "notes": self.notes,
@@ -176,7 +166,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Distances:
-    """Total variation between the histograms of two corpora: 0 the same, 1 nothing in common, NaN if one is empty."""
+    """Total variation distances of the histograms of two corpora: 0 equal, 1 disjoint, NaN if one is empty."""
 
     pitch_classes: float
     intervals: float
@@ -189,9 +179,9 @@ class Distances:
 
 
 def statistics(pieces: Iterable[Piece], voices: int) -> Statistics:
-    """Of all pieces together; where a voice has a chord, its highest note counts as ``to_grid`` says.
+    """The sum over pieces. Of several notes of a voice at once, that of ``to_grid`` counts.
 
-    Raises ValueError for a note of a voice beyond ``voices``.
+    Raises ValueError for a piece with more than ``voices``.
     """
     nothing, share = Counter[Any](), Share(0, 0)
     total = Statistics(
@@ -203,7 +193,7 @@ def statistics(pieces: Iterable[Piece], voices: int) -> Statistics:
 
 
 def distances(first: Statistics, second: Statistics) -> Distances:
-    """Between two corpora, or a piece and a corpus."""
+    """The distances of two corpora."""
     return Distances(
         total_variation(first.pitch_classes, second.pitch_classes),
         total_variation(first.all_intervals, second.all_intervals),
@@ -213,20 +203,20 @@ def distances(first: Statistics, second: Statistics) -> Distances:
 
 
 def total_variation(first: Mapping[Value, int], second: Mapping[Value, int]) -> float:
-    """Half the sum over x of |p(x) - q(x)| of two histograms of counts; NaN if one of them is empty."""
+    """Half the sum of |p(x) - q(x)| over x, of two histograms of counts; NaN if one of them is empty."""
     all_first, all_second = sum(first.values()), sum(second.values())
     if not all_first or not all_second:
         return float("nan")
     values = first.keys() | second.keys()
     apart = sum(abs(first.get(x, 0) * all_second - second.get(x, 0) * all_first) for x in values)
-    return apart / (2 * all_first * all_second)  # integers till here: no rounding, so 0 and 1 are exact
+    return apart / (2 * all_first * all_second)  # in integers up to here, so 0 and 1 are exact
 
 
 def _of_piece(piece: Piece, voices: int) -> Statistics:
     grid = to_grid(piece, voices)
-    parts = _parts(grid, piece, voices)
+    single = from_grid(grid, piece.steps_per_quarter).notes  # one at a time in each voice
+    parts = [[note for note in single if note.voice == voice] for voice in range(voices)]
     notes = [note for part in parts for note in part]
-    lengths = Counter(Fraction(note.length, piece.steps_per_quarter) for note in notes)
     pitch_classes: Counter[int] = Counter()
     for note in notes:
         pitch_classes[note.pitch % 12] += note.length
@@ -236,19 +226,13 @@ def _of_piece(piece: Piece, voices: int) -> Statistics:
         quarters=Fraction(piece.length, piece.steps_per_quarter),
         pitch_classes=pitch_classes,
         intervals=tuple(_melodic_intervals(part) for part in parts),
-        note_lengths=lengths,
+        note_lengths=Counter(Fraction(note.length, piece.steps_per_quarter) for note in notes),
         ranges=tuple(_range(part) for part in parts),
         crossings=crossings(grid.pitches),
         fifths=parallels(grid.pitches, FIFTH),
         octaves=parallels(grid.pitches, OCTAVE),
         sonorities=sonorities(grid.pitches),
     )
-
-
-def _parts(grid: Grid, piece: Piece, voices: int) -> list[list[Note]]:
-    """The notes of each voice, one at a time."""
-    single = from_grid(grid, piece.steps_per_quarter).notes
-    return [[note for note in single if note.voice == voice] for voice in range(voices)]
 
 
 def _melodic_intervals(part: list[Note]) -> Counter[int]:
@@ -287,16 +271,21 @@ def _share(share: Share) -> dict[str, float | None]:
 
 
 Steps = npt.NDArray[np.int64]
-_REST = 1000  # beyond every interval
+# Copies: passages of a generated piece that occur in a corpus.
+#
+# A passage is a range of consecutive steps in all voices that starts where something sounds. Pitches are compared, not
+# onsets. Two passages are equal up to transposition if each step has the same intervals and the reference, the pitch of
+# the first voice that sounds, moves alike. In silence the reference stays.
+
+_REST = 1000  # larger than any interval
 _NONE: Steps = np.zeros(0, np.int64)
 _EMPTY: Steps = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
 class Copy:
-    """length: steps, 0 if not even one is the same. start: its step in the original ``name``; at: in the piece.
-
-    transposition: semitones by which the piece lies above the original.
+    """length: steps, 0 for no copy; start: first step in the original ``name``; at: first step in the piece;
+    transposition: semitones from the original to the piece
     """
 
     length: int = 0
@@ -311,10 +300,10 @@ class Copy:
 
 @dataclass(frozen=True)
 class _Spans:
-    """A grid as what is compared: steps in a row in which nothing changes, of which there are far fewer than steps.
+    """A grid as runs of equal steps, of which there are far fewer than steps.
 
-    shapes: what each span is, relative to its reference, (S,) MIDI pitches; motions: how far the reference moved from
-    the span before; starts, lengths: in steps; sounds: whether anything does.
+    shapes: the pitches of each span relative to its reference; references: (S,) MIDI pitches; motions: intervals from
+    the previous reference; starts, lengths: in steps; sounds: whether the span is not silent
     """
 
     shapes: list[bytes]
@@ -338,10 +327,10 @@ class _Spans:
 
 @dataclass(frozen=True)
 class Originals:
-    """Pieces one after another, with an empty span before each, and where each kind of span occurs.
+    """The spans of a corpus, with an empty one before each piece, indexed by shape.
 
-    firsts, (P,): the first span of each piece. references, motions, starts, lengths, (R,): as those of ``_Spans``.
-    places: shape -> its spans, ascending.
+    firsts: (P,), the first span of each piece; references, motions, starts, lengths: (R,), as in ``_Spans``; places:
+    shape -> indices of its spans, ascending
     """
 
     names: tuple[str, ...]
@@ -356,7 +345,7 @@ class Originals:
 
     @classmethod
     def of(cls, pieces: Iterable[Piece], *, voices: int, transposed: bool = True) -> Originals:
-        """transposed: whether a copy in another key is one. Raises ValueError for a note beyond ``voices``."""
+        """transposed: whether copies in other keys count. Raises ValueError for a piece with more than ``voices``."""
         names, firsts = [], []
         joined: list[tuple[Steps, ...]] = [(_NONE, _NONE, _NONE, _NONE)]
         places: dict[bytes, list[int]] = {}
@@ -376,46 +365,42 @@ class Originals:
 
 
 def longest_copy(piece: Piece, originals: Originals) -> Copy:
-    """The longest, of equally long ones the first in the piece, then the first in the originals.
+    """The longest copy; of equal ones the first in the piece, then the first in the originals.
 
-    Spans i of the piece and j of the originals that have the same shape are the same for as many steps as the shorter
-    one lasts. What was the same up to their beginnings, behind(i - 1, j - 1), comes before that if both were reached
-    by the same motion. behind(i, j), the steps that are the same up to the ends of both, is all of this if both last
-    equally long; else it is what the shorter one lasts, since the stretch begins within the longer.
-    Raises ValueError for a note of a voice that the originals don't have.
+    Spans i of the piece and j of the originals with equal shapes share as many steps as the shorter one has. If both
+    were reached by the same motion, they extend the match that ends at spans i - 1 and j - 1. The match that ends at
+    the ends of i and j is the whole match if both have equal lengths, otherwise only the shared steps, since it starts
+    within the longer span. Raises ValueError for a piece with more voices than the originals.
     """
     spans = _Spans.of(to_grid(piece, originals.voices).pitches, originals.transposed)
-    behind = np.zeros(len(originals.references), np.int64)
+    matched = np.zeros(len(originals.references), np.int64)  # steps that are equal up to the ends of spans i - 1 and j
     last = _NONE
     best = Copy()
     for i, shape in enumerate(spans.shapes):
         here = originals.places.get(shape, _NONE)
         shared = np.minimum(originals.lengths[here], spans.lengths[i])
-        before = np.where(originals.motions[here] == spans.motions[i], behind[here - 1], 0)
+        before = np.where(originals.motions[here] == spans.motions[i], matched[here - 1], 0)
         lengths = np.where((before > 0) | spans.sounds[i], before + shared, 0)
-        behind[last] = 0
-        behind[here] = np.where(originals.lengths[here] == spans.lengths[i], lengths, shared * spans.sounds[i])
+        matched[last] = 0
+        matched[here] = np.where(originals.lengths[here] == spans.lengths[i], lengths, shared * spans.sounds[i])
         last = here
         if len(here) and lengths.max() > best.length:
             longest = np.flatnonzero(lengths == lengths.max())
-            chosen = longest[shared[longest].argmin()]  # which ends first
-            best = _copy(originals, spans, i, int(here[chosen]), int(shared[chosen]), int(lengths[chosen]))
+            chosen = longest[shared[longest].argmin()]  # the one that ends first
+            j, length = int(here[chosen]), int(lengths[chosen])
+            offset = int(shared[chosen]) - length  # from the starts of both spans
+            best = Copy(
+                length=length,
+                name=originals.names[int(np.searchsorted(originals.firsts, j, side="right")) - 1],
+                start=int(originals.starts[j]) + offset,
+                transposition=int(spans.references[i] - originals.references[j]),
+                at=int(spans.starts[i]) + offset,
+            )
     return best
 
 
-def _copy(originals: Originals, spans: _Spans, i: int, j: int, shared: int, length: int) -> Copy:
-    """``length`` steps, of which ``shared`` are in span i of the piece and span j of the originals."""
-    return Copy(
-        length=length,
-        name=originals.names[int(np.searchsorted(originals.firsts, j, side="right")) - 1],
-        start=int(originals.starts[j]) + shared - length,
-        transposition=int(spans.references[i] - originals.references[j]),
-        at=int(spans.starts[i]) + shared - length,
-    )
-
-
 def _references(pitches: Pitches) -> npt.NDArray[np.int64]:
-    """(T,): the pitch of the first voice that sounds; of a silent row that of the row before."""
+    """(T,): the pitch of the first voice that sounds; in silence that of the previous step."""
     references = np.zeros(len(pitches), np.int64)
     last = 0
     for step, row in enumerate(pitches.tolist()):

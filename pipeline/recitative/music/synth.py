@@ -1,7 +1,10 @@
-"""The sound of a piece: through a soundfont (sf2, sf3) with TinySoundFont, or with a small additive synthesizer.
+"""Synthesis of a piece: with a soundfont (sf2, sf3) and TinySoundFont, or with a small additive synthesizer.
 
 TinySoundFont's wheel requires PyAudio, which has to be compiled and is not needed to compute samples. It is therefore
 not a dependency; users who want it install it with ``pip install --no-deps tinysoundfont``.
+
+A note of the additive synthesizer is a sum of harmonics, the higher of which decay faster, as on a struck string. Notes
+start and end at exact samples.
 """
 
 from __future__ import annotations
@@ -19,25 +22,23 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from recitative.audio import files
 from recitative.errors import DataError, UsageError
-from recitative.music import synth as fonts
 from recitative.music.piece import Note, Piece
 
 ENVIRONMENT = "RECITATIVE_SOUNDFONT"
 FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"), Path("/usr/share/soundfonts"))
 SUFFIXES = frozenset({".sf2", ".sf3"})
-TAIL_S = 1.0  # after the last step, for what still rings
+TAIL_S = 1.0  # after the last step, for the decay of the last notes
 VELOCITY = 90
-_CHANNELS = tuple(channel for channel in range(16) if channel != 9)  # the tenth is drums'
-_PAN = 10  # the controller
-_OFF, _ON = 0, 1  # at one moment notes end before others begin
+_CHANNELS = tuple(channel for channel in range(16) if channel != 9)  # 9 is for drums
+_PAN = 10  # controller number
+_OFF, _ON = 0, 1  # in this order at the same time
 
 
 def find_soundfont() -> Path | None:
-    """The file that RECITATIVE_SOUNDFONT names, else the first by name in the usual folders, else pretty_midi's.
+    """The soundfont in RECITATIVE_SOUNDFONT, otherwise the first in the usual folders or in pretty_midi; None without.
 
-    Raises UsageError if the variable names no file. None: there is none.
+    Raises UsageError if the variable does not name a file.
     """
     named = os.environ.get(ENVIRONMENT)
     if named:
@@ -50,10 +51,10 @@ def find_soundfont() -> Path | None:
 
 
 def play(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> npt.NDArray[np.float32]:
-    """Samples (S, 2) of the piece and TAIL_S, not limited. One MIDI channel a voice.
+    """Samples (S, 2) of the piece and TAIL_S, not limited. Each voice has one MIDI channel.
 
-    Raises UsageError if TinySoundFont isn't installed or the soundfont has no such program (0..127), DataError for a
-    file that is no soundfont.
+    Raises UsageError if TinySoundFont is not installed or the soundfont lacks the program (0..127), DataError for a
+    file that is not a soundfont.
     """
     synth = _opened(piece, soundfont, sample_rate, program)
     parts, now = [], 0
@@ -70,7 +71,7 @@ def play(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> npt.N
 
 
 def place(voice: int, voices: int) -> float:
-    """From -1, left, for the first voice to 1 for the last; 0 for a single one."""
+    """The position of a voice, from -1 for left to 1 for right; 0 for a single voice."""
     return 2 * voice / (voices - 1) - 1 if voices > 1 else 0.0
 
 
@@ -81,7 +82,7 @@ def _folder_of(package: str) -> Iterator[Path]:
 
 
 def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> Any:
-    """A synthesizer with the program and a place from left to right on each voice's channel."""
+    """A synthesizer with program and panning on the channel of each voice."""
     synth = _library().Synth(samplerate=sample_rate)
     try:
         number = synth.sfload(str(soundfont))
@@ -110,7 +111,7 @@ def _library() -> Any:
 
 
 def _events(piece: Piece, sample_rate: int) -> list[tuple[int, int, int, int]]:
-    """(sample, _OFF or _ON, pitch, voice) in the order in which they are played."""
+    """(sample, _OFF or _ON, pitch, voice), sorted."""
     per_step = piece.step_s * sample_rate
     return sorted(
         event
@@ -127,58 +128,41 @@ def _generated(synth: Any, num_samples: int) -> npt.NDArray[np.float32]:
 
 
 def _faded(samples: npt.NDArray[np.float32], num_samples: int) -> npt.NDArray[np.float32]:
-    """What still rings at the end is turned down."""
+    """Fade out the last samples."""
     samples[len(samples) - num_samples :] *= np.linspace(1, 0, num_samples, dtype=np.float32)[:, None]
     return samples
 
 
-# The sound of a piece: through a soundfont, or with a small synthesizer of its own.
-#
-# The own one is additive: a note is a handful of harmonics of which the higher ones fade sooner, as on a plucked or
-# struck string. Notes begin and end at their sample; where nothing sounds, there is silence.
+# Additive synthesis
 
 Stereo = npt.NDArray[np.float32]
 """(S, 2): left, right."""
 
 SAMPLE_RATE = 44100  # Hz
-PEAK = 0.9  # no rendering is louder
+PEAK = 0.9  # maximum
 LEVEL = 0.25  # of one note
 HARMONICS = (1.0, 0.42, 0.28, 0.15, 0.09, 0.05, 0.03)  # amplitudes of the fundamental and its multiples
-DECAY = 0.9  # 1/s, of middle C's fundamental
+DECAY = 0.9  # 1/s, of the fundamental of middle C
 ATTACK_S = 0.006
-RELEASE_S = 0.045  # within the note, so that it is over at its end
-WIDTH = 0.7  # 1: the outer voices sound on one side only
+RELEASE_S = 0.045  # within the note
+WIDTH = 0.7  # of the panning; 1: outer voices are on one side only
 _MIDDLE_C = 60
-_AUDIBLE = 0.45  # of the sample rate: harmonics above it are left out
+_AUDIBLE = 0.45  # of the sample rate; higher harmonics are left out
 
 
 def render(piece: Piece, *, sample_rate: int = SAMPLE_RATE, soundfont: Path | None = None, program: int = 0) -> Stereo:
-    """Samples (S, 2) of at most PEAK, the same for the same piece. S is the piece's duration, with a soundfont
-    ``soundfont.TAIL_S`` more, in which the last notes fade.
+    """Samples (S, 2) of at most PEAK. S is the duration of the piece, with a soundfont plus TAIL_S.
 
-    sample_rate: Hz. soundfont: an sf2 or sf3 file. program: General MIDI's instrument, 0..127, with a soundfont.
-    Raises UsageError and DataError as ``soundfont.play`` does.
+    sample_rate: Hz. soundfont: an sf2 or sf3 file. program: General MIDI instrument, 0..127, with a soundfont.
+    Raises UsageError and DataError; see ``play``.
     """
-    played = _add_up(piece, sample_rate) if soundfont is None else fonts.play(piece, soundfont, sample_rate, program)
+    played = _add_up(piece, sample_rate) if soundfont is None else play(piece, soundfont, sample_rate, program)
     loudest = float(np.max(np.abs(played), initial=0.0))
     return played * np.float32(PEAK / loudest) if loudest > PEAK else played
 
 
-def write_wav(
-    piece: Piece,
-    path: str | Path,
-    *,
-    sample_rate: int = SAMPLE_RATE,
-    soundfont: Path | None = None,
-    program: int = 0,
-) -> None:
-    """Write what ``render`` gives as 16-bit stereo wav; atomic."""
-    samples = render(piece, sample_rate=sample_rate, soundfont=soundfont, program=program)
-    files.write_wav(path, samples, sample_rate)
-
-
 def mp3_bytes(samples: Stereo, sample_rate: int = SAMPLE_RATE) -> bytes:
-    """(S, 2) as MP3, which every browser plays, at about 70 kbit/s. sample_rate: one of MPEG's, such as 44100 Hz."""
+    """Encode (S, 2) as MP3 at about 70 kbit/s. sample_rate: one of MPEG, such as 44100 Hz"""
     buffer = io.BytesIO()
     soundfile.write(
         buffer, samples, sample_rate, format="MP3", subtype="MPEG_LAYER_III", compression_level=0.7,
@@ -188,24 +172,19 @@ def mp3_bytes(samples: Stereo, sample_rate: int = SAMPLE_RATE) -> bytes:
 
 
 def frequency(pitch: int) -> float:
-    """Hz of a MIDI pitch: 440 * 2^((pitch - 69) / 12), equal temperament."""
+    """Frequency of a MIDI pitch in Hz, in equal temperament: 440 * 2^((pitch - 69) / 12)."""
     return float(440.0 * 2.0 ** ((pitch - 69) / 12))
 
 
-def sample_span(note: Note, step_s: float, sample_rate: int) -> tuple[int, int]:
-    """The first sample of a note and the one after its last."""
-    return round(note.start * step_s * sample_rate), round(note.end * step_s * sample_rate)
-
-
 def tone(pitch: int, num_samples: int, sample_rate: int) -> npt.NDArray[np.float32]:
-    """(S,) of a string that is struck and held; its attack begins at sample 0.
+    """(S,) samples of a tone that is held.
 
     sum over n of HARMONICS[n - 1] exp(-(1 + n) d t / 2) sin(2 pi n f t), which is exp(-d t / 2) times the imaginary
-    part of a polynomial in z = exp((2 pi i f - d / 2) t): one exponential in place of a sine for each harmonic.
+    part of a polynomial in z = exp((2 pi i f - d / 2) t): one exponential instead of a sine for each harmonic.
     """
     time_s = np.arange(num_samples) / sample_rate
     hertz = frequency(pitch)
-    decay = DECAY * 2.0 ** ((pitch - _MIDDLE_C) / 24)  # shorter strings fade sooner
+    decay = DECAY * 2.0 ** ((pitch - _MIDDLE_C) / 24)  # higher tones decay faster
     z = np.exp((2j * np.pi * hertz - decay / 2) * time_s)
     total = np.zeros(num_samples, np.complex128)
     for amplitude in reversed(HARMONICS[: int(_AUDIBLE * sample_rate / hertz)]):  # Horner's scheme
@@ -225,27 +204,30 @@ def _add_up(piece: Piece, sample_rate: int) -> Stereo:
 
 
 def _sounds(piece: Piece, sample_rate: int) -> Iterator[tuple[Note, int, npt.NDArray[np.float32]]]:
-    """Each note with its first sample and samples: notes of one pitch are the beginnings of one long tone."""
+    """Each note with its first sample and samples. Notes of one pitch are cut from one long tone."""
     by_pitch = sorted(piece.notes, key=lambda note: (note.pitch, note))
     for pitch, notes in itertools.groupby(by_pitch, key=attrgetter("pitch")):
-        spans = [(note, *sample_span(note, piece.step_s, sample_rate)) for note in notes]
+        step_s = piece.step_s
+        spans = [
+            (note, round(note.start * step_s * sample_rate), round(note.end * step_s * sample_rate)) for note in notes
+        ]
         long = tone(pitch, max(end - first for _, first, end in spans), sample_rate)
         for note, first, end in spans:
             yield note, first, _released(long[: end - first], sample_rate)
 
 
 def _released(sound: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
-    """Faded out at its end, over a quarter of a very short note."""
+    """Fade out the end, at most a quarter of the note."""
     fall = _rise(min(round(RELEASE_S * sample_rate), len(sound) // 4))[::-1]
     return np.concatenate([sound[: len(sound) - len(fall)], sound[len(sound) - len(fall) :] * fall])
 
 
 def _rise(num_samples: int) -> npt.NDArray[np.float32]:
-    """Half a cosine from 0 up to 1: no edge, so no click."""
+    """A raised cosine from 0 to 1, which avoids clicks."""
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.arange(num_samples) / max(1, num_samples)), np.float32)
 
 
 def _panned(voice: int, voices: int) -> npt.NDArray[np.float32]:
-    """(2,) gains of left and right of constant power: the highest voice on the left, the lowest on the right."""
-    angle = np.pi / 4 * (1 + WIDTH * fonts.place(voice, voices))
+    """(2,) gains of left and right with constant power: the highest voice is on the left."""
+    angle = np.pi / 4 * (1 + WIDTH * place(voice, voices))
     return np.array([np.cos(angle), np.sin(angle)], np.float32)

@@ -46,7 +46,8 @@ def _encoder_graph(encoder: Chain) -> bytes:
     frames = Ragged(graph.input("frames", "float32", ("N", "T", "C")), graph.input("lengths", "int64", ("N",)))
     y = Writer(graph, CellWriter(graph, ranges=None), last="").write("", encoder, frames)
     graph.output("said", y.data, "float32", ("N", "T", "W"))
-    return graph.model({}).SerializeToString()
+    content: bytes = graph.model({}).SerializeToString()
+    return content
 
 
 def _draw_samples(g: Graph, cells: CellWriter, head: SampleHead, h: str, past: str) -> str:
