@@ -370,3 +370,19 @@ def test_little_pruning_costs_little() -> None:
 def test_a_threshold_below_zero_is_bad_usage(threshold: float) -> None:
     with pytest.raises(UsageError, match=r"pruning threshold .*; 0 or more, such as 1e-8"):
         prune(estimate(TEXT, 2).table, threshold)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_a_model_gives_back_the_table_that_it_was_made_from(order: int) -> None:
+    def listed(table: NgramTable) -> dict[Gram, tuple[float, float]]:
+        return {
+            tuple(table.words[number] for number in gram): (log_prob, log_backoff)
+            for one, grams in zip(table.orders, table.grams, strict=True)
+            for gram, log_prob, log_backoff in zip(grams.tolist(), one.log_prob, one.log_backoff, strict=True)
+        }
+
+    table = estimate(random_text(), order).table
+    again = NgramModel.of(table).table()
+    assert listed(again) == listed(table)
+    assert all((np.diff(one.context * len(again.words) + one.word) > 0).all() for one in again.orders)
+    assert NgramModel.of(again).to_text() == NgramModel.of(table).to_text()

@@ -81,6 +81,20 @@ class NgramModel:
             np.concatenate([[0.0], *(order.log_backoff for order in table.orders[:-1])]),
         )
 
+    def table(self) -> NgramTable:
+        """The inverse of ``of``: the same n-grams as a table, to be interpolated or pruned."""
+        starts = np.cumsum((1, *self.sizes))
+        children = (self.first[1:] - self.first[:-1]).astype(np.int64)
+        parents = np.arange(len(self.suffix)).repeat(children)  # of the nodes from 1 on
+        log_backoff = np.zeros(len(self.word))
+        log_backoff[: len(self.log_backoff)] = self.log_backoff
+        orders = []
+        for n, (begin, end) in enumerate(pairwise(starts)):
+            context = parents[begin - 1 : end - 1] - (starts[n - 1] if n else 0)
+            word, log_prob = self.word[begin:end].astype(np.int64), self.log_prob[begin:end].astype(np.float64)
+            orders.append(Order(context, word, log_prob, log_backoff[begin:end]))
+        return NgramTable(self.words, tuple(orders))
+
     @property
     def order(self) -> int:
         """Words in the longest n-gram."""
