@@ -38,7 +38,7 @@ from recitative.train.run import TrainingRun
 
 
 class RecognitionTask(AudioTask[TranscribedBatch]):
-    """Models are chosen by dev WER, ties by dev CER."""
+    """Models are chosen by dev WER, ties by dev CER, and those by the dev loss."""
 
     def __init__(
         self,
@@ -162,12 +162,13 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
         if recognizer.decoder is not None:
             attention.add(recognizer.decoder, encoded, labels)
     wer, cer = error_rates(dev_set.texts, hyps)
+    loss = loss_sum / max(count, 1)
     return {
-        "dev_loss": loss_sum / max(count, 1),
+        "dev_loss": loss,
         "dev_wer": wer.rate,
         "dev_cer": cer.rate,
         **attention.to_scores(),
-        "score": wer.rate + 1e-3 * cer.rate,
+        "score": wer.rate + 1e-3 * cer.rate + 1e-9 * loss,
     }
 
 
