@@ -16,6 +16,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine, parallel_map
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.lock import writes
+from recitative.score.wer import ErrorCounts, score
 
 BATCH = 16  # utterances decoded together, a piece of parallel work
 
@@ -61,6 +62,20 @@ def decode_directory(
     summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)
     _write(output, data_folder, found, summary)
     return summary
+
+
+def word_errors(
+    transcriber: Transcriber, data_dir: Path, advance: Callable[[int, int], None] = lambda done, total: None
+) -> ErrorCounts:
+    """Transcribe a data directory and count the errors of words. ``advance(done, total)`` counts utterances."""
+    utterances = DataDirectory.read(data_dir).utterances
+    hyps: dict[str, str] = {}
+    for start in range(0, len(utterances), BATCH):
+        group = utterances[start : start + BATCH]
+        rows = transcriber.transcribe([read_utterance(u) for u in group])
+        hyps |= {u.utt_id: spoken.text for u, spoken in zip(group, rows, strict=True)}
+        advance(len(hyps), len(utterances))
+    return score({u.utt_id: u.text or "" for u in utterances}, hyps).total
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from recitative.asr.decoding import word_errors
 from recitative.asr.network import RecognizerModel
-from recitative.asr.task import error_rates
 from recitative.asr.transcriber import load_transcriber
 from recitative.classification.data import load_scored_set
 from recitative.classification.labeller import load_classifier
@@ -83,15 +83,7 @@ class _SpeechTrial:
         return measure_ranges(self.recognizer.network, self._features())
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
-        transcriber = load_transcriber(content, threads=torch.get_num_threads())
-        utterances = DataDirectory.read(self.where).utterances
-        hyps: dict[str, str] = {}
-        for start in range(0, len(utterances), BATCH):
-            group = utterances[start : start + BATCH]
-            rows = transcriber.transcribe([read_utterance(u) for u in group])
-            hyps |= {u.utt_id: spoken.text for u, spoken in zip(group, rows, strict=True)}
-            advance(len(hyps), len(utterances))
-        return error_rates({u.utt_id: u.text or "" for u in utterances}, hyps)[0]
+        return word_errors(load_transcriber(content, threads=torch.get_num_threads()), self.where, advance)
 
     def _features(self) -> Iterator[Padded[Tensor]]:
         extractor = FeatureExtractor(self.recognizer.settings.features)
