@@ -77,6 +77,8 @@ VERBS = {
     "tune": "tune exp/model dev",
     "report": "report exp",
     "align": "*align exp/model dev --output OUT/aligned",
+    "adapt": "adapt minute --base exp/model --output OUT/me.onnx --mismatches keep train.epochs=1 train.threads=1 "
+    "train.workers=0 train.device=cpu",
     "export": "export exp/model --output OUT/model.onnx --weights float32",
     "info": "info OUT/model.onnx",
     "transcribe": "transcribe a.wav b.wav --model exp/model --jobs 1",
@@ -153,6 +155,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, path in tiny.write_inputs(place / "made", config, train=6, dev=3).items():
         (place / name).symlink_to(path)
     (place / "tokens.txt").symlink_to(place / "tokens")
+    (place / "minute").symlink_to(tiny.write_data(place / "made minute", ["abc cab " * 7] * 12))
     for utterance in DataDirectory.read(place / "dev").utterances:
         recording = place / "recordings" / Path(utterance.recording_path).name
         recording.parent.mkdir(exist_ok=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from recitative.cli import old
+from recitative.cli.adapt import adapt
 from recitative.cli.anomaly import anomaly, detect
 from recitative.cli.check import check
 from recitative.cli.classify import classify
@@ -31,7 +32,7 @@ app = new_app()
 HEADINGS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
     "Use a model": (transcribe, listen, serve, add_words, keywords, classify, detect, generate, vocode),
     "Prepare data": (data, check, tokens, lexicon, g2p, features, cmvn, shards),
-    "Train": (init_config, find_batch_size, train, average, lm, music),
+    "Train": (adapt, init_config, find_batch_size, train, average, lm, music),
     "Evaluate and export": (decode, tune, rescore, align, score, report, export, info, anomaly),
 }
 for heading, verbs in HEADINGS.items():

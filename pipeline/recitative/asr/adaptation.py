@@ -1,0 +1,321 @@
+"""Adaptation of a recognizer to someone's recordings: fine-tuning, new words, and a language model of their texts.
+
+A work folder holds what is made on the way, so that the same call goes on where it was stopped:
+
+data/{train,dev,test}  test is for the score alone; dev chooses epochs, decoding weights and int8
+conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
+fit.json, made_from    how well each transcript fits its recording; the digest of what the run is made from
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from recitative.asr.averaging import average_best
+from recitative.asr.language import Language
+from recitative.asr.mismatch import Fit, measure_fit, mismatch_problems, mismatched
+from recitative.asr.network import RecognizerModel, new_transcriber
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.transcriber import Transcriber
+from recitative.asr.tuning import Tuned, hear, tune
+from recitative.atomic import update_text, write_text
+from recitative.config import (
+    AttentionSettings,
+    DistillSettings,
+    RecognizerData,
+    Settings,
+    TrainSettings,
+    dump_settings,
+    load_settings,
+)
+from recitative.data import select
+from recitative.data.check import check_directory
+from recitative.data.directory import DataDirectory
+from recitative.errors import DataError, Problem, UsageError
+from recitative.features.extraction import audio_durations_s
+from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate
+from recitative.lm.ngram import NgramModel
+from recitative.model.folder import load_model
+from recitative.reading import parsed_json, read_text
+from recitative.text.lexicon import Lexicon, spelling_of
+from recitative.train.run import train_model
+
+Advance = Callable[[int, int], None]
+Bar = Callable[[str], AbstractContextManager[Advance]]  # title -> what shows the progress of a step
+Mismatches = Literal["stop", "leave-out", "keep"]
+
+MIN_AUDIO_S = 60.0
+TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at least so many in each
+LM_ORDER = 3
+MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to fine-tune with up to so many hours of audio: the less there is, the less may change."""
+
+    hours: float
+    epochs: int
+    rate: float  # learning rate, relative to that of the base's training
+    frozen: float  # share of the recurrent layers that stay as they are, the lowest ones
+    batch_s: float
+
+
+SCHEDULES = (
+    Schedule(0.1, 30, 0.1, 1 / 2, 10),
+    Schedule(0.5, 20, 0.1, 1 / 3, 15),
+    Schedule(2.0, 15, 0.15, 0, 30),
+    Schedule(10.0, 10, 0.2, 0, 60),
+    Schedule(math.inf, 6, 0.3, 0, 120),
+)
+
+
+def fine_tuning_settings(base: Settings, hours: float) -> Settings:
+    """The base's features, network and augmentation, with the schedule for so many hours. Layers below the recurrent
+    ones are never frozen: they hear the microphone."""
+    schedule = next(row for row in SCHEDULES if hours <= row.hours)
+    core, old = base.model.recurrent, base.train
+    train = TrainSettings(
+        epochs=schedule.epochs,
+        learning_rate=old.learning_rate * schedule.rate,
+        frozen=tuple(f"stages.core.layers.{number}." for number in range(int(schedule.frozen * core.layers))),
+        batch_s=schedule.batch_s,
+        max_duration_s=60.0,
+        warmup_steps=max(1, round(schedule.epochs * hours * 3600 / schedule.batch_s / 10)),
+        weight_decay=old.weight_decay,
+        clip_norm=old.clip_norm,
+        bf16=core.hidden >= 256,  # small networks are faster without on a CPU
+    )
+    augment = base.augment.model_copy(update={"noise_dir": None, "reverb_dir": None})  # folders of another machine
+    model = base.model.model_copy(update={"attention": AttentionSettings()})  # a file has no decoder
+    return base.model_copy(update={"augment": augment, "model": model, "train": train, "distill": DistillSettings()})
+
+
+@dataclass(frozen=True)
+class Base:
+    """The recognizer to begin with: its weights, how it runs, and its folder or file."""
+
+    model: RecognizerModel
+    transcriber: Transcriber
+    path: Path
+
+
+@dataclass(frozen=True)
+class Material:
+    """folder: a data directory; texts: further sentences; lexicon: of the base, with all new words that have a
+    pronunciation, None = the base has none."""
+
+    folder: Path
+    texts: Sequence[Sentences] = ()
+    lexicon: Lexicon | None = None
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """model: ready to export; sizes: utterances of train, dev and test; hours: trained on."""
+
+    model: RecognizerModel
+    sizes: Mapping[str, int]
+    hours: float
+    tuned: Tuned
+
+
+def adapt(
+    base: Base,
+    material: Material,
+    work: Path,
+    bar: Bar,
+    *,
+    mismatches: Mismatches = "stop",
+    overrides: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda line: None,
+    quiet: bool = False,
+) -> Adapted:
+    """Adapt a recognizer, or resume. The caller is the only writer of ``work``.
+
+    mismatches: what becomes of utterances whose transcript does not fit: an error, left out, or trained on
+    overrides: settings of the training; tell: takes lines for the user
+    Raises DataError for too little audio, whatever 'recitative check' finds, text that the base cannot spell, and
+    mismatches; UsageError if ``work`` holds an adaptation of something else.
+    """
+    data, origin = DataDirectory.read(material.folder), _digest_of(base.path)
+    require_spelled(base.model, data, material)
+    seconds = _checked_audio(base.model, data, material, bar)
+    if mismatches != "keep" and (wrong := _mismatches(base.transcriber, data, material, work, origin, bar)):
+        if mismatches == "stop":
+            raise DataError.collect(mismatch_problems(base.transcriber, data, material.folder, wrong))
+        tell(f"left out, since the text is not what is heard: {', '.join(wrong)}")
+        data = data.where(lambda u: u.utt_id not in wrong)
+    parts = divide(data, material.folder)
+    heard = sorted({word for name in ("train", "dev") for text in parts[name].texts.values() for word in text.split()})
+    lexicon = material.lexicon.only(heard) if material.lexicon and base.model.tokens.unit == "phone" else None
+    texts = {name: part.texts for name, part in parts.items()}
+    _claim(work, [origin, texts, seconds, lexicon.to_text() if lexicon else ""])
+    hours = sum(seconds[utt_id] for utt_id in texts["train"]) / 3600
+    _train(base, parts, lexicon, work, hours, overrides, quiet)
+    with bar("average the best epochs"):
+        average_best(work / "exp")
+    trained = load_model(work / "exp/model", RECOGNIZER)
+    tuned = _with_language(base.model, trained, parts, heard, material, work, bar)
+    settings = trained.settings.model_copy(update={"decode": tuned.settings})
+    model = replace(trained, settings=settings, language=tuned.language)
+    return Adapted(model, {name: len(part.utterances) for name, part in parts.items()}, hours, tuned)
+
+
+def require_spelled(base: RecognizerModel, data: DataDirectory, material: Material) -> None:
+    """Raises one DataError for all transcripts and sentences without words, or with what the base cannot spell."""
+    said = [(f"{material.folder}/text: '{u.utt_id}'", u.text or "") for u in data.utterances]
+    said += [(f"{text.name}: '{line[:60]}'", line) for text in material.texts for line in text.lines]
+    spelling = spelling_of(base.tokens, material.lexicon)
+    problems = [Problem(place, "has no words", "at least one", "add them") for place, text in said if not text.strip()]
+    allowed, remedy = f"only the {spelling.holds}s of the base", "spell it otherwise, or leave it out"
+    for place, text in said:
+        if unknown := spelling.unknown(text):
+            problems.append(Problem(place, f"has {', '.join(map(repr, unknown))}", allowed, remedy))
+    if problems:
+        raise DataError.collect(problems)
+
+
+def _checked_audio(base: RecognizerModel, data: DataDirectory, material: Material, bar: Bar) -> dict[str, float]:
+    """Seconds of each utterance. Raises one DataError for all that 'recitative check' finds."""
+    settings, spelling = base.settings, spelling_of(base.tokens, material.lexicon)
+    with bar("check audio") as show:
+        report = check_directory(
+            material.folder, settings.features, settings.model.front_end, spelling, on_progress=show
+        )
+    if report.problems:
+        raise DataError.collect(report.problems)
+    if (total_s := report.statistics.total_s) < MIN_AUDIO_S:
+        allowed = f"at least {MIN_AUDIO_S:g} s"
+        raise DataError(str(material.folder), f"has {total_s:.1f} s of audio", allowed, "record more")
+    lengths_s = audio_durations_s(data.utterances, settings.features.sample_rate)
+    return dict(zip(data.utt2spk, lengths_s.tolist(), strict=True))
+
+
+def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
+    """train, dev and test by utterance, always the same. Raises DataError if too few would be left to train on."""
+    total = len(data.utterances)
+    test, dev = (max(MIN_HELD_OUT, round(share * total)) for share in (TEST_SHARE, DEV_SHARE))
+    if total < 2 * (test + dev):
+        allowed = f"at least {4 * MIN_HELD_OUT}, of which {2 * MIN_HELD_OUT} are held out"
+        raise DataError(str(where), f"has {total} utterances", allowed, "cut long recordings, or record more")
+    held = select.drawn(data, test + dev, seed=1)
+    tested = select.drawn(held, test, seed=2)
+    return {
+        "train": data.where(lambda u: u.utt_id not in held.utt2spk),
+        "dev": held.where(lambda u: u.utt_id not in tested.utt2spk),
+        "test": tested,
+    }
+
+
+def _train(
+    base: Base,
+    parts: Mapping[str, DataDirectory],
+    lexicon: Lexicon | None,
+    work: Path,
+    hours: float,
+    overrides: Sequence[str],
+    quiet: bool,
+) -> None:
+    """Fine-tune into ``work/exp``, or go on."""
+    for name, part in parts.items():
+        part.write(work / "data" / name)
+    update_text(work / "tokens.txt", base.model.tokens.to_text())
+    if lexicon:
+        update_text(work / "lexicon.txt", lexicon.to_text())
+    update_text(work / "conf.yaml", dump_settings(fine_tuning_settings(base.model.settings, hours)))
+    data = RecognizerData(
+        train=work / "data/train",
+        dev=work / "data/dev",
+        tokens=work / "tokens.txt",
+        lexicon=work / "lexicon.txt" if lexicon else None,
+        init=base.path,
+    )
+    train_model(RECOGNIZER, load_settings(work / "conf.yaml", overrides), data, work / "exp", quiet=quiet)
+
+
+def _with_language(
+    base: RecognizerModel,
+    trained: RecognizerModel,
+    parts: Mapping[str, DataDirectory],
+    heard: Sequence[str],
+    material: Material,
+    work: Path,
+    bar: Bar,
+) -> Tuned:
+    """The lexicon of the base with the words that were heard or read, the mixed language model, and their weights."""
+    lexicon = None
+    if base.lexicon and material.lexicon:
+        read = {word for text in material.texts for word in text.words}
+        lexicon = material.lexicon.only([*base.lexicon.entries, *sorted({*heard, *read})])
+    own = [list(parts["train"].texts.values()), *(text.lines for text in material.texts)]
+    with bar("mix language models"):
+        mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
+    transcriber = new_transcriber(trained)
+    with bar("listen to dev") as show:
+        outputs = hear(transcriber, work / "data/dev", show)
+    with bar("try weights") as show:
+        language = Language(lexicon, mixed.to_text())
+        tuned = tune(transcriber, language, outputs, show)
+        if tuned.without_lm.errors < tuned.chosen.errors:  # of little text: the network alone is better
+            tuned = tune(transcriber, replace(language, ngram=""), outputs, show)
+    return tuned
+
+
+def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], dev: Sequence[str]) -> NgramModel:
+    """An n-gram model of each of some texts, interpolated with the base's; weights by the likelihood of ``dev``."""
+    tables = [estimate(lines, LM_ORDER).table for lines in own] + ([base.table()] if base else [])
+    if len(tables) == 1:
+        return NgramModel.of(tables[0])
+    models = [*map(NgramModel.of, tables[: len(own)]), *([base] if base else [])]
+    weights = [max(weight, MIN_LM_WEIGHT) for weight in best_weights(models, dev)]
+    return NgramModel.of(interpolate(tables, [weight / sum(weights) for weight in weights]))
+
+
+def _mismatches(
+    transcriber: Transcriber, data: DataDirectory, material: Material, work: Path, base: str, bar: Bar
+) -> tuple[str, ...]:
+    """Measured once for the same input; ``base``: its digest."""
+    language = replace(transcriber.language, lexicon=material.lexicon)
+    listener = Transcriber(transcriber.network, transcriber.settings, transcriber.tokens, language)
+    path, key = work / "fit.json", _digest([base, data.texts, [u.recording_path for u in data.utterances]])
+    known = parsed_json(read_text(path), str(path), "how well transcripts fit") if path.exists() else None
+    if not isinstance(known, dict) or known.get("of") != key:
+        with bar("compare audio and text") as show:
+            fit = measure_fit(listener, data, show)
+        known = {"of": key, "fit": {utt_id: (one.own, one.other) for utt_id, one in fit.items()}}
+        write_text(path, json.dumps(known) + "\n")
+    return mismatched({utt_id: Fit(*pair) for utt_id, pair in known["fit"].items()}, material.folder)
+
+
+# What a work folder is made from.
+
+
+def _claim(work: Path, content: object) -> None:
+    """Raises UsageError for another's folder."""
+    path, digest = work / "made_from", _digest(content)
+    if path.exists() and read_text(path).strip() != digest:
+        raise UsageError(
+            f"{work}: holds an adaptation of other recordings, transcripts or base; name another folder with --work, "
+            "or remove this one"
+        )
+    update_text(path, f"{digest}\n")
+
+
+def _digest_of(model: Path) -> str:
+    files: Iterable[Path] = [model] if model.is_file() else sorted(path for path in model.iterdir() if path.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
