@@ -60,7 +60,7 @@ class Forecast(nn.Module):
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         frames = Padded(zero_padding(x), x.lengths)  # a gradient at a padded frame would be 0 * NaN
         h, new_state = self.past.step(frames, state, last=last)
-        nats = self.density(h.data).surprise(frames.data) - self.unit
+        nats = self.density(h.data).nll(frames.data) - self.unit
         return Padded(nats[..., None], x.lengths), new_state
 
 
