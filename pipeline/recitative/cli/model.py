@@ -162,7 +162,8 @@ def score(
             raise UsageError("--output: missing; name a folder for alignments and confusions")
         text.score(model, data, **_given(context, text.score, "decoded text"))
         return
-    kind = "language_model" if path.is_file() and path.suffix != ".onnx" else kind_of(path).name
+    is_ngram = path.is_file() and not path.name.endswith((".onnx", ".onnx.gz"))
+    kind = "language_model" if is_ngram else kind_of(path).name
     if kind not in SCORERS:
         remedy = f"run 'recitative decode {model} {data} --output OUT' and score OUT/text"
         raise UsageError(f"{model}: recognizers are scored on decoded text; {remedy}")
