@@ -17,14 +17,13 @@ from recitative.keywords.stream import Spotted as Spotted
 from recitative.keywords.stream import Spotter as Spotter
 from recitative.lm.grammar import Grammar as Grammar
 from recitative.lm.scores import RecurrentLanguageModel
-from recitative.music.composer import MusicScorer
-from recitative.music.event_composer import EventScorer
+from recitative.music.composer import EventScorer, MusicScorer
 from recitative.sound.generator import SoundGenerator, SpectrogramGenerator
 
 __version__: str
 
 @overload
-def load(model: Literal["an4-streaming", "an4-bidirectional"], *, threads: int = 1) -> Recognizer: ...
+def load(model: Literal["en", "an4-streaming", "an4-bidirectional"], *, threads: int = 1) -> Recognizer: ...
 @overload
 def load(model: Literal["chorales", "chorales-fill"], *, threads: int = 1) -> MusicScorer: ...
 @overload

@@ -80,7 +80,7 @@ def adapt(
     Stop it at any time: the same command resumes it.
 
     \b
-    recitative adapt recordings --base english.onnx --output me.onnx
+    recitative adapt recordings --base en --output me.onnx
     recitative adapt data/me --base exp/lstm/model --text letters.txt --g2p exp/g2p/model --output me.onnx
     """
     if output.is_dir():
