@@ -286,6 +286,7 @@ WORDS = [f"w{number}" for number in range(200)]
         lambda text: text.replace("model 1", "model 2", 1),
         lambda text: text.replace('"sizes": [6', '"sizes": [7'),
         lambda text: text.replace('"<f4"', '"<f8"', 1),
+        lambda text: text.replace('"<f4"', '"' + "9" * 5000 + '"', 1),
         lambda text: text.replace("A", "B"),
         lambda text: text.split("\n", 1)[0] + "\n{}\n\n",
         lambda text: text.rstrip("\n") + "AAAA\n",

@@ -406,6 +406,8 @@ def _next(arrays: Iterator[Array]) -> Array:
 def _unpacked(text: str, start: int, shapes: list[tuple[str, int]]) -> Iterator[Array]:
     """One array after another, of a text from ``start`` on. Raises ValueError unless the bytes are those of the arrays,
     all numbers or codes."""
+    if any(not isinstance(name, str) or len(name) != 3 for name, _ in shapes):  # such as <u2
+        raise ValueError("no such arrays")
     types = [np.dtype(name) for name, _ in shapes]
     total = sum(kind.itemsize * size for kind, (_, size) in zip(types, shapes, strict=True))
     if total > LARGEST or any(kind.kind not in "uif" for kind in types):
