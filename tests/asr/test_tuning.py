@@ -116,6 +116,7 @@ def test_without_a_language_model_only_the_bonus_is_tried(transcriber):
     dev = dev_set((3, "a", frame(blank=0.5, a=0.0)), (1, "b", frame(b=0.0)))  # "a" needs a bonus above 0.5
     tuned = tune(transcriber, Language(LETTERS), dev, lambda done, total: calls.append((done, total)))
     assert {pair: errors.errors for pair, errors in tuned.trials.items()} == {
+        (0.0, -2.0): 3,
         (0.0, -1.0): 3,
         (0.0, 0.0): 3,
         (0.0, 1.0): 0,
@@ -123,7 +124,7 @@ def test_without_a_language_model_only_the_bonus_is_tried(transcriber):
         (0.0, 3.0): 0,
     }
     assert (tuned.settings.lm_weight, tuned.settings.word_bonus) == (0.0, 2.0)  # 3 is as good, and further from 0
-    assert calls == [(n, 5) for n in range(1, 6)]
+    assert calls == [(n, 6) for n in range(1, 7)]
 
 
 def said(*marks):

@@ -30,7 +30,7 @@ from recitative.stage import Array
 Advance = Callable[[int, int], None]
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
-WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
+WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 FOLDS = 4  # of the dev set, to judge the calibration on words it was not fitted to
 BATCH = 16
 
