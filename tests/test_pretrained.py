@@ -12,37 +12,49 @@ from recitative.model.onnx_stage import OnnxStage
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import from_grid, tied
 
-NAMES = ["an4-bidirectional", "an4-streaming"]
+AN4 = ["an4-bidirectional", "an4-streaming"]
+ENGLISH = ["en", "en-g2p"]
 CHORALES = ["chorales", "chorales-fill"]
 
 
 def test_all_are_there_and_take_little_room():
-    assert pretrained.recognizers() == NAMES
-    assert pretrained.names() == NAMES + CHORALES
-    assert sum(pretrained.path_of(name).stat().st_size for name in NAMES) <= 12e6
+    assert pretrained.recognizers() == [*AN4, "en"]
+    assert pretrained.names() == AN4 + CHORALES + ENGLISH
+    assert sum(pretrained.path_of(name).stat().st_size for name in AN4) <= 12e6
+    assert sum(pretrained.path_of(name).stat().st_size for name in ENGLISH) <= 25e6
     assert max(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6
     assert pretrained.path_of("an4") is None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", AN4)
 def test_each_carries_its_licence_and_the_command_that_made_it(name):
     card = OnnxStage(pretrained.path_of(name), RECOGNIZER).metadata
     assert "Carnegie Mellon University" in card.notes
     assert "recipes/an4/run.sh" in card.notes
-    assert card.settings.model.recurrent.direction == ("forward" if name == pretrained.STREAMING else "bidirectional")
+    assert card.settings.model.recurrent.direction == ("forward" if name == "an4-streaming" else "bidirectional")
 
 
-def test_the_streaming_one_hears_at_most_250_ms_ahead():
-    assert Recognizer.load(pretrained.STREAMING).latency_ms <= 250
+def test_the_model_of_english_says_what_it_was_trained_on():
+    metadata = OnnxStage(pretrained.path_of("en"), RECOGNIZER).metadata
+    assert "recipes/english/run.sh" in metadata.notes
+    for corpus in ("LibriSpeech", "Common Voice", "CMU ARCTIC", "LJ Speech", "speechocean762", "Asterisk"):
+        assert corpus in metadata.notes
+    assert metadata.weights == "int8"
+    assert len(metadata.extras["lexicon"]) >= 60000
 
 
-def test_it_is_the_default_and_says_so(tmp_path, recitative):
+def test_those_that_stream_hear_at_most_300_ms_ahead():
+    assert Recognizer.load("an4-streaming").latency_ms <= 250
+    assert Recognizer.load("en").latency_ms <= 300
+
+
+def test_english_is_the_default_and_says_so(tmp_path, recitative):
     recording = tmp_path / "a.wav"
     write_wav(recording, np.zeros(8000, np.float32), 8000)
     done = recitative("transcribe", recording)
     assert done.returncode == 0
-    assert done.stderr.startswith("model: an4-streaming (others with --model: an4-bidirectional, an4-streaming, or a ")
-    named = recitative("transcribe", recording, "--model", "an4-streaming")
+    assert done.stderr.startswith("model: en (others with --model: an4-bidirectional, an4-streaming, en, or a path)")
+    named = recitative("transcribe", recording, "--model", "en")
     _, warnings = done.stderr.split("\n", maxsplit=1)
     assert (named.returncode, named.stdout, named.stderr) == (0, done.stdout, warnings)
 

@@ -76,7 +76,7 @@ _stage_5() {
       on_workers train "$conf/$model.yaml" --train "$train" --dev "$dev" --tokens "$tokens" \
         ${lexicon:+--lexicon "$lexicon"} --cmvn "$data/cmvn" --output "$exp/$model" "${distillation[@]}" \
         ${init:+--init "$init"} $train_args
-      [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" # before distillation
+      [[ $model != "${teacher-}" ]] || recitative average "$exp/$model" "${average_args[@]}" # before distillation
     done
   fi
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 SUFFIX = ".onnx.gz"
 
-STREAMING = "an4-streaming"  # what 'transcribe' and 'listen' use if no model is named
+STREAMING = "en"  # what 'transcribe' and 'listen' use if no model is named
 MUSIC = "chorales"  # what 'generate music' continues with,
 FILLING = "chorales-fill"  # and what it harmonizes and rewrites with
 G2P = "en-g2p"  # what 'add-words' pronounces with
