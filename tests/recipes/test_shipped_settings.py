@@ -88,9 +88,9 @@ def test_every_shared_fragment_is_used_by_a_recipe() -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "lstm"], ids=_name)
-def test_a_streaming_model_waits_at_most_250_ms(path: Path) -> None:
+def test_a_streaming_model_waits_at_most_300_ms(path: Path) -> None:
     settings = load_settings(path)
-    assert _algorithmic_latency_ms(settings) <= 250
+    assert _algorithmic_latency_ms(settings) <= 300
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem == "blstm"], ids=_name)
