@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recitative.cli import main, packages
+from recitative.cli import packages, start
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADS_A_LIBRARY = "try:\n    raise OSError('libtorchaudio.so: undefined symbol: x')\nexcept OSError as error:\n    "
@@ -30,10 +30,9 @@ def fake_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def _run(verb, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit status and stderr of a command line whose only verb is this function."""
-    monkeypatch.setattr(main, "app", lambda standalone_mode: verb())
-    monkeypatch.setattr(main, "handle_on_own_stack", lambda: None)
+    monkeypatch.setattr(start, "handle_on_own_stack", lambda: None)
     with pytest.raises(SystemExit) as ended:
-        main.main()
+        start.run(lambda standalone_mode: verb())
     return ended.value.code, capsys.readouterr().err
 
 

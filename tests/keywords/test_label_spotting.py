@@ -41,7 +41,7 @@ def run(*arguments):
 
 
 def said(hits):
-    return [(hit.word, hit.start_s, hit.end_s) for hit in hits]
+    return [(hit.keyword, hit.start_s, hit.end_s) for hit in hits]
 
 
 def objects(done):
@@ -58,7 +58,7 @@ def test_folder_file_stream_and_python_have_the_same_hits(place) -> None:
         ["spot", place / "a.wav", "--jobs", 1, "--model", place / "model"],
         ["listen", "--input", place / "a.wav", "--model", place / "m.onnx"],
     ):
-        assert [(o["keyword"], o["start_s"], o["end_s"]) for o in objects(run(*command, *options))] == hits
+        assert [(o["keyword"], o["start"], o["end"]) for o in objects(run(*command, *options))] == hits
 
 
 def write_times(place, *words):
@@ -87,7 +87,7 @@ def test_without_times_a_word_may_be_anywhere_in_its_utterance(place) -> None:
     assert done.exit_code == 0, done.output
     scored = json.loads((place / "anywhere" / "keywords.json").read_text())
     hits = Spotter.load(place / "m.onnx", KEYWORDS).spot(place / "a.wav")
-    found = sum(min(2, sum(hit.word == word for hit in hits)) for word in ("low", "high"))
+    found = sum(min(2, sum(hit.keyword == word for hit in hits)) for word in ("low", "high"))
     assert scored["all"]["occurrences"] - scored["all"]["missed"] == found > 0
 
 
