@@ -24,10 +24,11 @@ from recitative.asr.mismatch import Fit, measure_fit, mismatch_problems, mismatc
 from recitative.asr.network import RecognizerModel, new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.transcriber import Transcriber
-from recitative.asr.tuning import Tuned, hear, tune
+from recitative.asr.tuning import hear, tune
 from recitative.atomic import update_text, write_text
 from recitative.config import (
     AttentionSettings,
+    DecodeSettings,
     DistillSettings,
     RecognizerData,
     Settings,
@@ -68,6 +69,7 @@ class Schedule:
     batch_s: float
 
 
+ENOUGH_WORDS = 300  # of dev, to choose weights for decoding: with fewer they are chosen by chance
 SCHEDULES = (
     Schedule(0.1, 30, 0.1, 1 / 2, 10),
     Schedule(0.5, 20, 0.1, 1 / 3, 15),
@@ -124,7 +126,6 @@ class Adapted:
     model: RecognizerModel
     sizes: Mapping[str, int]
     hours: float
-    tuned: Tuned
 
 
 def adapt(
@@ -163,10 +164,10 @@ def adapt(
     with bar("average the best epochs"):
         average_best(work / "exp")
     trained = load_model(work / "exp/model", RECOGNIZER)
-    tuned = _with_language(base.model, trained, parts, heard, material, work, bar)
-    settings = trained.settings.model_copy(update={"decode": tuned.settings})
-    model = replace(trained, settings=settings, language=tuned.language)
-    return Adapted(model, {name: len(part.utterances) for name, part in parts.items()}, hours, tuned)
+    decode, language = _with_language(base.model, trained, parts, heard, material, work, bar)
+    settings = trained.settings.model_copy(update={"decode": decode})
+    model = replace(trained, settings=settings, language=language)
+    return Adapted(model, {name: len(part.utterances) for name, part in parts.items()}, hours)
 
 
 def require_spelled(base: RecognizerModel, data: DataDirectory, material: Material) -> None:
@@ -249,8 +250,9 @@ def _with_language(
     material: Material,
     work: Path,
     bar: Bar,
-) -> Tuned:
-    """The lexicon of the base with the words that were heard or read, the mixed language model, and their weights."""
+) -> tuple[DecodeSettings, Language]:
+    """The weights for decoding, and the base's lexicon with the words that were heard or read, with the mixed language
+    model. The weights and the calibration stay the base's where dev is too short to choose others."""
     lexicon = None
     if base.lexicon and material.lexicon:
         read = {word for text in material.texts for word in text.words}
@@ -258,15 +260,17 @@ def _with_language(
     own = [list(parts["train"].texts.values()), *(text.lines for text in material.texts)]
     with bar("mix language models"):
         mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
+    language = Language(lexicon, mixed.to_text())
+    if base.language.lm and sum(len(text.split()) for text in parts["dev"].texts.values()) < ENOUGH_WORDS:
+        return base.settings.decode, replace(language, calibrator=base.calibrator)
     transcriber = new_transcriber(trained)
     with bar("listen to dev") as show:
         outputs = hear(transcriber, work / "data/dev", show)
     with bar("try weights") as show:
-        language = Language(lexicon, mixed.to_text())
         tuned = tune(transcriber, language, outputs, show)
         if tuned.without_lm.errors < tuned.chosen.errors:  # of little text: the network alone is better
             tuned = tune(transcriber, replace(language, ngram=""), outputs, show)
-    return tuned
+    return tuned.settings, tuned.language
 
 
 def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], dev: Sequence[str]) -> NgramModel:

@@ -73,7 +73,7 @@ def adapt(
 ) -> None:
     """Make a recognizer fit your recordings: a minute at least, better an hour of a speaker or a subject.
 
-    A tenth of the utterances is held out for the score, and a twentieth to choose among epochs, decoding weights and
+    A tenth of the utterances is held out for the score, and a twentieth to choose among epochs, weights for decoding and
     int8; the others fine-tune the network. The language model is mixed with one of the transcripts and of --text, and
     new words come into the lexicon. Prints the word error rate on the held-out part before and after.
 
@@ -195,10 +195,10 @@ def _notes(base: Path, adapted: Adapted) -> str:
 
 
 def _print(adapted: Adapted, base: RecognizerModel, before: ErrorCounts, after: ErrorCounts) -> None:
-    sizes, tuned, lexicon = adapted.sizes, adapted.tuned, adapted.model.lexicon
+    sizes, model, lexicon = adapted.sizes, adapted.model, adapted.model.lexicon
     print(f"trained on {60 * adapted.hours:.1f} minutes, {sizes['train']} utterances; epochs chosen on {sizes['dev']}")
     words = f"{len(lexicon) - len(base.lexicon)} new words in the lexicon, " if lexicon and base.lexicon else ""
-    lm = f"weight {tuned.settings.lm_weight:g}" if tuned.language.ngram else "left out, it did not help"
+    lm = f"weight {model.settings.decode.lm_weight:g}" if model.lm else "left out, it did not help"
     print(f"{words}language model: {lm}")
     print(f"held out: {sizes['test']} utterances, {before.ref} words")
     for name, errors in (("before", before), ("after", after)):
