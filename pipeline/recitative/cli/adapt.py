@@ -73,7 +73,7 @@ def adapt(
 ) -> None:
     """Make a recognizer fit your recordings: a minute at least, better an hour of a speaker or a subject.
 
-    A tenth of the utterances is held out for the score, and a twentieth to choose among epochs, weights for decoding and
+    A tenth of the utterances is held out for the score, and a twentieth to choose among epochs, weights and
     int8; the others fine-tune the network. The language model is mixed with one of the transcripts and of --text, and
     new words come into the lexicon. Prints the word error rate on the held-out part before and after.
 
