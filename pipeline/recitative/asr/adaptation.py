@@ -2,7 +2,7 @@
 
 A work folder holds what is made on the way, so that the same call goes on where it was stopped:
 
-data/{train,dev,test}  test is for the score alone; dev chooses epochs, decoding weights and int8
+data/{train,dev,test}  test is for the score alone; dev chooses epochs and int8, and with enough words decoding weights
 conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
 fit.json, made_from    how well each transcript fits its recording; the digest of what the run is made from
 """
@@ -54,6 +54,7 @@ Mismatches = Literal["stop", "leave-out", "keep"]
 
 MIN_AUDIO_S = 60.0
 TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at least so many in each
+ENOUGH_WORDS = 300  # of dev, to choose weights for decoding: with fewer they are chosen by chance
 LM_ORDER = 3
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
 
@@ -69,7 +70,6 @@ class Schedule:
     batch_s: float
 
 
-ENOUGH_WORDS = 300  # of dev, to choose weights for decoding: with fewer they are chosen by chance
 SCHEDULES = (
     Schedule(0.1, 30, 0.1, 1 / 2, 10),
     Schedule(0.5, 20, 0.1, 1 / 3, 15),

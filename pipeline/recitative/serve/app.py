@@ -51,7 +51,7 @@ from recitative.serve.recordings import (
     written,
 )
 
-OPEN = ("/healthz", "/readyz", "/", "/page/")  # paths that need no token: probes, and the page, which asks for it
+OPEN = ("/healthz", "/readyz", "/")  # need no token, as all under /page/: probes, and the page, which asks for it
 log = logging.getLogger("uvicorn.error")
 
 

@@ -114,13 +114,12 @@ class VoskConversation(Conversation):
                 raise UsageError("config.phrase_list: this server has no grammars of its clients; leave it out")
             self.set_rate(config.get("sample_rate", self.stream.rate))
             return True
+        if not order.keys() & {"eof", "reset"}:
+            raise UsageError('a message: must be samples, or JSON with "config", "eof" or "reset"')
         events = await self.stream.finish()
         if "eof" in order:
             await self.socket.send_json(_result(event for event in events if isinstance(event, Final)))
-            return False
-        if "reset" in order:
-            return True
-        raise UsageError('a message: must be samples, or JSON with "config", "eof" or "reset"')
+        return "eof" not in order
 
     async def _heard(self, events: Events) -> None:
         """Exactly one answer: clients wait for it."""

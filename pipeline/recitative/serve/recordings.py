@@ -129,9 +129,7 @@ def written(transcript: Transcript, response_format: str, granularities: tuple[s
     match response_format:
         case "json":
             return {"text": transcript.text}
-        case "text":
-            return f"{transcript.text}\n"
-        case "srt" | "vtt":
+        case "text" | "srt" | "vtt":
             return FORMATS[response_format].file_content("", transcript)
     return _verbose(transcript, granularities)
 
