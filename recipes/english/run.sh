@@ -28,7 +28,7 @@ dictionary=$(from_caller "$dictionary") && dictionary=${dictionary:-$data/cmudic
 . ../../tools/asr_stages.sh
 sets=("$data/train" "$data/dev") dev=$data/dev_short lexicon=$data/lexicon.txt students=student
 lm=$data/lm/3gram.ngram lm_lexicon=$data/lm/lexicon.txt search=lexicon
-average_args=(--last) # without a language model, the WER of 20000 words of phones does not rank epochs
+average_args=(--last) # the moving average at the end of the run
 
 if stage 1 "prepare" needs "${folders[@]}" makes "$data/train" "$data/dev" "$data/dev_short" \
   "$data/test" "$dictionary" "$exp/g2p/model" "$data/lexicon.txt" "$data/tokens.txt"; then

@@ -7,13 +7,16 @@ import json
 import numpy as np
 import pytest
 import tiny
+import torch
 from typer.testing import CliRunner
 
+from recitative.asr.data import load_dev_set
 from recitative.asr.decoders import Wishes
 from recitative.asr.language import Language
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import Partial, Recognizer, Transcript
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.task import dev_scores
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
@@ -22,6 +25,7 @@ from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer
 from recitative.lm.grammar import Grammar
 from recitative.model.folder import load_model, save_model
+from recitative.score.wer import score
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
@@ -85,6 +89,21 @@ def test_the_trained_model_keeps_its_lexicon_and_writes_its_words(experiment):
     rows = [line.split() for line in (experiment / "whole" / "text").read_text().splitlines()]
     assert [row[0] for row in rows] == [u.utt_id for u in utterances]
     assert {word for row in rows for word in row[1:]} <= set(made.language.lexicon.entries)
+
+
+def test_epochs_are_ranked_by_the_error_rate_of_the_likeliest_phones(experiment):
+    made = load_model(experiment / "exp" / "model", RECOGNIZER)
+    dev = DataDirectory.read(experiment / "dev" / "data")
+    with torch.no_grad():
+        scores = dev_scores(made, load_dev_set(dev, made.settings, made.spelling, experiment), torch.device("cpu"))
+    arguments = ("--output", experiment / "greedy", "--greedy")
+    run("decode", experiment / "exp" / "model", experiment / "dev" / "data", *arguments)
+    refs = {u.utt_id: " ".join(SOUNDS[letter] for letter in u.text.replace(" ", "")) for u in dev.utterances}
+    lines = (experiment / "greedy" / "text").read_text().splitlines()
+    hyps = {utt_id: " ".join(phones) for utt_id, *phones in map(str.split, lines)}
+    assert scores["dev_per"] == pytest.approx(score(refs, hyps).total.rate)
+    assert scores["score"] == pytest.approx(scores["dev_per"], abs=1e-6)
+    assert "dev_wer" not in scores  # that of words without a language model would say little
 
 
 def test_training_sees_the_first_pronunciations_and_names_what_has_none(experiment, tmp_path):

@@ -134,7 +134,7 @@ def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces
     paths = RecognizerData(**tiny.write_inputs(tmp_path, config, train=40, dev=8))
     progress = train_model(RECOGNIZER, config, paths, tmp_path / "exp", quiet=True).progress
     average = average_best(tmp_path / "exp")
-    assert average.tried[average.chosen][1] < 0.2, f"CER {average.tried}, best {progress.best}"
+    assert average.tried[average.chosen]["dev_cer"] < 0.2, f"CER {average.tried}, best {progress.best}"
     transcriber = new_transcriber(load_model(tmp_path / "exp" / "model", RECOGNIZER))
     decode_directory(transcriber, paths.dev, tmp_path / "whole")
     decode_directory(transcriber, paths.dev, tmp_path / "pieces", chunk_ms=30)

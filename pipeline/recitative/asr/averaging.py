@@ -10,7 +10,7 @@ import torch
 from recitative.asr.data import DevSet, load_dev_set
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.task import dev_scores, new_recognizer_of
+from recitative.asr.task import RATES, dev_scores, new_recognizer_of
 from recitative.config import RecognizerData, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
@@ -22,15 +22,15 @@ from recitative.train.run import read_inputs, run_digest
 
 @dataclass(frozen=True)
 class Average:
-    """What was tried: mean of the first n best epochs -> dev WER and CER, and the n that was chosen."""
+    """What was tried: mean of the first n best epochs -> dev error rates by name, and the n that was chosen."""
 
-    tried: dict[int, tuple[float, float]]
+    tried: dict[int, dict[str, float]]
     chosen: int
 
 
 @writes("folder")
 def average_best(folder: Path) -> Average:
-    """Average the weights of the best 1, 2, ... kept epochs, choose by dev WER, write ``folder/model``."""
+    """Average the weights of the best 1, 2, ... kept epochs, choose by the dev score, write ``folder/model``."""
     recognizer, progress, paths = _trained(folder)
     dev_set = load_dev_set(DataDirectory.read(paths.dev), recognizer.settings, recognizer.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
@@ -41,7 +41,7 @@ def average_best(folder: Path) -> Average:
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
     recognizer.trained.load_state_dict(average_weights(files[:chosen]))
     save_model(recognizer, folder / "model")
-    return Average({n: (s["dev_wer"], s["dev_cer"]) for n, s in scores.items()}, chosen)
+    return Average({n: {name: s[name] for name in RATES if name in s} for n, s in scores.items()}, chosen)
 
 
 @writes("folder")

@@ -72,7 +72,7 @@ def page(experiment: Experiment, utterances: Mapping[str, Sequence[dict[str, Any
         charts=training_charts(experiment),
         skipped=note if skipped else "",
         sets=[decoded_set(decoded) | {"utterances": utterances[decoded.name]} for decoded in experiment.sets],
-        epochs=[_epoch_row(row) for row in experiment.epochs],
+        epochs=_epoch_table(experiment.epochs),
         settings=experiment.settings,
         environment=experiment.environment,
     )  # fmt: skip
@@ -101,7 +101,7 @@ def training_charts(experiment: Experiment) -> list[tuple[str, Figure]]:
     )
     rates = [
         Line(name, at, 100 * _column(epochs, field), tooltips=[_rate_tooltip(name, field, row) for row in epochs])
-        for name, field in (("WER", "dev_wer"), ("CER", "dev_cer"))
+        for name, field in _dev_rates(epochs)
     ]
     learning_rate = summarize("learning rate", step, _column(steps, "lr"))
     clip_norm, clipped = experiment.clip_norm, sum(row.clipped for row in steps) / max(1, len(steps))
@@ -225,10 +225,9 @@ def _training_tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
     """(value, name, detail)."""
     steps, epochs = experiment.steps, experiment.epochs
     tiles = []
-    scored = [row for row in epochs if math.isfinite(row.dev_wer)]
-    if scored:
-        best = min(scored, key=lambda row: row.dev_wer)
-        tiles.append((percent(best.dev_wer), "best dev WER", f"epoch {best.epoch}, step {best.step}"))
+    for name, field in _dev_rates(epochs)[:1]:
+        best = min(epochs, key=lambda row: float(np.nan_to_num(getattr(row, field), nan=math.inf)))
+        tiles.append((percent(getattr(best, field)), f"best dev {name}", f"epoch {best.epoch}, step {best.step}"))
     if epochs:
         audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
         speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
@@ -238,12 +237,21 @@ def _training_tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
     return tiles
 
 
-def _epoch_row(row: Epoch) -> tuple[str, ...]:
-    losses = (f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}")
-    return (
-        f"{row.epoch}{' ★' if row.best else ''}", str(row.step), *losses, percent(row.dev_wer), percent(row.dev_cer),
-        duration(row.seconds),
-    )  # fmt: skip
+def _dev_rates(epochs: Sequence[Epoch]) -> list[tuple[str, str]]:
+    """Names and fields of the error rates that an epoch has."""
+    rates = (("WER", "dev_wer"), ("CER", "dev_cer"), ("PER", "dev_per"))
+    return [(name, field) for name, field in rates if np.isfinite(_column(epochs, field)).any()]
+
+
+def _epoch_table(epochs: Sequence[Epoch]) -> list[tuple[str, ...]]:
+    """The heading and a row for each epoch."""
+    rates = _dev_rates(epochs)
+    rows = [("epoch", "step", "train loss", "dev loss", *(f"dev {name}" for name, _ in rates), "time")]
+    for row in epochs:
+        losses = (f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}")
+        shown = (percent(getattr(row, field)) for _, field in rates)
+        rows.append((f"{row.epoch}{' ★' if row.best else ''}", str(row.step), *losses, *shown, duration(row.seconds)))
+    return rows
 
 
 def _rate_tooltip(name: str, field: str, row: Epoch) -> str:

@@ -49,6 +49,7 @@ class Epoch:
     dev_loss: float = math.nan
     dev_wer: float = math.nan  # 0..1
     dev_cer: float = math.nan
+    dev_per: float = math.nan  # of phones, in place of both
     seconds: float = math.nan  # wall clock since the run began
     best: bool = False
 

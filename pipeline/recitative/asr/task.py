@@ -1,4 +1,4 @@
-"""The recognition task: CTC training of a recognizer, scored on a dev set without a language model.
+"""The recognition task: CTC training of a recognizer, scored on a dev set by the network alone.
 
 With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here per label:
 
@@ -7,7 +7,7 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -22,9 +22,7 @@ from recitative.asr.language import Language
 from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.config import RecognizerData, Settings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.beam import BeamSearch
 from recitative.decoding.greedy import GreedyDecoder
-from recitative.decoding.prefix import SearchSpace
 from recitative.errors import UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
@@ -36,9 +34,11 @@ from recitative.train.audio import AudioTask, normalization_of, set_normalizatio
 from recitative.train.distributed import DistributedContext
 from recitative.train.run import TrainingRun
 
+RATES = ("dev_wer", "dev_cer", "dev_per")  # error rates of words, characters and phones, 0..1
+
 
 class RecognitionTask(AudioTask[TranscribedBatch]):
-    """Models are chosen by dev WER, ties by dev CER, and those by the dev loss."""
+    """Models are chosen by dev WER, of phones by the phone error rate; ties by dev CER, and those by the dev loss."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         assert batch.unmasked is not None
         taught = teacher.log_probs(self.to_device(batch.unmasked))
         weight = self.recognizer.settings.distill.weight
-        written = [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
+        written = _label_rows(labels)
         rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
         usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
         chosen = torch.tensor(usable, dtype=torch.int64, device=self.device)
@@ -144,32 +144,33 @@ def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerMod
 
 
 def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.device) -> dict[str, float]:
-    """CTC loss per label, WER and CER without a language model, and ``score``, by which models are chosen.
+    """CTC loss per label, error rates of the likeliest tokens, and ``score``, by which models are chosen.
 
+    Error rates are WER and CER; where tokens are phones PER, since words of phones need a language model. Of words with
+    several pronunciations the first is taken for the true one.
     With a decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of them that is
     the likeliest when the true ones before are given.
     """
     hyps: dict[str, str] = {}
     loss_sum, count = 0.0, 0
     attention = _AttentionScores()
-    read = _reader(recognizer)
+    phones = recognizer.tokens.unit == "phone"
+    refs = {} if phones else dict(dev_set.texts)
     for batch in dev_set.batches:
         encoded, labels = recognizer.encode(_to(batch.features, device)), _to(batch.labels, device)
         log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
-        hyps |= zip(batch.names, read(log_probs), strict=True)
+        hyps |= zip(batch.names, _greedy_texts(_arrays(log_probs), recognizer.tokens), strict=True)
+        if phones:
+            refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)
         if recognizer.decoder is not None:
             attention.add(recognizer.decoder, encoded, labels)
-    wer, cer = error_rates(dev_set.texts, hyps)
+    wer, cer = error_rates(refs, hyps)
     loss = loss_sum / max(count, 1)
-    return {
-        "dev_loss": loss,
-        "dev_wer": wer.rate,
-        "dev_cer": cer.rate,
-        **attention.to_scores(),
-        "score": wer.rate + 1e-3 * cer.rate + 1e-9 * loss,
-    }
+    rates = {"dev_per": wer.rate} if phones else {"dev_wer": wer.rate, "dev_cer": cer.rate}
+    choice = wer.rate + (0 if phones else 1e-3 * cer.rate) + 1e-9 * loss
+    return {"dev_loss": loss, **rates, **attention.to_scores(), "score": choice}
 
 
 @dataclass
@@ -193,26 +194,10 @@ class _AttentionScores:
         return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
 
 
-def _reader(recognizer: RecognizerModel) -> Callable[[Padded[Tensor]], list[str]]:
-    """From log probabilities (N, T, V) to texts, without a language model: the network alone is what is scored.
-
-    Greedy, or where tokens are phones a narrow search in the lexicon, whose tree is made once for the whole set.
-    """
-    if recognizer.spelling is recognizer.tokens:
-        return lambda log_probs: _greedy_texts(_arrays(log_probs), recognizer.tokens)
-    space = SearchSpace(recognizer.tokens, lexicon=recognizer.language.lexicon)
-    search = BeamSearch(space, beam=8, token_beam=5.0)
-    return lambda log_probs: [_found(search, row) for row in _rows(_arrays(log_probs))]
-
-
 def _greedy_texts(log_probs: Padded[Array], tokens: TokenTable) -> list[str]:
     decoder = GreedyDecoder()
     labels, _ = decoder.step(log_probs, decoder.initial_state(len(log_probs.lengths)), last=True)
     return [tokens.decode(row[row > 0].tolist()) for row in _rows(labels)]
-
-
-def _found(search: BeamSearch, log_probs: Array) -> str:
-    return search.finish(search.step(log_probs, search.start()))[0].text
 
 
 def _arrays(x: Padded[Tensor]) -> Padded[Array]:
@@ -222,6 +207,10 @@ def _arrays(x: Padded[Tensor]) -> Padded[Array]:
 def _rows(x: Padded[Array]) -> list[Array]:
     """Each row at its own length."""
     return [row[:length] for row, length in zip(x.data, x.lengths, strict=True)]
+
+
+def _label_rows(labels: Padded[Tensor]) -> list[list[int]]:
+    return [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
 
 
 def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:

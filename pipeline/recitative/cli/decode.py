@@ -261,8 +261,8 @@ def average(
 ) -> None:
     """Average the weights of the best epochs.
 
-    Averages of the best 1, 2, ... epochs are tried on the dev set; the one with the lowest WER becomes EXP/model. Use
-    --last where this WER says little, as without a language model that the words of a large vocabulary need.
+    Averages of the best 1, 2, ... epochs are tried on the dev set, without a language model. The one with the lowest
+    WER, or phone error rate of a model of phones, becomes EXP/model.
 
     \b
     recitative average exp/lstm
@@ -274,7 +274,8 @@ def average(
         print(f"step {take_last(exp)}: {exp / 'model'}: written")
         return
     result = average_best(exp)
-    for n, (wer, cer) in result.tried.items():
+    for n, rates in result.tried.items():
         mark = "  <- chosen" if n == result.chosen else ""
-        print(f"best {n:2d} epochs: dev WER {100 * wer:.2f} %, CER {100 * cer:.2f} %{mark}")
+        shown = ", ".join(f"{name.removeprefix('dev_').upper()} {100 * rate:.2f} %" for name, rate in rates.items())
+        print(f"best {n:2d} epochs: dev {shown}{mark}")
     print(f"{exp / 'model'}: written")
