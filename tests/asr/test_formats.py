@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from recitative.asr.formats import FORMATS, cues
+from recitative.asr.formats import FORMATS
 from recitative.asr.transcript import Segment, Transcript
 from recitative.model.names import output_names, recording_ids
 from recitative.text.words import Word
@@ -28,9 +28,9 @@ TWO = transcript([Word("hello", 0.09, 0.5, 0.98), Word("wörld", 3661.2, 3662.0,
         ("tsv", "a b/c.wav\t0.090\t0.500\thello\t0.980\na b/c.wav\t3661.200\t3662.000\twörld\t0.500\n"),
         (
             "srt",
-            "1\n00:00:00,090 --> 00:00:00,500\nhello\n\n2\n01:01:01,200 --> 01:01:02,000\nwörld\n",
+            "1\n00:00:00,090 --> 00:00:01,090\nhello\n\n2\n01:01:01,200 --> 01:01:02,200\nwörld\n",
         ),
-        ("vtt", "00:00:00.090 --> 00:00:00.500\nhello\n\n01:01:01.200 --> 01:01:02.000\nwörld\n"),
+        ("vtt", "00:00:00.090 --> 00:00:01.090\nhello\n\n01:01:01.200 --> 01:01:02.200\nwörld\n"),
     ],
 )
 def test_two_words(name, written):
@@ -67,21 +67,6 @@ def test_files_of_their_own_have_heads_and_plain_text():
 @pytest.mark.parametrize("name", list(FORMATS))
 def test_nothing_said_is_no_error(name):
     assert isinstance(FORMATS[name].file_content("c.wav", Transcript((), 1.0)), str)
-
-
-def words(count, length_s=0.3, gap_s=0.0, letters=4):
-    return [Word("x" * letters, i * (length_s + gap_s), i * (length_s + gap_s) + length_s, 1.0) for i in range(count)]
-
-
-def test_cues_end_at_pauses_after_six_seconds_and_when_two_lines_are_full():
-    assert [len(cue) for cue in cues(words(3, gap_s=0.8))] == [1, 1, 1]
-    assert [len(cue) for cue in cues(words(25, letters=1))] == [20, 5]
-    assert [len(cue) for cue in cues(words(10, length_s=0.1, letters=20))] == [4, 4, 2]
-
-
-def test_long_cues_break_in_the_middle():
-    lines = FORMATS["srt"].write("a", transcript(words(12, length_s=0.2, letters=5), 9.0)).split("\n")[2:4]
-    assert [len(line) for line in lines] == [35, 35]
 
 
 def test_a_name_that_is_not_utf8_is_valid_json():

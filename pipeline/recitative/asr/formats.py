@@ -2,55 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from recitative.asr.transcript import Transcript
+from recitative.asr.subtitles import Style, Subtitles
+from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.atomic import json_text
 from recitative.text.words import Word
 
-CUE_S = 6.0  # a subtitle lasts at most this long,
-CUE_CHARACTERS = 84  # holds two lines of 42 characters (BBC, Netflix),
-CUE_PAUSE_S = 0.8  # and ends where the speaker pauses
+
+class Writer(Protocol):
+    """The text of one recording, made segment by segment."""
+
+    def add(self, segment: Segment | Final) -> str:
+        """What the next segment adds."""
+
+    def end(self, transcript: Transcript) -> str:
+        """What follows the last one. transcript: of all segments."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """``write(file, transcript)`` for each recording, with ``head``, ``between`` and ``tail`` around them.
+    """``start(file)`` gives the writer of a recording; ``head``, ``between`` and ``tail`` stand around several.
 
-    A recording with an output file of its own is written by ``alone`` if that differs; head and tail stay. ``by_id``:
-    the first column is an id (``model.names``), which is given for ``file``.
+    ``alone`` starts a recording with an output file of its own, if that differs; the file then has no head and tail.
+    ``by_id``: the first column is an id (``model.names``), which is given for ``file``.
     """
 
     suffix: str
-    write: Callable[[str, Transcript], str]
-    alone: Callable[[str, Transcript], str] | None = None
+    start: Callable[[str], Writer]
+    alone: Callable[[str], Writer] | None = None
     head: str = ""
     between: str = ""
     tail: str = ""
     by_id: bool = False
 
+    def write(self, file: str, transcript: Transcript) -> str:
+        """A recording among others."""
+        return _written(self.start(file), transcript)
+
     def file_content(self, file: str, transcript: Transcript) -> str:
-        """What stands in the output file of one recording."""
+        """The output file of one recording."""
         if self.alone:
-            return self.alone(file, transcript)
+            return _written(self.alone(file), transcript)
         return self.head + self.write(file, transcript) + self.tail
 
 
-def text(file: str, transcript: Transcript) -> str:
+def _written(writer: Writer, transcript: Transcript) -> str:
+    return "".join(map(writer.add, transcript.segments)) + writer.end(transcript)
+
+
+class _Line:
+    """All text on one line."""
+
+    def __init__(self, start: str) -> None:
+        self._start, self._begun = start, False
+
+    def add(self, segment: Segment | Final) -> str:
+        if not segment.words:
+            return ""
+        before = " " if self._begun else self._start
+        self._begun = True
+        return before + segment.text
+
+    def end(self, transcript: Transcript) -> str:
+        return "\n" if self._begun else self._start.rstrip(" ") + "\n"
+
+
+class _Table:
+    """A line for each word."""
+
+    def __init__(self, line: Callable[[Word], str]) -> None:
+        self._line = line
+
+    def add(self, segment: Segment | Final) -> str:
+        return "".join(map(self._line, segment.words))
+
+    def end(self, transcript: Transcript) -> str:
+        return ""
+
+
+class _Cues:
+    """SubRip, numbered, or WebVTT without its head."""
+
+    def __init__(self, style: Style) -> None:
+        self._style, self._subtitles, self._count = style, Subtitles(), 0
+
+    def add(self, segment: Segment | Final) -> str:
+        text = ""
+        for cue in self._subtitles.add(segment.words):
+            text += "\n" if self._count else ""
+            self._count += 1
+            text += (f"{self._count}\n" if self._style == "srt" else "") + cue.text(self._style)
+        return text
+
+    def end(self, transcript: Transcript) -> str:
+        return ""
+
+
+class _Whole:
+    """What cannot be written before the last segment."""
+
+    def __init__(self, write: Callable[[Transcript], str]) -> None:
+        self._write = write
+
+    def add(self, segment: Segment | Final) -> str:
+        return ""
+
+    def end(self, transcript: Transcript) -> str:
+        return self._write(transcript)
+
+
+def text(file: str) -> Writer:
     """``file<tab>text``"""
-    return f"{file}\t{transcript.text}\n"
+    return _Line(f"{file}\t")
 
 
-def plain(_file: str, transcript: Transcript) -> str:
+def plain(_file: str) -> Writer:
     """The text alone, for an output file of its own."""
-    return f"{transcript.text}\n"
+    return _Line("")
 
 
-def kaldi(utt_id: str, transcript: Transcript) -> str:
+def kaldi(utt_id: str) -> Writer:
     """``utt_id text``, as decoding scripts write it."""
-    return f"{utt_id} {transcript.text}".rstrip() + "\n"
+    return _Line(f"{utt_id} ")
 
 
 def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
@@ -59,51 +135,39 @@ def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
     return {"schema": entries.pop("schema"), "model": entries.pop("model"), "file": file} | entries
 
 
-def jsonl(file: str, transcript: Transcript) -> str:
+def jsonl(file: str) -> Writer:
     """One object on one line."""
-    return json_text(as_object(file, transcript)) + "\n"
+    return _Whole(lambda transcript: json_text(as_object(file, transcript)) + "\n")
 
 
-def pretty_json(file: str, transcript: Transcript) -> str:
+def pretty_json(file: str) -> Writer:
     """One object, indented, without a line end: it may stand in a list."""
-    return json_text(as_object(file, transcript), indent=2)
+    return _Whole(lambda transcript: json_text(as_object(file, transcript), indent=2))
 
 
-def json_file(file: str, transcript: Transcript) -> str:
+def json_file(file: str) -> Writer:
     """One object as a file of its own."""
-    return pretty_json(file, transcript) + "\n"
+    return _Whole(lambda transcript: json_text(as_object(file, transcript), indent=2) + "\n")
 
 
-def ctm(utt_id: str, transcript: Transcript) -> str:
+def ctm(utt_id: str) -> Writer:
     """NIST's time-marked words: id, channel, start, duration, word, confidence."""
-    return "".join(
-        f"{utt_id} 1 {word.start_s:.2f} {word.end_s - word.start_s:.2f} {word.word} {word.confidence:.2f}\n"
-        for word in transcript.words
-    )
+    return _Table(lambda w: f"{utt_id} 1 {w.start_s:.2f} {w.end_s - w.start_s:.2f} {w.word} {w.confidence:.2f}\n")
 
 
-def tsv(file: str, transcript: Transcript) -> str:
+def tsv(file: str) -> Writer:
     """One word a line: file, start and end in seconds, word, confidence."""
-    return "".join(
-        f"{file}\t{word.start_s:.3f}\t{word.end_s:.3f}\t{word.word}\t{word.confidence:.3f}\n"
-        for word in transcript.words
-    )
+    return _Table(lambda w: f"{file}\t{w.start_s:.3f}\t{w.end_s:.3f}\t{w.word}\t{w.confidence:.3f}\n")
 
 
-def srt(_file: str, transcript: Transcript) -> str:
+def srt(_file: str) -> Writer:
     """SubRip: numbered cues, times with a comma."""
-    return "\n".join(
-        f"{number}\n{_clock(cue[0].start_s, ',')} --> {_clock(cue[-1].end_s, ',')}\n{_lines(cue)}\n"
-        for number, cue in enumerate(cues(transcript.words), start=1)
-    )
+    return _Cues("srt")
 
 
-def vtt(_file: str, transcript: Transcript) -> str:
+def vtt(_file: str) -> Writer:
     """WebVTT's cues; the head stands before the first."""
-    return "\n".join(
-        f"{_clock(cue[0].start_s, '.')} --> {_clock(cue[-1].end_s, '.')}\n{_lines(cue)}\n"
-        for cue in cues(transcript.words)
-    )
+    return _Cues("vtt")
 
 
 FORMATS = {
@@ -116,35 +180,3 @@ FORMATS = {
     "tsv": Format("tsv", tsv, head="file\tstart\tend\tword\tconfidence\n"),
     "kaldi": Format("text", kaldi, by_id=True),
 }
-
-
-def cues(words: Iterable[Word]) -> list[list[Word]]:
-    """Words in subtitles: a new one at a pause, after CUE_S, or when two lines are full."""
-    found: list[list[Word]] = []
-    for word in words:
-        if not found or _is_full(found[-1], word):
-            found.append([])
-        found[-1].append(word)
-    return found
-
-
-def _is_full(cue: list[Word], word: Word) -> bool:
-    characters = sum(len(w.word) + 1 for w in cue) + len(word.word)
-    pause_s = word.start_s - cue[-1].end_s
-    return pause_s >= CUE_PAUSE_S or word.end_s - cue[0].start_s > CUE_S or characters > CUE_CHARACTERS
-
-
-def _lines(cue: list[Word]) -> str:
-    """One line, or two of about the same length."""
-    words = [word.word for word in cue]
-    whole = " ".join(words)
-    if len(whole) <= CUE_CHARACTERS // 2:
-        return whole
-    breaks = [(" ".join(words[:n]), " ".join(words[n:])) for n in range(1, len(words))]
-    return "\n".join(min(breaks, key=lambda pair: max(map(len, pair)))) if breaks else whole
-
-
-def _clock(seconds: float, comma: str) -> str:
-    milliseconds = round(1000 * seconds)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}{comma}{milliseconds % 1000:03d}"
