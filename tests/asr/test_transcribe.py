@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,14 +91,14 @@ def test_one_bad_file_is_named_and_the_rest_is_done(place):
 
 
 def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
-    transcribe = Recognizer.transcribe
+    segments = Recognizer.segments
 
     def fail(self, audio, **options):
         if str(audio).endswith("c.wav"):
             raise RuntimeError("a bug\nof two lines")
-        return transcribe(self, audio, **options)
+        return segments(self, audio, **options)
 
-    monkeypatch.setattr(Recognizer, "transcribe", fail)
+    monkeypatch.setattr(Recognizer, "segments", fail)
     done = run(place, place / "talks", "--model", place / "m.onnx")
     assert done.exit_code == 1
     assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
@@ -162,6 +163,55 @@ def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place
     assert 1 <= len(written) < 3000
     assert {path.suffix for path in written} == {".txt"}
     assert len({path.read_text() for path in written}) == 1
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory):
+    """A recording that takes longer than a test waits for it."""
+    once = np.concatenate([tiny.speak("cab bca b", np.random.default_rng(3)), np.zeros(tiny.RATE // 2, np.float32)])
+    path = tmp_path_factory.mktemp("hour") / "hour.wav"
+    soundfile.write(path, np.tile(once, 3600 * tiny.RATE // len(once)), tiny.RATE)
+    return path
+
+
+@pytest.mark.parametrize("form", ["text", "srt", "vtt", "tsv"])
+@pytest.mark.parametrize("into", ["a file", "standard output"])
+def test_the_output_of_a_long_recording_grows_and_stays_when_it_is_interrupted(place, hour, tmp_path, form, into):
+    path = tmp_path / f"hour.{'txt' if form == 'text' else form}"
+    command = [sys.executable, "-m", "recitative", "transcribe", str(hour), "--model", str(place / "m.onnx")]
+    command += ["--format", form, *(["--output-dir", str(tmp_path)] if into == "a file" else [])]
+    with (tmp_path / "output").open("w") as output:
+        written = path if into == "a file" else tmp_path / "output"
+        program = subprocess.Popen(command, stdout=output, stderr=subprocess.PIPE, text=True)
+        sizes = set()
+        while program.poll() is None and len(sizes) < 5:
+            sizes.add(written.stat().st_size if written.exists() else 0)
+            threading.Event().wait(0.01)
+        program.send_signal(signal.SIGINT)
+        told = program.communicate(timeout=60)[1]
+    assert program.returncode == 130, told
+    assert re.fullmatch(
+        rf"error: interrupted; the first \d+:\d\d min are in {path if into == 'a file' else 'the output'}\n", told
+    )
+    text = written.read_text()
+    assert text.endswith("\n")
+    if form in ("srt", "vtt"):
+        *cues, last = text.removeprefix("WEBVTT\n\n").split("\n\n")
+        assert len(cues) > 1
+        assert all("-->" in cue for cue in (*cues, last)), "whole cues"
+
+
+def test_what_was_heard_before_a_recording_breaks_off_stays(place, tmp_path):
+    once = np.concatenate([tiny.speak("cab bca b", np.random.default_rng(3)), np.zeros(tiny.RATE // 2, np.float32)])
+    samples = np.tile(once, 40)
+    samples[-100] = np.nan
+    soundfile.write(tmp_path / "broken.wav", samples, tiny.RATE, subtype="FLOAT")
+    done = run(place, tmp_path / "broken.wav", "--model", place / "m.onnx", "--format", "srt")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("1\n00:00:0")
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("warning: the first 0:")
+    assert error.startswith(f"error: {tmp_path / 'broken.wav'}: ")
 
 
 def test_streaming_says_the_same(place):

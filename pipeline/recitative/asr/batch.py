@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from recitative.asr.recognizer import BLOCK_S, Progress, Recognizer
-from recitative.asr.transcript import Transcript
+from recitative.asr.transcript import Segment, Transcript
 from recitative.audio.inputs import is_stream, naming, on_disk
 from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import one_line
@@ -27,6 +27,29 @@ class Outcome:
     file: str
     transcript: Transcript | None
     error: str = ""
+
+
+def transcribe_file(
+    file: str,
+    recognizer: Recognizer,
+    *,
+    block_s: float = BLOCK_S,
+    partial_ok: bool = False,
+    channel: Channel | None = None,
+    progress: Progress = lambda heard_s, total_s: None,
+) -> Iterator[Segment | Outcome]:
+    """The segments of one recording, each as soon as it has ended, then the outcome.
+
+    partial_ok, channel: as of ``transcribe_files``
+    """
+    place, number = channel or (file, None)
+    try:
+        with on_disk(place) as path:
+            hear = recognizer.segments(path, block_s=block_s, channel=number, partial=partial_ok, progress=progress)
+            transcript = yield from hear
+        yield Outcome(file, transcript)
+    except Exception as error:
+        yield Outcome(file, None, one_line(file, error))
 
 
 def transcribe_files(
@@ -49,9 +72,12 @@ def transcribe_files(
     """
     places = channels or {}
     if jobs <= 1:
-        hear = partial(recognizer.transcribe, block_s=block_s, partial=partial_ok)
         for done, file in enumerate(files):
-            yield _outcome(hear, file, places.get(file, (file, None)), partial(_part, progress, done))
+            part, channel = partial(_part, progress, done), places.get(file)
+            found = transcribe_file(
+                file, recognizer, block_s=block_s, partial_ok=partial_ok, channel=channel, progress=part
+            )
+            yield from (one for one in found if isinstance(one, Outcome))
             progress(done + 1)
         return
     with ExitStack() as spools:
@@ -65,14 +91,6 @@ def transcribe_files(
 
 def _part(progress: Callable[[float], None], done: int, heard_s: float, total_s: float) -> None:
     progress(done + heard_s / total_s)
-
-
-def _outcome(hear: Callable[..., Transcript], file: str, place: Channel, progress: Progress) -> Outcome:
-    try:
-        with on_disk(place[0]) as path:
-            return Outcome(file, hear(path, channel=place[1], progress=progress))
-    except Exception as error:
-        return Outcome(file, None, one_line(file, error))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ The Finals of a stream together say what ``transcribe`` says of the same samples
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from recitative import pretrained
@@ -31,7 +31,6 @@ from recitative.stage import Array
 __all__ = ["EndpointRules", "Final", "Partial", "Recognizer", "Segment", "Stream", "Transcript"]
 
 Progress = Callable[[float, float], None]
-OnWarning = Callable[[str], None]
 
 BLOCK_S = 10.0  # a streaming model hears a whole recording in pieces of this length, so that memory stays small
 
@@ -91,16 +90,15 @@ class Recognizer:
         0 (None: their average), and ``partial`` hears what there is of a damaged file. Raises DataError for audio that
         cannot be read, is not finite or far too large, and UsageError for samples of another shape or type.
         """
-        odd: list[str] = []
-        stream = Stream(self._network, partial=False)
-        with open_audio(audio, sample_rate or self.sample_rate, block_s, channel, partial, odd.append) as opened:
-            finals = list(_through(stream, *opened, progress))
-            rate, duration_s = opened[0], stream.duration_s
-        finals += stream.finish()
-        if rate < self.sample_rate and is_file(audio):
-            odd.append(f"has {rate} Hz; the model knows speech of {self.sample_rate} Hz: expect more errors")
-        segments = tuple(segment for final in finals for segment in _segments(final))
-        return Transcript(segments, duration_s, tuple(odd), self.name)
+        segments = self.segments(
+            audio, sample_rate, block_s=block_s, channel=channel, partial=partial, progress=progress
+        )
+        while True:
+            try:
+                next(segments)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
 
     def segments(
         self,
@@ -111,18 +109,25 @@ class Recognizer:
         channel: int | None = None,
         partial: bool = False,
         progress: Progress = lambda heard_s, total_s: None,
-        on_warning: OnWarning = lambda found: None,
-    ) -> Iterator[Segment]:
+    ) -> Generator[Segment, None, Transcript]:
         """The segments of ``transcribe`` one by one, each as soon as it has ended: for long recordings.
 
-        ``on_warning`` is told what is odd about the recording, at its end.
+        The generator returns the transcript: ``transcript = yield from recognizer.segments(...)``.
         """
+        odd: list[str] = []
+        segments: list[Segment] = []
         stream = Stream(self._network, partial=False)
-        with open_audio(audio, sample_rate or self.sample_rate, block_s, channel, partial, on_warning) as opened:
-            for final in _through(stream, *opened, progress):
-                yield from _segments(final)
-        for final in stream.finish():
-            yield from _segments(final)
+        with open_audio(audio, sample_rate or self.sample_rate, block_s, channel, partial, odd.append) as opened:
+            for segment in _segments(_through(stream, *opened, progress)):
+                segments.append(segment)
+                yield segment
+            rate, duration_s = opened[0], stream.duration_s
+        for segment in _segments(stream.finish()):
+            segments.append(segment)
+            yield segment
+        if rate < self.sample_rate and is_file(audio):
+            odd.append(f"has {rate} Hz; the model knows speech of {self.sample_rate} Hz: expect more errors")
+        return Transcript(tuple(segments), duration_s, tuple(odd), self.name)
 
     def stream(self, rules: EndpointRules | None = None, *, partial: bool = True) -> Stream:
         """A new stream of ``Partial`` and ``Final``.
@@ -155,5 +160,5 @@ def _through(
         progress(stream.duration_s, total / rate)
 
 
-def _segments(event: Partial | Final) -> tuple[Segment, ...]:
-    return event.segments if isinstance(event, Final) else ()
+def _segments(events: Iterable[Partial | Final]) -> Iterator[Segment]:
+    return (segment for event in events if isinstance(event, Final) for segment in event.segments)
