@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"decoding", "music"}),
     frozenset({"asr", "classification", "anomaly", "sound"}),
     frozenset({"kinds"}),
-    frozenset({"keywords", "export", "serve"}),
+    frozenset({"keywords", "export", "serve", "client"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import tiny
 
+from recitative.asr.formats import FORMATS
 from recitative.asr.listen import Listener
 from recitative.asr.recognizer import EndpointRules, Final, Recognizer
 from recitative.asr.transcriber import DecodedNetwork
+from recitative.asr.transcript import Segment, Transcript
 from recitative.audio import microphone
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block, LiveAudio, list_devices, open_microphone, play_file
@@ -268,6 +270,21 @@ def test_events_on_standard_output_are_those_of_the_library(place):
         assert [json.loads(line) for line in done.stdout.splitlines()] == expected
 
 
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+def test_live_subtitles_are_those_of_the_utterances_and_captions_have_the_last_lines(place, tmp_path, form):
+    write_wav(place / "talk.wav", speech(), tiny.RATE)
+    rules = ("--silence-s", 0.5, "--empty-silence-s", 1, "--longest-s", 1.2, "--chunk-ms", 100)
+    options = ("--input", place / "talk.wav", *rules, "--format", form, "--captions", tmp_path / "captions.txt")
+    done = run("--model", place / "model.onnx", *options)
+    assert done.returncode == 0, done.stderr
+    expected, _ = finals(Recognizer.load(place / "model.onnx"), speech(), 800)
+    segments = tuple(Segment(final.start_s, final.end_s, final.words) for final in expected)
+    assert done.stdout == FORMATS[form].file_content("", Transcript(segments, 9.0))
+    captions = (tmp_path / "captions.txt").read_text()
+    assert 1 <= captions.count("\n") <= 2
+    assert captions.splitlines()[-1] == expected[-1].text[-len(captions.splitlines()[-1]) :]
+
+
 def test_what_is_piped_is_heard_before_the_pipe_is_closed(place):
     fixed = ("--model", place / "model.onnx", "--format", "jsonl", "--input", "-", "--rate", tiny.RATE)
     command = [sys.executable, "-m", "recitative", "listen", *map(str, fixed)]
@@ -284,6 +301,24 @@ def test_a_rate_is_of_raw_samples_only(place, options):
     refused = run("--model", place / "model.onnx", *options)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--rate: is the rate of raw samples on stdin" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--format", "srt", "--keywords", "ab"), "--format srt: is of text; leave out --keywords"),
+        (("--captions", "x.txt", "--keywords", "ab"), "--captions: is of text; leave out --keywords"),
+        (("--token", "x"), "--token: is that of a server; add --server"),
+        (("--server", "localhost", "--silence-s", "0.4"), "--server: has its own model and options"),
+        (("--server", "localhost", "--model", "en"), "--server: has its own model and options"),
+        (("--server", "ftp://x"), "server 'ftp://x': is no address; give one such as http://127.0.0.1:2700"),
+    ],
+)
+def test_options_that_do_not_go_together_are_one_line(tmp_path, options, told):
+    refused = run(*options, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert refused.stderr.startswith(f"error: {told}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_usage_is_checked_before_anything_is_heard(place):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recitative.asr.formats import FORMATS
-from recitative.asr.subtitles import LINE_CHARACTERS, LONGEST_S, PAUSE_S, SHORTEST_S, Subtitles
-from recitative.asr.transcript import Segment, Transcript
+from recitative.asr.subtitles import LINE_CHARACTERS, LONGEST_S, PAUSE_S, SHORTEST_S, RollingCaptions, Subtitles
+from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.text.words import Word
 
 
@@ -28,6 +28,7 @@ def lines_of(*spoken: tuple[str, float, float]) -> list[tuple[str, ...]]:
     return [cue.lines for cue in Subtitles().add(words(*spoken))]
 
 
+AT_ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPOKEN = st.tuples(
     st.text(alphabet="ab'", min_size=1, max_size=12) | st.text(alphabet="xy", min_size=40, max_size=100),
     st.floats(0, 1) | st.floats(0, 12),
@@ -35,6 +36,7 @@ SPOKEN = st.tuples(
 )
 
 
+@AT_ANY_SPEED
 @given(st.lists(st.lists(SPOKEN, max_size=30), max_size=4))
 def test_every_cue_has_its_size_and_time_and_none_overlap(segments):
     flat = words(*(one for segment in segments for one in segment))
@@ -51,6 +53,7 @@ def test_every_cue_has_its_size_and_time_and_none_overlap(segments):
     assert shown == "".join(word.word for word in flat)
 
 
+@AT_ANY_SPEED
 @given(st.lists(st.tuples(st.just("word"), st.floats(0.2, 0.5), st.floats(0, 2)), max_size=30))
 def test_at_usual_speed_a_cue_is_there_when_its_words_are_said_and_has_no_long_pause(spoken):
     said = words(*spoken)
@@ -109,3 +112,13 @@ def test_webvtt_shows_signs_that_it_would_read_as_tags():
     unknown = Transcript((Segment(0.0, 1.0, words(("<unk>", 0.5, 0.0), ("r&b", 0.5, 0.0))),), 1.0)
     assert "&lt;unk&gt; r&amp;b" in FORMATS["vtt"].write("", unknown)
     assert "<unk> r&b" in FORMATS["srt"].write("", unknown)
+
+
+def test_rolling_captions_are_the_last_two_lines_and_keep_their_breaks_while_words_come():
+    captions, said = RollingCaptions(), words(*[("a" * 9, 0.3, 0.0)] * 10)
+    shown = [captions.add(Partial(1, 0.0, 9.0, said[:count], 0)) for count in (1, 4, 5, 9)]
+    four = " ".join(["a" * 9] * 4)
+    assert shown == [f"{'a' * 9}\n", f"{four}\n", f"{four}\n{'a' * 9}\n", f"{four}\n{'a' * 9}\n"]
+    captions.add(Final(1, (Segment(0.0, 9.0, said[:5]),)))
+    assert captions.add(Partial(2, 9.0, 9.0, (), 0)) == f"{four}\n{'a' * 9}\n"
+    assert captions.add(Partial(2, 9.0, 9.5, words(("next", 0.3, 0.0)), 0)) == f"{'a' * 9}\nnext\n"

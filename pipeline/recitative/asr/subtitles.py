@@ -7,11 +7,13 @@ A segment ends a cue, since it ends at a pause, so cues are written as soon as t
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Literal
 
+from recitative.asr.transcript import Final, Partial
 from recitative.text.words import Word
 
 LINE_CHARACTERS = 42  # two lines of this length at most,
@@ -55,6 +57,22 @@ class Subtitles:
             self._end_s = round(min(max(row[-1].end_s, start_s + SHORTEST_S), start_s + LONGEST_S), 3)
             cues.append(Cue(start_s, self._end_s, _lines(row)))
         return cues
+
+
+class RollingCaptions:
+    """The last lines of live captions. A line does not change but at its end, unless its words do."""
+
+    def __init__(self, num_lines: int = 2) -> None:
+        self._num_lines = num_lines
+        self._before: list[str] = []  # of the utterances that have ended
+
+    def add(self, event: Partial | Final) -> str:
+        """The lines after an event, each with a line end. An utterance begins a line."""
+        own = textwrap.wrap(event.text, LINE_CHARACTERS, break_on_hyphens=False)
+        lines = [*self._before, *own][-self._num_lines :]
+        if isinstance(event, Final):
+            self._before = lines
+        return "".join(f"{line}\n" for line in lines)
 
 
 def _pieces(word: Word) -> Iterator[Word]:

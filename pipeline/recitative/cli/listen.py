@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recitative.atomic import json_text
+from recitative.atomic import json_text, update_text, write_text
 from recitative.cli import decoding
 from recitative.cli.keywords import (
     KeywordsOption,
@@ -46,9 +47,10 @@ def warn_of_overruns(live: LiveAudio) -> None:
 if TYPE_CHECKING:
     from recitative.asr.listen import Cost
     from recitative.asr.recognizer import Recognizer
-    from recitative.asr.stream import EndpointRules
     from recitative.asr.transcript import Final, Partial
     from recitative.audio.microphone import LiveAudio
+    from recitative.keywords.stream import Spotted
+    from recitative.model.stream import AudioStream
 
 
 def listen(
@@ -62,8 +64,12 @@ def listen(
     realtime: Annotated[bool, typer.Option("--realtime", help="Process --input in real time.")] = False,
     partial: PartialOption = False,
     format: Annotated[
-        Literal["text", "jsonl"], typer.Option(help="jsonl: one event per line, partial results included.")
+        Literal["text", "jsonl", "srt", "vtt"],
+        typer.Option(help="jsonl: one event per line, partial results included; srt, vtt: subtitles."),
     ] = "text",
+    captions: Annotated[
+        Path | None, typer.Option(help="Text file that always has the last two lines, for overlays such as OBS.")
+    ] = None,
     chunk_ms: Annotated[int, typer.Option(min=10, max=2000, help="Length of an audio chunk.")] = 160,
     silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance.")] = 1.2,
     empty_silence_s: Annotated[float, typer.Option(help="The same before the first word.")] = 2.4,
@@ -77,6 +83,10 @@ def listen(
     keywords: KeywordsOption = "",
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
+    server: Annotated[
+        str, typer.Option(metavar="URL", help="Address of a 'recitative serve' that has the model.")
+    ] = "",
+    token: Annotated[str, typer.Option(help="Token of the server. Default: RECITATIVE_TOKEN.")] = "",
 ) -> None:
     """Transcribe the microphone live, or find --keywords.
 
@@ -86,6 +96,7 @@ def listen(
     recitative listen
     recitative listen --keywords 'enter, stop:0.8'
     recitative listen --input talk.wav --format jsonl
+    recitative listen --server http://192.168.1.5:2700 --captions captions.txt
     arecord -f S16_LE -r 16000 -t raw | recitative listen --input - --rate 16000
     """
     from recitative.asr.stream import EndpointRules
@@ -105,14 +116,42 @@ def listen(
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
     wanted = SpottingOptions(keywords, thresholds, within_words)
     _require_one_task(options, wanted)
-    path = find_model(model)
-    recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
-    recognizer.require_streaming()  # a model that cannot is refused before the microphone opens
+    if keywords and (captions or format in ("srt", "vtt")):
+        raise UsageError(f"{'--captions' if captions else f'--format {format}'}: is of text; leave out --keywords")
+    if token and not server:
+        raise UsageError("--token: is that of a server; add --server")
+    if server and (
+        model or keywords or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)
+    ):
+        raise UsageError("--server: has its own model and options; leave out those of the model and of utterances")
+    show = _Screen(format, captions)
+    if server:
+        stream, show.model, latency_ms = _stream_of_server(server, token)
+    else:
+        path = find_model(model)
+        recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
+        recognizer.require_streaming()  # a model that cannot is refused before the microphone opens
+        show.model, latency_ms = recognizer.name, recognizer.latency_ms or 0.0
+        stream = _stream_of_keywords(recognizer) if keywords else recognizer.stream(rules, partial=show.takes_partial)
     with _source(input, rate, device, block_s, realtime, partial) as live:
         if not input:
-            print(f"listening with {recognizer.latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
-        cost = _print_hits(recognizer, live, format) if keywords else _print_text(recognizer, live, rules, format)
-        _print_cost(cost, live, recognizer.latency_ms or 0.0)
+            print(f"listening with {latency_ms:.0f} ms of look-ahead; Ctrl-C ends it", file=sys.stderr)
+        _print_cost(_listen(stream, live, show), live, None if server else latency_ms)
+
+
+def _stream_of_server(url: str, token: str) -> tuple[AudioStream[Any], str, float]:
+    """And the name of its model, and the look-ahead of that in milliseconds."""
+    from recitative.client import Client
+
+    client = Client(url, token or os.environ.get("RECITATIVE_TOKEN", ""))
+    model = client.model()
+    return client.stream(), model.name, model.latency_ms
+
+
+def _stream_of_keywords(recognizer: Recognizer) -> AudioStream[Any]:
+    from recitative.keywords.stream import Spotter
+
+    return Spotter(recognizer).stream()
 
 
 def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions) -> None:
@@ -123,12 +162,11 @@ def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions
         raise UsageError("--thresholds and --within-words: are of keywords; add --keywords")
 
 
-def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, format: str) -> Cost:
+def _listen(stream: AudioStream[Any], live: LiveAudio, show: _Screen) -> Cost:
     """Until the audio ends, or the user ends it."""
     from recitative.asr.listen import Listener
 
-    show = _Screen(format, recognizer.name)
-    listener = Listener(recognizer.stream(rules, partial=show.takes_partial), live.sample_rate)
+    listener = Listener(stream, live.sample_rate)
     try:
         for event in listener.listen(live.blocks()):
             show(event)
@@ -137,27 +175,6 @@ def _print_text(recognizer: Recognizer, live: LiveAudio, rules: EndpointRules, f
             show(event)
     finally:
         show.clear()
-    return listener.cost
-
-
-def _print_hits(recognizer: Recognizer, live: LiveAudio, format: str) -> Cost:
-    """The same with keywords."""
-    from recitative.asr.listen import Listener
-    from recitative.cli.keywords import hit_text
-    from recitative.keywords.stream import Spotted, Spotter
-    from recitative.model.stream import document
-
-    def show(hit: Spotted) -> None:
-        line = hit_text(hit) if format == "text" else json_text(document(recognizer.name, hit.to_dict()))
-        print(line, flush=True)
-
-    listener = Listener(Spotter(recognizer).stream(), live.sample_rate)
-    try:
-        for hit in listener.listen(live.blocks()):
-            show(hit)
-    except KeyboardInterrupt:
-        for hit in listener.flush():
-            show(hit)
     return listener.cost
 
 
@@ -189,25 +206,40 @@ def _source(
 
 
 class _Screen:
-    """Final results on lines of their own on standard output, as JSON partial ones too; as text these come and go on a
-    terminal only."""
+    """Final results on standard output, as lines of text or subtitles; as JSON partial ones too, which else come and go
+    on a terminal only. captions: a file that has the last lines of both."""
 
-    def __init__(self, format: str, model: str) -> None:
-        self.is_json, self.model = format == "jsonl", model
+    def __init__(self, format: str, captions: Path | None) -> None:
+        from recitative.asr.formats import FORMATS
+        from recitative.asr.subtitles import RollingCaptions
+
+        self.model = ""  # its name
+        self.is_json = format == "jsonl"
         self.interactive = sys.stderr.isatty() and not self.is_json
-        self.takes_partial = self.is_json or self.interactive
+        self.takes_partial = self.is_json or self.interactive or captions is not None
         self.shown = ""
+        self.subtitles = FORMATS[format].start("") if format in ("srt", "vtt") else None
+        self.captions, self.rolling = captions, RollingCaptions()
+        if captions:
+            write_text(captions, "")
+        if self.subtitles:
+            print(FORMATS[format].head, end="", flush=True)
 
-    def __call__(self, event: Partial | Final) -> None:
-        from recitative.asr.transcript import Final
+    def __call__(self, event: Partial | Final | Spotted) -> None:
+        from recitative.asr.transcript import Final, Partial
+        from recitative.cli.keywords import hit_text
         from recitative.model.stream import document
 
+        if self.captions and isinstance(event, Partial | Final):
+            update_text(self.captions, self.rolling.add(event))
         if self.is_json:
             print(json_text(document(self.model, event.to_dict())), flush=True)
         elif isinstance(event, Final):
             self.clear()
             if event.words:
-                print(event.text, flush=True)
+                print(self.subtitles.add(event) if self.subtitles else f"{event.text}\n", end="", flush=True)
+        elif not isinstance(event, Partial):
+            print(hit_text(event), flush=True)
         elif self.interactive:
             self.shown = event.text
             width = shutil.get_terminal_size().columns - 1
@@ -235,11 +267,15 @@ def _print_devices() -> None:
         print("no microphone found", file=sys.stderr)
 
 
-def _print_cost(cost: Cost, live: LiveAudio, latency_ms: float) -> None:
-    print(
-        f"heard {cost.audio_s:.1f} s, real-time factor {cost.real_time_factor:.4f}, text {latency_ms:.0f} ms of "
-        f"look-ahead + {cost.delay_ms(50):.1f} ms after the sound (p99 {cost.delay_ms(99):.1f} ms), "
-        f"{live.overruns} overruns",
-        file=sys.stderr,
+def _print_cost(cost: Cost, live: LiveAudio, latency_ms: float | None) -> None:
+    """latency_ms: None = the work was done elsewhere."""
+    here = (
+        ""
+        if latency_ms is None
+        else (
+            f"real-time factor {cost.real_time_factor:.4f}, text {latency_ms:.0f} ms of look-ahead + "
+            f"{cost.delay_ms(50):.1f} ms after the sound (p99 {cost.delay_ms(99):.1f} ms), "
+        )
     )
+    print(f"heard {cost.audio_s:.1f} s, {here}{live.overruns} overruns", file=sys.stderr)
     warn_of_overruns(live)

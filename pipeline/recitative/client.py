@@ -1,0 +1,329 @@
+"""A client of ``recitative serve``: the events, transcripts and errors of local models, without a model.
+
+    client = Client("http://127.0.0.1:2700")
+    client.transcribe("talk.mp3").text
+
+    stream = client.stream()                        # as that of a Recognizer
+    for event in stream.accept(samples, 48000):
+        print(event.text)
+    for event in stream.finish():
+        print(event.text)
+
+    async for event in client.events(chunks, 48000):    # chunks: an asynchronous source of samples
+        print(event.text)
+
+Streams need the package ``websockets``. Errors are a DataError that names the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from recitative.asr.transcript import Final, Partial, Segment, Transcript
+from recitative.audio.pipes import wav_samples
+from recitative.audio.samples import SampleInput, as_float, require_rate
+from recitative.errors import DataError, UsageError
+from recitative.model.stream import AudioStream
+from recitative.stage import Array
+from recitative.text.words import Word
+
+if TYPE_CHECKING:
+    from websockets.asyncio.client import ClientConnection as AsyncConnection
+    from websockets.sync.client import ClientConnection
+
+DEFAULT_URL = "http://127.0.0.1:2700"
+CONNECT_S = 10.0
+UPLOAD_BYTES = 1 << 16  # of a recording at a time
+FINISH = '{"type": "finish"}'
+
+
+@dataclass(frozen=True)
+class ServerModel:
+    """The model of a server. latency_ms: audio that must follow a sound before it is decided."""
+
+    name: str
+    sample_rate: int  # Hz
+    latency_ms: float
+
+
+class Client:
+    """A server at an address. Nothing is sent before the first call; any number of threads may share a client."""
+
+    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
+        """url: with http or https, and a path if a proxy has one; token: the server's, '' = none.
+
+        Raises UsageError for what is no address, or no token.
+        """
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            known = parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and parts.port != 0
+        except ValueError:  # a port that is no number
+            known = False
+        if not known or parts.query or parts.fragment or parts.username:
+            raise UsageError(f"server {url!r}: is no address; give one such as {DEFAULT_URL}")
+        if token and not (token.isascii() and token.isprintable() and " " not in token):
+            raise UsageError("the token of a server has ASCII characters without blanks only")
+        self._is_secure = parts.scheme in ("https", "wss")
+        self._place, self._path = parts.netloc, parts.path.rstrip("/")
+        self.url = f"{'https' if self._is_secure else 'http'}://{self._place}{self._path}"
+        self._token = token
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def model(self) -> ServerModel:
+        """The server's model. Raises DataError for a server that cannot be reached, refuses the token, or is none."""
+        answer = self._ask("GET", "/v1/models")
+        with self._understanding():
+            [model] = answer["data"]
+            if model["owned_by"] != "recitative":
+                raise ValueError
+            return ServerModel(str(model["id"]), int(model["sample_rate"]), float(model["latency_ms"]))
+
+    def transcribe(self, path: str | Path) -> Transcript:
+        """The transcript of a recording, in any format that the server reads.
+
+        Raises OSError for a file that cannot be read, DataError for what the server refuses.
+        """
+        border, granularity = secrets.token_hex(16), "timestamp_granularities[]"
+        fields = [("response_format", "verbose_json"), (granularity, "word"), (granularity, "segment")]
+        with open(path, "rb") as file:
+            head = "".join(_field(border, name, value) for name, value in fields)
+            head += f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="recording"\r\n\r\n'
+            tail = f"\r\n--{border}--\r\n".encode()
+            size = len(head) + os.fstat(file.fileno()).st_size + len(tail)
+            body = chain([head.encode()], iter(lambda: file.read(UPLOAD_BYTES), b""), [tail])
+            headers = {"Content-Type": f"multipart/form-data; boundary={border}", "Content-Length": str(size)}
+            answer = self._ask("POST", "/v1/audio/transcriptions", body, headers)
+        with self._understanding():
+            segments = _segments(answer["segments"], answer["words"])
+            return Transcript(segments, float(answer["duration"]), model=str(answer["model"]))
+
+    def stream(self) -> ServerStream:
+        """A new live stream."""
+        return ServerStream(self)
+
+    async def events(self, chunks: AsyncIterable[SampleInput], sample_rate: int) -> AsyncIterator[Partial | Final]:
+        """The events of an asynchronous source of samples, each as soon as the server sends it, to the source's end.
+
+        chunks: as ``accept`` of a stream takes them. Raises what the source raises, and DataError.
+        """
+        from websockets.asyncio.client import connect
+
+        await asyncio.to_thread(self.model)
+        async with AsyncExitStack() as stack:
+            with self._reaching():
+                connection = await stack.enter_async_context(connect(**self._live(sample_rate)))
+            tasks: list[asyncio.Task[Any]] = [sender := asyncio.create_task(_send(connection, chunks))]
+            try:
+                while True:
+                    tasks[1:] = [message := asyncio.create_task(connection.recv())]
+                    await _arrival(message, sender)
+                    with self._reaching():
+                        event = self._event(await message)
+                    if event is None:
+                        return
+                    yield event
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _live(self, sample_rate: int) -> dict[str, Any]:
+        """What ``connect`` is called with."""
+        require_rate(sample_rate)
+        scheme = "wss" if self._is_secure else "ws"
+        return {
+            "uri": f"{scheme}://{self._place}{self._path}/v1/stream?rate={sample_rate}",
+            "additional_headers": self._headers,
+            "open_timeout": CONNECT_S,
+            "compression": None,
+            "max_queue": None,  # a server whose events nobody takes does not read either
+        }
+
+    def _event(self, message: str | bytes) -> Partial | Final | None:
+        """None: the stream has ended. Raises DataError for an error that the server tells."""
+        with self._understanding():
+            entries = json.loads(message)
+            match entries["type"]:
+                case "partial":
+                    words = tuple(map(_word, entries["words"]))
+                    num_stable = len(entries["stable"].split())
+                    return Partial(entries["utterance"], entries["start"], entries["end"], words, num_stable)
+                case "final":
+                    return Final(entries["utterance"], _segments(entries["segments"], entries["words"]))
+                case "end":
+                    return None
+                case "error":
+                    told = str(entries["message"])
+                case _:
+                    raise ValueError
+        raise DataError(self.url, told)
+
+    def _ask(
+        self, method: str, path: str, body: Iterable[bytes] | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """The server's answer to a request, which is JSON. Raises DataError for any other."""
+        kind = HTTPSConnection if self._is_secure else HTTPConnection
+        connection = kind(self._place, timeout=CONNECT_S)
+        try:
+            with self._reaching():
+                connection.connect()
+                connection.sock.settimeout(None)  # a long recording takes its time
+                with suppress(BrokenPipeError, ConnectionResetError):  # it refuses the rest, and says why
+                    connection.request(method, self._path + path, body, {**self._headers, **(headers or {})})
+                response = connection.getresponse()
+                content = response.read()
+        finally:
+            connection.close()
+        if response.status == 401:
+            told = "refuses the token" if self._token else "asks for a token"
+            raise DataError(self.url, told, "", "give the one that it was started with")
+        with self._understanding():
+            answer = json.loads(content)
+            if response.status == 200:
+                return dict(answer)
+            told = str(answer["error"]["message"])
+        raise DataError(self.url, told)
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Raises DataError where the server is not reached, or is gone."""
+        try:
+            yield
+        except ConnectionRefusedError:
+            remedy = "start it with 'recitative serve', or correct the address"
+            raise DataError(self.url, "refuses connections", "", remedy) from None
+        except ssl.SSLCertVerificationError as error:
+            remedy = "set SSL_CERT_FILE to the file of its certificate"
+            found = f"has a certificate that is not known ({error.verify_message})"
+            raise DataError(self.url, found, "", remedy) from None
+        except ssl.SSLError:
+            raise DataError(self.url, "does not speak https", "", "give its address with http") from None
+        except TimeoutError:
+            raise DataError(self.url, f"does not answer within {CONNECT_S:g} s", "", "correct the address") from None
+        except socket.gaierror:
+            raise DataError(self.url, "has a name that is not known", "", "correct the address") from None
+        except HTTPException:
+            raise self._stranger() from None
+        except OSError as error:
+            raise DataError(self.url, f"cannot be reached ({error.strerror or error})", "", "") from None
+        except Exception as error:
+            if type(error).__module__ != "websockets.exceptions":
+                raise
+            raise DataError(self.url, "has ended the stream", "", _reason(error)) from None
+
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        """Raises DataError for an answer of another form."""
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise self._stranger() from None
+
+    def _stranger(self) -> DataError:
+        return DataError(self.url, "is not a Recitative server, or one of another version", "", "correct the address")
+
+
+class ServerStream(AudioStream[Partial | Final]):
+    """A live stream of a server. ``accept`` sends samples and returns the events that have come since; ``finish`` waits
+    for the rest. Both raise DataError if the server refuses the stream, or is gone; the stream is then new."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._connection = ExitStack()
+        self._socket: ClientConnection | None = None
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._connection.close()
+        self._socket = None
+
+    def _hear(self, samples: Array) -> list[Partial | Final]:
+        from websockets.sync.client import connect
+
+        if not self._socket:
+            self._client.model()
+            with self._client._reaching():
+                self._socket = self._connection.enter_context(connect(**self._client._live(self._rate)))
+        return self._exchange(wav_samples(samples), wait=False)
+
+    def _end(self) -> list[Partial | Final]:
+        return self._exchange(FINISH, wait=True) if self._socket else []
+
+    def _exchange(self, message: str | bytes, *, wait: bool) -> list[Partial | Final]:
+        """Send a message; the events that have come, or all to the end of the stream."""
+        from websockets.exceptions import ConnectionClosed
+
+        assert self._socket
+        events: list[Partial | Final] = []
+        try:
+            with suppress(ConnectionClosed):  # what the server told before is still to be read
+                self._socket.send(message)
+            while (told := self._receive(self._socket, wait)) is not None:
+                if (event := self._client._event(told)) is None:
+                    break
+                events.append(event)
+        except DataError:
+            self.reset()
+            raise
+        return events
+
+    def _receive(self, connection: ClientConnection, wait: bool) -> str | bytes | None:
+        """None: nothing is there."""
+        with self._client._reaching():
+            try:
+                return connection.recv(None if wait else 0)
+            except TimeoutError:
+                return None
+
+
+async def _send(connection: AsyncConnection, chunks: AsyncIterable[SampleInput]) -> None:
+    async for chunk in chunks:
+        await connection.send(wav_samples(as_float(chunk)))
+    await connection.send(FINISH)
+
+
+async def _arrival(message: asyncio.Future[str | bytes], sender: asyncio.Task[None]) -> None:
+    """Until a message is there. Raises what the source of the samples raised before."""
+    from websockets.exceptions import ConnectionClosed
+
+    both: list[asyncio.Future[Any]] = [message, sender]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not message.done() and (error := sender.exception()) and not isinstance(error, ConnectionClosed):
+        raise error
+    await asyncio.wait([message])
+
+
+def _reason(error: Exception) -> str:
+    """Of an error of websockets: what the server said, if it did."""
+    close = getattr(error, "rcvd", None)
+    return str(close.reason) if close else str(error)
+
+
+def _field(border: str, name: str, value: str) -> str:
+    return f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+
+
+def _word(entries: Mapping[str, Any]) -> Word:
+    return Word(entries["word"], entries["start"], entries["end"], entries["confidence"])
+
+
+def _segments(rows: Iterable[Mapping[str, Any]], words: Iterable[Mapping[str, Any]]) -> tuple[Segment, ...]:
+    """words: of all segments, one after the other."""
+    rest, segments = iter(words), []
+    for row in rows:
+        own = tuple(_word(next(rest)) for _ in row["text"].split())
+        segments.append(Segment(row["start"], row["end"], own, whole=row.get("whole", True)))
+    return tuple(segments)
