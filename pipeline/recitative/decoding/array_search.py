@@ -265,26 +265,29 @@ class ArraySearch:
         words = self._words_of(rows, records)
         return with_agreement(best, words, words, (rows["blank"] + rows["in_label"]).tolist())
 
-    def finish(self, state: ArrayState, count: int = 1) -> list[Hypothesis]:
+    def finish(self, state: ArrayState, count: int = 1, *, join: bool = True) -> list[Hypothesis]:
         """The ``count`` best word sequences, the best first; the same words spelled differently are one.
 
-        If none is whole, one that isn't: the words of the best prefix.
+        If none is whole, one that isn't: the words of the best prefix. join: False = label sequences, not words.
         """
         rows = state.rows[(state.rows["node"] == 0) | (state.rows["node"] == self._tree.after)]
         extra = rows["extra"] + self._scores.finish(rows["lm"])
         if self._bias:
             extra += [self._bias.finish(bias) for bias in rows["bias"].tolist()]
         allowed = extra > -math.inf
-        whole: dict[tuple[str, ...], Hypothesis] = {}
-        for hypothesis in self._hypotheses(state, rows[allowed], extra[allowed]):
-            join_spellings(whole, hypothesis)
+        whole = self._hypotheses(state, rows[allowed], extra[allowed])
+        if join:
+            joined: dict[tuple[str, ...], Hypothesis] = {}
+            for hypothesis in whole:
+                join_spellings(joined, hypothesis)
+            whole = list(joined.values())
         if not whole:
             mass = state.rows["blank"] + state.rows["in_label"]
             total_mass = float(mass.sum())
             posterior = float(mass[0]) / total_mass if total_mass else 0.0
             return [replace(self.best(state), whole=False, posterior=posterior)]
-        total = log_sum([hypothesis.score for hypothesis in whole.values()])
-        ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
+        total = log_sum([hypothesis.score for hypothesis in whole])
+        ranked = sorted(whole, key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
     def _words_of(self, rows: Array, records: Records) -> list[tuple[str, ...]]:

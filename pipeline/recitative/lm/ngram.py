@@ -326,8 +326,10 @@ def read_lm(path: str | Path, progress: Callable[[int, int], object] = lambda do
     """
     if Path(path).is_file():  # a pipe can be read once only, and is taken for ARPA
         with opened(path, "an n-gram model") as stream:
-            is_packed = stream.read(len(MAGIC)) == MAGIC.encode()
-        if is_packed:
+            start = stream.read(len(MAGIC))
+        if start.startswith(b"mmap lm "):
+            raise DataError(str(path), "is a binary file of KenLM", "an ARPA file", "give the one it was built from")
+        if start == MAGIC.encode():
             return NgramModel.parse(read_text(path, "an n-gram model", REMEDY), str(path))
     return NgramModel.of(read_arpa(path, progress))
 
