@@ -39,6 +39,7 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 # say that they train. Everything else works without it, and whatever it imports.
 TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "model.torch_stage", "export", "cli", "ctcdecode")
 TORCH_FOLDERS += ("asr.adaptation", "asr.fine_tuning", "asr.memory", "asr.rescoring", "asr.presets", "anomaly.scoring")
+TORCH_FOLDERS += ("asr.bundle",)
 TORCH_NAMES = re.compile(r"(.*_)?(network|data|task|training|export|decoder|distillation|averaging)")
 
 

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted", "Spotter",
     "Transcript", "Wishes", "__version__", "load", "load_classifier",
+    "torchaudio_bundle",
 ]  # fmt: skip
 
 _HOMES = {
@@ -33,6 +34,7 @@ _HOMES = {
     "Wishes": "recitative.asr.decoders",
     "load": "recitative.export.opening",
     "load_classifier": "recitative.classification.labeller",
+    "torchaudio_bundle": "recitative.asr.bundle",
 }
 
 

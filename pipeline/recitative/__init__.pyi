@@ -2,6 +2,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from recitative.anomaly.detector import Watcher
+from recitative.asr.bundle import torchaudio_bundle as torchaudio_bundle
 from recitative.asr.decoders import Wishes as Wishes
 from recitative.asr.pronouncer import Pronouncer
 from recitative.asr.recognizer import Recognizer as Recognizer
