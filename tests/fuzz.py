@@ -17,6 +17,7 @@ import math
 import random
 import shutil
 import sys
+import tarfile
 import tempfile
 import time
 import traceback
@@ -172,6 +173,21 @@ def _read_shards(folder: Path) -> None:
         read_utterance(utterance)
 
 
+def _foreign_shards(folder: Path) -> None:
+    _texts(folder)
+    (folder / "u2.json").write_text('{"text": "go go", "speaker": "anna"}')
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards" / "a.tar", "w") as tar:
+        for name in ("u1.txt", "u2.txt", "u1.wav", "u2.wav", "u2.json"):
+            tar.add(folder / name, name)
+
+
+def _use_foreign_shards(folder: Path) -> None:
+    with contextlib.suppress(RecitativeError):
+        import_corpus(read_source(folder / "shards"), folder / "out", ImportOptions(skip_bad=True, most_skipped=1.0))
+    _read_shards(folder)
+
+
 def _cmvn(folder: Path) -> None:
     CmvnStats(np.ones(4), np.ones(4) * 2, 3.0).write(folder / "cmvn")
 
@@ -255,6 +271,7 @@ READERS: dict[str, Reader] = {
     "lhotse recordings": Reader(_lhotse("", False), "recordings.jsonl", _import_folder),
     "lhotse supervisions": Reader(_lhotse("", False), "supervisions.jsonl", _import_folder),
     "shard index": Reader(_shards, "shards/index.safetensors", _read_shards),
+    "tar of others": Reader(_foreign_shards, "shards/a.tar", _use_foreign_shards),
     "shard tar": Reader(_shards, "shards/shard-000000.tar", _read_shards),
     "cmvn": Reader(_cmvn, "cmvn", _use_cmvn),
     "cmvn binary": Reader(_binary_cmvn, "cmvn", _use_cmvn),

@@ -22,7 +22,10 @@ from recitative.text.normalize import NormalizationRules
 
 
 def import_recordings(
-    source: Annotated[Path, typer.Argument(help="Folder of recordings, lhotse manifests, or lhotse's cuts.jsonl.gz.")],
+    source: Annotated[
+        Path,
+        typer.Argument(help="Folder of recordings, webdataset tars or lhotse manifests, or lhotse's cuts.jsonl.gz."),
+    ],
     destination: Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")],
     table: Annotated[
         Path | None,

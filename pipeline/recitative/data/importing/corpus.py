@@ -19,6 +19,8 @@ from recitative.data.importing.lhotse import find_manifests, read_manifests
 from recitative.data.importing.recordings import Channel, OnProgress, OpenedEntry, convert_all, error_at, open_all, sift
 from recitative.data.importing.sources import Entry, Source, read_folder
 from recitative.data.importing.table import is_json_table, read_table
+from recitative.data.importing.tars import read_tars
+from recitative.data.shards.index import tars_of
 from recitative.data.tables import Utterance, column_fault
 from recitative.errors import DataError, Problem
 from recitative.text.normalize import NormalizationRules, normalize_all
@@ -120,8 +122,8 @@ class NamedEntry:
 
 
 def read_source(root: Path, table: Path | None = None, encoding: str = "") -> Source:
-    """Read a folder with a table, lhotse's manifests, or a .txt file for each recording; or lhotse's file of cuts, or
-    NeMo's manifest.
+    """Read a folder with a table, tars, lhotse's manifests, or a .txt file for each recording; or a tar, lhotse's file
+    of cuts, or NeMo's manifest.
 
     Raises DataError for any other source.
     """
@@ -131,6 +133,8 @@ def read_source(root: Path, table: Path | None = None, encoding: str = "") -> So
         return read_table(table, root, encoding)
     if is_json_table(root):
         return read_table(root, root.parent, encoding)
+    if tars_of(root):
+        return read_tars(root)
     manifests = find_manifests(root)
     return read_manifests(root, manifests) if manifests else read_folder(root, encoding)
 
@@ -187,7 +191,7 @@ def _with_speakers(entries: Sequence[Entry], speaker_per_file: bool) -> tuple[li
     if not entries or any(entry.speaker for entry in entries):
         return list(entries), []
     if speaker_per_file:
-        return [replace(entry, speaker=entry.audio.stem) for entry in entries], []
+        return [replace(entry, speaker=entry.recording) for entry in entries], []
     note = "the source names no speakers: all utterances get the same one; use --speaker-per-file if there are many"
     return [replace(entry, speaker=ONE_SPEAKER) for entry in entries], [note]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recitative.audio.files import SUFFIXES
+from recitative.audio.recording import AudioSlice
 from recitative.errors import DataError, Problem
 from recitative.reading import decoded, is_file, read_bytes, shown
 
@@ -27,6 +28,11 @@ class Entry:
     start_s: float = 0.0
     end_s: float | None = None  # None: to the end of the recording
     channel: int | None = None  # from 0; None: all, averaged
+
+    @property
+    def recording(self) -> str:
+        """The name of its recording: of a file, or within a tar."""
+        return self.name if AudioSlice.parse(str(self.audio)) else self.audio.stem
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, s
 from recitative.stage import Array
 
 INDEX = "index.safetensors"
+PARTS = "parts"  # what writing leaves until there is an index
+OTHERS = "tars of another program"  # the fingerprint of an index of these
 VERSION = "1"
 METADATA_KEY = "index"  # of the metadata
 
@@ -108,14 +110,26 @@ class ShardIndex(Sequence[Utterance]):
     def open(cls, folder: Path) -> ShardIndex:
         """Map the index, and check that each shard exists with its size.
 
-        Raises DataError for a file that is not an index of this version, and one with all shards that are missing or
-        have another size. Their content is checked when it is read.
+        A folder of tars that another program wrote gets its index first, and again when they have changed. Raises
+        DataError for a file that is not an index of this version, and one with all shards that are missing or have
+        another size. Their content is checked when it is read.
         """
+        if not (folder / INDEX).is_file() and is_shards(folder):
+            _index_others(folder)
         index = cls(folder, *_map(folder / INDEX))
+        if index.fingerprint == OTHERS and not index.is_current():
+            _index_others(folder)
+            index = cls(folder, *_map(folder / INDEX))
         problems = [problem for shard in index.shards if (problem := _shard_problem(folder, shard))]
         if problems:
             raise DataError.collect(problems)
         return index
+
+    def is_current(self) -> bool:
+        """Whether the shards are all tars of the folder, with the sizes they have."""
+        return {(one.name, one.size) for one in self.shards} == {
+            (path.name, path.stat().st_size) for path in tars_of(self.folder)
+        }
 
     @property
     def shard_numbers(self) -> Array:
@@ -175,8 +189,24 @@ class ShardIndex(Sequence[Utterance]):
 
 
 def is_shards(path: str | Path) -> bool:
-    """Whether a folder contains shards, not tables."""
-    return (Path(path) / INDEX).is_file()
+    """Whether a folder contains shards, not tables: with an index, or tars that another program wrote."""
+    folder = Path(path)
+    if (folder / INDEX).is_file():
+        return True
+    return not (folder / PARTS).exists() and not (folder / "wav.scp").exists() and bool(tars_of(folder))
+
+
+def tars_of(path: Path) -> list[Path]:
+    """The tars of a folder, or the path itself if it is one."""
+    if path.is_file():
+        return [path] if path.suffix.lower() == ".tar" else []
+    return sorted(one for one in path.glob("*.tar") if not one.name.startswith("."))
+
+
+def _index_others(folder: Path) -> None:
+    from recitative.data.importing.tars import index_tars  # which needs this module
+
+    index_tars(folder)
 
 
 def write_index(

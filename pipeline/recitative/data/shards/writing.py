@@ -32,7 +32,7 @@ from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.directory import DataDirectory
 from recitative.data.parallel import Engine, parallel_map
-from recitative.data.shards.index import INDEX, Shard, ShardEntry, ShardIndex, is_shards, write_index
+from recitative.data.shards.index import INDEX, PARTS, Shard, ShardEntry, ShardIndex, write_index
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.lock import writes
@@ -83,7 +83,6 @@ Format = Literal["keep", "flac", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SEED = 1
-PARTS = "parts"
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz
 _LONGEST_NAME = 100  # bytes, of a member of a plain tar
 _COMPRESSED = {"FLAC": "flac", "OGG": "ogg", "MPEG": "mp3"}  # container -> suffix of a recording that is kept as it is
@@ -128,7 +127,7 @@ def write_shards(
     """
     plans = plan_shards(directory, format=format, shard_s=shard_s)
     fingerprint = _digest([plan.fingerprint for plan in plans])
-    if is_shards(folder):
+    if (folder / INDEX).is_file():
         index = _whole_index(folder)
         if index and index.fingerprint == fingerprint:
             return ShardSummary(len(index.shards), len(index), sum(shard.size for shard in index.shards), 0)

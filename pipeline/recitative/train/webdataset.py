@@ -1,0 +1,134 @@
+"""Shards as a pipeline of webdataset, for training loops of others.
+
+    from recitative.train.webdataset import shard_dataset
+
+    loader = webdataset.WebLoader(shard_dataset("data/train_shards", shuffle=1000), batch_size=None, num_workers=4)
+
+Our own training reads shards by their index instead, in any order; see ``data.shards``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+import webdataset
+
+from recitative.audio.files import SUFFIXES
+from recitative.audio.inputs import open_audio
+from recitative.audio.resample import resample
+from recitative.config import FeatureSettings
+from recitative.data.shards.index import tars_of
+from recitative.errors import DataError
+from recitative.features.frontend import FeatureExtractor
+from recitative.reading import parsed_json
+
+_BLOCK_S = 30.0
+_SHUFFLED_SHARDS = 1000
+
+Sample = dict[str, Any]
+
+
+def shard_dataset(
+    shards: str | Path | Sequence[str],
+    *,
+    features: FeatureSettings | None = None,
+    sample_rate: int | None = None,
+    shuffle: int = 0,
+    batch_size: int | None = None,
+) -> ShardDataset:
+    """An iterable dataset, a pipeline of webdataset, whose samples are dictionaries:
+
+        __key__      name in the tar
+        text         transcript; '' without one
+        utt_id, speaker, ...   what the sample's JSON says
+        audio        (S,) float32 in [-1, 1]
+        sample_rate  in Hz
+        features     (T, C) float32, in place of ``audio``, if ``features`` are given
+
+    shards:      a folder of tars, or what webdataset takes: URLs, or a pattern such as 'train-{000000..000099}.tar'
+    sample_rate: to which audio is resampled; None = that of the features, or of each recording
+    shuffle:     samples in the buffer from which the next is drawn; 0 = as stored. The order of shards is drawn too. It
+                 is another in every epoch, and depends on ``torch.manual_seed``
+    batch_size:  samples per batch: ``audio`` (N, S) or ``features`` (N, T, C) padded with zeros, their ``lengths`` (N,)
+                 int64, and lists of the rest
+
+    Workers and ranks of a distributed run share the shards. Raises DataError for a folder without tars, and, while it
+    is read, for a sample without a recording or with a damaged one.
+    """
+    urls: Any = shards
+    if isinstance(shards, Path) or (isinstance(shards, str) and Path(shards).is_dir()):
+        urls = [str(path) for path in tars_of(Path(shards))]
+        if not urls:
+            raise DataError(str(shards), "has no tars", "a folder of shards", "write them with 'recitative shards'")
+    stages = [webdataset.SimpleShardList(urls), webdataset.split_by_node, webdataset.split_by_worker]
+    stages += [_Shuffled(_SHUFFLED_SHARDS)] if shuffle else []
+    stages += [webdataset.tarfile_to_samples()]
+    stages += [_Shuffled(shuffle)] if shuffle else []
+    stages += [webdataset.map(partial(_decoded, features=features, sample_rate=sample_rate))]
+    stages += [webdataset.batched(batch_size, collation_fn=_collated)] if batch_size else []
+    return ShardDataset(*stages)
+
+
+class ShardDataset(webdataset.DataPipeline, webdataset.FluidInterface):  # type: ignore[misc]
+    """A pipeline that may go on: ``dataset.map(...)``, ``dataset.with_epoch(...)``."""
+
+
+class _Shuffled:
+    """A stage that draws from a buffer of ``size``, in every epoch anew."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, items: Iterable[Any]) -> Iterator[Any]:
+        draw = random.Random(int(torch.randint(1 << 62, ())))  # torch's numbers are others in each epoch and worker
+        shuffled: Iterator[Any] = iter(webdataset.shuffle(self._size, rng=draw)(iter(items)))
+        return shuffled
+
+
+def _decoded(sample: Sample, features: FeatureSettings | None, sample_rate: int | None) -> Sample:
+    where = f"{sample.get('__url__', 'shards')}: {sample['__key__']}"
+    facts = parsed_json(sample["json"], where) if "json" in sample else {}
+    made: Sample = {"__key__": sample["__key__"], "text": "", **(facts if isinstance(facts, dict) else {})}
+    for suffix in ("cls", "txt"):
+        if suffix in sample:
+            made["text"] = sample[suffix].decode("utf-8").strip()
+    made["text"] = made["text"] or ""
+    samples, rate = _audio(sample, where)
+    wanted = features.sample_rate if features else sample_rate or rate
+    if wanted != rate:
+        samples = resample(samples, rate, wanted)
+    made |= {"sample_rate": wanted, "num_samples": len(samples)}
+    if features:
+        return made | {"features": torch.from_numpy(FeatureExtractor(features).compute(samples))}
+    return made | {"audio": torch.from_numpy(samples)}
+
+
+def _audio(sample: Sample, where: str) -> tuple[Any, int]:
+    """The samples (S,) and the rate of a sample's recording; several channels are averaged."""
+    for name, content in sample.items():
+        if PurePosixPath(f"x.{name}").suffix.lower() in SUFFIXES:
+            try:
+                with open_audio(content, 16000, _BLOCK_S) as (rate, _, blocks):
+                    return np.concatenate([np.zeros(0, np.float32), *blocks]), rate
+            except DataError as error:
+                problem = error.problems[0]
+                raise DataError(where, problem.found, problem.allowed, problem.remedy) from None
+    raise DataError(where, "has no recording", "a member such as NAME.flac", "")
+
+
+def _collated(samples: Sequence[Sample]) -> Sample:
+    batch: Sample = {}
+    for name in dict.fromkeys(name for sample in samples for name in sample):
+        values = [sample.get(name) for sample in samples]
+        if name in ("audio", "features"):
+            batch["lengths"] = torch.tensor([len(value) for value in values if value is not None])
+            batch[name] = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)  # type: ignore[arg-type]
+        else:
+            batch[name] = values
+    return batch
