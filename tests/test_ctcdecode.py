@@ -221,7 +221,7 @@ def test_rankings_and_scores_are_those_of_pyctcdecode():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"blank_id": 4}, "blank_id 4: one of 0 to 3"),
+        ({"blank_id": 4}, "blank_id 4: there are 4 labels, numbered from 0"),
         ({"beam_width": 0}, "at least 1"),
         ({"cutoff_prob": 1.5}, "at most 1"),
     ],

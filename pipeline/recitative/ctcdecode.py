@@ -75,7 +75,7 @@ class _Decoder:
         """
         self._labels = list(labels)
         if not 0 <= blank_id < len(self._labels):
-            raise UsageError(f"blank_id {blank_id}: one of 0 to {len(self._labels) - 1}, the number of a label")
+            raise UsageError(f"blank_id {blank_id}: there are {len(self._labels)} labels, numbered from 0")
         if beam_width < 1 or cutoff_top_n < 1 or not 0 < cutoff_prob <= 1:
             raise UsageError("beam_width and cutoff_top_n are at least 1, and cutoff_prob is above 0 and at most 1")
         self._beam_width, self._top_n, self._cutoff_prob = beam_width, cutoff_top_n, cutoff_prob
@@ -186,7 +186,7 @@ class _Decoder:
                 found = len(hypothesis.labels)
                 labels[row, beam, :found] = torch.from_numpy(self._order[list(hypothesis.labels)])
                 timesteps[row, beam, :found] = torch.tensor(places)
-                scores[row, beam] = -hypothesis.acoustic
+                scores[row, beam] = 0.0 - hypothesis.acoustic  # never -0
                 lengths[row, beam] = found
         return labels, scores, timesteps, lengths
 

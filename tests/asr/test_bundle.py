@@ -143,6 +143,7 @@ def test_a_model_folder_gives_the_emissions_of_its_file(letters, tmp_path):
     ("shape", "lengths", "message"),
     [
         ((100,), None, r"the shape \(100,\); \(batch, samples\)"),
+        ((0, 100), None, "one row or more"),
         ((2, 100), [100], r"lengths \[100\]; 2 numbers from 0 to 100"),
         ((1, 100), [101], r"lengths \[101\]"),
     ],
@@ -150,6 +151,11 @@ def test_a_model_folder_gives_the_emissions_of_its_file(letters, tmp_path):
 def test_other_shapes_are_refused(letters, shape, lengths, message):
     with pytest.raises(UsageError, match=message):
         letters.get_model()(torch.zeros(shape), None if lengths is None else torch.tensor(lengths))
+
+
+def test_other_types_are_refused(letters):
+    with pytest.raises(UsageError, match=r"waveforms are torch\.int16; floating point in \[-1, 1\]"):
+        letters.get_model()(torch.zeros(1, 100, dtype=torch.int16))
 
 
 def test_only_recognizers_are_bundles():

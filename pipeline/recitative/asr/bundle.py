@@ -102,9 +102,11 @@ class EmissionModel(nn.Module):
 
 
 def _padded(waveforms: Tensor, lengths: Tensor | None) -> Padded[Any]:
-    """Raises UsageError for another shape, or lengths that are not those of the waveforms."""
-    if waveforms.ndim != 2:
-        raise UsageError(f"waveforms have the shape {tuple(waveforms.shape)}; (batch, samples)")
+    """Raises UsageError for another shape or type, or lengths that are not those of the waveforms."""
+    if waveforms.ndim != 2 or not len(waveforms):
+        raise UsageError(f"waveforms have the shape {tuple(waveforms.shape)}; (batch, samples), one row or more")
+    if not waveforms.is_floating_point():
+        raise UsageError(f"waveforms are {waveforms.dtype}; floating point in [-1, 1]")
     rows, samples = waveforms.shape
     counts = np.full(rows, samples, np.int64) if lengths is None else lengths.detach().cpu().numpy().astype(np.int64)
     if counts.shape != (rows,) or (counts < 0).any() or (counts > samples).any():
