@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mido
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import DataError
@@ -36,6 +36,7 @@ def _pieces(draw: st.DrawFn) -> Piece:
 
 
 @given(_pieces())
+@settings(deadline=None)
 def test_a_piece_comes_back_as_it_was_written(piece: Piece) -> None:
     content = midi_bytes(piece)
     assert parse_midi(content, "x.mid", piece.steps_per_quarter) == piece
@@ -184,6 +185,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=6), st.integers(0, 10_000))
+@settings(deadline=None)
 def test_flipped_bytes_and_cuts_give_a_piece_or_one_clear_error(flips: list[tuple[int, int]], cut: int) -> None:
     content = bytearray(midi_bytes(CHORD))
     for place, value in flips:

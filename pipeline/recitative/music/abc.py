@@ -24,7 +24,7 @@ from recitative.music.abc_score import (
     meter,
     unit_length,
 )
-from recitative.music.piece import Note, Piece
+from recitative.music.piece import Notation, Note, Piece
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 STEPS_PER_QUARTER = 12  # a sixteenth is 3 steps, in a triplet 2
@@ -44,6 +44,7 @@ class Tune:
     items: tuple[Item, ...]
     order: str
     quarters_per_minute: float
+    notation: Notation
 
 
 @dataclass
@@ -53,6 +54,14 @@ class _Header:
     number: str
     titles: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
+    key: tuple[int | None, bool] = (None, False)  # sharps of the signature, minor
+
+    @property
+    def meter(self) -> tuple[int, int] | None:
+        """Beats and note value of M:, if it is a fraction or a sign of one."""
+        text = self.fields.get("M", "").strip()
+        match = re.fullmatch(r"(\d{1,2})/(\d{1,2})", {"C": "4/4", "C|": "2/2"}.get(text, text))
+        return (int(match[1]), int(match[2])) if match and int(match[2]) in (1, 2, 4, 8, 16, 32) else None
 
 
 def read_abc(path: str | Path) -> tuple[list[Piece], list[DataError]]:
@@ -93,7 +102,8 @@ def _piece(path: str, first: int, block: Sequence[str]) -> Piece:
             raise ValueError("it has no notes")
     except ValueError as error:
         raise DataError(f"{path}:{first}", f"{tune.name}: {error}", "", _REMEDY) from None
-    return Piece(tuple(sorted(notes)), _step(end), STEPS_PER_QUARTER, tune.quarters_per_minute, tune.name)
+    length, tempo = _step(end), tune.quarters_per_minute
+    return Piece(tuple(sorted(notes)), length, STEPS_PER_QUARTER, tempo, tune.name, tune.notation)
 
 
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -120,7 +130,8 @@ def _tune(path: str, first: int, block: Sequence[str]) -> Tune:
     if reader is None:
         raise DataError(f"{path}:{first}", f"X:{header.number}: no key", "a field K: before the notes", _REMEDY)
     name = header.titles[0] if header.titles else f"{Path(path).stem} {header.number}"
-    return Tune(name, tuple(reader.items), _part_order(header), _tempo(header.fields.get("Q", "")))
+    notation = Notation(header.meter, *header.key)
+    return Tune(name, tuple(reader.items), _part_order(header), _tempo(header.fields.get("Q", "")), notation)
 
 
 def _read_line(header: _Header, reader: ScoreReader | None, line: str) -> ScoreReader | None:
@@ -147,7 +158,9 @@ def _header_line(header: _Header, match: re.Match[str] | None) -> ScoreReader | 
         return None
     time = meter(header.fields.get("M", ""))
     unit = unit_length(header.fields["L"]) if "L" in header.fields else time.default_unit
-    reader = ScoreReader(key_signature(content), unit, time)
+    signature = key_signature(content)
+    reader = ScoreReader(signature, unit, time)
+    header.key = sum(signature.values()), bool(re.match(r"[A-G][#b]?\s*(m(?!aj|ix)|aeo)", content, re.IGNORECASE))
     if _is_label(header):
         reader.set_field("P", header.fields["P"])
     return reader

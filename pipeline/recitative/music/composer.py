@@ -22,6 +22,7 @@ import numpy as np
 
 from recitative.errors import UsageError
 from recitative.lm.sampling import Sampling, categorical, distribution
+from recitative.music.cadence import Cadence
 from recitative.music.events import Event, GrammarState, Kind
 from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.piece import Piece
@@ -85,11 +86,12 @@ class MusicScorer:
 @dataclass(frozen=True)
 class TokenGrid:
     """What to generate. tokens: (N, T, V), ``code.hidden`` where a note is to be generated; allowed: (V, outputs), the
-    tokens of each voice; key: (N,), as in ``Conditioning``."""
+    tokens of each voice; key: (N,), as in ``Conditioning``; cadence: the end of the pieces."""
 
     tokens: Ids
     allowed: Mask
     key: Ids
+    cadence: Cadence | None = None
 
 
 def continue_music(
@@ -101,7 +103,10 @@ def continue_music(
     sample = _Sampler(sampling, seed, rows)
     history, state = code.initial_history(rows), scorer.context.initial_state(rows)
     ones = np.ones(rows, np.int64)
+    cadence = grid.cadence
     for step in range(steps):
+        if cadence and step == cadence.dominant:
+            keys = cadence.keys(code, tokens)
         now = tokens[:, step : step + 1]
         left = np.full((rows, 1), steps - step, np.int64)
         context = code.contexts(now, history, Conditioning(left, grid.key))
@@ -112,6 +117,13 @@ def continue_music(
                 ids, beside = code.choice_ids(now, context, number)
                 scores = scorer.scores(h.data[free, 0], ids[free, 0], beside[free, 0])
                 allowed = grid.allowed[voice] & code.allowed(now, number)[free, 0]
+                if cadence and step > cadence.tonic:  # the last chord is held
+                    allowed = allowed & (np.arange(code.outputs) == tokens[free, step - 1, voice, None])
+                elif cadence and step >= cadence.dominant:
+                    within = zip(free, allowed, strict=True)
+                    allowed = np.stack([
+                        cadence.allowed(code, keys[row], step, now[row, 0], voice, possible) for row, possible in within
+                    ])  # fmt: skip
                 now[free, 0, voice] = sample(scores, allowed, free)
         history = code.read(history, now[:, 0])
         if on_progress:
@@ -146,6 +158,35 @@ def fill_music(
         tokens = filled
         if on_progress:
             on_progress(number + 1, steps)
+    return _closed(scorer, grid, tokens, sample) if grid.cadence else tokens
+
+
+def _closed(scorer: Scorer, grid: TokenGrid, tokens: Ids, sample: _Sampler) -> Ids:
+    """Sample the chords of the cadence, voice by voice, each given all other notes. A note lasts as long as its
+    chord."""
+    code, cadence = scorer.frames.code, grid.cadence
+    assert cadence
+    masked, keys = MaskedCode(code), cadence.keys(code, tokens)
+    missing = grid.tokens[0] == code.hidden
+    lengths = np.full(len(tokens), tokens.shape[1], np.int64)
+    spans = (slice(cadence.dominant, cadence.tonic), slice(cadence.tonic, None))
+    free = [[voice for voice in code.order if missing[span, voice].all()] for span in spans]
+    tokens = tokens.copy()
+    for span, voices in zip(spans, free, strict=True):
+        tokens[:, span, voices] = code.hidden
+    for span, voices in zip(spans, free, strict=True):
+        for voice in voices:
+            ids = Padded(masked.context_ids(tokens, grid.key), lengths)
+            h, _ = scorer.context.step(ids, scorer.context.initial_state(len(tokens)), last=True)
+            choice, beside = masked.choice_ids(tokens, voice)
+            part = [array[:, span].reshape(-1, array.shape[-1]) for array in (h.data, choice, beside)]
+            scores = scorer.scores(*part).reshape(len(tokens), -1, code.outputs).mean(axis=1)
+            frame = tokens[:, span.start]
+            allowed = np.stack([
+                cadence.allowed(code, key, span.start, row, voice, grid.allowed[voice])
+                for key, row in zip(keys, frame, strict=True)
+            ])  # fmt: skip
+            tokens[:, span, voice] = sample(scores, allowed, np.arange(len(tokens)))[:, None]
     return tokens
 
 

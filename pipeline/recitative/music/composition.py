@@ -14,6 +14,7 @@ import numpy as np
 
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
+from recitative.music.cadence import MIN_VOICES, Cadence, TonalKey, fits
 from recitative.music.composer import (
     EventScorer,
     OnProgress,
@@ -26,7 +27,22 @@ from recitative.music.composer import (
 )
 from recitative.music.events import Event, Kind
 from recitative.music.frames import as_sets
-from recitative.music.piece import HIGHEST, LOWEST, SILENT, Note, Piece, Pitches, from_grid, tied, to_grid
+from recitative.music.notation import notated
+from recitative.music.piece import (
+    HIGHEST,
+    LOWEST,
+    SILENT,
+    VOICES,
+    Note,
+    Piece,
+    Pitches,
+    from_grid,
+    likeliest_keys,
+    tied,
+    to_grid,
+    tonic_name,
+    tonic_of,
+)
 from recitative.music.pieces import fit_to_events
 from recitative.music.settings import EventSettings, FrameSettings
 from recitative.music.statistics import Share
@@ -34,6 +50,7 @@ from recitative.stage import Ids, Mask
 
 TICKS_PER_STEP = 12
 MAX_BARS = 1000
+_LIKELY_KEYS = 4  # of a melody, for its cadence
 
 MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
 MINOR_SCALE = (0, 2, 3, 5, 7, 8, 9, 10, 11)  # natural, harmonic and melodic
@@ -66,10 +83,12 @@ def in_ticks(piece: Piece) -> list[Note]:
 
 @dataclass(frozen=True)
 class Constraints:
-    """Constraints on new notes. key: only notes of its scale; rests: voices may be silent."""
+    """Constraints on new notes. key: only notes of its scale; rests: voices may be silent; cadence: the piece ends with
+    an authentic cadence."""
 
     key: Key | None = None
     rests: bool = False
+    cadence: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ def blank(settings: FrameSettings, steps: int, name: str, quarters_per_minute: f
 
 def to_continue(piece: Piece, settings: FrameSettings, steps: int) -> GenerationRequest:
     """Continue a piece (in ticks) by ``steps``. Raises DataError for notes that the model does not know."""
-    context = _on_grid(piece, settings)
+    context = on_grid(piece, settings)
     free = np.zeros((len(context) + steps, settings.voices), bool)
     free[len(context) :] = True
     silent = np.full((steps, settings.voices), SILENT, np.int16)
@@ -120,7 +139,7 @@ def to_rewrite(
     begins = range(first * TICKS_PER_STEP, last * TICKS_PER_STEP)
     kept = tuple(note for note in piece.notes if note.voice not in voices or note.start not in begins)
     given = replace(piece, notes=kept, length=steps * TICKS_PER_STEP)
-    context = _on_grid(given, settings)
+    context = on_grid(given, settings)
     free = np.zeros(context.shape, bool)
     free[first:last, list(voices)] = True
     return GenerationRequest(given, free & (context == SILENT), context)
@@ -139,29 +158,92 @@ def compose(
 ) -> list[Piece]:
     """Generate ``count`` versions of a piece, named after it. gibbs_steps: of a model that fills in.
 
-    Equal arguments give equal notes. Raises UsageError if the constraints leave no pitch for a voice.
+    Equal arguments give equal notes. Raises UsageError if the constraints leave no pitch for a voice, DataError if
+    given notes do not fit the cadence.
     """
     code = scorer.frames.code
+    cadence = _cadence(request, constraints, scorer.frames) if constraints.cadence else None
     tokens = np.where(request.free, code.hidden, code.tokens(request.context))
     allowed = np.stack([_allowed(scorer.frames, constraints, voice) for voice in range(code.voices)])
     key = np.full(count, constraints.key.tonic + 1 if constraints.key else 0, np.int64)
-    grid = TokenGrid(np.repeat(tokens[None], count, axis=0), allowed, key)
+    grid = TokenGrid(np.repeat(tokens[None], count, axis=0), allowed, key, cadence)
     if scorer.fills:
         generated = fill_music(scorer, grid, sampling, seed, gibbs_steps, on_progress)
     else:
         generated = continue_music(scorer, grid, sampling, seed, on_progress)
     names = numbered(request.given.name, count)
-    return [_with_generated(request, scorer.frames, row, name) for row, name in zip(generated, names, strict=True)]
+    keys = cadence.keys(code, generated) if cadence else [_tonal(constraints.key)] * count
+    return [
+        _with_generated(request, scorer.frames, row, name, key)
+        for row, name, key in zip(generated, names, keys, strict=True)
+    ]
 
 
-def _with_generated(request: GenerationRequest, settings: FrameSettings, tokens: Ids, name: str) -> Piece:
-    """The given notes, and the generated ones of (T, V) tokens."""
+def _tonal(key: Key | None) -> TonalKey | None:
+    return (key.tonic, key.minor) if key else None
+
+
+def _with_generated(
+    request: GenerationRequest, settings: FrameSettings, tokens: Ids, name: str, key: TonalKey | None
+) -> Piece:
+    """The given notes, and the generated ones of (T, V) tokens. key: of the signature, None: estimated."""
     pitches = np.where(request.free, settings.code.midi(tokens), SILENT)
     new = in_ticks(from_grid(tied(pitches), settings.steps_per_quarter))
-    return replace(request.given, notes=tuple(sorted([*request.given.notes, *new])), name=name)
+    piece = replace(request.given, notes=tuple(sorted([*request.given.notes, *new])), name=name)
+    return notated(piece, key, VOICES if settings.voices == len(VOICES) and not settings.sets else ())
 
 
-def _on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
+def _cadence(request: GenerationRequest, constraints: Constraints, settings: FrameSettings) -> Cadence:
+    """Where the cadence is: at the last given notes, otherwise in the last bar. Its key is that of the constraints, of
+    the key signature, or of the given notes.
+
+    Raises UsageError for a model of fewer than three voices, DataError for given notes that have no place in it.
+    """
+    name, steps = request.given.name, len(request.free)
+    if settings.sets or settings.voices < MIN_VOICES:
+        raise UsageError(f"a cadence requires a model of at least {MIN_VOICES} voices")
+    if not request.free[-1].any():
+        raise UsageError(f"{name}: the end of the piece is given, so no cadence can be written there")
+    given = np.where(request.free, SILENT, request.context)
+    last = max(np.flatnonzero((given != SILENT).any(axis=1)), default=-1)
+    quarter, bar = settings.steps_per_quarter, round(request.given.notation.bar_quarters * settings.steps_per_quarter)
+    if last >= steps - bar:  # a given voice has the last notes
+        changes = np.flatnonzero((given[1 : last + 1] != given[:last]).any(axis=1)) + 1
+        tonic = int(changes[-1]) if len(changes) else 0
+        dominant = max([tonic - quarter, *changes[-2:-1].tolist()])
+    else:
+        tonic = steps - max(1, bar // 2)
+        dominant = tonic - quarter
+    if dominant < 0:
+        raise DataError(
+            name, "is too short for a cadence", "at least two notes", "lengthen it, or leave the cadence out"
+        )
+    keys = _cadence_keys(request, constraints, given) if last >= tonic else []
+    cadence = Cadence(dominant, tonic)
+    if not keys:
+        return replace(cadence, key=_tonal(constraints.key))
+    fitting = [key for key in keys if fits(given, cadence, key)]
+    if not fitting:
+        pitch, minor = keys[0]
+        named = f"{tonic_name((pitch * 7 + 5) % 12 - 5)} {'minor' if minor else 'major'}"
+        raise DataError(
+            name, f"its last two notes fit no cadence V-I in {named}", "notes of the two chords",
+            "name another key, or leave the cadence out",
+        )  # fmt: skip
+    return replace(cadence, key=fitting[0])
+
+
+def _cadence_keys(request: GenerationRequest, constraints: Constraints, given: Pitches) -> list[TonalKey]:
+    """Keys in which given last notes may have a cadence, the likeliest first."""
+    notation = request.given.notation
+    if constraints.key:
+        return [(constraints.key.tonic, constraints.key.minor)]
+    if notation.fifths:  # a signature without sharps may only mean that none was written
+        return [(tonic_of(notation.fifths, minor), minor) for minor in (notation.minor, not notation.minor)]
+    return likeliest_keys(given)[:_LIKELY_KEYS]
+
+
+def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
     """(T, V) on the model's grid: in each step the pitch that sounds at its start, otherwise the first that starts in
     it.
 
@@ -251,7 +333,7 @@ def compose_events(
         whole = vocabulary.decode(vocabulary.finished(tokens))
         new = replace(whole, notes=tuple(note for note in whole.notes if note.start >= context.length))
         notes, length = tuple(sorted([*given.notes, *in_ticks(new)])), max(given.length, whole.length * TICKS_PER_STEP)
-        pieces.append(replace(given, notes=notes, length=length, name=name))
+        pieces.append(notated(replace(given, notes=notes, length=length, name=name), _tonal(constraints.key)))
     return pieces
 
 

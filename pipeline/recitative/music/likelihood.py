@@ -77,11 +77,11 @@ def _nats(scorer: Scorer, pieces: Sequence[Ids], key: int) -> float:
         choice, beside = code.choice_ids(x.data, context, number)
         scores = scorer.scores(h.data[inside], choice[inside], beside[inside])
         scores = np.where(code.allowed(x.data, number)[inside], scores, -np.inf)
-        nats += _cross_entropy(scores, x.data[inside][:, voice])
+        nats += cross_entropy(scores, x.data[inside][:, voice])
     return nats
 
 
-def _cross_entropy(scores: Array, targets: Ids) -> float:
+def cross_entropy(scores: Array, targets: Ids) -> float:
     """The sum of -ln P of the targets (M,) by scores (M, K)."""
     wide = scores.astype(np.float64)
     top = wide.max(axis=-1, keepdims=True)

@@ -1,17 +1,18 @@
 """Reading and writing of standard MIDI files.
 
-Reading uses notes, tempi, track names and ends of tracks. Other events and data after the last track are skipped. Files
-in a RIFF wrapper (RMID) are unwrapped, and files with fewer tracks than in the header are accepted.
+Reading uses notes, tempi, meters, key signatures, track names and ends of tracks. Other events and data after the last
+track are skipped. Files in a RIFF wrapper (RMID) are unwrapped, and files with fewer tracks than in the header are
+accepted.
 
-Written files have one track for each voice, the first named 'voice 1', after a track with tempo, name and length of the
-piece. So a piece is read as it was written, and equal pieces give equal bytes. In other files each track with notes, or
-each channel of a single one, is a voice.
+Written files have one track for each voice, named after its part or 'voice 1', after a track with tempo, meter, key
+signature, name and length of the piece. So a piece is read as it was written, and equal pieces give equal bytes. In
+other files each track with notes, or each channel of a single one, is a voice.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -20,18 +21,19 @@ import mido
 
 from recitative.atomic import write_bytes
 from recitative.errors import DataError
-from recitative.music.piece import Note, Piece
+from recitative.music.dynamics import VELOCITY, velocities
+from recitative.music.piece import VOICES, Notation, Note, Piece, tonic_name
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 REMEDY = "leave it out, or export it again"
 
-_END_OF_TRACK, _TRACK_NAME, _SET_TEMPO = 0x2F, 0x03, 0x51
+_END_OF_TRACK, _TRACK_NAME, _SET_TEMPO, _TIME_SIGNATURE, _KEY_SIGNATURE = 0x2F, 0x03, 0x51, 0x58, 0x59
 _SYSTEM_LENGTHS = {0xF1: 1, 0xF2: 2, 0xF3: 1}  # data bytes of system messages; others have none
 
 
 @dataclass(frozen=True)
 class Message:
-    """type: note_on, note_off, set_tempo, track_name or other"""
+    """type: note_on, note_off, set_tempo, track_name, time_signature, key_signature or other"""
 
     type: str
     channel: int = 0
@@ -39,6 +41,7 @@ class Message:
     velocity: int = 0
     tempo: int = 0  # microseconds per quarter
     name: str = ""  # decoded as Latin-1
+    numbers: tuple[int, int] = (0, 0)  # beats and note value of a meter, or sharps and 1 for minor of a key
 
 
 Event = tuple[int, Message]
@@ -139,6 +142,11 @@ def _meta(kind: int, data: bytes) -> Message:
         return Message("set_tempo", tempo=int.from_bytes(data, "big"))
     if kind == _TRACK_NAME:
         return Message("track_name", name=data.decode("latin-1"))
+    if kind == _TIME_SIGNATURE and len(data) >= 2 and data[0] and data[1] <= 5:
+        return Message("time_signature", numbers=(data[0], 2 ** data[1]))
+    if kind == _KEY_SIGNATURE and len(data) == 2 and data[1] <= 1:
+        fifths = int.from_bytes(data[:1], signed=True)
+        return Message("key_signature" if abs(fifths) <= 7 else "other", numbers=(fifths, data[1]))
     return Message("other")
 
 
@@ -150,13 +158,19 @@ def _broken(where: str, found: str) -> DataError:
 
 SUFFIXES = (".mid", ".midi")
 DRUMS = 9  # channel 10, counted from 1
+INSTRUMENTS = {
+    "piano": 0, "harpsichord": 6, "organ": 19, "guitar": 24, "violin": 40, "viola": 41, "cello": 42, "bass": 43,
+    "harp": 46, "strings": 48, "choir": 52, "trumpet": 56, "trombone": 57, "tuba": 58, "horn": 60, "brass": 61,
+    "saxophone": 65, "oboe": 68, "bassoon": 70, "clarinet": 71, "flute": 73, "recorder": 74,
+}  # fmt: skip
+"""Some programs of General MIDI, from 0."""
+
 QUARTERS_PER_MINUTE = 120.0  # the standard's default
 LONGEST_QUARTERS = 100_000  # 14 hours at 120 quarters per minute; more is a broken file
 
 _TICKS_PER_QUARTER = 480
 _MICROSECONDS_PER_MINUTE = 60e6
 _SLOWEST = 0xFFFFFF  # microseconds per quarter, in three bytes
-_VELOCITY = 80
 _CHANNELS = tuple(channel for channel in range(16) if channel != DRUMS)
 _OUR_TRACK = re.compile(r"voice (\d{1,4})")
 
@@ -176,8 +190,9 @@ class _Sound:
 def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
     """Read a file on a grid. Starts and ends are rounded to the nearest step (halves up); notes keep at least one step.
 
-    Voices are the tracks with notes, or the channels of a single track, by descending mean pitch; the tracks of
-    ``write_midi`` keep their numbers. The first tempo is used for the whole piece. Drums are left out.
+    Voices are the tracks with notes, or the channels of a single track, by descending mean pitch; tracks named soprano,
+    alto, tenor and bass, and those of ``write_midi``, keep their numbers. The first tempo, meter and key signature are
+    used for the whole piece. Drums are left out.
     Raises DataError for files that cannot be read, are not MIDI, or have no notes.
     """
     return parse_midi(read_bytes(path, "a MIDI file", limit=LARGEST_SETTINGS), str(path), steps_per_quarter)
@@ -186,7 +201,8 @@ def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
 def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
     """Parse the bytes of a file; see ``read_midi``. where: for messages, and the name of a piece without one"""
     events, ticks_per_quarter = read_events(content, where)
-    voices = _voices(events)
+    named = _voices(events)
+    voices = {voice: sounds for voice, (_, sounds) in named.items()}
     if not voices:
         raise DataError(where, "has no notes (drums are not counted)", "at least one", "leave it out")
     last_tick = max(time for track in events for time, _ in track)
@@ -200,16 +216,20 @@ def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
     notes = {_on_grid(step(s.start), step(s.end), s.pitch, voice) for voice, sounds in voices.items() for s in sounds}
     tempo = _tempo(events, where)
     piece = Piece.of(_longest(notes), steps_per_quarter, tempo, _track_name(events[0]) or Path(where).stem)
-    return replace(piece, length=max(piece.length, step(last_tick)))
+    names = {voice: name for voice, (name, _) in named.items()}
+    return replace(piece, length=max(piece.length, step(last_tick)), notation=_notation(events, names))
 
 
-def write_midi(piece: Piece, path: str | Path, *, program: int = 0) -> None:
-    """Write a file; atomic. program: General MIDI instrument, 0..127. Raises ValueError; see ``midi_bytes``."""
-    write_bytes(path, midi_bytes(piece, program=program))
+def write_midi(piece: Piece, path: str | Path, *, program: int | Sequence[int] = 0, velocity: int = VELOCITY) -> None:
+    """Write a file; atomic. Raises ValueError; see ``midi_bytes``."""
+    write_bytes(path, midi_bytes(piece, program=program, velocity=velocity))
 
 
-def midi_bytes(piece: Piece, *, program: int = 0) -> bytes:
+def midi_bytes(piece: Piece, *, program: int | Sequence[int] = 0, velocity: int = VELOCITY) -> bytes:
     """The bytes of a file of type 1. Equal pieces give equal bytes.
+
+    program: General MIDI instrument, 0..127, of all voices or of each; further voices get the last. velocity: 1..127,
+    mean of the dynamics (see ``dynamics.velocities``).
 
     MIDI has one note of each pitch at a time in a voice: a note ends where the next one of its pitch starts. Raises
     ValueError for a tempo below 3.58 quarters per minute and for more than 32767 steps per quarter.
@@ -221,28 +241,70 @@ def midi_bytes(piece: Piece, *, program: int = 0) -> bytes:
         found = f"{piece.steps_per_quarter} steps a quarter at {piece.quarters_per_minute} quarters a minute"
         raise ValueError(f"{piece.name}: {found} cannot be written as MIDI")
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_quarter, charset="utf-8")
-    start = [_named(piece.name), (0, mido.MetaMessage("set_tempo", tempo=microseconds))]
+    start = [
+        _named(piece.name), (0, mido.MetaMessage("set_tempo", tempo=microseconds)), *_signatures(piece.notation),
+    ]  # fmt: skip
     file.tracks.append(_track(start, piece.length * ticks_per_step))
+    programs = [program] if isinstance(program, int) else program
+    loudness = dict(zip(piece.notes, velocities(piece, velocity), strict=True))
     for voice in sorted({note.voice for note in piece.notes}):
-        notes = [note for note in piece.notes if note.voice == voice]
-        file.tracks.append(_voice_track(voice, notes, ticks_per_step, program))
+        notes = {note: value for note, value in loudness.items() if note.voice == voice}
+        instrument = programs[min(voice, len(programs) - 1)]
+        begin = [
+            _named(piece.notation.part(voice) or f"voice {voice + 1}"),
+            (0, mido.Message("program_change", channel=_channel(voice), program=instrument)),
+        ]
+        file.tracks.append(_voice_track(begin, voice, notes, ticks_per_step))
     stream = BytesIO()
     file.save(file=stream)
     return stream.getvalue()
 
 
-def _voices(tracks: Sequence[Sequence[Event]]) -> dict[int, list[_Sound]]:
-    """The notes of each voice that has some, by its number."""
+_Part = tuple[str, list[_Sound]]  # with a name
+
+
+def _signatures(notation: Notation) -> Iterator[_Written]:
+    if notation.meter:
+        beats, value = notation.meter
+        yield 0, mido.MetaMessage("time_signature", numerator=beats, denominator=value)
+    if notation.fifths is not None:
+        major = tonic_name(notation.fifths + (3 if notation.minor else 0))
+        yield 0, mido.MetaMessage("key_signature", key=major + ("m" if notation.minor else ""))
+
+
+def _notation(tracks: Sequence[Sequence[Event]], names: dict[int, str]) -> Notation:
+    """Of the first meter and key signature. Names of 'voice 1' and the like, and equal ones, are none."""
+
+    def first(kind: str) -> tuple[int, int] | None:
+        found = ((time, message.numbers) for track in tracks for time, message in track if message.type == kind)
+        return min(found, key=lambda one: one[0], default=(0, None))[1]
+
+    key = first("key_signature")
+    named = {voice: "" if _OUR_TRACK.fullmatch(name) else name for voice, name in names.items()}
+    parts = tuple(named.get(voice, "") for voice in range(max(named) + 1))
+    own = [name for name in parts if name]
+    if len(set(own)) < len(own) or not own:
+        parts = ()
+    return Notation(first("time_signature"), key[0] if key else None, bool(key and key[1]), parts)
+
+
+def _number(name: str) -> int | None:
+    """The number of a voice that its track names."""
+    if match := _OUR_TRACK.fullmatch(name):
+        return int(match[1]) - 1
+    return VOICES.index(name.strip().lower()) if name.strip().lower() in VOICES else None
+
+
+def _voices(tracks: Sequence[Sequence[Event]]) -> dict[int, _Part]:
+    """The name and notes of each voice that has some, by its number."""
     parts = [part for track in tracks for part in _channels(track)]
-    named = [_OUR_TRACK.fullmatch(name) for name, _ in parts]
-    numbers = [int(match[1]) - 1 for match in named if match]
+    numbers = [number for name, _ in parts if (number := _number(name)) is not None]
     if len(numbers) == len(parts) == len(set(numbers)) and min(numbers, default=0) >= 0:
-        return {number: sounds for number, (_, sounds) in zip(numbers, parts, strict=True)}
-    from_the_top = sorted((sounds for _, sounds in parts), key=_mean_pitch, reverse=True)
-    return dict(enumerate(from_the_top))
+        return dict(zip(numbers, parts, strict=True))
+    return dict(enumerate(sorted(parts, key=lambda part: _mean_pitch(part[1]), reverse=True)))
 
 
-def _channels(track: Sequence[Event]) -> list[tuple[str, list[_Sound]]]:
+def _channels(track: Sequence[Event]) -> list[_Part]:
     """The track's name and the notes of each channel that has some."""
     used = sorted({message.channel for _, message in track if message.type == "note_on"} - {DRUMS})
     parts = [(_track_name(track), list(_sounds(track, channel))) for channel in used]
@@ -299,12 +361,21 @@ def _track_name(track: Sequence[Event]) -> str:
         return name
 
 
-def _voice_track(voice: int, notes: Sequence[Note], ticks_per_step: int, program: int) -> mido.MidiTrack:
-    channel = _CHANNELS[voice % len(_CHANNELS)]
-    begin = [_named(f"voice {voice + 1}"), (0, mido.Message("program_change", channel=channel, program=program))]
+def _channel(voice: int) -> int:
+    return _CHANNELS[voice % len(_CHANNELS)]
+
+
+def _voice_track(
+    begin: Sequence[_Written], voice: int, notes: Mapping[Note, int], ticks_per_step: int
+) -> mido.MidiTrack:
+    """notes: with their velocities"""
+    loudness = {(note.start, note.pitch): value for note, value in notes.items()}
     # Ends stand before beginnings of the same time, so that a repeated note is struck again.
     changes = sorted(change for note in _not_overlapping(notes) for change in _changes(note))
-    events = [(step * ticks_per_step, _message(channel, on, pitch)) for step, on, pitch in changes]
+    events = [
+        (step * ticks_per_step, _message(_channel(voice), on, pitch, loudness.get((step, pitch), 0)))
+        for step, on, pitch in changes
+    ]
     return _track([*begin, *events], changes[-1][0] * ticks_per_step)
 
 
@@ -323,9 +394,8 @@ def _not_overlapping(notes: Iterable[Note]) -> list[Note]:
     return kept
 
 
-def _message(channel: int, on: bool, pitch: int) -> mido.Message:
-    kind, velocity = ("note_on", _VELOCITY) if on else ("note_off", 0)
-    return mido.Message(kind, channel=channel, note=pitch, velocity=velocity)
+def _message(channel: int, on: bool, pitch: int, velocity: int) -> mido.Message:
+    return mido.Message("note_on" if on else "note_off", channel=channel, note=pitch, velocity=velocity if on else 0)
 
 
 def _named(name: str) -> _Written:

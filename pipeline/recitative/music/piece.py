@@ -32,6 +32,38 @@ class Note:
         return self.start + self.length
 
 
+VOICES = ("soprano", "alto", "tenor", "bass")  # of four-part music
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a piece is written down; None and () where this is not known.
+
+    meter: beats in a bar and their note value (at most 32), such as (3, 4); fifths: sharps of the key signature,
+    flats below 0; minor: of the key; parts: names of the voices, '' for none
+    """
+
+    meter: tuple[int, int] | None = None
+    fifths: int | None = None
+    minor: bool = False
+    parts: tuple[str, ...] = ()
+
+    @property
+    def bar_quarters(self) -> float:
+        """Quarter notes in a bar; 4 without a meter."""
+        beats, value = self.meter or (4, 4)
+        return 4 * beats / value
+
+    @property
+    def beat_quarters(self) -> float:
+        """Quarter notes in a beat. Compound meters, such as 6/8, have beats of three."""
+        beats, value = self.meter or (4, 4)
+        return (12 if value >= 8 and beats > 3 and beats % 3 == 0 else 4) / value
+
+    def part(self, voice: int) -> str:
+        return self.parts[voice] if voice < len(self.parts) else ""
+
+
 @dataclass(frozen=True)
 class Piece:
     """notes: sorted; length: steps, including rests at the end"""
@@ -41,6 +73,7 @@ class Piece:
     steps_per_quarter: int = 4
     quarters_per_minute: float = 100.0
     name: str = ""
+    notation: Notation = Notation()
 
     @classmethod
     def of(cls, notes: Iterable[Note], steps_per_quarter: int, quarters_per_minute: float, name: str) -> Piece:
@@ -144,16 +177,36 @@ MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 def key_of(pitches: Pitches) -> tuple[int, bool]:
     """(pitch class of the tonic, whether it is minor) of the key with the best correlation. C major for silence."""
+    return likeliest_keys(pitches)[0]
+
+
+def likeliest_keys(pitches: Pitches) -> list[tuple[int, bool]]:
+    """All keys, those with the best correlation first."""
     counts = np.bincount(pitches[pitches != SILENT].astype(np.int64) % 12, minlength=12).astype(np.float64)
-    if not counts.any():
-        return 0, False
-    fits = [
-        (float(np.corrcoef(np.roll(profile, tonic), counts)[0, 1]), tonic, minor)
-        for minor, profile in ((False, MAJOR), (True, MINOR))
-        for tonic in range(12)
-    ]
-    _, tonic, minor = max(fits, key=lambda fit: fit[0])
-    return tonic, minor
+    keys = [(tonic, minor) for minor in (False, True) for tonic in range(12)]
+    if not counts.any() or counts.min() == counts.max():
+        return keys
+    profiles = (MAJOR, MINOR)
+    return sorted(keys, key=lambda key: -float(np.corrcoef(np.roll(profiles[key[1]], key[0]), counts)[0, 1]))
+
+
+def fifths_of(tonic: int, minor: bool) -> int:
+    """The sharps of the key signature of a tonic (pitch class), -6..5 in major; flats below 0."""
+    return ((tonic + (3 if minor else 0)) * 7 + 6) % 12 - 6
+
+
+LETTERS = "FCGDAEB"  # on the line of fifths
+
+
+def tonic_name(place: int) -> str:
+    """A note by its place on the line of fifths: 0 is C, 1 G, -2 Bb, 6 F#."""
+    signs, letter = divmod(place + 1, 7)
+    return LETTERS[letter] + ("#" * signs if signs > 0 else "b" * -signs)
+
+
+def tonic_of(fifths: int, minor: bool) -> int:
+    """The pitch class of the tonic of a key signature."""
+    return (fifths * 7 + (9 if minor else 0)) % 12
 
 
 # Voices of polyphonic music that has none, such as piano music

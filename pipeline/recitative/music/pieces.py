@@ -18,6 +18,7 @@ from recitative.stage import Ids
 
 ABC_SUFFIX = ".abc"
 SUFFIXES = (*MIDI_SUFFIXES, ABC_SUFFIX)
+SCORE_SUFFIXES = (".musicxml", ".mxl", ".xml", ".mscz", ".mscx", ".sib", ".mei")  # of notation programs
 
 T = TypeVar("T")
 OnProblem = Callable[[Problem], object]
@@ -46,6 +47,9 @@ def read_file(path: Path, steps_per_quarter: int = 4) -> tuple[list[Piece], list
     if path.suffix.lower() == ABC_SUFFIX:
         tunes, errors = read_abc(path)
         return [tune.at_resolution(steps_per_quarter) for tune in tunes], errors
+    if path.suffix.lower() in SCORE_SUFFIXES and path.is_file():
+        remedy = "export it as MIDI; in MuseScore: File, Export, MIDI"
+        return [], [DataError(str(path), "is the score of a notation program", f"files {', '.join(SUFFIXES)}", remedy)]
     try:
         return [read_midi(path, steps_per_quarter)], []
     except DataError as error:

@@ -13,7 +13,7 @@ import importlib.util
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ import numpy.typing as npt
 import soundfile
 
 from recitative.errors import DataError, UsageError
+from recitative.music.dynamics import VELOCITY, velocities
 from recitative.music.piece import Note, Piece
 
 ENVIRONMENT = "RECITATIVE_SOUNDFONT"
 FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"), Path("/usr/share/soundfonts"))
 SUFFIXES = frozenset({".sf2", ".sf3"})
 TAIL_S = 1.0  # after the last step, for the decay of the last notes
-VELOCITY = 90
+_LOUDER = 10  # added to velocities for a soundfont
 _CHANNELS = tuple(channel for channel in range(16) if channel != 9)  # 9 is for drums
 _PAN = 10  # controller number
 _OFF, _ON = 0, 1  # in this order at the same time
@@ -50,20 +51,20 @@ def find_soundfont() -> Path | None:
     return next(found, None)
 
 
-def play(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> npt.NDArray[np.float32]:
-    """Samples (S, 2) of the piece and TAIL_S, not limited. Each voice has one MIDI channel.
+def play(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> npt.NDArray[np.float32]:
+    """Samples (S, 2) of the piece and TAIL_S, not limited. Each voice has one MIDI channel and one program.
 
     Raises UsageError if TinySoundFont is not installed or the soundfont lacks the program (0..127), DataError for a
     file that is not a soundfont.
     """
     synth = _opened(piece, soundfont, sample_rate, program)
     parts, now = [], 0
-    for sample, kind, pitch, voice in _events(piece, sample_rate):
+    for sample, kind, pitch, voice, velocity in _events(piece, sample_rate):
         parts.append(_generated(synth, sample - now))
         now = sample
         channel = _CHANNELS[voice % len(_CHANNELS)]
         if kind == _ON:
-            synth.noteon(channel, pitch, VELOCITY)
+            synth.noteon(channel, pitch, velocity)
         else:
             synth.noteoff(channel, pitch)
     parts.append(_generated(synth, round((piece.seconds + TAIL_S) * sample_rate) - now))
@@ -81,7 +82,7 @@ def _folder_of(package: str) -> Iterator[Path]:
         yield Path(spec.origin).parent
 
 
-def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> Any:
+def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> Any:
     """A synthesizer with program and panning on the channel of each voice."""
     synth = _library().Synth(samplerate=sample_rate)
     try:
@@ -89,12 +90,13 @@ def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int) -> An
     except Exception as error:  # the binding raises whatever its C code does
         found = f"is not a soundfont ({error})" if soundfont.is_file() else "does not exist"
         raise DataError(str(soundfont), found, "an sf2 or sf3 file", "give another one") from None
+    programs = [program] if isinstance(program, int) else program
     for voice in range(piece.voices):
-        channel = _CHANNELS[voice % len(_CHANNELS)]
+        channel, wanted = _CHANNELS[voice % len(_CHANNELS)], programs[min(voice, len(programs) - 1)]
         try:
-            synth.program_select(channel, number, 0, program)
+            synth.program_select(channel, number, 0, wanted)
         except RuntimeError:
-            raise UsageError(f"{soundfont}: has no program {program}; 0 to 127; choose one that it has") from None
+            raise UsageError(f"{soundfont}: has no program {wanted}; 0 to 127; choose one that it has") from None
         synth.control_change(channel, _PAN, round(64 + 40 * place(voice, piece.voices)))
     return synth
 
@@ -110,15 +112,15 @@ def _library() -> Any:
     return tinysoundfont
 
 
-def _events(piece: Piece, sample_rate: int) -> list[tuple[int, int, int, int]]:
-    """(sample, _OFF or _ON, pitch, voice), sorted."""
+def _events(piece: Piece, sample_rate: int) -> list[tuple[int, int, int, int, int]]:
+    """(sample, _OFF or _ON, pitch, voice, velocity), sorted."""
     per_step = piece.step_s * sample_rate
     return sorted(
         event
-        for note in piece.notes
+        for note, velocity in zip(piece.notes, velocities(piece, VELOCITY + _LOUDER), strict=True)
         for event in (
-            (round(note.start * per_step), _ON, note.pitch, note.voice),
-            (round(note.end * per_step), _OFF, note.pitch, note.voice),
+            (round(note.start * per_step), _ON, note.pitch, note.voice, velocity),
+            (round(note.end * per_step), _OFF, note.pitch, note.voice, 0),
         )
     )
 
@@ -150,10 +152,17 @@ _MIDDLE_C = 60
 _AUDIBLE = 0.45  # of the sample rate; higher harmonics are left out
 
 
-def render(piece: Piece, *, sample_rate: int = SAMPLE_RATE, soundfont: Path | None = None, program: int = 0) -> Stereo:
+def render(
+    piece: Piece,
+    *,
+    sample_rate: int = SAMPLE_RATE,
+    soundfont: Path | None = None,
+    program: int | Sequence[int] = 0,
+) -> Stereo:
     """Samples (S, 2) of at most PEAK. S is the duration of the piece, with a soundfont plus TAIL_S.
 
-    sample_rate: Hz. soundfont: an sf2 or sf3 file. program: General MIDI instrument, 0..127, with a soundfont.
+    sample_rate: Hz. soundfont: an sf2 or sf3 file. program: with a soundfont, General MIDI instrument, 0..127, of all
+    voices or of each.
     Raises UsageError and DataError; see ``play``.
     """
     played = _add_up(piece, sample_rate) if soundfont is None else play(piece, soundfont, sample_rate, program)
@@ -198,8 +207,9 @@ def tone(pitch: int, num_samples: int, sample_rate: int) -> npt.NDArray[np.float
 def _add_up(piece: Piece, sample_rate: int) -> Stereo:
     mix = np.zeros((round(piece.seconds * sample_rate), 2), np.float32)
     panning = [_panned(voice, piece.voices) for voice in range(piece.voices)]
+    gains = {note: value / VELOCITY for note, value in zip(piece.notes, velocities(piece), strict=True)}
     for note, first, sound in _sounds(piece, sample_rate):
-        mix[first : first + len(sound)] += sound[:, None] * panning[note.voice]
+        mix[first : first + len(sound)] += sound[:, None] * (gains[note] * panning[note.voice])
     return mix
 
 
