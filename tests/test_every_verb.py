@@ -24,6 +24,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import singing
 import tiny
 import tones
 import typer
@@ -37,7 +38,7 @@ from recitative.cli.main import app, main
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.music.midi import write_midi
-from recitative.music.piece import from_grid, tied
+from recitative.music.piece import Note, Piece, from_grid, tied
 
 SOUND = (
     "features.sample_rate=8000 features.num_mel_bins=6 sound.step=8 sound.history=8 sound.context=1 "
@@ -112,6 +113,7 @@ VERBS = {
     "export (music)": "export music/model --output OUT/music.onnx",
     "generate music": "generate music songs/one.mid songs/two.mid --bars 1 --model music/model --output OUT/new "
     "--no-sound",
+    "melody": "melody hum.wav --output OUT/hum.mid",
     "music check-constraints": "music check-constraints OUT/new --given songs --conf music/model/settings.yaml",
     "report (music)": "report OUT/new --originals songs --no-sound",
     "train (sound)": f"train kind=sound --train sounds --dev sounds --output drawn {SOUND}",
@@ -170,6 +172,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "names").write_text("pittsburgh P IH T S B ER K\nerase\n")
     for number, name in enumerate("ab"):
         write_wav(place / f"{name}.wav", tiny.speak("cab bca b", np.random.default_rng(number)), tiny.RATE)
+    tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 67))], 4, 100.0, "hum")
+    write_wav(place / "hum.wav", singing.sing(tune, singing.CLEAN), singing.RATE)
     return place
 
 

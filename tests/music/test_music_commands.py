@@ -3,8 +3,10 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from recitative.cli.main import main
 from recitative.export.file import export_model
 from recitative.model.folder import save_model
 from recitative.music.midi import read_midi, write_midi
-from recitative.music.piece import SILENT, Note, Piece, from_grid, tied
+from recitative.music.piece import SILENT, Notation, Note, Piece, from_grid, tied
 
 DATA, USAGE = 1, 2
 SONG = np.array(
@@ -71,6 +73,48 @@ def test_a_song_is_continued_harmonized_and_rewritten(place, capsys):
     assert capsys.readouterr().out.splitlines() == ["a/song.mid", "b/song.mid", "c/song-1.mid", "c/song-2.mid"]
 
 
+def test_tempo_meter_key_and_names_of_a_file_survive(place, capsys):
+    notation = Notation((3, 4), 1, False, ("Tune",))
+    notes = [Note(4 * number, pitch, 4) for number, pitch in enumerate((62, 64, 66, 64, 62, 59))]
+    write_midi(Piece(tuple(notes), 24, 4, 72.0, "Tune", notation), place / "tune.mid")
+    filling = "--model models/fills.onnx --gibbs-steps 2 --no-sound"
+    run(f"generate music tune.mid --harmonize 2 {filling} --output a --instrument organ,flute --velocity 60")
+    made = read_midi(place / "a" / "tune.mid", 48)
+    assert (made.quarters_per_minute, made.name) == (72.0, "tune")
+    assert made.notation == replace(notation, parts=("", "Tune", ""))
+    assert "tune: its only voice ('Tune') is the voice 2: 6 notes from B3 to F#4" in capsys.readouterr().err
+    tracks = mido.MidiFile(place / "a" / "tune.mid").tracks[1:]
+    assert [m.program for track in tracks for m in track if m.type == "program_change"] == [19, 73, 73]
+    loud = [m.velocity for track in tracks for m in track if m.type == "note_on"]
+    assert len(set(loud)) > 2
+    assert 50 < np.mean(loud) < 70
+    run(f"generate music tune.mid --harmonize 2 {filling} --output b --tempo 90 --format abc,musicxml")
+    assert capsys.readouterr().out == "b/tune.abc\n"
+    assert "Q:1/4=90" in (place / "b" / "tune.abc").read_text()
+    assert {path.name for path in (place / "b").iterdir()} == {"tune.abc", "tune.musicxml", "tune.svg", "index.html"}
+    run("generate music tune.mid --model models/continues.onnx --bars 2 --output c --no-sound")
+    assert read_midi(place / "c" / "tune.mid", 4).length == 24 + 2 * 3 * 4
+
+
+def test_the_voice_of_a_file_is_asked_for_and_named(place, capsys):
+    filling = "--model models/fills.onnx --gibbs-steps 2 --output a --no-sound"
+    run(f"generate music songs/song.mid --harmonize 1 {filling}", USAGE)
+    assert "song has 3 voices (1, 2, 3); choose the one to harmonize, such as --voice 1" in capsys.readouterr().err
+    run(f"generate music songs/song.mid --harmonize 1 --voice alto {filling}", USAGE)
+    assert "--voice alto: song has 3 voices (1, 2, 3); give one of them" in capsys.readouterr().err
+    run(f"generate music songs/song.mid --harmonize 1 --voice 1 {filling}")
+    assert "song: voice 1 of 3 is the voice 1: " in capsys.readouterr().err
+    assert notes("songs/song.mid", {0}) == notes("a/song.mid", {0})
+
+
+def test_drafts_are_numbered_from_the_best_and_told_in_one_line_each(place, capsys):
+    run("generate music --model models/continues.onnx --bars 4 --count 3 --output a --no-sound")
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"a/piece-{number}.mid" for number in (1, 2, 3)]
+    told = [line for line in said.err.splitlines() if "nats per token" in line]
+    assert [line.split(":")[0] for line in told] == ["piece-1", "piece-2", "piece-3"]
+
+
 def test_the_same_seed_gives_the_same_bytes_with_and_without_pytorch(place):
     for output, model in (("a", "continues"), ("b", "continues.onnx"), ("c", "continues.onnx")):
         run(f"generate music --model models/{model} --bars 3 --count 2 --seed 7 --output {output} --no-sound")
@@ -106,6 +150,12 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
         ("--top-p 0", USAGE, "--top-p 0: must be above 0 and at most 1"),
         ("--key H", USAGE, "--key H: not a key; use one such as C, Bb, F#m"),
         ("--harmonize soprano", USAGE, "--harmonize: requires files"),
+        ("--voice 1 songs/song.mid", USAGE, "--voice: requires --harmonize"),
+        ("--format pdf", USAGE, "--format pdf: must be one or several of mid, musicxml, abc"),
+        ("--instrument kazoo", USAGE, "--instrument kazoo: must be one of piano, harpsichord, organ"),
+        ("--ending half", USAGE, "'half' is not one of 'free', 'cadence'"),
+        ("songs/song.mid --key F#", USAGE, "--key F#: contradicts song, of which"),
+        ("score.musicxml", DATA, "score.musicxml: is the score of a notation program; files .mid, .midi, .abc; export"),
         ("--harmonize 1 --rewrite 1 songs/song.mid", USAGE, "give only one of them"),
         ("songs/song.mid --harmonize 1", USAGE, "only continues music"),
         ("--output models/continues.onnx/x", USAGE, "is in a file, not a folder; give another path"),
@@ -116,6 +166,7 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
 def test_bad_wishes_are_one_line(place, capsys, options, status, message):
     model = "" if "--model" in options else "--model models/continues"
     output = "" if "--output" in options else "--output out"
+    (place / "score.musicxml").write_text("<score-partwise/>")
     run(f"generate music {options} {model} {output} --bars 1 --no-sound", status)
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.generate_music import music, parse_sampling
+from recitative.cli.generate_music import MusicCommand, music, parse_sampling
 from recitative.cli.options import open_recurrent, read_prompts, warn_of_unknown
 from recitative.cli.sound import sound
 
@@ -38,5 +38,6 @@ def text(
 # ``recitative generate``: music, text, sound.
 
 app = typer.Typer(name="generate", no_args_is_help=True, help="Generate music, text or sound.")
-for verb in (music, text, sound):
+app.command(cls=MusicCommand)(music)
+for verb in (text, sound):
     app.command()(verb)

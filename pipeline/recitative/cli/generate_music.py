@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from recitative import pretrained
 from recitative.atomic import write_bytes, write_text
+from recitative.audio.files import SUFFIXES as RECORDINGS
 from recitative.audio.files import write_wav
 from recitative.cli.options import require_folder
 from recitative.cli.progress import progress_bar, track
@@ -22,7 +24,9 @@ from recitative.lm.sampling import Sampling
 from recitative.music import synth
 from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, Span
 from recitative.music.composition import (
+    FILLING_TEMPERATURE,
     TICKS_PER_STEP,
+    TOP_P,
     Constraints,
     EventConstraints,
     GenerationRequest,
@@ -31,14 +35,31 @@ from recitative.music.composition import (
     blank_events,
     compose,
     compose_events,
+    numbered,
     to_continue,
     to_rewrite,
 )
+from recitative.music.dynamics import VELOCITY
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.music.midi import midi_bytes
+from recitative.music.likelihood import event_likelihood
+from recitative.music.melody import transcribe_melody
+from recitative.music.midi import INSTRUMENTS, midi_bytes
+from recitative.music.notation import abc_text, musicxml_bytes
 from recitative.music.page import Exhibit, music_page, piano_roll
-from recitative.music.piece import HIGHEST, LOWEST, Note, Piece, separated
-from recitative.music.pieces import read_file
+from recitative.music.piece import (
+    HIGHEST,
+    LOWEST,
+    VOICES,
+    Note,
+    Piece,
+    key_name,
+    likeliest_keys,
+    pitch_name,
+    separated,
+    to_grid,
+)
+from recitative.music.pieces import fit_to_events, read_file
+from recitative.music.ranking import Draft, rank
 from recitative.music.settings import FrameSettings
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
@@ -98,6 +119,23 @@ def parse_key(text: str) -> Key | None:
     return Key(tonic % 12, found[3] in ("m", "min", "minor"))
 
 
+LEAST_IN_KEY = 0.7  # share of the given notes, by their lengths
+
+
+def require_key(piece: Piece, key: Key | None, text: str) -> None:
+    """Raises UsageError if the given notes contradict the key."""
+    if not key or not piece.notes:
+        return
+    inside = sum(note.length for note in piece.notes if note.pitch % 12 in key.pitch_classes)
+    share = inside / sum(note.length for note in piece.notes)
+    if share < LEAST_IN_KEY:
+        found = key_name(*likeliest_keys(to_grid(piece, piece.voices).pitches)[0])
+        raise UsageError(
+            f"--key {text}: contradicts {piece.name}, of which {share:.0%} is in that key; "
+            f"it seems to be in {found}; name that key or none"
+        )
+
+
 def parse_pitches(text: str) -> tuple[int, int]:
     """Parse LOW-HIGH, MIDI pitches; '' for all. Raises UsageError for anything else."""
     if not text:
@@ -121,7 +159,13 @@ def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likel
 
 NEW = "piece"  # the name of new pieces
 
-Generated = tuple[Piece, frozenset[Note]]  # a piece, and those of its notes that were given
+
+@dataclass(frozen=True)
+class Generated:
+    """A draft, and those of its notes that were given."""
+
+    draft: Draft
+    given: frozenset[Note]
 
 
 @dataclass(frozen=True)
@@ -136,7 +180,8 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class Generator:
-    """generate: a given piece, with ``steps_per_quarter``, or None; the tempo of a new one -> its versions."""
+    """generate: a given piece, with ``steps_per_quarter``, or None; the tempo of a new one -> its versions, the best
+    first."""
 
     steps_per_quarter: int
     generate: Callable[[Piece | None, float, OnProgress], list[Generated]]
@@ -155,7 +200,8 @@ def voices_generator(
             scorer, request, constraints, options.sampling, count=options.count, seed=options.seed,
             gibbs_steps=options.gibbs_steps, on_progress=on_progress,
         )  # fmt: skip
-        return [(one, frozenset(request.given.notes)) for one in pieces]
+        given = frozenset(request.given.notes)
+        return [Generated(draft, given) for draft in rank(scorer, request, pieces)]
 
     return Generator(frames.steps_per_quarter * TICKS_PER_STEP, generate)
 
@@ -173,19 +219,25 @@ def events_generator(
             scorer, given, constraints, span, options.sampling, count=options.count, seed=options.seed,
             on_progress=on_progress,
         )  # fmt: skip
-        return [(one, frozenset(given.notes)) for one in pieces]
+        drafts = [event_draft(scorer, one) for one in pieces]
+        return [Generated(draft, frozenset(given.notes)) for draft in sorted(drafts, key=lambda draft: draft.cost)]
 
     return Generator(events.steps_per_quarter * TICKS_PER_STEP, generate)
 
 
-# Given pieces: voices and bars of MIDI and ABC files
+def event_draft(scorer: EventScorer, piece: Piece) -> Draft:
+    """A piece with its likelihood."""
+    found = event_likelihood(scorer.network, scorer.events.vocabulary, [fit_to_events(piece, scorer.events)])
+    return Draft(piece, found.nats, found.tokens)
 
-VOICES = ("soprano", "alto", "tenor", "bass")
+
+# Given pieces: voices and bars of MIDI and ABC files
 
 
 @dataclass(frozen=True)
 class EditOptions:
-    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: new ones.
+    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: new ones; voice:
+    that of a file to harmonize.
 
     Raises UsageError for options that exclude each other.
     """
@@ -194,12 +246,15 @@ class EditOptions:
     rewrite: str
     rewrite_bars: str
     bars: int
+    voice: str = ""
 
     def __post_init__(self) -> None:
         if self.harmonize and self.rewrite:
             raise UsageError("--harmonize and --rewrite: give only one of them")
         if self.rewrite_bars and not self.rewrite:
             raise UsageError("--rewrite-bars: requires --rewrite with the voices")
+        if self.voice and not self.harmonize:
+            raise UsageError("--voice: requires --harmonize")
 
     @property
     def option(self) -> str:
@@ -209,20 +264,53 @@ class EditOptions:
 
 def request_of(piece: Piece, edit: EditOptions, frames: FrameSettings) -> GenerationRequest:
     """Raises UsageError for voices and bars that do not exist, DataError for notes that the model does not know."""
+    bar = round(piece.notation.bar_quarters * frames.steps_per_quarter) if piece.notation.meter else frames.bar
     if edit.harmonize:
         voice = _voice(edit.harmonize, frames.voices)
-        melody = replace(piece, notes=tuple(replace(note, voice=voice) for note in piece.notes))
+        melody = _melody(piece, edit, voice, frames)
         return to_rewrite(melody, frames, [v for v in range(frames.voices) if v != voice])
-    piece = piece if piece.voices == frames.voices else separated(piece, frames.voices)
+    if piece.voices != frames.voices:
+        if piece.voices > frames.voices and not frames.sets:
+            print(f"{piece.name}: its {piece.voices} voices are read as {frames.voices}", file=sys.stderr)
+        piece = separated(piece, frames.voices)
+        piece = replace(piece, notation=replace(piece.notation, parts=()))
     if not edit.rewrite:
-        return to_continue(piece, frames, edit.bars * frames.bar)
+        return to_continue(piece, frames, edit.bars * bar)
     voices = (
         list(range(frames.voices))
         if edit.rewrite == "all"
         else [_voice(name, frames.voices) for name in edit.rewrite.split(",")]
     )
-    first, last = _span(edit.rewrite_bars, frames.bar, -(-piece.length // TICKS_PER_STEP))
+    first, last = _span(edit.rewrite_bars, bar, -(-piece.length // TICKS_PER_STEP))
     return to_rewrite(piece, frames, voices, first, last)
+
+
+def _melody(piece: Piece, edit: EditOptions, voice: int, frames: FrameSettings) -> Piece:
+    """The voice of a file that is harmonized, as voice ``voice``. Prints which one it is."""
+    numbers = sorted({note.voice for note in piece.notes})
+    named = [f"{number + 1} {piece.notation.part(number)}".strip() for number in numbers]
+    listed = f"{piece.name} has {len(numbers)} voices ({', '.join(named)})"
+    if not edit.voice and len(numbers) > 1:
+        raise UsageError(f"{listed}; choose the one to harmonize, such as --voice {named[0].split(maxsplit=1)[-1]}")
+    wanted = edit.voice.strip().lower()
+    taken = [
+        number for number in numbers if not wanted or wanted in (str(number + 1), piece.notation.part(number).lower())
+    ] or [VOICES.index(wanted) for _ in range(len(numbers) == len(VOICES) and wanted in VOICES)]
+    if not taken:
+        raise UsageError(f"--voice {edit.voice}: {listed}; give one of them by number or name")
+    notes = tuple(replace(note, voice=voice) for note in piece.notes if note.voice == taken[0])
+    low, high = min(note.pitch for note in notes), max(note.pitch for note in notes)
+    of = f"voice {taken[0] + 1} of {len(numbers)}" if len(numbers) > 1 else "its only voice"
+    name = piece.notation.part(taken[0])
+    called = f" ('{name}')" if name else ""
+    role = VOICES[voice] if frames.voices == len(VOICES) else f"voice {voice + 1}"
+    found = f"{len(notes)} notes from {pitch_name(low)} to {pitch_name(high)}"
+    print(f"{piece.name}: {of}{called} is the {role}: {found}", file=sys.stderr)
+    if frames.ranges and not frames.ranges[voice][0] <= low <= high <= frames.ranges[voice][1]:
+        allowed = " to ".join(pitch_name(pitch) for pitch in frames.ranges[voice])
+        print(f"{piece.name}: beyond the range of a {role}, {allowed}; the voices may cross", file=sys.stderr)
+    parts = tuple(name if number == voice else "" for number in range(voice + 1)) if name else ()
+    return replace(piece, notes=notes, notation=replace(piece.notation, parts=parts))
 
 
 def _voice(name: str, voices: int) -> int:
@@ -246,49 +334,100 @@ def _span(text: str, bar: int, steps: int) -> tuple[int, int]:
     return (int(found[1]) - 1) * bar, min(int(found[2]) * bar, steps)
 
 
-# Output: MIDI, sound, picture, and a page
+# Output: MIDI, scores, sound, picture, and a page
 
 
 PAGE = "index.html"
+FORMATS = ("mid", "musicxml", "abc")
 
 
-def write_pieces(pieces: Sequence[Generated], output: Path, *, sound: bool, soundfont: Path | None) -> None:
-    """Write NAME.mid, NAME.svg and NAME.wav of each piece, and the page. Prints the paths of the MIDI files."""
-    if soundfont is None and sound:
-        soundfont = find_soundfont()
-    exhibits = [
-        _write(piece, given, output, sound=sound, soundfont=soundfont)
-        for piece, given in track(pieces, "writing", len(pieces))
-    ]
+@dataclass(frozen=True)
+class OutputOptions:
+    """programs: of the voices; velocity: their mean; formats: of FORMATS"""
+
+    folder: Path
+    formats: Sequence[str]
+    programs: Sequence[int]
+    velocity: int
+    sound: bool
+    soundfont: Path | None
+
+
+def parse_formats(text: str) -> list[str]:
+    """Parse a list such as 'mid,musicxml'. Raises UsageError."""
+    names = [name.strip().lower().removeprefix(".") for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        raise UsageError(f"--format {text}: must be one or several of {', '.join(FORMATS)}, separated by commas")
+    return list(dict.fromkeys(names))
+
+
+def parse_instruments(text: str) -> list[int]:
+    """Programs of General MIDI from names such as 'organ', or one for each voice. Raises UsageError."""
+    names = [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in names if name not in INSTRUMENTS]
+    if unknown:
+        raise UsageError(f"--instrument {unknown[0] or text}: must be one of {', '.join(INSTRUMENTS)}")
+    return [INSTRUMENTS[name] for name in names]
+
+
+def write_pieces(pieces: Sequence[Generated], output: OutputOptions) -> None:
+    """Write the files of each piece, and the page. Prints the path of the first file of each."""
+    soundfont = output.soundfont or (find_soundfont() if output.sound else None)
+    output = replace(output, soundfont=soundfont)
+    exhibits = [_write(one, output) for one in track(pieces, "writing", len(pieces))]
     if exhibits:
-        write_text(output / PAGE, music_page(exhibits, title="Music"))
-        print(f"page: {output / PAGE}", file=sys.stderr)
+        write_text(output.folder / PAGE, music_page(exhibits, title="Music"))
+        print(f"page: {output.folder / PAGE}", file=sys.stderr)
 
 
-def _write(piece: Piece, given: frozenset[Note], output: Path, *, sound: bool, soundfont: Path | None) -> Exhibit:
-    path = output / f"{piece.name}.mid"
-    content = midi_bytes(piece)
-    write_bytes(path, content)
-    save_figure(piano_roll(piece, given=given or None).figure, path.with_suffix(".svg"))
+def _write(generated: Generated, output: OutputOptions) -> Exhibit:
+    piece, given = generated.draft.piece, generated.given or None
+    content = midi_bytes(piece, program=output.programs, velocity=output.velocity)
+    for form in output.formats:
+        path = output.folder / f"{piece.name}.{form}"
+        if form == "mid":
+            write_bytes(path, content)
+        elif form == "musicxml":
+            write_bytes(path, musicxml_bytes(piece, program=output.programs))
+        else:
+            write_text(path, abc_text(piece))
+    path = output.folder / f"{piece.name}.{output.formats[0]}"
+    save_figure(piano_roll(piece, given=given).figure, path.with_suffix(".svg"))
     played = b""
-    if sound:
-        samples = synth.render(piece, soundfont=soundfont)
+    if output.sound:
+        samples = synth.render(piece, soundfont=output.soundfont, program=output.programs)
         write_wav(path.with_suffix(".wav"), samples, synth.SAMPLE_RATE)
         played = synth.mp3_bytes(samples)
     print(path)
-    return Exhibit(piece.name, piece, content, played, given=given or None)
+    return Exhibit(piece.name, piece, content, played, given=given, note=str(generated.draft))
 
 
 # ``recitative generate music``
 
 QUARTERS_PER_MINUTE = 100.0  # of new pieces with --tempo 0
 SLOWEST = 10
-FILLING_TEMPERATURE = 0.7  # default of models that fill in: repeated sampling accumulates unlikely notes
+
+
+HARMONIZE = "--harmonize"
+
+
+class MusicCommand(TyperCommand):
+    """``--harmonize`` without a value stands for the soprano."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if HARMONIZE in args:
+            place = args.index(HARMONIZE) + 1
+            following = args[place] if place < len(args) else "-"
+            if following.startswith("-") or Path(following).suffix:
+                args = [*args[:place], VOICES[0], *args[place:]]
+        return super().parse_args(ctx, args)
 
 
 def music(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="MIDI or ABC files to continue, or for --harmonize and --rewrite.")
+        list[Path] | None,
+        typer.Argument(help="MIDI or ABC files or recorded melodies, to continue, --harmonize or --rewrite."),
     ] = None,
     output: Annotated[Path, typer.Option(help="Output folder.")] = Path("music"),
     model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
@@ -307,9 +446,15 @@ def music(
             help=f"Sampling temperature. Default: 1, or {FILLING_TEMPERATURE} with --harmonize and --rewrite."
         ),
     ] = None,
-    top_p: Annotated[float, typer.Option(help="Nucleus (top-p) sampling threshold.")] = 0.98,
+    top_p: Annotated[float, typer.Option(help="Nucleus (top-p) sampling threshold.")] = TOP_P,
     harmonize: Annotated[
-        str, typer.Option(metavar="VOICE", help="Add the other voices to files that contain this voice.")
+        str,
+        typer.Option(
+            metavar="[VOICE]", help="Add the other voices to a melody, which is this voice. Default: soprano."
+        ),
+    ] = "",
+    voice: Annotated[
+        str, typer.Option(metavar="NAME", help="With --harmonize: the melody, in a file of several voices.")
     ] = "",
     rewrite: Annotated[
         str, typer.Option(metavar="VOICES", help="Regenerate these voices of the files, such as alto,tenor or all.")
@@ -321,9 +466,22 @@ def music(
     pitches: Annotated[
         str, typer.Option(metavar="LOW-HIGH", help="Use only these MIDI pitches, such as 60-84. Only models of events.")
     ] = "",
-    tempo: Annotated[float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file.")] = 100.0,
+    ending: Annotated[
+        Literal["free", "cadence"], typer.Option(help="Let pieces end with an authentic cadence, V-I.")
+    ] = "free",
+    tempo: Annotated[
+        float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file, or 100 for new pieces.")
+    ] = 0.0,
     gibbs_steps: Annotated[int, typer.Option(min=1, help="Gibbs sampling steps, with --harmonize or --rewrite.")] = 100,
     rests: Annotated[bool, typer.Option("--rests", help="Allow rests. Only models of voices.")] = False,
+    formats: Annotated[
+        str, typer.Option("--format", help=f"Files to write, separated by commas: {', '.join(FORMATS)}.")
+    ] = "mid",
+    instrument: Annotated[
+        str,
+        typer.Option(help="Instrument such as organ, choir, strings or piano, or one for each voice: flute,viola,..."),
+    ] = "piano",
+    velocity: Annotated[int, typer.Option(min=1, max=127, help="Mean MIDI velocity of the dynamics.")] = VELOCITY,
     soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
     sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Write WAV files.")] = True,
     harmonise: Annotated[str, typer.Option(hidden=True)] = "",
@@ -332,14 +490,18 @@ def music(
     """Generate music: MIDI, WAV, pictures, and a page OUTPUT/index.html.
 
     Without files, new pieces. Given files are continued; --harmonize adds voices, --rewrite replaces parts.
-    Given notes never change.
+    Given notes never change. The best of several drafts is number 1.
 
     \b
     recitative generate music --count 4 --key G
     recitative generate music tune.mid --bars 8
-    recitative generate music melody.mid --harmonize soprano
+    recitative generate music melody.mid --harmonize --ending cadence --format mid,musicxml
     """
-    edit = EditOptions(harmonize or harmonise, rewrite, rewrite_bars, bars)
+    edit = EditOptions(harmonize or harmonise, rewrite, rewrite_bars, bars, voice)
+    written = OutputOptions(
+        output, parse_formats(formats), parse_instruments(instrument), velocity, sound, soundfont
+    )  # fmt: skip
+    wanted_key = parse_key(key)
     if temperature is None:
         temperature = FILLING_TEMPERATURE if edit.option else 1.0
     options = SamplingOptions(parse_sampling(temperature, top_p), count, seed, sweeps or gibbs_steps)
@@ -350,18 +512,18 @@ def music(
     path = pretrained.find(model or (pretrained.FILLING if edit.option else pretrained.MUSIC))
     if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
-        _require_no_voices(path, {edit.option: edit.option, "--rests": rests})
-        event_constraints = EventConstraints(parse_key(key), *parse_pitches(pitches))
+        _require_no_voices(path, {edit.option: edit.option, "--rests": rests, "--ending": ending != "free"})
+        event_constraints = EventConstraints(wanted_key, *parse_pitches(pitches))
         generator = events_generator(open_events(path), bars, event_constraints, options)
     else:
         if pitches:
             raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
         paths = [path, *map(pretrained.find, others or ())]
         scorer = open_composer(paths, fills=bool(edit.option))
-        generator = voices_generator(scorer, edit, Constraints(parse_key(key), rests), options)
+        generator = voices_generator(scorer, edit, Constraints(wanted_key, rests, ending == "cadence"), options)
     require_folder(output)
-    pieces, problems = _generated(files or [], generator, tempo)
-    write_pieces(pieces, output, sound=sound, soundfont=soundfont)
+    pieces, problems = _generated(files or [], generator, tempo, lambda piece: require_key(piece, wanted_key, key))
+    write_pieces(pieces, written)
     if problems:
         raise DataError.collect(problems)
 
@@ -372,22 +534,36 @@ def _require_no_voices(path: Path, options: Mapping[str, object]) -> None:
             raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
 
 
-def _generated(files: Sequence[Path], generator: Generator, tempo: float) -> tuple[list[Generated], list[Problem]]:
-    """Generate from each file, or from none. Files that cannot be read are skipped and returned as problems."""
+def _generated(
+    files: Sequence[Path], generator: Generator, tempo: float, check: Callable[[Piece], None]
+) -> tuple[list[Generated], list[Problem]]:
+    """Generate from each file, or from none, and print the drafts of each. Files that cannot be read are skipped and
+    returned as problems."""
     pieces: list[Generated] = []
     problems: list[Problem] = []
     for path in files or (None,):
         try:
             piece = _read(path, generator.steps_per_quarter, tempo) if path else None
+            if piece:
+                check(piece)
             with progress_bar(path.stem if path else NEW) as on_progress:
-                pieces += generator.generate(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
+                drafts = generator.generate(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
         except DataError as error:
             problems.extend(error.problems)
+            continue
+        for one, name in zip(drafts, numbered(path.stem if path else NEW, len(drafts)), strict=True):
+            draft = replace(one.draft, piece=replace(one.draft.piece, name=name))
+            pieces.append(replace(one, draft=draft))
+            print(f"{name}: {draft}", file=sys.stderr)
     return pieces, problems
 
 
 def _read(path: Path, steps_per_quarter: int, tempo: float) -> Piece:
-    """The first piece of a file, in ticks, named after the file; tempo 0: that of the file."""
+    """The first piece of a file, or the melody of a recording, in ticks, named after the file; tempo 0: its own."""
+    if path.suffix.lower() in RECORDINGS:
+        found = transcribe_melody(path, tempo=tempo)
+        print(f"{path.stem}: {found}", file=sys.stderr)
+        return found.piece.at_resolution(steps_per_quarter)
     pieces, errors = read_file(path, steps_per_quarter)
     if errors:
         raise DataError.collect([problem for error in errors for problem in error.problems])

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from recitative import pretrained
 from recitative.atomic import write_text
-from recitative.cli.generate_music import VOICES, OthersOption, open_events, open_voices, refuse_others
+from recitative.cli.generate_music import OthersOption, open_events, open_voices, refuse_others
 from recitative.cli.options import (
     CommandOption,
     HowOption,
@@ -39,7 +39,7 @@ from recitative.music.kind import EVENTS
 from recitative.music.likelihood import event_likelihood, likelihood_of
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Comparison, Exhibit, music_page
-from recitative.music.piece import Note, Piece
+from recitative.music.piece import VOICES, Note, Piece
 from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics

@@ -13,6 +13,7 @@ REMEDIES = {
         "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",
     ),
     **dict.fromkeys(SERVER_PACKAGES, "in a clone of recitative: pip install '.[serve]'"),
+    **dict.fromkeys(("librosa", "numba"), "in a clone of recitative: pip install '.[music]', or pip install librosa"),
     "ray": "pip install ray, or leave out --engine ray",
 }
 TORCH_PAIRS = (("2.11.0", "2.11.0"), ("2.14.1", "2.11.1"))

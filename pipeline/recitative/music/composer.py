@@ -14,12 +14,13 @@ Each row has its own random numbers, from (seed, row), so a piece does not depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from recitative import pretrained
 from recitative.errors import UsageError
 from recitative.lm.sampling import Sampling, categorical, distribution
 from recitative.music.cadence import Cadence
@@ -78,6 +79,36 @@ class MusicScorer:
 
     def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
         return self.context.call("choice", {"hidden": np.ascontiguousarray(hidden), "ids": ids, "beside": beside})
+
+    def harmonize(
+        self,
+        melody: Piece | Iterable[tuple[int | None, float]],
+        *,
+        voice: int = 0,
+        cadence: bool = False,
+        seed: int = 1,
+    ) -> Piece:
+        """The melody with the other voices.
+
+        melody: a piece of one voice, or pairs of a MIDI pitch, None for a rest, and a length in quarter notes; voice:
+        its number, 0 is the highest; cadence: end with V-I. A model that continues has the pretrained one that fills in
+        write the voices. Raises UsageError if that one has other voices, DataError for notes that it does not know.
+        """
+        from recitative.music.composition import Constraints, harmonize
+
+        return harmonize(self._filling(), melody, voice=voice, constraints=Constraints(cadence=cadence), seed=seed)
+
+    def _filling(self) -> MusicScorer:
+        if self.fills:
+            return self
+        from recitative.model.onnx_stage import OnnxStage
+        from recitative.music.kind import MUSIC
+
+        stage = OnnxStage(pretrained.find(pretrained.FILLING), MUSIC)
+        filling = MusicScorer(stage, stage.metadata.settings)
+        if filling.frames != self.frames:
+            raise UsageError("this model only continues music; load one that fills in notes to harmonize")
+        return filling
 
 
 # Frames

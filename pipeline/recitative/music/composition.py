@@ -37,10 +37,10 @@ from recitative.music.piece import (
     Piece,
     Pitches,
     from_grid,
+    key_name,
     likeliest_keys,
     tied,
     to_grid,
-    tonic_name,
     tonic_of,
 )
 from recitative.music.pieces import fit_to_events
@@ -49,6 +49,8 @@ from recitative.music.statistics import Share
 from recitative.stage import Ids, Mask
 
 TICKS_PER_STEP = 12
+TOP_P = 0.98
+FILLING_TEMPERATURE = 0.7  # default of models that fill in: repeated sampling accumulates unlikely notes
 MAX_BARS = 1000
 _LIKELY_KEYS = 4  # of a melody, for its cadence
 
@@ -179,6 +181,37 @@ def compose(
     ]
 
 
+def harmonize(
+    scorer: Scorer,
+    melody: Piece | Iterable[tuple[int | None, float]],
+    *,
+    voice: int = 0,
+    constraints: Constraints = Constraints(),
+    seed: int = 1,
+    gibbs_steps: int = 100,
+) -> Piece:
+    """A melody, which is ``voice``, with the other voices of a model that fills in; see ``MusicScorer.harmonize``."""
+    frames = scorer.frames
+    ticks = frames.steps_per_quarter * TICKS_PER_STEP
+    piece = melody if isinstance(melody, Piece) else _of_pairs(melody, ticks)
+    notes = tuple(sorted(replace(note, voice=voice) for note in piece.at_resolution(ticks).notes))
+    others = [other for other in range(frames.voices) if other != voice]
+    request = to_rewrite(replace(piece.at_resolution(ticks), notes=notes), frames, others)
+    sampling = Sampling(FILLING_TEMPERATURE, TOP_P)
+    (found,) = compose(scorer, request, constraints, sampling, count=1, seed=seed, gibbs_steps=gibbs_steps)
+    return found
+
+
+def _of_pairs(melody: Iterable[tuple[int | None, float]], ticks: int) -> Piece:
+    notes, now = [], 0.0
+    for pitch, quarters in melody:
+        start, end = round(now * ticks), round((now + quarters) * ticks)
+        if pitch is not None and end > start:
+            notes.append(Note(start, pitch, end - start))
+        now += quarters
+    return replace(Piece.of(notes, ticks, 100.0, "melody"), length=round(now * ticks))
+
+
 def _tonal(key: Key | None) -> TonalKey | None:
     return (key.tonic, key.minor) if key else None
 
@@ -224,10 +257,8 @@ def _cadence(request: GenerationRequest, constraints: Constraints, settings: Fra
         return replace(cadence, key=_tonal(constraints.key))
     fitting = [key for key in keys if fits(given, cadence, key)]
     if not fitting:
-        pitch, minor = keys[0]
-        named = f"{tonic_name((pitch * 7 + 5) % 12 - 5)} {'minor' if minor else 'major'}"
         raise DataError(
-            name, f"its last two notes fit no cadence V-I in {named}", "notes of the two chords",
+            name, f"its last two notes fit no cadence V-I in {key_name(*keys[0])}", "notes of the two chords",
             "name another key, or leave the cadence out",
         )  # fmt: skip
     return replace(cadence, key=fitting[0])

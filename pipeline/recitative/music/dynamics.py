@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 from recitative.music.piece import Note, Piece
@@ -17,18 +18,19 @@ _HEIGHT = 1.3  # exponent: the height of a phrase is after its middle
 
 
 def velocities(piece: Piece, level: int = VELOCITY) -> list[int]:
-    """The MIDI velocity of each note, 1..127. level: the mean, about."""
+    """The MIDI velocity of each note, 1..127. level: the mean, before rounding and limits."""
     ends = phrase_ends(piece)
     top, bottom = (choose((note.voice for note in piece.notes), default=0) for choose in (min, max))
-    found = []
+    found: list[float] = []
     for note in piece.notes:
         number = next(i for i, end in enumerate(ends) if note.start < end)
         begin = ends[number - 1] if number else 0
         place = (note.start - begin) / (ends[number] - begin)
         arch = _PHRASE * (2 * math.sin(math.pi * place**_HEIGHT) - 1)
         balance = 0 if top == bottom else _TOP if note.voice == top else _BOTTOM if note.voice == bottom else _INNER
-        found.append(min(LOUDEST, max(1, round(level + arch + _accent(piece, note.start) + balance))))
-    return found
+        found.append(arch + _accent(piece, note.start) + balance)
+    shift = level - sum(found) / max(1, len(found))
+    return [min(LOUDEST, max(1, round(value + shift))) for value in found]
 
 
 def _accent(piece: Piece, start: int) -> int:
@@ -51,7 +53,7 @@ def phrase_ends(piece: Piece) -> list[int]:
     melody = [note for note in piece.notes if note.voice == top]
     ends: list[int] = []
     begin = 0
-    for note, after in zip(melody, [*melody[1:], Note(piece.length + 1, 0, 1)], strict=True):
+    for note, after in itertools.pairwise([*melody, Note(piece.length + 1, 0, 1)]):
         while note.start - begin >= _LONGEST_PHRASE * quarter:
             begin += _LONGEST_PHRASE * quarter
             ends.append(begin)

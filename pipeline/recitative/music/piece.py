@@ -204,6 +204,17 @@ def tonic_name(place: int) -> str:
     return LETTERS[letter] + ("#" * signs if signs > 0 else "b" * -signs)
 
 
+def key_name(tonic: int, minor: bool) -> str:
+    """Such as Bb major."""
+    fifths = fifths_of(tonic, minor)
+    return f"{tonic_name(fifths + (3 if minor else 0))} {'minor' if minor else 'major'}"
+
+
+def pitch_name(pitch: int) -> str:
+    """A MIDI pitch, such as C4 (60) or F#4."""
+    return f"{tonic_name((pitch * 7 + 3) % 12 - 3)}{pitch // 12 - 1}"
+
+
 def tonic_of(fifths: int, minor: bool) -> int:
     """The pitch class of the tonic of a key signature."""
     return (fifths * 7 + (9 if minor else 0)) % 12

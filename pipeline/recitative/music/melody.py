@@ -1,0 +1,314 @@
+"""The notes of a recorded melody: one line that is sung, hummed, whistled or played on one instrument.
+
+Pitch is tracked by pYIN (Mauch & Dixon 2014, of librosa). Notes are the path of a hidden Markov model with one state
+for each semitone and one for silence, and are cut where the loudness shows a repeated note. Singers are rarely in tune
+with a piano and drift: pitches are measured from a reference that follows the notes. The tempo is the one that makes
+the distances of the onsets likely note values; a grid of sixteenths then follows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recitative.audio.inputs import AudioInput, open_audio
+from recitative.audio.resample import resample
+from recitative.errors import DataError
+from recitative.music.notation import notated
+from recitative.music.piece import Note, Piece, key_name, tonic_of
+
+Floats = npt.NDArray[np.float64]
+
+SAMPLE_RATE = 16000  # Hz
+LONGEST_S = 600.0
+_HOP, _FRAME = 160, 1024  # samples
+_HOP_S = _HOP / SAMPLE_RATE
+_LOWEST_HZ, _HIGHEST_HZ = 65.4, 2637.0  # C2 to E7: whistling is high
+_RESOLUTION = 0.2  # semitones, of pYIN
+STEPS_PER_QUARTER = 4
+REMEDY = "record one line, sung, hummed, whistled or played on one instrument"
+
+
+@dataclass(frozen=True)
+class HeardNote:
+    """pitch: MIDI, nearest; cents: of its mean pitch from that one, in equal temperament at A = 440 Hz"""
+
+    start_s: float
+    end_s: float
+    pitch: int
+    cents: float
+
+
+@dataclass(frozen=True)
+class Melody:
+    """notes: as heard; piece: on a grid of STEPS_PER_QUARTER, with tempo and key signature; tuning_cents: of the whole
+    recording"""
+
+    notes: tuple[HeardNote, ...]
+    piece: Piece
+    tuning_cents: float
+
+    @property
+    def key(self) -> str:
+        """Such as G major."""
+        notation = self.piece.notation
+        return key_name(tonic_of(notation.fifths or 0, notation.minor), notation.minor)
+
+    def __str__(self) -> str:
+        tempo = f"{self.piece.quarters_per_minute:g} quarter notes per minute"
+        return f"{len(self.notes)} notes, {self.key}, {tempo}, tuning {self.tuning_cents:+.0f} cents"
+
+
+def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float = 0.0, name: str = "") -> Melody:
+    """Transcribe a recording. sample_rate: Hz, of samples; tempo: quarter notes per minute, 0: estimated.
+
+    Raises DataError that says what is heard instead of a melody.
+    """
+    with open_audio(audio, sample_rate, 30.0) as (rate, count, blocks):
+        where = name or (str(audio) if isinstance(audio, str | Path) else "the audio")
+        if count > LONGEST_S * rate:
+            raise DataError(where, f"lasts {count / rate:.0f} s", f"at most {LONGEST_S:g} s", "cut it")
+        samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
+    track = track_pitch(samples, where)
+    notes, tuning = heard_notes(track, where)
+    title = Path(where).stem
+    piece = quantized(notes, tempo, title)
+    return Melody(tuple(notes), notated(piece), tuning)
+
+
+# The pitch of each frame of 10 ms
+
+
+@dataclass(frozen=True)
+class PitchTrack:
+    """pitch: (T,) MIDI with fractions, NaN where there is none; level_db: (T,) loudness"""
+
+    pitch: Floats
+    level_db: Floats
+
+
+_SILENT_DB = -55.0  # below full scale: the loudest frame of a silent recording
+_LEAST_VOICED = 0.25  # share of the sounding frames that have a pitch
+_SOUNDING_DB = 30.0  # below the loudest frame
+_HARMONIC, _LOW_HARMONICS = 0.6, 0.1  # least shares of the energy: at harmonics of the pitch, and at the first three
+
+
+def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
+    """Raises DataError for silence, for sound without pitch, and for several notes at once. samples: at SAMPLE_RATE."""
+    import librosa
+
+    padded = np.pad(samples, (0, _FRAME))
+    level = 10 * np.log10(librosa.feature.rms(y=padded, frame_length=512, hop_length=_HOP)[0] ** 2 + 1e-12)
+    if len(samples) < SAMPLE_RATE // 5 or level.max() < _SILENT_DB:
+        found = "is shorter than 0.2 s" if len(samples) < SAMPLE_RATE // 5 else "is silent"
+        raise DataError(where, f"{found}: no melody in it", "a melody", REMEDY)
+    hertz, voiced, _ = librosa.pyin(
+        padded, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, sr=SAMPLE_RATE, frame_length=_FRAME, hop_length=_HOP,
+        resolution=_RESOLUTION, fill_na=None,
+    )  # fmt: skip
+    sounding = level > level.max() - _SOUNDING_DB
+    count = min(len(hertz), len(level))
+    voiced, sounding, hertz, level = (array[:count] for array in (voiced, sounding, hertz, level))
+    voiced = voiced & sounding
+    if voiced.sum() < max(10, _LEAST_VOICED * sounding.sum()):
+        found = f"has a pitch in {voiced.sum() / sounding.sum():.0%} of its sound: noise, speech or percussion"
+        raise DataError(where, f"{found}, no melody", "a melody", REMEDY)
+    harmonic, low = _harmonic_shares(padded, hertz, voiced, librosa)
+    if harmonic < _HARMONIC or low < _LOW_HARMONICS:
+        raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
+    pitch = np.where(voiced, 69 + 12 * np.log2(np.maximum(hertz, 1.0) / 440.0), np.nan)
+    return PitchTrack(pitch, level)
+
+
+def _harmonic_shares(samples: Any, hertz: Floats, voiced: Any, librosa: Any) -> tuple[float, float]:
+    """Median shares of the energy below 4 kHz: at all harmonics of the pitch, and at the first three.
+
+    The common period of a chord is a pitch far below its notes, whose first harmonics are not there.
+    """
+    power = np.abs(librosa.stft(samples, n_fft=2048, hop_length=_HOP)) ** 2  # (F, T)
+    bins = np.arange(len(power)) * SAMPLE_RATE / 2048
+    shares = []
+    for frame in np.flatnonzero(voiced)[:: max(1, int(voiced.sum()) // 200)]:
+        below = (bins > _LOWEST_HZ / 2) & (bins < max(4000.0, 1.5 * hertz[frame]))
+        order = np.maximum(1, np.round(bins / hertz[frame]))
+        near = np.abs(bins - order * hertz[frame]) < np.maximum(20.0, 0.03 * bins)
+        column = power[:, frame] * below
+        shares.append((column[near].sum() / column.sum(), column[near & (order <= 3)].sum() / column.sum()))
+    harmonic, low = np.median(np.array(shares), axis=0)
+    return float(harmonic), float(low)
+
+
+# Notes: a Viterbi path through semitones
+
+_SPREAD = 0.45  # semitones, of a sung pitch around its note
+_FARTHEST = 1.5  # semitones; larger distances cost no more
+_NOTE_CHANGE, _NOTE_END, _NOTE_BEGIN = 8.0, 3.0, 5.0  # nats
+_UNVOICED, _VOICED_SILENCE = 1.5, 3.0  # nats per frame: of a note without pitch, and of silence with one
+_SHORTEST_S = 0.08
+_DIP_DB, _REACH = 5.0, 15  # of the level before a repeated note, and frames in which it rises
+_NEIGHBORS = 3  # notes before and after, whose tuning is averaged
+_STEEP = 6.0  # semitones per second: sung notes are level, spoken syllables glide
+_SPOKEN = 0.5  # share of the time in steep or short notes
+
+
+def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
+    """The notes, and the tuning in cents. Raises DataError for speech."""
+    voiced = ~np.isnan(track.pitch)
+    tuning = float(np.angle(np.exp(2j * np.pi * track.pitch[voiced]).mean()) / (2 * np.pi))  # semitones
+    reference = np.full(len(track.pitch), tuning)
+    spans: list[tuple[int, int]] = []
+    for _ in range(2):  # the second time with the drift that the first has found
+        spans = _segments(track.pitch - reference)
+        spans = [part for span in spans for part in _repeated(track.level_db, *span)]
+        if not spans:
+            raise DataError(where, "has no note that is held", "a melody", REMEDY)
+        middles = np.array([np.nanmedian(track.pitch[first:last]) for first, last in spans])
+        reference = _drifting(middles, spans, tuning, len(track.pitch))
+    _refuse_speech(track.pitch, spans, where)
+    notes = []
+    for (first, last), middle in zip(spans, middles, strict=True):
+        pitch = round(middle - reference[(first + last) // 2])
+        notes.append(HeardNote(first * _HOP_S, last * _HOP_S, pitch, 100 * (middle - pitch)))
+    return notes, 100 * tuning
+
+
+def _segments(pitch: Floats) -> list[tuple[int, int]]:
+    """The frames [first, last) of each note. pitch: (T,) in semitones from the reference, NaN where there is none."""
+    voiced = ~np.isnan(pitch)
+    states = np.arange(np.floor(np.nanmin(pitch)), np.ceil(np.nanmax(pitch)) + 1)
+    distance = np.minimum(np.abs(np.nan_to_num(pitch)[:, None] - states), _FARTHEST)
+    note = np.where(voiced[:, None], -((distance / _SPREAD) ** 2) / 2, -_UNVOICED)
+    emission = np.column_stack([note, np.where(voiced, -_VOICED_SILENCE, 0.0)])  # the last state is silence
+    count = emission.shape[1]
+    came_from = np.zeros((len(pitch), count), np.int64)
+    score = emission[0] - np.append(np.full(count - 1, _NOTE_BEGIN), 0.0)
+    for frame in range(1, len(pitch)):
+        best = int(score[:-1].argmax())
+        changed = max((score[best] - _NOTE_CHANGE, best), (score[-1] - _NOTE_BEGIN, count - 1))
+        stays = score.copy()
+        before = np.arange(count)
+        better = changed[0] > stays[:-1]
+        before[:-1][better], stays[:-1][better] = changed[1], changed[0]
+        if score[best] - _NOTE_END > stays[-1]:
+            before[-1], stays[-1] = best, score[best] - _NOTE_END
+        came_from[frame] = before
+        score = stays + emission[frame]
+    path = [int(score.argmax())]
+    for frame in range(len(pitch) - 1, 0, -1):
+        path.append(int(came_from[frame, path[-1]]))
+    states_of = np.array(path[::-1])
+    ends = [*(np.flatnonzero(np.diff(states_of)) + 1).tolist(), len(states_of)]
+    spans = [(first, last) for first, last in zip([0, *ends], ends, strict=False) if states_of[first] != count - 1]
+    return [(first, last) for first, last in spans if last - first >= _SHORTEST_S / _HOP_S]
+
+
+def _repeated(level: Floats, first: int, last: int) -> list[tuple[int, int]]:
+    """A note, cut where it is struck or sung again: where the level has fallen and rises."""
+    least = round(_SHORTEST_S / _HOP_S)
+    cuts = [first]
+    for frame in range(first + least, last - least):
+        around = level[max(cuts[-1], frame - _REACH) : frame + _REACH]
+        rises = level[frame : frame + _REACH].max() - level[frame]
+        falls = level[max(cuts[-1], frame - _REACH) : frame].max() - level[frame]
+        lowest = level[frame] <= level[max(first, frame - 4) : frame + 5].min()
+        if len(around) and lowest and rises >= _DIP_DB and falls >= 1 and frame - cuts[-1] >= least:
+            cuts.append(frame)
+    return list(zip(cuts, [*cuts[1:], last], strict=True))
+
+
+def _drifting(middles: Floats, spans: Sequence[tuple[int, int]], tuning: float, frames: int) -> Floats:
+    """(T,): the reference in semitones, from the distances of the notes to the nearest semitones around them."""
+    offsets: list[float] = []
+    for value in middles - tuning:  # less the whole number of semitones that leaves it nearest to the last offset
+        last = offsets[-1] if offsets else 0.0
+        offsets.append(float(value - round(value - last)))
+    lengths = [end - first for first, end in spans]
+    around = [slice(max(0, n - _NEIGHBORS), n + _NEIGHBORS + 1) for n in range(len(offsets))]
+    smooth = [np.average(offsets[near], weights=lengths[near]) for near in around]
+    centers = [(first + end) / 2 for first, end in spans]
+    return np.asarray(tuning + np.interp(np.arange(frames), centers, smooth))
+
+
+def _refuse_speech(pitch: Floats, spans: Sequence[tuple[int, int]], where: str) -> None:
+    spoken = 0
+    for first, last in spans:
+        part = pitch[first:last]
+        known = np.flatnonzero(~np.isnan(part))
+        slope = np.polyfit(known * _HOP_S, part[known], 1)[0] if len(known) > 5 else 0.0
+        if abs(slope) > _STEEP or last - first < 0.12 / _HOP_S:
+            spoken += last - first
+    if spoken > _SPOKEN * sum(last - first for first, last in spans):
+        raise DataError(where, "its pitch glides all the time: speech", "notes that are held", REMEDY)
+
+
+# Tempo, and notes on a grid
+
+_VALUES = {
+    0.25: 0.03,
+    0.5: 0.25,
+    0.75: 0.01,
+    1.0: 0.5,
+    1.5: 0.07,
+    2.0: 0.1,
+    3.0: 0.02,
+    4.0: 0.02,
+}  # quarters: probability
+_RUBATO = 0.1  # standard deviation of the logarithm of a note's length
+_USUAL_TEMPO, _TEMPO_SPREAD = 95.0, 0.35  # of the logarithm
+_SLOWEST, _FASTEST = 40.0, 220.0
+_FOLLOWS = 0.25  # how far the tempo follows a note
+_OFF_BEAT = {1: 2.0, 3: 2.0, 2: 0.5}  # cost of sixteenths into the quarter at which a note ends
+
+
+def estimate_tempo(onsets: Sequence[float]) -> float:
+    """Quarter notes per minute, from at least one onset in seconds."""
+    apart = np.diff(onsets)
+    apart = apart[(apart > 0.05) & (apart < 6)]
+    tempi = np.geomspace(_SLOWEST, _FASTEST, 400)
+    quarters = apart[None] * tempi[:, None] / 60
+    likelihood = sum(
+        probability * np.exp(-((np.log(quarters / value) / _RUBATO) ** 2) / 2) for value, probability in _VALUES.items()
+    )
+    score = np.log(likelihood + 1e-4).sum(axis=1) - (np.log(tempi / _USUAL_TEMPO) / _TEMPO_SPREAD) ** 2 / 2
+    return float(tempi[int(score.argmax())])
+
+
+def quantized(notes: Sequence[HeardNote], tempo: float, name: str) -> Piece:
+    """The notes on a grid that follows their tempo. tempo: quarter notes per minute, 0: estimated"""
+    onsets = [note.start_s for note in notes]
+    wanted = tempo or estimate_tempo(onsets)
+    step_s = 60 / wanted / STEPS_PER_QUARTER
+    starts = [0]
+    at = onsets[0]  # where the grid expects the last onset
+    steps_s = [step_s]
+    for onset in onsets[1:]:
+        exact = max(0.5, (onset - at) / step_s)
+        near = range(max(1, int(exact) - 1), int(exact) + 3)
+        steps = min(near, key=lambda n: ((n - exact) / (0.25 + 0.1 * exact)) ** 2 + _off_beat(starts[-1] + n))
+        if steps > 1:
+            step_s *= float(np.clip(exact / steps, 0.8, 1.25)) ** _FOLLOWS
+        expected = at + steps * step_s
+        at = expected + 0.6 * (onset - expected)
+        starts.append(starts[-1] + steps)
+        steps_s.append(step_s)
+    lengths = []
+    for number, note in enumerate(notes):
+        held = max(1, round((note.end_s - note.start_s) / steps_s[number]))
+        if number + 1 == len(notes):
+            lengths.append(min((1, 2, 4, 6, 8, 12, 16), key=lambda value: abs(np.log(value / held))))
+            continue
+        room = starts[number + 1] - starts[number]
+        rest = room - (note.end_s - note.start_s) / steps_s[number]
+        lengths.append(room if rest < max(1.5, 0.3 * room) else min(room, held))
+    found = [Note(start, note.pitch, length) for start, note, length in zip(starts, notes, lengths, strict=True)]
+    final = tempo or round(60 / STEPS_PER_QUARTER / float(np.median(steps_s)))
+    return Piece.of(found, STEPS_PER_QUARTER, float(final), name)
+
+
+def _off_beat(position: int) -> float:
+    return _OFF_BEAT.get(position % STEPS_PER_QUARTER, 0.0)

@@ -1,0 +1,98 @@
+"""Drafts in order: likely ones with few errors first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import small_music
+from recitative.lm.sampling import Sampling
+from recitative.model.torch_stage import run_model
+from recitative.music.composition import TICKS_PER_STEP, Constraints, blank, compose, to_rewrite
+from recitative.music.dynamics import phrase_ends, velocities
+from recitative.music.likelihood import likelihood_of
+from recitative.music.piece import Notation, Note, Piece, from_grid, tied
+from recitative.music.ranking import NATS_PER_ERROR, Draft, RuleErrors, rank, rule_errors
+
+FRAMES = small_music.settings("frames.voices=4", "frames.lowest=40", "frames.highest=81").frames
+RANGED = FRAMES.model_copy(update={"ranges": ((60, 81), (55, 74), (48, 67), (40, 60))})
+
+
+def of_rows(*rows, frames=RANGED):
+    return rule_errors(from_grid(tied(np.array(rows, np.int16)), frames.steps_per_quarter), frames)
+
+
+def test_errors_of_voice_leading_are_counted():
+    assert of_rows([72, 67, 64, 48], [71, 67, 62, 43]).total == 0
+    assert str(of_rows([72, 67, 64, 48], [71, 67, 62, 43])) == "no rule errors"
+    assert of_rows([72, 67, 64, 48], [74, 69, 64, 50]).octaves == 1
+    assert of_rows([67, 64, 60, 45], [67, 64, 62, 47]).fifths == 0
+    assert of_rows([67, 64, 60, 53], [69, 64, 60, 55]).total == 0
+    assert of_rows([67, 64, 60, 53], [69, 64, 62, 55]).fifths == 2
+    assert of_rows([79, 64, 60, 48]).spacing == 1  # the soprano is more than an octave above the alto
+    assert of_rows([72, 67, 64, 41]).spacing == 0  # the bass may be
+    assert of_rows([64, 67, 60, 48]).crossings == 1
+    assert of_rows([72, 67, 64, 62]).out_of_range == 1
+    assert str(RuleErrors(2, 1, 0, 0, 3)) == "2 parallel fifths, 1 parallel octave, 3 notes out of range"
+
+
+def test_an_error_costs_as_much_as_a_rare_note():
+    piece = Piece((Note(0, 60, 4),), 4)
+    clean, faulty = Draft(piece, 10.0, 4, RuleErrors(0, 0, 0, 0, 0)), Draft(piece, 8.0, 4, RuleErrors(1, 0, 0, 0, 0))
+    assert clean.cost == 10.0
+    assert faulty.cost == 8.0 + NATS_PER_ERROR
+    assert str(faulty) == "2.000 nats per token, 1 parallel fifth"
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
+    scorer = run_model(small_music.model(f"model.recurrent.direction={direction}"))
+    frames = scorer.frames
+    request = blank(frames, 8, "new", 100.0)
+    if scorer.fills:
+        given = Piece.of([Note(0, 60, 8 * TICKS_PER_STEP)], 4 * TICKS_PER_STEP, 100.0, "new")
+        request = to_rewrite(given, frames, [1, 2])
+    pieces = compose(scorer, request, Constraints(), Sampling(), count=4, seed=1, gibbs_steps=2)
+    drafts = rank(scorer, request, pieces)
+    assert {draft.piece.name for draft in drafts} == {piece.name for piece in pieces}
+    assert [draft.cost for draft in drafts] == sorted(draft.cost for draft in drafts)
+    assert {draft.tokens for draft in drafts} == {16 if scorer.fills else 24}
+    if not scorer.fills:
+        from recitative.music.composition import on_grid
+
+        for draft in drafts:
+            tokens = frames.code.tokens(on_grid(draft.piece, frames))
+            assert draft.nats == pytest.approx(likelihood_of(scorer, [tokens]).nats)
+
+
+# Dynamics
+
+
+def test_dynamics_follow_meter_phrase_and_voice():
+    scale = [Note(4 * n, 60 + n, 4) for n in range(12)]
+    piece = Piece.of([*scale, Note(0, 40, 48, 1)], 4, 100.0, "x")
+    loud = velocities(piece, 70)
+    melody = [value for note, value in zip(piece.notes, loud, strict=True) if note.voice == 0]
+    assert len(set(melody)) > 3
+    assert melody[4] > melody[5]  # a downbeat
+    assert max(melody) in melody[4:9]  # the height of the phrase
+    assert loud == velocities(piece, 70)
+    assert abs(np.mean(loud) - 70) < 0.5
+    assert min(velocities(piece, 1)) == 1
+    assert max(velocities(piece, 127)) == 127
+
+
+def test_downbeats_are_those_of_the_meter():
+    notes = [Note(4 * n, 60, 4) for n in range(12)]
+    waltz = Piece(tuple(notes), 48, 4, 100.0, "x", Notation((3, 4)))
+    march = Piece(tuple(notes), 48, 4, 100.0, "x", Notation((4, 4)))
+    assert velocities(waltz)[3] > velocities(march)[3]
+    assert velocities(waltz)[4] < velocities(march)[4]
+
+
+def test_phrases_end_at_long_notes_and_rests():
+    lengths = (4, 4, 4, 8, 4, 4, 4, 4, 16)
+    starts = np.cumsum([0, *lengths[:-1]])
+    notes = [Note(int(start), 60, length) for start, length in zip(starts, lengths, strict=True)]
+    assert phrase_ends(Piece.of(notes, 4, 100.0, "x")) == [20, 52, 53]
+    assert velocities(Piece((), 4)) == []
