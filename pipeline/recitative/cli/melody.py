@@ -15,7 +15,7 @@ from recitative.cli.options import require_folder
 from recitative.errors import UsageError
 from recitative.music.melody import Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
-from recitative.music.notation import abc_text, musicxml_bytes
+from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.piece import pitch_name
 
 FORMS = (".mid", ".musicxml", ".abc")
@@ -86,9 +86,9 @@ def _numbers(found: Melody) -> dict[str, object]:
 
 
 def _write(found: Melody, output: Path) -> None:
-    suffix = output.suffix.lower()
+    suffix, piece = output.suffix.lower(), notated(found.piece)
     if suffix == ".abc":
-        write_text(output, abc_text(found.piece))
+        write_text(output, abc_text(piece))
     else:
-        write_bytes(output, midi_bytes(found.piece) if suffix == ".mid" else musicxml_bytes(found.piece))
+        write_bytes(output, midi_bytes(piece) if suffix == ".mid" else musicxml_bytes(piece))
     print(f"written: {output}", file=sys.stderr)

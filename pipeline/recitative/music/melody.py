@@ -2,7 +2,7 @@
 
 Pitch is tracked by pYIN (Mauch & Dixon 2014, of librosa). Notes are the path of a hidden Markov model with one state
 for each semitone and one for silence, and are cut where the loudness shows a repeated note. Singers are rarely in tune
-with a piano and drift: pitches are measured from a reference that follows the notes. The tempo is the one that makes
+with a piano and drift: pitches are measured from a reference that follows them. The tempo is the one that makes
 the distances of the onsets likely note values; a grid of sixteenths then follows them.
 """
 
@@ -19,8 +19,7 @@ import numpy.typing as npt
 from recitative.audio.inputs import AudioInput, open_audio
 from recitative.audio.resample import resample
 from recitative.errors import DataError
-from recitative.music.notation import notated
-from recitative.music.piece import Note, Piece, key_name, tonic_of
+from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 
 Floats = npt.NDArray[np.float64]
 
@@ -46,8 +45,7 @@ class HeardNote:
 
 @dataclass(frozen=True)
 class Melody:
-    """notes: as heard; piece: on a grid of STEPS_PER_QUARTER, with tempo and key signature; tuning_cents: of the whole
-    recording"""
+    """notes: as heard; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording"""
 
     notes: tuple[HeardNote, ...]
     piece: Piece
@@ -55,9 +53,8 @@ class Melody:
 
     @property
     def key(self) -> str:
-        """Such as G major."""
-        notation = self.piece.notation
-        return key_name(tonic_of(notation.fifths or 0, notation.minor), notation.minor)
+        """Such as G major, estimated from the notes (Krumhansl)."""
+        return key_name(*key_of(to_grid(self.piece, 1).pitches))
 
     def __str__(self) -> str:
         tempo = f"{self.piece.quarters_per_minute:g} quarter notes per minute"
@@ -77,8 +74,7 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
     track = track_pitch(samples, where)
     notes, tuning = heard_notes(track, where)
     title = Path(where).stem
-    piece = quantized(notes, tempo, title)
-    return Melody(tuple(notes), notated(piece), tuning)
+    return Melody(tuple(notes), quantized(notes, tempo, title), tuning)
 
 
 # The pitch of each frame of 10 ms
@@ -150,7 +146,9 @@ _FARTHEST = 1.5  # semitones; larger distances cost no more
 _NOTE_CHANGE, _NOTE_END, _NOTE_BEGIN = 8.0, 3.0, 5.0  # nats
 _UNVOICED, _VOICED_SILENCE = 1.5, 3.0  # nats per frame: of a note without pitch, and of silence with one
 _SHORTEST_S = 0.08
+_VIBRATO, _WIDEST_VIBRATO = 18, 1.8  # frames of a cycle, and semitones from its lowest to its highest pitch
 _DIP_DB, _REACH = 5.0, 15  # of the level before a repeated note, and frames in which it rises
+_DRIFT_COST = 0.1  # for a semitone, in the mean cosine
 _NEIGHBORS = 3  # notes before and after, whose tuning is averaged
 _STEEP = 6.0  # semitones per second: sung notes are level, spoken syllables glide
 _SPOKEN = 0.5  # share of the time in steep or short notes
@@ -158,23 +156,37 @@ _SPOKEN = 0.5  # share of the time in steep or short notes
 
 def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
     """The notes, and the tuning in cents. Raises DataError for speech."""
-    voiced = ~np.isnan(track.pitch)
-    tuning = float(np.angle(np.exp(2j * np.pi * track.pitch[voiced]).mean()) / (2 * np.pi))  # semitones
+    steady = _without_vibrato(track.pitch)
+    tuning = float(np.angle(np.nansum(np.exp(2j * np.pi * steady))) / (2 * np.pi))  # semitones
     reference = np.full(len(track.pitch), tuning)
     spans: list[tuple[int, int]] = []
     for _ in range(2):  # the second time with the drift that the first has found
         spans = _segments(track.pitch - reference)
-        spans = [part for span in spans for part in _repeated(track.level_db, *span)]
+        cut = [part for span in spans for part in _repeated(track.level_db, *span)]
+        spans = [(first, last) for first, last in cut if not np.isnan(track.pitch[first:last]).all()]
         if not spans:
             raise DataError(where, "has no note that is held", "a melody", REMEDY)
-        middles = np.array([np.nanmedian(track.pitch[first:last]) for first, last in spans])
-        reference = _drifting(middles, spans, tuning, len(track.pitch))
+        middles = np.array([_middle(steady[first:last], track.pitch[first:last]) for first, last in spans])
+        reference = _drifting(middles, spans, len(track.pitch))
     _refuse_speech(track.pitch, spans, where)
     notes = []
     for (first, last), middle in zip(spans, middles, strict=True):
         pitch = round(middle - reference[(first + last) // 2])
         notes.append(HeardNote(first * _HOP_S, last * _HOP_S, pitch, 100 * (middle - pitch)))
-    return notes, 100 * tuning
+    return notes, 100 * float(reference.mean())
+
+
+def _without_vibrato(pitch: Floats) -> Floats:
+    """The mean over a cycle of vibrato around each frame; NaN where a frame has no pitch or the pitch changes."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(pitch, _VIBRATO // 2, constant_values=np.nan), _VIBRATO)
+    around = around[: len(pitch)]
+    level = np.ptp(around, axis=1) < _WIDEST_VIBRATO  # false for NaN
+    return np.where(level, around.mean(axis=1), np.nan)
+
+
+def _middle(steady: Floats, pitch: Floats) -> float:
+    """The pitch of a note, without vibrato if it lasts long enough."""
+    return float(np.nanmedian(pitch if np.isnan(steady).all() else steady))
 
 
 def _segments(pitch: Floats) -> list[tuple[int, int]]:
@@ -221,17 +233,21 @@ def _repeated(level: Floats, first: int, last: int) -> list[tuple[int, int]]:
     return list(zip(cuts, [*cuts[1:], last], strict=True))
 
 
-def _drifting(middles: Floats, spans: Sequence[tuple[int, int]], tuning: float, frames: int) -> Floats:
-    """(T,): the reference in semitones, from the distances of the notes to the nearest semitones around them."""
-    offsets: list[float] = []
-    for value in middles - tuning:  # less the whole number of semitones that leaves it nearest to the last offset
-        last = offsets[-1] if offsets else 0.0
-        offsets.append(float(value - round(value - last)))
-    lengths = [end - first for first, end in spans]
+def _drifting(middles: Floats, spans: Sequence[tuple[int, int]], frames: int) -> Floats:
+    """(T,): the reference in semitones: the line from which the notes are the nearest to whole semitones, corrected by
+    the notes around. middles: pitches of the notes"""
+    lengths = np.array([end - first for first, end in spans], np.float64)
+    centers = np.array([(first + end) / 2 for first, end in spans])
+    places = (centers - centers[0]) / max(1.0, centers[-1] - centers[0])
+    begins, drifts = np.meshgrid(np.arange(-0.5, 0.5, 0.05), np.arange(-1, 1.01, 0.05), indexing="ij")
+    apart = middles - begins[..., None] - drifts[..., None] * places
+    score = (np.cos(2 * np.pi * apart) * lengths).sum(axis=-1) / lengths.sum() - _DRIFT_COST * np.abs(drifts)
+    begin, drift = (float(values.flat[int(score.argmax())]) for values in (begins, drifts))
+    line = begin + drift * places
+    offsets = middles - line - np.round(middles - line)
     around = [slice(max(0, n - _NEIGHBORS), n + _NEIGHBORS + 1) for n in range(len(offsets))]
-    smooth = [np.average(offsets[near], weights=lengths[near]) for near in around]
-    centers = [(first + end) / 2 for first, end in spans]
-    return np.asarray(tuning + np.interp(np.arange(frames), centers, smooth))
+    smooth = [float(np.average(offsets[near], weights=lengths[near])) for near in around]
+    return np.asarray(np.interp(np.arange(frames), centers, line + smooth))
 
 
 def _refuse_speech(pitch: Floats, spans: Sequence[tuple[int, int]], where: str) -> None:
