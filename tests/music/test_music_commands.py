@@ -9,8 +9,10 @@ from pathlib import Path
 import mido
 import numpy as np
 import pytest
+from singing import CLEAN, RATE, sing
 
 import small_music
+from recitative.audio.files import write_wav
 from recitative.cli.main import main
 from recitative.export.file import export_model
 from recitative.model.folder import save_model
@@ -100,12 +102,46 @@ def test_tempo_meter_key_and_names_of_a_file_survive(place, capsys):
 def test_the_voice_of_a_file_is_asked_for_and_named(place, capsys):
     filling = "--model models/fills.onnx --gibbs-steps 2 --output a --no-sound"
     run(f"generate music songs/song.mid --harmonize 1 {filling}", USAGE)
-    assert "song has 3 voices (1, 2, 3); choose the one to harmonize, such as --voice 1" in capsys.readouterr().err
+    assert (
+        "song has 3 voices (1, 2, 3, from the highest); choose the one to harmonize, such as --voice 1"
+        in capsys.readouterr().err
+    )
     run(f"generate music songs/song.mid --harmonize 1 --voice alto {filling}", USAGE)
-    assert "--voice alto: song has 3 voices (1, 2, 3); give one of them" in capsys.readouterr().err
+    assert "--voice alto: song has 3 voices (1, 2, 3, from the highest); give its" in capsys.readouterr().err
     run(f"generate music songs/song.mid --harmonize 1 --voice 1 {filling}")
     assert "song: voice 1 of 3 is the voice 1: " in capsys.readouterr().err
     assert notes("songs/song.mid", {0}) == notes("a/song.mid", {0})
+
+
+def test_a_file_of_more_voices_is_read_as_those_of_the_model(place, capsys):
+    five = [Note(0, pitch, 16, voice) for voice, pitch in enumerate((66, 64, 62, 60, 55))]
+    write_midi(Piece.of(five, 4, 100.0, "five"), place / "five.mid")
+    run("generate music five.mid --model models/continues.onnx --bars 1 --output a --no-sound")
+    assert "five: its 5 voices are read as 3" in capsys.readouterr().err
+    assert {(note.start, note.pitch) for note in notes("five.mid")} <= {(n.start, n.pitch) for n in notes("a/five.mid")}
+
+
+def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
+    pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
+    tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 62, 60))], 4, 100.0, "hum")
+    write_wav(place / "hum.wav", sing(tune, CLEAN), RATE)
+    run("melody hum.wav --tempo 100 --output hum.musicxml")
+    said = capsys.readouterr()
+    assert [line.split()[2] for line in said.out.splitlines()] == ["note", "C4", "E4", "D4", "C4"]
+    assert "hum: 4 notes, C major, 100 quarter notes per minute, tuning" in said.err
+    assert (place / "hum.musicxml").read_text().count("<pitch>") == 4
+    run("melody hum.wav --json")
+    assert [note["pitch"] for note in json.loads(capsys.readouterr().out)["notes"]] == [60, 64, 62, 60]
+    run("generate music hum.wav --harmonize 1 --model models/fills.onnx --gibbs-steps 2 --output a --no-sound")
+    assert [note.pitch for note in read_midi(place / "a" / "hum.mid").notes if note.voice == 0] == [60, 64, 62, 60]
+    for line, message in (
+        ("melody hum.wav --output hum.pdf", "--output hum.pdf: must end in .mid, .musicxml, .abc"),
+        ("melody hum.wav --tempo 3", "--tempo 3: must be at least 10"),
+    ):
+        run(line, USAGE)
+        assert f"error: {message}" in capsys.readouterr().err
+    run("melody none.wav", DATA)
+    assert "none.wav: does not exist" in capsys.readouterr().err
 
 
 def test_drafts_are_numbered_from_the_best_and_told_in_one_line_each(place, capsys):

@@ -56,8 +56,11 @@ def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
     drafts = rank(scorer, request, pieces)
     assert {draft.piece.name for draft in drafts} == {piece.name for piece in pieces}
     assert [draft.cost for draft in drafts] == sorted(draft.cost for draft in drafts)
-    assert {draft.tokens for draft in drafts} == {16 if scorer.fills else 24}
-    if not scorer.fills:
+    assert {draft.unit for draft in drafts} == {"note" if scorer.fills else "token"}
+    if scorer.fills:
+        new = [sum(note.voice != 0 for note in draft.piece.notes) for draft in drafts]
+        assert [draft.count for draft in drafts] == new
+    else:
         from recitative.music.composition import on_grid
 
         for draft in drafts:

@@ -289,7 +289,8 @@ def _melody(piece: Piece, edit: EditOptions, voice: int, frames: FrameSettings) 
     """The voice of a file that is harmonized, as voice ``voice``. Prints which one it is."""
     numbers = sorted({note.voice for note in piece.notes})
     named = [f"{number + 1} {piece.notation.part(number)}".strip() for number in numbers]
-    listed = f"{piece.name} has {len(numbers)} voices ({', '.join(named)})"
+    order = "" if any(piece.notation.parts) else ", from the highest"
+    listed = f"{piece.name} has {len(numbers)} voice{'s' * (len(numbers) > 1)} ({', '.join(named)}{order})"
     if not edit.voice and len(numbers) > 1:
         raise UsageError(f"{listed}; choose the one to harmonize, such as --voice {named[0].split(maxsplit=1)[-1]}")
     wanted = edit.voice.strip().lower()
@@ -297,7 +298,7 @@ def _melody(piece: Piece, edit: EditOptions, voice: int, frames: FrameSettings) 
         number for number in numbers if not wanted or wanted in (str(number + 1), piece.notation.part(number).lower())
     ] or [VOICES.index(wanted) for _ in range(len(numbers) == len(VOICES) and wanted in VOICES)]
     if not taken:
-        raise UsageError(f"--voice {edit.voice}: {listed}; give one of them by number or name")
+        raise UsageError(f"--voice {edit.voice}: {listed}; give its number or name")
     notes = tuple(replace(note, voice=voice) for note in piece.notes if note.voice == taken[0])
     low, high = min(note.pitch for note in notes), max(note.pitch for note in notes)
     of = f"voice {taken[0] + 1} of {len(numbers)}" if len(numbers) > 1 else "its only voice"
@@ -393,14 +394,16 @@ def _write(generated: Generated, output: OutputOptions) -> Exhibit:
         else:
             write_text(path, abc_text(piece))
     path = output.folder / f"{piece.name}.{output.formats[0]}"
-    save_figure(piano_roll(piece, given=given).figure, path.with_suffix(".svg"))
+    bar = round(piece.notation.bar_quarters) or 1
+    save_figure(piano_roll(piece, given=given, quarters_per_bar=bar).figure, path.with_suffix(".svg"))
     played = b""
     if output.sound:
         samples = synth.render(piece, soundfont=output.soundfont, program=output.programs)
         write_wav(path.with_suffix(".wav"), samples, synth.SAMPLE_RATE)
         played = synth.mp3_bytes(samples)
     print(path)
-    return Exhibit(piece.name, piece, content, played, given=given, note=str(generated.draft))
+    note = str(generated.draft)
+    return Exhibit(piece.name, piece, content, played, given=given, note=note, quarters_per_bar=bar)
 
 
 # ``recitative generate music``

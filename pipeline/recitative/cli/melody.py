@@ -17,6 +17,7 @@ from recitative.music.melody import Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.piece import pitch_name
+from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES
 
 FORMS = (".mid", ".musicxml", ".abc")
 
@@ -46,6 +47,8 @@ def melody(
         raise UsageError(f"--output {output}: must end in {', '.join(FORMS)}")
     if 0 < tempo < SLOWEST:
         raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 to estimate it")
+    if recording.suffix.lower() in (*SUFFIXES, *SCORE_SUFFIXES):
+        raise UsageError(f"{recording}: is written music, not a recording; 'recitative generate music' reads it")
     if output:
         require_folder(output.parent)
     found = transcribe_melody(recording, tempo=tempo)

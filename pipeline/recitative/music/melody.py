@@ -91,7 +91,7 @@ class PitchTrack:
 _SILENT_DB = -55.0  # below full scale: the loudest frame of a silent recording
 _LEAST_VOICED = 0.25  # share of the sounding frames that have a pitch
 _SOUNDING_DB = 30.0  # below the loudest frame
-_HARMONIC, _LOW_HARMONICS = 0.6, 0.1  # least shares of the energy: at harmonics of the pitch, and at the first three
+_HARMONIC, _LOW_HARMONICS = 0.72, 0.1  # least shares of the energy: at harmonics of the pitch, and at the first three
 
 
 def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:

@@ -1,8 +1,8 @@
 """Drafts of a piece, ranked by their likelihood and by errors of voice leading.
 
 The cost of a draft is its NLL in nats plus NATS_PER_ERROR for each error. The NLL of a model that continues is that of
-all notes, each given those before it. A model that fills in has none; its NLL is the sum over the voices, each given
-all others.
+all tokens, each given those before it. A model that fills in has none; its NLL is that of the generated notes, each
+voice given all others, where a note has the mean of its steps.
 """
 
 from __future__ import annotations
@@ -57,19 +57,20 @@ def _plural(name: str, count: int) -> str:
 
 @dataclass(frozen=True)
 class Draft:
-    """nats: NLL of ``tokens`` tokens, those that were generated or all; errors: None for music without voices"""
+    """nats: NLL of ``count`` units, tokens or notes; errors: None for music without voices"""
 
     piece: Piece
     nats: float
-    tokens: int
+    count: int
     errors: RuleErrors | None = None
+    unit: str = "token"
 
     @property
     def cost(self) -> float:
         return self.nats + NATS_PER_ERROR * (self.errors.total if self.errors else 0)
 
     def __str__(self) -> str:
-        likelihood = f"{self.nats / max(1, self.tokens):.3f} nats per token"
+        likelihood = f"{self.nats / max(1, self.count):.3f} nats per {self.unit}"
         return f"{likelihood}, {self.errors}" if self.errors else likelihood
 
 
@@ -79,17 +80,18 @@ def rank(scorer: Scorer, request: GenerationRequest, pieces: Sequence[Piece]) ->
     drafts = []
     for piece in pieces:
         tokens = frames.code.tokens(on_grid(piece, frames))
+        errors = None if frames.sets else rule_errors(piece, frames)
         if scorer.fills:
             nats, count = _masked_nats(scorer, tokens, request)
+            drafts.append(Draft(piece, nats, count, errors, "note"))
         else:
             found = likelihood_of(scorer, [tokens], scorer.settings.pieces.key)
-            nats, count = found.nats, found.tokens
-        drafts.append(Draft(piece, nats, count, None if frames.sets else rule_errors(piece, frames)))
+            drafts.append(Draft(piece, found.nats, found.tokens, errors))
     return sorted(drafts, key=lambda draft: draft.cost)
 
 
 def _masked_nats(scorer: Scorer, tokens: Ids, request: GenerationRequest) -> tuple[float, int]:
-    """(the NLL of the generated tokens (T, V), each voice given the others, and their number)."""
+    """(the NLL of the generated notes of tokens (T, V), each voice given the others, and their number)."""
     code = MaskedCode(scorer.frames.code)
     nats, count = 0.0, 0
     for voice in np.flatnonzero(request.free.any(axis=0)):
@@ -100,8 +102,10 @@ def _masked_nats(scorer: Scorer, tokens: Ids, request: GenerationRequest) -> tup
         h, _ = scorer.context.step(ids, scorer.context.initial_state(1), last=True)
         choice, beside = code.choice_ids(hidden, int(voice))
         scores = scorer.scores(h.data[0, free], choice[0, free], beside[0, free])
-        nats += cross_entropy(scores, tokens[free, voice])
-        count += int(free.sum())
+        pitches = tokens[:, voice]
+        notes = int((free & np.append(True, pitches[1:] != pitches[:-1])).sum())
+        nats += cross_entropy(scores, pitches[free]) * notes / int(free.sum())
+        count += notes
     return nats, count
 
 
