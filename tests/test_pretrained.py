@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from recitative import pretrained
+from recitative import load, pretrained
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.audio.files import write_wav
 from recitative.kinds import read_metadata
 from recitative.model.onnx_stage import OnnxStage
+from recitative.music.cadence import is_authentic
 from recitative.music.midi import read_midi, write_midi
-from recitative.music.piece import from_grid, tied
+from recitative.music.piece import from_grid, tied, to_grid
 
 AN4 = ["an4-bidirectional", "an4-streaming"]
 ENGLISH = ["en", "en-g2p"]
@@ -96,3 +97,12 @@ def test_a_melody_is_harmonized_without_naming_a_model(tmp_path, generate):
     (written,) = (tmp_path / "out").glob("*.mid")
     assert notes_of(tmp_path / "melody.mid") < notes_of(written)
     assert read_midi(written, 4).voices == 4
+
+
+def test_chorales_harmonizes_notes_in_python():
+    melody = [(67, 1), (69, 1), (71, 1), (69, 1), (67, 2), (None, 1)]
+    chorale = load("chorales").harmonize(melody, cadence=True)
+    assert [note.pitch for note in chorale.notes if note.voice == 0] == [67, 69, 71, 69, 67]
+    assert chorale.voices == 4
+    assert is_authentic(to_grid(chorale.at_resolution(4), 4).pitches[:24], (7, False))
+    assert (chorale.notation.fifths, chorale.notation.parts) == (1, ("soprano", "alto", "tenor", "bass"))
