@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from recitative.errors import DataError
 from recitative.music.abc import read_abc, unfolded
 from recitative.music.abc_score import chord_pitches, key_signature
-from recitative.music.piece import Note, Piece
+from recitative.music.notation import abc_text
+from recitative.music.piece import Notation, Note, Piece
 
 NOTTINGHAM = Path(__file__).resolve().parents[3] / "shared" / "data" / "nottingham" / "ABC_cleaned"
 QUARTER = 12  # steps
@@ -202,7 +204,7 @@ def test_the_tempo_is_in_quarters_a_minute(tmp_path: Path, field: str, tempo: fl
         ("C/0", r"'/0' is not a length"),
         ("[Cq]", r"'\[Cq\]' is not understood"),
         ("-C", "'-' before the first note"),
-        ("V:2", "several voices"),
+        ("C [V:2] D", r"a voice \(V:\) must begin its line"),
         ("M:4/0", "'4/0' is not a meter"),
         ("c''''''", "MIDI pitch 144"),
         ("z", "it has no notes"),
@@ -249,3 +251,21 @@ def test_nearly_all_of_the_nottingham_database_is_read() -> None:
     results = [read_abc(path) for path in sorted(NOTTINGHAM.glob("*.abc"))]
     assert sum(len(pieces) for pieces, _ in results) == 1032
     assert sum(len(errors) for _, errors in results) == 2
+
+
+def test_voices_are_read_in_the_order_of_writing(tmp_path: Path) -> None:
+    piece = _read(tmp_path, 'V:S name="Soprano"\n^F2 F2 |\nV:B clef=bass\nF,2 G,2 |\n[V:S] F4 |\n[V:B] C,4 |')
+    assert [(note.start // 12, note.pitch, note.voice) for note in piece.notes] == [
+        (0, 53, 1), (0, 66, 0), (2, 55, 1), (2, 66, 0), (4, 48, 1), (4, 65, 0),
+    ]  # fmt: skip
+    assert piece.notation == Notation((4, 4), 0, False, ("Soprano", ""))
+
+
+def test_a_written_score_comes_back(tmp_path: Path) -> None:
+    notes = [Note(0, 67, 48), Note(48, 66, 12), Note(60, 67, 24), Note(0, 43, 84, 1), Note(12, 59, 60, 2)]
+    notation = Notation((3, 4), 1, False, ("soprano", "bass", ""))
+    piece = Piece(tuple(sorted(notes)), 108, 12, 92.0, "Song", notation)
+    (tmp_path / "song.abc").write_text(abc_text(piece))
+    (back,), errors = read_abc(tmp_path / "song.abc")
+    assert not errors
+    assert back == replace(piece, notation=replace(notation, parts=("soprano", "bass", "voice 3")))

@@ -1,4 +1,5 @@
-"""Tunes in ABC notation as pieces: the melody is voice 0, and the chord symbols are chords of voice 1.
+"""Tunes in ABC notation as pieces: the melody is voice 0, and the chord symbols are chords of voice 1. In a tune of
+several voices (V:), they are voices in the order of writing, and the chord symbols of the first are the last voice.
 
 abcnotation.com, standard 2.1, as far as the Nottingham Music Database and most collections of folk tunes use it. As in
 the cleaned edition of that database, P: fields may name single parts if Y: gives their order.
@@ -30,18 +31,18 @@ from recitative.reading import LARGEST_SETTINGS, read_bytes
 STEPS_PER_QUARTER = 12  # a sixteenth is 3 steps, in a triplet 2
 QUARTERS_PER_MINUTE = 100.0  # of a tune without Q:
 LONGEST_QUARTERS = 20_000
-_MELODY, _CHORDS = 0, 1
 _REMEDY = "correct it, or leave the tune out"
 _FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # but not 'A:|', a note before a repeat
+_VOICE = re.compile(r"V:\s*(\S+)|\[V:\s*([^\]\s]+)[^\]]*\]")
 _IGNORED = frozenset("ABCDFGHINORSTWXYZmrsw")  # fields that do not affect the notes
 
 
 @dataclass(frozen=True)
 class Tune:
-    """A tune in the order of writing. order: of its parts, '' for as written."""
+    """A tune in the order of writing. voices: at least one; order: of its parts, '' for as written."""
 
     name: str
-    items: tuple[Item, ...]
+    voices: tuple[tuple[Item, ...], ...]
     order: str
     quarters_per_minute: float
     notation: Notation
@@ -55,6 +56,7 @@ class _Header:
     titles: list[str] = field(default_factory=list)
     fields: dict[str, str] = field(default_factory=dict)
     key: tuple[int | None, bool] = (None, False)  # sharps of the signature, minor
+    parts: dict[str, str] = field(default_factory=dict)  # names of voices
 
     @property
     def meter(self) -> tuple[int, int] | None:
@@ -93,11 +95,12 @@ def _piece(path: str, first: int, block: Sequence[str]) -> Piece:
     """The tune of a block as it is played. Raises DataError with the line."""
     tune = _tune(path, first, block)
     try:
-        items = played(tune.items, tune.order)
-        end = sum((item.quarters for item in items if isinstance(item, Sound)), Fraction(0))
+        voices = [played(items, tune.order) for items in tune.voices]
+        end = max(sum((item.quarters for item in items if isinstance(item, Sound)), Fraction(0)) for items in voices)
         if end > LONGEST_QUARTERS:
             raise ValueError(f"it lasts {int(end)} quarter notes, more than {LONGEST_QUARTERS}")
-        notes = [*_melody(items), *_harmony(items)]
+        notes = [note for voice, items in enumerate(voices) for note in _melody(items, voice)]
+        notes += _harmony(voices[0], len(voices))
         if not notes:
             raise ValueError("it has no notes")
     except ValueError as error:
@@ -121,29 +124,43 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
 def _tune(path: str, first: int, block: Sequence[str]) -> Tune:
     """Raises DataError with the line."""
     header = _Header(block[0][2:].strip())
+    voices: dict[str, ScoreReader] = {}  # by their ids, in the order of writing; '' before the first V:
     reader: ScoreReader | None = None
     for number, line in enumerate(block, start=first):
         try:
-            reader = _read_line(header, reader, line)
+            bare = re.sub(r"(?<!\\)%.*", "", line).strip()
+            match = _FIELD.fullmatch(bare)
+            if reader is None:
+                reader = _header_line(header, match)
+                voices = {"": reader} if reader else {}
+            elif switch := _VOICE.match(bare):
+                reader = _voice(voices, switch[1] or switch[2])
+                reader.read(bare[switch.end() :] if switch[2] else "")
+                if name := re.search(r'(?:name|nm)="([^"]*)"', bare):
+                    header.parts[switch[1] or switch[2]] = name[1]
+            elif match is None:
+                reader.read(bare)
+            elif match[1] not in _IGNORED:
+                reader.set_field(match[1], match[2])
         except ValueError as error:
             raise DataError(f"{path}:{number}", f"X:{header.number}: {error}", "", _REMEDY) from None
     if reader is None:
         raise DataError(f"{path}:{first}", f"X:{header.number}: no key", "a field K: before the notes", _REMEDY)
     name = header.titles[0] if header.titles else f"{Path(path).stem} {header.number}"
-    notation = Notation(header.meter, *header.key)
-    return Tune(name, tuple(reader.items), _part_order(header), _tempo(header.fields.get("Q", "")), notation)
+    parts = tuple(header.parts.get(voice, "") for voice in voices)
+    notation = Notation(header.meter, *header.key, parts if any(parts) else ())
+    items = tuple(tuple(one.items) for one in voices.values())
+    return Tune(name, items, _part_order(header), _tempo(header.fields.get("Q", "")), notation)
 
 
-def _read_line(header: _Header, reader: ScoreReader | None, line: str) -> ScoreReader | None:
-    bare = re.sub(r"(?<!\\)%.*", "", line).strip()
-    match = _FIELD.fullmatch(bare)
-    if reader is None:
-        return _header_line(header, match)
-    if match is None:
-        reader.read(bare)
-    elif match[1] not in _IGNORED:
-        reader.set_field(match[1], match[2])
-    return reader
+def _voice(voices: dict[str, ScoreReader], name: str) -> ScoreReader:
+    """The reader of a voice, a new one at its first V:. What was read before any V: is the first voice."""
+    if name not in voices and "" in voices:
+        voices[name] = voices.pop("")
+    elif name not in voices:
+        like = next(iter(voices.values()))
+        voices[name] = ScoreReader(like.first_key, like.first_unit, like.first_meter)
+    return voices[name]
 
 
 def _header_line(header: _Header, match: re.Match[str] | None) -> ScoreReader | None:
@@ -190,7 +207,7 @@ def _step(quarters: Fraction) -> int:
     return int(quarters * STEPS_PER_QUARTER + Fraction(1, 2))
 
 
-def _melody(items: Iterable[Item]) -> list[Note]:
+def _melody(items: Iterable[Item], voice: int) -> list[Note]:
     spans: list[tuple[Fraction, Fraction, int]] = []
     held: dict[int, int] = {}  # pitch -> index of the span that is tied
     now = Fraction(0)
@@ -205,10 +222,10 @@ def _melody(items: Iterable[Item]) -> list[Note]:
             spans[number : number + 1] = [(start, end, pitch)]
             held |= {pitch: number} if item.tied else {}
         now = end
-    return [_note(*span, _MELODY) for span in spans]
+    return [_note(*span, voice) for span in spans]
 
 
-def _harmony(items: Iterable[Item]) -> list[Note]:
+def _harmony(items: Iterable[Item], voice: int) -> list[Note]:
     changes: list[tuple[Fraction, tuple[int, ...]]] = []
     now = Fraction(0)
     for item in items:
@@ -218,7 +235,7 @@ def _harmony(items: Iterable[Item]) -> list[Note]:
             changes.append((now, item.pitches))
     ends = [*(start for start, _ in changes[1:]), now]
     spans = [(start, end, pitches) for (start, pitches), end in zip(changes, ends, strict=False) if end > start]
-    return [_note(start, end, pitch, _CHORDS) for start, end, pitches in spans for pitch in pitches]
+    return [_note(start, end, pitch, voice) for start, end, pitches in spans for pitch in pitches]
 
 
 def _note(start: Fraction, end: Fraction, pitch: int, voice: int) -> Note:

@@ -209,6 +209,7 @@ class ScoreReader:
     _broken: Fraction = Fraction(1)  # for the next sound
 
     def __post_init__(self) -> None:
+        self.first_key, self.first_unit, self.first_meter = self.key, self.unit, self.meter  # of the header
         self.items.append(self.meter)
 
     def read(self, text: str) -> None:
@@ -235,7 +236,7 @@ class ScoreReader:
                 self._altered = {}
                 self.items.append(Part(content.strip()))
             case "V":
-                raise ValueError("several voices (V:) are not supported")
+                raise ValueError("a voice (V:) must begin its line")
 
     def _take(self, token: re.Match[str]) -> None:
         match next(name for name in _ORDER if token[name] is not None):
