@@ -83,8 +83,9 @@ def chord(*pitches):
         (drums(), "noise, speech or percussion"),
         (chord(60, 64, 67), "several notes sound at once"),
         (chord(57, 60, 64, 69), "several notes sound at once"),
+        (chord(60, 67), "several notes sound at once"),
     ],
-    ids=["silence", "too short", "noise", "drums", "major chord", "minor chord"],
+    ids=["silence", "too short", "noise", "drums", "major chord", "minor chord", "fifth"],
 )
 def test_what_is_no_melody_is_named(sound, message):
     with pytest.raises(DataError, match=message) as raised:

@@ -438,7 +438,9 @@ def music(
     bars: Annotated[
         int,
         typer.Option(
-            min=1, max=1000, help="Number of new bars of four quarter notes. A model of events may end earlier."
+            min=1,
+            max=1000,
+            help="Number of new bars, of four quarter notes or as in the file. A model of events may end earlier.",
         ),
     ] = 12,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Number of pieces, or of versions of each file.")] = 1,

@@ -36,8 +36,8 @@ def melody(
 ) -> None:
     """Write down the melody of a recording: notes, tempo and key.
 
-    The table has the time of each note in seconds, its name, how many cents it is off, and its start and length in
-    quarter notes. Requires the extra 'music'.
+    The table has the seconds of each note, its name, the cents that it is off, and its start and length in quarters.
+    Requires the extra 'music'.
 
     \b
     recitative melody hum.wav --output hum.musicxml

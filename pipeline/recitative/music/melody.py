@@ -91,7 +91,7 @@ class PitchTrack:
 _SILENT_DB = -55.0  # below full scale: the loudest frame of a silent recording
 _LEAST_VOICED = 0.25  # share of the sounding frames that have a pitch
 _SOUNDING_DB = 30.0  # below the loudest frame
-_HARMONIC, _LOW_HARMONICS = 0.72, 0.1  # least shares of the energy: at harmonics of the pitch, and at the first three
+_HARMONIC, _FIRST = 0.85, 0.003  # least shares of the energy: at the harmonics of the pitch, and at the first of them
 
 
 def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
@@ -114,17 +114,17 @@ def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
     if voiced.sum() < max(10, _LEAST_VOICED * sounding.sum()):
         found = f"has a pitch in {voiced.sum() / sounding.sum():.0%} of its sound: noise, speech or percussion"
         raise DataError(where, f"{found}, no melody", "a melody", REMEDY)
-    harmonic, low = _harmonic_shares(padded, hertz, voiced, librosa)
-    if harmonic < _HARMONIC or low < _LOW_HARMONICS:
+    harmonic, first = _harmonic_shares(padded, hertz, voiced, librosa)
+    if harmonic < _HARMONIC or first < _FIRST:
         raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     pitch = np.where(voiced, 69 + 12 * np.log2(np.maximum(hertz, 1.0) / 440.0), np.nan)
     return PitchTrack(pitch, level)
 
 
 def _harmonic_shares(samples: Any, hertz: Floats, voiced: Any, librosa: Any) -> tuple[float, float]:
-    """Median shares of the energy below 4 kHz: at all harmonics of the pitch, and at the first three.
+    """Median shares of the energy below 4 kHz: at all harmonics of the pitch, and at the pitch itself.
 
-    The common period of a chord is a pitch far below its notes, whose first harmonics are not there.
+    The common period of a chord is that of a pitch below its notes, which is not there.
     """
     power = np.abs(librosa.stft(samples, n_fft=2048, hop_length=_HOP)) ** 2  # (F, T)
     bins = np.arange(len(power)) * SAMPLE_RATE / 2048
@@ -134,9 +134,9 @@ def _harmonic_shares(samples: Any, hertz: Floats, voiced: Any, librosa: Any) -> 
         order = np.maximum(1, np.round(bins / hertz[frame]))
         near = np.abs(bins - order * hertz[frame]) < np.maximum(20.0, 0.03 * bins)
         column = power[:, frame] * below
-        shares.append((column[near].sum() / column.sum(), column[near & (order <= 3)].sum() / column.sum()))
-    harmonic, low = np.median(np.array(shares), axis=0)
-    return float(harmonic), float(low)
+        shares.append((column[near].sum() / column.sum(), column[near & (order == 1)].sum() / column.sum()))
+    harmonic, first = np.median(np.array(shares), axis=0)
+    return float(harmonic), float(first)
 
 
 # Notes: a Viterbi path through semitones
@@ -147,7 +147,8 @@ _NOTE_CHANGE, _NOTE_END, _NOTE_BEGIN = 8.0, 3.0, 5.0  # nats
 _UNVOICED, _VOICED_SILENCE = 1.5, 3.0  # nats per frame: of a note without pitch, and of silence with one
 _SHORTEST_S = 0.08
 _VIBRATO, _WIDEST_VIBRATO = 18, 1.8  # frames of a cycle, and semitones from its lowest to its highest pitch
-_DIP_DB, _REACH = 5.0, 15  # of the level before a repeated note, and frames in which it rises
+_RISE_DB, _RISE = 7.0, 8  # of the level at a repeated note, in so many frames; a room's echo changes it slowly
+_FALL_DB, _FALL = 3.0, 15  # before it
 _DRIFT_COST = 0.1  # for a semitone, in the mean cosine
 _NEIGHBORS = 3  # notes before and after, whose tuning is averaged
 _STEEP = 6.0  # semitones per second: sung notes are level, spoken syllables glide
@@ -224,11 +225,11 @@ def _repeated(level: Floats, first: int, last: int) -> list[tuple[int, int]]:
     least = round(_SHORTEST_S / _HOP_S)
     cuts = [first]
     for frame in range(first + least, last - least):
-        around = level[max(cuts[-1], frame - _REACH) : frame + _REACH]
-        rises = level[frame : frame + _REACH].max() - level[frame]
-        falls = level[max(cuts[-1], frame - _REACH) : frame].max() - level[frame]
+        before = level[max(cuts[-1], frame - _FALL) : frame]
         lowest = level[frame] <= level[max(first, frame - 4) : frame + 5].min()
-        if len(around) and lowest and rises >= _DIP_DB and falls >= 1 and frame - cuts[-1] >= least:
+        rises = level[frame : frame + _RISE].max() - level[frame] >= _RISE_DB
+        falls = before.max(initial=-np.inf) - level[frame] >= _FALL_DB
+        if lowest and rises and falls and frame - cuts[-1] >= least:
             cuts.append(frame)
     return list(zip(cuts, [*cuts[1:], last], strict=True))
 
