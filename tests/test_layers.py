@@ -28,7 +28,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"decoding", "music"}),
     frozenset({"asr", "classification", "anomaly", "sound", "ctcdecode"}),
     frozenset({"kinds"}),
-    frozenset({"keywords", "export", "serve", "client"}),
+    frozenset({"keywords", "export", "client"}),
+    frozenset({"serve"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )

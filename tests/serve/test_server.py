@@ -30,11 +30,13 @@ from wyoming.client import AsyncTcpClient
 from wyoming.info import Describe, Info
 
 from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
 from recitative.export.file import export_model
 from recitative.serve.app import Server, Service
 from recitative.serve.limits import Access, Limits
+from recitative.serve.models import ServedModel
 
 RATE = tiny.RATE
 TEXTS = ("abc acab", "b", "cab bca b")
@@ -55,8 +57,9 @@ def recognizer(model) -> Recognizer:
 
 
 @contextmanager
-def serving(recognizer, **parts) -> Iterator[Service]:
-    service = Service(Server(recognizer, rules=RULES, **parts))
+def serving(recognizer, *others, **parts) -> Iterator[Service]:
+    models = [ServedModel(recognizer.name, RECOGNIZER, recognizer), *others]
+    service = Service(Server(models, rules=RULES, **parts))
     thread = threading.Thread(target=service.run)
     thread.start()
     try:
@@ -171,7 +174,14 @@ def test_a_client_of_vosk_gets_one_answer_for_each_message(service, recognizer):
         ("/v1/stream", "hello", "a text message: must be a JSON object"),
         ("/v1/stream", '{"type": "stop"}', 'message type \'stop\': must be "config" or "finish"'),
         ("/", '{"config": {"sample_rate": "x"}}', "sample rate 'x': must be a whole number"),
-        ("/", '{"config": {"phrase_list": ["a"]}}', "config.phrase_list: this server has no grammars"),
+        ("/", '{"config": {"phrase_list": ["a", "x"]}}', "word 'x': 'x' not known"),
+        ("/", '{"config": {"phrase_list": ["a", 1]}}', "config.phrase_list: must be a list of phrases"),
+        ("/v1/stream?model=x", None, "model 'x': this server has 'tiny.onnx'"),
+        ("/v1/stream?hotwords=ab:99", None, "hot word 'ab:99': weight 99 must be from 0 to 50"),
+        ("/v1/stream", '{"type": "config", "hotwords": "xy"}', "hot word 'xy': has 'x', 'y', which the model never"),
+        ("/v1/stream", '{"type": "config", "keywords": 3}', "keywords: must be a text such as"),
+        ("/v1/stream?keywords=ab:0", None, "keyword 'ab': threshold 0 would take everything"),
+        ("/v1/stream?keywords=ab&hotwords=ab", None, "keywords: are found without hot words and phrases"),
         ("/", '{"end": 1}', "a message: must be samples, or JSON"),
     ],
 )
@@ -312,10 +322,10 @@ def test_uploads_and_recordings_have_limits(recognizer, recording):
 
 def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
     with serving(recognizer, limits=Limits(recordings=1)) as service:
-        service._served.recordings.running = 2
+        service._served.pool.running = 2
         answer = httpx.post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        service._served.recordings.running = 0
+        service._served.pool.running = 0
 
 
 # Access

@@ -54,10 +54,14 @@ class Watcher:
         """A new stream of alarms. threshold: None = the model's own. Raises UsageError if there is none."""
         from recitative.anomaly.watch import AlarmStream
 
-        chosen = threshold or self.threshold
-        if chosen is None:
+        return AlarmStream(self, threshold or self.required_threshold)
+
+    @property
+    def required_threshold(self) -> Threshold:
+        """The model's own. Raises UsageError if it has none."""
+        if self.threshold is None:
             raise UsageError("this model has no threshold; give one, or run 'recitative anomaly threshold'")
-        return AlarmStream(self, chosen)
+        return self.threshold
 
     def output_lengths(self, lengths: Array) -> Array:
         return self.window.output_lengths(self.extractor.output_lengths(lengths))

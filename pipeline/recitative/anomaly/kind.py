@@ -9,12 +9,13 @@ from recitative.anomaly.settings import ForecasterSettings
 from recitative.anomaly.threshold import Threshold
 from recitative.config import RecordingsData
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
+from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, Signature
 from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
     from recitative.anomaly.detector import Watcher
     from recitative.anomaly.network import Forecaster
+    from recitative.audio.inputs import AudioInput
 
 
 def build(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:
@@ -45,6 +46,22 @@ def _run(stage: Stage[Array], settings: ForecasterSettings, extras: Mapping[str,
     return Watcher(stage, settings, extras["threshold"])
 
 
+def _about(watcher: Watcher) -> dict[str, Any]:
+    rate, threshold = watcher.sample_rate, watcher.required_threshold
+    about = {"sample_rate": rate, "latency_ms": 1000 * watcher.lookahead / rate, "threshold": threshold.limit}
+    return {"streams": True} | about
+
+
+def _answer(watcher: Watcher, audio: AudioInput) -> dict[str, Any]:
+    from recitative.anomaly.watch import Summary, Watch
+
+    recording, summary = Watch(watcher, audio, threshold=watcher.required_threshold), Summary()
+    for heard in recording.pieces():
+        summary.add(heard)
+    summary.duration_s = recording.duration_s
+    return summary.to_dict(watcher.required_threshold)
+
+
 def _parse_threshold(text: str, where: str, _extras: Mapping[str, Any]) -> Threshold:
     return Threshold.parse(text, where)
 
@@ -65,5 +82,6 @@ FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
     data=RecordingsData,
     graphs=_graphs,
     runner=_run,
+    endpoint=Endpoint("/v1/audio/anomalies", _about, _answer, stream=lambda watcher, *, rules: watcher.stream()),
     extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import soxr
 
 from recitative.anomaly.detector import Watcher
 from recitative.anomaly.threshold import Threshold
-from recitative.audio.files import AudioInfo, open_blocks
+from recitative.audio.inputs import AudioInput, open_audio
 from recitative.errors import DataError
-from recitative.model.stream import AudioStream
-from recitative.stage import Array, Padded
+from recitative.model.stream import NetworkInput, NetworkStream, Work
+from recitative.stage import Array
 
 BLOCK_S = 10.0  # a recording is heard in pieces of this length
 
@@ -55,7 +55,7 @@ class Heard:
 NOTHING = Heard(np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
-class AlarmStream(AudioStream[Alarm]):
+class AlarmStream(NetworkStream[Alarm]):
     """One stream of audio, whose events are alarms, each as it ends. Made by ``Watcher.stream``."""
 
     def __init__(self, watcher: Watcher, threshold: Threshold) -> None:
@@ -63,30 +63,35 @@ class AlarmStream(AudioStream[Alarm]):
         self.heard = NOTHING  # in the last call
         super().__init__()
 
+    @property
+    def network(self) -> Watcher:
+        return self._watcher
+
     def _begin(self) -> None:
         self._state = self._watcher.initial_state(1)
         self._finder = AlarmFinder(self._watcher, self._threshold)
         self._resampler: soxr.ResampleStream | None = None
 
-    def _hear(self, samples: Array) -> list[Alarm]:
-        return self._advance(samples, last=False)
+    def _take(self, samples: Array) -> Work[None]:
+        yield from self._advance(samples, last=False)
 
-    def _end(self) -> list[Alarm]:
-        return self._advance(np.zeros(0, np.float32), last=True)
+    def _take_end(self) -> Work[None]:
+        yield from self._advance(np.zeros(0, np.float32), last=True)
 
-    def _advance(self, samples: Array, *, last: bool) -> list[Alarm]:
+    def _news(self, *, ended: bool) -> list[Alarm]:
+        return list(self.heard.alarms)
+
+    def _advance(self, samples: Array, *, last: bool) -> Work[None]:
         rate = self._watcher.sample_rate
         if self._rate not in (0, rate):
             self._resampler = self._resampler or soxr.ResampleStream(
                 self._rate, rate, 1, dtype="float32", quality="VHQ"
             )
             samples = self._resampler.resample_chunk(samples, last=last)
-        piece = Padded(samples[None], np.array([len(samples)]))
-        y, self._state = self._watcher.step(piece, self._state, last=last)
-        scores = y.data[0, :, 0]
+        y, self._state = yield NetworkInput(samples, self._state, last)
+        scores = y[:, 0]
         alarms = [*self._finder.accept(scores), *(self._finder.finish(self.duration_s) if last else ())]
         self.heard = Heard(samples, scores, tuple(alarms))
-        return alarms
 
 
 class Watch:
@@ -95,14 +100,14 @@ class Watch:
     def __init__(
         self,
         watcher: Watcher,
-        path: str | Path,
+        audio: AudioInput,
         block_s: float = BLOCK_S,
         *,
         threshold: Threshold | None = None,
         partial: bool = False,
     ) -> None:
         """threshold: None = no alarms; partial: of what is cut off or damaged take what there is."""
-        self.watcher, self.path, self._block_s, self._partial = watcher, path, block_s, partial
+        self.watcher, self._audio, self._block_s, self._partial = watcher, audio, block_s, partial
         self._threshold = threshold or Threshold(math.inf, math.inf, 0.0, 0)
         self.duration_s = 0.0  # of what was heard
         self.total_s = 0.0  # by the header, once it is open
@@ -110,21 +115,44 @@ class Watch:
     def pieces(self) -> Iterator[Heard]:
         """Raises DataError for what cannot be read, and for less than one window."""
         stream = AlarmStream(self.watcher, self._threshold)
-        with open_blocks(self.path, self._block_s, partial=self._partial) as (info, blocks):
-            self._require_a_window(info)
-            self.total_s = info.duration_s
+        own_rate = self.watcher.sample_rate
+        with open_audio(self._audio, own_rate, self._block_s, None, self._partial) as (rate, total, blocks):
+            self.total_s = total / rate
+            self._require_a_window()
             for block in blocks:
-                stream.accept(block, info.sample_rate)
+                stream.accept(block, rate)
                 self.duration_s = stream.duration_s
                 yield stream.heard
             stream.finish()
             yield stream.heard
 
-    def _require_a_window(self, info: AudioInfo) -> None:
+    def _require_a_window(self) -> None:
         least_s = self.watcher.settings.watch_samples / self.watcher.sample_rate
-        if info.duration_s < least_s:
+        if self.total_s < least_s:
+            where = str(self._audio) if isinstance(self._audio, str | Path) else "the audio"
             allowed = f"at least {least_s:.4g} s, which the model judges together"
-            raise DataError(str(self.path), f"lasts {info.duration_s:.4g} s", allowed, "give a longer recording")
+            raise DataError(where, f"lasts {self.total_s:.4g} s", allowed, "give a longer recording")
+
+
+@dataclass
+class Summary:
+    """What was found in a recording so far. score: the greatest."""
+
+    duration_s: float = 0.0
+    score: float = float("-inf")
+    alarms: list[Alarm] = field(default_factory=list)
+
+    def add(self, heard: Heard) -> None:
+        self.score = max(self.score, float(heard.strangeness.max(initial=float("-inf"))))
+        self.alarms += heard.alarms
+
+    def to_dict(self, threshold: Threshold) -> dict[str, Any]:
+        return {
+            "duration": round(self.duration_s, 3),
+            "threshold": threshold.limit,
+            "score": round(self.score, 4),
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
+        }
 
 
 class AlarmFinder:

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from recitative import pretrained
 from recitative.asr.decoders import Wishes
-from recitative.asr.stream import DecodedStream, EndpointRules, Stream, accept_together
+from recitative.asr.stream import DecodedStream, EndpointRules, Stream
 from recitative.asr.transcriber import DecodedNetwork, load_transcriber
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.audio.inputs import AudioInput, is_file, open_audio
 from recitative.audio.samples import SampleInput
 from recitative.errors import UsageError
-from recitative.model.stream import E
+from recitative.model.stream import E, run_together
 from recitative.stage import Array
 
 __all__ = ["EndpointRules", "Final", "Partial", "Recognizer", "Segment", "Stream", "Transcript"]
@@ -149,7 +149,9 @@ class Recognizer:
         Returns the events of each. Raises what ``accept`` of a stream raises, before any of them goes on, and
         UsageError for a stream that is given twice.
         """
-        return accept_together(self._network, pieces, sample_rate)
+        if len({id(stream) for stream, _ in pieces}) < len(pieces):
+            raise UsageError("duplicate stream in one batch; join its pieces")
+        return run_together(self._network, [stream.accepting(samples, sample_rate) for stream, samples in pieces])
 
 
 def _through(

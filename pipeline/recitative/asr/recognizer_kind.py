@@ -11,7 +11,7 @@ from recitative.config import RecognizerData, Settings
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import RECOGNIZER_NAME, Extra, ModelKind, feature_graph
+from recitative.model.kind import RECOGNIZER_NAME, Endpoint, Extra, ModelKind, feature_graph
 from recitative.pretrained import name_of
 from recitative.reading import parsed_json
 from recitative.score.calibration import Calibrator
@@ -65,6 +65,11 @@ def _run(stage: Stage[Array], settings: Settings, extras: Mapping[str, Any]) -> 
     metadata = getattr(stage, "metadata", None)  # of a file
     name = name_of(metadata.where) if metadata else ""
     return Recognizer(Transcriber(stage, settings, extras["tokens"], language_of(extras)), name)
+
+
+def _about(recognizer: Recognizer) -> dict[str, Any]:
+    latency_ms = recognizer.latency_ms
+    return {"streams": latency_ms is not None, "sample_rate": recognizer.sample_rate, "latency_ms": latency_ms}
 
 
 def _decoding(settings: Settings, language: Language) -> str:
@@ -130,6 +135,7 @@ RECOGNIZER: ModelKind[Settings, RecognizerModel] = ModelKind(
     data=RecognizerData,
     graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["tokens"])),
     runner=_run,
+    endpoint=Endpoint("/v1/audio/transcriptions", _about, stream=lambda recognizer, *, rules: recognizer.stream(rules)),
     extras={
         "tokens": Extra("tokens.txt", _tokens_text, _parse_tokens),
         "lexicon": Extra("lexicon.txt", _lexicon_text, _parse_lexicon, optional=True),

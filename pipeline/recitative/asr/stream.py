@@ -18,7 +18,6 @@ starts anew, as for a new recording.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +26,10 @@ import soxr
 
 from recitative.asr.transcriber import DecodedNetwork
 from recitative.asr.transcript import Final, Partial, Segment
-from recitative.audio.samples import SampleInput
 from recitative.audio.vad import SegmentCutter, SegmentPiece
 from recitative.errors import UsageError
-from recitative.model.samples import pad_samples
-from recitative.model.stream import AudioStream, E
-from recitative.stage import Array, State
+from recitative.model.stream import E, NetworkInput, NetworkStream, Work
+from recitative.stage import Array
 from recitative.text.words import Word
 
 
@@ -60,7 +57,7 @@ class EndpointRules:
         return silence_s >= wanted or decided_s >= self.longest_s
 
 
-class DecodedStream(AudioStream[E]):
+class DecodedStream(NetworkStream[E]):
     """The part that all streams through a decoder share: from samples to segments."""
 
     _decoded: Any  # the decoder's state
@@ -69,8 +66,9 @@ class DecodedStream(AudioStream[E]):
         self._network = network
         super().__init__()
 
-    def accept(self, samples: SampleInput, sample_rate: int) -> list[E]:
-        return accept_together(self._network, [(self, samples)], sample_rate)[0]
+    @property
+    def network(self) -> DecodedNetwork:
+        return self._network
 
     @property
     def decided_s(self) -> float:
@@ -79,10 +77,6 @@ class DecodedStream(AudioStream[E]):
 
     @abstractmethod
     def _segment_ended(self, segment: Segment) -> None: ...
-
-    @abstractmethod
-    def _news(self) -> list[E]:
-        """What is known since the last call."""
 
     def _begin(self) -> None:
         self._cutter: SegmentCutter | None = None
@@ -96,27 +90,27 @@ class DecodedStream(AudioStream[E]):
         self._resampler: soxr.ResampleStream | None = None
         self._held: list[Array] = []  # of a segment that the model must hear whole
 
-    def _hear(self, samples: Array) -> list[E]:
-        advance(self._network, {self: self._pieces(samples)})
-        return self._news()
+    def _take(self, samples: Array) -> Work[None]:
+        for piece in self._running_cutter().accept(samples):
+            yield from self._decode(piece)
 
-    def _end(self) -> list[E]:
-        advance(self._network, {self: self._last_pieces()})
-        return self._news()
+    def _take_end(self) -> Work[None]:
+        yield from self._decode(self._running_cutter().finish())
 
-    def _pieces(self, samples: Array) -> Iterator[SegmentPiece]:
-        """The next samples as pieces of segments. The pieces before are decoded when the next is asked for."""
-        yield from self._running_cutter().accept(samples)
-
-    def _last_pieces(self) -> Iterator[SegmentPiece]:
-        yield self._running_cutter().finish()
+    def _decode(self, piece: SegmentPiece) -> Work[None]:
+        samples = self._resampled(piece)
+        if piece.last or self._network.latency_ms is not None:
+            log_probs, self._state = yield NetworkInput(samples, self._state, piece.last)
+            self._decoded = self._network.decoder.step(log_probs, self._decoded)
+        if piece.last:
+            self._end_segment()
 
     def _running_cutter(self) -> SegmentCutter:
         self._rate = self._rate or self._network.sample_rate
         self._cutter = self._cutter or SegmentCutter(self._rate, self._network.segments)
         return self._cutter
 
-    def _take(self, piece: SegmentPiece) -> Array:
+    def _resampled(self, piece: SegmentPiece) -> Array:
         """The piece at the model's rate; of a segment that must be heard whole nothing before its end, then all."""
         self._start_s = (self._offset + piece.start) / self._rate
         rate = self._network.sample_rate
@@ -155,33 +149,29 @@ class Stream(DecodedStream[Partial | Final]):
         self._shown = ("", 0)  # the last partial result
         self._rest = np.zeros(0, np.float32)  # less than a step of the rules
 
-    def _pieces(self, samples: Array) -> Iterator[SegmentPiece]:
+    def _take(self, samples: Array) -> Work[None]:
         if not self._rules:
-            yield from super()._pieces(samples)
+            yield from super()._take(samples)
             return
         self._rest = np.concatenate([self._rest, samples])
         size = max(1, round(self._rules.step_s * self._rate))
         while len(self._rest) >= size:
             step, self._rest = self._rest[:size], self._rest[size:]
-            yield from super()._pieces(step)
+            yield from super()._take(step)
             if self._is_endpoint(self._rules):
-                yield from self._end_of_cutter()
+                yield from self._end_cutter()
 
-    def _last_pieces(self) -> Iterator[SegmentPiece]:
+    def _take_end(self) -> Work[None]:
         if len(self._rest):
             rest, self._rest = self._rest, self._rest[:0]
-            yield from super()._pieces(rest)
-        yield from super()._last_pieces()
-
-    def _end(self) -> list[Partial | Final]:
-        advance(self._network, {self: self._last_pieces()})
+            yield from super()._take(rest)
+        yield from super()._take_end()
         self._end_utterance()
-        return self._finals
 
-    def _end_of_cutter(self) -> Iterator[SegmentPiece]:
+    def _end_cutter(self) -> Work[None]:
         """The rest of an utterance that the rules end; the next begins with a detector that has heard nothing."""
         cutter = self._running_cutter()
-        yield cutter.finish()
+        yield from self._decode(cutter.finish())
         self._offset += cutter.end
         self._start_s, self._cutter = self._offset / self._rate, None
         self._end_utterance()
@@ -203,9 +193,9 @@ class Stream(DecodedStream[Partial | Final]):
             self._shown = ("", 0)
         self._segments = []
 
-    def _news(self) -> list[Partial | Final]:
+    def _news(self, *, ended: bool) -> list[Partial | Final]:
         events, self._finals = self._finals, []
-        if self._gives_partial:
+        if self._gives_partial and not ended:
             words, stable = self._words()
             start_s = self._segments[0].start_s if self._segments else self._start_s
             partial = Partial(self._utterance, round(start_s, 3), round(self.decided_s, 3), words, stable)
@@ -220,51 +210,3 @@ class Stream(DecodedStream[Partial | Final]):
         spoken = self._network.decoder.partial(self._decoded)
         words = (word.later(self._start_s) for word in spoken.words)
         return (*before, *words), len(before) + spoken.stable
-
-
-def accept_together(
-    network: DecodedNetwork, pieces: Sequence[tuple[DecodedStream[E], SampleInput]], sample_rate: int
-) -> list[list[E]]:
-    """The next piece of many streams at once: the network runs one time for all of them. Events of each stream.
-
-    Raises what ``accept`` of a stream raises, before any of them goes on, and UsageError for a stream twice.
-    """
-    if len({id(stream) for stream, _ in pieces}) < len(pieces):
-        raise UsageError("duplicate stream in one batch; join its pieces")
-    checked = [stream._check(samples, sample_rate) for stream, samples in pieces]
-    for (stream, _), samples in zip(pieces, checked, strict=True):
-        stream._count(samples, sample_rate)
-    rows = zip(pieces, checked, strict=True)
-    advance(network, {stream: stream._pieces(samples) for (stream, _), samples in rows})
-    return [stream._news() for stream, _ in pieces]
-
-
-def advance(network: DecodedNetwork, pieces: Mapping[DecodedStream[E], Iterator[SegmentPiece]]) -> None:
-    """Piece after piece of every stream, those that end their segments and those that don't in a call each."""
-    while now := {stream: piece for stream, row in pieces.items() if (piece := next(row, None))}:
-        for last in (False, True):
-            rows = {stream: stream._take(piece) for stream, piece in now.items() if piece.last is last}
-            if rows and (last or network.latency_ms is not None):
-                _step(network, rows, last=last)
-
-
-def _step(network: DecodedNetwork, rows: Mapping[DecodedStream[E], Array], *, last: bool) -> None:
-    states = [stream._state for stream in rows]
-    y, new_state = network.step(pad_samples(list(rows.values())), _join(states), last=last)
-    for i, (stream, state) in enumerate(zip(rows, _split(new_state, len(rows)), strict=True)):
-        stream._decoded = network.decoder.step(y.data[i, : y.lengths[i]], stream._decoded)
-        stream._state = state
-        if last:
-            stream._end_segment()
-
-
-def _join(states: Sequence[State]) -> State:
-    if len(states) == 1:
-        return states[0]
-    return {key: np.concatenate([state[key] for state in states]) for key in states[0]}
-
-
-def _split(state: State, n: int) -> list[State]:
-    if n == 1:
-        return [state]
-    return [{key: value[i : i + 1] for key, value in state.items()} for i in range(n)]

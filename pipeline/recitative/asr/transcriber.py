@@ -51,7 +51,7 @@ class Transcriber(DecodedNetwork):
         self.tokens = tokens
         self.language = language or Language()
         self.timed = TimedTable(tokens, self.frame_s)
-        self._wishes = wishes
+        self.wishes = wishes or Wishes()
 
     @cached_property
     def decoder(self) -> Decoder:  # type: ignore[override]  # built when it is first needed
@@ -59,7 +59,7 @@ class Transcriber(DecodedNetwork):
 
         Raises DataError, UsageError: see ``asr.decoders.new_decoder``.
         """
-        return new_decoder(self.settings.decode, self.timed, self.language, self._wishes)
+        return new_decoder(self.settings.decode, self.timed, self.language, self.wishes)
 
     def with_wishes(self, wishes: Wishes) -> Transcriber:
         """The same model, decoded in another way."""

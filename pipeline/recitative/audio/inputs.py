@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol, TypeGuard, cast
 
@@ -112,8 +112,18 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
-AudioInput = str | Path | Readable | SampleInput
-"""A recording in Python: a path, an open binary file, the bytes of a file, or samples as an array or a tensor."""
+@dataclass(frozen=True)
+class AudioBlocks:
+    """A recording that is decoded elsewhere: its rate in Hz, how many samples it has, and these in blocks (S,)."""
+
+    sample_rate: int
+    num_samples: int
+    blocks: Iterator[Array]
+
+
+AudioInput = str | Path | Readable | SampleInput | AudioBlocks
+"""A recording in Python: a path, an open binary file, the bytes of a file, samples as an array or a tensor, or blocks
+of them."""
 
 
 @contextmanager
@@ -130,6 +140,10 @@ def open_audio(
     sample_rate: of samples; a file has its own. The rest is as of ``open_blocks``, of files only. Raises DataError for
     what cannot be read, UsageError for samples of another shape or type.
     """
+    if isinstance(audio, AudioBlocks):
+        require_rate(audio.sample_rate)
+        yield audio.sample_rate, audio.num_samples, audio.blocks
+        return
     if not is_file(audio):
         require_rate(sample_rate)
         samples, size = as_float(cast(SampleInput, audio)), max(1, round(block_s * sample_rate))

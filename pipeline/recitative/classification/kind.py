@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from recitative.classification.settings import ClassifierData, ClassifierSettings
 from recitative.errors import DataError
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind, feature_graph
+from recitative.model.kind import Endpoint, Extra, ModelKind, feature_graph
 from recitative.reading import parsed_json
 from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
+    from recitative.audio.inputs import AudioInput
     from recitative.classification.labeller import Labeller
     from recitative.classification.network import Classifier
 
 TRAIN = "recitative train"
+LIVE_EVERY_S = 0.5  # a server's live stream gets a label after each
 
 
 def build(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:
@@ -41,6 +43,17 @@ def _run(stage: Stage[Array], settings: ClassifierSettings, extras: Mapping[str,
     from recitative.classification.labeller import Labeller
 
     return Labeller(stage, settings, extras["labels"])
+
+
+def _about(labeller: Labeller) -> dict[str, Any]:
+    about = {"sample_rate": labeller.sample_rate, "latency_ms": labeller.latency_ms, "labels": list(labeller.labels)}
+    return {"streams": labeller.lookahead is not None} | about
+
+
+def _answer(labeller: Labeller, audio: AudioInput) -> dict[str, Any]:
+    label = labeller.label_file(audio)
+    times = {"start": label.start_s, "end": round(label.end_s, 3)}
+    return {"labels": [{**times, "label": guess.label, "score": guess.probability} for guess in label.guesses]}
 
 
 def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> tuple[str, ...]:
@@ -67,5 +80,11 @@ CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
     data=ClassifierData,
     graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["labels"])),
     runner=_run,
+    endpoint=Endpoint(
+        "/v1/audio/classifications",
+        _about,
+        _answer,
+        stream=lambda labeller, *, rules: labeller.stream(LIVE_EVERY_S),
+    ),
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

@@ -23,9 +23,9 @@ from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
 from recitative.model.onnx_stage import open_file
-from recitative.model.samples import SampleNetwork, pad_samples
-from recitative.model.stream import AudioStream
-from recitative.stage import Array, Padded, Stage
+from recitative.model.samples import SampleNetwork
+from recitative.model.stream import NetworkInput, NetworkStream, Work
+from recitative.stage import Array, Stage
 
 BLOCK_S = 10.0  # recordings are heard in pieces of at most this length, so that memory stays small
 LONGEST_S = 3600.0  # of a recording that is to have one label; a longer one is more likely a mistake
@@ -181,7 +181,7 @@ class Labeller(SampleNetwork):
             _refuse_short(self, where, duration_s)
 
 
-class LabelStream(AudioStream[Label]):
+class LabelStream(NetworkStream[Label]):
     """A recording as it comes. Made by ``Labeller.stream``; memory does not grow with what it hears.
 
     Whatever it is called after some samples, a recording that ends there is called too, however the samples are cut.
@@ -192,44 +192,52 @@ class LabelStream(AudioStream[Label]):
         self._labeller, self._every_s = labeller, every_s
         super().__init__()
 
+    @property
+    def network(self) -> Labeller:
+        return self._labeller
+
     def _begin(self) -> None:
         self._resampler: StreamResampler | None = None
-        self._told_at = 0  # samples heard when the last label was given out
+        self._labels: list[Label] = []  # not yet given out
+        self._told_at = 0  # samples heard at the last label
         self._state = self._labeller.initial_state(1)
         self._held: list[Array] = []  # of a recording that the model must hear whole
         self._said: Array | None = None  # (K,) what the last frame said
 
-    def _hear(self, samples: Array) -> list[Label]:
-        """None before there is a frame."""
-        if self._every_s is None:
-            self._take(samples)
-            return self._label(self._num_samples)
-        labels: list[Label] = []
+    def _take(self, samples: Array) -> Work[None]:
         heard = self._num_samples - len(samples)
-        every = max(1, round(self._every_s * self._rate))
-        while len(samples):
+        every = max(1, round(self._every_s * self._rate)) if self._every_s else 0
+        while every and len(samples) >= every - heard % every:
             piece, samples = np.split(samples, [every - heard % every])
-            self._take(piece)
+            yield from self._advance(piece)
             heard += len(piece)
-            labels += self._label(heard) if heard % every == 0 else []
+            yield from self._label(heard)
+        if len(samples):
+            yield from self._advance(samples)
+        if not every:
+            yield from self._label(self._num_samples)
+
+    def _take_end(self) -> Work[None]:
+        """The label of the whole, unless it was the last event."""
+        if self._num_samples > self._told_at:
+            yield from self._label(self._num_samples)
+
+    def _news(self, *, ended: bool) -> list[Label]:
+        labels, self._labels = self._labels, []
         return labels
 
-    def _end(self) -> list[Label]:
-        """The label of the whole, unless it was the last event."""
-        return self._label(self._num_samples) if self._num_samples > self._told_at else []
-
-    def _label(self, heard: int) -> list[Label]:
-        guesses = self.guesses()
-        if not guesses:
-            return []
-        self._told_at = heard
-        return [Label(heard / self._rate, guesses)]
+    def _label(self, heard: int) -> Work[None]:
+        """None before there is a frame."""
+        log_probs = yield from self._log_probs()
+        if log_probs is not None:
+            self._told_at = heard
+            self._labels.append(Label(heard / self._rate, self._labeller.ranked(log_probs)))
 
     def hear(self, samples: SampleInput, sample_rate: int) -> None:
         """As ``accept``, without a label: nothing is worked out that only ``guesses`` needs."""
         heard = self._check(samples, sample_rate)
         self._count(heard, sample_rate)
-        self._take(heard)
+        self._run(self._advance(heard))
 
     def guesses(self) -> tuple[Guess, ...]:
         """All labels for what has been heard, likeliest first; none before there is a frame."""
@@ -241,22 +249,24 @@ class LabelStream(AudioStream[Label]):
         """Whether enough was heard for a frame of the network."""
         return self.log_probs() is not None
 
-    def _take(self, samples: Array) -> None:
+    def log_probs(self) -> Array | None:
+        """(K,) of what has been heard, None before there is a frame; the stream can still go on."""
+        return self._run(self._log_probs())
+
+    def _advance(self, samples: Array) -> Work[None]:
         self._resampler = self._resampler or StreamResampler(self._rate, self._labeller.sample_rate)
         samples = self._resampler.accept(samples)
         if self._labeller.lookahead is None:
             self._held.append(samples)
             return
-        y, self._state = self._labeller.step(pad_samples([samples]), self._state, last=False)
+        y, self._state = yield NetworkInput(samples, self._state, False)
         self._said = _last_frame(y, self._said)
 
-    def log_probs(self) -> Array | None:
-        """(K,) of what has been heard, None before there is a frame; the stream can still go on."""
+    def _log_probs(self) -> Work[Array | None]:
         ending = self._resampler.ending() if self._resampler else np.zeros(0, np.float32)
         if not (self._labeller.holds_back or len(ending)):
             return self._said
-        rest = np.concatenate([*self._held, ending])
-        y, _ = self._labeller.step(pad_samples([rest]), self._state, last=True)
+        y, _ = yield NetworkInput(np.concatenate([*self._held, ending]), self._state, True)
         return _last_frame(y, self._said)
 
 
@@ -272,10 +282,9 @@ def _mean(said: Sequence[Array]) -> Array:
     return mean
 
 
-def _last_frame(y: Padded[Array], before: Array | None) -> Array | None:
-    """(K,) of the only row, or ``before`` where nothing new was said."""
-    frames = int(y.lengths[0])
-    return np.array(y.data[0, frames - 1]) if frames else before
+def _last_frame(y: Array, before: Array | None) -> Array | None:
+    """(K,) of (T, K), or ``before`` where nothing new was said."""
+    return np.array(y[-1]) if len(y) else before
 
 
 def _require_at_most(where: str, duration_s: float, longest_s: float) -> None:

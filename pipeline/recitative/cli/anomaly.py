@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -153,7 +153,7 @@ def _areas(usual: Scores, unusual: Scores) -> dict[str, Measurement]:
 # ``recitative detect``: what is unusual in recordings, and when.
 
 if TYPE_CHECKING:
-    from recitative.anomaly.watch import Alarm
+    from recitative.anomaly.watch import Alarm, Summary
 
 
 def detect(
@@ -177,6 +177,7 @@ def detect(
     recitative detect night.wav --model exp/hall/model.onnx --picture night.svg
     """
     from recitative import pretrained
+    from recitative.anomaly.watch import Summary
     from recitative.model.stream import document
 
     watcher, learned = open_watcher(model)
@@ -184,22 +185,22 @@ def detect(
     if picture:
         _require_one(picture, files)
     failures = Failures(len(files), "could not be watched")
-    seen: list[_Seen] = []
+    seen: list[tuple[str, Summary]] = []
 
     def alarms() -> Iterator[tuple[str, Alarm]]:
         for file in files:
             with failures.of(file):
-                one = _Seen(file)
-                for alarm in _watched(one, watcher, threshold, picture, partial):
+                summary = Summary()
+                for alarm in _watched(file, summary, watcher, threshold, picture, partial):
                     yield file, alarm
-                seen.append(one)
+                seen.append((file, summary))
 
     for file, alarm in alarms():
         if format == "text":
             _print_alarm(file, alarm)
     if format == "json":
         name = pretrained.name_of(model)
-        print(json_text([document(name, one.to_object(threshold)) for one in seen], indent=2))
+        print(json_text([document(name, {"file": file}, one.to_dict(threshold)) for file, one in seen], indent=2))
     failures.finish()
 
 
@@ -212,27 +213,8 @@ def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
     return watcher, watcher.threshold
 
 
-@dataclass
-class _Seen:
-    """One recording, as far as it has been watched."""
-
-    file: str
-    duration_s: float = 0.0
-    strangest: float = float("-inf")
-    alarms: list[Alarm] = field(default_factory=list)
-
-    def to_object(self, threshold: Threshold) -> dict[str, object]:
-        return {
-            "file": self.file,
-            "duration": round(self.duration_s, 3),
-            "threshold": threshold.limit,
-            "score": round(self.strangest, 4),
-            "alarms": [alarm.to_dict() for alarm in self.alarms],
-        }
-
-
 def _watched(
-    one: _Seen, watcher: Watcher, threshold: Threshold, picture: Path | None, partial: bool
+    file: str, summary: Summary, watcher: Watcher, threshold: Threshold, picture: Path | None, partial: bool
 ) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
     from recitative.anomaly.picture import Overview
@@ -240,18 +222,17 @@ def _watched(
     from recitative.audio.inputs import on_disk
 
     overview = Overview(watcher) if picture else None
-    with on_disk(one.file) as path, progress_bar(Path(one.file).name) as show:
+    with on_disk(file) as path, progress_bar(Path(file).name) as show:
         recording = Watch(watcher, Path(path), threshold=threshold, partial=partial)
         for heard in recording.pieces():
             if overview:
                 overview.accept(heard)
-            one.strangest = max(one.strangest, float(heard.strangeness.max(initial=float("-inf"))))
-            one.alarms += heard.alarms
+            summary.add(heard)
             yield from heard.alarms
             show(recording.duration_s, round(recording.total_s))
-    one.duration_s = recording.duration_s
+    summary.duration_s = recording.duration_s
     if picture and overview:
-        overview.write(picture, Path(one.file).name, threshold.limit, one.alarms, one.duration_s)
+        overview.write(picture, Path(file).name, threshold.limit, summary.alarms, summary.duration_s)
 
 
 def _print_alarm(file: str, alarm: Alarm) -> None:

@@ -6,20 +6,23 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from recitative.cli import decoding
-from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.models import MODEL_HELP, find_model
 from recitative.errors import UsageError
+
+if TYPE_CHECKING:
+    from recitative.serve.models import ServedModel
 
 LIMITS = "Limits"
 SAFETY = "Access"
 
 
 def serve(
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    model: Annotated[list[str] | None, typer.Option(help=f"{MODEL_HELP} Repeat it for several models.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any that is free.")] = 2700,
     wyoming_port: Annotated[
@@ -60,13 +63,15 @@ def serve(
     lexicon: decoding.LexiconOption = None,
     beam: decoding.BeamOption = 0,
 ) -> None:
-    """Serve live captions and transcripts to other programs and browsers, without PyTorch.
+    """Serve models to other programs and browsers, without PyTorch: recognizers, classifiers, anomaly and music models.
 
-    At / there is a page for the microphone and for recordings, and by WebSocket what clients of Vosk's server expect;
-    at /v1 what clients of OpenAI's API expect; at /v1/stream live events; and /healthz, /readyz and /metrics.
+    At / there is a page, and by WebSocket what clients of Vosk's server expect; at /v1 what clients of OpenAI's API
+    expect, and the endpoints of other kinds of models, which /v1/models lists; at /v1/stream live events; and
+    /healthz, /readyz and /metrics.
 
     \b
     recitative serve
+    recitative serve --model en --model chorales --model chorales-fill --model sounds.onnx
     recitative serve --model model.onnx --host 0.0.0.0 --token "$SECRET" --certificate cert.pem --key key.pem
     curl -F file=@talk.mp3 -F response_format=srt http://127.0.0.1:2700/v1/audio/transcriptions
     """
@@ -79,9 +84,7 @@ def serve(
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
-    path = find_model(model)
-    recognizer = open_recognizer(path, decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam))
-    recognizer.require_streaming()
+    models = _open(model or [""], decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam))
     limits = Limits(
         streams=streams,
         recordings=recordings,
@@ -93,8 +96,33 @@ def serve(
     access = Access(host, token, tuple(allow_origin or ()))
     if host not in LOOPBACK and not token:
         print(f"warning: anyone who reaches {host} can use this server; --token asks for a secret", file=sys.stderr)
-    server = Server(recognizer, limits, access, EndpointRules(silence_s=silence_s), wyoming_port)
+    server = Server(models, limits, access, EndpointRules(silence_s=silence_s), wyoming_port)
     service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
-    print(f"{recognizer.name} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    names = ", ".join(one.name for one in models)
+    print(f"{names} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):  # the usual end
         service.run()
+
+
+def _open(names: list[str], options: decoding.DecodingOptions) -> list[ServedModel]:
+    """The options are for recognizers. Raises DataError for what is no model, UsageError for what cannot be served and
+    for options without a recognizer."""
+    from recitative import pretrained
+    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.transcriber import Transcriber
+    from recitative.export.opening import open_stage
+    from recitative.serve.models import ServedModel
+
+    models = []
+    for name in names:
+        path = find_model(name)
+        kind, stage, settings, extras = open_stage(path)
+        runner = kind.runner(stage, settings, extras) if kind.runner else stage
+        if isinstance(runner, Recognizer) and isinstance(runner.network, Transcriber):
+            runner = Recognizer(options.apply(runner.network), pretrained.name_of(path))
+        models.append(ServedModel(pretrained.name_of(path), kind, runner))
+    if options != decoding.DecodingOptions() and not any(isinstance(one.runner, Recognizer) for one in models):
+        raise UsageError(
+            "--lm, --hotwords, --grammar, --lexicon and --beam are for recognizers; give one, or none of them"
+        )
+    return models

@@ -18,11 +18,12 @@ from recitative import pretrained
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import DecodedStream
-from recitative.asr.transcriber import load_transcriber
+from recitative.asr.transcriber import Transcriber, load_transcriber
 from recitative.asr.transcript import Segment
 from recitative.audio.inputs import AudioInput
 from recitative.classification.kind import CLASSIFIER
-from recitative.classification.labeller import load_classifier
+from recitative.classification.labeller import Labeller, load_classifier
+from recitative.errors import UsageError
 from recitative.keywords.label_spotter import spot_labels
 from recitative.keywords.spotter import parse_keywords, spot_with
 from recitative.kinds import kind_of
@@ -64,10 +65,20 @@ class Spotter:
 
         keywords: separated by commas, each with a threshold of its own if need be: "yes, stop:0.8".
         """
-        path, phrases, name = pretrained.find(model), parse_keywords(keywords), pretrained.name_of(model)
+        path, name = pretrained.find(model), pretrained.name_of(model)
         if kind_of(path, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
-            return cls(Recognizer(spot_labels(load_classifier(path, threads=threads), phrases, thresholds)[0], name))
-        return cls(Recognizer(spot_with(load_transcriber(path, threads=threads), phrases, thresholds), name))
+            return cls.of(load_classifier(path, threads=threads), keywords, thresholds, name=name)
+        return cls.of(Recognizer(load_transcriber(path, threads=threads)), keywords, thresholds, name=name)
+
+    @classmethod
+    def of(cls, model: Any, keywords: str, thresholds: Mapping[str, float] | None = None, *, name: str = "") -> Spotter:
+        """A loaded recognizer or classifier. Raises what ``load`` raises."""
+        phrases = parse_keywords(keywords)
+        if isinstance(model, Labeller):
+            return cls(Recognizer(spot_labels(model, phrases, thresholds)[0], name))
+        if not (isinstance(model, Recognizer) and isinstance(model.network, Transcriber)):
+            raise UsageError("keywords are found by recognizers and by classifiers; use one of these")
+        return cls(Recognizer(spot_with(model.network, phrases, thresholds), name))
 
     def spot(self, audio: AudioInput, sample_rate: int | None = None) -> tuple[Spotted, ...]:
         """The detections in a whole recording, in any form that ``Recognizer.transcribe`` takes."""
@@ -77,6 +88,13 @@ class Spotter:
         """Raises UsageError if the model needs whole recordings."""
         self.recognizer.require_streaming()
         return KeywordStream(self.recognizer.network)
+
+
+def can_spot(model: Any) -> bool:
+    """Whether ``Spotter.of`` takes a model."""
+    if isinstance(model, Labeller):
+        return model.settings.model.pooling == "recent" and model.lookahead is not None
+    return isinstance(model, Recognizer)
 
 
 class KeywordStream(DecodedStream[Spotted]):
@@ -89,7 +107,7 @@ class KeywordStream(DecodedStream[Spotted]):
     def _segment_ended(self, segment: Segment) -> None:
         self._found += map(Spotted.of, segment.words)
 
-    def _news(self) -> list[Spotted]:
+    def _news(self, *, ended: bool) -> list[Spotted]:
         decoder = self._network.decoder
         certain = [word.later(self._start_s) for word in decoder.partial(self._decoded).words]
         self._decoded = decoder.forget(self._decoded)

@@ -74,6 +74,27 @@ class Extra:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """How ``serve`` offers the models of a kind to clients. A runner is what ``ModelKind.runner`` makes.
+
+    path:    where clients send recordings or requests
+    about:   runner -> what its clients must know, ready for JSON, and in any case 'streams': whether it hears live
+             audio. Raises UsageError for a model that cannot be served
+    answer:  runner, what was sent -> the answer, ready for JSON; None: the server has formats of its own for it
+    request: the type of what is sent as JSON; None: recordings are sent
+    suits:   runner, request -> whether this model can do it, where a request doesn't name one
+    stream:  runner, rules=where an utterance ends -> a new stream of live audio
+    """
+
+    path: str
+    about: Callable[[Any], dict[str, Any]]
+    answer: Callable[[Any, Any], dict[str, Any]] | None = None
+    request: type[BaseModel] | None = None
+    suits: Callable[[Any, Any], bool] = lambda runner, request: True
+    stream: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
 class ModelKind(Generic[S, M]):
     """One value says all that folders, exported files and commands need to know of a kind of model.
 
@@ -88,6 +109,7 @@ class ModelKind(Generic[S, M]):
     data:     what a training run reads
     graphs:   settings, extras -> what the graphs of its file take and give: '' is the main one, of ``step``
     runner:   network as a stage on arrays, settings, extras -> what users run, such as a Recognizer; None = the model
+    endpoint: how a server offers it; None = it does not
     from_file: whether only the graphs of a file can be run, not the network in PyTorch
     extras:   by the name of ``build``'s argument, in the order in which they are read
     weights:  the attribute of a model that is the module of all weights
@@ -106,6 +128,7 @@ class ModelKind(Generic[S, M]):
     data: type[TrainingData]
     graphs: Callable[[S, Mapping[str, Any]], Mapping[str, Signature]] = lambda settings, extras: {}
     runner: Callable[[Any, S, Mapping[str, Any]], Any] | None = None
+    endpoint: Endpoint | None = None
     from_file: bool = False
     extras: Mapping[str, Extra] = field(default_factory=dict)
     weights: str = "network"

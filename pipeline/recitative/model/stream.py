@@ -9,17 +9,22 @@
 Recognizers give ``Partial`` and ``Final`` (``asr.transcript``), keyword spotters ``Spotted`` (``keywords.stream``),
 classifiers ``Label`` (``classification.labeller``), anomaly models ``Alarm`` (``anomaly.watch``). All have ``start_s``
 and ``end_s``, in seconds from the start of the stream, and ``to_dict``, which is ready for JSON.
+
+Many streams of one network may go on together, in one call of the network: see ``run_together``.
 """
 
 from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
 
 from recitative.audio.samples import SampleInput, as_float, require_rate
-from recitative.stage import Array
+from recitative.model.samples import pad_samples
+from recitative.stage import Array, Stage, State
 
 SCHEMA = 1  # of all JSON that tells what was heard; a changed or removed key raises it
 
@@ -97,3 +102,97 @@ class AudioStream(ABC, Generic[E]):
 
     @abstractmethod
     def _end(self) -> list[E]: ...
+
+
+class NetworkInput(NamedTuple):
+    """What a stream asks: samples (S,) at the network's rate, the state before them, and whether they are the last."""
+
+    samples: Array
+    state: State
+    last: bool
+
+
+T = TypeVar("T")
+Work = Generator[NetworkInput, tuple[Array, State], T]
+"""Work of one stream: it gives what its network is to hear, and gets its output (T, ...) and the state after."""
+
+
+def run_together(network: Stage[Array], works: Sequence[Work[T]]) -> list[T]:
+    """The results of works, all run to their ends. What several ask at the same time is one call of the network."""
+    results: dict[int, T] = {}
+    asked: dict[int, NetworkInput] = {}
+
+    def go_on(number: int, output: Any) -> None:
+        try:
+            asked[number] = works[number].send(output)
+        except StopIteration as end:
+            asked.pop(number, None)
+            results[number] = end.value
+
+    for number in range(len(works)):
+        go_on(number, None)
+    while asked:
+        for last in (False, True):
+            if rows := {number: one for number, one in asked.items() if one.last is last}:
+                for number, output in zip(rows, _step(network, list(rows.values()), last=last), strict=True):
+                    go_on(number, output)
+    return [results[number] for number in range(len(works))]
+
+
+def _step(network: Stage[Array], rows: Sequence[NetworkInput], *, last: bool) -> list[tuple[Array, State]]:
+    state = rows[0].state
+    if len(rows) > 1:
+        state = {key: np.concatenate([row.state[key] for row in rows]) for key in state}
+    y, state = network.step(pad_samples([row.samples for row in rows]), state, last=last)
+    if len(rows) == 1:
+        return [(y.data[0, : y.lengths[0]], state)]
+    return [
+        (y.data[i, : y.lengths[i]], {key: value[i : i + 1] for key, value in state.items()}) for i in range(len(rows))
+    ]
+
+
+class NetworkStream(AudioStream[E]):
+    """A stream whose work can be done together with that of others of the same network."""
+
+    @property
+    @abstractmethod
+    def network(self) -> Stage[Array]:
+        """Samples (N, S) -> (N, T, ...), on NumPy arrays."""
+
+    def accepting(self, samples: SampleInput, sample_rate: int) -> Work[list[E]]:
+        """The work of ``accept``. Raises what ``accept`` raises, and changes nothing before it is run."""
+        return self._accepting(self._check(samples, sample_rate), sample_rate)
+
+    def _accepting(self, heard: Array, sample_rate: int) -> Work[list[E]]:
+        self._count(heard, sample_rate)
+        yield from self._take(heard)
+        return self._news(ended=False)
+
+    def finishing(self) -> Work[list[E]]:
+        """The work of ``finish``."""
+        yield from self._take_end()
+        events = self._news(ended=True)
+        self.reset()
+        return events
+
+    def _hear(self, samples: Array) -> list[E]:
+        self._run(self._take(samples))
+        return self._news(ended=False)
+
+    def _end(self) -> list[E]:
+        self._run(self._take_end())
+        return self._news(ended=True)
+
+    def _run(self, work: Work[T]) -> T:
+        return run_together(self.network, [work])[0]
+
+    @abstractmethod
+    def _take(self, samples: Array) -> Work[None]:
+        """The next samples."""
+
+    @abstractmethod
+    def _take_end(self) -> Work[None]: ...
+
+    @abstractmethod
+    def _news(self, *, ended: bool) -> list[E]:
+        """What is known since the last call."""

@@ -1,76 +1,95 @@
 """The server's routes, and the server at its address:
 
-Service(Server(recitative.load("model.onnx")), port=2700).run()
+model = ServedModel("model", RECOGNIZER, recitative.load("model.onnx"))
+Service(Server([model]), port=2700).run()
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import socket
-from collections.abc import AsyncIterator, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI, File, Form, UploadFile
+from fastapi import Body, FastAPI, File, Form, UploadFile
 from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, QueryParams
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from recitative import __version__
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
-from recitative.errors import RecitativeError, UsageError
+from recitative.audio.inputs import AudioBlocks
+from recitative.errors import RecitativeError, UsageError, printable
+from recitative.keywords.stream import Spotted
+from recitative.kinds import KINDS
+from recitative.model.kind import Endpoint
+from recitative.model.stream import document
 from recitative.serve.hub import Hub, LiveStream
 from recitative.serve.limits import Access, Limits
 from recitative.serve.live import (
     AGAIN_LATER,
     INTERNAL,
+    POLICY,
     Conversation,
     OwnConversation,
     VoskConversation,
     converse,
 )
 from recitative.serve.metrics import Metrics
+from recitative.serve.models import PLAIN, Models, ServedModel, Wanted
 from recitative.serve.recordings import (
     MEDIA_TYPES,
     RESPONSE_FORMATS,
     BusyError,
-    Hearing,
-    Recordings,
+    Pool,
+    Upload,
     events_of,
     sent,
     written,
 )
 
 OPEN = ("/healthz", "/readyz", "/")  # need no token, as all under /page/: probes, and the page, which asks for it
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+FileField = Annotated[UploadFile, File(description="A recording: wav, flac, ogg, mp3, with PyAV also m4a and others.")]
+ModelField = Annotated[str, Form(description="A name from /v1/models; default: the first that can do it.")]
 log = logging.getLogger("uvicorn.error")
 
 
 class Server:
-    """A recognizer, what it allows, and what goes on."""
+    """Models, what their clients are allowed, and what goes on."""
 
     def __init__(
         self,
-        recognizer: Recognizer,
+        models: Sequence[ServedModel],
         limits: Limits | None = None,
         access: Access | None = None,
         rules: EndpointRules | None = None,
         assistant_port: int = 0,
     ) -> None:
-        """rules: where the utterances of a live stream end; assistant_port: of ``serve.voice_assistant``, 0 = none."""
-        self.recognizer = recognizer
+        """rules: where the utterances of a live stream end; assistant_port: of ``serve.voice_assistant``, 0 = none.
+
+        Raises UsageError for no model, for two of one name, and for a voice assistant without a recognizer.
+        """
+        self.models = Models(models)
+        if assistant_port and not self.models.recognizer:
+            raise UsageError("a voice assistant needs a streaming recognizer; give one, or no port for it")
         self.limits, self.access, self.rules = limits or Limits(), access or Access(), rules or EndpointRules()
         self.metrics = Metrics()
-        self.recordings = Recordings(recognizer, self.limits, self.metrics)
+        self.pool = Pool(self.limits, self.metrics)
         self.draining = False
         self.live = 0  # streams
         self.assistant_port = assistant_port
@@ -95,30 +114,40 @@ class Server:
 
 
 def build_app(server: Server) -> FastAPI:
-    """All routes around a recognizer."""
+    """All routes around the models."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        hub = app.state.hub = Hub(server.recognizer, server.metrics)
-        rounds = asyncio.create_task(hub.run())
+        hubs = app.state.hubs = {model.name: Hub(model, server.metrics) for model in server.models if model.streams}
+        rounds = [asyncio.create_task(hub.run()) for hub in hubs.values()]
         async with AsyncExitStack() as stack:
-            if server.assistant_port:
+            if server.assistant_port and server.models.recognizer:
                 from recitative.serve.voice_assistant import listening
 
+                hub = hubs[server.models.recognizer.name]
                 await stack.enter_async_context(listening(server, hub, server.assistant_port))
             yield
-        rounds.cancel()
-        hub.close()
-        server.recordings.close()
+        for one in rounds:
+            one.cancel()
+        for hub in hubs.values():
+            hub.close()
+        server.pool.close()
 
     app = FastAPI(title="Recitative", version=__version__, lifespan=lifespan)
     app.add_middleware(_Gate, server=server)
     app.add_exception_handler(RecitativeError, _refused)
     app.add_exception_handler(BusyError, _busy)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
     app.mount("/page", StaticFiles(directory=str(_page())))
     _add_state(app, server)
-    _add_recordings(app, server)
+    _add_transcriptions(app, server)
+    for endpoint in {kind.endpoint.path: kind.endpoint for kind in KINDS if kind.endpoint}.values():
+        if endpoint.request:
+            _add_requests(app, server, endpoint, endpoint.request)
+        elif endpoint.answer:
+            _add_answers(app, server, endpoint)
+    _add_keywords(app, server)
     _add_streams(app, server)
     return app
 
@@ -128,8 +157,6 @@ def _page() -> Path:
 
 
 def _add_state(app: FastAPI, server: Server) -> None:
-    name = server.recognizer.name
-
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         return Response((_page() / "index.html").read_bytes(), media_type="text/html; charset=utf-8")
@@ -149,63 +176,105 @@ def _add_state(app: FastAPI, server: Server) -> None:
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        latency_ms = server.recognizer.latency_ms
-        model = {"id": name, "object": "model", "created": 0, "owned_by": "recitative"}
-        return {
-            "object": "list",
-            "data": [model | {"sample_rate": server.recognizer.sample_rate, "latency_ms": latency_ms}],
-        }
+        return {"object": "list", "data": [model.entry() for model in server.models]}
 
 
-def _add_recordings(app: FastAPI, server: Server) -> None:
-    @app.post("/v1/audio/transcriptions", response_model=None)
+def _add_transcriptions(app: FastAPI, server: Server) -> None:
+    @app.post(TRANSCRIPTIONS, response_model=None)
     async def transcriptions(
-        file: Annotated[UploadFile, File(description="A recording in any format that the recognizer reads.")],
-        model: Annotated[str, Form(description="Its name; another is refused, but whisper-1 means this one.")] = "",
+        file: FileField,
+        model: ModelField = "",
         response_format: Annotated[str, Form(description=", ".join(RESPONSE_FORMATS))] = "json",
         timestamp_granularities: Annotated[
             list[str] | None, Form(alias="timestamp_granularities[]", description="word, segment: of verbose_json.")
         ] = None,
         stream: Annotated[bool, Form(description="Send server-sent events as segments are found.")] = False,
+        hotwords: Annotated[str, Form(description="Phrases to favor, such as 'new york, tokyo:6'.")] = "",
     ) -> Response:
         """Transcribe a recording, as OpenAI's API does. Its other fields are taken and have no effect."""
-        known = server.recognizer.name
-        if model not in ("", known, "whisper-1"):
-            raise UsageError(f"model {model!r}: this server has {known!r}")
+        served = server.models.of_path(model, TRANSCRIPTIONS)
         if response_format not in RESPONSE_FORMATS:
             raise UsageError(f"response_format {response_format!r}: must be one of {', '.join(RESPONSE_FORMATS)}")
-        hearing = server.recordings.hear(file.file)
-        server.recordings.require_place()
+        server.pool.require_place()
+        wanted, recognizer = Wanted(hotwords), served.runner
+        if wanted != PLAIN:
+            recognizer = await asyncio.to_thread(served.recognizer, wanted)
+        upload = server.pool.hear(file.file)
         if stream:
-            return StreamingResponse(_sent(server, hearing), media_type="text/event-stream")
-        with server.recordings.place():
-            transcript = await hearing.transcript()
+            return StreamingResponse(_sent(server, upload, recognizer), media_type="text/event-stream")
+        with server.pool.place():
+            transcript = await upload.transcript(recognizer)
         body = written(transcript, response_format, tuple(timestamp_granularities or ()))
         return JSONResponse(body) if isinstance(body, dict) else Response(body, media_type=MEDIA_TYPES[response_format])
 
 
-async def _sent(server: Server, hearing: Hearing) -> AsyncIterator[str]:
+async def _sent(server: Server, upload: Upload, recognizer: Recognizer) -> AsyncIterator[str]:
     """The events of a recording; an error is the last of them, since the answer has begun."""
-    with server.recordings.place():
+    with server.pool.place():
         try:
-            async for event in events_of(hearing.segments()):
+            async for event in events_of(upload.segments(recognizer)):
                 yield event
         except RecitativeError as error:
             yield sent(_error_body(str(error)))
 
 
+def _add_answers(app: FastAPI, server: Server, endpoint: Endpoint) -> None:
+    """What models of a kind make of a whole recording."""
+
+    @app.post(endpoint.path, name=endpoint.path.rsplit("/", 1)[-1])
+    async def answer(file: FileField, model: ModelField = "") -> dict[str, Any]:
+        served = server.models.of_path(model, endpoint.path)
+        return document(served.name, await server.pool.hear(file.file).answer(served.answer))
+
+
+def _add_requests(app: FastAPI, server: Server, endpoint: Endpoint, request_type: type[Any]) -> None:
+    """What models of a kind make of a request."""
+
+    async def answer(request: Any = Body(default=request_type())) -> dict[str, Any]:
+        served = server.models.of_request(request, endpoint.path)
+        return document(served.name, await server.pool.run(partial(served.answer, request)))
+
+    answer.__annotations__["request"] = request_type
+    app.post(endpoint.path, name=endpoint.path.rsplit("/", 1)[-1])(answer)
+
+
+def _add_keywords(app: FastAPI, server: Server) -> None:
+    @app.post("/v1/audio/keywords")
+    async def keywords(
+        file: FileField,
+        keywords: Annotated[str, Form(description="Such as 'yes, turn left:0.9'; of a classifier: its labels.")],
+        model: ModelField = "",
+    ) -> dict[str, Any]:
+        """Find keywords in a recording, with a recognizer or with a classifier of keywords."""
+        served = server.models.find(model, lambda one: one.can_spot, "keywords")
+        wanted = Wanted(keywords=keywords)
+
+        def spot(audio: AudioBlocks) -> list[dict[str, Any]]:
+            transcript = served.spotter(wanted.keywords).recognizer.transcribe(audio)
+            return [Spotted.of(word).to_dict() for word in transcript.words]
+
+        return document(served.name, {"keywords": await server.pool.hear(file.file).answer(spot)})
+
+
 def _add_streams(app: FastAPI, server: Server) -> None:
-    async def serve(socket: WebSocket, kind: type[Conversation], rate: object) -> None:
+    async def serve(
+        socket: WebSocket, kind: type[Conversation], rate: str, find: Callable[[], tuple[ServedModel, Wanted]]
+    ) -> None:
         await socket.accept()
+        try:
+            model, wanted = find()
+        except UsageError as error:
+            server.metrics.refused.labels("message").inc()
+            await _refuse(socket, str(error), POLICY)
+            return
         if why := server.refusal():
             server.metrics.refused.labels("streams").inc()
-            await socket.send_json({"type": "error", "error": why, "message": why})
-            await socket.close(AGAIN_LATER)
+            await _refuse(socket, why, AGAIN_LATER)
             return
         server.begin()
         try:
-            conversation = kind(socket, LiveStream(app.state.hub, server.rules), server.limits)
-            if reason := await converse(conversation, rate):
+            conversation = kind(socket, LiveStream(app.state.hubs[model.name], server.rules), server.limits)
+            if reason := await converse(conversation, int(rate) if rate.isdecimal() else rate, wanted):
                 server.metrics.refused.labels(reason).inc()
         except Exception:
             server.metrics.errors.inc()
@@ -216,15 +285,25 @@ def _add_streams(app: FastAPI, server: Server) -> None:
 
     @app.websocket("/")
     async def vosk(socket: WebSocket) -> None:
-        await serve(socket, VoskConversation, _number(socket.query_params.get("sample_rate", "16000")))
+        rate = socket.query_params.get("sample_rate", "16000")
+        await serve(socket, VoskConversation, rate, lambda: (server.models.live_speech(), PLAIN))
 
     @app.websocket("/v1/stream")
     async def own(socket: WebSocket) -> None:
-        await serve(socket, OwnConversation, _number(socket.query_params.get("rate", "16000")))
+        query = socket.query_params
+
+        def find() -> tuple[ServedModel, Wanted]:
+            wanted = Wanted(query.get("hotwords", ""), query.get("keywords", ""))
+            return server.models.live(query.get("model", ""), wanted), wanted
+
+        await serve(socket, OwnConversation, query.get("rate", "16000"), find)
 
 
-def _number(text: str) -> object:
-    return int(text) if text.isdecimal() else text
+async def _refuse(socket: WebSocket, why: str, code: int) -> None:
+    """Before a conversation, in either protocol's form."""
+    with suppress(RuntimeError, WebSocketDisconnect, OSError):  # it has gone away
+        await socket.send_text(json.dumps({"type": "error", "error": why, "message": why}))
+        await socket.close(code)
 
 
 class _Gate:
@@ -245,7 +324,8 @@ class _Gate:
             await _turn_away(scope, receive, send, why)
             return
         most = int(1e6 * self.server.limits.upload_mb)
-        if scope["type"] == "http" and int(headers.get("content-length") or 0) > most:
+        length = headers.get("content-length", "")
+        if scope["type"] == "http" and length.isdecimal() and int(length[:20]) > most:
             self.server.metrics.refused.labels("size").inc()
             await _too_big(most)(scope, receive, send)
             return
@@ -300,6 +380,7 @@ def _too_big(most: int) -> JSONResponse:
 
 
 def _error_body(message: str) -> dict[str, Any]:
+    message = message.encode("utf-8", "replace").decode()  # a client's JSON can have half a character
     return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
 
 
@@ -314,7 +395,13 @@ async def _busy(_request: Request, _error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    return JSONResponse(_error_body(f"{first['loc'][-1]}: {first['msg'].lower()}"), 400)
+    where = ".".join(map(str, first["loc"][1:])) or "the request"
+    return JSONResponse(_error_body(f"{where}: {printable(first['msg'].lower())}"), 400)
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse(_error_body(error.detail.lower()), error.status_code, error.headers)
 
 
 class Service(uvicorn.Server):
@@ -368,7 +455,7 @@ class Service(uvicorn.Server):
 
     @property
     def _busy(self) -> int:
-        return self._served.live + self._served.recordings.running
+        return self._served.live + self._served.pool.running
 
     async def _drain(self, sig: int, frame: FrameType | None) -> None:
         for _ in range(round(self._drain_s / 0.1)):

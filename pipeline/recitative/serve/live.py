@@ -2,11 +2,13 @@
 
 Vosk's (alphacephei/vosk-server), at ``/``: the client sends 16-bit samples in binary messages, and gets for each one
 ``{"partial": ...}``, or ``{"text": ..., "result": [...]}`` where an utterance has ended. ``{"config": {"sample_rate":
-...}}`` may come first, ``{"eof": 1}`` ends the stream with its last text, ``{"reset": 1}`` begins it anew.
+...}}`` may come first, and with ``phrase_list`` it names all that may be said; ``{"eof": 1}`` ends the stream with its
+last text, ``{"reset": 1}`` begins it anew.
 
 The project's own, at ``/v1/stream?rate=16000``: the client sends 16-bit samples in binary messages, and gets the events
-of ``asr.transcript`` as they come, each a JSON object with a ``type``. ``{"type": "finish"}`` ends the stream; its last
-events are followed by ``{"type": "end", "duration": ...}``.
+of the model's stream as they come, each a JSON object with a ``type``. ``{"type": "config", ...}`` may come first, with
+``rate``, ``hotwords`` or ``keywords``. ``{"type": "finish"}`` ends the stream; its last events are followed by
+``{"type": "end", "duration": ...}``.
 
 What is wrong is told as ``{"type": "error", "message": ...}`` ({"error": ...} in Vosk's), and the connection is closed.
 """
@@ -18,6 +20,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -27,6 +30,7 @@ from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
 from recitative.serve.hub import Events, LiveStream
 from recitative.serve.limits import Limits
+from recitative.serve.models import Wanted
 from recitative.text.words import Word
 
 POLICY, INTERNAL, AGAIN_LATER = 1008, 1011, 1013  # codes of RFC 6455
@@ -70,6 +74,16 @@ class Conversation(ABC):
             )
         self.stream.rate = value
 
+    async def want(self, wanted: Wanted) -> None:
+        """What to listen for. Raises UsageError, DataError for what the model cannot do, or after audio has come."""
+        if self.stream.has_begun and wanted != self.stream.wanted:
+            raise UsageError("hot words, keywords and phrases: send them before any audio")
+        await self.stream.want(wanted)
+
+    async def send(self, answer: Mapping[str, Any]) -> None:
+        """ASCII only, whatever the client made the server repeat."""
+        await self.socket.send_text(json.dumps(answer))
+
     @abstractmethod
     async def _obey(self, order: dict[str, Any]) -> bool:
         """Whether the stream goes on after a text message."""
@@ -87,18 +101,23 @@ class OwnConversation(Conversation):
         match order.get("type"):
             case "config":
                 self.set_rate(order.get("rate", self.stream.rate))
+                wanted = self.stream.wanted
+                hotwords, keywords = (
+                    _text(order, "hotwords", wanted.hotwords),
+                    _text(order, "keywords", wanted.keywords),
+                )
+                await self.want(replace(wanted, hotwords=hotwords, keywords=keywords))
                 return True
             case "finish":
                 duration_s = self.stream.duration_s
                 await self._heard(await self.stream.finish())
-                name = self.stream.hub.recognizer.name
-                await self.socket.send_json(document(name, {"type": "end", "duration": round(duration_s, 3)}))
+                await self.send(document(self.stream.model.name, {"type": "end", "duration": round(duration_s, 3)}))
                 return False
         raise UsageError(f'message type {order.get("type")!r}: must be "config" or "finish"')
 
     async def _heard(self, events: Events) -> None:
         for event in events:
-            await self.socket.send_json(event.to_dict())
+            await self.send(event.to_dict())
 
     def error(self, message: str) -> dict[str, Any]:
         return {"type": "error", "message": message}
@@ -110,15 +129,18 @@ class VoskConversation(Conversation):
     async def _obey(self, order: dict[str, Any]) -> bool:
         if "config" in order:
             config = order["config"] if isinstance(order["config"], dict) else {}
-            if config.get("phrase_list"):
-                raise UsageError("config.phrase_list: this server has no grammars of its clients; leave it out")
             self.set_rate(config.get("sample_rate", self.stream.rate))
+            phrases = config.get("phrase_list") or ()
+            if not isinstance(phrases, list | tuple) or not all(isinstance(phrase, str) for phrase in phrases):
+                raise UsageError("config.phrase_list: must be a list of phrases")
+            if "phrase_list" in config:
+                await self.want(Wanted(phrases=tuple(phrases)))
             return True
         if not order.keys() & {"eof", "reset"}:
             raise UsageError('a message: must be samples, or JSON with "config", "eof" or "reset"')
         events = await self.stream.finish()
         if "eof" in order:
-            await self.socket.send_json(_result(event for event in events if isinstance(event, Final)))
+            await self.send(_result(event for event in events if isinstance(event, Final)))
         return "eof" not in order
 
     async def _heard(self, events: Events) -> None:
@@ -127,7 +149,7 @@ class VoskConversation(Conversation):
         partials = [event.text for event in events if isinstance(event, Partial)]
         if partials or finals:
             self._partial = partials[-1] if partials else ""
-        await self.socket.send_json(_result(finals) if finals else {"partial": self._partial})
+        await self.send(_result(finals) if finals else {"partial": self._partial})
 
     def error(self, message: str) -> dict[str, Any]:
         return {"error": message}
@@ -139,24 +161,32 @@ def _result(finals: Iterable[Final]) -> dict[str, Any]:
     return ({"result": result} if result else {}) | {"text": text_of(words)}
 
 
+def _text(order: Mapping[str, Any], name: str, default: str) -> str:
+    value = order.get(name, default)
+    if not isinstance(value, str):
+        raise UsageError(f"{name}: must be a text such as 'new york, tokyo:6'")
+    return value
+
+
 def _parsed(text: str) -> dict[str, Any]:
     try:
         order = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         order = None
     if not isinstance(order, dict):
         raise UsageError("a text message: must be a JSON object; send samples in binary messages")
     return order
 
 
-async def converse(conversation: Conversation, rate: object) -> str:
+async def converse(conversation: Conversation, rate: object, wanted: Wanted) -> str:
     """Run a conversation; whatever ends it early is told to the client. Returns why: '' if the client ended it.
 
-    rate: that of the address, as the client gave it
+    rate, wanted: what the address says; the rate as the client gave it
     """
     socket, limits = conversation.socket, conversation.limits
     try:
         conversation.set_rate(rate)
+        await conversation.want(wanted)
         await conversation.run()
         with suppress(RuntimeError):  # the client was first
             await socket.close()
@@ -166,6 +196,6 @@ async def converse(conversation: Conversation, rate: object) -> str:
     except TimeoutError:
         reason, code, message = "idle", POLICY, f"nothing came for {limits.idle_s:g} s"
     with suppress(RuntimeError, WebSocketDisconnect, OSError):  # it has gone away
-        await socket.send_json(conversation.error(message))
+        await conversation.send(conversation.error(message))
         await socket.close(code)
     return reason

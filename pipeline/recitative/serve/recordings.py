@@ -1,4 +1,4 @@
-"""Recordings by HTTP, as OpenAI's audio API has them: ``POST /v1/audio/transcriptions``."""
+"""Work on what clients send by HTTP: recordings, transcribed in the formats of OpenAI's audio API, and requests."""
 
 from __future__ import annotations
 
@@ -6,84 +6,127 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar
 
 from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.transcript import Segment, Transcript
+from recitative.audio.inputs import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document
+from recitative.serve.decoder import Decoders
 from recitative.serve.limits import Limits
 from recitative.serve.metrics import Metrics
+from recitative.stage import Array
 
 RESPONSE_FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
+T = TypeVar("T")
+
 
 class BusyError(Exception):
-    """As many recordings are being transcribed and wait as may."""
+    """As much work is done and waits as may."""
 
 
-class Recordings:
-    """Transcribes uploads in threads of its own, at most ``limits.recordings`` at once."""
+class Pool:
+    """Threads for recordings and requests, at most ``limits.recordings`` at once, and the processes that decode."""
 
-    def __init__(self, recognizer: Recognizer, limits: Limits, metrics: Metrics) -> None:
-        self.recognizer, self.limits, self.metrics = recognizer, limits, metrics
+    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+        self.limits, self.metrics = limits, metrics
+        self.decoders = Decoders(limits.decoding_s, limits.decoding_mb)
         self.threads = ThreadPoolExecutor(limits.recordings, thread_name_prefix="recitative-recordings")
         self.running = 0
 
     def close(self) -> None:
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.decoders.close()
 
     def require_place(self) -> None:
-        """Raises BusyError if as many recordings are transcribed and wait as may."""
+        """Raises BusyError if as much is done and waits as may."""
         if self.running >= 2 * self.limits.recordings:
             self.metrics.refused.labels("recordings").inc()
             raise BusyError
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place among them."""
+        """A place among what is done and waits."""
         self.running += 1
         try:
             yield
         finally:
             self.running -= 1
 
-    def hear(self, file: BinaryIO) -> Hearing:
-        """An uploaded recording; nothing is done before its segments are asked for."""
-        return Hearing(self, file)
+    async def run(self, work: Callable[[], T]) -> T:
+        """The result of some work in a thread. Raises BusyError, and what the work raises."""
+        self.require_place()
+        with self.place():
+            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+
+    def hear(self, file: BinaryIO) -> Upload:
+        """An uploaded recording; nothing is done before it is asked for."""
+        return Upload(self, file)
 
 
-class Hearing:
-    """A recording that is being transcribed. duration_s: of the audio so far."""
+class Upload:
+    """A recording that is being heard. duration_s: of the audio so far."""
 
-    def __init__(self, recordings: Recordings, file: BinaryIO) -> None:
-        self._recordings, self._file = recordings, file
+    def __init__(self, pool: Pool, file: BinaryIO) -> None:
+        self._pool, self._file = pool, file
         self._stopped = threading.Event()
         self.duration_s = 0.0
 
-    async def segments(self) -> AsyncIterator[Segment]:
-        """As they are found. Work stops when nobody asks for the next any more.
+    @contextmanager
+    def opened(self) -> Iterator[AudioBlocks]:
+        """In a thread of the pool. Raises DataError, also while blocks are read, for what is no recording or too long,
+        and when nobody waits for it any more."""
+        started = time.monotonic()
+        try:
+            with self._pool.decoders.open(self._file) as audio:
+                yield AudioBlocks(audio.sample_rate, audio.num_samples, self._counted(audio))
+        finally:
+            self._pool.metrics.heard(self.duration_s, time.monotonic() - started)
+        self._pool.metrics.recordings.inc()
 
-        Raises DataError for what is no recording, or too long.
-        """
+    def _counted(self, audio: AudioBlocks) -> Iterator[Array]:
+        most_s = self._pool.limits.recording_s
+        for block in audio.blocks:
+            self.duration_s += len(block) / audio.sample_rate
+            if self._stopped.is_set():
+                raise DataError("the recording", "is not waited for any more", "", "")
+            if self.duration_s > most_s:
+                remedy = "cut it, or raise --recording-s"
+                raise DataError("the recording", "is too long", f"at most {most_s:g} s", remedy)
+            yield block
+
+    async def answer(self, work: Callable[[AudioBlocks], T]) -> T:
+        """What some work makes of the whole of it. Raises what ``opened`` and the work raise, and BusyError."""
+
+        def whole() -> T:
+            with self.opened() as audio:
+                return work(audio)
+
+        return await self._pool.run(whole)
+
+    async def segments(self, recognizer: Recognizer) -> AsyncIterator[Segment]:
+        """As they are found. Work stops when nobody asks for the next any more. Raises what ``opened`` raises."""
         loop = asyncio.get_running_loop()
         found: asyncio.Queue[Segment | Exception | None] = asyncio.Queue()
 
         def work() -> None:
             end: Exception | None = None
             try:
-                for segment in self._heard():
-                    loop.call_soon_threadsafe(found.put_nowait, segment)
+                with self.opened() as audio:
+                    for segment in recognizer.segments(audio):
+                        loop.call_soon_threadsafe(found.put_nowait, segment)
             except Exception as error:  # raised where the segments are asked for
                 end = error
             loop.call_soon_threadsafe(found.put_nowait, end)
 
-        self._recordings.threads.submit(work)
+        self._pool.threads.submit(work)
         try:
             while isinstance(item := await found.get(), Segment):
                 yield item
@@ -92,36 +135,10 @@ class Hearing:
         finally:
             self._stopped.set()
 
-    async def transcript(self) -> Transcript:
+    async def transcript(self, recognizer: Recognizer) -> Transcript:
         """The whole of it."""
-        segments = tuple([segment async for segment in self.segments()])
-        return Transcript(segments, self.duration_s, model=self._recordings.recognizer.name)
-
-    def _heard(self) -> Iterator[Segment]:
-        """In a thread."""
-        started = time.monotonic()
-        try:
-            yield from self._recordings.recognizer.segments(cast(BinaryIO, Upload(self._file)), progress=self._progress)
-        finally:
-            self._recordings.metrics.heard(self.duration_s, time.monotonic() - started)
-        self._recordings.metrics.recordings.inc()
-
-    def _progress(self, heard_s: float, _total_s: float) -> None:
-        self.duration_s = heard_s
-        most_s = self._recordings.limits.recording_s
-        if self._stopped.is_set():
-            raise DataError("the recording", "is not waited for any more", "", "")
-        if heard_s > most_s:
-            raise DataError("the recording", "is too long", f"at most {most_s:g} s", "cut it, or raise --recording-s")
-
-
-class Upload:
-    """A file that errors call 'the recording': the names of its client mean nothing here."""
-
-    name = "the recording"
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek = file.read, file.seek
+        segments = tuple([segment async for segment in self.segments(recognizer)])
+        return Transcript(segments, self.duration_s, model=recognizer.name)
 
 
 def written(transcript: Transcript, response_format: str, granularities: tuple[str, ...]) -> str | dict[str, Any]:

@@ -54,7 +54,7 @@ class Assistant(AsyncEventHandler):
     async def handle_event(self, event: Event) -> bool:
         """Whether the connection stays."""
         if Describe.is_type(event.type):
-            await self.write_event(describe(self._server).event())
+            await self.write_event(describe(self._hub.model.name).event())
         elif AudioStart.is_type(event.type):
             self._end()
             if why := self._server.refusal():
@@ -86,8 +86,7 @@ class Assistant(AsyncEventHandler):
             self._server.end()
 
 
-def describe(server: Server) -> Info:
-    name = server.recognizer.name
+def describe(name: str) -> Info:
     model = AsrModel(name, ATTRIBUTION, installed=True, description=None, version=__version__, languages=["en"])
     program = AsrProgram(
         "recitative", ATTRIBUTION, installed=True, description="Speech recognition", version=__version__, models=[model]
