@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import signal
 import socket
@@ -13,14 +14,18 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import broken_decoder
 import browser
 import httpx
 import numpy as np
 import openai
 import pytest
 import tiny
+import tones
 from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
@@ -29,16 +34,32 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
 from wyoming.info import Describe, Info
 
+import every_kind
+import fuzz_server
+import small_events
+import small_forecaster
+import small_music
+from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.watch import Watch
+from recitative.asr.decoders import Wishes
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
+from recitative.decoding.hotwords import HotWord
+from recitative.errors import UsageError
 from recitative.export.file import export_model
+from recitative.keywords.stream import Spotter
+from recitative.lm.grammar import Grammar
+from recitative.music.midi import midi_bytes, parse_midi
+from recitative.music.piece import Note, Piece
 from recitative.serve.app import Server, Service
+from recitative.serve.decoder import Decoders
 from recitative.serve.limits import Access, Limits
 from recitative.serve.models import ServedModel
 
 RATE = tiny.RATE
+post = partial(httpx.post, timeout=60)  # a process that decodes may have to start
 TEXTS = ("abc acab", "b", "cab bca b")
 RULES = EndpointRules(silence_s=0.4)
 
@@ -59,7 +80,12 @@ def recognizer(model) -> Recognizer:
 @contextmanager
 def serving(recognizer, *others, **parts) -> Iterator[Service]:
     models = [ServedModel(recognizer.name, RECOGNIZER, recognizer), *others]
-    service = Service(Server(models, rules=RULES, **parts))
+    with running(Service(Server(models, rules=RULES, **parts))) as service:
+        yield service
+
+
+@contextmanager
+def running(service: Service) -> Iterator[Service]:
     thread = threading.Thread(target=service.run)
     thread.start()
     try:
@@ -258,7 +284,290 @@ def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer):
     assert texts == [" ".join(words)] * 2
 
 
+# What a client asks to be heard
+
+
+def recognizer_with(model: Path, **wishes) -> Recognizer:
+    return Recognizer.load(model, wishes=Wishes(**wishes))
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["in the address", "in a message"])
+def test_each_stream_has_hot_words_of_its_own(service, recognizer, model, early):
+    audio, favored = samples(), [HotWord("cabba", 8.0)]
+    address = f"/v1/stream?rate={RATE}" + ("&hotwords=cabba:8" if early else "")
+    with (
+        connect(web_socket(service, address)) as live,
+        connect(web_socket(service, f"/v1/stream?rate={RATE}")) as other,
+    ):
+        if not early:
+            live.send('{"type": "config", "hotwords": "cabba:8"}')
+        for one in (live, other):
+            one.send(audio.tobytes())
+            one.send('{"type": "finish"}')
+        events, plain = ([json.loads(message) for message in one] for one in (live, other))
+    assert finals(events) == finals(events_alone(recognizer_with(model, hot_words=tuple(favored)), audio))
+    assert finals(plain) == finals(events_alone(recognizer, audio))
+    assert finals(events) != finals(plain)
+
+
+def test_the_phrases_of_a_vosk_client_are_all_that_is_written(service, model):
+    audio, answers = samples(), []
+    with connect(web_socket(service, "/")) as live:
+        live.send(json.dumps({"config": {"sample_rate": RATE, "phrase_list": ["ab", "c a", "[unk]"]}}))
+        live.send(audio.tobytes())
+        answers.append(json.loads(live.recv(30)))
+        live.send('{"eof" : 1}')
+        answers.append(json.loads(live.recv(30)))
+    expected = finals(events_alone(recognizer_with(model, grammar=Grammar("ab\nc a")), audio))
+    words = [word["word"] for final in expected for word in final["words"]]
+    assert [word["word"] for answer in answers for word in answer.get("result", ())] == words
+    assert words
+    assert set(words) <= {"ab", "c", "a"}
+
+
+def test_hot_words_come_before_any_audio(service):
+    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+        live.send(bytes(3200))
+        live.send('{"type": "config", "hotwords": "ab"}')
+        *_, last = _until_closed(live)
+    assert json.loads(last)["message"] == "hot words, keywords and phrases: send them before any audio"
+
+
+def test_a_transcription_has_hot_words_too(service, model, recording):
+    url, file = f"{service.url}/v1/audio/transcriptions", {"file": recording.read_bytes()}
+    texts = [post(url, files=file, data=fields).json() for fields in ({}, {"hotwords": "cabba:8"}, {"prompt": "x"})]
+    expected = recognizer_with(model, hot_words=(HotWord("cabba", 8.0),)).transcribe(recording).text
+    assert texts[1] == {"text": expected} != texts[0] == texts[2]
+    answer = post(url, files=file, data={"hotwords": "xy"})
+    assert (answer.status_code, "has 'x', 'y', which the model never writes" in answer.text) == (400, True)
+
+
+# Models of other kinds
+
+
+def served(made, path: Path) -> ServedModel:
+    export_model(made, path)
+    return ServedModel.load(path)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory) -> dict[str, ServedModel]:
+    """A classifier of keywords, an anomaly model, and models that continue music, fill it in, and write events."""
+    folder = tmp_path_factory.mktemp("others")
+    classifier = tones.classifier("model.pooling=recent", "model.pooling_frames=4")
+    forecaster = replace(small_forecaster.forecaster(), threshold=Threshold(0.3, 0.1, 0.01, 200))
+    made = {
+        "classifier": classifier,
+        "anomaly": forecaster,
+        "music": small_music.model(),
+        "fill": small_music.model("model.recurrent.direction=bidirectional"),
+        "events": small_events.model(),
+    }
+    return {name: served(one, folder / f"{name}.onnx") for name, one in made.items()}
+
+
+@pytest.fixture(scope="module")
+def all_kinds(recognizer, others) -> Iterator[Service]:
+    with serving(recognizer, *others.values()) as running:
+        yield running
+
+
+def test_models_are_listed_with_what_clients_need(all_kinds):
+    listed = {model["id"]: model for model in httpx.get(f"{all_kinds.url}/v1/models").json()["data"]}
+    paths = {name: (model["kind"], model["path"], model["streams"]) for name, model in listed.items()}
+    assert paths == {
+        "tiny.onnx": ("recognizer", "/v1/audio/transcriptions", True),
+        "classifier.onnx": ("classifier", "/v1/audio/classifications", True),
+        "anomaly.onnx": ("forecaster", "/v1/audio/anomalies", True),
+        "music.onnx": ("music", "/v1/music", False),
+        "fill.onnx": ("music", "/v1/music", False),
+        "events.onnx": ("events", "/v1/music", False),
+    }
+    assert listed["tiny.onnx"]["sample_rate"] == RATE
+    assert listed["classifier.onnx"]["labels"] == ["high", "low", "middle"]
+    assert [listed[f"{name}.onnx"]["modes"] for name in ("music", "fill")] == [["continue"], ["harmonize", "fill"]]
+
+
+def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, recording):
+    def ask(path: str, **fields: str) -> dict:
+        answer = post(f"{all_kinds.url}{path}", files={"file": recording.read_bytes()}, data=fields)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    label = others["classifier"].runner.label_file(recording)
+    labels = [
+        {"start": 0.0, "end": round(label.end_s, 3), "label": guess.label, "score": guess.probability}
+        for guess in label.guesses
+    ]
+    assert ask("/v1/audio/classifications") == {"schema": 1, "model": "classifier.onnx", "labels": labels}
+    watcher = others["anomaly"].runner
+    alarms = [
+        a.to_dict() for heard in Watch(watcher, recording, threshold=watcher.threshold).pieces() for a in heard.alarms
+    ]
+    found = ask("/v1/audio/anomalies", model="anomaly.onnx")
+    assert found.keys() == {"schema", "model", "duration", "threshold", "score", "alarms"}
+    assert (found["alarms"], found["threshold"], found["duration"]) == (alarms, 0.3, label.end_s)
+    word = recognizer.transcribe(recording).words[0].word
+    for fields, model in (
+        ({"keywords": f"{word}:0.01"}, recognizer),
+        ({"keywords": "low:0.1", "model": "classifier.onnx"}, others["classifier"].runner),
+    ):
+        spotted = Spotter.of(model, fields["keywords"]).spot(recording)
+        assert ask("/v1/audio/keywords", **fields)["keywords"] == [one.to_dict() for one in spotted]
+        assert spotted
+
+
+def test_streams_of_every_kind_say_what_each_says_alone(all_kinds, recognizer, others):
+    audio = samples()
+    watcher, labeller = others["anomaly"].runner, others["classifier"].runner
+    word = finals(events_alone(recognizer, audio))[0]["words"][0]["word"]
+    alone = {
+        "model=classifier.onnx": labeller.stream(0.5),
+        "model=anomaly.onnx": watcher.stream(),
+        f"keywords={word}:0.01": Spotter.of(recognizer, f"{word}:0.01").stream(),
+        "model=classifier.onnx&keywords=low:0.1": Spotter.of(labeller, "low:0.1").stream(),
+    }
+
+    async def one(query: str, piece: int) -> list[dict]:
+        async with connect_async(web_socket(all_kinds, f"/v1/stream?rate={RATE}&{query}")) as live:
+            content = audio.tobytes()
+            for start in range(0, len(content), piece):
+                await live.send(content[start : start + piece])
+                await asyncio.sleep(0.001)
+            await live.send('{"type": "finish"}')
+            return [json.loads(message) async for message in live]
+
+    async def all_of_them() -> list[list[dict]]:
+        return await asyncio.gather(*(one(query, piece) for query in alone for piece in (700, 2001)))
+
+    told = asyncio.run(all_of_them())
+    for number, (query, stream) in enumerate(alone.items()):
+        expected = [rounded(event.to_dict()) for event in (*stream.accept(audio, RATE), *stream.finish())]
+        for *events, end in told[2 * number : 2 * number + 2]:
+            assert [rounded(event) for event in events] == expected, query
+            assert end["type"] == "end"
+        assert expected, query
+
+
+def rounded(event: dict) -> dict:
+    """Sums of float32 depend on what else is in the batch."""
+    content = json.loads(json.dumps(event), parse_float=lambda text: round(float(text), 4))
+    assert isinstance(content, dict)
+    return content
+
+
+def compose(service: Service, **request) -> dict:
+    answer = post(f"{service.url}/v1/music", json=request)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_music_is_written_and_equal_seeds_write_equal_music(all_kinds):
+    first = compose(all_kinds, bars=3, seed=5, tempo=90)
+    assert first == compose(all_kinds, bars=3, seed=5, tempo=90, model="music.onnx")
+    assert first["notes"] != compose(all_kinds, bars=3, seed=6, tempo=90)["notes"]
+    piece = parse_midi(base64.b64decode(first["midi"]), "answer", 48)
+    written = {(note.pitch, note.voice, round(note.start * piece.step_s, 2)) for note in piece.notes}
+    assert {(note["pitch"], note["voice"], round(note["start"], 2)) for note in first["notes"]} == written
+    assert (first["tempo"], piece.quarters_per_minute) == (90, 90)
+    unlike = {post(f"{all_kinds.url}/v1/music").json()["seed"] for _ in range(2)}
+    assert len(unlike) == 2, "without a seed each piece is another"
+
+
+def places(notes: list[dict]) -> set[tuple]:
+    return {(note["start"], note["end"], note["pitch"], note["voice"]) for note in notes}
+
+
+def test_given_and_kept_notes_stand_in_the_music(all_kinds):
+    opening = compose(all_kinds, bars=2, seed=1)
+    longer = compose(all_kinds, bars=2, seed=2, midi=opening["midi"])
+    assert places(opening["notes"]) <= places(longer["notes"])
+    assert longer["model"] == "music.onnx"
+    kept = [{"start": 0.6, "end": 1.2, "pitch": 60, "voice": 1}]
+    assert places(kept) <= places(compose(all_kinds, bars=2, seed=3, notes=kept)["notes"])
+    filled = compose(all_kinds, mode="fill", bars=2, seed=3, notes=kept)
+    assert filled["model"] == "fill.onnx"
+    assert places(kept) <= places(filled["notes"])
+    anew = compose(all_kinds, mode="fill", midi=opening["midi"], voices="2", fill_bars="1-1", seed=3)
+    fixed = {place for place in places(opening["notes"]) if place[3] != 1}
+    assert fixed <= places(anew["notes"])
+    melody = midi_bytes(Piece((Note(0, 60, 4), Note(4, 62, 4)), 8))
+    harmony = compose(all_kinds, mode="harmonize", midi=base64.b64encode(melody).decode(), voice="2", seed=1)
+    assert {note["pitch"] for note in harmony["notes"] if note["voice"] == 1} == {60, 62}
+    assert {note["voice"] for note in harmony["notes"]} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ({"bars": 1000}, "bars: input should be less than or equal to 64"),
+        ({"midi": "?"}, "midi: is not base64; the bytes of a MIDI file in base64"),
+        ({"midi": "aGVsbG8="}, "midi: begins with b'hell'; a MIDI file, which begins with b'MThd'"),
+        ({"key": "H"}, "key H: not a key; use one such as"),
+        ({"mode": "harmonize"}, "mode 'harmonize': needs 'midi' with the voice that is harmonized"),
+        ({"mode": "fill", "model": "music.onnx"}, "mode 'fill': this model only continues music"),
+        ({"notes": [{"start": 500, "end": 501, "pitch": 60}]}, "notes: a note of voice 0 that ends at 501.00 s"),
+        ({"notes": [{"start": 0, "end": 1, "pitch": 99}]}, "piece: has pitch 99; pitches from 55 to 66"),
+        ({"model": "events.onnx", "notes": [{"start": 0, "end": 1, "pitch": 60}]}, "notes: a model of events cannot"),
+        ({"model": "tiny.onnx"}, "model 'tiny.onnx': is a recognizer; this server has 'music.onnx', 'fill.onnx'"),
+        ({"tones": 1}, "tones: extra inputs are not permitted"),
+    ],
+    ids=str,
+)
+def test_music_that_cannot_be_written_is_told(all_kinds, request_, told):
+    answer = post(f"{all_kinds.url}/v1/music", json=request_)
+    assert (answer.status_code, answer.json()["error"]["message"][: len(told)]) == (400, told)
+
+
+def test_a_server_without_a_recognizer_serves_its_kinds_and_says_what_it_lacks(others, recording):
+    service = Service(Server([others["classifier"]]))
+    with running(service):
+        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+            live.send(samples().tobytes())
+            live.send('{"type": "finish"}')
+            assert json.loads(live.recv(30))["type"] == "label"
+        with connect(web_socket(service, "/")) as live:
+            told = json.loads(live.recv(30))
+        assert told["error"] == "this server has no model for live speech; start it with another --model"
+        file = {"file": recording.read_bytes()}
+        answer = post(f"{service.url}/v1/audio/transcriptions", files=file)
+        told = "this server has no model for /v1/audio/transcriptions, which asks a recognizer; start it with another"
+        assert (answer.status_code, answer.json()["error"]["message"].startswith(told)) == (400, True)
+        assert post(f"{service.url}/v1/audio/classifications", files=file).status_code == 200
+
+
+def test_a_model_that_cannot_be_served_is_refused(tmp_path):
+    with pytest.raises(
+        UsageError, match=r"--model g2p.onnx: is a letter-to-sound model; models that can be served are"
+    ):
+        served(every_kind.make("g2p"), tmp_path / "g2p.onnx")
+
+
 # Recordings
+
+
+BROKEN = {
+    "crash": "the recording: cannot be decoded (the decoder ended: SIGSEGV)",
+    "loop": "the recording: takes more than 3 s to decode",
+    "sleep": "the recording: takes more than 3 s to decode",
+    "memory": "the recording: needs more than 64 MB of memory to decode",
+    "leak": "the recording: needs more than 64 MB of memory to decode",
+}
+
+
+def test_a_file_that_breaks_the_decoder_costs_only_its_client_an_error(recognizer, recording):
+    with serving(recognizer) as service:
+        service._served.pool.decoders = Decoders(3.0, 64, broken_decoder.serve)
+        url = f"{service.url}/v1/audio/transcriptions"
+        with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
+            live.send(samples().tobytes())
+            for fault, told in BROKEN.items():
+                answer = post(url, files={"file": fault.encode()})
+                assert (answer.status_code, answer.json()["error"]["message"][: len(told)]) == (400, told)
+            live.send('{"type": "finish"}')
+            assert finals([json.loads(message) for message in live]) == finals(events_alone(recognizer, samples()))
+        expected = recognizer.transcribe(recording).text
+        assert post(url, files={"file": recording.read_bytes()}).json() == {"text": expected}
 
 
 def test_clients_of_openai_get_what_the_recognizer_says(service, recognizer, recording):
@@ -292,30 +601,30 @@ def test_clients_of_openai_get_what_the_recognizer_says(service, recognizer, rec
     ids=["model", "format"],
 )
 def test_what_cannot_be_done_is_told(service, recording, fields, told):
-    answer = httpx.post(f"{service.url}/v1/audio/transcriptions", data=fields, files={"file": recording.read_bytes()})
+    answer = post(f"{service.url}/v1/audio/transcriptions", data=fields, files={"file": recording.read_bytes()})
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
 
 
 def test_what_is_no_recording_is_told_without_a_name_of_the_server(service):
     for stream in ("false", "true"):
-        answer = httpx.post(
+        answer = post(
             f"{service.url}/v1/audio/transcriptions", data={"stream": stream}, files={"file": ("/etc/x", b"no sound")}
         )
         assert "the recording: is not audio that can be read" in answer.text
         assert "/tmp" not in answer.text
         assert "/etc" not in answer.text
-    assert httpx.post(f"{service.url}/v1/audio/transcriptions").json()["error"]["message"] == "file: field required"
+    assert post(f"{service.url}/v1/audio/transcriptions").json()["error"]["message"] == "file: field required"
 
 
 def test_uploads_and_recordings_have_limits(recognizer, recording):
     with serving(recognizer, limits=Limits(upload_mb=0.01, recording_s=0.1)) as service:
         url = f"{service.url}/v1/audio/transcriptions"
-        assert httpx.post(url, files={"file": bytes(20000)}).status_code == 413
+        assert post(url, files={"file": bytes(20000)}).status_code == 413
         unknown_length = (b"--x\r\n" if number == 0 else bytes(8000) for number in range(4))
         kind = {"content-type": "multipart/form-data; boundary=x"}
-        assert httpx.post(url, content=unknown_length, headers=kind).status_code == 400
+        assert post(url, content=unknown_length, headers=kind).status_code == 400
     with serving(recognizer, limits=Limits(recording_s=0.1)) as service:
-        answer = httpx.post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
+        answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
         told = "the recording: is too long; at most 0.1 s; cut it, or raise --recording-s"
         assert (answer.status_code, answer.json()["error"]["message"]) == (400, told)
 
@@ -323,7 +632,7 @@ def test_uploads_and_recordings_have_limits(recognizer, recording):
 def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
     with serving(recognizer, limits=Limits(recordings=1)) as service:
         service._served.pool.running = 2
-        answer = httpx.post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
+        answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         service._served.pool.running = 0
 
@@ -444,3 +753,11 @@ def test_the_page_needs_nothing_from_elsewhere(service):
     for path in ("/", "/page/style.css", "/page/app.js", "/page/capture.js"):
         with urllib.request.urlopen(service.url + path, timeout=10) as answer:
             assert b"https://" not in answer.read(), path
+
+
+# Malformed messages and uploads
+
+
+def test_malformed_messages_and_uploads_are_answered_or_refused(tmp_path):
+    with fuzz_server.serving(tmp_path) as service:
+        assert fuzz_server.try_all(service, 40, 1) == []

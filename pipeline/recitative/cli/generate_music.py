@@ -18,6 +18,7 @@ from recitative.audio.files import SUFFIXES as RECORDINGS
 from recitative.audio.files import write_wav
 from recitative.cli.options import require_folder
 from recitative.cli.progress import progress_bar, track
+from recitative.cli.recordings import tell
 from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.sampling import Sampling
@@ -29,15 +30,12 @@ from recitative.music.composition import (
     TOP_P,
     Constraints,
     EventConstraints,
-    GenerationRequest,
     Key,
     blank,
     blank_events,
     compose,
     compose_events,
     numbered,
-    to_continue,
-    to_rewrite,
 )
 from recitative.music.dynamics import VELOCITY
 from recitative.music.kind import EVENTS, MUSIC
@@ -54,13 +52,11 @@ from recitative.music.piece import (
     Piece,
     key_name,
     likeliest_keys,
-    pitch_name,
-    separated,
     to_grid,
 )
 from recitative.music.pieces import fit_to_events, read_file
 from recitative.music.ranking import Draft, rank
-from recitative.music.settings import FrameSettings
+from recitative.music.request import QUARTERS_PER_MINUTE, EditOptions, parse_key, request_of
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 
@@ -103,20 +99,6 @@ def open_composer(paths: Sequence[Path], *, fills: bool) -> Scorer:
 
 
 # Options of sampling and range
-
-TONICS = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
-ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1, "": 0}
-
-
-def parse_key(text: str) -> Key | None:
-    """Parse a key such as G, Bb, F#m or 'e minor'; None for ''. Raises UsageError for anything else."""
-    if not text:
-        return None
-    found = re.fullmatch(r"([A-Ga-g])([#b♯♭]?)\s*(m|min|minor|maj|major|)", text.strip())
-    if not found:
-        raise UsageError(f"--key {text}: not a key; use one such as C, Bb, F#m or 'e minor'")
-    tonic = TONICS[found[1].lower()] + ACCIDENTALS[found[2]]
-    return Key(tonic % 12, found[3] in ("m", "min", "minor"))
 
 
 LEAST_IN_KEY = 0.7  # share of the given notes, by their lengths
@@ -195,7 +177,7 @@ def voices_generator(
 
     def generate(piece: Piece | None, tempo: float, on_progress: OnProgress) -> list[Generated]:
         new = blank(frames, edit.bars * frames.bar, NEW, tempo)
-        request = request_of(piece, edit, frames) if piece else new
+        request = request_of(piece, edit, frames, tell) if piece else new
         pieces = compose(
             scorer, request, constraints, options.sampling, count=options.count, seed=options.seed,
             gibbs_steps=options.gibbs_steps, on_progress=on_progress,
@@ -229,110 +211,6 @@ def event_draft(scorer: EventScorer, piece: Piece) -> Draft:
     """A piece with its likelihood."""
     found = event_likelihood(scorer.network, scorer.events.vocabulary, [fit_to_events(piece, scorer.events)])
     return Draft(piece, found.nats, found.tokens)
-
-
-# Given pieces: voices and bars of MIDI and ABC files
-
-
-@dataclass(frozen=True)
-class EditOptions:
-    """harmonize: the given voice; rewrite: voices to regenerate, in the bars ``rewrite_bars``; bars: new ones; voice:
-    that of a file to harmonize.
-
-    Raises UsageError for options that exclude each other.
-    """
-
-    harmonize: str
-    rewrite: str
-    rewrite_bars: str
-    bars: int
-    voice: str = ""
-
-    def __post_init__(self) -> None:
-        if self.harmonize and self.rewrite:
-            raise UsageError("--harmonize and --rewrite: give only one of them")
-        if self.rewrite_bars and not self.rewrite:
-            raise UsageError("--rewrite-bars: requires --rewrite with the voices")
-        if self.voice and not self.harmonize:
-            raise UsageError("--voice: requires --harmonize")
-
-    @property
-    def option(self) -> str:
-        """The option that requires a model that fills in notes; '' for none."""
-        return "--harmonize" if self.harmonize else "--rewrite" if self.rewrite else ""
-
-
-def request_of(piece: Piece, edit: EditOptions, frames: FrameSettings) -> GenerationRequest:
-    """Raises UsageError for voices and bars that do not exist, DataError for notes that the model does not know."""
-    bar = round(piece.notation.bar_quarters * frames.steps_per_quarter) if piece.notation.meter else frames.bar
-    if edit.harmonize:
-        voice = _voice(edit.harmonize, frames.voices)
-        melody = _melody(piece, edit, voice, frames)
-        return to_rewrite(melody, frames, [v for v in range(frames.voices) if v != voice])
-    if piece.voices != frames.voices:
-        if piece.voices > frames.voices and not frames.sets:
-            print(f"{piece.name}: its {piece.voices} voices are read as {frames.voices}", file=sys.stderr)
-        piece = separated(piece, frames.voices)
-        piece = replace(piece, notation=replace(piece.notation, parts=()))
-    if not edit.rewrite:
-        return to_continue(piece, frames, edit.bars * bar)
-    voices = (
-        list(range(frames.voices))
-        if edit.rewrite == "all"
-        else [_voice(name, frames.voices) for name in edit.rewrite.split(",")]
-    )
-    first, last = _span(edit.rewrite_bars, bar, -(-piece.length // TICKS_PER_STEP))
-    return to_rewrite(piece, frames, voices, first, last)
-
-
-def _melody(piece: Piece, edit: EditOptions, voice: int, frames: FrameSettings) -> Piece:
-    """The voice of a file that is harmonized, as voice ``voice``. Prints which one it is."""
-    numbers = sorted({note.voice for note in piece.notes})
-    named = [f"{number + 1} {piece.notation.part(number)}".strip() for number in numbers]
-    order = "" if any(piece.notation.parts) else ", from the highest"
-    listed = f"{piece.name} has {len(numbers)} voice{'s' * (len(numbers) > 1)} ({', '.join(named)}{order})"
-    if not edit.voice and len(numbers) > 1:
-        raise UsageError(f"{listed}; choose the one to harmonize, such as --voice {named[0].split(maxsplit=1)[-1]}")
-    wanted = edit.voice.strip().lower()
-    taken = [
-        number for number in numbers if not wanted or wanted in (str(number + 1), piece.notation.part(number).lower())
-    ] or [VOICES.index(wanted) for _ in range(len(numbers) == len(VOICES) and wanted in VOICES)]
-    if not taken:
-        raise UsageError(f"--voice {edit.voice}: {listed}; give its number or name")
-    notes = tuple(replace(note, voice=voice) for note in piece.notes if note.voice == taken[0])
-    low, high = min(note.pitch for note in notes), max(note.pitch for note in notes)
-    of = f"voice {taken[0] + 1} of {len(numbers)}" if len(numbers) > 1 else "its only voice"
-    name = piece.notation.part(taken[0])
-    called = f" ('{name}')" if name else ""
-    role = VOICES[voice] if frames.voices == len(VOICES) else f"voice {voice + 1}"
-    found = f"{len(notes)} notes from {pitch_name(low)} to {pitch_name(high)}"
-    print(f"{piece.name}: {of}{called} is the {role}: {found}", file=sys.stderr)
-    if frames.ranges and not frames.ranges[voice][0] <= low <= high <= frames.ranges[voice][1]:
-        allowed = " to ".join(pitch_name(pitch) for pitch in frames.ranges[voice])
-        print(f"{piece.name}: beyond the range of a {role}, {allowed}; the voices may cross", file=sys.stderr)
-    parts = tuple(name if number == voice else "" for number in range(voice + 1)) if name else ()
-    return replace(piece, notes=notes, notation=replace(piece.notation, parts=parts))
-
-
-def _voice(name: str, voices: int) -> int:
-    """The index of a voice, from its name or its number from 1."""
-    name = name.strip().lower()
-    if voices == len(VOICES) and name in VOICES:
-        return VOICES.index(name)
-    if name.isdigit() and 1 <= int(name) <= voices:
-        return int(name) - 1
-    named = f"{', '.join(VOICES)}, or " if voices == len(VOICES) else ""
-    raise UsageError(f"'{name}': not a voice; use {named}1 to {voices}")
-
-
-def _span(text: str, bar: int, steps: int) -> tuple[int, int]:
-    if not text:
-        return 0, -1
-    found = re.fullmatch(r"(\d+)-(\d+)", text)
-    bars = -(-steps // bar)
-    if not found or not 1 <= int(found[1]) <= int(found[2]) <= bars:
-        raise UsageError(f"--rewrite-bars {text}: FIRST-LAST, from 1 to {bars}, such as 1-{min(4, bars)}")
-    return (int(found[1]) - 1) * bar, min(int(found[2]) * bar, steps)
 
 
 # Output: MIDI, scores, sound, picture, and a page
@@ -408,7 +286,6 @@ def _write(generated: Generated, output: OutputOptions) -> Exhibit:
 
 # ``recitative generate music``
 
-QUARTERS_PER_MINUTE = 100.0  # of new pieces with --tempo 0
 SLOWEST = 10
 
 

@@ -107,22 +107,17 @@ def serve(
 def _open(names: list[str], options: decoding.DecodingOptions) -> list[ServedModel]:
     """The options are for recognizers. Raises DataError for what is no model, UsageError for what cannot be served and
     for options without a recognizer."""
-    from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
-    from recitative.export.opening import open_stage
     from recitative.serve.models import ServedModel
 
-    models = []
-    for name in names:
-        path = find_model(name)
-        kind, stage, settings, extras = open_stage(path)
-        runner = kind.runner(stage, settings, extras) if kind.runner else stage
-        if isinstance(runner, Recognizer) and isinstance(runner.network, Transcriber):
-            runner = Recognizer(options.apply(runner.network), pretrained.name_of(path))
-        models.append(ServedModel(pretrained.name_of(path), kind, runner))
-    if options != decoding.DecodingOptions() and not any(isinstance(one.runner, Recognizer) for one in models):
-        raise UsageError(
-            "--lm, --hotwords, --grammar, --lexicon and --beam are for recognizers; give one, or none of them"
-        )
+    models = [ServedModel.load(find_model(name)) for name in names]
+    if options == decoding.DecodingOptions():
+        return models
+    if not any(isinstance(one.runner, Recognizer) for one in models):
+        raise UsageError("--lm, --hotwords, --grammar, --lexicon, --beam: are for recognizers; leave them out")
+    for number, one in enumerate(models):
+        if isinstance(one.runner, Recognizer) and isinstance(one.runner.network, Transcriber):
+            recognizer = Recognizer(options.apply(one.runner.network), one.name)
+            models[number] = ServedModel(one.name, one.kind, recognizer)
     return models

@@ -146,11 +146,11 @@ def _tune(path: str, first: int, block: Sequence[str]) -> Tune:
             raise DataError(f"{path}:{number}", f"X:{header.number}: {error}", "", _REMEDY) from None
     if reader is None:
         raise DataError(f"{path}:{first}", f"X:{header.number}: no key", "a field K: before the notes", _REMEDY)
-    name = header.titles[0] if header.titles else f"{Path(path).stem} {header.number}"
+    title = header.titles[0] if header.titles else f"{Path(path).stem} {header.number}"
     parts = tuple(header.parts.get(voice, "") for voice in voices)
     notation = Notation(header.meter, *header.key, parts if any(parts) else ())
     items = tuple(tuple(one.items) for one in voices.values())
-    return Tune(name, items, _part_order(header), _tempo(header.fields.get("Q", "")), notation)
+    return Tune(title, items, _part_order(header), _tempo(header.fields.get("Q", "")), notation)
 
 
 def _voice(voices: dict[str, ScoreReader], name: str) -> ScoreReader:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Entries, ModelKind, Signature, token_graph
-from recitative.music.settings import EventsSettings, MusicData, MusicSettings
+from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, Signature, token_graph
+from recitative.music.settings import EventsSettings, MusicData, MusicRequest, MusicSettings
 from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
@@ -48,6 +48,36 @@ def _run(stage: Any, settings: MusicSettings, _extras: Mapping[str, Any]) -> Mus
     return MusicScorer(stage, settings)
 
 
+def _about(scorer: MusicScorer) -> dict[str, Any]:
+    frames = scorer.frames
+    modes = ["harmonize", "fill"] if scorer.fills else ["continue"]
+    return {
+        "streams": False,
+        "modes": modes,
+        "voices": frames.voices,
+        "lowest": frames.lowest,
+        "highest": frames.highest,
+    }
+
+
+def _about_events(scorer: EventScorer) -> dict[str, Any]:
+    events = scorer.events
+    pitches = {"lowest": events.lowest, "highest": events.highest}
+    return {"streams": False, "modes": ["continue"], "voices": events.voices} | pitches
+
+
+def _suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
+    from recitative.music.request import suits
+
+    return suits(scorer, request)
+
+
+def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest) -> dict[str, Any]:
+    from recitative.music.request import answer
+
+    return answer(scorer, request)
+
+
 MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     name="music",
     title="music model",
@@ -60,6 +90,7 @@ MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
     data=MusicData,
     graphs=_graphs,
     runner=_run,
+    endpoint=Endpoint("/v1/music", _about, _answer, MusicRequest, _suits),
 )
 
 
@@ -96,4 +127,5 @@ EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
     data=MusicData,
     graphs=lambda settings, extras: token_graph(len(settings.events.vocabulary)),
     runner=_run_events,
+    endpoint=Endpoint("/v1/music", _about_events, _answer, MusicRequest, _suits),
 )

@@ -171,6 +171,49 @@ class EventsSettings(_Section):
     train: EventsTrainSettings = EventsTrainSettings()
 
 
+MAX_REQUESTED_BARS = 64  # of a piece that a server writes
+
+
+class KeptNote(BaseModel, extra="forbid"):
+    """In seconds; voice: 0 is the highest."""
+
+    start: float = Field(ge=0, le=3600)
+    end: float = Field(gt=0, le=3600)
+    pitch: int = Field(ge=0, le=127)
+    voice: int = Field(0, ge=0, le=15)
+
+
+class MusicRequest(BaseModel, extra="forbid"):
+    """What a client asks of a server. The options of ``recitative generate music``, all optional."""
+
+    model: str = Field("", description="A name from /v1/models; default: the first with this mode.")
+    mode: Literal["continue", "harmonize", "fill"] = Field("continue", description="Without midi, a new piece.")
+    midi: str = Field("", description="A MIDI file in base64, whose notes are kept.")
+    bars: int = Field(12, ge=1, le=MAX_REQUESTED_BARS, description="Of a new piece, or of the continuation.")
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, description="Equal seeds give equal answers. Default: random.")
+    temperature: float | None = Field(None, gt=0, le=100, description="Default: 1, of harmonize and fill 0.7.")
+    top_p: float = Field(0.98, gt=0, le=1, description="Nucleus (top-p) sampling threshold.")
+    tempo: float = Field(0, description="Quarter notes per minute. 0: that of the midi, of a new piece 100.")
+    key: str = Field("", max_length=16, description="Use only notes of this key, such as G, Bb or F#m.")
+    rests: bool = Field(False, description="New notes may leave rests.")
+    voice: str = Field("1", max_length=16, description="harmonize: the voice that the midi has, such as soprano.")
+    voices: str = Field(
+        "",
+        max_length=80,
+        description="fill: voices to write anew, such as 'alto,tenor' or 'all'. Default: where voices are silent.",
+    )
+    fill_bars: str = Field("", max_length=16, description="fill: write only these bars of the voices anew: '5-8'.")
+    notes: list[KeptNote] = Field([], max_length=4096, description="Notes that the new part must have.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MusicRequest:
+        if self.tempo and not 10 <= self.tempo <= 400:
+            raise ValueError(f"tempo={self.tempo} must be from 10 to 400, or 0")
+        if self.fill_bars and not (self.voices and self.mode == "fill"):
+            raise ValueError("fill_bars needs mode 'fill' and voices")
+        return self
+
+
 class MusicData(TrainingData):
     train: Path  # a folder of MIDI or ABC files
     dev: Path  # a folder of pieces that choose the best epoch

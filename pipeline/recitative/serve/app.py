@@ -1,7 +1,6 @@
 """The server's routes, and the server at its address:
 
-model = ServedModel("model", RECOGNIZER, recitative.load("model.onnx"))
-Service(Server([model]), port=2700).run()
+Service(Server([ServedModel.load("model.onnx")]), port=2700).run()
 """
 
 from __future__ import annotations

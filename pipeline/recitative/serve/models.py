@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from recitative import pretrained
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.asr.transcriber import Transcriber
 from recitative.decoding.hotwords import parse_hot_words
 from recitative.errors import UsageError
+from recitative.export.opening import open_stage
 from recitative.keywords.stream import Spotter, can_spot
 from recitative.kinds import KINDS
 from recitative.lm.grammar import Grammar
@@ -60,6 +63,13 @@ class ServedModel:
         self.can_spot = can_spot(runner)
         self.recognizer = lru_cache(REMEMBERED)(self._recognizer)
         self.spotter = lru_cache(REMEMBERED)(self._spotter)
+
+    @classmethod
+    def load(cls, model: str | Path) -> ServedModel:
+        """A pretrained model's name, a model folder, or an exported file. Raises DataError for anything else."""
+        kind, stage, settings, extras = open_stage(pretrained.find(model))
+        runner = kind.runner(stage, settings, extras) if kind.runner else stage
+        return cls(pretrained.name_of(model), kind, runner)
 
     @property
     def streams(self) -> bool:

@@ -1,0 +1,253 @@
+"""Malformed messages and uploads for a running server: each is answered or refused, and it goes on.
+
+    python tests/fuzz_server.py --count 10000 --seed 1
+
+prints every answer that is an error of the server itself, and every request that is not answered. A case is told by its
+seed and number. ``tests/serve/test_server.py`` has its short form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.sync.client import connect
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "asr"))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "classification"))
+
+import every_kind
+import fuzz
+from recitative.export.file import export_model
+from recitative.music.midi import midi_bytes
+from recitative.music.piece import Note, Piece
+from recitative.serve.app import Server, Service
+from recitative.serve.limits import Limits
+from recitative.serve.models import ServedModel
+
+TIMEOUT_S = 120.0
+KINDS = ("recognizer", "classifier", "forecaster", "music", "events")
+AUDIO = [
+    path
+    for path in sorted(fuzz.CASES.iterdir())
+    if path.suffix in (".wav", ".mp3", ".flac", ".ogg", ".webm", ".m4a", ".aiff")
+]
+MIDI = midi_bytes(Piece((Note(0, 60, 4), Note(4, 62, 4)), 8))
+UPLOADS = ("transcriptions", "classifications", "anomalies", "keywords")
+VALUES = (
+    "",
+    "x",
+    "-1",
+    "1e99",
+    "nan",
+    "[",
+    "\x00",
+    "\ud800",
+    "a" * 3000,
+    "ab:3",
+    "ab,c:0.5",
+    "true",
+    "srt",
+    "ö",
+    "'; --",
+    "%00",
+)
+FIELDS = ("model", "response_format", "stream", "hotwords", "keywords", "timestamp_granularities[]", "language", "file")
+REQUEST = {"mode": "continue", "bars": 1, "seed": 3, "temperature": 0.9, "top_p": 0.9, "tempo": 90, "key": "G",
+           "notes": [{"start": 0.1, "end": 0.5, "pitch": 60, "voice": 0}], "midi": "TVRoZA=="}  # fmt: skip
+ORDERS = (
+    {"type": "config", "rate": 4000, "hotwords": "ab:3, c"},
+    {"type": "config", "keywords": "ab:0.5"},
+    {"type": "finish"},
+    {"config": {"sample_rate": 4000.0, "phrase_list": ["ab", "[unk]"], "words": True}},
+    {"eof": 1},
+    {"reset": 1},
+)
+ADDRESSES = (
+    "/",
+    "/?sample_rate=4000",
+    "/v1/stream",
+    "/v1/stream?rate=4000",
+    "/v1/stream?model=classifier.onnx&rate=4000",
+    "/v1/stream?model=forecaster.onnx",
+    "/v1/stream?keywords=ab:0.1",
+    "/v1/stream?hotwords=ab:5",
+)
+
+
+def try_all(service: Service, count: int, seed: int) -> list[str]:
+    """``count`` requests and conversations; one text for each that went wrong."""
+    found = []
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        case = rng.choice(CASES)
+        try:
+            problem = case(service.url, rng)
+        except Exception as error:  # the client's: it was not answered
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            found.append(f"--- case {number} ({case.__name__}): {problem}")
+    metrics = httpx.get(f"{service.url}/metrics", timeout=TIMEOUT_S).text
+    for line in ("recitative_errors_total 0.0", "recitative_live_streams 0.0"):
+        if line not in metrics:
+            found.append(f"--- at the end: not {line}")
+    return found
+
+
+def _fault(answer: httpx.Response) -> str:
+    if answer.status_code >= 500:
+        return f"status {answer.status_code}: {answer.text[:300]}"
+    if answer.status_code >= 400 and not answer.json()["error"]["message"]:
+        return f"status {answer.status_code} without a message"
+    return ""
+
+
+def _upload(url: str, rng: random.Random) -> str:
+    """A damaged recording with odd fields."""
+    content = rng.choice(AUDIO).read_bytes()
+    if rng.random() < 0.8:
+        content = fuzz.damage(content, rng)
+    fields = {name: _printed(rng.choice(VALUES)) for name in rng.sample(FIELDS[:-1], rng.choice((0, 0, 1, 2)))}
+    path = rng.choice(UPLOADS)
+    if path == "keywords":
+        fields.setdefault("keywords", "ab:0.1")
+    files = {"file": (_printed(rng.choice(VALUES)) or "x", content)}
+    return _fault(httpx.post(f"{url}/v1/audio/{path}", files=files, data=fields, timeout=TIMEOUT_S))
+
+
+def _body(url: str, rng: random.Random) -> str:
+    """A damaged multipart body."""
+    request = httpx.Request("POST", url, files={"file": b"RIFF"}, data={"model": "x", "stream": "true"})
+    content, headers = fuzz.damage(request.read(), rng), {"content-type": request.headers["content-type"]}
+    if rng.random() < 0.2:
+        kinds = "multipart/form-data", "multipart/form-data; boundary=", "text/plain", "application/json", "x"
+        headers["content-type"] = rng.choice(kinds)
+    path = rng.choice(UPLOADS)
+    return _fault(httpx.post(f"{url}/v1/audio/{path}", content=content, headers=headers, timeout=TIMEOUT_S))
+
+
+def _music(url: str, rng: random.Random) -> str:
+    """A damaged request for music, or a whole one with a damaged MIDI file."""
+    from base64 import b64encode
+
+    request = {name: REQUEST[name] for name in rng.sample(list(REQUEST), rng.randint(0, 4))}
+    content = json.dumps(request | {"bars": 1}).encode()
+    if rng.random() < 0.3:
+        content = json.dumps({"bars": 1, "midi": b64encode(fuzz.damage(MIDI, rng)).decode()}).encode()
+    elif rng.random() < 0.8:
+        content = fuzz.damage(content, rng)
+    headers = {"content-type": "application/json"}
+    return _fault(httpx.post(f"{url}/v1/music", content=content, headers=headers, timeout=TIMEOUT_S))
+
+
+def _path(url: str, rng: random.Random) -> str:
+    paths = (
+        "/",
+        "/v1/models",
+        "/v1/music",
+        "/page/..%2fapp.py",
+        "/page/%00",
+        "/v1/audio/transcriptions",
+        "/x",
+        "/%ff",
+        "/metrics",
+    )
+    hosts = "127.0.0.1", "localhost:1", "[::", "[", "evil.example", "127.0.0.1:99999999"
+    headers = {"host": rng.choice(hosts)} if rng.random() < 0.3 else {}
+    if rng.random() < 0.3:
+        headers["origin"] = rng.choice(("null", "http://[", "http://evil.example", url))
+    method = rng.choice(("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"))
+    answer = httpx.request(method, url + rng.choice(paths), headers=headers, timeout=TIMEOUT_S)
+    return f"status {answer.status_code}" if answer.status_code >= 500 else ""
+
+
+def _conversation(url: str, rng: random.Random) -> str:
+    """Damaged orders among samples. Whatever is wrong ends it with a reason that is not the server's own error."""
+    messages: list[str | bytes] = []
+    for _ in range(rng.randint(1, 6)):
+        order = json.dumps(rng.choice(ORDERS))
+        kinds: Sequence[Callable[[], str | bytes]] = (
+            lambda: rng.randbytes(rng.choice((0, 1, 2, 333, 8000))),
+            lambda order=order: order,
+            lambda order=order: fuzz.damage(order.encode(), rng).decode("utf-8", "replace"),
+            lambda: json.dumps({rng.choice(("type", "config", "rate", "hotwords")): rng.choice(VALUES)}),
+        )
+        messages.append(rng.choice(kinds)())
+    address = rng.choice(ADDRESSES)
+    if rng.random() < 0.2:
+        address += f"{'&' if '?' in address else '?'}rate={rng.choice(('0', '-1', '99999999999999999999', 'x', '²'))}"
+    told = None
+    try:
+        with connect(url.replace("http", "ws") + address, close_timeout=TIMEOUT_S, open_timeout=TIMEOUT_S) as live:
+            for message in messages:
+                live.send(message)
+            live.send('{"eof": 1}' if address.startswith("/?") or address == "/" else '{"type": "finish"}')
+            while True:
+                told = live.recv(TIMEOUT_S)
+                json.loads(told)
+    except ConnectionClosed as closed:
+        code = closed.rcvd.code if closed.rcvd else None
+        return "" if code in (1000, 1008, 1009) else f"closed with {code}, {told!r}: {messages!r:.600}"
+    except TimeoutError:
+        return f"no end within {TIMEOUT_S:g} s: {address}, {messages!r:.600}"
+    except WebSocketException as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _printed(text: str) -> str:
+    """What can stand in a form."""
+    return text.encode("utf-8", "replace").decode()
+
+
+CASES = (_upload, _upload, _body, _music, _path, _conversation, _conversation)
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Service]:
+    """A server of a small model of each kind, on a socket, in a thread."""
+    models = []
+    for name in KINDS:
+        export_model(every_kind.make(name), folder / f"{name}.onnx")
+        models.append(ServedModel.load(folder / f"{name}.onnx"))
+    limits = Limits(upload_mb=5, decoding_s=60, idle_s=60)
+    service = Service(Server(models, limits))
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    while not service.started:
+        time.sleep(0.01)
+    try:
+        yield service
+    finally:
+        service.stop()
+        thread.join(60)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--count", type=int, default=1000, help="requests and conversations")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds send the same")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service:
+        found = try_all(service, options.count, options.seed)
+    for one in found:
+        print(one)
+    for kind, times in Counter(one.split("(", 1)[-1][:100] for one in found).most_common():
+        print(f"{times:5} {kind}")
+    print(f"{options.count} requests and conversations, {len(found)} went wrong")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()
