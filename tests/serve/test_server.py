@@ -614,6 +614,10 @@ def test_what_is_no_recording_is_told_without_a_name_of_the_server(service):
         assert "/tmp" not in answer.text
         assert "/etc" not in answer.text
     assert post(f"{service.url}/v1/audio/transcriptions").json()["error"]["message"] == "file: field required"
+    for kind in ("application/json", "text/plain"):
+        answer = post(f"{service.url}/v1/music", content=b"{", headers={"content-type": kind})
+        assert answer.json()["error"]["message"] == "the request: must be a JSON object, sent as application/json"
+    assert httpx.get(f"{service.url}/v1/none").json()["error"]["message"] == "not found"
 
 
 def test_uploads_and_recordings_have_limits(recognizer, recording):

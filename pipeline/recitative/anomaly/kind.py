@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.anomaly.settings import ForecasterSettings
@@ -52,7 +52,7 @@ def _about(watcher: Watcher) -> dict[str, Any]:
     return {"streams": True} | about
 
 
-def _answer(watcher: Watcher, audio: AudioInput) -> dict[str, Any]:
+def _answer(watcher: Watcher, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
     from recitative.anomaly.watch import Summary, Watch
 
     recording, summary = Watch(watcher, audio, threshold=watcher.required_threshold), Summary()

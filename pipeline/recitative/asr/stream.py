@@ -148,6 +148,7 @@ class Stream(DecodedStream[Partial | Final]):
         self._finals: list[Partial | Final] = []  # not yet given out
         self._shown = ("", 0)  # the last partial result
         self._rest = np.zeros(0, np.float32)  # less than a step of the rules
+        self._known: tuple[Any, tuple[float, int], tuple[tuple[Word, ...], int]] | None = None  # see ``_words``
 
     def _take(self, samples: Array) -> Work[None]:
         if not self._rules:
@@ -206,7 +207,10 @@ class Stream(DecodedStream[Partial | Final]):
 
     def _words(self) -> tuple[tuple[Word, ...], int]:
         """Of the utterance so far, and how many of them are stable."""
-        before = [word for segment in self._segments for word in segment.words]
-        spoken = self._network.decoder.partial(self._decoded)
-        words = (word.later(self._start_s) for word in spoken.words)
-        return (*before, *words), len(before) + spoken.stable
+        place = self._start_s, len(self._segments)
+        if self._known is None or self._known[0] is not self._decoded or self._known[1] != place:
+            before = [word for segment in self._segments for word in segment.words]
+            spoken = self._network.decoder.partial(self._decoded)
+            words = (word.later(self._start_s) for word in spoken.words)
+            self._known = self._decoded, place, ((*before, *words), len(before) + spoken.stable)
+        return self._known[2]

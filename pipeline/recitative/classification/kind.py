@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.classification.settings import ClassifierData, ClassifierSettings
@@ -50,7 +50,7 @@ def _about(labeller: Labeller) -> dict[str, Any]:
     return {"streams": labeller.lookahead is not None} | about
 
 
-def _answer(labeller: Labeller, audio: AudioInput) -> dict[str, Any]:
+def _answer(labeller: Labeller, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
     label = labeller.label_file(audio)
     times = {"start": label.start_s, "end": round(label.end_s, 3)}
     return {"labels": [{**times, "label": guess.label, "score": guess.probability} for guess in label.guesses]}

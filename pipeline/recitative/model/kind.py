@@ -80,7 +80,8 @@ class Endpoint:
     path:    where clients send recordings or requests
     about:   runner -> what its clients must know, ready for JSON, and in any case 'streams': whether it hears live
              audio. Raises UsageError for a model that cannot be served
-    answer:  runner, what was sent -> the answer, ready for JSON; None: the server has formats of its own for it
+    answer:  runner, what was sent, check -> the answer, ready for JSON; None: the server has formats of its own for it.
+             It calls check() now and then, which raises an error when nobody waits for the answer any more
     request: the type of what is sent as JSON; None: recordings are sent
     suits:   runner, request -> whether this model can do it, where a request doesn't name one
     stream:  runner, rules=where an utterance ends -> a new stream of live audio
@@ -88,7 +89,7 @@ class Endpoint:
 
     path: str
     about: Callable[[Any], dict[str, Any]]
-    answer: Callable[[Any, Any], dict[str, Any]] | None = None
+    answer: Callable[[Any, Any, Callable[[], None]], dict[str, Any]] | None = None
     request: type[BaseModel] | None = None
     suits: Callable[[Any, Any], bool] = lambda runner, request: True
     stream: Callable[..., Any] | None = None

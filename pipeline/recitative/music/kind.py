@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recitative.model.file import ModelMetadata
@@ -72,10 +72,10 @@ def _suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
     return suits(scorer, request)
 
 
-def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest) -> dict[str, Any]:
+def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest, check: Callable[[], None]) -> dict[str, Any]:
     from recitative.music.request import answer
 
-    return answer(scorer, request)
+    return answer(scorer, request, lambda done, total: check())
 
 
 MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(

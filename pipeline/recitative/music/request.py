@@ -13,7 +13,7 @@ import numpy as np
 
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
-from recitative.music.composer import EventScorer, MusicScorer, Span
+from recitative.music.composer import EventScorer, MusicScorer, OnProgress, Span
 from recitative.music.composition import (
     FILLING_TEMPERATURE,
     TICKS_PER_STEP,
@@ -172,7 +172,9 @@ def suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
     return _fills(scorer) == (request.mode != "continue")
 
 
-def answer(scorer: MusicScorer | EventScorer, request: MusicRequest) -> dict[str, Any]:
+def answer(
+    scorer: MusicScorer | EventScorer, request: MusicRequest, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
     """The seed, the tempo, the notes in seconds, and the piece as MIDI. Equal requests with a seed give equal answers.
 
     Raises DataError for MIDI that cannot be read or used, UsageError for what the model cannot do.
@@ -184,9 +186,9 @@ def answer(scorer: MusicScorer | EventScorer, request: MusicRequest) -> dict[str
     temperature = request.temperature or (FILLING_TEMPERATURE if _fills(scorer) else 1.0)
     sampling = Sampling(temperature, request.top_p)
     if isinstance(scorer, EventScorer):
-        piece = _of_events(scorer, request, sampling, seed)
+        piece = _of_events(scorer, request, sampling, seed, on_progress)
     else:
-        piece = _of_voices(scorer, request, sampling, seed)
+        piece = _of_voices(scorer, request, sampling, seed, on_progress)
     notes = [
         {
             "start": round(note.start * piece.step_s, 4),
@@ -204,7 +206,9 @@ def _fills(scorer: MusicScorer | EventScorer) -> bool:
     return isinstance(scorer, MusicScorer) and scorer.fills
 
 
-def _of_voices(scorer: MusicScorer, request: MusicRequest, sampling: Sampling, seed: int) -> Piece:
+def _of_voices(
+    scorer: MusicScorer, request: MusicRequest, sampling: Sampling, seed: int, on_progress: OnProgress | None
+) -> Piece:
     frames = scorer.frames
     piece = _given(request, frames.steps_per_quarter)
     edit = EditOptions(
@@ -225,10 +229,14 @@ def _of_voices(scorer: MusicScorer, request: MusicRequest, sampling: Sampling, s
     _require_bars(len(asked.free) / frames.bar)
     asked = _keeping(asked, request, frames)
     constraints = Constraints(parse_key(request.key, "key"), request.rests)
-    return compose(scorer, asked, constraints, sampling, count=1, seed=seed, gibbs_steps=GIBBS_STEPS)[0]
+    return compose(
+        scorer, asked, constraints, sampling, count=1, seed=seed, gibbs_steps=GIBBS_STEPS, on_progress=on_progress
+    )[0]
 
 
-def _of_events(scorer: EventScorer, request: MusicRequest, sampling: Sampling, seed: int) -> Piece:
+def _of_events(
+    scorer: EventScorer, request: MusicRequest, sampling: Sampling, seed: int, on_progress: OnProgress | None
+) -> Piece:
     events = scorer.events
     if request.notes:
         raise UsageError("notes: a model of events cannot keep notes ahead; use a model of voices")
@@ -237,7 +245,7 @@ def _of_events(scorer: EventScorer, request: MusicRequest, sampling: Sampling, s
     context = given or blank_events(events, "piece", request.tempo or QUARTERS_PER_MINUTE)
     _require_bars(request.bars + context.length / TICKS_PER_STEP / events.bar)
     constraints = EventConstraints(parse_key(request.key, "key"))
-    return compose_events(scorer, context, constraints, span, sampling, count=1, seed=seed)[0]
+    return compose_events(scorer, context, constraints, span, sampling, count=1, seed=seed, on_progress=on_progress)[0]
 
 
 def _given(request: MusicRequest, steps_per_quarter: int) -> Piece | None:

@@ -54,6 +54,7 @@ from recitative.serve.recordings import (
     MEDIA_TYPES,
     RESPONSE_FORMATS,
     BusyError,
+    Client,
     Pool,
     Upload,
     events_of,
@@ -66,6 +67,7 @@ TRANSCRIPTIONS = "/v1/audio/transcriptions"
 FileField = Annotated[UploadFile, File(description="A recording: wav, flac, ogg, mp3, with PyAV also m4a and others.")]
 ModelField = Annotated[str, Form(description="A name from /v1/models; default: the first that can do it.")]
 log = logging.getLogger("uvicorn.error")
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form is told to its client
 
 
 class Server:
@@ -85,7 +87,7 @@ class Server:
         """
         self.models = Models(models)
         if assistant_port and not self.models.recognizer:
-            raise UsageError("a voice assistant needs a streaming recognizer; give one, or no port for it")
+            raise UsageError("a voice assistant (--wyoming-port) needs a streaming recognizer; add one with --model")
         self.limits, self.access, self.rules = limits or Limits(), access or Access(), rules or EndpointRules()
         self.metrics = Metrics()
         self.pool = Pool(self.limits, self.metrics)
@@ -181,6 +183,7 @@ def _add_state(app: FastAPI, server: Server) -> None:
 def _add_transcriptions(app: FastAPI, server: Server) -> None:
     @app.post(TRANSCRIPTIONS, response_model=None)
     async def transcriptions(
+        request: Request,
         file: FileField,
         model: ModelField = "",
         response_format: Annotated[str, Form(description=", ".join(RESPONSE_FORMATS))] = "json",
@@ -188,7 +191,7 @@ def _add_transcriptions(app: FastAPI, server: Server) -> None:
             list[str] | None, Form(alias="timestamp_granularities[]", description="word, segment: of verbose_json.")
         ] = None,
         stream: Annotated[bool, Form(description="Send server-sent events as segments are found.")] = False,
-        hotwords: Annotated[str, Form(description="Phrases to favor, such as 'new york, tokyo:6'.")] = "",
+        hotwords: Annotated[str, Form(description="Phrases to favor, such as 'new york, boston:6'.")] = "",
     ) -> Response:
         """Transcribe a recording, as OpenAI's API does. Its other fields are taken and have no effect."""
         served = server.models.of_path(model, TRANSCRIPTIONS)
@@ -198,11 +201,10 @@ def _add_transcriptions(app: FastAPI, server: Server) -> None:
         wanted, recognizer = Wanted(hotwords), served.runner
         if wanted != PLAIN:
             recognizer = await asyncio.to_thread(served.recognizer, wanted)
-        upload = server.pool.hear(file.file)
+        upload = server.pool.hear(file.file, Client(request))
         if stream:
             return StreamingResponse(_sent(server, upload, recognizer), media_type="text/event-stream")
-        with server.pool.place():
-            transcript = await upload.transcript(recognizer)
+        transcript = await upload.transcript(recognizer)
         body = written(transcript, response_format, tuple(timestamp_granularities or ()))
         return JSONResponse(body) if isinstance(body, dict) else Response(body, media_type=MEDIA_TYPES[response_format])
 
@@ -221,25 +223,27 @@ def _add_answers(app: FastAPI, server: Server, endpoint: Endpoint) -> None:
     """What models of a kind make of a whole recording."""
 
     @app.post(endpoint.path, name=endpoint.path.rsplit("/", 1)[-1])
-    async def answer(file: FileField, model: ModelField = "") -> dict[str, Any]:
-        served = server.models.of_path(model, endpoint.path)
-        return document(served.name, await server.pool.hear(file.file).answer(served.answer))
+    async def answer(request: Request, file: FileField, model: ModelField = "") -> dict[str, Any]:
+        served, client = server.models.of_path(model, endpoint.path), Client(request)
+        upload = server.pool.hear(file.file, client)
+        return document(served.name, await upload.answer(partial(served.answer, check=client.check)))
 
 
 def _add_requests(app: FastAPI, server: Server, endpoint: Endpoint, request_type: type[Any]) -> None:
     """What models of a kind make of a request."""
 
-    async def answer(request: Any = Body(default=request_type())) -> dict[str, Any]:
-        served = server.models.of_request(request, endpoint.path)
-        return document(served.name, await server.pool.run(partial(served.answer, request)))
+    async def answer(request: Request, asked: Any = Body(default=request_type())) -> dict[str, Any]:
+        served, client = server.models.of_request(asked, endpoint.path), Client(request)
+        return document(served.name, await server.pool.run(client, partial(served.answer, asked, client.check)))
 
-    answer.__annotations__["request"] = request_type
+    answer.__annotations__["asked"] = request_type
     app.post(endpoint.path, name=endpoint.path.rsplit("/", 1)[-1])(answer)
 
 
 def _add_keywords(app: FastAPI, server: Server) -> None:
     @app.post("/v1/audio/keywords")
     async def keywords(
+        request: Request,
         file: FileField,
         keywords: Annotated[str, Form(description="Such as 'yes, turn left:0.9'; of a classifier: its labels.")],
         model: ModelField = "",
@@ -252,7 +256,7 @@ def _add_keywords(app: FastAPI, server: Server) -> None:
             transcript = served.spotter(wanted.keywords).recognizer.transcribe(audio)
             return [Spotted.of(word).to_dict() for word in transcript.words]
 
-        return document(served.name, {"keywords": await server.pool.hear(file.file).answer(spot)})
+        return document(served.name, {"keywords": await server.pool.hear(file.file, Client(request)).answer(spot)})
 
 
 def _add_streams(app: FastAPI, server: Server) -> None:
@@ -394,7 +398,9 @@ async def _busy(_request: Request, _error: Exception) -> Response:
 async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"][1:])) or "the request"
+    if first["type"] == "json_invalid" or len(first["loc"]) == 1:
+        return JSONResponse(_error_body("the request: must be a JSON object, sent as application/json"), 400)
+    where = ".".join(map(str, first["loc"][1:]))
     return JSONResponse(_error_body(f"{where}: {printable(first['msg'].lower())}"), 400)
 
 

@@ -164,7 +164,7 @@ def _result(finals: Iterable[Final]) -> dict[str, Any]:
 def _text(order: Mapping[str, Any], name: str, default: str) -> str:
     value = order.get(name, default)
     if not isinstance(value, str):
-        raise UsageError(f"{name}: must be a text such as 'new york, tokyo:6'")
+        raise UsageError(f"{name}: must be a text such as 'new york, boston:6'")
     return value
 
 

@@ -84,10 +84,10 @@ class ServedModel:
         known = {"id": self.name, "object": "model", "created": 0, "owned_by": "recitative"}
         return known | {"kind": self.kind.name, "path": self.endpoint.path, "keywords": self.can_spot} | self.about
 
-    def answer(self, sent: Any) -> dict[str, Any]:
-        """What the model makes of a recording or a request."""
+    def answer(self, sent: Any, check: Callable[[], None]) -> dict[str, Any]:
+        """What the model makes of a recording or a request; see ``Endpoint``."""
         assert self.endpoint.answer is not None, "the server has no formats of its own for this kind"
-        return self.endpoint.answer(self.runner, sent)
+        return self.endpoint.answer(self.runner, sent, check)
 
     def stream(self, wanted: Wanted, rules: EndpointRules) -> NetworkStream[Any]:
         """A new stream of live audio. Raises UsageError, DataError for what the model cannot do."""

@@ -6,10 +6,12 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, BinaryIO, TypeVar
+
+from starlette.requests import Request
 
 from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
@@ -24,6 +26,8 @@ from recitative.stage import Array
 
 RESPONSE_FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip", "vtt": "text/vtt"}
+
+LOOK_S = 1.0  # between looks whether a client is still there
 
 T = TypeVar("T")
 
@@ -60,23 +64,43 @@ class Pool:
         finally:
             self.running -= 1
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """The result of some work in a thread. Raises BusyError, and what the work raises."""
+    async def run(self, client: Client, work: Callable[[], T]) -> T:
+        """The result of some work in a thread, for a client. Raises BusyError, and what the work raises."""
         self.require_place()
         with self.place():
-            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+            return await client.wait_for(asyncio.get_running_loop().run_in_executor(self.threads, work))
 
-    def hear(self, file: BinaryIO) -> Upload:
+    def hear(self, file: BinaryIO, client: Client) -> Upload:
         """An uploaded recording; nothing is done before it is asked for."""
-        return Upload(self, file)
+        return Upload(self, file, client)
+
+
+class Client:
+    """Whoever waits for an answer, or does not wait any more."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.is_gone = threading.Event()
+
+    async def wait_for(self, work: Awaitable[T]) -> T:
+        """The result of some work, which may ``check`` whether it is still waited for."""
+        task = asyncio.ensure_future(work)
+        while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+            if await self._request.is_disconnected():
+                self.is_gone.set()
+        return task.result()
+
+    def check(self) -> None:
+        """In any thread. Raises DataError when nobody waits any more."""
+        if self.is_gone.is_set():
+            raise DataError("the answer", "is not waited for any more", "", "")
 
 
 class Upload:
     """A recording that is being heard. duration_s: of the audio so far."""
 
-    def __init__(self, pool: Pool, file: BinaryIO) -> None:
-        self._pool, self._file = pool, file
-        self._stopped = threading.Event()
+    def __init__(self, pool: Pool, file: BinaryIO, client: Client) -> None:
+        self._pool, self._file, self._client = pool, file, client
         self.duration_s = 0.0
 
     @contextmanager
@@ -95,8 +119,7 @@ class Upload:
         most_s = self._pool.limits.recording_s
         for block in audio.blocks:
             self.duration_s += len(block) / audio.sample_rate
-            if self._stopped.is_set():
-                raise DataError("the recording", "is not waited for any more", "", "")
+            self._client.check()
             if self.duration_s > most_s:
                 remedy = "cut it, or raise --recording-s"
                 raise DataError("the recording", "is too long", f"at most {most_s:g} s", remedy)
@@ -109,7 +132,7 @@ class Upload:
             with self.opened() as audio:
                 return work(audio)
 
-        return await self._pool.run(whole)
+        return await self._pool.run(self._client, whole)
 
     async def segments(self, recognizer: Recognizer) -> AsyncIterator[Segment]:
         """As they are found. Work stops when nobody asks for the next any more. Raises what ``opened`` raises."""
@@ -133,12 +156,15 @@ class Upload:
             if item is not None:
                 raise item
         finally:
-            self._stopped.set()
+            self._client.is_gone.set()
 
     async def transcript(self, recognizer: Recognizer) -> Transcript:
-        """The whole of it."""
-        segments = tuple([segment async for segment in self.segments(recognizer)])
-        return Transcript(segments, self.duration_s, model=recognizer.name)
+        """The whole of it. Raises BusyError too."""
+
+        def whole(audio: AudioBlocks) -> tuple[Segment, ...]:
+            return tuple(recognizer.segments(audio))
+
+        return Transcript(await self.answer(whole), self.duration_s, model=recognizer.name)
 
 
 def written(transcript: Transcript, response_format: str, granularities: tuple[str, ...]) -> str | dict[str, Any]:
