@@ -188,7 +188,7 @@ class MusicRequest(BaseModel, extra="forbid"):
 
     model: str = Field("", description="A name from /v1/models; default: the first with this mode.")
     mode: Literal["continue", "harmonize", "fill"] = Field("continue", description="Without midi, a new piece.")
-    midi: str = Field("", description="A MIDI file in base64, whose notes are kept.")
+    midi: str = Field("", max_length=1_000_000, description="A MIDI file in base64, whose notes are kept.")
     bars: int = Field(12, ge=1, le=MAX_REQUESTED_BARS, description="Of a new piece, or of the continuation.")
     seed: int | None = Field(None, ge=0, le=2**63 - 1, description="Equal seeds give equal answers. Default: random.")
     temperature: float | None = Field(None, gt=0, le=100, description="Default: 1, of harmonize and fill 0.7.")

@@ -1,1 +1,1 @@
-"""A server of recognizers: live streams by WebSocket, recordings by HTTP, and a page. No torch."""
+"""A server of models of several kinds: live streams by WebSocket, the rest by HTTP, and a page. No torch."""
