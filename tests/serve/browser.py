@@ -25,15 +25,27 @@ def find() -> str | None:
 class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._number = socket, 0
+        self.problems: list[str] = []  # errors of its console, and what its scripts raised
+        for domain in ("Runtime", "Log"):
+            self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
-        while (answer := json.loads(self._socket.recv(30))).get("id") != self._number:
-            pass
+        while (answer := json.loads(self._socket.recv(120))).get("id") != self._number:
+            self._note(answer)
         assert "error" not in answer, answer
         result: dict[str, Any] = answer["result"]
         return result
+
+    def _note(self, event: dict[str, Any]) -> None:
+        match event:
+            case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
+                self.problems.append(str(details))
+            case {"method": "Runtime.consoleAPICalled", "params": {"type": "error" | "warning" | "assert"} as params}:
+                self.problems.append(str(params["args"]))
+            case {"method": "Log.entryAdded", "params": {"entry": {"level": "error" | "warning"} as entry}}:
+                self.problems.append(f"{entry['text']} {entry.get('url', '')}")
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page, as JSON; as a click of its user, and promises are waited for."""
@@ -51,14 +63,52 @@ class Page:
             time.sleep(0.1)
         return value
 
+    def text(self, selector: str) -> str:
+        """What is shown of the first element."""
+        shown: str = self.run(f"document.querySelector({json.dumps(selector)}).innerText.trim()")
+        return shown
+
+    def click(self, selector: str, text: str = "") -> None:
+        """The first element with this text."""
+        among = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        self.run(f"{among}.find((one) => one.innerText.includes({json.dumps(text)})).click()")
+
+    def fill(self, selector: str, value: str) -> None:
+        """As if its user had written into a field and left it."""
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"({field}.value = {json.dumps(value)}, {field}.dispatchEvent(new Event('change')))")
+
     def take_file(self, selector: str, path: Path) -> None:
         """As if its user had chosen a file."""
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
-    def screenshot(self, path: Path, *, width: int = 900, height: int = 1100, dark: bool = False) -> None:
+    def press(self, key: str, *, code: int = 0, modifiers: int = 0) -> None:
+        """A key, to what has the focus. code: Windows' virtual key; modifiers: 1 Alt, 2 Ctrl, 8 Shift, added up."""
+        text = key if len(key) == 1 and not modifiers & 2 else ""
+        for kind in ("keyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, text=text if kind == "keyDown" else "",
+                windowsVirtualKeyCode=code, modifiers=modifiers,
+            )  # fmt: skip
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """The mouse, from a point of the window to another; a click where they are one."""
+        points = (("mousePressed", start), ("mouseMoved", end), ("mouseReleased", end))
+        for kind, (x, y) in points:
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+    def accessible(self) -> list[tuple[str, str]]:
+        """(role, name) of all that screen readers find."""
+        nodes = self.call("Accessibility.getFullAXTree")["nodes"]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+
+    def resize(self, width: int, height: int) -> None:
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def screenshot(self, path: Path, *, width: int = 900, height: int = 1100, dark: bool = False) -> None:
+        self.resize(width, height)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import broken_decoder
-import browser
 import httpx
 import numpy as np
 import openai
@@ -730,33 +728,6 @@ def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recit
     assert "in use" in done.stderr
     done = recitative("serve", "--model", model, "--certificate", "none.pem")
     assert (done.returncode, done.stderr) == (2, "error: --certificate and --key: give both or neither\n")
-
-
-# The page
-
-
-@pytest.mark.skipif(not browser.find(), reason="needs Chromium")
-def test_the_page_captions_the_microphone_and_transcribes_a_file(service, recognizer, recording, tmp_path):
-    write_wav(tmp_path / "microphone.wav", np.tile(samples() / np.float32(32768), 4), RATE)
-    with browser.open_page(f"{service.url}/", tmp_path / "microphone.wav") as page:
-        text = "document.getElementById('%s').innerText"
-        assert page.wait_for(f"{text % 'model'}.includes('tiny') && {text % 'model'}").startswith("model tiny.onnx, ")
-        page.run("document.getElementById('microphone').click()")
-        assert page.wait_for(f"{text % 'captions'}.trim()"), "captions come"
-        assert page.run("document.getElementById('microphone').getAttribute('aria-pressed')") == "true"
-        page.run("document.getElementById('microphone').click()")
-        page.take_file("#file", recording)
-        page.wait_for("!document.getElementById('downloads').hidden")
-        heard = " ".join(page.run(text % "transcript").split())
-        assert heard == recognizer.transcribe(recording).text
-        assert page.run("document.querySelectorAll('#transcript .word').length") == len(heard.split())
-        assert page.run("document.getElementById('problem').hidden")
-
-
-def test_the_page_needs_nothing_from_elsewhere(service):
-    for path in ("/", "/page/style.css", "/page/app.js", "/page/capture.js"):
-        with urllib.request.urlopen(service.url + path, timeout=10) as answer:
-            assert b"https://" not in answer.read(), path
 
 
 # Malformed messages and uploads
