@@ -16,6 +16,8 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+ALT, CTRL, SHIFT = 1, 2, 8  # modifiers of a key, added up
+
 
 def find() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -65,8 +67,19 @@ class Page:
 
     def text(self, selector: str) -> str:
         """What is shown of the first element."""
-        shown: str = self.run(f"document.querySelector({json.dumps(selector)}).innerText.trim()")
+        shown: str = self.run(f"{self._first(selector)}.innerText.trim()")
         return shown
+
+    def box(self, selector: str) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the first element, in the window."""
+        x, y, width, height = self.run(
+            f"(({{x, y, width, height}}) => [x, y, width, height])({self._first(selector)}.getBoundingClientRect())"
+        )
+        return x, y, width, height
+
+    @staticmethod
+    def _first(selector: str) -> str:
+        return f"document.querySelector({json.dumps(selector)})"
 
     def click(self, selector: str, text: str = "") -> None:
         """The first element with this text."""
@@ -75,7 +88,7 @@ class Page:
 
     def fill(self, selector: str, value: str) -> None:
         """As if its user had written into a field and left it."""
-        field = f"document.querySelector({json.dumps(selector)})"
+        field = self._first(selector)
         self.run(f"({field}.value = {json.dumps(value)}, {field}.dispatchEvent(new Event('change')))")
 
     def take_file(self, selector: str, path: Path) -> None:
@@ -84,13 +97,23 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
 
-    def press(self, key: str, *, code: int = 0, modifiers: int = 0) -> None:
-        """A key, to what has the focus. code: Windows' virtual key; modifiers: 1 Alt, 2 Ctrl, 8 Shift, added up."""
-        text = key if len(key) == 1 and not modifiers & 2 else ""
+    def download(self, selector: str, text: str, folder: Path) -> Path:
+        """The file that a click on an element gives, in a folder that is empty before."""
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+        self.click(selector, text)
+        end = time.monotonic() + 60
+        while not (found := [path for path in folder.iterdir() if path.suffix != ".crdownload"]):
+            assert time.monotonic() < end, "no file came"
+            time.sleep(0.1)
+        return found[0]
+
+    def press(self, key: str, *, modifiers: int = 0) -> None:
+        """A key, to what has the focus. modifiers: ALT, CTRL, SHIFT, added up."""
+        text = key if len(key) == 1 and not modifiers & CTRL else ""
         for kind in ("keyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=text if kind == "keyDown" else "",
-                windowsVirtualKeyCode=code, modifiers=modifiers,
+                modifiers=modifiers,
             )  # fmt: skip
 
     def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:

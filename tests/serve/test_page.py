@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from base64 import b64decode
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +21,8 @@ import small_forecaster
 from recitative.anomaly.threshold import Threshold
 from recitative.audio.files import read_audio, write_wav
 from recitative.export.file import export_model
+from recitative.music.midi import parse_midi, read_midi, write_midi
+from recitative.music.piece import Note, Piece
 
 pytestmark = pytest.mark.skipif(not browser.find(), reason="needs Chromium")
 
@@ -80,6 +84,7 @@ def test_the_page_hears_words_and_sounds_and_transcribes_recordings_with_hot_wor
     with serving("an4-streaming", *sounds) as url, browser.open_page(f"{url}/", microphone) as page:
         page.wait_for("!document.getElementById('live').hidden", SLOW_S)
         assert page.text("#models").startswith("an4-streaming, 195 ms of look-ahead · tones.onnx")
+        assert page.run("document.getElementById('music').hidden")
         page.fill("#hotwords", "oh:20")
         page.fill("#keywords", "zero, nine")
 
@@ -120,3 +125,97 @@ def transcript(url: str, recording: Path, **fields: str) -> str:
 def test_the_page_needs_nothing_from_elsewhere():
     for path in (Path(__file__).parents[2] / "pipeline/recitative/serve/page").iterdir():
         assert "https://" not in path.read_text(), path
+
+
+def test_the_page_writes_plays_edits_compares_and_rewrites_music(microphone, tmp_path):
+    with serving("chorales", "chorales-fill") as url, browser.open_page(f"{url}/", microphone) as page:
+        page.wait_for("!document.getElementById('music').hidden", SLOW_S)
+        page.resize(1200, 1400)
+        assert page.run("['speech', 'live', 'recording'].every((id) => document.getElementById(id).hidden)")
+
+        request = {"bars": 2, "key": "G", "tempo": 20, "seed": 7}
+        for field, value in request.items():
+            page.fill(f"#{field}", str(value))
+        page.click("#generate")
+        wait_for_drafts(page, 1)
+        answer = httpx.post(f"{url}/v1/music", json=request, timeout=SLOW_S).json()
+        first = parse_midi(b64decode(answer["midi"]), "the answer", 48)
+        assert downloaded(page, 1, tmp_path / "first").notes == first.notes
+
+        page.run("document.querySelector('.roll svg').focus()")
+        page.press("n")
+        assert selected(page).startswith("Soprano, ")
+        page.press("ArrowUp")
+        assert selected(page).endswith(", kept")
+        page.press("Escape")
+        left, top, _, height = page.box(".note.voice-3 rect")
+        page.drag((left + 4, top + 4), (left + 4, top + 4 - 2 * height))
+        edited = downloaded(page, 1, tmp_path / "edited").notes
+        assert pitches(edited) == pitches(first.notes, (1, 0, 0, 2))
+        page.press("Delete")
+        assert len(downloaded(page, 1, tmp_path / "deleted").notes) == len(first.notes) - 1
+        page.press("z", modifiers=browser.CTRL)
+        assert downloaded(page, 1, tmp_path / "undone").notes == edited
+
+        left, top, width, height = page.box(".roll svg")
+        page.drag((left + 36, top + 16), (left + width / 2, top + height - 2))
+        page.press("k")
+        page.click(".draft button", "Rewrite the rest")
+        wait_for_drafts(page, 2)
+        kept = {note for note in edited if note.start < first.length / 2}
+        rewritten = downloaded(page, 2, tmp_path / "rewritten").notes
+        assert kept <= set(rewritten) != set(edited)
+
+        for number in (1, 2):
+            page.click(f"{draft(number)} button", "Play")
+            line = f"document.querySelector('{draft(number)} .playhead')"
+            page.wait_for(f"Number({line}.getAttribute('x1')) > 60", SLOW_S)
+        assert [page.text(f"{draft(number)} button") for number in (1, 2)] == ["Play", "Pause"]
+        page.click(".voice", "Alto")
+        assert page.run("document.querySelectorAll('.note.muted').length") == sum(n.voice == 1 for n in edited)
+
+        write_midi(Piece.of([Note(48 * i, 67 + i, 48) for i in range(4)], 48, 100, "tune"), tmp_path / "tune.mid")
+        page.take_file("#drop-midi input", tmp_path / "tune.mid")
+        wait_for_drafts(page, 3)
+        page.click(".draft button", "Harmonize")
+        wait_for_drafts(page, 4)
+        (tmp_path / "zip").mkdir()
+        with zipfile.ZipFile(page.download("#zip", "", tmp_path / "zip")) as drafts:
+            assert drafts.testzip() is None
+            assert drafts.namelist() == ["draft-3.mid", "draft-4.mid", "draft-1.mid", "draft-2.mid"]
+            harmonized = parse_midi(drafts.read("draft-4.mid"), "draft-4", 48)
+        assert [note.pitch for note in harmonized.notes if note.voice == 0] == [67, 68, 69, 70]
+        assert harmonized.voices == 4
+
+        page.take_file("#drop-midi input", microphone)
+        told = page.wait_for("document.getElementById('problem').innerText")
+        assert told == "digits.wav is not a MIDI file that can be read."
+        assert_usable(page)
+
+
+def wait_for_drafts(page: browser.Page, count: int) -> None:
+    page.wait_for(f"document.querySelectorAll('.draft').length === {count}", SLOW_S)
+    page.wait_for("document.getElementById('composing').hidden")
+    assert page.run("document.getElementById('problem').hidden"), page.text("#problem")
+
+
+def draft(number: int) -> str:
+    return f".draft[aria-labelledby=draft-{number}-title]"
+
+
+def selected(page: browser.Page) -> str:
+    label: str = page.run("document.querySelector('.note[aria-selected=true]').ariaLabel")
+    return label
+
+
+def downloaded(page: browser.Page, number: int, folder: Path) -> Piece:
+    """The MIDI file of a draft."""
+    folder.mkdir()
+    path = page.download(f"{draft(number)} button", "MIDI", folder)
+    return read_midi(path, 48)
+
+
+def pitches(notes: Sequence[Note], raised: tuple[int, int, int, int] = (0, 0, 0, 0)) -> list[list[int]]:
+    """Of each voice in order, the first one raised by so many semitones."""
+    voices = [[note.pitch for note in notes if note.voice == voice] for voice in range(4)]
+    return [[first + more, *others] for (first, *others), more in zip(voices, raised, strict=True)]

@@ -1,5 +1,6 @@
-// The page of the server: live captions and sounds, and transcripts of recordings. No build step, no libraries.
+// The page of the server: live captions and sounds, transcripts of recordings, and music. No build step, no libraries.
 import { offerLive } from "./live.js";
+import { offerMusic } from "./music.js";
 import { $, call, hasToken, tell, useToken } from "./page.js";
 import { offerRecordings } from "./recordings.js";
 
@@ -17,9 +18,9 @@ async function connect() {
   tell("");
   $("access").hidden = true;
   $("models").replaceChildren(...models.map(described).flatMap((text, i) => (i ? [" · ", text] : [text])));
-  $("words").hidden = !models.some((model) => model.kind === "recognizer");
-  offerLive(models);
   offerRecordings(models);
+  offerLive(models);
+  offerMusic(models);
 }
 
 function described({ id, latency_ms: latency }) {

@@ -13,16 +13,18 @@ export function offerLive(all) {
   $("live").hidden = !models.length;
   $("captioned").hidden = !captioner();
   $("spotting").hidden = !models.some((model) => model.keywords);
-  $("hearing").replaceChildren(...models.filter((model) => model !== captioner()).map((model) => {
-    const box = make("input", { type: "checkbox", value: model.id, checked: "" });
-    box.addEventListener("change", () => live && relisten(model.id));
-    return make("label", {}, box, ` ${model.id} `, make("span", { class: "quiet" }, model.labels?.join(", ") ?? "unusual sounds"));
+  $("hearing").replaceChildren(...models.filter((model) => model.kind !== "recognizer").map(({ id, labels }) => {
+    const box = make("input", { type: "checkbox", value: id, checked: "" });
+    box.addEventListener("change", () => live && relisten(id));
+    return make("label", {}, box, ` ${id} `, make("span", { class: "quiet" }, labels?.join(", ") ?? "unusual sounds"));
   }));
   $("hearing-for").hidden = !$("hearing").children.length;
 }
 
+// The recognizer that was chosen, or another one if it needs whole recordings.
 function captioner() {
-  return models.find((model) => model.kind === "recognizer");
+  const recognizers = models.filter((model) => model.kind === "recognizer");
+  return recognizers.find((model) => model.id === $("recognizer").value) ?? recognizers[0];
 }
 
 // What is to listen: { name, parameters, onEvent }.
@@ -61,7 +63,8 @@ class Listener {
   }
 
   #closed(code, reason) {
-    if (!live?.listeners.delete(this.name)) return;
+    if (live?.listeners.get(this.name) !== this) return; // it was ended, and another may have its name
+    live.listeners.delete(this.name);
     tell(this.problem || reason || (code === 1000 ? "" : "The connection to the server was lost."));
     if (!live.listeners.size) stop();
   }
@@ -166,7 +169,7 @@ $("microphone").addEventListener("click", async () => {
   await start().catch((error) => tell(error.message));
   asking = false;
 });
-$("hotwords").addEventListener("change", () => live && relisten("captions"));
+for (const id of ["hotwords", "recognizer"]) $(id).addEventListener("change", () => live && relisten("captions"));
 $("keywords").addEventListener("change", () => live && relisten("words"));
 $("clear").addEventListener("click", () => {
   $("captions").replaceChildren();

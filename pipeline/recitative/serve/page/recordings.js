@@ -4,7 +4,10 @@ import { $, call, make, remember, save, takeDrops, tell } from "./page.js";
 let recording = null; // { file, segments: [{ start, end, words, line }] }
 
 export function offerRecordings(models) {
-  $("recording").hidden = !models.some((model) => model.kind === "recognizer");
+  const recognizers = models.filter((model) => model.kind === "recognizer");
+  $("recording").hidden = $("speech").hidden = !recognizers.length;
+  $("recognizer").replaceChildren(...recognizers.map(({ id }) => make("option", {}, id)));
+  $("recognizers").hidden = recognizers.length < 2;
 }
 
 async function transcribe(file) {
@@ -34,6 +37,7 @@ async function transcribe(file) {
 async function* eventsOf(file) {
   const form = new FormData();
   form.set("file", file);
+  form.set("model", $("recognizer").value);
   form.set("stream", "true");
   if ($("hotwords").value.trim()) form.set("hotwords", $("hotwords").value);
   const response = await call("v1/audio/transcriptions", { method: "POST", body: form });
@@ -91,8 +95,8 @@ $("again").addEventListener("click", () => transcribe(recording.file));
 
 const writers = {
   txt: (segments) => segments.map((s) => s.text).join("\n") + "\n",
-  srt: (segments) => segments.map((s, i) => `${i + 1}\n${clock(s.start, ",")} --> ${clock(s.end, ",")}\n${s.text}\n`).join("\n"),
-  vtt: (segments) => "WEBVTT\n\n" + segments.map((s) => `${clock(s.start, ".")} --> ${clock(s.end, ".")}\n${s.text}\n`).join("\n"),
+  srt: (segments) => segments.map((s, i) => `${i + 1}\n${subtitle(s, ",")}`).join("\n"),
+  vtt: (segments) => "WEBVTT\n\n" + segments.map((s) => subtitle(s, ".")).join("\n"),
   json: (segments) => JSON.stringify({ file: recording.file.name, segments }, null, 2) + "\n",
 };
 
@@ -104,8 +108,12 @@ $("downloads").addEventListener("click", ({ target }) => {
   save(writers[format](segments), `${recording.file.name.replace(/\.[^.]*$/, "")}.${format}`);
 });
 
+function subtitle({ start, end, text }, comma) {
+  return `${clock(start, comma)} --> ${clock(end, comma)}\n${text}\n`;
+}
+
 function clock(seconds, comma) {
   const ms = Math.round(1000 * seconds);
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(Math.floor(ms / 3600000))}:${two(Math.floor(ms / 60000) % 60)}:${two(Math.floor(ms / 1000) % 60)}${comma}${String(ms % 1000).padStart(3, "0")}`;
+  const [h, m, s] = [ms / 3600000, (ms / 60000) % 60, (ms / 1000) % 60].map((n) => String(Math.floor(n)).padStart(2, "0"));
+  return `${h}:${m}:${s}${comma}${String(ms % 1000).padStart(3, "0")}`;
 }
