@@ -21,11 +21,10 @@ export function make(name, attributes = {}, ...content) {
   return element;
 }
 
-// A message for the user, at the top of the page; "" removes it.
+// A message for the user, at the top of the window; "" removes it.
 export function tell(problem) {
   $("problem").textContent = problem;
   $("problem").hidden = !problem;
-  if (problem) $("problem").scrollIntoView({ block: "nearest" });
 }
 
 // The response of the server. Otherwise an error with a message for the user, and with the status if there is one.

@@ -22,6 +22,7 @@ export class Roll {
     this.svg.addEventListener("keydown", (event) => this.#press(event));
     for (const kind of ["down", "move", "up", "cancel"])
       this.svg.addEventListener(`pointer${kind}`, (event) => this[`${kind}At`](event));
+    this.svg.addEventListener("touchstart", (event) => this.draft.selected.has(this.#noteOf(event)) && event.preventDefault());
     new ResizeObserver(() => this.draw()).observe(this.element);
   }
 
@@ -148,7 +149,7 @@ export class Roll {
   }
 
   // Pointers: a click on a note selects it, with Shift also; a drag moves what is selected. Elsewhere a click plays from
-  // there, and a drag of the mouse selects what is in the frame; a finger scrolls.
+  // there, and a drag of the mouse selects what is in the frame; a finger scrolls, unless it is on a selected note.
 
   #at(event) {
     const box = this.svg.getBoundingClientRect();
