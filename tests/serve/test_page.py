@@ -158,6 +158,8 @@ def test_the_page_writes_plays_edits_compares_and_rewrites_music(microphone, tmp
         assert downloaded(page, 1, tmp_path / "undone").notes == edited
 
         left, top, width, height = page.box(".roll svg")
+        page.drag((left + 100, top + height - 2), (left + 100, top + height - 2))
+        assert page.run("Math.abs(document.querySelector('.playhead').getAttribute('x1') - 100) < 1")
         page.drag((left + 36, top + 16), (left + width / 2, top + height - 2))
         page.press("k")
         page.click(".draft button", "Rewrite the rest")

@@ -10,8 +10,8 @@ export class Draft {
 
   // notes: [{ start, end, pitch, voice, kept }], times in beats from the start; tempo: beats per minute; about: how it
   // was made. A note is never changed, only replaced: so a selection and the past can refer to it.
-  constructor({ name, about, tempo, notes, request }) {
-    Object.assign(this, { name, about, tempo, request });
+  constructor({ name, about, tempo, notes }) {
+    Object.assign(this, { name, about, tempo });
     this.notes = [...notes].sort((a, b) => a.start - b.start || a.voice - b.voice || b.pitch - a.pitch);
     this.voices = Math.max(...notes.map((note) => note.voice), 0) + 1;
     const end = Math.max(...notes.map((note) => note.end), BEATS_PER_BAR);

@@ -86,7 +86,8 @@ async function start() {
   try {
     media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false } });
   } catch (error) {
-    return tell(error.name === "NotAllowedError" ? "The browser does not allow this page the microphone: allow it beside the address."
+    const isForbidden = error.name === "NotAllowedError";
+    return tell(isForbidden ? "The browser does not allow this page the microphone: allow it beside the address."
       : `There is no microphone to listen to (${error.message}).`);
   }
   const audio = new AudioContext();

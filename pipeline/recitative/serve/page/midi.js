@@ -100,7 +100,8 @@ function readTrack(view, at, end, found) {
     if (status === 0xff) {
       const type = view.getUint8(at++), size = length();
       if (type === 0x51) found.tempo ||= +(6e7 / (view.getUint32(at - 1) & 0xffffff)).toFixed(3);
-      if (type === 0x03) number = Number(/^voice (\d+)$/.exec(latin1.decode(new DataView(view.buffer, view.byteOffset + at, size)))?.[1]);
+      const text = latin1.decode(new DataView(view.buffer, view.byteOffset + at, size));
+      if (type === 0x03) number = Number(/^voice (\d+)$/.exec(text)?.[1]);
       at += size;
     } else if (kind === 15) {
       at += length();

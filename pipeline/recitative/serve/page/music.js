@@ -132,7 +132,8 @@ class Card {
       keep: button("Keep", () => this.edit(() => draft.toggleKept())),
       remove: button("Delete", () => this.edit(() => draft.remove())),
       undo: button("Undo", () => this.edit(() => draft.undo())),
-      rewriteSelected: button("Rewrite selected", () => this.rewrite(draft.notes.filter((note) => !draft.selected.has(note)))),
+      rewriteSelected: button("Rewrite selected", () =>
+        this.rewrite(draft.notes.filter((note) => !draft.selected.has(note)))),
       rewriteRest: button("Rewrite the rest", () => this.rewrite(draft.kept)),
       harmonize: button("Harmonize", () => this.harmonize()),
       goOn: button("Continue", () => this.goOn()),

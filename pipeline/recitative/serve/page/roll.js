@@ -15,7 +15,8 @@ export class Roll {
     this.draft = draft;
     this.actions = actions;
     this.id = `roll-${++numbered}`;
-    this.svg = svg("svg", { role: "listbox", tabindex: 0, "aria-multiselectable": true, "aria-label": `Notes of ${draft.name}` });
+    const label = `Notes of ${draft.name}`;
+    this.svg = svg("svg", { role: "listbox", tabindex: 0, "aria-multiselectable": true, "aria-label": label });
     this.element = document.createElement("div");
     this.element.className = "roll";
     this.element.append(this.svg);
@@ -33,10 +34,11 @@ export class Roll {
     this.high = Math.min(127, Math.max(...pitches) + 3);
     this.beatWidth = Math.max(NARROWEST, (this.element.clientWidth - LEFT - 1) / length);
     const width = this.#x(length) + 1, height = this.#y(this.low) + ROW + 1;
-    for (const [key, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` })) this.svg.setAttribute(key, value);
+    setAll(this.svg, { width, height, viewBox: `0 0 ${width} ${height}` });
     this.line = svg("line", { class: "playhead", y1: TOP, y2: height });
     this.frame = svg("rect", { class: "frame", visibility: "hidden" });
-    this.svg.replaceChildren(this.#paper(width, height), ...notes.map((note, i) => this.#note(note, i)), this.frame, this.line);
+    const drawn = notes.map((note, i) => this.#note(note, i));
+    this.svg.replaceChildren(this.#paper(width, height), ...drawn, this.frame, this.line);
     this.#point();
     this.place(this.draft.position);
   }
@@ -44,8 +46,7 @@ export class Roll {
   // The line that shows where it plays; follow: it stays in view.
   place(beat, follow = false) {
     const x = this.#x(beat);
-    this.line.setAttribute("x1", x);
-    this.line.setAttribute("x2", x);
+    setAll(this.line, { x1: x, x2: x });
     const { scrollLeft, clientWidth } = this.element;
     if (follow && (x > scrollLeft + clientWidth - 8 || x < scrollLeft)) this.element.scrollLeft = x - LEFT;
   }
@@ -62,7 +63,8 @@ export class Roll {
     const group = svg("g", { "aria-hidden": true });
     for (let pitch = this.low; pitch <= this.high; pitch++) {
       const y = this.#y(pitch);
-      if (BLACK_KEYS.has(pitch % 12)) group.append(svg("rect", { class: "black-key", x: LEFT, y, width: width - LEFT, height: ROW }));
+      const row = { class: "black-key", x: LEFT, y, width: width - LEFT, height: ROW };
+      if (BLACK_KEYS.has(pitch % 12)) group.append(svg("rect", row));
       if (pitch % 12 === 0) group.append(svg("text", { x: LEFT - 5, y: y + ROW - 1, "text-anchor": "end" }, pitchName(pitch)));
     }
     for (let beat = 0; beat <= this.draft.length; beat++) {
@@ -75,7 +77,8 @@ export class Roll {
 
   #note(note, i) {
     const { draft } = this;
-    const x = this.#x(note.start) + 0.5, y = this.#y(note.pitch), width = Math.max(3, (note.end - note.start) * this.beatWidth - 1.5);
+    const x = this.#x(note.start) + 0.5, y = this.#y(note.pitch);
+    const width = Math.max(3, (note.end - note.start) * this.beatWidth - 1.5);
     const classes = ["note", `voice-${note.voice % 6}`, note.kept && "kept", draft.muted.has(note.voice) && "muted"];
     const group = svg("g", {
       id: `${this.id}-${i}`, role: "option", class: classes.filter(Boolean).join(" "),
@@ -164,7 +167,8 @@ export class Roll {
   downAt(event) {
     if (event.button) return;
     const note = this.#noteOf(event), { selected } = this.draft;
-    if (note && event.shiftKey) return this.#select([...selected, note].filter((one) => one !== note || !selected.has(note)));
+    if (note && event.shiftKey)
+      return this.#select([...selected, note].filter((one) => one !== note || !selected.has(note)));
     if (note && !selected.has(note)) this.#select([note]);
     this.#drag = { ...this.#at(event), note };
     if (note || event.pointerType === "mouse") this.svg.setPointerCapture(event.pointerId);
@@ -180,8 +184,8 @@ export class Roll {
       for (const group of this.svg.querySelectorAll('.note[aria-selected="true"]'))
         group.setAttribute("transform", `translate(${beats * this.beatWidth} ${-semitones * ROW})`);
     } else if (event.pointerType === "mouse") {
-      const frame = { x: Math.min(x, x - dx), y: Math.min(y, y - dy), width: Math.abs(dx), height: Math.abs(dy), visibility: "visible" };
-      for (const [key, value] of Object.entries(frame)) this.frame.setAttribute(key, value);
+      const corner = { x: Math.min(x, x - dx), y: Math.min(y, y - dy) };
+      setAll(this.frame, { ...corner, width: Math.abs(dx), height: Math.abs(dy), visibility: "visible" });
     }
   }
 
@@ -196,6 +200,7 @@ export class Roll {
     }
     if (drag.note) return;
     if (drag.far) return this.#select(this.draft.notes.filter((note) => this.#isWithin(note, drag, { x, y })));
+    this.#select([]);
     this.actions.seek(Math.min(Math.max(0, (x - LEFT) / this.beatWidth), this.draft.length));
   }
 
@@ -209,14 +214,18 @@ export class Roll {
   }
 
   #isWithin({ start, end, pitch }, a, b) {
-    const y = this.#y(pitch);
-    return this.#x(start) < Math.max(a.x, b.x) && this.#x(end) > Math.min(a.x, b.x) && y < Math.max(a.y, b.y) && y + ROW > Math.min(a.y, b.y);
+    const inTime = this.#x(start) < Math.max(a.x, b.x) && this.#x(end) > Math.min(a.x, b.x);
+    return inTime && this.#y(pitch) < Math.max(a.y, b.y) && this.#y(pitch) + ROW > Math.min(a.y, b.y);
   }
 }
 
 function svg(name, attributes, ...content) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  setAll(element, attributes);
   element.append(...content);
   return element;
+}
+
+function setAll(element, attributes) {
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
 }

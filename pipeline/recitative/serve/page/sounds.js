@@ -38,7 +38,8 @@ export function addSound(event, source, beganAt) {
 const readings = {
   spotted: ({ keyword, confidence }) => ({ name: keyword, score: confidence, text: percent(confidence) }),
   label: ({ labels: [{ label, probability }] }) => ({ name: label, score: probability, text: percent(probability) }),
-  alarm: ({ score, start, end }) => ({ name: "unusual sound", score, text: `score ${score.toFixed(2)}, ${(end - start).toFixed(1)} s` }),
+  alarm: ({ score, start, end }) =>
+    ({ name: "unusual sound", score, text: `score ${score.toFixed(2)}, ${(end - start).toFixed(1)} s` }),
 };
 
 function percent(share) {
@@ -60,7 +61,8 @@ function draw() {
     return make("div", { class: "lane" }, ...own.map(({ name, from, to }, i) => {
       const left = place(from), room = (own[i + 1] ? place(own[i + 1].from) : 100) - left; // for its name, until the next
       const share = Math.min(100, (100 * (place(to) - left)) / room);
-      return make("span", { class: colors.get(name), style: `left: ${left}%; width: ${room}%; background-size: ${share}% 100%` }, name);
+      const style = `left: ${left}%; width: ${room}%; background-size: ${share}% 100%`;
+      return make("span", { class: colors.get(name), style }, name);
     }));
   }));
 }
