@@ -8,6 +8,8 @@ profile:  where the time of a training step goes; not part of all; see tools/ben
 runtime:  streaming without PyTorch; see tools/bench_runtime.py
 decoding: beam search with a language model, on recordings and streams; see tools/bench_runtime.py
 music:    generation of music without PyTorch; see tools/bench_models.py
+serve:    live streams at once, their latency and memory; not part of all; see tools/bench_serve.py
+soak:     the server under clients of every kind, good and bad; not part of all; see tools/bench_soak.py
 shards:   opening the index of a large corpus, planning an epoch; see tools/bench_shards.py
 long:     a recording of three hours; not part of all
 
@@ -35,12 +37,15 @@ sys.path.insert(0, str(ROOT / "pipeline"))
 
 from bench_models import bench_music  # noqa: E402
 from bench_runtime import bench_decoding, bench_long, bench_runtime  # noqa: E402
+from bench_serve import ServeOptions, bench_serve  # noqa: E402
 from bench_shards import bench_shards  # noqa: E402
+from bench_soak import bench_soak  # noqa: E402
 from bench_train import TrainOptions, arithmetics, bench_profile, bench_train  # noqa: E402
 
 from recitative.config import FeatureSettings  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
 from recitative.features.frontend import FeatureExtractor  # noqa: E402
+from recitative.pretrained import STREAMING  # noqa: E402
 
 CONF = "recipes/an4/conf/blstm.yaml"
 FEATURES_S = 20
@@ -66,6 +71,10 @@ def main() -> int:
             bench_profile(train_options(arguments), arguments.steps)
         if arguments.part == "long":
             bench_long(arguments.hours)
+        if arguments.part == "serve":
+            bench_serve(serve_options(arguments, minutes=10.0, streams=200))
+        if arguments.part == "soak":
+            return 0 if bench_soak(serve_options(arguments, minutes=5.0, streams=20)) else 1
     except RecitativeError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -74,12 +83,19 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("all", "features", "train", "profile", "runtime", "decoding", "music", "shards", "long")
+    parts = ("all", "features", "train", "profile", "runtime", "decoding", "music", "shards", "long", "serve", "soak")
     parser.add_argument("part", nargs="?", choices=parts, default="all")
     parser.add_argument("--runs", type=positive, default=3, help="number of runs for each median (default 3)")
     parser.add_argument("--hours", type=float, default=3.0, help="length of the long recording (default 3)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device for training (default cpu)")
+    parser.add_argument(
+        "--minutes",
+        type=amount,
+        help="train: minutes of audio to select from --data (default 5); serve: about how long it may take (default "
+        "10); soak: how long it takes (default 5)",
+    )
     add_training_options(parser)
+    add_serving_options(parser)
     parser.add_argument(
         "--utterances", type=positive, default=1_000_000, help="shards: size of the index (default 1000000)"
     )
@@ -87,13 +103,16 @@ def parse_arguments() -> argparse.Namespace:
         "--peers", default="", help="decoding: path of a Python with pyctcdecode, kenlm, flashlight-text"
     )
     parser.add_argument(
-        "--model", type=Path, help="decoding: a model folder whose tokens are letters; music: an exported file"
+        "--model",
+        type=Path,
+        help="decoding: a model folder whose tokens are letters; music: an exported file; serve, soak: any recognizer"
+        f" that streams (default {STREAMING})",
     )
     parser.add_argument(
         "--data",
         type=Path,
-        help="decoding: the data directory for --model; train, profile: data directory or shards to train on "
-        " (default: the digits recipe's)",
+        help="decoding: the data directory for --model; train, profile: data directory or shards to train on; "
+        "serve, soak: a folder of recordings or a data directory (default: the digits recipe's)",
     )
     parser.add_argument(
         "--text", type=Path, help="decoding: data directory whose transcripts are the language model text"
@@ -106,7 +125,6 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--conf", type=Path, nargs="+", default=[ROOT / CONF], help="settings files, one network for each"
     )
-    group.add_argument("--minutes", type=float, default=5.0, help="minutes of audio to select from --data (default 5)")
     group.add_argument(
         "--parameters", type=float, default=6e6, help="parameters of each network, within 3 %% (default 6e6)"
     )
@@ -119,13 +137,34 @@ def add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--arithmetic", choices=arithmetics, help="default: both if the device supports bfloat16")
 
 
+def add_serving_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("serve, soak")
+    group.add_argument(
+        "--streams", type=positive, help="serve: the most streams to try (default 200); soak: clients (default 20)"
+    )
+    group.add_argument("--seconds", type=amount, default=15.0, help="of speech in each stream (default 15)")
+    group.add_argument("--alone", action="store_true", help="serve: without pocketsphinx and faster-whisper")
+
+
+def serve_options(arguments: argparse.Namespace, *, minutes: float, streams: int) -> ServeOptions:
+    """Of the command line, with defaults for what is not given."""
+    return ServeOptions(
+        model=str(arguments.model or STREAMING),
+        data=arguments.data,
+        minutes=arguments.minutes or minutes,
+        seconds=arguments.seconds,
+        streams=arguments.streams or streams,
+        peers=not arguments.alone,
+    )
+
+
 def train_options(arguments: argparse.Namespace) -> TrainOptions:
     device = torch.device(arguments.device)
     chosen = {"float32": (False,), "bf16": (True,), "both": (False, True), None: arithmetics(device)}
     return TrainOptions(
         confs=tuple(arguments.conf),
         data=arguments.data,
-        minutes=arguments.minutes,
+        minutes=arguments.minutes or 5.0,
         runs=arguments.runs,
         parameters=arguments.parameters,
         threads=arguments.threads,
@@ -141,6 +180,16 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' must be a whole number from 1")
     return int(text)
+
+
+def amount(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' must be a number above 0")
+    return value
 
 
 def warn_if_busy() -> None:

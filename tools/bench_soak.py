@@ -1,0 +1,302 @@
+"""Soak test of ``recitative serve``: clients of every kind, good and bad, for as long as is wanted.
+
+Each of --streams clients does one thing after another: it speaks in real time, or as fast as the server takes it, at
+the model's rate or another; it goes away in mid-stream, stops reading, or sends nothing until the server ends the
+stream; it sends noise, half samples, text that is no order, and rates that are none; it uploads recordings, broken
+recordings and nothing, and leaves in the middle of an upload. Every transcript is compared with that of the same
+samples without a server, and everything else with what the server promises: an error that says what is wrong, or none.
+
+Printed are how often each was done, what went wrong, the errors that the server counts itself, streams that are still
+live at the end, and its memory after the warm-up (a fifth of the time, at most two minutes) and at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile
+from bench_load import FINISH, Expected, compare, pieces, play
+from bench_serve import Contest, ServeOptions, ServerProcess, expected_events, programs_of, read_recordings
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from recitative.audio.resample import resample
+from recitative.cli.decoding import DecodingOptions
+
+IDLE_S = 3.0  # that the server waits for a silent client
+PATIENCE_S = 30.0  # of a client, for whatever it waits for
+PROGRAMS = 8
+BROKEN = ("empty", "noise", "cut", "text")
+NO_ORDERS = (
+    "hello",
+    "[1, 2]",
+    '{"type": "stop"}',
+    '{"type": "config", "rate": "fast"}',
+    '{"type":',
+    "\x00",
+    "9" * 4000,
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A recording, what a stream says of it, and what ``transcribe`` says of its file."""
+
+    audio: bytes
+    rate: int
+    events: list[Expected]
+    file: bytes
+    text: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """minutes; rss_mb: after the warm-up, and at the end"""
+
+    done: Counter[str]
+    wrong: list[str]
+    errors: float
+    live: float
+    log: list[str]
+    rss_mb: tuple[float, float]
+    minutes: float
+
+    @property
+    def passes(self) -> bool:
+        return not self.wrong and not self.errors and not self.live
+
+
+def bench_soak(options: ServeOptions) -> bool:
+    """Run and print the results. Returns whether nothing was wrong."""
+    result = soak(options)
+    for action, count in sorted(result.done.items()):
+        failed = sum(line.startswith(f"{action}: ") for line in result.wrong)
+        print(f"soak      {action:34} {count:6d}{f', {failed} WRONG' if failed else ''}")
+    for line in result.wrong[:10]:
+        print(f"soak      WRONG: {line}")
+    for line in result.log[:10]:
+        print(f"soak      the server wrote: {line}")
+    before, after = result.rss_mb
+    print(
+        f"soak      {result.minutes:.1f} minutes with {options.streams} clients: {len(result.wrong)} wrong, "
+        f"{result.errors:g} errors of the server, {result.live:g} streams still live; "
+        f"memory {before:.0f} MB after the warm-up, {after:.0f} MB at the end"
+    )
+    return result.passes
+
+
+def soak(options: ServeOptions) -> Result:
+    contest = Contest(options, read_recordings(options.data), DecodingOptions())
+    programs = make_programs(contest)
+    begin = time.monotonic()
+    with contest.server("--idle-s", f"{IDLE_S:g}") as server:
+        started = len(server.lines)
+        crowd = Crowd(server, programs, begin + 60 * options.minutes)
+        rss_mb = asyncio.run(crowd.run(options.streams, begin + min(120.0, 12 * options.minutes)))
+        server.settle()
+        errors = server.metric("recitative_errors_total")
+        live = server.metric("recitative_live_streams")
+        after_mb = server.usage().rss_mb
+        log = server.lines[started:]
+    minutes = (time.monotonic() - begin) / 60
+    return Result(crowd.done, crowd.wrong, errors, live, log, (rss_mb, after_mb), minutes)
+
+
+def make_programs(contest: Contest) -> list[Program]:
+    """At the model's rate, and every fourth at half of it or three times as much."""
+    seconds, made = min(contest.options.seconds, 6.0), []
+    for number, audio in enumerate(programs_of(contest.recordings, contest.rate, PROGRAMS, seconds)):
+        rate = contest.rate * {1: 3, 5: 0.5}.get(number, 1)
+        samples = resample(np.frombuffer(audio, "<i2").astype(np.float32) / 32768, contest.rate, rate)
+        audio = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+        file = io.BytesIO()
+        soundfile.write(file, np.frombuffer(audio, "<i2"), int(rate), format="FLAC")
+        events = expected_events(contest.recognizer, audio, int(rate), contest.rules)
+        text = contest.recognizer.transcribe(file.getvalue()).text
+        made.append(Program(audio, int(rate), events, file.getvalue(), text))
+    return made
+
+
+class Crowd:
+    """Clients until ``deadline``. done: how often each did what; wrong: what did not go as it should."""
+
+    def __init__(self, server: ServerProcess, programs: list[Program], deadline: float) -> None:
+        self.server, self.programs, self.deadline = server, programs, deadline
+        self.done: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.rng = np.random.default_rng(0)
+        speech = [self.speaks, self.speaks, self.sends_at_once, self.uploads]
+        trouble = [
+            self.vanishes, self.stops_reading, self.falls_silent, self.sends_noise, self.sends_no_order,
+            self.asks_for_a_rate_that_is_none, self.changes_the_rate, self.uploads_what_is_broken,
+            self.leaves_an_upload,
+        ]  # fmt: skip
+        self.actions: list[Callable[[Program], Awaitable[str]]] = [*speech, *speech, *trouble]
+
+    async def run(self, clients: int, warm: float) -> float:
+        """Returns the memory after the warm-up, in MB."""
+        warming = asyncio.create_task(self._warm_up(warm))
+        await asyncio.gather(*(self._client(number) for number in range(clients)))
+        return await warming
+
+    async def _warm_up(self, until: float) -> float:
+        await asyncio.sleep(until - time.monotonic())
+        return self.server.usage().rss_mb
+
+    async def _client(self, number: int) -> None:
+        """The first thing that a client does is its own number's, so that all are done."""
+        turn = number
+        while time.monotonic() < self.deadline:
+            action = self.actions[turn % len(self.actions)]
+            name = action.__name__.replace("_", " ")
+            program = self.programs[int(self.rng.integers(len(self.programs)))]
+            try:
+                problem = await asyncio.wait_for(action(program), 2 * PATIENCE_S)
+            except Exception as error:  # of the client; it is told with the results
+                problem = f"{type(error).__name__}: {error}"
+            self.done[name] += 1
+            if problem:
+                self.wrong.append(f"{name}: {problem}")
+            turn = int(self.rng.integers(len(self.actions)))
+
+    def _connect(self, rate: object) -> connect:
+        return connect(f"{self.server.stream_url}?rate={rate}")
+
+    async def speaks(self, program: Program) -> str:
+        played = await play(self.server.stream_url, program.audio, program.rate, patience_s=PATIENCE_S)
+        _, wrong = compare(played, program.events)
+        return played.error or (f"{wrong} events differ" if wrong else "")
+
+    async def sends_at_once(self, program: Program) -> str:
+        """In messages of odd lengths; only the final results are those of messages of 100 ms."""
+        async with self._connect(program.rate) as socket:
+            hearing = asyncio.create_task(_messages(socket))
+            size = int(self.rng.integers(1001, 30001))
+            for begin in range(0, len(program.audio), size):
+                await socket.send(program.audio[begin : begin + size])
+            await socket.send(FINISH)
+            events = await hearing
+        texts = [event["text"] for event in events if event["type"] == "final"]
+        wanted = [one.event["text"] for one in program.events if one.event["type"] == "final"]
+        return "" if texts == wanted else f"{texts} instead of {wanted}"
+
+    async def uploads(self, program: Program) -> str:
+        status, body = await self._upload(program.file)
+        if status == 503:  # as many wait as may
+            return ""
+        return "" if (status, body.get("text")) == (200, program.text) else f"{status} {body}, not {program.text!r}"
+
+    async def vanishes(self, program: Program) -> str:
+        async with self._connect(program.rate) as socket:
+            for content in pieces(program.audio, program.rate)[: int(self.rng.integers(1, 20))]:
+                await socket.send(content)
+            socket.transport.abort()
+        return ""
+
+    async def stops_reading(self, program: Program) -> str:
+        async with self._connect(program.rate) as socket:
+            await socket.send(program.audio)
+            socket.transport.pause_reading()
+            await asyncio.sleep(1.0)
+            socket.transport.abort()
+        return ""
+
+    async def falls_silent(self, program: Program) -> str:
+        async with self._connect(program.rate) as socket:
+            await socket.send(program.audio[: 2 * program.rate])
+            return _told(await _messages(socket), "nothing came for")
+
+    async def sends_noise(self, program: Program) -> str:
+        """Any bytes are samples, half a sample at the end included."""
+        async with self._connect(program.rate) as socket:
+            await socket.send(self.rng.bytes(2 * program.rate + 1))
+            await socket.send(FINISH)
+            events = await _messages(socket)
+        return "" if events and events[-1]["type"] == "end" else f"no end, but {events[-1:]}"
+
+    async def sends_no_order(self, program: Program) -> str:
+        async with self._connect(program.rate) as socket:
+            await socket.send(program.audio[:2000])
+            await socket.send(NO_ORDERS[int(self.rng.integers(len(NO_ORDERS)))])
+            return _told(await _messages(socket), "")
+
+    async def asks_for_a_rate_that_is_none(self, program: Program) -> str:
+        async with self._connect(("fast", 77, -16000, 10**9)[int(self.rng.integers(4))]) as socket:
+            return _told(await _messages(socket), "sample rate")
+
+    async def changes_the_rate(self, program: Program) -> str:
+        async with self._connect(program.rate) as socket:
+            await socket.send(program.audio[:2000])
+            await socket.send(json.dumps({"type": "config", "rate": 2 * program.rate}))
+            return _told(await _messages(socket), "send the rate before any audio")
+
+    async def uploads_what_is_broken(self, program: Program) -> str:
+        kind = BROKEN[int(self.rng.integers(len(BROKEN)))]
+        noise = self.rng.bytes(2000)
+        content = {"empty": b"", "noise": noise, "cut": program.file[: len(program.file) // 2], "text": b"hello"}[kind]
+        status, body = await self._upload(content)
+        return "" if status in (400, 503) and body["error"]["message"] else f"{kind}: {status} {body}"
+
+    async def leaves_an_upload(self, program: Program) -> str:
+        host, port = self.server.url.split("//")[1].split(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        body = _form(program.file)
+        writer.write(_head(host, len(body)) + body[: len(body) // 2])
+        await writer.drain()
+        writer.transport.abort()
+        return ""
+
+    async def _upload(self, content: bytes) -> tuple[int, dict]:
+        request = urllib.request.Request(
+            f"{self.server.url}/v1/audio/transcriptions", _form(content), {"Content-Type": _FORM_TYPE}
+        )
+
+        def post() -> tuple[int, dict]:
+            try:
+                with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+                    return answer.status, json.loads(answer.read())
+            except urllib.error.HTTPError as error:
+                return error.code, json.loads(error.read())
+
+        return await asyncio.to_thread(post)
+
+
+async def _messages(socket: ClientConnection) -> list[dict]:
+    """To the end of the connection."""
+    found = []
+    try:
+        async for message in socket:
+            found.append(json.loads(message))
+    except ConnectionClosed:
+        pass
+    return found
+
+
+def _told(events: list[dict], wanted: str) -> str:
+    """The last must be an error with these words."""
+    last = events[-1] if events else {}
+    return "" if last.get("type") == "error" and wanted in last["message"] else f"no error, but {last}"
+
+
+_BOUNDARY = "recitative-soak"
+_FORM_TYPE = f"multipart/form-data; boundary={_BOUNDARY}"
+
+
+def _form(content: bytes) -> bytes:
+    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    return head.encode() + content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+
+
+def _head(host: str, length: int) -> bytes:
+    path = "/v1/audio/transcriptions"
+    lines = (f"POST {path} HTTP/1.1", f"Host: {host}", f"Content-Type: {_FORM_TYPE}", f"Content-Length: {length}")
+    return "\r\n".join([*lines, "", ""]).encode()
