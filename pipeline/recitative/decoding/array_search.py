@@ -5,8 +5,9 @@ language model and hot words. But a hypothesis is a row of an array, not an obje
 calls, whatever the beam.
 
 1. which labels may follow which rows, by the masses alone; where they lead in the tree; which words may end there
-2. the candidates that are rows already (a prefix is known by its hash) add to them; the others get their scores
-3. the best of both are the next rows
+2. rows that another row has just led to (a prefix is known by its hash) gain its mass
+3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the rest get theirs
+4. the best of rows and candidates are the next rows
 
 What rows were made of is written to a history, from which ``best`` and ``finish`` read labels, words and frames.
 """
@@ -14,8 +15,9 @@ What rows were made of is written to a history, from which ``best`` and ``finish
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 import numpy as np
@@ -31,11 +33,15 @@ from recitative.text.tokens import TokenTable
 _SMALL = 2.0**-300  # masses below are scaled up; far from where numbers get coarse
 _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
+_NOBODY = np.uint64(2**64 - 1)  # in place of the key of a row
 _MIX = tuple(np.array([n], np.uint64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 class Born(NamedTuple):
-    """The rows that a frame added to the beam: of each its parent's record, its last label, and the word it ended."""
+    """The rows that a frame added to the beam: of each its parent's record, its last label, and the word it ended.
+
+    said: the record at which the last word before that label ended; 0 = none did
+    """
 
     before: Born | None
     first: int  # the record of the first of them
@@ -43,6 +49,7 @@ class Born(NamedTuple):
     parent: Array
     label: Array
     word: Array
+    said: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +97,8 @@ class ArraySearch:
         self._least = math.exp(-score_beam)
         self._least_mass = self._least * math.exp(-largest_gain)
         self._kind = np.dtype(
-            [(name, np.int32) for name in ("node", "label", "bias", "record")]
-            + [("key", np.uint64), ("blank", float), ("in_label", float), ("extra", float)]
+            [(name, np.int32) for name in ("node", "label", "bias", "record", "said")]
+            + [("key", np.uint64), ("above", np.uint64), ("blank", float), ("in_label", float), ("extra", float)]
             + [("lm", self._scores.start().dtype)],
             align=True,
         )
@@ -101,8 +108,9 @@ class ArraySearch:
         rows["blank"] = 1.0
         rows["lm"] = self._scores.start()
         rows["bias"] = self._bias.start if self._bias else 0
+        rows["above"] = _NOBODY
         nobody = np.zeros(1, np.int32)
-        return ArrayState(rows, True, 0.0, 0, Born(None, 0, -1, nobody - 1, nobody, nobody - 1))
+        return ArrayState(rows, True, 0.0, 0, Born(None, 0, -1, nobody - 1, nobody, nobody - 1, nobody))
 
     def step(self, log_probs: Array, state: ArrayState) -> ArrayState:
         """The next frames (T, V)."""
@@ -136,24 +144,26 @@ class ArraySearch:
         best = float(mass[0]) * max(blank, float(probs.max()))
         floor = best * self._least
         stay_blank, stay_label = mass * blank, in_label * probs[rows["label"]]
-        parents, labels, grown = self._pairs(rows, mass, probs, best * self._least_mass)
-        parents, labels, nodes, words, grown = self._moves(rows, parents, labels, grown)
-
-        keys = _hash(rows["key"][parents], labels, words)
-        order = rows["key"].argsort()
-        old = order[np.minimum(rows["key"].searchsorted(keys, sorter=order), len(rows) - 1)]
-        # A row below the floor is gone before a later one can add to it.
-        is_old = (rows["key"][old] == keys) & (((stay_blank + stay_label)[old] >= floor) | (parents < old))
-        known = is_old.nonzero()[0]
-        reached = grown[known] * np.exp(extra[old[known]] - extra[parents[known]])
-        enough = reached >= floor
-        stay_label[old[known[enough]]] += reached[enough]
-
-        fresh = (~is_old).nonzero()[0]
-        parents, labels, nodes, words, grown = (each[fresh] for each in (parents, labels, nodes, words, grown))
+        least_mass = best * self._least_mass
+        find = _finder(rows["key"])
+        joined, more = self._joined(rows, mass, probs, stay_blank + stay_label, find(rows["above"]), least_mass, floor)
+        stay_label += more
         stayed = (stay_blank + stay_label >= floor).nonzero()[0]
         stay_mass = (stay_blank + stay_label)[stayed]
-        gain, after = self._gains(rows, parents, labels, nodes, words, grown, stay_mass, floor)
+
+        parents, labels, grown = self._pairs(rows, mass, probs, least_mass)
+        parents, labels, nodes, words, grown = self._moves(rows, parents, labels, grown)
+        gain, after = self._gains(rows, parents, labels, nodes, words)
+        near = self._near(grown, gain, words, stay_mass, int(joined.sum()), floor)
+        keys = _hash(rows["key"][parents[near]], labels[near], words[near])
+        same, is_known = find(keys)
+        fresh = (~(is_known & joined[same])).nonzero()[0]
+        keys, near = keys[fresh], near[fresh]
+        parents, labels, nodes, words, grown, gain = (x[near] for x in (parents, labels, nodes, words, grown, gain))
+        after = {name: states[near] for name, states in after.items()}
+        ends = (words >= 0).nonzero()[0]
+        scores, after["lm"][ends] = self._scores.step(after["lm"][ends], words[ends])
+        gain[ends] += scores
         reached = grown * np.exp(extra[parents] + gain - extra[parents])  # rounded as the scores are
         chosen = ((reached >= floor) & (gain > -math.inf)).nonzero()[0]
         masses = np.concatenate([stay_mass, reached[chosen]])
@@ -171,15 +181,16 @@ class ArraySearch:
         next_rows["blank"], next_rows["in_label"] = stay_blank[source], stay_label[source]
         if not len(made):
             return next_rows, born
-        first = born.first + len(born.parent)
+        first, said = born.first + len(born.parent), rows["said"][parents[made]]
+        added = np.arange(first, first + len(made), dtype=np.int32)
         for name, values in after.items():
             next_rows[name][is_new] = values[made]
-        next_rows["key"][is_new] = keys[fresh[made]]
+        next_rows["key"][is_new], next_rows["above"][is_new] = keys[made], rows["key"][parents[made]]
         next_rows["node"][is_new], next_rows["label"][is_new] = nodes[made], labels[made]
         next_rows["blank"][is_new], next_rows["in_label"][is_new] = 0.0, reached[made]
         next_rows["extra"][is_new] += gain[made]
-        next_rows["record"][is_new] = np.arange(first, first + len(made))
-        return next_rows, Born(born, first, frame, records, labels[made], words[made])
+        next_rows["record"][is_new], next_rows["said"][is_new] = added, np.where(words[made] >= 0, added, said)
+        return next_rows, Born(born, first, frame, records, labels[made], words[made], said)
 
     def _pairs(self, rows: Array, mass: Array, probs: Array, floor: float) -> tuple[Array, Array, Array]:
         """(row, label, mass) of all that may follow by the masses alone, row by row, the likeliest label first."""
@@ -204,39 +215,55 @@ class ArraySearch:
         nodes = np.where(words < 0, nodes[which], tree.after)
         return parents[which], labels[which], nodes, words, grown[which]
 
-    def _gains(
+    def _joined(
         self,
         rows: Array,
-        parents: Array,
-        labels: Array,
-        nodes: Array,
-        words: Array,
-        grown: Array,
-        stay_mass: Array,
+        mass: Array,
+        probs: Array,
+        stays: Array,
+        above: tuple[Array, Array],
+        least_mass: float,
         floor: float,
-    ) -> tuple[Array, dict[str, Array]]:
-        """What candidates (N,) add to the score of their parents, and their states.
+    ) -> tuple[Array, Array]:
+        """Which rows (R,) the row without their last label leads to, and the mass (R,) that they get from it.
 
-        A word is not looked up in the language model if even its best probability leaves it behind ``beam`` others.
+        above: where that row is, and whether it is in the beam
         """
+        parents, joined = above
+        label, extra = rows["label"], rows["extra"]
+        grown = np.where(label == label[parents], rows["blank"][parents], mass[parents]) * probs[label]
+        # A row below the floor is gone before a later one can add to it.
+        joined = joined & (grown >= least_mass) & (grown > 0) & ((stays >= floor) | (parents < np.arange(len(rows))))
+        known, more = joined.nonzero()[0], np.zeros(len(rows))
+        reached = grown[known] * np.exp(extra[known] - extra[parents[known]])
+        more[known] = np.where(reached >= floor, reached, 0.0)
+        return joined, more
+
+    def _gains(
+        self, rows: Array, parents: Array, labels: Array, nodes: Array, words: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """What candidates (N,) add to the score of their parents, but for the language model's score of their words,
+        and their states, but for the language model's after them."""
         gain = self._lookahead[nodes] - self._lookahead[rows["node"][parents]]
         states = {"lm": rows["lm"][parents]}
         ended = words >= 0
         if self._bias:
             more, states["bias"] = self._bias_gains(rows["bias"][parents], labels, ended)
             gain += more
-        ends = ended.nonzero()[0]
-        gain[ends] += self._word_bonus
-        upper = grown[ends] * np.exp(gain[ends] + self._scores.bounds[words[ends]])
-        others = np.concatenate([stay_mass, (grown * np.exp(gain))[~ended]])
-        if len(others) >= self.beam:
-            floor = max(floor, float(np.partition(others, -self.beam)[-self.beam]) * (1 - 1e-9))
-        asked = ends[upper >= floor]
-        gains, following = self._scores.step(states["lm"][asked], words[asked])
-        gain[ends[upper < floor]] = -math.inf
-        gain[asked] += gains
-        states["lm"][asked] = following
+        gain[ended] += self._word_bonus
         return gain, states
+
+    def _near(self, grown: Array, gain: Array, words: Array, stay_mass: Array, joined: int, floor: float) -> Array:
+        """Which candidates even the best score of their words leaves behind neither ``beam`` others nor the floor.
+
+        joined: so many candidates at most are rows already
+        """
+        ended = words >= 0
+        upper = grown * np.exp(np.where(ended, gain + self._scores.bounds[words], gain))
+        others, count = np.concatenate([stay_mass, upper[~ended]]), self.beam + joined
+        if len(others) >= count:
+            floor = max(floor, float(np.partition(others, -count)[-count]))
+        return np.asarray((upper >= floor * (1 - 1e-9)).nonzero()[0])
 
     def _bias_gains(self, before: Array, labels: Array, ended: Array) -> tuple[Array, Array]:
         """What hot words say of candidates, and their states."""
@@ -260,10 +287,10 @@ class ArraySearch:
 
     def best(self, state: ArrayState) -> Hypothesis:
         """The best prefix of a stream that goes on; words not yet whole are left out."""
-        rows, records = state.rows, _records(state.born)
-        best = self._hypotheses(state, rows[:1], rows["extra"][:1], records)[0]
-        words = self._words_of(rows, records)
-        return with_agreement(best, words, words, (rows["blank"] + rows["in_label"]).tolist())
+        rows, born = state.rows, state.born
+        best = self._hypotheses(state, rows[:1], rows["extra"][:1], lambda record: _path(born, record))[0]
+        agreed = _agreed(born, rows["said"])
+        return with_agreement(best, agreed, agreed, (rows["blank"] + rows["in_label"]).tolist())
 
     def finish(self, state: ArrayState, count: int = 1, *, join: bool = True) -> list[Hypothesis]:
         """The ``count`` best word sequences, the best first; the same words spelled differently are one.
@@ -275,7 +302,7 @@ class ArraySearch:
         if self._bias:
             extra += [self._bias.finish(bias) for bias in rows["bias"].tolist()]
         allowed = extra > -math.inf
-        whole = self._hypotheses(state, rows[allowed], extra[allowed])
+        whole = self._hypotheses(state, rows[allowed], extra[allowed], _paths(state.born))
         if join:
             joined: dict[tuple[str, ...], Hypothesis] = {}
             for hypothesis in whole:
@@ -290,40 +317,18 @@ class ArraySearch:
         ranked = sorted(whole, key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
-    def _words_of(self, rows: Array, records: Records) -> list[tuple[str, ...]]:
-        """The words of each row; what rows have in common is read once."""
-        parent, _, word, _ = records
-        known: dict[int, tuple[str, ...]] = {0: ()}
-        for record in rows["record"].tolist():
-            path = []
-            while record not in known:
-                path.append(record)
-                record = parent[record]
-            words = known[record]
-            for one in reversed(path):
-                if word[one] >= 0:
-                    words = (*words, self._tree.words[word[one]])
-                known[one] = words
-        return [known[record] for record in rows["record"].tolist()]
-
     def _hypotheses(
-        self, state: ArrayState, rows: Array, extras: Array, records: Records | None = None
+        self, state: ArrayState, rows: Array, extras: Array, path_of: Callable[[int], Sequence[Step]]
     ) -> list[Hypothesis]:
-        parent, label, word, frame = records or _records(state.born)
         found = []
         masses = (rows["blank"] + rows["in_label"]).tolist()
         for record, mass, before, extra in zip(
             rows["record"].tolist(), masses, rows["extra"].tolist(), extras.tolist(), strict=True
         ):
-            path = []
-            while record > 0:
-                path.append(record)
-                record = parent[record]
-            path.reverse()
             acoustic = math.log(mass) + state.log_scale - before if mass else -math.inf
-            labels = tuple([label[r] for r in path])
-            words = self._spelled(labels, [word[r] for r in path], [frame[r] for r in path])
-            found.append(Hypothesis(words, labels, acoustic + extra, acoustic, extra))
+            path = path_of(record)
+            labels, words, frames = zip(*path, strict=True) if path else ((), (), ())
+            found.append(Hypothesis(self._spelled(labels, words, frames), labels, acoustic + extra, acoustic, extra))
         return found
 
     def _spelled(self, labels: Sequence[int], words: Sequence[int], frames: Sequence[int]) -> tuple[SpelledWord, ...]:
@@ -337,11 +342,24 @@ class ArraySearch:
         return tuple(found)
 
 
-Records = tuple[list[int], ...]
+Step = tuple[int, int, int]  # a label, the word that it ended or a negative number, the frame
 
 
-def _records(born: Born) -> Records:
-    """Of every record: its parent's, its label, its word, its frame."""
+def _path(born: Born, record: int) -> list[Step]:
+    """What a row was made of, by its record."""
+    steps = []
+    while record > 0:
+        while record < born.first:
+            assert born.before
+            born = born.before
+        at = record - born.first
+        steps.append((int(born.label[at]), int(born.word[at]), born.frame))
+        record = int(born.parent[at])
+    return steps[::-1]
+
+
+def _paths(born: Born) -> Callable[[int], list[Step]]:
+    """The same for many rows: all records are read at once."""
     chain: list[Born] = []
     here: Born | None = born
     while here:
@@ -349,8 +367,63 @@ def _records(born: Born) -> Records:
         here = here.before
     chain.reverse()
     columns = (np.concatenate([getattr(one, name) for one in chain]) for name in ("parent", "label", "word"))
-    frames = np.repeat([one.frame for one in chain], [len(one.parent) for one in chain])
-    return (*(column.tolist() for column in columns), frames.tolist())
+    parent, label, word = (column.tolist() for column in columns)
+    frame = np.repeat([one.frame for one in chain], [len(one.parent) for one in chain]).tolist()
+
+    def path(record: int) -> list[Step]:
+        steps = []
+        while record > 0:
+            steps.append((label[record], word[record], frame[record]))
+            record = parent[record]
+        return steps[::-1]
+
+    return path
+
+
+def _agreed(born: Born, said: Array) -> list[int]:
+    """How many words, from the first on, each row has in common with the first row.
+
+    said: (R,) the records at which their last words ended
+    """
+    ends, which = np.unique(said, return_inverse=True)
+    words: dict[int, tuple[int, int]] = {}  # of each record at which one ended, and the record of the word before
+    waiting = [-end for end in ends.tolist() if end]
+    heapify(waiting)
+    while waiting:
+        record = -heappop(waiting)
+        if record in words:
+            continue
+        while record < born.first:
+            assert born.before
+            born = born.before
+        word, before = int(born.word[record - born.first]), int(born.said[record - born.first])
+        words[record] = word, before
+        if before:
+            heappush(waiting, -before)
+    best, here = [], int(said[0])
+    while here:
+        word, here = words[here]
+        best.append(word)
+    best.reverse()
+    length, common = {0: 0}, {0: 0}
+    for record in sorted(words):
+        word, before = words[record]
+        n = length[before]
+        length[record] = n + 1
+        common[record] = common[before] + (common[before] == n and best[n : n + 1] == [word])
+    return [common[end] for end in ends[which].tolist()]
+
+
+def _finder(keys: Array) -> Callable[[Array], tuple[Array, Array]]:
+    """What finds keys among these: where (N,), and whether they are there (N,)."""
+    order = keys.argsort()
+    ordered = keys[order]
+
+    def find(wanted: Array) -> tuple[Array, Array]:
+        places = np.minimum(ordered.searchsorted(wanted), len(ordered) - 1)
+        return order[places], ordered[places] == wanted
+
+    return find
 
 
 def _hash(keys: Array, labels: Array, words: Array) -> Array:

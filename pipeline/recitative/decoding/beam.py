@@ -134,7 +134,8 @@ class BeamSearch:
         best = _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
         closed = [_texts(prefix.words) for prefix, *_ in state.entries]
         so_far = [_texts(self.space.with_open_word(prefix)) for prefix, *_ in state.entries]
-        return with_agreement(best, closed, so_far, [_mass(entry) for entry in state.entries])
+        agreed = ([_common(rows[0], row) for row in rows] for rows in (closed, so_far))
+        return with_agreement(best, *agreed, [_mass(entry) for entry in state.entries])
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, best first; different spellings of the same words are merged.
@@ -246,22 +247,23 @@ def _texts(words: Spelled | None) -> list[str]:
     return [word.word for word in spelled_words(words)]
 
 
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words, from the first on, are the same."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
 def with_agreement(
-    best: Hypothesis, closed: Sequence[Sequence[str]], so_far: Sequence[Sequence[str]], masses: Sequence[float]
+    best: Hypothesis, closed: Sequence[int], so_far: Sequence[int], masses: Sequence[float]
 ) -> Hypothesis:
     """The best hypothesis with ``stable`` and ``shares``, from all hypotheses of the beam.
 
-    closed: their words that are complete; so_far: also the last one, where it may still grow
+    closed: how many words each has in common with the best, of those that are complete; so_far: also of the last one,
+    where it may still grow
     """
-    stable = next((n for n, column in enumerate(zip(*closed, strict=False)) if len(set(column)) > 1), None)
-    total, shared = sum(masses), [0.0] * len(best.words)
-    for words, mass in zip(so_far, masses, strict=True):
-        for number, (mine, other) in enumerate(zip(best.words, words, strict=False)):
-            if mine.word != other:
-                break
-            shared[number] += mass
+    total, agreed, weights = sum(masses), np.array(so_far), np.array(masses)
+    shared = [float(weights[agreed > n].cumsum()[-1]) for n in range(len(best.words))]  # added up in order
     shares = tuple(min(1.0, mass / total) if total else 0.0 for mass in shared)
-    return replace(best, stable=min(map(len, closed)) if stable is None else stable, shares=shares)
+    return replace(best, stable=min(closed), shares=shares)
 
 
 def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:

@@ -21,7 +21,7 @@ from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
 GOES_ON = -1  # in place of a word: the move within a longer one
-LARGEST_TABLE = 1 << 22  # entries of a table of (node, label), 16 MB; above, children are found by bisection
+LARGEST_TABLE = 1 << 23  # entries of a table of (node, label), 32 MB; above, children are found by bisection
 
 
 class WordScores(Protocol):
