@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 
 from recitative import load, pretrained
+from recitative.asr.decoders import Wishes
+from recitative.asr.pronouncer import guess
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.transcriber import Transcriber
 from recitative.audio.files import write_wav
+from recitative.decoding.hotwords import HotWord
+from recitative.errors import DataError
 from recitative.kinds import read_metadata
 from recitative.model.onnx_stage import OnnxStage
 from recitative.music.cadence import is_authentic
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import from_grid, tied, to_grid
+from recitative.text.tokens import TokenTable
 
 AN4 = ["an4-bidirectional", "an4-streaming"]
 ENGLISH = ["en", "en-g2p"]
@@ -58,6 +64,19 @@ def test_english_is_the_default_and_says_so(tmp_path, recitative):
     named = recitative("transcribe", recording, "--model", "en")
     _, warnings = done.stderr.split("\n", maxsplit=1)
     assert (named.returncode, named.stdout, named.stderr) == (0, done.stdout, warnings)
+
+
+def test_english_takes_hot_words_and_keywords_that_its_lexicon_lacks():
+    network = load("en").network
+    assert isinstance(network, Transcriber)
+    assert not {"kubernetes", "Zorblax"} & set(network.language.lexicon.entries)
+    network.with_wishes(Wishes(hot_words=(HotWord("kubernetes", 4.0), HotWord("doctor Zorblax", 4.0)))).decoder  # noqa: B018
+    assert guess(["tokyo", "TOKYO", "x1"], network.tokens) == dict.fromkeys(
+        ["tokyo", "TOKYO"], ("T", "OW", "K", "IY", "OW")
+    )
+    assert guess(["tokyo"], TokenTable(("<blank>", "T", "OW", "K"))) == {}, "other phones"
+    with pytest.raises(DataError, match="hot word 'x1': not in the lexicon"):
+        network.with_wishes(Wishes(hot_words=(HotWord("x1", 4.0),))).decoder  # noqa: B018
 
 
 @pytest.mark.parametrize("name", CHORALES)

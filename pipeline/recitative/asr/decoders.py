@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from recitative.asr.language import Language
+from recitative.asr.pronouncer import guess
 from recitative.config import DecodeSettings
 from recitative.decoding.alignment import align_words
 from recitative.decoding.array_search import ArraySearch
@@ -290,7 +291,7 @@ def new_decoder(
         return GreedySearch(timed)
     if wishes.hot_words and timed.table.unit == "phone" and not lexicon:
         raise UsageError("hot words: this model has phones and no lexicon; give a lexicon in which they can stand")
-    hot_words = HotWords(wishes.hot_words, timed.table, lexicon) if wishes.hot_words else None
+    hot_words = HotWords(wishes.hot_words, timed.table, lexicon, guess) if wishes.hot_words else None
     if hot_words and lexicon:
         lexicon = lexicon.with_entries(hot_words.lexicon)
     lm_weight = settings.lm_weight

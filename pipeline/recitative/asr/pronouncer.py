@@ -5,11 +5,15 @@ The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
+from recitative import pretrained
+from recitative.asr.g2p_kind import G2P
 from recitative.decoding.greedy import GreedyDecoder
+from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Array, Padded, Stage
 from recitative.text.lexicon import Pronunciation
 from recitative.text.tokens import TokenTable
@@ -47,3 +51,21 @@ class Pronouncer:
         rows = zip(words, labels.data, labels.lengths, strict=True)
         found = {word: [self.phones.symbols[i] for i in row[:length] if i > 0] for word, row, length in rows}
         return {word: tuple(phones) for word, phones in found.items() if phones}
+
+
+def guess(words: Sequence[str], tokens: TokenTable) -> Mapping[str, Pronunciation]:
+    """Word -> its phones by the letter-to-sound model of English that comes with the package, for tokens that have all
+    of its phones; words with letters that it does not know are left out. Capital letters are read as small ones."""
+    if not words or not (pronouncer := _pretrained()) or not set(pronouncer.phones.symbols) <= set(tokens.symbols):
+        return {}
+    said = pronouncer.pronounce([word.lower() for word in words])
+    return {word: said[word.lower()] for word in words if word.lower() in said}
+
+
+@cache
+def _pretrained() -> Pronouncer | None:
+    path = pretrained.path_of(pretrained.G2P)
+    if path is None:
+        return None
+    stage = OnnxStage(path, G2P)
+    return Pronouncer(stage, stage.metadata.extras["letters"], stage.metadata.extras["phones"])

@@ -7,7 +7,7 @@ breaks; ``#`` starts a comment.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from recitative.text.tokens import TokenTable
 MAX_SPELLINGS = 64  # of one phrase
 
 Ways = Mapping[str, tuple[Pronunciation, ...]]
+Guess = Callable[[Sequence[str], TokenTable], Mapping[str, Pronunciation]]
+"""Pronounces those of some words that it can, with phones of the table; see ``asr.pronouncer.guess``."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,21 @@ def read_phrases(path: Path, kind: PhraseKind) -> list[Phrase]:
     return found
 
 
-def write_words(words: Iterable[str], given: Ways, tokens: TokenTable, known: Lexicon, kind: str) -> Lexicon:
-    """The pronunciations of each word: those given, else those of the model's lexicon, else its spelling.
+def write_words(
+    words: Iterable[str], given: Ways, tokens: TokenTable, known: Lexicon, kind: str, guess: Guess | None = None
+) -> Lexicon:
+    """The pronunciations of each word: those given, else those of the model's lexicon, else its spelling, or of a model
+    of phones the guess.
 
     Raises one DataError for all words that have none.
     """
     problems: list[Problem] = []
     entries: dict[str, tuple[Pronunciation, ...]] = {}
-    for word in sorted(words):
+    words = sorted(words)
+    if guess and tokens.unit == "phone":
+        silent = [word for word in words if word not in given and word not in known.entries]
+        given = {**given, **{word: (way,) for word, way in guess(silent, tokens).items()}}
+    for word in words:
         try:
             entries[word] = _ways(word, given, tokens, known, f"{kind} '{word}'")
         except DataError as error:
@@ -224,15 +233,21 @@ class Automaton:
 class HotWords:
     """The hot words of one model."""
 
-    def __init__(self, hot_words: Sequence[HotWord], tokens: TokenTable, lexicon: Lexicon | None) -> None:
+    def __init__(
+        self,
+        hot_words: Sequence[HotWord],
+        tokens: TokenTable,
+        lexicon: Lexicon | None,
+        guess: Guess | None = None,
+    ) -> None:
         """lexicon: the model's own, whose words keep their pronunciations; None for open vocabulary.
 
-        Words that it lacks are spelled, or pronounced as given. Raises one DataError for all words where neither is
-        possible.
+        Words that it lacks are spelled, or pronounced as given or as guessed. Raises one DataError for all words where
+        none is possible.
         """
         words = {word for hot_word in hot_words for word in hot_word.phrase.split()}
         given = {h.phrase: (h.pronunciation,) for h in hot_words if h.pronunciation}
-        self.lexicon = write_words(words, given, tokens, lexicon or Lexicon({}), KIND.name)
+        self.lexicon = write_words(words, given, tokens, lexicon or Lexicon({}), KIND.name, guess)
         self.automaton = Automaton(
             (words, hot_word.weight)
             for hot_word in hot_words

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from recitative.asr.decoders import Spoken
+from recitative.asr.pronouncer import guess
 from recitative.asr.transcriber import Transcriber
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
 from recitative.errors import UsageError
@@ -158,7 +159,7 @@ def keywords_of(phrases: Sequence[Phrase], tokens: TokenTable, lexicon: Lexicon)
     """
     words = {word for phrase in phrases for word in phrase.text.split()}
     given = {phrase.text: (phrase.pronunciation,) for phrase in phrases if phrase.pronunciation}
-    written = write_words(words, given, tokens, lexicon, KIND.name)
+    written = write_words(words, given, tokens, lexicon, KIND.name, guess)
     known = {labels for word in lexicon.entries for labels in lexicon.pronunciations(word, tokens)}
     return [_keyword(phrase.text, written, tokens, known) for phrase in phrases]
 

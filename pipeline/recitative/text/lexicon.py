@@ -104,7 +104,9 @@ class Lexicon:
         return tuple(sorted({symbol for ways in self.entries.values() for symbols in ways for symbol in symbols}))
 
     def with_entries(self, more: Lexicon) -> Lexicon:
-        """The union; a word in both has the pronunciations of both."""
+        """The union; a word in both has the pronunciations of both. Itself if there is nothing new."""
+        if all(set(ways) <= set(self.entries.get(word, ())) for word, ways in more.entries.items()):
+            return self
         merged = dict(self.entries)
         for word, ways in more.entries.items():
             merged[word] = tuple(dict.fromkeys((*merged.get(word, ()), *ways)))
