@@ -66,8 +66,8 @@ class _Decoder:
         model_path: an n-gram model (ARPA, plain or gzipped, or packed). If its words are single characters, it scores
         every label; else every word, and only its words are written
         alpha, beta: weight of the language model; bonus per word, or per label with a model of characters
-        cutoff_top_n, cutoff_prob: of each frame, the most probable labels that are tried: at most so many, and no more
-        than have this probability together
+        cutoff_top_n, cutoff_prob: of each frame only the most probable labels are tried, the fewest that have this
+        probability together, and at most so many
         num_processes: has no effect
         log_probs_input: ``decode`` is given ln P, not P
 
