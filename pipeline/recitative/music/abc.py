@@ -134,10 +134,11 @@ def _tune(path: str, first: int, block: Sequence[str]) -> Tune:
                 reader = _header_line(header, match)
                 voices = {"": reader} if reader else {}
             elif switch := _VOICE.match(bare):
-                reader = _voice(voices, switch[1] or switch[2])
+                voice = switch[1] or switch[2]
+                reader = _voice(voices, voice)
                 reader.read(bare[switch.end() :] if switch[2] else "")
-                if name := re.search(r'(?:name|nm)="([^"]*)"', bare):
-                    header.parts[switch[1] or switch[2]] = name[1]
+                if label := re.search(r'(?:name|nm)="([^"]*)"', bare):
+                    header.parts[voice] = label[1]
             elif match is None:
                 reader.read(bare)
             elif match[1] not in _IGNORED:

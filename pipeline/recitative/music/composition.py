@@ -112,7 +112,7 @@ def blank(settings: FrameSettings, steps: int, name: str, quarters_per_minute: f
 
 def to_continue(piece: Piece, settings: FrameSettings, steps: int) -> GenerationRequest:
     """Continue a piece (in ticks) by ``steps``. Raises DataError for notes that the model does not know."""
-    context = on_grid(piece, settings)
+    context = _given_on_grid(piece, settings)
     free = np.zeros((len(context) + steps, settings.voices), bool)
     free[len(context) :] = True
     silent = np.full((steps, settings.voices), SILENT, np.int16)
@@ -141,7 +141,7 @@ def to_rewrite(
     begins = range(first * TICKS_PER_STEP, last * TICKS_PER_STEP)
     kept = tuple(note for note in piece.notes if note.voice not in voices or note.start not in begins)
     given = replace(piece, notes=kept, length=steps * TICKS_PER_STEP)
-    context = on_grid(given, settings)
+    context = _given_on_grid(given, settings)
     free = np.zeros(context.shape, bool)
     free[first:last, list(voices)] = True
     return GenerationRequest(given, free & (context == SILENT), context)
@@ -301,6 +301,12 @@ def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
     if len(outside):
         allowed = f"pitches from {settings.lowest} to {settings.highest}"
         raise DataError(piece.name, f"has pitch {outside[0]}", allowed, "transpose it, or leave that voice out")
+    return pitches
+
+
+def _given_on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
+    """The same. Raises DataError also for a piece that is too long."""
+    pitches = on_grid(piece, settings)
     if len(pitches) > MAX_BARS * settings.bar:
         raise DataError(piece.name, f"has {len(pitches) // settings.bar} bars", f"at most {MAX_BARS}", "shorten it")
     return pitches
