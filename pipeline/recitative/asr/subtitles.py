@@ -95,7 +95,8 @@ def _cut(words: Sequence[Word]) -> list[Sequence[Word]]:
                 break
             options.append((best[start][0] + _cost(words, start, end), start))
         best.append(min(options))
-    rows, end = [], len(words)
+    rows: list[Sequence[Word]] = []
+    end = len(words)
     while end:
         start = best[end][1]
         rows.insert(0, words[start:end])
@@ -129,7 +130,7 @@ def _breaks(words: Sequence[Word]) -> list[tuple[float, tuple[str, ...]]]:
     texts = [word.word for word in words]
     if len(whole := " ".join(texts)) <= LINE_CHARACTERS:
         return [(0.0, (whole,))]
-    found = []
+    found: list[tuple[float, tuple[str, ...]]] = []
     for place in range(1, len(texts)):
         lines = " ".join(texts[:place]), " ".join(texts[place:])
         longest = max(map(len, lines))

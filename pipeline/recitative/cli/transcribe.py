@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
@@ -248,8 +248,16 @@ class _Growing:
         except OSError as error:
             if self._path:
                 error.filename = str(self._path)
+                self._abandon()
             raise
         self._last = text[-1:] or self._last
+
+    def _abandon(self) -> None:
+        """What could not be written is still in the buffer of the file, and would fail once more."""
+        if self._file:
+            with suppress(OSError):
+                self._file.close()
+        self._file, self._last = None, "\n"
 
     def _open(self) -> TextIO:
         if not self._path:
