@@ -306,17 +306,21 @@ class Trial:
     def passes(self) -> bool:
         return self.partial_ms[1] <= MOST_MS and not self.wrong and not self.early
 
+    @property
+    def faults(self) -> str:
+        early = f", {len(self.early)} streams ended early ({self.early[0]})" if self.early else ""
+        return f"{self.wrong} wrong{early}"
+
     def line(self) -> str:
         p50, p95, p99 = self.partial_ms
         behind50, behind95, _ = percentiles([1000 * one.behind_s for one in self.partials])
-        early = f", {len(self.early)} streams ended early ({self.early[0]})" if self.early else ""
         return ", ".join(
             (
                 f"{self.streams:4d} streams: partials p50 {p50:4.0f}, p95 {p95:4.0f}, p99 {p99:4.0f} ms",
                 f"behind {behind50:4.0f}, {behind95:4.0f} ms",
                 f"{self.cpu:.4f} CPU s per stream second",
                 f"{self.rss_mb:4.0f} MB",
-                f"{self.wrong} wrong{early}",
+                self.faults,
                 f"generator {self.generator:.2f} cores, late {self.late_ms:.0f} ms",
             )
         )
@@ -484,9 +488,7 @@ def measure_finals(contest: Contest) -> None:
     for title, values in ((f"{silence_s:g} s of silence end it, and", by_rules), ("the client ends it:", by_client)):
         p50, p95, p99 = percentiles(values)
         print(f"final     {title} p50 {p50:.0f}, p95 {p95:.0f}, p99 {p99:.0f} ms after the speech ({len(values)})")
-    print(
-        f"final     {streams} streams, {trial.wrong} wrong; left out: {left_out} whose last words were not recognized"
-    )
+    print(f"final     {streams} streams, {trial.faults}; left out: {left_out} whose last words were not recognized")
 
 
 def final_delays(heard: Sequence[Heard], start: float, ends_s: Sequence[float]) -> list[float | None]:

@@ -9,7 +9,8 @@ calls, whatever the beam.
 3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the rest get theirs
 4. the best of rows and candidates are the next rows
 
-What rows were made of is written to a history, from which ``best`` and ``finish`` read labels, words and frames.
+What rows were made of is written to a history (``decoding.history``), from which ``best`` and ``finish`` read labels,
+words and frames.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 
 from recitative.decoding.beam import Hypothesis, SpelledWord, join_spellings, log_sum, with_agreement
+from recitative.decoding.history import Born, Step, agreed_words, path_of, paths_of
 from recitative.decoding.hotwords import HotWords
 from recitative.decoding.lexicon_tree import LexiconTree, word_scores
 from recitative.lm.query import LanguageModel
@@ -35,21 +36,6 @@ _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
 _NOBODY = np.uint64(2**64 - 1)  # in place of the key of a row
 _MIX = tuple(np.array([n], np.uint64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-
-
-class Born(NamedTuple):
-    """The rows that a frame added to the beam: of each its parent's record, its last label, and the word it ended.
-
-    said: the record at which the last word before that label ended; 0 = none did
-    """
-
-    before: Born | None
-    first: int  # the record of the first of them
-    frame: int
-    parent: Array
-    label: Array
-    word: Array
-    said: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,8 +274,8 @@ class ArraySearch:
     def best(self, state: ArrayState) -> Hypothesis:
         """The best prefix of a stream that goes on; words not yet whole are left out."""
         rows, born = state.rows, state.born
-        best = self._hypotheses(state, rows[:1], rows["extra"][:1], lambda record: _path(born, record))[0]
-        agreed = _agreed(born, rows["said"])
+        best = self._hypotheses(state, rows[:1], rows["extra"][:1], partial(path_of, born))[0]
+        agreed = agreed_words(born, rows["said"])
         return with_agreement(best, agreed, agreed, (rows["blank"] + rows["in_label"]).tolist())
 
     def finish(self, state: ArrayState, count: int = 1, *, join: bool = True) -> list[Hypothesis]:
@@ -302,7 +288,7 @@ class ArraySearch:
         if self._bias:
             extra += [self._bias.finish(bias) for bias in rows["bias"].tolist()]
         allowed = extra > -math.inf
-        whole = self._hypotheses(state, rows[allowed], extra[allowed], _paths(state.born))
+        whole = self._hypotheses(state, rows[allowed], extra[allowed], paths_of(state.born))
         if join:
             joined: dict[tuple[str, ...], Hypothesis] = {}
             for hypothesis in whole:
@@ -318,7 +304,7 @@ class ArraySearch:
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
     def _hypotheses(
-        self, state: ArrayState, rows: Array, extras: Array, path_of: Callable[[int], Sequence[Step]]
+        self, state: ArrayState, rows: Array, extras: Array, path: Callable[[int], Sequence[Step]]
     ) -> list[Hypothesis]:
         found = []
         masses = (rows["blank"] + rows["in_label"]).tolist()
@@ -326,8 +312,8 @@ class ArraySearch:
             rows["record"].tolist(), masses, rows["extra"].tolist(), extras.tolist(), strict=True
         ):
             acoustic = math.log(mass) + state.log_scale - before if mass else -math.inf
-            path = path_of(record)
-            labels, words, frames = zip(*path, strict=True) if path else ((), (), ())
+            steps = path(record)
+            labels, words, frames = zip(*steps, strict=True) if steps else ((), (), ())
             found.append(Hypothesis(self._spelled(labels, words, frames), labels, acoustic + extra, acoustic, extra))
         return found
 
@@ -340,78 +326,6 @@ class ArraySearch:
             if word >= 0 or labels[i] == self._tree.space:
                 begin = i + 1
         return tuple(found)
-
-
-Step = tuple[int, int, int]  # a label, the word that it ended or a negative number, the frame
-
-
-def _path(born: Born, record: int) -> list[Step]:
-    """What a row was made of, by its record."""
-    steps = []
-    while record > 0:
-        while record < born.first:
-            assert born.before
-            born = born.before
-        at = record - born.first
-        steps.append((int(born.label[at]), int(born.word[at]), born.frame))
-        record = int(born.parent[at])
-    return steps[::-1]
-
-
-def _paths(born: Born) -> Callable[[int], list[Step]]:
-    """The same for many rows: all records are read at once."""
-    chain: list[Born] = []
-    here: Born | None = born
-    while here:
-        chain.append(here)
-        here = here.before
-    chain.reverse()
-    columns = (np.concatenate([getattr(one, name) for one in chain]) for name in ("parent", "label", "word"))
-    parent, label, word = (column.tolist() for column in columns)
-    frame = np.repeat([one.frame for one in chain], [len(one.parent) for one in chain]).tolist()
-
-    def path(record: int) -> list[Step]:
-        steps = []
-        while record > 0:
-            steps.append((label[record], word[record], frame[record]))
-            record = parent[record]
-        return steps[::-1]
-
-    return path
-
-
-def _agreed(born: Born, said: Array) -> list[int]:
-    """How many words, from the first on, each row has in common with the first row.
-
-    said: (R,) the records at which their last words ended
-    """
-    ends, which = np.unique(said, return_inverse=True)
-    words: dict[int, tuple[int, int]] = {}  # of each record at which one ended, and the record of the word before
-    waiting = [-end for end in ends.tolist() if end]
-    heapify(waiting)
-    while waiting:
-        record = -heappop(waiting)
-        if record in words:
-            continue
-        while record < born.first:
-            assert born.before
-            born = born.before
-        word, before = int(born.word[record - born.first]), int(born.said[record - born.first])
-        words[record] = word, before
-        if before:
-            heappush(waiting, -before)
-    best, here = [], int(said[0])
-    while here:
-        word, here = words[here]
-        best.append(word)
-    best.reverse()
-    length, common = {0: 0}, {0: 0}
-    for record in sorted(words):
-        word, before = words[record]
-        n = length[before]
-        length[record] = n + 1
-        common[record] = common[before] + (common[before] == n and best[n : n + 1] == [word])
-    return [common[end] for end in ends[which].tolist()]
 
 
 def _finder(keys: Array) -> Callable[[Array], tuple[Array, Array]]:

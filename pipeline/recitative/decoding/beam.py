@@ -134,8 +134,8 @@ class BeamSearch:
         best = _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
         closed = [_texts(prefix.words) for prefix, *_ in state.entries]
         so_far = [_texts(self.space.with_open_word(prefix)) for prefix, *_ in state.entries]
-        agreed = ([_common(rows[0], row) for row in rows] for rows in (closed, so_far))
-        return with_agreement(best, *agreed, [_mass(entry) for entry in state.entries])
+        whole, begun = ([_common(rows[0], row) for row in rows] for rows in (closed, so_far))
+        return with_agreement(best, whole, begun, [_mass(entry) for entry in state.entries])
 
     def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
         """The ``count`` best word sequences, best first; different spellings of the same words are merged.
