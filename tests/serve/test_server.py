@@ -529,7 +529,7 @@ def test_a_server_without_a_recognizer_serves_its_kinds_and_says_what_it_lacks(o
         assert told["error"] == "this server has no model for live speech; start it with another --model"
         file = {"file": recording.read_bytes()}
         answer = post(f"{service.url}/v1/audio/transcriptions", files=file)
-        told = "this server has no model for /v1/audio/transcriptions, which asks a recognizer; start it with another"
+        told = "this server has no model for /v1/audio/transcriptions, which needs a recognizer; start it with another"
         assert (answer.status_code, answer.json()["error"]["message"].startswith(told)) == (400, True)
         assert post(f"{service.url}/v1/audio/classifications", files=file).status_code == 200
 

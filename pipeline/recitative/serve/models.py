@@ -157,7 +157,7 @@ class Models:
     def of_path(self, name: str, path: str) -> ServedModel:
         """As ``find``, for requests to a path."""
         titles = dict.fromkeys(f"a {kind.title}" for kind in KINDS if kind.endpoint and kind.endpoint.path == path)
-        return self.find(name, lambda model: model.endpoint.path == path, f"{path}, which asks {' or '.join(titles)}")
+        return self.find(name, lambda model: model.endpoint.path == path, f"{path}, which needs {' or '.join(titles)}")
 
     def of_request(self, request: Any, path: str) -> ServedModel:
         """As ``of_path``, by default the first that suits the request, which names its model."""
