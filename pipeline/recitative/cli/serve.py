@@ -107,11 +107,14 @@ def serve(
 def _open(names: list[str], options: decoding.DecodingOptions) -> list[ServedModel]:
     """The options are for recognizers. Raises DataError for what is no model, UsageError for what cannot be served and
     for options without a recognizer."""
+    from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
+    from recitative.export.opening import open_stage
     from recitative.serve.models import ServedModel
 
-    models = [ServedModel.load(find_model(name)) for name in names]
+    paths = [find_model(name) for name in names]
+    models = [ServedModel.of(pretrained.name_of(path), *open_stage(path)) for path in paths]
     if options == decoding.DecodingOptions():
         return models
     if not any(isinstance(one.runner, Recognizer) for one in models):

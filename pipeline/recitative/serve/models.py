@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +14,11 @@ from recitative.asr.stream import EndpointRules
 from recitative.asr.transcriber import Transcriber
 from recitative.decoding.hotwords import parse_hot_words
 from recitative.errors import UsageError
-from recitative.export.opening import open_stage
 from recitative.keywords.stream import Spotter, can_spot
 from recitative.kinds import KINDS
 from recitative.lm.grammar import Grammar
 from recitative.model.kind import AnyKind, Endpoint
+from recitative.model.onnx_stage import OnnxStage
 from recitative.model.stream import NetworkStream
 
 STAND_INS = ("", "whisper-1")  # what clients of OpenAI call a model that they do not choose
@@ -66,10 +66,15 @@ class ServedModel:
 
     @classmethod
     def load(cls, model: str | Path) -> ServedModel:
-        """A pretrained model's name, a model folder, or an exported file. Raises DataError for anything else."""
-        kind, stage, settings, extras = open_stage(pretrained.find(model))
-        runner = kind.runner(stage, settings, extras) if kind.runner else stage
-        return cls(pretrained.name_of(model), kind, runner)
+        """A pretrained model's name, or an exported file. Raises DataError for anything else."""
+        stage = OnnxStage(pretrained.find(model), *KINDS)
+        metadata = stage.metadata
+        return cls.of(pretrained.name_of(model), metadata.kind, stage, metadata.settings, metadata.extras)
+
+    @classmethod
+    def of(cls, name: str, kind: AnyKind, stage: Any, settings: Any, extras: Mapping[str, Any]) -> ServedModel:
+        """What ``export.opening.open_stage`` opened."""
+        return cls(name, kind, kind.runner(stage, settings, extras) if kind.runner else stage)
 
     @property
     def streams(self) -> bool:
