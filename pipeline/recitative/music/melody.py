@@ -73,6 +73,8 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
         samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
     track = track_pitch(samples, where)
     notes, tuning = heard_notes(track, where)
+    if track.harmonic < _HARMONIC or track.first < _FIRST:
+        raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     title = Path(where).stem
     return Melody(tuple(notes), quantized(notes, tempo, title), tuning)
 
@@ -82,10 +84,16 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
 
 @dataclass(frozen=True)
 class PitchTrack:
-    """pitch: (T,) MIDI with fractions, NaN where there is none; level_db: (T,) loudness"""
+    """pitch: (T,) MIDI with fractions, NaN where there is none; level_db: (T,) loudness; harmonic, first: median shares
+    of the energy below 4 kHz, at all harmonics of the pitch, and at the pitch itself.
+
+    The common period of a chord is that of a pitch below its notes, which is not there.
+    """
 
     pitch: Floats
     level_db: Floats
+    harmonic: float
+    first: float
 
 
 _SILENT_DB = -55.0  # below full scale: the loudest frame of a silent recording
@@ -95,7 +103,7 @@ _HARMONIC, _FIRST = 0.85, 0.003  # least shares of the energy: at the harmonics 
 
 
 def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
-    """Raises DataError for silence, for sound without pitch, and for several notes at once. samples: at SAMPLE_RATE."""
+    """Raises DataError for silence and for sound without pitch. samples: at SAMPLE_RATE."""
     import librosa
 
     padded = np.pad(samples, (0, _FRAME))
@@ -114,18 +122,12 @@ def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
     if voiced.sum() < max(10, _LEAST_VOICED * sounding.sum()):
         found = f"has a pitch in {voiced.sum() / sounding.sum():.0%} of its sound: noise, speech or percussion"
         raise DataError(where, f"{found}, no melody", "a melody", REMEDY)
-    harmonic, first = _harmonic_shares(padded, hertz, voiced, librosa)
-    if harmonic < _HARMONIC or first < _FIRST:
-        raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     pitch = np.where(voiced, 69 + 12 * np.log2(np.maximum(hertz, 1.0) / 440.0), np.nan)
-    return PitchTrack(pitch, level)
+    return PitchTrack(pitch, level, *_harmonic_shares(padded, hertz, voiced, librosa))
 
 
 def _harmonic_shares(samples: Any, hertz: Floats, voiced: Any, librosa: Any) -> tuple[float, float]:
-    """Median shares of the energy below 4 kHz: at all harmonics of the pitch, and at the pitch itself.
-
-    The common period of a chord is that of a pitch below its notes, which is not there.
-    """
+    """See ``PitchTrack``."""
     power = np.abs(librosa.stft(samples, n_fft=2048, hop_length=_HOP)) ** 2  # (F, T)
     bins = np.arange(len(power)) * SAMPLE_RATE / 2048
     shares = []
@@ -151,8 +153,7 @@ _RISE_DB, _RISE = 5.5, 8  # of the level at a repeated note, in so many frames; 
 _FALL_DB, _FALL = 3.0, 15  # before it
 _DRIFT_COST = 0.1  # for a semitone, in the mean cosine
 _NEIGHBORS = 3  # notes before and after, whose tuning is averaged
-_STEEP = 6.0  # semitones per second: sung notes are level, spoken syllables glide
-_SPOKEN = 0.5  # share of the time in steep or short notes
+_STEADY, _HELD, _HELD_S = 0.5, 0.6, 0.2  # least share of frames without a glide, or of the time in notes so long
 
 
 def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
@@ -169,7 +170,11 @@ def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
             raise DataError(where, "has no note that is held", "a melody", REMEDY)
         middles = np.array([_middle(steady[first:last], track.pitch[first:last]) for first, last in spans])
         reference = _drifting(middles, spans, len(track.pitch))
-    _refuse_speech(track.pitch, spans, where)
+    frames = np.array([last - first for first, last in spans])
+    held = frames[frames > _HELD_S / _HOP_S].sum() / frames.sum()
+    steadiness = (~np.isnan(steady)).sum() / (~np.isnan(track.pitch)).sum()
+    if held < _HELD and steadiness < _STEADY:
+        raise DataError(where, "few of its notes are held: speech, or too fast", "notes that are held", REMEDY)
     notes = []
     for (first, last), middle in zip(spans, middles, strict=True):
         pitch = round(middle - reference[(first + last) // 2])
@@ -249,18 +254,6 @@ def _drifting(middles: Floats, spans: Sequence[tuple[int, int]], frames: int) ->
     around = [slice(max(0, n - _NEIGHBORS), n + _NEIGHBORS + 1) for n in range(len(offsets))]
     smooth = [float(np.average(offsets[near], weights=lengths[near])) for near in around]
     return np.asarray(np.interp(np.arange(frames), centers, line + smooth))
-
-
-def _refuse_speech(pitch: Floats, spans: Sequence[tuple[int, int]], where: str) -> None:
-    spoken = 0
-    for first, last in spans:
-        part = pitch[first:last]
-        known = np.flatnonzero(~np.isnan(part))
-        slope = np.polyfit(known * _HOP_S, part[known], 1)[0] if len(known) > 5 else 0.0
-        if abs(slope) > _STEEP or last - first < 0.12 / _HOP_S:
-            spoken += last - first
-    if spoken > _SPOKEN * sum(last - first for first, last in spans):
-        raise DataError(where, "its pitch glides all the time: speech", "notes that are held", REMEDY)
 
 
 # Tempo, and notes on a grid
