@@ -20,6 +20,8 @@ from recitative.decoding.confidence import FEATURES
 from recitative.lm.network import new_language_model
 from recitative.lm.ngram import parse_lm
 from recitative.lm.settings import LanguageModelSettings
+from recitative.punctuation.kind import PunctuationSettings
+from recitative.punctuation.network import new_punctuation_model
 from recitative.score.calibration import Calibrator
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_spectrogram_model, new_wave_model
@@ -63,6 +65,12 @@ def _language_model():
     return _ready(new_language_model(settings, Vocabulary.from_texts(["a b"], "word")))
 
 
+def _punctuation():
+    small = ["model.embedding=4", "model.buckets=8", "model.recurrent.hidden=4", "model.width=4"]
+    settings = load_tree(PunctuationSettings, None, [*small, "model.lookahead_words=2"])
+    return _ready(new_punctuation_model(settings, Vocabulary.from_texts(["a b"], "word")))
+
+
 def _sound():
     small = ["model.width=4", "model.recurrent.hidden=4", "sound.condition=labels"]
     return _ready(new_wave_model(load_tree(WaveSettings, None, small), LABELS))
@@ -87,6 +95,7 @@ MAKE = {
     "g2p": _g2p,
     "language_model": _language_model,
     "music": small_music.model,
+    "punctuation": _punctuation,
     "sound": _sound,
     "spectrogram": _spectrogram,
 }

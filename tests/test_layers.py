@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"model", "pretrained"}),
     frozenset({"train"}),
     frozenset({"lm"}),
-    frozenset({"decoding", "music"}),
+    frozenset({"decoding", "music", "punctuation"}),
     frozenset({"asr", "classification", "anomaly", "sound", "ctcdecode"}),
     frozenset({"kinds"}),
     frozenset({"keywords", "export", "client"}),

@@ -20,7 +20,7 @@ from recitative.music.piece import from_grid, tied, to_grid
 from recitative.text.tokens import TokenTable
 
 AN4 = ["an4-bidirectional", "an4-streaming"]
-ENGLISH = ["en", "en-g2p"]
+ENGLISH = ["en", "en-g2p", "en-punctuation"]
 CHORALES = ["chorales", "chorales-fill"]
 
 

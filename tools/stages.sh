@@ -201,13 +201,13 @@ _declarations() {
 }
 
 _help() {
-  local name text
+  local name _about
   awk 'NR > 1 && !/^#/ { exit } NR > 1 { sub(/^# ?/, ""); print }' "$_script"
   printf '\nusage: %s [options]\n' "${_script#"$_root"/}"
   printf '  --%-22s %s\n' "stage N" "start with this stage (default: the first)" "stop-stage N" "end with this stage (default: the last)" \
     "list" "list the stages with their inputs and outputs" "dry-run" "print the commands without running them" "help" "print this help"
-  while IFS=$'\t' read -r name text; do
-    printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$text" "${!name:-none}"
+  while IFS=$'\t' read -r name _about; do
+    printf '  --%-22s %s (default: %s)\n' "${name//_/-} VALUE" "$_about" "${!name:-none}"
   done < <(_declarations)
 }
 

@@ -19,6 +19,7 @@ from recitative.keywords.stream import Spotter as Spotter
 from recitative.lm.grammar import Grammar as Grammar
 from recitative.lm.scores import RecurrentLanguageModel
 from recitative.music.composer import EventScorer, MusicScorer
+from recitative.punctuation.punctuator import Punctuator
 from recitative.sound.generator import SoundGenerator, SpectrogramGenerator
 
 __version__: str
@@ -28,6 +29,8 @@ def load(model: Literal["en", "an4-streaming", "an4-bidirectional"], *, threads:
 @overload
 def load(model: Literal["chorales", "chorales-fill"], *, threads: int = 1) -> MusicScorer: ...
 @overload
+def load(model: Literal["en-punctuation"], *, threads: int = 1) -> Punctuator: ...
+@overload
 def load(
     model: str | Path, *, threads: int = 1
 ) -> (
@@ -36,6 +39,7 @@ def load(
     | Watcher
     | RecurrentLanguageModel
     | Pronouncer
+    | Punctuator
     | MusicScorer
     | EventScorer
     | SoundGenerator

@@ -17,10 +17,11 @@ from recitative.model.file import ModelMetadata
 from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.model.session import open_kind, open_model
 from recitative.music.kind import EVENTS, MUSIC
+from recitative.punctuation.kind import PUNCTUATION
 from recitative.sound.kind import SOUND, SPECTROGRAM
 
 KINDS: tuple[AnyKind, ...] = (
-    RECOGNIZER, CLASSIFIER, FORECASTER, LANGUAGE_MODEL, G2P, MUSIC, EVENTS, SOUND, SPECTROGRAM,
+    RECOGNIZER, CLASSIFIER, FORECASTER, LANGUAGE_MODEL, G2P, PUNCTUATION, MUSIC, EVENTS, SOUND, SPECTROGRAM,
 )  # fmt: skip
 MUSIC_KINDS = (MUSIC, EVENTS)
 SOUND_KINDS = (SOUND, SPECTROGRAM)

@@ -32,6 +32,7 @@ from recitative.model.export.graph import file_content
 from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.pretrained import names, path_of
+from recitative.punctuation.kind import PUNCTUATION
 from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.stage import Padded
 
@@ -44,6 +45,7 @@ OPEN = {
     "language_model": partial(open_file, kind=LANGUAGE_MODEL),
     "music": partial(open_file, kind=MUSIC),
     "events": partial(open_file, kind=EVENTS),
+    "punctuation": partial(open_file, kind=PUNCTUATION),
     "sound": partial(open_file, kind=SOUND),
     "spectrogram": partial(open_file, kind=SPECTROGRAM),
 }

@@ -590,6 +590,22 @@ def test_clients_of_openai_get_what_the_recognizer_says(service, recognizer, rec
     assert [model.id for model in client.models.list()] == ["tiny.onnx"]
 
 
+def test_readable_text_is_for_people_and_clients_of_vosk_get_words(recognizer, recording):
+    audio, readable = samples(), Recognizer(recognizer.network, "tiny", text="readable")
+    with serving(readable) as service:
+        captions = finals(stream(service, audio, 4001))
+        body = httpx.post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()}).json()
+        with connect(web_socket(service, f"/?sample_rate={RATE}")) as live:
+            live.send(audio.tobytes())
+            answers = [json.loads(live.recv(10))]
+            live.send('{"eof" : 1}')
+            answers.append(json.loads(live.recv(10)))
+    assert captions == finals(events_alone(readable, audio)) != finals(events_alone(recognizer, audio))
+    assert body["text"] == readable.transcribe(recording).text != recognizer.transcribe(recording).text
+    expected = " ".join(final["text"] for final in finals(events_alone(recognizer, audio)))
+    assert " ".join(answer["text"] for answer in answers if answer.get("text")) == expected
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from recitative import pretrained
 from recitative.asr.decoders import Wishes
+from recitative.asr.readable import TextForm, load_punctuator
 from recitative.asr.stream import DecodedStream, EndpointRules, Stream
 from recitative.asr.transcriber import DecodedNetwork, load_transcriber
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
@@ -42,21 +43,26 @@ class Recognizer:
     A stream belongs to one thread at a time.
     """
 
-    def __init__(self, network: DecodedNetwork, name: str = "") -> None:
-        """network: a transcriber, or one that looks for keywords; name: stands in transcripts. Raises what building its
-        decoder raises."""
+    def __init__(self, network: DecodedNetwork, name: str = "", text: TextForm = "raw") -> None:
+        """network: a transcriber, or one that looks for keywords; name: stands in transcripts; text: 'readable' adds
+        punctuation, capitals and figures to English, see ``asr.readable``. Raises what building its decoder raises."""
         self.name = name
+        self.text: TextForm = text
+        if text == "readable":
+            load_punctuator()
         self._network = network
         network.decoder.start()  # an error now, not in the middle
 
     @classmethod
-    def load(cls, model: str | Path, *, threads: int = 1, wishes: Wishes | None = None) -> Recognizer:
+    def load(
+        cls, model: str | Path, *, threads: int = 1, wishes: Wishes | None = None, text: TextForm = "raw"
+    ) -> Recognizer:
         """A file made by ``recitative export``, or a pretrained model by name. Raises DataError for anything else.
 
         wishes: hot words, a grammar, another language model: see ``asr.decoders``.
         """
         transcriber = load_transcriber(pretrained.find(model), threads=threads, wishes=wishes)
-        return cls(transcriber, pretrained.name_of(model))
+        return cls(transcriber, pretrained.name_of(model), text)
 
     @property
     def network(self) -> DecodedNetwork:
@@ -80,6 +86,7 @@ class Recognizer:
         block_s: float = BLOCK_S,
         channel: int | None = None,
         partial: bool = False,
+        text: TextForm | None = None,
         progress: Progress = lambda heard_s, total_s: None,
     ) -> Transcript:
         """A whole recording: a path, an open binary file, bytes of a file, or samples.
@@ -87,11 +94,12 @@ class Recognizer:
         Samples are (S,) float in [-1, 1] or int16, an array or a torch tensor, at ``sample_rate`` Hz (default: the
         model's own). They are heard ``block_s`` seconds at a time, on which the transcript does not depend;
         ``progress(heard_s, total_s)`` is called after each. Of a file only: ``channel`` is the one that is heard, from
-        0 (None: their average), and ``partial`` hears what there is of a damaged file. Raises DataError for audio that
-        cannot be read, is not finite or far too large, and UsageError for samples of another shape or type.
+        0 (None: their average), and ``partial`` hears what there is of a damaged file. ``text`` is 'raw' or 'readable';
+        None: as the recognizer's own. Raises DataError for audio that cannot be read, is not finite or far too large,
+        and UsageError for samples of another shape or type.
         """
         segments = self.segments(
-            audio, sample_rate, block_s=block_s, channel=channel, partial=partial, progress=progress
+            audio, sample_rate, block_s=block_s, channel=channel, partial=partial, text=text, progress=progress
         )
         while True:
             try:
@@ -108,6 +116,7 @@ class Recognizer:
         block_s: float = BLOCK_S,
         channel: int | None = None,
         partial: bool = False,
+        text: TextForm | None = None,
         progress: Progress = lambda heard_s, total_s: None,
     ) -> Generator[Segment, None, Transcript]:
         """The segments of ``transcribe`` one by one, each as soon as it has ended: for long recordings.
@@ -116,7 +125,7 @@ class Recognizer:
         """
         odd: list[str] = []
         segments: list[Segment] = []
-        stream = Stream(self._network, partial=False)
+        stream = Stream(self._network, partial=False, text=text or self.text)
         with open_audio(audio, sample_rate or self.sample_rate, block_s, channel, partial, odd.append) as opened:
             for segment in _segments(_through(stream, *opened, progress)):
                 segments.append(segment)
@@ -129,14 +138,18 @@ class Recognizer:
             odd.append(f"has {rate} Hz; the model knows speech of {self.sample_rate} Hz: expect more errors")
         return Transcript(tuple(segments), duration_s, tuple(odd), self.name)
 
-    def stream(self, rules: EndpointRules | None = None, *, partial: bool = True) -> Stream:
+    def stream(
+        self, rules: EndpointRules | None = None, *, partial: bool = True, text: TextForm | None = None
+    ) -> Stream:
         """A new stream of ``Partial`` and ``Final``.
 
         rules: when an utterance ends; None = where ``transcribe`` cuts, so that both give the same to the letter
-        partial: False = ``Final`` only, which costs less. Raises UsageError if the model needs the whole recording.
+        partial: False = ``Final`` only, which costs less
+        text: 'raw' or 'readable'; None = as the recognizer's own. Raises UsageError if the model needs the whole
+        recording.
         """
         self.require_streaming()
-        return Stream(self._network, rules, partial=partial)
+        return Stream(self._network, rules, partial=partial, text=text or self.text)
 
     def require_streaming(self) -> None:
         """Raises UsageError if the model needs the whole recording at once."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from recitative.asr.readable import ReadableText, TextForm
 from recitative.asr.transcriber import DecodedNetwork
 from recitative.asr.transcript import Final, Partial, Segment
 from recitative.audio.vad import SegmentCutter, SegmentPiece
@@ -136,9 +137,17 @@ class DecodedStream(NetworkStream[E]):
 class Stream(DecodedStream[Partial | Final]):
     """One speaker's audio as it comes. Made by ``Recognizer.stream``. It keeps the running utterance only."""
 
-    def __init__(self, network: DecodedNetwork, rules: EndpointRules | None = None, *, partial: bool = True) -> None:
+    def __init__(
+        self,
+        network: DecodedNetwork,
+        rules: EndpointRules | None = None,
+        *,
+        partial: bool = True,
+        text: TextForm = "raw",
+    ) -> None:
         self._rules = rules
         self._gives_partial = partial
+        self._text = text
         super().__init__(network)
 
     def _begin(self) -> None:
@@ -148,6 +157,7 @@ class Stream(DecodedStream[Partial | Final]):
         self._finals: list[Partial | Final] = []  # not yet given out
         self._shown = ("", 0)  # the last partial result
         self._rest = np.zeros(0, np.float32)  # less than a step of the rules
+        self._rewriter = ReadableText() if self._text == "readable" else None
         self._known: tuple[Any, tuple[float, int], tuple[tuple[Word, ...], int]] | None = None  # see ``_words``
 
     def _take(self, samples: Array) -> Work[None]:
@@ -189,7 +199,8 @@ class Stream(DecodedStream[Partial | Final]):
 
     def _end_utterance(self) -> None:
         if not all(segment.is_silent for segment in self._segments):
-            self._finals.append(Final(self._utterance, tuple(self._segments)))
+            final = Final(self._utterance, tuple(self._segments))
+            self._finals.append(self._rewriter.final(final) if self._rewriter else final)
             self._utterance += 1
             self._shown = ("", 0)
         self._segments = []
@@ -200,9 +211,10 @@ class Stream(DecodedStream[Partial | Final]):
             words, stable = self._words()
             start_s = self._segments[0].start_s if self._segments else self._start_s
             partial = Partial(self._utterance, round(start_s, 3), round(self.decided_s, 3), words, stable)
-            if (partial.text, stable) != self._shown:
+            partial = self._rewriter.partial(partial) if self._rewriter else partial
+            if (partial.text, partial.num_stable) != self._shown:
                 events.append(partial)
-                self._shown = (partial.text, stable)
+                self._shown = (partial.text, partial.num_stable)
         return events
 
     def _words(self) -> tuple[tuple[Word, ...], int]:

@@ -21,7 +21,7 @@ from recitative.cli.keywords import (
     WithinOption,
     open_spotting_recognizer,
 )
-from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_model, open_recognizer
 from recitative.cli.recordings import PartialOption, tell
 from recitative.errors import UsageError
 
@@ -74,6 +74,7 @@ def listen(
     silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance.")] = 1.2,
     empty_silence_s: Annotated[float, typer.Option(help="The same before the first word.")] = 2.4,
     longest_s: Annotated[float, typer.Option(help="Maximum length of an utterance.")] = 20.0,
+    text: TextOption = None,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
     grammar: decoding.GrammarOption = None,
@@ -118,10 +119,12 @@ def listen(
     _require_one_task(options, wanted)
     if keywords and (captions or format in ("srt", "vtt")):
         raise UsageError(f"{'--captions' if captions else f'--format {format}'}: is of text; leave out --keywords")
+    if keywords and text:
+        raise UsageError("--text: is of transcripts; leave it out with --keywords")
     if token and not server:
         raise UsageError("--token: is that of a server; add --server")
     if server and (
-        model or keywords or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)
+        model or keywords or text or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)
     ):
         raise UsageError("--server: has its own model and options; leave out those of the model and of utterances")
     show = _Screen(format, captions)
@@ -129,7 +132,8 @@ def listen(
         stream, show.model, latency_ms = _stream_of_server(server, token)
     else:
         path = find_model(model)
-        recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options)
+        text = choose_text(text, path, for_people=format != "jsonl" and not grammar)
+        recognizer = open_spotting_recognizer(path, wanted) if keywords else open_recognizer(path, options, text=text)
         recognizer.require_streaming()  # a model that cannot is refused before the microphone opens
         show.model, latency_ms = recognizer.name, recognizer.latency_ms or 0.0
         stream = _stream_of_keywords(recognizer) if keywords else recognizer.stream(rules, partial=show.takes_partial)

@@ -16,6 +16,7 @@ from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, lm, music, sound
 from recitative.cli import report as experiment
 from recitative.cli import score as text
+from recitative.cli import text as text_verbs
 from recitative.cli.models import find_model
 from recitative.cli.options import (
     CommandOption,
@@ -33,6 +34,7 @@ from recitative.kinds import kind_of
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
 from recitative.music.kind import EVENTS
 from recitative.music.kind import MUSIC as MUSIC_MODEL
+from recitative.punctuation.kind import PUNCTUATION
 
 
 def info(
@@ -75,6 +77,7 @@ SCORERS: Mapping[str, Callable[..., None]] = {
     "forecaster": anomaly.score,
     "language_model": lm.perplexity_of,
     "music": music.score,
+    "punctuation": text_verbs.score_punctuation,
     "events": music.score,
     "sound": sound.score,
     "spectrogram": sound.score,
@@ -150,6 +153,7 @@ def score(
     Anomaly model:  NLL, and the area under the ROC curve with --unusual
     Music, sound:   NLL of pieces or recordings
     Language model: perplexity
+    Punctuation:    precision, recall and F1 of each mark and of capitals, on a text file
 
     \b
     recitative score exp/small/model data/test
@@ -196,7 +200,7 @@ def export(
         return
     if dev:
         raise UsageError("--dev: only for recognizers and classifiers; leave it out")
-    if weights == "int8" and kind not in (MUSIC_MODEL.name, EVENTS.name, G2P.name):
+    if weights == "int8" and kind not in (MUSIC_MODEL.name, EVENTS.name, G2P.name, PUNCTUATION.name):
         raise UsageError(f"--weights int8: a {kind} model has only float32; leave it out")
     from recitative.export.file import export_model
     from recitative.model.folder import load_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from recitative.asr.pronouncer import Pronouncer
+    from recitative.asr.readable import TextForm
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
     from recitative.classification.labeller import Labeller
@@ -59,11 +60,30 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
     return options.apply(transcriber, warns=warns) if options else transcriber
 
 
-def open_recognizer(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Recognizer:
+def open_recognizer(
+    model: Path, options: DecodingOptions | None = None, *, text: TextForm = "raw", warns: bool = True
+) -> Recognizer:
     """Of the same models; at module level, so that worker processes can be told of it."""
     from recitative.asr.recognizer import Recognizer
 
-    return Recognizer(open_transcriber(model, options, warns=warns), pretrained.name_of(model))
+    return Recognizer(open_transcriber(model, options, warns=warns), pretrained.name_of(model), text)
+
+
+TextOption = Annotated[
+    Literal["raw", "readable"] | None,
+    typer.Option(
+        help="readable: English with punctuation, capitals and figures. Default: readable for text and subtitles of "
+        f"the model '{pretrained.STREAMING}', raw for JSON, tables and all other models."
+    ),
+]
+
+
+def choose_text(text: TextForm | None, model: Path, *, for_people: bool) -> TextForm:
+    """The form that was asked for; else the readable one, where people read it and the model is the English one that
+    ships."""
+    if text or not for_people or pretrained.name_of(model) != pretrained.STREAMING:
+        return text or "raw"
+    return "readable" if pretrained.PUNCTUATION in pretrained.names() else "raw"
 
 
 AllSpeedsOption = Annotated[

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative.cli import decoding
-from recitative.cli.models import MODEL_HELP, find_model
+from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_model
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
+    from recitative.asr.readable import TextForm
     from recitative.serve.models import ServedModel
 
 LIMITS = "Limits"
@@ -57,6 +58,7 @@ def serve(
         float, typer.Option(min=0, help="On SIGTERM, live streams may go on for so long.", rich_help_panel=LIMITS)
     ] = 30.0,
     silence_s: Annotated[float, typer.Option(help="Silence that ends an utterance of a live stream.")] = 1.2,
+    text: TextOption = None,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
     grammar: decoding.GrammarOption = None,
@@ -84,7 +86,7 @@ def serve(
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
-    models = _open(model or [""], decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam))
+    models = _open(model or [""], decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam), text)
     limits = Limits(
         streams=streams,
         recordings=recordings,
@@ -104,9 +106,9 @@ def serve(
         service.run()
 
 
-def _open(names: list[str], options: decoding.DecodingOptions) -> list[ServedModel]:
-    """The options are for recognizers. Raises DataError for what is no model, UsageError for what cannot be served and
-    for options without a recognizer."""
+def _open(names: list[str], options: decoding.DecodingOptions, text: TextForm | None) -> list[ServedModel]:
+    """The options and the form of text are for recognizers. Raises DataError for what is no model, UsageError for what
+    cannot be served and for options without a recognizer."""
     from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import Transcriber
@@ -115,12 +117,12 @@ def _open(names: list[str], options: decoding.DecodingOptions) -> list[ServedMod
 
     paths = [find_model(name) for name in names]
     models = [ServedModel.of(pretrained.name_of(path), *open_stage(path)) for path in paths]
-    if options == decoding.DecodingOptions():
-        return models
-    if not any(isinstance(one.runner, Recognizer) for one in models):
-        raise UsageError("--lm, --hotwords, --grammar, --lexicon, --beam: are for recognizers; leave them out")
-    for number, one in enumerate(models):
+    plain = options == decoding.DecodingOptions()
+    if not (plain and text is None) and not any(isinstance(one.runner, Recognizer) for one in models):
+        raise UsageError("--lm, --hotwords, --grammar, --lexicon, --beam, --text: are for recognizers; leave them out")
+    for number, (path, one) in enumerate(zip(paths, models, strict=True)):
+        form = choose_text(text, path, for_people=not options.grammar)
         if isinstance(one.runner, Recognizer) and isinstance(one.runner.network, Transcriber):
-            recognizer = Recognizer(options.apply(one.runner.network), one.name)
-            models[number] = ServedModel(one.name, one.kind, recognizer)
+            network = one.runner.network if plain else options.apply(one.runner.network)
+            models[number] = ServedModel(one.name, one.kind, Recognizer(network, one.name, form))
     return models

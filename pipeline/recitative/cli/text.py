@@ -14,6 +14,15 @@ from recitative import pretrained
 from recitative.asr import added_words
 from recitative.asr.added_words import MOST, PROBABILITY, LetterToSound
 from recitative.cli.models import find_model, open_pronouncer
+from recitative.cli.options import (
+    CommandOption,
+    HowOption,
+    NameOption,
+    Record,
+    ResultsOption,
+    SetOption,
+    TableOption,
+)
 from recitative.data.directory import read_transcripts, require_ids
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
@@ -233,3 +242,39 @@ def pronounce(
     if silent := [word for word in dict.fromkeys(asked) if word not in said]:
         allowed = f"letters of {''.join(opened.letters.symbols[1:])}"
         raise DataError(str(model), f"cannot pronounce {', '.join(map(repr, silent))}", allowed, "spell it otherwise")
+
+
+# ``recitative score`` of a punctuation model
+
+
+def score_punctuation(
+    model: Path,
+    data: Path,
+    results: ResultsOption = None,
+    results_md: TableOption = None,
+    name: NameOption = "",
+    set_name: SetOption = "",
+    decoding: HowOption = "-",
+    command: CommandOption = "-",
+) -> None:
+    """Print precision, recall and F1 of marks and capitals on a text file, a passage on each line."""
+    from recitative.export.opening import open_stage
+    from recitative.punctuation.kind import PUNCTUATION
+    from recitative.punctuation.labels import read_lines, read_written
+    from recitative.punctuation.punctuator import Punctuator
+    from recitative.punctuation.scoring import mean_f1, score_passages
+    from recitative.score.results import Measurement
+
+    to = Record(results, results_md, name, set_name, decoding, command)
+    _, stage, settings, extras = open_stage(pretrained.find(model), [PUNCTUATION])
+    punctuator = Punctuator(stage, extras["vocabulary"], settings.model.buckets)
+    scores = score_passages(punctuator, [read_written(line) for line in read_lines(data)])
+    for kind, score in scores.items():
+        rates = f"precision {score.precision:6.1%}  recall {score.recall:6.1%}  F1 {score.f1:6.1%}"
+        print(f"{kind:<9} {rates}  [ {score.right} / {score.written} ]")
+    print(f"mean F1 {mean_f1(scores):.1%}")
+    measured = [
+        Measurement(f"% F1 {kind}", 100 * score.f1, f"{score.right} / {score.written}")
+        for kind, score in scores.items()
+    ]
+    to.write(measured, settings)

@@ -13,7 +13,7 @@ import typer
 
 from recitative.atomic import write_text
 from recitative.cli import decoding
-from recitative.cli.models import MODEL_HELP, find_model, open_recognizer
+from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_model, open_recognizer
 from recitative.cli.options import Failures, require_folder
 from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
@@ -46,6 +46,7 @@ def transcribe(
         bool,
         typer.Option("--streaming", help="Process audio in 160 ms chunks, as in live use. The text does not change."),
     ] = False,
+    text: TextOption = None,
     lm: decoding.LmOption = "",
     hotwords: decoding.HotWordsOption = "",
     grammar: decoding.GrammarOption = None,
@@ -80,12 +81,13 @@ def transcribe(
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format json or jsonl")
     options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
     path = find_model(model)
-    recognizer = open_recognizer(path, options)
+    text = choose_text(text, path, for_people=format in ("text", "srt", "vtt") and not grammar)
+    recognizer = open_recognizer(path, options, text=text)
     if output_dir:
         require_folder(output_dir, "--output-dir")
     workers = min(jobs or available_cores(), len(files))
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
-    open_again = partial(open_recognizer, path, options, warns=False)
+    open_again = partial(open_recognizer, path, options, text=text, warns=False)
     failures = Failures(len(files), "could not be transcribed")
     with progress_bar("transcribe") as show, _Output(output_dir, form, files, inputs) as output:
         for found in _heard(files, channels, recognizer, workers, open_again, block_s, partial_, show):

@@ -22,14 +22,20 @@ from recitative.classification.network import Classifier
 from recitative.lm.export import write_network
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.lm.network import LanguageModelNetwork
-from recitative.model.export.graph import file_content
+from recitative.model.export.cells import CellWriter
+from recitative.model.export.graph import Graph, Ragged, file_content
 from recitative.model.export.network import Ranges, Written, write_step
+from recitative.model.export.stages import Writer
 from recitative.model.file import ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.kind import AnyKind, kind_of_folder
 from recitative.music.export import in_int8, write_music
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.network import EventsModel
+from recitative.punctuation.kind import PUNCTUATION
+from recitative.punctuation.labels import LABELS
+from recitative.punctuation.network import PunctuationModel
+from recitative.punctuation.punctuator import FEATURES
 from recitative.sound.export import write_spectrogram, write_wave
 from recitative.sound.kind import SOUND, SPECTROGRAM
 
@@ -51,6 +57,17 @@ def _write_language_model(model: LanguageModelNetwork) -> Written:
     return write_network(model.network, len(model.vocabulary))
 
 
+def _write_punctuation(model: PunctuationModel, *, int8: bool = False) -> Written:
+    """Graph: tokens (N, T, FEATURES) int64, lengths (N,), last (), state.* -> log_probs (N, T', LABELS) and lengths."""
+    graph = Graph()
+    x = Ragged(graph.input("tokens", "int64", ("N", "T", FEATURES)), graph.input("lengths", "int64", ("N",)))
+    writer = Writer(graph, CellWriter(graph, ranges=None), graph.input("last", "bool", ()))
+    y = writer.write("", model.network, x)
+    graph.output("log_probs", y.data, "float32", ("N", "T_out", len(LABELS)))
+    graph.output("log_probs_lengths", y.lengths, "int64", ("N",))
+    return Written(graph, writer.initial, "int8" if int8 else "float32", lookahead=model.network.lookahead)
+
+
 WRITERS: Mapping[str, Callable[..., Written]] = {
     CLASSIFIER.name: _write_classifier,
     EVENTS.name: _write_events,
@@ -58,6 +75,7 @@ WRITERS: Mapping[str, Callable[..., Written]] = {
     G2P.name: write_g2p,
     LANGUAGE_MODEL.name: _write_language_model,
     MUSIC.name: write_music,
+    PUNCTUATION.name: _write_punctuation,
     RECOGNIZER.name: _write_recognizer,
     SOUND.name: write_wave,
     SPECTROGRAM.name: write_spectrogram,
@@ -72,8 +90,8 @@ class _WithNetwork(Model, Protocol):
 def build_file(model: _WithNetwork, *, notes: str = "", **options: Any) -> onnx.ModelProto:
     """The file's content; ``options`` are those of the kind's writer.
 
-    int8: of a model of music or a letter-to-sound model, weights are stored as int8 with a scale a row; the arithmetic
-    stays float32.
+    int8: of a model of music, letters to sounds, or punctuation, weights are stored as int8 with a scale a row; the
+    arithmetic stays float32.
     """
     written = WRITERS[model.kind.name](model, **options)
     metadata = ModelMetadata(

@@ -11,6 +11,7 @@ STREAMING = "en"  # what 'transcribe' and 'listen' use if no model is named
 MUSIC = "chorales"  # what 'generate music' continues with,
 FILLING = "chorales-fill"  # and what it harmonizes and rewrites with
 G2P = "en-g2p"  # what 'add-words' pronounces with
+PUNCTUATION = "en-punctuation"  # what makes the text of English recognizers readable
 
 
 def names() -> list[str]:
@@ -19,7 +20,7 @@ def names() -> list[str]:
 
 def recognizers() -> list[str]:
     """Those that hear speech."""
-    return [name for name in names() if name not in (MUSIC, FILLING, G2P)]
+    return [name for name in names() if name not in (MUSIC, FILLING, G2P, PUNCTUATION)]
 
 
 def path_of(name: str) -> Path | None:

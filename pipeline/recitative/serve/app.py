@@ -49,7 +49,7 @@ from recitative.serve.live import (
     converse,
 )
 from recitative.serve.metrics import Metrics
-from recitative.serve.models import PLAIN, Models, ServedModel, Wanted
+from recitative.serve.models import PLAIN, SPOKEN, Models, ServedModel, Wanted
 from recitative.serve.recordings import (
     MEDIA_TYPES,
     RESPONSE_FORMATS,
@@ -289,7 +289,7 @@ def _add_streams(app: FastAPI, server: Server) -> None:
     @app.websocket("/")
     async def vosk(socket: WebSocket) -> None:
         rate = socket.query_params.get("sample_rate", "16000")
-        await serve(socket, VoskConversation, rate, lambda: (server.models.live_speech(), PLAIN))
+        await serve(socket, VoskConversation, rate, lambda: (server.models.live_speech(), SPOKEN))
 
     @app.websocket("/v1/stream")
     async def own(socket: WebSocket) -> None:

@@ -30,7 +30,7 @@ from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
 from recitative.serve.hub import Events, LiveStream
 from recitative.serve.limits import Limits
-from recitative.serve.models import Wanted
+from recitative.serve.models import SPOKEN, Wanted
 from recitative.text.words import Word
 
 POLICY, INTERNAL, AGAIN_LATER = 1008, 1011, 1013  # codes of RFC 6455
@@ -134,7 +134,7 @@ class VoskConversation(Conversation):
             if not isinstance(phrases, list | tuple) or not all(isinstance(phrase, str) for phrase in phrases):
                 raise UsageError("config.phrase_list: must be a list of phrases")
             if "phrase_list" in config:
-                await self.want(Wanted(phrases=tuple(phrases)))
+                await self.want(replace(SPOKEN, phrases=tuple(phrases)))
             return True
         if not order.keys() & {"eof", "reset"}:
             raise UsageError('a message: must be samples, or JSON with "config", "eof" or "reset"')

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recitative import pretrained
+from recitative.asr.readable import TextForm
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.asr.transcriber import Transcriber
@@ -31,12 +32,14 @@ UNKNOWN = "[unk]"  # among Vosk's phrases: anything else
 class Wanted:
     """What a client asks a recognizer, or of keywords also a classifier, to listen for.
 
-    hotwords, keywords: lists as the command line takes them; phrases: nothing else is written
+    hotwords, keywords: lists as the command line takes them; phrases: nothing else is written; text: None = as the
+    server writes it
     """
 
     hotwords: str = ""
     keywords: str = ""
     phrases: tuple[str, ...] = ()
+    text: TextForm | None = None
 
     def __post_init__(self) -> None:
         if self.keywords and (self.hotwords or self.phrases):
@@ -47,6 +50,7 @@ class Wanted:
 
 
 PLAIN = Wanted()
+SPOKEN = Wanted(text="raw")  # of protocols whose clients expect words as they are heard
 
 
 class ServedModel:
@@ -119,7 +123,8 @@ class ServedModel:
             wishes = replace(wishes, hot_words=tuple(parse_hot_words(wanted.hotwords, weight)))
         if phrases := [phrase for phrase in wanted.phrases if phrase != UNKNOWN]:
             wishes = replace(wishes, grammar=Grammar("\n".join(phrases), "phrase_list"))
-        return Recognizer(network.with_wishes(wishes), self.name)
+        network = network if wishes is network.wishes else network.with_wishes(wishes)
+        return Recognizer(network, self.name, wanted.text or self.runner.text)
 
 
 class Models:

@@ -23,6 +23,7 @@ from recitative import __version__
 from recitative.asr.transcript import Final, text_of
 from recitative.errors import RecitativeError
 from recitative.serve.hub import Events, Hub, LiveStream
+from recitative.serve.models import SPOKEN
 
 if TYPE_CHECKING:
     from recitative.serve.app import Server
@@ -62,7 +63,7 @@ class Assistant(AsyncEventHandler):
                 await self.write_event(Error(why).event())
                 return False
             self._stream, self._events = LiveStream(self._hub, self._server.rules), []
-            self._stream.rate = AudioStart.from_event(event).rate
+            self._stream.rate, self._stream.wanted = AudioStart.from_event(event).rate, SPOKEN
             self._server.begin()
         elif AudioChunk.is_type(event.type) and self._stream:
             try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -148,12 +148,12 @@ class TokenTable:
     def parse(cls, content: str, path: str) -> TokenTable:
         """The same of a file's content; ``path`` starts the error lines."""
         lines = content.rstrip("\n").split("\n")
-        symbols: list[str] = []
+        symbols: dict[str, None] = {}  # in order
         scores: list[float] = []
         for number, line in enumerate(lines):
             where = f"{path}:{number + 1}"
             bare, score = _score_of(where, line, number, scores)
-            symbols.append(_parse_line(where, bare, number, symbols))
+            symbols[_parse_line(where, bare, number, symbols)] = None
             scores += score
         table = cls(tuple(symbols), tuple(scores))
         table._require_one_kind(path)
@@ -307,7 +307,7 @@ def _score_of(where: str, line: str, number: int, before: Sequence[float]) -> tu
     return f"{columns[0]} {columns[1]}", (score,)
 
 
-def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> str:
+def _parse_line(where: str, line: str, number: int, before: Container[str]) -> str:
     name, _, stated = line.rpartition(" ")
     symbol = symbol_of(name)
     if stated != str(number):
@@ -316,7 +316,7 @@ def _parse_line(where: str, line: str, number: int, before: Sequence[str]) -> st
         )
     if (symbol == BLANK) != (number == 0):
         raise DataError(where, f"'{line}'", f"'{BLANK}' in the first line and only there", "")
-    if not name or name == " " or (len(name) > 1 and any(sign.isspace() for sign in name)):
+    if not name or name == " " or (len(name) > 1 and name.split() != [name]):
         allowed = f"a character, '{SPACE}' for the space, '{WORD_START}word' for a word, or a phone"
         raise DataError(where, f"'{name}' is not a symbol", allowed, "")
     if symbol in before:

@@ -1,0 +1,1 @@
+"""Punctuation and case, restored to the words of a recognizer."""
