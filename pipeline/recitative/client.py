@@ -30,7 +30,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.audio.pipes import wav_samples
@@ -48,22 +48,25 @@ DEFAULT_URL = "http://127.0.0.1:2700"
 CONNECT_S = 10.0
 UPLOAD_BYTES = 1 << 16  # of a recording at a time
 FINISH = '{"type": "finish"}'
+TRANSCRIPTIONS = "/v1/audio/transcriptions"  # recognizers are served there
 
 
 @dataclass(frozen=True)
 class ServerModel:
-    """The model of a server. latency_ms: audio that must follow a sound before it is decided."""
+    """A recognizer of a server. latency_ms: audio that must follow a sound before it is decided; None = the whole
+    recording."""
 
     name: str
     sample_rate: int  # Hz
-    latency_ms: float
+    latency_ms: float | None
 
 
 class Client:
     """A server at an address. Nothing is sent before the first call; any number of threads may share a client."""
 
-    def __init__(self, url: str = DEFAULT_URL, token: str = "") -> None:
-        """url: with http or https, and a path if a proxy has one; token: the server's, '' = none.
+    def __init__(self, url: str = DEFAULT_URL, token: str = "", model: str = "") -> None:
+        """url: with http or https, and a path if a proxy has one; token: the server's, '' = none; model: one of its
+        recognizers, '' = its first.
 
         Raises UsageError for what is no address, or no token.
         """
@@ -79,17 +82,25 @@ class Client:
         self._is_secure = parts.scheme in ("https", "wss")
         self._place, self._path = parts.netloc, parts.path.rstrip("/")
         self.url = f"{'https' if self._is_secure else 'http'}://{self._place}{self._path}"
-        self._token = token
+        self._token, self._model = token, model
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def model(self) -> ServerModel:
-        """The server's model. Raises DataError for a server that cannot be reached, refuses the token, or is none."""
+        """The recognizer that is used: the one that was chosen, or the server's first, rather a streaming one.
+
+        Raises DataError for a server that cannot be reached, refuses the token, is none, or has no such recognizer.
+        """
         answer = self._ask("GET", "/v1/models")
         with self._understanding():
-            [model] = answer["data"]
-            if model["owned_by"] != "recitative":
+            entries = answer["data"]
+            if not entries or any(entry["owned_by"] != "recitative" for entry in entries):
                 raise ValueError
-            return ServerModel(str(model["id"]), int(model["sample_rate"]), float(model["latency_ms"]))
+            models = [_model(entry) for entry in entries if entry["path"] == TRANSCRIPTIONS]
+        found = [model for model in models if self._model in ("", model.name)]
+        if not found:
+            known = ", ".join(model.name for model in models) or "none"
+            raise DataError(self.url, f"has no recognizer {self._model}".rstrip(), known, "choose one of these")
+        return min(found, key=lambda model: model.latency_ms is None)
 
     def transcribe(self, path: str | Path) -> Transcript:
         """The transcript of a recording, in any format that the server reads.
@@ -97,7 +108,12 @@ class Client:
         Raises OSError for a file that cannot be read, DataError for what the server refuses.
         """
         border, granularity = secrets.token_hex(16), "timestamp_granularities[]"
-        fields = [("response_format", "verbose_json"), (granularity, "word"), (granularity, "segment")]
+        fields = [
+            ("model", self._model),
+            ("response_format", "verbose_json"),
+            (granularity, "word"),
+            (granularity, "segment"),
+        ]
         with open(path, "rb") as file:
             head = "".join(_field(border, name, value) for name, value in fields)
             head += f'--{border}\r\nContent-Disposition: form-data; name="file"; filename="recording"\r\n\r\n'
@@ -105,7 +121,7 @@ class Client:
             size = len(head) + os.fstat(file.fileno()).st_size + len(tail)
             body = chain([head.encode()], iter(lambda: file.read(UPLOAD_BYTES), b""), [tail])
             headers = {"Content-Type": f"multipart/form-data; boundary={border}", "Content-Length": str(size)}
-            answer = self._ask("POST", "/v1/audio/transcriptions", body, headers)
+            answer = self._ask("POST", TRANSCRIPTIONS, body, headers)
         with self._understanding():
             segments = _segments(answer["segments"], answer["words"])
             return Transcript(segments, float(answer["duration"]), model=str(answer["model"]))
@@ -121,10 +137,10 @@ class Client:
         """
         from websockets.asyncio.client import connect
 
-        await asyncio.to_thread(self.model)
+        live = await asyncio.to_thread(self._live, sample_rate)
         async with AsyncExitStack() as stack:
             with self._reaching():
-                connection = await stack.enter_async_context(connect(**self._live(sample_rate)))
+                connection = await stack.enter_async_context(connect(**live))
             tasks: list[asyncio.Task[Any]] = [sender := asyncio.create_task(_send(connection, chunks))]
             try:
                 while True:
@@ -141,11 +157,15 @@ class Client:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def _live(self, sample_rate: int) -> dict[str, Any]:
-        """What ``connect`` is called with."""
+        """What ``connect`` is called with. Raises what ``model`` raises, and UsageError for one that cannot stream."""
         require_rate(sample_rate)
+        model = self.model()
+        if model.latency_ms is None:
+            raise UsageError(f"{model.name} cannot stream: it needs the whole recording; use a streaming model")
         scheme = "wss" if self._is_secure else "ws"
+        query = urlencode({"rate": sample_rate, "model": model.name})
         return {
-            "uri": f"{scheme}://{self._place}{self._path}/v1/stream?rate={sample_rate}",
+            "uri": f"{scheme}://{self._place}{self._path}/v1/stream?{query}",
             "additional_headers": self._headers,
             "open_timeout": CONNECT_S,
             "compression": None,
@@ -254,9 +274,9 @@ class ServerStream(AudioStream[Partial | Final]):
         from websockets.sync.client import connect
 
         if not self._socket:
-            self._client.model()
+            live = self._client._live(self._rate)
             with self._client._reaching():
-                self._socket = self._connection.enter_context(connect(**self._client._live(self._rate)))
+                self._socket = self._connection.enter_context(connect(**live))
         return self._exchange(wav_samples(samples), wait=False)
 
     def _end(self) -> list[Partial | Final]:
@@ -314,6 +334,11 @@ def _reason(error: Exception) -> str:
 
 def _field(border: str, name: str, value: str) -> str:
     return f'--{border}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+
+
+def _model(entry: Mapping[str, Any]) -> ServerModel:
+    latency_ms = entry["latency_ms"]
+    return ServerModel(str(entry["id"]), int(entry["sample_rate"]), None if latency_ms is None else float(latency_ms))
 
 
 def _word(entries: Mapping[str, Any]) -> Word:

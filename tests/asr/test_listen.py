@@ -309,8 +309,8 @@ def test_a_rate_is_of_raw_samples_only(place, options):
         (("--format", "srt", "--keywords", "ab"), "--format srt: is of text; leave out --keywords"),
         (("--captions", "x.txt", "--keywords", "ab"), "--captions: is of text; leave out --keywords"),
         (("--token", "x"), "--token: is that of a server; add --server"),
-        (("--server", "localhost", "--silence-s", "0.4"), "--server: has its own model and options"),
-        (("--server", "localhost", "--model", "en"), "--server: has its own model and options"),
+        (("--server", "localhost", "--silence-s", "0.4"), "--server: has its own options"),
+        (("--server", "localhost", "--beam", "4"), "--server: has its own options"),
         (("--server", "ftp://x"), "server 'ftp://x': is no address; give one such as http://127.0.0.1:2700"),
     ],
 )

@@ -15,7 +15,7 @@ from http import HTTPStatus
 
 import pytest
 import tiny
-from test_server import RATE, events_alone, finals, samples, serving
+from test_server import RATE, RULES, events_alone, finals, samples, serving
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 from websockets.sync.server import serve
@@ -27,6 +27,7 @@ from recitative.client import Client, ServerModel, ServerStream
 from recitative.errors import DataError, UsageError
 from recitative.export.file import export_model
 from recitative.serve.limits import Access, Limits
+from recitative.serve.models import ServedModel
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,21 @@ def hear(stream: ServerStream) -> list[Partial | Final]:
 
 def test_the_model_of_a_server(url, recognizer):
     assert Client(url).model() == ServerModel("tiny.onnx", RATE, recognizer.latency_ms)
+
+
+def test_one_of_several_models_is_chosen_by_name(recognizer, recording):
+    other = ServedModel.load("an4-streaming")
+    with serving(recognizer, ServedModel.load("chorales"), other) as service:
+        assert Client(service.url).model().name == "tiny.onnx"
+        client = Client(service.url, model="an4-streaming")
+        assert client.model() == ServerModel("an4-streaming", 16000, other.runner.latency_ms)
+        assert client.transcribe(recording).to_dict() == other.runner.transcribe(recording).to_dict()
+        local = other.runner.stream(RULES)
+        expected = local.accept(samples(), RATE) + local.finish()
+        assert finals([one.to_dict() for one in hear(client.stream())]) == finals([one.to_dict() for one in expected])
+        for name in ("chorales", "none"):
+            with pytest.raises(DataError, match=f"has no recognizer {name}; tiny.onnx, an4-streaming; choose one"):
+                Client(service.url, model=name).model()
 
 
 @pytest.mark.parametrize("piece", [640, 10**6])
@@ -145,7 +161,8 @@ def other_server(model: object, live=lambda connection: None) -> Iterator[str]:
     thread.join()
 
 
-OURS = {"data": [{"id": "m", "owned_by": "recitative", "sample_rate": RATE, "latency_ms": 0.0}]}
+PATH = "/v1/audio/transcriptions"
+OURS = {"data": [{"id": "m", "owned_by": "recitative", "path": PATH, "sample_rate": RATE, "latency_ms": 0.0}]}
 
 
 @pytest.mark.parametrize("model", ["<html>", {"data": []}, {"data": [{"id": "x", "owned_by": "openai"}]}, [1]], ids=str)

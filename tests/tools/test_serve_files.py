@@ -13,9 +13,9 @@ import pytest
 import typer
 import yaml
 
-from recitative.asr.recognizer import Recognizer
 from recitative.cli.main import app
 from recitative.serve.app import Server, build_app
+from recitative.serve.models import ServedModel
 from test_printed_commands import problem
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_ports_and_paths_are_those_of_the_server():
     assert job["static_configs"] == [{"targets": [f"recitative:{port}"]}]
     [check] = instructions()["HEALTHCHECK"]
     address, path = re.search(r"http://127\.0\.0\.1:(\d+)(/\w+)", check).groups()
-    paths = {route.path for route in build_app(Server(Recognizer.load("an4-streaming"))).routes}
+    paths = {route.path for route in build_app(Server([ServedModel.load("an4-streaming")])).routes}
     assert address == port
     assert {path, "/metrics"} <= paths  # the latter is Prometheus' own choice
 

@@ -85,7 +85,10 @@ def listen(
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     server: Annotated[
-        str, typer.Option(metavar="URL", help="Address of a 'recitative serve' that has the model.")
+        str,
+        typer.Option(
+            metavar="URL", help="Address of a 'recitative serve' that has the model; --model is then one of its models."
+        ),
     ] = "",
     token: Annotated[str, typer.Option(help="Token of the server. Default: RECITATIVE_TOKEN.")] = "",
 ) -> None:
@@ -126,10 +129,10 @@ def listen(
     if server and (
         model or keywords or text or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)
     ):
-        raise UsageError("--server: has its own model and options; leave out those of the model and of utterances")
+        raise UsageError("--server: has its own options; leave out those of decoding and of utterances")
     show = _Screen(format, captions)
     if server:
-        stream, show.model, latency_ms = _stream_of_server(server, token)
+        stream, show.model, latency_ms = _stream_of_server(server, token, model)
     else:
         path = find_model(model)
         text = choose_text(text, path, for_people=format != "jsonl" and not grammar)
@@ -143,13 +146,13 @@ def listen(
         _print_cost(_listen(stream, live, show), live, None if server else latency_ms)
 
 
-def _stream_of_server(url: str, token: str) -> tuple[AudioStream[Any], str, float]:
+def _stream_of_server(url: str, token: str, name: str) -> tuple[AudioStream[Any], str, float]:
     """And the name of its model, and the look-ahead of that in milliseconds."""
     from recitative.client import Client
 
-    client = Client(url, token or os.environ.get("RECITATIVE_TOKEN", ""))
+    client = Client(url, token or os.environ.get("RECITATIVE_TOKEN", ""), name)
     model = client.model()
-    return client.stream(), model.name, model.latency_ms
+    return client.stream(), model.name, model.latency_ms or 0.0
 
 
 def _stream_of_keywords(recognizer: Recognizer) -> AudioStream[Any]:
