@@ -35,6 +35,7 @@ from recitative.cli.decoding import DecodingOptions
 IDLE_S = 3.0  # that the server waits for a silent client
 PATIENCE_S = 30.0  # of a client, for whatever it waits for
 PROGRAMS = 8
+LEAST_RATE = 4000  # Hz, that the server takes
 BROKEN = ("empty", "noise", "cut", "text")
 NO_ORDERS = (
     "hello",
@@ -97,17 +98,15 @@ def bench_soak(options: ServeOptions) -> bool:
 def soak(options: ServeOptions) -> Result:
     contest = Contest(options, read_recordings(options.data), DecodingOptions())
     programs = make_programs(contest)
-    begin = time.monotonic()
     with contest.server("--idle-s", f"{IDLE_S:g}") as server:
-        started = len(server.lines)
+        begin, started = time.monotonic(), len(server.lines)
         crowd = Crowd(server, programs, begin + 60 * options.minutes)
         rss_mb = asyncio.run(crowd.run(options.streams, begin + min(120.0, 12 * options.minutes)))
         server.settle()
         errors = server.metric("recitative_errors_total")
         live = server.metric("recitative_live_streams")
         after_mb = server.usage().rss_mb
-        log = server.lines[started:]
-    minutes = (time.monotonic() - begin) / 60
+        log, minutes = server.lines[started:], (time.monotonic() - begin) / 60
     return Result(crowd.done, crowd.wrong, errors, live, log, (rss_mb, after_mb), minutes)
 
 
@@ -115,14 +114,14 @@ def make_programs(contest: Contest) -> list[Program]:
     """At the model's rate, and every fourth at half of it or three times as much."""
     seconds, made = min(contest.options.seconds, 6.0), []
     for number, audio in enumerate(programs_of(contest.recordings, contest.rate, PROGRAMS, seconds)):
-        rate = contest.rate * {1: 3, 5: 0.5}.get(number, 1)
+        rate = {1: 3 * contest.rate, 5: max(LEAST_RATE, contest.rate // 2)}.get(number, contest.rate)
         samples = resample(np.frombuffer(audio, "<i2").astype(np.float32) / 32768, contest.rate, rate)
         audio = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
         file = io.BytesIO()
-        soundfile.write(file, np.frombuffer(audio, "<i2"), int(rate), format="FLAC")
-        events = expected_events(contest.recognizer, audio, int(rate), contest.rules)
+        soundfile.write(file, np.frombuffer(audio, "<i2"), rate, format="FLAC")
+        events = expected_events(contest.recognizer, audio, rate, contest.rules)
         text = contest.recognizer.transcribe(file.getvalue()).text
-        made.append(Program(audio, int(rate), events, file.getvalue(), text))
+        made.append(Program(audio, rate, events, file.getvalue(), text))
     return made
 
 
@@ -155,7 +154,7 @@ class Crowd:
     async def _client(self, number: int) -> None:
         """The first thing that a client does is its own number's, so that all are done."""
         turn = number
-        while time.monotonic() < self.deadline:
+        while turn == number or time.monotonic() < self.deadline:
             action = self.actions[turn % len(self.actions)]
             name = action.__name__.replace("_", " ")
             program = self.programs[int(self.rng.integers(len(self.programs)))]
@@ -166,7 +165,7 @@ class Crowd:
             self.done[name] += 1
             if problem:
                 self.wrong.append(f"{name}: {problem}")
-            turn = int(self.rng.integers(len(self.actions)))
+            turn = -1 - int(self.rng.integers(len(self.actions)))
 
     def _connect(self, rate: object) -> connect:
         return connect(f"{self.server.stream_url}?rate={rate}")

@@ -61,7 +61,7 @@ def test_every_measurement_of_the_server_runs_and_nothing_that_streams_say_is_wr
 def test_clients_of_every_kind_get_what_they_should(model: Path) -> None:
     soak, serve = tool("bench_soak"), tool("bench_serve")
     result = soak.soak(serve.ServeOptions(str(model), None, 0.01, 1.0, 17, peers=False))
-    assert (result.wrong, result.errors, result.live) == ([], 0, 0)
+    assert (result.wrong, result.errors, result.live) == ([], 0, 0), "\n".join(result.log)
     assert len(result.done) == 12, "every client began with another action"
 
 
