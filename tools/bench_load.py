@@ -98,6 +98,7 @@ async def play(
                     played.messages.append(message)
 
             hearing = asyncio.create_task(hear())
+            hearing.add_done_callback(lambda task: task.cancelled() or task.exception())  # sending fails, too
             for message, content in enumerate(messages):
                 await asyncio.sleep(played.due(message) - time.monotonic())
                 await socket.send(content)

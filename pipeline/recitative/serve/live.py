@@ -188,7 +188,7 @@ async def converse(conversation: Conversation, rate: object, wanted: Wanted) -> 
         conversation.set_rate(rate)
         await conversation.want(wanted)
         await conversation.run()
-        with suppress(RuntimeError):  # the client was first
+        with suppress(RuntimeError, WebSocketDisconnect):  # the client was first
             await socket.close()
         return ""
     except RecitativeError as error:
