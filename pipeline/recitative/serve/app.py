@@ -434,6 +434,7 @@ class Service(uvicorn.Server):
                 ssl_keyfile=key,
                 ws_max_size=1024 * server.limits.message_kb + 1024,
                 ws_max_queue=4,
+                ws_per_message_deflate=False,  # samples hardly shrink, and each stream would keep a dictionary
                 timeout_keep_alive=15,
                 timeout_graceful_shutdown=5,
             )
