@@ -210,7 +210,7 @@ def test_listen_hears_here_and_recognizes_there(recognizer, recording, tmp_path)
     options = ["--input", str(recording), "--format", "jsonl", "--captions", str(tmp_path / "captions.txt")]
     with serving(recognizer, access=Access(token="secret")) as service:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_TORCH, "listen", "--server", service.url, *options],
+            [sys.executable, "-c", WITHOUT_TORCH, "listen", "--server", service.url, "--model", "tiny.onnx", *options],
             env=os.environ | {"RECITATIVE_TOKEN": "secret"}, capture_output=True, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

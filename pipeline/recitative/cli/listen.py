@@ -126,9 +126,7 @@ def listen(
         raise UsageError("--text: is of transcripts; leave it out with --keywords")
     if token and not server:
         raise UsageError("--token: is that of a server; add --server")
-    if server and (
-        model or keywords or text or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)
-    ):
+    if server and (keywords or text or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)):
         raise UsageError("--server: has its own options; leave out those of decoding and of utterances")
     show = _Screen(format, captions)
     if server:
