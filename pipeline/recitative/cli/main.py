@@ -19,7 +19,7 @@ from recitative.cli.keywords import app as keywords
 from recitative.cli.listen import listen
 from recitative.cli.lm import app as lm
 from recitative.cli.melody import melody
-from recitative.cli.model import export, info, report, score
+from recitative.cli.model import export, info, models, report, score
 from recitative.cli.music import app as music
 from recitative.cli.serve import serve
 from recitative.cli.sound import vocode
@@ -31,7 +31,7 @@ from recitative.cli.transcribe import transcribe
 
 app = new_app()
 HEADINGS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
-    "Use a model": (transcribe, listen, serve, add_words, keywords, classify, detect, generate, melody, vocode),
+    "Use a model": (models, transcribe, listen, serve, add_words, keywords, classify, detect, generate, melody, vocode),
     "Prepare data": (data, check, tokens, lexicon, g2p, features, cmvn, shards),
     "Train": (adapt, init_config, find_batch_size, train, average, lm, music),
     "Evaluate and export": (decode, tune, rescore, align, score, report, export, info, anomaly),

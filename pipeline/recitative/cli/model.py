@@ -65,6 +65,19 @@ def info(
         print(f"\n{dump_settings(metadata.settings)}", end="")
 
 
+def models() -> None:
+    """List the models that are included.
+
+    \b
+    recitative models
+    recitative info en      # what it was trained on, size, latency, tokens
+    """
+    for name in pretrained.names():
+        path = pretrained.path_of(name)
+        assert path, "it is one of the names"
+        print(f"{name:<18} {path.stat().st_size / 1e6:4.1f} MB  {pretrained.FOR[name]}")
+
+
 # ``recitative score``, ``export`` and ``report``: one verb for models of every kind.
 
 if TYPE_CHECKING:

@@ -13,6 +13,16 @@ FILLING = "chorales-fill"  # and what it harmonizes and rewrites with
 G2P = "en-g2p"  # what 'add-words' pronounces with
 PUNCTUATION = "en-punctuation"  # what makes the text of English recognizers readable
 
+FOR = {
+    "an4-bidirectional": "recognizer of spelled names, numbers and dates in English, for whole recordings",
+    "an4-streaming": "the same, streaming with 195 ms of look-ahead",
+    "chorales": "new music in four voices, and continuations: generate music",
+    "chorales-fill": "harmonizes melodies and rewrites voices: generate music --harmonize, --rewrite",
+    "en": "recognizer of ordinary English, streaming with 285 ms of look-ahead: transcribe, listen, serve",
+    "en-g2p": "pronounces English words: add-words, adapt, hot words",
+    "en-punctuation": "punctuation, capitals and figures for the text of en",
+}
+
 
 def names() -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
