@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
-from recitative.asr.transcript import Final, Partial, Segment, Transcript
+from recitative.asr.transcript import Final, Partial, Segment, Transcript, text_of
 from recitative.audio.pipes import wav_samples
 from recitative.audio.samples import SampleInput, as_float, require_rate
 from recitative.errors import DataError, UsageError
@@ -179,7 +179,7 @@ class Client:
             match entries["type"]:
                 case "partial":
                     words = tuple(map(_word, entries["words"]))
-                    num_stable = len(entries["stable"].split())
+                    num_stable = len(_first(words, entries["stable"]))
                     return Partial(entries["utterance"], entries["start"], entries["end"], words, num_stable)
                 case "final":
                     return Final(entries["utterance"], _segments(entries["segments"], entries["words"]))
@@ -347,8 +347,17 @@ def _word(entries: Mapping[str, Any]) -> Word:
 
 def _segments(rows: Iterable[Mapping[str, Any]], words: Iterable[Mapping[str, Any]]) -> tuple[Segment, ...]:
     """words: of all segments, one after the other."""
-    rest, segments = iter(words), []
+    rest, segments = tuple(map(_word, words)), []
     for row in rows:
-        own = tuple(_word(next(rest)) for _ in row["text"].split())
+        own = _first(rest, row["text"])
+        rest = rest[len(own) :]
         segments.append(Segment(row["start"], row["end"], own, whole=row.get("whole", True)))
     return tuple(segments)
+
+
+def _first(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
+    """Those that say a text; a word may have blanks. Raises ValueError if they do not."""
+    count = next((n for n in range(len(words) + 1) if len(text_of(words[:n])) >= len(text)), 0)
+    if text_of(words[:count]) != text:
+        raise ValueError
+    return words[:count]

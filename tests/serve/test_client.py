@@ -172,6 +172,16 @@ def test_another_server_is_told(model):
     assert str(told.value).startswith(url)
 
 
+def test_a_word_may_have_blanks_and_words_that_are_not_the_text_are_told():
+    words = [{"word": word, "start": 0.0, "end": 1.0, "confidence": 1.0} for word in ("at", "10 p.m.", "go")]
+    final = {"type": "final", "utterance": 1, "words": words}
+    segments = [{"start": 0.0, "end": 1.0, "text": text} for text in ("at 10 p.m.", "", "go")]
+    event = Client()._event(json.dumps(final | {"segments": segments}))
+    assert [[word.word for word in segment.words] for segment in event.segments] == [["at", "10 p.m."], [], ["go"]]
+    with pytest.raises(DataError, match="is not a Recitative server"):
+        Client()._event(json.dumps(final | {"segments": [segments[2]]}))
+
+
 @pytest.mark.parametrize("end", ["closed", "cut off"])
 def test_a_server_that_is_gone_in_mid_stream_is_told(end):
     def leave(connection):
