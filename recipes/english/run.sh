@@ -3,6 +3,7 @@
 # all words, and a language model of books. Models are selected on dev, test is scored once.
 
 models="blstm student" # models to train and score, in this order; each has conf/<model>.yaml
+init=""             # model to begin with: a model folder, an exported file, or the name of an included model such as en
 teacher=blstm       # teacher of the model 'student'; the others are trained on the transcripts only
 corpus=data/corpus  # folders of recordings, separated by spaces: with manifest.tsv, LibriSpeech, Common Voice or AN4
 text=""             # folders of books as .txt files, for the language model; default: the transcripts only

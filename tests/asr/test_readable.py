@@ -36,6 +36,10 @@ def test_a_figure_has_the_time_of_all_its_words() -> None:
     assert " " not in "".join(word.word for word in written)
 
 
+def test_numbers_are_no_names() -> None:
+    assert ReadableText().final(final(words_of("six seven zero"))).text.rstrip(".") == "Six seven zero"
+
+
 def test_a_segment_begins_with_a_capital_only_if_the_sentence_before_has_ended() -> None:
     rewriter = ReadableText()
     before: list[str] = []

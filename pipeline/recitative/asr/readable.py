@@ -13,9 +13,9 @@ from typing import Literal
 
 from recitative import pretrained
 from recitative.asr.transcript import Final, Partial, Segment
-from recitative.punctuation.labels import SENTENCE_ENDS, LabelledWord
+from recitative.punctuation.labels import LOWER, SENTENCE_ENDS, LabelledWord
 from recitative.punctuation.punctuator import Punctuator
-from recitative.text.figures import TITLES, find_figures, num_settled
+from recitative.text.figures import NUMBER_WORDS, TITLES, find_figures, num_settled
 from recitative.text.words import Word
 
 TextForm = Literal["raw", "readable"]
@@ -64,6 +64,8 @@ class ReadableText:
         if said != self._said:  # most partial results have no further stable word
             self._said, self._labels = said, self._punctuator.restore(said)
         labels = self._labels[before:]
+        # Numbers are no names, though books have some, such as Zero.
+        labels = [label._replace(case=LOWER) if label.word in NUMBER_WORDS else label for label in labels]
         if before and labels:  # what was written before has no end of a sentence, whatever is read in it now
             labels[0] = labels[0]._replace(begins=False)
         ended = max((before + at for at, label in enumerate(labels, 1) if label.mark in SENTENCE_ENDS), default=0)
