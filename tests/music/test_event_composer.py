@@ -65,7 +65,9 @@ def likely(**scores):
 
 
 def composed(scorer=RANDOM, given=NOTHING, limits=ANY, span=Span(32), sampling=Sampling(), count=1, seed=1):
-    return compose_events(scorer, given, limits, span, sampling, count=count, seed=seed)
+    """Without meter and key, which are written beside the notes."""
+    pieces = compose_events(scorer, given, limits, span, sampling, count=count, seed=seed)
+    return [replace(piece, notation=NOTHING.notation) for piece in pieces]
 
 
 @st.composite
