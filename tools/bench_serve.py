@@ -428,7 +428,7 @@ class Contest:
     def server(self, *more: str) -> Iterator[ServerProcess]:
         """``recitative serve`` with the same decoding."""
         command = [sys.executable, "-m", "recitative", "serve", "--model", self.options.model, "--port", "0"]
-        command += ["--streams", str(max(self.options.streams, IDLE_STREAMS) + 1), *more]
+        command += ["--text", "raw", "--streams", str(max(self.options.streams, IDLE_STREAMS) + 1), *more]
         if self.decoding.lm:
             command += ["--lm", self.decoding.lm]
         if self.decoding.beam:
