@@ -13,7 +13,7 @@ import numpy as np
 from recitative import pretrained
 from recitative.asr.g2p_kind import G2P
 from recitative.decoding.greedy import GreedyDecoder
-from recitative.model.onnx_stage import OnnxStage
+from recitative.model.onnx_stage import open_file
 from recitative.stage import Array, Padded, Stage
 from recitative.text.lexicon import Pronunciation
 from recitative.text.tokens import TokenTable
@@ -65,7 +65,4 @@ def guess(words: Sequence[str], tokens: TokenTable) -> Mapping[str, Pronunciatio
 @cache
 def _pretrained() -> Pronouncer | None:
     path = pretrained.path_of(pretrained.G2P)
-    if path is None:
-        return None
-    stage = OnnxStage(path, G2P)
-    return Pronouncer(stage, stage.metadata.extras["letters"], stage.metadata.extras["phones"])
+    return open_file(path, G2P) if path else None
