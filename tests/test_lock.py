@@ -106,7 +106,7 @@ def test_writers_of_a_file_of_results_wait_for_each_other(tmp_path):
     """Without waiting, rows that were read before another's were written would be lost."""
     path = tmp_path / "results.jsonl"
     add = (
-        "import sys; from pathlib import Path; from recitative.score.directory import record\n"
+        "import sys; from pathlib import Path; from recitative.score.results import record\n"
         "from recitative.score.results import ResultRow\n"
         "for n in range(10): record([ResultRow(sys.argv[2], str(n), '-', 'x', 1.0)], Path(sys.argv[1]), None)"
     )

@@ -30,7 +30,7 @@ from recitative.report.figure import to_svg
 from recitative.report.page import DASH, encode_flac, sound_uri
 from recitative.report.spectrogram import Recording
 from recitative.score.calibration import expected_calibration_error
-from recitative.score.classes import Confusions
+from recitative.score.classification import Confusions
 from whole_page import WholePage
 
 FOUND = Confusions.of(("a", "b", "<c>"), [(0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (0, 0)])

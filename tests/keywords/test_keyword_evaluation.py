@@ -15,7 +15,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.keywords.evaluate import KeywordThresholds, hear_directories, tune_thresholds
 from recitative.keywords.spotter import new_spotter, parse_keywords
-from recitative.score.spotting import LEVELS, DetectionCounts
+from recitative.score.classification import LEVELS, DetectionCounts
 
 SAID = ("ab c", "cab abc", "c ab ab", "bb c", "c c")
 

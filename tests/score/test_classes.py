@@ -8,7 +8,14 @@ import math
 import numpy as np
 import pytest
 
-from recitative.score.classes import NORMAL_95, Confusions, area_error, area_measured, area_under_curve, wilson_interval
+from recitative.score.classification import (
+    NORMAL_95,
+    Confusions,
+    area_error,
+    area_measured,
+    area_under_curve,
+    wilson_interval,
+)
 
 PAIRS = [(0, 0), (0, 0), (0, 1), (1, 1), (2, 1), (2, 2), (0, 0)]  # true, given
 

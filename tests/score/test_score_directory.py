@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from recitative.cli.score import score as score_command
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
-from recitative.score.directory import score_directory
 from recitative.score.results import ResultRow, read_results
+from recitative.score.wer import score_directory
 
 TEXT = {"a-1": "one two three", "a-2": "four", "b-1": "five six"}
 

@@ -9,13 +9,14 @@ from typer.testing import CliRunner
 from recitative.cli.main import app
 from recitative.data.tables import write_table
 from recitative.errors import DataError
+from recitative.score.calibration import measure_words, read_timed_words
 from recitative.score.results import read_results
-from recitative.score.spoken import TimedWord, measure_words, read_timed_words
+from recitative.text.words import Word
 
 
 def timed(*rows):
     """(word, start, end, confidence) ..."""
-    return [TimedWord(*row) for row in rows]
+    return [Word(*row) for row in rows]
 
 
 REFS = {"u1": "the cat sat", "u2": "down"}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recitative.score.spotting import LEVELS, DetectionCounts, choose_level, count_found, poisson_interval
+from recitative.score.classification import LEVELS, DetectionCounts, choose_level, count_found, poisson_interval
 
 
 @pytest.mark.parametrize(

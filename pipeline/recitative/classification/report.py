@@ -23,7 +23,7 @@ from recitative.report.figure import Figure
 from recitative.report.page import DASH, encode_flac, percent, render, sound_uri
 from recitative.report.spectrogram import Recording, spectrogram
 from recitative.score.calibration import expected_calibration_error, reliability
-from recitative.score.classes import Confusions, wilson_interval
+from recitative.score.classification import Confusions, wilson_interval
 
 Progress = Callable[[int, int], None]
 

@@ -13,7 +13,7 @@ from recitative.classification.labels import label_numbers, require_usable
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.features.extraction import audio_durations_s, read_utterance
-from recitative.score.classes import Confusions
+from recitative.score.classification import Confusions
 from recitative.stage import Array
 
 LABELLED_TOGETHER = 16

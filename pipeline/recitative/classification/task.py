@@ -16,7 +16,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s
-from recitative.score.classes import Confusions
+from recitative.score.classification import Confusions
 from recitative.train.audio import AudioTask, set_normalization, statistics_of
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun

@@ -145,7 +145,7 @@ def _scores(
 
 
 def _areas(usual: Scores, unusual: Scores) -> dict[str, Measurement]:
-    from recitative.score.classes import area_measured
+    from recitative.score.classification import area_measured
 
     return {how: area_measured(scores, unusual[how]) for how, scores in usual.items()}
 

@@ -33,11 +33,11 @@ from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption, tell
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
-from recitative.score.classes import wilson_interval
+from recitative.score.classification import wilson_interval
 
 if TYPE_CHECKING:
     from recitative.classification.folds import Fold
-    from recitative.score.classes import Confusions
+    from recitative.score.classification import Confusions
 
 
 ModelArgument = Annotated[

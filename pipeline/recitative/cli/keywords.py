@@ -204,7 +204,7 @@ if TYPE_CHECKING:
 
     from recitative.decoding.hotwords import Phrase
     from recitative.keywords.evaluate import HeardSet
-    from recitative.score.spotting import DetectionCounts
+    from recitative.score.classification import DetectionCounts
 
 app = typer.Typer(
     name="keywords", no_args_is_help=True, help="Find keywords in recordings; tune thresholds and score them."
@@ -298,7 +298,7 @@ def _hear(
 ) -> tuple[BaseModel, HeardSet]:
     """With a search that keeps whatever any threshold may take."""
     from recitative.keywords.evaluate import hear_directories
-    from recitative.score.spotting import LEVELS
+    from recitative.score.classification import LEVELS
 
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]
     network, spotter = open_spotting(model, open_phrases, within_words=within_words)

@@ -19,8 +19,7 @@ from recitative.data.parallel import Engine
 from recitative.errors import DataError, UsageError, one_line, os_problem
 from recitative.machine import available_cores, describe_machine
 from recitative.reading import LARGEST_SETTINGS, read_text
-from recitative.score.directory import record
-from recitative.score.results import Measurement, ResultRow, describe_commit, rows_of, settings_hash
+from recitative.score.results import Measurement, ResultRow, describe_commit, record, rows_of, settings_hash
 
 JobsOption = Annotated[
     int, typer.Option("--jobs", min=0, help="Number of processes. 0: one per core of this machine or of the cluster.")

@@ -14,9 +14,9 @@ from recitative.data.directory import read_transcripts
 from recitative.errors import DataError, UsageError
 from recitative.machine import describe_machine
 from recitative.reading import read_text
-from recitative.score.directory import DirectoryScores, record, score_directory
-from recitative.score.results import ResultRow, describe_commit, settings_hash
-from recitative.score.spoken import WordQuality, measure_words, read_timed_words
+from recitative.score.calibration import WordQuality, measure_words, read_timed_words
+from recitative.score.results import ResultRow, describe_commit, record, settings_hash
+from recitative.score.wer import DirectoryScores, score_directory
 from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.text.tokens import TokenTable
 

@@ -36,7 +36,7 @@ from recitative.keywords.detections import DetectionCandidate, DetectionRules, p
 from recitative.reading import checked, read_json
 from recitative.report.charts import OperatingPoint, det_curve
 from recitative.report.figure import save_figure
-from recitative.score.spotting import LEVELS, DetectionCounts, Span, choose_level, count_found
+from recitative.score.classification import LEVELS, DetectionCounts, Span, choose_level, count_found
 from recitative.stage import Array
 
 

@@ -1,6 +1,6 @@
-"""Calibration of confidences: measures of reliability, and a calibrator that maps features to probabilities.
+"""Calibration of confidences: its measures, a calibrator, and the quality of word confidences and word times.
 
-Of the words with confidence 0.8, a calibrated recognizer has 8 of 10 right. N words, F features, B bins.
+Of the words with confidence 0.8, a calibrated recognizer has 8 of 10 correct. N words, F features, B bins.
 """
 
 from __future__ import annotations
@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.errors import DataError
-from recitative.score.wer import Pair
+from recitative.reading import checked, read_json_lines
+from recitative.score.results import Measurement, ResultRow, rows_of
+from recitative.score.wer import Pair, align
 from recitative.stage import Array
+from recitative.text.words import Word
 
 L2 = 0.1  # prior on weights, per standard deviation of the feature: about 1 / sqrt(L2) = 3 or less
 NEWTON_STEPS = 100  # about ten suffice
@@ -209,3 +213,108 @@ def _matrix(features: Array, names: Sequence[str]) -> Array:
     if bad.any():
         raise DataError("features", f"'{names[int(bad.argmax())]}' has NaN or infinity", "finite numbers", "")
     return features
+
+
+@dataclass(frozen=True)
+class _Line:
+    utt_id: str
+    words: list[Word]
+
+
+@dataclass(frozen=True)
+class WordQuality:
+    """words: number of recognized words; right: of correct ones; ece: 0..1; nce: at most 1; timed: number of correct
+    words with an alignment; time_error_ms: median error over both ends of those, None without an alignment."""
+
+    words: int
+    right: int
+    ece: float
+    nce: float
+    table: str  # of reliability, as text
+    timed: int = 0
+    time_error_ms: float | None = None
+
+    def rows(self, origin: ResultRow) -> list[ResultRow]:
+        """Result rows; all other fields are those of ``origin``."""
+        measured = [
+            Measurement("ECE", round(self.ece, 4), f"{self.words} words"),
+            Measurement("NCE", round(self.nce, 4), f"{self.words} words"),
+        ]
+        if self.time_error_ms is not None:
+            measured.append(Measurement("word times, ms", round(self.time_error_ms, 1), f"{self.timed} words"))
+        return rows_of(measured, origin)
+
+    def summary(self) -> str:
+        """Lines for the terminal."""
+        lines = [f"confidence: ECE {self.ece:.4f}, NCE {self.nce:.3f}, {self.right} of {self.words} words right"]
+        if self.time_error_ms is not None:
+            lines.append(f"word times: median error {self.time_error_ms:.0f} ms over {self.timed} words, both ends")
+        return "\n".join(lines)
+
+
+def read_timed_words(path: Path) -> dict[str, list[Word]]:
+    """Read ``words.jsonl`` of decoding, or ``alignment.jsonl``. Raises DataError that names a malformed line."""
+    found: dict[str, list[Word]] = {}
+    for where, value in read_json_lines(path, "words.jsonl of 'recitative decode'", "correct the path"):
+        line = checked(_Line, value, where, "a line of words.jsonl", "")
+        if not all(0 <= word.confidence <= 1 and math.isfinite(word.start_s + word.end_s) for word in line.words):
+            raise DataError(where, "has an invalid time or confidence", "seconds, and 0 to 1", "")
+        found[line.utt_id] = line.words
+    return found
+
+
+def measure_words(
+    refs: Mapping[str, str],
+    found: Mapping[str, Sequence[Word]],
+    aligned: Mapping[str, Sequence[Word]] | None = None,
+) -> WordQuality:
+    """refs: utt_id -> text; found: recognized words; aligned: words of the reference, from ``recitative align``.
+
+    Raises DataError if no word was recognized.
+    """
+    confidences: list[float] = []
+    correct: list[bool] = []
+    errors_s: list[float] = []
+    for utt_id, words in found.items():
+        alignment = align(refs.get(utt_id, "").split(), [word.word for word in words])
+        confidences += [word.confidence for word in words]
+        correct += hypothesis_correct(alignment)
+        if aligned and utt_id in aligned:
+            for true, word in _correct_pairs([pair.op for pair in alignment], aligned[utt_id], words):
+                errors_s += [abs(true.start_s - word.start_s), abs(true.end_s - word.end_s)]
+    if not correct:
+        raise DataError("hypotheses", "have no words", "at least one", "")
+    values, flags = np.array(confidences), np.array(correct)
+    time_error_ms = 1000 * float(np.median(errors_s)) if errors_s else None
+    return WordQuality(
+        len(correct),
+        sum(correct),
+        expected_calibration_error(values, flags),
+        normalized_cross_entropy(values, flags),
+        _reliability_table(values, flags),
+        len(errors_s) // 2,
+        time_error_ms,
+    )
+
+
+def _correct_pairs(ops: Sequence[str], true: Sequence[Word], found: Sequence[Word]) -> list[tuple[Word, Word]]:
+    """The aligned words of reference and hypothesis that are equal."""
+    pairs: list[tuple[Word, Word]] = []
+    i = j = 0
+    for op in ops:
+        if op == "C" and i < len(true):
+            pairs.append((true[i], found[j]))
+        i += op != "I"
+        j += op != "D"
+    return pairs
+
+
+def _reliability_table(confidences: Array, correct: Array) -> str:
+    """The reliability diagram as text."""
+    lines = ["confidence    words   mean  right"]
+    lines += [
+        f"{row.low:.1f} to {row.high:.1f} {row.count:>8} {row.mean_confidence:>6.3f} {row.accuracy:>6.3f}"
+        for row in reliability(confidences, correct)
+        if row.count
+    ]
+    return "\n".join(lines) + "\n"

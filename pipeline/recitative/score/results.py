@@ -6,16 +6,16 @@ around it is kept.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from recitative.atomic import write_text
+from recitative.lock import waiting_for
 from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"
@@ -44,7 +44,7 @@ class ResultRow:
         return (self.model, self.set, self.decoding, self.metric)
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(ResultRow))
+COLUMNS = tuple(field.name for field in fields(ResultRow))
 
 
 def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
@@ -54,7 +54,7 @@ def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
     """
     by_key = {row.key: row for row in (read_results(path) if path.exists() else [])}
     by_key |= {row.key: row for row in rows}
-    lines = [json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in by_key.values()]
+    lines = [json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in by_key.values()]
     write_text(path, "".join(lines))
     return list(by_key.values())
 
@@ -64,6 +64,14 @@ def read_results(path: Path) -> list[ResultRow]:
     for where, value in read_json_lines(path, "results", "remove the line"):
         rows.append(checked(ResultRow, value, where, "a result", "remove the line"))
     return rows
+
+
+def record(rows: Sequence[ResultRow], results: Path, results_md: Path | None) -> None:
+    """Add rows to the results file, and write all its rows to the Markdown table, if given."""
+    with waiting_for(results):
+        all_rows = append_results(results, rows)
+        if results_md:
+            write_markdown(results_md, all_rows)
 
 
 def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
@@ -109,7 +117,7 @@ def _git(directory: Path, *arguments: str) -> str:
 
 
 def _cells(row: ResultRow) -> list[str]:
-    shown = dataclasses.asdict(row)
+    shown = asdict(row)
     shown["value"] = f"{row.value:.2f}" if row.metric.startswith("%") else f"{row.value:.4g}"
     shown["command"] = f"`{row.command}`" if row.command != "-" else "-"
     shown["seconds"] = "-" if row.seconds is None or math.isnan(row.seconds) else f"{row.seconds:.1f}"

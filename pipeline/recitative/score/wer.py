@@ -1,4 +1,4 @@
-"""Word, character and sentence error rates from minimum edit distance alignments, and the files of a scoring.
+"""Word, character and sentence error rates from minimum edit distance alignments, and the files that ``score`` writes.
 
     rate = (insertions + deletions + substitutions) / symbols in the references
 
@@ -23,8 +23,13 @@ import kaldialign
 import numpy as np
 
 from recitative.atomic import write_text
+from recitative.data.directory import read_speakers, read_transcripts
+from recitative.data.tables import read_table
 from recitative.errors import DataError, Problem
+from recitative.lock import writes
 from recitative.reading import read_text
+from recitative.score.results import Measurement, ResultRow, rows_of
+from recitative.text.lexicon import Spelling
 
 Op = Literal["C", "S", "I", "D"]
 """Correct, substitution, insertion, deletion: the letters of Kaldi's and sclite's alignments."""
@@ -326,3 +331,54 @@ def _speaker_lines(label: str, counts: ErrorCounts, sentences: int, wrong: int) 
 
 def _printed(symbol: str) -> str:
     return {"": GAP, " ": "<space>"}.get(symbol, symbol)
+
+
+@dataclass(frozen=True)
+class DirectoryScores:
+    """Error rates of words and characters. tokens: the unit if the "words" are tokens, such as phones; else empty."""
+
+    words: ErrorRates
+    characters: ErrorRates
+    tokens: str = ""
+
+    def summary(self) -> str:
+        """``%WER``, ``%CER`` and ``%SER`` lines, and more."""
+        return summary(self.words, self.characters, self.name)
+
+    @property
+    def name(self) -> str:
+        """The name of the error rate."""
+        return {"": "%WER", "phone": "%PER"}.get(self.tokens, "%TER")
+
+    def rows(self, origin: ResultRow) -> list[ResultRow]:
+        """Result rows of %WER, %CER and %SER; all other fields are those of ``origin``."""
+        measured = [
+            Measurement(self.name, round(100 * self.words.total.rate, 4), self.words.total.kaldi_counts()),
+            Measurement("%CER", round(100 * self.characters.total.rate, 4), self.characters.total.kaldi_counts()),
+            Measurement("%SER", round(100 * self.words.sentence_rate, 4), self.words.sentence_counts()),
+        ]
+        return rows_of(measured[:1] if self.tokens else measured, origin)
+
+
+@writes("output")
+def score_directory(
+    data_dir: Path, hyp_text: Path, output: Path, spelling: Spelling | None = None, tokens: str = ""
+) -> DirectoryScores:
+    """Score a Kaldi text of hypotheses against ``data_dir/text`` by the speakers of ``data_dir/utt2spk``; write the
+    files of ``write_details`` to ``output``.
+
+    spelling: the hypotheses are its tokens, of the unit ``tokens``; the transcripts are spelled first. Raises DataError
+    for bad tables, unknown utterances, and words that cannot be spelled.
+    """
+    refs = {row.key: row.value for row in read_transcripts(data_dir)}
+    hyps = {row.key: row.value for row in read_table(hyp_text)}
+    utt2spk = read_speakers(data_dir)
+    if spelling:
+        refs = {utt_id: " ".join(spelling.split(text)) for utt_id, text in refs.items()}
+    scores = DirectoryScores(
+        score(refs, hyps, utt2spk, where=str(hyp_text)),
+        score(refs, hyps, utt2spk, symbols=characters, where=str(hyp_text)),
+        tokens,
+    )
+    write_details(output, scores.words, scores.characters)
+    return scores
