@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from recitative.cli.progress import progress_bar
 from recitative.errors import printable
+from recitative.terminal import progress_bar
 from recitative.train.log import Console
 
 LONG_LINE = "talk.flac\t" + "word " * 60  # longer than a terminal is wide, with a tab

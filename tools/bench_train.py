@@ -39,7 +39,6 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from recitative.asr.network import build_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.cli.progress import progress_bar
 from recitative.config import AugmentSettings, RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment
@@ -48,6 +47,7 @@ from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.machine import describe_machine
 from recitative.nn.ragged import pad_features
+from recitative.terminal import progress_bar
 from recitative.train.distributed import has_bf16
 from recitative.train.run import train_model
 

@@ -1,4 +1,4 @@
-"""Progress bars on stderr while results go to stdout, also if both are the same terminal."""
+"""The terminal: progress bars on stderr while results go to stdout, also if both are the same terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,66 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import IO, TextIO, cast
+from typing import IO, Protocol, TextIO, TypeVar, cast
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.file_proxy import FileProxy
-from rich.progress import Progress, ProgressColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.segment import Segment
+
+from recitative.errors import printable
+
+T = TypeVar("T")
+
+
+class Show(Protocol):
+    """Moves a progress bar; ``title`` renames it."""
+
+    def __call__(self, done: float, total: int, title: str = "") -> None: ...
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Show]:
+    """A progress bar that disappears at the end of the block. In a log file, nothing is shown."""
+    with _bar(title, MofNCompleteColumn()) as (bar, task):
+
+        def show(done: float, total: int, title: str = title) -> None:
+            bar.update(task, completed=done, total=total, description=printable(title))
+
+        yield show
+
+
+@contextmanager
+def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar of bytes. A total of 0 is unknown."""
+    with _bar(title, DownloadColumn()) as (bar, task):
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def _bar(title: str, count: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
+    with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
+        yield bar, bar.add_task(printable(title), total=None)
+
+
+def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
+    """Yield the items, and show a progress bar."""
+    with progress_bar(title) as show:
+        for done, item in enumerate(items):
+            show(done, total)
+            yield item
 
 
 @contextmanager

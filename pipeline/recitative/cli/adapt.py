@@ -16,7 +16,6 @@ from recitative.asr.added_words import LetterToSound, ListedWord, pronounce_word
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
 from recitative.cli.models import MODEL_HELP, find_model, open_pronouncer, open_transcriber
-from recitative.cli.progress import progress_bar
 from recitative.data.directory import DataDirectory
 from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
 from recitative.data.shards.index import is_shards
@@ -26,6 +25,7 @@ from recitative.lm.estimate import Sentences, read_sentences
 from recitative.lock import one_writer
 from recitative.machine import available_cores
 from recitative.score.wer import ErrorCounts
+from recitative.terminal import progress_bar
 from recitative.text.lexicon import Lexicon, Pronunciation
 from recitative.text.normalize import NormalizationRules, normalize
 

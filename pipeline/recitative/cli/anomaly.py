@@ -25,12 +25,12 @@ from recitative.cli.options import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
 from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.anomaly.network import Forecaster

@@ -29,11 +29,11 @@ from recitative.cli.options import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption, tell
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.score.classification import wilson_interval
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.classification.folds import Fold

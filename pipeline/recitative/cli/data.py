@@ -10,7 +10,6 @@ import typer
 
 from recitative.audio.files import SUFFIXES
 from recitative.cli.classify import folds
-from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import PartialOption
 from recitative.data import select
 from recitative.data.directory import DataDirectory
@@ -18,6 +17,7 @@ from recitative.data.importing.corpus import MAX_SKIPPED, ImportOptions, import_
 from recitative.errors import DataError, UsageError
 from recitative.machine import available_cores
 from recitative.reading import is_file, read_text
+from recitative.terminal import progress_bar
 from recitative.text.normalize import NormalizationRules
 
 

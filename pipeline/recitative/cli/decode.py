@@ -14,9 +14,9 @@ from recitative.cli import decoding
 from recitative.cli.decoding import warn_of_unknown
 from recitative.cli.models import MODEL_HELP, find_model, open_lm, open_transcriber
 from recitative.cli.options import AddressOption, EngineOption, new_engine
-from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.transcriber import Transcriber

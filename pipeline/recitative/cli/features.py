@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from recitative.cli.options import AddressOption, EngineOption, JobsOption, new_engine
-from recitative.cli.progress import progress_bar, track
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.shards.index import INDEX
@@ -16,6 +15,7 @@ from recitative.data.shards.writing import Format, verify_shards, write_shards
 from recitative.errors import DataError
 from recitative.features.cmvn import accumulate
 from recitative.features.extraction import extract, write_features
+from recitative.terminal import progress_bar, track
 
 
 def features(

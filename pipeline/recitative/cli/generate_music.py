@@ -17,7 +17,6 @@ from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import SUFFIXES as RECORDINGS
 from recitative.audio.files import write_wav
 from recitative.cli.options import require_folder
-from recitative.cli.progress import progress_bar, track
 from recitative.cli.recordings import tell
 from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
@@ -59,6 +58,7 @@ from recitative.music.ranking import Draft, rank
 from recitative.music.request import QUARTERS_PER_MINUTE, EditOptions, parse_key, request_of
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
+from recitative.terminal import progress_bar, track
 
 OthersOption = Annotated[
     list[str] | None,

@@ -28,11 +28,11 @@ from recitative.cli.options import (
     SetOption,
     TableOption,
 )
-from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
 from recitative.machine import available_cores
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer

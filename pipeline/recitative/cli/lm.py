@@ -15,13 +15,13 @@ import typer
 from recitative.atomic import write_text
 from recitative.cli.models import open_lm
 from recitative.cli.options import open_recurrent, read_prompts, warn_of_unknown
-from recitative.cli.progress import progress_bar, track
 from recitative.errors import UsageError
 from recitative.lm.arpa import write_arpa
 from recitative.lm.estimate import Discounts, NgramSettings, Sentences, TrainedNgram, read_sentences, read_vocabulary
 from recitative.lm.estimate import train as train_ngram
 from recitative.lm.ngram import read_lm
 from recitative.lm.query import Perplexity, measure_sentence
+from recitative.terminal import progress_bar, track
 
 Texts = Annotated[list[Path], typer.Argument(help="Kaldi text tables, data directories, or text files with --plain.")]
 Plain = Annotated[

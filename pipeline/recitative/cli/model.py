@@ -28,13 +28,13 @@ from recitative.cli.options import (
     TableOption,
     read_notes,
 )
-from recitative.cli.progress import progress_bar
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
 from recitative.music.kind import EVENTS
 from recitative.music.kind import MUSIC as MUSIC_MODEL
 from recitative.punctuation.kind import PUNCTUATION
+from recitative.terminal import progress_bar
 
 
 def info(

@@ -27,7 +27,6 @@ from recitative.cli.options import (
     TableOption,
     require_folder,
 )
-from recitative.cli.progress import progress_bar, track
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
@@ -45,6 +44,7 @@ from recitative.music.settings import EventsSettings, FrameSettings, MusicSettin
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
 from recitative.score.results import Measurement
+from recitative.terminal import progress_bar, track
 
 
 def check(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from recitative.cli.progress import progress_bar
+from recitative.terminal import progress_bar
 
 
 def report(

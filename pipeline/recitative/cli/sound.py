@@ -19,7 +19,6 @@ from recitative.audio.pipes import wav_header, wav_samples
 from recitative.audio.recording import Samples
 from recitative.audio.resample import resample
 from recitative.cli.options import require_folder
-from recitative.cli.progress import progress_bar
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError, os_problem
@@ -29,6 +28,7 @@ from recitative.model.names import output_names
 from recitative.sound.conditioning import mel_conditions
 from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, draw_all
 from recitative.sound.kind import SOUND, SPECTROGRAM
+from recitative.terminal import progress_bar
 
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
 

@@ -17,7 +17,6 @@ from recitative.asr.g2p_kind import G2P
 from recitative.atomic import write_text
 from recitative.audio.files import inspect
 from recitative.classification.kind import CLASSIFIER
-from recitative.cli.progress import progress_bar, track
 from recitative.config import FeatureSettings, dump_settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames
@@ -27,6 +26,7 @@ from recitative.kinds import KINDS, MUSIC_KINDS, SOUND_KINDS, load_training
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.machine import available_cores
 from recitative.model.kind import AnyKind
+from recitative.terminal import progress_bar, track
 from recitative.text.tokens import required_frames
 from recitative.text.vocabulary import TextUnit
 

@@ -15,18 +15,18 @@ from recitative.atomic import write_text
 from recitative.cli import decoding
 from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_model, open_recognizer
 from recitative.cli.options import Failures, require_folder
-from recitative.cli.progress import progress_bar
 from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.cli.start import INTERRUPTED
 from recitative.errors import UsageError
 from recitative.machine import available_cores
+from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.batch import Channel, Outcome
     from recitative.asr.formats import Format, Writer
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcript import Segment, Transcript
-    from recitative.cli.progress import Show
+    from recitative.terminal import Show
 
 
 def transcribe(

@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.progress import track
 
 from recitative.audio.files import inspect
-from recitative.cli.progress import byte_bar
 from recitative.data.download import download, unpack
 from recitative.errors import DataError, RecitativeError
+from recitative.terminal import byte_bar
 
 HOME = "http://www.speech.cs.cmu.edu/databases/an4/an4_sphere.tar.gz"
 SECONDS = 2903.3  # train 2546.3, test 357.0

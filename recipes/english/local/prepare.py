@@ -20,13 +20,13 @@ from pathlib import Path
 from corpora import SETS, Corpus, read_corpus
 from numbers_as_words import spoken
 
-from recitative.cli.progress import progress_bar
 from recitative.data.directory import DataDirectory
 from recitative.data.importing.corpus import ImportOptions, import_corpus
 from recitative.data.importing.sources import Entry, Source
 from recitative.errors import DataError, Problem, RecitativeError
 from recitative.machine import available_cores
 from recitative.reading import read_text
+from recitative.terminal import progress_bar
 from recitative.text.normalize import normalize
 
 CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz' ")

@@ -28,10 +28,10 @@ from pathlib import Path
 from numbers_as_words import spoken
 
 from recitative.atomic import write_text
-from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError
 from recitative.lm.query import UNKNOWN
+from recitative.terminal import track
 from recitative.text.normalize import normalize
 
 ROW = 8  # consecutive words that a sentence may not share with a transcript

@@ -16,9 +16,9 @@ from pathlib import Path
 from prepare import read_part
 from subsets import HOME, SIZES, Part
 
-from recitative.cli.progress import byte_bar
 from recitative.data.download import download, unpack
 from recitative.errors import RecitativeError
+from recitative.terminal import byte_bar
 
 CORPUS = "LibriSpeech"
 LM_TEXT = "librispeech-lm-norm.txt.gz"

@@ -22,10 +22,10 @@ from pathlib import Path
 from subsets import SIZES, Part
 
 from recitative.atomic import write_text
-from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, Problem, RecitativeError
 from recitative.reading import read_text
+from recitative.terminal import track
 
 CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ' ")
 LM_LINES = 40_418_261  # of librispeech-lm-norm.txt

@@ -31,9 +31,9 @@ from numbers_as_words import spoken
 from texts import INITIAL, PARAGRAPH, SAME_BOOK, book_text, find_books, rows_of
 
 from recitative.atomic import write_text
-from recitative.cli.progress import track
 from recitative.data.directory import DataDirectory
 from recitative.errors import RecitativeError
+from recitative.terminal import track
 
 TOGETHER, LONGEST = 50, 100  # words of several sentences, and of one
 ONE_OF = 25  # books

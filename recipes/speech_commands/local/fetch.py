@@ -15,9 +15,9 @@ from pathlib import Path
 
 from prepare import require_corpus
 
-from recitative.cli.progress import byte_bar
 from recitative.data.download import download, unpack
 from recitative.errors import RecitativeError
+from recitative.terminal import byte_bar
 
 HOME = "https://storage.googleapis.com/download.tensorflow.org/data"
 ARCHIVE = "speech_commands_v0.02.tar.gz"
