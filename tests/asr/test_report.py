@@ -19,9 +19,9 @@ from recitative.audio.files import write_wav
 from recitative.cli.report import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
+from recitative.report.charts import Mark, Recording, mel_levels, spectrogram
 from recitative.report.figure import to_svg
 from recitative.report.page import encode_mp3
-from recitative.report.spectrogram import Mark, Recording, mel_levels, spectrogram
 from recitative.score.wer import align, characters, score, write_details
 from whole_page import WholePage
 

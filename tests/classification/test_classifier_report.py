@@ -26,9 +26,9 @@ from recitative.classification.scoring import Labelled, label_directory
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.export.file import build_file
+from recitative.report.charts import Recording
 from recitative.report.figure import to_svg
 from recitative.report.page import DASH, encode_flac, sound_uri
-from recitative.report.spectrogram import Recording
 from recitative.score.calibration import expected_calibration_error
 from recitative.score.classification import Confusions
 from whole_page import WholePage

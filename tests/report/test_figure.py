@@ -18,16 +18,19 @@ from recitative.errors import UsageError
 from recitative.report import charts
 from recitative.report.charts import (
     Line,
+    Mark,
+    Recording,
+    anomaly_figure,
     bar_chart,
     confusion_matrix,
     det_curve,
-    deviate,
     line_chart,
+    mel_levels,
     reliability_diagram,
+    spectrogram,
     summarize,
 )
 from recitative.report.figure import BLACK, LIGHT, PALETTE, WHITE, save_figure, to_svg
-from recitative.report.spectrogram import Mark, Recording, anomaly_figure, mel_levels, spectrogram
 from recitative.score.calibration import reliability
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -249,11 +252,6 @@ def test_the_reliability_diagram_shows_what_each_bin_holds():
     assert tooltips(figure).count("mean confidence 0.935, accuracy 1.000, 2 recordings") == 3
     gaps = [shapes(figure, color, "stroke") for color in ("series-3", "wrong")]
     assert [len(found) for found in gaps] == [1, 1]
-
-
-def test_a_deviate_is_that_of_the_normal_distribution():
-    assert deviate(0.5) == pytest.approx(0.0)
-    assert deviate(0.975) == pytest.approx(1.959964)
 
 
 def points_of(figure):

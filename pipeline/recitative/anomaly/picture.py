@@ -15,8 +15,8 @@ import numpy.typing as npt
 from recitative.anomaly.detector import Watcher
 from recitative.anomaly.watch import Alarm, Heard
 from recitative.features.frontend import FeatureExtractor
+from recitative.report.charts import anomaly_figure
 from recitative.report.figure import save_figure
-from recitative.report.spectrogram import anomaly_figure
 from recitative.stage import Array, Padded
 
 MOST_COLUMNS = 800

@@ -18,10 +18,9 @@ from recitative.asr.report_inputs import DecodedSet, Epoch, Experiment, Step, To
 from recitative.atomic import write_text
 from recitative.audio.files import read_audio
 from recitative.errors import DataError
-from recitative.report.charts import Line, confusion_matrix, line_chart, summarize
+from recitative.report.charts import Line, Mark, Recording, confusion_matrix, line_chart, spectrogram, summarize
 from recitative.report.figure import Figure
 from recitative.report.page import duration, encode_mp3, percent, render, sound_uri
-from recitative.report.spectrogram import Mark, Recording, spectrogram
 from recitative.score.wer import Alignment, Pair, confidence_interval, count_confusions
 
 Progress = Callable[[int, int, str], None]

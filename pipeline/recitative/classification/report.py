@@ -18,10 +18,9 @@ from recitative.classification.settings import ClassifierSettings
 from recitative.config import dump_settings
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
-from recitative.report.charts import confusion_matrix, reliability_diagram
+from recitative.report.charts import Recording, confusion_matrix, reliability_diagram, spectrogram
 from recitative.report.figure import Figure
 from recitative.report.page import DASH, encode_flac, percent, render, sound_uri
-from recitative.report.spectrogram import Recording, spectrogram
 from recitative.score.calibration import expected_calibration_error, reliability
 from recitative.score.classification import Confusions, wilson_interval
 

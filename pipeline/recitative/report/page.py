@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 
 from recitative.audio.resample import resample
+from recitative.report.charts import Recording
 from recitative.report.figure import PALETTE, Figure, dark_css, figure_size, to_svg
-from recitative.report.spectrogram import Recording
 
 if TYPE_CHECKING:
     from markupsafe import Markup
