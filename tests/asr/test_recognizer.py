@@ -147,7 +147,7 @@ def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recogn
             events[stream] += new
         for stream in streams:
             assert stream._decoded.num_frames * recognizer._network.frame_s < 4.1  # nothing grows
-            assert stream._segments == stream._finals == []
+            assert stream._segments == stream._events == []
     for stream in streams:
         duration_s = stream.duration_s
         events[stream] += stream.finish()

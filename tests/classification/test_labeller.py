@@ -174,7 +174,7 @@ def test_a_stream_keeps_no_more_of_a_long_recording_than_of_a_short_one():
     for _ in range(60):
         stream.accept(tones.tone("low", 1.0, np.random.default_rng(0)), 2 * tones.RATE)
         kept.append(len(pickle.dumps({name: value for name, value in vars(stream).items() if "resampl" not in name
-                                      and name != "_labeller"})))  # fmt: skip
+                                      and name != "network"})))  # fmt: skip
     assert max(kept[5:]) <= kept[4] + 8  # the counts have more digits
 
 

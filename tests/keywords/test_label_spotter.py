@@ -90,7 +90,7 @@ def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory
             size = int(rng.choice(sizes))
             heard += stream.accept(rest[:size], tones.RATE)
             rest = rest[size:]
-            kept.append(len(pickle.dumps((stream._decoded, stream._state, stream._found))))
+            kept.append(len(pickle.dumps((stream._decoded, stream._state, stream._events))))
         assert (*heard, *stream.finish()) == whole
         assert max(kept) < 2000  # bytes; the 60 hits would be more than that
 

@@ -58,18 +58,17 @@ NOTHING = Heard(np.zeros(0, np.float32), np.zeros(0, np.float32))
 class AlarmStream(NetworkStream[Alarm]):
     """One stream of audio, whose events are alarms, each as it ends. Made by ``Watcher.stream``."""
 
-    def __init__(self, watcher: Watcher, threshold: Threshold) -> None:
-        self._watcher, self._threshold = watcher, threshold
-        self.heard = NOTHING  # in the last call
-        super().__init__()
+    network: Watcher
 
-    @property
-    def network(self) -> Watcher:
-        return self._watcher
+    def __init__(self, watcher: Watcher, threshold: Threshold) -> None:
+        self._threshold = threshold
+        self.heard = NOTHING  # in the last call
+        super().__init__(watcher)
 
     def _begin(self) -> None:
-        self._state = self._watcher.initial_state(1)
-        self._finder = AlarmFinder(self._watcher, self._threshold)
+        super()._begin()
+        self._state = self.network.initial_state(1)
+        self._finder = AlarmFinder(self.network, self._threshold)
         self._resampler: soxr.ResampleStream | None = None
 
     def _take(self, samples: Array) -> Work[None]:
@@ -78,11 +77,8 @@ class AlarmStream(NetworkStream[Alarm]):
     def _take_end(self) -> Work[None]:
         yield from self._advance(np.zeros(0, np.float32), last=True)
 
-    def _news(self, *, ended: bool) -> list[Alarm]:
-        return list(self.heard.alarms)
-
     def _advance(self, samples: Array, *, last: bool) -> Work[None]:
-        rate = self._watcher.sample_rate
+        rate = self.network.sample_rate
         if self._rate not in (0, rate):
             self._resampler = self._resampler or soxr.ResampleStream(
                 self._rate, rate, 1, dtype="float32", quality="VHQ"
@@ -92,6 +88,7 @@ class AlarmStream(NetworkStream[Alarm]):
         scores = y[:, 0]
         alarms = [*self._finder.accept(scores), *(self._finder.finish(self.duration_s) if last else ())]
         self.heard = Heard(samples, scores, tuple(alarms))
+        self._events += alarms
 
 
 class Watch:

@@ -61,33 +61,27 @@ class EndpointRules:
 class DecodedStream(NetworkStream[E]):
     """The part that all streams through a decoder share: from samples to segments."""
 
+    network: DecodedNetwork
     _decoded: Any  # the decoder's state
-
-    def __init__(self, network: DecodedNetwork) -> None:
-        self._network = network
-        super().__init__()
-
-    @property
-    def network(self) -> DecodedNetwork:
-        return self._network
 
     @property
     def decided_s(self) -> float:
         """Seconds of audio, from the stream's start, that are decoded."""
-        return self._start_s + self._network.decoder.num_frames(self._decoded) * self._network.frame_s
+        return self._start_s + self.network.decoder.num_frames(self._decoded) * self.network.frame_s
 
     @abstractmethod
     def _segment_ended(self, segment: Segment) -> None: ...
 
     def _begin(self) -> None:
+        super()._begin()
         self._cutter: SegmentCutter | None = None
         self._offset = 0  # where the cutter began, in samples from the start of the stream
         self._start_s = 0.0  # of the segment
         self._begin_segment()
 
     def _begin_segment(self) -> None:
-        self._state = self._network.initial_state(1)
-        self._decoded = self._network.decoder.start()
+        self._state = self.network.initial_state(1)
+        self._decoded = self.network.decoder.start()
         self._resampler: soxr.ResampleStream | None = None
         self._held: list[Array] = []  # of a segment that the model must hear whole
 
@@ -100,33 +94,33 @@ class DecodedStream(NetworkStream[E]):
 
     def _decode(self, piece: SegmentPiece) -> Work[None]:
         samples = self._resampled(piece)
-        if piece.last or self._network.latency_ms is not None:
+        if piece.last or self.network.latency_ms is not None:
             log_probs, self._state = yield NetworkInput(samples, self._state, piece.last)
-            self._decoded = self._network.decoder.step(log_probs, self._decoded)
+            self._decoded = self.network.decoder.step(log_probs, self._decoded)
         if piece.last:
             self._end_segment()
 
     def _running_cutter(self) -> SegmentCutter:
-        self._rate = self._rate or self._network.sample_rate
-        self._cutter = self._cutter or SegmentCutter(self._rate, self._network.segments)
+        self._rate = self._rate or self.network.sample_rate
+        self._cutter = self._cutter or SegmentCutter(self._rate, self.network.segments)
         return self._cutter
 
     def _resampled(self, piece: SegmentPiece) -> Array:
         """The piece at the model's rate; of a segment that must be heard whole nothing before its end, then all."""
         self._start_s = (self._offset + piece.start) / self._rate
-        rate = self._network.sample_rate
+        rate = self.network.sample_rate
         if self._rate != rate and self._resampler is None:
             self._resampler = soxr.ResampleStream(self._rate, rate, 1, dtype="float32", quality="VHQ")
         samples = piece.samples
         if self._resampler:
             samples = self._resampler.resample_chunk(samples, last=piece.last)
-        if self._network.latency_ms is not None:
+        if self.network.latency_ms is not None:
             return samples
         self._held.append(samples)
         return np.concatenate(self._held) if piece.last else samples[:0]
 
     def _end_segment(self) -> None:
-        spoken, end_s = self._network.decoder.finish(self._decoded), self.decided_s
+        spoken, end_s = self.network.decoder.finish(self._decoded), self.decided_s
         words = tuple(word.later(self._start_s) for word in spoken.words)
         times = round(self._start_s, 3), round(end_s, 3)
         self._start_s = end_s  # until the next piece tells
@@ -154,7 +148,6 @@ class Stream(DecodedStream[Partial | Final]):
         super()._begin()
         self._utterance = 1
         self._segments: list[Segment] = []  # of the utterance that have ended
-        self._finals: list[Partial | Final] = []  # not yet given out
         self._shown = ("", 0)  # the last partial result
         self._rest = np.zeros(0, np.float32)  # less than a step of the rules
         self._rewriter = ReadableText() if self._text == "readable" else None
@@ -200,13 +193,13 @@ class Stream(DecodedStream[Partial | Final]):
     def _end_utterance(self) -> None:
         if not all(segment.is_silent for segment in self._segments):
             final = Final(self._utterance, tuple(self._segments))
-            self._finals.append(self._rewriter.final(final) if self._rewriter else final)
+            self._events.append(self._rewriter.final(final) if self._rewriter else final)
             self._utterance += 1
             self._shown = ("", 0)
         self._segments = []
 
     def _news(self, *, ended: bool) -> list[Partial | Final]:
-        events, self._finals = self._finals, []
+        events = super()._news(ended=ended)
         if self._gives_partial and not ended:
             words, stable = self._words()
             start_s = self._segments[0].start_s if self._segments else self._start_s
@@ -222,7 +215,7 @@ class Stream(DecodedStream[Partial | Final]):
         place = self._start_s, len(self._segments)
         if self._known is None or self._known[0] is not self._decoded or self._known[1] != place:
             before = [word for segment in self._segments for word in segment.words]
-            spoken = self._network.decoder.partial(self._decoded)
+            spoken = self.network.decoder.partial(self._decoded)
             words = (word.later(self._start_s) for word in spoken.words)
             self._known = self._decoded, place, ((*before, *words), len(before) + spoken.stable)
         return self._known[2]

@@ -187,20 +187,18 @@ class LabelStream(NetworkStream[Label]):
     Whatever it is called after some samples, a recording that ends there is called too, however the samples are cut.
     """
 
+    network: Labeller
+
     def __init__(self, labeller: Labeller, every_s: float | None = None) -> None:
         """every_s: see ``Labeller.stream``."""
-        self._labeller, self._every_s = labeller, every_s
-        super().__init__()
-
-    @property
-    def network(self) -> Labeller:
-        return self._labeller
+        self._every_s = every_s
+        super().__init__(labeller)
 
     def _begin(self) -> None:
+        super()._begin()
         self._resampler: StreamResampler | None = None
-        self._labels: list[Label] = []  # not yet given out
         self._told_at = 0  # samples heard at the last label
-        self._state = self._labeller.initial_state(1)
+        self._state = self.network.initial_state(1)
         self._held: list[Array] = []  # of a recording that the model must hear whole
         self._said: Array | None = None  # (K,) what the last frame said
 
@@ -222,16 +220,12 @@ class LabelStream(NetworkStream[Label]):
         if self._num_samples > self._told_at:
             yield from self._label(self._num_samples)
 
-    def _news(self, *, ended: bool) -> list[Label]:
-        labels, self._labels = self._labels, []
-        return labels
-
     def _label(self, heard: int) -> Work[None]:
         """None before there is a frame."""
         log_probs = yield from self._log_probs()
         if log_probs is not None:
             self._told_at = heard
-            self._labels.append(Label(heard / self._rate, self._labeller.ranked(log_probs)))
+            self._events.append(Label(heard / self._rate, self.network.ranked(log_probs)))
 
     def hear(self, samples: SampleInput, sample_rate: int) -> None:
         """As ``accept``, without a label: nothing is worked out that only ``guesses`` needs."""
@@ -242,7 +236,7 @@ class LabelStream(NetworkStream[Label]):
     def guesses(self) -> tuple[Guess, ...]:
         """All labels for what has been heard, likeliest first; none before there is a frame."""
         log_probs = self.log_probs()
-        return () if log_probs is None else self._labeller.ranked(log_probs)
+        return () if log_probs is None else self.network.ranked(log_probs)
 
     @property
     def has_label(self) -> bool:
@@ -254,9 +248,9 @@ class LabelStream(NetworkStream[Label]):
         return self._run(self._log_probs())
 
     def _advance(self, samples: Array) -> Work[None]:
-        self._resampler = self._resampler or StreamResampler(self._rate, self._labeller.sample_rate)
+        self._resampler = self._resampler or StreamResampler(self._rate, self.network.sample_rate)
         samples = self._resampler.accept(samples)
-        if self._labeller.lookahead is None:
+        if self.network.lookahead is None:
             self._held.append(samples)
             return
         y, self._state = yield NetworkInput(samples, self._state, False)
@@ -264,7 +258,7 @@ class LabelStream(NetworkStream[Label]):
 
     def _log_probs(self) -> Work[Array | None]:
         ending = self._resampler.ending() if self._resampler else np.zeros(0, np.float32)
-        if not (self._labeller.holds_back or len(ending)):
+        if not (self.network.holds_back or len(ending)):
             return self._said
         y, _ = yield NetworkInput(np.concatenate([*self._held, ending]), self._state, True)
         return _last_frame(y, self._said)

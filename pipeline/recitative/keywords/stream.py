@@ -100,16 +100,11 @@ def can_spot(model: Any) -> bool:
 class KeywordStream(DecodedStream[Spotted]):
     """One stream of audio, whose events are detections, each once, as they become certain. Memory does not grow."""
 
-    def _begin(self) -> None:
-        super()._begin()
-        self._found: list[Spotted] = []  # not yet given out
-
     def _segment_ended(self, segment: Segment) -> None:
-        self._found += map(Spotted.of, segment.words)
+        self._events += map(Spotted.of, segment.words)
 
     def _news(self, *, ended: bool) -> list[Spotted]:
-        decoder = self._network.decoder
+        decoder = self.network.decoder
         certain = [word.later(self._start_s) for word in decoder.partial(self._decoded).words]
         self._decoded = decoder.forget(self._decoded)
-        found, self._found = [*self._found, *map(Spotted.of, certain)], []
-        return found
+        return [*super()._news(ended=ended), *map(Spotted.of, certain)]

@@ -152,12 +152,20 @@ def _step(network: Stage[Array], rows: Sequence[NetworkInput], *, last: bool) ->
 
 
 class NetworkStream(AudioStream[E]):
-    """A stream whose work can be done together with that of others of the same network."""
+    """A stream whose work can be done together with that of others of the same network.
 
-    @property
-    @abstractmethod
-    def network(self) -> Stage[Array]:
-        """Samples (N, S) -> (N, T, ...), on NumPy arrays."""
+    ``_take`` and ``_take_end`` append events to ``_events``; ``_news`` returns them once.
+    """
+
+    network: Stage[Array]
+
+    def __init__(self, network: Stage[Array]) -> None:
+        """network: samples (N, S) -> (N, T, ...), on NumPy arrays."""
+        self.network = network
+        super().__init__()
+
+    def _begin(self) -> None:
+        self._events: list[E] = []  # not yet returned
 
     def accepting(self, samples: SampleInput, sample_rate: int) -> Work[list[E]]:
         """The work of ``accept``. Raises what ``accept`` raises, and changes nothing before it is run."""
@@ -193,6 +201,7 @@ class NetworkStream(AudioStream[E]):
     @abstractmethod
     def _take_end(self) -> Work[None]: ...
 
-    @abstractmethod
     def _news(self, *, ended: bool) -> list[E]:
-        """What is known since the last call."""
+        """The events since the last call."""
+        events, self._events = self._events, []
+        return events
