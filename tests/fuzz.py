@@ -50,7 +50,7 @@ from recitative.errors import RecitativeError
 from recitative.features.archive import encode_binary
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s, read_utterance
-from recitative.keywords.evaluate import KeywordThresholds
+from recitative.keywords.evaluation import KeywordThresholds
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar

@@ -14,8 +14,8 @@ from recitative.asr.transcript import Transcript as Transcript
 from recitative.classification.labeller import Labeller
 from recitative.classification.labeller import load_classifier as load_classifier
 from recitative.decoding.hotwords import HotWord as HotWord
-from recitative.keywords.stream import Spotted as Spotted
-from recitative.keywords.stream import Spotter as Spotter
+from recitative.keywords.spotter import Spotted as Spotted
+from recitative.keywords.spotter import Spotter as Spotter
 from recitative.lm.grammar import Grammar as Grammar
 from recitative.lm.scores import RecurrentLanguageModel
 from recitative.music.composer import EventScorer, MusicScorer

@@ -13,8 +13,8 @@ from recitative.cli import keywords as verb
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.keywords.evaluate import KeywordThresholds, hear_directories, tune_thresholds
-from recitative.keywords.spotter import new_spotter, parse_keywords
+from recitative.keywords.evaluation import KeywordThresholds, search_directories, tune_thresholds
+from recitative.keywords.spotter import parse_keywords, phrase_decoder
 from recitative.score.classification import LEVELS, DetectionCounts
 
 SAID = ("ab c", "cab abc", "c ab ab", "bb c", "c c")
@@ -30,7 +30,7 @@ def transcriber():
 
 def heard_in(transcriber, data, keywords, **options):
     phrases = parse_keywords(",".join(f"{word}:{LEVELS[0]}" for word in keywords))
-    return hear_directories(transcriber, new_spotter(transcriber, phrases, **options), [data])
+    return search_directories(transcriber, phrase_decoder(transcriber, phrases, **options), [data])
 
 
 def counts(detections):
@@ -71,9 +71,9 @@ def test_a_tuned_threshold_keeps_the_rate(transcriber, tmp_path) -> None:
     heard = heard_in(transcriber, tiny.write_data(tmp_path, SAID), ["ab"], within_words=True)
     [none] = tune_thresholds(heard, 0.0)
     assert none.detections == heard.count(0, none.threshold)
-    assert none.detections.false_alarms == 0 or not none.kept
+    assert none.detections.false_alarms == 0 or not none.within_limit
     [any_rate] = tune_thresholds(heard, 1e9)
-    assert any_rate.kept
+    assert any_rate.within_limit
     assert counts(any_rate.detections)[:2] == (3, 3)
 
 
@@ -84,7 +84,10 @@ def place(transcriber, tmp_path, monkeypatch):
     monkeypatch.setattr(
         verb,
         "open_spotting",
-        lambda path, phrases, within_words: (transcriber, new_spotter(transcriber, phrases, within_words=within_words)),
+        lambda path, phrases, within_words: (
+            transcriber,
+            phrase_decoder(transcriber, phrases, within_words=within_words),
+        ),
     )
     tiny.write_data(tmp_path, SAID)
     return tmp_path
@@ -142,7 +145,7 @@ def test_thresholds_of_another_model_are_refused(place) -> None:
 
 def test_several_folders_are_heard_as_one(transcriber, tmp_path) -> None:
     folders = [tiny.write_data(tmp_path / name, SAID[:2]) for name in ("one", "two")]
-    spotter = new_spotter(transcriber, parse_keywords("ab"))
-    heard = hear_directories(transcriber, spotter, folders)
+    spotter = phrase_decoder(transcriber, parse_keywords("ab"))
+    heard = search_directories(transcriber, spotter, folders)
     assert len(heard.utterances) == sum(len(DataDirectory.read(folder).utterances) for folder in folders)
     assert heard.count(0, 0.5) == DetectionCounts(2, 2, 0, heard.hours)

@@ -16,7 +16,7 @@ from recitative.audio.microphone import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer
-from recitative.keywords.stream import Spotter
+from recitative.keywords.spotter import Spotter
 from recitative.model.folder import save_model
 
 KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
@@ -59,7 +59,7 @@ def test_a_stream_has_the_hits_of_the_recording_each_once(spotter) -> None:
         stream = spotter.stream()
         heard = [stream.accept(samples[i : i + size], tiny.RATE) for i in range(0, len(samples), size)]
         assert said([hit for hits in heard for hit in hits] + [*stream.finish()]) == said(whole)
-        assert stream._decoded.hits == ()
+        assert stream._decoded.detections == ()
 
 
 def test_live_audio_has_the_same_hits_and_what_they_cost(spotter) -> None:

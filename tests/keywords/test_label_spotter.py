@@ -12,10 +12,9 @@ from recitative.asr.recognizer import Recognizer
 from recitative.classification.labeller import Labeller
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
-from recitative.keywords.detections import pick
-from recitative.keywords.label_spotter import SMOOTH_S, PosteriorRules, PosteriorSpotter, spot_labels
-from recitative.keywords.spotter import parse_keywords
-from recitative.keywords.stream import Spotter
+from recitative.keywords.detections import DetectionDecoder, DetectionRules, pick
+from recitative.keywords.search import LabelSearch
+from recitative.keywords.spotter import SMOOTH_S, Spotter, label_decoder, parse_keywords, thresholds_of, with_keywords
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
 
@@ -65,7 +64,7 @@ def stream_of(said, seconds=3.5, seed=0):
 
 
 def spotter_of(labeller, keywords):
-    return Recognizer(spot_labels(labeller, parse_keywords(keywords))[0])
+    return Recognizer(with_keywords(labeller, label_decoder(labeller, parse_keywords(keywords))))
 
 
 def test_labels_are_found_where_they_are_said_and_those_not_asked_for_are_filler() -> None:
@@ -111,8 +110,7 @@ def test_a_network_has_the_same_hits_in_a_stream(core) -> None:
 
 
 def test_thresholds_are_those_of_the_list_then_those_of_the_file() -> None:
-    _, spotter = spot_labels(knowing(), parse_keywords("low:0.9, high, middle"), {"low": 0.1, "high": 0.2})
-    assert spotter._search._thresholds.tolist() == [0.9, 0.2, 0.8]
+    assert thresholds_of(parse_keywords("low:0.9, high, middle"), {"low": 0.1, "high": 0.2}) == [0.9, 0.2, 0.8]
 
 
 @pytest.mark.parametrize(
@@ -140,13 +138,31 @@ def test_thresholds_are_those_of_the_list_then_those_of_the_file() -> None:
 def test_what_makes_no_sense_is_refused(keywords, settings, error, message) -> None:
     made = tones.classifier(*settings)
     with pytest.raises(error, match=message):
-        spot_labels(Labeller(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))
+        label_decoder(Labeller(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))
 
 
 # Keywords from posteriors: smoothing as a loop, one hit a word, thresholds chosen afterwards, and any cutting.
 
-RULES = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, refractory_frames=2)
-PATIENT = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=99, refractory_frames=2)
+RULES = DetectionRules(hold_frames=4, refractory_frames=2)
+
+
+def decoder_of(thresholds, rules=RULES):
+    """Its frames last a second, so that times are frames."""
+    search = LabelSearch(range(len(thresholds)), thresholds, smooth_frames=3, input_frames=4)
+    return DetectionDecoder(search, [str(number) for number in range(len(thresholds))], rules, 1.0)
+
+
+def logs(posteriors):
+    with np.errstate(divide="ignore"):
+        return np.log(posteriors)
+
+
+def spot(decoder, pieces):
+    """(keyword, begin, end, confidence) of each detection."""
+    state = decoder.start()
+    for piece in pieces:
+        state = decoder.step(logs(piece), state)
+    return [(int(one.word), one.start_s, one.end_s, one.confidence) for one in decoder.finish(state).words]
 
 
 def smoothed_at(posteriors, t, keyword):
@@ -155,69 +171,52 @@ def smoothed_at(posteriors, t, keyword):
     return sum(past) / len(past)
 
 
-def spot(spotter, pieces):
-    state, hits = spotter.start(), []
-    for piece in pieces:
-        more, state = spotter.step(piece, state)
-        hits += more
-    return hits + spotter.finish(state)
-
-
 def test_confidences_are_the_smoothed_posteriors() -> None:
     posteriors = np.random.default_rng(1).dirichlet(np.ones(3), 20)
-    spotter = PosteriorSpotter([1e-9] * 3, PATIENT)
-    found, _ = spotter.candidates(posteriors, spotter.start())
+    found = decoder_of([1e-9] * 3).candidates(logs(posteriors))
     expected = [[smoothed_at(posteriors, t, keyword) for keyword in range(3)] for t in range(20)]
     assert np.reshape([candidate.confidence for candidate in found], (20, 3)) == pytest.approx(np.array(expected))
     assert [candidate.seen for candidate in found[::3]] == list(range(1, 21))
 
 
-def test_a_hit_lies_on_the_frames_that_it_was_heard_in_and_a_word_said_twice_is_two() -> None:
+def test_a_detection_covers_the_frames_that_it_depends_on_and_a_word_spoken_twice_gives_two() -> None:
     posteriors = np.full((60, 2), 0.05)
     posteriors[10:14, 0] = posteriors[40:44, 0] = 0.96
-    hits = spot(PosteriorSpotter([0.6, 0.6], RULES), [posteriors])
-    assert [hit.keyword for hit in hits] == [0, 0]
-    assert [(hit.begin, hit.end) for hit in hits] == [
-        (7, 14),
-        (37, 44),
-    ]  # smoothing and a posterior reach 6 frames back
-    assert [hit.confidence for hit in hits] == pytest.approx([0.96, 0.96])
+    # smoothing and a posterior reach 6 frames back
+    assert spot(decoder_of([0.6, 0.6]), [posteriors]) == [(0, 7, 14, 0.96), (0, 37, 44, 0.96)]
 
 
-def test_a_word_that_is_heard_for_long_is_one_hit_until_it_was_not_heard_for_a_while() -> None:
+def test_a_long_word_is_one_detection_until_its_confidence_was_low_for_the_refractory_period() -> None:
     posteriors = np.full((90, 1), 0.9)
     posteriors[40:43] = 0.0  # below the threshold on the frames 40 to 43: smoothing reaches two frames on
     posteriors[70] = 0.0  # smoothed away
-    hits = spot(PosteriorSpotter([0.5], RULES), [posteriors])
-    assert [hit.begin < 40 for hit in hits] == [True, False]
-    patient = PosteriorRules(smooth_frames=3, heard_frames=4, hold_frames=4, refractory_frames=9)
-    assert len(spot(PosteriorSpotter([0.5], patient), [posteriors])) == 1
+    assert [begin < 40 for _, begin, _, _ in spot(decoder_of([0.5]), [posteriors])] == [True, False]
+    assert len(spot(decoder_of([0.5], DetectionRules(hold_frames=4, refractory_frames=9)), [posteriors])) == 1
 
 
 def test_one_frame_alone_is_smoothed_away() -> None:
     posteriors = np.zeros((30, 1))
     posteriors[12] = 1.0
-    assert spot(PosteriorSpotter([0.5], RULES), [posteriors]) == []
+    assert spot(decoder_of([0.5]), [posteriors]) == []
 
 
-def test_a_threshold_chosen_afterwards_has_the_hits_of_a_search_with_it() -> None:
+def test_a_threshold_chosen_afterwards_has_the_detections_of_a_search_with_it() -> None:
     posteriors = np.random.default_rng(3).dirichlet(np.full(4, 0.3), 500)[:, :3]
-    lowest = PosteriorSpotter([0.05] * 3, RULES)
-    candidates, _ = lowest.candidates(posteriors, lowest.start())
+    lowest = decoder_of([0.05] * 3)
+    candidates = lowest.candidates(logs(posteriors))
     for thresholds in ([0.3] * 3, [0.6, 0.4, 0.5]):
-        expected = spot(PosteriorSpotter(thresholds, RULES), [posteriors])
+        expected = spot(decoder_of(thresholds), [posteriors])
         assert len(expected) > 5
-        assert pick(candidates, thresholds, lowest.rules) == expected
+        picked = pick(candidates, thresholds, lowest.rules)
+        assert [(one.keyword, one.begin, one.end, round(one.confidence, 4)) for one in picked] == expected
 
 
-def test_hits_do_not_depend_on_how_the_stream_is_cut_and_little_is_kept() -> None:
+def test_label_detections_do_not_depend_on_how_the_stream_is_cut_and_little_is_kept() -> None:
     rng = np.random.default_rng(2)
     posteriors = rng.dirichlet(np.full(4, 0.15), 400)[:, 1:]
-    spotter = PosteriorSpotter([0.6, 0.4, 0.4], RULES)
-    whole = spot(spotter, [posteriors])
+    decoder = decoder_of([0.6, 0.4, 0.4])
+    whole = spot(decoder, [posteriors])
     assert len(whole) > 5
     for _ in range(8):
-        cut = np.split(posteriors, np.sort(rng.integers(0, 401, 30)))
-        assert spot(spotter, cut) == whole
-    _, state = spotter.step(posteriors, spotter.start())
-    assert state.recent.shape == (2, 3)
+        assert spot(decoder, np.split(posteriors, np.sort(rng.integers(0, 401, 30)))) == whole
+    assert decoder.step(logs(posteriors), decoder.start()).search.recent.shape == (2, 3)

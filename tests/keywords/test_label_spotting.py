@@ -14,8 +14,8 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_classifier
-from recitative.keywords.evaluate import KeywordThresholds
-from recitative.keywords.stream import Spotter
+from recitative.keywords.evaluation import KeywordThresholds
+from recitative.keywords.spotter import Spotter
 from recitative.model.folder import save_model
 
 KEYWORDS = "low:0.4, high:0.4"  # the model below has learned nothing

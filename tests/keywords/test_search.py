@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from recitative.keywords.search import Keyword, KeywordSearch, WordEdges
+from recitative.keywords.search import Keyword, PhraseSearch, WordEdges
 
 SPACE, A, B = 1, 2, 3
 EVERYTHING = 1e-30  # a threshold
@@ -56,7 +56,7 @@ def total(log_probs, is_meant):
 
 def found(log_probs, labels, edges):
     """(frames seen, probability) of every candidate, and those of the end."""
-    search = KeywordSearch([Keyword("x", (labels,))], [EVERYTHING], edges=edges)
+    search = PhraseSearch([Keyword("x", (labels,))], [EVERYTHING], edges=edges)
     candidates, state = search.step(log_probs, search.start())
     return [(c.seen, math.exp(-c.cost)) for c in candidates], [math.exp(-c.cost) for c in search.finish(state)]
 
@@ -116,7 +116,7 @@ def test_a_word_is_not_found_within_a_longer_one() -> None:
 
 
 def test_the_span_is_that_of_the_labels() -> None:
-    search = KeywordSearch([Keyword("ab", ((A, B),))], [0.5], edges=SPACED)
+    search = PhraseSearch([Keyword("ab", ((A, B),))], [0.5], edges=SPACED)
     path = [B, SPACE, 0, A, 0, B, B, 0, SPACE, 0]
     candidates, _ = search.step(spelled(path, 0.99), search.start())
     assert {(c.begin, c.end) for c in candidates} == {(3, 7)}
@@ -133,7 +133,7 @@ def all_candidates(search, pieces):
 @pytest.mark.parametrize("edges", [None, SPACED])
 def test_candidates_do_not_depend_on_how_the_stream_is_cut(edges) -> None:
     keywords = [Keyword("a", ((A,), (B, A)), ((A, B),)), Keyword("ba", ((B, A),)), Keyword("aa", ((A, A),))]
-    search = KeywordSearch(keywords, [0.2, 0.3, 0.1], edges=edges, margin=1.0)
+    search = PhraseSearch(keywords, [0.2, 0.3, 0.1], edges=edges, margin=1.0)
     log_probs = frames(300, 4, seed=1)
     whole = all_candidates(search, [log_probs])
     assert len(whole) > 20
@@ -144,7 +144,7 @@ def test_candidates_do_not_depend_on_how_the_stream_is_cut(edges) -> None:
 
 
 def test_a_step_leaves_the_old_state_as_it_was() -> None:
-    search = KeywordSearch([Keyword("ab", ((A, B),))], [0.1], edges=SPACED)
+    search = PhraseSearch([Keyword("ab", ((A, B),))], [0.1], edges=SPACED)
     _, kept = search.step(frames(20, 4, seed=3), search.start())
     once, _ = search.step(frames(20, 4, seed=4), kept)
     again, _ = search.step(frames(20, 4, seed=4), kept)
@@ -152,11 +152,11 @@ def test_a_step_leaves_the_old_state_as_it_was() -> None:
 
 
 def size_of(state):
-    return sum(array.nbytes for array in (state.carried.probability, state.carried.span)) + len(state.ended)
+    return sum(array.nbytes for array in (state.forward.probability, state.forward.span)) + len(state.ended)
 
 
 def test_a_state_does_not_grow_with_the_stream() -> None:
-    search = KeywordSearch([Keyword("ab", ((A, B),))], [0.1], edges=SPACED)
+    search = PhraseSearch([Keyword("ab", ((A, B),))], [0.1], edges=SPACED)
     _, early = search.step(frames(3, 4, seed=5), search.start())
     _, late = search.step(frames(2000, 4, seed=6), early)
     assert size_of(late) == size_of(early)

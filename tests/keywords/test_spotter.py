@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, UsageError
-from recitative.keywords.evaluate import KeywordThresholds, fingerprint
-from recitative.keywords.spotter import KeywordSpotter, keywords_of, parse_keywords, word_edges
+from recitative.keywords.evaluation import KeywordThresholds, fingerprint
+from recitative.keywords.spotter import keywords_of, parse_keywords, phrase_decoder, word_edges
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
@@ -111,7 +112,8 @@ def hits(spotter, pieces):
 def test_hits_do_not_depend_on_how_the_stream_is_cut(tokens) -> None:
     phrases = [Phrase("a", pronunciation=tokens.symbols[2:3]), Phrase("b", pronunciation=tokens.symbols[3:5])]
     frame_s = 0.05
-    spotter = KeywordSpotter(keywords_of(phrases, tokens, NONE), [0.3, 0.2], frame_s, word_edges(tokens, frame_s))
+    model = SimpleNamespace(tokens=tokens, frame_s=frame_s, language=SimpleNamespace(lexicon=None))
+    spotter = phrase_decoder(model, phrases, {"a": 0.3, "b": 0.2})
     rng = np.random.default_rng(1)
     log_probs = np.log(rng.dirichlet(np.full(len(tokens), 0.2), 600))
     whole = hits(spotter, [log_probs])

@@ -47,7 +47,7 @@ from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord
 from recitative.errors import UsageError
 from recitative.export.file import export_model
-from recitative.keywords.stream import Spotter
+from recitative.keywords.spotter import Spotter
 from recitative.lm.grammar import Grammar
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcriber import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
-    from recitative.keywords.label_spotter import LabelSpotter
-    from recitative.keywords.spotter import KeywordSpotter
+    from recitative.keywords.detections import DetectionDecoder
 
 SPOTTING_MODEL_HELP = (
     "A recognizer, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
@@ -76,7 +75,7 @@ def named_keywords(text: str) -> list[Phrase]:
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
     """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
-    from recitative.keywords.evaluate import KeywordThresholds
+    from recitative.keywords.evaluation import KeywordThresholds
 
     if path is None:
         return {}
@@ -102,20 +101,20 @@ class SpottingOptions:
 
 def open_spotting(
     model: Path, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None, *, within_words: bool = False
-) -> tuple[DecodedNetwork, KeywordSpotter | LabelSpotter]:
+) -> tuple[DecodedNetwork, DetectionDecoder[Any]]:
     """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
     within words."""
-    if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
-        from recitative.keywords.label_spotter import spot_labels
+    from recitative.keywords.spotter import label_decoder, phrase_decoder, with_keywords
 
+    if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
         if within_words:
             raise UsageError("--within-words: is for recognizers; a classifier hears whole labels; leave it out")
-        return spot_labels(open_labeller(model), phrases, thresholds)
-    from recitative.keywords.spotter import new_spotter
-
+        labeller = open_labeller(model)
+        labels = label_decoder(labeller, phrases, thresholds)
+        return with_keywords(labeller, labels), labels
     transcriber = open_transcriber(model)
-    spotter = new_spotter(transcriber, phrases, thresholds, within_words=within_words)
-    return transcriber.with_decoder(spotter), spotter
+    decoder = phrase_decoder(transcriber, phrases, thresholds, within_words=within_words)
+    return with_keywords(transcriber, decoder), decoder
 
 
 def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:
@@ -128,7 +127,7 @@ def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognize
 # ``recitative keywords spot``: keywords in recordings.
 
 if TYPE_CHECKING:
-    from recitative.keywords.stream import Spotted
+    from recitative.keywords.spotter import Spotted
 
 
 def spot(
@@ -159,7 +158,7 @@ def spot(
     """
     from recitative.asr.batch import transcribe_files
     from recitative.audio.inputs import expand
-    from recitative.keywords.stream import Spotted
+    from recitative.keywords.spotter import Spotted
     from recitative.model.stream import document
 
     files, channels = choose_channels(expand(inputs, tell), channel, partial_)
@@ -203,7 +202,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from recitative.decoding.hotwords import Phrase
-    from recitative.keywords.evaluate import HeardSet
+    from recitative.keywords.evaluation import SearchedSet
     from recitative.score.classification import DetectionCounts
 
 app = typer.Typer(
@@ -236,25 +235,25 @@ def tune(
     \b
     recitative keywords tune model.onnx data/dev --keywords words.txt --output thresholds.json
     """
-    from recitative.keywords.evaluate import KeywordThresholds, fingerprint, tune_thresholds
+    from recitative.keywords.evaluation import KeywordThresholds, fingerprint, tune_thresholds
 
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
     path = find_model(model)
-    _, heard = _hear(path, data, named_keywords(keywords), within_words)
-    tuned = tune_thresholds(heard, false_alarms_per_hour)
+    _, searched = _search(path, data, named_keywords(keywords), within_words)
+    tuned = tune_thresholds(searched, false_alarms_per_hour)
     thresholds = {one.keyword: one.threshold for one in tuned}
     folders = " ".join(map(str, data))
-    KeywordThresholds(fingerprint(path), folders, round(heard.hours, 4), false_alarms_per_hour, thresholds).write(
+    KeywordThresholds(fingerprint(path), folders, round(searched.hours, 4), false_alarms_per_hour, thresholds).write(
         output
     )
     _print_table([(one.keyword, one.threshold, one.detections) for one in tuned])
     for one in tuned:
-        if not one.kept:
+        if not one.within_limit:
             print(f"warning: keyword '{one.keyword}': no threshold keeps that rate", file=sys.stderr)
         if not one.detections.occurrences:
             print(f"warning: keyword '{one.keyword}': is never said in {folders}", file=sys.stderr)
-    print(f"{output}: {len(tuned)} thresholds, from {heard.hours:.2f} h of audio", file=sys.stderr)
+    print(f"{output}: {len(tuned)} thresholds, from {searched.hours:.2f} h of audio", file=sys.stderr)
 
 
 @app.command()
@@ -277,7 +276,7 @@ def score(
     \b
     recitative keywords score model.onnx data/test --keywords words.txt --thresholds thresholds.json --output exp/test
     """
-    from recitative.keywords.evaluate import SpottingScores
+    from recitative.keywords.evaluation import SpottingScores
     from recitative.keywords.spotter import thresholds_of
 
     record = Record(results, results_md, name, set_name, decoding, command)
@@ -285,25 +284,25 @@ def score(
     path = find_model(model)
     phrases = named_keywords(keywords)
     tuned = read_thresholds(thresholds, path, phrases)
-    settings, heard = _hear(path, data, phrases, within_words)
+    settings, searched = _search(path, data, phrases, within_words)
     bars = thresholds_of(phrases, tuned)
-    scores = SpottingScores.of(heard, bars)
-    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {heard.hours:.2f} h")
+    scores = SpottingScores.of(searched, bars)
+    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {searched.hours:.2f} h")
     record.write(scores.together.measured(), settings, time.perf_counter() - started)
     _print_table([*zip(scores.keywords, bars, scores.counts, strict=True), ("all", None, scores.together)])
 
 
-def _hear(
+def _search(
     model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
-) -> tuple[BaseModel, HeardSet]:
-    """With a search that keeps whatever any threshold may take."""
-    from recitative.keywords.evaluate import hear_directories
+) -> tuple[BaseModel, SearchedSet]:
+    """Search with thresholds at the lowest level, so that higher ones can be applied later."""
+    from recitative.keywords.evaluation import search_directories
     from recitative.score.classification import LEVELS
 
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]
-    network, spotter = open_spotting(model, open_phrases, within_words=within_words)
+    network, decoder = open_spotting(model, open_phrases, within_words=within_words)
     with progress_bar("keywords") as show:
-        return network.settings, hear_directories(network, spotter, data, show)
+        return network.settings, search_directories(network, decoder, data, show)
 
 
 def _print_table(rows: Sequence[tuple[str, float | None, DetectionCounts]]) -> None:

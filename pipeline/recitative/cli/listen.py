@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.transcript import Final, Partial
     from recitative.audio.microphone import LiveAudio
-    from recitative.keywords.stream import Spotted
+    from recitative.keywords.spotter import Spotted
     from recitative.model.stream import AudioStream
 
 
@@ -154,7 +154,7 @@ def _stream_of_server(url: str, token: str, name: str) -> tuple[AudioStream[Any]
 
 
 def _stream_of_keywords(recognizer: Recognizer) -> AudioStream[Any]:
-    from recitative.keywords.stream import Spotter
+    from recitative.keywords.spotter import Spotter
 
     return Spotter(recognizer).stream()
 

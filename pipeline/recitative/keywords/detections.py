@@ -1,4 +1,4 @@
-"""Detections from candidates: one for each time that a keyword is spoken, as soon as it is certain.
+"""Detections from candidates: one for each time that a keyword is spoken, as soon as it is certain; and their decoder.
 
 A search proposes a candidate at every frame on which a keyword may just have ended. Of candidates that overlap, the
 most probable one becomes a detection ``hold_frames`` after it was seen, unless a better one has come meanwhile; a
@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from recitative.asr.decoders import Spoken
+from recitative.stage import Array
 from recitative.text.words import Word
 
 
@@ -46,8 +47,10 @@ class DetectionCandidate:
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """hold_frames: how long a candidate waits for a better one or a rival. margin, refractory_frames: see the module; 0
-    = every candidate that does not overlap the last detection is a new one."""
+    """hold_frames: how long a candidate waits for a better one or a rival. margin, refractory_frames: see the module.
+
+    With 0 refractory frames, every candidate that does not overlap the last detection is a new one.
+    """
 
     hold_frames: int
     margin: float = 0.0
@@ -65,8 +68,7 @@ class Track:
     last_seen: float = -math.inf
 
 
-Known = tuple[int, DetectionCandidate]
-"""(the number of frames after which it was certain, the detection)"""
+_Certain = list[tuple[int, DetectionCandidate]]  # detections, each with the number of frames after which it was certain
 
 
 def new_tracks(num_keywords: int) -> tuple[Track, ...]:
@@ -81,12 +83,12 @@ def follow(
     Returns the detections that became certain, in that order, and the new state.
     """
     followed = list(tracks)
-    known: list[Known] = []
+    certain: _Certain = []
     for candidate in candidates:
-        track = _expired(followed[candidate.keyword], candidate.seen - 1, rules, known)
-        followed[candidate.keyword] = _with_candidate(track, candidate, rules, known)
-    followed = [_expired(track, num_frames, rules, known) for track in followed]
-    return _in_order(known), tuple(followed)
+        track = _expired(followed[candidate.keyword], candidate.seen - 1, rules, certain)
+        followed[candidate.keyword] = _with_candidate(track, candidate, rules, certain)
+    followed = [_expired(track, num_frames, rules, certain) for track in followed]
+    return _in_order(certain), tuple(followed)
 
 
 def finish(
@@ -94,14 +96,14 @@ def finish(
 ) -> list[DetectionCandidate]:
     """The detections that become certain at the end of the stream."""
     detections, followed = follow(tracks, candidates, num_frames, rules)
-    known: list[Known] = []
+    certain: _Certain = []
     for track in followed:
-        _close(track, num_frames, rules, known)
-    return detections + _in_order(known)
+        _close(track, num_frames, rules, certain)
+    return detections + _in_order(certain)
 
 
-def _in_order(known: list[Known]) -> list[DetectionCandidate]:
-    return [candidate for _, candidate in sorted(known, key=lambda pair: (pair[0], pair[1].keyword))]
+def _in_order(certain: _Certain) -> list[DetectionCandidate]:
+    return [candidate for _, candidate in sorted(certain, key=lambda pair: (pair[0], pair[1].keyword))]
 
 
 def pick(
@@ -114,24 +116,24 @@ def pick(
     return finish(new_tracks(len(thresholds)), kept, max(c.seen for c in kept), rules)
 
 
-def _expired(track: Track, frame: int, rules: DetectionRules, known: list[Known]) -> Track:
+def _expired(track: Track, frame: int, rules: DetectionRules, certain: _Certain) -> Track:
     """The track after all candidates up to ``frame``."""
     if track.pending and (until := track.pending.seen + rules.hold_frames) <= frame:
-        return _close(track, until, rules, known)
+        return _close(track, until, rules, certain)
     return track
 
 
-def _close(track: Track, frame: int, rules: DetectionRules, known: list[Known]) -> Track:
+def _close(track: Track, frame: int, rules: DetectionRules, certain: _Certain) -> Track:
     """The pending candidate becomes a detection or is dropped for a rival; either way its frames are taken."""
     pending = track.pending
     if pending is None:
         return track
     if not any(rival.overlaps(pending) and rival.cost <= pending.cost + rules.margin for rival in track.rivals):
-        known.append((frame, pending))
+        certain.append((frame, pending))
     return replace(track, pending=None, taken_until=pending.end)
 
 
-def _with_candidate(track: Track, candidate: DetectionCandidate, rules: DetectionRules, known: list[Known]) -> Track:
+def _with_candidate(track: Track, candidate: DetectionCandidate, rules: DetectionRules, certain: _Certain) -> Track:
     if candidate.is_rival:
         recent = (r for r in track.rivals if r.seen >= candidate.seen - 2 * rules.hold_frames)
         return replace(track, rivals=(*recent, candidate))
@@ -141,7 +143,7 @@ def _with_candidate(track: Track, candidate: DetectionCandidate, rules: Detectio
         return track
     pending = track.pending
     if pending and candidate.begin >= pending.end and not lasts:  # spoken again
-        track = _close(track, candidate.seen, rules, known)
+        track = _close(track, candidate.seen, rules, certain)
     elif pending and candidate.cost == pending.cost:  # the same occurrence, longer
         return replace(track, pending=replace(pending, end=max(pending.end, candidate.end)))
     elif pending and candidate.confidence <= pending.confidence:
@@ -149,36 +151,73 @@ def _with_candidate(track: Track, candidate: DetectionCandidate, rules: Detectio
     return replace(track, pending=candidate)
 
 
-S = TypeVar("S")  # state of the search
+S = TypeVar("S", bound="SearchState")
+
+
+class SearchState(Protocol):
+    """The state of a search after ``frame`` frames of a stream."""
+
+    @property
+    def frame(self) -> int: ...
+
+
+class Search(Protocol[S]):
+    """Finds candidates in log probabilities, frame by frame; see ``keywords.search``. No call changes a state."""
+
+    def start(self) -> S: ...
+
+    def step(self, log_probs: Array, state: S) -> tuple[list[DetectionCandidate], S]:
+        """Candidates of the next frames (T, V), in the order of ``seen``, and the new state."""
+        ...
+
+    def finish(self, state: S) -> list[DetectionCandidate]:
+        """Candidates that the end of the stream adds."""
+        ...
 
 
 @dataclass(frozen=True)
 class DetectionState(Generic[S]):
-    """State of a stream: of the search, and the detections so far."""
+    """State of a stream: of the search, of each keyword, and the detections so far."""
 
     search: S
-    hits: tuple[Word, ...] = ()
+    tracks: tuple[Track, ...]
+    detections: tuple[Word, ...] = ()
 
 
 class DetectionDecoder(Generic[S]):
-    """Base of decoders (``asr.decoders``) whose words are detections, in the order in which they become certain."""
+    """A decoder (``asr.decoders``) whose words are detections, in the order in which they become certain."""
 
-    def __init__(self, phrases: Sequence[str], frame_s: float) -> None:
-        """phrases: the keywords; frame_s: seconds per frame."""
-        self.phrases = tuple(phrases)
-        self._frame_s = frame_s
+    def __init__(self, search: Search[S], phrases: Sequence[str], rules: DetectionRules, frame_s: float) -> None:
+        """phrases: the keywords, in the order of the search; frame_s: seconds per frame."""
+        self.phrases, self.rules = tuple(phrases), rules
+        self._search, self._frame_s = search, frame_s
+
+    def start(self) -> DetectionState[S]:
+        return DetectionState(self._search.start(), new_tracks(len(self.phrases)))
+
+    def step(self, log_probs: Array, state: DetectionState[S]) -> DetectionState[S]:
+        candidates, search = self._search.step(log_probs, state.search)
+        found, tracks = follow(state.tracks, candidates, search.frame, self.rules)
+        return DetectionState(search, tracks, (*state.detections, *map(self._word, found)))
+
+    def num_frames(self, state: DetectionState[S]) -> int:
+        return state.search.frame
 
     def partial(self, state: DetectionState[S]) -> Spoken:
-        return Spoken((), state.hits)
+        return Spoken((), state.detections)
 
     def forget(self, state: DetectionState[S]) -> DetectionState[S]:
-        return replace(state, hits=())
+        return replace(state, detections=())
 
-    def word(self, hit: DetectionCandidate) -> Word:
-        """A detection as a word with times in seconds."""
-        begin_s, end_s = hit.begin * self._frame_s, hit.end * self._frame_s
-        return Word(self.phrases[hit.keyword], round(begin_s, 3), round(end_s, 3), round(hit.confidence, 4))
+    def finish(self, state: DetectionState[S]) -> Spoken:
+        found = finish(state.tracks, self._search.finish(state.search), state.search.frame, self.rules)
+        return Spoken((), (*state.detections, *map(self._word, found)))
 
-    def words(self, state: DetectionState[S], hits: Iterable[DetectionCandidate]) -> tuple[Word, ...]:
-        """The words of the state followed by new detections."""
-        return (*state.hits, *map(self.word, hits))
+    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
+        """All candidates in a whole recording (T, V), from which ``pick`` takes the detections."""
+        found, state = self._search.step(log_probs, self._search.start())
+        return found + self._search.finish(state)
+
+    def _word(self, found: DetectionCandidate) -> Word:
+        begin_s, end_s = found.begin * self._frame_s, found.end * self._frame_s
+        return Word(self.phrases[found.keyword], round(begin_s, 3), round(end_s, 3), round(found.confidence, 4))

@@ -1,7 +1,8 @@
-"""Keyword spotting: find phrases in a stream of CTC log probabilities, without training for them.
+"""Keyword spotting: find phrases in a stream of CTC log probabilities without training for them, and labels in the
+stream of a classifier's. NumPy only.
 
-At every frame t the search knows, for each label sequence of a phrase, the probability that the path has just written
-it,
+Phrases (``PhraseSearch``). At every frame t the search knows, for each label sequence of a phrase, the probability that
+the path has just written it,
 
     a(t, j) = p(t, token_j) [a(t-1, j) + a(t-1, j-1) + a(t-1, j-2) where labels differ],    j = label, blank, label, ...
 
@@ -21,6 +22,15 @@ Where they don't, as with phones, ``Keyword.rivals`` are longer words that conta
 
 Lengerich & Hannun 2016 score a window by the same sum, with a filler; Hwang et al. 2015 and Zhuang et al. 2016 also go
 label by label, by the best path and by edit distance.
+
+Labels (``LabelSearch``). The confidence of keyword j at frame t is
+
+    smoothed(t, j) = mean of p(i, j) over the last ``smooth_frames`` frames i <= t
+
+as in Chen et al. 2014, "Small-footprint keyword spotting using deep neural networks", section 2.3. There the labels of
+a keyword's parts are multiplied; here a keyword is one label of the classifier. Labels that are no keywords, such as
+those of silence and of other words, are the filler. A candidate covers the frames of its smoothing window and those
+before them that the first posterior depends on.
 """
 
 from __future__ import annotations
@@ -39,18 +49,7 @@ BLOCK = 256  # frames whose probabilities are computed at once
 ENTRY_COLUMNS = 2  # before the first state; paths enter from them
 
 
-@dataclass(frozen=True)
-class WordEdges:
-    """How the tokens of a table mark word boundaries.
-
-    starts:         labels that begin words; only the space in a table of characters
-    before:         whether one must precede a phrase; False if the phrase's first label is one itself
-    silence_frames: K >= 1 blanks in a row are a boundary too
-    """
-
-    starts: tuple[int, ...]
-    before: bool
-    silence_frames: int
+LOWEST = 1e-9  # a confidence that isn't 0
 
 
 @dataclass(frozen=True)
@@ -66,25 +65,37 @@ class EdgeState:
         return math.prod(self.blanks)
 
     @property
-    def edge(self) -> float:
+    def boundary(self) -> float:
         """The probability that a word may begin at the next frame."""
         return self.spaces[-1] + (1.0 - self.spaces[0]) * self.silence
 
 
-def first_edge(edges: WordEdges) -> EdgeState:
-    """At the start of a segment, which is a word boundary."""
-    return EdgeState((1.0,) * (edges.silence_frames + 1), (0.0,) * edges.silence_frames)
+@dataclass(frozen=True)
+class WordEdges:
+    """How the tokens of a table mark word boundaries.
 
+    starts:         labels that begin words; only the space in a table of characters
+    before:         whether one must precede a phrase; False if the phrase's first label is one itself
+    silence_frames: K >= 1 blanks in a row are a boundary too
+    """
 
-def next_edge(edges: WordEdges, state: EdgeState, probabilities: Array) -> EdgeState:
-    """The state after one more frame of token probabilities (V,)."""
-    space, blank = float(probabilities[list(edges.starts)].sum()), float(probabilities[BLANK])
-    return EdgeState((*state.spaces[1:], space + blank * state.spaces[-1]), (*state.blanks[1:], blank))
+    starts: tuple[int, ...]
+    before: bool
+    silence_frames: int
+
+    def start(self) -> EdgeState:
+        """The state at the start of a segment, which is a word boundary."""
+        return EdgeState((1.0,) * (self.silence_frames + 1), (0.0,) * self.silence_frames)
+
+    def step(self, state: EdgeState, probabilities: Array) -> EdgeState:
+        """The state after one more frame of token probabilities (V,)."""
+        space, blank = float(probabilities[list(self.starts)].sum()), float(probabilities[BLANK])
+        return EdgeState((*state.spaces[1:], space + blank * state.spaces[-1]), (*state.blanks[1:], blank))
 
 
 @dataclass(frozen=True)
-class Carried:
-    """The state of R phrases of at most S states after a frame.
+class ForwardState:
+    """Forward probabilities of R phrases of at most S states after a frame.
 
     probability: (R, 2 + S) of the paths that are in a state; 0 in the entry columns
     span:        (2, R, 2 + S) the frames [begin, end) of the phrase on the most probable of them
@@ -96,7 +107,7 @@ class Carried:
     first: Array
 
 
-class PhraseStates:
+class ForwardRecursion:
     """Forward probabilities of many phrases in one array, frame by frame.
 
     The states of a row are label, blank, label, ..., label; if words end with ``starts``, also a blank and one of
@@ -117,11 +128,11 @@ class PhraseStates:
         self._first = np.array([labels[0] for labels in rows])
         self._final = np.array([labels[-1] for labels in rows])
 
-    def start(self) -> Carried:
+    def start(self) -> ForwardState:
         shape = (len(self._rows), self._tokens.shape[1] + ENTRY_COLUMNS)
-        return Carried(np.zeros(shape), np.zeros((2, *shape), np.int64), np.zeros(len(self._rows)))
+        return ForwardState(np.zeros(shape), np.zeros((2, *shape), np.int64), np.zeros(len(self._rows)))
 
-    def advance(self, probabilities: Array, old: Carried, entry: float | None, frame: int) -> Carried:
+    def advance(self, probabilities: Array, old: ForwardState, entry: float | None, frame: int) -> ForwardState:
         """The state after frame number ``frame``, with token probabilities (V,).
 
         entry: the probability that a phrase may begin on it; None: that of any path that is not in its first label.
@@ -138,11 +149,11 @@ class PhraseStates:
         new_span[:, :, 2:] = np.where(comes, from_before, span[:, :, 2:])
         new_span[1, self._rows, self._last] = frame + 1
         if self._starts:
-            self._follow(probabilities, before, new, new_span, span)
-        return Carried(new, new_span, probabilities[self._first])
+            self._fill_next_word(probabilities, before, new, new_span, span)
+        return ForwardState(new, new_span, probabilities[self._first])
 
-    def _follow(self, probabilities: Array, before: Array, new: Array, new_span: Array, span: Array) -> None:
-        """Fill the state behind the last label and its blank, the start of the next word; a run of it isn't one."""
+    def _fill_next_word(self, probabilities: Array, before: Array, new: Array, new_span: Array, span: Array) -> None:
+        """Fill the state after the last label and its blank, the start of the next word; a run of it isn't one."""
         rows, last = self._rows, self._last
         starting = float(probabilities[self._starts].sum())
         direct = starting - probabilities[self._final] * self._is_start
@@ -153,19 +164,19 @@ class PhraseStates:
             np.maximum(move, skip) > stay, span[:, rows, source], span[:, rows, last + 2]
         )
 
-    def ending(self, carried: Carried) -> tuple[Array, Array]:
+    def ending(self, forward: ForwardState) -> tuple[Array, Array]:
         """Probabilities (R,) and spans (2, R) of paths in their last label."""
-        return carried.probability[self._rows, self._last], carried.span[:, self._rows, self._last]
+        return forward.probability[self._rows, self._last], forward.span[:, self._rows, self._last]
 
-    def followed(self, carried: Carried) -> tuple[Array, Array]:
+    def followed(self, forward: ForwardState) -> tuple[Array, Array]:
         """The same for paths that have begun the next word."""
-        return carried.probability[self._rows, self._last + 2], carried.span[:, self._rows, self._last + 2]
+        return forward.probability[self._rows, self._last + 2], forward.span[:, self._rows, self._last + 2]
 
-    def written(self, carried: Carried) -> tuple[Array, Array]:
+    def written(self, forward: ForwardState) -> tuple[Array, Array]:
         """The same for paths in their last label or on blanks behind it."""
-        label, blank = (carried.probability[self._rows, self._last + ahead] for ahead in (0, 1))
+        label, blank = (forward.probability[self._rows, self._last + ahead] for ahead in (0, 1))
         column = np.where(blank > label, self._last + 1, self._last)
-        return label + blank, carried.span[:, self._rows, column]
+        return label + blank, forward.span[:, self._rows, column]
 
 
 @dataclass(frozen=True)
@@ -178,7 +189,7 @@ class Keyword:
 
 
 @dataclass(frozen=True)
-class SearchState:
+class PhraseState:
     """The state of a stream after ``frame`` frames.
 
     edge:  of word boundaries, if the search uses them
@@ -186,12 +197,12 @@ class SearchState:
     """
 
     frame: int
-    carried: Carried
+    forward: ForwardState
     edge: EdgeState | None
     ended: tuple[tuple[Array, Array], ...] = ()
 
 
-class KeywordSearch:
+class PhraseSearch:
     """Searches for all keywords at once, in R rows of label sequences. States are values: ``step`` changes none."""
 
     def __init__(
@@ -210,7 +221,7 @@ class KeywordSearch:
         rows = [(number, labels, False) for number, word in enumerate(keywords) for labels in word.spellings]
         rows += [(number, labels, True) for number, word in enumerate(keywords) for labels in word.rivals]
         self._rows = [(number, len(labels), is_rival) for number, labels, is_rival in rows]
-        self._states = PhraseStates([labels for _, labels, _ in rows], edges.starts if edges else ())
+        self._recursion = ForwardRecursion([labels for _, labels, _ in rows], edges.starts if edges else ())
         self._edges = edges
         longest = [max(map(len, word.spellings)) for word in keywords]
         bars = [
@@ -219,13 +230,13 @@ class KeywordSearch:
         ]
         self._bars = np.array(bars)
 
-    def start(self) -> SearchState:
+    def start(self) -> PhraseState:
         nothing = np.zeros(len(self._rows)), np.zeros((2, len(self._rows)), np.int64)
         silence = self._edges.silence_frames if self._edges else 0
-        edge = first_edge(self._edges) if self._edges else None
-        return SearchState(0, self._states.start(), edge, (nothing,) * silence)
+        edge = self._edges.start() if self._edges else None
+        return PhraseState(0, self._recursion.start(), edge, (nothing,) * silence)
 
-    def step(self, log_probs: Array, state: SearchState) -> tuple[list[DetectionCandidate], SearchState]:
+    def step(self, log_probs: Array, state: PhraseState) -> tuple[list[DetectionCandidate], PhraseState]:
         """Candidates of the next frames (T, V), in order of time, and the new state."""
         found: list[DetectionCandidate] = []
         for first in range(0, len(log_probs), BLOCK):
@@ -234,23 +245,23 @@ class KeywordSearch:
                 found += new
         return found, state
 
-    def finish(self, state: SearchState) -> list[DetectionCandidate]:
+    def finish(self, state: PhraseState) -> list[DetectionCandidate]:
         """The end of the segment is a word boundary: candidates that waited for one."""
-        return self._candidates(*self._states.written(state.carried), state.frame) if self._edges else []
+        return self._candidates(*self._recursion.written(state.forward), state.frame) if self._edges else []
 
-    def _frame(self, probabilities: Array, state: SearchState) -> tuple[SearchState, list[DetectionCandidate]]:
+    def _frame(self, probabilities: Array, state: PhraseState) -> tuple[PhraseState, list[DetectionCandidate]]:
         """One frame of token probabilities (V,)."""
-        entry = state.edge.edge if state.edge and self._edges and self._edges.before else None
-        carried = self._states.advance(probabilities, state.carried, entry, state.frame)
+        entry = state.edge.boundary if state.edge and self._edges and self._edges.before else None
+        forward = self._recursion.advance(probabilities, state.forward, entry, state.frame)
         seen = state.frame + 1
-        ending = self._states.ending(carried)
+        ending = self._recursion.ending(forward)
         if self._edges is None or state.edge is None:
-            return SearchState(seen, carried, None), self._candidates(*ending, seen)
-        edge = next_edge(self._edges, state.edge, probabilities)
-        found = self._candidates(*self._states.followed(carried), seen)
+            return PhraseState(seen, forward, None), self._candidates(*ending, seen)
+        edge = self._edges.step(state.edge, probabilities)
+        found = self._candidates(*self._recursion.followed(forward), seen)
         in_silence, spans = state.ended[0]
         found += self._candidates(in_silence * edge.silence, spans, seen)
-        return SearchState(seen, carried, edge, (*state.ended[1:], ending)), found
+        return PhraseState(seen, forward, edge, (*state.ended[1:], ending)), found
 
     def _candidates(self, probabilities: Array, spans: Array, seen: int) -> list[DetectionCandidate]:
         """probabilities (R,), spans (2, R)."""
@@ -262,3 +273,47 @@ class KeywordSearch:
                 DetectionCandidate(number, begin, end, seen, -float(np.log(probabilities[row])), count, is_rival)
             )
         return found
+
+
+@dataclass(frozen=True)
+class LabelState:
+    """The state of a stream after ``frame`` frames. recent: (smooth_frames - 1, keywords) its last posteriors."""
+
+    frame: int
+    recent: Array
+
+
+class LabelSearch:
+    """Searches for labels of a classifier. States are values: ``step`` changes none."""
+
+    def __init__(
+        self, columns: Sequence[int], thresholds: Sequence[float], *, smooth_frames: int, input_frames: int
+    ) -> None:
+        """columns: of the keywords among the labels; thresholds: for each, the confidence that a candidate must reach.
+
+        input_frames: frames that one posterior depends on.
+        """
+        self._columns, self._thresholds = list(columns), np.array(thresholds)
+        self._smooth_frames = smooth_frames
+        self._reach = smooth_frames + input_frames - 1
+
+    def start(self) -> LabelState:
+        return LabelState(0, np.zeros((self._smooth_frames - 1, len(self._columns))))
+
+    def step(self, log_probs: Array, state: LabelState) -> tuple[list[DetectionCandidate], LabelState]:
+        """Candidates of the next frames (T, V), in order of time, and the new state."""
+        posteriors = np.exp(log_probs[:, self._columns].astype(np.float64))  # (T, keywords)
+        history = np.concatenate([state.recent, posteriors])
+        total = np.zeros_like(posteriors)
+        for offset in range(self._smooth_frames):  # in the order of time, so that no cutting changes a bit
+            total += history[offset : offset + len(posteriors)]
+        frame = state.frame + len(posteriors)
+        confidences = total / np.minimum(np.arange(state.frame, frame) + 1, self._smooth_frames)[:, None]
+        found = []
+        for t, keyword in np.argwhere(confidences >= self._thresholds).tolist():
+            end, cost = state.frame + t + 1, -float(np.log(max(float(confidences[t, keyword]), LOWEST)))
+            found.append(DetectionCandidate(keyword, max(0, end - self._reach), end, end, cost, 1))
+        return found, LabelState(frame, history[len(posteriors) :])
+
+    def finish(self, state: LabelState) -> list[DetectionCandidate]:
+        return []

@@ -1,96 +1,168 @@
-"""A recognizer asked for keywords instead of words: a decoder whose words are hits.
+"""Keyword spotting in recordings and in streams, by a recognizer or by a classifier of keywords. NumPy only.
 
-    phrases = parse_keywords("yes, stop:0.8, pittsburgh=P IH T S B ER G")
-    spotter = spot_with(transcriber, phrases)         # a transcriber like any other
+spotter = Spotter.load("an4-streaming", "enter, rubout:0.9")
+spotter.spot("recording.flac")            # detections: keyword, start_s, end_s, confidence
+stream = spotter.stream()
+stream.accept(samples, 48000)             # detections as they become certain
+stream.finish()
 
-A hit is known ``HOLD_S`` after the keyword's last label, or where tokens tell of words, ``EDGE_HOLD_S`` after the space
-behind it or ``SILENCE_S`` of silence: 0.4 s at most, in addition to the model's own look-ahead. NumPy only.
+A recognizer finds any phrase that its tokens can write (``phrase_decoder``). A detection is certain ``HOLD_S`` after
+the keyword's last label, or where tokens mark word boundaries, ``EDGE_HOLD_S`` after the space behind it or
+``SILENCE_S`` of silence: 0.4 s at most, in addition to the model's own look-ahead.
+
+A classifier finds its labels (``label_decoder``). It must depend on the recent past only (``model.pooling=recent``). A
+stream is one segment from beginning to end: it is not cut at pauses, and no voice activity detector is used. A
+detection is reported ``LABEL_HOLD_S`` after its peak. While the confidence stays above the threshold, or returns to it
+within ``REFRACTORY_S``, it is one detection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from recitative.asr.decoders import Spoken
+from recitative import pretrained
 from recitative.asr.pronouncer import guess
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.stream import DecodedStream
+from recitative.asr.transcriber import DecodedNetwork, Transcriber, load_transcriber
+from recitative.asr.transcript import Segment
+from recitative.audio.inputs import AudioInput
+from recitative.audio.vad import UNCUT
+from recitative.classification.kind import CLASSIFIER
+from recitative.classification.labeller import Labeller, load_classifier
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
-from recitative.errors import UsageError
-from recitative.keywords.detections import (
-    DetectionCandidate,
-    DetectionDecoder,
-    DetectionRules,
-    DetectionState,
-    Track,
-    finish,
-    follow,
-    new_tracks,
-)
-from recitative.keywords.search import Keyword, KeywordSearch, SearchState, WordEdges
-from recitative.stage import Array
+from recitative.errors import DataError, Problem, UsageError
+from recitative.keywords.detections import DetectionDecoder, DetectionRules
+from recitative.keywords.search import Keyword, LabelSearch, LabelState, PhraseSearch, PhraseState, WordEdges
+from recitative.kinds import kind_of
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
+from recitative.text.words import Word
 
 KIND = PhraseKind("keyword", "threshold", largest=1.0, example=0.5)
 
-THRESHOLD = 0.8  # the confidence from which a candidate is a hit, if nobody says otherwise
-SILENCE_S = 0.3  # of blanks do for the edge of a word
+THRESHOLD = 0.8  # default confidence threshold
+
+SILENCE_S = 0.3  # of blanks mark a word boundary
 HOLD_S = 0.4  # a candidate waits so long for a better one, and for a longer word that contains it
-EDGE_HOLD_S = 0.1  # the same where the edges of words are heard: then no longer word can come
-MARGIN = 3.0  # nats by which such a longer word may be less probable and still be what was said
+EDGE_HOLD_S = 0.1  # the same where tokens mark word boundaries: then no longer word can come
+MARGIN = 3.0  # nats by which such a longer word may be less probable and still be the one that was spoken
+
+SMOOTH_S = 0.2  # posteriors of labels are averaged over this time
+LABEL_HOLD_S = 0.3  # a candidate waits so long for a better one
+REFRACTORY_S = 0.15  # the confidence must stay below the threshold for so long before a new detection
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Where the search is, and what waits."""
+class Spotted:
+    """A detected keyword, with times in seconds from the start of the recording; confidence: 0..1."""
 
-    search: SearchState
-    tracks: tuple[Track, ...]
+    keyword: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+    @classmethod
+    def of(cls, word: Word) -> Spotted:
+        """From a word of a ``DetectionDecoder``."""
+        return cls(word.word, word.start_s, word.end_s, word.confidence)
+
+    def to_dict(self) -> dict[str, Any]:
+        """type, keyword, start, end (s), confidence."""
+        times = {"start": self.start_s, "end": self.end_s}
+        return {"type": "spotted", "keyword": self.keyword, **times, "confidence": self.confidence}
 
 
-class KeywordSpotter(DetectionDecoder[Heard]):
-    """A decoder (``asr.decoders``) that writes the keywords it hears, in the order in which they are certain."""
+class Spotter:
+    """A model that looks for keywords. Threads may share it; a stream belongs to one at a time."""
 
-    def __init__(
-        self, keywords: Sequence[Keyword], thresholds: Sequence[float], frame_s: float, edges: WordEdges | None
-    ) -> None:
-        """thresholds: above 0, one for each keyword; edges: of words, None = a keyword may stand within a word."""
-        super().__init__([keyword.phrase for keyword in keywords], frame_s)
-        self.keywords = tuple(keywords)
-        self.rules = DetectionRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
-        self._search = KeywordSearch(self.keywords, thresholds, edges=edges, margin=MARGIN)
+    def __init__(self, recognizer: Recognizer) -> None:
+        """recognizer: with a network made by ``with_keywords``."""
+        self.recognizer = recognizer
 
-    def start(self) -> DetectionState[Heard]:
-        return DetectionState(Heard(self._search.start(), new_tracks(len(self.keywords))))
+    @classmethod
+    def load(
+        cls, model: str | Path, keywords: str, thresholds: Mapping[str, float] | None = None, *, threads: int = 1
+    ) -> Spotter:
+        """Load a file made by ``recitative export``, or a pretrained model by name. Raises DataError, UsageError.
 
-    def step(self, log_probs: Array, state: DetectionState[Heard]) -> DetectionState[Heard]:
-        candidates, search = self._search.step(log_probs, state.search.search)
-        hits, tracks = follow(state.search.tracks, candidates, search.frame, self.rules)
-        return DetectionState(Heard(search, tracks), self.words(state, hits))
+        keywords: separated by commas, with thresholds if needed: "yes, stop:0.8"; thresholds: of the others, by phrase.
+        """
+        path, name = pretrained.find(model), pretrained.name_of(model)
+        if kind_of(path, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
+            return cls.of(load_classifier(path, threads=threads), keywords, thresholds, name=name)
+        return cls.of(Recognizer(load_transcriber(path, threads=threads)), keywords, thresholds, name=name)
 
-    def num_frames(self, state: DetectionState[Heard]) -> int:
-        return state.search.search.frame
+    @classmethod
+    def of(cls, model: Any, keywords: str, thresholds: Mapping[str, float] | None = None, *, name: str = "") -> Spotter:
+        """A loaded recognizer or classifier. Raises what ``load`` raises."""
+        phrases = parse_keywords(keywords)
+        network = model.network if isinstance(model, Recognizer) else model
+        if isinstance(network, Labeller):
+            return cls(Recognizer(with_keywords(network, label_decoder(network, phrases, thresholds)), name))
+        if isinstance(network, Transcriber):
+            return cls(Recognizer(with_keywords(network, phrase_decoder(network, phrases, thresholds)), name))
+        raise UsageError("keywords are found by recognizers and by classifiers; use one of these")
 
-    def finish(self, state: DetectionState[Heard]) -> Spoken:
-        search = state.search.search
-        hits = finish(state.search.tracks, self._search.finish(search), search.frame, self.rules)
-        return Spoken((), self.words(state, hits))
+    def spot(self, audio: AudioInput, sample_rate: int | None = None) -> tuple[Spotted, ...]:
+        """The detections in a whole recording, in any form that ``Recognizer.transcribe`` takes."""
+        return tuple(map(Spotted.of, self.recognizer.transcribe(audio, sample_rate).words))
 
-    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
-        """Of a whole recording (T, V): what the hits are picked from."""
-        found, state = self._search.step(log_probs, self._search.start())
-        return found + self._search.finish(state)
+    def stream(self) -> KeywordStream:
+        """Raises UsageError if the model needs whole recordings."""
+        self.recognizer.require_streaming()
+        return KeywordStream(self.recognizer.network)
+
+
+class KeywordStream(DecodedStream[Spotted]):
+    """One stream of audio, whose events are detections, each once, as they become certain. Memory does not grow."""
+
+    def _segment_ended(self, segment: Segment) -> None:
+        self._events += map(Spotted.of, segment.words)
+
+    def _news(self, *, ended: bool) -> list[Spotted]:
+        decoder = self.network.decoder
+        certain = [word.later(self._start_s) for word in decoder.partial(self._decoded).words]
+        self._decoded = decoder.forget(self._decoded)
+        return [*super()._news(ended=ended), *map(Spotted.of, certain)]
+
+
+def can_spot(model: Any) -> bool:
+    """Whether ``Spotter.of`` takes a model."""
+    if isinstance(model, Labeller):
+        return model.settings.model.pooling == "recent" and model.lookahead is not None
+    return isinstance(model, Recognizer)
+
+
+class LabelNetwork(DecodedNetwork):
+    """A classifier's network with the decoder of its keywords."""
+
+    def __init__(self, labeller: Labeller, decoder: DetectionDecoder[LabelState]) -> None:
+        super().__init__(labeller.network, labeller.settings.features)
+        self.settings = labeller.settings
+        self.decoder = decoder
+        self.segments = UNCUT
+
+
+def with_keywords(model: Transcriber | Labeller, decoder: DetectionDecoder[Any]) -> DecodedNetwork:
+    """The same model, whose words are detections."""
+    return model.with_decoder(decoder) if isinstance(model, Transcriber) else LabelNetwork(model, decoder)
 
 
 def parse_keywords(text: str) -> list[Phrase]:
-    """A list as ``decoding.hotwords`` describes it; the number is a threshold. Raises UsageError, also for a keyword
-    that stands twice and for an empty list."""
+    """A list as ``decoding.hotwords`` describes it, whose numbers are thresholds.
+
+    Raises UsageError, also for a repeated keyword and for an empty list.
+    """
     return require_keywords(parse_phrases(text, KIND))
 
 
 def require_keywords(phrases: list[Phrase]) -> list[Phrase]:
-    """The phrases, if each is a keyword of its own; raises what ``parse_keywords`` does."""
+    """The phrases, if they are distinct keywords; raises what ``parse_keywords`` does."""
     if not phrases:
         raise UsageError("keywords: none is named; write them with commas between: 'yes, stop'")
     texts = [phrase.text for phrase in phrases]
@@ -102,46 +174,87 @@ def require_keywords(phrases: list[Phrase]) -> list[Phrase]:
     return phrases
 
 
-def spot_with(
-    transcriber: Transcriber,
-    phrases: Sequence[Phrase],
-    thresholds: Mapping[str, float] | None = None,
-    *,
-    within_words: bool = False,
-) -> Transcriber:
-    """The same model with a ``KeywordSpotter``.
+def thresholds_of(phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None) -> list[float]:
+    """The threshold of each phrase: its own, else the one in ``thresholds``, else ``THRESHOLD``."""
+    return [phrase.number or (thresholds or {}).get(phrase.text, THRESHOLD) for phrase in phrases]
 
-    thresholds: of phrases that have none of their own, ``THRESHOLD`` for those that it lacks; within_words: "yes" is
-    found in "yesterday" too. Raises DataError for what the model cannot write.
+
+# Labels of a classifier
+
+
+def label_decoder(
+    labeller: Labeller, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None
+) -> DetectionDecoder[LabelState]:
+    """thresholds: of phrases without one of their own; see ``thresholds_of``.
+
+    Raises UsageError for a classifier of whole recordings and for a phrase with a pronunciation, one DataError for all
+    phrases that are no label.
     """
-    return transcriber.with_decoder(new_spotter(transcriber, phrases, thresholds, within_words=within_words))
+    _require_stream(labeller)
+    for phrase in phrases:
+        if phrase.pronunciation:
+            raise UsageError(
+                f"keyword '{phrase.text}': a classifier hears whole labels and takes no pronunciation; leave it out"
+            )
+    texts, labels = [phrase.text for phrase in phrases], labeller.labels
+    allowed = f"one of its labels: {', '.join(labels)}"
+    unknown = [text for text in texts if text not in labels]
+    if problems := [Problem(f"keyword '{text}'", "is no label of the classifier", allowed, "") for text in unknown]:
+        raise DataError.collect(problems)
+    smooth, hold, refractory = (
+        max(1, round(seconds / labeller.frame_s)) for seconds in (SMOOTH_S, LABEL_HOLD_S, REFRACTORY_S)
+    )
+    search = LabelSearch(
+        [labels.index(text) for text in texts],
+        thresholds_of(phrases, thresholds),
+        smooth_frames=smooth,
+        input_frames=labeller.settings.model.pooling_frames,
+    )
+    return DetectionDecoder(search, texts, DetectionRules(hold, refractory_frames=refractory), labeller.frame_s)
 
 
-def new_spotter(
+def _require_stream(labeller: Labeller) -> None:
+    model = labeller.settings.model
+    if model.pooling != "recent":
+        raise UsageError(
+            f"this classifier names whole recordings (model.pooling={model.pooling}): in a stream it would hear all "
+            "that came before; train one with model.pooling=recent"
+        )
+    if labeller.lookahead is None:
+        raise UsageError(
+            "this classifier needs the whole recording; keywords need a 'forward' or 'latency_controlled' core and "
+            "model.cmvn 'global' or 'running'"
+        )
+
+
+# Phrases of a recognizer
+
+
+def phrase_decoder(
     transcriber: Transcriber,
     phrases: Sequence[Phrase],
     thresholds: Mapping[str, float] | None = None,
     *,
     within_words: bool = False,
-) -> KeywordSpotter:
-    """As ``spot_with``."""
-    bars = thresholds_of(phrases, thresholds or {})
-    edges = None if within_words else word_edges(transcriber.tokens, transcriber.frame_s)
-    keywords = keywords_of(phrases, transcriber.tokens, transcriber.language.lexicon or Lexicon({}))
+) -> DetectionDecoder[PhraseState]:
+    """thresholds: of phrases without one of their own; see ``thresholds_of``.
+
+    within_words: "yes" is found in "yesterday" too. Raises one DataError for all words that the model cannot write.
+    """
+    tokens, frame_s = transcriber.tokens, transcriber.frame_s
+    edges = None if within_words else word_edges(tokens, frame_s)
+    keywords = keywords_of(phrases, tokens, transcriber.language.lexicon or Lexicon({}))
     if edges is not None or within_words:
         keywords = [replace(keyword, rivals=()) for keyword in keywords]
-    return KeywordSpotter(keywords, bars, transcriber.frame_s, edges)
-
-
-def thresholds_of(phrases: Sequence[Phrase], thresholds: Mapping[str, float]) -> list[float]:
-    """Of each phrase its own, else the one in ``thresholds``, else ``THRESHOLD``."""
-    return [phrase.number or thresholds.get(phrase.text, THRESHOLD) for phrase in phrases]
+    search = PhraseSearch(keywords, thresholds_of(phrases, thresholds), edges=edges, margin=MARGIN)
+    rules = DetectionRules(max(1, round((EDGE_HOLD_S if edges else HOLD_S) / frame_s)), MARGIN)
+    return DetectionDecoder(search, [phrase.text for phrase in phrases], rules, frame_s)
 
 
 def word_edges(tokens: TokenTable, frame_s: float) -> WordEdges | None:
-    """How a table's tokens tell of words: characters by the space between, pieces by those that words begin with.
+    """How a table's tokens mark word boundaries: characters by the space between, pieces by those that begin words.
 
-    None for tables that don't, such as phones, and for whole words, which need it not.
+    None for tables that don't, such as phones, and for whole words, which don't need it.
     """
     silence_frames = max(1, round(SILENCE_S / frame_s))
     if tokens.space is not None:
@@ -153,7 +266,7 @@ def word_edges(tokens: TokenTable, frame_s: float) -> WordEdges | None:
 
 
 def keywords_of(phrases: Sequence[Phrase], tokens: TokenTable, lexicon: Lexicon) -> list[Keyword]:
-    """How each is written in labels, and the longer words of the lexicon that contain it.
+    """The label sequences of each phrase, and the longer words of the lexicon that contain one.
 
     Raises one DataError for all words that the model cannot write.
     """
@@ -161,22 +274,22 @@ def keywords_of(phrases: Sequence[Phrase], tokens: TokenTable, lexicon: Lexicon)
     given = {phrase.text: (phrase.pronunciation,) for phrase in phrases if phrase.pronunciation}
     written = write_words(words, given, tokens, lexicon, KIND.name, guess)
     known = {labels for word in lexicon.entries for labels in lexicon.pronunciations(word, tokens)}
-    return [_keyword(phrase.text, written, tokens, known) for phrase in phrases]
-
-
-def _keyword(text: str, written: Lexicon, tokens: TokenTable, known: set[tuple[int, ...]]) -> Keyword:
-    ways = tuple(dict.fromkeys(_join(way, tokens.space) for way in spellings(text, written, tokens)))
-    longer = {labels for labels in known for way in ways if _contains(labels, way)}
-    return Keyword(text, ways, tuple(sorted(longer - set(ways))))  # "one" with and without a breath is one word
+    keywords = []
+    for phrase in phrases:
+        ways = tuple(dict.fromkeys(_join(way, tokens.space) for way in spellings(phrase.text, written, tokens)))
+        longer = {labels for labels in known for way in ways if _contains(labels, way)}
+        # A longer spelling of the same word is no rival: "one" with and without an initial "h" is one word.
+        keywords.append(Keyword(phrase.text, ways, tuple(sorted(longer - set(ways)))))
+    return keywords
 
 
 def _join(words: Sequence[tuple[int, ...]], space: int | None) -> tuple[int, ...]:
-    """With the space between words, if the table has one."""
+    """The labels of a phrase, with the space between words if the table has one."""
     between = () if space is None else (space,)
     return words[0] + tuple(label for word in words[1:] for label in (*between, *word))
 
 
 def _contains(longer: tuple[int, ...], labels: tuple[int, ...]) -> bool:
-    """As a part, not as a whole."""
+    """Whether ``labels`` is a proper part of ``longer``."""
     size = len(labels)
     return len(longer) > size and any(longer[i : i + size] == labels for i in range(len(longer) - size + 1))

@@ -6,7 +6,7 @@
     for event in stream.finish():
         ...
 
-Recognizers give ``Partial`` and ``Final`` (``asr.transcript``), keyword spotters ``Spotted`` (``keywords.stream``),
+Recognizers give ``Partial`` and ``Final`` (``asr.transcript``), keyword spotters ``Spotted`` (``keywords.spotter``),
 classifiers ``Label`` (``classification.labeller``), anomaly models ``Alarm`` (``anomaly.watch``). All have ``start_s``
 and ``end_s``, in seconds from the start of the stream, and ``to_dict``, which is ready for JSON.
 

@@ -33,7 +33,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.audio.inputs import AudioBlocks
 from recitative.errors import RecitativeError, UsageError, printable
-from recitative.keywords.stream import Spotted
+from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document

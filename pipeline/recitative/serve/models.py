@@ -15,7 +15,7 @@ from recitative.asr.stream import EndpointRules
 from recitative.asr.transcriber import Transcriber
 from recitative.decoding.hotwords import parse_hot_words
 from recitative.errors import UsageError
-from recitative.keywords.stream import Spotter, can_spot
+from recitative.keywords.spotter import Spotter, can_spot
 from recitative.kinds import KINDS
 from recitative.lm.grammar import Grammar
 from recitative.model.kind import AnyKind, Endpoint

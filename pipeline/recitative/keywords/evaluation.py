@@ -1,13 +1,13 @@
-"""Keywords in data directories, whose transcripts say where they occur: thresholds for a rate, scores, trade-offs.
+"""Evaluation of keyword spotting on data directories with transcripts: scores, trade-offs, thresholds for a rate.
 
 Each utterance is one segment. The time of a word in its transcript comes from DATA/words.ctm (``asr.alignment``), or
-else from the model's own forced alignment; where there is neither, as for words that a recognizer cannot write and for
+else from the model's own forced alignment. Where there is neither, as for words that a recognizer cannot write and for
 classifiers, the word may be anywhere in the utterance. The files that are written:
 
 keywords.json   for all together and for each keyword: counts at its threshold with 95 % intervals, and its trade-off, a
                 pair of false alarms per hour and miss rate for each of ``levels``
 det.svg         the trade-offs as curves, and the point at the thresholds
-thresholds      JSON, for one model: the confidence from which a candidate is a detection
+thresholds      JSON, for one model: the least confidence of a detection of each keyword
                 {"model": "5f0c...", "data": "data/dev", "hours": 0.63, "false_alarms_per_hour": 1.0,
                 "thresholds": {"yes": 0.62}}
 """
@@ -18,9 +18,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError
 from recitative.features.extraction import audio_durations_s, read_utterance
-from recitative.keywords.detections import DetectionCandidate, DetectionRules, pick
+from recitative.keywords.detections import DetectionCandidate, DetectionDecoder, DetectionRules, pick
 from recitative.reading import checked, read_json
 from recitative.report.charts import OperatingPoint, det_curve
 from recitative.report.figure import save_figure
@@ -40,20 +39,9 @@ from recitative.score.classification import LEVELS, DetectionCounts, Span, choos
 from recitative.stage import Array
 
 
-class Spotter(Protocol):
-    """A decoder of keywords: ``models.spotter.KeywordSpotter`` or ``models.label_spotter.LabelSpotter``."""
-
-    phrases: tuple[str, ...]
-    rules: DetectionRules
-
-    def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
-        """Of a whole recording (T, V): what the hits are picked from."""
-        ...
-
-
 @dataclass(frozen=True)
-class HeardUtterance:
-    """For each keyword its candidates above the lowest level, as those of keyword 0, and when it is said."""
+class SearchedUtterance:
+    """For each keyword its candidates above the lowest level, numbered as keyword 0, and when it is spoken."""
 
     utt_id: str
     duration_s: float
@@ -62,11 +50,11 @@ class HeardUtterance:
 
 
 @dataclass(frozen=True)
-class HeardSet:
-    """All utterances that were heard, and how what they hold becomes hits."""
+class SearchedSet:
+    """The utterances of data directories with their candidates, and the rules that make detections of these."""
 
     keywords: tuple[str, ...]
-    utterances: tuple[HeardUtterance, ...]
+    utterances: tuple[SearchedUtterance, ...]
     rules: DetectionRules
     frame_s: float
 
@@ -75,111 +63,78 @@ class HeardSet:
         return sum(utterance.duration_s for utterance in self.utterances) / 3600
 
     def count(self, keyword: int, threshold: float) -> DetectionCounts:
-        """What a search with this threshold finds."""
-        occurrences = found = hits = 0
+        """The counts of a search with this threshold."""
+        occurrences = found = detections = 0
         for utterance in self.utterances:
-            spans = self._hits(utterance, keyword, threshold)
+            picked = pick(utterance.candidates[keyword], [threshold], self.rules)
+            spans = [(one.begin * self.frame_s, one.end * self.frame_s) for one in picked]
             occurrences += len(utterance.occurrences[keyword])
             found += count_found(utterance.occurrences[keyword], spans)
-            hits += len(spans)
-        return DetectionCounts(occurrences, found, hits - found, self.hours)
+            detections += len(spans)
+        return DetectionCounts(occurrences, found, detections - found, self.hours)
 
     def trade_off(self, keyword: int) -> list[DetectionCounts]:
-        """At each of ``LEVELS``."""
+        """The counts at each of ``LEVELS``."""
         return [self.count(keyword, level) for level in LEVELS]
 
-    def _hits(self, utterance: HeardUtterance, keyword: int, threshold: float) -> list[Span]:
-        hits = pick(utterance.candidates[keyword], [threshold], self.rules)
-        return [(hit.begin * self.frame_s, hit.end * self.frame_s) for hit in hits]
 
-
-@dataclass(frozen=True)
-class TunedKeyword:
-    """kept: whether the wanted rate is; else the threshold is the highest level, and there are more."""
-
-    keyword: str
-    threshold: float
-    detections: DetectionCounts
-    kept: bool
-
-
-def hear_directories(
+def search_directories(
     network: DecodedNetwork,
-    spotter: Spotter,
+    decoder: DetectionDecoder[Any],
     folders: Sequence[Path],
     advance: Callable[[int, int], None] = lambda done, total: None,
-) -> HeardSet:
-    """spotter: with thresholds at the lowest level. Raises DataError for audio that cannot be read, for an utterance
+) -> SearchedSet:
+    """decoder: with thresholds at the lowest level. Raises DataError for audio that cannot be read, for an utterance
     without transcript and for times that do not fit."""
-    told = [pair for folder in folders for pair in _with_times(folder)]
-    for utterance, _ in told:
+    utterances: list[
+        tuple[Utterance, list[Span] | None]
+    ] = []  # with the times of their words, where words.ctm has them
+    for folder in folders:
+        read = DataDirectory.read(folder).utterances
+        times = read_word_times(folder, read)
+        utterances += [(utterance, times.get(utterance.utt_id)) for utterance in read]
+    for utterance, _ in utterances:
         if utterance.text is None:
             remedy = "transcribe it, or leave it out"
             raise DataError(f"utterance '{utterance.utt_id}'", "has no transcript", "words, or an empty text", remedy)
-    durations = audio_durations_s([utterance for utterance, _ in told], network.sample_rate)
-    heard: list[HeardUtterance] = []
-    by_length = np.argsort(durations, kind="stable").tolist()  # what is heard together is padded to one length
+    durations = audio_durations_s([utterance for utterance, _ in utterances], network.sample_rate)
+    searched: list[SearchedUtterance] = []
+    by_length = np.argsort(durations, kind="stable").tolist()  # utterances of one batch are padded to one length
     for start in range(0, len(by_length), BATCH):
         numbers = by_length[start : start + BATCH]
-        heard += _hear(network, spotter, [told[i] for i in numbers], durations[numbers].tolist())
-        advance(len(heard), len(told))
-    return HeardSet(spotter.phrases, tuple(heard), spotter.rules, network.frame_s)
+        searched += _search(network, decoder, [utterances[i] for i in numbers], durations[numbers].tolist())
+        advance(len(searched), len(utterances))
+    return SearchedSet(decoder.phrases, tuple(searched), decoder.rules, network.frame_s)
 
 
-def tune_thresholds(heard: HeardSet, most_per_hour: float) -> list[TunedKeyword]:
-    """For each keyword the threshold at which it has at most so many false alarms per hour."""
-    tuned = []
-    for number, keyword in enumerate(heard.keywords):
-        at_levels = heard.trade_off(number)
-        level = choose_level(at_levels, most_per_hour)
-        chosen = len(LEVELS) - 1 if level is None else level
-        tuned.append(TunedKeyword(keyword, round(LEVELS[chosen], 4), at_levels[chosen], level is not None))
-    return tuned
-
-
-def _with_times(folder: Path) -> list[tuple[Utterance, list[Span] | None]]:
-    """The utterances, and where the folder tells it when their words are said."""
-    utterances = DataDirectory.read(folder).utterances
-    times = read_word_times(folder, utterances)
-    return [(utterance, times.get(utterance.utt_id)) for utterance in utterances]
-
-
-def _hear(
+def _search(
     network: DecodedNetwork,
-    spotter: Spotter,
-    group: Sequence[tuple[Utterance, list[Span] | None]],
+    decoder: DetectionDecoder[Any],
+    batch: Sequence[tuple[Utterance, list[Span] | None]],
     durations: Sequence[float],
-) -> Iterator[HeardUtterance]:
-    aligned = _aligner(network)
-    rows = network.log_probs([read_utterance(utterance) for utterance, _ in group])
-    phrases = [tuple(phrase.split()) for phrase in spotter.phrases]
-    for (utterance, spans), duration_s, log_probs in zip(group, durations, rows, strict=True):
+) -> Iterator[SearchedUtterance]:
+    pronounce = pronounce_with(network) if isinstance(network, Transcriber) else None
+    phrases = [tuple(phrase.split()) for phrase in decoder.phrases]
+    rows = network.log_probs([read_utterance(utterance) for utterance, _ in batch])
+    for (utterance, spans), duration_s, log_probs in zip(batch, durations, rows, strict=True):
         words = tuple((utterance.text or "").split())
-        if spans is None and any(_places(words, phrase) for phrase in phrases):
-            spans = aligned(log_probs, words)
-        occurrences = tuple(_occurrences(words, phrase, spans, duration_s) for phrase in phrases)
-        candidates = _by_keyword(spotter.candidates(log_probs), len(phrases))
-        yield HeardUtterance(utterance.utt_id, duration_s, candidates, occurrences)
-
-
-def _aligner(network: DecodedNetwork) -> Callable[[Array, Sequence[str]], list[Span] | None]:
-    """What tells when each word is said; of a model that writes no words nothing does."""
-    if isinstance(network, Transcriber):
-        return partial(_word_spans, network, pronounce_with(network))
-    return lambda log_probs, words: None
-
-
-def _by_keyword(candidates: Sequence[DetectionCandidate], count: int) -> tuple[tuple[DetectionCandidate, ...], ...]:
-    groups: list[list[DetectionCandidate]] = [[] for _ in range(count)]
-    for candidate in candidates:
-        groups[candidate.keyword].append(replace(candidate, keyword=0))
-    return tuple(map(tuple, groups))
+        places = [_places(words, phrase) for phrase in phrases]
+        if spans is None and any(places) and isinstance(network, Transcriber) and pronounce:
+            spans = _word_spans(network, pronounce, log_probs, words)
+        occurrences = tuple(
+            tuple((0.0, duration_s) if spans is None else (spans[i][0], spans[i + len(phrase) - 1][1]) for i in found)
+            for phrase, found in zip(phrases, places, strict=True)
+        )
+        candidates: list[list[DetectionCandidate]] = [[] for _ in phrases]
+        for candidate in decoder.candidates(log_probs):
+            candidates[candidate.keyword].append(replace(candidate, keyword=0))
+        yield SearchedUtterance(utterance.utt_id, duration_s, tuple(map(tuple, candidates)), occurrences)
 
 
 def _word_spans(
     transcriber: Transcriber, pronounce: Pronounce, log_probs: Array, words: Sequence[str]
 ) -> list[Span] | None:
-    """When each word is said, in seconds; None where that cannot be told."""
+    """The times of the words, in seconds, by forced alignment; None where they cannot be aligned."""
     try:
         ways = [pronounce(word) for word in words]
         if not all(ways):
@@ -190,22 +145,31 @@ def _word_spans(
     return [(word.begin * transcriber.frame_s, word.end * transcriber.frame_s) for word in path.words]
 
 
-def _occurrences(
-    words: Sequence[str], phrase: Sequence[str], spans: Sequence[Span] | None, duration_s: float
-) -> tuple[Span, ...]:
-    places = _places(words, phrase)
-    if spans is None:
-        return ((0.0, duration_s),) * len(places)
-    return tuple((spans[place][0], spans[place + len(phrase) - 1][1]) for place in places)
-
-
 def _places(words: Sequence[str], phrase: Sequence[str]) -> list[int]:
     """Where the phrase begins among the words."""
     size = len(phrase)
     return [place for place in range(len(words) - size + 1) if tuple(words[place : place + size]) == tuple(phrase)]
 
 
-# Scores
+@dataclass(frozen=True)
+class TunedKeyword:
+    """within_limit: whether the rate is at most the wanted one; else the threshold is the highest level."""
+
+    keyword: str
+    threshold: float
+    detections: DetectionCounts
+    within_limit: bool
+
+
+def tune_thresholds(searched: SearchedSet, most_per_hour: float) -> list[TunedKeyword]:
+    """For each keyword the threshold at which it has at most so many false alarms per hour."""
+    tuned = []
+    for number, keyword in enumerate(searched.keywords):
+        at_levels = searched.trade_off(number)
+        level = choose_level(at_levels, most_per_hour)
+        chosen = len(LEVELS) - 1 if level is None else level
+        tuned.append(TunedKeyword(keyword, round(LEVELS[chosen], 4), at_levels[chosen], level is not None))
+    return tuned
 
 
 @dataclass(frozen=True)
@@ -218,17 +182,17 @@ class SpottingScores:
     trade_offs: tuple[tuple[DetectionCounts, ...], ...]
 
     @classmethod
-    def of(cls, heard: HeardSet, thresholds: Sequence[float]) -> SpottingScores:
-        numbers = range(len(heard.keywords))
-        counts = tuple(heard.count(number, threshold) for number, threshold in enumerate(thresholds))
-        return cls(heard.keywords, tuple(thresholds), counts, tuple(tuple(heard.trade_off(n)) for n in numbers))
+    def of(cls, searched: SearchedSet, thresholds: Sequence[float]) -> SpottingScores:
+        counts = tuple(searched.count(number, threshold) for number, threshold in enumerate(thresholds))
+        trade_offs = tuple(tuple(searched.trade_off(number)) for number in range(len(searched.keywords)))
+        return cls(searched.keywords, tuple(thresholds), counts, trade_offs)
 
     @property
     def together(self) -> DetectionCounts:
         return DetectionCounts.together(self.counts)
 
     def write(self, output: Path, title: str) -> None:
-        """Both files; atomic."""
+        """Write keywords.json and det.svg; atomic."""
         by_level = [DetectionCounts.together(at_level) for at_level in zip(*self.trade_offs, strict=True)]
         rows = zip(self.keywords, self.thresholds, self.counts, self.trade_offs, strict=True)
         scored = {
@@ -248,16 +212,13 @@ def _as_object(counts: DetectionCounts, at_levels: Sequence[DetectionCounts]) ->
 
 
 def _points(at_levels: Sequence[DetectionCounts]) -> list[OperatingPoint]:
-    """None for a keyword that is never said."""
+    """Empty for a keyword that never occurs."""
     return [(counts.per_hour, counts.miss_rate) for counts in at_levels if counts.occurrences]
-
-
-# Thresholds
 
 
 @dataclass(frozen=True)
 class KeywordThresholds:
-    """model: ``fingerprint``; data, hours: what they were set on; false_alarms_per_hour: what was wanted of each."""
+    """model: ``fingerprint``; data, hours: of the tuning; false_alarms_per_hour: the limit for each keyword."""
 
     model: str
     data: str
@@ -267,7 +228,7 @@ class KeywordThresholds:
 
     @classmethod
     def read(cls, path: Path) -> KeywordThresholds:
-        """Raises DataError for anything but such a file."""
+        """Raises DataError for any other file."""
         wanted, remedy = "a file of 'recitative keywords tune'", "make it again"
         found = checked(cls, read_json(path, wanted), str(path), wanted, remedy)
         if not all(0.0 < value <= 1.0 for value in found.thresholds.values()):
