@@ -12,9 +12,9 @@ import small_events
 import small_forecaster
 import small_music
 from recitative.anomaly.threshold import Threshold
+from recitative.asr.decoding import Language
 from recitative.asr.g2p_kind import G2PSettings
 from recitative.asr.g2p_network import new_g2p
-from recitative.asr.language import Language
 from recitative.config import load_tree
 from recitative.decoding.confidence import FEATURES
 from recitative.lm.network import new_language_model

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from recitative import load, pretrained
-from recitative.asr.decoders import Wishes
+from recitative.asr.decoding import DecodingOptions
 from recitative.asr.pronouncer import guess
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError
@@ -70,13 +70,14 @@ def test_english_takes_hot_words_and_keywords_that_its_lexicon_lacks():
     network = load("en").network
     assert isinstance(network, Transcriber)
     assert not {"kubernetes", "Zorblax"} & set(network.language.lexicon.entries)
-    network.with_wishes(Wishes(hot_words=(HotWord("kubernetes", 4.0), HotWord("doctor Zorblax", 4.0)))).decoder  # noqa: B018
+    hot_words = HotWord("kubernetes", 4.0), HotWord("doctor Zorblax", 4.0)
+    network.with_options(DecodingOptions(hot_words=hot_words)).decoder  # noqa: B018
     assert guess(["tokyo", "TOKYO", "x1"], network.tokens) == dict.fromkeys(
         ["tokyo", "TOKYO"], ("T", "OW", "K", "IY", "OW")
     )
     assert guess(["tokyo"], TokenTable(("<blank>", "T", "OW", "K"))) == {}, "other phones"
     with pytest.raises(DataError, match="hot word 'x1': not in the lexicon"):
-        network.with_wishes(Wishes(hot_words=(HotWord("x1", 4.0),))).decoder  # noqa: B018
+        network.with_options(DecodingOptions(hot_words=(HotWord("x1", 4.0),))).decoder  # noqa: B018
 
 
 @pytest.mark.parametrize("name", CHORALES)

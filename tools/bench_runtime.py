@@ -32,10 +32,10 @@ import numpy as np
 import soundfile
 import torch
 
-from recitative.asr.decoders import Wishes
+from recitative.asr.decoding import DecodingOptions
 from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.transcriber import Transcriber, load_transcriber
+from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
@@ -258,7 +258,7 @@ def bench_decoding(runs: int, peers: str, model: Path | None, data: Path | None,
 
 
 def bench_streaming() -> None:
-    recognizer = Recognizer.load(STREAMING, wishes=Wishes(beam=16))
+    recognizer = Recognizer.load(STREAMING, options=DecodingOptions(beam=16))
     samples = speech(AUDIO_S)
     size = recognizer.sample_rate * CHUNK_MS // 1000
     seconds: list[float] = []

@@ -46,7 +46,7 @@ from recitative.audio.files import read_audio
 from recitative.audio.inputs import expand
 from recitative.audio.resample import resample
 from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
-from recitative.cli.decoding import DecodingOptions
+from recitative.cli.decoding import DecodingArguments
 from recitative.cli.models import find_model, open_recognizer
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
@@ -82,8 +82,8 @@ def bench_serve(options: ServeOptions) -> None:
     recordings = read_recordings(options.data)
     searches = 4 if options.peers else 2
     for title, decoding in (
-        ("its own decoding", DecodingOptions()),
-        ("--lm none --beam 1", DecodingOptions(lm="none", beam=1)),
+        ("its own decoding", DecodingArguments()),
+        ("--lm none --beam 1", DecodingArguments(lm="none", beam=1)),
     ):
         contest = Contest(options, recordings, decoding)
         if not decoding.beam:
@@ -416,7 +416,7 @@ class Contest:
 
     options: ServeOptions
     recordings: Recordings
-    decoding: DecodingOptions
+    decoding: DecodingArguments
     rules: EndpointRules = field(default_factory=EndpointRules)
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from recitative.audio.resample import resample
-from recitative.cli.decoding import DecodingOptions
+from recitative.cli.decoding import DecodingArguments
 
 IDLE_S = 3.0  # that the server waits for a silent client
 PATIENCE_S = 30.0  # of a client, for whatever it waits for
@@ -96,7 +96,7 @@ def bench_soak(options: ServeOptions) -> bool:
 
 
 def soak(options: ServeOptions) -> Result:
-    contest = Contest(options, read_recordings(options.data), DecodingOptions())
+    contest = Contest(options, read_recordings(options.data), DecodingArguments())
     programs = make_programs(contest)
     with contest.server("--idle-s", f"{IDLE_S:g}") as server:
         begin, started = time.monotonic(), len(server.lines)

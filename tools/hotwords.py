@@ -16,11 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
-from recitative.asr.decoders import Wishes, new_decoder
-from recitative.asr.language import Language
+from recitative.asr.decoding import DecodingOptions, Language, new_decoder
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.asr.tuning import DevOutputs, hear
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
@@ -51,10 +50,11 @@ def main() -> None:
     assert known.lexicon, "a model of phones has a lexicon"
     sounds = {word: known.lexicon.entries[word][0] for word in words}
     for name, language in (("known", known), ("unknown", without(known, words, arguments.train))):
-        print(f"{name:8} no hot words: {measure(transcriber, language, heard, words, Wishes())}")
+        print(f"{name:8} no hot words: {measure(transcriber, language, heard, words, DecodingOptions())}")
         for weight in WEIGHTS:
             hot = tuple(HotWord(word, weight, sounds[word] if name == "unknown" else ()) for word in words)
-            print(f"{name:8} weight {weight:4g}: {measure(transcriber, language, heard, words, Wishes(hot_words=hot))}")
+            found = measure(transcriber, language, heard, words, DecodingOptions(hot_words=hot))
+            print(f"{name:8} weight {weight:4g}: {found}")
 
 
 def without(language: Language, words: list[str], train: Path) -> Language:
@@ -67,8 +67,10 @@ def without(language: Language, words: list[str], train: Path) -> Language:
     return dataclasses.replace(language, lexicon=lexicon, ngram=NgramModel.of(model.table).to_text())
 
 
-def measure(transcriber: Transcriber, language: Language, heard: DevOutputs, words: list[str], wishes: Wishes) -> str:
-    decoder = new_decoder(transcriber.settings.decode, transcriber.timed, language, wishes)
+def measure(
+    transcriber: Transcriber, language: Language, heard: DevOutputs, words: list[str], options: DecodingOptions
+) -> str:
+    decoder = new_decoder(transcriber.settings.decode, transcriber.timed, language, options)
     found = said = false = wrong = others = 0
     for utt_id, log_probs in heard.log_probs.items():
         hyp = decoder.finish(decoder.step(log_probs, decoder.start())).text.split()

@@ -15,12 +15,12 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __version__ = "0.1.0"
 __all__ = [
-    "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted", "Spotter",
-    "Transcript", "Wishes", "__version__", "load", "load_classifier",
-    "torchaudio_bundle",
+    "DecodingOptions", "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted",
+    "Spotter", "Transcript", "Wishes", "__version__", "load", "load_classifier", "torchaudio_bundle",
 ]  # fmt: skip
 
 _HOMES = {
+    "DecodingOptions": "recitative.asr.decoding",
     "EndpointRules": "recitative.asr.stream",
     "Final": "recitative.asr.transcript",
     "Grammar": "recitative.lm.grammar",
@@ -31,7 +31,7 @@ _HOMES = {
     "Spotted": "recitative.keywords.spotter",
     "Spotter": "recitative.keywords.spotter",
     "Transcript": "recitative.asr.transcript",
-    "Wishes": "recitative.asr.decoders",
+    "Wishes": "recitative.asr.decoding",
     "load": "recitative.export.opening",
     "load_classifier": "recitative.classification.labeller",
     "torchaudio_bundle": "recitative.asr.bundle",

@@ -3,7 +3,8 @@ from typing import Literal, overload
 
 from recitative.anomaly.detector import Watcher
 from recitative.asr.bundle import torchaudio_bundle as torchaudio_bundle
-from recitative.asr.decoders import Wishes as Wishes
+from recitative.asr.decoding import DecodingOptions as DecodingOptions
+from recitative.asr.decoding import Wishes as Wishes
 from recitative.asr.pronouncer import Pronouncer
 from recitative.asr.recognizer import Recognizer as Recognizer
 from recitative.asr.stream import EndpointRules as EndpointRules

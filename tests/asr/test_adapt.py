@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from recitative.asr import adaptation
 from recitative.asr.adaptation import MIN_LM_WEIGHT, SCHEDULES, divide, fine_tuning_settings, mix_language_models
+from recitative.asr.decoding import Language
 from recitative.asr.fine_tuning import freeze
-from recitative.asr.language import Language
 from recitative.asr.mismatch import measure_fit, mismatched
 from recitative.asr.network import new_recognizer, new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER

@@ -16,9 +16,9 @@ import tones
 from typer.testing import CliRunner, Result
 
 from recitative.asr.added_words import LetterToSound, add_words, read_word_list
-from recitative.asr.language import Language
+from recitative.asr.decoding import Language
 from recitative.asr.network import new_recognizer
-from recitative.asr.transcriber import Transcriber, load_transcriber
+from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.file import export_model

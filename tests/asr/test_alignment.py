@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from recitative.asr.alignment import AlignedUtterance, SpokenWord, align_directory, ctm, jsonl, read_ctm, textgrid
-from recitative.asr.decoders import TimedToken
+from recitative.asr.decoding import TimedToken
 from recitative.asr.network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.cli.decode import align

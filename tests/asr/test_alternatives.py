@@ -10,7 +10,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.decoders import Alternative
+from recitative.asr.decoding import Alternative
 from recitative.asr.formats import FORMATS, as_object
 from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio.files import write_wav

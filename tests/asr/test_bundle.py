@@ -9,7 +9,7 @@ import tiny
 import torch
 
 import recitative
-from recitative.asr.decoders import Wishes
+from recitative.asr.decoding import DecodingOptions
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
 from recitative.model.folder import save_model
@@ -37,7 +37,8 @@ def heard(waveform, bundle):
     """The same by the recognizer itself: its words with times, and its phones without language."""
     network = recitative.load(MODEL).network
     rows = [waveform[0].numpy()]
-    return network.transcribe(rows)[0].words, network.with_wishes(Wishes(greedy=True)).transcribe(rows)[0].text
+    greedy = network.with_options(DecodingOptions(greedy=True))
+    return network.transcribe(rows)[0].words, greedy.transcribe(rows)[0].text
 
 
 @pytest.fixture(scope="module")

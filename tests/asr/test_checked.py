@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import load_transcriber
+from recitative.asr.stream import load_transcriber
 from recitative.audio.files import read_audio
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory

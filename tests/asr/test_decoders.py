@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.asr.decoders import GreedySearch, LanguageSearch, TimedTable, Wishes, new_decoder
-from recitative.asr.language import Language
+from recitative.asr.decoding import DecodingOptions, GreedySearch, Language, LanguageSearch, TimedTable, new_decoder
 from recitative.config import DecodeSettings
 from recitative.decoding.confidence import FEATURES
 from recitative.decoding.hotwords import HotWord
@@ -46,8 +45,8 @@ ngram 2=1
 """
 
 
-def decoder_of(tokens, language=None, decode=BEAM, **wishes):
-    return new_decoder(decode, TimedTable(tokens, FRAME_S), language or Language(), Wishes(**wishes))
+def decoder_of(tokens, language=None, decode=BEAM, **options):
+    return new_decoder(decode, TimedTable(tokens, FRAME_S), language or Language(), DecodingOptions(**options))
 
 
 def said(path, tokens, certainty=0.9):

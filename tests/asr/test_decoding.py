@@ -9,7 +9,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.decoding import BATCH
+from recitative.asr.recognizer import BATCH
 from recitative.cli.main import app
 from recitative.errors import UsageError
 from recitative.model.folder import save_model

@@ -7,9 +7,9 @@ import pytest
 import tiny
 
 from every_kind import ARPA, CALIBRATOR, LEXICON
-from recitative.asr.language import NO_LANGUAGE, Language
+from recitative.asr.decoding import NO_LANGUAGE, Language
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import load_transcriber
+from recitative.asr.stream import load_transcriber
 from recitative.errors import DataError
 from recitative.export.file import build_file
 from recitative.lm.arpa import parse_arpa

@@ -12,10 +12,9 @@ import pytest
 import tiny
 
 from recitative.asr.formats import FORMATS
-from recitative.asr.listen import Listener
-from recitative.asr.recognizer import EndpointRules, Final, Recognizer
-from recitative.asr.transcriber import DecodedNetwork
-from recitative.asr.transcript import Segment, Transcript
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.stream import DecodedNetwork, EndpointRules, Listener
+from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio import microphone
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block, LiveAudio, list_devices, open_microphone, play_file

@@ -11,12 +11,12 @@ import torch
 from typer.testing import CliRunner
 
 from recitative.asr.data import load_dev_set
-from recitative.asr.decoders import Wishes
-from recitative.asr.language import Language
+from recitative.asr.decoding import DecodingOptions, Language
 from recitative.asr.network import new_transcriber
-from recitative.asr.recognizer import Partial, Recognizer, Transcript
+from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import dev_scores
+from recitative.asr.transcript import Partial, Transcript
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
@@ -217,18 +217,18 @@ def said(transcript):
     return [(word.word, word.start_s, word.end_s) for word in transcript.words], transcript.duration_s, segments
 
 
-WISHES = {
-    "lexicon": Wishes(),
-    "alternatives": Wishes(count=5, beam=6),
-    "hot words": Wishes(hot_words=(HotWord("cab", 3.0), HotWord("zulu", 3.0, ("CC", "AA")))),
-    "grammar": Wishes(grammar=Grammar("(a | b | c | ab | cab)")),
+OPTIONS = {
+    "lexicon": DecodingOptions(),
+    "alternatives": DecodingOptions(count=5, beam=6),
+    "hot words": DecodingOptions(hot_words=(HotWord("cab", 3.0), HotWord("zulu", 3.0, ("CC", "AA")))),
+    "grammar": DecodingOptions(grammar=Grammar("(a | b | c | ab | cab)")),
 }
 
 
-@pytest.mark.parametrize("name", WISHES)
+@pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("rate", [tiny.RATE, 11025])
 def test_a_stream_in_any_pieces_says_what_the_whole_says(place, name, rate):
-    recognizer = Recognizer.load(place / "m.onnx", wishes=WISHES[name])
+    recognizer = Recognizer.load(place / "m.onnx", options=OPTIONS[name])
     rng = np.random.default_rng(7)
     words = 0
     for text in ("abc acab", "b", "cab bca b"):
@@ -267,6 +267,6 @@ def test_other_wishes_leave_the_model_as_it_was():
     transcriber = new_transcriber(talker())
     rows = [tiny.speak("abc", np.random.default_rng(1))]
     before = transcriber.transcribe(rows)
-    wished = transcriber.with_wishes(Wishes(lexicon=LEXICON.only(["b", "c"])))
+    wished = transcriber.with_options(DecodingOptions(lexicon=LEXICON.only(["b", "c"])))
     assert {word.word for word in wished.transcribe(rows)[0].words} <= {"b", "c"}
     assert transcriber.transcribe(rows) == before

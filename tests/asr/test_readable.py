@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recitative.asr.readable import ReadableText, load_punctuator
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.transcript import Final, Partial, Segment
+from recitative.asr.transcript import Final, Partial, ReadableText, Segment, load_punctuator
 from recitative.text.words import Word
 
 SAID = [

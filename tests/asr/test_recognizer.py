@@ -14,8 +14,9 @@ import tiny
 import torch
 
 import recitative
-from recitative.asr.recognizer import EndpointRules, Final, Partial, Recognizer, Transcript
-from recitative.asr.transcriber import DecodedNetwork
+from recitative.asr.recognizer import Recognizer
+from recitative.asr.stream import DecodedNetwork, EndpointRules
+from recitative.asr.transcript import Final, Partial, Transcript
 from recitative.audio.files import write_wav
 from recitative.audio.resample import resample
 from recitative.audio.vad import SegmentRules

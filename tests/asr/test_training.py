@@ -9,8 +9,8 @@ import tiny
 import torch
 
 from recitative.asr.averaging import average_best, take_last
-from recitative.asr.decoding import decode_directory
 from recitative.asr.network import new_transcriber
+from recitative.asr.recognizer import decode_directory
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings

@@ -6,7 +6,7 @@ import tiny
 import torch
 
 from contract import AsTorch, verify_contract
-from recitative.asr.decoders import Spoken
+from recitative.asr.decoding import DecodingResult
 from recitative.asr.network import new_transcriber
 from recitative.errors import UsageError
 
@@ -63,5 +63,5 @@ def test_latency_is_the_sum_of_what_each_part_waits_for():
 
 def test_a_recording_shorter_than_a_frame_has_no_text():
     transcriber = new_transcriber(tiny.recognizer())
-    assert transcriber.transcribe([np.zeros(3, np.float32)]) == [Spoken((), ())]
-    assert Spoken((), ()).text == ""
+    assert transcriber.transcribe([np.zeros(3, np.float32)]) == [DecodingResult((), ())]
+    assert DecodingResult((), ()).text == ""

@@ -10,8 +10,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.decoders import Spoken, TimedTable, new_decoder
-from recitative.asr.language import Language
+from recitative.asr.decoding import DecodingResult, Language, TimedTable, new_decoder
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, non_speech, tune
@@ -133,7 +132,7 @@ def said(*marks):
     for number, (posterior, right) in enumerate(marks):
         name = f"u{number:03d}"
         evidence = (WordEvidence(posterior, 0.5, 0.5, 2),)
-        found[name] = Spoken((), (Word("yes", 0.0, 0.1, posterior),), evidence=evidence)
+        found[name] = DecodingResult((), (Word("yes", 0.0, 0.1, posterior),), evidence=evidence)
         refs[name] = "yes" if right else "no"
     return found, refs
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from recitative.asr.network import new_recognizer
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings, validate_settings
 from recitative.data.directory import DataDirectory, Utterance

@@ -10,7 +10,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.listen import Listener
+from recitative.asr.stream import Listener
 from recitative.audio.files import write_wav
 from recitative.audio.microphone import Block
 from recitative.cli.main import app

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import recipe_local
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings
 from recitative.data.tables import Utterance

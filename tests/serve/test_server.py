@@ -39,7 +39,7 @@ import small_forecaster
 import small_music
 from recitative.anomaly.threshold import Threshold
 from recitative.anomaly.watch import Watch
-from recitative.asr.decoders import Wishes
+from recitative.asr.decoding import DecodingOptions
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import EndpointRules
@@ -285,8 +285,8 @@ def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer):
 # What a client asks to be heard
 
 
-def recognizer_with(model: Path, **wishes) -> Recognizer:
-    return Recognizer.load(model, wishes=Wishes(**wishes))
+def recognizer_with(model: Path, **options) -> Recognizer:
+    return Recognizer.load(model, options=DecodingOptions(**options))
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["in the address", "in a message"])

@@ -1,6 +1,6 @@
 """Tokens to words."""
 
-from recitative.asr.decoders import TimedToken
+from recitative.asr.decoding import TimedToken
 from recitative.text.words import Word, words_of
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from recitative.asr.averaging import average_best
-from recitative.asr.language import Language
+from recitative.asr.decoding import Language
 from recitative.asr.mismatch import Fit, measure_fit, mismatch_problems, mismatched
 from recitative.asr.network import RecognizerModel, new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.asr.tuning import hear, tune
 from recitative.atomic import update_text, write_text
 from recitative.config import (

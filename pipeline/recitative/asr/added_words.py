@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.asr.language import Language
+from recitative.asr.decoding import Language
 from recitative.asr.pronouncer import Pronouncer
 from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.atomic import write_bytes

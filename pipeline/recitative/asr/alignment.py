@@ -21,9 +21,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from recitative.asr.decoders import TimedToken
-from recitative.asr.decoding import BATCH
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.decoding import TimedToken
+from recitative.asr.recognizer import BATCH
+from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import Samples
 from recitative.data.directory import DataDirectory, Utterance

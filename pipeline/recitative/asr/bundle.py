@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recitative import pretrained
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import Transcriber, load_transcriber
+from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import UsageError
 from recitative.model.folder import load_model
 from recitative.model.torch_stage import run_model

@@ -1,121 +1,374 @@
-"""Decode a data directory: hypotheses as a Kaldi text table, tokens with times, and how long it took."""
+"""From log probabilities to words with times: greedy search, or a beam search with a lexicon and a language model.
+
+    state = decoder.start()
+    state = decoder.step(log_probs, state)      # (T, V), as they come
+    decoder.partial(state)                      # the words so far
+    decoder.finish(state)                       # the words of the whole recording
+
+A state is a value: ``step`` leaves the old one as it was. Both searches go frame by frame, so any chunking gives the
+same result. NumPy only.
+"""
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from recitative.asr.decoders import Spoken
-from recitative.asr.transcriber import Transcriber
-from recitative.atomic import write_text
-from recitative.data.directory import DataDirectory, Utterance
-from recitative.data.parallel import Engine, parallel_map
-from recitative.features.extraction import audio_durations_s, read_utterance
-from recitative.lock import writes
-from recitative.score.wer import ErrorCounts, score
+import numpy as np
 
-BATCH = 16  # utterances decoded together, a piece of parallel work
+from recitative.asr.pronouncer import guess
+from recitative.config import DecodeSettings
+from recitative.decoding.alignment import align_words
+from recitative.decoding.array_search import ArraySearch
+from recitative.decoding.beam import BeamSearch, Hypothesis
+from recitative.decoding.confidence import WordEvidence, evidence_of
+from recitative.decoding.greedy import BestPath, TokenRun
+from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.lexicon_tree import LexiconTree
+from recitative.decoding.prefix import SearchSpace
+from recitative.errors import DataError, UsageError
+from recitative.lm.grammar import Grammar
+from recitative.lm.ngram import NgramModel, parse_lm, read_lm
+from recitative.lm.query import LanguageModel
+from recitative.score.calibration import Calibrator
+from recitative.stage import Array
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
+from recitative.text.words import Word, words_of
 
 
 @dataclass(frozen=True)
-class DecodeSummary:
-    utterances: int
-    audio_s: float
-    seconds: float  # wall clock, audio reading and features included
+class Language:
+    """What a recognizer knows beside its network.
 
-
-@writes("output")
-def decode_directory(
-    transcriber: Transcriber,
-    data_folder: Path,
-    output: Path,
-    *,
-    chunk_ms: float | None = None,
-    engine: Engine | None = None,
-    open_again: Callable[[], Transcriber] | None = None,
-    advance: Callable[[int, int], None] = lambda done, total: None,
-) -> DecodeSummary:
-    """Write ``output/text``, ``words.jsonl``, ``tokens.jsonl``, ``nbest.jsonl``, ``data_dir`` and ``summary.json``.
-
-    chunk_ms:   feed the audio in pieces of this length, as a stream would bring it; None gives it whole. The text is
-                the same.
-    engine:     what does the work; None: this process
-    open_again: how another process opens the same transcriber; an engine of several needs it
-    advance:    is called as ``advance(done, total)`` when utterances are finished
+    lexicon:    the words that it writes; None = any
+    ngram:      the language model as text, packed or as an ARPA file; '' = none
+    calibrator: from a word's evidence to its confidence; None = the posterior
     """
-    rate = transcriber.sample_rate
-    data = DataDirectory.read(data_folder)
-    ids = (u.utt_id for u in data.utterances)
-    durations = dict(zip(ids, audio_durations_s(data.utterances, rate).tolist(), strict=True))
-    by_length = sorted(data.utterances, key=lambda u: (durations[u.utt_id], u.utt_id))
-    batches = [by_length[start : start + BATCH] for start in range(0, len(by_length), BATCH)]
-    work = _Decoding(transcriber, None if chunk_ms is None else max(1, round(chunk_ms * rate / 1000)), open_again)
-    started = time.monotonic()
-    found: dict[str, Spoken] = {}
-    for batch, spoken in zip(batches, parallel_map(work, batches, engine or Engine(), name=_name), strict=True):
-        found |= zip((u.utt_id for u in batch), spoken, strict=True)
-        advance(len(found), len(by_length))
-    summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)
-    _write(output, data_folder, found, summary)
-    return summary
+
+    lexicon: Lexicon | None = None
+    ngram: str = ""
+    calibrator: Calibrator | None = None
+
+    @cached_property
+    def lm(self) -> NgramModel | None:
+        return parse_lm(self.ngram, "lm.ngram") if self.ngram else None
+
+    def with_lm(self, path: Path) -> Language:
+        """Raises DataError for a file that isn't a whole n-gram model, ARPA or packed."""
+        return replace(self, ngram=read_lm(path).to_text())
 
 
-def word_errors(
-    transcriber: Transcriber, data_dir: Path, advance: Callable[[int, int], None] = lambda done, total: None
-) -> ErrorCounts:
-    """Transcribe a data directory and count the errors of words. ``advance(done, total)`` counts utterances."""
-    utterances = DataDirectory.read(data_dir).utterances
-    hyps: dict[str, str] = {}
-    for start in range(0, len(utterances), BATCH):
-        group = utterances[start : start + BATCH]
-        rows = transcriber.transcribe([read_utterance(u) for u in group])
-        hyps |= {u.utt_id: spoken.text for u, spoken in zip(group, rows, strict=True)}
-        advance(len(hyps), len(utterances))
-    return score({u.utt_id: u.text or "" for u in utterances}, hyps).total
+NO_LANGUAGE = Language()
+
+
+def unknown_to(lm: LanguageModel, lexicon: Lexicon, where: str) -> list[str]:
+    """The words of a lexicon that a language model does not know; the search scores them with ``unknown_score``.
+
+    Raises DataError if that is all of them: the two do not belong together.
+    """
+    unknown = [word for word in lexicon.entries if not lm.knows(word)]
+    if len(unknown) == len(lexicon):
+        found = f"knows none of the {len(lexicon)} words of the lexicon, such as '{unknown[0]}'"
+        raise DataError(where, found, "a model of the same words, in the same case", "make it from texts as they are")
+    return unknown
 
 
 @dataclass(frozen=True)
-class _Decoding:
-    """What is said in a batch. A process that unpickles it opens the transcriber."""
-
-    transcriber: Transcriber
-    chunk_samples: int | None
-    open_again: Callable[[], Transcriber] | None
-
-    def __call__(self, batch: Sequence[Utterance]) -> list[Spoken]:
-        return self.transcriber.transcribe([read_utterance(u) for u in batch], chunk_samples=self.chunk_samples)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        assert self.open_again is not None, "an engine of several processes needs it"
-        return _open_decoding, (self.open_again, self.chunk_samples)
+class TimedToken:
+    token: str
+    start_s: float  # start of its first frame, in seconds from the start of the stream
+    end_s: float  # end of its last frame
+    confidence: float  # the model's own probability, 0..1
 
 
-def _open_decoding(open_again: Callable[[], Transcriber], chunk_samples: int | None) -> _Decoding:
-    return _Decoding(open_again(), chunk_samples, open_again)
+@dataclass(frozen=True)
+class Alternative:
+    """One entry of an n-best list."""
+
+    text: str
+    tokens: str  # as the token table reads them
+    score: float  # natural logarithm
+    acoustic: float  # ln P(labels | audio), part of the score
+    posterior: float  # its share of all hypotheses, 0..1
 
 
-def _name(batch: Sequence[Utterance]) -> str:
-    return f"{len(batch)} utterances, '{batch[0].utt_id}' the first"
+@dataclass(frozen=True)
+class DecodingResult:
+    """The words of one recording or segment.
+
+    alternatives: n-best list, the best first; empty after greedy search
+    evidence:     the features of each word's confidence, for calibration; empty after greedy search
+    whole:        False if the audio ended within a word or a grammar's sentence, so that its end is missing
+    stable:       in a partial result, how many of the first words no later audio can change
+    """
+
+    tokens: tuple[TimedToken, ...]
+    words: tuple[Word, ...]
+    alternatives: tuple[Alternative, ...] = ()
+    evidence: tuple[WordEvidence, ...] = ()
+    whole: bool = True
+    stable: int = 0
+
+    @property
+    def text(self) -> str:
+        """With single spaces between words."""
+        return " ".join(word.word for word in self.words)
 
 
-def _write(output: Path, data_folder: Path, found: dict[str, Spoken], summary: DecodeSummary) -> None:
-    for name in ("text", "nbest.jsonl"):  # a folder without text is not whole
-        (output / name).unlink(missing_ok=True)
-    in_order = dict(sorted(found.items()))
-    lines = [f"{utt_id} {spoken.text}".rstrip() for utt_id, spoken in in_order.items()]
-    write_text(output / "tokens.jsonl", _json_lines(in_order, lambda s: {"tokens": list(map(asdict, s.tokens))}))
-    write_text(output / "words.jsonl", _json_lines(in_order, lambda s: {"words": list(map(asdict, s.words))}))
-    if any(spoken.alternatives for spoken in found.values()):
-        nbest = _json_lines(in_order, lambda s: {"nbest": list(map(asdict, s.alternatives))})
-        write_text(output / "nbest.jsonl", nbest)
-    write_text(output / "data_dir", f"{data_folder}\n")
-    write_text(output / "summary.json", json.dumps(asdict(summary)) + "\n")
-    write_text(output / "text", "".join(line + "\n" for line in lines))
+class Decoder(Protocol):
+    """A search. It is stateless: the caller keeps the state of each stream."""
+
+    def start(self) -> Any: ...
+
+    def step(self, log_probs: Array, state: Any) -> Any:
+        """The next frames (T, V)."""
+        ...
+
+    def num_frames(self, state: Any) -> int:
+        """Frames decoded so far."""
+        ...
+
+    def partial(self, state: Any) -> DecodingResult:
+        """The words so far; those after the first ``stable`` may still change."""
+        ...
+
+    def forget(self, state: Any) -> Any:
+        """The state without the words of ``partial`` that can't change any more, so that memory stays bounded in an
+        endless stream; the same state if all may still change."""
+        ...
+
+    def finish(self, state: Any) -> DecodingResult:
+        """The recording ends here."""
+        ...
 
 
-def _json_lines(found: dict[str, Spoken], facts: Callable[[Spoken], dict[str, Any]]) -> str:
-    return "".join(json.dumps({"utt_id": utt_id, **facts(spoken)}) + "\n" for utt_id, spoken in found.items())
+@dataclass(frozen=True)
+class TimedTable:
+    """A token table and the length of a frame, which turn runs of labels into tokens with times."""
+
+    table: TokenTable
+    frame_s: float
+
+    def tokens(self, runs: Sequence[TokenRun]) -> tuple[TimedToken, ...]:
+        return tuple(
+            TimedToken(
+                self.table.symbols[run.label],
+                round(run.begin * self.frame_s, 3),
+                round(run.end * self.frame_s, 3),
+                round(run.confidence, 4),
+            )
+            for run in runs
+        )
+
+
+class GreedySearch:
+    """The likeliest token of every frame; words are spelled by these tokens, in a lexicon or not."""
+
+    def __init__(self, timed: TimedTable) -> None:
+        self._timed = timed
+
+    def start(self) -> BestPath:
+        return BestPath()
+
+    def step(self, log_probs: Array, state: BestPath) -> BestPath:
+        longer = copy.copy(state)
+        longer.runs = list(state.runs)
+        longer.extend(log_probs)
+        return longer
+
+    def num_frames(self, state: BestPath) -> int:
+        return state.num_frames
+
+    def partial(self, state: BestPath) -> DecodingResult:
+        tokens, unit = self._timed.tokens(state.runs), self._timed.table.unit
+        if unit == "phone":  # without a lexicon the result is phones
+            words = [Word(t.token, t.start_s, t.end_s, t.confidence) for t in tokens]
+        else:
+            words = words_of(tokens)
+        is_open = unit not in ("phone", "word") and words and not tokens[-1].token.isspace()
+        return DecodingResult(tokens, tuple(words), stable=len(words) - bool(is_open))
+
+    def forget(self, state: BestPath) -> BestPath:
+        return state
+
+    def finish(self, state: BestPath) -> DecodingResult:
+        return self.partial(state)
+
+
+class Search(Protocol):
+    """A beam search, over objects or arrays."""
+
+    beam: int
+
+    def start(self) -> Any: ...
+
+    def step(self, log_probs: Array, state: Any) -> Any: ...
+
+    def best(self, state: Any) -> Hypothesis: ...
+
+    def finish(self, state: Any, count: int = 1) -> list[Hypothesis]: ...
+
+
+@dataclass(frozen=True)
+class BeamStream:
+    """State of a stream in a beam search; the log probabilities are kept to align the words."""
+
+    search: Any
+    log_probs: tuple[Array, ...]
+
+
+class LanguageSearch:
+    """A beam search; words get their times from an alignment, and their confidences from the other hypotheses."""
+
+    def __init__(
+        self, search: Search, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
+    ) -> None:
+        """count: length of the n-best list; calibrator: from a word's evidence to its confidence, None = posterior."""
+        self._search = search
+        self._timed = timed
+        self._count = count
+        self._calibrator = calibrator
+
+    def start(self) -> BeamStream:
+        return BeamStream(self._search.start(), ())
+
+    def step(self, log_probs: Array, state: BeamStream) -> BeamStream:
+        return BeamStream(self._search.step(log_probs, state.search), (*state.log_probs, log_probs))
+
+    def num_frames(self, state: BeamStream) -> int:
+        return int(state.search.num_frames)
+
+    def partial(self, state: BeamStream) -> DecodingResult:
+        """Times are those at which words came up in the search, a frame or two early; ``finish`` gives better ones. A
+        confidence is the share of the beam that has these words up to this one, 1 for stable words."""
+        best = self._search.best(state.search)
+        frame_s = self._timed.frame_s
+        words = (
+            Word(w.word, round(w.first_frame * frame_s, 3), round((w.last_frame + 1) * frame_s, 3), round(share, 4))
+            for w, share in zip(best.words, best.shares, strict=True)
+        )
+        return DecodingResult((), tuple(words), stable=best.stable)
+
+    def forget(self, state: BeamStream) -> BeamStream:
+        return state
+
+    def finish(self, state: BeamStream) -> DecodingResult:
+        hypotheses = self._search.finish(state.search, count=self._search.beam)
+        best, alternatives = hypotheses[0], self._alternatives(hypotheses)
+        if not best.labels:
+            return DecodingResult((), (), alternatives, whole=best.whole)
+        runs = align_words(np.concatenate(state.log_probs), [[best.labels]]).runs  # one for each label
+        evidence = evidence_of(hypotheses, runs)
+        if self._calibrator and evidence:
+            confidences = self._calibrator.apply(np.array([e.features() for e in evidence])).tolist()
+        else:
+            confidences = [e.posterior for e in evidence]
+        words = tuple(
+            self._word(word.word, runs[word.begin : word.end], confidence)
+            for word, confidence in zip(best.words, confidences, strict=True)
+        )
+        return DecodingResult(self._timed.tokens(runs), words, alternatives, evidence, best.whole)
+
+    def _word(self, word: str, runs: Sequence[TokenRun], confidence: float) -> Word:
+        letters = [run for run in runs if self._timed.table.symbols[run.label] != " "]  # a piece may be a space alone
+        begin_s, end_s = letters[0].begin * self._timed.frame_s, letters[-1].end * self._timed.frame_s
+        return Word(word, round(begin_s, 3), round(end_s, 3), round(confidence, 4))
+
+    def _alternatives(self, hypotheses: Sequence[Hypothesis]) -> tuple[Alternative, ...]:
+        decode = self._timed.table.decode
+        return tuple(
+            Alternative(h.text, decode(h.labels), round(h.score, 4), round(h.acoustic, 4), round(h.posterior, 4))
+            for h in hypotheses[: self._count]
+        )
+
+
+@dataclass(frozen=True)
+class DecodingOptions:
+    """Options of decoding that take precedence over the model's settings.
+
+    lm:        a language model instead of the model's own; ``no_lm`` = none at all
+    hot_words: phrases to favor; they are added to the lexicon if there is one
+    grammar:   recognize its sentences only
+    lexicon:   recognize its words only
+    count:     length of the n-best list
+    beam:      beam width; None = the setting
+    greedy:    greedy search without lexicon and language model; a model of phones then writes phones
+    """
+
+    lm: LanguageModel | None = None
+    no_lm: bool = False
+    hot_words: tuple[HotWord, ...] = ()
+    grammar: Grammar | None = None
+    lexicon: Lexicon | None = None
+    count: int = 1
+    beam: int | None = None
+    greedy: bool = False
+
+
+NO_OPTIONS = DecodingOptions()
+Wishes = DecodingOptions  # the older name
+
+
+def new_decoder(
+    settings: DecodeSettings,
+    timed: TimedTable,
+    language: Language,
+    options: DecodingOptions = NO_OPTIONS,
+    tree: LexiconTree | None = None,
+) -> Decoder:
+    """A greedy search if that is the setting and no option or language needs a beam; else a beam search.
+
+    tree: of the language's lexicon, if there is one already.
+    Raises DataError for hot words or a grammar that the model cannot write, and UsageError for hot words of a model of
+    phones without a lexicon.
+    """
+    lexicon = options.lexicon or language.lexicon
+    lm: LanguageModel | None = None if options.no_lm else options.lm or language.lm
+    needs_more = lexicon or lm or options.hot_words or options.grammar or options.count > 1 or options.beam
+    if options.greedy or (settings.kind == "greedy" and not needs_more):
+        return GreedySearch(timed)
+    if options.hot_words and timed.table.unit == "phone" and not lexicon:
+        raise UsageError("hot words: this model has phones and no lexicon; give a lexicon in which they can stand")
+    hot_words = HotWords(options.hot_words, timed.table, lexicon, guess) if options.hot_words else None
+    if hot_words and lexicon:
+        lexicon = lexicon.with_entries(hot_words.lexicon)
+    lm_weight = settings.lm_weight
+    # The bonus was chosen to go with the language model, which likes few words.
+    word_bonus = 0.0 if options.no_lm or options.grammar else settings.word_bonus
+    if options.grammar:
+        lexicon = grammar_lexicon(options.grammar, timed.table, lexicon)
+        lm, lm_weight = options.grammar, 1.0
+    scores: dict[str, Any] = {
+        "lm": lm,
+        "hot_words": hot_words,
+        "lm_weight": lm_weight,
+        "word_bonus": word_bonus,
+        "unknown_score": settings.unknown_score,
+    }
+    width: dict[str, Any] = {
+        "beam": options.beam or settings.beam,
+        "token_beam": settings.token_beam,
+        "score_beam": settings.score_beam,
+    }
+    search: Search = (
+        ArraySearch(timed.table, lexicon, tree=tree if lexicon is language.lexicon else None, **scores, **width)
+        if lexicon
+        else BeamSearch(SearchSpace(timed.table, **scores), **width)
+    )
+    return LanguageSearch(search, timed, count=options.count, calibrator=language.calibrator)
+
+
+def grammar_lexicon(grammar: Grammar, tokens: TokenTable, known: Lexicon | None) -> Lexicon:
+    """The spelling of a grammar's words. Raises one DataError for all words that the model cannot write."""
+    if known is None:
+        return Lexicon.of_spelling(grammar.words, tokens)
+    if unknown := known.unknown(grammar.words):
+        names = ", ".join(map(repr, sorted(unknown)))
+        remedy = "choose others, or give a lexicon that has them"
+        raise DataError("grammar", f"{names} not in the model's lexicon", "its words", remedy)
+    return known.only(grammar.words)

@@ -1,25 +1,36 @@
-"""How a transcript is written: plain text, JSON, subtitles, and the tables of Kaldi and NIST."""
+"""Output formats of transcripts: plain text, JSON, the tables of Kaldi and NIST, subtitles, and live captions.
+
+The limits of subtitles are those of the BBC's and Netflix's guidelines. Within a segment, dynamic programming finds the
+best cuts: as few cues as possible, ended by pauses rather than within a phrase, and none too short to read. A segment
+ends a cue, since it ends at a pause, so cues are written as soon as their segment is known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any, Literal, Protocol
 
-from recitative.asr.subtitles import Style, Subtitles
-from recitative.asr.transcript import Final, Segment, Transcript
+from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.atomic import json_text
 from recitative.text.words import Word
+
+LINE_CHARACTERS = 42  # maximum length of a line; a cue has one or two lines
+SHORTEST_S, LONGEST_S = 1.0, 7.0  # limits of a cue's duration
+PAUSE_S = 0.8  # a pause that always ends a cue
+PHRASE_S = 0.3  # a pause that usually ends a phrase: the best place for a cut
 
 
 class Writer(Protocol):
     """The text of one recording, made segment by segment."""
 
     def add(self, segment: Segment | Final) -> str:
-        """What the next segment adds."""
+        """The text of the next segment."""
 
     def end(self, transcript: Transcript) -> str:
-        """What follows the last one. transcript: of all segments."""
+        """The text after the last segment. transcript: of all segments."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,7 @@ class Format:
     by_id: bool = False
 
     def write(self, file: str, transcript: Transcript) -> str:
-        """A recording among others."""
+        """The text of a recording among others."""
         return _written(self.start(file), transcript)
 
     def file_content(self, file: str, transcript: Transcript) -> str:
@@ -56,7 +67,7 @@ def _written(writer: Writer, transcript: Transcript) -> str:
 class _Line:
     """All text on one line."""
 
-    def __init__(self, start: str) -> None:
+    def __init__(self, start: str = "") -> None:
         self._start, self._begun = start, False
 
     def add(self, segment: Segment | Final) -> str:
@@ -83,6 +94,30 @@ class _Table:
         return ""
 
 
+class _Json:
+    """One object, written after the last segment."""
+
+    def __init__(self, file: str, indent: int | None = None, end: str = "") -> None:
+        self._file, self._indent, self._end = file, indent, end
+
+    def add(self, segment: Segment | Final) -> str:
+        return ""
+
+    def end(self, transcript: Transcript) -> str:
+        return json_text(as_object(self._file, transcript), indent=self._indent) + self._end
+
+
+def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
+    """The entries of ``Transcript.to_dict``, with the file after the model."""
+    entries = transcript.to_dict()
+    return {"schema": entries.pop("schema"), "model": entries.pop("model"), "file": file} | entries
+
+
+# Subtitles.
+
+Style = Literal["srt", "vtt"]
+
+
 class _Cues:
     """SubRip, numbered, or WebVTT without its head."""
 
@@ -101,82 +136,152 @@ class _Cues:
         return ""
 
 
-class _Whole:
-    """What cannot be written before the last segment."""
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle: one or two lines, and when they are shown, in seconds."""
 
-    def __init__(self, write: Callable[[Transcript], str]) -> None:
-        self._write = write
+    start_s: float
+    end_s: float
+    lines: tuple[str, ...]
 
-    def add(self, segment: Segment | Final) -> str:
-        return ""
-
-    def end(self, transcript: Transcript) -> str:
-        return self._write(transcript)
-
-
-def text(file: str) -> Writer:
-    """``file<tab>text``"""
-    return _Line(f"{file}\t")
+    def text(self, style: Style) -> str:
+        """Times and lines, as in SubRip without the number, or as in WebVTT."""
+        text = "\n".join(self.lines) + "\n"
+        comma, text = (",", text) if style == "srt" else (".", escape(text, quote=False))
+        return f"{_clock(self.start_s, comma)} --> {_clock(self.end_s, comma)}\n{text}"
 
 
-def plain(_file: str) -> Writer:
-    """The text alone, for an output file of its own."""
-    return _Line("")
+class Subtitles:
+    """Cues of a recording or a stream, segment by segment; none overlap.
+
+    Where speech is too fast for cues of ``SHORTEST_S``, the next cue waits for the end of the last.
+    """
+
+    def __init__(self) -> None:
+        self._end_s = 0.0
+
+    def add(self, words: Sequence[Word]) -> list[Cue]:
+        """The cues of the next segment."""
+        cues = []
+        for row in _cut([piece for word in words for piece in _pieces(word)]):
+            start_s = round(max(row[0].start_s, self._end_s), 3)
+            self._end_s = round(min(max(row[-1].end_s, start_s + SHORTEST_S), start_s + LONGEST_S), 3)
+            _, lines = min(_breaks(row), key=lambda found: found[0])
+            cues.append(Cue(start_s, self._end_s, lines))
+        return cues
 
 
-def kaldi(utt_id: str) -> Writer:
-    """``utt_id text``, as decoding scripts write it."""
-    return _Line(f"{utt_id} ")
+class RollingCaptions:
+    """The last lines of live captions. A line does not change but at its end, unless its words do."""
+
+    def __init__(self, num_lines: int = 2) -> None:
+        self._num_lines = num_lines
+        self._before: list[str] = []  # lines of the utterances that have ended
+
+    def add(self, event: Partial | Final) -> str:
+        """The lines after an event, each with a line end. An utterance begins a line."""
+        own = textwrap.wrap(event.text, LINE_CHARACTERS, break_on_hyphens=False)
+        lines = [*self._before, *own][-self._num_lines :]
+        if isinstance(event, Final):
+            self._before = lines
+        return "".join(f"{line}\n" for line in lines)
 
 
-def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
-    """The entries of ``Transcript.to_dict``, with the file behind the model."""
-    entries = transcript.to_dict()
-    return {"schema": entries.pop("schema"), "model": entries.pop("model"), "file": file} | entries
+def _pieces(word: Word) -> Iterator[Word]:
+    """The word, or, if it does not fit a line, pieces that share its time."""
+    count = -(-len(word.word) // LINE_CHARACTERS)
+    each_s = (word.end_s - word.start_s) / count if count else 0.0
+    for number in range(count):
+        start = number * LINE_CHARACTERS
+        times = word.start_s + number * each_s, word.start_s + (number + 1) * each_s
+        yield replace(word, word=word.word[start : start + LINE_CHARACTERS], start_s=times[0], end_s=times[1])
 
 
-def jsonl(file: str) -> Writer:
-    """One object on one line."""
-    return _Whole(lambda transcript: json_text(as_object(file, transcript)) + "\n")
+def _cut(words: Sequence[Word]) -> list[Sequence[Word]]:
+    """The words of each cue, with the lowest sum of ``_cost``."""
+    best: list[tuple[float, int]] = [(0.0, 0)]  # of the words before each: the cost, and where the last cue begins
+    for end in range(1, len(words) + 1):
+        options = []
+        for start in range(end - 1, -1, -1):
+            if end - start > 1 and not _fits(words[start:end]):
+                break
+            options.append((best[start][0] + _cost(words, start, end), start))
+        best.append(min(options))
+    rows: list[Sequence[Word]] = []
+    end = len(words)
+    while end:
+        start = best[end][1]
+        rows.insert(0, words[start:end])
+        end = start
+    return rows
 
 
-def pretty_json(file: str) -> Writer:
-    """One object, indented, without a line end: it may stand in a list."""
-    return _Whole(lambda transcript: json_text(as_object(file, transcript), indent=2))
+def _fits(words: Sequence[Word]) -> bool:
+    """Whether several words can be one cue; if not, no longer row can."""
+    long = words[-1].end_s - words[0].start_s > LONGEST_S
+    return not long and words[1].start_s - words[0].end_s < PAUSE_S and bool(_breaks(words))
 
 
-def json_file(file: str) -> Writer:
-    """One object as a file of its own."""
-    return _Whole(lambda transcript: json_text(as_object(file, transcript), indent=2) + "\n")
+def _cost(words: Sequence[Word], start: int, end: int) -> float:
+    """The cost of a cue of words[start:end]: 1, plus penalties for a cut within a phrase, for too short a time, and, to
+    share the words evenly, for a long time."""
+    is_last = end == len(words)
+    pause_s = PHRASE_S if is_last else words[end].start_s - words[end - 1].end_s
+    shown_s = (words[end - 1].end_s if is_last else words[end].start_s) - words[start].start_s
+    cost = 1 + max(0.0, 1 - pause_s / PHRASE_S)
+    return cost + 2 * max(0.0, 1 - shown_s / SHORTEST_S) + 0.2 * (shown_s / LONGEST_S) ** 2
 
 
-def ctm(utt_id: str) -> Writer:
-    """NIST's time-marked words: id, channel, start, duration, word, confidence."""
-    return _Table(lambda w: f"{utt_id} 1 {w.start_s:.2f} {w.end_s - w.start_s:.2f} {w.word} {w.confidence:.2f}\n")
+def _breaks(words: Sequence[Word]) -> list[tuple[float, tuple[str, ...]]]:
+    """All ways to write words in at most two lines, with a cost in characters; one line if it is enough.
+
+    Two lines of about the same length cost least, broken at a pause.
+    """
+    texts = [word.word for word in words]
+    if len(whole := " ".join(texts)) <= LINE_CHARACTERS:
+        return [(0.0, (whole,))]
+    found: list[tuple[float, tuple[str, ...]]] = []
+    for place in range(1, len(texts)):
+        lines = " ".join(texts[:place]), " ".join(texts[place:])
+        longest = max(map(len, lines))
+        if longest <= LINE_CHARACTERS:
+            pause_s = min(max(0.0, words[place].start_s - words[place - 1].end_s), PHRASE_S)
+            found.append((longest - LINE_CHARACTERS / 4 * pause_s / PHRASE_S, lines))
+    return found
 
 
-def tsv(file: str) -> Writer:
-    """One word a line: file, start and end in seconds, word, confidence."""
-    return _Table(lambda w: f"{file}\t{w.start_s:.3f}\t{w.end_s:.3f}\t{w.word}\t{w.confidence:.3f}\n")
+def _clock(seconds: float, comma: str) -> str:
+    milliseconds = round(1000 * seconds)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}{comma}{milliseconds % 1000:03d}"
 
 
-def srt(_file: str) -> Writer:
-    """SubRip: numbered cues, times with a comma."""
-    return _Cues("srt")
-
-
-def vtt(_file: str) -> Writer:
-    """WebVTT's cues; the head stands before the first."""
-    return _Cues("vtt")
-
-
+# "text" is ``file<tab>text``, in a file of its own the text alone; "kaldi" is ``utt_id text``; "ctm" NIST's time-marked
+# words: id, channel, start, duration, word, confidence. An object of "json" has no line end: it may stand in a list.
 FORMATS = {
-    "text": Format("txt", text, alone=plain),
-    "json": Format("json", pretty_json, alone=json_file, head="[\n", between=",\n", tail="\n]\n"),
-    "jsonl": Format("jsonl", jsonl),
-    "srt": Format("srt", srt),
-    "vtt": Format("vtt", vtt, head="WEBVTT\n\n"),
-    "ctm": Format("ctm", ctm, by_id=True),
-    "tsv": Format("tsv", tsv, head="file\tstart\tend\tword\tconfidence\n"),
-    "kaldi": Format("text", kaldi, by_id=True),
+    "text": Format("txt", lambda file: _Line(f"{file}\t"), alone=lambda _: _Line()),
+    "json": Format(
+        "json",
+        lambda file: _Json(file, indent=2),
+        alone=lambda file: _Json(file, indent=2, end="\n"),
+        head="[\n",
+        between=",\n",
+        tail="\n]\n",
+    ),
+    "jsonl": Format("jsonl", lambda file: _Json(file, end="\n")),
+    "srt": Format("srt", lambda _: _Cues("srt")),
+    "vtt": Format("vtt", lambda _: _Cues("vtt"), head="WEBVTT\n\n"),
+    "ctm": Format(
+        "ctm",
+        lambda utt_id: _Table(
+            lambda w: f"{utt_id} 1 {w.start_s:.2f} {w.end_s - w.start_s:.2f} {w.word} {w.confidence:.2f}\n"
+        ),
+        by_id=True,
+    ),
+    "tsv": Format(
+        "tsv",
+        lambda file: _Table(lambda w: f"{file}\t{w.start_s:.3f}\t{w.end_s:.3f}\t{w.word}\t{w.confidence:.3f}\n"),
+        head="file\tstart\tend\tword\tconfidence\n",
+    ),
+    "kaldi": Format("text", lambda utt_id: _Line(f"{utt_id} "), by_id=True),
 }

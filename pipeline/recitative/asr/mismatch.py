@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from recitative.asr.alignment import pronounce_with
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import Alternatives, align_words
 from recitative.errors import DataError, Problem

@@ -11,10 +11,9 @@ from typing import ClassVar, cast
 from torch import Tensor, nn
 
 from recitative.asr.attention_decoder import AttentionDecoder
-from recitative.asr.decoders import Wishes
-from recitative.asr.language import NO_LANGUAGE, Language
+from recitative.asr.decoding import NO_LANGUAGE, NO_OPTIONS, DecodingOptions, Language
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import Transcriber
 from recitative.config import ModelSettings, Settings
 from recitative.model.kind import AnyKind
 from recitative.model.torch_stage import TorchStage
@@ -116,7 +115,7 @@ def new_recognizer(settings: Settings, tokens: TokenTable, language: Language | 
     return RecognizerModel(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
 
 
-def new_transcriber(recognizer: RecognizerModel, wishes: Wishes | None = None) -> Transcriber:
+def new_transcriber(recognizer: RecognizerModel, options: DecodingOptions = NO_OPTIONS) -> Transcriber:
     """The whole chain from samples to words around a recognizer in memory, run by PyTorch."""
     network = TorchStage(recognizer.network)
-    return Transcriber(network, recognizer.settings, recognizer.tokens, recognizer.language, wishes)
+    return Transcriber(network, recognizer.settings, recognizer.tokens, recognizer.language, options)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from recitative.asr.language import Language
+from recitative.asr.decoding import Language
 from recitative.config import RecognizerData, Settings
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
@@ -60,7 +60,7 @@ def describe(metadata: ModelMetadata[Settings]) -> dict[str, str]:
 
 def _run(stage: Stage[Array], settings: Settings, extras: Mapping[str, Any]) -> Recognizer:
     from recitative.asr.recognizer import Recognizer
-    from recitative.asr.transcriber import Transcriber
+    from recitative.asr.stream import Transcriber
 
     metadata = getattr(stage, "metadata", None)  # of a file
     name = name_of(metadata.where) if metadata else ""

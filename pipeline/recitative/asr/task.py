@@ -16,9 +16,9 @@ from torch import Tensor
 
 from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
 from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, load_dev_set
+from recitative.asr.decoding import Language
 from recitative.asr.distillation import Teacher, heard_labels, load_teacher, read_alternatives
 from recitative.asr.fine_tuning import freeze, start_from
-from recitative.asr.language import Language
 from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.config import RecognizerData, Settings
 from recitative.data.directory import DataDirectory

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.asr.decoders import Spoken, new_decoder
-from recitative.asr.language import Language
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.decoding import DecodingResult, Language, new_decoder
+from recitative.asr.stream import Transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.confidence import FEATURES
@@ -130,13 +129,13 @@ def decode(
     language: Language,
     dev: DevOutputs,
     tree: LexiconTree | None = None,
-) -> dict[str, Spoken]:
+) -> dict[str, DecodingResult]:
     """Every utterance with these settings. tree: of the language's lexicon."""
     decoder = new_decoder(settings, transcriber.timed, language, tree=tree)
     return {utt_id: decoder.finish(decoder.step(rows, decoder.start())) for utt_id, rows in dev.log_probs.items()}
 
 
-def calibrate(found: Mapping[str, Spoken], refs: Mapping[str, str]) -> tuple[Calibrator, float, float]:
+def calibrate(found: Mapping[str, DecodingResult], refs: Mapping[str, str]) -> tuple[Calibrator, float, float]:
     """A calibrator fitted to all words, and the expected calibration error before it and after.
 
     The error after is that of calibrators fitted to the other words, ``FOLDS`` parts of whole utterances.
@@ -154,7 +153,7 @@ def calibrate(found: Mapping[str, Spoken], refs: Mapping[str, str]) -> tuple[Cal
 
 
 def _marked_words(
-    names: Sequence[str], found: Mapping[str, Spoken], refs: Mapping[str, str]
+    names: Sequence[str], found: Mapping[str, DecodingResult], refs: Mapping[str, str]
 ) -> tuple[Array, Array, Array]:
     """Of every word that was found: its features (N, F), whether it is right (N,), and its fold (N,)."""
     features: list[tuple[float, ...]] = []
@@ -170,7 +169,7 @@ def _marked_words(
     return np.array(features), np.array(correct), np.array(folds)
 
 
-def _errors(found: Mapping[str, Spoken], dev: DevOutputs) -> ErrorCounts:
+def _errors(found: Mapping[str, DecodingResult], dev: DevOutputs) -> ErrorCounts:
     return score(dev.refs, {utt_id: spoken.text for utt_id, spoken in found.items()}).total
 
 

@@ -92,8 +92,8 @@ def adapt(
     work = work or output.with_name(f"{output.stem}-adapt")
     from recitative.asr.adaptation import Base, Material
     from recitative.asr.adaptation import adapt as adapt_model
-    from recitative.asr.decoding import word_errors
-    from recitative.asr.transcriber import load_transcriber
+    from recitative.asr.recognizer import word_errors
+    from recitative.asr.stream import load_transcriber
     from recitative.export.checked import export_recognizer
     from recitative.model.export.weights import open_for_training
 

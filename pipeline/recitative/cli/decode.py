@@ -19,7 +19,7 @@ from recitative.lock import one_writer_of_model, writes
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.asr.transcriber import Transcriber
+    from recitative.asr.stream import Transcriber
 
 
 def decode(
@@ -50,9 +50,9 @@ def decode(
     \b
     recitative decode exp/lstm/model data/test --output exp/lstm/decode_test
     """
-    from recitative.asr.decoding import decode_directory
+    from recitative.asr.recognizer import decode_directory
 
-    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
+    options = decoding.DecodingArguments(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
     workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)
     path = find_model(model)
     transcriber = _open(path, options)
@@ -73,7 +73,7 @@ def decode(
     )
 
 
-def _open(model: Path, options: decoding.DecodingOptions, warns: bool = True) -> Transcriber:
+def _open(model: Path, options: decoding.DecodingArguments, warns: bool = True) -> Transcriber:
     """On one thread, in every process: threads and their number change the order of sums, and so last digits."""
     if model.is_dir():
         import torch

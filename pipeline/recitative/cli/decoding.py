@@ -14,8 +14,8 @@ from recitative.cli.models import open_lm
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.asr.decoders import Wishes
-    from recitative.asr.transcriber import Transcriber
+    from recitative.asr.decoding import DecodingOptions
+    from recitative.asr.stream import Transcriber
     from recitative.decoding.hotwords import HotWord
     from recitative.lm.query import LanguageModel
     from recitative.text.lexicon import Lexicon
@@ -49,8 +49,8 @@ GreedyOption = Annotated[
 
 
 @dataclass(frozen=True)
-class DecodingOptions:
-    """What was asked for on the command line; worker processes are told of it."""
+class DecodingArguments:
+    """The options of the command line, which worker processes get too."""
 
     lm: str = ""
     hot_words: str = ""
@@ -68,11 +68,13 @@ class DecodingOptions:
             raise UsageError("--grammar and --lm: a grammar takes the language model's place; give one")
 
     def apply(self, transcriber: Transcriber, *, warns: bool = True) -> Transcriber:
-        """The transcriber with what was asked for; itself if that is nothing."""
-        return transcriber.with_wishes(self._wishes(transcriber, warns)) if self != DecodingOptions() else transcriber
+        """The transcriber with these options; itself if there are none."""
+        if self == DecodingArguments():
+            return transcriber
+        return transcriber.with_options(self._options(transcriber, warns))
 
-    def _wishes(self, transcriber: Transcriber, warns: bool) -> Wishes:
-        from recitative.asr.decoders import Wishes
+    def _options(self, transcriber: Transcriber, warns: bool) -> DecodingOptions:
+        from recitative.asr.decoding import DecodingOptions
         from recitative.lm.grammar import Grammar
         from recitative.text.lexicon import Lexicon
 
@@ -80,7 +82,7 @@ class DecodingOptions:
         lm = open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None
         if lm and warns:
             warn_of_unknown(lm, lexicon or transcriber.language.lexicon, self.lm)
-        return Wishes(
+        return DecodingOptions(
             lm=lm,
             no_lm=self.lm == NO_LM,
             hot_words=tuple(_hot_words(self.hot_words, transcriber.settings.decode.hot_word_weight)),
@@ -94,7 +96,7 @@ class DecodingOptions:
 
 def warn_of_unknown(lm: LanguageModel, lexicon: Lexicon | None, name: str) -> None:
     """Words of the lexicon that the language model lacks are counted; DataError if it lacks all."""
-    from recitative.asr.language import unknown_to
+    from recitative.asr.decoding import unknown_to
 
     unknown = unknown_to(lm, lexicon, name) if lexicon else []
     if lexicon and unknown:

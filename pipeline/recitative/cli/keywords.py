@@ -36,7 +36,7 @@ from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
-    from recitative.asr.transcriber import DecodedNetwork
+    from recitative.asr.stream import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
     from recitative.keywords.detections import DetectionDecoder
 
@@ -156,7 +156,7 @@ def spot(
     \b
     recitative keywords spot calls/ --keywords 'enter, new york:0.8'
     """
-    from recitative.asr.batch import transcribe_files
+    from recitative.asr.recognizer import transcribe_files
     from recitative.audio.inputs import expand
     from recitative.keywords.spotter import Spotted
     from recitative.model.stream import document

@@ -45,8 +45,8 @@ def warn_of_overruns(live: LiveAudio) -> None:
 # ``recitative listen``: live speech to text.
 
 if TYPE_CHECKING:
-    from recitative.asr.listen import Cost
     from recitative.asr.recognizer import Recognizer
+    from recitative.asr.stream import Cost
     from recitative.asr.transcript import Final, Partial
     from recitative.audio.microphone import LiveAudio
     from recitative.keywords.spotter import Spotted
@@ -117,7 +117,7 @@ def listen(
     rules = EndpointRules(silence_s, empty_silence_s, longest_s, block_s)
     if nbest > 1 and format != "jsonl":
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format jsonl")
-    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingArguments(lm, hotwords, grammar, lexicon, nbest, beam)
     wanted = SpottingOptions(keywords, thresholds, within_words)
     _require_one_task(options, wanted)
     if keywords and (captions or format in ("srt", "vtt")):
@@ -126,7 +126,9 @@ def listen(
         raise UsageError("--text: is of transcripts; leave it out with --keywords")
     if token and not server:
         raise UsageError("--token: is that of a server; add --server")
-    if server and (keywords or text or options != decoding.DecodingOptions() or rules != EndpointRules(step_s=block_s)):
+    if server and (
+        keywords or text or options != decoding.DecodingArguments() or rules != EndpointRules(step_s=block_s)
+    ):
         raise UsageError("--server: has its own options; leave out those of decoding and of utterances")
     show = _Screen(format, captions)
     if server:
@@ -159,9 +161,9 @@ def _stream_of_keywords(recognizer: Recognizer) -> AudioStream[Any]:
     return Spotter(recognizer).stream()
 
 
-def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions) -> None:
+def _require_one_task(options: decoding.DecodingArguments, wanted: SpottingOptions) -> None:
     """Raises UsageError for options of one way to listen that were given with the other."""
-    if wanted.keywords and options != decoding.DecodingOptions():
+    if wanted.keywords and options != decoding.DecodingArguments():
         raise UsageError("--keywords: looks for these alone; leave out the options that steer the text")
     if not wanted.keywords and wanted != SpottingOptions(""):
         raise UsageError("--thresholds and --within-words: are of keywords; add --keywords")
@@ -169,7 +171,7 @@ def _require_one_task(options: decoding.DecodingOptions, wanted: SpottingOptions
 
 def _listen(stream: AudioStream[Any], live: LiveAudio, show: _Screen) -> Cost:
     """Until the audio ends, or the user ends it."""
-    from recitative.asr.listen import Listener
+    from recitative.asr.stream import Listener
 
     listener = Listener(stream, live.sample_rate)
     try:
@@ -215,8 +217,7 @@ class _Screen:
     on a terminal only. captions: a file that has the last lines of both."""
 
     def __init__(self, format: str, captions: Path | None) -> None:
-        from recitative.asr.formats import FORMATS
-        from recitative.asr.subtitles import RollingCaptions
+        from recitative.asr.formats import FORMATS, RollingCaptions
 
         self.model = ""  # its name
         self.is_json = format == "jsonl"

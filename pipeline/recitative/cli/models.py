@@ -15,11 +15,11 @@ from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from recitative.asr.pronouncer import Pronouncer
-    from recitative.asr.readable import TextForm
     from recitative.asr.recognizer import Recognizer
-    from recitative.asr.transcriber import Transcriber
+    from recitative.asr.stream import Transcriber
+    from recitative.asr.transcript import TextForm
     from recitative.classification.labeller import Labeller
-    from recitative.cli.decoding import DecodingOptions
+    from recitative.cli.decoding import DecodingArguments
     from recitative.lm.query import LanguageModel
 
 MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
@@ -42,12 +42,12 @@ def find_model(name: str) -> Path:
     return path
 
 
-def open_transcriber(model: Path, options: DecodingOptions | None = None, *, warns: bool = True) -> Transcriber:
+def open_transcriber(model: Path, options: DecodingArguments | None = None, *, warns: bool = True) -> Transcriber:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither.
 
     warns: of words that a language model lacks; once is enough where many processes open the same
     """
-    from recitative.asr.transcriber import Transcriber, load_transcriber
+    from recitative.asr.stream import Transcriber, load_transcriber
 
     if model.is_dir():
         from recitative.asr.recognizer_kind import RECOGNIZER, language_of
@@ -61,7 +61,7 @@ def open_transcriber(model: Path, options: DecodingOptions | None = None, *, war
 
 
 def open_recognizer(
-    model: Path, options: DecodingOptions | None = None, *, text: TextForm = "raw", warns: bool = True
+    model: Path, options: DecodingArguments | None = None, *, text: TextForm = "raw", warns: bool = True
 ) -> Recognizer:
     """Of the same models; at module level, so that worker processes can be told of it."""
     from recitative.asr.recognizer import Recognizer

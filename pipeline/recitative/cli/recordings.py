@@ -12,7 +12,7 @@ import typer
 from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from recitative.asr.batch import Channel
+    from recitative.asr.recognizer import Channel
     from recitative.asr.transcript import Transcript
 
 PartialOption = Annotated[

@@ -15,7 +15,7 @@ from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_mode
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.asr.readable import TextForm
+    from recitative.asr.transcript import TextForm
     from recitative.serve.models import ServedModel
 
 LIMITS = "Limits"
@@ -86,7 +86,7 @@ def serve(
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
-    models = _open(model or [""], decoding.DecodingOptions(lm, hotwords, grammar, lexicon, 1, beam), text)
+    models = _open(model or [""], decoding.DecodingArguments(lm, hotwords, grammar, lexicon, 1, beam), text)
     limits = Limits(
         streams=streams,
         recordings=recordings,
@@ -106,18 +106,18 @@ def serve(
         service.run()
 
 
-def _open(names: list[str], options: decoding.DecodingOptions, text: TextForm | None) -> list[ServedModel]:
+def _open(names: list[str], options: decoding.DecodingArguments, text: TextForm | None) -> list[ServedModel]:
     """The options and the form of text are for recognizers. Raises DataError for what is no model, UsageError for what
     cannot be served and for options without a recognizer."""
     from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
-    from recitative.asr.transcriber import Transcriber
+    from recitative.asr.stream import Transcriber
     from recitative.export.opening import open_stage
     from recitative.serve.models import ServedModel
 
     paths = [find_model(name) for name in names]
     models = [ServedModel.of(pretrained.name_of(path), *open_stage(path)) for path in paths]
-    plain = options == decoding.DecodingOptions()
+    plain = options == decoding.DecodingArguments()
     if not (plain and text is None) and not any(isinstance(one.runner, Recognizer) for one in models):
         raise UsageError("--lm, --hotwords, --grammar, --lexicon, --beam, --text: are for recognizers; leave them out")
     for number, (path, one) in enumerate(zip(paths, models, strict=True)):

@@ -22,9 +22,8 @@ from recitative.machine import available_cores
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.asr.batch import Channel, Outcome
     from recitative.asr.formats import Format, Writer
-    from recitative.asr.recognizer import Recognizer
+    from recitative.asr.recognizer import Channel, Outcome, Recognizer
     from recitative.asr.transcript import Segment, Transcript
     from recitative.terminal import Show
 
@@ -67,9 +66,8 @@ def transcribe(
     recitative transcribe calls/ --format srt --output-dir subtitles
     ffmpeg -i film.mkv -f wav - | recitative transcribe -
     """
-    from recitative.asr.batch import STREAMING_BLOCK_S
     from recitative.asr.formats import FORMATS
-    from recitative.asr.recognizer import BLOCK_S
+    from recitative.asr.recognizer import BLOCK_S, STREAMING_BLOCK_S
     from recitative.asr.transcript import Segment
     from recitative.audio.inputs import expand
 
@@ -79,7 +77,7 @@ def transcribe(
         raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; give each a file with --output-dir")
     if nbest > 1 and format not in ("json", "jsonl"):
         raise UsageError(f"--nbest {nbest}: alternatives are written in JSON only; add --format json or jsonl")
-    options = decoding.DecodingOptions(lm, hotwords, grammar, lexicon, nbest, beam)
+    options = decoding.DecodingArguments(lm, hotwords, grammar, lexicon, nbest, beam)
     path = find_model(model)
     text = choose_text(text, path, for_people=format in ("text", "srt", "vtt") and not grammar)
     recognizer = open_recognizer(path, options, text=text)
@@ -115,7 +113,7 @@ def _heard(
     show: Show,
 ) -> Iterator[Segment | Outcome]:
     """The outcome of every file; of a single one also its segments, as they are found."""
-    from recitative.asr.batch import transcribe_file, transcribe_files
+    from recitative.asr.recognizer import transcribe_file, transcribe_files
 
     if len(files) == 1:
         advance = lambda heard_s, total_s: show(heard_s / total_s, 1)  # noqa: E731

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recitative.asr.decoding import word_errors
 from recitative.asr.network import RecognizerModel
-from recitative.asr.transcriber import load_transcriber
+from recitative.asr.recognizer import word_errors
+from recitative.asr.stream import load_transcriber
 from recitative.classification.data import load_scored_set
 from recitative.classification.labeller import load_classifier
 from recitative.classification.network import Classifier

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from recitative.asr.decoders import Spoken
+from recitative.asr.decoding import DecodingResult
 from recitative.stage import Array
 from recitative.text.words import Word
 
@@ -185,7 +185,7 @@ class DetectionState(Generic[S]):
 
 
 class DetectionDecoder(Generic[S]):
-    """A decoder (``asr.decoders``) whose words are detections, in the order in which they become certain."""
+    """A decoder (``asr.decoding``) whose words are detections, in the order in which they become certain."""
 
     def __init__(self, search: Search[S], phrases: Sequence[str], rules: DetectionRules, frame_s: float) -> None:
         """phrases: the keywords, in the order of the search; frame_s: seconds per frame."""
@@ -203,15 +203,15 @@ class DetectionDecoder(Generic[S]):
     def num_frames(self, state: DetectionState[S]) -> int:
         return state.search.frame
 
-    def partial(self, state: DetectionState[S]) -> Spoken:
-        return Spoken((), state.detections)
+    def partial(self, state: DetectionState[S]) -> DecodingResult:
+        return DecodingResult((), state.detections)
 
     def forget(self, state: DetectionState[S]) -> DetectionState[S]:
         return replace(state, detections=())
 
-    def finish(self, state: DetectionState[S]) -> Spoken:
+    def finish(self, state: DetectionState[S]) -> DecodingResult:
         found = finish(state.tracks, self._search.finish(state.search), state.search.frame, self.rules)
-        return Spoken((), (*state.detections, *map(self._word, found)))
+        return DecodingResult((), (*state.detections, *map(self._word, found)))
 
     def candidates(self, log_probs: Array) -> list[DetectionCandidate]:
         """All candidates in a whole recording (T, V), from which ``pick`` takes the detections."""

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from recitative.asr.alignment import Pronounce, pronounce_with, read_word_times
-from recitative.asr.decoding import BATCH
-from recitative.asr.transcriber import DecodedNetwork, Transcriber
+from recitative.asr.recognizer import BATCH
+from recitative.asr.stream import DecodedNetwork, Transcriber
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words

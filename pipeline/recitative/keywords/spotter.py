@@ -27,8 +27,7 @@ from recitative import pretrained
 from recitative.asr.pronouncer import guess
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.stream import DecodedStream
-from recitative.asr.transcriber import DecodedNetwork, Transcriber, load_transcriber
+from recitative.asr.stream import DecodedNetwork, DecodedStream, Transcriber, load_transcriber
 from recitative.asr.transcript import Segment
 from recitative.audio.inputs import AudioInput
 from recitative.audio.vad import UNCUT

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from recitative import pretrained
-from recitative.asr.readable import TextForm
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.stream import EndpointRules
-from recitative.asr.transcriber import Transcriber
+from recitative.asr.stream import EndpointRules, Transcriber
+from recitative.asr.transcript import TextForm
 from recitative.decoding.hotwords import parse_hot_words
 from recitative.errors import UsageError
 from recitative.keywords.spotter import Spotter, can_spot
@@ -117,13 +116,13 @@ class ServedModel:
         network = self.runner.network if isinstance(self.runner, Recognizer) else None
         if not isinstance(network, Transcriber):
             raise UsageError(f"hot words and phrases are for recognizers; {self.name!r} is a {self.kind.title}")
-        wishes = network.wishes
+        options = network.options
         if wanted.hotwords:
             weight = network.settings.decode.hot_word_weight
-            wishes = replace(wishes, hot_words=tuple(parse_hot_words(wanted.hotwords, weight)))
+            options = replace(options, hot_words=tuple(parse_hot_words(wanted.hotwords, weight)))
         if phrases := [phrase for phrase in wanted.phrases if phrase != UNKNOWN]:
-            wishes = replace(wishes, grammar=Grammar("\n".join(phrases), "phrase_list"))
-        network = network if wishes is network.wishes else network.with_wishes(wishes)
+            options = replace(options, grammar=Grammar("\n".join(phrases), "phrase_list"))
+        network = network if options is network.options else network.with_options(options)
         return Recognizer(network, self.name, wanted.text or self.runner.text)
 
 

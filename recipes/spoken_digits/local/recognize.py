@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from recitative.asr.alignment import pronounce_with
-from recitative.asr.transcriber import Transcriber, load_transcriber
+from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.audio.files import Samples
 from recitative.audio.resample import resample
 from recitative.cli.options import Record
