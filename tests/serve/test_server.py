@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -76,8 +77,11 @@ def recognizer(model) -> Recognizer:
 
 
 @contextmanager
-def serving(recognizer, *others, **parts) -> Iterator[Service]:
+def serving(recognizer, *others, files: Sequence[Path] = (), **parts) -> Iterator[Service]:
+    """files: those of the models, if two worker processes are to open them; () = one process."""
     models = [ServedModel(recognizer.name, RECOGNIZER, recognizer), *others]
+    if files:
+        parts |= {"processes": 2, "open_models": partial(map, ServedModel.load, files)}
     with running(Service(Server(models, rules=RULES, **parts))) as service:
         yield service
 
@@ -87,7 +91,7 @@ def running(service: Service) -> Iterator[Service]:
     thread = threading.Thread(target=service.run)
     thread.start()
     try:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not service.started:
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -98,9 +102,14 @@ def running(service: Service) -> Iterator[Service]:
         assert not thread.is_alive()
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["one process", "two workers"])
+def has_workers(request) -> bool:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def service(recognizer) -> Iterator[Service]:
-    with serving(recognizer) as running:
+def service(recognizer, model, has_workers) -> Iterator[Service]:
+    with serving(recognizer, files=[model] if has_workers else ()) as running:
         yield running
 
 
@@ -228,6 +237,44 @@ def test_the_rate_cannot_change_in_mid_stream(service):
     assert "the stream has 4000 Hz; send the rate before any audio" in json.loads(last)["message"]
 
 
+def test_streams_are_shared_among_workers_and_one_that_dies_is_replaced(recognizer, model):
+    audio = samples().tobytes()
+
+    def metric(name: str) -> str:
+        lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+        return next(line.split(" ")[1] for line in lines if line.startswith(f"{name} "))
+
+    with serving(recognizer, files=[model]) as service:
+        workers = service._served.workers
+        address = web_socket(service, f"/v1/stream?rate={RATE}")
+        with connect(address) as first, connect(address) as second:
+            for live in (first, second):
+                live.send(audio[:8000])
+                assert json.loads(live.recv(30))["type"] == "partial"
+            assert [len(worker.streams) for worker in workers._workers] == [1, 1]
+            os.kill(workers.pids[0], signal.SIGKILL)
+            while metric("recitative_worker_deaths_total") != "1.0":
+                time.sleep(0.05)
+            first.send(audio[8000:])
+            assert json.loads(list(_until_closed(first))[-1]) == {
+                "type": "error",
+                "message": "a worker process of the server ended (SIGKILL), and the stream with it; connect again",
+            }
+            assert first.close_code == 1011
+            second.send(audio[8000:])
+            second.send('{"type": "finish"}')
+            told = [json.loads(message) for message in second]
+        assert finals(told) == finals(events_alone(recognizer, samples()))
+        while metric("recitative_workers") != "2.0":
+            time.sleep(0.05)
+        assert len(workers.pids) == 2
+        assert float(metric("recitative_memory_bytes")) > 1e7
+        assert metric("recitative_live_streams") == "0.0"
+        assert finals(stream(service, samples(), 4001)) == finals(events_alone(recognizer, samples()))
+        pids = workers.pids
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
 def test_no_more_streams_than_allowed_are_live(recognizer):
     with serving(recognizer, limits=Limits(streams=1)) as service, connect(web_socket(service, "/v1/stream")):
         assert httpx.get(f"{service.url}/readyz").status_code == 503
@@ -238,8 +285,9 @@ def test_no_more_streams_than_allowed_are_live(recognizer):
         assert closed.value.rcvd.code == 1013
 
 
-def test_silent_clients_and_endless_streams_are_ended(recognizer):
-    with serving(recognizer, limits=Limits(idle_s=0.3, total_s=1.0)) as service:
+def test_silent_clients_and_endless_streams_are_ended(recognizer, model, has_workers):
+    files = [model] if has_workers else ()
+    with serving(recognizer, files=files, limits=Limits(idle_s=0.3, total_s=1.0)) as service:
         with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
             assert json.loads(live.recv(10))["message"] == "nothing came for 0.3 s"
         with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
@@ -256,7 +304,7 @@ def _until_closed(live: ClientConnection) -> Iterator[str]:
             return
 
 
-def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer):
+def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer, model, has_workers):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     audio = samples()
@@ -275,7 +323,7 @@ def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer):
                 texts.append(Transcript.from_event(await client.read_event()).text)
         return info, texts
 
-    with serving(recognizer, assistant_port=port):
+    with serving(recognizer, files=[model] if has_workers else (), assistant_port=port):
         info, texts = asyncio.run(ask())
     assert info.asr[0].models[0].name == "tiny.onnx"
     words = [word["word"] for final in finals(events_alone(recognizer, audio)) for word in final["words"]]
@@ -365,8 +413,10 @@ def others(tmp_path_factory) -> dict[str, ServedModel]:
 
 
 @pytest.fixture(scope="module")
-def all_kinds(recognizer, others) -> Iterator[Service]:
-    with serving(recognizer, *others.values()) as running:
+def all_kinds(recognizer, others, model, has_workers, tmp_path_factory) -> Iterator[Service]:
+    folder = tmp_path_factory.getbasetemp() / "others0"
+    files = [model, *folder.glob("*.onnx")] if has_workers else ()
+    with serving(recognizer, *others.values(), files=files) as running:
         yield running
 
 
@@ -718,15 +768,17 @@ def start(model) -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
         process.wait()
 
 
-def test_sigterm_lets_live_streams_come_to_their_ends_and_takes_no_new_ones(start, recognizer):
-    process, url = start("--silence-s", "0.4")
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_sigterm_lets_live_streams_come_to_their_ends_and_takes_no_new_ones(start, recognizer, processes):
+    process, url = start("--silence-s", "0.4", "--processes", processes)
     audio = samples()
     half = len(audio) // 2 * 2
     with connect(url.replace("http", "ws") + f"/v1/stream?rate={RATE}") as live:
         live.send(audio.tobytes()[:half])
         while not httpx.get(f"{url}/metrics").text.count("recitative_live_streams 1.0"):
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        for one in (process.pid, *_children(process.pid)):  # as systemd does
+            os.kill(one, signal.SIGTERM)
         while httpx.get(f"{url}/readyz").status_code != 503:
             time.sleep(0.05)
         live.send(audio.tobytes()[half:])
@@ -734,6 +786,10 @@ def test_sigterm_lets_live_streams_come_to_their_ends_and_takes_no_new_ones(star
         events = [json.loads(message) for message in live]
     assert finals(events) == finals(events_alone(recognizer, audio))
     assert process.wait(20) in (0, -signal.SIGTERM)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recitative):

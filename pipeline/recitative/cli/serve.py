@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 from recitative.cli import decoding
 from recitative.cli.models import MODEL_HELP, TextOption, choose_text, find_model
 from recitative.errors import UsageError
+from recitative.machine import available_cores
 
 if TYPE_CHECKING:
     from recitative.asr.transcript import TextForm
@@ -54,6 +56,15 @@ def serve(
         float, typer.Option(min=1, help="A live stream may send nothing for so long.", rich_help_panel=LIMITS)
     ] = 60.0,
     total_s: Annotated[float, typer.Option(min=1, help="Length of a live stream.", rich_help_panel=LIMITS)] = 14400.0,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Processes for live streams, each with its own copy of the models. 0: one for every 8 of --streams, "
+            "but at most one per core.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 0,
     drain_s: Annotated[
         float, typer.Option(min=0, help="On SIGTERM, live streams may go on for so long.", rich_help_panel=LIMITS)
     ] = 30.0,
@@ -86,7 +97,9 @@ def serve(
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
-    models = _open(model or [""], decoding.DecodingArguments(lm, hotwords, grammar, lexicon, 1, beam), text)
+    options = decoding.DecodingArguments(lm, hotwords, grammar, lexicon, 1, beam)
+    paths = [find_model(name) for name in model or [""]]
+    models = open_models(paths, options, text)
     limits = Limits(
         streams=streams,
         recordings=recordings,
@@ -98,7 +111,15 @@ def serve(
     access = Access(host, token, tuple(allow_origin or ()))
     if host not in LOOPBACK and not token:
         print(f"warning: anyone who reaches {host} can use this server; --token asks for a secret", file=sys.stderr)
-    server = Server(models, limits, access, EndpointRules(silence_s=silence_s), wyoming_port)
+    server = Server(
+        models,
+        limits,
+        access,
+        EndpointRules(silence_s=silence_s),
+        wyoming_port,
+        processes or max(1, min(available_cores(), streams // 8)),
+        partial(open_models, paths, options, text, warns=False),
+    )
     service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
     names = ", ".join(one.name for one in models)
     print(f"{names} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
@@ -106,16 +127,19 @@ def serve(
         service.run()
 
 
-def _open(names: list[str], options: decoding.DecodingArguments, text: TextForm | None) -> list[ServedModel]:
-    """The options and the form of text are for recognizers. Raises DataError for what is no model, UsageError for what
-    cannot be served and for options without a recognizer."""
+def open_models(
+    paths: list[Path], options: decoding.DecodingArguments, text: TextForm | None, *, warns: bool = True
+) -> list[ServedModel]:
+    """Open models. The options and the form of text are for recognizers.
+
+    Raises DataError for what is no model, UsageError for what cannot be served and for options without a recognizer.
+    """
     from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Transcriber
     from recitative.export.opening import open_stage
     from recitative.serve.models import ServedModel
 
-    paths = [find_model(name) for name in names]
     models = [ServedModel.of(pretrained.name_of(path), *open_stage(path)) for path in paths]
     plain = options == decoding.DecodingArguments()
     if not (plain and text is None) and not any(isinstance(one.runner, Recognizer) for one in models):
@@ -123,6 +147,6 @@ def _open(names: list[str], options: decoding.DecodingArguments, text: TextForm 
     for number, (path, one) in enumerate(zip(paths, models, strict=True)):
         form = choose_text(text, path, for_people=not options.grammar)
         if isinstance(one.runner, Recognizer) and isinstance(one.runner.network, Transcriber):
-            network = one.runner.network if plain else options.apply(one.runner.network)
+            network = one.runner.network if plain else options.apply(one.runner.network, warns=warns)
             models[number] = ServedModel(one.name, one.kind, Recognizer(network, one.name, form))
     return models

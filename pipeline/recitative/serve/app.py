@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -37,7 +38,6 @@ from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document
-from recitative.serve.hub import Hub, LiveStream
 from recitative.serve.limits import Access, Limits
 from recitative.serve.live import (
     AGAIN_LATER,
@@ -61,6 +61,8 @@ from recitative.serve.recordings import (
     sent,
     written,
 )
+from recitative.serve.streams import LiveStream, LocalHost
+from recitative.serve.workers import OpenModels, Workers, resident_bytes
 
 OPEN = ("/healthz", "/readyz", "/")  # need no token, as all under /page/: probes, and the page, which asks for it
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
@@ -80,8 +82,12 @@ class Server:
         access: Access | None = None,
         rules: EndpointRules | None = None,
         assistant_port: int = 0,
+        processes: int = 1,
+        open_models: OpenModels | None = None,
     ) -> None:
-        """rules: where the utterances of a live stream end; assistant_port: of ``serve.voice_assistant``, 0 = none.
+        """rules: where the utterances of a live stream end; assistant_port: of ``serve.voice_assistant``, 0 = none;
+        processes: worker processes for live streams, 1 = none, the streams run in this process; open_models: opens the
+        same models in a worker, is pickled, and may be left out with 1 process.
 
         Raises UsageError for no model, for two of one name, and for a voice assistant without a recognizer.
         """
@@ -94,16 +100,46 @@ class Server:
         self.draining = False
         self.live = 0  # streams
         self.assistant_port = assistant_port
+        self.workers: Workers | None = None
+        if processes > 1 and any(model.streams for model in self.models):
+            assert open_models, "worker processes open the models themselves"
+            self.workers = Workers(processes, open_models, self.rules, self.metrics)
+        self._local = LocalHost(self.models, self.rules, self.metrics.heard)
 
-    def begin(self) -> None:
-        """Another stream is live."""
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """With all that works for the routes."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.pool.close)
+            await stack.enter_async_context((self.workers or self._local).running())
+            if self.assistant_port:
+                from recitative.serve.voice_assistant import listening
+
+                await stack.enter_async_context(listening(self, self.assistant_port))
+            yield
+
+    @contextmanager
+    def stream(self, model: ServedModel) -> Iterator[LiveStream]:
+        """A new live stream; it counts as live until the end of the context."""
+        stream = LiveStream(self.workers.choose() if self.workers else self._local, model, self.metrics)
         self.live += 1
         self.metrics.streams.inc()
         self.metrics.live.set(self.live)
+        try:
+            yield stream
+        finally:
+            stream.close()
+            self.live -= 1
+            self.metrics.live.set(self.live)
 
-    def end(self) -> None:
-        self.live -= 1
-        self.metrics.live.set(self.live)
+    def measured(self) -> bytes:
+        """The metrics, in Prometheus' text format."""
+        pids = [os.getpid()]
+        if self.workers:
+            self.metrics.workers.set(self.workers.num_ready)
+            pids += self.workers.pids
+        self.metrics.memory.set(sum(map(resident_bytes, pids)))
+        return self.metrics.text()
 
     def refusal(self) -> str:
         """Why no live stream can begin; '' if one can."""
@@ -118,21 +154,9 @@ def build_app(server: Server) -> FastAPI:
     """All routes around the models."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        hubs = app.state.hubs = {model.name: Hub(model, server.metrics) for model in server.models if model.streams}
-        rounds = [asyncio.create_task(hub.run()) for hub in hubs.values()]
-        async with AsyncExitStack() as stack:
-            if server.assistant_port and server.models.recognizer:
-                from recitative.serve.voice_assistant import listening
-
-                hub = hubs[server.models.recognizer.name]
-                await stack.enter_async_context(listening(server, hub, server.assistant_port))
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with server.running():
             yield
-        for one in rounds:
-            one.cancel()
-        for hub in hubs.values():
-            hub.close()
-        server.pool.close()
 
     app = FastAPI(title="Recitative", version=__version__, lifespan=lifespan)
     app.add_middleware(_Gate, server=server)
@@ -169,11 +193,13 @@ def _add_state(app: FastAPI, server: Server) -> None:
     @app.get("/readyz")
     async def ready() -> PlainTextResponse:
         why = server.refusal()
+        if not why and server.workers and not server.workers.num_ready:
+            why = "no worker process is ready; try again later"
         return PlainTextResponse(f"{why or 'ok'}\n", 503 if why else 200)
 
     @app.get("/metrics")
     async def metrics() -> Response:
-        return Response(server.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(server.measured(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -274,17 +300,15 @@ def _add_streams(app: FastAPI, server: Server) -> None:
             server.metrics.refused.labels("streams").inc()
             await _refuse(socket, why, AGAIN_LATER)
             return
-        server.begin()
-        try:
-            conversation = kind(socket, LiveStream(app.state.hubs[model.name], server.rules), server.limits)
-            if reason := await converse(conversation, int(rate) if rate.isdecimal() else rate, wanted):
-                server.metrics.refused.labels(reason).inc()
-        except Exception:
-            server.metrics.errors.inc()
-            log.exception("a live stream failed")
-            await socket.close(INTERNAL)
-        finally:
-            server.end()
+        with server.stream(model) as stream:
+            try:
+                conversation = kind(socket, stream, server.limits)
+                if reason := await converse(conversation, int(rate) if rate.isdecimal() else rate, wanted):
+                    server.metrics.refused.labels(reason).inc()
+            except Exception:
+                server.metrics.errors.inc()
+                log.exception("a live stream failed")
+                await socket.close(INTERNAL)
 
     @app.websocket("/")
     async def vosk(socket: WebSocket) -> None:

@@ -28,9 +28,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from recitative.asr.transcript import Final, Partial, text_of
 from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
-from recitative.serve.hub import Events, LiveStream
 from recitative.serve.limits import Limits
 from recitative.serve.models import SPOKEN, Wanted
+from recitative.serve.streams import Events, LiveStream
+from recitative.serve.workers import WorkerError
 from recitative.text.words import Word
 
 POLICY, INTERNAL, AGAIN_LATER = 1008, 1011, 1013  # codes of RFC 6455
@@ -191,6 +192,8 @@ async def converse(conversation: Conversation, rate: object, wanted: Wanted) -> 
         with suppress(RuntimeError, WebSocketDisconnect):  # the client was first
             await socket.close()
         return ""
+    except WorkerError as error:
+        reason, code, message = "worker", INTERNAL, str(error)
     except RecitativeError as error:
         reason, code, message = "message", POLICY, str(error)
     except TimeoutError:

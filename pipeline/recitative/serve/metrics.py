@@ -32,6 +32,14 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.workers = Gauge("recitative_workers", "Worker processes that are ready.", registry=self.registry)
+        self.worker_deaths = Counter(
+            "recitative_worker_deaths", "Worker processes that ended unexpectedly.", registry=self.registry
+        )
+        self.memory = Gauge(
+            "recitative_memory_bytes", "Resident memory of the server and its workers (Linux).", registry=self.registry
+        )
+
     def heard(self, audio_s: float, work_s: float, streams: int = 0) -> None:
         self.audio.inc(audio_s)
         self.work.inc(work_s)

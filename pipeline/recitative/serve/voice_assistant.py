@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ from wyoming.server import AsyncEventHandler, AsyncTcpServer
 from recitative import __version__
 from recitative.asr.transcript import Final, text_of
 from recitative.errors import RecitativeError
-from recitative.serve.hub import Events, Hub, LiveStream
-from recitative.serve.models import SPOKEN
+from recitative.serve.models import SPOKEN, ServedModel
+from recitative.serve.streams import Events, LiveStream
 
 if TYPE_CHECKING:
     from recitative.serve.app import Server
@@ -32,10 +32,10 @@ ATTRIBUTION = Attribution(name="Recitative", url="")
 
 
 @asynccontextmanager
-async def listening(server: Server, hub: Hub, port: int) -> AsyncIterator[None]:
-    """Serve at a port, beside the rest. Raises OSError if it is taken."""
+async def listening(server: Server, port: int) -> AsyncIterator[None]:
+    """Serve at a port too. Raises OSError if it is taken."""
     tcp = AsyncTcpServer(server.access.host, port)
-    await tcp.start(partial(Assistant, server, hub))
+    await tcp.start(partial(Assistant, server, server.models.live_speech()))
     try:
         yield
     finally:
@@ -45,32 +45,37 @@ async def listening(server: Server, hub: Hub, port: int) -> AsyncIterator[None]:
 class Assistant(AsyncEventHandler):
     """One client's connection, and what it says between ``audio-start`` and ``audio-stop``."""
 
-    def __init__(self, server: Server, hub: Hub, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, server: Server, model: ServedModel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         super().__init__(reader, writer)
-        self._server, self._hub = server, hub
+        self._server, self._model = server, model
         self._mono = AudioChunkConverter(width=2, channels=1)
+        self._live = ExitStack()
         self._stream: LiveStream | None = None
         self._events: Events = []
 
     async def handle_event(self, event: Event) -> bool:
-        """Whether the connection stays."""
+        """Returns whether the connection stays open."""
+        try:
+            return await self._handle(event)
+        except RecitativeError as error:
+            await self.write_event(Error(str(error)).event())
+            return False
+
+    async def _handle(self, event: Event) -> bool:
         if Describe.is_type(event.type):
-            await self.write_event(describe(self._hub.model.name).event())
+            await self.write_event(describe(self._model.name).event())
         elif AudioStart.is_type(event.type):
             self._end()
             if why := self._server.refusal():
                 self._server.metrics.refused.labels("streams").inc()
                 await self.write_event(Error(why).event())
                 return False
-            self._stream, self._events = LiveStream(self._hub, self._server.rules), []
+            self._stream, self._events = self._live.enter_context(self._server.stream(self._model)), []
             self._stream.rate, self._stream.wanted = AudioStart.from_event(event).rate, SPOKEN
-            self._server.begin()
         elif AudioChunk.is_type(event.type) and self._stream:
-            try:
-                self._events += await self._stream.accept(self._mono.convert(AudioChunk.from_event(event)).audio)
-            except RecitativeError as error:
-                await self.write_event(Error(str(error)).event())
-                return False
+            self._events += await self._stream.accept(self._mono.convert(AudioChunk.from_event(event)).audio)
         elif AudioStop.is_type(event.type) and self._stream:
             self._events += await self._stream.finish()
             words = [word for one in self._events if isinstance(one, Final) for word in one.words]
@@ -82,9 +87,8 @@ class Assistant(AsyncEventHandler):
         self._end()
 
     def _end(self) -> None:
-        if self._stream:
-            self._stream = None
-            self._server.end()
+        self._stream = None
+        self._live.close()
 
 
 def describe(name: str) -> Info:

@@ -1,0 +1,233 @@
+"""Worker processes for live streams, so that their searches run on all cores.
+
+A worker opens the models itself and hosts a share of the streams (``streams.LocalHost``). A stream stays in one worker
+from its start to its end. The server process passes audio to the workers and events back, as pickled messages with
+their length in front, over a pair of sockets. It waits for the answer to a request of a stream before it sends the
+next one, so there is at most one message of each stream on its way.
+
+A worker ends when the server closes the sockets or dies. A worker that dies on its own is replaced; its streams end
+with a ``WorkerError`` that tells their clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from recitative.asr.stream import EndpointRules
+from recitative.errors import RecitativeError, RunError
+from recitative.serve.metrics import Metrics
+from recitative.serve.models import ServedModel, Wanted
+from recitative.serve.streams import Events, LocalHost
+
+READY, REPORT = 0, -1  # in place of a stream's number: the models are open; what a round took
+RESTART_S = 1.0  # until a worker that died before it was ready is replaced
+
+OpenModels = Callable[[], Iterable[ServedModel]]  # pickled for the workers
+
+_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+log = logging.getLogger("uvicorn.error")
+
+
+class WorkerError(RunError):
+    """The worker process of a stream has ended."""
+
+
+class Workers:
+    """The workers of a server: ``async with Workers(...).running()``."""
+
+    def __init__(self, count: int, open_models: OpenModels, rules: EndpointRules, metrics: Metrics) -> None:
+        self._count, self._arguments, self._metrics = count, (open_models, rules), metrics
+        self._workers: list[Worker] = []
+
+    @property
+    def num_ready(self) -> int:
+        return sum(worker.is_ready for worker in self._workers)
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers]
+
+    def choose(self) -> Worker:
+        """The worker with the fewest streams, if possible one that has opened its models."""
+        return min(self._workers, key=lambda worker: (not worker.is_ready, len(worker.streams)))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Workers]:
+        self._workers = [await Worker.start(*self._arguments, self._metrics) for _ in range(self._count)]
+        tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
+        try:
+            for worker in list(self._workers):
+                await worker.started.wait()
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for worker in self._workers:
+                worker.kill()
+
+    async def _keep(self, number: int) -> None:
+        """Replace a worker whenever it dies."""
+        while True:
+            worker = self._workers[number]
+            await worker.run()
+            log.error("%s; it had %d live streams and is replaced", worker.how_it_ended, len(worker.streams))
+            self._metrics.worker_deaths.inc()
+            if not worker.was_ready:
+                await asyncio.sleep(RESTART_S)
+            self._workers[number] = await Worker.start(*self._arguments, self._metrics)
+
+
+class Worker:
+    """A worker process, seen from the server: a ``StreamHost``. Made by ``start``."""
+
+    def __init__(
+        self, process: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, metrics: Metrics
+    ) -> None:
+        self.streams: set[int] = set()
+        self.started = asyncio.Event()  # it is ready, or has ended
+        self.is_ready = self.was_ready = False
+        self.how_it_ended = ""
+        self._process, self._reader, self._writer, self._metrics = process, reader, writer, metrics
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+
+    @classmethod
+    async def start(cls, open_models: OpenModels, rules: EndpointRules, metrics: Metrics) -> Worker:
+        """Start a process. It can be asked at once, and answers when it has opened the models."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = _SPAWN.Process(target=_work, args=(theirs, open_models, rules), daemon=True)
+            process.start()
+        return cls(process, *await asyncio.open_connection(sock=ours), metrics)
+
+    @property
+    def pid(self) -> int:
+        return int(self._process.pid)
+
+    async def run(self) -> None:
+        """Take the answers until the process ends."""
+        try:
+            while True:
+                self._take(*await _receive(self._reader))
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # it has ended
+        except Exception:
+            log.exception("a message from a worker process cannot be read")
+        self.is_ready = False
+        self.kill()
+        code = self._process.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+        self.how_it_ended = f"a worker process of the server ended ({how})"
+        self.started.set()
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(self._error())
+
+    def _take(self, number: int, result: Any) -> None:
+        if number == READY:
+            self.is_ready = self.was_ready = True
+            self.started.set()
+        elif number == REPORT:
+            self._metrics.heard(*result)
+        elif (answer := self._answers.get(number)) and not answer.done():
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+    def kill(self) -> None:
+        self._writer.close()
+        self._process.join(0.1)  # it may have ended: then this is how
+        self._process.kill()
+        self._process.join()
+
+    async def open(self, number: int, model: str, wanted: Wanted) -> None:
+        await self._ask(number, "open", model, wanted)
+
+    async def accept(self, number: int, audio: bytes, rate: int) -> Events:
+        events: Events = await self._ask(number, "accept", audio, rate)
+        return events
+
+    async def finish(self, number: int) -> Events:
+        events: Events = await self._ask(number, "finish")
+        return events
+
+    def close(self, number: int) -> None:
+        if not self.how_it_ended:
+            _send(self._writer, (number, "close", ()))
+
+    async def _ask(self, number: int, method: str, *arguments: Any) -> Any:
+        if self.how_it_ended:
+            raise self._error()
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        try:
+            _send(self._writer, (number, method, arguments))
+            return await answer
+        finally:
+            self._answers.pop(number, None)
+
+    def _error(self) -> WorkerError:
+        return WorkerError(f"{self.how_it_ended}, and the stream with it; connect again")
+
+
+def _send(writer: asyncio.StreamWriter, message: Any) -> None:
+    content = pickle.dumps(message)
+    writer.write(len(content).to_bytes(4, "big") + content)
+
+
+async def _receive(reader: asyncio.StreamReader) -> Any:
+    """Raises IncompleteReadError, OSError at the end of the connection."""
+    size = int.from_bytes(await reader.readexactly(4), "big")
+    return pickle.loads(await reader.readexactly(size))
+
+
+# In the worker process
+
+
+def _work(connection: socket.socket, open_models: OpenModels, rules: EndpointRules) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and systemd signal all processes; the server drains first
+        signal.signal(number, signal.SIG_IGN)
+    asyncio.run(_serve(connection, open_models(), rules))
+
+
+async def _serve(connection: socket.socket, models: Iterable[ServedModel], rules: EndpointRules) -> None:
+    reader, writer = await asyncio.open_connection(sock=connection)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def answer(host: LocalHost, number: int, method: str, arguments: tuple[Any, ...]) -> None:
+        try:
+            _send(writer, (number, await getattr(host, method)(number, *arguments)))
+        except RecitativeError as error:
+            _send(writer, (number, error))
+        except Exception:  # a bug, which the server logs
+            _send(writer, (number, RuntimeError(traceback.format_exc())))
+
+    async with LocalHost(models, rules, lambda *took: _send(writer, (REPORT, took))).running() as host:
+        _send(writer, (READY, None))
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                number, method, arguments = await _receive(reader)
+                if method == "close":
+                    host.close(number)
+                    continue
+                task = asyncio.create_task(answer(host, number, method, arguments))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process; 0 where the system doesn't tell (only Linux does)."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
