@@ -444,7 +444,8 @@ def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, rec
 
     label = others["classifier"].runner.label_file(recording)
     labels = [
-        {"start": 0.0, "end": round(label.end_s, 3), "label": guess.label, "score": guess.probability}
+        {"start": 0.0, "end": round(label.end_s, 3), "label": guess.label}
+        | dict.fromkeys(("probability", "score"), guess.probability)
         for guess in label.guesses
     ]
     assert ask("/v1/audio/classifications") == {"schema": 1, "model": "classifier.onnx", "labels": labels}
@@ -522,6 +523,9 @@ def test_music_is_written_and_equal_seeds_write_equal_music(all_kinds):
     assert len(unlike) == 2, "without a seed each piece is another"
 
 
+TWO_VOICES = base64.b64encode(midi_bytes(Piece((Note(0, 60, 4, 0), Note(0, 57, 4, 1)), 8))).decode()
+
+
 def places(notes: list[dict]) -> set[tuple]:
     return {(note["start"], note["end"], note["pitch"], note["voice"]) for note in notes}
 
@@ -553,6 +557,10 @@ def test_given_and_kept_notes_stand_in_the_music(all_kinds):
         ({"midi": "aGVsbG8="}, "midi: begins with b'hell'; a MIDI file, which begins with b'MThd'"),
         ({"key": "H"}, "key H: not a key; use one such as"),
         ({"mode": "harmonize"}, "mode 'harmonize': needs 'midi' with the voice that is harmonized"),
+        (
+            {"mode": "harmonize", "midi": TWO_VOICES},
+            "midi: has 2 voices; only the voice to harmonize; leave the others",
+        ),
         ({"mode": "fill", "model": "music.onnx"}, "mode 'fill': this model only continues music"),
         ({"notes": [{"start": 500, "end": 501, "pitch": 60}]}, "notes: a note of voice 0 that ends at 501.00 s"),
         ({"notes": [{"start": 0, "end": 1, "pitch": 99}]}, "piece: has pitch 99; pitches from 55 to 66"),

@@ -53,7 +53,8 @@ def _about(labeller: Labeller) -> dict[str, Any]:
 def _answer(labeller: Labeller, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
     label = labeller.label_file(audio)
     times = {"start": label.start_s, "end": round(label.end_s, 3)}
-    return {"labels": [{**times, "label": guess.label, "score": guess.probability} for guess in label.guesses]}
+    labels = [{"label": guess.label, "probability": guess.probability} for guess in label.guesses]
+    return {"labels": [{**times, **one, "score": one["probability"]} for one in labels]}  # score: its former name
 
 
 def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> tuple[str, ...]:

@@ -220,6 +220,8 @@ def _of_voices(
     )
     if request.mode == "harmonize" and piece is None:
         raise UsageError("mode 'harmonize': needs 'midi' with the voice that is harmonized")
+    if request.mode == "harmonize" and piece and (count := len({note.voice for note in piece.notes})) > 1:
+        raise DataError("midi", f"has {count} voices", "only the voice to harmonize", "leave the others out")
     if piece is None:
         asked = blank(frames, request.bars * frames.bar, "piece", request.tempo or QUARTERS_PER_MINUTE)
     elif request.mode == "fill" and not request.voices:
