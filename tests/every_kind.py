@@ -16,7 +16,7 @@ from recitative.asr.decoding import Language
 from recitative.asr.g2p_kind import G2PSettings
 from recitative.asr.g2p_network import new_g2p
 from recitative.config import load_tree
-from recitative.decoding.confidence import FEATURES
+from recitative.decoding.hypotheses import FEATURES
 from recitative.lm.network import new_language_model
 from recitative.lm.ngram import parse_lm
 from recitative.lm.settings import LanguageModelSettings

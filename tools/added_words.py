@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from bench_vocabulary import simulated
 
-from recitative.decoding.array_search import ArraySearch
+from recitative.decoding.beam import BeamSearch
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.score.wer import align, score
 from recitative.text.lexicon import Lexicon, read_dictionary
@@ -66,7 +66,7 @@ def sentences(
 
 
 def decode(rows: Sequence[np.ndarray], tokens: TokenTable, lexicon: Lexicon, lm: NgramModel) -> list[str]:
-    search = ArraySearch(tokens, lexicon, lm=lm, lm_weight=0.6, beam=64)
+    search = BeamSearch(tokens, lexicon, lm=lm, lm_weight=0.6, beam=64)
     return [search.finish(search.step(row, search.start()))[0].text for row in rows]
 
 

@@ -39,7 +39,6 @@ from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
-from recitative.decoding.prefix import SearchSpace
 from recitative.export.file import build_file
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
@@ -318,8 +317,8 @@ def ours(
     lexicon = Lexicon.of_spelling(words, tokens)
     found = []
     for beam in BEAMS:
-        space = SearchSpace(tokens, lexicon=lexicon, lm=lm, lm_weight=LM_WEIGHT)
-        search = BeamSearch(space, beam=beam, token_beam=TOKEN_BEAM, score_beam=SCORE_BEAM)
+        width = {"beam": beam, "token_beam": TOKEN_BEAM, "score_beam": SCORE_BEAM}
+        search = BeamSearch(tokens, lexicon, lm=lm, lm_weight=LM_WEIGHT, **width)
         started = time.process_time()
         texts = [search.finish(search.step(row, search.start()))[0].text for row in rows]
         found.append((f"recitative beam {beam}", time.process_time() - started, texts))

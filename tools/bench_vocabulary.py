@@ -3,9 +3,9 @@
     OMP_NUM_THREADS=1 python tools/bench_vocabulary.py LEXICON LM TEXT --beams 16 64 256 1024
 
 LEXICON: word phone phone ...; LM: an n-gram model, ARPA or packed; TEXT: a Kaldi text table. Sentences are spoken with
-2 or 3 frames of 40 ms a phone, and noise that makes about nine phones of each frame worth trying. --objects: the search
-without arrays, too. The first line is what it costs to open the lexicon, the model and the search, imports left out,
-and the most memory of the process until then.
+2 or 3 frames of 40 ms a phone, and noise that makes about nine phones of each frame worth trying. The first line says
+what it costs to open the lexicon, the model and the search, imports left out, and the most memory of the process until
+then.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.decoding.array_search import ArraySearch
 from recitative.decoding.beam import BeamSearch
-from recitative.decoding.prefix import SearchSpace
 from recitative.lm.ngram import read_lm
 from recitative.score.wer import score
 from recitative.text.lexicon import Lexicon
@@ -43,14 +41,13 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--beams", type=int, nargs="+", default=[16, 64, 256, 1024])
     parser.add_argument("--utterances", type=int, default=24)
-    parser.add_argument("--objects", action="store_true")
     arguments = parser.parse_args()
 
     begun = time.process_time()
     lexicon = Lexicon.read(arguments.lexicon)
     tokens = TokenTable(("<blank>", *lexicon.symbols))
     scores = {"lm": read_lm(arguments.lm), "lm_weight": 0.6}
-    ArraySearch(tokens, lexicon, **scores).start()
+    BeamSearch(tokens, lexicon, **scores).start()
     seconds, peak = time.process_time() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"opened in {seconds:.2f} s of one core, at most {peak:.0f} MB")
     rng = np.random.default_rng(0)
@@ -60,15 +57,12 @@ def main() -> None:
     rows = [simulated(lexicon.encode(text, tokens), len(tokens), rng) for text in texts]
     seconds = FRAME_S * sum(map(len, rows))
     for beam in arguments.beams:
-        searches = {"arrays": ArraySearch(tokens, lexicon, beam=beam, **scores)}
-        if arguments.objects:
-            searches["objects"] = BeamSearch(SearchSpace(tokens, lexicon=lexicon, **scores), beam=beam)
-        for name, search in searches.items():
-            begun = time.process_time()
-            found = [search.finish(search.step(row, search.start()), count=beam)[0].text for row in rows]
-            factor = (time.process_time() - begun) / seconds
-            refs, hyps = ({str(n): text for n, text in enumerate(some)} for some in (texts, found))
-            print(f"{name} beam {beam}: real-time factor {factor:.4f}, WER {100 * score(refs, hyps).total.rate:.2f} %")
+        search = BeamSearch(tokens, lexicon, beam=beam, **scores)
+        begun = time.process_time()
+        found = [search.finish(search.step(row, search.start()), count=beam)[0].text for row in rows]
+        factor = (time.process_time() - begun) / seconds
+        refs, hyps = ({str(n): text for n, text in enumerate(some)} for some in (texts, found))
+        print(f"beam {beam}: real-time factor {factor:.4f}, WER {100 * score(refs, hyps).total.rate:.2f} %")
 
 
 if __name__ == "__main__":

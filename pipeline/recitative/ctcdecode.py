@@ -1,4 +1,4 @@
-"""The interface of the package ``ctcdecode`` over the beam search of ``decoding.array_search``.
+"""The interface of the package ``ctcdecode`` over the beam search of ``decoding.beam``.
 
     from recitative.ctcdecode import CTCBeamDecoder    # in place of: from ctcdecode import CTCBeamDecoder
 
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recitative.decoding.array_search import ArraySearch, ArrayState
-from recitative.decoding.beam import Hypothesis
+from recitative.decoding.beam import BeamSearch, BeamState
+from recitative.decoding.hypotheses import Hypothesis
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import UsageError
 from recitative.lm.ngram import NgramModel, read_lm
@@ -89,7 +89,7 @@ class _Decoder:
 
     def reset_params(self, alpha: float, beta: float) -> None:
         """Other weights of the language model. Without one they have no effect."""
-        self._search = ArraySearch(
+        self._search = BeamSearch(
             self._tokens,
             self._lexicon,
             lm=self._lm,
@@ -170,7 +170,7 @@ class _Decoder:
         np.put_along_axis(pruned, order, np.where(tried, np.take_along_axis(log_probs, order, 1), -np.inf), 1)
         return pruned
 
-    def _finish(self, state: ArrayState) -> list[Hypothesis]:
+    def _finish(self, state: BeamState) -> list[Hypothesis]:
         """The best hypotheses, the best first; none that begins with the space between words."""
         found = self._search.finish(state, self._beam_width, join=False)
         return [one for one in found if not one.labels or one.labels[0] != self._tokens.space]
@@ -243,7 +243,7 @@ class DecoderState:
     """Where an utterance in pieces has got to."""
 
     def __init__(self, decoder: OnlineCTCBeamDecoder) -> None:
-        self.state: ArrayState = decoder._search.start()
+        self.state: BeamState = decoder._search.start()
         self.heard: list[Array] = []
 
 

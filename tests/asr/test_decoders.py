@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from recitative.asr.decoding import DecodingOptions, GreedySearch, Language, LanguageSearch, TimedTable, new_decoder
 from recitative.config import DecodeSettings
-from recitative.decoding.confidence import FEATURES
 from recitative.decoding.hotwords import HotWord
+from recitative.decoding.hypotheses import FEATURES
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 from recitative.score.calibration import Calibrator

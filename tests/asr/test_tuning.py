@@ -16,7 +16,7 @@ from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, non_speech, tune
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
-from recitative.decoding.confidence import WordEvidence
+from recitative.decoding.hypotheses import WordEvidence
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance

@@ -9,7 +9,6 @@ import pytest
 
 from recitative.decoding.beam import BeamSearch
 from recitative.decoding.hotwords import HotWord, HotWords, parse_hot_words, read_hot_words
-from recitative.decoding.prefix import SearchSpace
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -84,7 +83,7 @@ def either(log_probs: np.ndarray, frame: int, token: str, share: float) -> np.nd
 
 
 def text_of(log_probs: np.ndarray, words: HotWords | None, lexicon: Lexicon | None = None) -> str:
-    search = BeamSearch(SearchSpace(LETTERS, hot_words=words, lexicon=lexicon))
+    search = BeamSearch(LETTERS, lexicon, hot_words=words)
     return search.finish(search.step(log_probs, search.start()))[0].text
 
 

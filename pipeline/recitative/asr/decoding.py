@@ -23,13 +23,11 @@ import numpy as np
 from recitative.asr.pronouncer import guess
 from recitative.config import DecodeSettings
 from recitative.decoding.alignment import align_words
-from recitative.decoding.array_search import ArraySearch
-from recitative.decoding.beam import BeamSearch, Hypothesis
-from recitative.decoding.confidence import WordEvidence, evidence_of
+from recitative.decoding.beam import BeamSearch, BeamState
 from recitative.decoding.greedy import BestPath, TokenRun
 from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.hypotheses import Hypothesis, WordEvidence, evidence_of
 from recitative.decoding.lexicon_tree import LexiconTree
-from recitative.decoding.prefix import SearchSpace
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
@@ -200,25 +198,11 @@ class GreedySearch:
         return self.partial(state)
 
 
-class Search(Protocol):
-    """A beam search, over objects or arrays."""
-
-    beam: int
-
-    def start(self) -> Any: ...
-
-    def step(self, log_probs: Array, state: Any) -> Any: ...
-
-    def best(self, state: Any) -> Hypothesis: ...
-
-    def finish(self, state: Any, count: int = 1) -> list[Hypothesis]: ...
-
-
 @dataclass(frozen=True)
 class BeamStream:
     """State of a stream in a beam search; the log probabilities are kept to align the words."""
 
-    search: Any
+    search: BeamState
     log_probs: tuple[Array, ...]
 
 
@@ -226,7 +210,7 @@ class LanguageSearch:
     """A beam search; words get their times from an alignment, and their confidences from the other hypotheses."""
 
     def __init__(
-        self, search: Search, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
+        self, search: BeamSearch, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
     ) -> None:
         """count: length of the n-best list; calibrator: from a word's evidence to its confidence, None = posterior."""
         self._search = search
@@ -241,7 +225,7 @@ class LanguageSearch:
         return BeamStream(self._search.step(log_probs, state.search), (*state.log_probs, log_probs))
 
     def num_frames(self, state: BeamStream) -> int:
-        return int(state.search.num_frames)
+        return state.search.num_frames
 
     def partial(self, state: BeamStream) -> DecodingResult:
         """Times are those at which words came up in the search, a frame or two early; ``finish`` gives better ones. A
@@ -343,22 +327,18 @@ def new_decoder(
     if options.grammar:
         lexicon = grammar_lexicon(options.grammar, timed.table, lexicon)
         lm, lm_weight = options.grammar, 1.0
-    scores: dict[str, Any] = {
-        "lm": lm,
-        "hot_words": hot_words,
-        "lm_weight": lm_weight,
-        "word_bonus": word_bonus,
-        "unknown_score": settings.unknown_score,
-    }
-    width: dict[str, Any] = {
-        "beam": options.beam or settings.beam,
-        "token_beam": settings.token_beam,
-        "score_beam": settings.score_beam,
-    }
-    search: Search = (
-        ArraySearch(timed.table, lexicon, tree=tree if lexicon is language.lexicon else None, **scores, **width)
-        if lexicon
-        else BeamSearch(SearchSpace(timed.table, **scores), **width)
+    search = BeamSearch(
+        timed.table,
+        lexicon,
+        lm=lm,
+        hot_words=hot_words,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        unknown_score=settings.unknown_score,
+        beam=options.beam or settings.beam,
+        token_beam=settings.token_beam,
+        score_beam=settings.score_beam,
+        tree=tree if lexicon is language.lexicon else None,
     )
     return LanguageSearch(search, timed, count=options.count, calibrator=language.calibrator)
 

@@ -18,7 +18,7 @@ from recitative.asr.decoding import DecodingResult, Language, new_decoder
 from recitative.asr.stream import Transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.confidence import FEATURES
+from recitative.decoding.hypotheses import FEATURES
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError
 from recitative.features.extraction import audio_duration_s, read_utterance

@@ -1,285 +1,473 @@
 """CTC prefix beam search (Hannun et al. 2014) with explicit state: it streams, and results do not depend on chunks.
 
-Each prefix has two masses: that of its paths that end in a blank, and that of its paths that end in its last label
-(Graves 2012, section 7.5). For each frame with probabilities p,
+Each hypothesis, a label sequence l with its words, has two masses: that of its paths that end in a blank, and that of
+its paths that end in its last label (Graves 2012, section 7.5). For each frame with probabilities p,
 
     blank'(l)     = (blank(l) + label(l)) * p[0]
     label'(l)     = label(l) * p[c]                                     c the last label of l
     label'(l + c) = (blank(l) + (label(l) unless c repeats)) * p[c] * e^gain
 
-where the gain is the change of score by lexicon, language model and hot words (``decoding.prefix``). Masses are plain
-numbers, scaled by powers of two: adding them is accurate enough and ten times as fast as adding logarithms.
+where the gain is the change of this score, in natural logarithms:
 
-CTC's output is mostly blank. A frame with no other likely token scales all masses equally, so it costs one addition.
-This gives the speed; with an infinite ``token_beam`` it never applies.
+    extra = lm_weight * ln P(words) + word_bonus * len(words) + lookahead + hot words
+
+The look-ahead is the score of the most probable word of the lexicon that can still follow, at the start of a sentence,
+so that rare words are dropped early, not at their last letter (Ortmanns et al. 1996). Masses are plain numbers, scaled
+by powers of two. A frame with no likely token but the blank scales all masses equally, so it costs one addition.
+
+Hypotheses are rows of an array, so a frame costs some dozens of NumPy calls, whatever the beam:
+
+1. which labels may follow which rows, by the masses alone; where they lead; which words may end there
+2. rows that another row leads to (hypotheses are compared by a hash) gain its mass
+3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the others are scored
+4. the best of rows and candidates are the next rows
+
+The labels and words of rows are in a history that they share (``Records``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
-from typing import Any
+from functools import partial
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 
-from recitative.decoding.prefix import Prefix, SearchSpace, Spelled, spelled_words
-from recitative.stage import Array
+from recitative.decoding.hotwords import WORD_END, HotWords
+from recitative.decoding.hypotheses import Hypothesis, join_spellings, log_sum
+from recitative.decoding.lexicon_tree import LexiconTree, SearchSpace, new_search_space, word_scores
+from recitative.lm.query import LanguageModel
+from recitative.stage import Array, Mask
+from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
 
-_SMALL = 2.0**-300  # masses below are scaled up, far above the subnormal numbers
+_SMALL = 2.0**-300  # masses below are scaled up; far above the subnormal numbers
 _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
+_NO_KEY = np.uint64(2**64 - 1)  # in place of the key of a row
+_MIX = tuple(np.array([n], np.uint64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
-# Plain tuples: a beam creates and drops so many that classes would take a third of its time.
-
-Onset = tuple[Any, int]
-"""(previous onset or None, frame): the first frames of the labels of a prefix, as a linked list, last one first."""
-
-Entry = tuple[Prefix, float, float, Onset | None]
-"""(prefix, mass of its paths that end in a blank, mass of those that end in its last label, onset)"""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BeamState:
-    """An immutable state, which can be stored and continued several times. ``entries`` are sorted, best first."""
+    """An immutable state, which can be stored and continued several times. ``rows`` are sorted, the best first."""
 
-    entries: tuple[Entry, ...]
+    rows: Array
     in_blank: bool  # no path ends in a label
     log_scale: float  # ln of the factor of all masses
     num_frames: int
-
-
-@dataclass(frozen=True)
-class SpelledWord:
-    """One word of a hypothesis: the range of its labels, and the first frames of its first and last label."""
-
-    word: str
-    begin: int
-    end: int
-    first_frame: int
-    last_frame: int
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A recognition hypothesis.
-
-    score:     acoustic + extra, natural logarithms
-    acoustic:  ln P(labels | audio), summed over the paths in the beam
-    extra:     score of language model, word bonus and hot words
-    posterior: its share of the masses of all hypotheses in the beam, 0..1
-    whole:     False if the recording ends within a word or a sentence of a grammar
-    stable:   of a stream that goes on: its first words that all hypotheses in the beam have. Hypotheses only grow, so
-               no later audio changes them
-    shares:    of a stream that goes on: for each word, the share of the beam that has all words up to it, 0..1
-    """
-
-    words: tuple[SpelledWord, ...]
-    labels: tuple[int, ...]
-    score: float
-    acoustic: float
-    extra: float
-    posterior: float = 1.0
-    whole: bool = True
-    stable: int = 0
-    shares: tuple[float, ...] = ()
-
-    @property
-    def text(self) -> str:
-        return " ".join(word.word for word in self.words)
+    records: Records
 
 
 class BeamSearch:
     """``start``, then ``step`` for each chunk, ``best`` at any time, and ``finish``."""
 
     def __init__(
-        self, space: SearchSpace, *, beam: int = 16, token_beam: float = 6.5, score_beam: float = 12.0
+        self,
+        tokens: TokenTable,
+        lexicon: Lexicon | None = None,
+        *,
+        lm: LanguageModel | None = None,
+        hot_words: HotWords | None = None,
+        lm_weight: float = 0.0,
+        word_bonus: float = 0.0,
+        unknown_score: float = -10.0,
+        beam: int = 16,
+        token_beam: float = 6.5,
+        score_beam: float = 12.0,
+        tree: LexiconTree | None = None,
     ) -> None:
-        """beam: maximal number of prefixes; token_beam, score_beam: nats below the best at which tokens, prefixes are
-        dropped.
+        """lexicon:   only its words are allowed; None: any characters or pieces (or words, or phones, of such a table)
+        lm:        scores words, weighted by ``lm_weight``; unknown words score ``unknown_score``
+        hot_words: favored phrases; their words must be in the lexicon, see ``HotWords.lexicon``
+        beam:      maximal number of hypotheses
+        token_beam, score_beam: nats below the best at which tokens, hypotheses are dropped
+        tree:      of the lexicon, if there is one already; several searches may share it
         """
-        self.space = space
         self.beam = beam
-        self._token_beam = token_beam
+        self._token_beam, self._word_bonus = token_beam, word_bonus
+        self._space: SearchSpace = tree or new_search_space(lexicon, tokens)
+        self._scores = word_scores(lm, self._space, lm_weight, unknown_score)
+        self._lookahead: Array | None = None
+        if lm and lm_weight and isinstance(self._space, LexiconTree):
+            words = np.arange(len(self._space.words))
+            first_scores = self._scores.step(self._scores.start().repeat(len(words)), words)[0]
+            self._lookahead = self._space.look_ahead(np.where(first_scores > -math.inf, first_scores, 0.0))
+        self._bias = hot_words.automaton if hot_words else None
+        # A hypothesis may gain when it grows, so it is not dropped before.
+        largest_gain = max(word_bonus, 0.0) + (self._bias.largest_gain if self._bias else 0.0)
         self._least = math.exp(-score_beam)
-        # A prefix may gain when it grows, so it is not dropped before.
-        self._least_mass = self._least * math.exp(-space.largest_gain)
+        self._least_mass = self._least * math.exp(-largest_gain)
+        self._row_type = np.dtype(
+            [("node", self._space.node_type)]
+            + [(name, np.int32) for name in ("label", "bias", "record", "last_word")]
+            + [("key", np.uint64), ("parent_key", np.uint64)]
+            + [("blank", float), ("in_label", float), ("extra", float), ("lm", self._scores.start().dtype)],
+            align=True,
+        )
 
     def start(self) -> BeamState:
-        return BeamState(((self.space.start(), 1.0, 0.0, None),), True, 0.0, 0)
+        rows = np.zeros(1, self._row_type)
+        rows["node"] = self._space.root
+        rows["blank"] = 1.0
+        rows["lm"] = self._scores.start()
+        rows["bias"] = self._bias.start if self._bias else 0
+        rows["parent_key"] = _NO_KEY
+        none = np.zeros(1, np.int32)
+        return BeamState(rows, True, 0.0, 0, Records(None, 0, -1, none - 1, none, none - 1, none))
 
     def step(self, log_probs: Array, state: BeamState) -> BeamState:
         """The next frames (T, V)."""
-        entries, in_blank, log_scale = state.entries, state.in_blank, state.log_scale
-        for offset, (log_blank, tokens) in enumerate(_likely_tokens(log_probs, self._token_beam)):
-            if not tokens:
+        rows, in_blank, log_scale, records = state.rows, state.in_blank, state.log_scale, state.records
+        wide = log_probs.astype(np.float64)
+        near = wide >= wide.max(-1, keepdims=True, initial=-np.inf) - self._token_beam
+        near[:, 0] = False
+        probs = np.where(near, np.exp(wide), 0.0)
+        likely = probs.max(axis=1, initial=0.0).tolist()
+        for offset, log_blank in enumerate(wide[:, 0].tolist()):
+            if not likely[offset]:
                 log_scale += log_blank
                 if not in_blank:
-                    entries = tuple((prefix, b + c, 0.0, onset) for prefix, b, c, onset in entries)
+                    rows = rows.copy()
+                    rows["blank"] += rows["in_label"]
+                    rows["in_label"] = 0.0
                     in_blank = True
                 continue
-            entries = self._grow(entries, math.exp(log_blank), tokens, state.num_frames + offset)
+            rows, records = self._grow(rows, records, math.exp(log_blank), probs[offset], state.num_frames + offset)
             in_blank = False
-            if _mass(entries[0]) < _SMALL:
-                entries = tuple((prefix, b * _SCALE, c * _SCALE, onset) for prefix, b, c, onset in entries)
+            if rows["blank"][0] + rows["in_label"][0] < _SMALL:
+                rows["blank"] *= _SCALE
+                rows["in_label"] *= _SCALE
                 log_scale -= _LN_SCALE
-        return BeamState(entries, in_blank, log_scale, state.num_frames + len(log_probs))
+        return BeamState(rows, in_blank, log_scale, state.num_frames + len(log_probs), records)
+
+    def _grow(self, rows: Array, records: Records, blank: float, probs: Array, frame: int) -> tuple[Array, Records]:
+        """One frame: ``probs`` (V,) are 0 for the blank and for labels that are not tried."""
+        mass = rows["blank"] + rows["in_label"]
+        best = float(mass[0]) * max(blank, float(probs.max()))
+        floor, least_mass = best * self._least, best * self._least_mass
+        stay_blank, stay_label = mass * blank, rows["in_label"] * probs[rows["label"]]
+        find = _finder(rows["key"])
+        joined, more = self._joined(
+            rows, mass, probs, stay_blank + stay_label, find(rows["parent_key"]), least_mass, floor
+        )
+        stay_label += more
+        stayed = (stay_blank + stay_label >= floor).nonzero()[0]
+        stay_mass = (stay_blank + stay_label)[stayed]
+
+        new = self._candidates(rows, mass, probs, least_mass)
+        new = new.take(self._near(new, stay_mass, int(joined.sum()), floor))
+        keys = _hash(rows["key"][new.parent], new.label, self._space.word_keys(new.word))
+        same, is_known = find(keys)
+        fresh = (~(is_known & joined[same])).nonzero()[0]
+        keys, new = keys[fresh], new.take(fresh)
+        scores, new.lm[new.ends] = self._scores.step(new.lm[new.ends], new.word[new.ends])
+        new.gain[new.ends] += scores
+        extra = rows["extra"][new.parent]
+        reached = new.mass * np.exp(extra + new.gain - extra)  # rounded as the scores are
+        chosen = ((reached >= floor) & (new.gain > -math.inf)).nonzero()[0]
+        masses = np.concatenate([stay_mass, reached[chosen]])
+        if not len(masses):  # every way on is forbidden: the best waits
+            waits = rows[:1].copy()
+            waits["blank"], waits["in_label"] = mass[0] * max(blank, 1e-30), 0.0
+            return waits, records
+
+        picked = self._best(masses)
+        is_new = (picked >= len(stayed)).nonzero()[0]
+        source = np.concatenate([stayed, new.parent[chosen]])[picked]
+        next_rows = rows.take(source)
+        next_rows["blank"], next_rows["in_label"] = stay_blank[source], stay_label[source]
+        made = chosen[picked[is_new] - len(stayed)]
+        keys, reached, new = keys[made], reached[made], new.take(made)
+        if not len(made):
+            return next_rows, records
+        parents = rows[new.parent]
+        added = Records(records, records.end, frame, parents["record"], new.label, new.word, parents["last_word"])
+        numbers = np.arange(added.first, added.end, dtype=np.int32)
+        columns = {"key": keys, "parent_key": parents["key"], "blank": 0.0, "in_label": reached}
+        columns |= {"node": new.node, "label": new.label, "bias": new.bias, "lm": new.lm}
+        columns |= {"extra": parents["extra"] + new.gain, "record": numbers}
+        columns |= {"last_word": np.where(new.ends, numbers, parents["last_word"])}
+        for name, values in columns.items():
+            next_rows[name][is_new] = values
+        return next_rows, added
+
+    def _candidates(self, rows: Array, mass: Array, probs: Array, floor: float) -> _Candidates:
+        """All hypotheses that are one label longer, by the masses alone, row by row, the most probable label first.
+
+        Language model states and gains are those before the words that end are scored.
+        """
+        tokens = probs.nonzero()[0]
+        tokens = tokens[np.argsort(-probs[tokens], kind="stable")]
+        again = rows["label"][:, None] == tokens
+        grown = np.where(again, rows["blank"][:, None], mass[:, None]) * probs[tokens]
+        parent, column = np.nonzero(grown >= floor)
+        pair, node, word, ends = self._space.moves(rows["node"][parent], rows["label"][parent], tokens[column])
+        parent, column = parent[pair], column[pair]
+        label, bias, gain = tokens[column], rows["bias"][parent], np.zeros(len(parent))
+        if self._lookahead is not None:
+            gain = self._lookahead[node] - self._lookahead[rows["node"][parent]]
+        if self._bias:
+            more, bias = self._bias_gains(bias, label, ends)
+            gain += more
+        gain[ends] += self._word_bonus
+        return _Candidates(parent, label, node, word, ends, grown[parent, column], gain, rows["lm"][parent], bias)
+
+    def _bias_gains(self, before: Array, labels: Array, ends: Mask) -> tuple[Array, Array]:
+        """The gains of candidates (N,) by hot words, and their states."""
+        assert self._bias is not None
+        gain, states = np.zeros(len(labels)), before.tolist()
+        for i, (label, is_end) in enumerate(zip(labels.tolist(), ends.tolist(), strict=True)):
+            symbols = [label] if label != self._space.space else []
+            if is_end:
+                symbols.insert(len(symbols) if self._space.ends_with_label else 0, WORD_END)
+            for symbol in symbols:
+                more, states[i] = self._bias.step(states[i], symbol)
+                gain[i] += more
+        return gain, np.array(states, np.int32)
+
+    def _joined(
+        self,
+        rows: Array,
+        mass: Array,
+        probs: Array,
+        stays: Array,
+        parent: tuple[Array, Mask],
+        least_mass: float,
+        floor: float,
+    ) -> tuple[Mask, Array]:
+        """Which rows (R,) the row without their last label leads to, and the mass (R,) that they get from it.
+
+        parent: where that row is, and whether it is in the beam
+        """
+        parents, joined = parent
+        label, extra = rows["label"], rows["extra"]
+        grown = np.where(label == label[parents], rows["blank"][parents], mass[parents]) * probs[label]
+        # A row below the floor is gone before a later one can add to it.
+        joined = joined & (grown >= least_mass) & (grown > 0) & ((stays >= floor) | (parents < np.arange(len(rows))))
+        known, more = joined.nonzero()[0], np.zeros(len(rows))
+        reached = grown[known] * np.exp(extra[known] - extra[parents[known]])
+        more[known] = np.where(reached >= floor, reached, 0.0)
+        return joined, more
+
+    def _near(self, new: _Candidates, stay_mass: Array, joined: int, floor: float) -> Array:
+        """Which candidates even the best score of their words leaves behind neither ``beam`` others nor the floor.
+
+        joined: so many candidates at most are rows already
+        """
+        upper = new.mass * np.exp(np.where(new.ends, new.gain + self._scores.bound(new.word), new.gain))
+        others, count = np.concatenate([stay_mass, upper[~new.ends]]), self.beam + joined
+        if len(others) >= count:
+            floor = max(floor, float(np.partition(others, -count)[-count]))
+        return np.asarray((upper >= floor * (1 - 1e-9)).nonzero()[0])
+
+    def _best(self, masses: Array) -> Array:
+        """Which of them are the best ``beam``, the best first; of equals the first."""
+        least = float(masses.max()) * self._least
+        if len(masses) > self.beam:
+            least = max(least, float(np.partition(masses, -self.beam)[-self.beam]))
+        kept = (masses >= least).nonzero()[0]
+        return np.asarray(kept[np.argsort(-masses[kept], kind="stable")[: self.beam]])
 
     def best(self, state: BeamState) -> Hypothesis:
-        """The best prefix of a stream so far; with a lexicon, without an incomplete last word."""
-        entry = state.entries[0]
-        prefix = entry[0]
-        best = _hypothesis(entry, self.space.with_open_word(prefix), prefix.extra, state.log_scale)
-        closed = [_texts(prefix.words) for prefix, *_ in state.entries]
-        so_far = [_texts(self.space.with_open_word(prefix)) for prefix, *_ in state.entries]
-        whole, begun = ([_common(rows[0], row) for row in rows] for rows in (closed, so_far))
-        return with_agreement(best, whole, begun, [_mass(entry) for entry in state.entries])
+        """The best hypothesis of a stream so far; with a lexicon, without an incomplete last word."""
+        rows, records = state.rows, state.records
+        best = self._hypotheses(state, rows[:1], rows["extra"][:1], partial(path_of, records))[0]
+        agreed, agreed_so_far = agreed_words(records, rows["last_word"], self._space.open_words(rows["node"]).tolist())
+        mass, so_far = rows["blank"] + rows["in_label"], np.array(agreed_so_far)
+        total = sum(mass.tolist())
+        shared = [float(mass[so_far > n].cumsum()[-1]) for n in range(len(best.words))]  # added up in order
+        shares = tuple(min(1.0, part / total) if total else 0.0 for part in shared)
+        return replace(best, stable=min(agreed), shares=shares)
 
-    def finish(self, state: BeamState, count: int = 1) -> list[Hypothesis]:
+    def finish(self, state: BeamState, count: int = 1, *, join: bool = True) -> list[Hypothesis]:
         """The ``count`` best word sequences, best first; different spellings of the same words are merged.
 
-        If none is complete, the words of the best prefix.
+        If none is complete, the words of the best hypothesis. join: False = label sequences, not words.
         """
-        whole: dict[tuple[str, ...], Hypothesis] = {}
-        for entry in state.entries:
-            done = self.space.finish(entry[0])
-            if done:
-                join_spellings(whole, _hypothesis(entry, done[0], done[1], state.log_scale))
+        rows = state.rows[self._space.is_whole(state.rows["node"])]
+        extra, lm, bias = rows["extra"].copy(), rows["lm"].copy(), rows["bias"].tolist()
+        words = self._space.open_words(rows["node"])
+        ends = words.astype(np.bool_)
+        if ends.any():
+            scores, lm[ends] = self._scores.step(lm[ends], words[ends])
+            extra[ends] += self._word_bonus + scores
+        extra += self._scores.finish(lm)
+        if self._bias:
+            for i, is_end in enumerate(ends.tolist()):
+                more, bias[i] = self._bias.step(bias[i], WORD_END) if is_end else (0.0, bias[i])
+                extra[i] += more + self._bias.finish(bias[i])
+        allowed = extra > -math.inf
+        whole = self._hypotheses(state, rows[allowed], extra[allowed], paths_of(state.records))
+        if join:
+            joined: dict[tuple[str, ...], Hypothesis] = {}
+            for hypothesis in whole:
+                join_spellings(joined, hypothesis)
+            whole = list(joined.values())
         if not whole:
-            entry = state.entries[0]
-            broken = _hypothesis(entry, entry[0].words, entry[0].extra, state.log_scale)
-            total_mass = sum(map(_mass, state.entries))
-            return [replace(broken, whole=False, posterior=_mass(entry) / total_mass if total_mass else 0.0)]
-        total = log_sum([hypothesis.score for hypothesis in whole.values()])
-        ranked = sorted(whole.values(), key=lambda hypothesis: -hypothesis.score)
+            mass = state.rows["blank"] + state.rows["in_label"]
+            total_mass = float(mass.sum())
+            posterior = float(mass[0]) / total_mass if total_mass else 0.0
+            return [replace(self.best(state), whole=False, posterior=posterior)]
+        total = log_sum([hypothesis.score for hypothesis in whole])
+        ranked = sorted(whole, key=lambda hypothesis: -hypothesis.score)
         return [replace(h, posterior=math.exp(h.score - total)) for h in ranked[:count]]
 
-    def _grow(
-        self, entries: Sequence[Entry], blank: float, tokens: list[tuple[int, float]], frame: int
-    ) -> tuple[Entry, ...]:
-        """One frame. This loop is the whole cost of decoding; it is written for CPython, not for looks."""
-        grow = self.space.grow
-        probability = dict(tokens)
-        likeliest = tokens[0][1]
-        best = _mass(entries[0]) * max(blank, likeliest)
-        floor, floor_mass = best * self._least, best * self._least_mass
-        found: dict[Prefix, list[Any]] = {}  # prefix -> [blank, label, onset]
-        for prefix, in_blank, in_label, onset in entries:
-            mass = in_blank + in_label
-            last = prefix.label
-            again = in_label * probability[last] if in_label and last in probability else 0.0
-            there = found.get(prefix)
-            if there is not None:  # it grew from a shorter one already
-                there[0] += mass * blank
-                there[1] += again
-                there[2] = onset
-            elif mass * blank + again >= floor:
-                found[prefix] = [mass * blank, again, onset]
-            if mass * likeliest < floor_mass:
-                continue  # and so is all that is less likely
-            for token, p in tokens:
-                grown = (in_blank if token == last else mass) * p
-                if grown < floor_mass:
-                    continue
-                children = prefix.children.get(token)
-                for child, factor in grow(prefix, token) if children is None else children:
-                    reached = grown * factor
-                    if reached >= floor:
-                        there = found.get(child)
-                        if there is None:
-                            found[child] = [0.0, reached, (onset, frame)]
-                        else:
-                            there[1] += reached
-        if not found:  # every way on is forbidden: the best waits
-            prefix, in_blank, in_label, onset = entries[0]
-            found[prefix] = [(in_blank + in_label) * max(blank, 1e-30), 0.0, onset]
-        return self._select(found)
-
-    def _select(self, found: dict[Prefix, list[Any]]) -> tuple[Entry, ...]:
-        """The best ``beam`` prefixes, sorted; ties keep the order in which they were found."""
-        ranked = [(b + c, prefix, b, c, onset) for prefix, (b, c, onset) in found.items()]
-        ranked.sort(key=_first, reverse=True)  # stable, so ties stay in order
-        least = ranked[0][0] * self._least
-        return tuple([entry[1:] for entry in ranked[: self.beam] if entry[0] >= least])
+    def _hypotheses(
+        self, state: BeamState, rows: Array, extras: Array, path: Callable[[int], Sequence[Step]]
+    ) -> list[Hypothesis]:
+        found = []
+        masses = rows["blank"] + rows["in_label"]
+        columns = (column.tolist() for column in (rows["record"], masses, rows["extra"], extras))
+        for record, mass, before, extra in zip(*columns, strict=True):
+            acoustic = math.log(mass) + state.log_scale - before if mass else -math.inf
+            steps = path(record)
+            labels, words, frames = zip(*steps, strict=True) if steps else ((), (), ())
+            spelled = self._space.spelled(labels, words, frames)
+            found.append(Hypothesis(spelled, labels, acoustic + extra, acoustic, extra))
+        return found
 
 
-def _mass(entry: Entry) -> float:
-    return entry[1] + entry[2]
+def _finder(keys: Array) -> Callable[[Array], tuple[Array, Array]]:
+    """A function that finds keys (N,) among these: their places (N,), and whether they are there (N,)."""
+    order = keys.argsort()
+    ordered = keys[order]
+
+    def find(wanted: Array) -> tuple[Array, Array]:
+        places = np.minimum(ordered.searchsorted(wanted), len(ordered) - 1)
+        return order[places], ordered[places] == wanted
+
+    return find
 
 
-_first = itemgetter(0)
+def _hash(keys: Array, labels: Array, word_keys: Array) -> Array:
+    """Keys (N,) of hypotheses -> those of the hypotheses that are longer by a label and perhaps a word (splitmix64)."""
+    one, two, three = _MIX
+    mixed = keys + one * (labels.astype(np.uint64) * np.uint64(1 << 32) + word_keys)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * two
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * three
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def _likely_tokens(log_probs: Array, token_beam: float) -> list[tuple[float, list[tuple[int, float]]]]:
-    """For each frame: ln P(blank), and the tokens within ``token_beam`` of the best with probabilities, best first."""
-    wide = log_probs.astype(np.float64)
-    limit = wide.max(-1, keepdims=True, initial=-np.inf) - token_beam
-    near = wide >= limit
-    near[:, 0] = False
-    found: list[tuple[float, list[tuple[int, float]]]] = [(value, []) for value in wide[:, 0].tolist()]
-    frames, tokens = np.nonzero(near)
-    for frame, token, p in zip(frames.tolist(), tokens.tolist(), np.exp(wide[near]).tolist(), strict=True):
-        if p > 0.0:
-            found[frame][1].append((token, p))
-    for _, row in found:
-        row.sort(key=lambda pair: -pair[1])
-    return found
+class _Candidates(NamedTuple):
+    """Hypotheses (N,) that are one label longer than their parents."""
+
+    parent: Array  # a row
+    label: Array
+    node: Array
+    word: Array  # the word that ends; see ``lexicon_tree.Moves``
+    ends: Mask  # whether a word ends
+    mass: Array  # without the gain
+    gain: Array  # change of ``extra``
+    lm: Array  # state of the language model
+    bias: Array  # state of the hot words
+
+    def take(self, which: Array) -> _Candidates:
+        return _Candidates(*(column[which] for column in self))
 
 
-def _hypothesis(entry: Entry, words: Spelled | None, extra: float, log_scale: float) -> Hypothesis:
-    prefix, _, _, onset = entry
-    frames: list[int] = []
-    while onset:
-        onset, frame = onset
-        frames.append(frame)
-    frames.reverse()
-    spelled = tuple(
-        SpelledWord(w.word, w.begin, w.end, frames[w.begin], frames[w.end - 1]) for w in spelled_words(words)
-    )
-    mass = _mass(entry)
-    acoustic = math.log(mass) + log_scale - prefix.extra if mass else -math.inf
-    return Hypothesis(spelled, tuple(prefix.labels()), acoustic + extra, acoustic, extra)
+class Records(NamedTuple):
+    """The history of a beam: the rows that a frame added, each with its last label and the record of its parent.
 
-
-def _texts(words: Spelled | None) -> list[str]:
-    return [word.word for word in spelled_words(words)]
-
-
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words, from the first on, are the same."""
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def with_agreement(
-    best: Hypothesis, closed: Sequence[int], so_far: Sequence[int], masses: Sequence[float]
-) -> Hypothesis:
-    """The best hypothesis with ``stable`` and ``shares``, from all hypotheses of the beam.
-
-    closed: how many words each has in common with the best, of those that are complete; so_far: also of the last one,
-    where it may still grow
+    A row of the beam has the number of its record, and that of the record at which its last word ended. Records are
+    numbered throughout and never change, so that states share them.
     """
-    total, agreed, weights = sum(masses), np.array(so_far), np.array(masses)
-    shared = [float(weights[agreed > n].cumsum()[-1]) for n in range(len(best.words))]  # added up in order
-    shares = tuple(min(1.0, mass / total) if total else 0.0 for mass in shared)
-    return replace(best, stable=min(closed), shares=shares)
+
+    before: Records | None  # those of earlier frames
+    first: int  # the number of the first of these
+    frame: int
+    parent: Array
+    label: Array
+    word: Array  # the word that ended
+    last_word: Array  # the record at which the last word before that label ended; 0 = none did
+
+    @property
+    def end(self) -> int:
+        """The number after the last one."""
+        return self.first + len(self.parent)
+
+    def holding(self, record: int) -> Records:
+        """Those among which a record is, of these and earlier ones."""
+        records = self
+        while record < records.first:
+            assert records.before
+            records = records.before
+        return records
 
 
-def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
-    """Add up spellings of the same words; labels and times are those of the best."""
-    key = tuple(word.word for word in new.words)
-    old = whole.get(key)
-    if old is None:
-        whole[key] = new
-        return
-    better = old if old.score >= new.score else new
-    total = log_sum([old.score, new.score])
-    whole[key] = replace(better, score=total, acoustic=total - better.extra)
+Step = tuple[int, int, int]  # a label, the word that ended with it, the frame
 
 
-def log_sum(values: Sequence[float]) -> float:
-    largest = max(values)
-    if largest == -math.inf:
-        return largest
-    return largest + math.log(sum(math.exp(value - largest) for value in values))
+def path_of(records: Records, record: int) -> list[Step]:
+    """The labels of a row, by the number of its record."""
+    steps = []
+    while record > 0:
+        records = records.holding(record)
+        at = record - records.first
+        steps.append((int(records.label[at]), records.word[at], records.frame))
+        record = int(records.parent[at])
+    return steps[::-1]
+
+
+def paths_of(records: Records) -> Callable[[int], list[Step]]:
+    """A function that does the same for many rows: all records are read at once."""
+    chain: list[Records] = []
+    here: Records | None = records
+    while here:
+        chain.append(here)
+        here = here.before
+    chain.reverse()
+    columns = (np.concatenate([getattr(one, name) for one in chain]) for name in ("parent", "label", "word"))
+    parent, label, word = (column.tolist() for column in columns)
+    frame = np.repeat([one.frame for one in chain], [len(one.parent) for one in chain]).tolist()
+
+    def path(record: int) -> list[Step]:
+        steps = []
+        while record > 0:
+            steps.append((label[record], word[record], frame[record]))
+            record = parent[record]
+        return steps[::-1]
+
+    return path
+
+
+def agreed_words(records: Records, last_words: Array, open_words: Sequence[str]) -> tuple[list[int], list[int]]:
+    """How many words, from the first on, each row (R,) has in common with the first row: of the words that have ended,
+    and with those that have not.
+
+    last_words: (R,) the records at which the last words ended; open_words: those that have not ended, or ''
+    """
+    words: dict[int, tuple[int | str, int]] = {}  # of each record at which one ended, and the record of the word before
+    waiting = [-record for record in set(last_words.tolist()) if record]
+    heapify(waiting)
+    while waiting:
+        record = -heappop(waiting)
+        if record in words:
+            continue
+        records = records.holding(record)
+        before = int(records.last_word[record - records.first])
+        words[record] = records.word[record - records.first], before
+        if before:
+            heappush(waiting, -before)
+    best, here = [], int(last_words[0])
+    while here:
+        word, here = words[here]
+        best.append(word)
+    best.reverse()
+    ended = len(best)
+    best += [open_words[0]] * bool(open_words[0])
+    length, common = {0: 0}, {0: 0}
+    for record in sorted(words):
+        word, before = words[record]
+        n = length[before]
+        length[record] = n + 1
+        common[record] = common[before] + (common[before] == n and best[n : n + 1] == [word])
+    agreed = [common[record] for record in last_words.tolist()]
+    so_far = [
+        n + (n == length[record] and best[n : n + 1] == [word])
+        for n, record, word in zip(agreed, last_words.tolist(), open_words, strict=True)
+    ]
+    return [min(n, ended) for n in agreed], so_far

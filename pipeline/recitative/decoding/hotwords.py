@@ -129,7 +129,7 @@ def _ways(word: str, given: Ways, tokens: TokenTable, known: Lexicon, where: str
 
 KIND = PhraseKind("hot word", "weight", largest=50.0, example=4)
 
-_WORD_END = -1  # a symbol among the labels
+WORD_END = -1  # a symbol among the labels of hot words
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Automaton:
         for words, weight in phrases:
             self._add(words, weight)
         self._link()
-        self.start = self._states[0].children.get(_WORD_END, 0)
+        self.start = self._states[0].children.get(WORD_END, 0)
         self.largest_gain = max([0.0, *(state.share for state in self._states)])
 
     def step(self, state: int, label: int) -> tuple[float, int]:
@@ -180,7 +180,7 @@ class Automaton:
 
     def end_word(self, state: int) -> tuple[float, int]:
         """The same for a word end."""
-        return self.step(state, _WORD_END)
+        return self.step(state, WORD_END)
 
     def finish(self, state: int) -> float:
         """The score at the end of the recording, <= 0: unfinished phrases are taken back."""
@@ -200,9 +200,9 @@ class Automaton:
 
     def _add(self, words: Sequence[Sequence[int]], weight: float) -> None:
         """A word's labels and its end have equal shares; the word end before the first word has none."""
-        number = self._child(0, _WORD_END, 0.0)
+        number = self._child(0, WORD_END, 0.0)
         for labels in words:
-            for symbol in (*labels, _WORD_END):
+            for symbol in (*labels, WORD_END):
                 number = self._child(number, symbol, weight / (len(labels) + 1))
         self._states[number].is_phrase = True
 

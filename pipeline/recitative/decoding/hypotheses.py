@@ -1,0 +1,116 @@
+"""Hypotheses of a beam search, and evidence for the confidence of their words: from the beam and from the token
+probabilities.
+
+The posterior of a word is the share of the beam's probability that has the same word at the same time (Wessel et al.
+2001, on an n-best list). It is overconfident, since hypotheses outside the beam are not counted; ``score.calibration``
+corrects that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from recitative.decoding.greedy import TokenRun
+
+FEATURES = ("logit_posterior", "ln_least_token", "ln_mean_token", "ln_labels")
+
+_TOLERANCE = 2  # frames by which the onsets of one word may differ between hypotheses
+_MAX_LOGIT = 12.0  # nats, for a posterior of 1
+
+
+@dataclass(frozen=True)
+class SpelledWord:
+    """One word of a hypothesis: the range of its labels, and the first frames of its first and last label."""
+
+    word: str
+    begin: int
+    end: int
+    first_frame: int
+    last_frame: int
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A recognition hypothesis.
+
+    score:     acoustic + extra, natural logarithms
+    acoustic:  ln P(labels | audio), summed over the paths in the beam
+    extra:     score of language model, word bonus and hot words
+    posterior: its share of the masses of all hypotheses in the beam, 0..1
+    whole:     False if the recording ends within a word or a sentence of a grammar
+    stable:    of a stream that goes on: its first words that all hypotheses in the beam have. Hypotheses only grow, so
+               no later audio changes them
+    shares:    of a stream that goes on: for each word, the share of the beam that has all words up to it, 0..1
+    """
+
+    words: tuple[SpelledWord, ...]
+    labels: tuple[int, ...]
+    score: float
+    acoustic: float
+    extra: float
+    posterior: float = 1.0
+    whole: bool = True
+    stable: int = 0
+    shares: tuple[float, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.word for word in self.words)
+
+
+@dataclass(frozen=True)
+class WordEvidence:
+    """posterior: 0..1; least, mean: lowest and geometric mean probability of its tokens; labels: their number."""
+
+    posterior: float
+    least: float
+    mean: float
+    labels: int
+
+    def features(self) -> tuple[float, ...]:
+        """Inputs of a calibrator, in the order of FEATURES."""
+        share = min(max(self.posterior, 1e-9), 1.0 - 1e-9)
+        odds = math.log(share / (1.0 - share))
+        return (
+            max(-_MAX_LOGIT, min(_MAX_LOGIT, odds)),
+            math.log(max(self.least, 1e-6)),
+            math.log(max(self.mean, 1e-6)),
+            math.log(self.labels),
+        )
+
+
+def evidence_of(hypotheses: Sequence[Hypothesis], runs: Sequence[TokenRun]) -> tuple[WordEvidence, ...]:
+    """Evidence for every word of the first hypothesis; ``runs`` are its labels on their frames."""
+    found = []
+    for word in hypotheses[0].words:
+        posterior = sum(h.posterior for h in hypotheses if any(_is_same(word, other) for other in h.words))
+        confidences = [max(run.confidence, 1e-9) for run in runs[word.begin : word.end]]
+        mean = math.exp(sum(map(math.log, confidences)) / len(confidences))
+        found.append(WordEvidence(min(posterior, 1.0), min(confidences), mean, len(confidences)))
+    return tuple(found)
+
+
+def _is_same(a: SpelledWord, b: SpelledWord) -> bool:
+    overlap = a.first_frame <= b.last_frame + _TOLERANCE and b.first_frame <= a.last_frame + _TOLERANCE
+    return a.word == b.word and overlap
+
+
+def join_spellings(whole: dict[tuple[str, ...], Hypothesis], new: Hypothesis) -> None:
+    """Add up spellings of the same words; labels and times are those of the best."""
+    key = tuple(word.word for word in new.words)
+    old = whole.get(key)
+    if old is None:
+        whole[key] = new
+        return
+    better = old if old.score >= new.score else new
+    total = log_sum([old.score, new.score])
+    whole[key] = replace(better, score=total, acoustic=total - better.extra)
+
+
+def log_sum(values: Sequence[float]) -> float:
+    largest = max(values)
+    if largest == -math.inf:
+        return largest
+    return largest + math.log(sum(math.exp(value - largest) for value in values))
