@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
 from recitative import pretrained  # noqa: E402
+from recitative.classification.classifier import Classifier, load_classifier  # noqa: E402
 from recitative.classification.kind import CLASSIFIER  # noqa: E402
-from recitative.classification.labeller import Labeller, load_classifier  # noqa: E402
 from recitative.cli.options import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
 from recitative.kinds import kind_of  # noqa: E402
@@ -111,7 +111,7 @@ def _listed(factors: list[float], digits: int) -> str:
     return ", ".join(f"{factor:.{digits}f}" for factor in factors)
 
 
-def classifier_factors(classifier: Labeller, seconds: float, piece_s: float, runs: int) -> list[float]:
+def classifier_factors(classifier: Classifier, seconds: float, piece_s: float, runs: int) -> list[float]:
     """Real-time factor of each run, after a short warm-up."""
     rate = classifier.sample_rate
     samples = (0.1 * np.random.default_rng(0).standard_normal(round(seconds * rate))).astype(np.float32)

@@ -33,7 +33,7 @@ _HOMES = {
     "Transcript": "recitative.asr.transcript",
     "Wishes": "recitative.asr.decoding",
     "load": "recitative.export.opening",
-    "load_classifier": "recitative.classification.labeller",
+    "load_classifier": "recitative.classification.classifier",
     "torchaudio_bundle": "recitative.asr.bundle",
 }
 

@@ -12,8 +12,8 @@ from recitative.asr.transcript import Final as Final
 from recitative.asr.transcript import Partial as Partial
 from recitative.asr.transcript import Segment as Segment
 from recitative.asr.transcript import Transcript as Transcript
-from recitative.classification.labeller import Labeller
-from recitative.classification.labeller import load_classifier as load_classifier
+from recitative.classification.classifier import Classifier
+from recitative.classification.classifier import load_classifier as load_classifier
 from recitative.decoding.hotwords import HotWord as HotWord
 from recitative.keywords.spotter import Spotted as Spotted
 from recitative.keywords.spotter import Spotter as Spotter
@@ -36,7 +36,7 @@ def load(
     model: str | Path, *, threads: int = 1
 ) -> (
     Recognizer
-    | Labeller
+    | Classifier
     | Watcher
     | RecurrentLanguageModel
     | Pronouncer

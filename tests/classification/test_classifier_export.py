@@ -11,8 +11,8 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative.audio.files import write_wav
+from recitative.classification.classifier import load_classifier
 from recitative.classification.kind import CLASSIFIER
-from recitative.classification.labeller import load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.export import checked
@@ -154,8 +154,8 @@ def dev(tmp_path_factory):
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch):
     made = tones.classifier()
-    right = checked.label_directory(load_classifier(build_file(made).SerializeToString()), dev)
-    names = {u.utt_id: made.labels[k] for u, k in zip(right.utterances, right.given.tolist(), strict=True)}
+    right = checked.classify_directory(load_classifier(build_file(made).SerializeToString()), dev)
+    names = {u.utt_id: made.labels[k] for u, k in zip(right.utterances, right.predicted.tolist(), strict=True)}
     data = DataDirectory.read(dev)
     for utt_id, name in names.items():
         data = tones.changed(data, utt_id, text=name)

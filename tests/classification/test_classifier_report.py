@@ -12,9 +12,11 @@ import soundfile
 import tones
 
 from recitative.audio.files import read_audio
-from recitative.classification.labeller import load_classifier
-from recitative.classification.report import (
+from recitative.classification.classifier import load_classifier
+from recitative.classification.evaluation import (
+    LabeledSet,
     classes,
+    classify_directory,
     confusions,
     error,
     matrix,
@@ -22,7 +24,6 @@ from recitative.classification.report import (
     page,
     write_report,
 )
-from recitative.classification.scoring import Labelled, label_directory
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.export.file import build_file
@@ -46,7 +47,7 @@ def labelled(data, probabilities):
     """Of the first recordings of a set, the probabilities (N, K) that a model gave."""
     utterances = DataDirectory.read(data).utterances[: len(probabilities)]
     true = np.array([LABELS.index(u.text) for u in utterances])
-    return Labelled(LABELS, utterances, true, np.log(np.array(probabilities)).astype(np.float32))
+    return LabeledSet(LABELS, utterances, true, np.log(np.array(probabilities)).astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +58,10 @@ def some(data):
 
 
 def test_what_is_known_of_labelled_recordings_follows_from_their_probabilities(some):
-    assert some.given.tolist() == [0, 2, 0, 2]
+    assert some.predicted.tolist() == [0, 2, 0, 2]
     assert some.correct.tolist() == [True, False, False, False]
     np.testing.assert_allclose(some.confidences, [0.7, 0.4, 0.9, 0.8], rtol=1e-6)
-    assert some.nats == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.05, 0.1])), rel=1e-6)
+    assert some.nll == pytest.approx(-np.mean(np.log([0.7, 0.3, 0.05, 0.1])), rel=1e-6)
     assert some.confusions.counts.tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0]]
 
 
@@ -88,7 +89,7 @@ def test_the_page_is_whole_and_has_its_errors_as_sounds_of_the_very_samples(some
 def test_an_error_shows_the_true_label_even_if_it_is_unlikely():
     utterance = Utterance("u", "ann", "nowhere.wav", text="e")
     names = ("a", "b", "c", "d", "e")
-    one = Labelled(names, [utterance], np.array([4]), np.log([[0.4, 0.3, 0.2, 0.06, 0.04]]))
+    one = LabeledSet(names, [utterance], np.array([4]), np.log([[0.4, 0.3, 0.2, 0.06, 0.04]]))
     shown = error(one, 0, 8000)
     assert [label for label, _ in shown["labels"]] == ["a", "b", "c", "e"]
     html = page(one, tones.settings(), "t", [shown])
@@ -144,19 +145,19 @@ def test_flac_is_the_samples_and_a_long_recording_is_no_sound():
 
 
 def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, monkeypatch):
-    monkeypatch.setattr("recitative.classification.scoring.LABELLED_TOGETHER", 5)
-    labeller, seen = load_classifier(build_file(tones.classifier()).SerializeToString()), []
-    found = label_directory(labeller, data, lambda done, total: seen.append((done, total)))
+    monkeypatch.setattr("recitative.classification.evaluation.BATCH", 5)
+    classifier, seen = load_classifier(build_file(tones.classifier()).SerializeToString()), []
+    found = classify_directory(classifier, data, lambda done, total: seen.append((done, total)))
     assert seen == [(5, 12), (10, 12), (12, 12)]
     for utterance, log_probs in zip(found.utterances, found.log_probs, strict=True):
         samples, _ = read_audio(utterance.recording_path)
-        np.testing.assert_allclose(log_probs, labeller.last_log_probs([samples])[0], atol=1e-4)
+        np.testing.assert_allclose(log_probs, classifier.last_log_probs([samples])[0], atol=1e-4)
 
 
 def test_faults_of_a_directory_are_told_at_once(data, tmp_path):
     first = DataDirectory.read(data).utterances[0]
     bad = tones.changed(DataDirectory.read(data), first.utt_id, text="dog")
     bad.write(tmp_path / "bad")
-    labeller = load_classifier(build_file(tones.classifier()).SerializeToString())
+    classifier = load_classifier(build_file(tones.classifier()).SerializeToString())
     with pytest.raises(DataError, match="has the label 'dog', which is none of the model's; high, low, middle"):
-        label_directory(labeller, tmp_path / "bad")
+        classify_directory(classifier, tmp_path / "bad")

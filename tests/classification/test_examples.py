@@ -8,8 +8,16 @@ import tones
 import torch
 
 from recitative.audio.files import write_wav
-from recitative.classification.data import ClassificationDataset, Pairs, draw_pairs, draw_piece, load_scored_set, mix
-from recitative.classification.labels import class_weights, names_of
+from recitative.classification.task import (
+    ClassificationDataset,
+    MixupPairs,
+    class_weights,
+    load_scored_set,
+    mixup,
+    mixup_pairs,
+    names_of,
+    random_crop,
+)
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
@@ -70,19 +78,19 @@ def test_the_parts_of_a_batch_are_its_rows_with_their_partners(data):
 
 def test_a_mixed_recording_is_what_the_shares_say():
     rows = [np.array([[1.0], [2.0], [3.0]]), np.array([[10.0], [20.0]])]
-    longer, shorter = mix(rows, Pairs(np.array([1, 0]), np.array([0.75, 0.5])))
+    longer, shorter = mixup(rows, MixupPairs(np.array([1, 0]), np.array([0.75, 0.5])))
     np.testing.assert_allclose(longer, [[3.25], [6.5], [4.75]])  # the shorter one begins again
     np.testing.assert_allclose(shorter, [[5.5], [11.0]])
 
 
 def test_without_mixup_every_recording_is_itself_to_the_bit(data):
     rows = [np.random.default_rng(i).normal(size=(4, 2)).astype(np.float32) for i in range(3)]
-    for mixed, row in zip(mix(rows, draw_pairs(3, 0.0, np.random.default_rng(0))), rows, strict=True):
+    for mixed, row in zip(mixup(rows, mixup_pairs(3, 0.0, np.random.default_rng(0))), rows, strict=True):
         np.testing.assert_array_equal(mixed, row)
 
 
 def test_shares_come_from_the_beta_distribution_and_partners_from_all_rows():
-    drawn = [draw_pairs(50, 0.4, np.random.default_rng(seed)) for seed in range(200)]
+    drawn = [mixup_pairs(50, 0.4, np.random.default_rng(seed)) for seed in range(200)]
     shares = np.concatenate([pairs.shares for pairs in drawn])
     assert abs(shares.mean() - 0.5) < 0.02  # Beta(a, a): mean 1/2,
     assert abs(shares.var() - 1 / (4 * (2 * 0.4 + 1))) < 0.01  # variance 1 / (4 (2 a + 1))
@@ -108,11 +116,11 @@ def test_the_shortest_recording_has_one_frame_and_one_sample_less_has_none(front
 
 def test_a_piece_is_drawn_from_anywhere_in_a_recording():
     frames = np.arange(10)[:, None]
-    drawn = [draw_piece(frames, 4, np.random.default_rng(seed))[:, 0] for seed in range(200)]
+    drawn = [random_crop(frames, 4, np.random.default_rng(seed))[:, 0] for seed in range(200)]
     assert all(len(piece) == 4 and np.array_equal(np.diff(piece), np.ones(3)) for piece in drawn)
     assert {int(piece[0]) for piece in drawn} == set(range(7))
     for longest in (0, 10, 11):
-        np.testing.assert_array_equal(draw_piece(frames, longest, np.random.default_rng(0)), frames)
+        np.testing.assert_array_equal(random_crop(frames, longest, np.random.default_rng(0)), frames)
 
 
 def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pieces(data):

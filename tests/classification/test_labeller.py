@@ -12,7 +12,7 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.audio.resample import resample
-from recitative.classification.labeller import Guess, Label, Labeller, load_classifier
+from recitative.classification.classifier import Classifier, Label, Prediction, load_classifier
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file
 from recitative.features.frontend import FeatureExtractor
@@ -41,7 +41,7 @@ def spoken(seconds=1.2, seed=0):
 
 def in_pytorch(*overrides):
     made = tones.classifier(*overrides)
-    return Labeller(TorchStage(made.network), made.settings, made.labels)
+    return Classifier(TorchStage(made.network), made.settings, made.labels)
 
 
 def in_int8(*overrides):
@@ -61,35 +61,37 @@ def cut(samples, rng):
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
 def test_the_running_label_after_any_prefix_is_that_of_a_recording_that_ends_there_to_the_bit(kind):
-    labeller = in_int8(f"model.pooling={kind[0]}", *kind[1:])
+    classifier = in_int8(f"model.pooling={kind[0]}", *kind[1:])
     samples, rng = spoken(), np.random.default_rng(2)
     for _ in range(3):
-        stream, heard = labeller.stream(), 0
+        stream, heard = classifier.stream(), 0
         for piece in cut(samples, rng):
             running = stream.accept(piece, tones.RATE)
             heard += len(piece)
-            if heard >= labeller.least_samples:
-                expected = labeller.ranked(labeller.last_log_probs([samples[:heard]])[0])
+            if heard >= classifier.min_samples:
+                expected = classifier.ranked(classifier.last_log_probs([samples[:heard]])[0])
                 assert running == [Label(heard / tones.RATE, expected)]
             else:
                 assert running == []
         assert stream.finish() == [], "the label of the whole was the last event"
         assert stream.accept(samples[:0], tones.RATE) == [], "a finished stream is new"
-        stream.hear(samples, tones.RATE)
-        assert [label.guesses for label in stream.finish()] == [labeller.ranked(labeller.last_log_probs([samples])[0])]
+        stream.advance(samples, tones.RATE)
+        assert [label.predictions for label in stream.finish()] == [
+            classifier.ranked(classifier.last_log_probs([samples])[0])
+        ]
 
 
 def test_labels_come_after_each_so_many_seconds_and_at_the_end_however_the_stream_is_cut():
-    labeller, samples = in_int8(), spoken()
+    classifier, samples = in_int8(), spoken()
     expected = None
     for pieces in ([samples], cut(samples, np.random.default_rng(4))):
-        stream = labeller.stream(every_s=0.25)
+        stream = classifier.stream(every_s=0.25)
         labels = [label for piece in pieces for label in stream.accept(piece, tones.RATE)] + stream.finish()
         assert [label.end_s for label in labels] == pytest.approx([0.25, 0.5, 0.75, 1.0, len(samples) / tones.RATE])
         assert expected in (None, labels)
         expected = labels
     first = expected[0]
-    assert (first.label, first.probability) == (first.guesses[0].label, first.guesses[0].probability)
+    assert (first.label, first.probability) == (first.predictions[0].label, first.predictions[0].probability)
     assert first.to_dict(top=1) == {
         "type": "label", "start": 0.0, "end": 0.25,
         "labels": [{"label": first.label, "probability": first.probability}],
@@ -98,30 +100,28 @@ def test_labels_come_after_each_so_many_seconds_and_at_the_end_however_the_strea
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
 def test_pytorch_labels_streams_in_the_same_way(kind):
-    labeller = in_pytorch(f"model.pooling={kind[0]}", *kind[1:])
-    samples, stream, heard = spoken(), labeller.stream(), 0
+    classifier = in_pytorch(f"model.pooling={kind[0]}", *kind[1:])
+    samples, stream, heard = spoken(), classifier.stream(), 0
     for piece in cut(samples, np.random.default_rng(3)):
-        stream.hear(piece, tones.RATE)
+        stream.advance(piece, tones.RATE)
         heard += len(piece)
-        if heard >= labeller.least_samples:
-            expected = labeller.last_log_probs([samples[:heard]])[0]
-            got = {guess.label: guess.probability for guess in stream.guesses()}
-            np.testing.assert_allclose([got[label] for label in labeller.labels], np.exp(expected), atol=1e-5)
+        if heard >= classifier.min_samples:
+            expected = classifier.last_log_probs([samples[:heard]])[0]
+            np.testing.assert_allclose(np.exp(stream.log_probs()), np.exp(expected), atol=1e-5)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 3000])
 def test_a_stream_at_another_rate_is_called_what_its_resampled_prefix_is_called(rate):
-    labeller, rng = in_int8(), np.random.default_rng(0)
+    classifier, rng = in_int8(), np.random.default_rng(0)
     samples, heard = resample(spoken(), tones.RATE, rate), 0
-    stream = labeller.stream()
+    stream = classifier.stream()
     for piece in cut(samples, rng):
-        stream.hear(piece, rate)
+        stream.advance(piece, rate)
         heard += len(piece)
         prefix = resample(samples[:heard], rate, tones.RATE)
-        if len(prefix) >= labeller.least_samples:
-            expected = labeller.ranked(labeller.last_log_probs([prefix])[0])
-            assert [g.label for g in stream.guesses()] == [g.label for g in expected]
-            np.testing.assert_allclose(stream.guesses()[0].probability, expected[0].probability, atol=1e-4)
+        if len(prefix) >= classifier.min_samples:
+            expected = classifier.last_log_probs([prefix])[0]
+            np.testing.assert_allclose(np.exp(stream.log_probs()), np.exp(expected), atol=1e-4)
 
 
 def test_samples_to_log_probabilities_keep_the_contract():
@@ -133,40 +133,40 @@ def test_samples_to_log_probabilities_keep_the_contract():
 
 
 def test_a_recording_is_heard_in_blocks_and_called_what_it_is_called_as_a_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("recitative.classification.labeller.BLOCK_S", 0.17)
-    labeller, samples = in_int8(), spoken()
+    monkeypatch.setattr("recitative.classification.classifier.BLOCK_S", 0.17)
+    classifier, samples = in_int8(), spoken()
     soundfile.write(tmp_path / "a.flac", np.stack([samples, samples], axis=1), tones.RATE)
     samples, _ = soundfile.read(tmp_path / "a.flac", dtype="float32", always_2d=True)
-    expected = labeller.ranked(labeller.last_log_probs([samples[:, 0]])[0])
-    found = labeller.label_file(tmp_path / "a.flac")
-    assert (found.end_s, found.guesses) == (pytest.approx(1.2), expected)
-    assert labeller.label_file((tmp_path / "a.flac").read_bytes()) == found
-    assert labeller.label_file(samples[:, 0], tones.RATE) == found
-    followed = list(labeller.follow_file(tmp_path / "a.flac", 0.5))
+    expected = classifier.ranked(classifier.last_log_probs([samples[:, 0]])[0])
+    found = classifier.classify_file(tmp_path / "a.flac")
+    assert (found.end_s, found.predictions) == (pytest.approx(1.2), expected)
+    assert classifier.classify_file((tmp_path / "a.flac").read_bytes()) == found
+    assert classifier.classify_file(samples[:, 0], tones.RATE) == found
+    followed = list(classifier.stream_file(tmp_path / "a.flac", 0.5))
     assert [running.end_s for running in followed] == pytest.approx([0.5, 1.0, 1.2], abs=1e-3)
-    assert followed[-1].guesses == expected
-    half = labeller.ranked(labeller.last_log_probs([samples[: tones.RATE // 2, 0]])[0])
-    assert followed[0].guesses == half
+    assert followed[-1].predictions == expected
+    half = classifier.ranked(classifier.last_log_probs([samples[: tones.RATE // 2, 0]])[0])
+    assert followed[0].predictions == half
 
 
 def test_of_a_recording_that_was_cut_off_partial_labels_what_there_is(tmp_path):
-    labeller, samples = in_int8(), spoken()
+    classifier, samples = in_int8(), spoken()
     soundfile.write(tmp_path / "a.wav", samples, tones.RATE)
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[: 44 + len(samples)])  # half of two bytes each
     with pytest.raises(DataError, match="is truncated"):
-        labeller.label_file(tmp_path / "a.wav")
-    assert labeller.label_file(tmp_path / "a.wav", partial=True).end_s == pytest.approx(0.6, abs=0.01)
-    *_, last = labeller.follow_file(tmp_path / "a.wav", 0.5, partial=True)
+        classifier.classify_file(tmp_path / "a.wav")
+    assert classifier.classify_file(tmp_path / "a.wav", partial=True).end_s == pytest.approx(0.6, abs=0.01)
+    *_, last = classifier.stream_file(tmp_path / "a.wav", 0.5, partial=True)
     assert last.end_s == pytest.approx(0.6, abs=0.01)
 
 
 def test_a_bidirectional_model_labels_whole_recordings_and_has_no_running_label(tmp_path):
-    labeller, samples = in_pytorch("model.recurrent.direction=bidirectional"), spoken()
+    classifier, samples = in_pytorch("model.recurrent.direction=bidirectional"), spoken()
     soundfile.write(tmp_path / "a.wav", samples, tones.RATE, subtype="FLOAT")
-    expected = labeller.ranked(labeller.last_log_probs([samples])[0])
-    assert labeller.label_file(tmp_path / "a.wav").guesses == expected
+    expected = classifier.ranked(classifier.last_log_probs([samples])[0])
+    assert classifier.classify_file(tmp_path / "a.wav").predictions == expected
     with pytest.raises(UsageError, match="has no running label: it needs the whole recording; use one"):
-        next(labeller.follow_file(tmp_path / "a.wav", 0.5))
+        next(classifier.stream_file(tmp_path / "a.wav", 0.5))
 
 
 def test_a_stream_keeps_no_more_of_a_long_recording_than_of_a_short_one():
@@ -179,10 +179,10 @@ def test_a_stream_keeps_no_more_of_a_long_recording_than_of_a_short_one():
 
 
 def test_labels_are_ranked_by_their_probability():
-    labeller = in_pytorch()
+    classifier = in_pytorch()
     with np.errstate(divide="ignore"):
-        found = labeller.ranked(np.log([0.25, 0.75, 0.0]))
-    assert found == (Guess("low", 0.75), Guess("high", 0.25), Guess("middle", 0.0))
+        found = classifier.ranked(np.log([0.25, 0.75, 0.0]))
+    assert found == (Prediction("low", 0.75), Prediction("high", 0.25), Prediction("middle", 0.0))
 
 
 @pytest.mark.parametrize(("samples", "rate", "error", "message"), [
@@ -209,42 +209,40 @@ def test_bad_samples_are_refused_and_the_stream_is_as_it_was(samples, rate, erro
 def test_recordings_of_no_use_are_named(tmp_path, seconds, message):
     soundfile.write(tmp_path / "a.wav", np.zeros(round(seconds * tones.RATE)), tones.RATE)
     with pytest.raises(DataError, match=message):
-        in_pytorch().label_file(tmp_path / "a.wav", longest_s=1.0)
+        in_pytorch().classify_file(tmp_path / "a.wav", longest_s=1.0)
     if seconds < 1:
         with pytest.raises(DataError, match=message):
-            list(in_pytorch().follow_file(tmp_path / "a.wav", 0.5))
+            list(in_pytorch().stream_file(tmp_path / "a.wav", 0.5))
 
 
 SPEEDS = "augment.speeds=[0.9,1.25]"  # and its own
 
 
 def test_at_all_speeds_the_mean_of_what_is_said_of_each_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr("recitative.classification.labeller.BLOCK_S", 0.17)
-    labeller, rows = in_pytorch(SPEEDS), [spoken(0.6), spoken(0.9, seed=1)]
+    monkeypatch.setattr("recitative.classification.classifier.BLOCK_S", 0.17)
+    classifier, rows = in_pytorch(SPEEDS), [spoken(0.6), spoken(0.9, seed=1)]
     said = [
-        labeller.last_log_probs([resample(row, tones.RATE * s, tones.RATE) for row in rows]) for s in (0.9, 1, 1.25)
+        classifier.last_log_probs([resample(row, tones.RATE * s, tones.RATE) for row in rows]) for s in (0.9, 1, 1.25)
     ]
     expected = np.exp(np.array(said, np.float64)).mean(0)
-    np.testing.assert_allclose(np.exp(labeller.mean_log_probs(rows)), expected, atol=1e-6)
+    np.testing.assert_allclose(np.exp(classifier.mean_log_probs(rows)), expected, atol=1e-6)
     assert np.abs(expected - np.exp(said[1])).max() > 1e-3, "speeds differ"
     soundfile.write(tmp_path / "a.wav", rows[0], tones.RATE, subtype="FLOAT")
-    found = {
-        guess.label: guess.probability for guess in labeller.label_file(tmp_path / "a.wav", all_speeds=True).guesses
-    }
-    np.testing.assert_allclose([found[label] for label in labeller.labels], expected[0], atol=1e-4)
+    label = classifier.classify_file(tmp_path / "a.wav", all_speeds=True)
+    found = {one.label: one.probability for one in label.predictions}
+    np.testing.assert_allclose([found[label] for label in classifier.labels], expected[0], atol=1e-4)
 
 
 def test_a_speed_at_which_a_recording_is_too_short_is_left_out(tmp_path):
-    labeller = in_pytorch(SPEEDS)
-    row = spoken()[: labeller.least_samples]
-    slow, own = (labeller.last_log_probs([resample(row, tones.RATE * s, tones.RATE)])[0] for s in (0.9, 1))
+    classifier = in_pytorch(SPEEDS)
+    row = spoken()[: classifier.min_samples]
+    slow, own = (classifier.last_log_probs([resample(row, tones.RATE * s, tones.RATE)])[0] for s in (0.9, 1))
     expected = (np.exp(slow) + np.exp(own)) / 2
-    np.testing.assert_allclose(np.exp(labeller.mean_log_probs([row])[0]), expected, atol=1e-6)
+    np.testing.assert_allclose(np.exp(classifier.mean_log_probs([row])[0]), expected, atol=1e-6)
     soundfile.write(tmp_path / "a.wav", row, tones.RATE, subtype="FLOAT")
-    found = {
-        guess.label: guess.probability for guess in labeller.label_file(tmp_path / "a.wav", all_speeds=True).guesses
-    }
-    np.testing.assert_allclose([found[label] for label in labeller.labels], expected, atol=1e-4)
+    label = classifier.classify_file(tmp_path / "a.wav", all_speeds=True)
+    found = {one.label: one.probability for one in label.predictions}
+    np.testing.assert_allclose([found[label] for label in classifier.labels], expected, atol=1e-4)
     soundfile.write(tmp_path / "b.wav", row[:-1], tones.RATE, subtype="FLOAT")
     with pytest.raises(DataError, match="one frame of the network"):
-        labeller.label_file(tmp_path / "b.wav", all_speeds=True)
+        classifier.classify_file(tmp_path / "b.wav", all_speeds=True)

@@ -9,7 +9,7 @@ import pytest
 import tones
 
 from recitative.asr.recognizer import Recognizer
-from recitative.classification.labeller import Labeller
+from recitative.classification.classifier import Classifier
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.keywords.detections import DetectionDecoder, DetectionRules, pick
@@ -51,7 +51,7 @@ class ToneLabels:
 def knowing():
     """A labeller that knows the tones."""
     settings = tones.settings(*RECENT, "model.front_end.window=1", "model.front_end.stride=1")
-    return Labeller(ToneLabels(FeatureExtractor(settings.features)), settings, LABELS)
+    return Classifier(ToneLabels(FeatureExtractor(settings.features)), settings, LABELS)
 
 
 def stream_of(said, seconds=3.5, seed=0):
@@ -98,7 +98,7 @@ def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory
 def test_a_network_has_the_same_hits_in_a_stream(core) -> None:
     made = tones.classifier(*RECENT, *core)
     recognizer = spotter_of(
-        Labeller(TorchStage(made.network), made.settings, made.labels), "high:0.35, low:0.35, middle:0.35"
+        Classifier(TorchStage(made.network), made.settings, made.labels), "high:0.35, low:0.35, middle:0.35"
     )
     samples = stream_of(SAID, seconds=8)
     whole = recognizer.transcribe(samples).words
@@ -138,7 +138,7 @@ def test_thresholds_are_those_of_the_list_then_those_of_the_file() -> None:
 def test_what_makes_no_sense_is_refused(keywords, settings, error, message) -> None:
     made = tones.classifier(*settings)
     with pytest.raises(error, match=message):
-        label_decoder(Labeller(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))
+        label_decoder(Classifier(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))
 
 
 # Keywords from posteriors: smoothing as a loop, one hit a word, thresholds chosen afterwards, and any cutting.

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 import recipe_local
-from recitative.classification.labeller import load_classifier
+from recitative.classification.classifier import load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 
@@ -63,8 +63,8 @@ def test_no_source_is_in_two_sets_of_a_fold(run):
 def test_the_file_for_users_names_a_clip_and_the_report_of_a_fold_is_there(run):
     folder, _ = run
     clip = next((folder / "corpus" / "002 - Rain").iterdir())
-    running = load_classifier(folder / "exp" / "crnn" / "model.onnx").label_file(clip)
-    assert {guess.label for guess in running.guesses} == {"dog_bark", "rain"}
+    running = load_classifier(folder / "exp" / "crnn" / "model.onnx").classify_file(clip)
+    assert {guess.label for guess in running.predictions} == {"dog_bark", "rain"}
     assert "<h1>Sounds: crnn, fold 2</h1>" in (folder / "exp" / "crnn" / "folds" / "2" / "report.html").read_text()
 
 

@@ -442,11 +442,11 @@ def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, rec
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    label = others["classifier"].runner.label_file(recording)
+    label = others["classifier"].runner.classify_file(recording)
     labels = [
         {"start": 0.0, "end": round(label.end_s, 3), "label": guess.label}
         | dict.fromkeys(("probability", "score"), guess.probability)
-        for guess in label.guesses
+        for guess in label.predictions
     ]
     assert ask("/v1/audio/classifications") == {"schema": 1, "model": "classifier.onnx", "labels": labels}
     watcher = others["anomaly"].runner

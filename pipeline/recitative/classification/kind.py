@@ -15,14 +15,14 @@ from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
     from recitative.audio.inputs import AudioInput
-    from recitative.classification.labeller import Labeller
-    from recitative.classification.network import Classifier
+    from recitative.classification.classifier import Classifier
+    from recitative.classification.network import ClassifierModel
 
 TRAIN = "recitative train"
 LIVE_EVERY_S = 0.5  # a server's live stream gets a label after each
 
 
-def build(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:
+def build(settings: ClassifierSettings, labels: tuple[str, ...]) -> ClassifierModel:
     from recitative.classification.network import new_classifier
 
     return new_classifier(settings, labels)
@@ -39,21 +39,25 @@ def describe(metadata: ModelMetadata[ClassifierSettings]) -> dict[str, str]:
     }
 
 
-def _run(stage: Stage[Array], settings: ClassifierSettings, extras: Mapping[str, Any]) -> Labeller:
-    from recitative.classification.labeller import Labeller
+def _run(stage: Stage[Array], settings: ClassifierSettings, extras: Mapping[str, Any]) -> Classifier:
+    from recitative.classification.classifier import Classifier
 
-    return Labeller(stage, settings, extras["labels"])
-
-
-def _about(labeller: Labeller) -> dict[str, Any]:
-    about = {"sample_rate": labeller.sample_rate, "latency_ms": labeller.latency_ms, "labels": list(labeller.labels)}
-    return {"streams": labeller.lookahead is not None} | about
+    return Classifier(stage, settings, extras["labels"])
 
 
-def _answer(labeller: Labeller, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
-    label = labeller.label_file(audio)
+def _about(classifier: Classifier) -> dict[str, Any]:
+    about = {
+        "sample_rate": classifier.sample_rate,
+        "latency_ms": classifier.latency_ms,
+        "labels": list(classifier.labels),
+    }
+    return {"streams": classifier.lookahead is not None} | about
+
+
+def _answer(classifier: Classifier, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
+    label = classifier.classify_file(audio)
     times = {"start": label.start_s, "end": round(label.end_s, 3)}
-    labels = [{"label": guess.label, "probability": guess.probability} for guess in label.guesses]
+    labels = [{"label": one.label, "probability": one.probability} for one in label.predictions]
     return {"labels": [{**times, **one, "score": one["probability"]} for one in labels]}  # score: its former name
 
 
@@ -65,11 +69,11 @@ def _parse_labels(text: str, where: str, _extras: Mapping[str, Any]) -> tuple[st
     return tuple(labels)
 
 
-def _labels_text(classifier: Classifier) -> str:
+def _labels_text(classifier: ClassifierModel) -> str:
     return json.dumps(classifier.labels, ensure_ascii=False, indent=1) + "\n"
 
 
-CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
+CLASSIFIER: ModelKind[ClassifierSettings, ClassifierModel] = ModelKind(
     name="classifier",
     title="classifier",
     settings=ClassifierSettings,
@@ -85,7 +89,7 @@ CLASSIFIER: ModelKind[ClassifierSettings, Classifier] = ModelKind(
         "/v1/audio/classifications",
         _about,
         _answer,
-        stream=lambda labeller, *, rules: labeller.stream(LIVE_EVERY_S),
+        stream=lambda classifier, *, rules: classifier.stream(LIVE_EVERY_S),
     ),
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
 )

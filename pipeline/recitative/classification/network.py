@@ -23,7 +23,7 @@ from recitative.stage import Padded
 
 
 @dataclass(frozen=True)
-class Classifier:
+class ClassifierModel:
     """A network with the names of its outputs."""
 
     kind: ClassVar[AnyKind] = CLASSIFIER
@@ -62,6 +62,6 @@ def _pooling(settings: ClassifierNetworkSettings, width: int) -> nn.Module:
             return RecentMean(width, settings.pooling_frames)
 
 
-def new_classifier(settings: ClassifierSettings, labels: tuple[str, ...]) -> Classifier:
+def new_classifier(settings: ClassifierSettings, labels: tuple[str, ...]) -> ClassifierModel:
     """A classifier with random weights (from torch's generator)."""
-    return Classifier(settings, labels, build_classifier(settings.model, settings.features.dim, len(labels)))
+    return ClassifierModel(settings, labels, build_classifier(settings.model, settings.features.dim, len(labels)))

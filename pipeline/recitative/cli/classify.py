@@ -18,7 +18,7 @@ import typer
 from recitative import pretrained
 from recitative.atomic import json_text
 from recitative.cli.listen import open_device, warn_of_overruns
-from recitative.cli.models import AllSpeedsOption, open_labeller
+from recitative.cli.models import AllSpeedsOption, open_classifier
 from recitative.cli.options import (
     CommandOption,
     Failures,
@@ -36,7 +36,7 @@ from recitative.score.classification import wilson_interval
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.classification.folds import Fold
+    from recitative.data.select import Fold
     from recitative.score.classification import Confusions
 
 
@@ -63,15 +63,15 @@ def score(
     """
     record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
-    from recitative.classification.scoring import label_directory
+    from recitative.classification.evaluation import classify_directory
 
-    labeller = open_labeller(model, all_speeds=all_speeds)
+    classifier = open_classifier(model, all_speeds=all_speeds)
     with progress_bar("score") as show:
-        labelled = label_directory(labeller, data, show, all_speeds=all_speeds)
-    confusions = labelled.confusions
-    record.write(confusions.measured(), labeller.settings, time.perf_counter() - started)
+        labeled = classify_directory(classifier, data, show, all_speeds=all_speeds)
+    confusions = labeled.confusions
+    record.write(confusions.measured(), classifier.settings, time.perf_counter() - started)
     if as_json:
-        print(json.dumps(_scores_object(confusions, labelled.nats), ensure_ascii=False))
+        print(json.dumps(_scores_object(confusions, labeled.nll), ensure_ascii=False))
     else:
         _print_scores(confusions)
 
@@ -84,14 +84,13 @@ def report(
     title: Annotated[str, typer.Option(help="Of the page; default: the names of model and data.")] = "",
 ) -> None:
     """Write accuracy, recalls, confusions, calibration and the most confident errors, to be heard, to one HTML file."""
-    labeller = open_labeller(model)
-    from recitative.classification.report import write_report
-    from recitative.classification.scoring import label_directory
+    classifier = open_classifier(model)
+    from recitative.classification.evaluation import classify_directory, write_report
 
     with progress_bar("label") as show:
-        labelled = label_directory(labeller, data, show)
+        labeled = classify_directory(classifier, data, show)
         write_report(
-            labelled, labeller.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
+            labeled, classifier.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
         )
     print(output)
 
@@ -118,7 +117,7 @@ def folds(
 
 
 def _folds(data: DataDirectory, parts: int | None, table: Path | None) -> list[Fold]:
-    from recitative.classification.folds import folds_by_speaker, leave_one_speaker_out, read_folds
+    from recitative.data.select import folds_by_speaker, leave_one_speaker_out, read_folds
 
     if parts:
         return folds_by_speaker(data, parts)
@@ -152,7 +151,7 @@ def _print_scores(confusions: Confusions) -> None:
 # ``recitative classify``: labels of recordings.
 
 if TYPE_CHECKING:
-    from recitative.classification.labeller import Label, Labeller
+    from recitative.classification.classifier import Classifier, Label
 
 Row = tuple[str, "Label"]
 PIECE_S = 0.16  # of a microphone at a time, at the most
@@ -201,16 +200,16 @@ def classify(
     from recitative.audio.inputs import expand
 
     _require_source(files or [], every, microphone, device, raw, all_speeds)
-    labeller = open_labeller(model, all_speeds=all_speeds)
+    classifier = open_classifier(model, all_speeds=all_speeds)
     if every:
-        labeller.stream()  # a model that cannot is refused before any recording is heard
+        classifier.stream()  # a model that cannot is refused before any recording is heard
     as_json = partial_(_write_json, pretrained.name_of(model))
     writers: dict[str, Callable[[Iterator[Row], int, bool], None]]
     writers = {"text": _write_text, "json": as_json, "csv": _write_csv}
     write = writers[format]
     if microphone and every:
         with suppress(KeyboardInterrupt):
-            write((("microphone", running) for running in _live(labeller, device, every)), top, True)
+            write((("microphone", running) for running in _live(classifier, device, every)), top, True)
         return
     names = expand(files or [], tell)
     failures = Failures(len(names), "could not be named")
@@ -218,7 +217,7 @@ def classify(
     def rows() -> Iterator[Row]:
         for name in names:
             with failures.of(name):
-                for running in _heard(labeller, name, every, raw, all_speeds, partial):
+                for running in _heard(classifier, name, every, raw, all_speeds, partial):
                     yield name, running
 
     write(rows(), top, every is not None)
@@ -242,13 +241,13 @@ def _require_source(
 
 
 def _heard(
-    labeller: Labeller, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
+    classifier: Classifier, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
 ) -> Iterator[Label]:
     """What a recording is called, after each ``every`` seconds or at its end."""
     from recitative.audio.inputs import on_disk
 
     if name == "-" and every:
-        yield from _piped(labeller, every, raw)
+        yield from _piped(classifier, every, raw)
         return
 
     def warn(odd: str) -> None:
@@ -256,28 +255,28 @@ def _heard(
 
     with on_disk(name) as path:
         if every:
-            yield from labeller.follow_file(path, every, partial=partial, on_warning=warn)
+            yield from classifier.stream_file(path, every, partial=partial, on_warning=warn)
         else:
-            yield labeller.label_file(path, all_speeds=all_speeds, partial=partial, on_warning=warn)
+            yield classifier.classify_file(path, all_speeds=all_speeds, partial=partial, on_warning=warn)
 
 
-def _piped(labeller: Labeller, every: float, raw: int | None) -> Iterator[Label]:
+def _piped(classifier: Classifier, every: float, raw: int | None) -> Iterator[Label]:
     """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
     from recitative.audio.inputs import STANDARD_INPUT, on_disk
     from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header
-    from recitative.classification.labeller import BLOCK_S
+    from recitative.classification.classifier import BLOCK_S
 
     pipe = sys.stdin.buffer
     head, form = (b"", PipedFormat(raw)) if raw else read_wav_header(pipe)
     if form:
         blocks = piped_blocks(pipe, form, min(every, BLOCK_S), STANDARD_INPUT)
-        yield from labeller.follow(blocks, form.sample_rate, every, where=STANDARD_INPUT)
+        yield from classifier.stream_blocks(blocks, form.sample_rate, every, where=STANDARD_INPUT)
     else:
         with on_disk("-", head) as path:
-            yield from labeller.follow_file(path, every)
+            yield from classifier.stream_file(path, every)
 
 
-def _live(labeller: Labeller, device: str, every: float) -> Iterator[Label]:
+def _live(classifier: Classifier, device: str, every: float) -> Iterator[Label]:
     """What the microphone hears, until the user ends it: then once more, and how much was lost."""
 
     def blocks() -> Iterator[Any]:
@@ -287,14 +286,14 @@ def _live(labeller: Labeller, device: str, every: float) -> Iterator[Label]:
 
     with open_device(device, every / ceil(every / PIECE_S)) as live:
         print("listening; Ctrl-C ends it", file=sys.stderr)
-        yield from labeller.follow(blocks(), live.sample_rate, every)
+        yield from classifier.stream_blocks(blocks(), live.sample_rate, every)
     warn_of_overruns(live)
 
 
 def _write_text(rows: Iterator[Row], top: int, timed: bool) -> None:
     for name, running in rows:
         time = [f"{running.end_s:.2f}"] if timed else []
-        labels = [f"{guess.label} {guess.probability:.4f}" for guess in running.guesses[:top]]
+        labels = [f"{one.label} {one.probability:.4f}" for one in running.predictions[:top]]
         print("\t".join([name, *time, *labels]), flush=timed)
 
 
@@ -314,5 +313,5 @@ def _write_csv(rows: Iterator[Row], top: int, timed: bool) -> None:
     writer.writerow(["file", *(["time"] if timed else []), "rank", "label", "probability"])
     for name, running in rows:
         time = [f"{running.end_s:.3f}"] if timed else []
-        for rank, guess in enumerate(running.guesses[:top], start=1):
-            writer.writerow([name, *time, rank, guess.label, f"{guess.probability:.6f}"])
+        for rank, one in enumerate(running.predictions[:top], start=1):
+            writer.writerow([name, *time, rank, one.label, f"{one.probability:.6f}"])

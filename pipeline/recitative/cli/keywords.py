@@ -17,7 +17,7 @@ from recitative import pretrained
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.kind import CLASSIFIER
-from recitative.cli.models import find_model, open_labeller, open_transcriber
+from recitative.cli.models import find_model, open_classifier, open_transcriber
 from recitative.cli.options import (
     CommandOption,
     Failures,
@@ -109,9 +109,9 @@ def open_spotting(
     if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
         if within_words:
             raise UsageError("--within-words: is for recognizers; a classifier hears whole labels; leave it out")
-        labeller = open_labeller(model)
-        labels = label_decoder(labeller, phrases, thresholds)
-        return with_keywords(labeller, labels), labels
+        classifier = open_classifier(model)
+        labels = label_decoder(classifier, phrases, thresholds)
+        return with_keywords(classifier, labels), labels
     transcriber = open_transcriber(model)
     decoder = phrase_decoder(transcriber, phrases, thresholds, within_words=within_words)
     return with_keywords(transcriber, decoder), decoder

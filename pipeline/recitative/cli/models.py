@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Transcriber
     from recitative.asr.transcript import TextForm
-    from recitative.classification.labeller import Labeller
+    from recitative.classification.classifier import Classifier
     from recitative.cli.decoding import DecodingArguments
     from recitative.lm.query import LanguageModel
 
@@ -92,7 +92,7 @@ AllSpeedsOption = Annotated[
 ]
 
 
-def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
+def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
     """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither.
 
     Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
@@ -100,10 +100,10 @@ def open_labeller(model: Path, *, all_speeds: bool = False) -> Labeller:
     from recitative.classification.kind import CLASSIFIER
     from recitative.export.opening import open_model
 
-    labeller: Labeller = open_model(pretrained.find(str(model)), [CLASSIFIER])
-    if all_speeds and len(labeller.speeds) == 1:
+    classifier: Classifier = open_model(pretrained.find(str(model)), [CLASSIFIER])
+    if all_speeds and len(classifier.speeds) == 1:
         raise UsageError(f"--all-speeds: {model} was trained at one speed (augment.speeds); leave it out")
-    return labeller
+    return classifier
 
 
 def open_pronouncer(model: Path) -> Pronouncer:

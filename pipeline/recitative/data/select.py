@@ -1,4 +1,4 @@
-"""Data directories from others: subsets, splits, copies, unions. Functions of values; nothing is written.
+"""Data directories from others: subsets, splits, folds, copies, unions. Functions of values; nothing is written.
 
 The equivalents of Kaldi's subset_data_dir.sh, combine_data.sh, split_data.sh and copy_data_dir.sh, but unknown ids and
 ids in two directories are errors.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import difflib
 import random
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 from recitative.audio.files import inspect
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.data.tables import TABLES
-from recitative.errors import DataError, UsageError
+from recitative.data.tables import TABLES, read_table
+from recitative.errors import DataError, Problem, UsageError
 
 
 def first(directory: DataDirectory, count: int) -> DataDirectory:
@@ -201,3 +202,79 @@ def _positive(count: int) -> int:
     if count < 1:
         raise UsageError(f"{count} utterances asked for; ask for at least 1")
     return count
+
+
+# Cross-validation: each part is the test set of a model that is trained on the others.
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of a cross-validation: the utterances to test on, and the others, to train on."""
+
+    name: str
+    train: DataDirectory
+    test: DataDirectory
+
+
+def leave_one_speaker_out(data: DataDirectory) -> list[Fold]:
+    """A fold for each speaker, with its name. Raises DataError for a single speaker or a recording of several."""
+    return folds_by(data, {utterance.utt_id: utterance.speaker for utterance in data.utterances})
+
+
+def folds_by_speaker(data: DataDirectory, count: int) -> list[Fold]:
+    """So many folds with about equally many utterances, no speaker in two of them, named from '1'.
+
+    Raises UsageError for more folds than speakers, DataError for a single fold or a recording in two of them.
+    """
+    parts = enumerate(split(data, count), start=1)
+    return folds_by(data, {u.utt_id: str(number) for number, part in parts for u in part.utterances})
+
+
+def read_folds(data: DataDirectory, path: Path) -> list[Fold]:
+    """The folds of a table of 'utterance fold' lines; other utterances in it do not matter.
+
+    Raises DataError for an utterance without a fold, and for what ``folds_by`` refuses.
+    """
+    table = {row.key: row.value for row in read_table(path)}
+    problems = [
+        Problem(str(path), f"has no fold for utterance '{utterance.utt_id}'", "one for each", "add its line")
+        for utterance in data.utterances
+        if not table.get(utterance.utt_id)
+    ]
+    if problems:
+        raise DataError.collect(problems)
+    return folds_by(data, {utterance.utt_id: table[utterance.utt_id] for utterance in data.utterances})
+
+
+def folds_by(data: DataDirectory, fold_of: Mapping[str, str]) -> list[Fold]:
+    """A fold for each name, in the order of the names; ``fold_of``: utt_id -> name.
+
+    Raises one DataError for a single fold, and for every speaker and recording that a fold trains and tests on.
+    """
+    names = sorted(set(fold_of.values()))
+    if len(names) < 2:
+        raise DataError("folds", f"there is one, '{names[0]}'", "two or more", "divide the data further")
+    folds = [_fold(data, fold_of, name) for name in names]
+    if problems := [problem for fold in folds for problem in _shared(fold)]:
+        raise DataError.collect(problems)
+    return folds
+
+
+def _fold(data: DataDirectory, fold_of: Mapping[str, str], name: str) -> Fold:
+    train = data.where(lambda utterance: fold_of[utterance.utt_id] != name)
+    return Fold(name, train, data.where(lambda utterance: fold_of[utterance.utt_id] == name))
+
+
+def _shared(fold: Fold) -> list[Problem]:
+    """The speakers and recordings that are in both parts: such a fold would test on a known voice or recording."""
+    kinds: dict[str, Callable[[Utterance], str]] = {
+        "speaker": lambda utterance: utterance.speaker,
+        "recording": lambda utterance: utterance.recording_id or utterance.recording_path,
+    }
+    problems = []
+    for kind, of in kinds.items():
+        trained = {of(utterance) for utterance in fold.train.utterances}
+        both = sorted({of(utterance) for utterance in fold.test.utterances} & trained)
+        found, remedy = f"trains and tests on {kind}", "give all its utterances the same fold"
+        problems += [Problem(f"fold '{fold.name}'", f"{found} '{one}'", "one of the two", remedy) for one in both]
+    return problems

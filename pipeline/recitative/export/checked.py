@@ -13,10 +13,10 @@ from torch import Tensor
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer import word_errors
 from recitative.asr.stream import load_transcriber
-from recitative.classification.data import load_scored_set
-from recitative.classification.labeller import load_classifier
-from recitative.classification.network import Classifier
-from recitative.classification.scoring import label_directory
+from recitative.classification.classifier import load_classifier
+from recitative.classification.evaluation import classify_directory
+from recitative.classification.network import ClassifierModel
+from recitative.classification.task import load_scored_set
 from recitative.data.directory import DataDirectory
 from recitative.export.file import build_file
 from recitative.features.extraction import audio_duration_s, read_utterance
@@ -52,7 +52,7 @@ def export_recognizer(
 
 
 def export_classifier(
-    classifier: Classifier,
+    classifier: ClassifierModel,
     output: Path,
     *,
     dev: Path | None,
@@ -99,7 +99,7 @@ class _SpeechTrial:
 class _LabelTrial:
     """The same of recordings that are named."""
 
-    classifier: Classifier
+    classifier: ClassifierModel
     where: Path
 
     def ranges(self) -> Ranges:
@@ -107,6 +107,6 @@ class _LabelTrial:
         return measure_ranges(self.classifier.network, (batch.features for batch in batches))
 
     def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
-        labelled = label_directory(load_classifier(content, threads=torch.get_num_threads()), self.where, advance)
-        found = labelled.confusions
+        labeled = classify_directory(load_classifier(content, threads=torch.get_num_threads()), self.where, advance)
+        found = labeled.confusions
         return ErrorCounts(ref=found.total, substitutions=found.total - found.correct)

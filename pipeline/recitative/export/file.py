@@ -18,7 +18,7 @@ from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
 from recitative.classification.kind import CLASSIFIER
-from recitative.classification.network import Classifier
+from recitative.classification.network import ClassifierModel
 from recitative.lm.export import write_network
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.lm.network import LanguageModelNetwork
@@ -44,7 +44,7 @@ def _write_recognizer(recognizer: RecognizerModel, *, ranges: Ranges | None = No
     return write_step(recognizer.network, recognizer.settings.features.dim, len(recognizer.tokens), ranges, smoothing)
 
 
-def _write_classifier(classifier: Classifier, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
+def _write_classifier(classifier: ClassifierModel, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:
     features = classifier.settings.features
     return write_step(classifier.network, features.dim, len(classifier.labels), ranges, smoothing)
 

@@ -31,8 +31,8 @@ from recitative.asr.stream import DecodedNetwork, DecodedStream, Transcriber, lo
 from recitative.asr.transcript import Segment
 from recitative.audio.inputs import AudioInput
 from recitative.audio.vad import UNCUT
+from recitative.classification.classifier import Classifier, load_classifier
 from recitative.classification.kind import CLASSIFIER
-from recitative.classification.labeller import Labeller, load_classifier
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
 from recitative.errors import DataError, Problem, UsageError
 from recitative.keywords.detections import DetectionDecoder, DetectionRules
@@ -101,7 +101,7 @@ class Spotter:
         """A loaded recognizer or classifier. Raises what ``load`` raises."""
         phrases = parse_keywords(keywords)
         network = model.network if isinstance(model, Recognizer) else model
-        if isinstance(network, Labeller):
+        if isinstance(network, Classifier):
             return cls(Recognizer(with_keywords(network, label_decoder(network, phrases, thresholds)), name))
         if isinstance(network, Transcriber):
             return cls(Recognizer(with_keywords(network, phrase_decoder(network, phrases, thresholds)), name))
@@ -132,7 +132,7 @@ class KeywordStream(DecodedStream[Spotted]):
 
 def can_spot(model: Any) -> bool:
     """Whether ``Spotter.of`` takes a model."""
-    if isinstance(model, Labeller):
+    if isinstance(model, Classifier):
         return model.settings.model.pooling == "recent" and model.lookahead is not None
     return isinstance(model, Recognizer)
 
@@ -140,14 +140,14 @@ def can_spot(model: Any) -> bool:
 class LabelNetwork(DecodedNetwork):
     """A classifier's network with the decoder of its keywords."""
 
-    def __init__(self, labeller: Labeller, decoder: DetectionDecoder[LabelState]) -> None:
-        super().__init__(labeller.network, labeller.settings.features)
-        self.settings = labeller.settings
+    def __init__(self, classifier: Classifier, decoder: DetectionDecoder[LabelState]) -> None:
+        super().__init__(classifier.network, classifier.settings.features)
+        self.settings = classifier.settings
         self.decoder = decoder
         self.segments = UNCUT
 
 
-def with_keywords(model: Transcriber | Labeller, decoder: DetectionDecoder[Any]) -> DecodedNetwork:
+def with_keywords(model: Transcriber | Classifier, decoder: DetectionDecoder[Any]) -> DecodedNetwork:
     """The same model, whose words are detections."""
     return model.with_decoder(decoder) if isinstance(model, Transcriber) else LabelNetwork(model, decoder)
 
@@ -182,44 +182,44 @@ def thresholds_of(phrases: Sequence[Phrase], thresholds: Mapping[str, float] | N
 
 
 def label_decoder(
-    labeller: Labeller, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None
+    classifier: Classifier, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None
 ) -> DetectionDecoder[LabelState]:
     """thresholds: of phrases without one of their own; see ``thresholds_of``.
 
     Raises UsageError for a classifier of whole recordings and for a phrase with a pronunciation, one DataError for all
     phrases that are no label.
     """
-    _require_stream(labeller)
+    _require_stream(classifier)
     for phrase in phrases:
         if phrase.pronunciation:
             raise UsageError(
                 f"keyword '{phrase.text}': a classifier hears whole labels and takes no pronunciation; leave it out"
             )
-    texts, labels = [phrase.text for phrase in phrases], labeller.labels
+    texts, labels = [phrase.text for phrase in phrases], classifier.labels
     allowed = f"one of its labels: {', '.join(labels)}"
     unknown = [text for text in texts if text not in labels]
     if problems := [Problem(f"keyword '{text}'", "is no label of the classifier", allowed, "") for text in unknown]:
         raise DataError.collect(problems)
     smooth, hold, refractory = (
-        max(1, round(seconds / labeller.frame_s)) for seconds in (SMOOTH_S, LABEL_HOLD_S, REFRACTORY_S)
+        max(1, round(seconds / classifier.frame_s)) for seconds in (SMOOTH_S, LABEL_HOLD_S, REFRACTORY_S)
     )
     search = LabelSearch(
         [labels.index(text) for text in texts],
         thresholds_of(phrases, thresholds),
         smooth_frames=smooth,
-        input_frames=labeller.settings.model.pooling_frames,
+        input_frames=classifier.settings.model.pooling_frames,
     )
-    return DetectionDecoder(search, texts, DetectionRules(hold, refractory_frames=refractory), labeller.frame_s)
+    return DetectionDecoder(search, texts, DetectionRules(hold, refractory_frames=refractory), classifier.frame_s)
 
 
-def _require_stream(labeller: Labeller) -> None:
-    model = labeller.settings.model
+def _require_stream(classifier: Classifier) -> None:
+    model = classifier.settings.model
     if model.pooling != "recent":
         raise UsageError(
             f"this classifier names whole recordings (model.pooling={model.pooling}): in a stream it would hear all "
             "that came before; train one with model.pooling=recent"
         )
-    if labeller.lookahead is None:
+    if classifier.lookahead is None:
         raise UsageError(
             "this classifier needs the whole recording; keywords need a 'forward' or 'latency_controlled' core and "
             "model.cmvn 'global' or 'running'"

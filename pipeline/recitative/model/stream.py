@@ -7,8 +7,8 @@
         ...
 
 Recognizers give ``Partial`` and ``Final`` (``asr.transcript``), keyword spotters ``Spotted`` (``keywords.spotter``),
-classifiers ``Label`` (``classification.labeller``), anomaly models ``Alarm`` (``anomaly.watch``). All have ``start_s``
-and ``end_s``, in seconds from the start of the stream, and ``to_dict``, which is ready for JSON.
+classifiers ``Label`` (``classification.classifier``), anomaly detectors ``Alarm`` (``anomaly.detector``). All have
+``start_s`` and ``end_s``, in seconds from the start of the stream, and ``to_dict``, which is ready for JSON.
 
 Many streams of one network may go on together, in one call of the network: see ``run_together``.
 """

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recitative.classification.folds import folds_by, folds_by_speaker, leave_one_speaker_out, read_folds
 from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.select import folds_by, folds_by_speaker, leave_one_speaker_out, read_folds
 from recitative.errors import DataError, UsageError
 
 DATA = DataDirectory(

@@ -1,0 +1,282 @@
+"""Classification of recordings and streams: samples to a label and its probability. NumPy only.
+
+The label of a recording is that of the network's last frame. Every earlier frame has the label that the recording would
+have if it ended there, so a stream has a label at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from recitative.audio.files import OnWarning, open_blocks
+from recitative.audio.inputs import AudioInput, open_audio
+from recitative.audio.resample import StreamResampler
+from recitative.audio.samples import SampleInput
+from recitative.classification.kind import CLASSIFIER
+from recitative.classification.settings import ClassifierSettings
+from recitative.data.frames import least_samples
+from recitative.errors import DataError, UsageError
+from recitative.features.augment import change_speed
+from recitative.model.onnx_stage import open_file
+from recitative.model.samples import SampleNetwork
+from recitative.model.stream import NetworkInput, NetworkStream, Work
+from recitative.stage import Array, Stage
+
+BLOCK_S = 10.0  # recordings are read in blocks of at most this length, so that memory stays small
+MAX_DURATION_S = 3600.0  # of a recording that gets one label; a longer one is more likely a mistake
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A label and its probability, 0..1."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """The classification of the first ``end_s`` seconds: all labels with their probabilities, most probable first."""
+
+    end_s: float
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def start_s(self) -> float:
+        """Always 0: the label is that of all audio so far."""
+        return 0.0
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.predictions[0].label
+
+    @property
+    def probability(self) -> float:
+        """The probability of the most probable label, 0..1."""
+        return self.predictions[0].probability
+
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """type, start, end (s), and the ``top`` most probable labels (None: all) with label and probability."""
+        labels = [{"label": one.label, "probability": one.probability} for one in self.predictions[:top]]
+        return {"type": "label", "start": self.start_s, "end": round(self.end_s, 3), "labels": labels}
+
+
+class Classifier(SampleNetwork):
+    """Stage: samples (N, S) -> log probabilities (N, T, K) of the labels. Stateless: each stream holds its own state.
+
+    Threads may share it; a stream belongs to one at a time.
+    """
+
+    def __init__(self, network: Stage[Array], settings: ClassifierSettings, labels: tuple[str, ...]) -> None:
+        """network: features (N, T, C) -> log probabilities (N, T', K), a stage on NumPy arrays."""
+        super().__init__(network, settings.features)
+        self.settings = settings
+        self.labels = labels
+        self.min_samples = least_samples(settings.features, settings.model.front_end)  # of one frame of the network
+        self.speeds = tuple(sorted({1.0, *settings.augment.speeds}))  # normal speed, and those of the training
+        forward = settings.model.recurrent.direction == "forward" and settings.features.delta_order == 0
+        self.has_tail = self.lookahead is None or not forward
+        """Whether the end of a recording makes the network produce more frames."""
+
+    def ranked(self, log_probs: Array) -> tuple[Prediction, ...]:
+        """(K,) -> all labels, most probable first."""
+        pairs = zip(self.labels, _probabilities(log_probs).tolist(), strict=True)
+        return tuple(sorted((Prediction(label, p) for label, p in pairs), key=lambda one: -one.probability))
+
+    def last_log_probs(self, rows: Sequence[Array]) -> Array:
+        """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""
+        return np.stack([frames[-1] for frames in self.log_probs(rows)])
+
+    def mean_log_probs(self, rows: Sequence[Array]) -> Array:
+        """Like ``last_log_probs``, of the mean probabilities at all ``speeds`` at which a recording has a frame."""
+        by_row: list[list[Array]] = [[] for _ in rows]
+        for speed in self.speeds:
+            played = [change_speed(row, speed, self.sample_rate) for row in rows]
+            if numbers := [number for number, row in enumerate(played) if len(row) >= self.min_samples]:
+                log_probs = self.last_log_probs([played[number] for number in numbers])
+                for number, one in zip(numbers, log_probs, strict=True):
+                    by_row[number].append(one)
+        return np.stack([_mean(of_row) for of_row in by_row])
+
+    def stream(self, every_s: float | None = None) -> ClassifierStream:
+        """A new stream of ``Label``: after each ``every_s`` seconds, None = after each ``accept``; and at the end.
+
+        Raises UsageError if the model needs the whole recording at once.
+        """
+        if self.lookahead is None:
+            raise UsageError(
+                "this classifier has no running label: it needs the whole recording; use one with a 'forward' or "
+                "'latency_controlled' core and model.cmvn 'global' or 'running'"
+            )
+        return ClassifierStream(self, every_s)
+
+    def classify_file(
+        self,
+        audio: AudioInput,
+        sample_rate: int | None = None,
+        *,
+        all_speeds: bool = False,
+        longest_s: float = MAX_DURATION_S,
+        partial: bool = False,
+        on_warning: OnWarning = lambda found: None,
+    ) -> Label:
+        """The label of one recording of any rate and number of channels.
+
+        audio: a path, an open binary file, bytes of a file, or samples (S,) at ``sample_rate`` Hz (default: the
+        model's own)
+        all_speeds: average the probabilities over all ``speeds`` at which the recording has a frame
+        partial, on_warning: as those of ``open_blocks``
+
+        Raises DataError for one that is bad, too short for a frame of the network, or longer than ``longest_s``.
+        """
+        streams = {speed: ClassifierStream(self) for speed in (self.speeds if all_speeds else (1.0,))}
+        where = str(audio) if isinstance(audio, str | Path) else "the audio"
+        with open_audio(audio, sample_rate or self.sample_rate, BLOCK_S, None, partial, on_warning) as opened:
+            rate, total, blocks = opened
+            duration_s = total / rate
+            if duration_s > longest_s:
+                found, allowed = f"lasts {duration_s:.0f} s", f"at most {longest_s:.0f} s for one label"
+                raise DataError(where, found, allowed, "cut it, or follow its running label with --every SECONDS")
+            for block in blocks:
+                for speed, stream in streams.items():
+                    stream.advance(block, round(speed * rate))
+        own = streams.pop(1.0).log_probs()
+        if own is None:
+            self._refuse_short(where, duration_s)
+        others = [log_probs for stream in streams.values() if (log_probs := stream.log_probs()) is not None]
+        return Label(duration_s, self.ranked(_mean([own, *others])))
+
+    label_file = classify_file  # its name in release 0.1
+
+    def stream_file(
+        self, path: str | Path, every_s: float, *, partial: bool = False, on_warning: OnWarning = lambda found: None
+    ) -> Iterator[Label]:
+        """The label after each ``every_s`` seconds of a recording of any length, once there is a frame, and at its end.
+
+        Raises UsageError as ``stream``, DataError as ``classify_file`` but for long recordings.
+        """
+        block_s = min(every_s, BLOCK_S)
+        with open_blocks(path, block_s, partial=partial, on_warning=on_warning) as (info, blocks):
+            yield from self.stream_blocks(blocks, info.sample_rate, every_s, where=str(path))
+
+    def stream_blocks(
+        self, blocks: Iterable[Array], sample_rate: int, every_s: float, *, where: str = ""
+    ) -> Iterator[Label]:
+        """The label after each ``every_s`` seconds of blocks (S,) of any length, once there is a frame, and at the end.
+
+        It comes with the block in which the seconds end. ``where`` names the recording in the DataError for one too
+        short for a frame; without it there is no error. Raises UsageError as ``stream``.
+        """
+        stream = self.stream(every_s)
+        for block in blocks:
+            yield from stream.accept(block, sample_rate)
+        duration_s, has_label = stream.duration_s, stream.log_probs() is not None
+        yield from stream.finish()
+        if where and not has_label:
+            self._refuse_short(where, duration_s)
+
+    def _refuse_short(self, where: str, duration_s: float) -> NoReturn:
+        allowed = f"at least {self.min_samples / self.sample_rate:.4g} s, one frame of the network"
+        raise DataError(where, f"lasts {duration_s:.4g} s", allowed, "give a longer recording")
+
+
+class ClassifierStream(NetworkStream[Label]):
+    """One stream of audio, whose events are labels. Made by ``Classifier.stream``; memory does not grow.
+
+    The label after some samples equals that of a recording that ends there, however the samples are cut.
+    """
+
+    network: Classifier
+
+    def __init__(self, classifier: Classifier, every_s: float | None = None) -> None:
+        """every_s: see ``Classifier.stream``."""
+        self._every_s = every_s
+        super().__init__(classifier)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._resampler: StreamResampler | None = None
+        self._state = self.network.initial_state(1)
+        self._held: list[Array] = []  # all samples, for a model that needs the whole recording
+        self._last: Array | None = None  # (K,) log probabilities of the last frame
+        self._labeled_samples = 0  # number of samples at the last label
+
+    def _take(self, samples: Array) -> Work[None]:
+        taken = self._num_samples - len(samples)
+        every = max(1, round(self._every_s * self._rate)) if self._every_s else 0
+        while every and len(samples) >= every - taken % every:
+            piece, samples = np.split(samples, [every - taken % every])
+            yield from self._advance(piece)
+            taken += len(piece)
+            yield from self._label(taken)
+        if len(samples):
+            yield from self._advance(samples)
+        if not every:
+            yield from self._label(self._num_samples)
+
+    def _take_end(self) -> Work[None]:
+        """The label of the whole stream, unless it was the last event."""
+        if self._num_samples > self._labeled_samples:
+            yield from self._label(self._num_samples)
+
+    def _label(self, num_samples: int) -> Work[None]:
+        """Add the label of all samples so far, if there is a frame."""
+        log_probs = yield from self._log_probs()
+        if log_probs is not None:
+            self._labeled_samples = num_samples
+            self._events.append(Label(num_samples / self._rate, self.network.ranked(log_probs)))
+
+    def advance(self, samples: SampleInput, sample_rate: int) -> None:
+        """Like ``accept``, but without computing a label."""
+        checked = self._check(samples, sample_rate)
+        self._count(checked, sample_rate)
+        self._run(self._advance(checked))
+
+    def log_probs(self) -> Array | None:
+        """(K,) of all samples so far, None before there is a frame; the stream can continue."""
+        return self._run(self._log_probs())
+
+    def _advance(self, samples: Array) -> Work[None]:
+        self._resampler = self._resampler or StreamResampler(self._rate, self.network.sample_rate)
+        samples = self._resampler.accept(samples)
+        if self.network.lookahead is None:
+            self._held.append(samples)
+            return
+        y, self._state = yield NetworkInput(samples, self._state, False)
+        self._last = _last_frame(y, self._last)
+
+    def _log_probs(self) -> Work[Array | None]:
+        ending = self._resampler.ending() if self._resampler else np.zeros(0, np.float32)
+        if not (self.network.has_tail or len(ending)):
+            return self._last
+        y, _ = yield NetworkInput(np.concatenate([*self._held, ending]), self._state, True)
+        return _last_frame(y, self._last)
+
+
+def _probabilities(log_probs: Array) -> Array:
+    return np.exp(np.asarray(log_probs, np.float64))
+
+
+def _mean(log_probs: Sequence[Array]) -> Array:
+    """(K,) each -> (K,) log of their mean probabilities; a single one is returned as it is."""
+    if len(log_probs) == 1:
+        return log_probs[0]
+    mean: Array = np.log(np.mean([_probabilities(one) for one in log_probs], axis=0))
+    return mean
+
+
+def _last_frame(y: Array, before: Array | None) -> Array | None:
+    """(K,) of (T, K), or ``before`` if there is no new frame."""
+    return np.array(y[-1]) if len(y) else before
+
+
+def load_classifier(model: str | Path | bytes, *, threads: int = 1) -> Classifier:
+    """Open a classifier's exported file. Raises DataError for any other file."""
+    classifier: Classifier = open_file(Path(model) if isinstance(model, str) else model, CLASSIFIER, threads=threads)
+    return classifier
