@@ -15,8 +15,8 @@ import soundfile
 import tones
 import yaml
 
-from recitative.audio.microphone import Block, LiveAudio
-from recitative.audio.pipes import wav_header
+from recitative.audio.files import wav_header
+from recitative.audio.live import Block, LiveAudio
 from recitative.cli.main import main
 from recitative.data.directory import DataDirectory
 from recitative.score.results import read_results
@@ -265,7 +265,7 @@ def test_the_microphone_is_named_until_it_is_interrupted(folder, file, tmp_path,
         live.put(KeyboardInterrupt())
         yield live
 
-    monkeypatch.setattr("recitative.audio.microphone.open_microphone", interrupted)
+    monkeypatch.setattr("recitative.audio.live.open_microphone", interrupted)
     command = ("classify", "--model", file, "--microphone", "--every", 0.4, "--format", format)
     assert run(monkeypatch, *command, "--device", "desk") == 0
     out, err = capsys.readouterr()

@@ -42,9 +42,8 @@ from websockets.asyncio.client import connect
 
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
-from recitative.audio.files import read_audio
-from recitative.audio.inputs import expand
-from recitative.audio.resample import resample
+from recitative.audio.files import expand, read_audio
+from recitative.audio.samples import resample
 from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
 from recitative.cli.decoding import DecodingArguments
 from recitative.cli.models import find_model, open_recognizer

@@ -29,7 +29,7 @@ from bench_serve import Contest, ServeOptions, ServerProcess, expected_events, p
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.cli.decoding import DecodingArguments
 
 IDLE_S = 3.0  # that the server waits for a silent client

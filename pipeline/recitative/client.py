@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript, text_of
-from recitative.audio.pipes import wav_samples
+from recitative.audio.files import wav_samples
 from recitative.audio.samples import SampleInput, as_float, require_rate
 from recitative.errors import DataError, UsageError
 from recitative.model.stream import AudioStream

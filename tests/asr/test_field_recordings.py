@@ -12,7 +12,7 @@ import soundfile
 from typer.testing import CliRunner, Result
 
 from recitative.asr.recognizer import Recognizer
-from recitative.audio import media
+from recitative.audio import recording
 from recitative.cli.main import app
 from recitative.errors import DataError
 
@@ -92,7 +92,7 @@ def test_partial_takes_what_there_is(name: str) -> None:
 
 
 def test_a_folder_names_what_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "is_readable", lambda: False)
+    monkeypatch.setattr(recording, "has_pyav", lambda: False)
     for name in ("go.wav", "09_phone.m4a", "09_browser.webm", "README.md"):
         shutil.copy(FIELD_CASES / name, tmp_path / name)
     result = transcribe(tmp_path)

@@ -15,9 +15,8 @@ from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import DecodedNetwork, EndpointRules, Listener
 from recitative.asr.transcript import Final, Segment, Transcript
-from recitative.audio import microphone
 from recitative.audio.files import write_wav
-from recitative.audio.microphone import Block, LiveAudio, list_devices, open_microphone, play_file
+from recitative.audio.live import Block, LiveAudio, list_devices, open_microphone, play_file
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer
@@ -132,7 +131,7 @@ def test_a_model_that_needs_the_whole_recording_is_refused(place):
 
 
 def test_what_nobody_takes_in_time_is_lost_and_counted(monkeypatch):
-    monkeypatch.setattr(microphone, "QUEUE_S", 0.3)
+    monkeypatch.setattr("recitative.audio.live.QUEUE_S", 0.3)
     live = LiveAudio(8000, 0.1)
     for i in range(5):
         live.offer(np.full(800, i, np.float32))

@@ -18,7 +18,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import DecodedNetwork, EndpointRules
 from recitative.asr.transcript import Final, Partial, Transcript
 from recitative.audio.files import write_wav
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer

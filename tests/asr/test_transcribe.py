@@ -20,7 +20,7 @@ import tiny
 from typer.testing import CliRunner
 
 from recitative.asr.recognizer import Recognizer
-from recitative.audio.inputs import expand
+from recitative.audio.files import expand
 from recitative.cli.main import app, main
 from recitative.data import parallel
 from recitative.errors import DataError, UsageError

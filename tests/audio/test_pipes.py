@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.audio.files import open_blocks
-from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header, wav_header, wav_samples
+from recitative.audio.files import open_blocks, wav_header, wav_samples
+from recitative.audio.live import PipedFormat, piped_blocks, read_wav_header
 from recitative.errors import DataError
 
 RATE = 8000

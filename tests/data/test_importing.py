@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from recitative.audio.files import convert, inspect, read_audio
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.cli.main import main
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory

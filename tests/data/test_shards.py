@@ -16,6 +16,7 @@ import soundfile
 import webdataset
 from numpy.testing import assert_array_equal
 
+from recitative.audio.compressed import with_ogg_serial
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.recording import AudioSlice
 from recitative.config import FeatureSettings, FrontEndSettings
@@ -24,7 +25,7 @@ from recitative.data.directory import DataDirectory, read_speakers, read_transcr
 from recitative.data.parallel import Engine
 from recitative.data.shards import writing
 from recitative.data.shards.index import Shard, ShardEntry, ShardIndex, is_shards, write_index
-from recitative.data.shards.writing import verify_shards, with_serial, write_shards
+from recitative.data.shards.writing import verify_shards, write_shards
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
 
@@ -285,12 +286,12 @@ class TestDamage:
 def test_the_serial_number_of_ogg_is_changed_and_nothing_else(tmp_path):
     file = io.BytesIO()
     soundfile.write(file, sound(3, 2.0), RATE, format="OGG", subtype="OPUS")
-    changed = with_serial(file.getvalue(), 77)
-    assert with_serial(changed, 99) == with_serial(file.getvalue(), 99)
+    changed = with_ogg_serial(file.getvalue(), 77)
+    assert with_ogg_serial(changed, 99) == with_ogg_serial(file.getvalue(), 99)
     before, after = (soundfile.read(io.BytesIO(content))[0] for content in (file.getvalue(), changed))
     assert_array_equal(before, after)  # libogg checks each page's CRC, and skips pages where it is wrong
     original = int.from_bytes(file.getvalue()[14:18], "little")
-    assert with_serial(changed, original) == file.getvalue()
+    assert with_ogg_serial(changed, original) == file.getvalue()
 
 
 def test_a_large_index_is_opened_without_being_read(tmp_path):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from recitative.asr.stream import Listener
 from recitative.audio.files import write_wav
-from recitative.audio.microphone import Block
+from recitative.audio.live import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.export.checked import export_recognizer

@@ -7,7 +7,7 @@ import torch
 import webdataset
 from numpy.testing import assert_array_equal
 
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.shards.writing import write_shards

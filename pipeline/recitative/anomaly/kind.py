@@ -15,7 +15,7 @@ from recitative.stage import Array, Stage
 if TYPE_CHECKING:
     from recitative.anomaly.detector import Watcher
     from recitative.anomaly.network import Forecaster
-    from recitative.audio.inputs import AudioInput
+    from recitative.audio.files import AudioInput
 
 
 def build(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:

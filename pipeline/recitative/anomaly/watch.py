@@ -21,7 +21,7 @@ import soxr
 
 from recitative.anomaly.detector import Watcher
 from recitative.anomaly.threshold import Threshold
-from recitative.audio.inputs import AudioInput, open_audio
+from recitative.audio.files import AudioInput, open_audio
 from recitative.errors import DataError
 from recitative.model.stream import NetworkInput, NetworkStream, Work
 from recitative.stage import Array

@@ -42,7 +42,7 @@ from recitative.asr.decoding import (
 )
 from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.asr.transcript import Final, Partial, ReadableText, Segment, TextForm
-from recitative.audio.microphone import Block
+from recitative.audio.live import Block
 from recitative.audio.vad import SegmentCutter, SegmentPiece, SegmentRules
 from recitative.config import Settings
 from recitative.errors import UsageError

@@ -1,31 +1,48 @@
-"""Read and write recordings: wav, flac, ogg (Opus, Vorbis), mp3 and others, as float32 samples.
+"""From anything that is audio to float32 samples, and back to files.
 
-A recording that cannot be read completely is an error (``audio.recording``). ``read_audio`` and ``open_blocks`` give
-the same samples; blocks need memory for one block only, whatever the duration.
+Recordings are wav, flac, ogg (Opus, Vorbis), mp3 and others; one that cannot be read completely is an error
+(``audio.recording``). ``read_audio`` and ``open_blocks`` give the same samples; blocks need memory for one block only,
+whatever the duration. ``open_audio`` also takes bytes, open files and samples; ``expand`` and ``on_disk`` are for
+arguments of the command line: files, folders, patterns, standard input.
 """
 
 from __future__ import annotations
 
+import glob
 import io
-from collections.abc import Callable, Iterator
+import os
+import shutil
+import stat
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr
 
 from recitative.atomic import replacing, write_bytes
-from recitative.audio import media
-from recitative.audio.recording import AudioDecoder, AudioInfo, Samples, open_recording, require_sound, truncated
-from recitative.audio.samples import dbfs
-from recitative.errors import DataError
+from recitative.audio.recording import MEDIA_SUFFIXES, AudioDecoder, AudioInfo, open_recording, truncated
+from recitative.audio.samples import (
+    SampleInput,
+    Samples,
+    as_float,
+    block_resampler,
+    dbfs,
+    require_rate,
+    require_sound,
+)
+from recitative.errors import DataError, os_problem
+from recitative.stage import Array
 
 __all__ = ["OVERSHOOT_S", "ROUNDING_S", "SUFFIXES", "AudioInfo", "Samples", "inspect", "read_audio", "write_wav"]
 
-SUFFIXES = media.SUFFIXES | {
+SUFFIXES = MEDIA_SUFFIXES | {
     ".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".w64", ".caf", ".rf64",
 }  # fmt: skip
 """Suffixes of recordings in folders; a file given by name may have any."""
@@ -71,35 +88,16 @@ def read_audio(
     return samples, info.sample_rate
 
 
-def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: int) -> None:
-    """Write (S,) samples in [-1, 1] as 16-bit wav; atomic.
-
-    Raises DataError for samples that are not finite or would clip.
-    """
-    peak = float(np.max(np.abs(samples), initial=0.0))
-    if not peak <= 1.0:  # also true for NaN
-        raise DataError(str(path), f"samples reach {peak:g}", "-1 to 1", "scale them down before writing")
-    integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
-    memory = io.BytesIO()  # libsndfile doesn't report why it cannot write a file
-    soundfile.write(memory, integers, sample_rate, subtype="PCM_16", format="WAV")
-    write_bytes(path, memory.getvalue())
-
-
 def _sample_range(path: str | Path, info: AudioInfo, start_s: float, end_s: float | None) -> tuple[int, int]:
     first = round(start_s * info.sample_rate)
     stop = info.num_samples if end_s is None else round(end_s * info.sample_rate)
     if stop > info.num_samples + OVERSHOOT_S * info.sample_rate:
-        raise DataError(
-            str(path), f"{end_s:g} s is beyond its end", f"at most {info.duration_s:.3f} s", "correct the segment"
-        )
+        allowed = f"at most {info.duration_s:.3f} s"
+        raise DataError(str(path), f"{end_s:g} s is beyond its end", allowed, "correct the segment")
     stop = min(stop, info.num_samples)
     if not 0 <= first < stop:
-        raise DataError(
-            str(path),
-            f"{start_s:g} s to {end_s if end_s is not None else info.duration_s:g} s holds no samples",
-            "0 <= start < end",
-            "correct the segment",
-        )
+        found = f"{start_s:g} s to {end_s if end_s is not None else info.duration_s:g} s holds no samples"
+        raise DataError(str(path), found, "0 <= start < end", "correct the segment")
     return first, stop
 
 
@@ -163,6 +161,183 @@ def _blocks(
         on_warning(f"is quiet, its peak is {dbfs(peak)}: models hear little of it; raise its level")
 
 
+class Readable(Protocol):
+    """An open binary file, or any object with its ``read``."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class AudioBlocks:
+    """A recording that is decoded elsewhere."""
+
+    sample_rate: int  # Hz
+    num_samples: int
+    blocks: Iterator[Array]  # of samples (S,)
+
+
+AudioInput = str | Path | Readable | SampleInput | AudioBlocks
+"""A recording in Python: a path, an open binary file, the bytes of a file, samples as an array or a tensor, or blocks
+of them."""
+
+
+@contextmanager
+def open_audio(
+    audio: AudioInput,
+    sample_rate: int,
+    block_s: float,
+    channel: int | None = None,
+    partial: bool = False,
+    on_warning: OnWarning = lambda found: None,
+) -> Iterator[tuple[int, int, Iterator[Array]]]:
+    """The rate in Hz, the number of samples, and the samples (S,) in blocks of ``block_s`` seconds, of any input.
+
+    sample_rate: of samples; a file has its own. The other parameters are those of ``open_blocks``, for files only.
+    Raises DataError for an unreadable file, UsageError for samples of another shape or type.
+    """
+    if isinstance(audio, AudioBlocks):
+        require_rate(audio.sample_rate)
+        yield audio.sample_rate, audio.num_samples, audio.blocks
+        return
+    if not is_file(audio):
+        require_rate(sample_rate)
+        samples, size = as_float(cast(SampleInput, audio)), max(1, round(block_s * sample_rate))
+        yield sample_rate, len(samples), (samples[start : start + size] for start in range(0, len(samples), size))
+        return
+    with (
+        _spooled(audio) as path,
+        open_blocks(path, block_s, channel, partial=partial, on_warning=on_warning) as (info, blocks),
+    ):
+        yield info.sample_rate, info.num_samples, blocks
+
+
+def is_file(audio: AudioInput) -> TypeGuard[str | Path | bytes | Readable]:
+    """Whether a recording is a file or its content, and not samples."""
+    return isinstance(audio, str | Path | bytes | bytearray) or hasattr(audio, "read")
+
+
+@contextmanager
+def _spooled(audio: str | Path | bytes | Readable) -> Iterator[str | Path]:
+    """The path of a recording; bytes and open files are copied to a temporary file, which errors don't name."""
+    if isinstance(audio, str | Path):
+        yield audio
+        return
+    with tempfile.NamedTemporaryFile(prefix="recitative-audio-") as spool:
+        if isinstance(audio, bytes | bytearray):
+            spool.write(audio)
+        else:
+            shutil.copyfileobj(audio, spool)
+        spool.flush()
+        with naming(str(getattr(audio, "name", "the audio")), spool.name):
+            yield spool.name
+
+
+STANDARD_INPUT = "standard input"
+"""The name of '-' in errors."""
+
+MAX_LISTED = 5
+"""Number of skipped files that are listed."""
+
+
+def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: None) -> list[str]:
+    """Expand files, folders (recursively) and patterns to files, each once, in order; '-' is kept.
+
+    ``tell`` is called with a line about files in folders that are not recordings. Raises DataError for a folder or a
+    pattern without recordings. A given file need not exist: opening it reports the error.
+    """
+    files: dict[str, None] = {}
+    for name in inputs:
+        if name != "-" and os.path.isdir(name):  # Path.is_dir fails for very long names
+            paths = sorted(path for path in Path(name).rglob("*") if path.is_file())
+            found = [str(path) for path in paths if path.suffix.lower() in SUFFIXES]
+            if not found:
+                raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
+            others = [str(path.relative_to(name)) for path in paths if path.suffix.lower() not in SUFFIXES]
+            if others:
+                shown = ", ".join(others[:MAX_LISTED]) + (", ..." if len(others) > MAX_LISTED else "")
+                tell(f"{name}: files that are not recordings, skipped: {len(others)} ({shown})")
+        elif any(sign in name for sign in "*?[") and not os.path.exists(name):
+            found = sorted(path for path in glob.glob(name, recursive=True) if Path(path).is_file())
+            if not found:
+                raise DataError(name, "matches no file", "a pattern such as 'talks/*.flac'", "correct it")
+        else:
+            found = [name]
+        files |= dict.fromkeys(found)
+    return list(files)
+
+
+def is_stream(file: str) -> bool:
+    """Whether an input can be read only once, sequentially: '-', a pipe, ``<(command)``."""
+    if file == "-" or file.startswith(("/dev/stdin", "/dev/fd/", "/proc/self/fd/")):
+        return True
+    try:
+        mode = os.stat(file).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+@contextmanager
+def on_disk(file: str, head: bytes = b"") -> Iterator[str]:
+    """The path of a recording; a stream is copied to a temporary file, since its end may be needed to read its start.
+
+    A DataError about that file names the stream. ``head``: bytes already read from it.
+    """
+    if not is_stream(file):
+        yield file
+        return
+    with tempfile.NamedTemporaryFile(prefix="recitative-stdin-") as spool:
+        spool.write(head)
+        if file == "-":
+            shutil.copyfileobj(sys.stdin.buffer, spool)
+        else:
+            try:
+                with open(file, "rb") as source:
+                    shutil.copyfileobj(source, spool)
+            except OSError as error:
+                raise DataError.collect([os_problem(error, file)]) from None
+        spool.flush()
+        with naming(file, spool.name):
+            yield spool.name
+
+
+@contextmanager
+def naming(file: str, path: str) -> Iterator[None]:
+    """Within this context, a DataError about ``path`` names ``file``, its source."""
+    try:
+        yield
+    except DataError as error:
+        name = STANDARD_INPUT if file == "-" else file
+        problems = [replace(p, where=name) if p.where == path else p for p in error.problems]
+        raise DataError.collect(problems) from None
+
+
+def write_wav(path: str | Path, samples: npt.NDArray[np.floating], sample_rate: int) -> None:
+    """Write (S,) samples in [-1, 1] as 16-bit wav; atomic.
+
+    Raises DataError for samples that are not finite or would clip.
+    """
+    peak = float(np.max(np.abs(samples), initial=0.0))
+    if not peak <= 1.0:  # also true for NaN
+        raise DataError(str(path), f"samples reach {peak:g}", "-1 to 1", "scale them down before writing")
+    integers = np.round(np.asarray(samples, np.float64) * 32768).clip(-32768, 32767).astype(np.int16)
+    memory = io.BytesIO()  # libsndfile doesn't report why it cannot write a file
+    soundfile.write(memory, integers, sample_rate, subtype="PCM_16", format="WAV")
+    write_bytes(path, memory.getvalue())
+
+
+def wav_header(sample_rate: int) -> bytes:
+    """Header of a 16-bit mono WAV file of open length, such as for a pipe; sample_rate in Hz."""
+    form = struct.pack("<HHIIHH", 1, 1, sample_rate, 2 * sample_rate, 2, 16)
+    length = b"\xff\xff\xff\xff"  # players read to the end of the stream
+    return b"RIFF" + length + b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + length
+
+
+def wav_samples(samples: npt.NDArray[np.floating]) -> bytes:
+    """The bytes of samples (S,) in [-1, 1]; others are clipped."""
+    return np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes()
+
+
 CONVERT_BLOCK_S = 10.0
 
 
@@ -179,12 +354,18 @@ def convert(
     with (
         open_blocks(path, CONVERT_BLOCK_S, channel, partial=partial) as (info, blocks),
         replacing(target) as unfinished,
+        _flac(unfinished, sample_rate) as file,
     ):
-        resampler = soxr.ResampleStream(info.sample_rate, sample_rate, 1, dtype="float32", quality="VHQ")
-        with _flac(unfinished, sample_rate) as file:
-            for samples in blocks:
-                peak = max(peak, _write(file, resampler.resample_chunk(samples)))
-            peak = max(peak, _write(file, resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
+        resampler = block_resampler(info.sample_rate, sample_rate)
+
+        def write(samples: Samples) -> None:
+            nonlocal peak
+            file.write(np.clip(samples, -1.0, 1.0))
+            peak = max(peak, float(np.max(np.abs(samples), initial=0.0)))
+
+        for samples in blocks:
+            write(resampler.resample_chunk(samples))
+        write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
     return peak
 
 
@@ -201,7 +382,7 @@ def _flac(path: Path, sample_rate: int) -> Iterator[soundfile.SoundFile]:
 
 
 class _Output(io.FileIO):
-    """Keeps an error that cannot pass through native code."""
+    """Stores an error that cannot pass through native code."""
 
     error: OSError | None = None
 
@@ -213,9 +394,3 @@ class _Output(io.FileIO):
         except OSError as error:
             self.error = self.error or error
         return len(content) - len(left)
-
-
-def _write(file: soundfile.SoundFile, samples: Samples) -> float:
-    """Write samples clipped to [-1, 1]; returns their peak before."""
-    file.write(np.clip(samples, -1.0, 1.0))
-    return float(np.max(np.abs(samples), initial=0.0))

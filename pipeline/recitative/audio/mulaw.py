@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.recording import Samples
+from recitative.audio.samples import Samples
 
 LEVELS = 256
 MIDDLE = 128  # the level of silence

@@ -1,7 +1,8 @@
 """Open a recording: its header, and its samples to the end of decoding.
 
-Through libsndfile, with the corrections of ``containers``; m4a, mp4, webm and wma through PyAV, if it is installed
-(``media``). A path may also be the location of a recording inside another file, see ``AudioSlice``.
+Through libsndfile, with the corrections of ``containers``; m4a, mp4, webm, wma and others through PyAV (package ``av``,
+the extra ``media``), if it is installed. A path may also be the location of a recording inside another file, see
+``AudioSlice``.
 """
 
 from __future__ import annotations
@@ -11,27 +12,26 @@ import os
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
-from recitative.audio import media
-from recitative.audio.containers.chunks import read_chunks
-from recitative.audio.containers.flac import read_flac
-from recitative.audio.containers.layout import SHORTFALL_S, Bytes, Layout, StreamPart, Window
-from recitative.audio.containers.mp3 import read_mp3
-from recitative.audio.containers.ogg import read_ogg
+from recitative.audio.compressed import read_flac, read_mp3, read_ogg
+from recitative.audio.containers import SHORTFALL_S, Bytes, Layout, StreamPart, Window, read_chunks
+from recitative.audio.samples import REMEDY, Samples
 from recitative.errors import DataError
 from recitative.reading import opened
 
+PARTIAL_REMEDY = "copy it again, or take what there is: --partial of 'transcribe' and of 'data import'"
+
 _LOCATION = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d+)&bytes=(?P<size>\d+)&crc32=(?P<crc32>[0-9a-f]{8})")
-_REMEDY = "fetch that file again, or write the shards again with 'recitative shards'"
+_SLICE_REMEDY = "fetch that file again, or write the shards again with 'recitative shards'"
 
 
 @dataclass(frozen=True)
@@ -60,30 +60,18 @@ class AudioSlice:
 
     def read(self) -> bytes:
         """The bytes. Raises DataError for a file that is missing, too short, or has another checksum."""
-        with opened(self.path, "the shard that the index names", _REMEDY) as file:
+        with opened(self.path, "the shard that the index names", _SLICE_REMEDY) as file:
             length = os.fstat(file.fileno()).st_size
             if self.offset + self.size <= length:
                 file.seek(self.offset)
                 content = file.read(self.size)
         if self.offset + self.size > length:
             found = f"ends at byte {length}, within a recording"
-            raise DataError(self.path, found, f"at least {self.offset + self.size} bytes", _REMEDY)
+            raise DataError(self.path, found, f"at least {self.offset + self.size} bytes", _SLICE_REMEDY)
         if zlib.crc32(content) != self.crc32:
             found = f"its {self.size} bytes from {self.offset} on are not those that were indexed"
-            raise DataError(self.path, found, f"bytes with the CRC-32 {self.crc32:08x}", _REMEDY)
+            raise DataError(self.path, found, f"bytes with the CRC-32 {self.crc32:08x}", _SLICE_REMEDY)
         return content
-
-
-Samples = npt.NDArray[np.float32]
-
-REMEDY = "record or copy it again, or remove the utterance"
-PARTIAL_REMEDY = "copy it again, or take what there is: --partial of 'transcribe' and of 'data import'"
-MAX_AMPLITUDE = 2.0
-"""Lossy decoders exceed 1 by a few percent, float files at 16-bit scale by thousands."""
-
-_LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
-_MP3_MEMORY = 24 * 1152  # earlier samples that decoding depends on
-_CACHED = 4096  # layouts of files
 
 
 @dataclass(frozen=True)
@@ -132,24 +120,18 @@ def open_recording(path: str | Path, *, partial: bool = False) -> Iterator[Audio
             file = io.BytesIO(inside.read())
             layout = _read_layout(file)
         else:
-            file = stack.enter_context(_open(path))
+            file = stack.enter_context(_open_file(path))
             status = os.fstat(file.fileno())
-            kind = media.recognize(file.read(64))
+            kind = _media_kind(file.read(64))
             if kind:
-                yield stack.enter_context(media.open_media(path, kind, partial=partial))
+                yield stack.enter_context(closing(_open_media(path, kind, partial)))
                 return
-            layout = _layout_of(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
+            layout = _cached_layout(os.fspath(path), status.st_size, status.st_mtime_ns, status.st_ino)
         if layout.fault and not partial:
             raise DataError(str(path), layout.fault, "", PARTIAL_REMEDY)
-        chain = _Chain(path, file, layout, None if inside else os.fspath(path), partial)
-        stack.callback(chain.close)
+        chain = stack.enter_context(closing(_Chain(path, file, layout, None if inside else os.fspath(path), partial)))
         chain.open()
         yield chain
-
-
-def decoding_failure(path: str | Path, error: soundfile.LibsndfileError) -> DataError:
-    """The error for a recording whose samples cannot be decoded."""
-    return DataError(str(path), f"is truncated or damaged ({error.error_string.rstrip('.')})", "", PARTIAL_REMEDY)
 
 
 def truncated(path: str | Path, done: int, of: int) -> DataError:
@@ -157,22 +139,45 @@ def truncated(path: str | Path, done: int, of: int) -> DataError:
     return DataError(str(path), f"is truncated: {done} of {of} samples could be decoded", "", PARTIAL_REMEDY)
 
 
-def require_sound(path: str | Path, samples: Samples, first: int, sample_rate: int) -> None:
-    """Raises DataError for NaN, infinity or another scale in samples that start at number ``first``."""
-    peak = float(np.max(np.abs(samples), initial=0.0))
-    if peak <= MAX_AMPLITUDE:  # false for NaN
-        return
-    if np.isfinite(samples).all():
-        remedy = "divide by 32768 if they are 16-bit values"
-        raise DataError(str(path), f"has samples up to {peak:g}", "-1 to 1", remedy)
-    raise not_finite(path, samples, first, sample_rate)
+def _open_file(path: str | Path) -> BinaryIO:
+    try:
+        if os.path.isdir(path):
+            raise DataError(str(path), "is a folder", "a recording", "give the path of a file")
+        file = open(path, "rb")  # noqa: SIM115
+        size = os.fstat(file.fileno()).st_size
+    except (OSError, ValueError) as error:
+        found = f"cannot be read ({getattr(error, 'strerror', None) or error})"
+        if isinstance(error, FileNotFoundError):
+            found = "does not exist"
+        elif isinstance(error, PermissionError):
+            found = "cannot be read (permission denied)"
+        raise DataError(str(path), found, "a recording", "correct the path (relative to the current folder)") from None
+    if size == 0:
+        file.close()
+        raise DataError(str(path), "is empty (0 bytes)", "a recording", REMEDY)
+    return file
 
 
-def not_finite(path: str | Path, samples: Samples, first: int, sample_rate: int) -> DataError:
-    """The error for NaN or infinity in samples (S,) or (S, channels) that start at number ``first``."""
-    finite = np.isfinite(samples).reshape(len(samples), -1).all(axis=1)
-    at_s = (first + int(np.argmin(finite))) / sample_rate
-    return DataError(str(path), f"has NaN or infinite samples, the first at {at_s:.3f} s", "numbers", REMEDY)
+@lru_cache(4096)
+def _cached_layout(path: str, size: int, _mtime_ns: int, _inode: int) -> Layout:
+    """The layout of an unchanged file: segments of a long recording need not read it again."""
+    with open(path, "rb") as file:
+        return _read_layout(file)
+
+
+def _read_layout(file: BinaryIO) -> Layout:
+    content = Bytes(file)
+    for read in (read_chunks, read_flac, read_ogg, read_mp3):
+        layout = read(content)
+        if layout and (layout.parts or layout.fault):
+            return layout
+    return Layout((StreamPart(0, content.size),))
+
+
+# Through libsndfile.
+
+_LONGEST = 1 << 40  # samples; libsndfile reports 2**63-1 for a flac whose header leaves the length open
+_MP3_MEMORY = 24 * 1152  # earlier samples that decoding depends on
 
 
 class _Sound(soundfile.SoundFile):  # type: ignore[misc]
@@ -193,15 +198,15 @@ class _Chain:
         self._parts, self._plain = layout.parts, plain if len(layout.parts) == 1 else None
         self._lengths: list[int] = []
         self._sound: _Sound | None = None
-        self._is_window = False
 
     def open(self) -> None:
         """Read all headers. Raises what ``open_recording`` does."""
         headers: list[AudioInfo] = []
-        for number, part in enumerate(self._parts):
+        for number in range(len(self._parts)):
             try:
-                header = _header(self._start(number), part, self._is_window)
-                self._require_alike(number, headers[0] if headers else header, header)
+                header = self._header(number)
+                if headers:
+                    self._require_alike(number, headers[0], header)
             except DataError:
                 if not self._partial or not headers:
                     raise
@@ -225,7 +230,7 @@ class _Chain:
                 piece = self._sound.read(count, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 if not self._partial:
-                    raise decoding_failure(self._path, error) from None
+                    raise self._failure(error) from None
                 piece = np.zeros((0, self.info.channels), np.float32)
             self._done += len(piece)
             count -= len(piece)
@@ -250,7 +255,7 @@ class _Chain:
         try:
             sound.seek(min(start, self._lengths[number]))
         except soundfile.LibsndfileError as error:
-            raise decoding_failure(self._path, error) from None
+            raise self._failure(error) from None
         self._done = start
         if start < first:
             self.read(first - start)
@@ -260,6 +265,17 @@ class _Chain:
             self._sound.close()
         self._sound = None
 
+    def _failure(self, error: soundfile.LibsndfileError) -> DataError:
+        found = f"is truncated or damaged ({error.error_string.rstrip('.')})"
+        return DataError(str(self._path), found, "", PARTIAL_REMEDY)
+
+    def _header(self, number: int) -> AudioInfo:
+        """The header of a stream, which is opened."""
+        sound, part = self._start(number), self._parts[number]
+        length = sound.frames if part.num_samples is None else part.num_samples
+        length -= part.prefix_samples if self._is_window else 0
+        return AudioInfo(sound.samplerate, sound.channels, length, sound.subtype)
+
     def _start(self, number: int) -> _Sound:
         """Open a stream at its beginning."""
         self.close()
@@ -267,15 +283,15 @@ class _Chain:
         self._number, self._done = number, 0
         self._is_window = False
         if self._plain is not None and not part.patches:
-            self._sound = self._opened(os.fsencode(self._plain))  # soundfile encodes str as UTF-8 only
+            self._sound = self._open(os.fsencode(self._plain))  # soundfile encodes str as UTF-8 only
             if part.num_samples is None or self._sound.frames >= part.num_samples:
                 return self._sound
             self.close()
         self._is_window = True
-        self._sound = self._opened(Window(self._file, part))
+        self._sound = self._open(Window(self._file, part))
         return self._sound
 
-    def _opened(self, source: bytes | Window) -> _Sound:
+    def _open(self, source: bytes | Window) -> _Sound:
         try:
             return _Sound(source)
         except soundfile.LibsndfileError as error:
@@ -292,48 +308,114 @@ class _Chain:
             raise DataError(str(self._path), found, "recordings of one kind", "divide it")
 
 
-def _header(sound: soundfile.SoundFile, part: StreamPart, is_window: bool) -> AudioInfo:
-    length = sound.frames if part.num_samples is None else part.num_samples
-    length -= part.prefix_samples if is_window else 0
-    return AudioInfo(sound.samplerate, sound.channels, length, sound.subtype)
+# Through PyAV.
+
+MEDIA_SUFFIXES = frozenset({".m4a", ".mp4", ".webm", ".wma", ".mkv", ".mka", ".aac", ".amr", ".3gp", ".mov"})
+
+_MEDIA_PADDING = 3 * 1024  # samples of encoder delay and padding
 
 
-def _open(path: str | Path) -> BinaryIO:
+def _media_kind(head: bytes) -> str | None:
+    """The name of a format that PyAV reads, from the first bytes of a file; None for others."""
+    if head[4:8] == b"ftyp":
+        return "MP4 (m4a)"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "WebM or Matroska"
+    if head[:8] == b"\x30\x26\xb2\x75\x8e\x66\xcf\x11":
+        return "WMA (ASF)"
+    if head[:5] == b"#!AMR":
+        return "AMR"
+    if head[:1] == b"\xff" and head[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9"):
+        return "AAC"
+    return None
+
+
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return find_spec("av") is not None
+
+
+def _open_media(path: str | Path, kind: str, partial: bool) -> _Media:
+    """Decode the first audio stream of a file.
+
+    Raises DataError if PyAV is missing or finds no audio, and, unless ``partial``, for truncated audio.
+    """
+    if not has_pyav():
+        remedy = f"convert it: ffmpeg -i '{path}' '{Path(path).with_suffix('.flac')}'; or pip install av"
+        raise DataError(str(path), f"is {kind}, which needs the package 'av'", "wav, flac, ogg or mp3", remedy)
+    stat = Path(path).stat()
+    info, fault = _measure_media(str(path), kind, stat.st_size, stat.st_mtime_ns)
+    if fault and not partial:
+        raise DataError(str(path), fault, "", PARTIAL_REMEDY)
+    if not info.num_samples:
+        raise DataError(str(path), "has no samples", "at least one", "record or copy it again")
+    return _Media(path, info)
+
+
+class _Media:
+    def __init__(self, path: str | Path, info: AudioInfo) -> None:
+        self.info, self._path = info, path
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pieces = _decode_media(self._path)
+        self._rest = np.zeros((0, self.info.channels), np.float32)
+
+    def read(self, count: int) -> Samples:
+        pieces, length = [self._rest], len(self._rest)
+        while length < count and (piece := next(self._pieces, None)) is not None:
+            pieces.append(piece)
+            length += len(piece)
+        samples = np.concatenate(pieces)
+        self._rest = samples[count:]
+        return samples[:count]
+
+    def seek(self, first: int) -> None:
+        """Decodes everything before: times in these containers are not exact to a sample."""
+        self._begin()
+        while first > 0 and len(skipped := self.read(min(first, 1 << 16))):
+            first -= len(skipped)
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
+@lru_cache(4096)
+def _measure_media(path: str, kind: str, _size: int, _mtime_ns: int) -> tuple[AudioInfo, str]:
+    """The header, with the number of decoded samples, and the first fault; decodes everything."""
+    import av
+
     try:
-        if os.path.isdir(path):
-            raise DataError(str(path), "is a folder", "a recording", "give the path of a file")
-        file = open(path, "rb")  # noqa: SIM115
-        size = os.fstat(file.fileno()).st_size
-    except (OSError, ValueError) as error:
-        raise DataError(str(path), _reason(error), "a recording", _PATH_REMEDY) from None
-    if size == 0:
-        file.close()
-        raise DataError(str(path), "is empty (0 bytes)", "a recording", REMEDY)
-    return file
+        with av.open(path) as container:
+            streams = container.streams.audio
+            if not streams:
+                raise DataError(path, f"is {kind} without sound", "a recording", "give another file")
+            stream = streams[0]
+            rate, channels, encoding = stream.rate, stream.codec_context.channels, stream.codec_context.name
+            claimed = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    except (av.FFmpegError, OSError) as error:
+        raise DataError(path, f"is {kind}, truncated or damaged ({error.strerror})", "", "copy it again") from None
+    faults: list[str] = []
+    num_samples = sum(map(len, _decode_media(path, faults)))
+    missing = claimed * rate - num_samples
+    if missing > max(_MEDIA_PADDING, SHORTFALL_S * rate):
+        faults.append(f"is truncated: {num_samples} of {round(claimed * rate)} samples could be decoded")
+    return AudioInfo(rate, channels, num_samples, encoding.upper(), is_media=True), faults[0] if faults else ""
 
 
-_PATH_REMEDY = "correct the path (relative to the current folder)"
+def _decode_media(path: str | Path, faults: list[str] | None = None) -> Any:
+    """Blocks (S, channels), up to the end or the first undecodable part, which is added to ``faults``."""
+    import av
 
-
-def _reason(error: OSError | ValueError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "does not exist"
-    if isinstance(error, PermissionError):
-        return "cannot be read (permission denied)"
-    return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-
-
-@lru_cache(_CACHED)
-def _layout_of(path: str, size: int, _mtime_ns: int, _inode: int) -> Layout:
-    """The layout of an unchanged file is cached: segments of a long recording need not read it again."""
-    with open(path, "rb") as file:
-        return _read_layout(file)
-
-
-def _read_layout(file: BinaryIO) -> Layout:
-    content = Bytes(file)
-    for read in (read_chunks, read_flac, read_ogg, read_mp3):
-        layout = read(content)
-        if layout and (layout.parts or layout.fault):
-            return layout
-    return Layout((StreamPart(0, content.size),))
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler("fltp", stream.codec_context.layout, stream.rate)
+        try:
+            for frame in container.decode(stream):
+                for piece in resampler.resample(frame):
+                    yield np.ascontiguousarray(piece.to_ndarray().T, np.float32)
+            for piece in resampler.resample(None):
+                yield np.ascontiguousarray(piece.to_ndarray().T, np.float32)
+        except av.FFmpegError as error:
+            if faults is not None:
+                faults.append(f"is truncated or damaged ({error.strerror})")

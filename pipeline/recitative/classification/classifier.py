@@ -13,10 +13,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from recitative.audio.files import OnWarning, open_blocks
-from recitative.audio.inputs import AudioInput, open_audio
-from recitative.audio.resample import StreamResampler
-from recitative.audio.samples import SampleInput
+from recitative.audio.files import AudioInput, OnWarning, open_audio, open_blocks
+from recitative.audio.samples import SampleInput, StreamResampler
 from recitative.classification.kind import CLASSIFIER
 from recitative.classification.settings import ClassifierSettings
 from recitative.data.frames import least_samples

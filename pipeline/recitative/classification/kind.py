@@ -14,7 +14,7 @@ from recitative.reading import parsed_json
 from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
-    from recitative.audio.inputs import AudioInput
+    from recitative.audio.files import AudioInput
     from recitative.classification.classifier import Classifier
     from recitative.classification.network import ClassifierModel
 

@@ -219,7 +219,7 @@ def _watched(
     """Alarms as they end; the picture is written behind the last one."""
     from recitative.anomaly.picture import Overview
     from recitative.anomaly.watch import Watch
-    from recitative.audio.inputs import on_disk
+    from recitative.audio.files import on_disk
 
     overview = Overview(watcher) if picture else None
     with on_disk(file) as path, progress_bar(Path(file).name) as show:

@@ -197,7 +197,7 @@ def classify(
     recitative classify sounds/ --model exp/small/model.onnx --top 3
     recitative classify --microphone --every 0.5 --model exp/small/model.onnx
     """
-    from recitative.audio.inputs import expand
+    from recitative.audio.files import expand
 
     _require_source(files or [], every, microphone, device, raw, all_speeds)
     classifier = open_classifier(model, all_speeds=all_speeds)
@@ -244,7 +244,7 @@ def _heard(
     classifier: Classifier, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
 ) -> Iterator[Label]:
     """What a recording is called, after each ``every`` seconds or at its end."""
-    from recitative.audio.inputs import on_disk
+    from recitative.audio.files import on_disk
 
     if name == "-" and every:
         yield from _piped(classifier, every, raw)
@@ -262,8 +262,8 @@ def _heard(
 
 def _piped(classifier: Classifier, every: float, raw: int | None) -> Iterator[Label]:
     """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
-    from recitative.audio.inputs import STANDARD_INPUT, on_disk
-    from recitative.audio.pipes import PipedFormat, piped_blocks, read_wav_header
+    from recitative.audio.files import STANDARD_INPUT, on_disk
+    from recitative.audio.live import PipedFormat, piped_blocks, read_wav_header
     from recitative.classification.classifier import BLOCK_S
 
     pipe = sys.stdin.buffer

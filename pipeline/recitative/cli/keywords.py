@@ -157,7 +157,7 @@ def spot(
     recitative keywords spot calls/ --keywords 'enter, new york:0.8'
     """
     from recitative.asr.recognizer import transcribe_files
-    from recitative.audio.inputs import expand
+    from recitative.audio.files import expand
     from recitative.keywords.spotter import Spotted
     from recitative.model.stream import document
 

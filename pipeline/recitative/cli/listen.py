@@ -26,12 +26,12 @@ from recitative.cli.recordings import PartialOption, tell
 from recitative.errors import UsageError
 
 if TYPE_CHECKING:
-    from recitative.audio.microphone import LiveAudio
+    from recitative.audio.live import LiveAudio
 
 
 def open_device(device: str, block_s: float) -> AbstractContextManager[LiveAudio]:
     """device: a number or a part of a name; '' is the default one. Raises what ``open_microphone`` raises."""
-    from recitative.audio.microphone import open_microphone
+    from recitative.audio.live import open_microphone
 
     return open_microphone(int(device) if device.isdigit() else device or None, block_s)
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Cost
     from recitative.asr.transcript import Final, Partial
-    from recitative.audio.microphone import LiveAudio
+    from recitative.audio.live import LiveAudio
     from recitative.keywords.spotter import Spotted
     from recitative.model.stream import AudioStream
 
@@ -189,9 +189,8 @@ def _listen(stream: AudioStream[Any], live: LiveAudio, show: _Screen) -> Cost:
 def _source(
     path: Path | None, rate: int | None, device: str, block_s: float, realtime: bool, partial: bool
 ) -> Iterator[LiveAudio]:
-    from recitative.audio.inputs import STANDARD_INPUT, on_disk
-    from recitative.audio.microphone import PipedAudio, play_file
-    from recitative.audio.pipes import PipedFormat, read_wav_header
+    from recitative.audio.files import STANDARD_INPUT, on_disk
+    from recitative.audio.live import PipedAudio, PipedFormat, play_file, read_wav_header
 
     if not path:
         with open_device(device, block_s) as live:
@@ -264,7 +263,7 @@ class _Screen:
 
 
 def _print_devices() -> None:
-    from recitative.audio.microphone import list_devices
+    from recitative.audio.live import list_devices
 
     devices = list_devices()
     for d in devices:

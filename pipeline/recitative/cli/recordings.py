@@ -33,7 +33,7 @@ def choose_channels(
     A file of which each channel is heard becomes ``talk-left.wav`` and ``talk-right.wav``, or ``talk-channel3.wav``.
     What cannot be opened keeps its name: whoever hears it tells. Raises UsageError for a stream with ``each``.
     """
-    from recitative.audio.inputs import is_stream
+    from recitative.audio.files import is_stream
 
     if choice == "mix":
         return list(files), {}

@@ -13,11 +13,8 @@ from typing import Annotated, TypeVar
 import numpy as np
 import typer
 
-from recitative.audio.files import inspect, read_audio, write_wav
-from recitative.audio.inputs import naming, on_disk
-from recitative.audio.pipes import wav_header, wav_samples
-from recitative.audio.recording import Samples
-from recitative.audio.resample import resample
+from recitative.audio.files import inspect, naming, on_disk, read_audio, wav_header, wav_samples, write_wav
+from recitative.audio.samples import Samples, resample
 from recitative.cli.options import require_folder
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance

@@ -69,7 +69,7 @@ def transcribe(
     from recitative.asr.formats import FORMATS
     from recitative.asr.recognizer import BLOCK_S, STREAMING_BLOCK_S
     from recitative.asr.transcript import Segment
-    from recitative.audio.inputs import expand
+    from recitative.audio.files import expand
 
     files, channels = choose_channels(expand(inputs, tell), channel, partial_)
     form = FORMATS[format]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.config import AugmentSettings, FeatureSettings, SpecAugmentSettings
 from recitative.errors import DataError, Problem
 from recitative.stage import Array

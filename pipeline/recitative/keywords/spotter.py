@@ -29,7 +29,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import DecodedNetwork, DecodedStream, Transcriber, load_transcriber
 from recitative.asr.transcript import Segment
-from recitative.audio.inputs import AudioInput
+from recitative.audio.files import AudioInput
 from recitative.audio.vad import UNCUT
 from recitative.classification.classifier import Classifier, load_classifier
 from recitative.classification.kind import CLASSIFIER

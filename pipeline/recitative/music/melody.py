@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.inputs import AudioInput, open_audio
-from recitative.audio.resample import resample
+from recitative.audio.files import AudioInput, open_audio
+from recitative.audio.samples import resample
 from recitative.errors import DataError
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 

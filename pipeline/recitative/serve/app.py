@@ -32,7 +32,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from recitative import __version__
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
-from recitative.audio.inputs import AudioBlocks
+from recitative.audio.files import AudioBlocks
 from recitative.errors import RecitativeError, UsageError, printable
 from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS

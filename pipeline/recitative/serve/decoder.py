@@ -22,8 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from recitative.audio.files import open_blocks
-from recitative.audio.inputs import AudioBlocks
+from recitative.audio.files import AudioBlocks, open_blocks
 from recitative.errors import DataError, Problem
 from recitative.stage import Array
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.transcript import Segment, Transcript
-from recitative.audio.inputs import AudioBlocks
+from recitative.audio.files import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document
 from recitative.serve.decoder import Decoders

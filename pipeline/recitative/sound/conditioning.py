@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import Codes, Deemphasis, decode, emphasize, encode
-from recitative.audio.recording import Samples
+from recitative.audio.samples import Samples
 from recitative.config import FeatureSettings
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.mulaw import MIDDLE, companded
-from recitative.audio.recording import Samples
+from recitative.audio.samples import Samples
 from recitative.errors import UsageError
 from recitative.model.onnx_stage import OnnxStage
 from recitative.sound.conditioning import (

@@ -19,9 +19,8 @@ import numpy as np
 import torch
 import webdataset
 
-from recitative.audio.files import SUFFIXES
-from recitative.audio.inputs import open_audio
-from recitative.audio.resample import resample
+from recitative.audio.files import SUFFIXES, open_audio
+from recitative.audio.samples import resample
 from recitative.config import FeatureSettings
 from recitative.data.shards.index import tars_of
 from recitative.errors import DataError

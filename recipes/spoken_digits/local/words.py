@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from recitative.asr.alignment import read_ctm
 from recitative.audio.files import read_audio, write_wav
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
 from recitative.text.words import Word

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from recitative.audio.files import read_audio, write_wav
-from recitative.audio.resample import resample
+from recitative.audio.samples import resample
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RecitativeError
 

@@ -16,8 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from recitative.audio.files import SUFFIXES, AudioInfo, inspect
-from recitative.audio.media import SUFFIXES as MEDIA_SUFFIXES
-from recitative.audio.recording import AudioSlice
+from recitative.audio.recording import MEDIA_SUFFIXES, AudioSlice
 from recitative.data.importing.sources import Entry, Source
 from recitative.data.importing.table import NAMES
 from recitative.data.shards.index import OTHERS, Shard, ShardEntry, tars_of, write_index

@@ -28,6 +28,7 @@ import numpy as np
 import soundfile
 
 from recitative.atomic import replacing, write_text
+from recitative.audio.compressed import with_ogg_serial
 from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.directory import DataDirectory
@@ -38,51 +39,11 @@ from recitative.errors import DataError, Problem
 from recitative.lock import writes
 from recitative.reading import read_json
 
-SERIAL = 1
-
-
-def with_serial(content: bytes, serial: int = SERIAL) -> bytes:
-    """The same Ogg stream with another serial number: libsndfile draws a random one, and bytes would never repeat.
-
-    RFC 3533: a page is 27 bytes of header, its segment table, and the segments; bytes 14 to 17 are the stream's serial
-    number, 22 to 25 the CRC-32 of the page with these four at zero (polynomial 0x04c11db7, not reflected, initially 0).
-    """
-    pages = bytearray(content)
-    start = 0
-    while start < len(pages):
-        segments = pages[start + 26]
-        stop = start + 27 + segments + sum(pages[start + 27 : start + 27 + segments])
-        pages[start + 14 : start + 18] = serial.to_bytes(4, "little")
-        pages[start + 22 : start + 26] = bytes(4)
-        pages[start + 22 : start + 26] = _crc(pages[start:stop]).to_bytes(4, "little")
-        start = stop
-    return bytes(pages)
-
-
-def _crc(page: bytearray) -> int:
-    value = 0
-    for byte in page:
-        value = (value << 8 & 0xFFFFFFFF) ^ _TABLE[value >> 24 ^ byte]
-    return value
-
-
-def _table() -> tuple[int, ...]:
-    rows = []
-    for byte in range(256):
-        value = byte << 24
-        for _ in range(8):
-            value = value << 1 ^ (0x104C11DB7 if value & 0x80000000 else 0)
-        rows.append(value)
-    return tuple(rows)
-
-
-_TABLE = _table()
-
-
 Format = Literal["keep", "flac", "opus"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 SEED = 1
+OGG_SERIAL = 1
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz
 _LONGEST_NAME = 100  # bytes, of a member of a plain tar
 _COMPRESSED = {"FLAC": "flac", "OGG": "ogg", "MPEG": "mp3"}  # container -> suffix of a recording that is kept as it is
@@ -281,7 +242,7 @@ def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo
             allowed = f"{', '.join(map(str, OPUS_RATES))} Hz"
             raise DataError(path, f"has {rate} Hz, which Opus lacks", allowed, "use --format flac, or resample it")
         soundfile.write(file, samples, rate, format="OGG", subtype="OPUS")
-        content, suffix = with_serial(file.getvalue()), "ogg"
+        content, suffix = with_ogg_serial(file.getvalue(), OGG_SERIAL), "ogg"
     else:
         subtype = "PCM_16" if info.encoding in _SIXTEEN_BITS else "PCM_24"
         soundfile.write(file, samples, rate, format="FLAC", subtype=subtype)
