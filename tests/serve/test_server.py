@@ -52,10 +52,11 @@ from recitative.keywords.spotter import Spotter
 from recitative.lm.grammar import Grammar
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece
-from recitative.serve.app import Server, Service
+from recitative.serve.access import Access, Limits
+from recitative.serve.app import Service
 from recitative.serve.decoder import Decoders
-from recitative.serve.limits import Access, Limits
 from recitative.serve.models import ServedModel
+from recitative.serve.server import Server
 
 RATE = tiny.RATE
 post = partial(httpx.post, timeout=60)  # a process that decodes may have to start
@@ -245,7 +246,7 @@ def test_streams_are_shared_among_workers_and_one_that_dies_is_replaced(recogniz
         return next(line.split(" ")[1] for line in lines if line.startswith(f"{name} "))
 
     with serving(recognizer, files=[model]) as service:
-        workers = service._served.workers
+        workers = service.server.workers
         address = web_socket(service, f"/v1/stream?rate={RATE}")
         with connect(address) as first, connect(address) as second:
             for live in (first, second):
@@ -613,7 +614,7 @@ BROKEN = {
 
 def test_a_file_that_breaks_the_decoder_costs_only_its_client_an_error(recognizer, recording):
     with serving(recognizer) as service:
-        service._served.pool.decoders = Decoders(3.0, 64, broken_decoder.serve)
+        service.server.pool.decoders = Decoders(3.0, 64, broken_decoder.serve)
         url = f"{service.url}/v1/audio/transcriptions"
         with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
             live.send(samples().tobytes())
@@ -707,10 +708,10 @@ def test_uploads_and_recordings_have_limits(recognizer, recording):
 
 def test_when_enough_recordings_wait_no_more_are_taken(recognizer, recording):
     with serving(recognizer, limits=Limits(recordings=1)) as service:
-        service._served.pool.running = 2
+        service.server.pool.running = 2
         answer = post(f"{service.url}/v1/audio/transcriptions", files={"file": recording.read_bytes()})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        service._served.pool.running = 0
+        service.server.pool.running = 0
 
 
 # Access

@@ -89,8 +89,9 @@ def serve(
     curl -F file=@talk.mp3 -F response_format=srt http://127.0.0.1:2700/v1/audio/transcriptions
     """
     from recitative.asr.stream import EndpointRules
-    from recitative.serve.app import Server, Service
-    from recitative.serve.limits import LOOPBACK, Access, Limits
+    from recitative.serve.access import LOOPBACK, Access, Limits
+    from recitative.serve.app import Service
+    from recitative.serve.server import Server
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key: give both or neither")

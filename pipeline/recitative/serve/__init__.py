@@ -1,1 +1,1 @@
-"""A server of models of several kinds: live streams by WebSocket, the rest by HTTP, and a page. No torch."""
+"""A server of models: live streams by WebSocket, recordings and music by HTTP, and a page. No torch."""

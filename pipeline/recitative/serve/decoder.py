@@ -1,7 +1,7 @@
-"""Uploaded recordings, decoded in processes of their own: containers and codecs are what an attacker can reach.
+"""Decoding of uploaded recordings in separate processes, because malicious files attack containers and codecs.
 
-A process turns files into blocks of samples, one file at a time, and is ended where it fails to: by a crash, by more
-memory or by more time than it may use. Blocks are plain bytes: nothing that comes from it is unpickled.
+A process decodes one file at a time to blocks of samples. It is killed if it exceeds its memory or its time, and is
+replaced if it crashes. Its messages are plain bytes and JSON; nothing that comes from it is unpickled.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ from recitative.stage import Array
 
 try:
     import resource
-except ImportError:  # where there is none, only time is limited
+except ImportError:  # on Windows only time is limited
     resource = None  # type: ignore[assignment]
 
-NAME = "the recording"  # in errors: what its client calls it means nothing here
+NAME = "the recording"  # in errors, instead of the path of the temporary file
 BLOCK_S = 10.0
-LARGEST_BLOCK = 1 << 25  # bytes: 10 s at 768 kHz
+MAX_BLOCK = 1 << 25  # bytes: 10 s at 768 kHz
 REMEDY = "convert it to wav or flac"
-HEADER, SAMPLES, END, ERROR, FAULT = b"h", b"s", b"e", b"x", b"f"  # what a message from the process begins with
-NEXT, STOP = b"n", b"s"  # what is asked of it while a file is open
+# First byte of a message from the process. After ERROR it can decode the next file, after FAULT it is killed.
+HEADER, SAMPLES, END, ERROR, FAULT = b"h", b"s", b"e", b"x", b"f"
+NEXT, STOP = b"n", b"s"  # requests to the process while a file is open
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would have locks of ONNX Runtime's threads
+_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks of ONNX Runtime's threads
 
 
 class Decoders:
-    """Processes that decode; as many as there are recordings open at the same time, kept for the next."""
+    """Processes that decode: one for each file that is open. Idle processes are kept for the next file."""
 
     def __init__(self, seconds: float, megabytes: int, work: Callable[..., None] | None = None) -> None:
-        """seconds: of one recording; megabytes: of memory, beside what an idle process has; work: of a process."""
+        """seconds: for one recording; megabytes: in addition to the memory of an idle process; work: main function."""
         self._limits = seconds, megabytes
         self._work = work or serve
         self._lock = Lock()
@@ -53,8 +54,8 @@ class Decoders:
 
     @contextmanager
     def open(self, file: BinaryIO) -> Iterator[AudioBlocks]:
-        """An uploaded file. Raises DataError, also while blocks are read, for what is no recording and for one that
-        cannot be decoded within the limits."""
+        """Open an uploaded file. Raises DataError, also while blocks are read, if it cannot be decoded within the
+        limits."""
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
         decoder = decoder or _Decoder(self._work, *self._limits)
@@ -79,7 +80,7 @@ class Decoders:
 
 
 class _Decoder:
-    """One process, seen from the server."""
+    """A process, seen from the server."""
 
     def __init__(self, work: Callable[..., None], seconds: float, megabytes: int) -> None:
         self._connection, theirs = _SPAWN.Pipe()
@@ -87,7 +88,7 @@ class _Decoder:
         self._process.start()
         theirs.close()
         self._seconds = seconds
-        self._receive()  # it is ready: the time of a recording does not hold that of the start
+        self._receive()  # it has started: this takes none of a recording's time
         self.is_idle = True
 
     def open(self, path: str) -> AudioBlocks:
@@ -112,7 +113,7 @@ class _Decoder:
         self.is_idle = True
 
     def stop(self) -> None:
-        """No more blocks are wanted."""
+        """Close the file before its end."""
         if not self.is_idle:
             kind, _ = self._ask(STOP)
             self.is_idle = kind == END
@@ -123,7 +124,7 @@ class _Decoder:
         self._connection.close()
 
     def _ask(self, message: bytes) -> tuple[bytes, bytes]:
-        """Raises DataError if the process ends, or if the time of the recording does."""
+        """Raises DataError if the process ends, or the time of the recording is up."""
         asked_at = time.monotonic()
         try:
             self._connection.send_bytes(message)
@@ -139,7 +140,7 @@ class _Decoder:
             self._left_s -= time.monotonic() - asked_at
 
     def _receive(self) -> tuple[bytes, bytes]:
-        content = self._connection.recv_bytes(LARGEST_BLOCK + 1)
+        content = self._connection.recv_bytes(MAX_BLOCK + 1)
         return content[:1], content[1:]
 
     def _failed(self, kind: bytes, content: bytes) -> DataError:
@@ -149,7 +150,7 @@ class _Decoder:
 
 
 def _parsed(content: bytes, kind: type[Any]) -> Any:
-    """JSON from the process. Raises DataError for what is none: it may have been taken over."""
+    """Parse JSON from the process. Raises DataError if it is malformed: an attacker may control the process."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
@@ -160,9 +161,9 @@ def _parsed(content: bytes, kind: type[Any]) -> Any:
 
 
 def serve(connection: Connection, seconds: float, megabytes: int) -> None:
-    """In the process: decode one file after the other, until the server is gone."""
+    """Main function of the process: decode one file after another until the server ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server
-    with open(os.devnull, "w") as nowhere:  # what libraries print
+    with open(os.devnull, "w") as nowhere:  # libraries print to stdout and stderr
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     limit_memory(megabytes)
@@ -174,7 +175,7 @@ def serve(connection: Connection, seconds: float, megabytes: int) -> None:
 
 
 def _last_message(connection: Connection, path: str, megabytes: int) -> bytes:
-    """Give out a file, a block for each that is asked for; returns what is to be said at its end."""
+    """Send a block of a file for each NEXT. Returns the message for the end of the file."""
     try:
         with open_blocks(path, BLOCK_S) as (info, blocks):
             header = {"rate": info.sample_rate, "samples": info.num_samples}
@@ -196,18 +197,18 @@ def _last_message(connection: Connection, path: str, megabytes: int) -> bytes:
 
 
 def limit_memory(megabytes: int) -> None:
-    """So much may be added to what this process has; and it may write no file. Linux only."""
+    """Limit the memory that this process adds to its present memory, and forbid writing files. Linux only."""
     status = Path("/proc/self/status")
     if resource and status.exists():
         entry = next(line for line in status.read_text().splitlines() if line.startswith("VmData:"))
-        most = (int(entry.split()[1]) << 10) + (megabytes << 20)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        limit = (int(entry.split()[1]) << 10) + (megabytes << 20)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def limit_time(seconds: float) -> None:
-    """Of the processor, from now on: a process whose server is gone ends too."""
+    """Limit the CPU time of this process from now on, in case the server can no longer kill it."""
     if resource:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1, hard))

@@ -1,16 +1,17 @@
 """Live streams by WebSocket: Vosk's protocol, and the project's own events.
 
-Vosk's (alphacephei/vosk-server), at ``/``: the client sends 16-bit samples in binary messages, and gets for each one
-``{"partial": ...}``, or ``{"text": ..., "result": [...]}`` where an utterance has ended. ``{"config": {"sample_rate":
-...}}`` may come first, and with ``phrase_list`` it names all that may be said; ``{"eof": 1}`` ends the stream with its
-last text, ``{"reset": 1}`` begins it anew.
+Vosk's protocol (alphacephei/vosk-server), at ``/``: the client sends 16-bit samples in binary messages. Each message is
+answered by ``{"partial": ...}``, or by ``{"text": ..., "result": [...]}`` where an utterance has ended. A first message
+``{"config": {"sample_rate": ...}}`` is optional; a ``phrase_list`` in it restricts the text to these phrases.
+``{"eof": 1}`` ends the stream with its last text, ``{"reset": 1}`` restarts it.
 
-The project's own, at ``/v1/stream?rate=16000``: the client sends 16-bit samples in binary messages, and gets the events
-of the model's stream as they come, each a JSON object with a ``type``. ``{"type": "config", ...}`` may come first, with
-``rate``, ``hotwords`` or ``keywords``. ``{"type": "finish"}`` ends the stream; its last events are followed by
-``{"type": "end", "duration": ...}``.
+The project's own protocol, at ``/v1/stream?rate=16000``: the client sends 16-bit samples in binary messages, and gets
+the events of the model's stream as they occur, as JSON objects with a ``type``. A first message
+``{"type": "config", ...}`` with ``rate``, ``hotwords`` or ``keywords`` is optional. ``{"type": "finish"}`` ends the
+stream; after the last events comes ``{"type": "end", "duration": ...}``.
 
-What is wrong is told as ``{"type": "error", "message": ...}`` ({"error": ...} in Vosk's), and the connection is closed.
+An error is sent as ``{"type": "error", "message": ...}`` (in Vosk's protocol as ``{"error": ...}``), and the connection
+is closed.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from recitative.asr.transcript import Final, Partial, text_of
 from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
-from recitative.serve.limits import Limits
-from recitative.serve.models import SPOKEN, Wanted
+from recitative.serve.access import Limits
+from recitative.serve.models import RAW_TEXT, StreamOptions
 from recitative.serve.streams import Events, LiveStream
 from recitative.serve.workers import WorkerError
 from recitative.text.words import Word
 
-POLICY, INTERNAL, AGAIN_LATER = 1008, 1011, 1013  # codes of RFC 6455
+POLICY, INTERNAL, TRY_AGAIN_LATER = 1008, 1011, 1013  # close codes of RFC 6455
 
 
 class Conversation(ABC):
@@ -44,27 +45,30 @@ class Conversation(ABC):
         self.socket, self.stream, self.limits = socket, stream, limits
 
     async def run(self) -> None:
-        """Until the client ends the stream or goes away. Raises UsageError for what it must not send, TimeoutError."""
+        """Handle messages until the client ends the stream or disconnects.
+
+        Raises UsageError for messages that are not allowed, TimeoutError after ``idle_s`` without a message.
+        """
         with suppress(WebSocketDisconnect):
-            while await self._answer(await asyncio.wait_for(self.socket.receive(), self.limits.idle_s)):
+            while await self._handle(await asyncio.wait_for(self.socket.receive(), self.limits.idle_s)):
                 pass
 
-    async def _answer(self, message: Mapping[str, Any]) -> bool:
-        """Whether the stream goes on."""
+    async def _handle(self, message: Mapping[str, Any]) -> bool:
+        """Returns whether the stream goes on."""
         if message["type"] == "websocket.disconnect":
             return False
         content = message.get("bytes") or message.get("text") or b""
         if len(content) > 1024 * self.limits.message_kb:
             raise UsageError(f"a message has {len(content)} bytes: at most {1024 * self.limits.message_kb}")
         if isinstance(content, str):
-            return await self._obey(_parsed(content))
-        await self._heard(await self.stream.accept(content))
+            return await self._handle_command(_parse(content))
+        await self._send_events(await self.stream.accept(content))
         if self.stream.duration_s > self.limits.total_s:
             raise UsageError(f"the stream is longer than {self.limits.total_s:g} s: begin a new one")
         return True
 
     def set_rate(self, value: object) -> None:
-        """Raises UsageError for a rate that is none, and for another after audio has come."""
+        """Raises UsageError for an invalid rate, and for a different one after audio has come."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not 4000 <= value <= 192000:
@@ -75,48 +79,46 @@ class Conversation(ABC):
             )
         self.stream.rate = value
 
-    async def want(self, wanted: Wanted) -> None:
-        """What to listen for. Raises UsageError, DataError for what the model cannot do, or after audio has come."""
-        if self.stream.has_begun and wanted != self.stream.wanted:
+    async def set_options(self, options: StreamOptions) -> None:
+        """Raises UsageError, DataError for options that the model cannot satisfy, or after audio has come."""
+        if self.stream.has_begun and options != self.stream.options:
             raise UsageError("hot words, keywords and phrases: send them before any audio")
-        await self.stream.want(wanted)
+        await self.stream.set_options(options)
 
     async def send(self, answer: Mapping[str, Any]) -> None:
-        """ASCII only, whatever the client made the server repeat."""
+        """Send JSON in ASCII: a client's own text may be in it."""
         await self.socket.send_text(json.dumps(answer))
 
     @abstractmethod
-    async def _obey(self, order: dict[str, Any]) -> bool:
-        """Whether the stream goes on after a text message."""
+    async def _handle_command(self, command: dict[str, Any]) -> bool:
+        """Handle a text message. Returns whether the stream goes on."""
 
     @abstractmethod
-    async def _heard(self, events: Events) -> None: ...
+    async def _send_events(self, events: Events) -> None: ...
 
     @abstractmethod
     def error(self, message: str) -> dict[str, Any]:
-        """What tells the client of an error."""
+        """The message that reports an error."""
 
 
 class OwnConversation(Conversation):
-    async def _obey(self, order: dict[str, Any]) -> bool:
-        match order.get("type"):
+    async def _handle_command(self, command: dict[str, Any]) -> bool:
+        match command.get("type"):
             case "config":
-                self.set_rate(order.get("rate", self.stream.rate))
-                wanted = self.stream.wanted
-                hotwords, keywords = (
-                    _text(order, "hotwords", wanted.hotwords),
-                    _text(order, "keywords", wanted.keywords),
-                )
-                await self.want(replace(wanted, hotwords=hotwords, keywords=keywords))
+                self.set_rate(command.get("rate", self.stream.rate))
+                options = self.stream.options
+                hotwords = _text(command, "hotwords", options.hotwords)
+                keywords = _text(command, "keywords", options.keywords)
+                await self.set_options(replace(options, hotwords=hotwords, keywords=keywords))
                 return True
             case "finish":
                 duration_s = self.stream.duration_s
-                await self._heard(await self.stream.finish())
+                await self._send_events(await self.stream.finish())
                 await self.send(document(self.stream.model.name, {"type": "end", "duration": round(duration_s, 3)}))
                 return False
-        raise UsageError(f'message type {order.get("type")!r}: must be "config" or "finish"')
+        raise UsageError(f'message type {command.get("type")!r}: must be "config" or "finish"')
 
-    async def _heard(self, events: Events) -> None:
+    async def _send_events(self, events: Events) -> None:
         for event in events:
             await self.send(event.to_dict())
 
@@ -125,27 +127,27 @@ class OwnConversation(Conversation):
 
 
 class VoskConversation(Conversation):
-    _partial = ""  # the last
+    _partial = ""  # the last one
 
-    async def _obey(self, order: dict[str, Any]) -> bool:
-        if "config" in order:
-            config = order["config"] if isinstance(order["config"], dict) else {}
+    async def _handle_command(self, command: dict[str, Any]) -> bool:
+        if "config" in command:
+            config = command["config"] if isinstance(command["config"], dict) else {}
             self.set_rate(config.get("sample_rate", self.stream.rate))
             phrases = config.get("phrase_list") or ()
             if not isinstance(phrases, list | tuple) or not all(isinstance(phrase, str) for phrase in phrases):
                 raise UsageError("config.phrase_list: must be a list of phrases")
             if "phrase_list" in config:
-                await self.want(replace(SPOKEN, phrases=tuple(phrases)))
+                await self.set_options(replace(RAW_TEXT, phrases=tuple(phrases)))
             return True
-        if not order.keys() & {"eof", "reset"}:
+        if not command.keys() & {"eof", "reset"}:
             raise UsageError('a message: must be samples, or JSON with "config", "eof" or "reset"')
         events = await self.stream.finish()
-        if "eof" in order:
+        if "eof" in command:
             await self.send(_result(event for event in events if isinstance(event, Final)))
-        return "eof" not in order
+        return "eof" not in command
 
-    async def _heard(self, events: Events) -> None:
-        """Exactly one answer: clients wait for it."""
+    async def _send_events(self, events: Events) -> None:
+        """Send exactly one answer: clients wait for it."""
         finals = [event for event in events if isinstance(event, Final)]
         partials = [event.text for event in events if isinstance(event, Partial)]
         if partials or finals:
@@ -162,34 +164,34 @@ def _result(finals: Iterable[Final]) -> dict[str, Any]:
     return ({"result": result} if result else {}) | {"text": text_of(words)}
 
 
-def _text(order: Mapping[str, Any], name: str, default: str) -> str:
-    value = order.get(name, default)
+def _text(command: Mapping[str, Any], name: str, default: str) -> str:
+    value = command.get(name, default)
     if not isinstance(value, str):
         raise UsageError(f"{name}: must be a text such as 'new york, boston:6'")
     return value
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def _parse(text: str) -> dict[str, Any]:
     try:
-        order = json.loads(text)
+        command = json.loads(text)
     except (ValueError, RecursionError):
-        order = None
-    if not isinstance(order, dict):
+        command = None
+    if not isinstance(command, dict):
         raise UsageError("a text message: must be a JSON object; send samples in binary messages")
-    return order
+    return command
 
 
-async def converse(conversation: Conversation, rate: object, wanted: Wanted) -> str:
-    """Run a conversation; whatever ends it early is told to the client. Returns why: '' if the client ended it.
+async def run_conversation(conversation: Conversation, rate: object, options: StreamOptions) -> str:
+    """Run a conversation, and report to the client whatever ends it early. Returns the reason; '' = the client.
 
-    rate, wanted: what the address says; the rate as the client gave it
+    rate, options: from the address; the rate as the client gave it
     """
     socket, limits = conversation.socket, conversation.limits
     try:
         conversation.set_rate(rate)
-        await conversation.want(wanted)
+        await conversation.set_options(options)
         await conversation.run()
-        with suppress(RuntimeError, WebSocketDisconnect):  # the client was first
+        with suppress(RuntimeError, WebSocketDisconnect):  # the client has closed it
             await socket.close()
         return ""
     except WorkerError as error:
@@ -198,7 +200,7 @@ async def converse(conversation: Conversation, rate: object, wanted: Wanted) -> 
         reason, code, message = "message", POLICY, str(error)
     except TimeoutError:
         reason, code, message = "idle", POLICY, f"nothing came for {limits.idle_s:g} s"
-    with suppress(RuntimeError, WebSocketDisconnect, OSError):  # it has gone away
+    with suppress(RuntimeError, WebSocketDisconnect, OSError):  # the client is gone
         await conversation.send(conversation.error(message))
         await socket.close(code)
     return reason

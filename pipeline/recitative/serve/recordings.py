@@ -1,4 +1,4 @@
-"""Work on what clients send by HTTP: recordings, transcribed in the formats of OpenAI's audio API, and requests."""
+"""Recordings and requests by HTTP: threads that process them, and transcripts in the formats of OpenAI's audio API."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from recitative.asr.transcript import Segment, Transcript
 from recitative.audio.files import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document
+from recitative.serve.access import Limits
 from recitative.serve.decoder import Decoders
-from recitative.serve.limits import Limits
 from recitative.serve.metrics import Metrics
 from recitative.stage import Array
 
 RESPONSE_FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 MEDIA_TYPES = {"text": "text/plain; charset=utf-8", "srt": "application/x-subrip", "vtt": "text/vtt"}
 
-LOOK_S = 1.0  # between looks whether a client is still there
+POLL_S = 1.0  # between checks whether a client has disconnected
 
 T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """As much work is done and waits as may."""
+    """All slots are taken."""
 
 
 class Pool:
-    """Threads for recordings and requests, at most ``limits.recordings`` at once, and the processes that decode."""
+    """Threads for recordings and requests, at most ``limits.recordings`` at once, and processes that decode files."""
 
     def __init__(self, limits: Limits, metrics: Metrics) -> None:
         self.limits, self.metrics = limits, metrics
@@ -49,15 +49,15 @@ class Pool:
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.decoders.close()
 
-    def require_place(self) -> None:
-        """Raises BusyError if as much is done and waits as may."""
+    def require_slot(self) -> None:
+        """Raises BusyError if ``limits.recordings`` requests run and the same number waits."""
         if self.running >= 2 * self.limits.recordings:
             self.metrics.refused.labels("recordings").inc()
             raise BusyError
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place among what is done and waits."""
+    def slot(self) -> Iterator[None]:
+        """Take a slot for a request that runs or waits."""
         self.running += 1
         try:
             yield
@@ -65,39 +65,39 @@ class Pool:
             self.running -= 1
 
     async def run(self, client: Client, work: Callable[[], T]) -> T:
-        """The result of some work in a thread, for a client. Raises BusyError, and what the work raises."""
-        self.require_place()
-        with self.place():
+        """Run work in a thread for a client. Raises BusyError, and what the work raises."""
+        self.require_slot()
+        with self.slot():
             return await client.wait_for(asyncio.get_running_loop().run_in_executor(self.threads, work))
 
-    def hear(self, file: BinaryIO, client: Client) -> Upload:
-        """An uploaded recording; nothing is done before it is asked for."""
+    def upload(self, file: BinaryIO, client: Client) -> Upload:
+        """An uploaded recording. Nothing is computed yet."""
         return Upload(self, file, client)
 
 
 class Client:
-    """Whoever waits for an answer, or does not wait any more."""
+    """A client that waits for an answer, or has disconnected."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self.is_gone = threading.Event()
 
     async def wait_for(self, work: Awaitable[T]) -> T:
-        """The result of some work, which may ``check`` whether it is still waited for."""
+        """The result of work, which may call ``check`` to stop when the client has disconnected."""
         task = asyncio.ensure_future(work)
-        while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+        while not (await asyncio.wait({task}, timeout=POLL_S))[0]:
             if await self._request.is_disconnected():
                 self.is_gone.set()
         return task.result()
 
     def check(self) -> None:
-        """In any thread. Raises DataError when nobody waits any more."""
+        """Raises DataError if the client has disconnected. May be called in any thread."""
         if self.is_gone.is_set():
             raise DataError("the answer", "is not waited for any more", "", "")
 
 
 class Upload:
-    """A recording that is being heard. duration_s: of the audio so far."""
+    """An uploaded recording. duration_s: of the audio processed so far."""
 
     def __init__(self, pool: Pool, file: BinaryIO, client: Client) -> None:
         self._pool, self._file, self._client = pool, file, client
@@ -105,28 +105,30 @@ class Upload:
 
     @contextmanager
     def opened(self) -> Iterator[AudioBlocks]:
-        """In a thread of the pool. Raises DataError, also while blocks are read, for what is no recording or too long,
-        and when nobody waits for it any more."""
+        """Decode the file, in a thread of the pool.
+
+        Raises DataError, also while blocks are read, if it is not a recording or too long, or the client disconnects.
+        """
         started = time.monotonic()
         try:
             with self._pool.decoders.open(self._file) as audio:
                 yield AudioBlocks(audio.sample_rate, audio.num_samples, self._counted(audio))
         finally:
-            self._pool.metrics.heard(self.duration_s, time.monotonic() - started)
+            self._pool.metrics.count_audio(self.duration_s, time.monotonic() - started)
         self._pool.metrics.recordings.inc()
 
     def _counted(self, audio: AudioBlocks) -> Iterator[Array]:
-        most_s = self._pool.limits.recording_s
+        limit_s = self._pool.limits.recording_s
         for block in audio.blocks:
             self.duration_s += len(block) / audio.sample_rate
             self._client.check()
-            if self.duration_s > most_s:
+            if self.duration_s > limit_s:
                 remedy = "cut it, or raise --recording-s"
-                raise DataError("the recording", "is too long", f"at most {most_s:g} s", remedy)
+                raise DataError("the recording", "is too long", f"at most {limit_s:g} s", remedy)
             yield block
 
     async def answer(self, work: Callable[[AudioBlocks], T]) -> T:
-        """What some work makes of the whole of it. Raises what ``opened`` and the work raise, and BusyError."""
+        """The result of work on the whole recording. Raises what ``opened`` and the work raise, and BusyError."""
 
         def whole() -> T:
             with self.opened() as audio:
@@ -135,7 +137,7 @@ class Upload:
         return await self._pool.run(self._client, whole)
 
     async def segments(self, recognizer: Recognizer) -> AsyncIterator[Segment]:
-        """As they are found. Work stops when nobody asks for the next any more. Raises what ``opened`` raises."""
+        """The segments as they are found. Raises what ``opened`` raises. Work stops when the iterator is closed."""
         loop = asyncio.get_running_loop()
         found: asyncio.Queue[Segment | Exception | None] = asyncio.Queue()
 
@@ -159,7 +161,7 @@ class Upload:
             self._client.is_gone.set()
 
     async def transcript(self, recognizer: Recognizer) -> Transcript:
-        """The whole of it. Raises BusyError too."""
+        """The transcript of the whole recording. Raises what ``answer`` raises."""
 
         def whole(audio: AudioBlocks) -> tuple[Segment, ...]:
             return tuple(recognizer.segments(audio))
@@ -167,8 +169,10 @@ class Upload:
         return Transcript(await self.answer(whole), self.duration_s, model=recognizer.name)
 
 
-def written(transcript: Transcript, response_format: str, granularities: tuple[str, ...]) -> str | dict[str, Any]:
-    """In one of RESPONSE_FORMATS; a dictionary is JSON."""
+def format_transcript(
+    transcript: Transcript, response_format: str, granularities: tuple[str, ...]
+) -> str | dict[str, Any]:
+    """A transcript in one of RESPONSE_FORMATS; a dictionary is to be sent as JSON."""
     match response_format:
         case "json":
             return {"text": transcript.text}
@@ -178,7 +182,7 @@ def written(transcript: Transcript, response_format: str, granularities: tuple[s
 
 
 def _verbose(transcript: Transcript, granularities: tuple[str, ...]) -> dict[str, Any]:
-    """OpenAI's entries, those that only its own models have left at neutral values."""
+    """The keys of OpenAI's format; values that only its own models have are neutral."""
     entries: dict[str, Any] = {
         "task": "transcribe",
         "language": "english",
@@ -196,7 +200,7 @@ def _verbose(transcript: Transcript, granularities: tuple[str, ...]) -> dict[str
     return document(transcript.model, entries)
 
 
-async def events_of(segments: AsyncIterator[Segment]) -> AsyncIterator[str]:
+async def transcript_events(segments: AsyncIterator[Segment]) -> AsyncIterator[str]:
     """Server-sent events: a delta for each segment, with its times and words, then the whole text."""
     texts: list[str] = []
     async for segment in segments:
@@ -204,10 +208,10 @@ async def events_of(segments: AsyncIterator[Segment]) -> AsyncIterator[str]:
             delta = f" {segment.text}" if texts else segment.text
             texts.append(segment.text)
             words = [word.to_dict() for word in segment.words]
-            ours = {"start": segment.start_s, "end": segment.end_s, "words": words}
-            yield sent({"type": "transcript.text.delta", "delta": delta, **ours})
-    yield sent({"type": "transcript.text.done", "text": " ".join(texts)})
+            times = {"start": segment.start_s, "end": segment.end_s}
+            yield sent_event({"type": "transcript.text.delta", "delta": delta, **times, "words": words})
+    yield sent_event({"type": "transcript.text.done", "text": " ".join(texts)})
 
 
-def sent(event: dict[str, Any]) -> str:
+def sent_event(event: dict[str, Any]) -> str:
     return f"data: {json.dumps(event)}\n\n"

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from recitative.asr.stream import EndpointRules
 from recitative.model.stream import NetworkStream, Work, run_together
 from recitative.serve.metrics import Metrics
-from recitative.serve.models import PLAIN, ServedModel, Wanted
+from recitative.serve.models import DEFAULT_OPTIONS, ServedModel, StreamOptions
 
 PIECE_S = 1.0
 GATHER_S = 0.005  # a round waits this long for more streams: short compared with a step, long enough for packets
@@ -40,7 +40,7 @@ class StreamHost(Protocol):
 
     streams: set[int]
 
-    async def open(self, number: int, model: str, wanted: Wanted) -> None:
+    async def open(self, number: int, model: str, options: StreamOptions) -> None:
         """Begin a stream anew. Raises UsageError, DataError for what the model cannot do."""
 
     async def accept(self, number: int, audio: bytes, rate: int) -> Events:
@@ -74,8 +74,8 @@ class LocalHost:
             for rounds in self._rounds.values():
                 rounds.close()
 
-    async def open(self, number: int, model: str, wanted: Wanted) -> None:
-        stream = await asyncio.to_thread(self._models[model].stream, wanted, self._rules)
+    async def open(self, number: int, model: str, options: StreamOptions) -> None:
+        stream = await asyncio.to_thread(self._models[model].stream, options, self._rules)
         self._opened[number] = self._rounds[model], stream
 
     async def accept(self, number: int, audio: bytes, rate: int) -> Events:
@@ -167,10 +167,10 @@ class _Piece:
 
 
 class LiveStream:
-    """A client's stream. rate: of its samples, in Hz. The rate and ``wanted`` may be set until the first samples."""
+    """A client's stream. rate: of its samples, in Hz. The rate and ``options`` may be set until the first samples."""
 
     def __init__(self, host: StreamHost, model: ServedModel, metrics: Metrics) -> None:
-        self.model, self.rate, self.wanted = model, 16000, PLAIN
+        self.model, self.rate, self.options = model, 16000, DEFAULT_OPTIONS
         self._host, self._metrics = host, metrics
         self._number = next(_numbers)
         self._is_open = False
@@ -186,16 +186,16 @@ class LiveStream:
     def has_begun(self) -> bool:
         return self._num_bytes > 0
 
-    async def want(self, wanted: Wanted) -> None:
+    async def set_options(self, options: StreamOptions) -> None:
         """Choose the events. Raises UsageError, DataError for what the model cannot do."""
-        if not self._is_open or wanted != self.wanted:
-            await self._host.open(self._number, self.model.name, wanted)
+        if not self._is_open or options != self.options:
+            await self._host.open(self._number, self.model.name, options)
             self._is_open = True
-        self.wanted = wanted
+        self.options = options
 
     async def accept(self, audio: bytes) -> Events:
         """The events of the next 16-bit little-endian samples; a message may end within a sample."""
-        await self.want(self.wanted)
+        await self.set_options(self.options)
         audio = self._rest + audio
         whole = len(audio) // SAMPLE_BYTES * SAMPLE_BYTES
         self._rest = audio[whole:]
@@ -210,7 +210,7 @@ class LiveStream:
 
     async def finish(self) -> Events:
         """The last events; the stream is new then."""
-        await self.want(self.wanted)
+        await self.set_options(self.options)
         self._rest, self._num_bytes = b"", 0
         started = time.monotonic()
         events = await self._host.finish(self._number)

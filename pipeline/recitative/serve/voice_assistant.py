@@ -1,7 +1,7 @@
-"""The Wyoming protocol, by which Home Assistant and others ask for speech to text: events over TCP.
+"""The Wyoming protocol, which Home Assistant uses for speech to text: events over TCP.
 
-A client sends ``audio-start``, chunks and ``audio-stop``, and gets a ``transcript``; to ``describe`` it gets the model.
-The protocol has no secrets: whoever reaches the port may use it.
+A client sends ``audio-start``, chunks and ``audio-stop``, and gets a ``transcript``. ``describe`` is answered with the
+model. The protocol has no token: anyone who reaches the port may use it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from wyoming.server import AsyncEventHandler, AsyncTcpServer
 from recitative import __version__
 from recitative.asr.transcript import Final, text_of
 from recitative.errors import RecitativeError
-from recitative.serve.models import SPOKEN, ServedModel
+from recitative.serve.models import RAW_TEXT, ServedModel
 from recitative.serve.streams import Events, LiveStream
 
 if TYPE_CHECKING:
-    from recitative.serve.app import Server
+    from recitative.serve.server import Server
 
 ATTRIBUTION = Attribution(name="Recitative", url="")
 
 
 @asynccontextmanager
 async def listening(server: Server, port: int) -> AsyncIterator[None]:
-    """Serve at a port too. Raises OSError if it is taken."""
+    """Listen at a port. Raises OSError if it is in use."""
     tcp = AsyncTcpServer(server.access.host, port)
     await tcp.start(partial(Assistant, server, server.models.live_speech()))
     try:
@@ -43,7 +43,7 @@ async def listening(server: Server, port: int) -> AsyncIterator[None]:
 
 
 class Assistant(AsyncEventHandler):
-    """One client's connection, and what it says between ``audio-start`` and ``audio-stop``."""
+    """A client's connection. Each ``audio-start`` begins a live stream."""
 
     def __init__(
         self, server: Server, model: ServedModel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -73,7 +73,7 @@ class Assistant(AsyncEventHandler):
                 await self.write_event(Error(why).event())
                 return False
             self._stream, self._events = self._live.enter_context(self._server.stream(self._model)), []
-            self._stream.rate, self._stream.wanted = AudioStart.from_event(event).rate, SPOKEN
+            self._stream.rate, self._stream.options = AudioStart.from_event(event).rate, RAW_TEXT
         elif AudioChunk.is_type(event.type) and self._stream:
             self._events += await self._stream.accept(self._mono.convert(AudioChunk.from_event(event)).audio)
         elif AudioStop.is_type(event.type) and self._stream:

@@ -14,20 +14,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
 import pickle
 import signal
 import socket
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from recitative.asr.stream import EndpointRules
 from recitative.errors import RecitativeError, RunError
 from recitative.serve.metrics import Metrics
-from recitative.serve.models import ServedModel, Wanted
+from recitative.serve.models import ServedModel, StreamOptions
 from recitative.serve.streams import Events, LocalHost
 
 READY, REPORT = 0, -1  # in place of a stream's number: the models are open; what a round took
@@ -139,7 +137,7 @@ class Worker:
             self.is_ready = self.was_ready = True
             self.started.set()
         elif number == REPORT:
-            self._metrics.heard(*result)
+            self._metrics.count_audio(*result)
         elif (answer := self._answers.get(number)) and not answer.done():
             if isinstance(result, Exception):
                 answer.set_exception(result)
@@ -152,8 +150,8 @@ class Worker:
         self._process.kill()
         self._process.join()
 
-    async def open(self, number: int, model: str, wanted: Wanted) -> None:
-        await self._ask(number, "open", model, wanted)
+    async def open(self, number: int, model: str, options: StreamOptions) -> None:
+        await self._ask(number, "open", model, options)
 
     async def accept(self, number: int, audio: bytes, rate: int) -> Events:
         events: Events = await self._ask(number, "accept", audio, rate)
@@ -224,10 +222,3 @@ async def _serve(connection: socket.socket, models: Iterable[ServedModel], rules
                 task = asyncio.create_task(answer(host, number, method, arguments))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-
-
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 where the system doesn't tell (only Linux does)."""
-    with suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0

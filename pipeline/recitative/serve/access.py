@@ -1,0 +1,164 @@
+"""Who may use a server, and how much: limits, the token, origins of pages, and the size of requests."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from recitative.errors import UsageError
+from recitative.serve.metrics import Metrics
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# No token is needed for the probes and for the page, which asks for it; all under /page/ belongs to the page.
+OPEN = ("/healthz", "/readyz", "/")
+DENIALS = {
+    "host": "this server is only for this machine; call it localhost or 127.0.0.1",
+    "origin": "a page on another server must not use this one; see --allow-origin",
+    "token": "the token is missing or wrong; send 'Authorization: Bearer TOKEN'",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a server.
+
+    streams:     live streams at once
+    recordings:  recordings and other requests processed at once; the same number may wait
+    upload_mb:   size of a request
+    recording_s: length of a recording
+    decoding_s, decoding_mb: time and memory to decode a recording
+    message_kb:  size of a message of a live stream
+    idle_s:      time without a message of a live stream
+    total_s:     length of a live stream
+    """
+
+    streams: int = 32
+    recordings: int = 2
+    upload_mb: float = 200.0
+    recording_s: float = 4 * 3600.0
+    decoding_s: float = 120.0
+    decoding_mb: int = 512
+    message_kb: int = 1024
+    idle_s: float = 60.0
+    total_s: float = 4 * 3600.0
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use a server.
+
+    host:    the address at which the server listens
+    token:   clients must send it; '' = no token is needed
+    origins: pages on other servers that may use this one
+    """
+
+    host: str = "127.0.0.1"
+    token: str = ""
+    origins: tuple[str, ...] = ()
+
+    def refusal(self, headers: Mapping[str, str], query: Mapping[str, str], *, is_open: bool = False) -> str:
+        """Why a request is refused: 'host', 'origin' or 'token'; '' if it is allowed.
+
+        A page on another server can reach a server on the user's own machine through the browser. The Origin header
+        shows this, or the Host header if the page's host name was pointed at this machine. is_open: the path needs no
+        token.
+        """
+        host = headers.get("host", "")
+        if self.host in LOOPBACK and _split(f"//{host}").hostname not in LOOPBACK:
+            return "host"
+        origin = headers.get("origin", "")
+        if origin and _split(origin).netloc != host and origin not in self.origins and "*" not in self.origins:
+            return "origin"
+        if self.token and not is_open:
+            scheme, _, token = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer":  # browsers cannot set headers of a WebSocket: the token may be in the query
+                token = query.get("token", "")
+            if not hmac.compare_digest(token.encode(), self.token.encode()):
+                return "token"
+        return ""
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; empty parts if it is malformed."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
+
+
+class Gate:
+    """ASGI middleware that checks access and the size of requests."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, metrics: Metrics) -> None:
+        self.app, self.access, self.metrics = app, access, metrics
+        self.max_bytes = int(1e6 * limits.upload_mb)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers, query = Headers(scope=scope), QueryParams(scope.get("query_string", b""))
+        path = scope["path"]
+        is_open = scope["type"] == "http" and (path in OPEN or path.startswith("/page/"))
+        if why := self.access.refusal(headers, query, is_open=is_open):
+            self.metrics.refused.labels(why).inc()
+            await _deny(scope, receive, send, why)
+            return
+        length = headers.get("content-length", "")
+        if scope["type"] == "http" and length.isdecimal() and int(length[:20]) > self.max_bytes:
+            self.metrics.refused.labels("size").inc()
+            await JSONResponse(error_body(self._too_large), 413)(scope, receive, send)
+            return
+        await self.app(scope, self._limited(receive), self._with_origin(send, headers.get("origin", "")))
+
+    @property
+    def _too_large(self) -> str:
+        return f"the upload has more than {self.max_bytes / 1e6:g} MB"
+
+    def _limited(self, receive: Receive) -> Receive:
+        """Raises UsageError when a body that was sent without its length gets too long."""
+        num_bytes = 0
+
+        async def limited() -> MutableMapping[str, Any]:
+            nonlocal num_bytes
+            message = await receive()
+            if message["type"] == "http.request":
+                num_bytes += len(message.get("body", b""))
+                if num_bytes > self.max_bytes:
+                    raise UsageError(self._too_large)
+            return message
+
+        return limited
+
+    def _with_origin(self, send: Send, origin: str) -> Send:
+        """Pages of allowed origins may read the answers (CORS)."""
+        if not origin or not self.access.origins:
+            return send
+
+        async def send_with_origin(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"access-control-allow-origin", origin.encode())]
+            await send(message)
+
+        return send_with_origin
+
+
+async def _deny(scope: Scope, receive: Receive, send: Send, why: str) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": DENIALS[why]})
+        return
+    await JSONResponse(error_body(DENIALS[why]), 401 if why == "token" else 403)(scope, receive, send)
+
+
+def error_body(message: str) -> dict[str, Any]:
+    """An error in the format of OpenAI's API."""
+    message = message.encode("utf-8", "replace").decode()  # JSON of a client may have half a surrogate pair
+    return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
