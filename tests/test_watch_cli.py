@@ -10,12 +10,11 @@ import pytest
 import soundfile
 
 import small_forecaster
+from recitative.anomaly.detector import AlarmFinder
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.picture import Columns
-from recitative.anomaly.threshold import Threshold
-from recitative.anomaly.watch import AlarmFinder, Watch
+from recitative.anomaly.settings import Threshold
 from recitative.audio.files import write_wav
-from recitative.cli.anomaly import open_watcher
+from recitative.cli.anomaly import open_detector
 from recitative.cli.main import main
 from recitative.model.folder import load_model
 from recitative.score.results import read_results
@@ -74,12 +73,12 @@ def test_a_folder_and_its_file_find_the_same(folder, monkeypatch, capsys):
 
 
 def test_a_stream_has_the_alarms_of_the_recording_however_it_is_cut(folder):
-    watcher, learned = open_watcher(folder / "hum.onnx")
+    detector, learned = open_detector(folder / "hum.onnx")
     samples, _ = soundfile.read(folder / "mixed.wav", dtype="float32")
-    whole = [a for heard in Watch(watcher, folder / "mixed.wav", threshold=learned).pieces() for a in heard.alarms]
+    whole = [a for heard in detector.detect_file(folder / "mixed.wav", threshold=learned) for a in heard.alarms]
     assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in whole)
     for rate, sound in ((RATE, samples), (2 * RATE, np.repeat(samples, 2))):
-        stream = watcher.stream()
+        stream = detector.stream()
         alarms = [a for piece in np.array_split(sound, 37) for a in stream.accept(piece, rate)]
         assert not any(alarm.end_s > stream.duration_s for alarm in alarms)
         alarms += stream.finish()
@@ -90,10 +89,10 @@ def test_a_stream_has_the_alarms_of_the_recording_however_it_is_cut(folder):
 
 
 @pytest.mark.parametrize("block_s", [0.013, 0.4, 100.0])
-def test_strangeness_does_not_depend_on_the_pieces_a_recording_is_heard_in(folder, block_s):
-    watcher, _ = open_watcher(folder / "hum.onnx")
-    whole = np.concatenate([heard.strangeness for heard in Watch(watcher, folder / "mixed.wav").pieces()])
-    pieces = [heard.strangeness for heard in Watch(watcher, folder / "mixed.wav", block_s).pieces()]
+def test_scores_do_not_depend_on_the_blocks_of_a_recording(folder, block_s):
+    detector, _ = open_detector(folder / "hum.onnx")
+    whole = np.concatenate([heard.scores for heard in detector.detect_file(folder / "mixed.wav")])
+    pieces = [heard.scores for heard in detector.detect_file(folder / "mixed.wav", block_s)]
     np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-4)
 
 
@@ -101,24 +100,24 @@ def test_a_recording_of_another_rate_and_two_channels_is_watched_as_the_model_he
     samples, _ = soundfile.read(folder / "mixed.wav")
     twice = np.repeat(samples, 2)  # 8 kHz; what is above 2 kHz is filtered away
     soundfile.write(tmp_path / "stereo.wav", np.stack([twice, twice], axis=1), 2 * RATE)
-    watcher, learned = open_watcher(folder / "hum.onnx")
-    watch, finder = Watch(watcher, tmp_path / "stereo.wav", 0.1), AlarmFinder(watcher, learned)
-    alarms = [alarm for heard in watch.pieces() for alarm in finder.accept(heard.strangeness)]
-    assert watch.duration_s == pytest.approx(4.0)
+    detector, learned = open_detector(folder / "hum.onnx")
+    blocks, finder = list(detector.detect_file(tmp_path / "stereo.wav", 0.1)), AlarmFinder(detector, learned)
+    alarms = [alarm for block in blocks for alarm in finder.accept(block.scores)]
+    assert blocks[-1].duration_s == pytest.approx(4.0)
     assert any(abs(alarm.start_s - 1.5) < 0.15 for alarm in alarms)
 
 
 def test_alarms_are_runs_of_windows_above_the_limit(folder):
-    watcher, _ = open_watcher(folder / "hum.onnx")
-    values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), watcher.stride / RATE
-    finder = AlarmFinder(watcher, Threshold(1.0, 0.0, 0.0, 1))
+    detector, _ = open_detector(folder / "hum.onnx")
+    values, hop_s = np.array([0, 2, 3, 0, 0, 5, 0, 4, 4]), detector.stride / RATE
+    finder = AlarmFinder(detector, Threshold(1.0, 0.0, 0.0, 1))
     alarms = [*finder.accept(values[:2]), *finder.accept(values[2:]), *finder.finish(9.0)]
-    middle_s = watcher.settings.watch_samples / RATE / 2
+    middle_s = detector.settings.watch_samples / RATE / 2
     spans = [(round((a.start_s - middle_s) / hop_s + 0.5), a.score) for a in alarms]
     assert spans == [(1, 3), (5, 5), (7, 4)]
     assert alarms[0].end_s - alarms[0].start_s == pytest.approx(2 * hop_s)
     assert alarms[-1].end_s == 9.0
-    finder = AlarmFinder(watcher, Threshold(1.0, 0.0, 0.0, 1))
+    finder = AlarmFinder(detector, Threshold(1.0, 0.0, 0.0, 1))
     assert [(a.start_s, a.end_s) for a in (*finder.accept(values[1:3]), *finder.finish(9.0))] == [(0.0, 9.0)]
 
 
@@ -136,7 +135,7 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, ca
     assert "has no limit; give --limit, or run 'recitative anomaly threshold'" in capsys.readouterr().err
     assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
     assert "20.00% of them may be above" in capsys.readouterr().out
-    assert open_watcher(model)[1].false_alarms == 0.2
+    assert open_detector(model)[1].false_alarms == 0.2
 
 
 def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path, monkeypatch, capsys):
@@ -186,17 +185,6 @@ def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, monke
     assert {"score", "threshold", "mixed.wav"} <= set(shown["text"])
     assert len(shown["title"]) >= 2, "an anomalous segment, over the score and over the spectrogram"
     assert len(shown["image"]) == 1
-
-
-def test_columns_keep_the_greatest_value_of_any_number_of_rows():
-    values = np.random.default_rng(0).normal(size=(1001, 3))
-    columns = Columns(3, most=16)
-    for part in np.split(values, [1, 1, 40, 300, 777]):
-        columns.accept(part)
-    each = columns.rows_each
-    assert each == 64
-    expected = [values[start : start + each].max(axis=0) for start in range(0, 1001, each)]
-    np.testing.assert_array_equal(columns.columns, expected)
 
 
 def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monkeypatch, capsys):

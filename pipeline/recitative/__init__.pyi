@@ -1,7 +1,7 @@
 from pathlib import Path
 from typing import Literal, overload
 
-from recitative.anomaly.detector import Watcher
+from recitative.anomaly.detector import AnomalyDetector
 from recitative.asr.bundle import torchaudio_bundle as torchaudio_bundle
 from recitative.asr.decoding import DecodingOptions as DecodingOptions
 from recitative.asr.decoding import Wishes as Wishes
@@ -37,7 +37,7 @@ def load(
 ) -> (
     Recognizer
     | Classifier
-    | Watcher
+    | AnomalyDetector
     | RecurrentLanguageModel
     | Pronouncer
     | Punctuator

@@ -9,10 +9,9 @@ import torch
 from torch.testing import assert_close
 
 import small_forecaster
-from recitative.anomaly.data import cut, load_scored_set, training_set
-from recitative.anomaly.detector import Watcher
+from recitative.anomaly.detector import AnomalyDetector
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.task import ForecastTask, learn_threshold, strangeness
+from recitative.anomaly.task import AnomalyTask, cut, learn_threshold, load_scored_set, training_set
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RunError, UsageError
@@ -64,7 +63,7 @@ def test_a_short_recording_stays_whole(corpus):
 def test_the_loss_is_the_surprise_of_every_frame_of_every_row(corpus):
     made = small_forecaster.forecaster()
     examples = training_set(utterances_of(corpus[0]), made.settings, np.zeros(8, np.float32), "train")
-    task = ForecastTask(made, examples, load_scored_set(utterances_of(corpus[1]), made.settings, "dev"), CPU)
+    task = AnomalyTask(made, examples, load_scored_set(utterances_of(corpus[1]), made.settings, "dev"), CPU)
     batch = examples.load(0, np.array([0, 3, 5]))
     expected = 0.0
     for row, length in enumerate(batch.features.lengths.tolist()):
@@ -82,9 +81,9 @@ def test_the_loss_is_the_surprise_of_every_frame_of_every_row(corpus):
 def test_what_is_usual_is_learned_and_another_tone_is_strange(corpus, tmp_path):
     done = train(corpus, tmp_path, "train.epochs=8", "train.learning_rate=0.03", "watch.false_alarms=0")
     model = load_model(done.folder, FORECASTER)
-    watcher = Watcher(TorchStage(model.network), model.settings)
+    detector = AnomalyDetector(TorchStage(model.network), model.settings)
     rng = np.random.default_rng(9)
-    usual, unusual = (strangeness(watcher, small_forecaster.hum(2.0, rng, hz)) for hz in (300.0, 1200.0))
+    usual, unusual = (detector.scores(small_forecaster.hum(2.0, rng, hz)) for hz in (300.0, 1200.0))
     assert model.threshold == done.task.model.threshold
     assert np.median(usual) < model.threshold.limit < np.median(unusual)
 
@@ -92,7 +91,7 @@ def test_what_is_usual_is_learned_and_another_tone_is_strange(corpus, tmp_path):
 def test_a_run_that_was_stopped_ends_in_the_same_bits(corpus, tmp_path, monkeypatch):
     extra = ("augment.volume_db=[-6, 6]", "model.dropout=0.2", "train.batch_s=1")
     whole = train(corpus, tmp_path / "whole", *extra)
-    loss, steps = ForecastTask.loss, []
+    loss, steps = AnomalyTask.loss, []
 
     def interrupted(task, batch):
         steps.append(batch)
@@ -100,7 +99,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_bits(corpus, tmp_path, monkeypa
             os.kill(os.getpid(), signal.SIGINT)
         return loss(task, batch)
 
-    monkeypatch.setattr(ForecastTask, "loss", interrupted)
+    monkeypatch.setattr(AnomalyTask, "loss", interrupted)
     with pytest.raises(RunError, match="stopped at step 3"):
         train(corpus, tmp_path / "parts", *extra)
     monkeypatch.undo()
@@ -123,9 +122,9 @@ def test_the_normalisation_is_the_training_sets(corpus, tmp_path):
 
 def test_the_limit_is_learned_again_from_other_recordings(corpus):
     made = small_forecaster.forecaster()
-    watcher = Watcher(TorchStage(made.network), made.settings)
+    detector = AnomalyDetector(TorchStage(made.network), made.settings)
     dev = utterances_of(corpus[1])
-    values = np.sort(np.concatenate([strangeness(watcher, read_utterance(u)) for u in dev]))
+    values = np.sort(np.concatenate([detector.scores(read_utterance(u)) for u in dev]))
     learned = learn_threshold(made, dev, 0.1, corpus[1])
     assert learned.windows == len(values)
     assert (values > learned.limit).sum() == int(0.1 * len(values))

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 import small_forecaster
 from contract import AsTorch, verify_contract
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.settings import Threshold
 from recitative.errors import DataError, UsageError
 from recitative.export.file import build_file, export_model
 from recitative.kinds import read_metadata

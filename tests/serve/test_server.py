@@ -38,8 +38,7 @@ import fuzz_server
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.threshold import Threshold
-from recitative.anomaly.watch import Watch
+from recitative.anomaly.settings import Threshold
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
@@ -450,9 +449,9 @@ def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, rec
         for guess in label.predictions
     ]
     assert ask("/v1/audio/classifications") == {"schema": 1, "model": "classifier.onnx", "labels": labels}
-    watcher = others["anomaly"].runner
+    detector = others["anomaly"].runner
     alarms = [
-        a.to_dict() for heard in Watch(watcher, recording, threshold=watcher.threshold).pieces() for a in heard.alarms
+        a.to_dict() for heard in detector.detect_file(recording, threshold=detector.threshold) for a in heard.alarms
     ]
     found = ask("/v1/audio/anomalies", model="anomaly.onnx")
     assert found.keys() == {"schema", "model", "duration", "threshold", "score", "alarms"}
@@ -469,11 +468,11 @@ def test_recordings_get_what_the_library_says(all_kinds, recognizer, others, rec
 
 def test_streams_of_every_kind_say_what_each_says_alone(all_kinds, recognizer, others):
     audio = samples()
-    watcher, labeller = others["anomaly"].runner, others["classifier"].runner
+    detector, labeller = others["anomaly"].runner, others["classifier"].runner
     word = finals(events_alone(recognizer, audio))[0]["words"][0]["word"]
     alone = {
         "model=classifier.onnx": labeller.stream(0.5),
-        "model=anomaly.onnx": watcher.stream(),
+        "model=anomaly.onnx": detector.stream(),
         f"keywords={word}:0.01": Spotter.of(recognizer, f"{word}:0.01").stream(),
         "model=classifier.onnx&keywords=low:0.1": Spotter.of(labeller, "low:0.1").stream(),
     }

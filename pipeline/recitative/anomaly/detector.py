@@ -1,38 +1,126 @@
-"""From samples to strangeness, features and forecaster as one stage. NumPy only.
+"""Anomaly detection in streams, and in recordings of any length, rate and number of channels. No PyTorch.
 
-The forecaster may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
+    stream = detector.stream()
+    for alarm in stream.accept(samples, 48000):     # in pieces of any length
+        print(alarm.start_s, alarm.end_s, alarm.score)
+    stream.finish()                                 # the last alarms
+
+Memory does not grow with the duration, and alarms do not depend on the pieces. The anomaly score of a window is
+
+    surprise    the negative log-likelihood (NLL): mean over its frames of -ln p(x[t] | past) / C, by the model
+    ratio       the log likelihood ratio: the same, less the NLL under an autoregression fitted to the window itself
+
+Likelihood alone misleads: noise and busy sounds are improbable under every model, silence and even tones under none
+(Nalisnick et al. 2019; Serra et al. 2020 subtract a complexity for that reason, Ren et al. 2019 the likelihood of a
+background). Here the background is the window's own: each channel a first-order autoregression
+x[t] = a x[t - 1] + b + noise, with a, b and the deviation s fitted by least squares. Its NLL is
+
+    (1 / C) sum over channels of ln s + ln(2 pi e) / 2        nats per dimension
+
+where ``MIN_DEVIATION``^2 is added to s^2, since a constant channel has none. A high ratio means that the window has an
+order of its own, which the model does not know.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import soxr
+from numpy.lib.stride_tricks import sliding_window_view
 
-from recitative.anomaly.score import Strangeness
-from recitative.anomaly.settings import ForecasterSettings
-from recitative.anomaly.threshold import Threshold
-from recitative.errors import UsageError
-from recitative.features.frontend import FeatureExtractor
+from recitative.anomaly.settings import ForecasterSettings, Threshold
+from recitative.audio.files import AudioInput, open_audio
+from recitative.errors import DataError, UsageError
+from recitative.features.frontend import FeatureExtractor, pad_rows
+from recitative.model.stream import NetworkInput, NetworkStream, Work
 from recitative.stage import Array, Padded, Stage, State
 
-if TYPE_CHECKING:
-    from recitative.anomaly.watch import AlarmStream
+Score = Literal["ratio", "surprise"]
+
+MIN_DEVIATION = 0.5  # of log energies, in nats: about that of a channel of steady noise
+HOPS = 10  # scores in the time of a window
+BLOCK_S = 10.0  # a recording is read in blocks of this length
+NO_ALARMS = Threshold(math.inf, math.inf, 0.0, 0)
 
 
-class Watcher:
-    """Stage: samples (N, S) float32 in [-1, 1] -> strangeness (N, T, 1) float32, of windows of ``window_s`` seconds.
+class WindowScore:
+    """Stage: NLL and features, (N, T, 1 + C) -> anomaly score of windows (N, T', 1) float32.
 
-    State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``. Threads may share a watcher; a
+    Output j scores frames j H to j H + W - 1, for a hop H of a tenth of the window W; T' = floor((T - W) / H) + 1.
+    State: ``pending`` (N, P, 1 + C) and ``pending_lengths`` (N,), the frames that later windows need.
+    """
+
+    def __init__(self, channels: int, window: int, score: Score) -> None:
+        """window: frames, at least 3."""
+        self.channels, self.window, self.score = channels, window, score
+        self.stride = max(1, window // HOPS)
+
+    @property
+    def lookahead(self) -> int:
+        return self.window - 1
+
+    def output_lengths(self, lengths: Array) -> Array:
+        whole: Array = np.maximum((np.asarray(lengths) - self.window) // self.stride + 1, 0)
+        return whole
+
+    def initial_state(self, n: int) -> State:
+        zeros = np.zeros((n, 0, 1 + self.channels), np.float32)
+        return {"pending": zeros, "pending_lengths": np.zeros(n, np.int64)}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        scores: list[Array] = []
+        rest: list[Array] = []
+        for row, length in enumerate(x.lengths):
+            pending = state["pending"][row, : state["pending_lengths"][row]]
+            frames = np.concatenate([pending, x.data[row, :length]])
+            scores.append(self._scores(frames))
+            rest.append(frames[len(scores[-1]) * self.stride :])
+        y = pad_rows(scores, 1)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        later = pad_rows(rest, 1 + self.channels)
+        return y, {"pending": later.data, "pending_lengths": later.lengths}
+
+    def _scores(self, frames: Array) -> Array:
+        """(T, 1 + C) -> (T', 1)."""
+        if len(frames) < self.window:
+            return np.zeros((0, 1))
+        windows = sliding_window_view(frames.astype(np.float64), self.window, axis=0)[:: self.stride]  # (T', 1 + C, W)
+        nll: Array = windows[:, :1].mean(axis=2)
+        return nll - autoregression_nll(windows[:, 1:])[:, None] if self.score == "ratio" else nll
+
+
+def autoregression_nll(windows: Array) -> Array:
+    """(M, C, W) -> (M,): NLL of each window, in nats per dimension, under the autoregression fitted to it."""
+    before, after = windows[..., :-1], windows[..., 1:]
+    before = before - before.mean(axis=-1, keepdims=True)
+    after = after - after.mean(axis=-1, keepdims=True)
+    power, both = np.square(before).sum(axis=-1), (before * after).sum(axis=-1)
+    explained = np.divide(both**2, power, out=np.zeros_like(both), where=power > 0)
+    variance = np.maximum(np.square(after).sum(axis=-1) - explained, 0.0) / before.shape[-1]
+    deviations = np.sqrt(variance + MIN_DEVIATION**2)
+    nll: Array = np.log(deviations).mean(axis=-1) + 0.5 * math.log(2 * math.pi * math.e)
+    return nll
+
+
+class AnomalyDetector:
+    """Stage: samples (N, S) float32 in [-1, 1] -> anomaly scores (N, T, 1) float32, of windows of ``window_s`` seconds.
+
+    The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
+    State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``. Threads may share a detector; a
     stream belongs to one at a time.
     """
 
     def __init__(self, network: Stage[Array], settings: ForecasterSettings, threshold: Threshold | None = None) -> None:
-        """network: features (N, T, C) -> surprise (N, T, 1), a stage on NumPy arrays; threshold: the model's own."""
-        self.settings = settings
-        self.threshold = threshold
+        """network: features (N, T, C) -> NLL of each frame (N, T, 1), on NumPy arrays; threshold: the model's own."""
+        self.network, self.settings, self.threshold = network, settings, threshold
         self.extractor = FeatureExtractor(settings.features)
-        self.window = Strangeness(settings.features.dim, settings.watch_frames, settings.watch.score)
+        self.window = WindowScore(settings.features.dim, settings.watch_frames, settings.watch.score)
         self._parts: dict[str, Stage[Any]] = {"features": self.extractor, "network": network, "window": self.window}
 
     @property
@@ -50,18 +138,55 @@ class Watcher:
         """In samples."""
         return self.extractor.lookahead + self.window.lookahead * self.extractor.stride
 
-    def stream(self, threshold: Threshold | None = None) -> AlarmStream:
-        """A new stream of alarms. threshold: None = the model's own. Raises UsageError if there is none."""
-        from recitative.anomaly.watch import AlarmStream
-
-        return AlarmStream(self, threshold or self.required_threshold)
-
     @property
     def required_threshold(self) -> Threshold:
         """The model's own. Raises UsageError if it has none."""
         if self.threshold is None:
             raise UsageError("this model has no threshold; give one, or run 'recitative anomaly threshold'")
         return self.threshold
+
+    def stream(self, threshold: Threshold | None = None) -> AnomalyStream:
+        """A new stream of alarms. threshold: None = the model's own. Raises UsageError if there is none."""
+        return AnomalyStream(self, threshold or self.required_threshold)
+
+    def detect_file(
+        self,
+        audio: AudioInput,
+        block_s: float = BLOCK_S,
+        *,
+        threshold: Threshold = NO_ALARMS,
+        partial: bool = False,
+    ) -> Iterator[DetectedBlock]:
+        """Process one recording block by block.
+
+        partial: accept a truncated or damaged recording. Raises DataError for one that cannot be read, or is shorter
+        than a window.
+        """
+        stream = AnomalyStream(self, threshold)
+        duration_s = 0.0
+        with open_audio(audio, self.sample_rate, block_s, None, partial) as (rate, total, blocks):
+            least_s = self.settings.watch_samples / self.sample_rate
+            if total / rate < least_s:
+                where = str(audio) if isinstance(audio, str | Path) else "the audio"
+                allowed = f"at least {least_s:.4g} s, which the model judges together"
+                raise DataError(where, f"lasts {total / rate:.4g} s", allowed, "give a longer recording")
+            for block in blocks:
+                stream.accept(block, rate)
+                duration_s = stream.duration_s
+                yield replace(stream.block, duration_s=duration_s, total_s=total / rate)
+            stream.finish()
+            yield replace(stream.block, duration_s=duration_s, total_s=total / rate)
+
+    def scores(self, samples: Array) -> Array:
+        """One recording (S,), at the model's rate -> its anomaly scores (T,)."""
+        size = round(BLOCK_S * self.sample_rate)
+        state, found = self.initial_state(1), []
+        for start in range(0, max(len(samples), 1), size):
+            piece = samples[start : start + size]
+            x = Padded(piece[None], np.array([len(piece)]))
+            y, state = self.step(x, state, last=start + size >= len(samples))
+            found.append(y.data[0, :, 0])
+        return np.concatenate(found)
 
     def output_lengths(self, lengths: Array) -> Array:
         return self.window.output_lengths(self.extractor.output_lengths(lengths))
@@ -73,8 +198,8 @@ class Watcher:
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         features, first = self.extractor.step(x, _entries(state, "features"), last=last)
-        surprise, second = self._parts["network"].step(features, _entries(state, "network"), last=last)
-        both = Padded(np.concatenate([surprise.data, features.data], axis=2), features.lengths)
+        nll, second = self.network.step(features, _entries(state, "network"), last=last)
+        both = Padded(np.concatenate([nll.data, features.data], axis=2), features.lengths)
         y, third = self.window.step(both, _entries(state, "window"), last=last)
         after = {"features": first, "network": second, "window": third}
         return y, {f"{name}.{key}": value for name, part in after.items() for key, value in part.items()}
@@ -83,3 +208,128 @@ class Watcher:
 def _entries(state: State, name: str) -> State:
     prefix = f"{name}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An anomalous segment: its times in seconds, and its highest anomaly score."""
+
+    start_s: float
+    end_s: float
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """type, start, end (s), score."""
+        times = {"start": round(self.start_s, 3), "end": round(self.end_s, 3)}
+        return {"type": "alarm", **times, "score": round(self.score, 4)}
+
+
+@dataclass(frozen=True)
+class DetectedBlock:
+    """The results of one block of audio.
+
+    samples (S,) at the model's rate; scores (T,) of the windows that it completed; alarms that ended in it; seconds of
+    the recording so far, and in all according to its header
+    """
+
+    samples: Array
+    scores: Array
+    alarms: tuple[Alarm, ...] = ()
+    duration_s: float = 0.0
+    total_s: float = 0.0
+
+
+class AnomalyStream(NetworkStream[Alarm]):
+    """One stream of audio, whose events are alarms, each as it ends. Made by ``AnomalyDetector.stream``."""
+
+    network: AnomalyDetector
+
+    def __init__(self, detector: AnomalyDetector, threshold: Threshold) -> None:
+        self._threshold = threshold
+        self.block = DetectedBlock(np.zeros(0, np.float32), np.zeros(0, np.float32))  # of the last call
+        super().__init__(detector)
+
+    def _begin(self) -> None:
+        super()._begin()
+        self._state = self.network.initial_state(1)
+        self._finder = AlarmFinder(self.network, self._threshold)
+        self._resampler: soxr.ResampleStream | None = None
+
+    def _take(self, samples: Array) -> Work[None]:
+        yield from self._advance(samples, last=False)
+
+    def _take_end(self) -> Work[None]:
+        yield from self._advance(np.zeros(0, np.float32), last=True)
+
+    def _advance(self, samples: Array, *, last: bool) -> Work[None]:
+        rate = self.network.sample_rate
+        if self._rate not in (0, rate):
+            self._resampler = self._resampler or soxr.ResampleStream(
+                self._rate, rate, 1, dtype="float32", quality="VHQ"
+            )
+            samples = self._resampler.resample_chunk(samples, last=last)
+        y, self._state = yield NetworkInput(samples, self._state, last)
+        scores = y[:, 0]
+        alarms = [*self._finder.accept(scores), *(self._finder.finish(self.duration_s) if last else ())]
+        self.block = DetectedBlock(samples, scores, tuple(alarms))
+        self._events += alarms
+
+
+class AlarmFinder:
+    """Anomaly scores in pieces -> alarms as they end: runs of windows above the threshold.
+
+    Each window stands for the time around its middle, the first and the last also for the time before and after.
+    """
+
+    def __init__(self, detector: AnomalyDetector, threshold: Threshold) -> None:
+        self._limit = threshold.limit
+        self._hop_s = detector.stride / detector.sample_rate
+        self._middle_s = detector.settings.watch_samples / detector.sample_rate / 2
+        self._count = 0  # of windows
+        self._first: int | None = None  # window of the current alarm
+        self._peak = 0.0
+
+    def accept(self, scores: Array) -> Iterator[Alarm]:
+        """The alarms that end within the next windows (T,)."""
+        for value in scores.tolist():
+            if value > self._limit:
+                self._peak = value if self._first is None else max(self._peak, value)
+                self._first = self._count if self._first is None else self._first
+            elif self._first is not None:
+                yield self._alarm(self._first, self._start_s(self._count))
+            self._count += 1
+
+    def finish(self, duration_s: float) -> Iterator[Alarm]:
+        """The alarm that has not ended by the end of a recording."""
+        if self._first is not None:
+            yield self._alarm(self._first, duration_s)
+
+    def _alarm(self, first: int, end_s: float) -> Alarm:
+        self._first = None
+        return Alarm(self._start_s(first) if first else 0.0, end_s, self._peak)
+
+    def _start_s(self, window: int) -> float:
+        """The start of the time that a window stands for."""
+        return self._middle_s + (window - 0.5) * self._hop_s
+
+
+@dataclass
+class Summary:
+    """The results of a recording so far. score: the highest."""
+
+    duration_s: float = 0.0
+    score: float = float("-inf")
+    alarms: list[Alarm] = field(default_factory=list)
+
+    def add(self, block: DetectedBlock) -> None:
+        self.duration_s = block.duration_s
+        self.score = max(self.score, float(block.scores.max(initial=float("-inf"))))
+        self.alarms += block.alarms
+
+    def to_dict(self, threshold: Threshold) -> dict[str, Any]:
+        return {
+            "duration": round(self.duration_s, 3),
+            "threshold": threshold.limit,
+            "score": round(self.score, 4),
+            "alarms": [alarm.to_dict() for alarm in self.alarms],
+        }

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from recitative.anomaly.settings import ForecasterSettings
-from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.settings import ForecasterSettings, Threshold
 from recitative.config import RecordingsData
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, Signature
 from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
-    from recitative.anomaly.detector import Watcher
+    from recitative.anomaly.detector import AnomalyDetector
     from recitative.anomaly.network import Forecaster
     from recitative.audio.files import AudioInput
 
@@ -40,26 +39,25 @@ def _graphs(settings: ForecasterSettings, _extras: Mapping[str, Any]) -> Mapping
     return {"": Signature(features, {"surprise": ("float32", (None, None, 1))})}
 
 
-def _run(stage: Stage[Array], settings: ForecasterSettings, extras: Mapping[str, Any]) -> Watcher:
-    from recitative.anomaly.detector import Watcher
+def _run(stage: Stage[Array], settings: ForecasterSettings, extras: Mapping[str, Any]) -> AnomalyDetector:
+    from recitative.anomaly.detector import AnomalyDetector
 
-    return Watcher(stage, settings, extras["threshold"])
+    return AnomalyDetector(stage, settings, extras["threshold"])
 
 
-def _about(watcher: Watcher) -> dict[str, Any]:
-    rate, threshold = watcher.sample_rate, watcher.required_threshold
-    about = {"sample_rate": rate, "latency_ms": 1000 * watcher.lookahead / rate, "threshold": threshold.limit}
+def _about(detector: AnomalyDetector) -> dict[str, Any]:
+    rate, threshold = detector.sample_rate, detector.required_threshold
+    about = {"sample_rate": rate, "latency_ms": 1000 * detector.lookahead / rate, "threshold": threshold.limit}
     return {"streams": True} | about
 
 
-def _answer(watcher: Watcher, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
-    from recitative.anomaly.watch import Summary, Watch
+def _answer(detector: AnomalyDetector, audio: AudioInput, _check: Callable[[], None]) -> dict[str, Any]:
+    from recitative.anomaly.detector import Summary
 
-    recording, summary = Watch(watcher, audio, threshold=watcher.required_threshold), Summary()
-    for heard in recording.pieces():
-        summary.add(heard)
-    summary.duration_s = recording.duration_s
-    return summary.to_dict(watcher.required_threshold)
+    summary = Summary()
+    for block in detector.detect_file(audio, threshold=detector.required_threshold):
+        summary.add(block)
+    return summary.to_dict(detector.required_threshold)
 
 
 def _parse_threshold(text: str, where: str, _extras: Mapping[str, Any]) -> Threshold:
@@ -82,6 +80,6 @@ FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
     data=RecordingsData,
     graphs=_graphs,
     runner=_run,
-    endpoint=Endpoint("/v1/audio/anomalies", _about, _answer, stream=lambda watcher, *, rules: watcher.stream()),
+    endpoint=Endpoint("/v1/audio/anomalies", _about, _answer, stream=lambda detector, *, rules: detector.stream()),
     extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
 )

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import ForecasterNetworkSettings, ForecasterSettings
-from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.settings import ForecasterNetworkSettings, ForecasterSettings, Threshold
 from recitative.features.cmvn import CmvnStats
 from recitative.model.kind import AnyKind
 from recitative.nn.front_end import normalization_stages

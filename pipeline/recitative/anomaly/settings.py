@@ -1,12 +1,18 @@
-"""Settings of an anomaly model. Loaded by ``config.load_tree``; no torch."""
+"""Settings of an anomaly model, loaded by ``config.load_tree``, and its threshold. No torch."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import AugmentSettings, FeatureSettings, RecurrentSettings, TrainSettings
+from recitative.reading import checked, parsed_json
+from recitative.stage import Array
 
 LEAST_WINDOW = 4  # frames: an autoregression fits fewer frames too well
 
@@ -36,7 +42,7 @@ class ForecasterNetworkSettings(_Section):
 class WatchSettings(_Section):
     """Anomaly score; its threshold is set on the dev recordings at the end of training."""
 
-    score: Literal["ratio", "surprise"] = "ratio"  # see ``anomaly.score``
+    score: Literal["ratio", "surprise"] = "ratio"  # see ``anomaly.detector``
     window_s: float = Field(2.0, gt=0)  # length of the scored window
     false_alarms: float = Field(0.01, ge=0, lt=1)  # share of normal windows allowed above the threshold
 
@@ -83,3 +89,44 @@ class ForecasterSettings(_Section):
     def watch_samples(self) -> int:
         """Samples of the shortest recording that can be scored."""
         return self.features.window_samples + (self.watch_frames - 1) * self.features.hop_samples
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A window with an anomaly score above ``limit``, nats per dimension, is anomalous.
+
+    usual:        the median score of the normal windows that it was set on
+    false_alarms: the share of these ``windows`` that may be above it
+    """
+
+    limit: float
+    usual: float
+    false_alarms: float
+    windows: int
+
+    @classmethod
+    def learn(cls, rows: Sequence[Array], false_alarms: float) -> Threshold:
+        """From the scores (T,) of normal recordings, of which at least one has a window.
+
+        The limit is the lowest value with at most this share above it: 0 gives the highest score.
+        """
+        values = np.sort(np.concatenate(rows))
+        limit = values[-1 - int(false_alarms * len(values))]
+        return cls(float(limit), float(np.median(values)), false_alarms, len(values))
+
+    def __str__(self) -> str:
+        """One line for the user."""
+        return (
+            f"unusual above {self.limit:.3f}, usually {self.usual:.3f} nats per dimension "
+            f"({self.windows} windows, {self.false_alarms:.2%} of them may be above)"
+        )
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str, where: str) -> Threshold:
+        """The inverse of ``to_json``. Raises DataError for any other text."""
+        wanted = "what 'recitative anomaly threshold' wrote"
+        remedy = "learn it again with 'recitative anomaly threshold'"
+        return checked(cls, parsed_json(text, where, wanted), where, wanted, remedy)

@@ -1,8 +1,13 @@
-"""The forecasting task: how surprising every frame is after those before it."""
+"""Training of an anomaly model on normal recordings: segments, the loss of predicting each frame, and the threshold.
+
+A recording that is longer than ``segment_s`` is cut into pieces of that length, each of which begins with an empty
+state.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recitative.anomaly.data import cut, load_scored_set, training_set
-from recitative.anomaly.detector import Watcher
+from recitative.anomaly.detector import AnomalyDetector
+from recitative.anomaly.evaluation import require_usable
 from recitative.anomaly.network import Forecaster, new_forecaster
-from recitative.anomaly.settings import ForecasterSettings
-from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.settings import ForecasterSettings, Threshold
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
@@ -22,18 +26,52 @@ from recitative.errors import DataError
 from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.ragged import valid_mask
-from recitative.stage import Array, Padded
-from recitative.train.audio import AudioBatch, AudioDataset, AudioTask, statistics_of
+from recitative.stage import Array
+from recitative.train.audio import AudioBatch, AudioDataset, AudioTask, evaluation_batches, statistics_of
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 
-BLOCK_S = 10.0  # a long recording is judged in pieces of this length
+
+def training_set(
+    utterances: Sequence[Utterance], settings: ForecasterSettings, mean: Array, where: Path
+) -> AudioDataset[AudioBatch]:
+    """The segments of recordings. mean (C,): what SpecAugment masks with. Raises DataError as ``require_usable``."""
+    segments, seconds = cut(utterances, settings, where, speed=max(settings.augment.speeds))
+    return AudioDataset(segments, seconds, settings, mean)
 
 
-class ForecastTask(AudioTask[AudioBatch]):
-    """The loss, which also chooses models, is in nats per frame and dimension.
+def load_scored_set(utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path) -> list[AudioBatch]:
+    """Batches of unmodified segments, for evaluation. Raises DataError as ``require_usable``."""
+    segments, seconds = cut(utterances, settings, where)
+    return [batch for _, batch in evaluation_batches(segments, seconds, settings)]
 
-    The threshold is learned from the dev recordings at the end.
+
+def cut(
+    utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path, *, speed: float = 1.0
+) -> tuple[list[Utterance], Array]:
+    """All recordings in equal pieces of at most ``segment_s``, and the duration of each piece in seconds.
+
+    speed: the fastest at which they are played. Raises DataError as ``require_usable``.
+    """
+    pieces: list[Utterance] = []
+    seconds: list[float] = []
+    durations = require_usable(utterances, settings, where, speed=speed)
+    for utterance, duration_s in zip(utterances, durations.tolist(), strict=True):
+        count = math.ceil(duration_s / settings.segment_s)
+        seconds += [duration_s / count] * count
+        for number in range(count) if count > 1 else ():
+            start_s = utterance.start_s + duration_s * number / count
+            end_s = utterance.start_s + duration_s * (number + 1) / count
+            pieces.append(replace(utterance, utt_id=f"{utterance.utt_id}-{number + 1}", start_s=start_s, end_s=end_s))
+        if count == 1:
+            pieces.append(utterance)
+    return pieces, np.array(seconds)
+
+
+class AnomalyTask(AudioTask[AudioBatch]):
+    """The loss, which also selects models, is the NLL in nats per frame and dimension.
+
+    The threshold is set on the dev recordings at the end.
     """
 
     model: Forecaster
@@ -45,37 +83,36 @@ class ForecastTask(AudioTask[AudioBatch]):
         dataset: AudioDataset[AudioBatch],
         dev: Sequence[AudioBatch],
         device: torch.device,
-        usual: Sequence[Utterance] = (),
+        normal: Sequence[Utterance] = (),
         where: Path = Path(),
     ) -> None:
-        """usual: the dev recordings, and ``where`` they are from, for errors."""
+        """normal: the dev recordings; where: their data directory, for errors."""
         super().__init__(forecaster.network, dataset, device)
         self.model = self.forecaster = forecaster
-        self.dev, self.usual, self.where = dev, usual, where
+        self.dev, self.normal, self.where = dev, normal, where
 
     def loss(self, batch: AudioBatch) -> tuple[Tensor, int]:
-        surprise = self.forecaster.surprise(self.to_device(batch.features))
-        return torch.where(valid_mask(surprise), surprise.data[..., 0], 0.0).sum(), int(batch.features.lengths.sum())
+        nll = self.forecaster.surprise(self.to_device(batch.features))
+        return torch.where(valid_mask(nll), nll.data[..., 0], 0.0).sum(), int(batch.features.lengths.sum())
 
     def evaluate(self) -> Mapping[str, float]:
-        nats, frames = 0.0, 0
+        nll, frames = 0.0, 0
         for batch in self.dev:
             loss, count = self.loss(batch)
-            nats, frames = nats + float(loss), frames + count
-        return {"dev_loss": nats / frames, "score": nats / frames}
+            nll, frames = nll + float(loss), frames + count
+        return {"dev_loss": nll / frames, "score": nll / frames}
 
     def finished_model(self) -> Forecaster:
         false_alarms = self.forecaster.settings.watch.false_alarms
-        self.model = replace(
-            self.forecaster, threshold=learn_threshold(self.forecaster, self.usual, false_alarms, self.where)
-        )
+        threshold = learn_threshold(self.forecaster, self.normal, false_alarms, self.where)
+        self.model = replace(self.forecaster, threshold=threshold)
         return self.model
 
     def result(self, progress: Progress) -> str:
         return f"{super().result(progress)}; {self.model.threshold}"
 
 
-def prepare(settings: ForecasterSettings, data: RecordingsData, run: TrainingRun) -> ForecastTask:
+def prepare(settings: ForecasterSettings, data: RecordingsData, run: TrainingRun) -> AnomalyTask:
     """The task of a run; see ``train.run``. Raises what reading the data does."""
     train, dev = DataDirectory.read(data.train).utterances, DataDirectory.read(data.dev).utterances
     run.start(settings)
@@ -85,33 +122,17 @@ def prepare(settings: ForecasterSettings, data: RecordingsData, run: TrainingRun
     stats = statistics_of(cut(train, settings, data.train)[0], settings.features)
     forecaster.normalise(stats)
     dataset = training_set(train, settings, stats.mean, data.train)
-    return ForecastTask(forecaster, dataset, dev_batches, run.device, dev, data.dev)
+    return AnomalyTask(forecaster, dataset, dev_batches, run.device, dev, data.dev)
 
 
-def learn_threshold(forecaster: Forecaster, usual: Sequence[Utterance], false_alarms: float, where: Path) -> Threshold:
-    """From usual recordings that the forecaster was not trained on.
+def learn_threshold(forecaster: Forecaster, normal: Sequence[Utterance], false_alarms: float, where: Path) -> Threshold:
+    """Set the threshold on normal recordings that the model was not trained on.
 
     Raises DataError if none of them is as long as a window, and for one of another sample rate.
     """
-    settings = forecaster.settings
-    _require_a_window(usual, settings, where)
-    watcher = Watcher(TorchStage(forecaster.network), settings)
-    rows = [strangeness(watcher, read_utterance(utterance)) for utterance in usual]
-    return Threshold.learn(rows, false_alarms)
-
-
-def strangeness(watcher: Watcher, samples: Array) -> Array:
-    """Of one recording (S,), at the model's rate -> (T,)."""
-    state, found = watcher.initial_state(1), []
-    for piece, last in _blocks(samples, round(BLOCK_S * watcher.sample_rate)):
-        y, state = watcher.step(Padded(piece[None], np.array([len(piece)])), state, last=last)
-        found.append(y.data[0, :, 0])
-    return np.concatenate(found)
-
-
-def _blocks(samples: Array, size: int) -> Iterator[tuple[Array, bool]]:
-    for start in range(0, max(len(samples), 1), size):
-        yield samples[start : start + size], start + size >= len(samples)
+    _require_a_window(normal, forecaster.settings, where)
+    detector = AnomalyDetector(TorchStage(forecaster.network), forecaster.settings)
+    return Threshold.learn([detector.scores(read_utterance(utterance)) for utterance in normal], false_alarms)
 
 
 def _require_a_window(utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path) -> None:

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from recitative.anomaly.detector import Watcher
+from recitative.anomaly.detector import AnomalyDetector
 from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import ForecasterSettings
-from recitative.anomaly.threshold import Threshold
+from recitative.anomaly.settings import ForecasterSettings, Threshold
 from recitative.atomic import json_text
 from recitative.cli.options import (
     CommandOption,
@@ -33,8 +32,7 @@ from recitative.lock import one_writer_of_model, writes
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.anomaly.network import Forecaster
-    from recitative.anomaly.scoring import Scores
+    from recitative.anomaly.evaluation import Scores
     from recitative.data.tables import Utterance
     from recitative.score.results import Measurement
 
@@ -104,19 +102,17 @@ def score(
         raise UsageError("--baseline: needs recordings to tell apart; add --unusual")
     started = time.perf_counter()
     record = Record(results, results_md, name, set_name, "-", command)
-    from recitative.model.folder import load_model
-
-    forecaster = load_model(model, FORECASTER)
+    detector = open_detector(model)[0]
     usual = DataDirectory.read(data).utterances
     fitted = DataDirectory.read(baseline).utterances if baseline else ()
-    first = _scores(forecaster, usual, data, fitted)
+    first = _scores(detector, usual, data, fitted)
     nats = sum(first.pop("nats")) / len(usual)
     areas = {}
     if unusual:
-        second = _scores(forecaster, DataDirectory.read(unusual).utterances, unusual, fitted)
+        second = _scores(detector, DataDirectory.read(unusual).utterances, unusual, fitted)
         areas = _areas(first, second)
     for how, measured in areas.items():
-        replace(record, decoding=how).write([measured], forecaster.settings, time.perf_counter() - started)
+        replace(record, decoding=how).write([measured], detector.settings, time.perf_counter() - started)
     if as_json:
         print(json.dumps({"nats": nats, "recordings": len(usual)} | {how: one.value for how, one in areas.items()}))
         return
@@ -133,14 +129,14 @@ def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> Forecaste
 
 
 def _scores(
-    forecaster: Forecaster, utterances: Sequence[Utterance], where: Path, fitted: Sequence[Utterance]
+    detector: AnomalyDetector, utterances: Sequence[Utterance], where: Path, fitted: Sequence[Utterance]
 ) -> Scores:
-    from recitative.anomaly.scoring import PlainScores, frames_of, strangeness_of
+    from recitative.anomaly.evaluation import BaselineScores, features_of, recording_scores
 
-    scores = strangeness_of(forecaster, utterances, where)
+    scores = recording_scores(detector, utterances, where)
     if fitted:
-        plain = PlainScores(frames_of(fitted, forecaster, where))
-        scores |= plain.of(frames_of(utterances, forecaster, where))
+        baselines = BaselineScores(features_of(detector, fitted, where))
+        scores |= baselines.of(features_of(detector, utterances, where))
     return scores
 
 
@@ -153,7 +149,7 @@ def _areas(usual: Scores, unusual: Scores) -> dict[str, Measurement]:
 # ``recitative detect``: what is unusual in recordings, and when.
 
 if TYPE_CHECKING:
-    from recitative.anomaly.watch import Alarm, Summary
+    from recitative.anomaly.detector import Alarm, Summary
 
 
 def detect(
@@ -177,10 +173,10 @@ def detect(
     recitative detect night.wav --model exp/hall/model.onnx --picture night.svg
     """
     from recitative import pretrained
-    from recitative.anomaly.watch import Summary
+    from recitative.anomaly.detector import Summary
     from recitative.model.stream import document
 
-    watcher, learned = open_watcher(model)
+    detector, learned = open_detector(model)
     threshold = _threshold(learned, limit, model)
     if picture:
         _require_one(picture, files)
@@ -191,7 +187,7 @@ def detect(
         for file in files:
             with failures.of(file):
                 summary = Summary()
-                for alarm in _watched(file, summary, watcher, threshold, picture, partial):
+                for alarm in _watched(file, summary, detector, threshold, picture, partial):
                     yield file, alarm
                 seen.append((file, summary))
 
@@ -204,33 +200,30 @@ def detect(
     failures.finish()
 
 
-def open_watcher(model: Path) -> tuple[Watcher, Threshold | None]:
+def open_detector(model: Path) -> tuple[AnomalyDetector, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
     from recitative import pretrained
     from recitative.export.opening import open_model
 
-    watcher: Watcher = open_model(pretrained.find(str(model)), [FORECASTER])
-    return watcher, watcher.threshold
+    detector: AnomalyDetector = open_model(pretrained.find(str(model)), [FORECASTER])
+    return detector, detector.threshold
 
 
 def _watched(
-    file: str, summary: Summary, watcher: Watcher, threshold: Threshold, picture: Path | None, partial: bool
+    file: str, summary: Summary, detector: AnomalyDetector, threshold: Threshold, picture: Path | None, partial: bool
 ) -> Iterator[Alarm]:
     """Alarms as they end; the picture is written behind the last one."""
-    from recitative.anomaly.picture import Overview
-    from recitative.anomaly.watch import Watch
+    from recitative.anomaly.evaluation import Overview
     from recitative.audio.files import on_disk
 
-    overview = Overview(watcher) if picture else None
+    overview = Overview(detector) if picture else None
     with on_disk(file) as path, progress_bar(Path(file).name) as show:
-        recording = Watch(watcher, Path(path), threshold=threshold, partial=partial)
-        for heard in recording.pieces():
+        for block in detector.detect_file(Path(path), threshold=threshold, partial=partial):
             if overview:
-                overview.accept(heard)
-            summary.add(heard)
-            yield from heard.alarms
-            show(recording.duration_s, round(recording.total_s))
-    summary.duration_s = recording.duration_s
+                overview.accept(block)
+            summary.add(block)
+            yield from block.alarms
+            show(block.duration_s, round(block.total_s))
     if picture and overview:
         overview.write(picture, Path(file).name, threshold.limit, summary.alarms, summary.duration_s)
 

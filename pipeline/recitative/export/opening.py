@@ -14,7 +14,7 @@ from recitative.model.onnx_stage import OnnxStage
 
 
 def load(model: str | Path, *, threads: int = 1) -> Any:
-    """What runs a model: a Recognizer, a Classifier, a Watcher, a language model, a generator of music or sound.
+    """What runs a model: a Recognizer, Classifier, AnomalyDetector, language model, or generator of music or sound.
 
     model: a pretrained model's name, a model folder such as EXP/model, or an exported file. Raises DataError for
     anything else.
