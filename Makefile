@@ -4,7 +4,7 @@ export PYTHON
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-latest check lock bench clean
+.PHONY: help setup demo test test-latest check docs lock bench clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,10 @@ test-latest: ## run all tests with the newest versions that pyproject.toml allow
 
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check
+
+docs: setup ## write the manual to build/docs; open build/docs/index.html
+	@$(BIN)/python tools/docs/pages.py build/pages
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file tools/docs/mkdocs.yml
 
 lock: setup ## update tools/lock, print what changed, run the tests
 	@tools/lock.sh

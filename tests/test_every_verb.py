@@ -83,6 +83,7 @@ VERBS = {
     "export": "export exp/model --output OUT/model.onnx --weights float32",
     "info": "info OUT/model.onnx",
     "models": "models",
+    "doctor": "* doctor --no-speed",
     "transcribe": "transcribe a.wav b.wav --model exp/model --jobs 1",
     "add-words": "add-words an4-streaming --words names --output OUT/more.onnx",
     "listen": "listen --input a.wav --model exp/model",

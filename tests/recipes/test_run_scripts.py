@@ -30,6 +30,8 @@ WATCHERS = {"watch"}
 WATCH_STAGES = {1: "prepare", 2: "check", 5: "train", 8: "score", 10: "export"}
 # And those whose material is text.
 TEXT = {"punctuation"}
+# And those that need no corpus.
+EXPERIMENTS = {"memory"}
 # What a folder must have to be taken for the corpus of a recipe that can't fetch it.
 CORPORA = {"english": (), "commonvoice": ("clips", "train.tsv", "dev.tsv", "test.tsv")}
 CORPORA |= {"chorales": ("Jsb16thSeparated.json", "jsb-chorales-quarter.json"), "folk": ()}
@@ -64,6 +66,8 @@ def _stages_of(recipe: str) -> tuple[dict[int, str], set[str]]:
         return WATCH_STAGES, {"1", "2", "5", "8", "10"}
     if recipe in TEXT:
         return STAGES, {"1", "5", "8", "10"}
+    if recipe in EXPERIMENTS:
+        return STAGES, {"5", "8"}
     return STAGES, {*"12356789"}
 
 
@@ -86,13 +90,14 @@ def test_a_dry_run_of_a_whole_recipe_lacks_nothing(script: Path, tmp_path: Path)
     # dry run has to know of.
     option = "--text" if _recipe(script) in TEXT else "--corpus"
     corpus = (option, str(tmp_path)) if _recipe(script) in CORPORA else ()
-    places = ("--data", str(tmp_path / "data"), "--exp", str(tmp_path / "exp"))
+    folders = ("exp",) if _recipe(script) in EXPERIMENTS else ("data", "exp")
+    places = [word for name in folders for word in (f"--{name}", str(tmp_path / name))]
     done = _run(script, "--dry-run", *places, *corpus)
     assert done.returncode == 0, done.stdout + done.stderr
     kinds = ("music", "sound", "classifier", "forecaster")
     verbs = ("recitative", "on_workers", *(f"recitative {kind}" for kind in kinds))
     trains = any(f"{verb} train" in done.stdout for verb in verbs)
-    assert trains or _recipe(script) in UNTRAINED
+    assert trains or _recipe(script) in UNTRAINED | EXPERIMENTS
 
 
 def test_a_recipe_without_a_download_says_where_its_corpus_belongs(tmp_path: Path) -> None:
@@ -115,7 +120,9 @@ def test_librispeech_has_settings_for_each_size_and_machine(size: str, pieces: s
 def test_help_names_every_variable(script: Path) -> None:
     done = _run(script, "--help")
     assert done.returncode == 0
-    needed = ["models", "data", "exp", "results", *(["train-args"] if _recipe(script) not in UNTRAINED else [])]
+    needed = ["models", "exp", "results"]
+    if _recipe(script) not in EXPERIMENTS:
+        needed += ["data", *(["train-args"] if _recipe(script) not in UNTRAINED else [])]
     assert all(f"--{name} VALUE" in done.stdout for name in needed)
 
 

@@ -13,6 +13,7 @@ from recitative.cli.check import check
 from recitative.cli.classify import classify
 from recitative.cli.data import app as data
 from recitative.cli.decode import align, average, decode, rescore, tune
+from recitative.cli.doctor import doctor
 from recitative.cli.features import cmvn, features, shards
 from recitative.cli.generate import app as generate
 from recitative.cli.keywords import app as keywords
@@ -31,7 +32,20 @@ from recitative.cli.transcribe import transcribe
 
 app = new_app()
 HEADINGS: dict[str, tuple[Callable[..., None] | typer.Typer, ...]] = {
-    "Use a model": (models, transcribe, listen, serve, add_words, keywords, classify, detect, generate, melody, vocode),
+    "Use a model": (
+        models,
+        transcribe,
+        listen,
+        serve,
+        add_words,
+        keywords,
+        classify,
+        detect,
+        generate,
+        melody,
+        vocode,
+        doctor,
+    ),
     "Prepare data": (data, check, tokens, lexicon, g2p, features, cmvn, shards),
     "Train": (adapt, init_config, find_batch_size, train, average, lm, music),
     "Evaluate and export": (decode, tune, rescore, align, score, report, export, info, anomaly),
