@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from recitative.config import load_tree
+from recitative.music.generation import ChordRule, chord_rules
 from recitative.music.network import MusicModel, new_music_model
+from recitative.music.piece import SILENT
 from recitative.music.pieces import Frames
 from recitative.music.settings import FrameSettings, MusicSettings
 from recitative.stage import Padded
@@ -70,3 +72,24 @@ class Constant:
 
     def scores(self, hidden, ids, beside):
         return np.tile(self.values.astype(np.float32), (len(hidden), 1))
+
+
+def is_authentic(pitches: np.ndarray, key: tuple[int, bool]) -> bool:
+    """Whether a piece ends with V or V7 and then I, complete up to the fifth and in root position. pitches: (T, V).
+
+    In minor, the last chord may be major.
+    """
+    sounding = [frame for frame in pitches.tolist() if any(pitch != SILENT for pitch in frame)]
+    while len(sounding) > 1 and sounding[-2] == sounding[-1]:
+        sounding.pop()
+    if len(sounding) < 2:
+        return False
+    dominant, tonic = chord_rules(key)
+    _, major = chord_rules((key[0], False))
+    return _is_chord(sounding[-2], dominant) and (_is_chord(sounding[-1], tonic) or _is_chord(sounding[-1], major))
+
+
+def _is_chord(frame: list[int], rule: ChordRule) -> bool:
+    pitches = [pitch for pitch in frame if pitch != SILENT]
+    classes = {pitch % 12 for pitch in pitches}
+    return min(pitches) % 12 == rule.bass and rule.needed <= classes <= rule.notes

@@ -14,10 +14,10 @@ from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError
 from recitative.kinds import read_metadata
 from recitative.model.onnx_stage import OnnxStage
-from recitative.music.cadence import is_authentic
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import from_grid, tied, to_grid
 from recitative.text.tokens import TokenTable
+from small_music import is_authentic
 
 AN4 = ["an4-bidirectional", "an4-streaming"]
 ENGLISH = ["en", "en-g2p", "en-punctuation"]

@@ -32,8 +32,9 @@ from recitative.kinds import kind_of  # noqa: E402
 from recitative.lm.sampling import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
-from recitative.music.composition import Constraints, blank, compose  # noqa: E402
+from recitative.music.composition import compose  # noqa: E402
 from recitative.music.kind import MUSIC  # noqa: E402
+from recitative.music.request import Constraints, blank  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
 from recitative.sound.generator import SoundGenerator  # noqa: E402

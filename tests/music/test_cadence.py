@@ -9,18 +9,10 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.cadence import is_authentic
-from recitative.music.composition import (
-    TICKS_PER_STEP,
-    Constraints,
-    Key,
-    blank,
-    compose,
-    harmonize,
-    to_continue,
-    to_rewrite,
-)
-from recitative.music.piece import SILENT, Note, Piece, to_grid
+from recitative.music.composition import compose, harmonize
+from recitative.music.piece import SILENT, Key, Note, Piece, to_grid
+from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
+from small_music import is_authentic
 
 CHOIR = (
     "frames.voices=4", "frames.lowest=40", "frames.highest=81", "frames.bar=16",

@@ -10,8 +10,8 @@ import torch
 import small_music
 from recitative.lm.sampling import Sampling, distribution
 from recitative.model.torch_stage import run_model
-from recitative.music.composer import BLOCKS, TokenGrid, continue_music, fill_music, random_blocks
 from recitative.music.frames import Conditioning, MaskedCode
+from recitative.music.generation import BLOCKS, TokenGrid, continue_music, fill_music, random_blocks
 from recitative.music.task import score_frames
 from recitative.stage import Padded
 

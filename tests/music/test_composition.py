@@ -11,9 +11,10 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import TICKS_PER_STEP, Constraints, Key, blank, compose, to_continue, to_rewrite
+from recitative.music.composition import compose
 from recitative.music.midi import midi_bytes, parse_midi
-from recitative.music.piece import Note, Piece, from_grid, tied
+from recitative.music.piece import Key, Note, Piece, from_grid, tied
+from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
 
 SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
 FRAMES = SETTINGS.frames

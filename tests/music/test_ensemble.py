@@ -7,9 +7,9 @@ import small_music
 from recitative.errors import UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composer import Ensemble, TokenGrid, continue_music, fill_music
+from recitative.music.composer import Ensemble, likelihood_of
 from recitative.music.frames import Conditioning
-from recitative.music.likelihood import likelihood_of
+from recitative.music.generation import TokenGrid, continue_music, fill_music
 from recitative.stage import Padded
 
 

@@ -14,17 +14,11 @@ import small_events
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling, categorical
 from recitative.model.torch_stage import run_model
-from recitative.music.composer import Span
-from recitative.music.composition import (
-    TICKS_PER_STEP,
-    EventConstraints,
-    Key,
-    allowed_tokens,
-    blank_events,
-    compose_events,
-)
+from recitative.music.composition import allowed_tokens, compose_events
+from recitative.music.generation import Span
 from recitative.music.midi import midi_bytes
-from recitative.music.piece import Note, Piece
+from recitative.music.piece import Key, Note, Piece
+from recitative.music.request import TICKS_PER_STEP, EventConstraints, blank_events
 from recitative.stage import Padded
 
 EVENTS = small_events.settings().events

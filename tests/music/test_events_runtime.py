@@ -18,11 +18,12 @@ from recitative.model.folder import save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
-from recitative.music.composer import Span
-from recitative.music.composition import EventConstraints, blank_events, compose_events
+from recitative.music.composer import event_likelihood
+from recitative.music.composition import compose_events
+from recitative.music.generation import Span
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import midi_bytes
+from recitative.music.request import EventConstraints, blank_events
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
 

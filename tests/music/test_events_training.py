@@ -15,9 +15,9 @@ from recitative.errors import DataError, RunError, UsageError
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.music import task as music_task
+from recitative.music.composer import event_likelihood
 from recitative.music.data import TransposedEvents, event_streams
 from recitative.music.kind import EVENTS as EVENTS_KIND
-from recitative.music.likelihood import event_likelihood
 from recitative.music.midi import write_midi
 from recitative.music.piece import Note, Piece
 from recitative.music.pieces import EventPieces, fit_to_events, read_event_pieces

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from singing import CLEAN, RATE, SUNG, note_f1, sing
 
 from recitative.errors import DataError
-from recitative.music.melody import HeardNote, estimate_tempo, quantized, transcribe_melody
+from recitative.music.melody import TranscribedNote, estimate_tempo, quantized, transcribe_melody
 from recitative.music.piece import Note, Piece
 from recitative.music.synth import render
 
@@ -108,7 +108,7 @@ def heard(quarters, tempo, rng=None, gap=0.05):
     starts = np.cumsum([0, *quarters]) * 60 / tempo
     if rng:
         starts = starts + rng.normal(0, 0.02, len(starts))
-    return [HeardNote(float(a), float(b) - gap, 60, 0.0) for a, b in itertools.pairwise(starts)]
+    return [TranscribedNote(float(a), float(b) - gap, 60, 0.0) for a, b in itertools.pairwise(starts)]
 
 
 @given(st.lists(st.sampled_from([1.0, 1.0, 0.5, 2.0]), min_size=8, max_size=20), st.floats(70, 125), st.integers(0, 99))
@@ -128,10 +128,14 @@ def test_the_tempo_is_that_of_common_note_values(tempo):
 
 def test_a_slowing_singer_keeps_the_note_values():
     times = np.cumsum([0, *np.geomspace(0.5, 0.8, 15)])
-    notes = [HeardNote(float(a), float(b), 60, 0.0) for a, b in itertools.pairwise(times)]
+    notes = [TranscribedNote(float(a), float(b), 60, 0.0) for a, b in itertools.pairwise(times)]
     assert {note.length for note in quantized(notes, 0, "x").notes} == {4}
 
 
 def test_a_pause_is_a_rest():
-    notes = [HeardNote(0.0, 0.55, 60, 0.0), HeardNote(0.6, 1.15, 60, 0.0), HeardNote(2.4, 3.0, 60, 0.0)]
+    notes = [
+        TranscribedNote(0.0, 0.55, 60, 0.0),
+        TranscribedNote(0.6, 1.15, 60, 0.0),
+        TranscribedNote(2.4, 3.0, 60, 0.0),
+    ]
     assert [(note.start, note.length) for note in quantized(notes, 100, "x").notes] == [(0, 4), (4, 4), (16, 4)]

@@ -18,7 +18,7 @@ def scores_of(content, code):
     ids = np.stack([rng.integers(0, size, 20) for size in code.choice_sizes], -1) + np.cumsum(
         [0, *code.choice_sizes[:-1]]
     )
-    return made.scores(hidden, ids, rng.integers(0, code.hidden, (20, code.beside)))
+    return made.scores(hidden, ids, rng.integers(0, code.hidden, (20, code.related)))
 
 
 def test_int8_takes_a_third_of_the_room_and_says_nearly_the_same():

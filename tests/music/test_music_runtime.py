@@ -16,10 +16,11 @@ from recitative.export.file import build_file
 from recitative.lm.sampling import Sampling
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import Constraints, blank, compose, to_rewrite
+from recitative.music.composer import likelihood_of
+from recitative.music.composition import compose
 from recitative.music.frames import MaskedCode
 from recitative.music.kind import MUSIC
-from recitative.music.likelihood import likelihood_of
+from recitative.music.request import Constraints, blank, to_rewrite
 from recitative.music.task import likelihood
 from recitative.stage import Padded
 
@@ -72,7 +73,7 @@ def test_both_read_and_choose_the_same(direction):
     code = MaskedCode(model.settings.frames.code) if model.fills else model.settings.frames.code
     hidden = both[1].data[0]
     choice = rng.integers(0, sum(code.choice_sizes), (9, len(code.choice_sizes)))
-    beside = rng.integers(0, model.settings.frames.code.hidden + 1, (9, code.beside))
+    beside = rng.integers(0, model.settings.frames.code.hidden + 1, (9, code.related))
     np.testing.assert_allclose(
         ours.scores(hidden, choice, beside), theirs.scores(hidden, choice, beside), atol=1e-4, rtol=1e-4
     )

@@ -33,9 +33,11 @@ def _comparison() -> Comparison:
 
 
 def test_the_page_holds_pictures_sounds_files_and_numbers() -> None:
-    original = Exhibit("As written", OTHER, MIDI, _sound("WAV"))
-    items = [Exhibit("First", PIECE, MIDI, _sound("OGG"), "A note.", {PIECE.notes[0]}, 4, original)]
-    page = music_page(items, title="Chorales", description="Seed 1.", comparison=_comparison())
+    items = [
+        Exhibit("First", PIECE, MIDI, _sound("OGG"), "A note.", {PIECE.notes[0]}, 4),
+        Exhibit("As written", OTHER, MIDI, _sound("WAV")),
+    ]
+    page = music_page(items, title="Chorales", comparison=_comparison())
     tags = WholePage(page)
     assert page.count("data-systems=") == 2
     assert [uri and uri.split(";")[0] for uri in tags.attributes("audio", "src")] == [
@@ -64,7 +66,7 @@ def test_nothing_comes_from_outside() -> None:
 def test_names_cannot_break_the_page() -> None:
     odd = "<script>alert(\"1\")</script> & 'more'"
     comparison = Comparison(statistics([PIECE], 3), statistics([OTHER], 3), odd, [(odd, Copy(1, odd))])
-    page = music_page([Exhibit(odd, PIECE, MIDI, note=odd)], title=odd, description=odd, comparison=comparison)
+    page = music_page([Exhibit(odd, PIECE, MIDI, note=odd)], title=odd, comparison=comparison)
     assert "<script>alert" not in page
     assert len([tag for tag, _ in WholePage(page).tags if tag == "script"]) == 1
 

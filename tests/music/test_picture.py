@@ -96,7 +96,7 @@ def test_the_times_of_systems_follow_one_another() -> None:
 
 
 def test_given_notes_are_outlined_and_explained() -> None:
-    for given_notes in ({BASS}, [BASS], lambda note: note.voice == 1):
+    for given_notes in ({BASS}, [BASS]):
         figure = piano_roll(PIECE, given=given_notes).figure
         assert [one.get("stroke") for one in _notes(figure)] == [None, LIGHT[VOICE_COLORS[1]]]
         assert {"generated", "given"} <= set(_texts(figure))

@@ -54,14 +54,6 @@ def test_a_piece_is_as_long_as_its_notes_and_in_their_order() -> None:
     assert Piece.of([], 4, 120.0, "empty").voices == 0
 
 
-@pytest.mark.parametrize("semitones", [-60, 5])
-def test_a_piece_is_moved_as_far_as_midi_goes(semitones: int) -> None:
-    piece = Piece.of([Note(0, 60, 4), Note(0, 120, 4)], 4, 100.0, "p")
-    assert [note.pitch for note in piece.transposed(semitones).notes] == [60 + semitones, 120 + semitones]
-    with pytest.raises(ValueError, match="p: 8 semitones: notes out of the MIDI range"):
-        piece.transposed(8)
-
-
 @given(notes=st.lists(NOTES, max_size=8), factor=st.integers(2, 12))
 def test_a_finer_grid_and_back_changes_nothing(notes: list[Note], factor: int) -> None:
     piece = Piece.of(notes, 4, 100.0, "p")

@@ -8,11 +8,10 @@ import pytest
 import small_music
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import TICKS_PER_STEP, Constraints, blank, compose, to_rewrite
-from recitative.music.dynamics import phrase_ends, velocities
-from recitative.music.likelihood import likelihood_of
-from recitative.music.piece import Notation, Note, Piece, from_grid, tied
-from recitative.music.ranking import NATS_PER_ERROR, Draft, RuleErrors, rank, rule_errors
+from recitative.music.composer import likelihood_of
+from recitative.music.composition import NATS_PER_ERROR, Candidate, RuleErrors, compose, rank, rule_errors
+from recitative.music.piece import Notation, Note, Piece, from_grid, phrase_ends, tied, velocities
+from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_rewrite
 
 FRAMES = small_music.settings("frames.voices=4", "frames.lowest=40", "frames.highest=81").frames
 RANGED = FRAMES.model_copy(update={"ranges": ((60, 81), (55, 74), (48, 67), (40, 60))})
@@ -38,7 +37,10 @@ def test_errors_of_voice_leading_are_counted():
 
 def test_an_error_costs_as_much_as_a_rare_note():
     piece = Piece((Note(0, 60, 4),), 4)
-    clean, faulty = Draft(piece, 10.0, 4, RuleErrors(0, 0, 0, 0, 0)), Draft(piece, 8.0, 4, RuleErrors(1, 0, 0, 0, 0))
+    clean, faulty = (
+        Candidate(piece, 10.0, 4, RuleErrors(0, 0, 0, 0, 0)),
+        Candidate(piece, 8.0, 4, RuleErrors(1, 0, 0, 0, 0)),
+    )
     assert clean.cost == 10.0
     assert faulty.cost == 8.0 + NATS_PER_ERROR
     assert str(faulty) == "2.000 nats per token, 1 parallel fifth"
@@ -61,7 +63,7 @@ def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
         new = [sum(note.voice != 0 for note in draft.piece.notes) for draft in drafts]
         assert [draft.count for draft in drafts] == new
     else:
-        from recitative.music.composition import on_grid
+        from recitative.music.request import on_grid
 
         for draft in drafts:
             tokens = frames.code.tokens(on_grid(draft.piece, frames))

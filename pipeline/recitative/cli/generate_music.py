@@ -22,23 +22,18 @@ from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.music import synth
-from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, Span
+from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, event_likelihood
 from recitative.music.composition import (
     FILLING_TEMPERATURE,
-    TICKS_PER_STEP,
     TOP_P,
-    Constraints,
-    EventConstraints,
-    Key,
-    blank,
-    blank_events,
+    Candidate,
     compose,
     compose_events,
     numbered,
+    rank,
 )
-from recitative.music.dynamics import VELOCITY
+from recitative.music.generation import Span
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.music.likelihood import event_likelihood
 from recitative.music.melody import transcribe_melody
 from recitative.music.midi import INSTRUMENTS, midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes
@@ -46,7 +41,9 @@ from recitative.music.page import Exhibit, music_page, piano_roll
 from recitative.music.piece import (
     HIGHEST,
     LOWEST,
+    VELOCITY,
     VOICES,
+    Key,
     Note,
     Piece,
     key_name,
@@ -54,8 +51,17 @@ from recitative.music.piece import (
     to_grid,
 )
 from recitative.music.pieces import fit_to_events, read_file
-from recitative.music.ranking import Draft, rank
-from recitative.music.request import QUARTERS_PER_MINUTE, EditOptions, parse_key, request_of
+from recitative.music.request import (
+    QUARTERS_PER_MINUTE,
+    TICKS_PER_STEP,
+    Constraints,
+    EditOptions,
+    EventConstraints,
+    blank,
+    blank_events,
+    parse_key,
+    request_of,
+)
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 from recitative.terminal import progress_bar, track
@@ -146,7 +152,7 @@ NEW = "piece"  # the name of new pieces
 class Generated:
     """A draft, and those of its notes that were given."""
 
-    draft: Draft
+    draft: Candidate
     given: frozenset[Note]
 
 
@@ -207,10 +213,10 @@ def events_generator(
     return Generator(events.steps_per_quarter * TICKS_PER_STEP, generate)
 
 
-def event_draft(scorer: EventScorer, piece: Piece) -> Draft:
+def event_draft(scorer: EventScorer, piece: Piece) -> Candidate:
     """A piece with its likelihood."""
     found = event_likelihood(scorer.network, scorer.events.vocabulary, [fit_to_events(piece, scorer.events)])
-    return Draft(piece, found.nats, found.tokens)
+    return Candidate(piece, found.nats, found.tokens)
 
 
 # Output: MIDI, scores, sound, picture, and a page

@@ -32,14 +32,15 @@ from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
 from recitative.model.kind import load_settings_of
 from recitative.music import synth
-from recitative.music.composition import TICKS_PER_STEP, ConstraintCheck
+from recitative.music.composer import event_likelihood, likelihood_of
+from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
 from recitative.music.kind import EVENTS
-from recitative.music.likelihood import event_likelihood, likelihood_of
 from recitative.music.midi import midi_bytes
 from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.piece import VOICES, Note, Piece
 from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
+from recitative.music.request import TICKS_PER_STEP
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont

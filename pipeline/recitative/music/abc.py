@@ -8,8 +8,8 @@ the cleaned edition of that database, P: fields may name single parts if Y: give
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,10 +19,10 @@ from recitative.music.abc_score import (
     Harmony,
     Item,
     Part,
-    ScoreReader,
     Sound,
+    VoiceReader,
     key_signature,
-    meter,
+    parse_meter,
     unit_length,
 )
 from recitative.music.piece import Notation, Note, Piece
@@ -35,35 +35,6 @@ _REMEDY = "correct it, or leave the tune out"
 _FIELD = re.compile(r"([A-Za-z]):(?![|:])(.*)")  # but not 'A:|', a note before a repeat
 _VOICE = re.compile(r"V:\s*(\S+)|\[V:\s*([^\]\s]+)[^\]]*\]")
 _IGNORED = frozenset("ABCDFGHINORSTWXYZmrsw")  # fields that do not affect the notes
-
-
-@dataclass(frozen=True)
-class Tune:
-    """A tune in the order of writing. voices: at least one; order: of its parts, '' for as written."""
-
-    name: str
-    voices: tuple[tuple[Item, ...], ...]
-    order: str
-    quarters_per_minute: float
-    notation: Notation
-
-
-@dataclass
-class _Header:
-    """The fields of a tune before its K: field."""
-
-    number: str
-    titles: list[str] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
-    key: tuple[int | None, bool] = (None, False)  # sharps of the signature, minor
-    parts: dict[str, str] = field(default_factory=dict)  # names of voices
-
-    @property
-    def meter(self) -> tuple[int, int] | None:
-        """Beats and note value of M:, if it is a fraction or a sign of one."""
-        text = self.fields.get("M", "").strip()
-        match = re.fullmatch(r"(\d{1,2})/(\d{1,2})", {"C": "4/4", "C|": "2/2"}.get(text, text))
-        return (int(match[1]), int(match[2])) if match and int(match[2]) in (1, 2, 4, 8, 16, 32) else None
 
 
 def read_abc(path: str | Path) -> tuple[list[Piece], list[DataError]]:
@@ -91,24 +62,6 @@ def read_abc(path: str | Path) -> tuple[list[Piece], list[DataError]]:
     return pieces, errors
 
 
-def _piece(path: str, first: int, block: Sequence[str]) -> Piece:
-    """The tune of a block as it is played. Raises DataError with the line."""
-    tune = _tune(path, first, block)
-    try:
-        voices = [played(items, tune.order) for items in tune.voices]
-        end = max(sum((item.quarters for item in items if isinstance(item, Sound)), Fraction(0)) for items in voices)
-        if end > LONGEST_QUARTERS:
-            raise ValueError(f"it lasts {int(end)} quarter notes, more than {LONGEST_QUARTERS}")
-        notes = [note for voice, items in enumerate(voices) for note in _melody(items, voice)]
-        notes += _harmony(voices[0], len(voices))
-        if not notes:
-            raise ValueError("it has no notes")
-    except ValueError as error:
-        raise DataError(f"{path}:{first}", f"{tune.name}: {error}", "", _REMEDY) from None
-    length, tempo = _step(end), tune.quarters_per_minute
-    return Piece(tuple(sorted(notes)), length, STEPS_PER_QUARTER, tempo, tune.name, tune.notation)
-
-
 def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """(line number of X:, lines) of each tune, which ends at an empty line or before the next X:."""
     first, block = 0, list[str]()
@@ -121,86 +74,110 @@ def _blocks(lines: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
             first, block = (number, [line]) if begins else (first, [*block, line])
 
 
-def _tune(path: str, first: int, block: Sequence[str]) -> Tune:
-    """Raises DataError with the line."""
-    header = _Header(block[0][2:].strip())
-    voices: dict[str, ScoreReader] = {}  # by their ids, in the order of writing; '' before the first V:
-    reader: ScoreReader | None = None
-    for number, line in enumerate(block, start=first):
+def _piece(path: str, first: int, block: Sequence[str]) -> Piece:
+    """The tune of a block as it is played. Raises DataError with the line."""
+    tune, number = _Tune(), block[0][2:].strip()
+    for place, line in enumerate(block, start=first):
         try:
-            bare = re.sub(r"(?<!\\)%.*", "", line).strip()
-            match = _FIELD.fullmatch(bare)
-            if reader is None:
-                reader = _header_line(header, match)
-                voices = {"": reader} if reader else {}
-            elif switch := _VOICE.match(bare):
-                voice = switch[1] or switch[2]
-                reader = _voice(voices, voice)
-                reader.read(bare[switch.end() :] if switch[2] else "")
-                if label := re.search(r'(?:name|nm)="([^"]*)"', bare):
-                    header.parts[voice] = label[1]
-            elif match is None:
-                reader.read(bare)
-            elif match[1] not in _IGNORED:
-                reader.set_field(match[1], match[2])
+            tune.read(line)
         except ValueError as error:
-            raise DataError(f"{path}:{number}", f"X:{header.number}: {error}", "", _REMEDY) from None
-    if reader is None:
-        raise DataError(f"{path}:{first}", f"X:{header.number}: no key", "a field K: before the notes", _REMEDY)
-    title = header.titles[0] if header.titles else f"{Path(path).stem} {header.number}"
-    parts = tuple(header.parts.get(voice, "") for voice in voices)
-    notation = Notation(header.meter, *header.key, parts if any(parts) else ())
-    items = tuple(tuple(one.items) for one in voices.values())
-    return Tune(title, items, _part_order(header), _tempo(header.fields.get("Q", "")), notation)
+            raise DataError(f"{path}:{place}", f"X:{number}: {error}", "", _REMEDY) from None
+    if not tune.voices:
+        raise DataError(f"{path}:{first}", f"X:{number}: no key", "a field K: before the notes", _REMEDY)
+    title = tune.fields.get("T", f"{Path(path).stem} {number}")
+    try:
+        voices = [played(reader.items, tune.part_order) for reader in tune.voices.values()]
+        end = max(sum((item.quarters for item in items if isinstance(item, Sound)), Fraction(0)) for items in voices)
+        if end > LONGEST_QUARTERS:
+            raise ValueError(f"it lasts {int(end)} quarter notes, more than {LONGEST_QUARTERS}")
+        notes = [note for voice, items in enumerate(voices) for note in _melody(items, voice)]
+        notes += _harmony(voices[0], len(voices))
+        if not notes:
+            raise ValueError("it has no notes")
+    except ValueError as error:
+        raise DataError(f"{path}:{first}", f"{title}: {error}", "", _REMEDY) from None
+    return Piece(tuple(sorted(notes)), _step(end), STEPS_PER_QUARTER, tune.tempo, title, tune.notation)
 
 
-def _voice(voices: dict[str, ScoreReader], name: str) -> ScoreReader:
-    """The reader of a voice, a new one at its first V:. What was read before any V: is the first voice."""
-    if name not in voices and "" in voices:
-        voices[name] = voices.pop("")
-    elif name not in voices:
-        like = next(iter(voices.values()))
-        voices[name] = ScoreReader(like.first_key, like.first_unit, like.first_meter)
-    return voices[name]
+class _Tune:
+    """The header and the voices of a tune, read line by line.
 
+    fields: of the header; voices: their readers by id, in the order of writing, after the K: field; '' before any V:
+    """
 
-def _header_line(header: _Header, match: re.Match[str] | None) -> ScoreReader | None:
-    """A reader of the notes after the K: field, which ends the header."""
-    if match is None:
-        return None
-    letter, content = match[1], match[2].strip()
-    if letter == "T":
-        header.titles.append(content)
-    if letter != "K":
-        header.fields[letter] = content
-        return None
-    time = meter(header.fields.get("M", ""))
-    unit = unit_length(header.fields["L"]) if "L" in header.fields else time.default_unit
-    signature = key_signature(content)
-    reader = ScoreReader(signature, unit, time)
-    header.key = sum(signature.values()), bool(re.match(r"[A-G][#b]?\s*(m(?!aj|ix)|aeo)", content, re.IGNORECASE))
-    if _is_label(header):
-        reader.set_field("P", header.fields["P"])
-    return reader
+    def __init__(self) -> None:
+        self.fields: dict[str, str] = {}
+        self.voices: dict[str, VoiceReader] = {}
+        self._names: dict[str, str] = {}
+        self._signature: Mapping[str, int] = {}
+        self._reader: VoiceReader | None = None
 
+    def read(self, line: str) -> None:
+        """Raises ValueError."""
+        bare = re.sub(r"(?<!\\)%.*", "", line).strip()
+        field = _FIELD.fullmatch(bare)
+        if self._reader is None:
+            if field:
+                self._read_header(field[1], field[2].strip())
+        elif switch := _VOICE.match(bare):
+            self._reader = self._voice(switch[1] or switch[2])
+            self._reader.read(bare[switch.end() :] if switch[2] else "")
+            if label := re.search(r'(?:name|nm)="([^"]*)"', bare):
+                self._names[switch[1] or switch[2]] = label[1]
+        elif field is None:
+            self._reader.read(bare)
+        elif field[1] not in _IGNORED:
+            self._reader.set_field(field[1], field[2])
 
-def _is_label(header: _Header) -> bool:
-    """Whether P: in the header names the first part: if there is Y:, or if it is one letter. Otherwise it is the
-    order."""
-    return "P" in header.fields and ("Y" in header.fields or len(header.fields["P"]) == 1)
+    def _read_header(self, letter: str, content: str) -> None:
+        """A field before the notes; K: is the last one. Of several titles, the first is kept."""
+        self.fields[letter] = self.fields.get("T", content) if letter == "T" else content
+        if letter != "K":
+            return
+        self._signature = key_signature(content)
+        meter = parse_meter(self.fields.get("M", ""))
+        short = meter is not None and Fraction(*meter) < Fraction(3, 4)
+        unit = unit_length(self.fields["L"]) if "L" in self.fields else Fraction(1, 4 if short else 2)
+        self._reader = self.voices[""] = VoiceReader(self._signature, unit, meter)
+        if self._names_part:
+            self._reader.set_field("P", self.fields["P"])
 
+    def _voice(self, name: str) -> VoiceReader:
+        """The reader of a voice, a new one at its first V:. Notes before any V: are the first voice."""
+        if name not in self.voices and "" in self.voices:
+            self.voices[name] = self.voices.pop("")
+        elif name not in self.voices:
+            first = next(iter(self.voices.values()))
+            self.voices[name] = VoiceReader(*first.header)
+        return self.voices[name]
 
-def _part_order(header: _Header) -> str:
-    return header.fields.get("Y", "" if _is_label(header) else header.fields.get("P", ""))
+    @property
+    def _names_part(self) -> bool:
+        """Whether P: in the header names the first part: if there is Y:, or if it is one letter. Otherwise it is the
+        order."""
+        return "P" in self.fields and ("Y" in self.fields or len(self.fields["P"]) == 1)
 
+    @property
+    def part_order(self) -> str:
+        """'' for as written."""
+        return self.fields.get("Y", "" if self._names_part else self.fields.get("P", ""))
 
-def _tempo(text: str) -> float:
-    """Quarters per minute of a Q: field, such as '1/4=120', '3/8 = 80' or '120'. Words are ignored."""
-    match = re.search(r"(?:(\d+)\s*/\s*(\d+)\s*=\s*)?(\d+(?:\.\d+)?)", re.sub(r'"[^"]*"', "", text))
-    if match is None or float(match[3]) == 0 or (match[1] and not int(match[1]) * int(match[2])):
-        return QUARTERS_PER_MINUTE
-    beat = 4 * int(match[1]) / int(match[2]) if match[1] else 1.0
-    return float(match[3]) * beat
+    @property
+    def tempo(self) -> float:
+        """Quarters per minute of a Q: field, such as '1/4=120', '3/8 = 80' or '120'. Words are ignored."""
+        text = re.sub(r'"[^"]*"', "", self.fields.get("Q", ""))
+        match = re.search(r"(?:(\d+)\s*/\s*(\d+)\s*=\s*)?(\d+(?:\.\d+)?)", text)
+        if match is None or float(match[3]) == 0 or (match[1] and not int(match[1]) * int(match[2])):
+            return QUARTERS_PER_MINUTE
+        return float(match[3]) * (4 * int(match[1]) / int(match[2]) if match[1] else 1.0)
+
+    @property
+    def notation(self) -> Notation:
+        meter = parse_meter(self.fields.get("M", ""))
+        meter = meter if meter and meter[1] in (1, 2, 4, 8, 16, 32) else None
+        minor = bool(re.match(r"[A-G][#b]?\s*(m(?!aj|ix)|aeo)", self.fields["K"], re.IGNORECASE))
+        parts = tuple(self._names.get(voice, "") for voice in self.voices)
+        return Notation(meter, sum(self._signature.values()), minor, parts if any(parts) else ())
 
 
 def _step(quarters: Fraction) -> int:
@@ -208,7 +185,12 @@ def _step(quarters: Fraction) -> int:
     return int(quarters * STEPS_PER_QUARTER + Fraction(1, 2))
 
 
+def _note(start: Fraction, end: Fraction, pitch: int, voice: int) -> Note:
+    return Note(_step(start), pitch, max(1, _step(end) - _step(start)), voice)
+
+
 def _melody(items: Iterable[Item], voice: int) -> list[Note]:
+    """The sounds as notes; tied sounds of one pitch are one note."""
     spans: list[tuple[Fraction, Fraction, int]] = []
     held: dict[int, int] = {}  # pitch -> index of the span that is tied
     now = Fraction(0)
@@ -223,10 +205,11 @@ def _melody(items: Iterable[Item], voice: int) -> list[Note]:
             spans[number : number + 1] = [(start, end, pitch)]
             held |= {pitch: number} if item.tied else {}
         now = end
-    return [_note(*span, voice) for span in spans]
+    return [_note(start, end, pitch, voice) for start, end, pitch in spans]
 
 
 def _harmony(items: Iterable[Item], voice: int) -> list[Note]:
+    """The chord symbols as notes, each to the next symbol or the end."""
     changes: list[tuple[Fraction, tuple[int, ...]]] = []
     now = Fraction(0)
     for item in items:
@@ -237,10 +220,6 @@ def _harmony(items: Iterable[Item], voice: int) -> list[Note]:
     ends = [*(start for start, _ in changes[1:]), now]
     spans = [(start, end, pitches) for (start, pitches), end in zip(changes, ends, strict=False) if end > start]
     return [_note(start, end, pitch, voice) for start, end, pitches in spans for pitch in pitches]
-
-
-def _note(start: Fraction, end: Fraction, pitch: int, voice: int) -> Note:
-    return Note(_step(start), pitch, max(1, _step(end) - _step(start)), voice)
 
 
 # The order of playing: repeats, endings and parts (sections 3.1.9 and 4.8 to 4.10 of the standard).
@@ -259,25 +238,21 @@ def played(items: Sequence[Item], order: str = "") -> list[Item]:
             parts.append((item.label, []))
         else:
             parts[-1][1].append(item)
-    labels = _expanded(order)
+    labels = _part_labels(order)
     if missing := sorted(set(labels) - {label for label, _ in parts}):
         raise ValueError(f"the order of parts '{order}' has part '{missing[0]}', which does not exist")
-    if not labels:
-        return _limited([item for _, part in parts for item in unfolded(part)])
-    by_label: dict[str, list[Item]] = {}
-    for label, part in parts:
-        by_label[label] = by_label.get(label, []) + unfolded(part)
-    return _limited([item for label in ["", *labels] for item in by_label[label]])
-
-
-def _limited(items: list[Item]) -> list[Item]:
-    if len(items) > MAX_ITEMS:
+    unfolded_parts = [(label, unfolded(part)) for label, part in parts]
+    if labels:
+        result = [item for name in ["", *labels] for label, part in unfolded_parts if label == name for item in part]
+    else:
+        result = [item for _, part in unfolded_parts for item in part]
+    if len(result) > MAX_ITEMS:
         raise ValueError(f"with its repeats it has more than {MAX_ITEMS} notes and bars")
-    return items
+    return result
 
 
-def _expanded(order: str) -> list[str]:
-    """'(AB)2C' -> A B A B C."""
+def _part_labels(order: str) -> list[str]:
+    """'(AB)2C' -> A B A B C. Raises ValueError for more than MAX_ITEMS."""
     text = re.sub(r"[\s.,*]", "", order)
     while match := re.search(r"\(([^()]*)\)(\d{0,2})|(.)(\d{1,2})", text):
         text = (

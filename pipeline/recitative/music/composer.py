@@ -1,15 +1,6 @@
-"""Generation by a trained model of music, as token grids of frames or as sequences of events. NumPy only.
+"""Trained models of music, run by PyTorch or ONNX Runtime: the scores of their decisions, and the likelihood of pieces.
 
-The network runs on PyTorch (``model.torch_stage``) or on ONNX Runtime (``model.onnx_stage``). Given notes are kept, and
-forbidden ones are never sampled.
-
-    continue   frame by frame, voice by voice, each given all that was sampled before
-    fill       all missing notes at once, given the notes that are there; then a decreasing part of them again, given
-               the others: blocked Gibbs sampling with annealed blocks (Yao et al. 2014, as in Coconet, Huang et al.
-               2017)
-    events     token by token, given all tokens before it
-
-Each row has its own random numbers, from (seed, row), so a piece does not depend on the number of rows.
+A ``Scorer`` is a model of frames, one network or an ensemble; an ``EventScorer`` is a model of events. NumPy only.
 """
 
 from __future__ import annotations
@@ -22,20 +13,14 @@ import numpy as np
 
 from recitative import pretrained
 from recitative.errors import UsageError
-from recitative.lm.sampling import Sampling, categorical, distribution
-from recitative.music.cadence import Cadence
-from recitative.music.events import Event, GrammarState, Kind
+from recitative.music.events import EventVocabulary
 from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.piece import Piece
 from recitative.music.settings import EventSettings, EventsSettings, FrameSettings, MusicSettings
-from recitative.stage import Array, Ids, Mask, Padded, Stage, State
+from recitative.stage import Array, Ids, Padded, Stage, State
 from recitative.text.vocabulary import END
 
 OnProgress = Callable[[int, int], None]  # steps done, steps in all
-
-MAX_RESAMPLED, MIN_RESAMPLED = 0.9, 0.1  # share of the missing notes that a Gibbs step samples, first and last
-BLOCKS = (1, 4, 8)  # frames that are sampled together, in turn: a single note is held in place by its neighbors
-ANNEALED = 0.7  # share of the Gibbs steps after which blocks are single notes: frames of a block are independent
 
 
 class MusicNetwork(Stage[Array], Protocol):
@@ -45,7 +30,7 @@ class MusicNetwork(Stage[Array], Protocol):
 
 
 class Scorer(Protocol):
-    """A music model's network: a stage that reads contexts, and the scores of a decision."""
+    """A model of frames: a stage that reads contexts, and the scores of a decision."""
 
     @property
     def settings(self) -> MusicSettings: ...
@@ -63,13 +48,13 @@ class Scorer(Protocol):
         """ids (N, T, F) -> (N, T, H)"""
         ...
 
-    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+    def scores(self, hidden: Array, ids: Ids, related: Ids) -> Array:
         """(M, H), (M, G), (M, R) -> (M, outputs) before the softmax."""
         ...
 
 
 class MusicScorer:
-    """``Scorer``: the network of a music model, run by PyTorch or ONNX Runtime."""
+    """``Scorer``: a single network."""
 
     def __init__(self, network: MusicNetwork, settings: MusicSettings) -> None:
         self.context = network
@@ -77,8 +62,8 @@ class MusicScorer:
         self.frames = settings.frames
         self.fills = settings.model.recurrent.direction == "bidirectional"
 
-    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
-        return self.context.call("choice", {"hidden": np.ascontiguousarray(hidden), "ids": ids, "beside": beside})
+    def scores(self, hidden: Array, ids: Ids, related: Ids) -> Array:
+        return self.context.call("choice", {"hidden": np.ascontiguousarray(hidden), "ids": ids, "beside": related})
 
     def harmonize(
         self,
@@ -91,165 +76,22 @@ class MusicScorer:
         """The melody with the other voices.
 
         melody: a piece of one voice, or pairs of a MIDI pitch, None for a rest, and a length in quarter notes; voice:
-        its number, 0 is the highest; cadence: end with V-I. A model that continues has the pretrained one that fills in
-        write the voices. Raises UsageError if that one has other voices, DataError for notes that it does not know.
+        its number, 0 is the highest; cadence: end with V-I. If this model only continues music, the pretrained model
+        that fills in notes is used. Raises UsageError if that one has other voices, DataError for notes out of range.
         """
-        from recitative.music.composition import Constraints, harmonize
+        from recitative.music.composition import harmonize
+        from recitative.music.request import Constraints
 
-        return harmonize(self._filling(), melody, voice=voice, constraints=Constraints(cadence=cadence), seed=seed)
+        scorer = self
+        if not self.fills:
+            from recitative.model.onnx_stage import OnnxStage
+            from recitative.music.kind import MUSIC
 
-    def _filling(self) -> MusicScorer:
-        if self.fills:
-            return self
-        from recitative.model.onnx_stage import OnnxStage
-        from recitative.music.kind import MUSIC
-
-        stage = OnnxStage(pretrained.find(pretrained.FILLING), MUSIC)
-        filling = MusicScorer(stage, stage.metadata.settings)
-        if filling.frames != self.frames:
-            raise UsageError("this model only continues music; load one that fills in notes to harmonize")
-        return filling
-
-
-# Frames
-
-
-@dataclass(frozen=True)
-class TokenGrid:
-    """What to generate. tokens: (N, T, V), ``code.hidden`` where a note is to be generated; allowed: (V, outputs), the
-    tokens of each voice; key: (N,), as in ``Conditioning``; cadence: the end of the pieces."""
-
-    tokens: Ids
-    allowed: Mask
-    key: Ids
-    cadence: Cadence | None = None
-
-
-def continue_music(
-    scorer: Scorer, grid: TokenGrid, sampling: Sampling, seed: int, on_progress: OnProgress | None = None
-) -> Ids:
-    """Generate the hidden tokens of a grid from left to right -> (N, T, V)."""
-    code, tokens = scorer.frames.code, grid.tokens.copy()
-    rows, steps, _ = tokens.shape
-    sample = _Sampler(sampling, seed, rows)
-    history, state = code.initial_history(rows), scorer.context.initial_state(rows)
-    ones = np.ones(rows, np.int64)
-    cadence = grid.cadence
-    for step in range(steps):
-        if cadence and step == cadence.dominant:
-            keys = cadence.keys(code, tokens)
-        now = tokens[:, step : step + 1]
-        left = np.full((rows, 1), steps - step, np.int64)
-        context = code.contexts(now, history, Conditioning(left, grid.key))
-        h, state = scorer.context.step(Padded(code.context_ids(context), ones), state, last=False)
-        for number, voice in enumerate(code.order):
-            free = np.flatnonzero(now[:, 0, voice] == code.hidden)
-            if len(free):
-                ids, beside = code.choice_ids(now, context, number)
-                scores = scorer.scores(h.data[free, 0], ids[free, 0], beside[free, 0])
-                allowed = grid.allowed[voice] & code.allowed(now, number)[free, 0]
-                if cadence and step > cadence.tonic:  # the last chord is held
-                    allowed = allowed & (np.arange(code.outputs) == tokens[free, step - 1, voice, None])
-                elif cadence and step >= cadence.dominant:
-                    within = zip(free, allowed, strict=True)
-                    allowed = np.stack([
-                        cadence.allowed(code, keys[row], step, now[row, 0], voice, possible) for row, possible in within
-                    ])  # fmt: skip
-                now[free, 0, voice] = sample(scores, allowed, free)
-        history = code.read(history, now[:, 0])
-        if on_progress:
-            on_progress(step + 1, steps)
-    return tokens
-
-
-def fill_music(
-    scorer: Scorer, grid: TokenGrid, sampling: Sampling, seed: int, steps: int, on_progress: OnProgress | None = None
-) -> Ids:
-    """Generate the hidden tokens of a grid in ``steps`` Gibbs steps -> (N, T, V)."""
-    code, tokens = MaskedCode(scorer.frames.code), grid.tokens.copy()
-    hidden = code.code.hidden
-    missing = tokens == hidden
-    lengths = np.full(len(tokens), tokens.shape[1], np.int64)
-    sample = _Sampler(sampling, seed, len(tokens))
-    for number in range(steps):
-        done = min(1.0, number / (ANNEALED * steps))
-        share = MAX_RESAMPLED - (MAX_RESAMPLED - MIN_RESAMPLED) * done
-        block = BLOCKS[number % len(BLOCKS)] if done < 1 else 1
-        resampled = missing if number == 0 else missing & sample.blocks(share, missing.shape, block)
-        tokens = np.where(resampled, hidden, tokens)
-        ids = Padded(code.context_ids(tokens, grid.key), lengths)
-        h, _ = scorer.context.step(ids, scorer.context.initial_state(len(tokens)), last=True)
-        filled = tokens.copy()
-        for voice in range(code.code.voices):
-            row, step = np.nonzero(resampled[..., voice])
-            if len(row):
-                choice, beside = code.choice_ids(tokens, voice)
-                scores = scorer.scores(h.data[row, step], choice[row, step], beside[row, step])
-                filled[row, step, voice] = sample(scores, np.broadcast_to(grid.allowed[voice], scores.shape), row)
-        tokens = filled
-        if on_progress:
-            on_progress(number + 1, steps)
-    return _closed(scorer, grid, tokens, sample) if grid.cadence else tokens
-
-
-def _closed(scorer: Scorer, grid: TokenGrid, tokens: Ids, sample: _Sampler) -> Ids:
-    """Sample the chords of the cadence, voice by voice, each given all other notes. A note lasts as long as its
-    chord."""
-    code, cadence = scorer.frames.code, grid.cadence
-    assert cadence
-    masked, keys = MaskedCode(code), cadence.keys(code, tokens)
-    missing = grid.tokens[0] == code.hidden
-    lengths = np.full(len(tokens), tokens.shape[1], np.int64)
-    spans = (slice(cadence.dominant, cadence.tonic), slice(cadence.tonic, None))
-    free = [[voice for voice in code.order if missing[span, voice].all()] for span in spans]
-    tokens = tokens.copy()
-    for span, voices in zip(spans, free, strict=True):
-        tokens[:, span, voices] = code.hidden
-    for span, voices in zip(spans, free, strict=True):
-        for voice in voices:
-            ids = Padded(masked.context_ids(tokens, grid.key), lengths)
-            h, _ = scorer.context.step(ids, scorer.context.initial_state(len(tokens)), last=True)
-            choice, beside = masked.choice_ids(tokens, voice)
-            part = [array[:, span].reshape(-1, array.shape[-1]) for array in (h.data, choice, beside)]
-            scores = scorer.scores(*part).reshape(len(tokens), -1, code.outputs).mean(axis=1)
-            frame = tokens[:, span.start]
-            allowed = np.stack([
-                cadence.allowed(code, key, span.start, row, voice, grid.allowed[voice])
-                for key, row in zip(keys, frame, strict=True)
-            ])  # fmt: skip
-            tokens[:, span, voice] = sample(scores, allowed, np.arange(len(tokens)))[:, None]
-    return tokens
-
-
-class _Sampler:
-    """Samples tokens, each with the random numbers of its row."""
-
-    def __init__(self, sampling: Sampling, seed: int, rows: int) -> None:
-        self._sampling = sampling
-        self._rngs = [np.random.default_rng([seed, row]) for row in range(rows)]
-
-    def blocks(self, share: float, shape: Sequence[int], length: int) -> Mask:
-        """``random_blocks`` of each row, (N, T, V)."""
-        return np.stack([random_blocks(rng, share, shape[1], shape[2], length) for rng in self._rngs])
-
-    def __call__(self, scores: Array, allowed: Mask, rows: Ids) -> Ids:
-        """A token for each of the scores (M, outputs). rows: (M,), whose random numbers are used, in order."""
-        numbers = np.array([self._rngs[row].random() for row in rows])
-        return categorical(distribution(scores, allowed, self._sampling), numbers)
-
-
-def random_blocks(rng: np.random.Generator, share: float, steps: int, voices: int, length: int) -> Mask:
-    """A mask (T, V) of blocks of ``length`` frames of a voice, each true with probability ``share``.
-
-    The first block may be shorter.
-    """
-    first = int(rng.integers(length))
-    coins = rng.random((-(-(steps + first) // length), voices)) < share
-    blocks: Mask = np.repeat(coins, length, axis=0)[first : first + steps]
-    return blocks
-
-
-# Ensembles
+            stage = OnnxStage(pretrained.find(pretrained.FILLING), MUSIC)
+            scorer = MusicScorer(stage, stage.metadata.settings)
+            if scorer.frames != self.frames:
+                raise UsageError("this model only continues music; load one that fills in notes to harmonize")
+        return harmonize(scorer, melody, voice=voice, constraints=Constraints(cadence=cadence), seed=seed)
 
 
 class Ensemble:
@@ -266,10 +108,12 @@ class Ensemble:
         code = MaskedCode(first.frames.code) if first.fills else first.frames.code
         self.context = _Parallel([scorer.context for scorer in scorers], len(code.context_sizes))
 
-    def scores(self, hidden: Array, ids: Ids, beside: Ids) -> Array:
+    def scores(self, hidden: Array, ids: Ids, related: Ids) -> Array:
         """(M, H), (M, G), (M, R) -> (M, outputs): the logarithm of the mean probability."""
-        parts = zip(self._scorers, np.split(hidden, self.context.ends, axis=-1), strict=True)
-        each = [_log_softmax(scorer.scores(part, ids, beside)) for scorer, part in parts]
+        each = []
+        for scorer, part in zip(self._scorers, np.split(hidden, self.context.ends, axis=-1), strict=True):
+            scores = scorer.scores(part, ids, related).astype(np.float64)
+            each.append(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
         return np.asarray(np.logaddexp.reduce(each) - np.log(len(each)))
 
 
@@ -295,19 +139,12 @@ class _Parallel:
         outputs: list[Array] = []
         after: State = {}
         for i, stage in enumerate(self._stages):
-            own = {name.partition(".")[2]: a for name, a in state.items() if name.partition(".")[0] == str(i)}
+            prefix = f"{i}."
+            own = {name.removeprefix(prefix): a for name, a in state.items() if name.startswith(prefix)}
             y, new = stage.step(x, own, last=last)
             outputs.append(y.data)
-            after |= {f"{i}.{name}": a for name, a in new.items()}
+            after |= {prefix + name: a for name, a in new.items()}
         return Padded(np.concatenate(outputs, axis=-1), x.lengths), after
-
-
-def _log_softmax(scores: Array) -> Array:
-    wide = scores.astype(np.float64)
-    return np.asarray(wide - np.logaddexp.reduce(wide, axis=-1, keepdims=True))
-
-
-# Events
 
 
 @dataclass(frozen=True)
@@ -322,89 +159,121 @@ class EventScorer:
         return self.settings.events
 
 
+def read_contexts(scorer: Scorer, ids: Ids, lengths: Ids | None = None) -> Array:
+    """The output (N, T, H) of the core for whole pieces (N, T, F). lengths: (N,) frames, default T."""
+    lengths = np.full(len(ids), ids.shape[1], np.int64) if lengths is None else lengths
+    h, _ = scorer.context.step(Padded(ids, lengths), scorer.context.initial_state(len(ids)), last=True)
+    return h.data
+
+
+# Likelihood
+
+BATCH = 16  # pieces that are scored together
+SEGMENT = 512  # tokens of events in a call, each of which gives V numbers
+
+
 @dataclass(frozen=True)
-class Span:
-    """Steps after the given notes. A piece may end from ``shortest`` on, after at least one new note. No note starts at
-    ``longest`` or later; sounding notes are held to their ends."""
+class Likelihood:
+    """The NLL of all pieces together, in nats.
 
-    longest: int
-    shortest: int = 0
-
-
-def continue_events(
-    scorer: EventScorer,
-    context: Piece,
-    span: Span,
-    allowed: Mask,
-    sampling: Sampling,
-    *,
-    count: int,
-    seed: int,
-    on_progress: OnProgress | None = None,
-) -> list[list[int]]:
-    """``count`` continuations of a piece on the model's grid, as tokens without END that begin with those of the piece.
-
-    allowed: (voices, V), the tokens that may be sampled in each voice, in addition to the grammar
+    Boulanger-Lewandowski et al. 2012 report it per frame; TonicNet (Peracha 2020) and Music Transformer (Huang et al.
+    2018) per token, where a frame has one token for each voice.
     """
-    network, settings = scorer.network, scorer.events
-    rows = [_EventRow(settings, context, span, np.random.default_rng([seed, row])) for row in range(count)]
-    total = sum(row.left for row in rows)
-    running = [row for row in rows if not row.ended]
-    tokens = np.array([[END, *rows[0].tokens]], np.int64)
-    y, state = network.step(Padded(tokens, np.array([tokens.shape[1]])), network.initial_state(1), last=False)
-    log_probs = np.repeat(y.data[:, -1], len(running), axis=0)
-    state = {name: np.repeat(value, len(running), axis=0) for name, value in state.items()}
-    while running:
-        legal = np.stack([row.legal(allowed) for row in running])
-        probabilities = distribution(log_probs, legal, sampling)
-        sampled = np.array([row.sample(p) for row, p in zip(running, probabilities, strict=True)])
-        going = np.flatnonzero([not row.ended for row in running])
-        running = [running[i] for i in going]
-        if running:
-            x = Padded(sampled[going, None], np.ones(len(going), np.int64))
-            y, state = network.step(x, {name: value[going] for name, value in state.items()}, last=False)
-            log_probs = y.data[:, 0]
-        if on_progress:
-            on_progress(total - sum(row.left for row in running), total)
-    return [row.tokens for row in rows]
 
-
-class _EventRow:
-    """One piece that is being generated: its tokens, the state of the grammar, and its random numbers."""
-
-    def __init__(self, settings: EventSettings, context: Piece, span: Span, rng: np.random.Generator) -> None:
-        self._vocabulary = settings.vocabulary
-        self._span = span
-        self._rng = rng
-        self.tokens = self._vocabulary.encode(context)
-        self._state = GrammarState()
-        for token in self.tokens:
-            self._state = self._state.after(self._vocabulary.events[token])
-        self._has_notes = False  # after the context
-        self._steps = 0  # after the context
-        self.ended = span.longest <= 0
+    nats: float
+    frames: int
+    tokens: int
 
     @property
-    def left(self) -> int:
-        """Steps in which notes may still start."""
-        return max(0, self._span.longest - self._steps)
+    def per_frame(self) -> float:
+        return self.nats / self.frames
 
-    def legal(self, allowed: Mask) -> Mask:
-        """(V,): the tokens that grammar, constraints and span allow; at least one."""
-        mask: Mask = self._vocabulary.legal(self._state) & allowed[self._state.voice]
-        mask[END] &= self._has_notes and self._steps >= self._span.shortest
-        for steps in range(self.left + self._has_notes, self._vocabulary.longest_shift + 1):
-            mask[self._vocabulary.ids[Event(Kind.SHIFT, steps)]] = False
-        return mask
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.tokens
 
-    def sample(self, probabilities: Array) -> int:
-        """Sample a token from (V,) and append it, unless it is END."""
-        token = int(categorical(probabilities, np.array(self._rng.random())))
-        if token != END:
-            event = self._vocabulary.events[token]
-            self.tokens.append(token)
-            self._state = self._state.after(event)
-            self._has_notes |= event.kind is Kind.NOTE
-            self._steps += event.value if event.kind is Kind.SHIFT else 0
-        self.ended = token == END or not self.left
-        return token
+
+def likelihood_of(
+    scorer: Scorer, pieces: Sequence[Ids], key: int = -1, on_progress: OnProgress | None = None
+) -> Likelihood:
+    """Score pieces as tokens (T, V), each note given those before it. key: the tonic of all, 0 is C; -1: unknown."""
+    code = scorer.frames.code
+    ordered = sorted((piece for piece in pieces if len(piece)), key=len)
+    nats = 0.0
+    for start in range(0, len(ordered), BATCH):
+        if on_progress:
+            on_progress(start, len(ordered))
+        x = pad_pieces(ordered[start : start + BATCH], code.silence)
+        conditioning = Conditioning.of_key(key, *x.data.shape[:2])
+        context = code.contexts(x.data, code.initial_history(len(x.data)), conditioning)
+        hidden = read_contexts(scorer, code.context_ids(context), x.lengths)
+        inside = np.arange(x.data.shape[1]) < x.lengths[:, None]
+        batch = 0.0
+        for number, voice in enumerate(code.order):
+            choice, related = code.choice_ids(x.data, context, number)
+            scores = scorer.scores(hidden[inside], choice[inside], related[inside])
+            scores = np.where(code.allowed(x.data, number)[inside], scores, -np.inf)
+            batch += cross_entropy(scores, x.data[inside][:, voice])
+        nats += batch
+    frames = sum(map(len, ordered))
+    return Likelihood(nats, frames, frames * scorer.frames.voices)
+
+
+def pad_pieces(pieces: Sequence[Ids], filler: int) -> Padded[Ids]:
+    """A batch of pieces, (N, T, V), padded with the token ``filler``."""
+    lengths = np.array([len(piece) for piece in pieces])
+    frames = np.full((len(pieces), lengths.max(), pieces[0].shape[1]), filler, np.int64)
+    for row, piece in enumerate(pieces):
+        frames[row, : len(piece)] = piece
+    return Padded(frames, lengths)
+
+
+def cross_entropy(scores: Array, targets: Ids) -> float:
+    """The sum of -ln P of the targets (M,) by scores (M, K)."""
+    wide = scores.astype(np.float64)
+    top = wide.max(axis=-1, keepdims=True)
+    norm = top[:, 0] + np.log(np.exp(wide - top).sum(axis=-1))
+    return float((norm - wide[np.arange(len(wide)), targets]).sum())
+
+
+@dataclass(frozen=True)
+class EventLikelihood:
+    """The NLL of all pieces together, in nats. tokens: including the end of each piece."""
+
+    nats: float
+    tokens: int
+    notes: int
+
+    @property
+    def per_token(self) -> float:
+        return self.nats / self.tokens
+
+    @property
+    def per_note(self) -> float:
+        """The NLL of all tokens by the number of notes, which does not depend on the encoding."""
+        return self.nats / self.notes
+
+
+def event_likelihood(network: Stage[Array], vocabulary: EventVocabulary, pieces: Sequence[Piece]) -> EventLikelihood:
+    """Score pieces (see ``fit_to_events``), each from the initial state. Illegal tokens are not masked.
+
+    network: token ids (N, T) -> ln P of the next token (N, T, V)
+    """
+    ordered = sorted((vocabulary.encode(piece) for piece in pieces), key=len)
+    total = 0.0
+    for start in range(0, len(ordered), BATCH):
+        rows = ordered[start : start + BATCH]
+        lengths = np.array([len(row) + 1 for row in rows], np.int64)
+        tokens = np.full((len(rows), int(lengths.max()) + 1), END, np.int64)  # END, the row, END
+        for target, row in zip(tokens, rows, strict=True):
+            target[1 : len(row) + 1] = row
+        state, nats = network.initial_state(len(rows)), 0.0
+        for first in range(0, int(lengths.max()), SEGMENT):
+            left = (lengths - first).clip(0, SEGMENT)
+            inputs, targets = tokens[:, :-1][:, first : first + SEGMENT], tokens[:, 1:][:, first : first + SEGMENT]
+            y, state = network.step(Padded(inputs, left), state, last=False)
+            log_probs = np.take_along_axis(y.data, targets[..., None], axis=-1)[..., 0]  # (N, T, V) -> (N, T)
+            nats -= float(np.where(np.arange(inputs.shape[1]) < left[:, None], log_probs, 0.0).sum(dtype=np.float64))
+        total += nats
+    notes = sum(len(piece.notes) for piece in pieces)
+    return EventLikelihood(total, sum(len(row) + 1 for row in ordered), notes)

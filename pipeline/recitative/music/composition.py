@@ -1,73 +1,71 @@
-"""Composition of pieces: what is given, the constraints, the generated notes, and a check of the constraints.
-
-Given notes keep the times of their file, to TICKS_PER_STEP of a step of the model's grid. The model reads them on its
-grid, and its notes are added to them.
-"""
+"""Composition of pieces by a trained model: versions of a request, their ranking and checks, and a server's answers."""
 
 from __future__ import annotations
 
+import secrets
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
-from recitative.music.cadence import MIN_VOICES, Cadence, TonalKey, fits
 from recitative.music.composer import (
     EventScorer,
+    MusicScorer,
     OnProgress,
     Scorer,
+    cross_entropy,
+    likelihood_of,
+    read_contexts,
+)
+from recitative.music.events import Event, Kind
+from recitative.music.frames import MaskedCode
+from recitative.music.generation import (
     Span,
     TokenGrid,
     continue_events,
     continue_music,
     fill_music,
+    place_cadence,
 )
-from recitative.music.events import Event, Kind
-from recitative.music.frames import as_sets
+from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.notation import notated
 from recitative.music.piece import (
-    HIGHEST,
-    LOWEST,
     SILENT,
     VOICES,
     Note,
     Piece,
-    Pitches,
     from_grid,
-    key_name,
-    likeliest_keys,
     tied,
     to_grid,
-    tonic_of,
 )
 from recitative.music.pieces import fit_to_events
-from recitative.music.settings import EventSettings, FrameSettings
-from recitative.music.statistics import Share
+from recitative.music.request import (
+    QUARTERS_PER_MINUTE,
+    TICKS_PER_STEP,
+    Constraints,
+    EditOptions,
+    EventConstraints,
+    GenerationRequest,
+    blank,
+    blank_events,
+    on_grid,
+    parse_key,
+    request_of,
+    to_complete,
+    to_rewrite,
+)
+from recitative.music.settings import MAX_REQUESTED_BARS, EventSettings, FrameSettings, MusicRequest, voice_ranges
+from recitative.music.statistics import FIFTH, OCTAVE, Share, parallels
 from recitative.stage import Ids, Mask
 
-TICKS_PER_STEP = 12
 TOP_P = 0.98
 FILLING_TEMPERATURE = 0.7  # default of models that fill in: repeated sampling accumulates unlikely notes
-MAX_BARS = 1000
-_LIKELY_KEYS = 4  # of a melody, for its cadence
-
-MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
-MINOR_SCALE = (0, 2, 3, 5, 7, 8, 9, 10, 11)  # natural, harmonic and melodic
-
-
-@dataclass(frozen=True)
-class Key:
-    """tonic: pitch class, 0 is C"""
-
-    tonic: int
-    minor: bool = False
-
-    @property
-    def pitch_classes(self) -> frozenset[int]:
-        return frozenset((self.tonic + step) % 12 for step in (MINOR_SCALE if self.minor else MAJOR_SCALE))
+GIBBS_STEPS = 100
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -75,76 +73,12 @@ def numbered(name: str, count: int) -> list[str]:
     return [f"{name}-{number + 1}" if count > 1 else name for number in range(count)]
 
 
-def in_ticks(piece: Piece) -> list[Note]:
+def _in_ticks(piece: Piece) -> list[Note]:
     """The notes of a piece on the model's grid, in ticks."""
     return [replace(n, start=n.start * TICKS_PER_STEP, length=n.length * TICKS_PER_STEP) for n in piece.notes]
 
 
-# Frames
-
-
-@dataclass(frozen=True)
-class Constraints:
-    """Constraints on new notes. key: only notes of its scale; rests: voices may be silent; cadence: the piece ends with
-    an authentic cadence."""
-
-    key: Key | None = None
-    rests: bool = False
-    cadence: bool = False
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """given: notes that are kept, in ticks; free: (T, V), true where notes are generated; context: (T, V), the pitches
-    of the given notes on the model's grid."""
-
-    given: Piece
-    free: Mask
-    context: Pitches
-
-
-def blank(settings: FrameSettings, steps: int, name: str, quarters_per_minute: float) -> GenerationRequest:
-    """A new piece."""
-    shape = (steps, settings.voices)
-    given = Piece((), steps * TICKS_PER_STEP, settings.steps_per_quarter * TICKS_PER_STEP, quarters_per_minute, name)
-    return GenerationRequest(given, np.ones(shape, bool), np.full(shape, SILENT, np.int16))
-
-
-def to_continue(piece: Piece, settings: FrameSettings, steps: int) -> GenerationRequest:
-    """Continue a piece (in ticks) by ``steps``. Raises DataError for notes that the model does not know."""
-    context = _given_on_grid(piece, settings)
-    free = np.zeros((len(context) + steps, settings.voices), bool)
-    free[len(context) :] = True
-    silent = np.full((steps, settings.voices), SILENT, np.int16)
-    longer = replace(piece, length=len(free) * TICKS_PER_STEP)
-    return GenerationRequest(longer, free, np.concatenate([context, silent]))
-
-
-def to_rewrite(
-    piece: Piece, settings: FrameSettings, voices: Sequence[int], first: int = 0, last: int = -1
-) -> GenerationRequest:
-    """Regenerate ``voices`` of a piece (in ticks), from step ``first`` to before ``last``; -1: to the end.
-
-    Notes that start outside of these steps are kept, also where they reach into them.
-    Raises UsageError for steps and voices that do not exist, DataError for notes that the model does not know.
-    """
-    if settings.sets or not all(0 <= voice < settings.voices for voice in voices):
-        has = "sets of notes without voices" if settings.sets else f"voices 1 to {settings.voices}"
-        named = ", ".join(str(voice + 1) for voice in voices)
-        raise UsageError(f"{piece.name}: voices {named} cannot be rewritten; the model has {has}")
-    steps = -(-piece.length // TICKS_PER_STEP)
-    if not steps:
-        raise DataError(piece.name, "has no notes", "a piece to rewrite", "leave it out")
-    last = steps if last < 0 else last
-    if not 0 <= first < last <= steps:
-        raise UsageError(f"{piece.name}: has no steps {first} to {last}; it has {steps}")
-    begins = range(first * TICKS_PER_STEP, last * TICKS_PER_STEP)
-    kept = tuple(note for note in piece.notes if note.voice not in voices or note.start not in begins)
-    given = replace(piece, notes=kept, length=steps * TICKS_PER_STEP)
-    context = _given_on_grid(given, settings)
-    free = np.zeros(context.shape, bool)
-    free[first:last, list(voices)] = True
-    return GenerationRequest(given, free & (context == SILENT), context)
+# Models of frames
 
 
 def compose(
@@ -155,7 +89,7 @@ def compose(
     *,
     count: int,
     seed: int,
-    gibbs_steps: int = 100,
+    gibbs_steps: int = GIBBS_STEPS,
     on_progress: OnProgress | None = None,
 ) -> list[Piece]:
     """Generate ``count`` versions of a piece, named after it. gibbs_steps: of a model that fills in.
@@ -163,22 +97,25 @@ def compose(
     Equal arguments give equal notes. Raises UsageError if the constraints leave no pitch for a voice, DataError if
     given notes do not fit the cadence.
     """
-    code = scorer.frames.code
-    cadence = _cadence(request, constraints, scorer.frames) if constraints.cadence else None
+    frames, code = scorer.frames, scorer.frames.code
+    cadence = place_cadence(request, constraints, frames) if constraints.cadence else None
     tokens = np.where(request.free, code.hidden, code.tokens(request.context))
-    allowed = np.stack([_allowed(scorer.frames, constraints, voice) for voice in range(code.voices)])
+    allowed = np.stack([_allowed(frames, constraints, voice) for voice in range(code.voices)])
     key = np.full(count, constraints.key.tonic + 1 if constraints.key else 0, np.int64)
     grid = TokenGrid(np.repeat(tokens[None], count, axis=0), allowed, key, cadence)
     if scorer.fills:
         generated = fill_music(scorer, grid, sampling, seed, gibbs_steps, on_progress)
     else:
         generated = continue_music(scorer, grid, sampling, seed, on_progress)
-    names = numbered(request.given.name, count)
-    keys = cadence.keys(code, generated) if cadence else [_tonal(constraints.key)] * count
-    return [
-        _with_generated(request, scorer.frames, row, name, key)
-        for row, name, key in zip(generated, names, keys, strict=True)
-    ]
+    keys = cadence.keys(code, generated) if cadence else [constraints.key] * count
+    parts = VOICES if frames.voices == len(VOICES) and not frames.sets else ()
+    pieces = []
+    for row, name, row_key in zip(generated, numbered(request.given.name, count), keys, strict=True):
+        pitches = np.where(request.free, code.midi(row), SILENT)
+        new = _in_ticks(from_grid(tied(pitches), frames.steps_per_quarter))
+        piece = replace(request.given, notes=tuple(sorted([*request.given.notes, *new])), name=name)
+        pieces.append(notated(piece, row_key, parts))
+    return pieces
 
 
 def harmonize(
@@ -188,133 +125,30 @@ def harmonize(
     voice: int = 0,
     constraints: Constraints = Constraints(),
     seed: int = 1,
-    gibbs_steps: int = 100,
+    gibbs_steps: int = GIBBS_STEPS,
 ) -> Piece:
     """A melody, which is ``voice``, with the other voices of a model that fills in; see ``MusicScorer.harmonize``."""
     frames = scorer.frames
     ticks = frames.steps_per_quarter * TICKS_PER_STEP
-    piece = melody if isinstance(melody, Piece) else _of_pairs(melody, ticks)
-    notes = tuple(sorted(replace(note, voice=voice) for note in piece.at_resolution(ticks).notes))
-    others = [other for other in range(frames.voices) if other != voice]
-    request = to_rewrite(replace(piece.at_resolution(ticks), notes=notes), frames, others)
-    sampling = Sampling(FILLING_TEMPERATURE, TOP_P)
-    (found,) = compose(scorer, request, constraints, sampling, count=1, seed=seed, gibbs_steps=gibbs_steps)
-    return found
-
-
-def _of_pairs(melody: Iterable[tuple[int | None, float]], ticks: int) -> Piece:
-    notes, now = [], 0.0
-    for pitch, quarters in melody:
-        start, end = round(now * ticks), round((now + quarters) * ticks)
-        if pitch is not None and end > start:
-            notes.append(Note(start, pitch, end - start))
-        now += quarters
-    return replace(Piece.of(notes, ticks, 100.0, "melody"), length=round(now * ticks))
-
-
-def _tonal(key: Key | None) -> TonalKey | None:
-    return (key.tonic, key.minor) if key else None
-
-
-def _with_generated(
-    request: GenerationRequest, settings: FrameSettings, tokens: Ids, name: str, key: TonalKey | None
-) -> Piece:
-    """The given notes, and the generated ones of (T, V) tokens. key: of the signature, None: estimated."""
-    pitches = np.where(request.free, settings.code.midi(tokens), SILENT)
-    new = in_ticks(from_grid(tied(pitches), settings.steps_per_quarter))
-    piece = replace(request.given, notes=tuple(sorted([*request.given.notes, *new])), name=name)
-    return notated(piece, key, VOICES if settings.voices == len(VOICES) and not settings.sets else ())
-
-
-def _cadence(request: GenerationRequest, constraints: Constraints, settings: FrameSettings) -> Cadence:
-    """Where the cadence is: at the last given notes, otherwise in the last bar. Its key is that of the constraints, of
-    the key signature, or of the given notes.
-
-    Raises UsageError for a model of fewer than three voices, DataError for given notes that have no place in it.
-    """
-    name, steps = request.given.name, len(request.free)
-    if settings.sets or settings.voices < MIN_VOICES:
-        raise UsageError(f"a cadence requires a model of at least {MIN_VOICES} voices")
-    if not request.free[-1].any():
-        raise UsageError(f"{name}: the end of the piece is given, so no cadence can be written there")
-    given = np.where(request.free, SILENT, request.context)
-    last = max(np.flatnonzero((given != SILENT).any(axis=1)), default=-1)
-    quarter, bar = settings.steps_per_quarter, round(request.given.notation.bar_quarters * settings.steps_per_quarter)
-    if last >= steps - bar:  # a given voice has the last notes
-        changes = np.flatnonzero((given[1 : last + 1] != given[:last]).any(axis=1)) + 1
-        tonic = int(changes[-1]) if len(changes) else 0
-        dominant = max([tonic - quarter, *changes[-2:-1].tolist()])
+    if isinstance(melody, Piece):
+        piece = melody.at_resolution(ticks)
     else:
-        tonic = steps - max(1, bar // 2)
-        dominant = tonic - quarter
-    if dominant < 0:
-        raise DataError(
-            name, "is too short for a cadence", "at least two notes", "lengthen it, or leave the cadence out"
-        )
-    keys = _cadence_keys(request, constraints, given) if last >= tonic else []
-    cadence = Cadence(dominant, tonic)
-    if not keys:
-        return replace(cadence, key=_tonal(constraints.key))
-    fitting = [key for key in keys if fits(given, cadence, key)]
-    if not fitting:
-        raise DataError(
-            name, f"its last two notes fit no cadence V-I in {key_name(*keys[0])}", "notes of the two chords",
-            "name another key, or leave the cadence out",
-        )  # fmt: skip
-    return replace(cadence, key=fitting[0])
-
-
-def _cadence_keys(request: GenerationRequest, constraints: Constraints, given: Pitches) -> list[TonalKey]:
-    """Keys in which given last notes may have a cadence, the likeliest first."""
-    notation = request.given.notation
-    if constraints.key:
-        return [(constraints.key.tonic, constraints.key.minor)]
-    if notation.fifths:  # a signature without sharps may only mean that none was written
-        return [(tonic_of(notation.fifths, minor), minor) for minor in (notation.minor, not notation.minor)]
-    return likeliest_keys(given)[:_LIKELY_KEYS]
-
-
-def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
-    """(T, V) on the model's grid: in each step the pitch that sounds at its start, otherwise the first that starts in
-    it.
-
-    Raises ValueError for a piece that is not in ticks, DataError for one that does not fit the model.
-    """
-    if piece.steps_per_quarter != settings.steps_per_quarter * TICKS_PER_STEP:
-        raise ValueError(f"{piece.name}: {piece.steps_per_quarter} steps per quarter, not in ticks")
-    if piece.voices > settings.voices and not settings.sets:
-        allowed = f"at most {settings.voices}"
-        raise DataError(piece.name, f"has {piece.voices} voices", allowed, "leave some out")
-    voices = max(piece.voices, settings.voices)
-    whole = replace(piece, length=-(-piece.length // TICKS_PER_STEP) * TICKS_PER_STEP)
-    by_step = to_grid(whole, voices).pitches.reshape(-1, TICKS_PER_STEP, voices)
-    first_sounding = np.argmax(by_step != SILENT, axis=1)  # (T, V), 0 where all is silent
-    pitches: Pitches = np.take_along_axis(by_step, first_sounding[:, None], axis=1)[:, 0]
-    if settings.sets:
-        try:
-            pitches = as_sets(pitches, settings.voices)
-        except ValueError as error:
-            allowed = f"at most {settings.voices} notes at a time"
-            raise DataError(piece.name, str(error), allowed, "leave some out") from None
-    sounding = pitches[pitches != SILENT]
-    outside = sounding[(sounding < settings.lowest) | (sounding > settings.highest)]
-    if len(outside):
-        allowed = f"pitches from {settings.lowest} to {settings.highest}"
-        raise DataError(piece.name, f"has pitch {outside[0]}", allowed, "transpose it, or leave that voice out")
-    return pitches
-
-
-def _given_on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
-    """The same. Raises DataError also for a piece that is too long."""
-    pitches = on_grid(piece, settings)
-    if len(pitches) > MAX_BARS * settings.bar:
-        raise DataError(piece.name, f"has {len(pitches) // settings.bar} bars", f"at most {MAX_BARS}", "shorten it")
-    return pitches
+        notes, now = [], 0.0
+        for pitch, quarters in melody:
+            start, end = round(now * ticks), round((now + quarters) * ticks)
+            if pitch is not None and end > start:
+                notes.append(Note(start, pitch, end - start))
+            now += quarters
+        piece = replace(Piece.of(notes, ticks, 100.0, "melody"), length=round(now * ticks))
+    piece = replace(piece, notes=tuple(sorted(replace(note, voice=voice) for note in piece.notes)))
+    request = to_rewrite(piece, frames, [other for other in range(frames.voices) if other != voice])
+    sampling = Sampling(FILLING_TEMPERATURE, TOP_P)
+    return compose(scorer, request, constraints, sampling, count=1, seed=seed, gibbs_steps=gibbs_steps)[0]
 
 
 def _allowed(settings: FrameSettings, constraints: Constraints, voice: int) -> Mask:
     """(outputs,): the tokens of a voice."""
-    low, high = settings.ranges[voice] if settings.ranges else (settings.lowest, settings.highest)
+    low, high = voice_ranges(settings)[voice]
     midi = np.arange(settings.lowest, settings.highest + 1)
     allowed = (midi >= low) & (midi <= high)
     if constraints.key:
@@ -324,22 +158,7 @@ def _allowed(settings: FrameSettings, constraints: Constraints, voice: int) -> M
     return np.append(allowed, constraints.rests or settings.sets)
 
 
-# Events
-
-
-@dataclass(frozen=True)
-class EventConstraints:
-    """Constraints on new notes. key: only notes of its scale; lowest, highest: MIDI pitches, in addition to the range
-    of each voice."""
-
-    key: Key | None = None
-    lowest: int = LOWEST
-    highest: int = HIGHEST
-
-
-def blank_events(settings: EventSettings, name: str, quarters_per_minute: float) -> Piece:
-    """A piece without notes, in ticks."""
-    return Piece((), 0, settings.steps_per_quarter * TICKS_PER_STEP, quarters_per_minute, name)
+# Models of events
 
 
 def compose_events(
@@ -369,8 +188,8 @@ def compose_events(
     for tokens, name in zip(rows, numbered(given.name, count), strict=True):
         whole = vocabulary.decode(vocabulary.finished(tokens))
         new = replace(whole, notes=tuple(note for note in whole.notes if note.start >= context.length))
-        notes, length = tuple(sorted([*given.notes, *in_ticks(new)])), max(given.length, whole.length * TICKS_PER_STEP)
-        pieces.append(notated(replace(given, notes=notes, length=length, name=name), _tonal(constraints.key)))
+        notes, length = tuple(sorted([*given.notes, *_in_ticks(new)])), max(given.length, whole.length * TICKS_PER_STEP)
+        pieces.append(notated(replace(given, notes=notes, length=length, name=name), constraints.key))
     return pieces
 
 
@@ -381,9 +200,8 @@ def allowed_tokens(settings: EventSettings, constraints: EventConstraints) -> Ma
     """
     events = settings.vocabulary.events
     notes = np.array([event.value if event.kind is Kind.NOTE else -1 for event in events])
-    ranges = settings.ranges or ((settings.lowest, settings.highest),) * settings.voices
     allowed: Mask = np.ones((settings.voices, len(events)), bool)
-    for voice, (low, high) in enumerate(ranges):
+    for voice, (low, high) in enumerate(voice_ranges(settings)):
         inside = (notes >= max(low, constraints.lowest)) & (notes <= min(high, constraints.highest))
         if constraints.key:
             inside &= np.isin(notes % 12, list(constraints.key.pitch_classes))
@@ -396,7 +214,110 @@ def allowed_tokens(settings: EventSettings, constraints: EventConstraints) -> Ma
     return allowed
 
 
-# Check of the constraints
+# Ranking: the cost of a version is its NLL in nats, plus NATS_PER_ERROR for each error of voice leading.
+
+NATS_PER_ERROR = 3.0  # as much as a note that is 20 times less likely
+WIDEST_SPACING = 12  # semitones between neighboring voices above the bass (Aldwell and Schachter)
+
+
+@dataclass(frozen=True)
+class RuleErrors:
+    """Counts. crossings and spacing: changes of chord with crossed voices, and with upper voices more than an octave
+    apart; out_of_range: notes"""
+
+    fifths: int
+    octaves: int
+    crossings: int
+    spacing: int
+    out_of_range: int
+
+    @property
+    def total(self) -> int:
+        return self.fifths + self.octaves + self.crossings + self.spacing + self.out_of_range
+
+    def __str__(self) -> str:
+        counts = (
+            (self.fifths, "parallel fifth", "s"), (self.octaves, "parallel octave", "s"),
+            (self.crossings, "crossing", "s"), (self.spacing, "wide spacing", "s"),
+            (self.out_of_range, "note", "s out of range"),
+        )  # fmt: skip
+        named = [f"{count} {name}{end if count > 1 else end[1:]}" for count, name, end in counts if count]
+        return ", ".join(named) or "no rule errors"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """nats: NLL of ``count`` units, tokens or notes; errors: None for music without voices"""
+
+    piece: Piece
+    nats: float
+    count: int
+    errors: RuleErrors | None = None
+    unit: str = "token"
+
+    @property
+    def cost(self) -> float:
+        return self.nats + NATS_PER_ERROR * (self.errors.total if self.errors else 0)
+
+    def __str__(self) -> str:
+        likelihood = f"{self.nats / max(1, self.count):.3f} nats per {self.unit}"
+        return f"{likelihood}, {self.errors}" if self.errors else likelihood
+
+
+def rank(scorer: Scorer, request: GenerationRequest, pieces: Sequence[Piece]) -> list[Candidate]:
+    """The best piece first. pieces: of ``compose`` with this request
+
+    The NLL of a model that continues is that of all tokens, each given those before it. That of a model that fills in
+    is the NLL of the generated notes, each voice given all others, where a note has the mean of its steps.
+    """
+    frames, candidates = scorer.frames, []
+    for piece in pieces:
+        tokens = frames.code.tokens(on_grid(piece, frames))
+        errors = None if frames.sets else rule_errors(piece, frames)
+        if scorer.fills:
+            nats, count = _masked_nats(scorer, tokens, request.free)
+            candidates.append(Candidate(piece, nats, count, errors, "note"))
+        else:
+            found = likelihood_of(scorer, [tokens], scorer.settings.pieces.key)
+            candidates.append(Candidate(piece, found.nats, found.tokens, errors))
+    return sorted(candidates, key=lambda candidate: candidate.cost)
+
+
+def _masked_nats(scorer: Scorer, tokens: Ids, generated: Mask) -> tuple[float, int]:
+    """(the NLL of the generated notes of tokens (T, V), each voice given the others, and their number)."""
+    code = MaskedCode(scorer.frames.code)
+    nats, count = 0.0, 0
+    for voice in np.flatnonzero(generated.any(axis=0)):
+        free = generated[:, voice]
+        hidden = tokens[None].copy()
+        hidden[0, free, voice] = code.code.hidden
+        h = read_contexts(scorer, code.context_ids(hidden, np.zeros(1, np.int64)))
+        choice, related = code.choice_ids(hidden, int(voice))
+        scores = scorer.scores(h[0, free], choice[0, free], related[0, free])
+        pitches = tokens[:, voice]
+        notes = int((free & np.append(True, pitches[1:] != pitches[:-1])).sum())
+        nats += cross_entropy(scores, pitches[free]) * notes / int(free.sum())
+        count += notes
+    return nats, count
+
+
+def rule_errors(piece: Piece, frames: FrameSettings) -> RuleErrors:
+    """The errors of a piece with voices, on the model's grid."""
+    pitches = to_grid(piece.at_resolution(frames.steps_per_quarter), max(piece.voices, frames.voices)).pitches
+    changes = np.append(True, (pitches[1:] != pitches[:-1]).any(axis=1))[: len(pitches)]
+    high, low = (chords.astype(int) for chords in (pitches[changes, :-1], pitches[changes, 1:]))
+    both = (high != SILENT) & (low != SILENT)
+    crossed, apart = both & (low > high), both & (high - low > WIDEST_SPACING)
+    ranges = voice_ranges(frames)
+    outside = (not _in_range(note, ranges) for note in piece.notes if note.voice < len(ranges))
+    return RuleErrors(
+        parallels(pitches, FIFTH).count, parallels(pitches, OCTAVE).count, int(crossed.any(axis=1).sum()),
+        int(apart[:, :-1].any(axis=1).sum()), sum(outside),
+    )  # fmt: skip
+
+
+def _in_range(note: Note, ranges: Sequence[tuple[int, int]]) -> bool:
+    return note.voice < len(ranges) and ranges[note.voice][0] <= note.pitch <= ranges[note.voice][1]
 
 
 @dataclass(frozen=True)
@@ -414,14 +335,124 @@ class ConstraintCheck:
 def check_constraints(piece: Piece, given: Iterable[Note], ranges: Sequence[tuple[int, int]]) -> ConstraintCheck:
     """Check a piece. given: notes in its steps; ranges: lowest and highest MIDI pitch of each voice. Voices without a
     range are out of range."""
-    wanted = Counter((note.start, note.length, note.pitch) for note in given)
-    missing, new = wanted.copy(), []
+    required = Counter((note.start, note.length, note.pitch) for note in given)
+    missing, new = required.copy(), []
     for note in piece.notes:
         if missing[note.start, note.length, note.pitch]:
             missing[note.start, note.length, note.pitch] -= 1
         else:
             new.append(note)
-    inside = sum(
-        note.voice < len(ranges) and ranges[note.voice][0] <= note.pitch <= ranges[note.voice][1] for note in new
-    )
-    return ConstraintCheck(Share(wanted.total() - missing.total(), wanted.total()), Share(inside, len(new)))
+    inside = sum(_in_range(note, ranges) for note in new)
+    return ConstraintCheck(Share(required.total() - missing.total(), required.total()), Share(inside, len(new)))
+
+
+# Requests to a server
+
+LARGEST_SEED = 2**32
+
+
+def suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
+    """Whether a model has the mode of a request."""
+    return _fills(scorer) == (request.mode != "continue")
+
+
+def _fills(scorer: MusicScorer | EventScorer) -> bool:
+    return isinstance(scorer, MusicScorer) and scorer.fills
+
+
+def answer(
+    scorer: MusicScorer | EventScorer, request: MusicRequest, on_progress: OnProgress | None = None
+) -> dict[str, Any]:
+    """The seed, the tempo, the notes in seconds, and the piece as MIDI. Equal requests with a seed give equal answers.
+
+    Raises DataError for MIDI that cannot be read or used, UsageError for a request that the model cannot serve.
+    """
+    if not suits(scorer, request):
+        does = "fills in notes: its modes are 'harmonize' and 'fill'" if _fills(scorer) else "only continues music"
+        raise UsageError(f"mode '{request.mode}': this model {does}")
+    seed = secrets.randbelow(LARGEST_SEED) if request.seed is None else request.seed
+    sampling = Sampling(request.temperature or (FILLING_TEMPERATURE if _fills(scorer) else 1.0), request.top_p)
+    key = parse_key(request.key, "key")
+    if isinstance(scorer, EventScorer):
+        events = scorer.events
+        if request.notes:
+            raise UsageError("notes: a model of events cannot keep notes ahead; use a model of voices")
+        given = _given_piece(request, events.steps_per_quarter)
+        context = given or blank_events(events, "piece", request.tempo or QUARTERS_PER_MINUTE)
+        _require_bars(request.bars + context.length / TICKS_PER_STEP / events.bar)
+        span = Span(request.bars * events.bar, events.bar if given else 0)
+        (piece,) = compose_events(
+            scorer, context, EventConstraints(key), span, sampling, count=1, seed=seed, on_progress=on_progress
+        )
+    else:
+        (piece,) = compose(
+            scorer, _generation_request(request, scorer.frames), Constraints(key, request.rests), sampling, count=1,
+            seed=seed, on_progress=on_progress,
+        )  # fmt: skip
+    notes = [
+        {"start": round(note.start * piece.step_s, 4), "end": round(note.end * piece.step_s, 4), "pitch": note.pitch,
+         "voice": note.voice}
+        for note in piece.notes
+    ]  # fmt: skip
+    midi = b64encode(midi_bytes(piece)).decode()
+    return {"seed": seed, "tempo": piece.quarters_per_minute, "notes": notes, "midi": midi}
+
+
+def _generation_request(request: MusicRequest, frames: FrameSettings) -> GenerationRequest:
+    piece = _given_piece(request, frames.steps_per_quarter)
+    harmonized = request.voice if request.mode == "harmonize" else ""
+    rewritten = request.voices if request.mode == "fill" else ""
+    edit = EditOptions(harmonized, rewritten, request.fill_bars, request.bars, bars_name="fill_bars")
+    if request.mode == "harmonize" and piece is None:
+        raise UsageError("mode 'harmonize': needs 'midi' with the voice that is harmonized")
+    if request.mode == "harmonize" and piece and (count := len({note.voice for note in piece.notes})) > 1:
+        raise DataError("midi", f"has {count} voices", "only the voice to harmonize", "leave the others out")
+    if piece is None:
+        made = blank(frames, request.bars * frames.bar, "piece", request.tempo or QUARTERS_PER_MINUTE)
+    elif request.mode == "fill" and not request.voices:
+        made = to_complete(piece, frames)
+    else:
+        made = request_of(piece, edit, frames)
+    _require_bars(len(made.free) / frames.bar)
+    return _with_required_notes(made, request, frames)
+
+
+def _given_piece(request: MusicRequest, steps_per_quarter: int) -> Piece | None:
+    """The piece of the request, in ticks."""
+    if not request.midi:
+        return None
+    try:
+        content = b64decode(request.midi, validate=True)
+    except ValueError:
+        raise DataError("midi", "is not base64", "the bytes of a MIDI file in base64", "") from None
+    piece = parse_midi(content, "midi", steps_per_quarter * TICKS_PER_STEP)
+    return replace(piece, quarters_per_minute=request.tempo or piece.quarters_per_minute, name="piece")
+
+
+def _with_required_notes(made: GenerationRequest, request: MusicRequest, frames: FrameSettings) -> GenerationRequest:
+    """Add the notes that the new part must have. Raises DataError for notes out of place."""
+    tick_s, length = made.given.step_s, len(made.free) * TICKS_PER_STEP
+    required = []
+    for note in request.notes:
+        start, end = round(note.start / tick_s), round(note.end / tick_s)
+        required.append(Note(start, note.pitch, max(1, end - start), note.voice))
+    if not required:
+        return made
+    if outside := [note for note in required if note.end > length or note.voice >= frames.voices]:
+        found = f"a note of voice {outside[0].voice} that ends at {outside[0].end * tick_s:.2f} s"
+        allowed = f"voices 0 to {frames.voices - 1}, and {length * tick_s:.2f} s"
+        raise DataError("notes", found, allowed, "leave it out, or ask for more bars")
+    context = on_grid(replace(made.given, notes=tuple(sorted(required)), length=length), frames)
+    new = context != SILENT
+    if (new & ~made.free).any():
+        raise DataError("notes", "one stands where notes are given already", "only where new notes are written", "")
+    given = replace(made.given, notes=tuple(sorted([*made.given.notes, *required])))
+    return GenerationRequest(given, made.free & ~new, np.where(new, context, made.context))
+
+
+def _require_bars(bars: float) -> None:
+    """Raises UsageError for a piece that is too long for a server."""
+    if bars > MAX_REQUESTED_BARS:
+        raise UsageError(
+            f"a piece of {bars:.0f} bars: at most {MAX_REQUESTED_BARS}; give a shorter one, or less 'bars'"
+        )

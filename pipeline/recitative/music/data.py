@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recitative.music.composer import BLOCKS, random_blocks
 from recitative.music.events import Event, EventVocabulary, Kind
 from recitative.music.frames import Conditioning, Context, FrameCode, History
+from recitative.music.generation import BLOCKS, random_blocks
 from recitative.music.piece import Piece
 from recitative.music.pieces import Frames
 from recitative.music.settings import EventsSettings, MusicSettings

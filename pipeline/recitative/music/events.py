@@ -2,7 +2,7 @@
 
     piece  = [ moment ] { shifts moment } [ shifts ] END
     moment = [ chord ] { voice chord }               all notes that start at one time: at least one chord
-    chord  = note length { note length }             of one voice
+    chord  = note length { note length }             in one voice
     shifts = shift { shift }
 
 At the beginning and after each shift the voice is the first; ``voice:v`` changes to a later one. Pitches rise within a
@@ -13,7 +13,7 @@ sequence by this grammar exactly one piece. ``EventVocabulary.legal`` gives the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
@@ -121,27 +121,50 @@ class EventVocabulary:
     def encode(self, piece: Piece) -> list[int]:
         """The ids of a piece without END. Tempo and name are not encoded.
 
-        Raises ValueError for notes out of range, for two notes of one pitch that start together in a voice, and for
-        another number of steps per quarter.
+        Raises ValueError for another number of steps per quarter, and for notes that the vocabulary does not have; see
+        ``pieces.fit_to_events``.
         """
-        self._require_within(piece)
-        return [self.ids[event] for event in self._written(piece)]
+        if piece.steps_per_quarter != self.steps_per_quarter:
+            found = f"{piece.steps_per_quarter} steps per quarter; {self.steps_per_quarter}"
+            raise ValueError(f"{piece.name}: {found}; change it with at_resolution")
+        if piece.length < max((note.end for note in piece.notes), default=0):
+            raise ValueError(f"{piece.name}: a note ends after the piece")
+        events: list[Event] = []
+        time = 0
+        ordered = sorted(piece.notes, key=lambda note: (note.start, note.voice, note.pitch))
+        for (start, voice), together in groupby(ordered, key=lambda note: (note.start, note.voice)):
+            events += self._shifts(start - time)
+            time = start
+            events += [Event(Kind.VOICE, voice)] * (voice > 0)
+            pitch = -1
+            for note in together:
+                if note.pitch == pitch:
+                    raise ValueError(f"{piece.name}: {note} begins together with another of its pitch and voice")
+                pitch = note.pitch
+                events += [Event(Kind.NOTE, note.pitch), Event(Kind.LENGTH, note.length)]
+                if time < 0 or any(event not in self.ids for event in events[-3:]):
+                    limits = f"pitches {self.lowest} to {self.highest}, {self.longest_length} steps"
+                    limits = f"{limits}, {self.voices} voices"
+                    raise ValueError(f"{piece.name}: {note} is beyond the vocabulary: {limits}")
+        events += self._shifts(piece.length - time)
+        return [self.ids[event] for event in events]
 
-    def decode(self, ids: Iterable[int], *, quarters_per_minute: float = 100.0, name: str = "") -> Piece:
+    def decode(self, ids: Iterable[int]) -> Piece:
         """The piece of a whole sequence without END. Raises ValueError for a token that is not legal."""
         notes: list[Note] = []
         state, time = GrammarState(), 0
         for place, number in enumerate(ids):
             if not 0 < number < len(self) or not self.legal(state)[number]:
-                raise ValueError(f"{name}: token {place + 1}, {self._name(number)}, may not stand behind {state.last}")
+                name = self.symbols[number] if 0 <= number < len(self) else number
+                raise ValueError(f"token {place + 1}, '{name}', is not allowed after {state.last}")
             event = self.events[number]
             if event.kind is Kind.LENGTH:
                 notes.append(Note(time, state.pitch, event.value, state.voice))
             time += event.value if event.kind is Kind.SHIFT else 0
             state = state.after(event)
         if not self.legal(state)[END]:
-            raise ValueError(f"{name}: it may not end behind {state.last}, while notes are sounding or begin")
-        return Piece(tuple(sorted(notes)), time, self.steps_per_quarter, quarters_per_minute, name)
+            raise ValueError(f"the piece cannot end after {state.last}, while notes are sounding or begin")
+        return Piece(tuple(sorted(notes)), time, self.steps_per_quarter)
 
     def legal(self, state: GrammarState) -> Mask:
         """(V,): the tokens that may follow; at least one."""
@@ -151,9 +174,10 @@ class EventVocabulary:
                 mask[self._range(Kind.LENGTH, 1, self.longest_length)] = True
             case Kind.VOICE:
                 mask[self._range(Kind.NOTE, self.lowest, self.highest)] = True
-            case _:
+            case last:
                 mask[END] = state.sounding == 0
-                mask[self._range(Kind.SHIFT, 1, self.longest_shift)] = self._may_shift(state)
+                if last is not Kind.SHIFT or state.last.value == self.longest_shift:  # only these precede a shift
+                    mask[self._range(Kind.SHIFT, 1, self.longest_shift)] = True
                 mask[self._range(Kind.VOICE, state.voice + 1, self.voices - 1)] = True
                 mask[self._range(Kind.NOTE, max(self.lowest, state.pitch + 1), self.highest)] = True
         return mask
@@ -173,49 +197,10 @@ class EventVocabulary:
             state = state.after(event)
         return [self.ids[event] for event in [*events, *self._shifts(max(state.sounding, passed))]]
 
-    def _may_shift(self, state: GrammarState) -> bool:
-        """Only the longest shift can be followed by another."""
-        return state.last.kind is not Kind.SHIFT or state.last.value == self.longest_shift
-
     def _range(self, kind: Kind, first: int, last: int) -> slice:
         """The ids of the values first..last of a kind; none if first > last."""
         return slice(0, 0) if first > last else slice(self.ids[Event(kind, first)], self.ids[Event(kind, last)] + 1)
 
-    def _name(self, number: int) -> str:
-        return f"'{self.symbols[number]}'" if 0 <= number < len(self) else f"{number}, which is none"
-
-    def _written(self, piece: Piece) -> Iterator[Event]:
-        time = 0
-        ordered = sorted(piece.notes, key=lambda note: (note.start, note.voice, note.pitch))
-        for (start, voice), notes in groupby(ordered, key=lambda note: (note.start, note.voice)):
-            yield from self._shifts(start - time)
-            time = start
-            if voice > 0:
-                yield Event(Kind.VOICE, voice)
-            for note in notes:
-                yield from (Event(Kind.NOTE, note.pitch), Event(Kind.LENGTH, note.length))
-        yield from self._shifts(piece.length - time)
-
     def _shifts(self, steps: int) -> list[Event]:
         whole, rest = divmod(steps, self.longest_shift)
         return [Event(Kind.SHIFT, self.longest_shift)] * whole + [Event(Kind.SHIFT, rest)] * (rest > 0)
-
-    def _require_within(self, piece: Piece) -> None:
-        if piece.steps_per_quarter != self.steps_per_quarter:
-            found = f"{piece.steps_per_quarter} steps per quarter; {self.steps_per_quarter}"
-            raise ValueError(f"{piece.name}: {found}; change it with at_resolution")
-        if piece.length < max((note.end for note in piece.notes), default=0):
-            raise ValueError(f"{piece.name}: a note ends after the piece")
-        seen: set[tuple[int, int, int]] = set()
-        for note in piece.notes:
-            self._require_note_within(piece.name, note)
-            if (place := (note.start, note.voice, note.pitch)) in seen:
-                raise ValueError(f"{piece.name}: {note} begins together with another of its pitch and voice")
-            seen.add(place)
-
-    def _require_note_within(self, name: str, note: Note) -> None:
-        pitch = self.lowest <= note.pitch <= self.highest
-        length = 1 <= note.length <= self.longest_length
-        if not (pitch and length and 0 <= note.voice < self.voices and note.start >= 0):
-            limits = f"pitches {self.lowest} to {self.highest}, {self.longest_length} steps, {self.voices} voices"
-            raise ValueError(f"{name}: {note} is beyond the vocabulary: {limits}")

@@ -1,18 +1,18 @@
 """Frames of music as features: a grid of voices as small integers, each an index into a table of embeddings.
 
 A frame is one step of a grid: a pitch, or silence, for each voice. A continuing model predicts the next frame voice by
-voice. What it reads before deciding on a voice of frame t is of two kinds:
+voice. For each voice of frame t it has two groups of features:
 
     context   frames before t: the last pitches and how long they have lasted, the melodic intervals that led to them,
               the intervals between voices, the position in the bar, and look-back features
     choices   the voices of frame t that are already decided, relative to the voice that is next
 
 Pitches are encoded as intervals: from the last pitches, between voices, and from a reference pitch, the lowest note of
-the first chord, which is usually the tonic. So what is learned in one key holds in all keys. All features are functions
-of the notes, so likelihoods are exact. With ``sets`` the voices of a frame are its distinct pitches from the highest to
-the lowest: a set of notes, such as a column of a piano roll.
+the first chord, which is usually the tonic. A model that is trained in one key thus applies to all keys. All features
+are functions of the notes, so likelihoods are exact. With ``sets`` the voices of a frame are its distinct pitches from
+the highest to the lowest: a set of notes, such as a column of a piano roll.
 
-``MaskedCode`` has the features of a model that fills in notes, which sees the frames before and after.
+``MaskedCode`` has the features of a model that fills in notes, which reads the frames before and after.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ Small = npt.NDArray[np.int16]
 
 @dataclass(frozen=True)
 class LookBack:
-    """Look-back features: what followed earlier in the piece where its last notes already occurred.
+    """Look-back features: the frames that followed earlier occurrences of the last notes.
 
-    Music repeats itself, and a recurrent network has forgotten a phrase when it returns. The frame after the longest
-    match is the candidate for a copy (as the look-back of Waite 2016, at a distance that follows from the notes).
+    Music repeats itself at distances that a recurrent network does not remember. The frame after the longest match is
+    the candidate for a copy (as the look-back of Waite 2016, at a distance that follows from the notes).
 
     past: (N, P, V), the last P frames; matches: (N, E, P), for each of E groups of voices, the length of the match that
     ends before a frame of the past and at the last frame, in moves of these voices; NO_MATCH if it is not even one
@@ -109,7 +109,7 @@ class History:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the model knows of a piece in advance. left: (N, T), steps to the end, 1 in the last frame, 0 for unknown;
+    """Known properties of a piece. left: (N, T), steps to the end, 1 in the last frame, 0 for unknown;
     key: (N,), 1 + the pitch class of the tonic, 0 for unknown."""
 
     left: Ids
@@ -191,7 +191,7 @@ class FrameCode:
         return np.where(tokens == self.silence, SILENT, tokens + self.lowest).astype(np.int16)
 
     @property
-    def beside(self) -> int:
+    def related(self) -> int:
         """Number of pitches to which a decided pitch is related by an interval; see ``choice_ids``."""
         return 1 + self.voices + len(self.groups)
 
@@ -211,38 +211,30 @@ class FrameCode:
     def read(self, history: History, frames: Ids) -> History:
         """The history after one more frame (N, V) of tokens."""
         same = frames == history.last
-        held, before = np.where(same, history.held + 1, 1), np.where(same, history.before, history.last)
-        reference = np.where(history.reference == self.start, self._lowest(frames), history.reference)
-        return History(frames, before, held, history.position + 1, reference, self._append(history.look_back, frames))
-
-    def _lowest(self, frames: Ids) -> Ids:
-        """(..., V) -> (...), the lowest sounding pitch, or ``start``."""
-        return np.asarray(np.where(frames < self.silence, frames, self.start).min(-1))
-
-    def _append(self, look_back: LookBack, frame: Ids) -> LookBack:
-        return look_back.after(frame, self.groups, self.look_back) if self.look_back else look_back
+        lowest = np.where(frames < self.silence, frames, self.start).min(-1)
+        return History(
+            frames,
+            np.where(same, history.before, history.last),
+            np.where(same, history.held + 1, 1),
+            history.position + 1,
+            np.where(history.reference == self.start, lowest, history.reference),
+            history.look_back.after(frames, self.groups, self.look_back) if self.look_back else history.look_back,
+        )
 
     def contexts(self, frames: Ids, history: History, conditioning: Conditioning) -> Context:
         """The contexts before each of the frames (N, T, V) that follow a history."""
-        steps = frames.shape[1]
-        last = np.concatenate([history.last[:, None], frames[:, :-1]], axis=1)  # (N, T, V)
-        begun = _beginnings(last)
-        held = np.arange(steps)[None, :, None] - begun + np.where(begun == 0, history.held[:, None], 1)
-        earlier = np.take_along_axis(last, np.maximum(begun - 1, 0), axis=1)
-        before = np.where(begun == 0, history.before[:, None], earlier)
-        position = history.position[:, None] + np.arange(steps)
+        columns = []
+        for step in range(frames.shape[1]):
+            history = self.read(history, frames[:, step - 1]) if step else history
+            candidates, matches = history.look_back.candidates(self.hidden)
+            columns.append(
+                (history.last, history.before, history.held, history.position, history.reference, candidates, matches)
+            )
+        *known, candidates, matches = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
+        last, before, held, position, reference = known
         key = np.broadcast_to(conditioning.key[:, None], position.shape)
-        lowest = np.concatenate([history.reference[:, None], self._lowest(frames[:, :-1])], axis=1)
-        first = np.minimum.accumulate(np.where(lowest == self.start, steps, np.arange(steps)), axis=1)
-        reference = np.take_along_axis(np.pad(lowest, ((0, 0), (0, 1)), constant_values=self.start), first, axis=1)
-        look_back, copies = history.look_back, []
-        for step in range(steps):
-            look_back = self._append(look_back, frames[:, step - 1]) if step else look_back
-            copies.append(look_back.candidates(self.hidden))
-        candidates, matches = (np.stack(column, axis=1) for column in zip(*copies, strict=True))
-        return Context(
-            last, before, held, position, reference, conditioning.left, key, candidates, _bucket(matches, MATCHES)
-        )
+        buckets = _bucket(matches, MATCHES)
+        return Context(last, before, held, position, reference, conditioning.left, key, candidates, buckets)
 
     # Indices into one table of embeddings, in which each feature has its own range
 
@@ -296,8 +288,7 @@ class FrameCode:
         )
 
     def choice_ids(self, frames: Ids, context: Context, number: int) -> tuple[Ids, Ids]:
-        """The features (N, T, G) of decision ``number`` in each frame (N, T, V), and the pitches related to it (N, T,
-        R).
+        """The features (N, T, G) of decision ``number`` in each frame (N, T, V), and the related pitches (N, T, R).
 
         Only the voices that are already decided are read from the frames. The related pitches, as tokens, are the
         reference, the voice's last pitch, the other voices' pitches (of this frame where decided, else the last), and
@@ -307,6 +298,8 @@ class FrameCode:
         own, candidate = context.last[..., voice, None], context.candidates[..., voice]  # (N, T, 1), (N, T, E)
         reference, first = context.reference[..., None], list(self.order[:-1])
         now = frames[..., first]  # (N, T, V - 1)
+        agrees = (frames[..., None, list(decided)] == context.candidates[..., list(decided)]).all(-1)  # (N, T, E)
+        agreement = np.where(number == 0, 0, np.where(agrees, 1, 2))
         features = [
             np.full(own.shape, number),
             self._degree(own, reference) + self._degrees * number,
@@ -317,20 +310,13 @@ class FrameCode:
             self._placed(self._interval(now, context.last[..., first]), INTERVALS, number),
             (context.position % self.bar + self.bar * number)[..., None],
             (self._tonic(context) + TONICS * number)[..., None],
-            self._agreement(frames, context, number),
+            context.matches + len(MATCHES) * (agreement + AGREEMENTS * number),
             self._interval(candidate, own) + INTERVALS * number,
         ]
         others = [other for other in range(self.voices) if other != voice]
         known = np.where(np.isin(others, decided), frames[..., others], context.last[..., others])
-        beside = np.concatenate([reference, own, known, candidate], axis=-1)
-        return np.concatenate(features, axis=-1) + offsets(self.choice_sizes), beside
-
-    def _agreement(self, frames: Ids, context: Context, number: int) -> Ids:
-        """(N, T, E): match length, and whether the decided voices agree with the copy candidate."""
-        decided = list(self.order[:number])
-        same = (frames[..., None, decided] == context.candidates[..., decided]).all(-1)
-        still = np.where(number == 0, 0, np.where(same, 1, 2))
-        return np.asarray(context.matches + len(MATCHES) * (still + AGREEMENTS * number))
+        related = np.concatenate([reference, own, known, candidate], axis=-1)
+        return np.concatenate(features, axis=-1) + offsets(self.choice_sizes), related
 
     def _placed(self, values: Ids, size: int, number: int) -> Ids:
         """Features of the other voices (N, T, V - 1) for decision ``number``, with a range of indices for each number
@@ -380,13 +366,6 @@ def as_sets(pitches: Pitches, voices: int) -> Pitches:
     return np.array([row + [SILENT] * (voices - len(row)) for row in rows], np.int16).reshape(len(rows), voices)
 
 
-def _beginnings(last: Ids) -> Ids:
-    """(N, T, V): the step at which each pitch of ``last`` began; 0 for pitches of the first frame."""
-    steps = np.arange(last.shape[1])[None, :, None]
-    changed = np.concatenate([np.zeros_like(last[:, :1], bool), last[:, 1:] != last[:, :-1]], axis=1)
-    return np.maximum.accumulate(np.where(changed, steps, 0), axis=1)
-
-
 def _bucket(values: Ids, limits: tuple[int, ...] = HELD) -> Ids:
     """The number of the largest limit that each value reaches."""
     return np.searchsorted(np.array(limits), values, side="right") - 1
@@ -408,7 +387,7 @@ class MaskedCode:
     code: FrameCode
 
     @property
-    def beside(self) -> int:
+    def related(self) -> int:
         """Number of pitches to which a decided pitch is related by an interval; see ``choice_ids``."""
         return self.code.voices + 1
 
@@ -456,8 +435,8 @@ class MaskedCode:
             *(self._interval(p, before) + (INTERVALS + 1) * place for p, place in zip(now, places, strict=True)),
             position + self.code.bar * voice,
         ]
-        beside = np.stack([before, after, *(frames[..., other] for other in others)], axis=-1)
-        return np.stack(features, axis=-1) + offsets(self.choice_sizes), beside
+        related = np.stack([before, after, *(frames[..., other] for other in others)], axis=-1)
+        return np.stack(features, axis=-1) + offsets(self.choice_sizes), related
 
     def _neighbors(self, frames: Ids) -> tuple[Ids, Ids]:
         """The previous and the next frame; ``start`` beyond the ends."""

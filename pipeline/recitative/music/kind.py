@@ -67,13 +67,13 @@ def _about_events(scorer: EventScorer) -> dict[str, Any]:
 
 
 def _suits(scorer: MusicScorer | EventScorer, request: MusicRequest) -> bool:
-    from recitative.music.request import suits
+    from recitative.music.composition import suits
 
     return suits(scorer, request)
 
 
 def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest, check: Callable[[], None]) -> dict[str, Any]:
-    from recitative.music.request import answer
+    from recitative.music.composition import answer
 
     return answer(scorer, request, lambda done, total: check())
 

@@ -34,7 +34,7 @@ REMEDY = "record one line, sung, hummed, whistled or played on one instrument"
 
 
 @dataclass(frozen=True)
-class HeardNote:
+class TranscribedNote:
     """pitch: MIDI, nearest; cents: of its mean pitch from that one, in equal temperament at A = 440 Hz"""
 
     start_s: float
@@ -45,9 +45,9 @@ class HeardNote:
 
 @dataclass(frozen=True)
 class Melody:
-    """notes: as heard; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording"""
+    """notes: in seconds; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording"""
 
-    notes: tuple[HeardNote, ...]
+    notes: tuple[TranscribedNote, ...]
     piece: Piece
     tuning_cents: float
 
@@ -64,7 +64,7 @@ class Melody:
 def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float = 0.0, name: str = "") -> Melody:
     """Transcribe a recording. sample_rate: Hz, of samples; tempo: quarter notes per minute, 0: estimated.
 
-    Raises DataError that says what is heard instead of a melody.
+    Raises DataError for a recording without a melody.
     """
     with open_audio(audio, sample_rate, 30.0) as (rate, count, blocks):
         where = name or (str(audio) if isinstance(audio, str | Path) else "the audio")
@@ -72,7 +72,7 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
             raise DataError(where, f"lasts {count / rate:.0f} s", f"at most {LONGEST_S:g} s", "cut it")
         samples = resample(np.concatenate(list(blocks)), rate, SAMPLE_RATE)
     track = track_pitch(samples, where)
-    notes, tuning = heard_notes(track, where)
+    notes, tuning = transcribe_notes(track, where)
     if track.harmonic < _HARMONIC or track.first < _FIRST:
         raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     title = Path(where).stem
@@ -156,7 +156,7 @@ _NEIGHBORS = 3  # notes before and after, whose tuning is averaged
 _STEADY, _HELD, _HELD_S = 0.5, 0.6, 0.2  # least share of frames without a glide, or of the time in notes so long
 
 
-def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
+def transcribe_notes(track: PitchTrack, where: str) -> tuple[list[TranscribedNote], float]:
     """The notes, and the tuning in cents. Raises DataError for speech."""
     steady = _without_vibrato(track.pitch)
     tuning = float(np.angle(np.nansum(np.exp(2j * np.pi * steady))) / (2 * np.pi))  # semitones
@@ -168,7 +168,8 @@ def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
         spans = [(first, last) for first, last in cut if not np.isnan(track.pitch[first:last]).all()]
         if not spans:
             raise DataError(where, "has no note that is held", "a melody", REMEDY)
-        middles = np.array([_middle(steady[first:last], track.pitch[first:last]) for first, last in spans])
+        steady_notes = (np.where(np.isnan(steady[a:b]).all(), track.pitch[a:b], steady[a:b]) for a, b in spans)
+        middles = np.array([float(np.nanmedian(note)) for note in steady_notes])  # without vibrato in long notes
         reference = _drifting(middles, spans, len(track.pitch))
     frames = np.array([last - first for first, last in spans])
     held = frames[frames > _HELD_S / _HOP_S].sum() / frames.sum()
@@ -178,7 +179,7 @@ def heard_notes(track: PitchTrack, where: str) -> tuple[list[HeardNote], float]:
     notes = []
     for (first, last), middle in zip(spans, middles, strict=True):
         pitch = round(middle - reference[(first + last) // 2])
-        notes.append(HeardNote(first * _HOP_S, last * _HOP_S, pitch, 100 * (middle - pitch)))
+        notes.append(TranscribedNote(first * _HOP_S, last * _HOP_S, pitch, 100 * (middle - pitch)))
     return notes, 100 * float(reference.mean())
 
 
@@ -188,11 +189,6 @@ def _without_vibrato(pitch: Floats) -> Floats:
     around = around[: len(pitch)]
     level = np.ptp(around, axis=1) < _WIDEST_VIBRATO  # false for NaN
     return np.where(level, around.mean(axis=1), np.nan)
-
-
-def _middle(steady: Floats, pitch: Floats) -> float:
-    """The pitch of a note, without vibrato if it lasts long enough."""
-    return float(np.nanmedian(pitch if np.isnan(steady).all() else steady))
 
 
 def _segments(pitch: Floats) -> list[tuple[int, int]]:
@@ -258,16 +254,7 @@ def _drifting(middles: Floats, spans: Sequence[tuple[int, int]], frames: int) ->
 
 # Tempo, and notes on a grid
 
-_VALUES = {
-    0.25: 0.03,
-    0.5: 0.25,
-    0.75: 0.01,
-    1.0: 0.5,
-    1.5: 0.07,
-    2.0: 0.1,
-    3.0: 0.02,
-    4.0: 0.02,
-}  # quarters: probability
+_VALUES = {0.25: 0.03, 0.5: 0.25, 0.75: 0.01, 1.0: 0.5, 1.5: 0.07, 2.0: 0.1, 3.0: 0.02, 4.0: 0.02}  # quarters: P
 _RUBATO = 0.1  # standard deviation of the logarithm of a note's length
 _USUAL_TEMPO, _TEMPO_SPREAD = 95.0, 0.35  # of the logarithm
 _SLOWEST, _FASTEST = 40.0, 220.0
@@ -288,7 +275,7 @@ def estimate_tempo(onsets: Sequence[float]) -> float:
     return float(tempi[int(score.argmax())])
 
 
-def quantized(notes: Sequence[HeardNote], tempo: float, name: str) -> Piece:
+def quantized(notes: Sequence[TranscribedNote], tempo: float, name: str) -> Piece:
     """The notes on a grid that follows their tempo. tempo: quarter notes per minute, 0: estimated"""
     onsets = [note.start_s for note in notes]
     wanted = tempo or estimate_tempo(onsets)

@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mido
 
 from recitative.atomic import write_bytes
 from recitative.errors import DataError
-from recitative.music.dynamics import VELOCITY, velocities
-from recitative.music.piece import VOICES, Notation, Note, Piece, tonic_name
+from recitative.music.piece import VELOCITY, VOICES, Notation, Note, Piece, signature_name, velocities
 from recitative.reading import LARGEST_SETTINGS, read_bytes
 
 REMEDY = "leave it out, or export it again"
@@ -175,16 +175,9 @@ _CHANNELS = tuple(channel for channel in range(16) if channel != DRUMS)
 _OUR_TRACK = re.compile(r"voice (\d{1,4})")
 
 
-_Written = tuple[int, "mido.Message | mido.MetaMessage"]  # ticks from the start
-
-
-@dataclass(frozen=True)
-class _Sound:
-    """A note in ticks, as a file has it."""
-
-    start: int
-    end: int
-    pitch: int
+_Span = tuple[int, int, int]  # a note of a file: start and end in ticks, and pitch
+_Part = tuple[str, list[_Span]]  # with a name
+_Timed = tuple[int, "mido.Message | mido.MetaMessage"]  # ticks from the start
 
 
 def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
@@ -201,9 +194,8 @@ def read_midi(path: str | Path, steps_per_quarter: int = 4) -> Piece:
 def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
     """Parse the bytes of a file; see ``read_midi``. where: for messages, and the name of a piece without one"""
     events, ticks_per_quarter = read_events(content, where)
-    named = _voices(events)
-    voices = {voice: sounds for voice, (_, sounds) in named.items()}
-    if not voices:
+    parts = _voices(events)
+    if not parts:
         raise DataError(where, "has no notes (drums are not counted)", "at least one", "leave it out")
     last_tick = max(time for track in events for time, _ in track)
     if last_tick > LONGEST_QUARTERS * ticks_per_quarter:
@@ -213,10 +205,14 @@ def parse_midi(content: bytes, where: str, steps_per_quarter: int = 4) -> Piece:
     def step(tick: int) -> int:
         return (2 * tick * steps_per_quarter + ticks_per_quarter) // (2 * ticks_per_quarter)
 
-    notes = {_on_grid(step(s.start), step(s.end), s.pitch, voice) for voice, sounds in voices.items() for s in sounds}
+    notes = {
+        Note(step(start), pitch, max(1, step(end) - step(start)), voice)
+        for voice, (_, spans) in parts.items()
+        for start, end, pitch in spans
+    }
     tempo = _tempo(events, where)
     piece = Piece.of(_longest(notes), steps_per_quarter, tempo, _track_name(events[0]) or Path(where).stem)
-    names = {voice: name for voice, (name, _) in named.items()}
+    names = {voice: name for voice, (name, _) in parts.items()}
     return replace(piece, length=max(piece.length, step(last_tick)), notation=_notation(events, names))
 
 
@@ -241,39 +237,60 @@ def midi_bytes(piece: Piece, *, program: int | Sequence[int] = 0, velocity: int 
         found = f"{piece.steps_per_quarter} steps a quarter at {piece.quarters_per_minute} quarters a minute"
         raise ValueError(f"{piece.name}: {found} cannot be written as MIDI")
     file = mido.MidiFile(type=1, ticks_per_beat=ticks_per_quarter, charset="utf-8")
-    start = [
-        _named(piece.name), (0, mido.MetaMessage("set_tempo", tempo=microseconds)), *_signatures(piece.notation),
-    ]  # fmt: skip
-    file.tracks.append(_track(start, piece.length * ticks_per_step))
+    notation = piece.notation
+    start = [mido.MetaMessage("track_name", name=piece.name), mido.MetaMessage("set_tempo", tempo=microseconds)]
+    if notation.meter:
+        beats, value = notation.meter
+        start.append(mido.MetaMessage("time_signature", numerator=beats, denominator=value))
+    if notation.fifths is not None:
+        start.append(mido.MetaMessage("key_signature", key=signature_name(notation.fifths, notation.minor)))
+    file.tracks.append(_track(start, [], piece.length * ticks_per_step))
     programs = [program] if isinstance(program, int) else program
     loudness = dict(zip(piece.notes, velocities(piece, velocity), strict=True))
     for voice in sorted({note.voice for note in piece.notes}):
-        notes = {note: value for note, value in loudness.items() if note.voice == voice}
-        instrument = programs[min(voice, len(programs) - 1)]
-        begin = [
-            _named(piece.notation.part(voice) or f"voice {voice + 1}"),
-            (0, mido.Message("program_change", channel=_channel(voice), program=instrument)),
+        channel = _CHANNELS[voice % len(_CHANNELS)]
+        start = [
+            mido.MetaMessage("track_name", name=notation.part(voice) or f"voice {voice + 1}"),
+            mido.Message("program_change", channel=channel, program=programs[min(voice, len(programs) - 1)]),
         ]
-        file.tracks.append(_voice_track(begin, voice, notes, ticks_per_step))
+        notes = {note: value for note, value in loudness.items() if note.voice == voice}
+        events = _note_events(notes, channel, ticks_per_step)
+        file.tracks.append(_track(start, events, events[-1][0]))
     stream = BytesIO()
     file.save(file=stream)
     return stream.getvalue()
 
 
-_Part = tuple[str, list[_Sound]]  # with a name
+def _note_events(notes: Mapping[Note, int], channel: int, ticks_per_step: int) -> list[_Timed]:
+    """The messages of a voice. notes: with their velocities. A note ends where the next of its pitch begins, at the
+    latest."""
+    changes: list[tuple[int, bool, int]] = []
+    following: dict[int, int] = {}  # pitch -> start of the next one
+    for note in sorted(_longest(notes), reverse=True):
+        end = min(note.end, following.get(note.pitch, note.end))
+        changes += [(note.start, True, note.pitch), (end, False, note.pitch)]
+        following[note.pitch] = note.start
+    velocity = {(note.start, note.pitch): value for note, value in notes.items()}
+    events: list[_Timed] = []
+    for step, on, pitch in sorted(changes):  # ends before beginnings at the same time
+        value = velocity[step, pitch] if on else 0
+        kind = "note_on" if on else "note_off"
+        events.append((step * ticks_per_step, mido.Message(kind, channel=channel, note=pitch, velocity=value)))
+    return events
 
 
-def _signatures(notation: Notation) -> Iterator[_Written]:
-    if notation.meter:
-        beats, value = notation.meter
-        yield 0, mido.MetaMessage("time_signature", numerator=beats, denominator=value)
-    if notation.fifths is not None:
-        major = tonic_name(notation.fifths + (3 if notation.minor else 0))
-        yield 0, mido.MetaMessage("key_signature", key=major + ("m" if notation.minor else ""))
+def _track(start: Sequence[Any], events: Sequence[_Timed], end: int) -> mido.MidiTrack:
+    """Messages at the start, events, and the end of the track, with times relative to the previous message."""
+    track, before = mido.MidiTrack(), 0
+    for time, message in [*((0, one) for one in start), *events, (end, mido.MetaMessage("end_of_track"))]:
+        track.append(message.copy(time=time - before))
+        before = time
+    return track
 
 
 def _notation(tracks: Sequence[Sequence[Event]], names: dict[int, str]) -> Notation:
-    """Of the first meter and key signature. Names of 'voice 1' and the like, and equal ones, are none."""
+    """The first meter and key signature, and the names of the voices; names of 'voice 1' and the like, and equal ones,
+    are left out."""
 
     def first(kind: str) -> tuple[int, int] | None:
         found = ((time, message.numbers) for track in tracks for time, message in track if message.type == kind)
@@ -288,30 +305,31 @@ def _notation(tracks: Sequence[Sequence[Event]], names: dict[int, str]) -> Notat
     return Notation(first("time_signature"), key[0] if key else None, bool(key and key[1]), parts)
 
 
-def _number(name: str) -> int | None:
-    """The number of a voice that its track names."""
+def _voices(tracks: Sequence[Sequence[Event]]) -> dict[int, _Part]:
+    """The name and notes of each voice that has some, by its number."""
+    parts: list[_Part] = []
+    for track in tracks:
+        for channel in sorted({message.channel for _, message in track if message.type == "note_on"} - {DRUMS}):
+            if spans := list(_spans(track, channel)):
+                parts.append((_track_name(track), spans))
+    numbers = [number for name, _ in parts if (number := _voice_number(name)) is not None]
+    if len(numbers) == len(parts) == len(set(numbers)) and min(numbers, default=0) >= 0:
+        return dict(zip(numbers, parts, strict=True))
+
+    def mean_pitch(part: _Part) -> float:
+        return sum(pitch for _, _, pitch in part[1]) / len(part[1])
+
+    return dict(enumerate(sorted(parts, key=mean_pitch, reverse=True)))
+
+
+def _voice_number(name: str) -> int | None:
+    """The number of a voice in the name of its track."""
     if match := _OUR_TRACK.fullmatch(name):
         return int(match[1]) - 1
     return VOICES.index(name.strip().lower()) if name.strip().lower() in VOICES else None
 
 
-def _voices(tracks: Sequence[Sequence[Event]]) -> dict[int, _Part]:
-    """The name and notes of each voice that has some, by its number."""
-    parts = [part for track in tracks for part in _channels(track)]
-    numbers = [number for name, _ in parts if (number := _number(name)) is not None]
-    if len(numbers) == len(parts) == len(set(numbers)) and min(numbers, default=0) >= 0:
-        return dict(zip(numbers, parts, strict=True))
-    return dict(enumerate(sorted(parts, key=lambda part: _mean_pitch(part[1]), reverse=True)))
-
-
-def _channels(track: Sequence[Event]) -> list[_Part]:
-    """The track's name and the notes of each channel that has some."""
-    used = sorted({message.channel for _, message in track if message.type == "note_on"} - {DRUMS})
-    parts = [(_track_name(track), list(_sounds(track, channel))) for channel in used]
-    return [(name, sounds) for name, sounds in parts if sounds]
-
-
-def _sounds(track: Sequence[Event], channel: int) -> Iterator[_Sound]:
+def _spans(track: Sequence[Event], channel: int) -> Iterator[_Span]:
     """A note lasts until it is ended or begins again, and at most to the end of its track."""
     sounding: dict[int, int] = {}  # pitch -> start
     time = 0
@@ -319,28 +337,20 @@ def _sounds(track: Sequence[Event], channel: int) -> Iterator[_Sound]:
         if message.type not in ("note_on", "note_off") or message.channel != channel:
             continue
         if message.note in sounding:
-            yield _Sound(sounding.pop(message.note), time, message.note)
+            yield sounding.pop(message.note), time, message.note
         if message.type == "note_on" and message.velocity > 0:
             sounding[message.note] = time
     for pitch, start in sounding.items():
-        yield _Sound(start, time, pitch)
-
-
-def _mean_pitch(sounds: Sequence[_Sound]) -> float:
-    return sum(sound.pitch for sound in sounds) / len(sounds)
-
-
-def _on_grid(start: int, end: int, pitch: int, voice: int) -> Note:
-    return Note(start, pitch, max(1, end - start), voice)
+        yield start, time, pitch
 
 
 def _longest(notes: Iterable[Note]) -> Iterable[Note]:
-    """Where rounding has made several notes of a voice and pitch begin together, the longest."""
+    """The longest of the notes of a voice and pitch that begin together, after rounding."""
     return {(note.start, note.pitch, note.voice): note for note in sorted(notes)}.values()
 
 
 def _tempo(tracks: Sequence[Sequence[Event]], where: str) -> float:
-    """Quarters a minute: of the numbers that a file's microseconds stand for, the one with the fewest decimals."""
+    """Quarters per minute: the number with the fewest decimals that gives the microseconds of the file."""
     changes = [(time, message.tempo) for track in tracks for time, message in track if message.type == "set_tempo"]
     if not changes:
         return QUARTERS_PER_MINUTE
@@ -353,58 +363,9 @@ def _tempo(tracks: Sequence[Sequence[Event]], where: str) -> float:
 
 
 def _track_name(track: Sequence[Event]) -> str:
-    """Files say nothing of their encoding, and are read as Latin-1; ours, and most that differ, are UTF-8."""
+    """MIDI does not define an encoding: a name is UTF-8 if it can be, as in our files, otherwise Latin-1."""
     name = next((message.name for _, message in track if message.type == "track_name"), "")
     try:
         return name.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return name
-
-
-def _channel(voice: int) -> int:
-    return _CHANNELS[voice % len(_CHANNELS)]
-
-
-def _voice_track(
-    begin: Sequence[_Written], voice: int, notes: Mapping[Note, int], ticks_per_step: int
-) -> mido.MidiTrack:
-    """notes: with their velocities"""
-    loudness = {(note.start, note.pitch): value for note, value in notes.items()}
-    # Ends stand before beginnings of the same time, so that a repeated note is struck again.
-    changes = sorted(change for note in _not_overlapping(notes) for change in _changes(note))
-    events = [
-        (step * ticks_per_step, _message(_channel(voice), on, pitch, loudness.get((step, pitch), 0)))
-        for step, on, pitch in changes
-    ]
-    return _track([*begin, *events], changes[-1][0] * ticks_per_step)
-
-
-def _changes(note: Note) -> tuple[tuple[int, bool, int], tuple[int, bool, int]]:
-    return (note.start, True, note.pitch), (note.end, False, note.pitch)
-
-
-def _not_overlapping(notes: Iterable[Note]) -> list[Note]:
-    """Each ends where the next of its pitch begins, at the latest."""
-    kept: list[Note] = []
-    following: dict[int, int] = {}  # pitch -> start of the next one
-    for note in sorted(_longest(notes), reverse=True):
-        end = min(note.end, following.get(note.pitch, note.end))
-        kept.append(replace(note, length=end - note.start))
-        following[note.pitch] = note.start
-    return kept
-
-
-def _message(channel: int, on: bool, pitch: int, velocity: int) -> mido.Message:
-    return mido.Message("note_on" if on else "note_off", channel=channel, note=pitch, velocity=velocity if on else 0)
-
-
-def _named(name: str) -> _Written:
-    return 0, mido.MetaMessage("track_name", name=name)
-
-
-def _track(events: Iterable[_Written], end: int) -> mido.MidiTrack:
-    track, before = mido.MidiTrack(), 0
-    for time, message in [*events, (end, mido.MetaMessage("end_of_track"))]:
-        track.append(message.copy(time=time - before))
-        before = time
-    return track

@@ -44,7 +44,7 @@ class MusicNetwork(nn.Module):
             model.choice_width,
             sum(reads.choice_sizes),
             code.pitches,
-            reads.beside,
+            reads.related,
             model.dropout,
             model.feature_dropout,
         )

@@ -14,7 +14,7 @@ from fractions import Fraction
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from recitative.music.piece import LETTERS, Note, Piece, fifths_of, key_of, to_grid, tonic_name
+from recitative.music.piece import LETTERS, Note, Piece, fifths_of, key_of, signature_name, to_grid
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _DIVISIONS = (4, 8, 12, 24)  # of a quarter note: sixteenths, and the first that fits exactly
@@ -79,41 +79,35 @@ def score_of(piece: Piece) -> Score:
     for voice in sorted({note.voice for note in piece.notes}):
         notes = [note for note in piece.notes if note.voice == voice]
         name = notation.part(voice) or f"voice {voice + 1}"
-        parts.append(Part(name, _clef(notes, name), list(_bars(notes, piece.length, int(bar * divisions), divisions))))
+        high = sum(note.pitch for note in notes) / len(notes) >= _MIDDLE_C - 1
+        clef = "treble-8" if name.lower() == "tenor" else "treble" if high else "bass"
+        parts.append(Part(name, clef, list(_bars(notes, piece.length, int(bar * divisions), divisions))))
     tempo = piece.quarters_per_minute
     return Score(piece.name, parts, divisions, notation.meter or (4, 4), fifths, minor, tempo)
 
 
-def _clef(notes: Sequence[Note], name: str) -> str:
-    mean = sum(note.pitch for note in notes) / len(notes)
-    if name.lower() == "tenor":
-        return "treble-8"
-    return "treble" if mean >= _MIDDLE_C - 1 else "bass"
-
-
 def _bars(notes: Sequence[Note], length: int, bar: int, divisions: int) -> Iterator[Bar]:
+    """Bars of chords and rests. Spans between changes are cut into note values, the largest first; a rest of a whole
+    bar is not cut."""
+    values = _note_values(divisions)
     count = max(1, -(-max(length, max(note.end for note in notes)) // bar))
     changes = {time for note in notes for time in (note.start, note.end)}
     for begin in range(0, count * bar, bar):
         end = begin + bar
         times = sorted({begin, end, *(time for time in changes if begin < time < end)})
         chords: Bar = []
-        for start, stop in itertools.pairwise(times):
-            sounding = [note for note in notes if note.start <= start < note.end]
-            for first, last in _values(start, stop, divisions, rest_of_bar=not sounding and stop - start == bar):
-                pitches = tuple(sorted({note.pitch for note in sounding}))
+        for first, stop in itertools.pairwise(times):
+            sounding = [note for note in notes if note.start <= first < note.end]
+            pitches = tuple(sorted({note.pitch for note in sounding}))
+            start = first
+            while start < stop:
+                whole_rest = not sounding and stop - first == bar
+                last = stop if whole_rest else start + max(n for n in values if n <= stop - start)
                 tied = frozenset(note.pitch for note in sounding if note.end > last)
-                continued = frozenset(note.pitch for note in sounding if note.start < first)
-                chords.append(Chord(last - first, pitches, tied, continued))
+                continued = frozenset(note.pitch for note in sounding if note.start < start)
+                chords.append(Chord(last - start, pitches, tied, continued))
+                start = last
         yield chords
-
-
-def _values(start: int, stop: int, divisions: int, rest_of_bar: bool) -> Iterator[tuple[int, int]]:
-    """Cut a span into note values, the largest first. A rest of a whole bar is not cut."""
-    while start < stop:
-        length = stop - start if rest_of_bar else max(n for n in _note_values(divisions) if n <= stop - start)
-        yield start, start + length
-        start += length
 
 
 def _note_values(divisions: int) -> dict[int, tuple[str, bool, bool]]:
@@ -164,9 +158,7 @@ def musicxml_bytes(piece: Piece, *, program: int | Sequence[int] = 0) -> bytes:
         for place, bar in enumerate(part.bars):
             measure = _add(one, "measure", number=str(place + 1))
             if place == 0:
-                _attributes(measure, score, part.clef)
-                if number == 0:
-                    _tempo(measure, score.quarters_per_minute)
+                _attributes(measure, score, part.clef, tempo=number == 0)
             for chord in bar:
                 _notes(measure, chord, score, whole=len(bar) == 1)
             if place == len(part.bars) - 1:
@@ -186,7 +178,7 @@ def _legal(text: str) -> str:
     return "".join(character for character in text if character.isprintable())
 
 
-def _attributes(measure: Element, score: Score, clef: str) -> None:
+def _attributes(measure: Element, score: Score, clef: str, *, tempo: bool) -> None:
     attributes = _add(measure, "attributes")
     _add(attributes, "divisions", str(score.divisions))
     key = _add(attributes, "key")
@@ -201,14 +193,12 @@ def _attributes(measure: Element, score: Score, clef: str) -> None:
     _add(one, "line", str(line))
     if octaves:
         _add(one, "clef-octave-change", str(octaves))
-
-
-def _tempo(measure: Element, quarters_per_minute: float) -> None:
-    direction = _add(measure, "direction", placement="above")
-    metronome = _add(_add(direction, "direction-type"), "metronome")
-    _add(metronome, "beat-unit", "quarter")
-    _add(metronome, "per-minute", f"{quarters_per_minute:g}")
-    _add(direction, "sound", tempo=f"{quarters_per_minute:g}")
+    if tempo:
+        direction = _add(measure, "direction", placement="above")
+        metronome = _add(_add(direction, "direction-type"), "metronome")
+        _add(metronome, "beat-unit", "quarter")
+        _add(metronome, "per-minute", f"{score.quarters_per_minute:g}")
+        _add(direction, "sound", tempo=f"{score.quarters_per_minute:g}")
 
 
 def _notes(measure: Element, chord: Chord, score: Score, *, whole: bool) -> None:
@@ -263,12 +253,10 @@ _SIGNS = {-2: "__", -1: "_", 0: "=", 1: "^", 2: "^^"}
 def abc_text(piece: Piece) -> str:
     """The piece as a tune in ABC notation, with one voice (V:) for each part."""
     score = score_of(piece)
-    tonic = tonic_name(score.fifths + (3 if score.minor else 0)) + ("m" if score.minor else "")
     lines = [
         "X:1", f"T:{_one_line(score.title)}", f"M:{score.meter[0]}/{score.meter[1]}", f"L:1/{4 * score.divisions}",
-        f"Q:1/4={score.quarters_per_minute:g}",
+        f"Q:1/4={score.quarters_per_minute:g}", f"K:{signature_name(score.fifths, score.minor)}",
     ]  # fmt: skip
-    lines.append(f"K:{tonic}")
     for number, part in enumerate(score.parts):
         clef = "bass" if part.clef == "treble-8" else part.clef  # treble-8 transposes in some programs only
         name = _one_line(part.name).replace('"', "'")
@@ -285,7 +273,7 @@ def _one_line(text: str) -> str:
 
 
 def _abc_bar(bar: Bar, fifths: int) -> str:
-    """Accidentals stand also where some programs would repeat those of another octave, and others would not."""
+    """Accidentals are repeated in other octaves, since programs differ on whether they hold there."""
     signature = {
         letter: alter for letter, alter, _ in (spelled(7 * n % 12, fifths) for n in range(fifths - 1, fifths + 6))
     }

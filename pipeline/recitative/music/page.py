@@ -1,7 +1,6 @@
 """The HTML page of music: players, piano rolls, MIDI files, and statistics compared with those of a corpus.
 
-A piano roll has time to the right and pitch upwards; a long piece is split into systems of bars as in a score. Its
-coordinates are those of the figure: x from the left, y from the top.
+A piano roll has time to the right and pitch upwards; a long piece is split into systems of bars as in a score.
 """
 
 from __future__ import annotations
@@ -9,19 +8,16 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
-from recitative.music.statistics import CHORDS, OTHER, Copy, Share, Statistics, distances
+from recitative.music.statistics import CHORDS, NO_RANGE, OTHER, Copy, Statistics, distances
 from recitative.report.charts import bar_chart
 from recitative.report.figure import LIGHT, Axes, Figure, Playable, add_tooltip, canvas, draw_box, draw_lines, style
 from recitative.report.page import DASH, data_uri, render
 
-Given = Collection[Note] | Callable[[Note], bool] | None
-"""The given notes: a collection, a predicate, or unknown."""
 VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette, repeated after the sixth voice
 _SWATCH = 11.0
 TITLE_HEIGHT = 20.0
@@ -57,25 +53,30 @@ class System:
 
 @dataclass(frozen=True)
 class Roll:
-    """The layout of a figure. low, high: the lowest and highest pitch with a row"""
+    """The layout of a figure: x from the left, y from the top. low, high: the lowest and highest pitch with a row"""
 
     piece: Piece
-    quarters_per_bar: int
+    steps_per_bar: int
     systems: tuple[System, ...]
     step_width: float
     low: int
     high: int
 
     @classmethod
-    def of(cls, piece: Piece, quarters_per_bar: int = 4, bars_per_system: int | None = None) -> Roll:
-        """bars_per_system: default 8, or 16 for more than 64 bars. Raises ValueError for less than a quarter per
-        bar."""
+    def of(cls, piece: Piece, quarters_per_bar: int = 4) -> Roll:
+        """Systems of 8 bars, or of 16 for more than 64 bars. Raises ValueError for less than a quarter per bar.
+
+        The rows are those of the notes and of a whole tone on both sides, at least an octave.
+        """
         if quarters_per_bar < 1:
             raise ValueError(f"{quarters_per_bar} quarters per bar; at least 1")
+        pitches = [note.pitch for note in piece.notes] or [60]
+        low, high = min(pitches) - 2, max(pitches) + 2
+        missing = max(0, OCTAVE - (high - low + 1))
+        low, high = max(LOWEST, low - missing // 2), min(HIGHEST, high + (missing + 1) // 2)
         bar = quarters_per_bar * piece.steps_per_quarter
         bars = max(1, math.ceil(piece.length / bar))
-        per_system = min(bars, bars_per_system or (8 if bars <= 64 else 16))
-        low, high = _pitch_range(piece)
+        per_system = min(bars, 8 if bars <= 64 else 16)
         apart = ABOVE + (high - low + 1) * ROW + BELOW
         systems = tuple(
             System(first * bar, min(first + per_system, bars) * bar, HEAD + ABOVE + n * apart)
@@ -83,7 +84,7 @@ class Roll:
         )
         widest = MAX_QUARTER_WIDTH / piece.steps_per_quarter
         step_width = min(widest, (WIDTH - LEFT - RIGHT) / (per_system * bar))
-        return cls(piece, quarters_per_bar, systems, step_width, low, high)
+        return cls(piece, bar, systems, step_width, low, high)
 
     @property
     def width(self) -> float:
@@ -97,10 +98,6 @@ class Roll:
     @property
     def system_height(self) -> float:
         return (self.high - self.low + 1) * ROW
-
-    @property
-    def steps_per_bar(self) -> int:
-        return self.quarters_per_bar * self.piece.steps_per_quarter
 
     def x(self, system: System, step: int) -> float:
         return LEFT + (step - system.first) * self.step_width
@@ -128,24 +125,15 @@ def pitch_name(pitch: int) -> str:
     return f"{PITCH_CLASSES[pitch % OCTAVE]}{pitch // OCTAVE - 1}"
 
 
-def _pitch_range(piece: Piece) -> tuple[int, int]:
-    """The pitches with a row: a whole tone more than the notes on both sides, and at least an octave."""
-    pitches = [note.pitch for note in piece.notes] or [60]
-    low, high = min(pitches) - 2, max(pitches) + 2
-    missing = max(0, OCTAVE - (high - low + 1))
-    low, high = low - missing // 2, high + (missing + 1) // 2
-    return max(LOWEST, low), min(HIGHEST, high)
-
-
 @style()
 def piano_roll(
-    piece: Piece, *, title: str = "", given: Given = None, quarters_per_bar: int = 4, bars_per_system: int | None = None
+    piece: Piece, *, title: str = "", given: Collection[Note] | None = None, quarters_per_bar: int = 4
 ) -> Playable:
-    """The figure and the times of its systems. Given notes are outlined, others filled.
+    """The figure and the times of its systems. Given notes are outlined, others filled; None: unknown.
 
     Raises ValueError for less than a quarter per bar.
     """
-    roll = Roll.of(piece, quarters_per_bar, bars_per_system)
+    roll = Roll.of(piece, quarters_per_bar)
     top = 0 if title else TITLE_HEIGHT  # no empty line without a title
     name = title or piece.name or "a piece"
     size = f"{len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
@@ -159,10 +147,10 @@ def piano_roll(
         start_s, end_s = (round(step * piece.step_s, 4) for step in (system.first, system.stop))
         width = roll.x(system, system.stop) - LEFT
         systems.append((start_s, end_s, LEFT, system.y - top, width, roll.system_height))
-    is_given = given if callable(given) else frozenset(given or ()).__contains__
+    outlined = frozenset(given or ())
     for box in roll.boxes():
         note, width = box.note, box.width - min(1.2, box.width / 4)  # leaves a gap between repeated notes
-        drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, is_given(note))
+        drawn = _draw_note(axes, (box.x, box.y, width, ROW), note.voice, note in outlined)
         quarters = note.length / piece.steps_per_quarter
         add_tooltip(drawn, f"{pitch_name(note.pitch)}, {quarters:.3g} quarters, {note.start * piece.step_s:.2f} s")
     return Playable(figure, systems)
@@ -208,7 +196,6 @@ def _draw_system(axes: Axes, roll: Roll, system: System) -> None:
         axes.text(LEFT - 5, roll.y(system, pitch) + ROW, pitch_name(pitch), size=10, ha="right", va="center_baseline")
 
 
-COMPARED_BARS = 4  # of a system, if two piano rolls are side by side
 MAX_INTERVAL = 12  # semitones; wider melodic intervals are clipped
 MAX_LENGTHS = 12
 _CHORDS = dict(zip((*CHORDS, OTHER), ("maj", "min", "dim", "aug", "7", "maj7", "min7", "ø7", "o7", OTHER), strict=True))
@@ -219,7 +206,7 @@ class Exhibit:
     """One piece on the page.
 
     midi: the file to download; sound: a wav, ogg or mp3 file, or empty; note: text under the heading; given: see
-    ``piano_roll``; beside: a piece shown on the right for comparison
+    ``piano_roll``
     """
 
     heading: str
@@ -227,9 +214,8 @@ class Exhibit:
     midi: bytes
     sound: bytes = b""
     note: str = ""
-    given: Given = None
+    given: Collection[Note] | None = None
     quarters_per_bar: int = 4
-    beside: Exhibit | None = None
 
 
 @dataclass(frozen=True)
@@ -242,97 +228,69 @@ class Comparison:
     copies: Sequence[tuple[str, Copy]] = ()
 
 
-def music_page(
-    items: Sequence[Exhibit], *, title: str, description: str = "", comparison: Comparison | None = None
-) -> str:
+def music_page(items: Sequence[Exhibit], *, title: str, comparison: Comparison | None = None) -> str:
     """The page with statistics and all pieces."""
-    groups = [[one for one in (item, item.beside) if one] for item in items]
-    return render(
-        "music.html.j2",
-        title=title,
-        description=description,
-        pieces=[[_piece(one, COMPARED_BARS if len(group) > 1 else None) for one in group] for group in groups],
-        **(_compared(comparison) if comparison else {"tiles": []}),
-    )
+    compared = _compared(comparison) if comparison else {"tiles": []}
+    return render("music.html.j2", title=title, pieces=[_piece(item) for item in items], **compared)
 
 
-def _piece(item: Exhibit, bars_per_system: int | None) -> dict[str, Any]:
+def _piece(item: Exhibit) -> dict[str, Any]:
     piece = item.piece
     name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
-    roll = piano_roll(piece, given=item.given, quarters_per_bar=item.quarters_per_bar, bars_per_system=bars_per_system)
+    kinds = {b"RIFF": "audio/wav", b"OggS": "audio/ogg"}
     return {
         "heading": item.heading,
         "facts": f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute",
         "note": item.note,
-        "sound": data_uri(_mime_type(item.sound), item.sound) if item.sound else "",
+        "sound": data_uri(kinds.get(item.sound[:4], "audio/mpeg"), item.sound) if item.sound else "",
         "file_name": f"{name}.mid",
         "midi": data_uri("audio/midi", item.midi),
-        "roll": roll,
+        "roll": piano_roll(piece, given=item.given, quarters_per_bar=item.quarters_per_bar),
     }
 
 
-def _mime_type(sound: bytes) -> str:
-    """Detected from the first bytes; other sounds than wav and ogg are MP3."""
-    if sound.startswith(b"RIFF"):
-        return "audio/wav"
-    return "audio/ogg" if sound.startswith(b"OggS") else "audio/mpeg"
-
-
-_SHARES: tuple[tuple[str, Callable[[Statistics], Share]], ...] = (
-    ("parallel fifths, per 100 changes of chord", lambda of: of.fifths),
-    ("parallel octaves, per 100 changes of chord", lambda of: of.octaves),
-    ("voices crossed, % of steps", lambda of: of.crossings),
-    ("triads, % of chords", lambda of: of.triads),
-    ("sevenths, % of chords", lambda of: of.sevenths),
-)
-
-
 def _compared(comparison: Comparison) -> dict[str, Any]:
+    """The entries of the template: tiles of (value, name, detail), the rows of two tables, and charts."""
     generated, corpus, corpus_name = comparison.generated, comparison.corpus, comparison.corpus_name
     both = (generated, corpus)
+    shares = (
+        ("parallel fifths, per 100 changes of chord", [of.fifths for of in both]),
+        ("parallel octaves, per 100 changes of chord", [of.octaves for of in both]),
+        ("voices crossed, % of steps", [of.crossings for of in both]),
+        ("triads, % of chords", [of.triads for of in both]),
+        ("sevenths, % of chords", [of.sevenths for of in both]),
+    )
     rows = [
         ("pieces", [str(of.pieces) for of in both]),
         ("quarters per piece", [f"{float(of.quarters) / max(1, of.pieces):.1f}" for of in both]),
         ("notes per quarter", [f"{of.notes / max(1.0, float(of.quarters)):.2f}" for of in both]),
-        *((name, [_number(100 * share(of).rate) for of in both]) for name, share in _SHARES),
-        *(
-            (f"range of voice {voice + 1}, MIDI", [_range(of, voice) for of in both])
-            for voice in range(len(generated.ranges))
-        ),
+        *((name, [_number(100 * share.rate) for share in pair]) for name, pair in shares),
     ]
-    return {
-        "tiles": _tiles(comparison),
-        "corpus_name": corpus_name,
-        "statistics": rows,
-        "copies": [(name, _copied(copy)) for name, copy in sorted(comparison.copies, key=lambda item: -item[1].length)],
-        "charts": charts(generated, corpus, ("generated", corpus_name)),
-    }
-
-
-def _copied(copy: Copy) -> tuple[int | str, ...]:
-    if not copy.length:
-        return 0, DASH, DASH, DASH
-    return copy.length, copy.name, copy.start, f"{copy.transposition:+d}"
-
-
-def _tiles(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """(value, name, detail)."""
-    apart = distances(comparison.generated, comparison.corpus)
-    detail = f"total variation distance from {comparison.corpus_name}"
-    values = (
-        ("pitch classes", apart.pitch_classes),
-        ("melodic intervals", apart.intervals),
-        ("note lengths", apart.note_lengths),
-        ("chords", apart.sonorities),
-    )
+    for voice in range(len(generated.ranges)):
+        ranges = [of.ranges[voice] if voice < len(of.ranges) else NO_RANGE for of in both]
+        texts = [f"{low}{DASH}{high}" if low <= high else DASH for low, high in ranges]
+        rows.append((f"range of voice {voice + 1}, MIDI", texts))
+    apart = distances(generated, corpus)
+    distance = f"total variation distance from {corpus_name}"
     tiles = [
-        (str(comparison.generated.pieces), "pieces", f"{float(comparison.generated.quarters):g} quarters"),
-        *((_number(value), name, detail) for name, value in values),
+        (str(generated.pieces), "pieces", f"{float(generated.quarters):g} quarters"),
+        (_number(apart.pitch_classes), "pitch classes", distance),
+        (_number(apart.intervals), "melodic intervals", distance),
+        (_number(apart.note_lengths), "note lengths", distance),
+        (_number(apart.sonorities), "chords", distance),
     ]
-    if comparison.copies:
-        longest = max(copy.length for _, copy in comparison.copies)
-        tiles.append((f"{longest} steps", "longest copy", f"in any piece of {comparison.corpus_name}"))
-    return tiles
+    copies: list[tuple[str, tuple[int | str, ...]]] = []
+    for name, copy in sorted(comparison.copies, key=lambda item: -item[1].length):
+        place = (copy.name, copy.start, f"{copy.transposition:+d}") if copy.length else (DASH, DASH, DASH)
+        copies.append((name, (copy.length, *place)))
+    if copies:
+        tiles.append((f"{copies[0][1][0]} steps", "longest copy", f"in any piece of {corpus_name}"))
+    figures = charts(generated, corpus, ("generated", corpus_name))
+    return {"tiles": tiles, "corpus_name": corpus_name, "statistics": rows, "copies": copies, "charts": figures}
+
+
+def _number(value: float) -> str:
+    return DASH if math.isnan(value) else f"{value:.2f}"
 
 
 def charts(first: Statistics, second: Statistics, names: tuple[str, str]) -> list[tuple[str, Figure]]:
@@ -345,34 +303,23 @@ def charts(first: Statistics, second: Statistics, names: tuple[str, str]) -> lis
     signed = ["0" if n == 0 else f"{n:+d}".replace("-", "\N{MINUS SIGN}") if n % 2 == 0 else "" for n in span]
     both = first.note_lengths + second.note_lengths
     lengths = sorted(length for length, _ in both.most_common(MAX_LENGTHS))
-    by_length = [[*(one.note_lengths[n] for n in lengths), _rest(one.note_lengths, lengths)] for one in (first, second)]
-    length_names = [*(f"{float(n):.3g}" for n in lengths), OTHER]
-    if not any(counts[-1] for counts in by_length):
-        length_names, by_length = length_names[:-1], [counts[:-1] for counts in by_length]
+    by_length = [[one.note_lengths[n] for n in lengths] for one in (first, second)]
+    length_names = [f"{float(n):.3g}" for n in lengths]
+    rest = [one.note_lengths.total() - sum(counts) for one, counts in zip((first, second), by_length, strict=True)]
+    if any(rest):
+        length_names.append(OTHER)
+        by_length = [[*counts, others] for counts, others in zip(by_length, rest, strict=True)]
     pitches = [[one.pitch_classes[n] for n in range(12)] for one in (first, second)]
     chords = [[one.sonorities[name] for name in _CHORDS] for one in (first, second)]
     steps = [[counts[n] for n in span] for counts in intervals]
-    return [
-        ("Pitch classes, by duration", _histogram(PITCH_CLASSES, pitches, names, "pitch class")),
-        ("Melodic intervals", _histogram(signed, steps, names, "semitones")),
-        ("Note lengths", _histogram(length_names, by_length, names, "quarters")),
-        ("Chords, by duration", _histogram(list(_CHORDS.values()), chords, names, "chord")),
-    ]
-
-
-def _rest(counts: Counter[Fraction], shown: Sequence[Fraction]) -> int:
-    return counts.total() - sum(counts[n] for n in shown)
-
-
-def _histogram(labels: Sequence[str], counts: Sequence[Sequence[int]], names: tuple[str, str], unit: str) -> Figure:
-    shares = [(name, [n / (sum(of) or 1) for n in of]) for name, of in zip(names, counts, strict=True)]
-    return bar_chart(labels, shares, f"Histogram: {unit}", unit)
-
-
-def _range(of: Statistics, voice: int) -> str:
-    low, high = of.ranges[voice] if voice < len(of.ranges) else (1, 0)
-    return f"{low}{DASH}{high}" if low <= high else DASH
-
-
-def _number(value: float) -> str:
-    return DASH if math.isnan(value) else f"{value:.2f}"
+    histograms = (
+        ("Pitch classes, by duration", PITCH_CLASSES, pitches, "pitch class"),
+        ("Melodic intervals", signed, steps, "semitones"),
+        ("Note lengths", length_names, by_length, "quarters"),
+        ("Chords, by duration", list(_CHORDS.values()), chords, "chord"),
+    )
+    figures = []
+    for caption, labels, counts_of, unit in histograms:
+        shares = [(name, [n / (sum(of) or 1) for n in of]) for name, of in zip(names, counts_of, strict=True)]
+        figures.append((caption, bar_chart(labels, shares, f"Histogram: {unit}", unit)))
+    return figures

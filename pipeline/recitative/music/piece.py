@@ -1,4 +1,4 @@
-"""A piece of music as notes and as a grid of voices, its key, and voices for music that has none.
+"""A piece of music as notes and as a grid of voices: its key, its dynamics, and voices for music that has none.
 
 Time is counted in steps, ``steps_per_quarter`` to a quarter note. A grid is the input of a frame-wise model: one row
 per step and one column per voice, each of which sounds one pitch or is silent.
@@ -6,9 +6,11 @@ per step and one column per voice, each of which sounds one pitch or is silent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, groupby
+from itertools import combinations, groupby, pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,13 +97,6 @@ class Piece:
     def step_s(self) -> float:
         return 60.0 / self.quarters_per_minute / self.steps_per_quarter
 
-    def transposed(self, semitones: int) -> Piece:
-        """Raises ValueError for notes out of the MIDI range."""
-        moved = tuple(replace(note, pitch=note.pitch + semitones) for note in self.notes)
-        if any(not LOWEST <= note.pitch <= HIGHEST for note in moved):
-            raise ValueError(f"{self.name}: {semitones} semitones: notes out of the MIDI range")
-        return replace(self, notes=moved)
-
     def at_resolution(self, steps_per_quarter: int) -> Piece:
         """On another grid. Starts and ends are rounded to the nearest step; notes keep at least one step."""
         ratio = steps_per_quarter / self.steps_per_quarter
@@ -121,9 +116,6 @@ class Grid:
 
     pitches: Pitches
     onsets: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.pitches)
 
 
 def to_grid(piece: Piece, voices: int) -> Grid:
@@ -150,22 +142,14 @@ def tied(pitches: Pitches) -> Grid:
 
 def from_grid(grid: Grid, steps_per_quarter: int, quarters_per_minute: float = 100.0, name: str = "") -> Piece:
     """The notes of a grid. Each lasts to the next onset, change of pitch or silence of its voice."""
-    notes = [note for voice in range(grid.pitches.shape[1]) for note in _notes_of(grid, voice)]
-    return Piece(tuple(sorted(notes)), len(grid), steps_per_quarter, quarters_per_minute, name)
-
-
-def _notes_of(grid: Grid, voice: int) -> list[Note]:
-    pitches: Sequence[int] = grid.pitches[:, voice].tolist()
     notes: list[Note] = []
-    for step, pitch in enumerate(pitches):
-        if pitch == SILENT:
-            continue
-        continues = step > 0 and pitches[step - 1] == pitch and not grid.onsets[step, voice]
-        if continues:
-            notes[-1] = replace(notes[-1], length=notes[-1].length + 1)
-        else:
-            notes.append(Note(step, pitch, 1, voice))
-    return notes
+    for voice, pitches in enumerate(grid.pitches.T.tolist()):
+        for step, pitch in enumerate(pitches):
+            if step and pitches[step - 1] == pitch != SILENT and not grid.onsets[step, voice]:
+                notes[-1] = replace(notes[-1], length=notes[-1].length + 1)
+            elif pitch != SILENT:
+                notes.append(Note(step, pitch, 1, voice))
+    return Piece(tuple(sorted(notes)), len(grid.pitches), steps_per_quarter, quarters_per_minute, name)
 
 
 # The key of a piece, by correlation of durations with key profiles (Krumhansl & Kessler 1982; Temperley)
@@ -175,24 +159,45 @@ MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 
 
-def key_of(pitches: Pitches) -> tuple[int, bool]:
-    """(pitch class of the tonic, whether it is minor) of the key with the best correlation. C major for silence."""
+MAJOR_SCALE = (0, 2, 4, 5, 7, 9, 11)
+MINOR_SCALE = (0, 2, 3, 5, 7, 8, 9, 10, 11)  # natural, harmonic and melodic
+
+
+class Key(NamedTuple):
+    """tonic: pitch class, 0 is C"""
+
+    tonic: int
+    minor: bool = False
+
+    @property
+    def pitch_classes(self) -> frozenset[int]:
+        """The notes of its scales."""
+        return frozenset((self.tonic + step) % 12 for step in (MINOR_SCALE if self.minor else MAJOR_SCALE))
+
+
+def key_of(pitches: Pitches) -> Key:
+    """The key with the best correlation. C major for silence."""
     return likeliest_keys(pitches)[0]
 
 
-def likeliest_keys(pitches: Pitches) -> list[tuple[int, bool]]:
+def likeliest_keys(pitches: Pitches) -> list[Key]:
     """All keys, those with the best correlation first."""
     counts = np.bincount(pitches[pitches != SILENT].astype(np.int64) % 12, minlength=12).astype(np.float64)
-    keys = [(tonic, minor) for minor in (False, True) for tonic in range(12)]
+    keys = [Key(tonic, minor) for minor in (False, True) for tonic in range(12)]
     if not counts.any() or counts.min() == counts.max():
         return keys
     profiles = (MAJOR, MINOR)
-    return sorted(keys, key=lambda key: -float(np.corrcoef(np.roll(profiles[key[1]], key[0]), counts)[0, 1]))
+    return sorted(keys, key=lambda key: -float(np.corrcoef(np.roll(profiles[key.minor], key.tonic), counts)[0, 1]))
 
 
 def fifths_of(tonic: int, minor: bool) -> int:
     """The sharps of the key signature of a tonic (pitch class), -6..5 in major; flats below 0."""
     return ((tonic + (3 if minor else 0)) * 7 + 6) % 12 - 6
+
+
+def tonic_of(fifths: int, minor: bool) -> int:
+    """The pitch class of the tonic of a key signature."""
+    return (fifths * 7 + (9 if minor else 0)) % 12
 
 
 LETTERS = "FCGDAEB"  # on the line of fifths
@@ -204,20 +209,19 @@ def tonic_name(place: int) -> str:
     return LETTERS[letter] + ("#" * signs if signs > 0 else "b" * -signs)
 
 
+def signature_name(fifths: int, minor: bool) -> str:
+    """The key of a signature, such as Bb or F#m."""
+    return tonic_name(fifths + 3) + "m" if minor else tonic_name(fifths)
+
+
 def key_name(tonic: int, minor: bool) -> str:
     """Such as Bb major."""
-    fifths = fifths_of(tonic, minor)
-    return f"{tonic_name(fifths + (3 if minor else 0))} {'minor' if minor else 'major'}"
+    return f"{tonic_name(fifths_of(tonic, minor) + (3 if minor else 0))} {'minor' if minor else 'major'}"
 
 
 def pitch_name(pitch: int) -> str:
     """A MIDI pitch, such as C4 (60) or F#4."""
     return f"{tonic_name((pitch * 7 + 3) % 12 - 3)}{pitch // 12 - 1}"
-
-
-def tonic_of(fifths: int, minor: bool) -> int:
-    """The pitch class of the tonic of a key signature."""
-    return (fifths * 7 + (9 if minor else 0)) % 12
 
 
 # Voices of polyphonic music that has none, such as piano music
@@ -232,44 +236,91 @@ def separated(piece: Piece, voices: int) -> Piece:
     """
     if voices < 1:
         raise ValueError(f"{piece.name}: {voices} voices; at least 1")
-    last = _registers(piece, voices)
+    pitches = [note.pitch for note in piece.notes] or [0]
+    last = [float(np.quantile(pitches, 1 - (voice + 0.5) / voices)) for voice in range(voices)]  # initial pitches
     ends = [0] * voices
     result: list[Note] = []
     for start, together in groupby(sorted(piece.notes), key=lambda note: note.start):
         chord = sorted(together, key=lambda note: note.pitch, reverse=True)
-        for note, voice in zip(chord, _chosen(chord, start, last, ends), strict=True):
+        for note, voice in zip(chord, _assigned(chord, start, last, ends), strict=True):
             result.append(replace(note, voice=voice))
             last[voice], ends[voice] = float(note.pitch), max(ends[voice], note.end)
     return replace(piece, notes=tuple(sorted(result)))
 
 
-def _registers(piece: Piece, voices: int) -> list[float]:
-    """Initial pitches of the voices: quantiles of the pitches."""
-    pitches = [note.pitch for note in piece.notes] or [0]
-    return [float(np.quantile(pitches, 1 - (voice + 0.5) / voices)) for voice in range(voices)]
-
-
-def _chosen(chord: Sequence[Note], start: int, last: Sequence[float], ends: Sequence[int]) -> Sequence[int]:
-    """A voice for each note of a chord, in descending order."""
+def _assigned(chord: Sequence[Note], start: int, last: Sequence[float], ends: Sequence[int]) -> Sequence[int]:
+    """A voice for each note of a chord, in descending order. last: the last pitch of each voice; ends: its end"""
     free = [voice for voice, end in enumerate(ends) if end <= start]
-    if len(chord) > len(free):
-        nearest = min(range(len(last)), key=lambda voice: abs(last[voice] - chord[0].pitch))
-        return _shared(chord, free or [nearest])
+    if len(chord) > len(free):  # the first has the highest note, the last the lowest
+        free = free or [min(range(len(last)), key=lambda voice: abs(last[voice] - chord[0].pitch))]
+        most = len(chord) - 1
+        return [free[(number * (len(free) - 1) + most // 2) // most if most else 0] for number in range(len(chord))]
     held = [(voice, last[voice]) for voice in range(len(ends)) if voice not in free]
 
     def cost(choice: Sequence[int]) -> tuple[int, float]:
         pairs = list(zip(chord, choice, strict=True))
-        crossings = sum(_crosses(note.pitch, voice, *other) for note, voice in pairs for other in held)
+        crossings = sum(
+            (note.pitch - other_pitch) * (other - voice) < 0 for note, voice in pairs for other, other_pitch in held
+        )
         return crossings, sum(abs(note.pitch - last[voice]) for note, voice in pairs)
 
     return min(combinations(free, len(chord)), key=cost)
 
 
-def _shared(chord: Sequence[Note], free: Sequence[int]) -> list[int]:
-    """Voices of more notes than voices: the first has the highest note, the last the lowest."""
-    most = len(chord) - 1
-    return [free[(number * (len(free) - 1) + most // 2) // most if most else 0] for number in range(len(chord))]
+# Dynamics: louder on strong beats, and rising and falling with the phrase. A function of the notes.
+
+VELOCITY = 80  # MIDI, mean
+LOUDEST = 127
+_PHRASE = 7  # from the mean to the height of a phrase, and to its ends
+_STRONG, _MIDDLE, _BEAT, _WEAK = 6, 3, 0, -4  # the first beat, the middle of a bar, other beats, and between beats
+_TOP, _BOTTOM, _INNER = 5, 1, -3  # voices
+_SHORTEST_PHRASE, _LONGEST_PHRASE = 4, 16  # quarters
+_HELD = 2  # quarters: a note of the highest voice that ends a phrase
+_HEIGHT = 1.3  # exponent: the height of a phrase is after its middle
 
 
-def _crosses(pitch: float, voice: int, other: int, other_pitch: float) -> bool:
-    return (pitch - other_pitch) * (other - voice) < 0
+def velocities(piece: Piece, level: int = VELOCITY) -> list[int]:
+    """The MIDI velocity of each note, 1..127. level: the mean, before rounding and limits."""
+    ends = phrase_ends(piece)
+    top, bottom = (choose((note.voice for note in piece.notes), default=0) for choose in (min, max))
+    found: list[float] = []
+    for note in piece.notes:
+        number = next(i for i, end in enumerate(ends) if note.start < end)
+        begin = ends[number - 1] if number else 0
+        place = (note.start - begin) / (ends[number] - begin)
+        arch = _PHRASE * (2 * math.sin(math.pi * place**_HEIGHT) - 1)
+        balance = 0 if top == bottom else _TOP if note.voice == top else _BOTTOM if note.voice == bottom else _INNER
+        found.append(arch + _accent(piece, note.start) + balance)
+    shift = level - sum(found) / max(1, len(found))
+    return [min(LOUDEST, max(1, round(value + shift))) for value in found]
+
+
+def _accent(piece: Piece, start: int) -> int:
+    bar, beat = piece.notation.bar_quarters, piece.notation.beat_quarters
+    within = start / piece.steps_per_quarter % bar
+    if within == 0:
+        return _STRONG
+    if bar >= 4 * beat and within == bar / 2:
+        return _MIDDLE
+    return _BEAT if within % beat == 0 else _WEAK
+
+
+def phrase_ends(piece: Piece) -> list[int]:
+    """Steps at which phrases end, the last at or after the end of the piece.
+
+    A phrase ends with a note of the highest voice that is long or before a rest, or after four bars of four quarters.
+    """
+    quarter = piece.steps_per_quarter
+    top = min((note.voice for note in piece.notes), default=0)
+    melody = [note for note in piece.notes if note.voice == top]
+    ends: list[int] = []
+    begin = 0
+    for note, after in pairwise([*melody, Note(piece.length + 1, 0, 1)]):
+        while note.start - begin >= _LONGEST_PHRASE * quarter:
+            begin += _LONGEST_PHRASE * quarter
+            ends.append(begin)
+        ends_here = note.length >= _HELD * quarter or after.start - note.end >= quarter
+        if ends_here and note.end - begin >= _SHORTEST_PHRASE * quarter:
+            begin = max(note.end, begin + 1)
+            ends.append(begin)
+    return [*ends, max(begin, piece.length) + 1]

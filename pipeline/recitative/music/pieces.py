@@ -33,13 +33,8 @@ def read_folder(folder: str | Path, steps_per_quarter: int = 4) -> tuple[list[Pi
     if not paths:
         found = "contains no music" if Path(folder).is_dir() else "is not a folder"
         raise DataError(str(folder), found, f"files {', '.join(SUFFIXES)}", "correct the path")
-    pieces: list[Piece] = []
-    errors: list[DataError] = []
-    for path in paths:
-        pieces_here, errors_here = read_file(path, steps_per_quarter)
-        pieces += pieces_here
-        errors += errors_here
-    return pieces, errors
+    results = [read_file(path, steps_per_quarter) for path in paths]
+    return [piece for pieces, _ in results for piece in pieces], [error for _, errors in results for error in errors]
 
 
 def read_file(path: Path, steps_per_quarter: int = 4) -> tuple[list[Piece], list[DataError]]:
@@ -73,8 +68,8 @@ def _read_each(
             problems.extend(error.problems)
     if problems and (not on_problem or not found):
         raise DataError.collect(problems)
-    for problem in problems:
-        if on_problem:
+    if on_problem:
+        for problem in problems:
             on_problem(problem)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -13,12 +13,14 @@ from recitative.lm.settings import NetworkSettings, refuse_audio_settings
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode
 
+PitchSettings = TypeVar("PitchSettings", "FrameSettings", "EventSettings")
+
 
 class _Section(BaseModel, frozen=True, extra="forbid"):
     pass
 
 
-def _check_pitches(settings: FrameSettings | EventSettings) -> None:
+def _check_pitches(settings: PitchSettings) -> PitchSettings:
     """Raises ValueError if the ranges of the voices are not within that of all."""
     lowest, highest, ranges = settings.lowest, settings.highest, settings.ranges
     if lowest > highest:
@@ -27,6 +29,12 @@ def _check_pitches(settings: FrameSettings | EventSettings) -> None:
         raise ValueError(f"ranges has {len(ranges)} entries for {settings.voices} voices")
     if any(not lowest <= low <= high <= highest for low, high in ranges):
         raise ValueError(f"ranges={ranges} must be [low, high] from {lowest} to {highest}")
+    return settings
+
+
+def voice_ranges(settings: FrameSettings | EventSettings) -> tuple[tuple[int, int], ...]:
+    """The lowest and highest pitch to generate for each voice."""
+    return settings.ranges or ((settings.lowest, settings.highest),) * settings.voices
 
 
 class FrameSettings(_Section):
@@ -42,10 +50,7 @@ class FrameSettings(_Section):
     recall: int = Field(1024, ge=0)  # frames of the past searched by the look-back features, 0: none
     outer_first: bool = True  # generate the outer voices of a frame before the inner ones; not with sets
 
-    @model_validator(mode="after")
-    def _consistent(self) -> FrameSettings:
-        _check_pitches(self)
-        return self
+    _consistent = model_validator(mode="after")(_check_pitches)
 
     @property
     def code(self) -> FrameCode:
@@ -122,10 +127,7 @@ class EventSettings(_Section):
     longest_length: int = Field(96, ge=1, le=4096)  # maximum duration in steps; longer notes are cut
     longest_shift: int = Field(48, ge=1, le=4096)  # maximum steps of one token; longer gaps need several
 
-    @model_validator(mode="after")
-    def _consistent(self) -> EventSettings:
-        _check_pitches(self)
-        return self
+    _consistent = model_validator(mode="after")(_check_pitches)
 
     @property
     def bar(self) -> int:

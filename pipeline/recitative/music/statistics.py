@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from math import isnan
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from recitative.music.piece import SILENT, Note, Piece, Pitches, from_grid, to_grid
+from recitative.music.piece import SILENT, Piece, Pitches, from_grid, to_grid
 
 FIFTH, OCTAVE = 7, 0  # semitones modulo 12
 OTHER = "other"
@@ -84,11 +85,8 @@ def sonorities(pitches: Pitches) -> Counter[str]:
 
     Steps with fewer than three notes are not counted. A doubled note is two notes.
     """
-    return Counter(
-        chord_name([pitch for pitch in row if pitch != SILENT])
-        for row in pitches.tolist()
-        if sum(pitch != SILENT for pitch in row) >= _MIN_CHORD
-    )
+    rows = ([pitch for pitch in row if pitch != SILENT] for row in pitches.tolist())
+    return Counter(chord_name(row) for row in rows if len(row) >= _MIN_CHORD)
 
 
 def chord_name(sounding: list[int]) -> str:
@@ -145,21 +143,39 @@ class Statistics:
     def _chords(self, names: Iterable[str]) -> Share:
         return Share(sum(self.sonorities[name] for name in names), self.sonorities.total())
 
+    def __add__(self, other: Statistics) -> Statistics:
+        pairs = zip(self.ranges, other.ranges, strict=True)
+        combined: dict[str, Any] = {
+            "intervals": tuple(a + b for a, b in zip(self.intervals, other.intervals, strict=True)),
+            "ranges": tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in pairs),
+        }
+        for field in fields(self):
+            if field.name not in combined:
+                combined[field.name] = getattr(self, field.name) + getattr(other, field.name)
+        return Statistics(**combined)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON. NaN becomes None."""
+
+        def named(counts: Mapping[Any, int]) -> dict[str, int]:
+            return {str(value): counts[value] for value in sorted(counts)}
+
+        def share(one: Share) -> dict[str, float | None]:
+            return {"count": one.count, "of": one.of, "rate": one.rate if one.of else None}
+
         return {
             "pieces": self.pieces,
             "notes": self.notes,
             "quarters": float(self.quarters),
-            "pitch_classes": _named(self.pitch_classes),
-            "intervals": [_named(counts) for counts in self.intervals],
-            "note_lengths": _named(self.note_lengths),
+            "pitch_classes": named(self.pitch_classes),
+            "intervals": [named(counts) for counts in self.intervals],
+            "note_lengths": named(self.note_lengths),
             "ranges": [list(both) if both != NO_RANGE else None for both in self.ranges],
-            "crossings": _share(self.crossings),
-            "parallel_fifths": _share(self.fifths),
-            "parallel_octaves": _share(self.octaves),
-            "triads": _share(self.triads),
-            "sevenths": _share(self.sevenths),
+            "crossings": share(self.crossings),
+            "parallel_fifths": share(self.fifths),
+            "parallel_octaves": share(self.octaves),
+            "triads": share(self.triads),
+            "sevenths": share(self.sevenths),
             "sonorities": {name: self.sonorities[name] for name in (*TRIADS, *SEVENTHS, OTHER)},
         }
 
@@ -174,8 +190,7 @@ class Distances:
     sonorities: float
 
     def to_dict(self) -> dict[str, float | None]:
-        values = vars(self)
-        return {name: value if value == value else None for name, value in values.items()}  # NaN isn't itself
+        return {name: None if isnan(value) else value for name, value in vars(self).items()}
 
 
 def statistics(pieces: Iterable[Piece], voices: int) -> Statistics:
@@ -187,9 +202,7 @@ def statistics(pieces: Iterable[Piece], voices: int) -> Statistics:
     total = Statistics(
         0, 0, Fraction(0), nothing, (nothing,) * voices, nothing, (NO_RANGE,) * voices, share, share, share, nothing
     )
-    for piece in pieces:
-        total = _sum(total, _of_piece(piece, voices))
-    return total
+    return sum((_of_piece(piece, voices) for piece in pieces), total)
 
 
 def distances(first: Statistics, second: Statistics) -> Distances:
@@ -214,20 +227,25 @@ def total_variation(first: Mapping[Value, int], second: Mapping[Value, int]) -> 
 
 def _of_piece(piece: Piece, voices: int) -> Statistics:
     grid = to_grid(piece, voices)
-    single = from_grid(grid, piece.steps_per_quarter).notes  # one at a time in each voice
-    parts = [[note for note in single if note.voice == voice] for voice in range(voices)]
-    notes = [note for part in parts for note in part]
+    notes = from_grid(grid, piece.steps_per_quarter).notes  # one at a time in each voice
     pitch_classes: Counter[int] = Counter()
+    intervals, ranges = [], []
     for note in notes:
         pitch_classes[note.pitch % 12] += note.length
+    for voice in range(voices):
+        part = [note for note in notes if note.voice == voice]
+        pairs = itertools.pairwise(part)
+        intervals.append(Counter(after.pitch - note.pitch for note, after in pairs if after.start == note.end))
+        pitches = [note.pitch for note in part]
+        ranges.append((min(pitches), max(pitches)) if pitches else NO_RANGE)
     return Statistics(
         pieces=1,
         notes=len(notes),
         quarters=Fraction(piece.length, piece.steps_per_quarter),
         pitch_classes=pitch_classes,
-        intervals=tuple(_melodic_intervals(part) for part in parts),
+        intervals=tuple(intervals),
         note_lengths=Counter(Fraction(note.length, piece.steps_per_quarter) for note in notes),
-        ranges=tuple(_range(part) for part in parts),
+        ranges=tuple(ranges),
         crossings=crossings(grid.pitches),
         fifths=parallels(grid.pitches, FIFTH),
         octaves=parallels(grid.pitches, OCTAVE),
@@ -235,48 +253,13 @@ def _of_piece(piece: Piece, voices: int) -> Statistics:
     )
 
 
-def _melodic_intervals(part: list[Note]) -> Counter[int]:
-    pairs = itertools.pairwise(part)
-    return Counter(after.pitch - note.pitch for note, after in pairs if after.start == note.end)
-
-
-def _range(part: list[Note]) -> tuple[int, int]:
-    pitches = [note.pitch for note in part]
-    return (min(pitches), max(pitches)) if pitches else NO_RANGE
-
-
-def _sum(first: Statistics, second: Statistics) -> Statistics:
-    return replace(
-        first,
-        pieces=first.pieces + second.pieces,
-        notes=first.notes + second.notes,
-        quarters=first.quarters + second.quarters,
-        pitch_classes=first.pitch_classes + second.pitch_classes,
-        intervals=tuple(a + b for a, b in zip(first.intervals, second.intervals, strict=True)),
-        note_lengths=first.note_lengths + second.note_lengths,
-        ranges=tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(first.ranges, second.ranges, strict=True)),
-        crossings=first.crossings + second.crossings,
-        fifths=first.fifths + second.fifths,
-        octaves=first.octaves + second.octaves,
-        sonorities=first.sonorities + second.sonorities,
-    )
-
-
-def _named(counts: Mapping[Any, int]) -> dict[str, int]:
-    return {str(value): counts[value] for value in sorted(counts)}
-
-
-def _share(share: Share) -> dict[str, float | None]:
-    return {"count": share.count, "of": share.of, "rate": share.rate if share.of else None}
-
-
-Steps = npt.NDArray[np.int64]
-# Copies: passages of a generated piece that occur in a corpus.
+# Copies: passages of a generated piece that occur in a corpus, in any key.
 #
 # A passage is a range of consecutive steps in all voices that starts where something sounds. Pitches are compared, not
 # onsets. Two passages are equal up to transposition if each step has the same intervals and the reference, the pitch of
 # the first voice that sounds, moves alike. In silence the reference stays.
 
+Steps = npt.NDArray[np.int64]
 _REST = 1000  # larger than any interval
 _NONE: Steps = np.zeros(0, np.int64)
 _EMPTY: Steps = np.zeros(1, np.int64)
@@ -314,8 +297,12 @@ class _Spans:
     sounds: npt.NDArray[np.bool_]
 
     @classmethod
-    def of(cls, pitches: Pitches, transposed: bool) -> _Spans:
-        references = _references(pitches) if transposed else np.zeros(len(pitches), np.int64)
+    def of(cls, pitches: Pitches) -> _Spans:
+        references = np.zeros(len(pitches), np.int64)
+        last = 0
+        for step, row in enumerate(pitches.tolist()):
+            last = next((pitch for pitch in row if pitch != SILENT), last)
+            references[step] = last
         relative = np.where(pitches == SILENT, _REST, pitches - references[:, None]).astype(np.int16)
         changes = (relative[1:] != relative[:-1]).any(axis=1) | (np.diff(references) != 0)
         starts = np.concatenate([[0], np.flatnonzero(changes) + 1])[: len(pitches)].astype(np.int64)
@@ -341,17 +328,16 @@ class Originals:
     lengths: Steps
     places: dict[bytes, Steps]
     voices: int
-    transposed: bool
 
     @classmethod
-    def of(cls, pieces: Iterable[Piece], *, voices: int, transposed: bool = True) -> Originals:
-        """transposed: whether copies in other keys count. Raises ValueError for a piece with more than ``voices``."""
+    def of(cls, pieces: Iterable[Piece], *, voices: int) -> Originals:
+        """Raises ValueError for a piece with more than ``voices``."""
         names, firsts = [], []
         joined: list[tuple[Steps, ...]] = [(_NONE, _NONE, _NONE, _NONE)]
         places: dict[bytes, list[int]] = {}
         count = 0
         for piece in pieces:
-            spans = _Spans.of(to_grid(piece, voices).pitches, transposed)
+            spans = _Spans.of(to_grid(piece, voices).pitches)
             names.append(piece.name)
             firsts.append(count + 1)
             joined += [(_EMPTY,) * 4, (spans.references, spans.motions, spans.starts, spans.lengths)]
@@ -361,7 +347,7 @@ class Originals:
         references, motions, starts, lengths = (np.concatenate(column) for column in zip(*joined, strict=True))
         found = {shape: np.array(numbers, np.int64) for shape, numbers in places.items()}
         first = np.array(firsts, np.int64)
-        return cls(tuple(names), first, references, motions, starts, lengths, found, voices, transposed)
+        return cls(tuple(names), first, references, motions, starts, lengths, found, voices)
 
 
 def longest_copy(piece: Piece, originals: Originals) -> Copy:
@@ -372,7 +358,7 @@ def longest_copy(piece: Piece, originals: Originals) -> Copy:
     the ends of i and j is the whole match if both have equal lengths, otherwise only the shared steps, since it starts
     within the longer span. Raises ValueError for a piece with more voices than the originals.
     """
-    spans = _Spans.of(to_grid(piece, originals.voices).pitches, originals.transposed)
+    spans = _Spans.of(to_grid(piece, originals.voices).pitches)
     matched = np.zeros(len(originals.references), np.int64)  # steps that are equal up to the ends of spans i - 1 and j
     last = _NONE
     best = Copy()
@@ -397,13 +383,3 @@ def longest_copy(piece: Piece, originals: Originals) -> Copy:
                 at=int(spans.starts[i]) + offset,
             )
     return best
-
-
-def _references(pitches: Pitches) -> npt.NDArray[np.int64]:
-    """(T,): the pitch of the first voice that sounds; in silence that of the previous step."""
-    references = np.zeros(len(pitches), np.int64)
-    last = 0
-    for step, row in enumerate(pitches.tolist()):
-        last = next((pitch for pitch in row if pitch != SILENT), last)
-        references[step] = last
-    return references

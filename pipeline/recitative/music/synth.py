@@ -13,8 +13,7 @@ import importlib.util
 import io
 import itertools
 import os
-from collections.abc import Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,7 @@ import numpy.typing as npt
 import soundfile
 
 from recitative.errors import DataError, UsageError
-from recitative.music.dynamics import VELOCITY, velocities
-from recitative.music.piece import Note, Piece
+from recitative.music.piece import VELOCITY, Piece, velocities
 
 ENVIRONMENT = "RECITATIVE_SOUNDFONT"
 FOLDERS = (Path("/usr/share/sounds/sf2"), Path("/usr/share/sounds/sf3"), Path("/usr/share/soundfonts"))
@@ -33,7 +31,9 @@ TAIL_S = 1.0  # after the last step, for the decay of the last notes
 _LOUDER = 10  # added to velocities for a soundfont
 _CHANNELS = tuple(channel for channel in range(16) if channel != 9)  # 9 is for drums
 _PAN = 10  # controller number
-_OFF, _ON = 0, 1  # in this order at the same time
+
+Stereo = npt.NDArray[np.float32]
+"""(S, 2): left, right."""
 
 
 def find_soundfont() -> Path | None:
@@ -46,29 +46,42 @@ def find_soundfont() -> Path | None:
         if not Path(named).is_file():
             raise UsageError(f"{ENVIRONMENT}: '{named}' is not a file; an sf2 or sf3 file; correct it or unset it")
         return Path(named)
-    folders = (*FOLDERS, *_folder_of("pretty_midi"))
+    spec = importlib.util.find_spec("pretty_midi")
+    folders = [*FOLDERS, *([Path(spec.origin).parent] if spec and spec.origin else [])]
     found = (path for folder in folders for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES)
     return next(found, None)
 
 
-def play(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> npt.NDArray[np.float32]:
+def play(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> Stereo:
     """Samples (S, 2) of the piece and TAIL_S, not limited. Each voice has one MIDI channel and one program.
 
     Raises UsageError if TinySoundFont is not installed or the soundfont lacks the program (0..127), DataError for a
     file that is not a soundfont.
     """
-    synth = _opened(piece, soundfont, sample_rate, program)
+    synth = _open_synth(piece, soundfont, sample_rate, program)
+    per_step = piece.step_s * sample_rate
+    events = []  # (sample, whether the note starts, pitch, voice, velocity): ends come first at the same time
+    for note, velocity in zip(piece.notes, velocities(piece, VELOCITY + _LOUDER), strict=True):
+        events.append((round(note.start * per_step), True, note.pitch, note.voice, velocity))
+        events.append((round(note.end * per_step), False, note.pitch, note.voice, 0))
     parts, now = [], 0
-    for sample, kind, pitch, voice, velocity in _events(piece, sample_rate):
-        parts.append(_generated(synth, sample - now))
+
+    def generate(until: int) -> None:
+        parts.append(np.frombuffer(synth.generate(until - now), np.float32).reshape(-1, 2))
+
+    for sample, starts, pitch, voice, velocity in sorted(events):
+        generate(sample)
         now = sample
         channel = _CHANNELS[voice % len(_CHANNELS)]
-        if kind == _ON:
+        if starts:
             synth.noteon(channel, pitch, velocity)
         else:
             synth.noteoff(channel, pitch)
-    parts.append(_generated(synth, round((piece.seconds + TAIL_S) * sample_rate) - now))
-    return _faded(np.concatenate(parts), round(TAIL_S / 2 * sample_rate))
+    generate(round((piece.seconds + TAIL_S) * sample_rate))
+    samples = np.concatenate(parts)
+    fade = round(TAIL_S / 2 * sample_rate)
+    samples[len(samples) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
+    return samples
 
 
 def place(voice: int, voices: int) -> float:
@@ -76,32 +89,8 @@ def place(voice: int, voices: int) -> float:
     return 2 * voice / (voices - 1) - 1 if voices > 1 else 0.0
 
 
-def _folder_of(package: str) -> Iterator[Path]:
-    spec = importlib.util.find_spec(package)
-    if spec and spec.origin:
-        yield Path(spec.origin).parent
-
-
-def _opened(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> Any:
+def _open_synth(piece: Piece, soundfont: Path, sample_rate: int, program: int | Sequence[int]) -> Any:
     """A synthesizer with program and panning on the channel of each voice."""
-    synth = _library().Synth(samplerate=sample_rate)
-    try:
-        number = synth.sfload(str(soundfont))
-    except Exception as error:  # the binding raises whatever its C code does
-        found = f"is not a soundfont ({error})" if soundfont.is_file() else "does not exist"
-        raise DataError(str(soundfont), found, "an sf2 or sf3 file", "give another one") from None
-    programs = [program] if isinstance(program, int) else program
-    for voice in range(piece.voices):
-        channel, wanted = _CHANNELS[voice % len(_CHANNELS)], programs[min(voice, len(programs) - 1)]
-        try:
-            synth.program_select(channel, number, 0, wanted)
-        except RuntimeError:
-            raise UsageError(f"{soundfont}: has no program {wanted}; 0 to 127; choose one that it has") from None
-        synth.control_change(channel, _PAN, round(64 + 40 * place(voice, piece.voices)))
-    return synth
-
-
-def _library() -> Any:
     try:
         import tinysoundfont
     except ImportError:
@@ -109,36 +98,24 @@ def _library() -> Any:
             "soundfont: TinySoundFont is not installed; it plays sf2 and sf3 files; "
             "'pip install --no-deps tinysoundfont', or leave the soundfont out"
         ) from None
-    return tinysoundfont
-
-
-def _events(piece: Piece, sample_rate: int) -> list[tuple[int, int, int, int, int]]:
-    """(sample, _OFF or _ON, pitch, voice, velocity), sorted."""
-    per_step = piece.step_s * sample_rate
-    return sorted(
-        event
-        for note, velocity in zip(piece.notes, velocities(piece, VELOCITY + _LOUDER), strict=True)
-        for event in (
-            (round(note.start * per_step), _ON, note.pitch, note.voice, velocity),
-            (round(note.end * per_step), _OFF, note.pitch, note.voice, 0),
-        )
-    )
-
-
-def _generated(synth: Any, num_samples: int) -> npt.NDArray[np.float32]:
-    return np.frombuffer(synth.generate(num_samples), np.float32).reshape(-1, 2)
-
-
-def _faded(samples: npt.NDArray[np.float32], num_samples: int) -> npt.NDArray[np.float32]:
-    """Fade out the last samples."""
-    samples[len(samples) - num_samples :] *= np.linspace(1, 0, num_samples, dtype=np.float32)[:, None]
-    return samples
+    synth = tinysoundfont.Synth(samplerate=sample_rate)
+    try:
+        number = synth.sfload(str(soundfont))
+    except Exception as error:  # the binding raises any error of its C code
+        found = f"is not a soundfont ({error})" if soundfont.is_file() else "does not exist"
+        raise DataError(str(soundfont), found, "an sf2 or sf3 file", "give another one") from None
+    programs = [program] if isinstance(program, int) else program
+    for voice in range(piece.voices):
+        channel, chosen = _CHANNELS[voice % len(_CHANNELS)], programs[min(voice, len(programs) - 1)]
+        try:
+            synth.program_select(channel, number, 0, chosen)
+        except RuntimeError:
+            raise UsageError(f"{soundfont}: has no program {chosen}; 0 to 127; choose one that it has") from None
+        synth.control_change(channel, _PAN, round(64 + 40 * place(voice, piece.voices)))
+    return synth
 
 
 # Additive synthesis
-
-Stereo = npt.NDArray[np.float32]
-"""(S, 2): left, right."""
 
 SAMPLE_RATE = 44100  # Hz
 PEAK = 0.9  # maximum
@@ -165,7 +142,7 @@ def render(
     voices or of each.
     Raises UsageError and DataError; see ``play``.
     """
-    played = _add_up(piece, sample_rate) if soundfont is None else play(piece, soundfont, sample_rate, program)
+    played = _synthesize(piece, sample_rate) if soundfont is None else play(piece, soundfont, sample_rate, program)
     loudest = float(np.max(np.abs(played), initial=0.0))
     return played * np.float32(PEAK / loudest) if loudest > PEAK else played
 
@@ -204,40 +181,27 @@ def tone(pitch: int, num_samples: int, sample_rate: int) -> npt.NDArray[np.float
     return np.asarray(LEVEL * sound, np.float32)
 
 
-def _add_up(piece: Piece, sample_rate: int) -> Stereo:
+def _synthesize(piece: Piece, sample_rate: int) -> Stereo:
+    """The highest voice is on the left, with constant power. Notes of one pitch are cut from one long tone."""
     mix = np.zeros((round(piece.seconds * sample_rate), 2), np.float32)
-    panning = [_panned(voice, piece.voices) for voice in range(piece.voices)]
     gains = {note: value / VELOCITY for note, value in zip(piece.notes, velocities(piece), strict=True)}
-    for note, first, sound in _sounds(piece, sample_rate):
-        mix[first : first + len(sound)] += sound[:, None] * (gains[note] * panning[note.voice])
-    return mix
-
-
-def _sounds(piece: Piece, sample_rate: int) -> Iterator[tuple[Note, int, npt.NDArray[np.float32]]]:
-    """Each note with its first sample and samples. Notes of one pitch are cut from one long tone."""
+    angles = [np.pi / 4 * (1 + WIDTH * place(voice, piece.voices)) for voice in range(piece.voices)]
+    panning = [np.array([np.cos(angle), np.sin(angle)], np.float32) for angle in angles]
     by_pitch = sorted(piece.notes, key=lambda note: (note.pitch, note))
-    for pitch, notes in itertools.groupby(by_pitch, key=attrgetter("pitch")):
-        step_s = piece.step_s
+    for pitch, notes in itertools.groupby(by_pitch, key=lambda note: note.pitch):
         spans = [
-            (note, round(note.start * step_s * sample_rate), round(note.end * step_s * sample_rate)) for note in notes
+            (note, round(note.start * piece.step_s * sample_rate), round(note.end * piece.step_s * sample_rate))
+            for note in notes
         ]
         long = tone(pitch, max(end - first for _, first, end in spans), sample_rate)
         for note, first, end in spans:
-            yield note, first, _released(long[: end - first], sample_rate)
-
-
-def _released(sound: npt.NDArray[np.float32], sample_rate: int) -> npt.NDArray[np.float32]:
-    """Fade out the end, at most a quarter of the note."""
-    fall = _rise(min(round(RELEASE_S * sample_rate), len(sound) // 4))[::-1]
-    return np.concatenate([sound[: len(sound) - len(fall)], sound[len(sound) - len(fall) :] * fall])
+            sound = long[: end - first].copy()
+            fall = _rise(min(round(RELEASE_S * sample_rate), len(sound) // 4))[::-1]  # at most a quarter of the note
+            sound[len(sound) - len(fall) :] *= fall
+            mix[first:end] += sound[:, None] * (gains[note] * panning[note.voice])
+    return mix
 
 
 def _rise(num_samples: int) -> npt.NDArray[np.float32]:
     """A raised cosine from 0 to 1, which avoids clicks."""
     return np.asarray(0.5 - 0.5 * np.cos(np.pi * np.arange(num_samples) / max(1, num_samples)), np.float32)
-
-
-def _panned(voice: int, voices: int) -> npt.NDArray[np.float32]:
-    """(2,) gains of left and right with constant power: the highest voice is on the left."""
-    angle = np.pi / 4 * (1 + WIDTH * place(voice, voices))
-    return np.array([np.cos(angle), np.sin(angle)], np.float32)

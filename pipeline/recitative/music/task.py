@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recitative.model.torch_stage import TorchStage
+from recitative.music.composer import BATCH, Likelihood, event_likelihood, pad_pieces
 from recitative.music.data import (
     MaskedBatch,
     MaskedBatches,
@@ -23,7 +24,6 @@ from recitative.music.data import (
     random_mask,
 )
 from recitative.music.frames import Conditioning, Context, FrameCode, MaskedCode
-from recitative.music.likelihood import BATCH, Likelihood, event_likelihood, pad_pieces
 from recitative.music.network import EventsModel, MusicModel, MusicNetwork, new_events_model, new_music_model
 from recitative.music.piece import Piece
 from recitative.music.pieces import Frames, read_event_pieces, read_pieces
