@@ -111,8 +111,8 @@ def nats_of(network, tokens):
 
 
 def test_the_likelihood_of_many_pieces_is_the_sum_of_theirs(monkeypatch):
-    monkeypatch.setattr("recitative.music.likelihood.SEGMENT", 7)
-    monkeypatch.setattr("recitative.music.likelihood.BATCH", 2)
+    monkeypatch.setattr("recitative.music.composer.SEGMENT", 7)
+    monkeypatch.setattr("recitative.music.composer.BATCH", 2)
     network = TorchStage(small_events.model().network)
     pieces = [*small_events.pieces([3, 8, 1]), Piece((), 0)]
     found = event_likelihood(network, VOCABULARY, pieces)
