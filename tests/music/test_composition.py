@@ -1,5 +1,7 @@
 """Pieces to be written: whatever is given is in the outcome to the last note, and what is new keeps to its limits."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import numpy as np
@@ -11,10 +13,11 @@ import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
-from recitative.music.composition import compose
+from recitative.music.composition import ConstraintCheck, check_constraints, compose
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Key, Note, Piece, from_grid, tied
 from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
+from recitative.music.statistics import Share
 
 SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
 FRAMES = SETTINGS.frames
@@ -252,3 +255,37 @@ def test_a_piece_on_another_grid_is_a_mistake_of_the_caller():
     coarse = from_grid(tied(np.array([[60, 60, 60]], np.int16)), 4, name="coarse")
     with pytest.raises(ValueError, match="coarse: 4 steps per quarter, not in ticks"):
         to_continue(coarse, FRAMES, 4)
+
+
+# The check of constraints
+
+
+RANGES = [(60, 72), (48, 60)]
+
+
+def _checked(*notes: Note) -> Piece:
+    return Piece.of(notes, 48, 100.0, "p")
+
+
+def test_a_given_note_counts_with_start_length_and_pitch_whoever_has_it() -> None:
+    given = [Note(0, 64, 12), Note(12, 65, 12), Note(24, 67, 12), Note(36, 69, 12)]
+    there = _checked(Note(0, 64, 12, 1), Note(13, 65, 12), Note(24, 67, 11), Note(36, 68, 12))
+    assert check_constraints(there, given, RANGES) == ConstraintCheck(Share(1, 4), Share(3, 3))
+
+
+def test_a_note_given_twice_must_be_there_twice() -> None:
+    twice = [Note(0, 64, 12), Note(0, 64, 12, 1)]
+    assert check_constraints(_checked(twice[0]), twice, RANGES).given == Share(1, 2)
+    assert check_constraints(_checked(*twice), twice, RANGES).given == Share(2, 2)
+
+
+def test_only_new_notes_must_be_in_range() -> None:
+    given = [Note(0, 100, 12)]
+    new = [Note(12, 60, 12), Note(12, 59, 12), Note(12, 60, 12, 1), Note(12, 61, 12, 1), Note(12, 60, 12, 2)]
+    assert check_constraints(_checked(*given, *new), given, RANGES) == ConstraintCheck(Share(1, 1), Share(2, 5))
+
+
+def test_shares_of_several_pieces_add_up() -> None:
+    assert ConstraintCheck(Share(1, 2), Share(3, 4)) + ConstraintCheck(Share(1, 1), Share(0, 2)) == ConstraintCheck(
+        Share(2, 3), Share(3, 6)
+    )

@@ -1,9 +1,5 @@
 """The file of a model of events writes what its folder does, keeps the contract, needs no torch, and knows its kind."""
 
-import subprocess
-import sys
-
-import onnx
 import pytest
 import torch
 
@@ -11,7 +7,7 @@ import small_events
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file, export_model
+from recitative.export.file import build_file
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of
 from recitative.lm.sampling import Sampling
 from recitative.model.folder import save_model
@@ -77,61 +73,6 @@ def test_the_file_scores_as_the_folder_does_and_int8_nearly_so():
     assert small == pytest.approx(folder, rel=0.02)
     assert small != file
     assert len(content(made, int8=True)) < 0.45 * len(content(made))
-
-
-def test_a_file_writes_without_torch(tmp_path):
-    path = tmp_path / "music.onnx"
-    assert export_model(model(), path) == path.stat().st_size
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from recitative.model.onnx_stage import open_file\n"
-        "from recitative.music.kind import EVENTS\n"
-        "from recitative.lm.sampling import Sampling\n"
-        "from recitative.music.composition import EventConstraints, compose_events, blank_events\n"
-        "from recitative.music.composer import Span\n"
-        f"scorer = open_file(Path({str(path)!r}), EVENTS)\n"
-        "new = blank_events(scorer.events, 'new', 100.0)\n"
-        "compose_events(scorer, new, EventConstraints(), Span(8), Sampling(), count=1, seed=1)\n"
-        "sys.exit('torch' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-def with_metadata(metadata):
-    made = onnx.load_from_string(content(model()))
-    onnx.helper.set_model_props(made, metadata)
-    return made.SerializeToString()
-
-
-KIND = {"recitative.kind": "events"}
-
-
-@pytest.mark.parametrize(
-    ("spoiled", "message"),
-    [
-        (lambda: content(model())[:500], "cannot be opened"),
-        (lambda: with_metadata({}), "is no model; a music event model's file; make"),
-        (
-            lambda: build_file(small_music.model()).SerializeToString(),
-            "is a music model; a music event model's",
-        ),
-        (lambda: with_metadata(KIND | {"recitative.card": "{"}), "is damaged: its metadata cannot be read"),
-        (lambda: with_metadata(KIND | {"recitative.card": "{}"}), "is damaged: its metadata cannot be read"),
-        (
-            lambda: with_metadata(KIND | {"recitative.card": '{"format": "9"}'}),
-            "has format 9; format 1 or 2; export it",
-        ),
-    ],
-)
-def test_what_is_no_model_of_events_is_refused_in_one_line(tmp_path, spoiled, message):
-    path = tmp_path / "music.onnx"
-    path.write_bytes(spoiled())
-    with pytest.raises(DataError, match=message) as caught:
-        open_file(path, EVENTS)
-    assert str(caught.value).startswith(str(path))
-    assert "\n" not in str(caught.value)
 
 
 def test_the_kind_of_a_folder_and_of_a_file(tmp_path):

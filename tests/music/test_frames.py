@@ -1,4 +1,4 @@
-"""What a model of frames hears."""
+"""Features of models of frames: with a context, with look-back, and with masked notes."""
 
 from dataclasses import replace
 
@@ -14,6 +14,8 @@ from recitative.music.frames import (
     WIDEST,
     Conditioning,
     FrameCode,
+    LookBack,
+    MaskedCode,
     as_sets,
     offsets,
 )
@@ -201,3 +203,137 @@ def test_a_set_is_its_distinct_pitches_from_the_highest():
 def test_a_set_with_too_many_notes_is_refused():
     with pytest.raises(ValueError, match="a frame has 3 notes, more than 2"):
         as_sets(np.array([[60, 61, 62]], np.int16), 2)
+
+
+# Look-back features
+
+
+NOTHING = 99
+
+
+def after(frames, groups=((0, 1), (0,)), reach=1000):
+    look_back = LookBack.empty(1, len(frames[0]) if frames else 2, len(groups))
+    for frame in frames:
+        look_back = look_back.after(np.array([frame]), groups, reach)
+    return look_back
+
+
+def slowly(frames, group):
+    """(candidate, moves): every earlier place is compared frame by frame."""
+    best = (0, NOTHING)
+    for place in range(len(frames)):
+        moves = length = 0
+        while length < place and all(frames[place - 1 - length][v] == frames[-1 - length][v] for v in group):
+            length += 1
+            before = place - 1 - length
+            if before >= 0 and all(frames[before][v] == frames[-1 - length][v] for v in group):
+                moves += any(frames[place - length][v] != frames[before][v] for v in group)
+        if moves and moves >= best[0]:
+            best = (moves, place)
+    moves, place = best
+    return ([NOTHING] * len(frames[0]) if place == NOTHING else list(frames[place])), moves
+
+
+def test_the_echo_is_the_frame_that_followed_the_longest_passage_that_agrees():
+    phrase = [(5, 1), (6, 1), (7, 2), (8, 3), (9, 4)]
+    candidate, moves = after([(6, 1), (7, 7), (1, 1), *phrase, (0, 0), *phrase[:3]]).candidates(NOTHING)
+    assert candidate[0, 0].tolist() == [8, 3]
+    assert moves[0].tolist() == [2, 2]  # from the first note to the second and on to the third
+
+
+def test_one_voice_may_recall_another_place_than_all():
+    music = [(5, 1), (6, 2), (7, 3), (8, 4), (0, 0), (5, 9), (6, 2), (7, 3)]
+    candidate, moves = after(music).candidates(NOTHING)
+    assert candidate[0].tolist() == [[8, 4], [8, 4]]
+    assert moves[0].tolist() == [1, 2]
+
+
+def test_of_passages_that_agree_as_much_the_last_one_counts():
+    music = [(1, 1), (2, 2), (3, 3), (1, 1), (2, 2), (4, 4), (1, 1), (2, 2)]
+    assert after(music).candidates(NOTHING)[0][0, 0].tolist() == [4, 4]
+
+
+def test_a_note_that_is_held_is_no_echo_of_itself():
+    candidate, moves = after([(1, 1), (2, 2), (2, 2), (2, 2)]).candidates(NOTHING)
+    assert moves.tolist() == [[0, 0]]
+    assert (candidate == NOTHING).all()
+
+
+def test_nothing_is_recalled_before_anything_was_heard():
+    candidate, moves = LookBack.empty(3, 2, 2).candidates(NOTHING)
+    assert candidate.shape == (3, 2, 2)
+    assert (candidate == NOTHING).all()
+    assert (moves == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_finds_what_comparing_every_place_finds(seed):
+    rng = np.random.default_rng(seed)
+    frames = [tuple(frame) for frame in rng.integers(0, 2, (40, 2)).tolist()]
+    for count in range(1, len(frames) + 1):
+        candidate, moves = after(frames[:count]).candidates(NOTHING)
+        for number, group in enumerate(((0, 1), (0,))):
+            assert (candidate[0, number].tolist(), int(moves[0, number])) == slowly(frames[:count], group)
+
+
+def test_rows_do_not_hear_one_another():
+    frames = np.random.default_rng(1).integers(0, 2, (2, 30, 2))
+    both = LookBack.empty(2, 2, 2)
+    for frame in frames.swapaxes(0, 1):
+        both = both.after(frame, ((0, 1), (0,)), 1000)
+    for row in range(2):
+        alone = after([tuple(frame) for frame in frames[row]]).candidates(NOTHING)
+        for mine, theirs in zip(both.candidates(NOTHING), alone, strict=True):
+            np.testing.assert_array_equal(mine[row], theirs[0])
+
+
+def test_memory_ends_at_its_reach():
+    phrase = [(1, 1), (2, 2), (3, 3)]
+    music = [*phrase, *[(0, 0)] * 10, *phrase[:2]]
+    assert after(music, reach=15).candidates(NOTHING)[0][0, 0].tolist() == [3, 3]
+    assert (after(music, reach=12).candidates(NOTHING)[0] == NOTHING).all()
+    look_back = after(music * 10, reach=12)
+    assert look_back.past.shape == (1, 12, 2)
+    assert look_back.matches.shape == (1, 2, 12)
+
+
+# Models that fill in notes
+
+
+MASKED = MaskedCode(CODE)
+
+
+def masked_grid(rng, rows=4, steps=12):
+    frames = rng.integers(0, CODE.outputs, (rows, steps, 3))
+    return np.where(rng.random(frames.shape) < 0.4, CODE.hidden, frames)
+
+
+def test_every_masked_feature_stays_within_its_own_entries():
+    rng = np.random.default_rng(1)
+    frames = masked_grid(rng)
+    for sizes, ids in [
+        (MASKED.context_sizes, MASKED.context_ids(frames, rng.integers(0, 13, 4))),
+        *((MASKED.choice_sizes, MASKED.choice_ids(frames, voice)[0]) for voice in range(3)),
+    ]:
+        values = ids - offsets(sizes)
+        assert values.shape[-1] == len(sizes)
+        assert (values >= 0).all()
+        assert (values < np.array(sizes)).all()
+
+
+def test_a_choice_never_sees_its_own_pitch():
+    frames = masked_grid(np.random.default_rng(2))
+    for voice in range(3):
+        other = frames.copy()
+        other[:, 5, voice] = (frames[:, 5, voice] + 1) % CODE.outputs
+        for mine, theirs in zip(MASKED.choice_ids(frames, voice), MASKED.choice_ids(other, voice), strict=True):
+            np.testing.assert_array_equal(mine[:, 5], theirs[:, 5])
+
+
+def test_a_choice_sees_its_neighbors_on_both_sides_and_the_other_voices():
+    frames = np.array([[[14, 10, 2], [15, CODE.hidden, 3], [16, 12, 4]]])
+    assert MASKED.choice_ids(frames, 1)[1][0].tolist() == [
+        [CODE.start, CODE.hidden, 14, 2],
+        [10, 12, 15, 3],
+        [CODE.hidden, CODE.start, 16, 4],
+    ]

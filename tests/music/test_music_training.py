@@ -11,17 +11,25 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import small_music
-from recitative.errors import DataError, RunError, UsageError
+from recitative.errors import DataError, RunError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
-from recitative.music.data import MaskedBatches, PieceStreams, masked_batch, random_mask
 from recitative.music.frames import Conditioning
 from recitative.music.kind import MUSIC
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
 from recitative.music.pieces import Frames, frames_of, read_pieces
 from recitative.music.settings import MusicData
-from recitative.music.task import DEV_SEED, FillingTask, MusicTask, likelihood, masked_losses, score_frames
+from recitative.music.task import (
+    DEV_SEED,
+    FillingTask,
+    MusicTask,
+    likelihood,
+    masked_batch,
+    masked_losses,
+    random_mask,
+    score_frames,
+)
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 from recitative.train.run import train_model
@@ -32,6 +40,10 @@ CODE = small_music.settings().frames.code
 
 def data_in(folder):
     return MusicData(train=folder / "train", dev=folder / "dev")
+
+
+def task_of(pieces, *overrides):
+    return MusicTask(small_music.model(*overrides), pieces, pieces, CPU)
 
 
 def context_of(frames, left=0, key=0):
@@ -112,13 +124,12 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize("bptt", [1, 4, 100])
 def test_the_segments_of_an_epoch_hold_every_piece_once(bptt):
-    made = small_music.settings(f"pieces.bptt={bptt}", "pieces.transpose=0", "pieces.rows=3")
     pieces = small_music.pieces([5, 9, 1, 4, 4])
+    task = task_of(pieces, f"pieces.bptt={bptt}", "pieces.transpose=0", "pieces.rows=3")
     found = {}
     rows = None
-    streams = PieceStreams(pieces, made)
-    segments = list(streams.segments(0, 0))
-    assert len(segments) == streams.num_segments(0)
+    segments = list(task.batches(0, 0))
+    assert len(segments) == task.num_batches(0)
     for segment in segments:
         if segment.first:
             rows = [[] for _ in segment.names]
@@ -129,10 +140,10 @@ def test_the_segments_of_an_epoch_hold_every_piece_once(bptt):
 
 
 def test_an_epoch_can_begin_at_any_segment():
-    streams = PieceStreams(small_music.pieces([5, 9, 1, 4, 4]), small_music.settings())
-    whole = list(streams.segments(1, 0))
+    task = task_of(small_music.pieces([5, 9, 1, 4, 4]))
+    whole = list(task.batches(1, 0))
     for start in range(len(whole)):
-        rest = list(streams.segments(1, start))
+        rest = list(task.batches(1, start))
         assert len(rest) == len(whole) - start
         np.testing.assert_array_equal(rest[0].frames, whole[start].frames)
         np.testing.assert_array_equal(rest[0].context.held, whole[start].context.held)
@@ -141,10 +152,10 @@ def test_an_epoch_can_begin_at_any_segment():
 
 def test_a_piece_is_moved_as_a_whole_and_its_tonic_with_it():
     pieces = [Frames("p", np.array([[5, 4, 12], [6, 4, 3]]), 7)]  # 12: silence
-    streams = PieceStreams(pieces, small_music.settings("pieces.tell_key=1", "pieces.tell_end=1"))
+    task = task_of(pieces, "pieces.tell_key=1", "pieces.tell_end=1")
     shifts = set()
     for epoch in range(60):
-        (segment,) = streams.segments(epoch, 0)
+        (segment,) = task.batches(epoch, 0)
         shift = int(segment.frames[0, 0, 0]) - 5
         shifts.add(shift)
         expected = np.where(pieces[0].tokens == 12, 12, pieces[0].tokens + shift)
@@ -155,18 +166,16 @@ def test_a_piece_is_moved_as_a_whole_and_its_tonic_with_it():
 
 
 def test_the_state_is_carried_from_segment_to_segment_and_begins_anew_with_each_group():
-    made = small_music.settings("pieces.bptt=3", "pieces.rows=2", "pieces.transpose=0", "pieces.tell_key=0",
-                                "pieces.tell_end=0")  # fmt: skip
-    model, pieces = small_music.model("pieces.bptt=3"), small_music.pieces([7, 5, 6])
-    task = MusicTask(model, PieceStreams(pieces, made), pieces, CPU)
+    pieces = small_music.pieces([7, 5, 6])
+    task = task_of(
+        pieces, "pieces.bptt=3", "pieces.rows=2", "pieces.transpose=0", "pieces.tell_key=0", "pieces.tell_end=0"
+    )
     total = sum(float(task.loss(segment)[0].detach()) for segment in task.batches(0, 0))
-    assert math.isclose(total, likelihood(model, pieces).nats, rel_tol=1e-5)
+    assert math.isclose(total, likelihood(task.model, pieces).nats, rel_tol=1e-5)
 
 
 def test_with_scheduled_sampling_some_frames_are_the_model_s_own():
-    model = small_music.model("pieces.scheduled_sampling=0.5")
-    pieces = small_music.pieces([40, 40])
-    task = MusicTask(model, PieceStreams(pieces, small_music.settings("pieces.bptt=64")), pieces, CPU)
+    task = task_of(small_music.pieces([40, 40]), "pieces.scheduled_sampling=0.5", "pieces.bptt=64")
     segment = next(task.batches(0, 0))
     torch.manual_seed(0)
     context = task._sampled_context(segment, 0.5)
@@ -198,9 +207,9 @@ def test_the_loss_of_filling_is_that_of_each_hidden_note_given_what_is_not_hidde
 
 
 def test_a_batch_of_masked_pieces_is_its_rows():
-    model = small_music.model("model.recurrent.direction=bidirectional")
+    model = small_music.model("model.recurrent.direction=bidirectional", "pieces.rows=3")
     pieces = small_music.pieces([6, 3, 5])
-    task = FillingTask(model, MaskedBatches(pieces, small_music.settings("pieces.rows=3")), pieces, CPU)
+    task = FillingTask(model, pieces, pieces, CPU)
     batch = next(task.batches(0, 0))
     with torch.no_grad():
         whole = float(task.loss(batch)[0])
@@ -244,18 +253,6 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
     first, second = (load_model(run.folder, MUSIC).network.state_dict() for run in (whole, resumed))
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
-
-
-def test_a_folder_with_another_run_is_refused(corpus):
-    train_model(MUSIC, small_music.settings(), data_in(corpus), corpus / "exp", quiet=True)
-    with pytest.raises(UsageError, match="holds a run with other settings"):
-        train_model(
-            MUSIC,
-            small_music.settings("train.seed=7"),
-            data_in(corpus),
-            corpus / "exp",
-            quiet=True,
-        )
 
 
 def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):

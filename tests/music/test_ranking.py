@@ -10,7 +10,7 @@ from recitative.lm.sampling import Sampling
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import NATS_PER_ERROR, Candidate, RuleErrors, compose, rank, rule_errors
-from recitative.music.piece import Notation, Note, Piece, from_grid, phrase_ends, tied, velocities
+from recitative.music.piece import Note, Piece, from_grid, tied
 from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_rewrite
 
 FRAMES = small_music.settings("frames.voices=4", "frames.lowest=40", "frames.highest=81").frames
@@ -68,36 +68,3 @@ def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
         for draft in drafts:
             tokens = frames.code.tokens(on_grid(draft.piece, frames))
             assert draft.nats == pytest.approx(likelihood_of(scorer, [tokens]).nats)
-
-
-# Dynamics
-
-
-def test_dynamics_follow_meter_phrase_and_voice():
-    scale = [Note(4 * n, 60 + n, 4) for n in range(12)]
-    piece = Piece.of([*scale, Note(0, 40, 48, 1)], 4, 100.0, "x")
-    loud = velocities(piece, 70)
-    melody = [value for note, value in zip(piece.notes, loud, strict=True) if note.voice == 0]
-    assert len(set(melody)) > 3
-    assert melody[4] > melody[5]  # a downbeat
-    assert max(melody) in melody[4:9]  # the height of the phrase
-    assert loud == velocities(piece, 70)
-    assert abs(np.mean(loud) - 70) < 0.5
-    assert min(velocities(piece, 1)) == 1
-    assert max(velocities(piece, 127)) == 127
-
-
-def test_downbeats_are_those_of_the_meter():
-    notes = [Note(4 * n, 60, 4) for n in range(12)]
-    waltz = Piece(tuple(notes), 48, 4, 100.0, "x", Notation((3, 4)))
-    march = Piece(tuple(notes), 48, 4, 100.0, "x", Notation((4, 4)))
-    assert velocities(waltz)[3] > velocities(march)[3]
-    assert velocities(waltz)[4] < velocities(march)[4]
-
-
-def test_phrases_end_at_long_notes_and_rests():
-    lengths = (4, 4, 4, 8, 4, 4, 4, 4, 16)
-    starts = np.cumsum([0, *lengths[:-1]])
-    notes = [Note(int(start), 60, length) for start, length in zip(starts, lengths, strict=True)]
-    assert phrase_ends(Piece.of(notes, 4, 100.0, "x")) == [20, 52, 53]
-    assert velocities(Piece((), 4)) == []

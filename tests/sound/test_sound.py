@@ -26,11 +26,10 @@ from recitative.sound.conditioning import (
     mel_conditions,
     places_of,
 )
-from recitative.sound.data import Recording, SoundSegments, sound_batch
 from recitative.sound.kind import SOUND
 from recitative.sound.network import new_wave_model
 from recitative.sound.settings import WaveSettings
-from recitative.sound.task import WaveTask, dev_batches, sample_losses
+from recitative.sound.task import Recording, WaveTask, dev_batches, sample_losses, sound_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model
 
@@ -123,7 +122,7 @@ def test_rows_of_a_batch_are_the_rows_alone():
 def test_an_epoch_holds_every_whole_step_of_every_recording_once():
     made = settings()
     pieces = [recording(made, samples, seed=i, name=f"r{i}") for i, samples in enumerate([260, 4, 83, 161, 3])]
-    segments = SoundSegments(pieces, made)
+    segments = WaveTask(model(), pieces, pieces, CPU)
     for epoch in (0, 1):
         found = {piece.name: [] for piece in pieces}
         batches = list(segments.batches(epoch, 0))
@@ -142,7 +141,7 @@ def test_recordings_that_fit_are_read_whole_and_beside_others_as_long():
     made = settings()
     most = made.segment_steps * made.sound.step
     pieces = [recording(made, most * (1 + i % 3) // 3, seed=i, name=f"r{i}") for i in range(30)]
-    batches = list(SoundSegments(pieces, made).batches(0, 0))
+    batches = list(WaveTask(model(), pieces, pieces, CPU).batches(0, 0))
     assert sorted(name for batch in batches for name in batch.names) == sorted(piece.name for piece in pieces)
     assert sum(len(set(batch.lengths.tolist())) == 1 for batch in batches) >= len(batches) - 2
 
@@ -159,7 +158,7 @@ def test_a_segment_has_the_history_that_it_has_in_its_recording():
 def test_a_batch_in_parts_has_the_loss_of_the_whole():
     made = model()
     pieces = [recording(made.settings, seed=i, name=f"r{i}") for i in range(3)]
-    task = WaveTask(made, SoundSegments(pieces, made.settings), pieces, CPU)
+    task = WaveTask(made, pieces, pieces, CPU)
     batch = next(task.batches(0, 0))
     with torch.no_grad():
         whole, parts = task.loss(batch)[0], [task.loss(part) for part in batch.split(2)]
@@ -320,7 +319,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("condition", ["none", "mel", "labels"])
+@pytest.mark.parametrize("condition", ["none", "mel"])
 def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, condition):
     made = settings(f"sound.condition={condition}", "segments.noise=1")
     whole = train_model(SOUND, made, data_in(corpus), corpus / "whole", quiet=True)
@@ -351,38 +350,12 @@ def test_mel_frames_are_normalized_by_the_training_set(corpus):
 
 def test_recordings_of_another_rate_are_all_named(corpus):
     with pytest.raises(DataError, match=r"u0.*8000 Hz; 16000 Hz \(features.sample_rate\).*and 2 more"):
-        train_model(
-            SOUND,
-            settings("features.sample_rate=16000"),
-            data_in(corpus),
-            corpus / "exp",
-        )
-
-
-def test_a_folder_with_another_run_is_refused(corpus):
-    train_model(SOUND, settings(), data_in(corpus), corpus / "exp", quiet=True)
-    with pytest.raises(UsageError, match="holds a run with other settings"):
-        train_model(
-            SOUND,
-            settings("train.seed=7"),
-            data_in(corpus),
-            corpus / "exp",
-            quiet=True,
-        )
+        train_model(SOUND, settings("features.sample_rate=16000"), data_in(corpus), corpus / "exp")
 
 
 def test_a_step_that_does_not_divide_the_hop_is_refused():
     with pytest.raises(UsageError, match=r"sound\.step=7 must divide the hop of 80 samples"):
         settings("sound.step=7", "sound.history=8")
-
-
-def test_a_model_file_of_another_kind_is_refused(tmp_path):
-    import small_music
-    from recitative.export.file import build_file
-
-    content = build_file(small_music.model()).SerializeToString()
-    with pytest.raises(DataError, match="is a music model; a sound model's file"):
-        open_file(content, SOUND)
 
 
 def test_a_model_learns_a_sound_that_repeats():

@@ -17,12 +17,11 @@ from recitative.model.folder import load_model, save_model
 from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions
-from recitative.sound.data import Spectrogram, SpectrogramBatches, spectrogram_batch
 from recitative.sound.generator import OWN_NUMBERS
 from recitative.sound.kind import SPECTROGRAM
 from recitative.sound.network import new_spectrogram_model
 from recitative.sound.settings import SpectrogramSettings
-from recitative.sound.task import SpectrogramTask, frame_losses, nats_per_dimension
+from recitative.sound.task import Spectrogram, SpectrogramTask, frame_losses, nats_per_dimension, spectrogram_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model
 
@@ -99,7 +98,7 @@ def test_rows_of_a_batch_are_the_rows_alone_and_parts_have_the_loss_of_the_whole
     whole = spectrogram_batch(ones)
     alone = torch.cat([frame_losses(made, spectrogram_batch([one])) for one in ones])
     assert_close(frame_losses(made, whole), alone, rtol=1e-4, atol=1e-4)
-    task = SpectrogramTask(made, SpectrogramBatches(ones, made.settings), ones, torch.device("cpu"))
+    task = SpectrogramTask(made, ones, ones, torch.device("cpu"))
     parts = [task.loss(part) for part in whole.split(2)]
     assert_close(sum(loss for loss, _ in parts), task.loss(whole)[0], rtol=1e-5, atol=1e-5)
     assert sum(count for _, count in parts) == 15
@@ -109,7 +108,7 @@ def test_rows_of_a_batch_are_the_rows_alone_and_parts_have_the_loss_of_the_whole
 
 def test_an_epoch_holds_every_recording_once_and_goes_on_anywhere():
     ones = [spectrogram(2 + n % 5, seed=n, name=f"r{n}") for n in range(10)]
-    batches = SpectrogramBatches(ones, settings())
+    batches = SpectrogramTask(model(), ones, ones, torch.device("cpu"))
     for epoch in (0, 1):
         names = [batch.names for batch in batches.batches(epoch, 0)]
         assert len(names) == batches.num_batches(epoch) == 4
@@ -169,13 +168,7 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
 
     monkeypatch.setattr(SpectrogramTask, "loss", interrupted)
     with pytest.raises(RunError, match="stopped at step"):
-        train_model(
-            SPECTROGRAM,
-            made,
-            data_in(corpus),
-            corpus / "stopped",
-            quiet=True,
-        )
+        train_model(SPECTROGRAM, made, data_in(corpus), corpus / "stopped", quiet=True)
     monkeypatch.undo()
     resumed = train_model(SPECTROGRAM, made, data_in(corpus), corpus / "stopped", quiet=True)
     weights = [load_model(run.folder, SPECTROGRAM).network.state_dict() for run in (whole, resumed)]
@@ -194,13 +187,7 @@ def test_a_trained_model_knows_its_labels_and_how_long_they_are(corpus):
 
 def test_recordings_that_cannot_be_used_are_named(corpus):
     with pytest.raises(DataError, match=r"8000 Hz; 16000 Hz \(features.sample_rate\)"):
-        train_model(
-            SPECTROGRAM,
-            settings("features.sample_rate=16000"),
-            data_in(corpus),
-            corpus / "exp",
-            quiet=True,
-        )
+        train_model(SPECTROGRAM, settings("features.sample_rate=16000"), data_in(corpus), corpus / "exp", quiet=True)
 
 
 def test_a_conf_of_another_kind_is_named(tmp_path):

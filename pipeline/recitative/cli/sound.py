@@ -23,7 +23,7 @@ from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
 from recitative.model.names import output_names
 from recitative.sound.conditioning import mel_conditions
-from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, draw_all
+from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, generate_all
 from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.terminal import progress_bar
 
@@ -87,8 +87,7 @@ def score(
 ) -> None:
     """Print the NLL of recordings: nats per sample, or, for models of mel frames, nats per dimension of the frames."""
     from recitative.model.folder import load_model
-    from recitative.sound.data import read_recordings, read_spectrograms
-    from recitative.sound.task import nats_per_dimension, nats_per_sample
+    from recitative.sound.task import nats_per_dimension, nats_per_sample, read_recordings, read_spectrograms
 
     utterances = DataDirectory.read(data).utterances
     with progress_bar("reading") as show:
@@ -183,7 +182,7 @@ def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: f
         return voice.conditioning(u.text or "", u.speaker, length, number=number, seed=seed), length
 
     with progress_bar("generating") as show:
-        drawn = draw_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
+        drawn = generate_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
         sounds = ((data.utterances[number].utt_id, samples) for number, samples in drawn)
         write_data(data, output, sounds, generator.sample_rate)
     print(output)
@@ -285,7 +284,7 @@ def vocode(
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
     with ExitStack() as spools, progress_bar("generating") as show:
         readings = _Readings(_sources(inputs, data, spools), generator)
-        drawn = draw_all(
+        drawn = generate_all(
             generator, readings.lengths, readings.conditioning, seed=seed, temperature=temperature, on_progress=show
         )
         sounds = ((readings.sources[number].name, samples) for number, samples in drawn)

@@ -30,17 +30,16 @@ from recitative.model.export.stages import Writer
 from recitative.model.file import ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.music.export import in_int8, write_music
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.music.network import EventsModel
+from recitative.music.network import EventsModel, in_int8, write_music
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity
 from recitative.nn.stages import Chain
 from recitative.punctuation.kind import PUNCTUATION
 from recitative.punctuation.labels import LABELS
 from recitative.punctuation.network import PunctuationModel
 from recitative.punctuation.punctuator import FEATURES
-from recitative.sound.export import write_spectrogram, write_wave
 from recitative.sound.kind import SOUND, SPECTROGRAM
+from recitative.sound.network import write_spectrogram, write_wave
 
 
 def _write_recognizer(recognizer: RecognizerModel, *, ranges: Ranges | None = None, smoothing: float = 0.5) -> Written:

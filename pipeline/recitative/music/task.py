@@ -1,4 +1,8 @@
-"""Training tasks of music: predict the next frame, masked notes, or the next event."""
+"""Training of models of music: batches of pieces, and the tasks to predict the next frame, masked notes, or the next
+event.
+
+All random choices of batches depend on (seed, epoch, piece) alone.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,9 @@ from torch.nn import functional as F
 
 from recitative.model.torch_stage import TorchStage
 from recitative.music.composer import BATCH, Likelihood, event_likelihood, pad_pieces
-from recitative.music.data import (
-    MaskedBatch,
-    MaskedBatches,
-    PieceStreams,
-    Segment,
-    event_streams,
-    masked_batch,
-    random_mask,
-)
-from recitative.music.frames import Conditioning, Context, FrameCode, MaskedCode
+from recitative.music.events import Event, EventVocabulary, Kind
+from recitative.music.frames import Conditioning, Context, FrameCode, History, MaskedCode
+from recitative.music.generation import BLOCKS, random_blocks
 from recitative.music.network import EventsModel, MusicModel, MusicNetwork, new_events_model, new_music_model
 from recitative.music.piece import Piece
 from recitative.music.pieces import Frames, read_event_pieces, read_pieces
@@ -32,7 +29,7 @@ from recitative.nn.ragged import detach
 from recitative.stage import Ids, Mask, Padded, State
 from recitative.train.run import TrainingRun
 from recitative.train.stateful import StreamingNetwork, StreamTask, TextStreams
-from recitative.train.task import Task
+from recitative.train.task import Batch, Task
 
 DEV_SEED = 2**31  # of the masks of dev pieces, equal in all runs
 
@@ -56,20 +53,45 @@ def prepare(
     run.start(settings)
     model = new_music_model(settings)
     if model.fills:
-        return FillingTask(model, MaskedBatches(train, settings), dev, run.device)
-    return MusicTask(model, PieceStreams(train, settings), dev, run.device)
+        return FillingTask(model, train, dev, run.device)
+    return MusicTask(model, train, dev, run.device)
 
 
-def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def transpose(rng: np.random.Generator, piece: Frames, code: FrameCode, semitones: int) -> tuple[Ids, int]:
+    """The tokens and the tonic of a piece after a random transposition by up to ``semitones``, within the range."""
+    notes = piece.tokens[piece.tokens < code.silence]
+    if not len(notes):
+        return piece.tokens, piece.tonic
+    low, high = max(-semitones, -int(notes.min())), min(semitones, code.pitches - 1 - int(notes.max()))
+    shift = int(rng.integers(low, high + 1))
+    return np.where(piece.tokens < code.silence, piece.tokens + shift, piece.tokens), (piece.tonic + shift) % 12
 
 
 # Continuing music in frames
 
 
+@dataclass(frozen=True)
+class Segment(Batch):
+    """Segments of pieces. frames: (N, T, V) tokens; before: the history before the first frame; context: before each
+    frame; lengths: (N,) frames; first: whether the pieces begin here."""
+
+    frames: Ids
+    before: History
+    context: Context
+    lengths: Ids
+    first: bool
+    names: tuple[str, ...]
+
+    def split(self, parts: int) -> list[Segment]:
+        """Not split: the rows share one recurrent state."""
+        return [self]
+
+
 class MusicTask(Task):
     """Truncated BPTT with teacher forcing, or scheduled sampling.
 
+    In each epoch every piece is transposed and conditioned anew. Pieces of similar length form a group, which is read
+    in segments of ``bptt`` frames that carry the recurrent state.
     The best epoch is that with the lowest NLL of the dev pieces, without conditioning.
     """
 
@@ -77,18 +99,70 @@ class MusicTask(Task):
     network: StreamingNetwork
     score_unit = "nats per token"
 
-    def __init__(self, model: MusicModel, streams: PieceStreams, dev: Sequence[Frames], device: torch.device) -> None:
+    def __init__(
+        self, model: MusicModel, pieces: Sequence[Frames], dev: Sequence[Frames], device: torch.device
+    ) -> None:
+        self._pieces = [piece for piece in pieces if len(piece.tokens)]
+        self._settings, self._code = model.settings, model.settings.frames.code
+        self.rows = min(model.settings.pieces.rows, len(self._pieces))
         self.model = model
-        self.network = StreamingNetwork(model.network, model.network.initial_state(streams.rows))
-        self.streams = streams
+        self.network = StreamingNetwork(model.network, model.network.initial_state(self.rows))
         self.dev = dev
         self.device = device
 
     def num_batches(self, epoch: int) -> int:
-        return self.streams.num_segments(epoch)
+        return sum(self._segments_of(group) for group in self._groups(epoch))
 
     def batches(self, epoch: int, start: int) -> Iterator[Segment]:
-        return self.streams.segments(epoch, start)
+        for group in self._groups(epoch):
+            if start >= (count := self._segments_of(group)):
+                start -= count
+                continue
+            yield from self._cut(group, epoch, start)
+            start = 0
+
+    def _groups(self, epoch: int) -> list[list[int]]:
+        """Indices of pieces of similar length, in random order."""
+        rng = np.random.default_rng([self._settings.train.seed, epoch])
+        lengths = np.array([len(piece.tokens) for piece in self._pieces])
+        order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)), kind="stable")
+        groups = [order[i : i + self.rows].tolist() for i in range(0, len(order), self.rows)]
+        return [groups[i] for i in rng.permutation(len(groups))]
+
+    def _segments_of(self, group: Sequence[int]) -> int:
+        return -(-max(len(self._pieces[i].tokens) for i in group) // self._settings.pieces.bptt)
+
+    def _cut(self, group: Sequence[int], epoch: int, start: int) -> Iterator[Segment]:
+        tokens, conditions = zip(*(self._example(i, epoch) for i in group), strict=True)
+        lengths = np.array([len(piece) for piece in tokens] + [0] * (self.rows - len(group)))
+        frames = np.full((self.rows, lengths.max(), self._code.voices), self._code.silence, np.int64)
+        left = np.zeros(frames.shape[:2], np.int64)
+        key = np.zeros(self.rows, np.int64)
+        for row, (piece, condition) in enumerate(zip(tokens, conditions, strict=True)):
+            frames[row, : len(piece)] = piece
+            left[row, : len(piece)], key[row] = condition.left[0], condition.key[0]
+        names = tuple(self._pieces[i].name for i in group)
+        bptt, count = self._settings.pieces.bptt, self._segments_of(group)
+        history = self._code.initial_history(self.rows)
+        for number in range(count):
+            span = slice(number * bptt, (number + 1) * bptt)
+            part = frames[:, span]
+            if number >= start:
+                context = self._code.contexts(part, history, Conditioning(left[:, span], key))
+                remaining = (lengths - number * bptt).clip(0, bptt)
+                yield Segment(part, history, context, remaining, number == 0, names)
+            for step in range(part.shape[1] if number + 1 < count else 0):
+                history = self._code.read(history, part[:, step])
+
+    def _example(self, number: int, epoch: int) -> tuple[Ids, Conditioning]:
+        """A transposed piece, and its conditioning."""
+        piece, how = self._pieces[number], self._settings.pieces
+        rng = np.random.default_rng([self._settings.train.seed, epoch, number])
+        tokens, tonic = transpose(rng, piece, self._code, how.transpose)
+        steps = np.arange(len(tokens), 0, -1)[None]
+        left = steps if rng.random() < how.tell_end else np.zeros_like(steps)
+        key = 1 + tonic if rng.random() < how.tell_key else 0
+        return tokens, Conditioning(left, np.array([key]))
 
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         if batch.first:
@@ -100,8 +174,8 @@ class MusicTask(Task):
         return losses.sum(), losses.numel()
 
     def _scores(self, batch: Segment, context: Context) -> Scores:
-        code = self.model.settings.frames.code
-        return score_frames(self.model.network, code, batch.frames, context, batch.lengths, self.network.carried)
+        network, state = self.model.network, self.network.carried
+        return score_frames(network, self._code, batch.frames, context, batch.lengths, state)
 
     @torch.no_grad()
     def _sampled_context(self, batch: Segment, share: float) -> Context:
@@ -109,7 +183,7 @@ class MusicTask(Task):
 
         They are sampled all at once, each given the true frames before it (Mihaylova & Martins 2019).
         """
-        code, true = self.model.settings.frames.code, batch.context
+        code, true = self._code, batch.context
         scores = self._scores(batch, true)
         probabilities = torch.softmax(scores.values, dim=-1).flatten(0, 1)
         sampled = torch.multinomial(probabilities, 1).view(scores.targets.shape).cpu().numpy()
@@ -144,6 +218,10 @@ class Scores:
         return F.cross_entropy(self.values.transpose(1, 2), self.targets, reduction="none")
 
 
+def _tensor(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
 def score_frames(
     network: MusicNetwork, code: FrameCode, frames: Ids, context: Context, lengths: Ids, state: State
 ) -> Scores:
@@ -154,12 +232,12 @@ def score_frames(
     x = Padded(ids, torch.full((len(ids),), ids.shape[1], device=device))  # equal lengths are read much faster
     h, state = network.context.step(x, state, last=False)
     numbers = range(len(code.order))
-    choices, beside = zip(*(code.choice_ids(frames, context, number) for number in numbers), strict=True)
+    choices, related = zip(*(code.choice_ids(frames, context, number) for number in numbers), strict=True)
     allowed = [code.allowed(frames, number)[inside] for number in numbers]
     values = network.scores(
         h.data[_tensor(inside, device)][:, None].expand(-1, len(numbers), -1),  # (M, V, H)
         _tensor(np.stack([entry[inside] for entry in choices], axis=1), device),
-        _tensor(np.stack([entry[inside] for entry in beside], axis=1), device),
+        _tensor(np.stack([entry[inside] for entry in related], axis=1), device),
     )
     values = values.masked_fill(~_tensor(np.stack(allowed, axis=1), device), -torch.inf)
     return Scores(values, _tensor(frames[inside][:, list(code.order)], device), inside, state)
@@ -185,21 +263,84 @@ def likelihood(model: MusicModel, pieces: Sequence[Frames]) -> Likelihood:
 # Filling in notes
 
 
-class FillingTask(Task):
-    """The best epoch is that with the lowest NLL of masked notes of the dev pieces."""
+@dataclass(frozen=True)
+class MaskedBatch(Batch):
+    """Parts of pieces. frames: (N, T, V) tokens; hidden: (N, T, V), what is to be predicted; lengths: (N,) frames; key:
+    (N,), as in ``Conditioning``."""
 
+    frames: Ids
+    hidden: Mask
+    lengths: Ids
+    key: Ids
+    names: tuple[str, ...]
+
+
+def masked_batch(code: FrameCode, parts: Sequence[tuple[Ids, Mask, int]], names: tuple[str, ...]) -> MaskedBatch:
+    """A batch of parts (tokens, mask, key) of unequal lengths."""
+    lengths = np.array([len(tokens) for tokens, _, _ in parts])
+    frames = np.full((len(parts), lengths.max(), code.voices), code.silence, np.int64)
+    hidden = np.zeros(frames.shape, bool)
+    for row, (tokens, mask, _) in enumerate(parts):
+        frames[row, : len(tokens)], hidden[row, : len(tokens)] = tokens, mask
+    return MaskedBatch(frames, hidden, lengths, np.array([key for _, _, key in parts]), names)
+
+
+def random_mask(rng: np.random.Generator, steps: int, voices: int) -> Mask:
+    """(T, V) with at least one True: random blocks, or some blocks and either whole voices or a range of frames."""
+    share = rng.uniform(0.05, 1.0)
+    hidden = random_blocks(rng, share, steps, voices, int(rng.choice(BLOCKS)))
+    kind = rng.integers(4)
+    if kind == 0:
+        hidden &= rng.random(hidden.shape) < 0.2
+        hidden[:, rng.permutation(voices)[: rng.integers(1, voices + 1)]] = True
+    elif kind == 1:
+        hidden &= rng.random(hidden.shape) < 0.2
+        first, last = np.sort(rng.integers(0, steps + 1, 2))
+        hidden[first:last] = True
+    if not hidden.any():
+        hidden[rng.integers(steps), rng.integers(voices)] = True
+    return hidden
+
+
+class FillingTask(Task):
+    """Each epoch has every piece once, transposed: at most ``bptt`` frames from the start of a bar.
+
+    The best epoch is that with the lowest NLL of masked notes of the dev pieces.
+    """
+
+    model: MusicModel
     score_unit = "nats per hidden note"
 
-    def __init__(self, model: MusicModel, batches: MaskedBatches, dev: Sequence[Frames], device: torch.device) -> None:
+    def __init__(
+        self, model: MusicModel, pieces: Sequence[Frames], dev: Sequence[Frames], device: torch.device
+    ) -> None:
         self.model, self.network, self.device = model, model.network, device
-        self._batches = batches
-        self.dev = dev_batches(model, dev)
+        self._pieces = [piece for piece in pieces if len(piece.tokens)]
+        self._settings, self._code = model.settings, model.settings.frames.code
+        self.dev = []  # one batch for each whole piece, with a mask that depends on its number alone
+        for number, piece in enumerate(dev):
+            hidden = random_mask(np.random.default_rng([DEV_SEED, number]), *piece.tokens.shape)
+            self.dev.append(masked_batch(self._code, [(piece.tokens, hidden, 0)], (piece.name,)))
 
     def num_batches(self, epoch: int) -> int:
-        return self._batches.num_batches
+        return -(-len(self._pieces) // self._settings.pieces.rows)
 
     def batches(self, epoch: int, start: int) -> Iterator[MaskedBatch]:
-        return self._batches.batches(epoch, start)
+        rows = self._settings.pieces.rows
+        order = np.random.default_rng([self._settings.train.seed, epoch]).permutation(len(self._pieces)).tolist()
+        for number in range(start, self.num_batches(epoch)):
+            numbers = order[number * rows : (number + 1) * rows]
+            parts = [self._example(i, epoch) for i in numbers]
+            yield masked_batch(self._code, parts, tuple(self._pieces[i].name for i in numbers))
+
+    def _example(self, number: int, epoch: int) -> tuple[Ids, Mask, int]:
+        """A part of a piece, its mask, and its key."""
+        how, rng = self._settings.pieces, np.random.default_rng([self._settings.train.seed, epoch, number])
+        tokens, tonic = transpose(rng, self._pieces[number], self._code, how.transpose)
+        bars = max(0, -(-(len(tokens) - how.bptt) // self._code.bar))
+        first = int(rng.integers(bars + 1)) * self._code.bar
+        part = tokens[first : first + how.bptt]
+        return part, random_mask(rng, *part.shape), 1 + tonic if rng.random() < how.tell_key else 0
 
     def loss(self, batch: MaskedBatch) -> tuple[Tensor, int]:
         losses = masked_losses(self.model, batch)
@@ -209,16 +350,6 @@ class FillingTask(Task):
         losses = torch.cat([masked_losses(self.model, batch) for batch in self.dev])
         found = float(losses.mean(dtype=torch.float64))
         return {"dev_nats_per_hidden": found, "score": found}
-
-
-def dev_batches(model: MusicModel, pieces: Sequence[Frames]) -> list[MaskedBatch]:
-    """One batch for each whole piece, with a mask that depends on its number alone."""
-    code = model.settings.frames.code
-    batches = []
-    for number, piece in enumerate(pieces):
-        hidden = random_mask(np.random.default_rng([DEV_SEED, number]), *piece.tokens.shape)
-        batches.append(masked_batch(code, [(piece.tokens, hidden, 0)], (piece.name,)))
-    return batches
 
 
 def masked_losses(model: MusicModel, batch: MaskedBatch) -> Tensor:
@@ -231,14 +362,46 @@ def masked_losses(model: MusicModel, batch: MaskedBatch) -> Tensor:
     losses = []
     for voice in range(code.code.voices):
         row, step = np.nonzero(batch.hidden[..., voice])
-        choice, beside = (_tensor(entry[row, step], device) for entry in code.choice_ids(visible, voice))
-        scores = network.scores(h.data[_tensor(row, device), _tensor(step, device)], choice, beside)
+        choice, related = (_tensor(entry[row, step], device) for entry in code.choice_ids(visible, voice))
+        scores = network.scores(h.data[_tensor(row, device), _tensor(step, device)], choice, related)
         target = _tensor(batch.frames[row, step, voice], device)
         losses.append(F.cross_entropy(scores, target, reduction="none"))
     return torch.cat(losses)
 
 
 # Events
+
+
+class TransposedEvents:
+    """Pieces as tokens, each with a random transposition in every epoch.
+
+    All transpositions by up to ``semitones`` that keep the notes within the vocabulary have equal probability.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], vocabulary: EventVocabulary, semitones: int, seed: int) -> None:
+        self.tokens: list[Ids] = [np.array(vocabulary.encode(piece), np.int64) for piece in pieces]
+        self._seed = seed
+        self._shifts = []
+        for piece in pieces:
+            pitches = [note.pitch for note in piece.notes] or [vocabulary.lowest]
+            low, high = vocabulary.lowest - min(pitches), vocabulary.highest - max(pitches)
+            self._shifts.append((max(-semitones, low), min(semitones, high)))
+        self._first_note = vocabulary.ids[Event(Kind.NOTE, vocabulary.lowest)]
+        self._last_note = vocabulary.ids[Event(Kind.NOTE, vocabulary.highest)]
+
+    def __call__(self, epoch: int, number: int) -> Ids:
+        """The tokens of a piece in an epoch."""
+        low, high = self._shifts[number]
+        shift = int(np.random.default_rng([self._seed, epoch, number]).integers(low, high + 1))
+        tokens = self.tokens[number]
+        return np.where((tokens >= self._first_note) & (tokens <= self._last_note), tokens + shift, tokens)
+
+
+def event_streams(pieces: Sequence[Piece], settings: EventsSettings) -> TextStreams:
+    """The segments of all epochs of pieces; see ``fit_to_events``."""
+    how, seed = settings.pieces, settings.train.seed
+    events = TransposedEvents(pieces, settings.events.vocabulary, how.transpose, seed)
+    return TextStreams(events.tokens, streams=how.streams, bptt=how.bptt, seed=seed, variant=events)
 
 
 class EventsTask(StreamTask):

@@ -1,4 +1,4 @@
-"""The conditioning of a model of sound, and the levels that it draws. NumPy only.
+"""The conditioning of a model of sound, and the levels that it generates. NumPy only.
 
 Conditioning is a sequence of frames: mel frames with their neighbors, or labels. Between two frames it is
 interpolated. Levels are mu-law codes: of the pre-emphasized sound, or, with linear prediction, of its excitation in

@@ -6,7 +6,7 @@ samples: labels, or mel frames that another model generates from labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -92,11 +92,10 @@ class SoundGenerator:
         if self.metadata.settings.sound.condition == "none":
             return None
         places = places_of(np.arange(steps), self.metadata.settings)
-        rows = []
-        for piece in frames:
-            feeds: dict[str, Array] = {"frames": piece[None], "lengths": np.array([len(piece)], np.int64)}
-            rows.append(between(self._graphs.call("encoder", feeds)[0], places))
-        return np.stack(rows, axis=1)
+        feeds: list[dict[str, Array]] = [
+            {"frames": one[None], "lengths": np.array([len(one)], np.int64)} for one in frames
+        ]
+        return np.stack([between(self._graphs.call("encoder", feed)[0], places) for feed in feeds], axis=1)
 
     def _fixed_levels(self, given: Samples | None, steps: int, frames: Sequence[Samples]) -> npt.NDArray[np.int64]:
         """(N, J, step): the levels of the given samples, then -1."""
@@ -112,7 +111,7 @@ class SoundGenerator:
 ROWS = 16  # sounds generated together, which share the reading of the weights
 
 
-def draw_all(
+def generate_all(
     generator: SoundGenerator,
     lengths: Sequence[int],
     conditioning: Callable[[int], tuple[Samples, int] | None],
@@ -128,37 +127,23 @@ def draw_all(
     """
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     total, done = sum(lengths), 0
+    step = generator.metadata.settings.sound.step
     for start in range(0, len(order), ROWS):
         numbers = order[start : start + ROWS]
-        here, group_total = done, sum(lengths[i] for i in numbers)
-
-        def show(share: float, here: int = here, group_total: int = group_total) -> None:
-            if on_progress:
-                on_progress(here + group_total * share, total)
-
         group = {i: found for i in numbers if (found := conditioning(i)) is not None}
+        group_total = sum(lengths[i] for i in numbers)
+        longest = max((count for _, count in group.values()), default=0)
+        frames, blocks = [frames for frames, _ in group.values()], list[Samples]()
         if group:
-            yield from _together(generator, group, seed, temperature, show)
+            for block in generator.generate(
+                longest, frames=frames, row_numbers=list(group), seed=seed, temperature=temperature
+            ):
+                blocks.append(block)
+                if on_progress:
+                    on_progress(done + group_total * min(1.0, len(blocks) * step / longest), total)
+        for row, (number, (_, count)) in enumerate(group.items()):
+            yield number, np.concatenate([block[row] for block in blocks])[:count]
         done += group_total
-
-
-def _together(
-    generator: SoundGenerator,
-    group: Mapping[int, tuple[Samples, int]],
-    seed: int,
-    temperature: float,
-    show: Callable[[float], None],
-) -> Iterator[tuple[int, Samples]]:
-    longest = max(count for _, count in group.values())
-    frames = [frames for frames, _ in group.values()]
-    blocks: list[Samples] = []
-    for block in generator.generate(
-        longest, frames=frames, row_numbers=list(group), seed=seed, temperature=temperature
-    ):
-        blocks.append(block)
-        show(min(1.0, len(blocks) * generator.metadata.settings.sound.step / longest))
-    for row, (number, (_, count)) in enumerate(group.items()):
-        yield number, np.concatenate([block[row] for block in blocks])[:count]
 
 
 OWN_NUMBERS = 1  # makes the random numbers differ from the vocoder's

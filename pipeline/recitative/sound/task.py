@@ -1,42 +1,85 @@
-"""Training tasks of sound: predict each sample, or each mel frame, from those before it and the conditioning."""
+"""Training of models of sound: recordings as batches, and the tasks to predict each sample or each mel frame.
+
+All recordings are kept in memory: a byte for each sample, and the frames of the conditioning.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.audio.mulaw import LEVELS, companded
+from recitative.audio.files import Samples, read_audio
+from recitative.audio.mulaw import LEVELS, MIDDLE, companded
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
+from recitative.data.tables import Utterance
+from recitative.errors import DataError, Problem
+from recitative.features.frontend import FeatureExtractor
 from recitative.nn.normalize import Normalize
-from recitative.sound.conditioning import Labels
-from recitative.sound.data import (
-    Recording,
-    SoundBatch,
-    SoundSegments,
-    Spectrogram,
-    SpectrogramBatch,
-    SpectrogramBatches,
-    labels_of,
-    mean_seconds,
-    read_recordings,
-    read_spectrograms,
-    sound_batch,
-    spectrogram_batch,
-)
+from recitative.sound.conditioning import Labels, label_conditions, levels_of, mel_conditions, mel_frames, places_of
 from recitative.sound.network import SpectrogramModel, WaveModel, WaveNetwork, new_spectrogram_model, new_wave_model
 from recitative.sound.settings import SpectrogramSettings, WaveSettings
-from recitative.stage import Padded
+from recitative.stage import Array, Padded
 from recitative.train.run import TrainingRun
-from recitative.train.task import Task
+from recitative.train.task import Batch, Task
 
 LEAST_DEVIATION = 1e-2  # a constant channel is not amplified
 DEV_ROWS = 32  # spectrograms
+
+T = TypeVar("T")
+OnProgress = Callable[[int, int], object]
+
+
+def labels_of(utterances: Sequence[Utterance]) -> Labels:
+    """All texts and speakers, sorted."""
+    texts = sorted({utterance.text or "" for utterance in utterances})
+    return Labels(tuple(texts), tuple(sorted({utterance.speaker for utterance in utterances})))
+
+
+def mean_seconds(labels: Labels, utterances: Sequence[Utterance], seconds: Sequence[float]) -> tuple[float, ...]:
+    """The mean duration of the recordings of each text."""
+    found: dict[str, list[float]] = {text: [] for text in labels.texts}
+    for utterance, length in zip(utterances, seconds, strict=True):
+        if (text := utterance.text or "") in found:
+            found[text].append(length)
+    return tuple(float(np.mean(lengths)) for lengths in found.values())
+
+
+def _read_each(
+    utterances: Sequence[Utterance],
+    sample_rate: int,
+    convert: Callable[[Utterance, Samples], T],
+    on_progress: OnProgress | None,
+) -> list[T]:
+    """Convert the samples (S,) in [-1, 1] of each recording.
+
+    Raises DataError that lists all recordings that cannot be used.
+    """
+    found: list[T] = []
+    problems: list[Problem] = []
+    for number, utterance in enumerate(utterances):
+        try:
+            samples, rate = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
+            if rate != sample_rate:
+                allowed, remedy = f"{sample_rate} Hz (features.sample_rate)", "convert it, or change the setting"
+                raise DataError(str(utterance.recording_path), f"{rate} Hz", allowed, remedy)
+            found.append(convert(utterance, samples))
+        except DataError as error:
+            problems += [Problem(f"utterance '{utterance.utt_id}': {p.where}", p.found, p.allowed, p.remedy)
+                         for p in error.problems]  # fmt: skip
+        if on_progress:
+            on_progress(number + 1, len(utterances))
+    if problems:
+        raise DataError.collect(problems)
+    return found
 
 
 def prepare(
@@ -52,8 +95,9 @@ def prepare(
         dev_spectrograms = read_spectrograms(dev, settings, labels)
         run.start(settings)
         model = new_spectrogram_model(settings, labels)
-        _normalize_frames(model, spectrograms)
-        return SpectrogramTask(model, SpectrogramBatches(spectrograms, settings), dev_spectrograms, run.device)
+        frames = np.concatenate([one.frames for one in spectrograms]).astype(np.float64)
+        _set_statistics(model.network.normalise, frames.mean(axis=0), frames.std(axis=0))
+        return SpectrogramTask(model, spectrograms, dev_spectrograms, run.device)
     labels = labels_of(train) if settings.sound.condition == "labels" else Labels()
     with run.console.progress("reading") as show:
         recordings = read_recordings(train, settings, labels, show)
@@ -62,8 +106,19 @@ def prepare(
     dev_recordings = read_recordings(dev, settings, labels)
     run.start(settings)
     wave_model = new_wave_model(settings, labels)
-    _normalize_conditioning(wave_model, recordings)
-    return WaveTask(wave_model, SoundSegments(recordings, settings), dev_recordings, run.device)
+    if wave_model.network.encoder is not None and settings.sound.condition == "mel":
+        count = sum(len(recording.frames) for recording in recordings)
+        mean = sum(one.frames.sum(axis=0, dtype=np.float64) for one in recordings) / count
+        squares = sum(np.square(one.frames, dtype=np.float64).sum(axis=0) for one in recordings) / count
+        stage = wave_model.network.encoder.stages["normalise"]
+        assert isinstance(stage, Normalize)
+        _set_statistics(stage, np.asarray(mean), np.sqrt(np.maximum(squares - mean**2, 0.0)))
+    return WaveTask(wave_model, recordings, dev_recordings, run.device)
+
+
+def _set_statistics(stage: Normalize, mean: Array, deviation: Array) -> None:
+    stage.mean.copy_(torch.from_numpy(mean))
+    stage.inverse_stddev.copy_(torch.from_numpy(1 / np.maximum(deviation, LEAST_DEVIATION)))
 
 
 def _mean(losses: Iterable[Tensor]) -> tuple[float, int]:
@@ -77,25 +132,129 @@ def _mean(losses: Iterable[Tensor]) -> tuple[float, int]:
 # Samples
 
 
+@dataclass(frozen=True)
+class Recording:
+    """codes: (S,) levels; frames: (T, C) conditioning, C = 0 for none."""
+
+    name: str
+    codes: npt.NDArray[np.uint8]
+    frames: Array
+
+
+@dataclass(frozen=True)
+class SoundBatch(Batch):
+    """N segments of at most J steps of the core.
+
+    codes: (N, history + J step) levels, the history first, padded with silence; frames: (N, T, C) conditioning;
+    places: (N, J) position of each step among the frames; lengths: (N,) steps.
+    """
+
+    codes: npt.NDArray[np.int64]
+    frames: Array
+    frame_lengths: npt.NDArray[np.int64]
+    places: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    seconds: float
+    padded_s: float
+    longest_s: float
+
+
+def read_recordings(
+    utterances: Sequence[Utterance], settings: WaveSettings, labels: Labels, on_progress: OnProgress | None = None
+) -> list[Recording]:
+    """Raises DataError that lists all recordings that cannot be used."""
+
+    def convert(utterance: Utterance, samples: Samples) -> Recording:
+        match settings.sound.condition:
+            case "none":
+                frames = np.zeros((1, 0), np.float32)
+            case "mel":
+                frames = mel_conditions(samples, settings)
+            case "labels":
+                text = utterance.text or ""
+                frames = label_conditions(text, utterance.speaker, len(samples), settings.features, labels)
+        return Recording(utterance.utt_id, levels_of(samples, frames, settings), frames)
+
+    return _read_each(utterances, settings.features.sample_rate, convert, on_progress)
+
+
+def sound_batch(parts: Sequence[tuple[Recording, int, int]], settings: WaveSettings) -> SoundBatch:
+    """A batch of segments (recording, first step, steps)."""
+    step, history = settings.sound.step, settings.sound.history
+    lengths = np.array([steps for _, _, steps in parts])
+    codes = np.full((len(parts), history + int(lengths.max()) * step), MIDDLE, np.int64)
+    places = np.zeros((len(parts), int(lengths.max())), np.float32)
+    frames = []
+    for row, (recording, first, steps) in enumerate(parts):
+        begin, end = first * step - history, (first + steps) * step
+        codes_here = recording.codes[max(0, begin) : end]
+        codes[row, history + steps * step - len(codes_here) : history + steps * step] = codes_here
+        where, count = places_of(np.arange(first, first + steps), settings), len(recording.frames)
+        low = int(np.clip(np.floor(where.min()), 0, count - 1))
+        high = int(np.clip(np.floor(where.max()) + 2, low + 1, count))
+        frames.append(recording.frames[low:high])
+        places[row, :steps] = where - low
+    seconds = step / settings.features.sample_rate * lengths
+    return SoundBatch(
+        codes, _padded(frames), np.array([len(piece) for piece in frames]), places, lengths,
+        tuple(recording.name for recording, _, _ in parts),
+        float(seconds.sum()), float(seconds.max() * len(parts)), float(seconds.max()),
+    )  # fmt: skip
+
+
+def _padded(arrays: Sequence[Array]) -> Array:
+    """(T, C) each -> (N, longest T, C), padded with zeros."""
+    padded = np.zeros((len(arrays), max(map(len, arrays)), arrays[0].shape[1]), np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded
+
+
 class WaveTask(Task):
     """Teacher forcing on segments. Each starts with the history from its recording and an initial recurrent state.
 
+    In each epoch every recording is cut into segments at a random position, from (seed, epoch, recording). Samples that
+    do not fill a step of the core are left out.
     The best epoch is that with the lowest NLL per sample of the dev recordings, which are cut the same in every epoch.
     """
 
+    model: WaveModel
     score_unit = "nats per sample"
 
     def __init__(
-        self, model: WaveModel, segments: SoundSegments, dev: Sequence[Recording], device: torch.device
+        self, model: WaveModel, recordings: Sequence[Recording], dev: Sequence[Recording], device: torch.device
     ) -> None:
-        self.model, self.network, self.segments, self.device = model, model.network, segments, device
+        self.model, self.network, self.device = model, model.network, device
         self.dev = dev_batches(model, dev, model.settings.segments.dev_s)
+        self._recordings = recordings
 
     def num_batches(self, epoch: int) -> int:
-        return self.segments.num_batches(epoch)
+        return len(self._plan(epoch))
 
     def batches(self, epoch: int, start: int) -> Iterator[SoundBatch]:
-        return self.segments.batches(epoch, start)
+        for chosen in self._plan(epoch)[start:]:
+            parts = [(self._recordings[i], first, steps) for i, first, steps in chosen]
+            yield sound_batch(parts, self.model.settings)
+
+    def _plan(self, epoch: int) -> list[list[tuple[int, int, int]]]:
+        """(recording, first step, steps) of the segments of each batch.
+
+        Recordings that fit into a segment are not cut. Segments of similar length form a batch.
+        """
+        settings = self.model.settings
+        rng = np.random.default_rng([settings.train.seed, epoch])
+        longest, rows = settings.segment_steps, settings.segments.rows
+        plan = []
+        for number, recording in enumerate(self._recordings):
+            steps = len(recording.codes) // settings.sound.step
+            first = int(rng.integers(1, longest + 1)) if steps > longest else steps
+            cuts = [0, *range(first, steps, longest), steps]
+            plan += [(number, a, b - a) for a, b in pairwise(cuts) if b > a]
+        lengths = np.array([steps for _, _, steps in plan])
+        order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(plan)), kind="stable")
+        groups = [[plan[i] for i in order[start : start + rows]] for start in range(0, len(plan), rows)]
+        return [groups[i] for i in rng.permutation(len(groups))]
 
     def loss(self, batch: SoundBatch) -> tuple[Tensor, int]:
         losses = sample_losses(self.model, batch, noise=self.model.settings.segments.noise)
@@ -164,42 +323,86 @@ def encode_at_steps(network: WaveNetwork, batch: SoundBatch, device: torch.devic
     return (1 - share) * before + share * after
 
 
-def _normalize_conditioning(model: WaveModel, recordings: Sequence[Recording]) -> None:
-    """Set mean and deviation of mel frames. Labels are not normalized."""
-    if model.network.encoder is None or model.settings.sound.condition != "mel":
-        return
-    stage = model.network.encoder.stages["normalise"]
-    assert isinstance(stage, Normalize)
-    count = sum(len(recording.frames) for recording in recordings)
-    mean = sum(recording.frames.sum(axis=0, dtype=np.float64) for recording in recordings) / count
-    squares = sum(np.square(recording.frames, dtype=np.float64).sum(axis=0) for recording in recordings) / count
-    deviation = np.sqrt(np.maximum(squares - mean**2, 0.0))
-    stage.mean.copy_(torch.from_numpy(np.asarray(mean)))
-    stage.inverse_stddev.copy_(torch.from_numpy(1 / np.maximum(deviation, LEAST_DEVIATION)))
-
-
 # Mel frames
 
 
+@dataclass(frozen=True)
+class Spectrogram:
+    """frames: (T, C) log-mel; conditioning: (T, W); seconds: duration of the recording."""
+
+    name: str
+    frames: Array
+    conditioning: Array
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SpectrogramBatch(Batch):
+    """frames: (N, T, C), conditioning: (N, T, W), both padded with zeros; lengths: (N,)."""
+
+    frames: Array
+    conditioning: Array
+    lengths: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    seconds: float
+    padded_s: float
+    longest_s: float
+
+
+def read_spectrograms(
+    utterances: Sequence[Utterance],
+    settings: SpectrogramSettings,
+    labels: Labels,
+    on_progress: OnProgress | None = None,
+) -> list[Spectrogram]:
+    """Raises DataError that lists all recordings that cannot be used."""
+    features, extractor = settings.features, FeatureExtractor(settings.features)
+
+    def convert(utterance: Utterance, samples: Samples) -> Spectrogram:
+        frames = mel_frames(samples, extractor, str(utterance.recording_path))
+        conditioning = label_conditions(utterance.text or "", utterance.speaker, len(samples), features, labels)
+        return Spectrogram(utterance.utt_id, frames, conditioning[: len(frames)], len(samples) / features.sample_rate)
+
+    return _read_each(utterances, features.sample_rate, convert, on_progress)
+
+
+def spectrogram_batch(parts: Sequence[Spectrogram]) -> SpectrogramBatch:
+    """A batch of whole recordings."""
+    seconds = [part.seconds for part in parts]
+    return SpectrogramBatch(
+        _padded([part.frames for part in parts]), _padded([part.conditioning for part in parts]),
+        np.array([len(part.frames) for part in parts]), tuple(part.name for part in parts),
+        sum(seconds), max(seconds) * len(parts), max(seconds),
+    )  # fmt: skip
+
+
 class SpectrogramTask(Task):
-    """Teacher forcing on whole recordings.
+    """Teacher forcing on whole recordings. Each epoch has every recording once; those of similar length form a batch.
 
     The best epoch is that with the lowest NLL per dimension of the frames of the dev recordings.
     """
 
+    model: SpectrogramModel
     score_unit = "nats per dimension"
 
     def __init__(
-        self, model: SpectrogramModel, batches: SpectrogramBatches, dev: Sequence[Spectrogram], device: torch.device
-    ) -> None:
+        self, model: SpectrogramModel, recordings: Sequence[Spectrogram], dev: Sequence[Spectrogram],
+        device: torch.device,
+    ) -> None:  # fmt: skip
         self.model, self.network, self.dev, self.device = model, model.network, dev, device
-        self._batches = batches
+        self._recordings = recordings
 
     def num_batches(self, epoch: int) -> int:
-        return self._batches.num_batches(epoch)
+        return -(-len(self._recordings) // self.model.settings.rows)
 
     def batches(self, epoch: int, start: int) -> Iterator[SpectrogramBatch]:
-        return self._batches.batches(epoch, start)
+        rng = np.random.default_rng([self.model.settings.train.seed, epoch])
+        lengths = np.array([len(one.frames) for one in self._recordings])
+        order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
+        rows = self.model.settings.rows
+        groups = [order[first : first + rows] for first in range(0, len(order), rows)]
+        for number in rng.permutation(len(groups))[start:]:
+            yield spectrogram_batch([self._recordings[i] for i in groups[number]])
 
     def loss(self, batch: SpectrogramBatch) -> tuple[Tensor, int]:
         return frame_losses(self.model, batch).sum(), int(batch.lengths.sum())
@@ -223,11 +426,3 @@ def frame_losses(model: SpectrogramModel, batch: SpectrogramBatch) -> Tensor:
     frames, conditioning = (torch.from_numpy(array).to(device) for array in (batch.frames, batch.conditioning))
     nll = model.network.nll(Padded(frames, lengths), conditioning)
     return nll[torch.arange(nll.shape[1], device=device) < lengths[:, None]]
-
-
-def _normalize_frames(model: SpectrogramModel, spectrograms: Sequence[Spectrogram]) -> None:
-    """Set mean and deviation of the frames."""
-    every = np.concatenate([one.frames for one in spectrograms]).astype(np.float64)
-    model.network.normalise.mean.copy_(torch.from_numpy(every.mean(axis=0)))
-    deviation = np.maximum(every.std(axis=0), LEAST_DEVIATION)
-    model.network.normalise.inverse_stddev.copy_(torch.from_numpy(1 / deviation))
