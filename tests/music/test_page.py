@@ -180,7 +180,7 @@ def test_the_parts_of_each_note_cover_it_once(drawn: list[Note]) -> None:
 @given(st.lists(notes, max_size=30), st.text(max_size=20).filter(str.isprintable))
 def test_it_is_valid_xml_whatever_the_title(drawn: list[Note], title: str) -> None:
     piece = Piece.of(drawn, 4, 100.0, title)
-    root = _parsed(piano_roll(piece, title=title).figure)
+    root = _parsed(piano_roll(piece).figure)
     assert root.tag == f"{SVG}svg"
     assert np.isfinite([float(number) for number in root.get("viewBox", "").split()]).all()
 
@@ -231,7 +231,7 @@ def test_bars_may_have_three_quarters() -> None:
 
 
 def test_a_png_has_the_color_of_a_note_where_the_note_is(tmp_path: Path) -> None:
-    save_figure(piano_roll(TWO_NOTES, title="Two", given={BASS}).figure, tmp_path / "roll.png")
+    save_figure(piano_roll(TWO_NOTES, given={BASS}).figure, tmp_path / "roll.png")
     pixels = np.round(255 * image.imread(tmp_path / "roll.png")[:, :, :3]).astype(int)
     middles = [(round(2 * (box.y + ROW / 2)), round(2 * (box.x + 9))) for box in Roll.of(TWO_NOTES).boxes()]
     assert tuple(pixels[middles[0]]) == tuple(bytes.fromhex(LIGHT[VOICE_COLORS[0]][1:]))

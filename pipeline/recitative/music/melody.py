@@ -278,8 +278,7 @@ def estimate_tempo(onsets: Sequence[float]) -> float:
 def quantized(notes: Sequence[TranscribedNote], tempo: float, name: str) -> Piece:
     """The notes on a grid that follows their tempo. tempo: quarter notes per minute, 0: estimated"""
     onsets = [note.start_s for note in notes]
-    wanted = tempo or estimate_tempo(onsets)
-    step_s = 60 / wanted / STEPS_PER_QUARTER
+    step_s = 60 / (tempo or estimate_tempo(onsets)) / STEPS_PER_QUARTER
     starts = [0]
     at = onsets[0]  # where the grid expects the last onset
     steps_s = [step_s]

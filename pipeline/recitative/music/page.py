@@ -20,12 +20,11 @@ from recitative.report.page import DASH, data_uri, render
 
 VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette, repeated after the sixth voice
 _SWATCH = 11.0
-TITLE_HEIGHT = 20.0
 LEFT, RIGHT = 38.0, 12.0  # margins of a system; the left one has the names of pitches
-HEAD, ABOVE, BELOW = 44.0, 15.0, 12.0  # title and legend; bar numbers above a system; space below it
+HEAD, ABOVE, BELOW = 24.0, 15.0, 12.0  # legend; bar numbers above a system; space below it
 WIDTH = 960.0  # of a full system
 MAX_QUARTER_WIDTH = 36.0
-MIN_WIDTH = 420.0  # for title and legend
+MIN_WIDTH = 420.0  # for the legend
 ROW = 5.0  # height of a semitone
 BLACK_KEYS = frozenset({1, 3, 6, 8, 10})
 OCTAVE = 12
@@ -126,27 +125,21 @@ def pitch_name(pitch: int) -> str:
 
 
 @style()
-def piano_roll(
-    piece: Piece, *, title: str = "", given: Collection[Note] | None = None, quarters_per_bar: int = 4
-) -> Playable:
+def piano_roll(piece: Piece, *, given: Collection[Note] | None = None, quarters_per_bar: int = 4) -> Playable:
     """The figure and the times of its systems. Given notes are outlined, others filled; None: unknown.
 
     Raises ValueError for less than a quarter per bar.
     """
     roll = Roll.of(piece, quarters_per_bar)
-    top = 0 if title else TITLE_HEIGHT  # no empty line without a title
-    name = title or piece.name or "a piece"
     size = f"{len(piece.notes)} notes in {piece.voices} voices, {piece.seconds:.0f} seconds"
-    figure, axes = canvas(roll.width, roll.height - top, f"Piano roll of {name}: {size}")
-    axes.set_ylim(roll.height, top)
-    axes.text(LEFT, 18, title, size=14, weight="bold", color=LIGHT["ink"])
+    figure, axes = canvas(roll.width, roll.height, f"Piano roll of {piece.name or 'a piece'}: {size}")
     _draw_legend(axes, piece, given is not None)
     systems = []
     for system in roll.systems:
         _draw_system(axes, roll, system)
         start_s, end_s = (round(step * piece.step_s, 4) for step in (system.first, system.stop))
         width = roll.x(system, system.stop) - LEFT
-        systems.append((start_s, end_s, LEFT, system.y - top, width, roll.system_height))
+        systems.append((start_s, end_s, LEFT, system.y, width, roll.system_height))
     outlined = frozenset(given or ())
     for box in roll.boxes():
         note, width = box.note, box.width - min(1.2, box.width / 4)  # leaves a gap between repeated notes
@@ -172,8 +165,8 @@ def _draw_legend(axes: Axes, piece: Piece, shows_given: bool) -> None:
         entries += [("generated", None, False), ("given", None, True)]
     x = LEFT
     for name, voice, given in entries:
-        _draw_note(axes, (x, 27.5, _SWATCH, 7), voice, given)
-        axes.text(x + _SWATCH + 4, 34.5, name, size=10)
+        _draw_note(axes, (x, 7.5, _SWATCH, 7), voice, given)
+        axes.text(x + _SWATCH + 4, 14.5, name, size=10)
         x += _SWATCH + 18 + 5.8 * len(name)
 
 

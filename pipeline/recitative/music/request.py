@@ -233,10 +233,10 @@ def _melody(piece: Piece, chosen: str, voice: int, frames: FrameSettings, log: C
     listed = f"{piece.name} has {len(numbers)} voice{'s' * (len(numbers) > 1)} ({', '.join(named)}{order})"
     if not chosen and len(numbers) > 1:
         raise UsageError(f"{listed}; choose the one to harmonize, such as --voice {named[0].split(maxsplit=1)[-1]}")
-    wanted = chosen.strip().lower()
-    matching = [n for n in numbers if not wanted or wanted in (str(n + 1), piece.notation.part(n).lower())]
-    if not matching and len(numbers) == len(VOICES) and wanted in VOICES:
-        matching = [VOICES.index(wanted)]
+    name = chosen.strip().lower()
+    matching = [n for n in numbers if not name or name in (str(n + 1), piece.notation.part(n).lower())]
+    if not matching and len(numbers) == len(VOICES) and name in VOICES:
+        matching = [VOICES.index(name)]
     if not matching:
         raise UsageError(f"--voice {chosen}: {listed}; give its number or name")
     number = matching[0]

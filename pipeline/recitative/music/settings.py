@@ -173,7 +173,7 @@ class EventsSettings(_Section):
     train: EventsTrainSettings = EventsTrainSettings()
 
 
-MAX_REQUESTED_BARS = 64  # of a piece that a server writes
+MAX_REQUESTED_BARS = 64  # of a piece that a server generates
 
 
 class KeptNote(BaseModel, extra="forbid"):
@@ -186,7 +186,7 @@ class KeptNote(BaseModel, extra="forbid"):
 
 
 class MusicRequest(BaseModel, extra="forbid"):
-    """What a client asks of a server. The options of ``recitative generate music``, all optional."""
+    """A request to a server. The options of ``recitative generate music``, all optional."""
 
     model: str = Field("", description="A name from /v1/models; default: the first with this mode.")
     mode: Literal["continue", "harmonize", "fill"] = Field("continue", description="Without midi, a new piece.")
