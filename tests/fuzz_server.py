@@ -216,23 +216,32 @@ CASES = (_upload, _upload, _body, _music, _path, _conversation, _conversation)
 
 
 @contextmanager
+def running(service: Service) -> Iterator[Service]:
+    """Run a server in a thread."""
+    thread = threading.Thread(target=service.run)
+    thread.start()
+    try:
+        end = time.monotonic() + TIMEOUT_S
+        while not service.started:
+            assert time.monotonic() < end, "the server does not start"
+            time.sleep(0.01)
+        yield service
+    finally:
+        service.stop()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@contextmanager
 def serving(folder: Path) -> Iterator[Service]:
-    """A server of a small model of each kind, on a socket, in a thread."""
+    """A server of a small model of each kind."""
     models = []
     for name in KINDS:
         export_model(every_kind.make(name), folder / f"{name}.onnx")
         models.append(ServedModel.load(folder / f"{name}.onnx"))
     limits = Limits(upload_mb=5, decoding_s=60, idle_s=60)
-    service = Service(Server(models, limits))
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    while not service.started:
-        time.sleep(0.01)
-    try:
+    with running(Service(Server(models, limits))) as service:
         yield service
-    finally:
-        service.stop()
-        thread.join(60)
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
-"""A client of ``recitative serve``: the events, transcripts and errors of local models, without a model.
+"""A client of ``recitative serve``, with the events, transcripts and errors of local models.
 
     client = Client("http://127.0.0.1:2700")
     client.transcribe("talk.mp3").text
 
-    stream = client.stream()                        # as that of a Recognizer
+    stream = client.stream()                        # same interface as Recognizer.stream()
     for event in stream.accept(samples, 48000):
         print(event.text)
     for event in stream.finish():
@@ -12,7 +12,7 @@
     async for event in client.events(chunks, 48000):    # chunks: an asynchronous source of samples
         print(event.text)
 
-Streams need the package ``websockets``. Errors are a DataError that names the server.
+Streams need the package ``websockets``. Errors are raised as DataError with the server's address.
 """
 
 from __future__ import annotations
@@ -46,15 +46,14 @@ if TYPE_CHECKING:
 
 DEFAULT_URL = "http://127.0.0.1:2700"
 CONNECT_S = 10.0
-UPLOAD_BYTES = 1 << 16  # of a recording at a time
+UPLOAD_BYTES = 1 << 16  # read from a recording at a time
 FINISH = '{"type": "finish"}'
-TRANSCRIPTIONS = "/v1/audio/transcriptions"  # recognizers are served there
+TRANSCRIPTIONS = "/v1/audio/transcriptions"  # the path of recognizers
 
 
 @dataclass(frozen=True)
 class ServerModel:
-    """A recognizer of a server. latency_ms: audio that must follow a sound before it is decided; None = the whole
-    recording."""
+    """A recognizer of a server. latency_ms: look-ahead; None = the model needs the whole recording."""
 
     name: str
     sample_rate: int  # Hz
@@ -62,18 +61,20 @@ class ServerModel:
 
 
 class Client:
-    """A server at an address. Nothing is sent before the first call; any number of threads may share a client."""
+    """A server at an address. Connects at the first call. Threads may share a client."""
 
     def __init__(self, url: str = DEFAULT_URL, token: str = "", model: str = "") -> None:
-        """url: with http or https, and a path if a proxy has one; token: the server's, '' = none; model: one of its
-        recognizers, '' = its first.
+        """
+        url:   with http or https; a path is needed behind some proxies
+        token: the server's token; '' = none
+        model: one of the server's recognizers; '' = its first
 
-        Raises UsageError for what is no address, or no token.
+        Raises UsageError for a malformed address or token.
         """
         parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
             known = parts.scheme in ("http", "https", "ws", "wss") and parts.hostname and parts.port != 0
-        except ValueError:  # a port that is no number
+        except ValueError:  # the port is not a number
             known = False
         if not known or parts.query or parts.fragment or parts.username:
             raise UsageError(f"server {url!r}: is no address; give one such as {DEFAULT_URL}")
@@ -86,9 +87,10 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def model(self) -> ServerModel:
-        """The recognizer that is used: the one that was chosen, or the server's first, rather a streaming one.
+        """The chosen recognizer, or the server's first, streaming ones before others.
 
-        Raises DataError for a server that cannot be reached, refuses the token, is none, or has no such recognizer.
+        Raises DataError if the server cannot be reached, refuses the token, is another program, or has no such
+        recognizer.
         """
         answer = self._ask("GET", "/v1/models")
         with self._understanding():
@@ -103,9 +105,9 @@ class Client:
         return min(found, key=lambda model: model.latency_ms is None)
 
     def transcribe(self, path: str | Path) -> Transcript:
-        """The transcript of a recording, in any format that the server reads.
+        """Transcribe a recording in any format that the server can decode.
 
-        Raises OSError for a file that cannot be read, DataError for what the server refuses.
+        Raises OSError if the file cannot be read, DataError if the server refuses it.
         """
         border, granularity = secrets.token_hex(16), "timestamp_granularities[]"
         fields = [
@@ -127,13 +129,13 @@ class Client:
             return Transcript(segments, float(answer["duration"]), model=str(answer["model"]))
 
     def stream(self) -> ServerStream:
-        """A new live stream."""
+        """Begin a live stream."""
         return ServerStream(self)
 
     async def events(self, chunks: AsyncIterable[SampleInput], sample_rate: int) -> AsyncIterator[Partial | Final]:
-        """The events of an asynchronous source of samples, each as soon as the server sends it, to the source's end.
+        """Stream an asynchronous source of samples, and yield each event as soon as the server sends it.
 
-        chunks: as ``accept`` of a stream takes them. Raises what the source raises, and DataError.
+        chunks: samples in any form that ``accept`` of a stream takes. Raises what the source raises, and DataError.
         """
         from websockets.asyncio.client import connect
 
@@ -157,7 +159,7 @@ class Client:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     def _live(self, sample_rate: int) -> dict[str, Any]:
-        """What ``connect`` is called with. Raises what ``model`` raises, and UsageError for one that cannot stream."""
+        """Arguments of ``connect``. Raises what ``model`` raises, and UsageError for a model that cannot stream."""
         require_rate(sample_rate)
         model = self.model()
         if model.latency_ms is None:
@@ -169,11 +171,11 @@ class Client:
             "additional_headers": self._headers,
             "open_timeout": CONNECT_S,
             "compression": None,
-            "max_queue": None,  # a server whose events nobody takes does not read either
+            "max_queue": None,  # otherwise a server with unread events would stop reading audio
         }
 
     def _event(self, message: str | bytes) -> Partial | Final | None:
-        """None: the stream has ended. Raises DataError for an error that the server tells."""
+        """Parse a message; None = the end of the stream. Raises DataError for an error from the server."""
         with self._understanding():
             entries = json.loads(message)
             match entries["type"]:
@@ -186,40 +188,40 @@ class Client:
                 case "end":
                     return None
                 case "error":
-                    told = str(entries["message"])
+                    found = str(entries["message"])
                 case _:
                     raise ValueError
-        raise DataError(self.url, told)
+        raise DataError(self.url, found)
 
     def _ask(
         self, method: str, path: str, body: Iterable[bytes] | None = None, headers: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """The server's answer to a request, which is JSON. Raises DataError for any other."""
+        """Send a request. Returns the JSON answer. Raises DataError for an error or an answer in another form."""
         kind = HTTPSConnection if self._is_secure else HTTPConnection
         connection = kind(self._place, timeout=CONNECT_S)
         try:
             with self._reaching():
                 connection.connect()
-                connection.sock.settimeout(None)  # a long recording takes its time
-                with suppress(BrokenPipeError, ConnectionResetError):  # it refuses the rest, and says why
+                connection.sock.settimeout(None)  # a long recording may take minutes
+                with suppress(BrokenPipeError, ConnectionResetError):  # the answer has the reason
                     connection.request(method, self._path + path, body, {**self._headers, **(headers or {})})
                 response = connection.getresponse()
                 content = response.read()
         finally:
             connection.close()
         if response.status == 401:
-            told = "refuses the token" if self._token else "asks for a token"
-            raise DataError(self.url, told, "", "give the one that it was started with")
+            found = "refuses the token" if self._token else "asks for a token"
+            raise DataError(self.url, found, "", "give the one that it was started with")
         with self._understanding():
             answer = json.loads(content)
             if response.status == 200:
                 return dict(answer)
-            told = str(answer["error"]["message"])
-        raise DataError(self.url, told)
+            found = str(answer["error"]["message"])
+        raise DataError(self.url, found)
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Raises DataError where the server is not reached, or is gone."""
+        """Turn network errors into DataError."""
         try:
             yield
         except ConnectionRefusedError:
@@ -236,7 +238,7 @@ class Client:
         except socket.gaierror:
             raise DataError(self.url, "has a name that is not known", "", "correct the address") from None
         except HTTPException:
-            raise self._stranger() from None
+            raise self._other_program() from None
         except OSError as error:
             raise DataError(self.url, f"cannot be reached ({error.strerror or error})", "", "") from None
         except Exception as error:
@@ -246,19 +248,19 @@ class Client:
 
     @contextmanager
     def _understanding(self) -> Iterator[None]:
-        """Raises DataError for an answer of another form."""
+        """Raise DataError for an answer in another form."""
         try:
             yield
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise self._stranger() from None
+            raise self._other_program() from None
 
-    def _stranger(self) -> DataError:
+    def _other_program(self) -> DataError:
         return DataError(self.url, "is not a Recitative server, or one of another version", "", "correct the address")
 
 
 class ServerStream(AudioStream[Partial | Final]):
-    """A live stream of a server. ``accept`` sends samples and returns the events that have come since; ``finish`` waits
-    for the rest. Both raise DataError if the server refuses the stream, or is gone; the stream is then new."""
+    """A live stream of a server. ``accept`` sends samples and returns the events that have arrived; ``finish`` waits
+    for the rest. Both raise DataError if the server refuses the stream or disconnects; the stream is reset then."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -283,16 +285,16 @@ class ServerStream(AudioStream[Partial | Final]):
         return self._exchange(FINISH, wait=True) if self._socket else []
 
     def _exchange(self, message: str | bytes, *, wait: bool) -> list[Partial | Final]:
-        """Send a message; the events that have come, or all to the end of the stream."""
+        """Send a message. Returns the events that have arrived; with ``wait`` all events to the end of the stream."""
         from websockets.exceptions import ConnectionClosed
 
         assert self._socket
         events: list[Partial | Final] = []
         try:
-            with suppress(ConnectionClosed):  # what the server told before is still to be read
+            with suppress(ConnectionClosed):  # earlier messages of the server can still be read
                 self._socket.send(message)
-            while (told := self._receive(self._socket, wait)) is not None:
-                if (event := self._client._event(told)) is None:
+            while (received := self._receive(self._socket, wait)) is not None:
+                if (event := self._client._event(received)) is None:
                     break
                 events.append(event)
         except DataError:
@@ -301,7 +303,7 @@ class ServerStream(AudioStream[Partial | Final]):
         return events
 
     def _receive(self, connection: ClientConnection, wait: bool) -> str | bytes | None:
-        """None: nothing is there."""
+        """The next message; None = none has arrived."""
         with self._client._reaching():
             try:
                 return connection.recv(None if wait else 0)
@@ -316,7 +318,7 @@ async def _send(connection: AsyncConnection, chunks: AsyncIterable[SampleInput])
 
 
 async def _arrival(message: asyncio.Future[str | bytes], sender: asyncio.Task[None]) -> None:
-    """Until a message is there. Raises what the source of the samples raised before."""
+    """Wait for a message. Raises the error of the source of the samples if it fails before."""
     from websockets.exceptions import ConnectionClosed
 
     both: list[asyncio.Future[Any]] = [message, sender]
@@ -327,7 +329,7 @@ async def _arrival(message: asyncio.Future[str | bytes], sender: asyncio.Task[No
 
 
 def _reason(error: Exception) -> str:
-    """Of an error of websockets: what the server said, if it did."""
+    """The server's reason for closing, or the text of an error of websockets."""
     close = getattr(error, "rcvd", None)
     return str(close.reason) if close else str(error)
 
@@ -346,7 +348,7 @@ def _word(entries: Mapping[str, Any]) -> Word:
 
 
 def _segments(rows: Iterable[Mapping[str, Any]], words: Iterable[Mapping[str, Any]]) -> tuple[Segment, ...]:
-    """words: of all segments, one after the other."""
+    """Divide the words of a transcript among its segments."""
     rest, segments = tuple(map(_word, words)), []
     for row in rows:
         own = _first(rest, row["text"])
@@ -356,7 +358,7 @@ def _segments(rows: Iterable[Mapping[str, Any]], words: Iterable[Mapping[str, An
 
 
 def _first(words: tuple[Word, ...], text: str) -> tuple[Word, ...]:
-    """Those that say a text; a word may have blanks. Raises ValueError if they do not."""
+    """The first words, whose text is given; a word may have spaces. Raises ValueError if the texts differ."""
     count = next((n for n in range(len(words) + 1) if len(text_of(words[:n])) >= len(text)), 0)
     if text_of(words[:count]) != text:
         raise ValueError

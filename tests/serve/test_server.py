@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -82,24 +81,8 @@ def serving(recognizer, *others, files: Sequence[Path] = (), **parts) -> Iterato
     models = [ServedModel(recognizer.name, RECOGNIZER, recognizer), *others]
     if files:
         parts |= {"processes": 2, "open_models": partial(map, ServedModel.load, files)}
-    with running(Service(Server(models, rules=RULES, **parts))) as service:
+    with fuzz_server.running(Service(Server(models, rules=RULES, **parts))) as service:
         yield service
-
-
-@contextmanager
-def running(service: Service) -> Iterator[Service]:
-    thread = threading.Thread(target=service.run)
-    thread.start()
-    try:
-        end = time.monotonic() + 120
-        while not service.started:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        yield service
-    finally:
-        service.stop()
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["one process", "two workers"])
@@ -229,12 +212,20 @@ def test_what_a_client_must_not_send_is_told_and_the_connection_closed(service, 
     assert closed.value.rcvd.code == 1008
 
 
-def test_the_rate_cannot_change_in_mid_stream(service):
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rate": 2 * RATE}, "sample rate 8000: the stream has 4000 Hz; send the rate before any audio"),
+        ({"hotwords": "ab"}, "hot words, keywords and phrases: send them before any audio"),
+    ],
+    ids=["rate", "hot words"],
+)
+def test_the_rate_and_the_options_cannot_change_after_audio(service, config, message):
     with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
         live.send(bytes(3200))
-        live.send(json.dumps({"type": "config", "rate": 2 * RATE}))
-        *_, last = _until_closed(live)
-    assert "the stream has 4000 Hz; send the rate before any audio" in json.loads(last)["message"]
+        live.send(json.dumps({"type": "config", **config}))
+        *_, last = until_closed(live)
+    assert json.loads(last)["message"] == message
 
 
 def test_streams_are_shared_among_workers_and_one_that_dies_is_replaced(recognizer, model):
@@ -245,18 +236,18 @@ def test_streams_are_shared_among_workers_and_one_that_dies_is_replaced(recogniz
         return next(line.split(" ")[1] for line in lines if line.startswith(f"{name} "))
 
     with serving(recognizer, files=[model]) as service:
-        workers = service.server.workers
+        workers = service.server.workers.workers
         address = web_socket(service, f"/v1/stream?rate={RATE}")
         with connect(address) as first, connect(address) as second:
             for live in (first, second):
                 live.send(audio[:8000])
                 assert json.loads(live.recv(30))["type"] == "partial"
-            assert [len(worker.streams) for worker in workers._workers] == [1, 1]
-            os.kill(workers.pids[0], signal.SIGKILL)
+            assert [len(worker.streams) for worker in workers] == [1, 1]
+            os.kill(workers[0].pid, signal.SIGKILL)
             while metric("recitative_worker_deaths_total") != "1.0":
                 time.sleep(0.05)
             first.send(audio[8000:])
-            assert json.loads(list(_until_closed(first))[-1]) == {
+            assert json.loads(list(until_closed(first))[-1]) == {
                 "type": "error",
                 "message": "a worker process of the server ended (SIGKILL), and the stream with it; connect again",
             }
@@ -267,12 +258,10 @@ def test_streams_are_shared_among_workers_and_one_that_dies_is_replaced(recogniz
         assert finals(told) == finals(events_alone(recognizer, samples()))
         while metric("recitative_workers") != "2.0":
             time.sleep(0.05)
-        assert len(workers.pids) == 2
         assert float(metric("recitative_memory_bytes")) > 1e7
         assert metric("recitative_live_streams") == "0.0"
         assert finals(stream(service, samples(), 4001)) == finals(events_alone(recognizer, samples()))
-        pids = workers.pids
-    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not any(Path(f"/proc/{worker.pid}").exists() for worker in workers)
 
 
 def test_no_more_streams_than_allowed_are_live(recognizer):
@@ -292,11 +281,11 @@ def test_silent_clients_and_endless_streams_are_ended(recognizer, model, has_wor
             assert json.loads(live.recv(10))["message"] == "nothing came for 0.3 s"
         with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
             live.send(bytes(4 * RATE))
-            messages = [json.loads(message) for message in _until_closed(live)]
+            messages = [json.loads(message) for message in until_closed(live)]
             assert messages[-1]["message"] == "the stream is longer than 1 s: begin a new one"
 
 
-def _until_closed(live: ClientConnection) -> Iterator[str]:
+def until_closed(live: ClientConnection) -> Iterator[str]:
     while True:
         try:
             yield live.recv(10)
@@ -371,14 +360,6 @@ def test_the_phrases_of_a_vosk_client_are_all_that_is_written(service, model):
     assert set(words) <= {"ab", "c", "a"}
 
 
-def test_hot_words_come_before_any_audio(service):
-    with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
-        live.send(bytes(3200))
-        live.send('{"type": "config", "hotwords": "ab"}')
-        *_, last = _until_closed(live)
-    assert json.loads(last)["message"] == "hot words, keywords and phrases: send them before any audio"
-
-
 def test_a_transcription_has_hot_words_too(service, model, recording):
     url, file = f"{service.url}/v1/audio/transcriptions", {"file": recording.read_bytes()}
     texts = [post(url, files=file, data=fields).json() for fields in ({}, {"hotwords": "cabba:8"}, {"prompt": "x"})]
@@ -391,13 +372,8 @@ def test_a_transcription_has_hot_words_too(service, model, recording):
 # Models of other kinds
 
 
-def served(made, path: Path) -> ServedModel:
-    export_model(made, path)
-    return ServedModel.load(path)
-
-
 @pytest.fixture(scope="module")
-def others(tmp_path_factory) -> dict[str, ServedModel]:
+def other_files(tmp_path_factory) -> list[Path]:
     """A classifier of keywords, an anomaly model, and models that continue music, fill it in, and write events."""
     folder = tmp_path_factory.mktemp("others")
     classifier = tones.classifier("model.pooling=recent", "model.pooling_frames=4")
@@ -409,13 +385,19 @@ def others(tmp_path_factory) -> dict[str, ServedModel]:
         "fill": small_music.model("model.recurrent.direction=bidirectional"),
         "events": small_events.model(),
     }
-    return {name: served(one, folder / f"{name}.onnx") for name, one in made.items()}
+    for name, one in made.items():
+        export_model(one, folder / f"{name}.onnx")
+    return [folder / f"{name}.onnx" for name in made]
 
 
 @pytest.fixture(scope="module")
-def all_kinds(recognizer, others, model, has_workers, tmp_path_factory) -> Iterator[Service]:
-    folder = tmp_path_factory.getbasetemp() / "others0"
-    files = [model, *folder.glob("*.onnx")] if has_workers else ()
+def others(other_files) -> dict[str, ServedModel]:
+    return {path.stem: ServedModel.load(path) for path in other_files}
+
+
+@pytest.fixture(scope="module")
+def all_kinds(recognizer, others, model, other_files, has_workers) -> Iterator[Service]:
+    files = [model, *other_files] if has_workers else ()
     with serving(recognizer, *others.values(), files=files) as running:
         yield running
 
@@ -576,8 +558,7 @@ def test_music_that_cannot_be_written_is_told(all_kinds, request_, told):
 
 
 def test_a_server_without_a_recognizer_serves_its_kinds_and_says_what_it_lacks(others, recording):
-    service = Service(Server([others["classifier"]]))
-    with running(service):
+    with fuzz_server.running(Service(Server([others["classifier"]]))) as service:
         with connect(web_socket(service, f"/v1/stream?rate={RATE}")) as live:
             live.send(samples().tobytes())
             live.send('{"type": "finish"}')
@@ -593,10 +574,11 @@ def test_a_server_without_a_recognizer_serves_its_kinds_and_says_what_it_lacks(o
 
 
 def test_a_model_that_cannot_be_served_is_refused(tmp_path):
+    export_model(every_kind.make("g2p"), tmp_path / "g2p.onnx")
     with pytest.raises(
         UsageError, match=r"--model g2p.onnx: is a letter-to-sound model; models that can be served are"
     ):
-        served(every_kind.make("g2p"), tmp_path / "g2p.onnx")
+        ServedModel.load(tmp_path / "g2p.onnx")
 
 
 # Recordings

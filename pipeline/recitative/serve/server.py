@@ -97,6 +97,6 @@ class Server:
         pids = [os.getpid()]
         if self.workers:
             self.metrics.workers.set(self.workers.num_ready)
-            pids += self.workers.pids
+            pids += [worker.pid for worker in self.workers.workers]
         self.metrics.memory.set(sum(map(resident_bytes, pids)))
         return self.metrics.text()

@@ -29,7 +29,7 @@ from recitative.serve.models import ServedModel, StreamOptions
 from recitative.serve.streams import Events, LocalHost
 
 READY, REPORT = 0, -1  # in place of a stream's number: the models are open; what a round took
-RESTART_S = 1.0  # until a worker that died before it was ready is replaced
+RESTART_S = 1.0  # until a worker that died is replaced
 
 OpenModels = Callable[[], Iterable[ServedModel]]  # pickled for the workers
 
@@ -46,45 +46,40 @@ class Workers:
 
     def __init__(self, count: int, open_models: OpenModels, rules: EndpointRules, metrics: Metrics) -> None:
         self._count, self._arguments, self._metrics = count, (open_models, rules), metrics
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
 
     @property
     def num_ready(self) -> int:
-        return sum(worker.is_ready for worker in self._workers)
-
-    @property
-    def pids(self) -> list[int]:
-        return [worker.pid for worker in self._workers]
+        return sum(worker.is_ready for worker in self.workers)
 
     def choose(self) -> Worker:
         """The worker with the fewest streams, if possible one that has opened its models."""
-        return min(self._workers, key=lambda worker: (not worker.is_ready, len(worker.streams)))
+        return min(self.workers, key=lambda worker: (not worker.is_ready, len(worker.streams)))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Workers]:
-        self._workers = [await Worker.start(*self._arguments, self._metrics) for _ in range(self._count)]
+        self.workers = [await Worker.start(*self._arguments, self._metrics) for _ in range(self._count)]
         tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
         try:
-            for worker in list(self._workers):
+            for worker in list(self.workers):
                 await worker.started.wait()
             yield self
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for worker in self._workers:
+            for worker in self.workers:
                 worker.kill()
 
     async def _keep(self, number: int) -> None:
         """Replace a worker whenever it dies."""
         while True:
-            worker = self._workers[number]
+            worker = self.workers[number]
             await worker.run()
             log.error("%s; it had %d live streams and is replaced", worker.how_it_ended, len(worker.streams))
             self._metrics.worker_deaths.inc()
-            if not worker.was_ready:
-                await asyncio.sleep(RESTART_S)
-            self._workers[number] = await Worker.start(*self._arguments, self._metrics)
+            await asyncio.sleep(RESTART_S)
+            self.workers[number] = await Worker.start(*self._arguments, self._metrics)
 
 
 class Worker:
@@ -95,7 +90,7 @@ class Worker:
     ) -> None:
         self.streams: set[int] = set()
         self.started = asyncio.Event()  # it is ready, or has ended
-        self.is_ready = self.was_ready = False
+        self.is_ready = False
         self.how_it_ended = ""
         self._process, self._reader, self._writer, self._metrics = process, reader, writer, metrics
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -134,7 +129,7 @@ class Worker:
 
     def _take(self, number: int, result: Any) -> None:
         if number == READY:
-            self.is_ready = self.was_ready = True
+            self.is_ready = True
             self.started.set()
         elif number == REPORT:
             self._metrics.count_audio(*result)
