@@ -14,14 +14,14 @@ import small_music
 from recitative.anomaly.settings import Threshold
 from recitative.asr.decoding import Language
 from recitative.asr.g2p_kind import G2PSettings
-from recitative.asr.g2p_network import new_g2p
+from recitative.asr.g2p_task import new_g2p
 from recitative.config import load_tree
 from recitative.decoding.hypotheses import FEATURES
 from recitative.lm.network import new_language_model
 from recitative.lm.ngram import parse_lm
 from recitative.lm.settings import LanguageModelSettings
 from recitative.punctuation.kind import PunctuationSettings
-from recitative.punctuation.network import new_punctuation_model
+from recitative.punctuation.task import new_punctuation_model
 from recitative.score.calibration import Calibrator
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_spectrogram_model, new_wave_model

@@ -35,8 +35,8 @@ from recitative.anomaly.settings import Threshold
 from recitative.asr.added_words import read_word_list
 from recitative.asr.alignment import read_ctm, read_word_times
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.report_inputs import read_experiment
-from recitative.asr.rescoring import Weights, best_texts, read_nbest
+from recitative.asr.report import read_experiment
+from recitative.asr.tuning import Weights, best_texts, read_nbest
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
@@ -225,7 +225,7 @@ def _results(folder: Path) -> None:
 
 
 def _experiment(folder: Path) -> None:
-    from recitative.asr.report_inputs import Epoch, Step
+    from recitative.asr.report import Epoch, Step
 
     fields = dict.fromkeys(Step.__dataclass_fields__, 1.0) | {"event": "step", "step": 1, "epoch": 0}
     epoch = dict.fromkeys(Epoch.__dataclass_fields__, 1.0) | {"event": "epoch", "step": 1, "epoch": 0}

@@ -276,11 +276,11 @@ def bench_streaming() -> None:
 def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], list[str]]:
     from recitative.asr.network import new_transcriber
     from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.asr.tuning import hear
+    from recitative.asr.tuning import network_outputs
     from recitative.model.folder import load_model
 
     transcriber = new_transcriber(load_model(model, RECOGNIZER))
-    heard = hear(transcriber, data)
+    heard = network_outputs(transcriber, data)
     names = sorted(heard.refs)
     return transcriber.tokens, [heard.log_probs[n].astype(np.float32) for n in names], [heard.refs[n] for n in names]
 

@@ -20,7 +20,7 @@ from recitative.asr.decoding import DecodingOptions, Language, new_decoder
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import Transcriber
-from recitative.asr.tuning import DevOutputs, hear
+from recitative.asr.tuning import DevOutputs, network_outputs
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.lm.estimate import estimate
@@ -44,7 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     recognizer = load_model(arguments.model, RECOGNIZER)
     transcriber = new_transcriber(recognizer)
-    heard = hear(transcriber, arguments.data)
+    heard = network_outputs(transcriber, arguments.data)
     words = arguments.words.split(",")
     known = dataclasses.replace(recognizer.language, calibrator=None)
     assert known.lexicon, "a model of phones has a lexicon"

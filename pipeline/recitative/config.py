@@ -212,7 +212,7 @@ class RecurrentSettings(_Section):
 
 
 class AttentionSettings(_Section):
-    """An attention decoder, trained in addition to CTC; see ``recitative.asr.attention_decoder``."""
+    """An attention decoder, trained in addition to CTC; see ``recitative.asr.network``."""
 
     weight: float = Field(0.0, ge=0, lt=1)  # weight of its loss; CTC has the rest; 0 = no decoder
     hidden: int = Field(160, ge=1)  # of its core, and of the encoded frames

@@ -14,13 +14,19 @@ import tiny
 from typer.testing import CliRunner, Result
 
 from recitative.asr import adaptation
-from recitative.asr.adaptation import MIN_LM_WEIGHT, SCHEDULES, divide, fine_tuning_settings, mix_language_models
+from recitative.asr.adaptation import (
+    MIN_LM_WEIGHT,
+    SCHEDULES,
+    divide,
+    fine_tuning_settings,
+    measure_fit,
+    mismatched,
+    mix_language_models,
+)
 from recitative.asr.decoding import Language
-from recitative.asr.fine_tuning import freeze
-from recitative.asr.mismatch import measure_fit, mismatched
 from recitative.asr.network import new_recognizer, new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.task import RecognitionTask
+from recitative.asr.task import RecognitionTask, freeze
 from recitative.cli import adapt as verb
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
+from recitative.asr.network import AttentionDecoder, correct_labels, cross_entropy
 from recitative.config import AttentionSettings, validate_settings
 from recitative.errors import UsageError
 from recitative.nn.ragged import valid_mask

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from recitative.asr.distillation import (
     Alternatives,
-    heard_labels,
+    greedy_labels,
     read_alternatives,
     relative_entropy,
 )
@@ -120,4 +120,4 @@ def test_a_list_of_other_utterances_is_refused(tmp_path: Path) -> None:
 def test_what_the_teacher_hears_is_without_repeats_blanks_and_padding() -> None:
     best = torch.tensor([[0, 1, 1, 0, 1, 2, 2], [3, 3, 0, 0, 2, 2, 2]])
     data = torch.nn.functional.one_hot(best, 4).float()
-    assert heard_labels(Padded(data, torch.tensor([7, 4]))) == [[1, 1, 2], [3]]
+    assert greedy_labels(Padded(data, torch.tensor([7, 4]))) == [[1, 1, 2], [3]]

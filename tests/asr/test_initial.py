@@ -4,9 +4,9 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.fine_tuning import freeze, start_from
 from recitative.asr.network import new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.task import freeze, start_from
 from recitative.config import RecognizerData
 from recitative.errors import UsageError
 from recitative.model.folder import load_model, save_model

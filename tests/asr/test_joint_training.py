@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from recitative.asr.averaging import average_best
 from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.rescoring import MOST_AT_ONCE, attention_scores, encode_utterance
+from recitative.asr.task import average_best
+from recitative.asr.tuning import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.config import RecognizerData, load_settings, validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
@@ -80,7 +80,7 @@ def test_it_spells_what_was_said(trained):
     _, dev, made = trained
     right = 0
     for utterance in dev.utterances:
-        encoded = encode_utterance(made, features_of(utterance, made.settings)).encoded
+        encoded = encode_utterance(made, features_of(utterance, made.settings))
         with torch.inference_mode():
             spelled = made.decoder.greedy(encoded, most_labels=20)
         right += made.tokens.decode(spelled.data[0, : int(spelled.lengths[0])].tolist()) == utterance.text
@@ -121,7 +121,8 @@ def test_the_encoder_and_the_output_layer_make_the_network():
     made, x = joint_recognizer(), some_features()
     with torch.inference_mode():
         expected, _ = made.network.step(padded(x), made.network.initial_state(1), last=True)
-    assert np.array_equal(encode_utterance(made, x).log_probs, expected.data[0].numpy())
+        found = made.log_probs(encode_utterance(made, x))
+    assert torch.equal(found.data, expected.data)
 
 
 def test_a_model_without_a_decoder_cannot_rescore():
@@ -168,7 +169,7 @@ def test_a_saved_model_gives_the_same_scores(tmp_path):
     save_model(made, tmp_path / "model")
     loaded = load_model(tmp_path / "model", RECOGNIZER)
     ours, theirs = (encode_utterance(each, some_features()) for each in (loaded, made))
-    assert np.array_equal(ours.log_probs, theirs.log_probs)
+    assert torch.equal(ours.data, theirs.data)
     scores = [attention_scores(each, ours, hypotheses) for each in (loaded, made)]
     assert np.array_equal(*scores)
     assert not loaded.decoder.training

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.rescoring import (
+from recitative.asr.tuning import (
     WEIGHTS,
     Candidate,
     TextScorer,

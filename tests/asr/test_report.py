@@ -13,8 +13,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from recitative.asr.report import character_matrix, token_marks, write_report
-from recitative.asr.report_inputs import Token, read_experiment
+from recitative.asr.report import Token, character_matrix, read_experiment, token_marks, write_report
 from recitative.audio.files import write_wav
 from recitative.cli.report import report as report_command
 from recitative.data.directory import DataDirectory, Utterance

@@ -8,10 +8,10 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.averaging import average_best, take_last
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import decode_directory
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.task import average_best, take_last
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings
 from recitative.errors import DataError, RunError, UsageError

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from recitative.asr.decoding import DecodingResult, Language, TimedTable, new_decoder
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
-from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, hear, non_speech, tune
+from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, network_outputs, non_speech, tune
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import WordEvidence
@@ -212,7 +212,7 @@ def test_the_command_stores_its_choice_and_decoding_uses_it(place):
     assert lines[-1] == f"{model}: lm_weight {decode.lm_weight:g}, word_bonus {decode.word_bonus:g} stored"
     run("decode", model, place / "data", "--output", place / "after")
     decoder = new_decoder(decode, new_transcriber(stored).timed, stored.language)
-    outputs = hear(new_transcriber(stored), place / "data")
+    outputs = network_outputs(new_transcriber(stored), place / "data")
     expected = {n: decoder.finish(decoder.step(rows, decoder.start())) for n, rows in outputs.log_probs.items()}
     decoded = [json.loads(line) for line in (place / "after" / "words.jsonl").read_text().splitlines()]
     assert {row["utt_id"]: [w["word"] for w in row["words"]] for row in decoded} == {
@@ -243,7 +243,7 @@ def test_tuning_again_takes_the_language_that_is_stored(place):
 
 def test_the_network_is_heard_once_for_every_utterance(place):
     transcriber = new_transcriber(load_model(place / "model", RECOGNIZER))
-    outputs = hear(transcriber, place / "data")
+    outputs = network_outputs(transcriber, place / "data")
     utterances = DataDirectory.read(place / "data").utterances
     assert outputs.refs == {u.utt_id: u.text for u in utterances}
     for u in utterances:
@@ -254,4 +254,4 @@ def test_the_network_is_heard_once_for_every_utterance(place):
 def test_utterances_without_text_cannot_be_tuned_on(place):
     (place / "data" / "text").unlink()
     with pytest.raises(DataError, match=r"data/text: 's0-000': has no text; a transcript; add it"):
-        hear(new_transcriber(load_model(place / "model", RECOGNIZER)), place / "data")
+        network_outputs(new_transcriber(load_model(place / "model", RECOGNIZER)), place / "data")

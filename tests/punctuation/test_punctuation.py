@@ -23,9 +23,18 @@ from recitative.model.onnx_stage import OnnxStage
 from recitative.model.torch_stage import run_model
 from recitative.punctuation import task as punctuation_task
 from recitative.punctuation.kind import PUNCTUATION
-from recitative.punctuation.labels import CAPITAL, CASES, LABELS, LOWER, MARKS, labelled, read_lines, read_written
-from recitative.punctuation.punctuator import best_labels
-from recitative.punctuation.scoring import score_passages
+from recitative.punctuation.punctuator import (
+    CAPITAL,
+    CASES,
+    LABELS,
+    LOWER,
+    MARKS,
+    best_labels,
+    labeled,
+    read_lines,
+    read_written,
+    score_passages,
+)
 from recitative.punctuation.task import FIRST_CASE, picked_log_probs, read_passages
 
 SETTINGS = ("text.min_count=2", "text.batch_words=200", "model.embedding=16", "model.buckets=64",
@@ -84,9 +93,9 @@ def test_written_text_is_words_with_marks_and_cases(text: str, expected: list[tu
 
 
 def test_a_word_behind_the_end_of_a_sentence_begins_one() -> None:
-    words = labelled(["so", "i", "did", "go"], [("", "lower"), ("?", "capital"), ("", "lower"), ("!", "upper")])
+    words = labeled(["so", "i", "did", "go"], [("", "lower"), ("?", "capital"), ("", "lower"), ("!", "upper")])
     assert [word.text for word in words] == ["So", "I?", "Did", "GO!"]
-    words = labelled(["so", "i"], [("", "lower"), ("", "lower")], begins=False)
+    words = labeled(["so", "i"], [("", "lower"), ("", "lower")], begins=False)
     assert [word.text for word in words] == ["so", "i"]
 
 

@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "asr"))
 import tiny
 
 from recitative import atomic
-from recitative.asr.averaging import average_best
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.task import average_best
 from recitative.config import RecognizerData
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.lm.settings import LanguageModelData, LanguageModelSettings

@@ -1,10 +1,14 @@
-"""Adaptation of a recognizer to someone's recordings: fine-tuning, new words, and a language model of their texts.
+"""Adaptation of a recognizer to a user's recordings: fine-tuning, new words, and a language model of their texts.
 
-A work folder holds what is made on the way, so that the same call goes on where it was stopped:
+A work folder holds all intermediate results, so that a call with the same input resumes:
 
-data/{train,dev,test}  test is for the score alone; dev chooses epochs and int8, and with enough words decoding weights
+data/{train,dev,test}  test is for the score alone; dev selects epochs and int8, and with enough words decoding weights
 conf.yaml, tokens.txt, lexicon.txt, exp/   settings and input of the training run, and the run
-fit.json, made_from    how well each transcript fits its recording; the digest of what the run is made from
+fit.json, made_from    how well each transcript fits its recording; the digest of the input
+
+Transcripts that do not fit their recordings are found by forced alignment. A recognizer aligns a speaker that it does
+not know badly, so each transcript is compared with those of a few other utterances on the same audio, which are
+certainly wrong: a transcript that costs about as much is wrong, too.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
-from recitative.asr.averaging import average_best
+from recitative.asr.alignment import pronounce_with
 from recitative.asr.decoding import Language
-from recitative.asr.mismatch import Fit, measure_fit, mismatch_problems, mismatched
 from recitative.asr.network import RecognizerModel, new_transcriber
+from recitative.asr.recognizer import BATCH
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import Transcriber
-from recitative.asr.tuning import hear, tune
+from recitative.asr.task import average_best
+from recitative.asr.tuning import network_outputs, tune
 from recitative.atomic import update_text, write_text
 from recitative.config import (
     AttentionSettings,
@@ -39,34 +45,36 @@ from recitative.config import (
 from recitative.data import select
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
+from recitative.decoding.alignment import Alternatives, align_words
 from recitative.errors import DataError, Problem, UsageError
-from recitative.features.extraction import audio_durations_s
+from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate
 from recitative.lm.ngram import NgramModel
 from recitative.model.folder import load_model
 from recitative.reading import parsed_json, read_text
+from recitative.stage import Array
 from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.train.run import train_model
 
 Advance = Callable[[int, int], None]
-Bar = Callable[[str], AbstractContextManager[Advance]]  # title -> what shows the progress of a step
+Bar = Callable[[str], AbstractContextManager[Advance]]  # title -> progress bar of a step
 Mismatches = Literal["stop", "leave-out", "keep"]
 
 MIN_AUDIO_S = 60.0
 TEST_SHARE, DEV_SHARE, MIN_HELD_OUT = 0.1, 0.05, 3  # of the utterances; at least so many in each
-ENOUGH_WORDS = 300  # of dev, to choose weights for decoding: with fewer they are chosen by chance
+ENOUGH_WORDS = 300  # of dev, to tune decoding weights; with fewer the best ones are best by chance
 LM_ORDER = 3
 MIN_LM_WEIGHT = 0.01  # of each n-gram model in the mixture
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to fine-tune with up to so many hours of audio: the less there is, the less may change."""
+    """Fine-tuning for a corpus size: with less audio, fewer weights change, and by less."""
 
-    hours: float
+    hours: float  # maximum
     epochs: int
     rate: float  # learning rate, relative to that of the base's training
-    frozen: float  # share of the recurrent layers that stay as they are, the lowest ones
+    frozen: float  # fraction of the recurrent layers that stay as they are, the lowest ones
     batch_s: float
 
 
@@ -80,8 +88,10 @@ SCHEDULES = (
 
 
 def fine_tuning_settings(base: Settings, hours: float) -> Settings:
-    """The base's features, network and augmentation, with the schedule for so many hours. Layers below the recurrent
-    ones are never frozen: they hear the microphone."""
+    """The base's features, network and augmentation, with the schedule for this many hours of audio.
+
+    The layers below the recurrent ones are never frozen, since they adapt to the microphone.
+    """
     schedule = next(row for row in SCHEDULES if hours <= row.hours)
     core, old = base.model.recurrent, base.train
     train = TrainSettings(
@@ -102,7 +112,7 @@ def fine_tuning_settings(base: Settings, hours: float) -> Settings:
 
 @dataclass(frozen=True)
 class Base:
-    """The recognizer to begin with: its weights, how it runs, and its folder or file."""
+    """The recognizer to adapt: its model, its transcriber, and its folder or file."""
 
     model: RecognizerModel
     transcriber: Transcriber
@@ -111,8 +121,10 @@ class Base:
 
 @dataclass(frozen=True)
 class Material:
-    """folder: a data directory; texts: further sentences; lexicon: of the base, with all new words that have a
-    pronunciation, None = the base has none."""
+    """folder:  a data directory
+    texts:   further sentences
+    lexicon: of the base, with all new words that have a pronunciation; None = the base has none
+    """
 
     folder: Path
     texts: Sequence[Sentences] = ()
@@ -121,7 +133,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Adapted:
-    """model: ready to export; sizes: utterances of train, dev and test; hours: trained on."""
+    """model: ready to export; sizes: utterances of train, dev and test; hours: of training audio"""
 
     model: RecognizerModel
     sizes: Mapping[str, int]
@@ -141,8 +153,9 @@ def adapt(
 ) -> Adapted:
     """Adapt a recognizer, or resume. The caller is the only writer of ``work``.
 
-    mismatches: what becomes of utterances whose transcript does not fit: an error, left out, or trained on
-    overrides: settings of the training; tell: takes lines for the user
+    mismatches: utterances whose transcript does not fit are an error, left out, or kept
+    overrides:  settings of the training
+    tell:       called with messages for the user
     Raises DataError for too little audio, whatever 'recitative check' finds, text that the base cannot spell, and
     mismatches; UsageError if ``work`` holds an adaptation of something else.
     """
@@ -155,16 +168,16 @@ def adapt(
         tell(f"left out, since the text is not what is heard: {', '.join(wrong)}")
         data = data.where(lambda u: u.utt_id not in wrong)
     parts = divide(data, material.folder)
-    heard = sorted({word for name in ("train", "dev") for text in parts[name].texts.values() for word in text.split()})
-    lexicon = material.lexicon.only(heard) if material.lexicon and base.model.tokens.unit == "phone" else None
+    spoken = sorted({word for name in ("train", "dev") for text in parts[name].texts.values() for word in text.split()})
+    lexicon = material.lexicon.only(spoken) if material.lexicon and base.model.tokens.unit == "phone" else None
     texts = {name: part.texts for name, part in parts.items()}
     _claim(work, [origin, texts, seconds, lexicon.to_text() if lexicon else ""])
     hours = sum(seconds[utt_id] for utt_id in texts["train"]) / 3600
-    _train(base, parts, lexicon, work, hours, overrides, quiet)
+    _fine_tune(base, parts, lexicon, work, hours, overrides, quiet)
     with bar("average the best epochs"):
         average_best(work / "exp")
     trained = load_model(work / "exp/model", RECOGNIZER)
-    decode, language = _with_language(base.model, trained, parts, heard, material, work, bar)
+    decode, language = _with_language(base.model, trained, parts, spoken, material, work, bar)
     settings = trained.settings.model_copy(update={"decode": decode})
     model = replace(trained, settings=settings, language=language)
     return Adapted(model, {name: len(part.utterances) for name, part in parts.items()}, hours)
@@ -216,7 +229,7 @@ def divide(data: DataDirectory, where: Path) -> dict[str, DataDirectory]:
     }
 
 
-def _train(
+def _fine_tune(
     base: Base,
     parts: Mapping[str, DataDirectory],
     lexicon: Lexicon | None,
@@ -225,7 +238,7 @@ def _train(
     overrides: Sequence[str],
     quiet: bool,
 ) -> None:
-    """Fine-tune into ``work/exp``, or go on."""
+    """Train into ``work/exp``, or resume."""
     for name, part in parts.items():
         part.write(work / "data" / name)
     update_text(work / "tokens.txt", base.model.tokens.to_text())
@@ -246,17 +259,19 @@ def _with_language(
     base: RecognizerModel,
     trained: RecognizerModel,
     parts: Mapping[str, DataDirectory],
-    heard: Sequence[str],
+    spoken: Sequence[str],
     material: Material,
     work: Path,
     bar: Bar,
 ) -> tuple[DecodeSettings, Language]:
-    """The weights for decoding, and the base's lexicon with the words that were heard or read, with the mixed language
-    model. The weights and the calibration stay the base's where dev is too short to choose others."""
+    """Decoding weights, and the base's lexicon with the words of transcripts and texts, with the mixed language model.
+
+    Weights and calibration stay those of the base if dev is too short to tune them.
+    """
     lexicon = None
     if base.lexicon and material.lexicon:
-        read = {word for text in material.texts for word in text.words}
-        lexicon = material.lexicon.only([*base.lexicon.entries, *sorted({*heard, *read})])
+        written = {word for text in material.texts for word in text.words}
+        lexicon = material.lexicon.only([*base.lexicon.entries, *sorted({*spoken, *written})])
     own = [list(parts["train"].texts.values()), *(text.lines for text in material.texts)]
     with bar("mix language models"):
         mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
@@ -265,16 +280,16 @@ def _with_language(
         return base.settings.decode, replace(language, calibrator=base.calibrator)
     transcriber = new_transcriber(trained)
     with bar("listen to dev") as show:
-        outputs = hear(transcriber, work / "data/dev", show)
+        outputs = network_outputs(transcriber, work / "data/dev", show)
     with bar("try weights") as show:
         tuned = tune(transcriber, language, outputs, show)
-        if tuned.without_lm.errors < tuned.chosen.errors:  # of little text: the network alone is better
+        if tuned.without_lm.errors < tuned.chosen.errors:  # little text gives a bad language model
             tuned = tune(transcriber, replace(language, ngram=""), outputs, show)
     return tuned.settings, tuned.language
 
 
 def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], dev: Sequence[str]) -> NgramModel:
-    """An n-gram model of each of some texts, interpolated with the base's; weights by the likelihood of ``dev``."""
+    """An n-gram model of each text, interpolated with the base's by weights that maximize the likelihood of ``dev``."""
     tables = [estimate(lines, LM_ORDER).table for lines in own] + ([base.table()] if base else [])
     if len(tables) == 1:
         return NgramModel.of(tables[0])
@@ -286,24 +301,21 @@ def mix_language_models(base: NgramModel | None, own: Sequence[Sequence[str]], d
 def _mismatches(
     transcriber: Transcriber, data: DataDirectory, material: Material, work: Path, base: str, bar: Bar
 ) -> tuple[str, ...]:
-    """Measured once for the same input; ``base``: its digest."""
+    """The ids of mismatched utterances, measured once for the same input. base: its digest"""
     language = replace(transcriber.language, lexicon=material.lexicon)
-    listener = Transcriber(transcriber.network, transcriber.settings, transcriber.tokens, language)
+    aligner = Transcriber(transcriber.network, transcriber.settings, transcriber.tokens, language)
     path, key = work / "fit.json", _digest([base, data.texts, [u.recording_path for u in data.utterances]])
     known = parsed_json(read_text(path), str(path), "how well transcripts fit") if path.exists() else None
     if not isinstance(known, dict) or known.get("of") != key:
         with bar("compare audio and text") as show:
-            fit = measure_fit(listener, data, show)
+            fit = measure_fit(aligner, data, show)
         known = {"of": key, "fit": {utt_id: (one.own, one.other) for utt_id, one in fit.items()}}
         write_text(path, json.dumps(known) + "\n")
     return mismatched({utt_id: Fit(*pair) for utt_id, pair in known["fit"].items()}, material.folder)
 
 
-# What a work folder is made from.
-
-
 def _claim(work: Path, content: object) -> None:
-    """Raises UsageError for another's folder."""
+    """Store the digest of the input. Raises UsageError for a folder of other input."""
     path, digest = work / "made_from", _digest(content)
     if path.exists() and read_text(path).strip() != digest:
         raise UsageError(
@@ -323,3 +335,88 @@ def _digest_of(model: Path) -> str:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# Transcripts that do not fit their recordings.
+
+OTHERS = 3  # transcripts of other utterances to compare with
+NEARLY = 0.85  # fraction of the best other transcript's cost from which a transcript may be wrong
+HOPELESS = 0.8  # ratio of the median costs from which all transcripts are shifted, or in an unknown language
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Cost of a transcript: nats per label by which its best path is below the likeliest path; inf: too few frames."""
+
+    own: float
+    other: float  # the lowest cost of some other utterances' transcripts
+
+
+def measure_fit(
+    transcriber: Transcriber, data: DataDirectory, advance: Callable[[int, int], None] = lambda done, total: None
+) -> dict[str, Fit]:
+    """The fit of each utterance. The transcriber must know all words. ``advance(done, total)`` counts utterances."""
+    pronounce = pronounce_with(transcriber)
+    ways = {text: tuple(pronounce(word) for word in text.split()) for text in data.texts.values()}
+    by_size = sorted(data.utterances, key=lambda u: (_num_labels(ways[u.text or ""]), u.utt_id))
+    found: dict[str, Fit] = {}
+    for start in range(0, len(by_size), BATCH):
+        group = by_size[start : start + BATCH]
+        rows = transcriber.log_probs([read_utterance(u) for u in group])
+        for number, (utterance, log_probs) in enumerate(zip(group, rows, strict=True), start=start):
+            near = sorted(range(len(by_size)), key=lambda place: (abs(place - number), place))
+            texts = dict.fromkeys(by_size[place].text or "" for place in near)
+            chosen = [text for text in texts if text != utterance.text][:OTHERS]
+            others = [_cost(transcriber, log_probs, ways[text]) for text in chosen]
+            own = _cost(transcriber, log_probs, ways[utterance.text or ""])
+            found[utterance.utt_id] = Fit(own, min(others, default=math.inf))
+        advance(len(found), len(by_size))
+    return found
+
+
+def mismatched(fit: Mapping[str, Fit], where: Path) -> tuple[str, ...]:
+    """The sorted ids of utterances whose transcripts do not fit.
+
+    Their cost is nearer to the median of other transcripts than to the median of the own ones, and not much lower than
+    that of other transcripts on the same audio. Raises DataError if nearly none fits.
+    """
+    own, other = _median(one.own for one in fit.values()), _median(one.other for one in fit.values())
+    if own >= HOPELESS * other:
+        found = "the transcripts fit their recordings no better than each other's"
+        remedy = "look for shifted lines, use a base of this language, or say --mismatches keep"
+        raise DataError(str(where), found, "transcripts of what is said", remedy)
+    limit = (own + other) / 2
+    return tuple(sorted(name for name, one in fit.items() if one.own >= max(limit, NEARLY * one.other)))
+
+
+def mismatch_problems(
+    transcriber: Transcriber, data: DataDirectory, where: Path, found: Sequence[str]
+) -> list[Problem]:
+    """Their number, and for each its transcript and what was recognized."""
+    count = f"transcripts that do not match their recording: {len(found)} of {len(data.utterances)}"
+    remedy = "correct them, or say --mismatches leave-out, or keep if they are right"
+    problems = [Problem(str(where), count, "none", remedy)]
+    wrong = data.where(lambda u: u.utt_id in found).utterances
+    for start in range(0, len(wrong), BATCH):
+        group = wrong[start : start + BATCH]
+        for utterance, heard in zip(group, transcriber.transcribe([read_utterance(u) for u in group]), strict=True):
+            said = f"is '{utterance.text}', but '{heard.text}' is heard"
+            problems.append(Problem(f"{where}/text: '{utterance.utt_id}'", said))
+    return problems
+
+
+def _num_labels(ways: Sequence[Alternatives]) -> int:
+    return sum(len(alternatives[0]) for alternatives in ways)
+
+
+def _cost(transcriber: Transcriber, log_probs: Array, ways: Sequence[Alternatives]) -> float:
+    try:
+        path = align_words(log_probs, ways, separator=transcriber.tokens.space)
+    except DataError:  # too few frames
+        return math.inf
+    return round((float(log_probs.max(-1).sum()) - path.log_prob) / _num_labels(ways), 4)
+
+
+def _median(costs: Iterable[float]) -> float:
+    finite = [cost for cost in costs if cost < math.inf]
+    return median(finite) if finite else math.inf

@@ -58,12 +58,12 @@ class G2PData(TrainingData):
 
 
 if TYPE_CHECKING:
-    from recitative.asr.g2p_network import G2PModel
+    from recitative.asr.g2p_task import G2PModel
     from recitative.asr.pronouncer import Pronouncer
 
 
 def build(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G2PModel:
-    from recitative.asr.g2p_network import new_g2p
+    from recitative.asr.g2p_task import new_g2p
 
     return new_g2p(settings, letters, phones)
 

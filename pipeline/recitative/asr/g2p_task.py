@@ -1,6 +1,8 @@
-"""Train a letter-to-sound model on a pronunciation dictionary.
+"""Training of letter-to-sound models (grapheme to phoneme): letters, the recurrent core, CTC over phones.
 
-Words that are held out are scored: a word is right if the model's pronunciation is one of the dictionary's.
+Each letter becomes ``frames_per_letter`` frames, since one letter may be several phones ("x": K S), and CTC writes none
+or one in each (Rao et al. 2015 do the same with an output delay). Held-out words of the dictionary are scored: a
+pronunciation is right if it is one of the dictionary's.
 """
 
 from __future__ import annotations
@@ -8,18 +10,26 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from recitative.asr.g2p_kind import G2PData, G2PSettings
-from recitative.asr.g2p_network import G2PModel, new_g2p, pad_words
+from recitative.asr.g2p_kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
 from recitative.errors import DataError
+from recitative.model.export.cells import CellWriter
+from recitative.model.export.graph import Graph, Ragged
+from recitative.model.export.network import Written
+from recitative.model.export.stages import Writer
+from recitative.model.kind import AnyKind
 from recitative.model.torch_stage import run_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
-from recitative.stage import Padded
-from recitative.text.lexicon import Lexicon, Pronunciation, read_dictionary
+from recitative.nn.embedding import Embedding
+from recitative.nn.recurrent import RecurrentStack
+from recitative.stage import Padded, State
+from recitative.text.lexicon import Pronunciation, read_dictionary
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
@@ -28,13 +38,88 @@ from recitative.train.task import Batch, Task
 CHOOSING = 3000  # held-out words that score an epoch; all of them score the result
 
 
+class G2PNetwork(nn.Module):
+    """Stage: letter ids (N, T) -> ln P of the phones in each of a letter's frames, (N, T, frames_per_letter * V)."""
+
+    stride, lookahead = 1, None  # the core reads in both directions
+
+    def __init__(self, settings: G2PNetworkSettings, letters: int, phones: int) -> None:
+        """letters, phones: sizes of the token tables, with blank"""
+        super().__init__()
+        self.frames_per_letter = settings.frames_per_letter
+        self.embedding = Embedding(letters, settings.embedding)
+        self.core = RecurrentStack(settings.embedding, settings.recurrent)
+        self.head = nn.Linear(self.core.output_width, settings.frames_per_letter * phones)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        return {}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        y = self(x)
+        return Padded(y.data.view(*x.data.shape, self.head.out_features), x.lengths), {}
+
+    def forward(self, letters: Padded[Tensor]) -> Padded[Tensor]:
+        """The same for CTC: frame after frame, (N, frames_per_letter * T, V), float32."""
+        embedded, _ = self.embedding.step(letters, {}, last=True)
+        encoded, _ = self.core.step(embedded, {}, last=True)
+        rows, frames = letters.data.shape
+        scores = self.head(encoded.data).view(rows, frames * self.frames_per_letter, -1)
+        return Padded(F.log_softmax(scores.float(), dim=-1), letters.lengths * self.frames_per_letter)
+
+
+@dataclass(frozen=True)
+class G2PModel:
+    """A network with its token tables; ``asr.pronouncer`` runs it."""
+
+    kind: ClassVar[AnyKind] = G2P
+    settings: G2PSettings
+    letters: TokenTable
+    phones: TokenTable
+    network: G2PNetwork
+
+
+def pad_words(words: Sequence[str], letters: TokenTable) -> Padded[Tensor]:
+    """Words of known letters as a padded batch of ids (N, T)."""
+    rows = [torch.tensor(letters.encode(word), dtype=torch.int64) for word in words]
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    return Padded(nn.utils.rnn.pad_sequence(rows, batch_first=True), lengths)
+
+
+def new_g2p(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G2PModel:
+    """A model with random weights (from torch's generator)."""
+    return G2PModel(settings, letters, phones, G2PNetwork(settings.model, len(letters), len(phones)))
+
+
+def write_g2p(model: G2PModel, *, int8: bool = False) -> Written:
+    """Export as a graph: tokens (N, T) int64, which are letters, lengths (N,) int64 -> log_probs as the stage's output.
+
+    int8: weights are stored as int8 with a scale per row, a quarter of the size; the arithmetic stays float32.
+    """
+    network, phones = model.network, len(model.phones)
+    graph = Graph()
+    cells = CellWriter(graph, ranges=None)
+    writer = Writer(graph, cells, last="")
+    x = Ragged(graph.input("tokens", "int64", ("N", "T")), graph.input("lengths", "int64", ("N",)))
+    x = writer.write("core", network.core, writer.write("embedding", network.embedding, x))
+    scores = cells.linear("head", network.head, x.data)
+    by_frame = graph.op("Reshape", scores, graph.ints(0, 0, network.frames_per_letter, phones))
+    flat = graph.op("Reshape", graph.op("LogSoftmax", by_frame, axis=-1), graph.ints(0, 0, -1))
+    graph.output("log_probs", flat, "float32", ("N", "T", network.head.out_features))
+    return Written(graph, writer.initial, "int8" if int8 else "float32", lookahead=None)
+
+
 def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
     """The task of a run; see ``train.run``. Each word's first pronunciation is learned.
 
     Raises DataError for a dictionary of too few words.
     """
     dictionary = read_dictionary(data.train, data.lower, data.keep_stress)
-    train, held_out = _divide(dictionary, settings.held_out)
+    words = sorted(dictionary.entries)
+    is_held_out = {word: zlib.crc32(word.encode("utf-8")) % settings.held_out == 0 for word in words}  # by checksum
+    train, held_out = [w for w in words if not is_held_out[w]], [w for w in words if is_held_out[w]]
     if not train or not held_out:
         found = f"has {len(dictionary)} words"
         raise DataError(str(data.train), found, "enough to hold some out", "give a larger one, such as CMU's")
@@ -51,18 +136,10 @@ def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:
 
 
 def word_error_rate(model: G2PModel, entries: Mapping[str, Sequence[Pronunciation]]) -> float:
-    """The part of these words whose pronunciation by the model is none of theirs. Puts the network into evaluation
-    mode."""
+    """The fraction of words with a wrong pronunciation by the model, which is put into evaluation mode."""
     model.network.eval()
     said = run_model(model).pronounce(entries)
     return sum(said.get(word) not in ways for word, ways in entries.items()) / len(entries)
-
-
-def _divide(dictionary: Lexicon, held_out: int) -> tuple[list[str], list[str]]:
-    """Words to train on, and one of ``held_out`` by their checksums: the same ones in every edition."""
-    words = sorted(dictionary.entries)
-    chosen = {word for word in words if zlib.crc32(word.encode("utf-8")) % held_out == 0}
-    return [word for word in words if word not in chosen], sorted(chosen)
 
 
 @dataclass(frozen=True)
@@ -104,11 +181,9 @@ class G2PTask(Task):
         order = np.argsort(lengths + rng.uniform(0, 2, len(lengths)), kind="stable")
         size = settings.batch_words
         for first in rng.permutation(self.num_batches(epoch))[start:].tolist():
-            yield self._batch([self._words[i] for i in order[first * size : (first + 1) * size].tolist()])
-
-    def _batch(self, words: Sequence[str]) -> WordBatch:
-        labels = padded_labels([self._labels[word] for word in words])
-        return WordBatch(pad_words(words, self.model.letters), labels, tuple(words))
+            words = tuple(self._words[i] for i in order[first * size : (first + 1) * size].tolist())
+            labels = padded_labels([self._labels[word] for word in words])
+            yield WordBatch(pad_words(words, self.model.letters), labels, words)
 
     def loss(self, batch: WordBatch) -> tuple[Tensor, int]:
         letters = Padded(batch.letters.data.to(self.device), batch.letters.lengths.to(self.device))

@@ -1,4 +1,4 @@
-"""Pronouncing words with a letter-to-sound model (``asr.g2p_network``). NumPy only.
+"""Pronouncing words with a letter-to-sound model (``asr.g2p_task``). NumPy only.
 
 The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
 """
@@ -22,7 +22,7 @@ ROWS = 256  # words that are pronounced at once
 
 
 class Pronouncer:
-    """A letter-to-sound model, ready to pronounce words."""
+    """A loaded letter-to-sound model."""
 
     def __init__(self, network: Stage[Array], letters: TokenTable, phones: TokenTable) -> None:
         """``network`` is a stage, letter ids (N, T) int64 -> log probabilities (N, T, frames_per_letter * V)."""
@@ -33,10 +33,10 @@ class Pronouncer:
     def pronounce(self, words: Iterable[str]) -> dict[str, Pronunciation]:
         """Word -> its most probable phones; words with an unknown letter, or without phones, are left out."""
         known = sorted((word for word in dict.fromkeys(words) if word and not self.letters.unknown(word)), key=len)
-        said: dict[str, Pronunciation] = {}
+        found: dict[str, Pronunciation] = {}
         for start in range(0, len(known), ROWS):
-            said |= self._pronounce(known[start : start + ROWS])
-        return said
+            found |= self._pronounce(known[start : start + ROWS])
+        return found
 
     def _pronounce(self, words: Sequence[str]) -> dict[str, Pronunciation]:
         lengths = np.array([len(word) for word in words], np.int64)
@@ -54,12 +54,14 @@ class Pronouncer:
 
 
 def guess(words: Sequence[str], tokens: TokenTable) -> Mapping[str, Pronunciation]:
-    """Word -> its phones by the letter-to-sound model of English that comes with the package, for tokens that have all
-    of its phones; words with letters that it does not know are left out. Capital letters are read as small ones."""
+    """Word -> its phones by the English letter-to-sound model that comes with the package.
+
+    Empty if ``tokens`` lacks some of its phones. Words with unknown letters are left out. Case is ignored.
+    """
     if not words or not (pronouncer := _pretrained()) or not set(pronouncer.phones.symbols) <= set(tokens.symbols):
         return {}
-    said = pronouncer.pronounce([word.lower() for word in words])
-    return {word: said[word.lower()] for word in words if word.lower() in said}
+    found = pronouncer.pronounce([word.lower() for word in words])
+    return {word: found[word.lower()] for word in words if word.lower() in found}
 
 
 @cache

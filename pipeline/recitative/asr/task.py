@@ -1,4 +1,4 @@
-"""The recognition task: CTC training of a recognizer, scored on a dev set by the network alone.
+"""Training of a recognizer: the task with its loss and dev scores, initial weights, freezing, averaging of epochs.
 
 With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here per label:
 
@@ -7,32 +7,43 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from recitative.asr.attention_decoder import AttentionDecoder, correct_labels, cross_entropy
+from recitative import pretrained
 from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, load_dev_set
-from recitative.asr.decoding import Language
-from recitative.asr.distillation import Teacher, heard_labels, load_teacher, read_alternatives
-from recitative.asr.fine_tuning import freeze, start_from
-from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
-from recitative.config import RecognizerData, Settings
+from recitative.asr.decoding import NO_LANGUAGE, Language
+from recitative.asr.distillation import Teacher, greedy_labels, load_teacher, read_alternatives
+from recitative.asr.network import (
+    RecognizerModel,
+    correct_labels,
+    cross_entropy,
+    new_recognizer,
+    new_transcriber,
+)
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.greedy import GreedyDecoder
-from recitative.errors import UsageError
+from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
+from recitative.lock import writes
+from recitative.model.export.weights import open_for_training
+from recitative.model.folder import save_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.score.wer import ErrorCounts, characters, score
-from recitative.stage import Array, Padded
+from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
+from recitative.text.tokens import BLANK, TokenTable
 from recitative.train.audio import AudioTask, normalization_of, set_normalization
+from recitative.train.checkpoint import Checkpoints, Progress, average_weights, read_progress
 from recitative.train.distributed import DistributedContext
-from recitative.train.run import TrainingRun
+from recitative.train.run import TrainingRun, read_inputs, run_digest
 
 RATES = ("dev_wer", "dev_cer", "dev_per")  # error rates of words, characters and phones, 0..1
 
@@ -58,30 +69,40 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         labels = self.to_device(batch.labels)
         log_probs = self.recognizer.log_probs(encoded)
         if self.teacher is not None and batch.unmasked is not None:
-            return self._taught_loss(self.teacher, batch, log_probs, labels)
+            return self._distillation_loss(self.teacher, batch.unmasked, batch.names, log_probs, labels)
         ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
         if self.recognizer.decoder is None:
             return ctc_sum, count
         settings = self.recognizer.settings.model.attention
-        said = self.recognizer.decoder(encoded, labels)
-        attention_sum, symbols = cross_entropy(said, labels, settings.label_smoothing)
-        attention_sum = attention_sum * (count / symbols)  # it has the ends as well; the sums share one divisor
+        attention = self.recognizer.decoder(encoded, labels)
+        attention_sum, symbols = cross_entropy(attention, labels, settings.label_smoothing)
+        attention_sum = attention_sum * (count / symbols)  # it counts the ends too; both sums have one divisor
         return (1 - settings.weight) * ctc_sum + settings.weight * attention_sum, count
 
-    def _taught_loss(
-        self, teacher: Teacher, batch: TranscribedBatch, log_probs: Padded[Tensor], labels: Padded[Tensor]
+    def _distillation_loss(
+        self,
+        teacher: Teacher,
+        features: Padded[Tensor],
+        names: Sequence[str],
+        log_probs: Padded[Tensor],
+        labels: Padded[Tensor],
     ) -> tuple[Tensor, int]:
-        """CTC of the transcripts, or where there is none of the teacher's text, and the loss of its frames."""
-        assert batch.unmasked is not None
-        taught = teacher.log_probs(self.to_device(batch.unmasked))
+        """CTC of the transcripts, or where there is none of the teacher's text, and the distillation of all frames.
+
+        features: before SpecAugment; log_probs: of the student
+        """
+        teacher_log_probs = teacher.log_probs(self.to_device(features))
         weight = self.recognizer.settings.distill.weight
-        written = _label_rows(labels)
-        rows = [mine or heard for mine, heard in zip(written, heard_labels(taught), strict=True)]
-        usable = [i for i, row in enumerate(rows) if row and (written[i] or fits(row, int(log_probs.lengths[i])))]
-        chosen = torch.tensor(usable, dtype=torch.int64, device=self.device)
-        said = self.to_device(padded_labels([rows[i] for i in usable]))
-        ctc_sum, count = ctc_loss(_rows_of(log_probs, chosen), said, [batch.names[i] for i in usable])
-        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, taught), count
+        transcripts = _label_rows(labels)
+        rows = [own or found for own, found in zip(transcripts, greedy_labels(teacher_log_probs), strict=True)]
+        usable = [i for i, row in enumerate(rows) if row and (transcripts[i] or fits(row, int(log_probs.lengths[i])))]
+        targets = self.to_device(padded_labels([rows[i] for i in usable]))
+        chosen = log_probs
+        if len(usable) < len(rows):
+            index = torch.tensor(usable, dtype=torch.int64, device=self.device)
+            chosen = Padded(log_probs.data[index], log_probs.lengths[index])
+        ctc_sum, count = ctc_loss(chosen, targets, [names[i] for i in usable])
+        return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, teacher_log_probs), count
 
     def evaluate(self) -> Mapping[str, float]:
         return dev_scores(self.recognizer, self.dev_set, self.device)
@@ -138,22 +159,21 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
 def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerModel:
     """A recognizer of a run's tokens and lexicon, with random weights."""
     tokens = TokenTable.read(data.tokens)
-    if data.lexicon is None:
-        return new_recognizer(settings, tokens)
-    return new_recognizer(settings, tokens, Language(Lexicon.read(data.lexicon, tokens)))
+    language = Language(Lexicon.read(data.lexicon, tokens)) if data.lexicon else NO_LANGUAGE
+    return new_recognizer(settings, tokens, language)
 
 
 def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.device) -> dict[str, float]:
-    """CTC loss per label, error rates of the likeliest tokens, and ``score``, by which models are chosen.
+    """CTC loss per label, error rates of greedy decoding, and ``score``, by which models are chosen.
 
-    Error rates are WER and CER; where tokens are phones PER, since words of phones need a language model. Of words with
-    several pronunciations the first is taken for the true one.
-    With a decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of them that is
-    the likeliest when the true ones before are given.
+    Error rates are WER and CER; for phones PER, since words of phones need a language model. The reference has the
+    first pronunciation of each word.
+    With an attention decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of
+    them that is the likeliest, given the true ones before.
     """
     hyps: dict[str, str] = {}
     loss_sum, count = 0.0, 0
-    attention = _AttentionScores()
+    attention_loss, correct, symbols = 0.0, 0, 0
     phones = recognizer.tokens.unit == "phone"
     refs = {} if phones else dict(dev_set.texts)
     for batch in dev_set.batches:
@@ -161,52 +181,29 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
         log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
-        hyps |= zip(batch.names, _greedy_texts(_arrays(log_probs), recognizer.tokens), strict=True)
+        hyps |= zip(batch.names, _greedy_texts(log_probs, recognizer.tokens), strict=True)
         if phones:
             refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)
         if recognizer.decoder is not None:
-            attention.add(recognizer.decoder, encoded, labels)
+            attention = recognizer.decoder(encoded, labels)
+            batch_loss, batch_count = cross_entropy(attention, labels)
+            attention_loss, symbols = attention_loss + float(batch_loss), symbols + batch_count
+            correct += correct_labels(attention, labels)
     wer, cer = error_rates(refs, hyps)
     loss = loss_sum / max(count, 1)
     rates = {"dev_per": wer.rate} if phones else {"dev_wer": wer.rate, "dev_cer": cer.rate}
     choice = wer.rate + (0 if phones else 1e-3 * cer.rate) + 1e-9 * loss
-    return {"dev_loss": loss, **rates, **attention.to_scores(), "score": choice}
+    if symbols:
+        rates |= {"dev_att_loss": attention_loss / symbols, "dev_att_accuracy": correct / symbols}
+    return {"dev_loss": loss, **rates, "score": choice}
 
 
-@dataclass
-class _AttentionScores:
-    """Sums over a dev set; without a decoder there are none."""
-
-    loss_sum: float = 0.0
-    correct: int = 0
-    symbols: int = 0
-
-    def add(self, decoder: AttentionDecoder, encoded: Padded[Tensor], labels: Padded[Tensor]) -> None:
-        log_probs = decoder(encoded, labels)
-        loss_sum, symbols = cross_entropy(log_probs, labels)
-        self.loss_sum += float(loss_sum)
-        self.correct += correct_labels(log_probs, labels)
-        self.symbols += symbols
-
-    def to_scores(self) -> dict[str, float]:
-        if not self.symbols:
-            return {}
-        return {"dev_att_loss": self.loss_sum / self.symbols, "dev_att_accuracy": self.correct / self.symbols}
-
-
-def _greedy_texts(log_probs: Padded[Array], tokens: TokenTable) -> list[str]:
+def _greedy_texts(log_probs: Padded[Tensor], tokens: TokenTable) -> list[str]:
     decoder = GreedyDecoder()
-    labels, _ = decoder.step(log_probs, decoder.initial_state(len(log_probs.lengths)), last=True)
-    return [tokens.decode(row[row > 0].tolist()) for row in _rows(labels)]
-
-
-def _arrays(x: Padded[Tensor]) -> Padded[Array]:
-    return Padded(x.data.float().cpu().numpy(), x.lengths.cpu().numpy())
-
-
-def _rows(x: Padded[Array]) -> list[Array]:
-    """Each row at its own length."""
-    return [row[:length] for row, length in zip(x.data, x.lengths, strict=True)]
+    arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
+    labels, _ = decoder.step(arrays, decoder.initial_state(len(arrays.lengths)), last=True)
+    rows = (row[:length] for row, length in zip(labels.data, labels.lengths, strict=True))
+    return [tokens.decode(row[row > 0].tolist()) for row in rows]
 
 
 def _label_rows(labels: Padded[Tensor]) -> list[list[int]]:
@@ -214,13 +211,148 @@ def _label_rows(labels: Padded[Tensor]) -> list[list[int]]:
 
 
 def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:
-    """Words and characters."""
+    """Error counts of words and of characters."""
     return score(refs, hyps).total, score(refs, hyps, symbols=characters).total
-
-
-def _rows_of(x: Padded[Tensor], chosen: Tensor) -> Padded[Tensor]:
-    return x if len(chosen) == len(x.lengths) else Padded(x.data[chosen], x.lengths[chosen])
 
 
 def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
     return Padded(x.data.to(device, non_blocking=True), x.lengths.to(device, non_blocking=True))
+
+
+# Initial weights from another model (fine-tuning), and weights that stay as they are (freezing).
+
+OUTPUT = "stages.head.linear."  # the output layer: one row for each token
+DECODER = "decoder."  # the attention decoder, all of which depends on the tokens
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """Tokens whose output rows are those of the old model, and tokens whose rows begin at random."""
+
+    known: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line for the user."""
+        if not self.new:
+            return f"outputs of all {len(self.known)} tokens taken over"
+        shown = " ".join(self.new[:10]) + (" ..." if len(self.new) > 10 else "")
+        return f"outputs of {len(self.known)} tokens taken over, {len(self.new)} begin at random: {shown}"
+
+
+@torch.no_grad()
+def start_from(recognizer: RecognizerModel, path: Path) -> Inherited:
+    """Copy the weights and the normalization of another recognizer: a folder, an exported file or a pretrained name.
+
+    The tokens may differ: the output rows of common symbols and of the blank are copied; the others stay as they are.
+    An attention decoder is copied only if all tokens are the same.
+    Raises UsageError for other features or another network.
+    """
+    path = pretrained.find(path)
+    old = open_for_training(path, RECOGNIZER)
+    if old.settings.features != recognizer.settings.features:
+        raise UsageError(f"--init {path}: hears other features; use the settings features of {_settings_of(path)}")
+    ours, theirs = recognizer.trained.state_dict(), dict(old.trained.state_dict())
+    if old.tokens != recognizer.tokens:
+        old_ids = old.tokens.ids | {BLANK: 0}
+        rows = [(i, old_ids[symbol]) for i, symbol in enumerate(recognizer.tokens.symbols) if symbol in old_ids]
+        theirs = {name: value for name, value in theirs.items() if not name.startswith(DECODER)}
+        for name in (f"{OUTPUT}weight", f"{OUTPUT}bias"):
+            merged = ours[name].clone()
+            for target, source in rows:
+                merged[target] = theirs[name][source]
+            theirs[name] = merged
+    _require_same_shapes(path, ours, theirs)
+    for name, value in theirs.items():
+        if name in ours:
+            ours[name].copy_(value)
+    symbols = recognizer.tokens.symbols[1:]
+    known = tuple(symbol for symbol in symbols if symbol in old.tokens.ids)
+    return Inherited(known, tuple(symbol for symbol in symbols if symbol not in old.tokens.ids))
+
+
+def freeze(network: nn.Module, prefixes: Sequence[str]) -> int:
+    """Exclude the parameters with these name prefixes from training; returns how many numbers stay as they are.
+
+    Raises UsageError for a prefix without parameters, and if nothing is left to train.
+    """
+    parameters = dict(network.named_parameters())
+    for prefix in prefixes:
+        chosen = [p for name, p in parameters.items() if name.startswith(prefix)]
+        if not chosen:
+            known = sorted({name.rpartition(".")[0] for name in parameters})
+            raise UsageError(f"train.frozen: no weight's name starts with '{prefix}'; there are {', '.join(known)}")
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in parameters.values()):
+        raise UsageError("train.frozen: leaves nothing to train; leave something out")
+    return sum(p.numel() for p in parameters.values() if not p.requires_grad)
+
+
+def _require_same_shapes(path: Path, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> None:
+    for name, value in ours.items():
+        if name.startswith(DECODER) and name not in theirs:
+            continue
+        found = tuple(theirs[name].shape) if name in theirs else "nothing"
+        if name not in theirs or theirs[name].shape != value.shape:
+            wanted = tuple(value.shape)
+            raise UsageError(
+                f"--init {path}: has {found} for {name}, not {wanted}; use the settings model of {_settings_of(path)}"
+            )
+
+
+def _settings_of(path: Path) -> str:
+    """The place or command that shows a model's settings."""
+    return f"{path}/settings.yaml" if path.is_dir() else f"'recitative info {path} --settings'"
+
+
+# The model to decode with: the mean of a run's best epochs.
+
+
+@dataclass(frozen=True)
+class Average:
+    """tried: number of best epochs averaged -> dev error rates by name; chosen: the number that was written."""
+
+    tried: dict[int, dict[str, float]]
+    chosen: int
+
+
+@writes("folder")
+def average_best(folder: Path) -> Average:
+    """Average the weights of the best 1, 2, ... kept epochs, choose by the dev score, write ``folder/model``."""
+    recognizer, progress, paths = _trained(folder)
+    dev_set = load_dev_set(DataDirectory.read(paths.dev), recognizer.settings, recognizer.spelling, paths.dev)
+    files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
+    if not files:
+        raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
+    scores = {n: _score(recognizer, files[:n], dev_set) for n in range(1, len(files) + 1)}
+    # The larger of equal averages is the smoother model.
+    chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
+    recognizer.trained.load_state_dict(average_weights(files[:chosen]))
+    save_model(recognizer, folder / "model")
+    return Average({n: {name: s[name] for name in RATES if name in s} for n, s in scores.items()}, chosen)
+
+
+@writes("folder")
+def take_last(folder: Path) -> int:
+    """Write the weights of the last step, averaged if there is ``train.ema``, as ``folder/model``; returns the step."""
+    recognizer, progress, _ = _trained(folder)
+    recognizer.trained.load_state_dict(Checkpoints(folder).weights())
+    save_model(recognizer, folder / "model")
+    return progress.step
+
+
+def _trained(folder: Path) -> tuple[RecognizerModel, Progress, RecognizerData]:
+    """A recognizer with the settings of a run, the progress of the run, and its inputs."""
+    paths = read_inputs(folder, RECOGNIZER)
+    assert isinstance(paths, RecognizerData)
+    settings = load_settings(folder / "settings.yaml")
+    recognizer = new_recognizer_of(settings, paths)
+    return recognizer, read_progress(folder, run_digest(settings, recognizer.tokens.to_text())), paths
+
+
+def _score(recognizer: RecognizerModel, files: list[Path], dev_set: DevSet) -> dict[str, float]:
+    recognizer.trained.load_state_dict(average_weights(files))
+    recognizer.trained.eval()
+    with torch.inference_mode():
+        return dev_scores(recognizer, dev_set, torch.device("cpu"))

@@ -15,8 +15,7 @@ from typing import Any, Literal
 from recitative import pretrained
 from recitative.asr.decoding import Alternative
 from recitative.model.stream import document
-from recitative.punctuation.labels import LOWER, SENTENCE_ENDS, LabelledWord
-from recitative.punctuation.punctuator import Punctuator
+from recitative.punctuation.punctuator import LOWER, SENTENCE_ENDS, LabeledWord, Punctuator
 from recitative.text.figures import NUMBER_WORDS, TITLES, find_figures, num_settled
 from recitative.text.words import Word
 
@@ -190,7 +189,7 @@ class ReadableText:
         self._punctuator = punctuator or load_punctuator()
         self._sentence: list[str] = []  # the words so far of a sentence that has not ended
         self._read: list[str] = []  # the words of the last call of the model,
-        self._labels: list[LabelledWord] = []  # and its result
+        self._labels: list[LabeledWord] = []  # and its result
 
     def final(self, event: Final) -> Final:
         segments = []

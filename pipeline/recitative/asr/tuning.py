@@ -1,8 +1,14 @@
-"""Choosing how to decode on a dev set: language model weight, word bonus, and the calibration of confidences.
+"""Tuning on a dev set: language model weight, word bonus and confidences for decoding, and weights for rescoring.
 
-The network runs once; every pair of weights is tried on what it said. On a small dev set the best pair is best by
-chance, so each is judged together with its neighbors: the pair with the fewest errors in the mean over itself (half)
-and the pairs next to it (the other half) is chosen.
+Decoding: the network runs once, and every pair of weights is tried on its output. On a small dev set the best pair is
+best by chance, so each pair is judged together with its neighbors: by its errors plus the mean of theirs.
+
+Rescoring n-best lists with an attention decoder and a recurrent language model:
+
+    score' = score + attention_weight * ln P_attention(tokens | audio) + lm_weight * ln P_lm(words)
+
+for the alternatives of each utterance in the output of ``decode --nbest`` (Mikolov et al. 2010 for language models,
+Kim, Hori & Watanabe 2017 for attention). Both weights are tuned by trying all pairs.
 """
 
 from __future__ import annotations
@@ -11,33 +17,40 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from recitative.asr.decoding import DecodingResult, Language, new_decoder
+from recitative.asr.network import AttentionDecoder, RecognizerModel
+from recitative.asr.recognizer import BATCH
 from recitative.asr.stream import Transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import FEATURES
 from recitative.decoding.lexicon_tree import LexiconTree
-from recitative.errors import DataError
+from recitative.errors import DataError, UsageError
 from recitative.features.extraction import audio_duration_s, read_utterance
+from recitative.features.frontend import FeatureExtractor
+from recitative.nn.ctc_loss import padded_labels
+from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
-from recitative.stage import Array
+from recitative.stage import Array, Padded
 
 Advance = Callable[[int, int], None]
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 FOLDS = 4  # of the dev set, to judge the calibration on words it was not fitted to
-BATCH = 16
 
 
 @dataclass(frozen=True)
 class DevOutputs:
-    """What a network says of a dev set: log probabilities (T, V) and the reference of each utterance, and log
-    probabilities of recordings without speech."""
+    """A network's output for a dev set: log probabilities (T, V) and reference of each utterance, and log probabilities
+    of recordings without speech."""
 
     log_probs: dict[str, Array]
     refs: dict[str, str]
@@ -46,7 +59,7 @@ class DevOutputs:
 
 @dataclass(frozen=True)
 class Tuned:
-    """settings, language: what to store in the model; trials: (lm_weight, word_bonus) -> errors."""
+    """settings, language: to be stored in the model; trials: (lm_weight, word_bonus) -> errors."""
 
     settings: DecodeSettings
     language: Language
@@ -60,7 +73,9 @@ class Tuned:
         return self.trials[self.settings.lm_weight, self.settings.word_bonus]
 
 
-def hear(transcriber: Transcriber, data_dir: Path, advance: Advance = lambda done, total: None) -> DevOutputs:
+def network_outputs(
+    transcriber: Transcriber, data_dir: Path, advance: Advance = lambda done, total: None
+) -> DevOutputs:
     """Run the network over a data directory. Raises DataError for utterances without text or of another rate."""
     utterances = DataDirectory.read(data_dir).utterances
     silent = [u.utt_id for u in utterances if not u.text]
@@ -74,8 +89,8 @@ def hear(transcriber: Transcriber, data_dir: Path, advance: Advance = lambda don
         found |= {u.utt_id: row for u, row in zip(group, rows, strict=True)}
         advance(len(found), len(by_length))
     noises = non_speech(transcriber.sample_rate)
-    unspoken = transcriber.log_probs(list(noises.values()))
-    return DevOutputs(found, {u.utt_id: u.text or "" for u in utterances}, dict(zip(noises, unspoken, strict=True)))
+    without_words = dict(zip(noises, transcriber.log_probs(list(noises.values())), strict=True))
+    return DevOutputs(found, {u.utt_id: u.text or "" for u in utterances}, without_words)
 
 
 def non_speech(rate: int, seconds: float = 6.0) -> dict[str, Array]:
@@ -117,9 +132,9 @@ def tune(
         advance(len(trials), len(pairs))
     without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev, tree), dev)
     settings = _with(base, _best(trials, weights))
-    spoken = decode(transcriber, settings, bare, dev, tree)
-    spoken |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech), tree)
-    calibrator, before, after = calibrate(spoken, dev.refs | dict.fromkeys(dev.non_speech, ""))
+    results = decode(transcriber, settings, bare, dev, tree)
+    results |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech), tree)
+    calibrator, before, after = calibrate(results, dev.refs | dict.fromkeys(dev.non_speech, ""))
     return Tuned(settings, replace(bare, calibrator=calibrator), trials, without_lm, before, after)
 
 
@@ -130,7 +145,7 @@ def decode(
     dev: DevOutputs,
     tree: LexiconTree | None = None,
 ) -> dict[str, DecodingResult]:
-    """Every utterance with these settings. tree: of the language's lexicon."""
+    """Decode every utterance with these settings. tree: of the language's lexicon."""
     decoder = new_decoder(settings, transcriber.timed, language, tree=tree)
     return {utt_id: decoder.finish(decoder.step(rows, decoder.start())) for utt_id, rows in dev.log_probs.items()}
 
@@ -140,8 +155,16 @@ def calibrate(found: Mapping[str, DecodingResult], refs: Mapping[str, str]) -> t
 
     The error after is that of calibrators fitted to the other words, ``FOLDS`` parts of whole utterances.
     """
-    names = sorted(found)
-    features, correct, folds = _marked_words(names, found, refs)
+    rows: list[tuple[float, ...]] = []
+    marks: list[bool] = []
+    parts: list[int] = []
+    for number, (name, result) in enumerate(sorted(found.items())):
+        rows += [evidence.features() for evidence in result.evidence]
+        marks += hypothesis_correct(align(refs[name].split(), [word.word for word in result.words]))
+        parts += [number % FOLDS] * len(result.words)
+    if not marks:
+        raise DataError("dev set", "no word was recognized", "at least one", "train the model further")
+    features, correct, folds = np.array(rows), np.array(marks), np.array(parts)
     posteriors = 1.0 / (1.0 + np.exp(-features[:, 0]))
     judged = np.zeros(len(correct))
     for fold in range(FOLDS):
@@ -152,25 +175,8 @@ def calibrate(found: Mapping[str, DecodingResult], refs: Mapping[str, str]) -> t
     return Calibrator.fit(features, correct, FEATURES), before, after
 
 
-def _marked_words(
-    names: Sequence[str], found: Mapping[str, DecodingResult], refs: Mapping[str, str]
-) -> tuple[Array, Array, Array]:
-    """Of every word that was found: its features (N, F), whether it is right (N,), and its fold (N,)."""
-    features: list[tuple[float, ...]] = []
-    correct: list[bool] = []
-    folds: list[int] = []
-    for number, name in enumerate(names):
-        spoken = found[name]
-        features += [evidence.features() for evidence in spoken.evidence]
-        correct += hypothesis_correct(align(refs[name].split(), [word.word for word in spoken.words]))
-        folds += [number % FOLDS] * len(spoken.words)
-    if not correct:
-        raise DataError("dev set", "no word was recognized", "at least one", "train the model further")
-    return np.array(features), np.array(correct), np.array(folds)
-
-
 def _errors(found: Mapping[str, DecodingResult], dev: DevOutputs) -> ErrorCounts:
-    return score(dev.refs, {utt_id: spoken.text for utt_id, spoken in found.items()}).total
+    return score(dev.refs, {utt_id: result.text for utt_id, result in found.items()}).total
 
 
 def _with(settings: DecodeSettings, pair: tuple[float, float]) -> DecodeSettings:
@@ -189,3 +195,167 @@ def _best(trials: Mapping[tuple[float, float], ErrorCounts], weights: Sequence[f
         return trials[pair].errors + sum(around) / len(around)
 
     return min(trials, key=lambda pair: (judged(pair), abs(pair[1]), pair[0]))
+
+
+# Rescoring of n-best lists.
+
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
+
+
+@runtime_checkable
+class TextScorer(Protocol):
+    def score_texts(self, texts: Sequence[str]) -> list[float]:
+        """ln P of each sentence, its end included."""
+        ...
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One alternative with its scores, in natural logarithms; 0 without that model."""
+
+    text: str
+    tokens: str
+    score: float
+    attention: float = 0.0
+    language: float = 0.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    attention: float = 0.0
+    language: float = 0.0
+
+    def best(self, candidates: Sequence[Candidate]) -> Candidate:
+        """The candidate with the best score; of equals the first."""
+        return max(candidates, key=lambda c: c.score + self.attention * c.attention + self.language * c.language)
+
+
+@dataclass(frozen=True)
+class _Row:
+    text: str
+    tokens: str
+    score: float
+
+
+@dataclass(frozen=True)
+class _Line:
+    utt_id: str
+    nbest: list[_Row]
+
+
+def read_nbest(path: Path) -> dict[str, list[Candidate]]:
+    """Read the output of ``decode --nbest``. Raises DataError that names the line for anything else."""
+    found: dict[str, list[Candidate]] = {}
+    remedy = "make it with 'recitative decode --nbest 20'"
+    for where, value in read_json_lines(path, "an n-best file", remedy):
+        entry = checked(_Line, value, where, "a line of 'recitative decode --nbest'", remedy)
+        found[entry.utt_id] = [Candidate(row.text, row.tokens, row.score) for row in entry.nbest]
+    return found
+
+
+def add_scores(
+    nbest: Mapping[str, Sequence[Candidate]],
+    data_dir: Path,
+    recognizer: RecognizerModel | None,
+    lm: TextScorer | None,
+    advance: Advance = lambda done, total: None,
+) -> dict[str, list[Candidate]]:
+    """The candidates with the scores of the attention decoder and the language model; either may be missing.
+
+    Raises UsageError for a recognizer without a decoder, DataError for an utterance that the directory lacks.
+    """
+    utterances = {u.utt_id: u for u in DataDirectory.read(data_dir).utterances}
+    if missing := sorted(nbest.keys() - utterances.keys()):
+        found = f"has no utterance '{missing[0]}'"
+        raise DataError(str(data_dir), found, "those of the n-best file", "correct the path")
+    if recognizer:
+        require_decoder(recognizer)
+        extractor = FeatureExtractor(recognizer.settings.features)
+    scored: dict[str, list[Candidate]] = {}
+    for utt_id, candidates in nbest.items():
+        attention = [0.0] * len(candidates)
+        if recognizer:
+            encoded = encode_utterance(recognizer, extractor.compute(read_utterance(utterances[utt_id])))
+            labels = [recognizer.tokens.encode(c.tokens) for c in candidates]
+            attention = attention_scores(recognizer, encoded, labels).tolist()
+        language = lm.score_texts([c.text for c in candidates]) if lm else [0.0] * len(candidates)
+        scored[utt_id] = [
+            replace(c, attention=a, language=b) for c, a, b in zip(candidates, attention, language, strict=True)
+        ]
+        advance(len(scored), len(nbest))
+    return scored
+
+
+def tune_weights(
+    nbest: Mapping[str, Sequence[Candidate]], refs: Mapping[str, str], *, attention: bool, lm: bool
+) -> tuple[Weights, dict[Weights, ErrorCounts]]:
+    """The pair with the fewest errors, the smaller of equals, and the errors of all."""
+    pairs = itertools.product(WEIGHTS if attention else (0.0,), WEIGHTS if lm else (0.0,))
+    trials = {w: score(refs, best_texts(nbest, w)).total for w in itertools.starmap(Weights, pairs)}
+    return min(trials, key=lambda w: (trials[w].errors, w.attention + w.language)), trials
+
+
+def best_texts(nbest: Mapping[str, Sequence[Candidate]], weights: Weights) -> dict[str, str]:
+    return {utt_id: weights.best(candidates).text if candidates else "" for utt_id, candidates in nbest.items()}
+
+
+def oracle_errors(nbest: Mapping[str, Sequence[Candidate]], refs: Mapping[str, str]) -> ErrorCounts:
+    """Errors of the alternative nearest to each reference: the limit of any rescoring."""
+    nearest: dict[str, str] = {}
+    for utt_id, candidates in nbest.items():
+        texts = [c.text for c in candidates] or [""]
+        nearest[utt_id] = min(texts, key=lambda text: score({"": refs[utt_id]}, {"": text}).total.errors)
+    return score(refs, nearest).total
+
+
+def to_text(texts: Mapping[str, str]) -> str:
+    """A Kaldi text table."""
+    return "".join(f"{utt_id} {text}".rstrip() + "\n" for utt_id, text in sorted(texts.items()))
+
+
+def refs_of(data_dir: Path) -> dict[str, str]:
+    return {u.utt_id: u.text or "" for u in DataDirectory.read(data_dir).utterances}
+
+
+MOST_AT_ONCE = 64  # hypotheses scored together; bounds the memory
+
+
+def encode_utterance(recognizer: RecognizerModel, features: Array) -> Padded[Tensor]:
+    """Features (T, C) float32 -> the encoder's output (1, T', H)."""
+    device = next(recognizer.network.parameters()).device
+    x = Padded(torch.from_numpy(features)[None].to(device), torch.tensor([len(features)], device=device))
+    with torch.inference_mode():
+        return recognizer.encode(x)
+
+
+def attention_scores(
+    recognizer: RecognizerModel, encoded: Padded[Tensor], hypotheses: Sequence[Sequence[int]]
+) -> Array:
+    """ln P(labels, end | audio) in nats, (N,) float64, of N label sequences; a sequence may be empty.
+
+    encoded: of one utterance
+
+    Raises UsageError for a recognizer without a decoder.
+    """
+    decoder = require_decoder(recognizer)
+    scores = np.zeros(len(hypotheses))
+    # Sorted by length, so that little is computed for padding.
+    order = np.argsort([len(labels) for labels in hypotheses], kind="stable")
+    with torch.inference_mode():
+        for start in range(0, len(order), MOST_AT_ONCE):
+            chosen = order[start : start + MOST_AT_ONCE]
+            labels = padded_labels([hypotheses[i] for i in chosen])
+            device = encoded.data.device
+            labels = Padded(labels.data.to(device), labels.lengths.to(device))
+            scores[chosen] = decoder.score(encoded, labels).double().cpu().numpy()
+    return scores
+
+
+def require_decoder(recognizer: RecognizerModel) -> AttentionDecoder:
+    """Raises UsageError without one."""
+    if recognizer.decoder is None:
+        raise UsageError(
+            "this model has no attention decoder to rescore with; train one with model.attention.weight above 0, "
+            "or decode without rescoring"
+        )
+    return recognizer.decoder

@@ -111,7 +111,7 @@ def tune(
 
     from recitative.asr.network import new_transcriber
     from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.asr.tuning import hear
+    from recitative.asr.tuning import network_outputs
     from recitative.asr.tuning import tune as tune_decoding
     from recitative.model.folder import load_model, save_model
     from recitative.text.lexicon import Lexicon
@@ -126,7 +126,7 @@ def tune(
         warn_of_unknown(language.lm, language.lexicon, str(lm))
     transcriber = new_transcriber(recognizer)
     with progress_bar("listen to dev") as show:
-        heard = hear(transcriber, dev, show)
+        heard = network_outputs(transcriber, dev, show)
     with progress_bar("try weights") as show:
         tuned = tune_decoding(transcriber, language, heard, show)
     settings = recognizer.settings.model_copy(update={"decode": tuned.settings})
@@ -168,7 +168,7 @@ def rescore(
     recitative rescore data/test exp/lstm/decode_test/nbest.jsonl --lm exp/rnnlm/model \\
       --dev data/dev --dev-nbest exp/lstm/decode_dev/nbest.jsonl --output exp/lstm/rescored
     """
-    from recitative.asr import rescoring as lists
+    from recitative.asr import tuning as lists
     from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.model.folder import load_model
 
@@ -268,7 +268,7 @@ def average(
     recitative average exp/lstm
     recitative average exp/lstm --last
     """
-    from recitative.asr.averaging import average_best, take_last
+    from recitative.asr.task import average_best, take_last
 
     if last:
         print(f"step {take_last(exp)}: {exp / 'model'}: written")

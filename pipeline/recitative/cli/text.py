@@ -260,9 +260,7 @@ def score_punctuation(
     """Print precision, recall and F1 of marks and capitals on a text file, a passage on each line."""
     from recitative.export.opening import open_stage
     from recitative.punctuation.kind import PUNCTUATION
-    from recitative.punctuation.labels import read_lines, read_written
-    from recitative.punctuation.punctuator import Punctuator
-    from recitative.punctuation.scoring import mean_f1, score_passages
+    from recitative.punctuation.punctuator import Punctuator, mean_f1, read_lines, read_written, score_passages
     from recitative.score.results import Measurement
 
     to = Record(results, results_md, name, set_name, decoding, command)

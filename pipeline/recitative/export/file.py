@@ -13,8 +13,8 @@ from torch import nn
 
 from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.network import Forecast, Forecaster
-from recitative.asr.g2p_export import write_g2p
 from recitative.asr.g2p_kind import G2P
+from recitative.asr.g2p_task import write_g2p
 from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
@@ -35,9 +35,8 @@ from recitative.music.network import EventsModel, in_int8, write_music
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity
 from recitative.nn.stages import Chain
 from recitative.punctuation.kind import PUNCTUATION
-from recitative.punctuation.labels import LABELS
-from recitative.punctuation.network import PunctuationModel
-from recitative.punctuation.punctuator import FEATURES
+from recitative.punctuation.punctuator import FEATURES, LABELS
+from recitative.punctuation.task import PunctuationModel
 from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.sound.network import write_spectrogram, write_wave
 

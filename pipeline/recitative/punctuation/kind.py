@@ -12,8 +12,7 @@ from recitative.config import RecurrentSettings, TrainingData
 from recitative.lm.settings import TextTrainSettings
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import LENGTHS, Extra, ModelKind, Signature
-from recitative.punctuation.labels import LABELS
-from recitative.punctuation.punctuator import FEATURES, Punctuator
+from recitative.punctuation.punctuator import FEATURES, LABELS, Punctuator
 from recitative.stage import Array, Stage
 from recitative.text.tokens import TokenTable
 from recitative.text.vocabulary import Vocabulary
@@ -68,11 +67,11 @@ class PunctuationData(TrainingData):
 
 
 if TYPE_CHECKING:
-    from recitative.punctuation.network import PunctuationModel
+    from recitative.punctuation.task import PunctuationModel
 
 
 def build(settings: PunctuationSettings, vocabulary: Vocabulary) -> PunctuationModel:
-    from recitative.punctuation.network import new_punctuation_model
+    from recitative.punctuation.task import new_punctuation_model
 
     return new_punctuation_model(settings, vocabulary)
 

@@ -1,4 +1,7 @@
-"""Train a model to restore the punctuation and case of written text."""
+"""Training of models that restore punctuation and case: the network, written text as training data, and the task.
+
+The network: embedding of words, the recurrent core, look-ahead, and P(mark and case of each word).
+"""
 
 from __future__ import annotations
 
@@ -7,28 +10,77 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recitative.model.kind import AnyKind
 from recitative.model.torch_stage import run_model
+from recitative.nn.embedding import EmbeddedFeatures
 from recitative.nn.ragged import valid_mask
-from recitative.punctuation.kind import PunctuationData, PunctuationSettings
-from recitative.punctuation.labels import CASES, MARKS, SENTENCE_ENDS, UPPER, LabelledWord, read_lines, read_written
-from recitative.punctuation.network import PunctuationModel, new_punctuation_model
-from recitative.punctuation.punctuator import word_features
-from recitative.punctuation.scoring import mean_f1, score_passages, summary
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, LogProbs, Project
+from recitative.nn.window import RowConv
+from recitative.punctuation.kind import (
+    PUNCTUATION,
+    PunctuationData,
+    PunctuationNetworkSettings,
+    PunctuationSettings,
+)
+from recitative.punctuation.punctuator import (
+    CASES,
+    LABELS,
+    MARKS,
+    SENTENCE_ENDS,
+    UPPER,
+    LabeledWord,
+    mean_f1,
+    read_lines,
+    read_written,
+    score_passages,
+    summary,
+    word_features,
+)
 from recitative.stage import Array, Ids, Mask, Padded
 from recitative.text.vocabulary import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 from recitative.train.task import Batch, Task
 
-FIRST_CASE = len(CASES)  # lower or capital: the target of a word that begins a sentence, whose capital says nothing
-PRIOR_WORDS = 20.0  # that tell of a word beside its own occurrences, like all words
+FIRST_CASE = len(CASES)  # lower or capital: the target of the first word of a sentence, which always has a capital
+PRIOR_WORDS = 20.0  # weight of the prior, the distribution of all words, in occurrences
 ODDS_SCALE = 0.3
 CHOOSING = 500  # passages of dev that score an epoch; all of them score the result
+
+
+@dataclass(frozen=True)
+class PunctuationModel:
+    """A network with its vocabulary; ``punctuation.punctuator`` runs it."""
+
+    kind: ClassVar[AnyKind] = PUNCTUATION
+    settings: PunctuationSettings
+    vocabulary: Vocabulary
+    network: Chain
+
+
+def build_network(settings: PunctuationNetworkSettings, words: int) -> Chain:
+    """The network as one stage: features of words (N, T, 4) -> ln P of their labels (N, T, 15)."""
+    core = RecurrentStack(settings.embedding, settings.recurrent)
+    stages: dict[str, nn.Module] = {
+        "embedding": EmbeddedFeatures(words + settings.buckets, settings.embedding, settings.dropout),
+        "core": core,
+        "lookahead": RowConv(core.output_width, settings.lookahead_words),
+        "project": Project(core.output_width, settings.width),
+        "head": LogProbs(settings.width, len(LABELS)),
+    }
+    return Chain(stages)
+
+
+def new_punctuation_model(settings: PunctuationSettings, vocabulary: Vocabulary) -> PunctuationModel:
+    """A model with random weights (from torch's generator)."""
+    return PunctuationModel(settings, vocabulary, build_network(settings.model, len(vocabulary)))
 
 
 def prepare(settings: PunctuationSettings, data: PunctuationData, run: TrainingRun) -> PunctuationTask:
@@ -39,13 +91,16 @@ def prepare(settings: PunctuationSettings, data: PunctuationData, run: TrainingR
     run.start(settings, vocabulary.table.to_text())
     model = new_punctuation_model(settings, vocabulary)
     features = word_features(text.words, vocabulary, settings.model.buckets)
-    _write_odds(model, text.log_odds(features))
+    with torch.no_grad():  # embeddings begin with the log odds, which take long to learn: names are rare
+        weight, odds = model.network.get_parameter("stages.embedding.table.weight"), text.log_odds(features)
+        columns = min(weight.shape[1], odds.shape[1])
+        weight[: len(odds), :columns] = torch.from_numpy(ODDS_SCALE * odds[:, :columns])
     return PunctuationTask(model, text, features, dev, run.device)
 
 
 @dataclass(frozen=True)
 class Passages:
-    """Written text in arrays, so that millions of words fit.
+    """Written text in arrays, so that millions of words fit into memory.
 
     words:   the different ones, in lower case
     ids:     (W,) int32, each word of the text
@@ -59,8 +114,8 @@ class Passages:
     starts: Ids
 
     def log_odds(self, features: Ids) -> Array:
-        """What the text tells of each word or part of one: the log odds, beside those of all words, of each mark behind
-        it and before it, and of each case within sentences. features: of ``words``; -> (entries, 13)."""
+        """Log odds, relative to those of all words, of each mark after and before a word or a part of a word, and of
+        each case within sentences. features: of ``words``; -> (entries, 13)."""
         marks, cases = np.divmod(self.targets, 4)
         before = np.concatenate([[MARKS.index(".")], marks[:-1]])
         columns = [marks == mark for mark in range(len(MARKS))] + [before == mark for mark in range(len(MARKS))]
@@ -86,19 +141,11 @@ class Passages:
 
 
 def _log_odds(counts: Array) -> Array:
-    """Counts (K, C) -> ln of the share of each column in its row, beside its share in all rows, (K, C)."""
+    """Counts (K, C) -> ln of the share of each column in its row, relative to its share in all rows, (K, C)."""
     prior = counts.sum(0, keepdims=True) / counts.sum()
     shares = (counts + PRIOR_WORDS * prior) / (counts.sum(1, keepdims=True) + PRIOR_WORDS)
     odds: Array = np.log((shares + 1e-6) / (prior + 1e-6))
     return odds
-
-
-@torch.no_grad()
-def _write_odds(model: PunctuationModel, odds: Array) -> None:
-    """Let the embeddings begin with these numbers, which take long to learn: names are rare."""
-    weight = model.network.get_parameter("stages.embedding.table.weight")
-    columns = min(weight.shape[1], odds.shape[1])
-    weight[: len(odds), :columns] = torch.from_numpy(ODDS_SCALE * odds[:, :columns])
 
 
 def read_passages(path: Path) -> Passages:
@@ -117,7 +164,7 @@ def read_passages(path: Path) -> Passages:
 
 @dataclass(frozen=True)
 class PassageBatch(Batch):
-    """Passages of about the same length: features (N, T, FEATURES) and targets (N, T)."""
+    """Passages of similar length: features (N, T, FEATURES) and targets (N, T)."""
 
     features: Padded[Tensor]
     targets: Tensor
@@ -135,7 +182,7 @@ class PunctuationTask(Task):
         model: PunctuationModel,
         text: Passages,
         features: Ids,
-        dev: Sequence[Sequence[LabelledWord]],
+        dev: Sequence[Sequence[LabeledWord]],
         device: torch.device,
     ) -> None:
         """features: of the text's different words."""
