@@ -17,9 +17,9 @@ from recitative.asr.g2p_kind import G2PSettings
 from recitative.asr.g2p_task import new_g2p
 from recitative.config import load_tree
 from recitative.decoding.hypotheses import FEATURES
+from recitative.lm.kind import LanguageModelSettings
 from recitative.lm.network import new_language_model
 from recitative.lm.ngram import parse_lm
-from recitative.lm.settings import LanguageModelSettings
 from recitative.punctuation.kind import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
 from recitative.score.calibration import Calibrator

@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "classification"))
 
 import every_kind
 import fuzz
-from recitative.export.file import export_model
+from recitative.model.export.file import export_model
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Limits

@@ -14,9 +14,9 @@ import small_music
 from recitative.anomaly.settings import Threshold
 from recitative.cli.main import app
 from recitative.config import load_tree
-from recitative.export.file import export_model
+from recitative.lm.kind import LanguageModelSettings
 from recitative.lm.network import new_language_model
-from recitative.lm.settings import LanguageModelSettings
+from recitative.model.export.file import export_model
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_wave_model
 from recitative.sound.settings import WaveSettings

@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"decoding", "music", "punctuation"}),
     frozenset({"asr", "classification", "anomaly", "sound", "ctcdecode"}),
     frozenset({"kinds"}),
-    frozenset({"keywords", "export", "client"}),
+    frozenset({"keywords", "client"}),
     frozenset({"serve"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -38,7 +38,7 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names
 # say that they train. Everything else works without it, and whatever it imports.
-TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "model.torch_stage", "export", "cli", "ctcdecode")
+TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "model.torch_stage", "cli", "ctcdecode")
 TORCH_FOLDERS += ("asr.adaptation", "asr.memory", "asr.presets", "asr.tuning")
 TORCH_FOLDERS += ("asr.bundle",)
 TORCH_NAMES = re.compile(r"(.*_)?(network|data|task|training|export|distillation)")
@@ -128,24 +128,19 @@ def torch_faults(modules: dict[str, ast.Module], root: str = "") -> list[str]:
         if name in seen:
             continue
         seen.add(name)
-        for line, imported in imports_of(name, _without_builders(name, modules[name])):
+        for line, imported in imports_of(name, _without_opening(name, modules[name])):
             if imported.split(".")[0] in TORCH:
                 faults.append(f"{name}:{line} imports {imported}")
             waiting += _modules_loaded_by(imported, modules)
     return sorted(faults)
 
 
-def _without_builders(name: str, tree: ast.Module) -> ast.Module:
-    """A kind of model without its ``build``, which imports torch when it is called, and what it imports for types."""
-    if not name.endswith(("kind", "kinds")):
+def _without_opening(name: str, tree: ast.Module) -> ast.Module:
+    """``kinds`` without the function that opens a model, which imports torch when it gets a folder."""
+    if name != "kinds":
         return tree
-    return ast.Module([node for node in tree.body if not _is_builder(node)], [])
-
-
-def _is_builder(node: ast.stmt) -> bool:
-    if isinstance(node, ast.If):
-        return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-    return isinstance(node, ast.FunctionDef) and node.name.startswith("build")
+    kept = [node for node in tree.body if not (isinstance(node, ast.FunctionDef) and node.name == "open_stage")]
+    return ast.Module(kept, [])
 
 
 def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[str]:
@@ -269,11 +264,11 @@ def test_the_checker_finds_torch_however_far_away(tmp_path: Path) -> None:
     assert torch_faults(modules, "score") == ["decoding.loss:1 imports torch.nn"]
 
 
-def test_only_the_build_of_a_kind_may_import_torch_when_called(tmp_path: Path) -> None:
-    source = "def build():\n    import torch\ndef describe():\n    import torch\n"
-    modules = _tree(tmp_path, {"lm/a_kind": source, "lm/other": source})
-    assert torch_faults(modules, "lm") == [
-        "lm.a_kind:4 imports torch",
+def test_only_the_function_that_opens_a_model_may_import_torch_when_called(tmp_path: Path) -> None:
+    source = "def open_stage():\n    import torch\ndef describe():\n    import torch\n"
+    modules = _tree(tmp_path, {"kinds": source, "lm/other": source})
+    assert torch_faults(modules) == [
+        "kinds:4 imports torch",
         "lm.other:2 imports torch",
         "lm.other:4 imports torch",
     ]

@@ -39,11 +39,11 @@ from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.beam import BeamSearch
-from recitative.export.file import build_file
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.model.export.network import measure_ranges
+from recitative.model.export.file import build_file
+from recitative.model.export.quantization import measure_ranges
 from recitative.pretrained import STREAMING
 from recitative.score.wer import score
 from recitative.stage import Padded

@@ -32,7 +32,7 @@ _HOMES = {
     "Spotter": "recitative.keywords.spotter",
     "Transcript": "recitative.asr.transcript",
     "Wishes": "recitative.asr.decoding",
-    "load": "recitative.export.opening",
+    "load": "recitative.kinds",
     "load_classifier": "recitative.classification.classifier",
     "torchaudio_bundle": "recitative.asr.bundle",
 }

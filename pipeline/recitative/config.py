@@ -21,7 +21,9 @@ from recitative.errors import DataError, UsageError
 from recitative.reading import parsed_yaml, read_yaml
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Base of all sections of settings: immutable, and unknown keys are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -29,7 +31,7 @@ SILENCE = -16.0
 """Log power below that of digital silence in Kaldi's fbank, -15.94 (the logarithm of float32's epsilon)."""
 
 
-class FeatureSettings(_Section):
+class FeatureSettings(Section):
     """Kaldi's fbank or MFCC. Names follow kaldi/src/feat, with units."""
 
     kind: Literal["fbank", "mfcc"] = "fbank"
@@ -74,7 +76,7 @@ class FeatureSettings(_Section):
         return int(self.sample_rate * 0.001 * self.frame_shift_ms)
 
 
-class SpecAugmentSettings(_Section):
+class SpecAugmentSettings(Section):
     """Park et al. 2019, without time warping."""
 
     freq_masks: int = Field(0, ge=0)
@@ -84,7 +86,7 @@ class SpecAugmentSettings(_Section):
     time_fraction: float = Field(0.2, gt=0, le=1)  # widest mask, as a share of the utterance
 
 
-class AugmentSettings(_Section):
+class AugmentSettings(Section):
     """Augmentation of training utterances; random for every (seed, epoch, utterance)."""
 
     speeds: tuple[float, ...] = (1.0,)  # one is chosen at random; 0.9 is slower and lower
@@ -153,7 +155,7 @@ class AugmentSettings(_Section):
             raise ValueError(f"augment.{first} needs features.kind=fbank without deltas")
 
 
-class FrontEndSettings(_Section):
+class FrontEndSettings(Section):
     """Layers between features and recurrent core, which reduce the frame rate."""
 
     kind: Literal["stack", "conv"] = "stack"
@@ -196,7 +198,7 @@ class FrontEndSettings(_Section):
         return self.strides or (2,) * len(self.channels)
 
 
-class RecurrentSettings(_Section):
+class RecurrentSettings(Section):
     """The recurrent core; see ``recitative.nn.recurrent``."""
 
     cell: Literal["lstm", "gru", "rnn_tanh", "rnn_relu"] = "lstm"
@@ -211,7 +213,15 @@ class RecurrentSettings(_Section):
     right_context: int = Field(8, ge=0)  # latency_controlled: frames of look-ahead after the chunk
 
 
-class AttentionSettings(_Section):
+class ForwardRecurrentSettings(RecurrentSettings):
+    """The recurrent core, forward only."""
+
+    direction: Literal["forward"] = "forward"
+    layers: int = Field(1, ge=1)
+    hidden: int = Field(256, ge=1)
+
+
+class AttentionSettings(Section):
     """An attention decoder, trained in addition to CTC; see ``recitative.asr.network``."""
 
     weight: float = Field(0.0, ge=0, lt=1)  # weight of its loss; CTC has the rest; 0 = no decoder
@@ -231,7 +241,7 @@ class AttentionSettings(_Section):
         return self
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     cmvn: Literal["global", "utterance", "running"] = (
         "global"  # utterance, running: mean normalization after the global one
     )
@@ -248,7 +258,7 @@ class ModelSettings(_Section):
         return self
 
 
-class TrainSettings(_Section):
+class TrainSettings(Section):
     seed: int = 1
     epochs: int = Field(30, ge=1)
     batch_s: float = Field(60.0, gt=0)  # maximum seconds of audio in a batch over all workers, with padding
@@ -288,7 +298,15 @@ class TrainSettings(_Section):
         return self
 
 
-class DistillSettings(_Section):
+class BestEpochTrainSettings(TrainSettings):
+    """Defaults for models that are the best epoch, not an average of epochs."""
+
+    epochs: int = Field(20, ge=1)
+    warmup_steps: int = Field(100, ge=0)
+    keep_best: int = Field(1, ge=1)
+
+
+class DistillSettings(Section):
     """Distillation from a teacher, in addition to the transcripts; see ``recitative.asr.distillation``."""
 
     weight: float = Field(0.7, ge=0, le=1)  # weight of the teacher's frames; CTC on the transcripts has the rest
@@ -297,7 +315,7 @@ class DistillSettings(_Section):
     nbest: float = Field(0.0, ge=0, le=1)  # probability of replacing a transcript by one of the teacher's n-best
 
 
-class DecodeSettings(_Section):
+class DecodeSettings(Section):
     """Decoding; ``recitative tune`` chooses the weights on a dev set. Scores are natural logarithms."""
 
     kind: Literal["greedy", "beam"] = "greedy"
@@ -310,7 +328,7 @@ class DecodeSettings(_Section):
     hot_word_weight: float = Field(2.0, ge=0, le=50)  # added for every word of a hot phrase; see docs/decoding.md
 
 
-class Settings(_Section):
+class Settings(Section):
     """Settings of a recognizer."""
 
     kind: Literal["recognizer"] = "recognizer"  # identifies the kind of model; missing in release 0.1
@@ -327,7 +345,7 @@ class Settings(_Section):
         return self
 
 
-class TrainingData(_Section):
+class TrainingData(Section):
     """What a training reads: ``data`` in a settings file, or options of 'recitative train'. Each kind of model has its
     own."""
 

@@ -1,4 +1,4 @@
-"""All kinds of models, the kind of a given model, and the settings of a training run of any kind."""
+"""All kinds of models: which kind a model is, opening a model, and the settings of a training run of any kind."""
 
 from __future__ import annotations
 
@@ -6,46 +6,97 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recitative import pretrained
 from recitative.anomaly.kind import FORECASTER
 from recitative.asr.g2p_kind import G2P
 from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
 from recitative.config import TrainingData, read_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import AnyKind, kind_of_folder
-from recitative.model.session import open_kind, open_model
+from recitative.model.kind import ModelKind, kind_of_folder
+from recitative.model.onnx_stage import OnnxStage, open_kind
+from recitative.model.onnx_stage import open_model as open_onnx_model
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.punctuation.kind import PUNCTUATION
 from recitative.sound.kind import SOUND, SPECTROGRAM
 
-KINDS: tuple[AnyKind, ...] = (
+KINDS: tuple[ModelKind, ...] = (
     RECOGNIZER, CLASSIFIER, FORECASTER, LANGUAGE_MODEL, G2P, PUNCTUATION, MUSIC, EVENTS, SOUND, SPECTROGRAM,
 )  # fmt: skip
 MUSIC_KINDS = (MUSIC, EVENTS)
 SOUND_KINDS = (SOUND, SPECTROGRAM)
 
 
-def load_training(
-    path: Path | None, overrides: Sequence[str], options: Mapping[str, Any], kinds: Sequence[AnyKind] = KINDS
-) -> tuple[AnyKind, Any, TrainingData]:
-    """The kind of model, the settings, and the data of a training run.
+def kind_of(path: Path, kinds: Sequence[ModelKind] = KINDS) -> ModelKind:
+    """The kind of a model folder or an exported file. Raises DataError if it is none of these kinds."""
+    return kind_of_folder(path, kinds) if path.is_dir() else open_kind(path, kinds)[1]
 
-    path: a settings file, which may say what to read under ``data``; None: the defaults
+
+def read_metadata(path: Path) -> ModelMetadata:
+    """The metadata of an exported file. Raises DataError for any other file."""
+    return open_onnx_model(path, KINDS)[1]
+
+
+# Opening a model
+
+
+def load(model: str | Path, *, threads: int = 1) -> Any:
+    """A model that is ready to run: a Recognizer, a Labeller, a Watcher, a language model, a generator of music, ...
+
+    model: the name of a pretrained model, a model folder such as EXP/model, or an exported file. Raises DataError for
+    anything else.
+    """
+    return open_model(pretrained.find(model), threads=threads)
+
+
+def open_model(path: Path, kinds: Sequence[ModelKind] = KINDS, *, threads: int = 1) -> Any:
+    """The same for a path and some kinds. threads: for an exported file."""
+    kind, stage, settings, extras = open_stage(path, kinds, threads=threads)
+    return kind.run(stage, settings, extras)
+
+
+def open_stage(
+    path: Path, kinds: Sequence[ModelKind] = KINDS, *, threads: int = 1
+) -> tuple[ModelKind, Any, Any, Mapping[str, Any]]:
+    """Kind, network as a stage on arrays, settings and extras. A folder runs on PyTorch, a file on ONNX Runtime."""
+    recover_folder(path)
+    content: Path | bytes = path
+    if path.is_dir():
+        from recitative.model.folder import load_model
+        from recitative.model.torch_stage import TorchStage
+
+        kind = kind_of(path, kinds)
+        model = load_model(path, kind)
+        if not kind.from_file:
+            return kind, TorchStage(model.network), model.settings, kind.values_of(model)
+        from recitative.model.export.file import build_file
+
+        content, kinds = build_file(model).SerializeToString(), [kind]
+    stage = OnnxStage(content, *kinds, threads=threads)
+    return stage.metadata.kind, stage, stage.metadata.settings, stage.metadata.extras
+
+
+# Settings of a training run
+
+
+def load_training(
+    path: Path | None, overrides: Sequence[str], options: Mapping[str, Any], kinds: Sequence[ModelKind] = KINDS
+) -> tuple[ModelKind, Any, TrainingData]:
+    """Kind of model, settings and data of a training run.
+
+    path: a settings file, which may give the data under ``data``; None: the defaults
     overrides: ``section.key=value``
     options: values for ``data``, which take precedence
-    kinds: those allowed; the first is taken if no ``kind`` is set
+    kinds: those allowed; the first is the default
     Raises UsageError for another kind, wrong settings, and data that are missing or not used by this kind.
     """
     where = str(path) if path else "settings"
     values = read_tree(path, overrides)
     data = {**(values.pop("data", None) or {}), **options}
-    name = values.get("kind", kinds[0].name)
-    kind = next((kind for kind in kinds if kind.name == name), None)
-    if kind is None:
-        known = ", ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
-        raise UsageError(f"{where}: kind={name!r}: must be one of {known}")
+    kind = _kind_in_settings(values, where, kinds)
     settings = validate_tree(kind.settings, values, where=where)
     if unused := sorted(data.keys() - kind.data.model_fields.keys()):
         takes = ", ".join(f"--{entry.replace('_', '-')}" for entry in kind.data.model_fields)
@@ -58,11 +109,16 @@ def load_training(
     return kind, settings, validate_tree(kind.data, data, where=f"{where}, data")
 
 
-def kind_of(path: Path, kinds: Sequence[AnyKind] = KINDS) -> AnyKind:
-    """Of which of these kinds a model is, a folder or an exported file. Raises DataError for none of them."""
-    return kind_of_folder(path, kinds) if path.is_dir() else open_kind(path, kinds)[1]
+def load_settings_of(path: Path | None, overrides: Sequence[str], kinds: Sequence[ModelKind]) -> Any:
+    """Settings of the kind that the file names; the first kind is the default. Raises UsageError for other kinds."""
+    where, values = str(path) if path else "settings", read_tree(path, overrides)
+    return validate_tree(_kind_in_settings(values, where, kinds).settings, values, where=where)
 
 
-def read_metadata(path: Path) -> ModelMetadata[Any]:
-    """Raises DataError for what is no model file."""
-    return open_model(path, KINDS)[1]
+def _kind_in_settings(values: Mapping[str, Any], where: str, kinds: Sequence[ModelKind]) -> ModelKind:
+    name = values.get("kind", kinds[0].name)
+    for kind in kinds:
+        if kind.name == name:
+            return kind
+    known = ", ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
+    raise UsageError(f"{where}: kind={name!r}: must be one of {known}")

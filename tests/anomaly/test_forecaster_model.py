@@ -11,8 +11,8 @@ from contract import AsTorch, verify_contract
 from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.settings import Threshold
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file, export_model
 from recitative.kinds import read_metadata
+from recitative.model.export.file import build_file, export_model
 from recitative.model.file import read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage

@@ -31,8 +31,7 @@ from recitative.cli import adapt as verb
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.export.opening import load
-from recitative.kinds import read_metadata
+from recitative.kinds import load, read_metadata
 from recitative.lm.estimate import Sentences, estimate
 from recitative.lm.ngram import NgramModel
 from recitative.lm.query import measure

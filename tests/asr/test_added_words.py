@@ -21,10 +21,9 @@ from recitative.asr.network import new_recognizer
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.export.file import export_model
 from recitative.lm.ngram import parse_lm
-from recitative.model.checksum import verify_checksum
-from recitative.model.onnx_file import metadata_of
+from recitative.model.export.file import export_model
+from recitative.model.file import metadata_of, verify_checksum
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

@@ -19,7 +19,7 @@ from recitative.audio.files import write_wav
 from recitative.cli.decode import align
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
+from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 from recitative.text.words import Word
 
@@ -64,7 +64,7 @@ def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
     save_model(made, folder / "model")
-    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
+    export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     return folder
 
 

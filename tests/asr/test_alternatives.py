@@ -17,7 +17,7 @@ from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.cli.transcribe import _warn_of_broken
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
+from recitative.model.export.quantization import export_checked
 from recitative.text.words import Word
 
 TWO = Alternative("yes", "y e s", -1.25, -1.0, 0.75), Alternative("yet", "y e t", -2.5, -2.25, 0.25)
@@ -84,7 +84,7 @@ def place(tmp_path_factory):
     """A model that talks, a recording, and ways to decode it."""
     folder = tmp_path_factory.mktemp("alternatives")
     core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-    export_recognizer(tiny.recognizer(seed=2, **core), folder / "m.onnx", dev=None, weights="float32")
+    export_checked(tiny.recognizer(seed=2, **core), folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", tiny.speak("cab bca b", np.random.default_rng(3)), tiny.RATE)
     (folder / "grammar").write_text("abcabc cba abcabc cba abcabc\n")
     (folder / "lm.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n-1\ta\n\n\\end\\\n")

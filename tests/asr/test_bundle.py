@@ -11,7 +11,7 @@ import torch
 import recitative
 from recitative.asr.decoding import DecodingOptions
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file
+from recitative.model.export.file import build_file
 from recitative.model.folder import save_model
 
 functional = pytest.importorskip("torchaudio.functional")

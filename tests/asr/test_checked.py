@@ -12,6 +12,7 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
+from recitative.asr import export as asr_export
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import load_transcriber
@@ -19,9 +20,8 @@ from recitative.audio.files import read_audio
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.export import checked
 from recitative.features.extraction import read_utterance
-from recitative.model.export.smallest import LARGEST_COST
+from recitative.model.export.quantization import MAX_WER_INCREASE, export_checked
 from recitative.model.folder import save_model
 from recitative.model.onnx_stage import OnnxStage
 
@@ -35,7 +35,7 @@ def corpus(tmp_path):
 
 def test_float32_says_what_pytorch_says(tmp_path, corpus):
     made = tiny.recognizer(**FORWARD)
-    checked.export_recognizer(made, tmp_path / "m.onnx", dev=None, weights="float32")
+    export_checked(made, tmp_path / "m.onnx", dev=None, weights="float32")
     rng = np.random.default_rng(3)
     rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
     expected = tiny.said(new_transcriber(made).transcribe(rows))
@@ -45,7 +45,7 @@ def test_float32_says_what_pytorch_says(tmp_path, corpus):
 
 @pytest.mark.parametrize("chunk", [7, 333, None])
 def test_int8_gives_the_same_text_and_times_however_it_is_cut_and_batched(tmp_path, corpus, chunk):
-    checked.export_recognizer(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=corpus)
+    export_checked(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=corpus)
     transcriber = load_transcriber(tmp_path / "m.onnx")
     rng = np.random.default_rng(3)
     rows = [tiny.speak(text, rng) for text in ("abc a", "b", "cab cab")]
@@ -56,21 +56,21 @@ def test_int8_gives_the_same_text_and_times_however_it_is_cut_and_batched(tmp_pa
 
 def test_int8_needs_something_to_be_measured_on(tmp_path):
     with pytest.raises(UsageError, match="give --dev, or --weights float32"):
-        checked.export_recognizer(tiny.recognizer(), tmp_path / "m.onnx", dev=None)
+        export_checked(tiny.recognizer(), tmp_path / "m.onnx", dev=None)
     assert not (tmp_path / "m.onnx").exists()
 
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypatch):
     made = tiny.recognizer(**FORWARD)
     _let_the_model_be_right(made, corpus)
-    monkeypatch.setattr(checked, "measure_ranges", _too_narrow)
-    done = checked.export_recognizer(made, tmp_path / "m.onnx", dev=corpus)
+    monkeypatch.setattr(asr_export, "measure_ranges", _too_narrow)
+    done = export_checked(made, tmp_path / "m.onnx", dev=corpus)
     assert done.float32_errors.rate == 0.0
-    assert done.int8_errors.rate > LARGEST_COST
+    assert done.int8_errors.rate > MAX_WER_INCREASE
     assert done.weights == "float32"
     assert OnnxStage(tmp_path / "m.onnx", RECOGNIZER).metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of WER on .* use --weights float32"):
-        checked.export_recognizer(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
+        export_checked(made, tmp_path / "n.onnx", dev=corpus, weights="int8")
     assert not (tmp_path / "n.onnx").exists()
 
 
@@ -83,7 +83,7 @@ def _let_the_model_be_right(made, corpus):
     DataDirectory(right).write(corpus)
 
 
-def _too_narrow(made, batches, measure=checked.measure_ranges):
+def _too_narrow(made, batches, measure=asr_export.measure_ranges):
     return {name: 1e-3 * bound for name, bound in measure(made, batches).items()}
 
 
@@ -105,7 +105,7 @@ def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
 
 
 def test_transcribing_with_a_model_file_imports_no_torch(tmp_path, corpus):
-    checked.export_recognizer(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
+    export_checked(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
     audio = next((corpus.parent / "wav").glob("*.wav"))
     code = (
         "import sys; sys.modules['torch'] = None\n"  # importing it would raise ImportError

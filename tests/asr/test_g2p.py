@@ -13,7 +13,7 @@ import recitative
 from recitative.asr.g2p_kind import G2P
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.export.file import export_model
+from recitative.model.export.file import export_model
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.model.torch_stage import TorchStage

@@ -17,9 +17,9 @@ from recitative.asr.tuning import MOST_AT_ONCE, attention_scores, encode_utteran
 from recitative.config import RecognizerData, load_settings, validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
-from recitative.export.file import build_file
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
+from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded

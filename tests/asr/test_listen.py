@@ -19,7 +19,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.live import Block, LiveAudio, list_devices, open_microphone, play_file
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
+from recitative.model.export.quantization import export_checked
 
 RULES = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=5.0)
 SHORT = EndpointRules(0.5, 1.0, longest_s=1.2, step_s=0.1)  # the model below talks through silence
@@ -30,7 +30,7 @@ STREAMING = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("listen")
-    export_recognizer(tiny.recognizer(seed=2, **STREAMING), folder / "model.onnx", dev=None, weights="float32")
+    export_checked(tiny.recognizer(seed=2, **STREAMING), folder / "model.onnx", dev=None, weights="float32")
     return folder
 
 
@@ -125,7 +125,7 @@ def _cut_early(monkeypatch):
 
 
 def test_a_model_that_needs_the_whole_recording_is_refused(place):
-    export_recognizer(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
+    export_checked(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
     with pytest.raises(UsageError, match="a bidirectional model cannot stream"):
         Recognizer.load(place / "whole.onnx").stream(RULES)
 

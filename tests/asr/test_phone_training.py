@@ -22,8 +22,8 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
 from recitative.lm.grammar import Grammar
+from recitative.model.export.quantization import export_checked
 from recitative.model.folder import load_model, save_model
 from recitative.score.wer import score
 from recitative.text.lexicon import Lexicon
@@ -135,7 +135,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("talker")
     made = talker()
     save_model(made, folder / "model")
-    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
+    export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "talk.wav", tiny.speak("cab bca b ac", np.random.default_rng(3)), tiny.RATE)
     return folder
 

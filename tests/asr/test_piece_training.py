@@ -75,10 +75,10 @@ def test_tuning_and_export_take_the_pieces_along(experiment, tmp_path):
 
 def test_an_exported_file_that_talks_says_what_the_network_says(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "TOKENS", PIECES)
-    from recitative.export.checked import export_recognizer
+    from recitative.model.export.quantization import export_checked
 
     made = tiny.recognizer(seed=2, **FORWARD)
-    export_recognizer(made, tmp_path / "m.onnx", dev=None, weights="float32")
+    export_checked(made, tmp_path / "m.onnx", dev=None, weights="float32")
     recognizer, transcriber = Recognizer.load(tmp_path / "m.onnx"), new_transcriber(made)
     for seed in range(3):
         samples = tiny.speak("cab bca b ac", np.random.default_rng(seed))

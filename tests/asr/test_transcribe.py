@@ -24,7 +24,7 @@ from recitative.audio.files import expand
 from recitative.cli.main import app, main
 from recitative.data import parallel
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
+from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 
 CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
@@ -36,7 +36,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     made = tiny.recognizer(seed=2, **CORE)
     save_model(made, folder / "model")
-    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
+    export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     samples = tiny.speak("cab bca b", np.random.default_rng(3))
     (folder / "talks" / "deep").mkdir(parents=True)
     soundfile.write(folder / "talks" / "a.wav", samples, tiny.RATE)

@@ -11,18 +11,16 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative.audio.files import write_wav
+from recitative.classification import export as classifier_export
 from recitative.classification.classifier import load_classifier
 from recitative.classification.kind import CLASSIFIER
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.export import checked
-from recitative.export.file import build_file
+from recitative.model.export.file import build_file
 from recitative.model.export.graph import Graph
-from recitative.model.export.network import measure_ranges
-from recitative.model.export.smallest import LARGEST_COST
-from recitative.model.export.softmax_sums import softmax_sums
-from recitative.model.onnx_stage import OnnxStage
-from recitative.model.session import open_session
+from recitative.model.export.quantization import MAX_WER_INCREASE, export_checked, measure_ranges
+from recitative.model.export.stages import running_softmax
+from recitative.model.onnx_stage import OnnxStage, open_session
 from recitative.nn.pooling import AttentionPooling
 from recitative.stage import Padded
 
@@ -85,13 +83,13 @@ def test_a_bidirectional_classifier_is_the_same_of_whole_recordings_and_refuses_
         load_classifier(build_file(made).SerializeToString()).stream()
 
 
-def running_softmax(scores, x, lengths, state):
-    """``softmax_sums`` alone, in one call."""
+def softmax_alone(scores, x, lengths, state):
+    """``running_softmax`` alone, in one call."""
     g = Graph()
     names = [g.input(name, "float64", shape) for name, shape in (("a", ("N", "T", 1)), ("x", ("N", "T", 3)))]
     inside = g.mask(g.input("lengths", "int64", ("N",)), g.size(names[1], 1))
     before = tuple(g.input(f"b{i}", "float64", ("N", *[3] * (i == 2))) for i in range(3))
-    y, after = softmax_sums(g, *names, inside, before)
+    y, after = running_softmax(g, *names, inside, before)
     for i, (value, rank) in enumerate(zip((y, *after), (("N", "T", 3), ("N",), ("N",), ("N", 3)), strict=True)):
         g.output(f"o{i}", value, "float64", rank)
     session = open_session(g.model({}).SerializeToString(), "the graph", "graph", "", threads=1)
@@ -107,7 +105,7 @@ def test_the_running_softmax_is_the_softmax_of_the_frames_so_far_also_of_scores_
         lengths = np.array([30, 7])
         x[1, 7:] = 0
         start = (np.full(2, -1e30), np.zeros(2), np.zeros((2, 3)))
-        y, after = running_softmax(scores, x, lengths, start)
+        y, after = softmax_alone(scores, x, lengths, start)
         for row, length in enumerate(lengths):
             for t in range(length):
                 weights = np.exp(scores[row, : t + 1] - scores[row, : t + 1].max())
@@ -116,7 +114,7 @@ def test_the_running_softmax_is_the_softmax_of_the_frames_so_far_also_of_scores_
         state = start
         for cut, most in ((slice(0, 11), 11), (slice(0, 1), 0), (slice(11, 30), 19)):  # an empty piece among them
             inside = np.clip(lengths - cut.start, 0, most)
-            _, state = running_softmax(scores[:, cut], x[:, cut], inside, state)
+            _, state = softmax_alone(scores[:, cut], x[:, cut], inside, state)
         assert all(np.array_equal(whole, pieces) for whole, pieces in zip(after, state, strict=True))
 
 
@@ -154,32 +152,32 @@ def dev(tmp_path_factory):
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch):
     made = tones.classifier()
-    right = checked.classify_directory(load_classifier(build_file(made).SerializeToString()), dev)
+    right = classifier_export.classify_directory(load_classifier(build_file(made).SerializeToString()), dev)
     names = {u.utt_id: made.labels[k] for u, k in zip(right.utterances, right.predicted.tolist(), strict=True)}
     data = DataDirectory.read(dev)
     for utt_id, name in names.items():
         data = tones.changed(data, utt_id, text=name)
     data.write(tmp_path / "dev")
-    monkeypatch.setattr(checked, "measure_ranges", _too_narrow)
-    done = checked.export_classifier(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
+    monkeypatch.setattr(classifier_export, "measure_ranges", _too_narrow)
+    done = export_checked(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
     assert done.float32_errors.rate == 0.0
-    assert done.int8_errors.rate > LARGEST_COST
+    assert done.int8_errors.rate > MAX_WER_INCREASE
     assert done.weights == OnnxStage(tmp_path / "m.onnx", CLASSIFIER).metadata.weights == "float32"
     with pytest.raises(DataError, match=r"of accuracy on .* use --weights float32"):
-        checked.export_classifier(made, tmp_path / "n.onnx", dev=tmp_path / "dev", weights="int8")
+        export_checked(made, tmp_path / "n.onnx", dev=tmp_path / "dev", weights="int8")
     assert not (tmp_path / "n.onnx").exists()
 
 
-def _too_narrow(network, batches, measure=checked.measure_ranges):
+def _too_narrow(network, batches, measure=classifier_export.measure_ranges):
     return {name: np.float32(1e-6) * bound for name, bound in measure(network, batches).items()}
 
 
 def test_a_development_set_is_needed_and_its_faults_are_told(tmp_path, dev):
     with pytest.raises(UsageError, match="give --dev, or --weights float32"):
-        checked.export_classifier(tones.classifier(), tmp_path / "m.onnx", dev=None)
+        export_checked(tones.classifier(), tmp_path / "m.onnx", dev=None)
     first = DataDirectory.read(dev).utterances[0]
     write_wav(tmp_path / "short.wav", np.zeros(10), tones.RATE)
     bad = tones.changed(DataDirectory.read(dev), first.utt_id, recording_path=str(tmp_path / "short.wav"))
     bad.write(tmp_path / "bad")
     with pytest.raises(DataError, match=r"lasts 0\.0025 s; at least 0\.015 s, one frame of the network"):
-        checked.export_classifier(tones.classifier(), tmp_path / "m.onnx", dev=tmp_path / "bad")
+        export_checked(tones.classifier(), tmp_path / "m.onnx", dev=tmp_path / "bad")

@@ -9,8 +9,7 @@ import tones
 import torch
 from torch.testing import assert_close
 
-from recitative.classification.kind import CLASSIFIER
-from recitative.classification.settings import ClassifierData
+from recitative.classification.kind import CLASSIFIER, ClassifierData
 from recitative.classification.task import ClassificationDataset, ClassificationTask, load_scored_set
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError, UsageError

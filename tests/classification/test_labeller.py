@@ -14,9 +14,9 @@ from contract import AsTorch, verify_contract
 from recitative.audio.samples import resample
 from recitative.classification.classifier import Classifier, Label, Prediction, load_classifier
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export.network import measure_ranges
+from recitative.model.export.file import build_file
+from recitative.model.export.quantization import measure_ranges
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.ragged import pad_features
 

@@ -15,8 +15,8 @@ from recitative.audio.files import write_wav
 from recitative.audio.live import Block
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_recognizer
 from recitative.keywords.spotter import Spotter
+from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 
 KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the model below has learned nothing
@@ -27,7 +27,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("spotting")
     made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
     save_model(made, folder / "model")
-    export_recognizer(made, folder / "m.onnx", dev=None, weights="float32")
+    export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", speech(), tiny.RATE)
     return folder
 
@@ -72,7 +72,7 @@ def test_live_audio_has_the_same_hits_and_what_they_cost(spotter) -> None:
 
 
 def test_a_model_that_needs_the_whole_recording_spots_but_does_not_stream(place) -> None:
-    export_recognizer(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
+    export_checked(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
     spotter = Spotter.load(place / "whole.onnx", KEYWORDS)
     assert spotter.spot(speech())
     with pytest.raises(UsageError, match="a bidirectional model cannot stream"):

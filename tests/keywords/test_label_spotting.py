@@ -13,9 +13,9 @@ from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.export.checked import export_classifier
 from recitative.keywords.evaluation import KeywordThresholds
 from recitative.keywords.spotter import Spotter
+from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 
 KEYWORDS = "low:0.4, high:0.4"  # the model below has learned nothing
@@ -27,8 +27,8 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("labels")
     made = tones.classifier("model.pooling=recent", "model.pooling_frames=6", seed=3)
     save_model(made, folder / "model")
-    export_classifier(made, folder / "m.onnx", dev=None, weights="float32")
-    export_classifier(tones.classifier(), folder / "whole.onnx", dev=None, weights="float32")
+    export_checked(made, folder / "m.onnx", dev=None, weights="float32")
+    export_checked(tones.classifier(), folder / "whole.onnx", dev=None, weights="float32")
     rng = np.random.default_rng(0)
     parts = [tones.tone(label, 0.4, rng) for label in TEXT.split()]
     write_wav(folder / "a.wav", np.concatenate(parts), tones.RATE)

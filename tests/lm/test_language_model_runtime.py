@@ -13,10 +13,9 @@ from recitative.asr.network import new_recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import validate_settings
 from recitative.errors import DataError
-from recitative.export.file import build_file, export_model
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.network import new_language_model, new_scorer
-from recitative.lm.settings import LanguageModelSettings
+from recitative.model.export.file import build_file, export_model
 from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable

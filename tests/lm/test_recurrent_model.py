@@ -11,12 +11,11 @@ from contract import verify_contract
 from recitative.asr.network import new_recognizer
 from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.next_words import next_words
 from recitative.lm.query import LanguageModel
 from recitative.lm.scores import History, RecurrentLanguageModel
-from recitative.lm.settings import LanguageModelSettings
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded

@@ -17,10 +17,9 @@ from recitative.config import load_tree
 from recitative.data.tables import write_table
 from recitative.errors import DataError, RunError, UsageError
 from recitative.lm import task as language_task
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings
 from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.next_words import next_words
-from recitative.lm.settings import LanguageModelData, LanguageModelSettings
 from recitative.lm.task import LanguageModelTask, read_texts, text_scores
 from recitative.model.folder import load_model
 from recitative.stage import Padded

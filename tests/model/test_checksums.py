@@ -12,8 +12,7 @@ from every_kind import make
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.kinds import KINDS
-from recitative.model.checksums import CHECKSUMS, verify_checksums
-from recitative.model.folder import load_model, save_model
+from recitative.model.folder import CHECKSUMS, load_model, save_model, verify_checksums
 
 EVERY = {
     **{kind.name: (partial(make, kind.name), save_model, partial(load_model, kind=kind)) for kind in KINDS},

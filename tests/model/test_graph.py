@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recitative.model.export.graph import Graph, Ragged
-from recitative.model.session import open_session
+from recitative.model.onnx_stage import open_session
 
 
 def run(graph, outputs, feeds):

@@ -11,8 +11,8 @@ import torch
 from every_kind import MAKE, make
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.errors import DataError
-from recitative.export.file import build_file, export_model
 from recitative.kinds import KINDS
+from recitative.model.export.file import build_file, export_model
 from recitative.model.file import kind_in, read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import name_in_settings

@@ -7,9 +7,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from recitative.model.checksum import CLAIM, CLAIMED, KEY, digest_of, verify_checksum
 from recitative.model.export.graph import Graph
-from recitative.model.onnx_file import metadata_of, sealed, with_metadata
+from recitative.model.file import CLAIM, CLAIMED, KEY, digest_of, metadata_of, sealed, verify_checksum, with_metadata
 
 ENTRIES = {"first": "1", "größer": "x" * 300, "empty": "", "last": "line\n"}
 

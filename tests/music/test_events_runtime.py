@@ -7,11 +7,10 @@ import small_events
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
-from recitative.export.file import build_file
-from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of
+from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of, load_settings_of
 from recitative.lm.sampling import Sampling
+from recitative.model.export.file import build_file
 from recitative.model.folder import save_model
-from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import event_likelihood
@@ -99,7 +98,7 @@ def test_the_kind_of_settings_decides_and_another_is_one_clear_error(tmp_path):
     assert load_settings_of(path, [], MUSIC_KINDS).events.voices == 3
     assert load_settings_of(None, ["frames.voices=2"], MUSIC_KINDS).frames.voices == 2
     path.write_text("kind: piano\n")
-    with pytest.raises(UsageError, match=r"conf.yaml: kind='piano': must be 'music' .* or 'events'"):
+    with pytest.raises(UsageError, match=r"conf.yaml: kind='piano': must be one of 'music' .*, 'events'"):
         load_settings_of(path, [], MUSIC_KINDS)
     path.write_text("kind: [events]\n")
     with pytest.raises(UsageError, match=r"conf.yaml: kind="):

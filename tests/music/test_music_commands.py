@@ -14,7 +14,7 @@ from singing import CLEAN, RATE, sing
 import small_music
 from recitative.audio.files import write_wav
 from recitative.cli.main import main
-from recitative.export.file import export_model
+from recitative.model.export.file import export_model
 from recitative.model.folder import save_model
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import SILENT, Notation, Note, Piece, from_grid, tied

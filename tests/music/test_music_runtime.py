@@ -13,8 +13,8 @@ import torch
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
-from recitative.export.file import build_file
 from recitative.lm.sampling import Sampling
+from recitative.model.export.file import build_file
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import likelihood_of

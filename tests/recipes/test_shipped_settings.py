@@ -10,11 +10,10 @@ import yaml
 from recitative.anomaly.network import build_forecaster
 from recitative.anomaly.settings import ForecasterSettings
 from recitative.asr.network import build_recognizer
+from recitative.classification.kind import ClassifierSettings
 from recitative.classification.network import build_classifier
-from recitative.classification.settings import ClassifierSettings
 from recitative.config import Settings, load_settings, load_tree
-from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
-from recitative.model.kind import load_settings_of
+from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, load_settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAGMENTS = sorted(ROOT.glob("conf/*/*.yaml"))

@@ -45,9 +45,9 @@ from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord
 from recitative.errors import UsageError
-from recitative.export.file import export_model
 from recitative.keywords.spotter import Spotter
 from recitative.lm.grammar import Grammar
+from recitative.model.export.file import export_model
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Access, Limits

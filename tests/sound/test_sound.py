@@ -14,7 +14,7 @@ import small_corpus
 from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasize, encode
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
-from recitative.export.file import build_file
+from recitative.model.export.file import build_file
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import (

@@ -11,10 +11,9 @@ from torch.testing import assert_close
 import small_corpus
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, RunError, UsageError
-from recitative.export.file import build_file
-from recitative.kinds import SOUND_KINDS
+from recitative.kinds import SOUND_KINDS, load_settings_of
+from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
-from recitative.model.kind import load_settings_of
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions
 from recitative.sound.generator import OWN_NUMBERS
@@ -192,7 +191,7 @@ def test_recordings_that_cannot_be_used_are_named(corpus):
 
 def test_a_conf_of_another_kind_is_named(tmp_path):
     (tmp_path / "conf.yaml").write_text("kind: choir\n")
-    with pytest.raises(UsageError, match=r"kind='choir': must be 'sound' \(sound model\) or 'spectrogram'"):
+    with pytest.raises(UsageError, match=r"kind='choir': must be one of 'sound' \(sound model\), 'spectrogram'"):
         load_settings_of(tmp_path / "conf.yaml", [], SOUND_KINDS)
     with pytest.raises(UsageError, match=r"a spectrogram needs features.kind=fbank"):
         settings("features.delta_order=1")

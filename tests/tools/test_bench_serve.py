@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import tiny
 
-from recitative.export.file import export_model
+from recitative.model.export.file import export_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSY_S = 100.0  # that a busy machine may take for what takes none

@@ -35,8 +35,7 @@ from recitative import atomic
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import average_best
 from recitative.config import RecognizerData
-from recitative.lm.kind import LANGUAGE_MODEL
-from recitative.lm.settings import LanguageModelData, LanguageModelSettings
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings
 from recitative.train.run import train_model
 
 Command = Callable[[Path], object]

@@ -1,4 +1,4 @@
-"""The kind 'forecaster': an anomaly model, which knows how probable each frame of usual sound is."""
+"""The kind 'forecaster', an anomaly model: it predicts the density of each feature frame of normal sound."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from recitative.anomaly.settings import ForecasterSettings, Threshold
 from recitative.config import RecordingsData
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, Signature
-from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
     from recitative.anomaly.detector import AnomalyDetector
-    from recitative.anomaly.network import Forecaster
     from recitative.audio.files import AudioInput
 
 
-def build(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:
-    from recitative.anomaly.network import new_forecaster
-
-    return new_forecaster(settings, threshold)
-
-
-def describe(metadata: ModelMetadata[ForecasterSettings]) -> dict[str, str]:
+def describe(metadata: ModelMetadata) -> dict[str, str]:
     features, learned = metadata.settings.features, metadata.extras["threshold"]
     ahead_ms = metadata.settings.model.horizon * features.frame_shift_ms
     channels = f"{features.num_mel_bins} {features.kind} channels"
@@ -37,12 +29,6 @@ def describe(metadata: ModelMetadata[ForecasterSettings]) -> dict[str, str]:
 def _graphs(settings: ForecasterSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
     features: Entries = {"features": ("float32", (None, None, settings.features.dim)), **LENGTHS}
     return {"": Signature(features, {"surprise": ("float32", (None, None, 1))})}
-
-
-def _run(stage: Stage[Array], settings: ForecasterSettings, extras: Mapping[str, Any]) -> AnomalyDetector:
-    from recitative.anomaly.detector import AnomalyDetector
-
-    return AnomalyDetector(stage, settings, extras["threshold"])
 
 
 def _about(detector: AnomalyDetector) -> dict[str, Any]:
@@ -60,26 +46,21 @@ def _answer(detector: AnomalyDetector, audio: AudioInput, _check: Callable[[], N
     return summary.to_dict(detector.required_threshold)
 
 
-def _parse_threshold(text: str, where: str, _extras: Mapping[str, Any]) -> Threshold:
-    return Threshold.parse(text, where)
-
-
-def _threshold_text(forecaster: Forecaster) -> str:
-    return forecaster.threshold.to_json() + "\n" if forecaster.threshold else ""
-
-
-FORECASTER: ModelKind[ForecasterSettings, Forecaster] = ModelKind(
+FORECASTER = ModelKind(
     name="forecaster",
     title="forecaster",
     settings=ForecasterSettings,
-    build=build,
-    train="recitative train",
-    export="recitative export",
-    describe=describe,
-    task="recitative.anomaly.task",
     data=RecordingsData,
+    build="recitative.anomaly.network:new_forecaster",
+    task="recitative.anomaly.task:prepare",
+    runner="recitative.anomaly.detector:AnomalyDetector",
     graphs=_graphs,
-    runner=_run,
+    describe=describe,
+    extras={
+        "threshold": Extra(
+            "threshold.json", lambda threshold: threshold.to_json() + "\n", Threshold.parse, optional=True
+        )
+    },
+    writer="recitative.anomaly.export:write_forecaster",
     endpoint=Endpoint("/v1/audio/anomalies", _about, _answer, stream=lambda detector, *, rules: detector.stream()),
-    extras={"threshold": Extra("threshold.json", _threshold_text, _parse_threshold, optional=True)},
 )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.settings import ForecasterNetworkSettings, ForecasterSettings, Threshold
 from recitative.features.cmvn import CmvnStats
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.nn.front_end import normalization_stages
 from recitative.nn.heads import MixtureDensity
 from recitative.nn.normalize import Normalize
@@ -67,7 +67,7 @@ class Forecast(nn.Module):
 class Forecaster:
     """A network, and how surprising what is usual may be."""
 
-    kind: ClassVar[AnyKind] = FORECASTER
+    kind: ClassVar[ModelKind] = FORECASTER
     settings: ForecasterSettings
     network: Chain
     threshold: Threshold | None = None

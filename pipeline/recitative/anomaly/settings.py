@@ -8,28 +8,28 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from recitative.config import AugmentSettings, FeatureSettings, RecurrentSettings, TrainSettings
+from recitative.config import (
+    AugmentSettings,
+    BestEpochTrainSettings,
+    FeatureSettings,
+    ForwardRecurrentSettings,
+    Section,
+)
 from recitative.reading import checked, parsed_json
 from recitative.stage import Array
 
 LEAST_WINDOW = 4  # frames: an autoregression fits fewer frames too well
 
 
-class _Section(BaseModel, frozen=True, extra="forbid"):
-    pass
+class ForecasterCoreSettings(ForwardRecurrentSettings):
+    """The recurrent core, forward only, with another default."""
 
-
-class ForecasterCoreSettings(RecurrentSettings):
-    """The recurrent core, forward only."""
-
-    direction: Literal["forward"] = "forward"
-    layers: int = Field(1, ge=1)
     hidden: int = Field(192, ge=1)
 
 
-class ForecasterNetworkSettings(_Section):
+class ForecasterNetworkSettings(Section):
     cmvn: Literal["global", "running"] = "global"  # running: running mean normalization after the global one
     horizon: int = Field(1, ge=1)  # frames from the last known one to the predicted one
     width: int = Field(0, ge=0)  # width of a linear projection before the core; 0 = none
@@ -39,7 +39,7 @@ class ForecasterNetworkSettings(_Section):
     least_deviation: float = Field(0.1, gt=0)  # lower bound for a channel, in standard deviations of the corpus
 
 
-class WatchSettings(_Section):
+class WatchSettings(Section):
     """Anomaly score; its threshold is set on the dev recordings at the end of training."""
 
     score: Literal["ratio", "surprise"] = "ratio"  # see ``anomaly.detector``
@@ -47,15 +47,7 @@ class WatchSettings(_Section):
     false_alarms: float = Field(0.01, ge=0, lt=1)  # share of normal windows allowed above the threshold
 
 
-class ForecasterTrainSettings(TrainSettings):
-    """Training settings with other defaults."""
-
-    epochs: int = Field(20, ge=1)
-    warmup_steps: int = Field(100, ge=0)
-    keep_best: int = Field(1, ge=1)
-
-
-class ForecasterSettings(_Section):
+class ForecasterSettings(Section):
     """Settings of an anomaly model."""
 
     kind: Literal["forecaster"] = "forecaster"  # identifies the kind of model
@@ -64,7 +56,7 @@ class ForecasterSettings(_Section):
     segment_s: float = Field(10.0, gt=0)  # longer recordings are split into segments of this length for training
     model: ForecasterNetworkSettings = ForecasterNetworkSettings()
     watch: WatchSettings = WatchSettings()
-    train: ForecasterTrainSettings = ForecasterTrainSettings()
+    train: BestEpochTrainSettings = BestEpochTrainSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> ForecasterSettings:

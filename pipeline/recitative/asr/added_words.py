@@ -19,9 +19,8 @@ from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.atomic import write_bytes
 from recitative.errors import DataError, Problem, UsageError
 from recitative.lm.query import MARKS
-from recitative.model.file import read_entries, with_texts
-from recitative.model.onnx_file import with_metadata
-from recitative.model.session import read_model
+from recitative.model.file import read_entries, with_metadata, with_texts
+from recitative.model.onnx_stage import read_model
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.text.lexicon import Lexicon, Pronunciation, without_stress
 from recitative.text.tokens import TokenTable, name_of, symbol_of

@@ -1,19 +1,22 @@
-"""Letter-to-sound models, which pronounce words: their settings, and the kind 'g2p'."""
+"""The kind 'g2p': letter-to-sound models (grapheme to phoneme), which pronounce words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from recitative.config import RecurrentSettings, TrainingData
-from recitative.lm.settings import TextTrainSettings
+from recitative.config import RecurrentSettings, Section, TrainingData
+from recitative.lm.kind import TextTrainSettings
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import Extra, ModelKind, token_graph
+from recitative.model.kind import TOKENS, ModelKind, token_graph
 from recitative.stage import Array, Stage
 from recitative.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from recitative.asr.pronouncer import Pronouncer
 
 
 class G2PCoreSettings(RecurrentSettings):
@@ -25,7 +28,7 @@ class G2PCoreSettings(RecurrentSettings):
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
-class G2PNetworkSettings(BaseModel, frozen=True, extra="forbid"):
+class G2PNetworkSettings(Section):
     embedding: int = Field(64, ge=1)  # embedding width of letters
     frames_per_letter: int = Field(3, ge=1)  # CTC frames; an upper bound for the phones of a word
     recurrent: G2PCoreSettings = G2PCoreSettings()
@@ -41,7 +44,7 @@ class G2PTrainSettings(TextTrainSettings):
     ema: float = Field(0.999, ge=0, lt=1)
 
 
-class G2PSettings(BaseModel, frozen=True, extra="forbid"):
+class G2PSettings(Section):
     """Settings of a letter-to-sound model."""
 
     kind: Literal["g2p"] = "g2p"  # identifies the kind of model
@@ -57,18 +60,7 @@ class G2PData(TrainingData):
     keep_stress: bool = False  # learn the stress marks too
 
 
-if TYPE_CHECKING:
-    from recitative.asr.g2p_task import G2PModel
-    from recitative.asr.pronouncer import Pronouncer
-
-
-def build(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G2PModel:
-    from recitative.asr.g2p_task import new_g2p
-
-    return new_g2p(settings, letters, phones)
-
-
-def describe(metadata: ModelMetadata[G2PSettings]) -> dict[str, str]:
+def describe(metadata: ModelMetadata) -> dict[str, str]:
     letters, phones = metadata.extras["letters"], metadata.extras["phones"]
     return {
         "kind": "letter-to-sound model",
@@ -77,38 +69,23 @@ def describe(metadata: ModelMetadata[G2PSettings]) -> dict[str, str]:
     }
 
 
-def _run(stage: Stage[Array], _settings: G2PSettings, extras: Mapping[str, Any]) -> Pronouncer:
+def _run(stage: Stage[Array], _settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> Pronouncer:
     from recitative.asr.pronouncer import Pronouncer
 
-    return Pronouncer(stage, extras["letters"], extras["phones"])
+    return Pronouncer(stage, letters, phones)
 
 
-def _letters_text(model: G2PModel) -> str:
-    return model.letters.to_text()
-
-
-def _phones_text(model: G2PModel) -> str:
-    return model.phones.to_text()
-
-
-def _parse_table(text: str, where: str, _extras: Mapping[str, Any]) -> TokenTable:
-    return TokenTable.parse(text, where)
-
-
-G2P: ModelKind[G2PSettings, G2PModel] = ModelKind(
+G2P = ModelKind(
     name="g2p",
     title="letter-to-sound model",
     settings=G2PSettings,
-    build=build,
-    train="recitative train",
-    export="recitative export",
-    describe=describe,
-    task="recitative.asr.g2p_task",
     data=G2PData,
-    graphs=lambda settings, extras: token_graph(settings.model.frames_per_letter * len(extras["phones"])),
+    build="recitative.asr.g2p_task:new_g2p",
+    task="recitative.asr.g2p_task:prepare",
     runner=_run,
-    extras={
-        "letters": Extra("letters.txt", _letters_text, _parse_table),
-        "phones": Extra("tokens.txt", _phones_text, _parse_table),
-    },
+    graphs=lambda settings, extras: token_graph(settings.model.frames_per_letter * len(extras["phones"])),
+    describe=describe,
+    extras={"letters": replace(TOKENS, file="letters.txt"), "phones": TOKENS},
+    writer="recitative.asr.g2p_task:write_g2p",
+    int8="weights",
 )

@@ -20,10 +20,10 @@ from torch.nn import functional as F
 from recitative.asr.g2p_kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
 from recitative.errors import DataError
 from recitative.model.export.cells import CellWriter
+from recitative.model.export.file import Written
 from recitative.model.export.graph import Graph, Ragged
-from recitative.model.export.network import Written
 from recitative.model.export.stages import Writer
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import run_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.nn.embedding import Embedding
@@ -74,7 +74,7 @@ class G2PNetwork(nn.Module):
 class G2PModel:
     """A network with its token tables; ``asr.pronouncer`` runs it."""
 
-    kind: ClassVar[AnyKind] = G2P
+    kind: ClassVar[ModelKind] = G2P
     settings: G2PSettings
     letters: TokenTable
     phones: TokenTable
@@ -93,11 +93,8 @@ def new_g2p(settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> G
     return G2PModel(settings, letters, phones, G2PNetwork(settings.model, len(letters), len(phones)))
 
 
-def write_g2p(model: G2PModel, *, int8: bool = False) -> Written:
-    """Export as a graph: tokens (N, T) int64, which are letters, lengths (N,) int64 -> log_probs as the stage's output.
-
-    int8: weights are stored as int8 with a scale per row, a quarter of the size; the arithmetic stays float32.
-    """
+def write_g2p(model: G2PModel) -> Written:
+    """Graph: tokens (N, T) int64 of letters, lengths (N,) int64 -> log_probs, the output of the stage."""
     network, phones = model.network, len(model.phones)
     graph = Graph()
     cells = CellWriter(graph, ranges=None)
@@ -108,7 +105,7 @@ def write_g2p(model: G2PModel, *, int8: bool = False) -> Written:
     by_frame = graph.op("Reshape", scores, graph.ints(0, 0, network.frames_per_letter, phones))
     flat = graph.op("Reshape", graph.op("LogSoftmax", by_frame, axis=-1), graph.ints(0, 0, -1))
     graph.output("log_probs", flat, "float32", ("N", "T", network.head.out_features))
-    return Written(graph, writer.initial, "int8" if int8 else "float32", lookahead=None)
+    return Written(graph, writer.initial, lookahead=None)
 
 
 def prepare(settings: G2PSettings, data: G2PData, run: TrainingRun) -> G2PTask:

@@ -13,17 +13,17 @@ part of the training time on a CPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.asr.decoding import NO_LANGUAGE, NO_OPTIONS, DecodingOptions, Language
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.recognizer_kind import RECOGNIZER, language_of
 from recitative.asr.stream import Transcriber
 from recitative.config import AttentionSettings, ModelSettings, RecurrentSettings, Settings
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.attention import LocationAttention, Memory
 from recitative.nn.front_end import add_front_end, normalization_stages
@@ -41,7 +41,7 @@ from recitative.text.tokens import TokenTable
 class RecognizerModel:
     """A network with its tokens and language; ``decoder`` is for training and rescoring."""
 
-    kind: ClassVar[AnyKind] = RECOGNIZER
+    kind: ClassVar[ModelKind] = RECOGNIZER
     settings: Settings
     tokens: TokenTable
     network: Chain
@@ -123,6 +123,11 @@ def new_recognizer(settings: Settings, tokens: TokenTable, language: Language | 
     """A recognizer with random weights (from torch's generator)."""
     network = build_recognizer(settings.model, settings.features.dim, len(tokens))
     return RecognizerModel(settings, tokens, network, build_decoder(settings.model, network), language or NO_LANGUAGE)
+
+
+def build(settings: Settings, tokens: TokenTable, **language: Any) -> RecognizerModel:
+    """The same with the extras of ``RECOGNIZER``."""
+    return new_recognizer(settings, tokens, language_of(language))
 
 
 def new_transcriber(recognizer: RecognizerModel, options: DecodingOptions = NO_OPTIONS) -> Transcriber:

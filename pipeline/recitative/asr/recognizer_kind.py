@@ -11,37 +11,23 @@ from recitative.config import RecognizerData, Settings
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import parse_lm
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import RECOGNIZER_NAME, Endpoint, Extra, ModelKind, feature_graph
+from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph
 from recitative.pretrained import name_of
 from recitative.reading import parsed_json
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array, Stage
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
-    from recitative.asr.network import RecognizerModel
     from recitative.asr.recognizer import Recognizer
 
 
-def build(
-    settings: Settings,
-    tokens: TokenTable,
-    lexicon: Lexicon | None = None,
-    lm: str | None = None,
-    calibrator: Calibrator | None = None,
-) -> RecognizerModel:
-    from recitative.asr.network import new_recognizer
-
-    return new_recognizer(settings, tokens, Language(lexicon, lm or "", calibrator))
-
-
 def language_of(extras: Mapping[str, Any]) -> Language:
-    """What a recognizer knows of its language, from the extras of its file."""
+    """Lexicon, language model and calibrator, from the extras of a model file."""
     return Language(extras["lexicon"], extras["lm"] or "", extras["calibrator"])
 
 
-def describe(metadata: ModelMetadata[Settings]) -> dict[str, str]:
+def describe(metadata: ModelMetadata) -> dict[str, str]:
     settings, tokens = metadata.settings, metadata.extras["tokens"]
     features = FeatureExtractor(settings.features)
     rate = settings.features.sample_rate
@@ -58,11 +44,11 @@ def describe(metadata: ModelMetadata[Settings]) -> dict[str, str]:
     }
 
 
-def _run(stage: Stage[Array], settings: Settings, extras: Mapping[str, Any]) -> Recognizer:
+def _run(stage: Stage[Array], settings: Settings, **extras: Any) -> Recognizer:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Transcriber
 
-    metadata = getattr(stage, "metadata", None)  # of a file
+    metadata = getattr(stage, "metadata", None)  # of an exported file
     name = name_of(metadata.where) if metadata else ""
     return Recognizer(Transcriber(stage, settings, extras["tokens"], language_of(extras)), name)
 
@@ -73,7 +59,7 @@ def _about(recognizer: Recognizer) -> dict[str, Any]:
 
 
 def _decoding(settings: Settings, language: Language) -> str:
-    """What it knows of language, and how much that weighs."""
+    """Decoder, lexicon and language model."""
     decode, parts = settings.decode, []
     if language.lexicon:
         parts.append(f"lexicon of {len(language.lexicon)} words")
@@ -84,64 +70,37 @@ def _decoding(settings: Settings, language: Language) -> str:
     return f"beam of {decode.beam}: {', '.join(parts)}" if parts else decode.kind
 
 
-def _tokens_text(model: RecognizerModel) -> str:
-    return model.tokens.to_text()
-
-
-def _parse_tokens(text: str, where: str, _extras: Mapping[str, Any]) -> TokenTable:
-    return TokenTable.parse(text, where)
-
-
-def _lexicon_text(model: RecognizerModel) -> str:
-    return model.language.lexicon.to_text() if model.language.lexicon else ""
-
-
-def _parse_lexicon(text: str, where: str, extras: Mapping[str, Any]) -> Lexicon:
-    return Lexicon.parse(text, where, extras["tokens"])
-
-
-def _lm_text(model: RecognizerModel) -> str:
-    return model.language.ngram
-
-
-def _packed_lm(text: str, where: str) -> str:
-    """An n-gram model that people put into a folder, packed or as an ARPA file has it, in its packed form."""
-    return parse_lm(text, where).to_text()
-
-
-def _keep_lm(text: str, _where: str, _extras: Mapping[str, Any]) -> str:
-    """It is read when it is needed, see ``Language.lm``."""
-    return text
-
-
-def _calibrator_text(model: RecognizerModel) -> str:
-    calibrator = model.language.calibrator
-    return json.dumps(calibrator.to_dict(), indent=1) + "\n" if calibrator else ""
-
-
-def _parse_calibrator(text: str, where: str, _extras: Mapping[str, Any]) -> Calibrator:
-    return Calibrator.from_dict(parsed_json(text, where, "a calibrator"), where)
-
-
-RECOGNIZER: ModelKind[Settings, RecognizerModel] = ModelKind(
+RECOGNIZER = ModelKind(
     name=RECOGNIZER_NAME,
     title="recognizer",
     settings=Settings,
-    build=build,
-    train="recitative average EXP",
-    export="recitative export",
-    describe=describe,
-    task="recitative.asr.task",
     data=RecognizerData,
-    graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["tokens"])),
+    build="recitative.asr.network:build",
+    task="recitative.asr.task:prepare",
     runner=_run,
-    endpoint=Endpoint("/v1/audio/transcriptions", _about, stream=lambda recognizer, *, rules: recognizer.stream(rules)),
+    graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["tokens"])),
+    describe=describe,
     extras={
-        "tokens": Extra("tokens.txt", _tokens_text, _parse_tokens),
-        "lexicon": Extra("lexicon.txt", _lexicon_text, _parse_lexicon, optional=True),
-        "lm": Extra("lm.ngram", _lm_text, _keep_lm, optional=True, edited=_packed_lm, older="lm.arpa"),
-        "calibrator": Extra("confidence.json", _calibrator_text, _parse_calibrator, optional=True),
+        "tokens": TOKENS,
+        "lexicon": Extra("lexicon.txt", Lexicon.to_text, Lexicon.parse, needs=("tokens",), optional=True),
+        "lm": Extra(
+            "lm.ngram",
+            str,
+            lambda text, where: text,  # parsed when it is used, see ``Language.lm``
+            optional=True,
+            edited=lambda text, where: parse_lm(text, where).to_text(),  # also from an ARPA file
+            older="lm.arpa",
+        ),
+        "calibrator": Extra(
+            "confidence.json",
+            lambda calibrator: json.dumps(calibrator.to_dict(), indent=1) + "\n",
+            lambda text, where: Calibrator.from_dict(parsed_json(text, where, "a calibrator"), where),
+            optional=True,
+        ),
     },
+    int8="recitative.asr.export:RecognizerCheck",
+    endpoint=Endpoint("/v1/audio/transcriptions", _about, stream=lambda recognizer, *, rules: recognizer.stream(rules)),
+    train="recitative average EXP",
     weights="trained",
     distributed=True,
     saved_by_training=False,

@@ -47,8 +47,7 @@ from recitative.audio.vad import SegmentCutter, SegmentPiece, SegmentRules
 from recitative.config import Settings
 from recitative.errors import UsageError
 from recitative.model.onnx_stage import OnnxStage
-from recitative.model.samples import SampleNetwork, pad_samples
-from recitative.model.stream import AudioStream, E, NetworkInput, NetworkStream, Work
+from recitative.model.stream import AudioStream, E, NetworkInput, NetworkStream, SampleNetwork, Work, pad_samples
 from recitative.stage import Array, Padded, Stage
 from recitative.text.tokens import TokenTable
 from recitative.text.words import Word

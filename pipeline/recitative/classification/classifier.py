@@ -15,14 +15,12 @@ import numpy as np
 
 from recitative.audio.files import AudioInput, OnWarning, open_audio, open_blocks
 from recitative.audio.samples import SampleInput, StreamResampler
-from recitative.classification.kind import CLASSIFIER
-from recitative.classification.settings import ClassifierSettings
+from recitative.classification.kind import CLASSIFIER, ClassifierSettings
 from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
 from recitative.model.onnx_stage import open_file
-from recitative.model.samples import SampleNetwork
-from recitative.model.stream import NetworkInput, NetworkStream, Work
+from recitative.model.stream import NetworkInput, NetworkStream, SampleNetwork, Work
 from recitative.stage import Array, Stage
 
 BLOCK_S = 10.0  # recordings are read in blocks of at most this length, so that memory stays small

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from recitative.atomic import write_text
 from recitative.classification.classifier import Classifier
-from recitative.classification.settings import ClassifierSettings
+from recitative.classification.kind import ClassifierSettings
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples

@@ -11,9 +11,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recitative.classification.kind import CLASSIFIER
-from recitative.classification.settings import ClassifierNetworkSettings, ClassifierSettings
-from recitative.model.kind import AnyKind
+from recitative.classification.kind import CLASSIFIER, ClassifierNetworkSettings, ClassifierSettings
+from recitative.model.kind import ModelKind
 from recitative.nn.front_end import add_front_end, normalization_stages
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
@@ -26,7 +25,7 @@ from recitative.stage import Padded
 class ClassifierModel:
     """A network with the names of its outputs."""
 
-    kind: ClassVar[AnyKind] = CLASSIFIER
+    kind: ClassVar[ModelKind] = CLASSIFIER
     settings: ClassifierSettings
     labels: tuple[str, ...]
     network: Chain

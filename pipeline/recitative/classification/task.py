@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recitative.classification.evaluation import label_numbers, require_usable
+from recitative.classification.kind import ClassifierData, ClassifierSettings
 from recitative.classification.network import ClassifierModel, new_classifier
-from recitative.classification.settings import ClassifierData, ClassifierSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import least_samples, num_output_frames
 from recitative.data.tables import Utterance

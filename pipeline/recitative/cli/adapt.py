@@ -94,7 +94,7 @@ def adapt(
     from recitative.asr.adaptation import adapt as adapt_model
     from recitative.asr.recognizer import word_errors
     from recitative.asr.stream import load_transcriber
-    from recitative.export.checked import export_recognizer
+    from recitative.model.export.quantization import export_checked
     from recitative.model.export.weights import open_for_training
 
     model = open_for_training(path, RECOGNIZER)
@@ -109,7 +109,7 @@ def adapt(
             overrides=overrides or (), tell=partial(print, file=sys.stderr), quiet=quiet,
         )  # fmt: skip
         with progress_bar("compare int8 with float32") as show:
-            made = export_recognizer(
+            made = export_checked(
                 adapted.model, work / "model.onnx", dev=work / "data/dev", notes=_notes(path, adapted), advance=show
             )
         with progress_bar("score before") as show:

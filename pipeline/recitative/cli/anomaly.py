@@ -203,7 +203,7 @@ def detect(
 def open_detector(model: Path) -> tuple[AnomalyDetector, Threshold | None]:
     """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither."""
     from recitative import pretrained
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     detector: AnomalyDetector = open_model(pretrained.find(str(model)), [FORECASTER])
     return detector, detector.threshold

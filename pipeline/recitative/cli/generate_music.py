@@ -74,7 +74,7 @@ OthersOption = Annotated[
 
 def open_events(path: Path) -> EventScorer:
     """Open a model of events. Raises DataError for other models."""
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     scorer: EventScorer = open_model(path, [EVENTS])
     return scorer
@@ -89,7 +89,7 @@ def refuse_others(others: Sequence[str] | None, path: Path) -> None:
 def open_voices(paths: Sequence[Path]) -> Scorer:
     """Open one model of voices, or several as an ensemble. Raises DataError for other models, UsageError for models
     that cannot be combined."""
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     scorers: list[Scorer] = [open_model(path, [MUSIC]) for path in paths]
     return scorers[0] if len(scorers) == 1 else Ensemble(scorers)

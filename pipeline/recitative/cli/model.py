@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
-from recitative.asr.g2p_kind import G2P
 from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, lm, music, sound
@@ -30,10 +29,7 @@ from recitative.cli.options import (
 )
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
-from recitative.model.kind import RECOGNIZER_NAME, SETTINGS
-from recitative.music.kind import EVENTS
-from recitative.music.kind import MUSIC as MUSIC_MODEL
-from recitative.punctuation.kind import PUNCTUATION
+from recitative.model.kind import SETTINGS, ModelKind
 from recitative.terminal import progress_bar
 
 
@@ -81,7 +77,7 @@ def models() -> None:
 # ``recitative score``, ``export`` and ``report``: one verb for models of every kind.
 
 if TYPE_CHECKING:
-    from recitative.model.export.smallest import Weights
+    from recitative.model.export.quantization import Weights
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -206,44 +202,33 @@ def export(
     \b
     recitative export exp/lstm/model --dev data/dev --output lstm.onnx
     """
-    found = kind_of(model)
-    kind = found.name
-    if kind in (RECOGNIZER_NAME, CLASSIFIER.name):
-        _export_checked(model, output, dev, weights, read_notes(notes), classifies=kind == CLASSIFIER.name)
+    kind = kind_of(model)
+    if kind.int8 not in ("", "weights"):
+        _export_checked(model, kind, output, dev, weights, read_notes(notes))
         return
     if dev:
         raise UsageError("--dev: only for recognizers and classifiers; leave it out")
-    if weights == "int8" and kind not in (MUSIC_MODEL.name, EVENTS.name, G2P.name, PUNCTUATION.name):
-        raise UsageError(f"--weights int8: a {kind} model has only float32; leave it out")
-    from recitative.export.file import export_model
+    if weights == "int8" and not kind.int8:
+        raise UsageError(f"--weights int8: a {kind.name} model has only float32; leave it out")
+    from recitative.model.export.file import export_model
     from recitative.model.folder import load_model
 
-    options = {"int8": True} if weights == "int8" else {}
-    size = export_model(load_model(model, found), output, notes=read_notes(notes), **options)
-    print(f"{output}: {'int8' if options else 'float32'}, {size / 1e6:.1f} MB")
+    written = "int8" if weights == "int8" else "float32"
+    size = export_model(load_model(model, kind), output, notes=read_notes(notes), int8=written == "int8")
+    print(f"{output}: {written}, {size / 1e6:.1f} MB")
 
 
-def _export_checked(
-    model: Path, output: Path, dev: Path | None, weights: Weights, notes: str, *, classifies: bool
-) -> None:
+def _export_checked(model: Path, kind: ModelKind, output: Path, dev: Path | None, weights: Weights, notes: str) -> None:
     """Print the error rates of float32 and int8 on ``dev``."""
-    from recitative.asr.recognizer_kind import RECOGNIZER
-    from recitative.export.checked import export_classifier, export_recognizer
+    from recitative.model.export.quantization import export_checked
     from recitative.model.folder import load_model
 
     with progress_bar("compare on dev") as show:
-        if classifies:
-            done = export_classifier(
-                load_model(model, CLASSIFIER), output, dev=dev, weights=weights, notes=notes, advance=show
-            )
-        else:
-            done = export_recognizer(
-                load_model(model, RECOGNIZER), output, dev=dev, weights=weights, notes=notes, advance=show
-            )
+        done = export_checked(load_model(model, kind), output, dev=dev, weights=weights, notes=notes, advance=show)
     for form, errors in (("float32", done.float32_errors), ("int8", done.int8_errors)):
         if errors is not None:
             rate = f"WER {100 * errors.rate:.2f} % [ {errors.errors} / {errors.ref} ]"
-            if classifies:
+            if kind is CLASSIFIER:
                 rate = f"accuracy {100 * (1 - errors.rate):.2f} % [ {errors.correct} / {errors.ref} ]"
             print(f"{form:>7}: dev {rate}{'  <- written' if form == done.weights else ''}")
     saved = f", float32 would be {done.float32_size / 1e6:.1f} MB" if done.weights == "int8" else ""

@@ -51,7 +51,7 @@ def open_transcriber(model: Path, options: DecodingArguments | None = None, *, w
 
     if model.is_dir():
         from recitative.asr.recognizer_kind import RECOGNIZER, language_of
-        from recitative.export.opening import open_stage
+        from recitative.kinds import open_stage
 
         _, stage, settings, extras = open_stage(model, [RECOGNIZER])
         transcriber = Transcriber(stage, settings, extras["tokens"], language_of(extras))
@@ -98,7 +98,7 @@ def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
     Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
     """
     from recitative.classification.kind import CLASSIFIER
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     classifier: Classifier = open_model(pretrained.find(str(model)), [CLASSIFIER])
     if all_speeds and len(classifier.speeds) == 1:
@@ -109,7 +109,7 @@ def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
 def open_pronouncer(model: Path) -> Pronouncer:
     """A letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for anything else."""
     from recitative.asr.g2p_kind import G2P
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     pronouncer: Pronouncer = open_model(pretrained.find(model), [G2P])
     return pronouncer
@@ -121,7 +121,7 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
     """
     if path.is_dir() or path.suffix == ".onnx":
-        from recitative.export.opening import open_model
+        from recitative.kinds import open_model
         from recitative.lm.kind import LANGUAGE_MODEL
 
         scorer: LanguageModel = open_model(path, [LANGUAGE_MODEL])

@@ -29,8 +29,7 @@ from recitative.cli.options import (
 )
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
-from recitative.kinds import MUSIC_KINDS, kind_of
-from recitative.model.kind import load_settings_of
+from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
 from recitative.music import synth
 from recitative.music.composer import event_likelihood, likelihood_of
 from recitative.music.composition import ConstraintCheck

@@ -138,7 +138,7 @@ def open_models(
     from recitative import pretrained
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Transcriber
-    from recitative.export.opening import open_stage
+    from recitative.kinds import open_stage
     from recitative.serve.models import ServedModel
 
     models = [ServedModel.of(pretrained.name_of(path), *open_stage(path)) for path in paths]

@@ -35,7 +35,7 @@ def open_generator(model: Path) -> SoundGenerator:
 
     Raises DataError for other models.
     """
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     generator: SoundGenerator = open_model(model, [SOUND])
     return generator
@@ -49,7 +49,7 @@ def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float
         return LabelVoice(open_generator(model))
     if not vocoder:
         raise UsageError(f"--model {model}: generates mel frames; add a --vocoder")
-    from recitative.export.opening import open_model
+    from recitative.kinds import open_model
 
     return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), spectrogram_temperature)
 

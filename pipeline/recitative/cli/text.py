@@ -258,7 +258,7 @@ def score_punctuation(
     command: CommandOption = "-",
 ) -> None:
     """Print precision, recall and F1 of marks and capitals on a text file, a passage on each line."""
-    from recitative.export.opening import open_stage
+    from recitative.kinds import open_stage
     from recitative.punctuation.kind import PUNCTUATION
     from recitative.punctuation.punctuator import Punctuator, mean_f1, read_lines, read_written, score_passages
     from recitative.score.results import Measurement

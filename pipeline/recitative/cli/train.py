@@ -25,7 +25,7 @@ from recitative.features.extraction import audio_duration_s
 from recitative.kinds import KINDS, MUSIC_KINDS, SOUND_KINDS, load_training
 from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.machine import available_cores
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.terminal import progress_bar, track
 from recitative.text.tokens import required_frames
 from recitative.text.vocabulary import TextUnit
@@ -227,7 +227,7 @@ def train(
 
 
 def _run(
-    kinds: Sequence[AnyKind],
+    kinds: Sequence[ModelKind],
     output: Path,
     arguments: Sequence[str],
     conf: Path | None,
@@ -251,7 +251,7 @@ def _run(
         print(trained)
 
 
-def _older_verb(kinds: Sequence[AnyKind]) -> Callable[..., None]:
+def _older_verb(kinds: Sequence[ModelKind]) -> Callable[..., None]:
     """The form that release 0.1 had for some kinds."""
 
     def train(

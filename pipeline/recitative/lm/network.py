@@ -7,10 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings, NetworkSettings
 from recitative.lm.scores import RecurrentLanguageModel
-from recitative.lm.settings import LanguageModelSettings, NetworkSettings
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.embedding import Embedding, TiedLogProbs
 from recitative.nn.recurrent import RecurrentStack
@@ -22,7 +21,7 @@ from recitative.text.vocabulary import Vocabulary
 class LanguageModelNetwork:
     """A network with everything needed to read text."""
 
-    kind: ClassVar[AnyKind] = LANGUAGE_MODEL
+    kind: ClassVar[ModelKind] = LANGUAGE_MODEL
     settings: LanguageModelSettings
     vocabulary: Vocabulary
     network: Chain

@@ -1,33 +1,44 @@
-"""What an exported file says about its model, beside its graph. No torch: the runtime reads it.
+"""An exported file: its metadata, its checksum, and how both are stored. No torch: the runtime reads it.
 
 An exported file is one ONNX file. Its graph is the network's ``step``; its metadata have these entries, all text:
 
-recitative.format        the format, 2
+recitative.format        the version of the format, 2
 recitative.kind          the name of the model's kind
 recitative.model         JSON: settings, extras (as the files of the folder), the state of a stream, and the rest
 recitative.graph.<name>  a further graph, in base64
+recitative.checksum      says that the file has a checksum
+recitative.sha256        the checksum: SHA-256 of all bytes but the last 64, which are the checksum itself
+
+ONNX keeps metadata at the end of a file, and the checksum is the last entry: its value, 64 hexadecimal digits, ends the
+file. It is verified on the bytes before anything parses them. The entry before it detects a file whose checksum was cut
+off or renamed.
+
+The metadata are read and replaced in the bytes, without parsing the graph. A file is a protocol buffer: fields one
+after another, each a tag (its number and its type) and a value. Field 14 is an entry of the metadata, with its key in
+field 1 and its value in field 2. Other fields are copied unchanged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 
 from recitative.config import validate_tree
 from recitative.errors import DataError
-from recitative.model.kind import RECOGNIZER_NAME, AnyKind, ModelKind, S, model_named
+from recitative.model.kind import RECOGNIZER_NAME, ModelKind, model_named
 from recitative.stage import Array
 from recitative.text.tokens import TokenTable
 
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"
-FIRST_EXTRAS = {  # their extras, by the name of the value
+FIRST_EXTRAS = {  # extras in format 1: the name of the value -> its file
     "tokens": "tokens.txt",
     "lexicon": "lexicon.txt",
     "lm": "lm.ngram",
@@ -39,7 +50,7 @@ FIRST_EXTRAS = {  # their extras, by the name of the value
 
 @dataclass(frozen=True)
 class InitialState:
-    """One entry of the state of a stream that has heard nothing: (N, *shape), all ``fill`` but the last ``tail``."""
+    """One entry of the state at the start of a stream: (N, *shape), all ``fill`` except the last values, ``tail``."""
 
     shape: tuple[int, ...]
     fill: float = 0.0
@@ -54,19 +65,20 @@ class InitialState:
 
 
 @dataclass(frozen=True)
-class ModelMetadata(Generic[S]):
-    """Everything but the arithmetic.
+class ModelMetadata:
+    """Everything in a file except the graph.
 
     texts:             the extras, by file name
-    stride, lookahead: of the network, in the frames that it reads; lookahead None = the whole input
-    piece_frames:      the most frames for one call of the graph, 0 = any number
-    weights:           'float32' or 'int8'; '' in files of format 1 that don't say
-    notes:             free text: licence, corpus, error rates, the commands that made the model
+    stride, lookahead: of the network, in input frames; lookahead None = the whole input
+    piece_frames:      maximum frames for one call of the graph, 0 = any number
+    weights:           'float32' or 'int8'; '' if a file of format 1 does not say
+    notes:             free text: license, corpus, error rates, the commands that made the model
     graphs:            further graphs, by name
+    where:             the name of the file in errors
     """
 
-    kind: ModelKind[S, Any]
-    settings: S
+    kind: ModelKind
+    settings: Any
     state: dict[str, InitialState]
     parameters: int
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +88,7 @@ class ModelMetadata(Generic[S]):
     weights: str = ""
     notes: str = ""
     graphs: Mapping[str, bytes] = field(default_factory=dict)
-    where: str = field(default="the model", compare=False)  # how errors call the file
+    where: str = field(default="the model", compare=False)
 
     @cached_property
     def extras(self) -> dict[str, Any]:
@@ -101,9 +113,9 @@ _PLAIN = tuple(
 )
 
 
-def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[AnyKind]) -> AnyKind:
-    """Of which of these kinds a file is. Raises DataError for none."""
-    name = _name_in(entries)
+def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[ModelKind]) -> ModelKind:
+    """The kind of a file. Raises DataError if it is none of these kinds."""
+    name = entries.get(KIND) or (RECOGNIZER_NAME if FORMAT in entries else "")
     for kind in kinds:
         if kind.name == name:
             return kind
@@ -112,8 +124,8 @@ def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[AnyKind]) ->
     raise DataError(where, found, f"{titles} file", f"make one with '{kinds[0].export}'")
 
 
-def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind[S, Any]) -> ModelMetadata[S]:
-    """The metadata of a file of this kind. Raises DataError that names the file for another or a damaged one."""
+def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind) -> ModelMetadata:
+    """The metadata of a file of this kind. Raises DataError that names the file if it is damaged or of another kind."""
     kind_in(entries, where, [kind])
     try:
         model, graphs = _upgraded(entries, where, kind) if "recitative.card" in entries else _current(entries, where)
@@ -124,17 +136,17 @@ def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind[S, Any]
         }
         texts = {str(file): str(text) for file, text in model.pop("extras").items()}
         metadata = ModelMetadata(kind, settings, state, texts=texts, graphs=graphs, where=where, **model)
-        metadata.extras  # noqa: B018 - a damaged one is found now
+        metadata.extras  # noqa: B018 - raises the errors of damaged extras here
         return metadata
     except (KeyError, TypeError, ValueError, AttributeError):
         found = "is damaged: its metadata cannot be read"
         raise DataError(where, found, f"a whole {kind.title}'s file", "export it again") from None
 
 
-def with_texts(entries: Mapping[str, str], metadata: ModelMetadata[Any], texts: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a file with other extras, by file name; those of format 1 as format 2 has them.
+def with_texts(entries: Mapping[str, str], metadata: ModelMetadata, texts: Mapping[str, str]) -> dict[str, str]:
+    """The entries of a file with other extras, by file name; entries of format 1 are converted to format 2.
 
-    entries: what ``metadata`` was read from
+    entries: those from which ``metadata`` was read
     """
     if "recitative.card" in entries:
         changed = replace(metadata, texts={**metadata.texts, **texts}).to_entries()
@@ -145,11 +157,6 @@ def with_texts(entries: Mapping[str, str], metadata: ModelMetadata[Any], texts: 
     return {**entries, MODEL: json.dumps(model)}
 
 
-def _name_in(entries: Mapping[str, str]) -> str:
-    """The name of its kind; '' if it is no model."""
-    return entries.get(KIND) or (RECOGNIZER_NAME if FORMAT in entries else "")
-
-
 def _current(entries: Mapping[str, str], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     if (made := entries[FORMAT]) != VERSION:
         raise DataError(where, f"has format {made}", f"format 1 or {VERSION}", "export it again with this version")
@@ -157,8 +164,8 @@ def _current(entries: Mapping[str, str], where: str) -> tuple[dict[str, Any], di
     return json.loads(entries[MODEL]), {name: b64decode(graph, validate=True) for name, graph in graphs.items()}
 
 
-def _upgraded(entries: Mapping[str, str], where: str, kind: AnyKind) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Format 1, of release 0.1, in the words of this one: there, extras stood as values among the rest."""
+def _upgraded(entries: Mapping[str, str], where: str, kind: ModelKind) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Format 1, of release 0.1, converted to format 2: it has extras as values among the other entries."""
     model = json.loads(entries["recitative.card"])
     made = entries.get(FORMAT) or model.pop("format")
     if made != "1":
@@ -174,3 +181,126 @@ def _upgraded(entries: Mapping[str, str], where: str, kind: AnyKind) -> tuple[di
             texts[file] = value if isinstance(value, str) else json.dumps(value)
     graphs = {name: entries.get(f"recitative.{name}", "") for name in ("choice", "encoder")}
     return model | {"extras": texts}, {name: b64decode(graph, validate=True) for name, graph in graphs.items() if graph}
+
+
+# The checksum
+
+CLAIM, CLAIMED = "recitative.checksum", "sha256 of all but the last 64 bytes"
+KEY = "recitative.sha256"
+DIGITS = 64
+_BEFORE_DIGITS = KEY.encode() + bytes([0x12, DIGITS])  # the entry's key, and field 2 of 64 bytes: its value
+
+
+def sealed(content: bytes) -> bytes:
+    """A file without a checksum -> with its checksum."""
+    body = content + _entry_field(CLAIM, CLAIMED) + _entry_field(KEY, DIGITS * "0")[:-DIGITS]
+    return body + digest_of(body).encode()
+
+
+def digest_of(content: bytes | memoryview) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def verify_checksum(content: bytes, where: str, kind: str) -> bool:
+    """Whether a file has a checksum; files of older versions have none. Raises DataError for a wrong one."""
+    body = memoryview(content)[:-DIGITS]
+    if bytes(body[-len(_BEFORE_DIGITS) :]) != _BEFORE_DIGITS:
+        return False
+    if content[-DIGITS:] != digest_of(body).encode():
+        raise _wrong_checksum(where, kind)
+    return True
+
+
+def split_metadata(content: bytes, where: str, kind: str) -> tuple[bytes, dict[str, str]]:
+    """The file without its metadata, and the metadata, verified by the checksum if there is one.
+
+    Raises DataError for a wrong or missing checksum, ValueError if the content is no protocol buffer.
+    """
+    verified = verify_checksum(content, where, kind)
+    rest = b"".join(whole for number, whole, _ in _fields(memoryview(content)) if number != METADATA)
+    entries = metadata_of(content)
+    if CLAIM in entries and not verified:
+        raise _wrong_checksum(where, kind)
+    return rest, entries
+
+
+def _wrong_checksum(where: str, kind: str) -> DataError:
+    found = "is damaged: its content does not match its checksum"
+    return DataError(where, found, f"a whole {kind}", "copy or export it again")
+
+
+# The bytes
+
+METADATA = 14
+_BYTES = 2  # the type of a value that begins with its length
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """Key -> value of every entry. Raises ValueError if the content is no protocol buffer."""
+    return dict(_entry(value) for number, _, value in _fields(memoryview(content)) if number == METADATA)
+
+
+def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
+    """The same file with exactly these entries, old ones in their old order, and a new checksum.
+
+    Raises ValueError if the content is no protocol buffer.
+    """
+    parts = list(_fields(memoryview(content)))
+    kept = [key for key in (_entry(value)[0] for number, _, value in parts if number == METADATA) if key in entries]
+    order = dict.fromkeys([*kept, *entries])
+    metadata = [_entry_field(key, entries[key]) for key in order if key not in (CLAIM, KEY)]
+    return sealed(b"".join([*(whole for number, whole, _ in parts if number != METADATA), *metadata]))
+
+
+def _entry_field(key: str, value: str) -> bytes:
+    return _field(METADATA, _field(1, key.encode()) + _field(2, value.encode()))
+
+
+def _entry(content: memoryview) -> tuple[str, str]:
+    parts = {number: value for number, _, value in _fields(content)}
+    return str(parts.get(1, b""), "utf-8"), str(parts.get(2, b""), "utf-8")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    size, length = [], len(value)
+    while length > 127:  # seven bits a byte, the lowest first; all but the last byte have their eighth bit set
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | _BYTES, *size, length]) + value
+
+
+def _fields(content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Number, all bytes, and value of each field; the value is empty if it is a number."""
+    place = 0
+    while place < len(content):
+        start = place
+        tag, place = _read_varint(content, place)
+        value = content[:0]
+        match tag & 7:
+            case 0:
+                _, place = _read_varint(content, place)
+            case 1:
+                place += 8
+            case 2:  # _BYTES
+                size, place = _read_varint(content, place)
+                value = content[place : place + size]
+                place += size
+            case 5:
+                place += 4
+            case other:
+                raise ValueError(f"no protocol buffer: type {other}")
+        if place > len(content):
+            raise ValueError("a protocol buffer that ends within a field")
+        yield tag >> 3, content[start:place], value
+
+
+def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while place < len(content) and shift < 64:
+        byte = content[place]
+        number |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return number, place
+    raise ValueError("a protocol buffer that ends within a number")

@@ -1,14 +1,18 @@
-"""A model on disk, of whatever kind: one folder of files. Nothing is unpickled.
+"""A model folder, for all kinds of models. Nothing is unpickled.
 
 weights.safetensors   every parameter and buffer by name, normalization included
-settings.yaml         the resolved settings of the run, features included; ``kind`` tells which kind of model it is
+settings.yaml         the resolved settings of the run, features included; ``kind`` is the kind of model
 ...                   the extras of the kind: tokens.txt, labels.json, threshold.json, ...
-SHA256SUMS            checksums of the other files (``model.checksums``)
+SHA256SUMS            checksums of all other files, in the format of ``sha256sum -c``
+
+The checksums cover all files, since a changed digit in the settings or the language model changes results as silently
+as one in the weights. Folders of older versions have none, and they are optional: remove the file after editing
+another one by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -20,42 +24,52 @@ from torch import nn
 from recitative.atomic import recover_folder, replacing_folder
 from recitative.config import dump_settings, load_tree
 from recitative.errors import DataError
-from recitative.model.checksums import verify_checksums, write_checksums
-from recitative.model.kind import RECOGNIZER_NAME, SETTINGS, AnyKind, M, ModelKind
+from recitative.model.kind import RECOGNIZER_NAME, SETTINGS, ModelKind
 from recitative.reading import read_text, read_yaml
 
 WEIGHTS = "weights.safetensors"
+CHECKSUMS = "SHA256SUMS"
 
 
 class Model(Protocol):
-    """A network with its settings, and the extras of its kind."""
+    """A network with its settings, and the extras of its kind as attributes."""
 
-    kind: ClassVar[AnyKind]
+    kind: ClassVar[ModelKind]
 
     @property
     def settings(self) -> BaseModel: ...
 
+    @property
+    def network(self) -> nn.Module: ...
+
 
 def save_model(model: Model, folder: Path) -> None:
-    """Write the folder; atomic: an older model stays whole until the new one is."""
+    """Write the folder; atomic: an older model stays complete until the new one is."""
     kind = model.kind
     with replacing_folder(folder) as partial:
-        weights = _weights(kind, model).state_dict()
-        content = save({name: value.contiguous().cpu() for name, value in weights.items()})
+        weights: nn.Module = getattr(model, kind.weights)
+        content = save({name: value.contiguous().cpu() for name, value in weights.state_dict().items()})
         (partial / WEIGHTS).write_bytes(content)  # safetensors' own writing has its own errors for a full disk
         (partial / SETTINGS).write_text(dump_settings(model.settings), encoding="utf-8")
         for file, text in kind.texts_of(model).items():
             (partial / file).write_text(text, encoding="utf-8")
-        write_checksums(partial)
+        _write_checksums(partial)
 
 
-def load_model(folder: Path, kind: ModelKind[Any, M]) -> M:
-    """Read a model folder, in evaluation mode. Raises DataError for anything but a whole model of this kind."""
+def load_model(folder: Path, kind: ModelKind) -> Any:
+    """The model in a folder, in evaluation mode. Raises DataError for a damaged folder or one of another kind."""
     remedy = f"make one with '{kind.train}'"
-    _require_whole(folder, kind, remedy)
+    _require_complete(folder, kind, remedy)
     settings = load_tree(kind.settings, folder / SETTINGS)
-    model = kind.build(settings, **kind.parse(_texts(folder, kind, remedy), lambda file: str(folder / file)))
-    weights = _weights(kind, model)
+    texts = {}
+    for name, extra in kind.extras.items():
+        path = folder / extra.file
+        if extra.older and not path.exists():
+            path = folder / extra.older
+        if path.exists():
+            texts[extra.file] = extra.edited(read_text(path, f"the {name} of a {kind.title}", remedy), str(path))
+    model = kind.new(settings, kind.parse(texts, lambda file: str(folder / file)))
+    weights: nn.Module = getattr(model, kind.weights)
     try:
         weights.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError) as error:
@@ -65,35 +79,56 @@ def load_model(folder: Path, kind: ModelKind[Any, M]) -> M:
     return model
 
 
-def _weights(kind: AnyKind, model: object) -> nn.Module:
-    module = getattr(model, kind.weights)
-    assert isinstance(module, nn.Module)
-    return module
+def _require_complete(folder: Path, kind: ModelKind, remedy: str) -> None:
+    """Raises DataError if a file is missing or has a wrong checksum, or for another kind of model."""
 
+    def require(*names: str) -> None:
+        for name in names:
+            if not (folder / name).is_file():
+                raise DataError(str(folder), f"has no {name}", f"a {kind.title}'s folder", remedy)
 
-def _require_whole(folder: Path, kind: AnyKind, remedy: str) -> None:
-    """Raises DataError if a file is missing or is not what was written, or for another kind of model."""
     recover_folder(folder)
-    _require_files(folder, (WEIGHTS, SETTINGS), kind, remedy)
+    require(WEIGHTS, SETTINGS)
     verify_checksums(folder)
     values = read_yaml(folder / SETTINGS, f"a {kind.title}'s settings", remedy)
     if not isinstance(values, dict) or values.get("kind", RECOGNIZER_NAME) != kind.name:
         raise DataError(str(folder / SETTINGS), f"is not a {kind.title}'s", f"'kind: {kind.name}'", remedy)
-    _require_files(folder, [extra.file for extra in kind.extras.values() if not extra.optional], kind, remedy)
+    require(*(extra.file for extra in kind.extras.values() if not extra.optional))
 
 
-def _require_files(folder: Path, names: Iterable[str], kind: AnyKind, remedy: str) -> None:
-    for name in names:
-        if not (folder / name).is_file():
-            raise DataError(str(folder), f"has no {name}", f"a {kind.title}'s folder", remedy)
+def _write_checksums(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
+    lines = [f"{_digest_of(folder / name)}  {name}\n" for name in names]
+    (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")
 
 
-def _texts(folder: Path, kind: AnyKind, remedy: str) -> dict[str, str]:
-    texts = {}
-    for name, extra in kind.extras.items():
-        path = folder / extra.file
-        if extra.older and not path.exists():
-            path = folder / extra.older
-        if path.exists():
-            texts[extra.file] = extra.edited(read_text(path, f"the {name} of a {kind.title}", remedy), str(path))
-    return texts
+def verify_checksums(folder: Path) -> None:
+    """Raises DataError for the first file that is missing or has changed, if the folder has checksums.
+
+    Files without a checksum are allowed: somebody may have added them.
+    """
+    path = folder / CHECKSUMS
+    if not path.exists():
+        return
+
+    def damaged(where: Path | str, found: str) -> DataError:
+        return DataError(str(where), found, "", f"copy the folder again; to keep a change of your own, remove {path}")
+
+    try:
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError):
+        raise damaged(path, "cannot be read") from None
+    for number, line in enumerate(lines, start=1):
+        digest, _, name = line.partition("  ")
+        if not name or Path(name).name != name:
+            raise damaged(f"{path}:{number}", "is no checksum of a file")
+        file = folder / name
+        if not file.is_file():
+            raise damaged(file, f"is missing, and {CHECKSUMS} lists it")
+        if _digest_of(file) != digest:
+            raise damaged(file, f"is damaged, or was changed by hand: its checksum is not that in {CHECKSUMS}")
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

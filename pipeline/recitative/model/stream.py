@@ -1,16 +1,17 @@
-"""One stream of audio, whatever listens to it: samples in as they come, events out.
+"""A stream of audio, for all kinds of models: samples in, events out.
 
     stream = model.stream()
-    for event in stream.accept(samples, 48000):     # pieces of any length
+    for event in stream.accept(samples, 48000):     # chunks of any length
         print(event.to_dict())
     for event in stream.finish():
         ...
 
-Recognizers give ``Partial`` and ``Final`` (``asr.transcript``), keyword spotters ``Spotted`` (``keywords.spotter``),
-classifiers ``Label`` (``classification.classifier``), anomaly detectors ``Alarm`` (``anomaly.detector``). All have
-``start_s`` and ``end_s``, in seconds from the start of the stream, and ``to_dict``, which is ready for JSON.
+Events are ``Partial`` and ``Final`` of recognizers (``asr.transcript``), ``Spotted`` of keyword spotters
+(``keywords.spotter``), ``Label`` of classifiers (``classification.classifier``) and ``Alarm`` of anomaly models
+(``anomaly.detector``). All have ``start_s`` and ``end_s``, in seconds from the start of the stream, and ``to_dict``,
+which is ready for JSON.
 
-Many streams of one network may go on together, in one call of the network: see ``run_together``.
+Many streams of one network can share each call of the network: see ``run_together``.
 """
 
 from __future__ import annotations
@@ -23,55 +24,131 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from recitative.audio.samples import SampleInput, as_float, require_rate
-from recitative.model.samples import pad_samples
-from recitative.stage import Array, Stage, State
+from recitative.config import FeatureSettings
+from recitative.features.frontend import FeatureExtractor
+from recitative.stage import Array, Padded, Stage, State
 
-SCHEMA = 1  # of all JSON that tells what was heard; a changed or removed key raises it
+SCHEMA = 1  # version of all JSON output; it grows when a key is changed or removed
 
 
 def document(model: str, *entries: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON document: the number of the schema, the name of the model, then the entries."""
+    """A JSON document: the version of the schema, the name of the model, then the entries."""
     whole: dict[str, Any] = {"schema": SCHEMA, "model": model}
     for some in entries:
         whole |= some
     return whole
 
 
+class SampleNetwork:
+    """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32: features, then the network.
+
+    The network runs on PyTorch (``model.torch_stage``) or ONNX Runtime (``model.onnx_stage``).
+    State: the entries of both parts as ``features.*`` and ``network.*``.
+    """
+
+    def __init__(self, network: Stage[Array], features: FeatureSettings) -> None:
+        """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays"""
+        self.network = network
+        self.extractor = FeatureExtractor(features)
+        self._feature_names = {f"features.{name}": name for name in self.extractor.initial_state(1)}
+        self._network_names = {f"network.{name}": name for name in network.initial_state(1)}
+
+    @property
+    def sample_rate(self) -> int:
+        """In Hz."""
+        return self.extractor.settings.sample_rate
+
+    @property
+    def stride(self) -> int:
+        """In samples."""
+        return self.extractor.stride * self.network.stride
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds of audio per output."""
+        return self.stride / self.sample_rate
+
+    @property
+    def lookahead(self) -> int | None:
+        """In samples."""
+        ahead = self.network.lookahead
+        return None if ahead is None else self.extractor.lookahead + ahead * self.extractor.stride
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Algorithmic latency: the audio needed after the instant of an output; None = all of it."""
+        return None if self.lookahead is None else 1000.0 * self.lookahead / self.sample_rate
+
+    def output_lengths(self, lengths: Array) -> Array:
+        return self.network.output_lengths(self.extractor.output_lengths(lengths))
+
+    def initial_state(self, n: int) -> State:
+        return self._joined(self.extractor.initial_state(n), self.network.initial_state(n))
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        feature_state = {name: state[entry] for entry, name in self._feature_names.items()}
+        network_state = {name: state[entry] for entry, name in self._network_names.items()}
+        features, feature_state = self.extractor.step(x, feature_state, last=last)
+        y, network_state = self.network.step(features, network_state, last=last)
+        return y, self._joined(feature_state, network_state)
+
+    def _joined(self, feature_state: State, network_state: State) -> State:
+        joined = {entry: feature_state[name] for entry, name in self._feature_names.items()}
+        return joined | {entry: network_state[name] for entry, name in self._network_names.items()}
+
+    def log_probs(self, rows: Sequence[Array]) -> list[Array]:
+        """Whole recordings (S,) -> (T, V) each."""
+        y, _ = self.step(pad_samples(rows), self.initial_state(len(rows)), last=True)
+        return [data[:length] for data, length in zip(y.data, y.lengths, strict=True)]
+
+
+def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
+    """Recordings (S,) as a padded batch (N, S)."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    if len(rows) == 1:  # avoids a copy of a stream's chunk
+        return Padded(np.asarray(rows[0], np.float32)[np.newaxis], lengths)
+    data = np.zeros((len(rows), int(lengths.max(initial=0))), np.float32)
+    for i, row in enumerate(rows):
+        data[i, : len(row)] = row
+    return Padded(data, lengths)
+
+
 E = TypeVar("E")
 
 
 class AudioStream(ABC, Generic[E]):
-    """One stream of audio and what is known of it. It belongs to one thread at a time; its model may be shared."""
+    """A stream of audio. It belongs to one thread at a time; its model may be shared."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything heard: the stream is new."""
+        """Start a new stream."""
         self._rate = 0
         self._num_samples = 0
         self._begin()
 
     def accept(self, samples: SampleInput, sample_rate: int) -> list[E]:
-        """Hear the next samples; returns what is newly known.
+        """Process the next samples; returns the new events.
 
-        samples: (S,) float in [-1, 1] or int16, an array or a torch tensor, or bytes of 16-bit little-endian samples;
-        sample_rate: in Hz, the same from the stream's start to its end. Raises DataError for NaN, infinite or far too
-        large samples, UsageError for a changed rate or samples of another shape or type; the stream is then as it was.
+        samples: (S,) float in [-1, 1] or int16, an array or a torch tensor, or bytes of 16-bit little-endian samples
+        sample_rate: in Hz, constant within the stream
+        Raises DataError for NaN, infinite or far too large samples, UsageError for a changed rate or samples of another
+        shape or type; the stream is then unchanged.
         """
-        heard = self._check(samples, sample_rate)
-        self._count(heard, sample_rate)
-        return self._hear(heard)
+        audio = self._check(samples, sample_rate)
+        self._count(audio, sample_rate)
+        return self._hear(audio)
 
     def finish(self) -> list[E]:
-        """The stream ends here: returns the last events, with what was held back for want of future. It is new then."""
+        """End the stream; returns the last events, look-ahead included. The next call starts a new stream."""
         events = self._end()
         self.reset()
         return events
 
     async def events(self, chunks: AsyncIterable[SampleInput], sample_rate: int) -> AsyncIterator[E]:
-        """The events of an asynchronous source of samples, to its end. Other tasks run meanwhile: the work is done in a
-        thread."""
+        """The events of an asynchronous source of samples, to its end. The work is done in a thread, so that other
+        tasks continue."""
         async for chunk in chunks:
             for event in await asyncio.to_thread(self.accept, chunk, sample_rate):
                 yield event
@@ -84,14 +161,14 @@ class AudioStream(ABC, Generic[E]):
         return self._num_samples / self._rate if self._rate else 0.0
 
     def _check(self, samples: SampleInput, sample_rate: int) -> Array:
-        """The samples as float32. Raises what ``accept`` raises; the stream stays as it was."""
-        heard = as_float(samples)
+        """The samples as float32. Raises what ``accept`` raises."""
+        audio = as_float(samples)
         require_rate(sample_rate, self._rate)
-        return heard
+        return audio
 
-    def _count(self, heard: Array, sample_rate: int) -> None:
+    def _count(self, audio: Array, sample_rate: int) -> None:
         self._rate = sample_rate
-        self._num_samples += len(heard)
+        self._num_samples += len(audio)
 
     @abstractmethod
     def _begin(self) -> None:
@@ -105,7 +182,7 @@ class AudioStream(ABC, Generic[E]):
 
 
 class NetworkInput(NamedTuple):
-    """What a stream asks: samples (S,) at the network's rate, the state before them, and whether they are the last."""
+    """Samples (S,) of one stream at the network's rate, the state before them, and whether they are the last."""
 
     samples: Array
     state: State
@@ -114,28 +191,29 @@ class NetworkInput(NamedTuple):
 
 T = TypeVar("T")
 Work = Generator[NetworkInput, tuple[Array, State], T]
-"""Work of one stream: it gives what its network is to hear, and gets its output (T, ...) and the state after."""
+"""Work of one stream: it yields inputs of the network, and receives the output (T, ...) and the state after each."""
 
 
 def run_together(network: Stage[Array], works: Sequence[Work[T]]) -> list[T]:
-    """The results of works, all run to their ends. What several ask at the same time is one call of the network."""
+    """Run all works to their ends; returns their results. Inputs that are ready together share a call of the
+    network."""
     results: dict[int, T] = {}
-    asked: dict[int, NetworkInput] = {}
+    ready: dict[int, NetworkInput] = {}
 
-    def go_on(number: int, output: Any) -> None:
+    def send(number: int, output: Any) -> None:
         try:
-            asked[number] = works[number].send(output)
+            ready[number] = works[number].send(output)
         except StopIteration as end:
-            asked.pop(number, None)
+            ready.pop(number, None)
             results[number] = end.value
 
     for number in range(len(works)):
-        go_on(number, None)
-    while asked:
+        send(number, None)
+    while ready:
         for last in (False, True):
-            if rows := {number: one for number, one in asked.items() if one.last is last}:
+            if rows := {number: one for number, one in ready.items() if one.last is last}:
                 for number, output in zip(rows, _step(network, list(rows.values()), last=last), strict=True):
-                    go_on(number, output)
+                    send(number, output)
     return [results[number] for number in range(len(works))]
 
 
@@ -152,7 +230,7 @@ def _step(network: Stage[Array], rows: Sequence[NetworkInput], *, last: bool) ->
 
 
 class NetworkStream(AudioStream[E]):
-    """A stream whose work can be done together with that of others of the same network.
+    """A stream that can share calls of the network with other streams.
 
     ``_take`` and ``_take_end`` append events to ``_events``; ``_news`` returns them once.
     """
@@ -171,9 +249,9 @@ class NetworkStream(AudioStream[E]):
         """The work of ``accept``. Raises what ``accept`` raises, and changes nothing before it is run."""
         return self._accepting(self._check(samples, sample_rate), sample_rate)
 
-    def _accepting(self, heard: Array, sample_rate: int) -> Work[list[E]]:
-        self._count(heard, sample_rate)
-        yield from self._take(heard)
+    def _accepting(self, audio: Array, sample_rate: int) -> Work[list[E]]:
+        self._count(audio, sample_rate)
+        yield from self._take(audio)
         return self._news(ended=False)
 
     def finishing(self) -> Work[list[E]]:
@@ -196,7 +274,7 @@ class NetworkStream(AudioStream[E]):
 
     @abstractmethod
     def _take(self, samples: Array) -> Work[None]:
-        """The next samples."""
+        """Process the next samples."""
 
     @abstractmethod
     def _take_end(self) -> Work[None]: ...

@@ -12,17 +12,16 @@ from recitative.stage import Array, Padded, State
 
 
 class TorchStage:
-    """Stage: what the network takes -> what it gives, float32, without gradients. State: the network's, as arrays."""
+    """Stage: input of the network -> its output, float32, without gradients. State: that of the network, as arrays."""
 
     def __init__(self, network: Any) -> None:
-        """network: a module that is a stage."""
+        """network: a module that is a stage"""
         self._network = network
         self._device = next(network.parameters()).device
 
     @property
     def stride(self) -> int:
-        stride: int = self._network.stride
-        return stride
+        return int(self._network.stride)
 
     @property
     def lookahead(self) -> int | None:
@@ -44,7 +43,7 @@ class TorchStage:
         return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
 
     def call(self, part: str, feeds: Mapping[str, Array]) -> Array:
-        """What a part of the network that is no stage gives, as a graph of its own in an exported file."""
+        """The output of a part of the network that is no stage; in an exported file it is a graph of its own."""
         with torch.inference_mode():
             y = getattr(self._network, part)(*(self._tensor(np.ascontiguousarray(value)) for value in feeds.values()))
         array: Array = y.cpu().numpy()
@@ -55,6 +54,8 @@ class TorchStage:
 
 
 def run_model(model: Any) -> Any:
-    """What runs a model in memory, in PyTorch; in evaluation mode it has no dropout."""
-    kind = model.kind
-    return kind.runner(TorchStage(model.network), model.settings, kind.values_of(model)) if kind.runner else model
+    """A model in memory, ready to run on PyTorch: the result of ``kind.run``.
+
+    Call ``eval`` first to turn off dropout.
+    """
+    return model.kind.run(TorchStage(model.network), model.settings, model.kind.values_of(model))

@@ -8,20 +8,12 @@ from typing import TYPE_CHECKING, Any
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, Signature, token_graph
 from recitative.music.settings import EventsSettings, MusicData, MusicRequest, MusicSettings
-from recitative.stage import Array, Stage
 
 if TYPE_CHECKING:
     from recitative.music.composer import EventScorer, MusicScorer
-    from recitative.music.network import EventsModel, MusicModel
 
 
-def build(settings: MusicSettings) -> MusicModel:
-    from recitative.music.network import new_music_model
-
-    return new_music_model(settings)
-
-
-def describe(metadata: ModelMetadata[MusicSettings]) -> dict[str, str]:
+def describe(metadata: ModelMetadata) -> dict[str, str]:
     frames = metadata.settings.frames
     does = "continues" if metadata.settings.model.recurrent.direction == "forward" else "fills in"
     what = "pitches" if frames.sets else "voices"
@@ -40,12 +32,6 @@ def _graphs(_settings: MusicSettings, _extras: Mapping[str, Any]) -> Mapping[str
         "": Signature(ids, {"hidden": ("float32", (None, None, None))}),
         "choice": Signature(choice, {"scores": ("float32", (None, None))}),
     }
-
-
-def _run(stage: Any, settings: MusicSettings, _extras: Mapping[str, Any]) -> MusicScorer:
-    from recitative.music.composer import MusicScorer
-
-    return MusicScorer(stage, settings)
 
 
 def _about(scorer: MusicScorer) -> dict[str, Any]:
@@ -78,29 +64,23 @@ def _answer(scorer: MusicScorer | EventScorer, request: MusicRequest, check: Cal
     return answer(scorer, request, lambda done, total: check())
 
 
-MUSIC: ModelKind[MusicSettings, MusicModel] = ModelKind(
+MUSIC = ModelKind(
     name="music",
     title="music model",
     settings=MusicSettings,
-    build=build,
-    train="recitative train",
-    export="recitative export",
-    describe=describe,
-    task="recitative.music.task",
     data=MusicData,
+    build="recitative.music.network:new_music_model",
+    task="recitative.music.task:prepare",
+    runner="recitative.music.composer:MusicScorer",
     graphs=_graphs,
-    runner=_run,
+    describe=describe,
+    writer="recitative.music.network:write_music",
+    int8="weights",
     endpoint=Endpoint("/v1/music", _about, _answer, MusicRequest, _suits),
 )
 
 
-def build_events(settings: EventsSettings) -> EventsModel:
-    from recitative.music.network import new_events_model
-
-    return new_events_model(settings)
-
-
-def describe_events(metadata: ModelMetadata[EventsSettings]) -> dict[str, str]:
+def describe_events(metadata: ModelMetadata) -> dict[str, str]:
     events = metadata.settings.events
     grid = f"{events.steps_per_quarter} steps a quarter note"
     return {
@@ -109,23 +89,16 @@ def describe_events(metadata: ModelMetadata[EventsSettings]) -> dict[str, str]:
     }
 
 
-def _run_events(stage: Stage[Array], settings: EventsSettings, _extras: Mapping[str, Any]) -> EventScorer:
-    from recitative.music.composer import EventScorer
-
-    return EventScorer(stage, settings)
-
-
-EVENTS: ModelKind[EventsSettings, EventsModel] = ModelKind(
+EVENTS = ModelKind(
     name="events",
     title="music event model",
     settings=EventsSettings,
-    build=build_events,
-    train="recitative train",
-    export="recitative export",
-    describe=describe_events,
-    task="recitative.music.task",
     data=MusicData,
+    build="recitative.music.network:new_events_model",
+    task="recitative.music.task:prepare",
+    runner="recitative.music.composer:EventScorer",
     graphs=lambda settings, extras: token_graph(len(settings.events.vocabulary)),
-    runner=_run_events,
+    describe=describe_events,
+    int8="weights",
     endpoint=Endpoint("/v1/music", _about_events, _answer, MusicRequest, _suits),
 )

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
-from recitative.config import RecurrentSettings, TrainingData, TrainSettings
-from recitative.lm.settings import NetworkSettings, refuse_audio_settings
+from recitative.config import RecurrentSettings, Section, TrainingData
+from recitative.lm.kind import NetworkSettings, TokenTrainSettings
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode
 
 PitchSettings = TypeVar("PitchSettings", "FrameSettings", "EventSettings")
-
-
-class _Section(BaseModel, frozen=True, extra="forbid"):
-    pass
 
 
 def _check_pitches(settings: PitchSettings) -> PitchSettings:
@@ -37,7 +33,7 @@ def voice_ranges(settings: FrameSettings | EventSettings) -> tuple[tuple[int, in
     return settings.ranges or ((settings.lowest, settings.highest),) * settings.voices
 
 
-class FrameSettings(_Section):
+class FrameSettings(Section):
     """Frames of music; see ``music.frames``."""
 
     voices: int = Field(4, ge=1, le=16)
@@ -69,7 +65,7 @@ class MusicCoreSettings(RecurrentSettings):
     residual: bool = True
 
 
-class MusicNetworkSettings(_Section):
+class MusicNetworkSettings(Section):
     width: int = Field(256, ge=1)  # of the core's input
     choice_width: int = Field(256, ge=1)  # of the network that generates the voices of a frame
     dropout: float = Field(0.5, ge=0, lt=1)
@@ -77,7 +73,7 @@ class MusicNetworkSettings(_Section):
     recurrent: MusicCoreSettings = MusicCoreSettings()
 
 
-class PieceSettings(_Section):
+class PieceSettings(Section):
     """Batches of pieces."""
 
     rows: int = Field(8, ge=1)  # batch size
@@ -89,24 +85,18 @@ class PieceSettings(_Section):
     scheduled_sampling: float = Field(0.0, ge=0, le=1)  # share of input frames sampled from the model
 
 
-class MusicTrainSettings(TrainSettings):
+class MusicTrainSettings(TokenTrainSettings):
     """Training settings with other defaults."""
 
+    batch_settings: ClassVar[str] = "pieces.rows and pieces.bptt"
     epochs: int = Field(60, ge=1)
     learning_rate: float = Field(2e-3, gt=0)  # peak
     weight_decay: float = Field(0.05, ge=0)
     warmup_steps: int = Field(200, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    keep_best: int = Field(1, ge=1)
     ema: float = Field(0.998, ge=0, lt=1)
 
-    @model_validator(mode="after")
-    def _no_audio(self) -> MusicTrainSettings:
-        refuse_audio_settings(self, "pieces.rows and pieces.bptt")
-        return self
 
-
-class MusicSettings(_Section):
+class MusicSettings(Section):
     """Settings of a model of music in frames."""
 
     kind: Literal["music"] = "music"  # identifies the kind of model
@@ -116,7 +106,7 @@ class MusicSettings(_Section):
     train: MusicTrainSettings = MusicTrainSettings()
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """The vocabulary of events; see ``music.events``."""
 
     steps_per_quarter: int = Field(12, ge=1, le=48)
@@ -140,7 +130,7 @@ class EventSettings(_Section):
         return EventVocabulary(self.steps_per_quarter, *limits)
 
 
-class EventPieceSettings(_Section):
+class EventPieceSettings(Section):
     """Batches of pieces."""
 
     streams: int = Field(16, ge=1)  # batch size: streams of concatenated pieces
@@ -148,22 +138,15 @@ class EventPieceSettings(_Section):
     transpose: int = Field(6, ge=0, le=24)  # random transposition of each piece and epoch, up to this many semitones
 
 
-class EventsTrainSettings(TrainSettings):
+class EventsTrainSettings(TokenTrainSettings):
     """Training settings with other defaults."""
 
+    batch_settings: ClassVar[str] = "pieces.streams and pieces.bptt"
     epochs: int = Field(30, ge=1)
     learning_rate: float = Field(4e-3, gt=0)  # peak
-    warmup_steps: int = Field(100, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    keep_best: int = Field(1, ge=1)
-
-    @model_validator(mode="after")
-    def _no_audio(self) -> EventsTrainSettings:
-        refuse_audio_settings(self, "pieces.streams and pieces.bptt")
-        return self
 
 
-class EventsSettings(_Section):
+class EventsSettings(Section):
     """Settings of a model of music as events."""
 
     kind: Literal["events"] = "events"  # identifies the kind of model

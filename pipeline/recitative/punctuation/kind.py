@@ -1,40 +1,35 @@
-"""Models that restore punctuation and case, kind 'punctuation': their settings."""
+"""The kind 'punctuation': restores the punctuation and case of text."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
-from recitative.config import RecurrentSettings, TrainingData
-from recitative.lm.settings import TextTrainSettings
+from recitative.config import ForwardRecurrentSettings, Section, TrainingData
+from recitative.lm.kind import TextTrainSettings
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Extra, ModelKind, Signature
+from recitative.model.kind import LENGTHS, VOCABULARY, ModelKind, Signature
 from recitative.punctuation.punctuator import FEATURES, LABELS, Punctuator
-from recitative.stage import Array, Stage
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import Vocabulary
 
 
-class PunctuationTextSettings(BaseModel, frozen=True, extra="forbid"):
-    min_count: int = Field(50, ge=1)  # rarer words are known by their beginnings and ends alone
+class PunctuationTextSettings(Section):
+    min_count: int = Field(50, ge=1)  # rarer words are represented by their beginnings and ends alone
     batch_words: int = Field(2000, ge=1)
     epoch_batches: int = Field(0, ge=0)  # batches of an epoch, drawn anew for each; 0 = the whole text
     shorten: float = Field(0.4, ge=0, le=1)  # probability that a passage ends with any of its sentences,
     cut: float = Field(0.1, ge=0, le=1)  # and that it ends anywhere
 
 
-class PunctuationCoreSettings(RecurrentSettings):
-    """The recurrent core, forward only."""
+class PunctuationCoreSettings(ForwardRecurrentSettings):
+    """The recurrent core, forward only, with another default."""
 
-    direction: Literal["forward"] = "forward"
-    layers: int = Field(1, ge=1)
     hidden: int = Field(128, ge=1)
 
 
-class PunctuationNetworkSettings(BaseModel, frozen=True, extra="forbid"):
+class PunctuationNetworkSettings(Section):
     embedding: int = Field(64, ge=1)  # embedding width of words, and of their beginnings and ends
     buckets: int = Field(4096, ge=1)  # entries of the table of beginnings and ends, which are found by a checksum
     dropout: float = Field(0.1, ge=0, lt=1)  # of whole entries in training
@@ -52,7 +47,7 @@ class PunctuationTrainSettings(TextTrainSettings):
     patience: int = Field(0, ge=0)
 
 
-class PunctuationSettings(BaseModel, frozen=True, extra="forbid"):
+class PunctuationSettings(Section):
     """Settings of a model that restores punctuation and case."""
 
     kind: Literal["punctuation"] = "punctuation"  # identifies the kind of model
@@ -66,17 +61,7 @@ class PunctuationData(TrainingData):
     dev: Path  # the same, to choose the best epoch
 
 
-if TYPE_CHECKING:
-    from recitative.punctuation.task import PunctuationModel
-
-
-def build(settings: PunctuationSettings, vocabulary: Vocabulary) -> PunctuationModel:
-    from recitative.punctuation.task import new_punctuation_model
-
-    return new_punctuation_model(settings, vocabulary)
-
-
-def describe(metadata: ModelMetadata[PunctuationSettings]) -> dict[str, str]:
+def describe(metadata: ModelMetadata) -> dict[str, str]:
     return {
         "kind": "punctuation model",
         "words": f"{len(metadata.extras['vocabulary'])}",
@@ -90,29 +75,16 @@ def _graphs(_settings: PunctuationSettings, _extras: Mapping[str, Any]) -> Mappi
     return {"": Signature(inputs, log_probs)}
 
 
-def _run(stage: Stage[Array], settings: PunctuationSettings, extras: Mapping[str, Any]) -> Punctuator:
-    return Punctuator(stage, extras["vocabulary"], settings.model.buckets)
-
-
-def _vocabulary_text(model: PunctuationModel) -> str:
-    return model.vocabulary.table.to_text()
-
-
-def _parse_vocabulary(text: str, where: str, _extras: Mapping[str, Any]) -> Vocabulary:
-    return Vocabulary(TokenTable.parse(text, where))
-
-
-PUNCTUATION: ModelKind[PunctuationSettings, PunctuationModel] = ModelKind(
+PUNCTUATION = ModelKind(
     name="punctuation",
     title="punctuation model",
     settings=PunctuationSettings,
-    build=build,
-    train="recitative train",
-    export="recitative export",
-    describe=describe,
-    task="recitative.punctuation.task",
     data=PunctuationData,
+    build="recitative.punctuation.task:new_punctuation_model",
+    task="recitative.punctuation.task:prepare",
+    runner=lambda stage, settings, vocabulary: Punctuator(stage, vocabulary, settings.model.buckets),
     graphs=_graphs,
-    runner=_run,
-    extras={"vocabulary": Extra("tokens.txt", _vocabulary_text, _parse_vocabulary)},
+    describe=describe,
+    extras={"vocabulary": VOCABULARY},
+    int8="weights",
 )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import run_model
 from recitative.nn.embedding import EmbeddedFeatures
 from recitative.nn.ragged import valid_mask
@@ -59,7 +59,7 @@ CHOOSING = 500  # passages of dev that score an epoch; all of them score the res
 class PunctuationModel:
     """A network with its vocabulary; ``punctuation.punctuator`` runs it."""
 
-    kind: ClassVar[AnyKind] = PUNCTUATION
+    kind: ClassVar[ModelKind] = PUNCTUATION
     settings: PunctuationSettings
     vocabulary: Vocabulary
     network: Chain

@@ -17,7 +17,7 @@ from recitative.errors import UsageError
 from recitative.keywords.spotter import Spotter, can_spot
 from recitative.kinds import KINDS
 from recitative.lm.grammar import Grammar
-from recitative.model.kind import AnyKind, Endpoint
+from recitative.model.kind import Endpoint, ModelKind
 from recitative.model.onnx_stage import OnnxStage
 from recitative.model.stream import NetworkStream
 
@@ -56,8 +56,8 @@ RAW_TEXT = StreamOptions(text="raw")  # of protocols whose clients expect lower-
 class ServedModel:
     """A model that a server offers. Threads share it."""
 
-    def __init__(self, name: str, kind: AnyKind, runner: Any) -> None:
-        """runner: made by ``kind.runner``. Raises UsageError for a kind or a model that cannot be served."""
+    def __init__(self, name: str, kind: ModelKind, runner: Any) -> None:
+        """runner: the result of ``kind.run``. Raises UsageError for a kind or a model that cannot be served."""
         if kind.endpoint is None:
             titles = ", ".join(f"{kind.title}s" for kind in KINDS if kind.endpoint)
             raise UsageError(f"--model {name}: is a {kind.title}; models that can be served are {titles}")
@@ -76,9 +76,9 @@ class ServedModel:
         return cls.of(pretrained.name_of(model), metadata.kind, stage, metadata.settings, metadata.extras)
 
     @classmethod
-    def of(cls, name: str, kind: AnyKind, stage: Any, settings: Any, extras: Mapping[str, Any]) -> ServedModel:
-        """From the result of ``export.opening.open_stage``."""
-        return cls(name, kind, kind.runner(stage, settings, extras) if kind.runner else stage)
+    def of(cls, name: str, kind: ModelKind, stage: Any, settings: Any, extras: Mapping[str, Any]) -> ServedModel:
+        """From the result of ``kinds.open_stage``."""
+        return cls(name, kind, kind.run(stage, settings, extras))
 
     @property
     def streams(self) -> bool:

@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from recitative.audio.mulaw import LEVELS, companded
 from recitative.model.export.cells import CellWriter
+from recitative.model.export.file import Written
 from recitative.model.export.graph import INT64, Graph, Ragged
-from recitative.model.export.network import Written
 from recitative.model.export.stages import Writer
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity, SampleHead
 from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import zero_padding
@@ -70,7 +70,7 @@ class WaveNetwork(nn.Module):
 class WaveModel:
     """A network with its labels."""
 
-    kind: ClassVar[AnyKind] = SOUND
+    kind: ClassVar[ModelKind] = SOUND
     settings: WaveSettings
     labels: Labels
     network: WaveNetwork
@@ -111,7 +111,7 @@ class SpectrogramNetwork(nn.Module):
 class SpectrogramModel:
     """A network with its labels."""
 
-    kind: ClassVar[AnyKind] = SPECTROGRAM
+    kind: ClassVar[ModelKind] = SPECTROGRAM
     settings: SpectrogramSettings
     labels: Labels
     network: SpectrogramNetwork
@@ -153,7 +153,7 @@ def write_wave(model: WaveModel) -> Written:
     frames = Ragged(encoder.input("frames", "float32", ("N", "T", "C")), encoder.input("lengths", "int64", ("N",)))
     y = Writer(encoder, CellWriter(encoder, ranges=None), last="").write("", network.encoder, frames)
     encoder.output("said", y.data, "float32", ("N", "T", "W"))
-    return Written(graph, writer.initial, graphs={"encoder": encoder.model({}).SerializeToString()})
+    return Written(graph, writer.initial, graphs={"encoder": encoder})
 
 
 def _write_samples(g: Graph, cells: CellWriter, head: SampleHead, h: str, past: str) -> str:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from recitative.config import FeatureSettings, RecurrentSettings, TrainSettings
-
-
-class _Section(BaseModel, frozen=True, extra="forbid"):
-    pass
+from recitative.config import BestEpochTrainSettings, FeatureSettings, ForwardRecurrentSettings, Section
 
 
-class SoundSettings(_Section):
+class SoundSettings(Section):
     """The generated audio and its conditioning."""
 
     condition: Literal["none", "mel", "labels"] = "mel"  # labels: text and speaker of a recording
@@ -24,22 +20,20 @@ class SoundSettings(_Section):
     history: int = Field(32, ge=1)  # previous samples in the input
 
 
-class WaveCoreSettings(RecurrentSettings):
+class WaveCoreSettings(ForwardRecurrentSettings):
     """The recurrent core, with one step for ``sound.step`` samples."""
 
-    direction: Literal["forward"] = "forward"
-    layers: int = Field(1, ge=1)
     hidden: int = Field(384, ge=1)
     projection: int = Field(128, ge=0)  # of the core's output, before the layers of each sample
 
 
-class WaveNetworkSettings(_Section):
+class WaveNetworkSettings(Section):
     condition_width: int = Field(128, ge=1)
     width: int = Field(192, ge=1)  # of the layers that generate a sample
     recurrent: WaveCoreSettings = WaveCoreSettings()
 
 
-class SegmentSettings(_Section):
+class SegmentSettings(Section):
     """Batches of recordings."""
 
     rows: int = Field(16, ge=1)
@@ -48,18 +42,16 @@ class SegmentSettings(_Section):
     dev_s: float = Field(60.0, gt=0)  # seconds of the dev set used to score an epoch
 
 
-class WaveTrainSettings(TrainSettings):
+class WaveTrainSettings(BestEpochTrainSettings):
     """Training settings with other defaults."""
 
-    epochs: int = Field(20, ge=1)
     learning_rate: float = Field(1e-3, gt=0)  # peak
     warmup_steps: int = Field(200, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    keep_best: int = Field(1, ge=1)
     ema: float = Field(0.998, ge=0, lt=1)
 
 
-class WaveSettings(_Section):
+class WaveSettings(Section):
     """Settings of a model of audio. ``features`` are the mel frames, also for the timing of labels."""
 
     kind: Literal["sound"] = "sound"  # identifies the kind of model
@@ -90,16 +82,14 @@ class WaveSettings(_Section):
         return max(1, round(self.segments.segment_s * self.features.sample_rate / self.sound.step))
 
 
-class SpectrogramCoreSettings(RecurrentSettings):
+class SpectrogramCoreSettings(ForwardRecurrentSettings):
     """The recurrent core, with one step for each frame."""
 
-    direction: Literal["forward"] = "forward"
     layers: int = Field(2, ge=1)
-    hidden: int = Field(256, ge=1)
     dropout: float = Field(0.2, ge=0, lt=1)
 
 
-class SpectrogramNetworkSettings(_Section):
+class SpectrogramNetworkSettings(Section):
     width: int = Field(128, ge=1)  # of the projected previous frame, and of the conditioning
     past_dropout: float = Field(0.3, ge=0, lt=1)  # of the previous frame, which at inference is the model's own
     recurrent: SpectrogramCoreSettings = SpectrogramCoreSettings()
@@ -107,17 +97,14 @@ class SpectrogramNetworkSettings(_Section):
     least_deviation: float = Field(0.05, gt=0)  # lower bound for a channel, in standard deviations of the corpus
 
 
-class SpectrogramTrainSettings(TrainSettings):
+class SpectrogramTrainSettings(BestEpochTrainSettings):
     """Training settings with other defaults."""
 
     epochs: int = Field(12, ge=1)
-    learning_rate: float = Field(2e-3, gt=0)  # peak
-    warmup_steps: int = Field(100, ge=0)
     clip_norm: float = Field(1.0, gt=0)
-    keep_best: int = Field(1, ge=1)
 
 
-class SpectrogramSettings(_Section):
+class SpectrogramSettings(Section):
     """Settings of a model of mel frames. ``features`` describes the generated frames."""
 
     kind: Literal["spectrogram"] = "spectrogram"  # identifies the kind of model

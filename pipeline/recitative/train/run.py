@@ -8,7 +8,6 @@ import platform
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -22,7 +21,7 @@ from recitative.errors import DataError, Problem, RecitativeError, UsageError, p
 from recitative.lock import one_writer
 from recitative.machine import available_cores, describe_machine
 from recitative.model.folder import save_model
-from recitative.model.kind import AnyKind
+from recitative.model.kind import ModelKind, imported
 from recitative.reading import parsed_json
 from recitative.score.results import describe_commit
 from recitative.train.checkpoint import Checkpoints, Progress
@@ -103,7 +102,7 @@ class TrainingRun:
 
 
 def train_model(
-    kind: AnyKind, settings: BaseModel, data: TrainingData, folder: Path, *, quiet: bool = False
+    kind: ModelKind, settings: BaseModel, data: TrainingData, folder: Path, *, quiet: bool = False
 ) -> TrainedModel:
     """Train into ``folder``, or resume where a run with the same settings stopped. The model is ``folder/model``.
 
@@ -122,7 +121,7 @@ def train_model(
         try:
             if context.is_first:
                 held.enter_context(one_writer(folder))
-            task: Task = import_module(kind.task).prepare(settings, data, run)
+            task: Task = imported(kind.task)(settings, data, run)
         except RecitativeError as caught:
             error = caught
         context.raise_together(error)
@@ -164,7 +163,7 @@ def run_digest(settings: BaseModel, *texts: str) -> str:
     return _sha256(json.dumps([chosen, *texts], sort_keys=True))
 
 
-def read_inputs(folder: Path, kind: AnyKind) -> TrainingData:
+def read_inputs(folder: Path, kind: ModelKind) -> TrainingData:
     """What the run in a folder reads. Raises DataError for a folder without a run."""
     path = folder / INPUTS
     try:

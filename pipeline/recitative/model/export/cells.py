@@ -9,7 +9,7 @@ the batch, and every number changes. Here all scales are constants, so that int8
   hidden units of all rows. It is made constant by two sentinels: two input channels that are always the ends of the
   range, and two hidden units that are always 1 and -1 (input gate shut, forget and output gates open, cell state large
   and preserved). No other unit sees them: their weights are zero. ONNX Runtime's tanh is not quite at most 1: see
-  ``model.sentinels`` for the state with which a stream begins.
+  ``model.onnx_stage`` for the state with which a stream begins.
 
 Weights have 7 bits: on processors without VNNI, 8 bits can overflow the 16-bit sums of pairs. Before either is
 quantized, channels with a wide range hand some of it to the weights that meet them (Xiao et al. 2022, SmoothQuant):

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from recitative.model.onnx_file import sealed
+from recitative.model.file import sealed
 from recitative.stage import Array
 
 OPSET = 18
@@ -35,7 +35,7 @@ _TYPES = {
 
 
 def file_content(model: onnx.ModelProto) -> bytes:
-    """What a model file holds: the model with its checksum, see ``model.checksum``."""
+    """What a model file holds: the model with its checksum, see ``model.file``."""
     return sealed(model.SerializeToString())
 
 

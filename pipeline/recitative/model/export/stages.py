@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from recitative.errors import UsageError
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
-from recitative.model.export.softmax_sums import softmax_sums
 from recitative.model.file import InitialState
 from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
 from recitative.nn.normalize import (
@@ -158,7 +157,7 @@ class Writer:
         return Ragged(g.op("Cast", g.op("Div", sums, counts), to=FLOAT), x.lengths)
 
     def _attention_pooling(self, name: str, stage: AttentionPooling, x: Ragged) -> Ragged:
-        """The law of ``recitative.nn.pooling``, one frame after another: see ``model.export.softmax_sums``."""
+        """The formula of ``recitative.nn.pooling``, frame by frame: see ``running_softmax``."""
         g = self.graph
         data, wide = self._wide(x)
         scores = g.op("Cast", self.cells.linear(f"{name}.score", stage.score, data), to=DOUBLE)  # (N, T, 1)
@@ -167,7 +166,7 @@ class Writer:
             self._state(f"{name}.weight", InitialState((), dtype="float64")),
             self._state(f"{name}.sum", InitialState((stage.input_width,), dtype="float64")),
         )
-        y, after = softmax_sums(g, scores, wide, g.mask(x.lengths, g.size(data, 1)), before)
+        y, after = running_softmax(g, scores, wide, g.mask(x.lengths, g.size(data, 1)), before)
         for entry, value in zip(("peak", "weight", "sum"), after, strict=True):
             self._new_state(f"{name}.{entry}", value)
         return Ragged(g.op("Cast", y, to=FLOAT), x.lengths)
@@ -340,6 +339,55 @@ class Writer:
     def _shape(self, frames: str, channels: int) -> str:
         g = self.graph
         return g.op("Concat", g.ints(0), g.op("Reshape", frames, g.ints(1)), g.ints(channels), axis=0)
+
+
+Sums = tuple[str, str, str]  # peak (N,), weight (N,), sum (N, C)
+
+
+def running_softmax(g: Graph, scores: str, x: str, inside: str, before: Sums) -> tuple[str, Sums]:
+    """The running softmax of attention pooling, frame by frame in float64 (Milakov & Gimelshein 2018).
+
+    With the greatest score so far m, and u = (1, x), so that the weight and the sum of a row are one vector:
+
+        m[t] = max(m[t - 1], a[t])        S[t] = exp(m[t - 1] - m[t]) S[t - 1] + exp(a[t] - m[t]) u[t]
+
+    scores a (N, T, 1), frames x (N, T, C) with padding zero, inside (N, T, 1) bool -> (N, T, C), and the sums after.
+    Scan (6 us per frame) always adds in the same order: the bits do not depend on chunks, and no scores are too far
+    apart. A padded frame has no score and is (0, 0): it changes neither the peak nor the sums.
+    """
+    peak, weight, total = before
+    start = g.op("Concat", g.op("Unsqueeze", weight, g.ints(1)), total, axis=1)  # (N, 1 + C)
+    heard = g.op("Where", inside, scores, g.constant(np.array(NO_SCORE, np.float64)))
+    frames = g.op("Concat", g.op("Cast", inside, to=DOUBLE), x, axis=2)  # (N, T, 1 + C)
+    last_peak, last, sums = g.ops(
+        "Scan", g.op("Unsqueeze", peak, g.ints(1)), start, heard, frames,
+        outputs=3, body=_one_frame().body(), num_scan_inputs=2, scan_input_axes=[1, 1], scan_output_axes=[1],
+    )  # fmt: skip
+    weights, totals = _parts(g, sums, axis=2)
+    one = g.constant(np.array(1.0, np.float64))
+    y = g.op("Div", totals, g.op("Max", weights, one))  # below 1 only in rows without frames
+    weight, total = _parts(g, last, axis=1)
+    return y, (g.op("Squeeze", last_peak, g.ints(1)), g.op("Squeeze", weight, g.ints(1)), total)
+
+
+def _one_frame() -> Graph:
+    """The body of Scan: m (N, 1), S (N, 1 + C), a (N, 1), u (N, 1 + C) -> m, S, and S again as its output."""
+    g = Graph("frame_")
+    m, s = g.input("frame_m", "float64", ("N", 1)), g.input("frame_s", "float64", ("N", "U"))
+    a, u = g.input("frame_a", "float64", ("N", 1)), g.input("frame_u", "float64", ("N", "U"))
+    peak = g.op("Max", m, a)
+    old, new = (g.op("Exp", g.op("Sub", score, peak)) for score in (m, a))
+    total = g.op("Add", g.op("Mul", old, s), g.op("Mul", new, u))
+    g.output("frame_peak", peak, "float64", ("N", 1))
+    for name in ("frame_total", "frame_kept"):
+        g.output(name, total, "float64", ("N", "U"))
+    return g
+
+
+def _parts(g: Graph, sums: str, axis: int) -> tuple[str, str]:
+    """(..., 1 + C) -> the weight (..., 1) and the sum (..., C)."""
+    weight = g.op("Slice", sums, g.ints(0), g.ints(1), g.ints(axis))
+    return weight, g.op("Slice", sums, g.ints(1), g.ints(TO_END), g.ints(axis))
 
 
 def _normalized_weights(stage: CausalConv) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ from recitative.atomic import recover_folder
 from recitative.errors import DataError
 from recitative.model.export.cells import OPERATORS, SENTINELS
 from recitative.model.folder import load_model
-from recitative.model.kind import RECOGNIZER_NAME, M, ModelKind
-from recitative.model.session import open_model, read_content
+from recitative.model.kind import RECOGNIZER_NAME, ModelKind
+from recitative.model.onnx_stage import open_model, read_content
 from recitative.nn.normalize import Normalize, PlaneNorm
 from recitative.nn.stages import Chain
 from recitative.nn.window import CausalConv, RowConv
@@ -30,7 +30,7 @@ from recitative.stage import Array
 Constants = Mapping[str, Array]  # of a graph, by name
 
 
-def open_for_training(path: Path, kind: ModelKind[Any, M]) -> M:
+def open_for_training(path: Path, kind: ModelKind) -> Any:
     """The model in a folder or an exported file, as training can go on from it.
 
     kind: recognizers or classifiers. An exported file has no attention decoder. The model is in evaluation mode.
@@ -45,7 +45,7 @@ def open_for_training(path: Path, kind: ModelKind[Any, M]) -> M:
     if kind.name == RECOGNIZER_NAME:
         model_settings = settings.model.model_copy(update={"attention": type(settings.model.attention)()})
         settings = settings.model_copy(update={"model": model_settings})
-    model = kind.build(settings, **metadata.extras)
+    model = kind.new(settings, metadata.extras)
     graph = onnx.load_model_from_string(content).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     network = getattr(model, kind.weights)
