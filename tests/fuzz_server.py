@@ -1,9 +1,9 @@
-"""Malformed messages and uploads for a running server: each is answered or refused, and it goes on.
+"""Malformed messages and uploads for a running server: each must be answered or refused, and the server must go on.
 
     python tests/fuzz_server.py --count 10000 --seed 1
 
-prints every answer that is an error of the server itself, and every request that is not answered. A case is told by its
-seed and number. ``tests/serve/test_server.py`` has its short form.
+prints every answer that is an error of the server itself, and every request without an answer. The seed and the number
+of a case determine it. ``tests/serve/test_server.py`` runs a few cases.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -89,14 +90,14 @@ ADDRESSES = (
 
 
 def try_all(service: Service, count: int, seed: int) -> list[str]:
-    """``count`` requests and conversations; one text for each that went wrong."""
+    """Run ``count`` requests and conversations. Returns a text for each failure."""
     found = []
     for number in range(count):
         rng = random.Random(f"{seed} {number}")
         case = rng.choice(CASES)
         try:
             problem = case(service.url, rng)
-        except Exception as error:  # the client's: it was not answered
+        except Exception as error:  # of the client: there was no answer
             problem = f"{type(error).__name__}: {error}"
         if problem:
             found.append(f"--- case {number} ({case.__name__}): {problem}")
@@ -140,7 +141,7 @@ def _body(url: str, rng: random.Random) -> str:
 
 
 def _music(url: str, rng: random.Random) -> str:
-    """A damaged request for music, or a whole one with a damaged MIDI file."""
+    """A damaged request for music, or a valid one with a damaged MIDI file."""
     from base64 import b64encode
 
     request = {name: REQUEST[name] for name in rng.sample(list(REQUEST), rng.randint(0, 4))}
@@ -175,7 +176,7 @@ def _path(url: str, rng: random.Random) -> str:
 
 
 def _conversation(url: str, rng: random.Random) -> str:
-    """Damaged orders among samples. Whatever is wrong ends it with a reason that is not the server's own error."""
+    """Damaged commands among samples. They must end the conversation with an error other than the server's own."""
     messages: list[str | bytes] = []
     for _ in range(rng.randint(1, 6)):
         order = json.dumps(rng.choice(ORDERS))
@@ -208,7 +209,7 @@ def _conversation(url: str, rng: random.Random) -> str:
 
 
 def _printed(text: str) -> str:
-    """What can stand in a form."""
+    """Text that a form can contain."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -233,23 +234,25 @@ def running(service: Service) -> Iterator[Service]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Service]:
-    """A server of a small model of each kind."""
-    models = []
-    for name in KINDS:
-        export_model(every_kind.make(name), folder / f"{name}.onnx")
-        models.append(ServedModel.load(folder / f"{name}.onnx"))
+def serving(folder: Path, processes: int = 1) -> Iterator[Service]:
+    """A server of a small model of each kind. processes: for live streams."""
+    paths = [folder / f"{name}.onnx" for name in KINDS]
+    for path in paths:
+        export_model(every_kind.make(path.stem), path)
+    open_models = partial(map, ServedModel.load, paths)
     limits = Limits(upload_mb=5, decoding_s=60, idle_s=60)
-    with running(Service(Server(models, limits))) as service:
+    server = Server(list(open_models()), limits, processes=processes, open_models=open_models)
+    with running(Service(server)) as service:
         yield service
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=1000, help="requests and conversations")
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds send the same")
+    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal cases")
+    parser.add_argument("--processes", type=int, default=1, help="of the server, for live streams")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as service:
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder), options.processes) as service:
         found = try_all(service, options.count, options.seed)
     for one in found:
         print(one)

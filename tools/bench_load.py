@@ -1,8 +1,8 @@
-"""Load for a server of live streams: clients that speak in real time, in a process of their own.
+"""Load generator for a server of live streams: clients that speak in real time, in a separate process.
 
-Every client sends its recording over WebSocket in messages of 100 ms, each at the moment at which its last sample would
-have been heard, and keeps every event with the moment of its arrival. That moment, and not the one at which the socket
-took the message, is what latencies are counted from: a server that reads too slowly gains nothing by it.
+Every client sends its recording over WebSocket in messages of 100 ms. A message is due when its last sample has been
+spoken. Latencies are measured from this moment, not from the moment at which the socket accepted the message, so a
+server that reads slowly has no advantage.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True)
 class Load:
-    """urls: of ``/v1/stream``, which the clients share; programs: 16-bit samples, one for each client in turn;
-    stagger_s: the clients start at random moments of it; patience_s: for the end, after the audio; cores: that the
-    generator may use"""
+    """
+    urls:       addresses of ``/v1/stream``, assigned to the clients in turn
+    programs:   16-bit samples, assigned to the clients in turn
+    stagger_s:  the clients start at random times within it
+    patience_s: timeout for the end of a stream after its audio
+    cores:      CPU cores of the generator; () = all
+    """
 
     urls: tuple[str, ...]
     programs: tuple[bytes, ...]
@@ -49,12 +53,12 @@ class Load:
 
 @dataclass
 class Played:
-    """What one client saw. Times are those of ``time.monotonic``.
+    """The record of one client. Times are those of ``time.monotonic``.
 
     start:    when its first sample was spoken
-    late_s:   of each message, how long after its moment the socket had taken it
-    arrivals: of each event
-    error:    why it ended early; '' = it did not
+    late_s:   delay of each message, from when it was due until the socket had accepted it
+    arrivals: time of each event
+    error:    why the stream ended early; '' = it did not
     """
 
     program: int
@@ -69,12 +73,12 @@ class Played:
         return [json.loads(message) for message in self.messages]
 
     def due(self, message: int) -> float:
-        """The moment of a message, from 0; the order to finish is sent with the last."""
+        """When a message (from 0) is due. ``FINISH`` is sent after the last."""
         return self.start + (message + 1) * MESSAGE_S
 
 
 def pieces(audio: bytes, rate: int) -> list[bytes]:
-    """A recording as messages."""
+    """Cut a recording into messages."""
     size = SAMPLE_BYTES * round(MESSAGE_S * rate)
     return [audio[begin : begin + size] for begin in range(0, len(audio), size)]
 
@@ -82,7 +86,7 @@ def pieces(audio: bytes, rate: int) -> list[bytes]:
 async def play(
     url: str, audio: bytes, rate: int, number: int = 0, start: float | None = None, patience_s: float = 5.0
 ) -> Played:
-    """Speak a recording in real time and hear the server to its end. start: None = now."""
+    """Send a recording in real time and receive events to the end of the stream. start: None = now."""
     played = Played(number, time.monotonic() if start is None else start)
     messages = pieces(audio, rate)
     try:
@@ -92,19 +96,19 @@ async def play(
             connect(f"{url}?rate={rate}") as socket,
         ):
 
-            async def hear() -> None:
+            async def receive() -> None:
                 async for message in socket:
                     played.arrivals.append(time.monotonic())
                     played.messages.append(message)
 
-            hearing = asyncio.create_task(hear())
-            hearing.add_done_callback(lambda task: task.cancelled() or task.exception())  # sending fails, too
+            receiving = asyncio.create_task(receive())
+            receiving.add_done_callback(lambda task: task.cancelled() or task.exception())  # sending fails too
             for message, content in enumerate(messages):
                 await asyncio.sleep(played.due(message) - time.monotonic())
                 await socket.send(content)
                 played.late_s.append(time.monotonic() - played.due(message))
             await socket.send(FINISH)
-            await hearing
+            await receiving
     except TimeoutError:
         played.error = f"no end within {patience_s:g} s"
     except (OSError, WebSocketException) as error:
@@ -135,14 +139,14 @@ async def play_all(load: Load) -> list[Played]:
 
 @dataclass(frozen=True)
 class Generated:
-    """cpu_s: what the generator took of its cores"""
+    """cpu_s: CPU time of the generator"""
 
     played: list[Played]
     cpu_s: float
 
 
 def generate(load: Load, meanwhile: Callable[[], object] = lambda: None) -> Generated:
-    """Run a load in a process of its own; ``meanwhile`` is called about twice a second."""
+    """Run a load in a separate process; ``meanwhile`` is called about twice a second."""
     command = [sys.executable, "-c", "from bench_load import answer; answer()"]
     with tempfile.TemporaryFile() as asked:
         pickle.dump(load, asked)
@@ -161,7 +165,7 @@ def generate(load: Load, meanwhile: Callable[[], object] = lambda: None) -> Gene
 
 
 def answer() -> None:
-    """In the process of ``generate``: a load from stdin, what its clients saw to stdout."""
+    """Main function of the process: a load from stdin, the records of its clients to stdout."""
     load: Load = pickle.loads(sys.stdin.buffer.read())
     if load.cores:
         os.sched_setaffinity(0, load.cores)
@@ -169,12 +173,12 @@ def answer() -> None:
     sys.stdout.buffer.write(pickle.dumps(Generated(played, time.process_time())))
 
 
-# What the events mean
+# Events
 
 
 @dataclass(frozen=True)
 class Expected:
-    """An event of a stream alone, and the message after which it comes; of the last ones, the order to finish."""
+    """An event of a stream without a server, and the number of the message after which it occurs."""
 
     message: int
     event: Event
@@ -182,8 +186,12 @@ class Expected:
 
 @dataclass(frozen=True)
 class Heard:
-    """An event of a client. latency_s: since the moment of the message that it needed; behind_s: since the moment of
-    the last sample that it tells of; at: its arrival"""
+    """An event that a client received.
+
+    latency_s: since the message that it needed was due
+    behind_s:  since the last sample that it describes was spoken
+    at:        time of its arrival
+    """
 
     event: Event
     latency_s: float
@@ -192,15 +200,16 @@ class Heard:
 
 
 def told(event: Event) -> tuple[Any, ...]:
-    """What must be equal, whoever runs the stream: all but confidences, which feel the order of sums in float32."""
+    """The values that must be equal on every run: all but confidences, which depend on the order of float32 sums."""
     words = [(word["word"], word["start"], word["end"]) for word in event.get("words", ())]
     return event.get("type"), event.get("utterance"), event.get("start"), event.get("end"), event.get("text"), words
 
 
 def compare(played: Played, expected: Sequence[Expected]) -> tuple[list[Heard], int]:
-    """The events of a client beside those of the stream alone, and how many are wrong: differ, or did not come.
+    """Compare the events of a client with those of a stream without a server.
 
-    Partial results may be left out by a server that is busy; final ones may not.
+    Returns the events that agree, and the number of wrong ones: different, or missing. A busy server may skip partial
+    results, but not final ones.
     """
     heard, wrong, place = [], 0, 0
     for at, event in zip(played.arrivals, played.events, strict=True):
@@ -219,13 +228,13 @@ def compare(played: Played, expected: Sequence[Expected]) -> tuple[list[Heard], 
 
 @dataclass
 class Changes:
-    """Words of partial results and what became of them, added up over streams.
+    """Counts of words of partial results that changed later, added up over streams.
 
     shown:    words of all partial results
-    changed:  those of them that the final result does not have at their place
-    revised:  those that the very next result of the utterance does not have at their place
+    changed:  words that differ from the final result at their position
+    revised:  words that differ from the next result of the utterance at their position
     final:    words of the final results
-    unstable: partial results whose stable part the final result does not begin with
+    unstable: partial results whose stable part is not a prefix of the final result
     """
 
     shown: int = 0
@@ -235,7 +244,7 @@ class Changes:
     unstable: int = 0
 
     def add(self, events: Sequence[Event]) -> None:
-        """The events of a stream, in order; utterances without a final result do not count."""
+        """Add the events of a stream, in order; utterances without a final result are skipped."""
         utterances: dict[int, list[Event]] = {}
         for event in events:
             utterances.setdefault(event.get("utterance", 0), []).append(event)

@@ -1,21 +1,21 @@
 """Benchmark of ``recitative serve``: clients that speak in real time, on two cores.
 
-The clients run in a process of their own (tools/bench_load.py), on other cores where there are more than two. They send
+The clients run in a separate process (tools/bench_load.py), on other cores if there are more than two. They send
 recordings (--data: a folder of recordings or a data directory; default: those of the digits recipe) in messages of
-100 ms. Every event that comes is compared with that of the same stream in this process, without a server.
+100 ms. Every event is compared with that of the same stream in this process, without a server.
 
-streams   the largest number of streams at which 95 % of the partial results come within 300 ms and all results are
+streams   the largest number of streams at which 95 % of the partial results arrive within 300 ms and all results are
           right, by doubling and bisection; with the model's own decoding, and with --lm none --beam 1
-final     from the end of speech, followed by digital silence, to the final result, at 20 streams: where the rules end
-          the utterance (their silence is subtracted), and where the client ends the stream there
-memory    of each of 100 streams that have heard a second, and of the server with all of them
-peers     pocketsphinx, one stream after the other in one process for each core; faster-whisper with the model tiny.en,
-          which cannot stream, on all that was said, once a second
+final     from the end of speech, followed by digital silence, to the final result, with 20 streams: if the rules end
+          the utterance (their silence is subtracted), and if the client ends the stream there
+memory    of each of 100 streams after one second of audio, and of the server with all of them
+peers     pocketsphinx, with one process per core that runs its streams in turn; faster-whisper with the model tiny.en,
+          which cannot stream, on all audio so far, once a second
 
-The latency of a partial result is the time from the moment at which the last sample that it needed was spoken to its
-arrival. What it needed is known from the stream without a server. 'behind' is the time since the last sample that it
-tells of (its 'end'): in addition to the latency it has the model's look-ahead, and the steps of 160 ms in which the
-rules for the end of an utterance are applied.
+The latency of a partial result is the time from when the last sample that it needed was spoken to its arrival. The
+stream without a server shows which samples it needed. 'behind' is the time since the last sample that it describes
+(its 'end'): the latency, the model's look-ahead, and the steps of 160 ms in which the rules for the end of an utterance
+are applied.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ from recitative.stage import Array
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"
 CORES = 2
-MOST_MS = 300.0  # that 95 % of the partial results may take
-PROGRAMS = 16  # different ones; more clients share them
+MAX_MS = 300.0  # for 95 % of the partial results
+PROGRAMS = 16  # different ones; clients beyond this number share them
 FINAL_STREAMS, IDLE_STREAMS = 20, 100
 LONGEST_S = 8.0  # of a recording in a program
 STAGGER_S = 2.0
@@ -65,7 +65,7 @@ Recordings = Sequence[tuple[Array, int]]  # samples (S,) float32, and their rate
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """minutes: for all; seconds: of speech in each trial; streams: the most to try, also for final and memory"""
+    """minutes: of the whole benchmark; seconds: of speech in each trial; streams: the maximum in all parts"""
 
     model: str
     data: Path | None
@@ -119,7 +119,7 @@ def read_recordings(data: Path | None, most: int = 64) -> Recordings:
 
 
 def programs_of(recordings: Recordings, rate: int, count: int, seconds: float) -> list[bytes]:
-    """16-bit samples of ``seconds`` each: one recording after another, with pauses of 0.1 to 1.5 s."""
+    """16-bit samples of ``seconds`` each: recordings with pauses of 0.1 to 1.5 s between them."""
     rng, source, made = np.random.default_rng(0), cycle(recordings), []
     for _ in range(count):
         parts: list[Array] = []
@@ -135,14 +135,14 @@ def as_bytes(samples: Array) -> bytes:
 
 @dataclass(frozen=True)
 class Spoken:
-    """A program whose recordings are cut at the end of their speech; in seconds. The last ends the program."""
+    """A program, and the times at which the speech of its recordings ends; the last is the end of the program."""
 
     audio: bytes
     ends_s: tuple[float, ...]
 
 
 def spoken_programs(recordings: Recordings, rate: int, count: int, seconds: float, silence_s: float) -> list[Spoken]:
-    """Recordings with ``silence_s`` of digital silence between them, ``seconds`` or a little more, at least two."""
+    """Programs of at least two recordings and ``seconds``, with ``silence_s`` of digital silence between recordings."""
     source, made = cycle(recordings), []
     for _ in range(count):
         parts: list[Array] = []
@@ -159,7 +159,7 @@ def spoken_programs(recordings: Recordings, rate: int, count: int, seconds: floa
 
 
 def end_of_speech(samples: Array) -> int:
-    """Where the last window with speech ends, in samples (S,) at VAD_RATE; 0 without speech."""
+    """The end of the last window with speech, in samples; 0 without speech. samples: (S,) at VAD_RATE."""
     detector = new_detector()
     windows = [samples[begin : begin + WINDOW] for begin in range(0, len(samples) - WINDOW + 1, WINDOW)]
     speech = [i for i, window in enumerate(windows) if detector.process_array(window) >= SPEECH]
@@ -167,7 +167,7 @@ def end_of_speech(samples: Array) -> int:
 
 
 def expected_events(recognizer: Recognizer, audio: bytes, rate: int, rules: EndpointRules) -> list[Expected]:
-    """What a stream without a server gives for the same messages."""
+    """The events of a stream without a server for the same messages."""
     stream, found, messages = recognizer.stream(rules), [], pieces(audio, rate)
     for number, content in enumerate(messages):
         found += [(number, event) for event in stream.accept(content, rate)]
@@ -179,7 +179,7 @@ def expected_events(recognizer: Recognizer, audio: bytes, rate: int, rules: Endp
 
 
 class ServerProcess:
-    """A server in a process of its own, on the first cores of this machine. url: of HTTP."""
+    """A server in a separate process, on the given cores. url: for HTTP."""
 
     def __init__(self, command: Sequence[str], cores: Sequence[int]) -> None:
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -232,7 +232,7 @@ class ServerProcess:
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a process and all that it started."""
+    """Of a process and all processes that it started."""
 
     cpu_s: float
     rss_mb: float
@@ -262,7 +262,7 @@ def usage_of(pid: int) -> Usage:
 
 
 def split_cores() -> tuple[list[int], list[int]]:
-    """Of the server and of the load generator: the same where there are no more than two."""
+    """Cores of the server and of the load generator: the same on a machine with at most two."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[:CORES], cores[CORES:] or cores
 
@@ -274,12 +274,12 @@ def split_cores() -> tuple[list[int], list[int]]:
 class Trial:
     """One number of streams.
 
-    heard:     events that came while all streams were live
-    wrong:     events that differ from those of the stream alone, or did not come
-    early:     why streams ended before their time
-    cpu:       seconds that the server took for a second of a stream
-    late_ms:   p99 of how late messages were sent: by a generator, or for a server, that is too slow
-    generator: cores that the generator took
+    heard:     events that arrived while all streams were live
+    wrong:     events that differ from those of a stream without a server, or are missing
+    early:     why streams ended early
+    cpu:       CPU seconds of the server per second of a stream
+    late_ms:   p99 of the delay of messages, if the generator or the server is too slow
+    generator: cores that the generator used
     """
 
     streams: int
@@ -303,7 +303,7 @@ class Trial:
 
     @property
     def passes(self) -> bool:
-        return self.partial_ms[1] <= MOST_MS and not self.wrong and not self.early
+        return self.partial_ms[1] <= MAX_MS and not self.wrong and not self.early
 
     @property
     def faults(self) -> str:
@@ -333,7 +333,7 @@ def percentiles(values: Sequence[float]) -> list[float]:
 def run_trial(
     load: Load, usage: Callable[[], Usage], judge: Callable[[Played], tuple[list[Heard], int]]
 ) -> tuple[Trial, list[tuple[Played, list[Heard]]]]:
-    """usage: of the server; judge: the events of a client, and how many are wrong."""
+    """usage: of the server; judge: returns the events of a client and the number of wrong ones."""
     before, most = usage(), 0.0
 
     def watch() -> None:
@@ -363,7 +363,7 @@ def run_trial(
 
 
 def search(title: str, trial: Callable[[int], Trial], options: ServeOptions, seconds: float) -> None:
-    """Find the largest number of streams within about ``seconds``, and print it."""
+    """Search for the largest number of streams for about ``seconds``, and print it."""
     end = time.monotonic() + seconds
     trials: dict[int, Trial] = {}
 
@@ -374,7 +374,7 @@ def search(title: str, trial: Callable[[int], Trial], options: ServeOptions, sec
 
     good, bad = largest(passes, min(8, options.streams), options.streams, lambda: time.monotonic() < end)
     too_many = f"{bad} are too many" if bad else "more were not tried"
-    print(f"serve     {title}: {good} streams with partials within {MOST_MS:.0f} ms (p95); {too_many}")
+    print(f"serve     {title}: {good} streams with partials within {MAX_MS:.0f} ms (p95); {too_many}")
     if good:
         changes = trials[good].changes
         differ, revised = share(changes.changed, changes.shown), share(changes.revised, changes.final)
@@ -392,7 +392,7 @@ def share(part: int, whole: int) -> str:
 def largest(
     passes: Callable[[int], bool], first: int, most: int, goes_on: Callable[[], bool]
 ) -> tuple[int, int | None]:
-    """The largest number that passes, within a tenth, and the smallest that was seen to fail; at least one is tried."""
+    """The largest number that passes, within a tenth, and the smallest that failed; at least one is tried."""
     good, bad, n = 0, None, first
     while True:
         if passes(n):
@@ -411,7 +411,7 @@ def largest(
 
 @dataclass
 class Contest:
-    """A model and its decoding, with the programs and what must be heard of them."""
+    """A model with its decoding, and the recordings for it."""
 
     options: ServeOptions
     recordings: Recordings
@@ -492,8 +492,10 @@ def measure_finals(contest: Contest) -> None:
 
 
 def final_delays(heard: Sequence[Heard], start: float, ends_s: Sequence[float]) -> list[float | None]:
-    """From each end of speech to the arrival of its last final result, in seconds; None where no word was recognized in
-    the last second of the speech, which the rules then end early."""
+    """Seconds from each end of speech to the arrival of its last final result.
+
+    None if no word was recognized in the last second of the speech: the rules end the utterance earlier then.
+    """
     delays: list[float | None] = []
     for end_s, next_s in zip(ends_s, [*ends_s[1:], math.inf], strict=True):
         delay = None
@@ -519,7 +521,7 @@ def measure_memory(contest: Contest) -> None:
 
 
 async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int) -> tuple[float, float]:
-    """RSS in MB, after one stream and with all of them open."""
+    """RSS in MB, after one stream and with all streams open."""
 
     async def hear(stack: AsyncExitStack) -> None:
         heard_s = server.metric("recitative_audio_seconds_total")

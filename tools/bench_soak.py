@@ -1,13 +1,13 @@
-"""Soak test of ``recitative serve``: clients of every kind, good and bad, for as long as is wanted.
+"""Soak test of ``recitative serve``: correct and faulty clients, for a given time.
 
-Each of --streams clients does one thing after another: it speaks in real time, or as fast as the server takes it, at
-the model's rate or another; it goes away in mid-stream, stops reading, or sends nothing until the server ends the
-stream; it sends noise, half samples, text that is no order, and rates that are none; it uploads recordings, broken
-recordings and nothing, and leaves in the middle of an upload. Every transcript is compared with that of the same
-samples without a server, and everything else with what the server promises: an error that says what is wrong, or none.
+Each of --streams clients does one thing after another. It sends speech in real time or as fast as the server accepts
+it, at the model's rate or another; disconnects in mid-stream, stops reading, or sends nothing until the server ends the
+stream; sends noise, half samples, malformed commands and invalid rates; uploads recordings, broken recordings and empty
+files, and disconnects during an upload. Every transcript is compared with that of the same samples without a server.
+Everything else must have the documented result: a certain error, or none.
 
-Printed are how often each was done, what went wrong, the errors that the server counts itself, streams that are still
-live at the end, and its memory after the warm-up (a fifth of the time, at most two minutes) and at the end.
+The output has the number of times that each was done, the failures, the server's own count of errors, the streams that
+are still live at the end, and memory after the warm-up (a fifth of the time, at most two minutes) and at the end.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from websockets.exceptions import ConnectionClosed
 from recitative.audio.samples import resample
 from recitative.cli.decoding import DecodingArguments
 
-IDLE_S = 3.0  # that the server waits for a silent client
-PATIENCE_S = 30.0  # of a client, for whatever it waits for
+IDLE_S = 3.0  # the server's limit for a silent client
+PATIENCE_S = 30.0  # timeout of a client for any answer
 PROGRAMS = 8
-LEAST_RATE = 4000  # Hz, that the server takes
+MIN_RATE = 4000  # Hz, of the server
 BROKEN = ("empty", "noise", "cut", "text")
-NO_ORDERS = (
+BAD_COMMANDS = (
     "hello",
     "[1, 2]",
     '{"type": "stop"}',
@@ -50,7 +50,7 @@ NO_ORDERS = (
 
 @dataclass(frozen=True)
 class Program:
-    """A recording, what a stream says of it, and what ``transcribe`` says of its file."""
+    """A recording, the events of its stream, and the transcript of its file."""
 
     audio: bytes
     rate: int
@@ -111,10 +111,10 @@ def soak(options: ServeOptions) -> Result:
 
 
 def make_programs(contest: Contest) -> list[Program]:
-    """At the model's rate, and every fourth at half of it or three times as much."""
+    """Programs at the model's rate; every fourth at half or three times this rate."""
     seconds, made = min(contest.options.seconds, 6.0), []
     for number, audio in enumerate(programs_of(contest.recordings, contest.rate, PROGRAMS, seconds)):
-        rate = {1: 3 * contest.rate, 5: max(LEAST_RATE, contest.rate // 2)}.get(number, contest.rate)
+        rate = {1: 3 * contest.rate, 5: max(MIN_RATE, contest.rate // 2)}.get(number, contest.rate)
         samples = resample(np.frombuffer(audio, "<i2").astype(np.float32) / 32768, contest.rate, rate)
         audio = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
         file = io.BytesIO()
@@ -126,7 +126,7 @@ def make_programs(contest: Contest) -> list[Program]:
 
 
 class Crowd:
-    """Clients until ``deadline``. done: how often each did what; wrong: what did not go as it should."""
+    """Clients that run until ``deadline``. done: count of each action; wrong: failures."""
 
     def __init__(self, server: ServerProcess, programs: list[Program], deadline: float) -> None:
         self.server, self.programs, self.deadline = server, programs, deadline
@@ -135,7 +135,7 @@ class Crowd:
         self.rng = np.random.default_rng(0)
         speech = [self.speaks, self.speaks, self.sends_at_once, self.uploads]
         trouble = [
-            self.vanishes, self.stops_reading, self.falls_silent, self.sends_noise, self.sends_no_order,
+            self.vanishes, self.stops_reading, self.falls_silent, self.sends_noise, self.sends_a_bad_command,
             self.asks_for_a_rate_that_is_none, self.changes_the_rate, self.uploads_what_is_broken,
             self.leaves_an_upload,
         ]  # fmt: skip
@@ -152,7 +152,7 @@ class Crowd:
         return self.server.usage().rss_mb
 
     async def _client(self, number: int) -> None:
-        """The first thing that a client does is its own number's, so that all are done."""
+        """The first action of a client is that of its number, so that all actions are done."""
         turn = number
         while turn == number or time.monotonic() < self.deadline:
             action = self.actions[turn % len(self.actions)]
@@ -160,7 +160,7 @@ class Crowd:
             program = self.programs[int(self.rng.integers(len(self.programs)))]
             try:
                 problem = await asyncio.wait_for(action(program), 2 * PATIENCE_S)
-            except Exception as error:  # of the client; it is told with the results
+            except Exception as error:  # of the client; it is reported with the results
                 problem = f"{type(error).__name__}: {error}"
             self.done[name] += 1
             if problem:
@@ -176,7 +176,7 @@ class Crowd:
         return played.error or (f"{wrong} events differ" if wrong else "")
 
     async def sends_at_once(self, program: Program) -> str:
-        """In messages of odd lengths; only the final results are those of messages of 100 ms."""
+        """Send messages of random lengths; only the final results equal those of messages of 100 ms."""
         async with self._connect(program.rate) as socket:
             hearing = asyncio.create_task(_messages(socket))
             size = int(self.rng.integers(1001, 30001))
@@ -190,7 +190,7 @@ class Crowd:
 
     async def uploads(self, program: Program) -> str:
         status, body = await self._upload(program.file)
-        if status == 503:  # as many wait as may
+        if status == 503:  # all slots are taken
             return ""
         return "" if (status, body.get("text")) == (200, program.text) else f"{status} {body}, not {program.text!r}"
 
@@ -212,31 +212,31 @@ class Crowd:
     async def falls_silent(self, program: Program) -> str:
         async with self._connect(program.rate) as socket:
             await socket.send(program.audio[: 2 * program.rate])
-            return _told(await _messages(socket), "nothing came for")
+            return _error_problem(await _messages(socket), "nothing came for")
 
     async def sends_noise(self, program: Program) -> str:
-        """Any bytes are samples, half a sample at the end included."""
+        """All bytes are valid samples, also with half a sample at the end."""
         async with self._connect(program.rate) as socket:
             await socket.send(self.rng.bytes(2 * program.rate + 1))
             await socket.send(FINISH)
             events = await _messages(socket)
         return "" if events and events[-1]["type"] == "end" else f"no end, but {events[-1:]}"
 
-    async def sends_no_order(self, program: Program) -> str:
+    async def sends_a_bad_command(self, program: Program) -> str:
         async with self._connect(program.rate) as socket:
             await socket.send(program.audio[:2000])
-            await socket.send(NO_ORDERS[int(self.rng.integers(len(NO_ORDERS)))])
-            return _told(await _messages(socket), "")
+            await socket.send(BAD_COMMANDS[int(self.rng.integers(len(BAD_COMMANDS)))])
+            return _error_problem(await _messages(socket), "")
 
     async def asks_for_a_rate_that_is_none(self, program: Program) -> str:
         async with self._connect(("fast", 77, -16000, 10**9)[int(self.rng.integers(4))]) as socket:
-            return _told(await _messages(socket), "sample rate")
+            return _error_problem(await _messages(socket), "sample rate")
 
     async def changes_the_rate(self, program: Program) -> str:
         async with self._connect(program.rate) as socket:
             await socket.send(program.audio[:2000])
             await socket.send(json.dumps({"type": "config", "rate": 2 * program.rate}))
-            return _told(await _messages(socket), "send the rate before any audio")
+            return _error_problem(await _messages(socket), "send the rate before any audio")
 
     async def uploads_what_is_broken(self, program: Program) -> str:
         kind = BROKEN[int(self.rng.integers(len(BROKEN)))]
@@ -270,7 +270,7 @@ class Crowd:
 
 
 async def _messages(socket: ClientConnection) -> list[dict]:
-    """To the end of the connection."""
+    """All messages to the end of the connection."""
     found = []
     try:
         async for message in socket:
@@ -280,8 +280,8 @@ async def _messages(socket: ClientConnection) -> list[dict]:
     return found
 
 
-def _told(events: list[dict], wanted: str) -> str:
-    """The last must be an error with these words."""
+def _error_problem(events: list[dict], wanted: str) -> str:
+    """'' if the last event is an error with these words."""
     last = events[-1] if events else {}
     return "" if last.get("type") == "error" and wanted in last["message"] else f"no error, but {last}"
 

@@ -795,6 +795,7 @@ def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recit
 # Malformed messages and uploads
 
 
-def test_malformed_messages_and_uploads_are_answered_or_refused(tmp_path):
-    with fuzz_server.serving(tmp_path) as service:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_malformed_messages_and_uploads_are_answered_or_refused(tmp_path, processes):
+    with fuzz_server.serving(tmp_path, processes) as service:
         assert fuzz_server.try_all(service, 40, 1) == []
