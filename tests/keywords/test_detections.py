@@ -1,4 +1,4 @@
-"""One hit for each time that a keyword is said: which candidate stands, when it is told, and what a rival takes."""
+"""One detection for each occurrence of a keyword: which candidate is chosen, when it is reported, and rivals."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def spans(hits):
     return [(hit.begin, hit.end) for hit in hits]
 
 
-def test_the_best_of_those_that_overlap_stands() -> None:
+def test_the_best_of_overlapping_candidates_is_detected() -> None:
     candidates = [candidate(0, 3, 0.6), candidate(0, 4, 0.9), candidate(1, 5, 0.7)]
     assert spans(pick(candidates, [0.5], RULES)) == [(0, 4)]
 
 
-def test_a_keyword_said_twice_is_two_hits() -> None:
+def test_a_keyword_spoken_twice_gives_two_detections() -> None:
     assert spans(pick([candidate(0, 3, 0.6), candidate(3, 6, 0.9)], [0.5], RULES)) == [(0, 3), (3, 6)]
 
 
-def test_what_is_below_its_threshold_is_no_hit() -> None:
+def test_a_candidate_below_its_threshold_is_not_detected() -> None:
     candidates = [candidate(0, 3, 0.6), candidate(0, 3, 0.6, keyword=1)]
     assert [hit.keyword for hit in pick(candidates, [0.7, 0.5], RULES)] == [1]
 
 
-def test_a_hit_is_told_after_the_hold_and_not_before() -> None:
+def test_a_detection_is_reported_after_the_hold_and_not_before() -> None:
     hits, tracks = follow(new_tracks(1), [candidate(0, 3, 0.6)], 7, RULES)
     assert hits == []
     hits, tracks = follow(tracks, [], 8, RULES)
@@ -43,7 +43,7 @@ def test_a_hit_is_told_after_the_hold_and_not_before() -> None:
     assert hits == finish(tracks, [candidate(2, 9, 0.9)], 9, RULES) == []  # overlaps what was told
 
 
-def test_a_candidate_that_lasts_is_told_in_time_with_its_last_end() -> None:
+def test_a_long_candidate_is_reported_in_time_with_its_last_end() -> None:
     lasting = [candidate(0, end, 1.0) for end in range(3, 30)]
     hits, _ = follow(new_tracks(1), lasting[:6], 8, RULES)
     assert spans(hits) == [(0, 8)]
@@ -51,12 +51,12 @@ def test_a_candidate_that_lasts_is_told_in_time_with_its_last_end() -> None:
 
 
 @pytest.mark.parametrize(("confidence", "stands"), [(0.9, False), (0.4, False), (0.3, True)])
-def test_a_longer_word_takes_the_hit_unless_it_is_less_probable_by_the_margin(confidence, stands) -> None:
+def test_a_longer_word_suppresses_a_detection_unless_it_is_less_probable_by_the_margin(confidence, stands) -> None:
     rival = candidate(0, 6, confidence, is_rival=True)
     assert spans(pick([candidate(0, 3, 0.9), rival], [0.5], RULES)) == ([(0, 3)] if stands else [])
 
 
-def test_a_longer_word_that_does_not_overlap_or_comes_too_late_takes_nothing() -> None:
+def test_a_longer_word_that_does_not_overlap_or_comes_too_late_suppresses_nothing() -> None:
     for rival in (candidate(4, 6, 0.9, is_rival=True), candidate(0, 9, 0.9, is_rival=True)):
         assert spans(pick([candidate(0, 3, 0.9), rival], [0.5], RULES)) == [(0, 3)]
 

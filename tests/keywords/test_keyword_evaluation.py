@@ -53,14 +53,14 @@ def test_a_phrase_of_two_words_is_found(transcriber, tmp_path) -> None:
     assert [counts(heard.count(number, 0.5)) for number in range(2)] == [(1, 1, 0), (1, 1, 0)]
 
 
-def test_what_is_said_elsewhere_is_a_false_alarm_and_what_cannot_be_aligned_is_anywhere(transcriber, tmp_path) -> None:
+def test_a_detection_elsewhere_is_a_false_alarm_and_an_unaligned_word_is_anywhere(transcriber, tmp_path) -> None:
     texts = ("c c", "cab abc", "c ab ab", "bb c", "zz ab")
     heard = heard_in(transcriber, tiny.write_data(tmp_path, ("ab c", *SAID[1:4], "c ab"), texts), ["ab"])
     assert counts(heard.count(0, 0.5)) == (3, 3, 1)
     assert [u.occurrences for u in heard.utterances if u.utt_id == "s-04"] == [(((0.0, 0.4),),)]
 
 
-def test_an_utterance_without_transcript_is_named(transcriber, tmp_path) -> None:
+def test_an_utterance_without_transcript_is_refused(transcriber, tmp_path) -> None:
     data = tiny.write_data(tmp_path, ("ab", "c"))
     (data / "text").unlink()
     with pytest.raises(DataError, match="utterance 's-00': has no transcript; words, or an empty text"):
@@ -124,12 +124,10 @@ def test_thresholds_are_tuned_written_and_scored(place) -> None:
     ("action", "arguments", "error", "message"),
     [
         ("tune", ["--keywords", "ab", "--false-alarms-per-hour", "-1"], UsageError, "must be 0 or more"),
-        ("tune", ["--keywords", "xyz"], DataError, "keyword 'xyz': has 'x', 'y', 'z', which the model never writes"),
-        ("score", ["--keywords", ""], UsageError, "keywords: none is named"),
         ("score", ["--keywords", "ab", "--thresholds", "nowhere.json"], DataError, "nowhere.json: does not exist"),
     ],
 )
-def test_bad_input_is_told(place, action, arguments, error, message) -> None:
+def test_bad_input_is_refused(place, action, arguments, error, message) -> None:
     done = run(place, action, *arguments, "--output", place / "out")
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
@@ -143,7 +141,7 @@ def test_thresholds_of_another_model_are_refused(place) -> None:
     assert "is for another model than" in str(done.exception)
 
 
-def test_several_folders_are_heard_as_one(transcriber, tmp_path) -> None:
+def test_several_folders_count_as_one(transcriber, tmp_path) -> None:
     folders = [tiny.write_data(tmp_path / name, SAID[:2]) for name in ("one", "two")]
     spotter = phrase_decoder(transcriber, parse_keywords("ab"))
     heard = search_directories(transcriber, spotter, folders)

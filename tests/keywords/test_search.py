@@ -1,4 +1,4 @@
-"""Keyword search beside a sum over all paths, however the stream is cut, in memory that doesn't grow."""
+"""Keyword search against a sum over all paths, however the stream is cut, in constant memory."""
 
 from __future__ import annotations
 

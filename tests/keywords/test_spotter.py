@@ -69,9 +69,7 @@ def test_only_tables_that_tell_of_words_have_edges() -> None:
     assert word_edges(WORDS, 0.03) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+@pytest.mark.parametrize(("text", "message"), [
         ("", "keywords: none is named; write them with commas between"),
         (" , # nothing", "keywords: none is named"),
         ("yes, stop, yes", "keyword 'yes': stands twice; name it once"),
@@ -79,23 +77,19 @@ def test_only_tables_that_tell_of_words_have_edges() -> None:
         ("yes:0", "keyword 'yes': threshold 0 would take everything"),
         ("yes:maybe", "keyword 'yes:maybe': 'maybe' is not a threshold; write phrase:0.5"),
         ("=Y EH S", "keyword '=Y EH S': has no word"),
-    ],
-)
+])  # fmt: skip
 def test_a_bad_list_is_refused(text, message) -> None:
     with pytest.raises(UsageError, match=message):
         parse_keywords(text)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "text", "message"),
-    [
+@pytest.mark.parametrize(("tokens", "text", "message"), [
         (LETTERS, "yes, café", "keyword 'café': has 'a', 'c', 'f', 'é', which the model never writes; the model's"),
         (PHONES, "tokyo", "keyword 'tokyo': not in the lexicon; .*'tokyo=AH IH IY'"),
         (PHONES, "tokyo=T ZZ", "keyword 'tokyo': 'ZZ' not in the token table"),
         (WORDS, "go", "keyword 'go': has 'go', which the model never writes; the model's words"),
-    ],
-)
-def test_what_the_model_cannot_write_is_named(tokens, text, message) -> None:
+])  # fmt: skip
+def test_words_that_the_model_cannot_write_are_refused(tokens, text, message) -> None:
     with pytest.raises(DataError, match=message):
         keywords_of(parse_keywords(text), tokens, SPOKEN)
 

@@ -38,7 +38,7 @@ def test_a_newer_row_takes_the_place_of_the_older_one_and_others_stay(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["results.jsonl"]
 
 
-def test_a_damaged_results_file_is_named_with_its_line_and_left_alone(tmp_path):
+def test_a_damaged_results_file_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "results.jsonl"
     append_results(path, [ROW])
     damaged = path.read_text() + '{"model": "x"\n'

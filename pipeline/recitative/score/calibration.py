@@ -26,7 +26,7 @@ NEWTON_STEPS = 100  # about ten suffice
 
 
 def hypothesis_correct(alignment: Iterable[Pair]) -> list[bool]:
-    """Whether each word of the hypothesis, in order, is correct, that is neither inserted nor substituted.
+    """Whether each word of the hypothesis, in order, is correct: neither inserted nor substituted.
 
     alignment: of reference and hypothesis, by ``score.wer.align``. Deleted words are not in the hypothesis.
     """
@@ -198,9 +198,8 @@ def _flags(correct: Array, n: int) -> Array:
     if n == 0:
         raise DataError("confidences", "have no words", "at least one", "score hypotheses that have words")
     if len(correct) != n:
-        raise DataError(
-            "confidences", f"{n} words, but {len(correct)} marks of right or wrong", "one for each word", ""
-        )
+        found = f"{n} words, but {len(correct)} marks of right or wrong"
+        raise DataError("confidences", found, "one for each word", "")
     return np.asarray(correct, bool)
 
 

@@ -207,10 +207,10 @@ def choose_level(at_levels: Sequence[DetectionCounts], most_per_hour: float) -> 
     which it is not exceeded, those with the fewest misses are chosen, and of these the middle one, for the largest
     margin on both sides. None if even the highest level has too many.
     """
-    kept = len(at_levels)
-    while kept and at_levels[kept - 1].false_alarms <= math.floor(most_per_hour * at_levels[kept - 1].hours + 0.5):
-        kept -= 1
-    allowed = range(kept, len(at_levels))
+    first = len(at_levels)
+    while first and at_levels[first - 1].false_alarms <= math.floor(most_per_hour * at_levels[first - 1].hours + 0.5):
+        first -= 1
+    allowed = range(first, len(at_levels))
     if not allowed:
         return None
     most_found = max(at_levels[level].found for level in allowed)

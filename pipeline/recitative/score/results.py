@@ -1,7 +1,7 @@
 """Results of a recipe: one row per number, stored as JSON lines and shown as one Markdown table.
 
-Every row has the command, commit and settings that produced it. The table is always rewritten from all rows; text
-around it is kept.
+Every row has the command, commit and settings that produced it. The table is always rewritten from all rows; the text
+around it stays.
 """
 
 from __future__ import annotations
@@ -60,10 +60,8 @@ def append_results(path: Path, rows: Sequence[ResultRow]) -> list[ResultRow]:
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    rows: list[ResultRow] = []
-    for where, value in read_json_lines(path, "results", "remove the line"):
-        rows.append(checked(ResultRow, value, where, "a result", "remove the line"))
-    return rows
+    lines = read_json_lines(path, "results", "remove the line")
+    return [checked(ResultRow, value, where, "a result", "remove the line") for where, value in lines]
 
 
 def record(rows: Sequence[ResultRow], results: Path, results_md: Path | None) -> None:
@@ -85,9 +83,8 @@ def write_markdown(path: Path, rows: Sequence[ResultRow]) -> None:
 
 def format_table(rows: Sequence[ResultRow]) -> str:
     """A Markdown table, one line per row."""
-    lines = [_markdown_line(COLUMNS), _markdown_line(["---"] * len(COLUMNS))]
-    lines += [_markdown_line(_cells(row)) for row in rows]
-    return "\n".join(lines) + "\n"
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)]
+    return "".join(_markdown_line(line) + "\n" for line in lines)
 
 
 def settings_hash(text: str) -> str:

@@ -178,8 +178,8 @@ def confidence_interval(
 ) -> tuple[float, float]:
     """Bootstrap interval of the rate over utterances (Bisani and Ney, ICASSP 2004), by percentiles.
 
-    Whole utterances are drawn with replacement, since errors within one are dependent. Percentiles, since Kaldi's mean
-    +- 1.96 standard deviations gives rates below zero for few errors.
+    Whole utterances are resampled, since errors within one are dependent. Percentiles are used because Kaldi's mean +-
+    1.96 standard deviations gives rates below zero for few errors.
     """
     table = np.array([(count.errors, count.ref) for count in counts], dtype=np.float64)  # (N, 2)
     rng = np.random.default_rng(seed)
@@ -204,18 +204,10 @@ def _op(ref: str, hyp: str) -> Op:
 def _check(refs: Mapping[str, str], hyps: Mapping[str, str], utt2spk: Mapping[str, str] | None, where: str) -> None:
     if not refs:
         raise DataError("references", "have no utterances", "at least one")
-    problems = [
-        Problem(
-            where, f"utterance '{utt_id}' is not in the references", "", "score against the data of these hypotheses"
-        )
-        for utt_id in hyps
-        if utt_id not in refs
-    ]
-    problems += [
-        Problem("utt2spk", f"utterance '{utt_id}' has no speaker", "", "add it there")
-        for utt_id in refs
-        if utt2spk and utt_id not in utt2spk
-    ]
+    unknown = [f"utterance '{utt_id}' is not in the references" for utt_id in hyps if utt_id not in refs]
+    problems = [Problem(where, found, "", "score against the data of these hypotheses") for found in unknown]
+    without_speaker = [f"utterance '{utt_id}' has no speaker" for utt_id in refs if utt2spk and utt_id not in utt2spk]
+    problems += [Problem("utt2spk", found, "", "add it there") for found in without_speaker]
     if problems:
         raise DataError.collect(problems)
 
@@ -227,16 +219,15 @@ _OP_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deleti
 def summary(word_scores: ErrorRates, char_scores: ErrorRates, name: str = "%WER") -> str:
     """The lines of the file ``wer``: Kaldi's four, including CER, and the bootstrap interval of the WER."""
     low, high = confidence_interval(word_scores.by_utterance.values())
-    return "\n".join(
-        (
-            word_scores.total.kaldi_line(name),
-            char_scores.total.kaldi_line("%CER"),
-            word_scores.sentence_line(),
-            f"Scored {word_scores.sentences} sentences, {len(word_scores.missing)} not present in hyp.",
-            f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f} "
-            "(bootstrap over utterances)",
-        )
+    interval = f"95 % confidence interval of the {name[1:]}: {100 * low:.2f} to {100 * high:.2f}"
+    lines = (
+        word_scores.total.kaldi_line(name),
+        char_scores.total.kaldi_line("%CER"),
+        word_scores.sentence_line(),
+        f"Scored {word_scores.sentences} sentences, {len(word_scores.missing)} not present in hyp.",
+        f"{interval} (bootstrap over utterances)",
     )
+    return "\n".join(lines)
 
 
 def write_details(directory: Path, word_scores: ErrorRates, char_scores: ErrorRates) -> None:

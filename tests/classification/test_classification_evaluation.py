@@ -1,4 +1,4 @@
-"""The page about a classifier: its numbers are those of the scores, and its errors can be heard."""
+"""The evaluation of a classifier and its page: the numbers are those of the scores, and errors can be played."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def labelled(data, probabilities):
 
 @pytest.fixture(scope="module")
 def some(data):
-    """Of four recordings called high, high, low, low: one right, one wrong and unsure, two wrong and surer."""
+    """Four recordings of high, high, low, low: one correct, one wrong and uncertain, two wrong and more certain."""
     assert [u.text for u in DataDirectory.read(data).utterances[:4]] == ["high", "high", "low", "low"]
     return labelled(data, [[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8]])
 
 
-def test_what_is_known_of_labelled_recordings_follows_from_their_probabilities(some):
+def test_the_scores_of_a_labeled_set_follow_from_its_probabilities(some):
     assert some.predicted.tolist() == [0, 2, 0, 2]
     assert some.correct.tolist() == [True, False, False, False]
     np.testing.assert_allclose(some.confidences, [0.7, 0.4, 0.9, 0.8], rtol=1e-6)
@@ -144,7 +144,7 @@ def test_flac_is_the_samples_and_a_long_recording_is_no_sound():
     assert sound_uri(Recording(samples, 4000), encode_flac, "audio/flac").startswith("data:audio/flac;base64,")
 
 
-def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, monkeypatch):
+def test_a_directory_is_classified_in_its_own_order_whatever_the_lengths(data, monkeypatch):
     monkeypatch.setattr("recitative.classification.evaluation.BATCH", 5)
     classifier, seen = load_classifier(build_file(tones.classifier()).SerializeToString()), []
     found = classify_directory(classifier, data, lambda done, total: seen.append((done, total)))
@@ -154,7 +154,7 @@ def test_a_directory_is_labelled_in_its_own_order_whatever_the_lengths(data, mon
         np.testing.assert_allclose(log_probs, classifier.last_log_probs([samples])[0], atol=1e-4)
 
 
-def test_faults_of_a_directory_are_told_at_once(data, tmp_path):
+def test_all_problems_of_a_directory_are_reported_at_once(data, tmp_path):
     first = DataDirectory.read(data).utterances[0]
     bad = tones.changed(DataDirectory.read(data), first.utt_id, text="dog")
     bad.write(tmp_path / "bad")

@@ -49,7 +49,7 @@ class ToneLabels:
 
 
 def knowing():
-    """A labeller that knows the tones."""
+    """A classifier that knows the tones."""
     settings = tones.settings(*RECENT, "model.front_end.window=1", "model.front_end.stride=1")
     return Classifier(ToneLabels(FeatureExtractor(settings.features)), settings, LABELS)
 
@@ -63,11 +63,11 @@ def stream_of(said, seconds=3.5, seed=0):
     return samples
 
 
-def spotter_of(labeller, keywords):
-    return Recognizer(with_keywords(labeller, label_decoder(labeller, parse_keywords(keywords))))
+def spotter_of(classifier, keywords):
+    return Recognizer(with_keywords(classifier, label_decoder(classifier, parse_keywords(keywords))))
 
 
-def test_labels_are_found_where_they_are_said_and_those_not_asked_for_are_filler() -> None:
+def test_labels_are_found_where_they_are_spoken_and_other_labels_are_filler() -> None:
     hits = spotter_of(knowing(), "low, middle:0.7").transcribe(stream_of(SAID)).words
     expected = [(label, start_s) for label, start_s in SAID if label != "high"]
     assert [hit.word for hit in hits] == [label for label, _ in expected]
@@ -77,7 +77,7 @@ def test_labels_are_found_where_they_are_said_and_those_not_asked_for_are_filler
         assert 0.7 < hit.confidence <= 1.0
 
 
-def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory_does_not_grow() -> None:
+def test_a_stream_has_the_detections_of_the_recording_however_it_is_cut_and_does_not_grow() -> None:
     recognizer, rng = spotter_of(knowing(), "low, high, middle"), np.random.default_rng(1)
     samples = np.concatenate([stream_of(SAID, seed=seed) for seed in range(12)])  # 42 s, uncut
     spotter = Spotter(recognizer)
@@ -95,7 +95,7 @@ def test_a_stream_has_the_hits_of_the_recording_however_it_is_cut_and_its_memory
 
 
 @pytest.mark.parametrize("core", [(), ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3")])
-def test_a_network_has_the_same_hits_in_a_stream(core) -> None:
+def test_a_network_has_the_same_detections_in_a_stream(core) -> None:
     made = tones.classifier(*RECENT, *core)
     recognizer = spotter_of(
         Classifier(TorchStage(made.network), made.settings, made.labels), "high:0.35, low:0.35, middle:0.35"
@@ -113,29 +113,15 @@ def test_thresholds_are_those_of_the_list_then_those_of_the_file() -> None:
     assert thresholds_of(parse_keywords("low:0.9, high, middle"), {"low": 0.1, "high": 0.2}) == [0.9, 0.2, 0.8]
 
 
-@pytest.mark.parametrize(
-    ("keywords", "settings", "error", "message"),
-    [
-        (
-            "low, yes, no",
-            RECENT,
-            DataError,
-            "keyword 'yes': is no label of the classifier; one of its labels: high, low",
-        ),
-        ("low high", RECENT, DataError, "keyword 'low high': is no label of the classifier"),
-        ("low=L OW", RECENT, UsageError, "keyword 'low': a classifier hears whole labels and takes no pronunciation"),
-        ("low", ("model.pooling=mean",), UsageError, r"names whole recordings \(model.pooling=mean\): in a stream it"),
-        ("low", ("model.pooling=attention",), UsageError, "train one with model.pooling=recent"),
-        ("low", ("model.pooling=last",), UsageError, "train one with model.pooling=recent"),
-        (
-            "low",
-            (*RECENT, "model.cmvn=utterance"),
-            UsageError,
-            "this classifier needs the whole recording; keywords need",
-        ),
-    ],
-)
-def test_what_makes_no_sense_is_refused(keywords, settings, error, message) -> None:
+@pytest.mark.parametrize(("keywords", "settings", "error", "message"), [
+    ("low, yes", RECENT, DataError, "keyword 'yes': is no label of the classifier; one of its labels: high, low"),
+    ("low high", RECENT, DataError, "keyword 'low high': is no label of the classifier"),
+    ("low=L OW", RECENT, UsageError, "keyword 'low': a classifier hears whole labels and takes no pronunciation"),
+    ("low", ("model.pooling=mean",), UsageError, r"names whole recordings \(model.pooling=mean\): in a stream it"),
+    ("low", ("model.pooling=last",), UsageError, "train one with model.pooling=recent"),
+    ("low", (*RECENT, "model.cmvn=utterance"), UsageError, "this classifier needs the whole recording; keywords need"),
+])  # fmt: skip
+def test_keywords_and_models_that_do_not_fit_are_refused(keywords, settings, error, message) -> None:
     made = tones.classifier(*settings)
     with pytest.raises(error, match=message):
         label_decoder(Classifier(TorchStage(made.network), made.settings, made.labels), parse_keywords(keywords))

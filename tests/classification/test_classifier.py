@@ -1,4 +1,4 @@
-"""Labels of recordings and streams: whatever the cutting, a stream is called what the recording so far is called."""
+"""Labels of recordings and streams: however it is cut, a stream has the label of the recording so far."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_pytorch_labels_streams_in_the_same_way(kind):
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 3000])
-def test_a_stream_at_another_rate_is_called_what_its_resampled_prefix_is_called(rate):
+def test_a_stream_at_another_rate_has_the_label_of_its_resampled_prefix(rate):
     classifier, rng = in_int8(), np.random.default_rng(0)
     samples, heard = resample(spoken(), tones.RATE, rate), 0
     stream = classifier.stream()
@@ -132,7 +132,7 @@ def test_samples_to_log_probabilities_keep_the_contract():
     )  # fmt: skip
 
 
-def test_a_recording_is_heard_in_blocks_and_called_what_it_is_called_as_a_whole(tmp_path, monkeypatch):
+def test_a_recording_read_in_blocks_has_the_label_of_the_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("recitative.classification.classifier.BLOCK_S", 0.17)
     classifier, samples = in_int8(), spoken()
     soundfile.write(tmp_path / "a.flac", np.stack([samples, samples], axis=1), tones.RATE)
@@ -149,7 +149,7 @@ def test_a_recording_is_heard_in_blocks_and_called_what_it_is_called_as_a_whole(
     assert followed[0].predictions == half
 
 
-def test_of_a_recording_that_was_cut_off_partial_labels_what_there_is(tmp_path):
+def test_a_truncated_recording_is_classified_with_partial(tmp_path):
     classifier, samples = in_int8(), spoken()
     soundfile.write(tmp_path / "a.wav", samples, tones.RATE)
     (tmp_path / "a.wav").write_bytes((tmp_path / "a.wav").read_bytes()[: 44 + len(samples)])  # half of two bytes each
@@ -206,7 +206,7 @@ def test_bad_samples_are_refused_and_the_stream_is_as_it_was(samples, rate, erro
     (0.01, r"lasts 0.01 s; at least 0.015 s, one frame of the network; give a longer recording"),
     (2.0, r"lasts 2 s; at most 1 s for one label; cut it, or follow .* --every SECONDS"),
 ])  # fmt: skip
-def test_recordings_of_no_use_are_named(tmp_path, seconds, message):
+def test_recordings_that_are_too_short_or_too_long_are_refused(tmp_path, seconds, message):
     soundfile.write(tmp_path / "a.wav", np.zeros(round(seconds * tones.RATE)), tones.RATE)
     with pytest.raises(DataError, match=message):
         in_pytorch().classify_file(tmp_path / "a.wav", longest_s=1.0)
@@ -218,7 +218,7 @@ def test_recordings_of_no_use_are_named(tmp_path, seconds, message):
 SPEEDS = "augment.speeds=[0.9,1.25]"  # and its own
 
 
-def test_at_all_speeds_the_mean_of_what_is_said_of_each_counts(tmp_path, monkeypatch):
+def test_all_speeds_gives_the_mean_of_the_probabilities_at_each(tmp_path, monkeypatch):
     monkeypatch.setattr("recitative.classification.classifier.BLOCK_S", 0.17)
     classifier, rows = in_pytorch(SPEEDS), [spoken(0.6), spoken(0.9, seed=1)]
     said = [

@@ -1,4 +1,4 @@
-"""The network of a forecaster as a stage, its units, its folder and its file."""
+"""The network of an anomaly model as a stage and as a file, its units, settings and threshold."""
 
 import numpy as np
 import onnx
@@ -11,9 +11,7 @@ from contract import AsTorch, verify_contract
 from recitative.anomaly.kind import FORECASTER
 from recitative.anomaly.settings import Threshold
 from recitative.errors import DataError, UsageError
-from recitative.kinds import read_metadata
-from recitative.model.export.file import build_file, export_model
-from recitative.model.file import read_entries
+from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
@@ -35,9 +33,11 @@ def test_the_whole_network_keeps_the_contract(overrides):
 
 
 @pytest.mark.parametrize("overrides", SHAPES)
-def test_the_file_keeps_the_contract_and_is_as_surprised_as_the_folder(overrides):
+def test_the_file_keeps_the_contract_and_gives_the_nll_of_the_folder(overrides):
     made = small_forecaster.forecaster(*overrides)
-    file = OnnxStage(build_file(made).SerializeToString(), FORECASTER)
+    model = build_file(made)
+    onnx.checker.check_model(model, full_check=True)
+    file = OnnxStage(model.SerializeToString(), FORECASTER)
     verify_contract(AsTorch(file), small_forecaster.features, cuttings=3, atol=1e-4, gradients=False)
     x = small_forecaster.features((3, 30), torch.Generator().manual_seed(3))
     lengths = torch.tensor([30, 7, 1])
@@ -48,7 +48,7 @@ def test_the_file_keeps_the_contract_and_is_as_surprised_as_the_folder(overrides
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_a_frame_is_forecast_from_those_a_horizon_before_it_and_from_no_others(horizon):
+def test_a_frame_is_predicted_from_those_a_horizon_before_it_and_from_no_others(horizon):
     network = small_forecaster.forecaster(f"model.horizon={horizon}").network
     x = small_forecaster.features((1, 12), torch.Generator().manual_seed(1))
     before = network.step(Padded(x, torch.tensor([12])), network.initial_state(1), last=True)[0].data[0, :, 0]
@@ -58,8 +58,8 @@ def test_a_frame_is_forecast_from_those_a_horizon_before_it_and_from_no_others(h
     assert changed == [4, *range(4 + horizon, 12)]
 
 
-def test_surprise_is_the_density_of_the_features_as_they_are():
-    """A network that has learned nothing says N(mean, deviation) of the corpus."""
+def test_the_nll_is_that_of_the_features_before_normalization():
+    """An untrained network predicts N(mean, deviation) of the corpus."""
     made = small_forecaster.forecaster("model.components=1", "model.least_deviation=1e-9")
     density = made.network.stages["forecast"].density
     with torch.no_grad():
@@ -71,62 +71,16 @@ def test_surprise_is_the_density_of_the_features_as_they_are():
     assert_close(made.surprise(Padded(x, torch.tensor([5]))).data[0, :, 0], expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("threshold", [None, LEARNED])
-def test_a_folder_is_the_forecaster_that_was_saved(tmp_path, threshold):
-    made = small_forecaster.forecaster()
-    save_model(type(made)(made.settings, made.network, threshold), tmp_path / "model")
-    loaded = load_model(tmp_path / "model", FORECASTER)
-    assert (loaded.settings, loaded.threshold) == (made.settings, threshold)
-    x = Padded(small_forecaster.features((1, 20), torch.Generator()), torch.tensor([20]))
-    assert torch.equal(loaded.surprise(x).data, made.surprise(x).data)
-
-
-def test_a_file_is_the_forecaster_that_was_exported(tmp_path):
-    made = small_forecaster.forecaster()
-    path = tmp_path / "hum.onnx"
-    size = export_model(type(made)(made.settings, made.network, LEARNED), path, notes="of hums")
-    file = OnnxStage(path, FORECASTER)
-    assert path.stat().st_size == size
-    assert (file.metadata.settings, file.metadata.extras["threshold"], file.metadata.notes) == (
-        made.settings,
-        LEARNED,
-        "of hums",
-    )
-    assert file.metadata.parameters == sum(parameter.numel() for parameter in made.network.parameters())
-    assert read_metadata(path) == file.metadata
-    onnx.checker.check_model(onnx.load(path), full_check=True)
-
-
-@pytest.mark.parametrize(("name", "content", "message"), [
-    ("settings.yaml", None, "has no settings.yaml; a forecaster's folder"),
-    ("settings.yaml", "kind: sound\n", "settings.yaml: is not a forecaster's; 'kind: forecaster'"),
-    ("threshold.json", "{}", "threshold.json: 'limit': field required; what 'recitative anomaly threshold' wrote"),
-    ("threshold.json", "[1", "threshold.json: is not JSON"),
-    ("weights.safetensors", "nothing", "weights.safetensors: does not hold this model's weights"),
+@pytest.mark.parametrize(("content", "message"), [
+    ("{}", "threshold.json: 'limit': field required; what 'recitative anomaly threshold' wrote"),
+    ("[1", "threshold.json: is not JSON"),
 ])  # fmt: skip
-def test_what_is_no_whole_forecaster_is_refused(tmp_path, name, content, message):
+def test_a_damaged_threshold_is_refused(tmp_path, content, message):
     save_model(small_forecaster.forecaster(), tmp_path)
     (tmp_path / "SHA256SUMS").unlink()
-    if content is None:
-        (tmp_path / name).unlink()
-    else:
-        (tmp_path / name).write_text(content)
+    (tmp_path / "threshold.json").write_text(content)
     with pytest.raises(DataError, match=message):
         load_model(tmp_path, FORECASTER)
-
-
-@pytest.mark.parametrize(("changed", "message"), [
-    ({"recitative.kind": "sound"}, "is a sound model; a forecaster's file"),
-    ({"recitative.model": "{"}, "is damaged: its metadata cannot be read"),
-    ({"recitative.format": "99"}, "has format 99; format 1 or 2; export it again"),
-])  # fmt: skip
-def test_a_file_of_another_kind_or_a_damaged_one_is_named(changed, message):
-    made = build_file(small_forecaster.forecaster())
-    good = {entry.key: entry.value for entry in made.metadata_props}
-    with pytest.raises(DataError, match=rf"some\.onnx: {message}"):
-        read_entries(good | changed, "some.onnx", FORECASTER)
-    with pytest.raises(DataError, match="is no model"):
-        read_entries({}, "some.onnx", FORECASTER)
 
 
 @pytest.mark.parametrize(("override", "message"), [
@@ -136,12 +90,12 @@ def test_a_file_of_another_kind_or_a_damaged_one_is_named(changed, message):
     ("model.recurrent.direction=bidirectional", "direction='bidirectional': input should be 'forward'"),
     ("watch.score=likelihood", "score='likelihood': input should be 'ratio' or 'surprise'"),
 ])  # fmt: skip
-def test_wrong_settings_are_named(override, message):
+def test_wrong_settings_are_refused(override, message):
     with pytest.raises(UsageError, match=message):
         small_forecaster.settings(override)
 
 
-def test_the_limit_leaves_at_most_so_many_usual_windows_above_it():
+def test_the_threshold_leaves_at_most_the_given_share_of_normal_windows_above_it():
     values = np.random.default_rng(0).permutation(100.0 + np.arange(50))
     for false_alarms, above in ((0.0, 0), (0.01, 0), (0.02, 1), (0.1, 5), (0.5, 25)):
         learned = Threshold.learn([values[:20], values[20:]], false_alarms)
