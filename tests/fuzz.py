@@ -47,8 +47,7 @@ from recitative.data.shards.index import ShardIndex
 from recitative.data.shards.writing import write_shards
 from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
-from recitative.features.archive import encode_binary
-from recitative.features.cmvn import CmvnStats
+from recitative.features.cmvn import CmvnStats, encode_binary
 from recitative.features.extraction import audio_durations_s, read_utterance
 from recitative.keywords.evaluation import KeywordThresholds
 from recitative.lm.arpa import read_arpa

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from recitative.errors import DataError
-from recitative.features.archive import write_archive
+from recitative.features.cmvn import write_archive
 
 
 def matrices():

@@ -11,8 +11,7 @@ from recitative.config import AugmentSettings, FeatureSettings, TrainSettings
 from recitative.data.tables import Utterance
 from recitative.errors import UsageError
 from recitative.features import augmented
-from recitative.features.augment import change_speed, change_volume
-from recitative.features.augmented import AugmentedFeatures
+from recitative.features.augment import AugmentedFeatures, change_speed, change_volume
 from recitative.features.frontend import FeatureExtractor
 
 RATE = 8000

@@ -6,8 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
-from recitative.features.archive import encode_binary
-from recitative.features.cmvn import VARIANCE_FLOOR, CmvnStats, accumulate
+from recitative.features.cmvn import VARIANCE_FLOOR, CmvnStats, accumulate, encode_binary
 
 
 def utterances(seed=0):

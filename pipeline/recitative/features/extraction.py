@@ -17,7 +17,7 @@ from recitative.data.parallel import Engine, parallel_map
 from recitative.data.shards.index import ShardIndex
 from recitative.data.tables import Utterance, read_table, write_table
 from recitative.errors import DataError, Problem
-from recitative.features.archive import write_archive
+from recitative.features.cmvn import write_archive
 from recitative.features.frontend import FeatureExtractor
 from recitative.lock import writes
 from recitative.stage import Array

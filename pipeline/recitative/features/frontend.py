@@ -166,8 +166,7 @@ class KaldiFrames:
 
 def mel_filters(settings: FeatureSettings, fft: int) -> Array:
     """(F / 2 + 1, B) float32: triangles, equally wide on the mel scale; the bin at the Nyquist frequency is in none."""
-    high_hz = settings.high_freq_hz if settings.high_freq_hz > 0 else settings.sample_rate / 2 + settings.high_freq_hz
-    low, high = mel_of(settings.low_freq_hz), mel_of(high_hz)
+    low, high = mel_of(settings.low_freq_hz), mel_of(highest_hz(settings))
     width = (high - low) / (settings.num_mel_bins + 1)
     left = low + width * np.arange(settings.num_mel_bins)
     mel = mel_of(np.arange(fft // 2) * settings.sample_rate / fft)[:, None]
@@ -175,7 +174,13 @@ def mel_filters(settings: FeatureSettings, fft: int) -> Array:
     return np.concatenate([weights, np.zeros((1, len(left)))]).astype(np.float32)
 
 
+def highest_hz(settings: FeatureSettings) -> float:
+    """The upper end of the last mel filter."""
+    return settings.high_freq_hz if settings.high_freq_hz > 0 else settings.sample_rate / 2 + settings.high_freq_hz
+
+
 def mel_of(hz: Any) -> Any:
+    """Kaldi's mel scale (feat/mel-computations.h)."""
     return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
 
 

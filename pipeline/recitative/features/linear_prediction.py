@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.config import FeatureSettings
-from recitative.features.frontend import SAMPLE_SCALE
+from recitative.features.frontend import SAMPLE_SCALE, highest_hz, mel_of
 from recitative.stage import Array
 
 FRAME_PREEMPHASIS = 0.97  # within the window of a frame, see ``FeatureExtractor``
@@ -110,17 +110,12 @@ def _bands(settings: FeatureSettings) -> tuple[Array, Array, Array]:
     kaldi/src/feat/mel-computations.cc."""
     size = 1 << (settings.window_samples - 1).bit_length()
     nyquist = settings.sample_rate / 2
-    high = settings.high_freq_hz if settings.high_freq_hz > 0 else nyquist + settings.high_freq_hz
-    edges = np.linspace(_mel(settings.low_freq_hz), _mel(high), settings.num_mel_bins + 2)
-    points = _mel(np.linspace(0.0, nyquist, size // 2 + 1))
+    edges = np.linspace(mel_of(settings.low_freq_hz), mel_of(highest_hz(settings)), settings.num_mel_bins + 2)
+    points = mel_of(np.linspace(0.0, nyquist, size // 2 + 1))
     rising = (points[:-1] - edges[:-2, None]) / (edges[1] - edges[0])  # Kaldi leaves the last point out
     falling = (edges[2:, None] - points[:-1]) / (edges[1] - edges[0])
     areas = np.maximum(0.0, np.minimum(rising, falling)).sum(axis=1)
     return areas, edges[1:-1], points
-
-
-def _mel(hz: float | Array) -> Array:
-    return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))
 
 
 def _levinson(correlation: Array) -> Array:

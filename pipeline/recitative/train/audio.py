@@ -19,7 +19,7 @@ from recitative.config import AudioTaskSettings, FeatureSettings
 from recitative.data.shards.index import ShardIndex
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
-from recitative.features.augmented import AugmentedFeatures
+from recitative.features.augment import AugmentedFeatures
 from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
