@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recitative.decoding.beam import BeamSearch
-from recitative.decoding.hotwords import HotWord, HotWords, parse_hot_words, read_hot_words
+from recitative.decoding.hotwords import WORD_END, HotWord, HotWords, parse_hot_words, read_hot_words
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
@@ -29,7 +29,7 @@ def total(words: HotWords, text: str) -> float:
         for letter in word:
             gain, state = automaton.step(state, LETTERS.ids[letter])
             earned += gain
-        gain, state = automaton.end_word(state)
+        gain, state = automaton.step(state, WORD_END)
         earned += gain
     return earned + automaton.finish(state)
 
@@ -114,7 +114,7 @@ def test_every_pronunciation_of_a_phrase_is_raised() -> None:
         for phone in phones:
             gain, state = automaton.step(state, PHONES.ids[phone])
             earned += gain
-        assert earned + automaton.end_word(state)[0] == pytest.approx(6.0)
+        assert earned + automaton.step(state, WORD_END)[0] == pytest.approx(6.0)
 
 
 def test_weights_and_pronunciations_are_read_from_the_phrase() -> None:

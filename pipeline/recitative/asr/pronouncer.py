@@ -12,7 +12,7 @@ import numpy as np
 
 from recitative import pretrained
 from recitative.asr.g2p_kind import G2P
-from recitative.decoding.greedy import GreedyDecoder
+from recitative.decoding.greedy import best_labels
 from recitative.model.onnx_stage import open_file
 from recitative.stage import Array, Padded, Stage
 from recitative.text.lexicon import Pronunciation
@@ -45,12 +45,8 @@ class Pronouncer:
             row[: len(word)] = self.letters.encode(word)
         y, _ = self.network.step(Padded(letters, lengths), self.network.initial_state(len(words)), last=True)
         log_probs = y.data.reshape(len(words), -1, len(self.phones))  # each letter's frames one after another
-        decoder = GreedyDecoder()
-        frames = Padded(log_probs, lengths * (log_probs.shape[1] // letters.shape[1]))
-        labels, _ = decoder.step(frames, decoder.initial_state(len(words)), last=True)
-        rows = zip(words, labels.data, labels.lengths, strict=True)
-        found = {word: [self.phones.symbols[i] for i in row[:length] if i > 0] for word, row, length in rows}
-        return {word: tuple(phones) for word, phones in found.items() if phones}
+        rows = best_labels(Padded(log_probs, lengths * (log_probs.shape[1] // letters.shape[1])))
+        return {w: tuple(self.phones.symbols[i] for i in row) for w, row in zip(words, rows, strict=True) if row}
 
 
 def guess(words: Sequence[str], tokens: TokenTable) -> Mapping[str, Pronunciation]:

@@ -29,7 +29,7 @@ from recitative.asr.network import (
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.greedy import GreedyDecoder
+from recitative.decoding.greedy import best_labels
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.lock import writes
@@ -199,11 +199,8 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
 
 
 def _greedy_texts(log_probs: Padded[Tensor], tokens: TokenTable) -> list[str]:
-    decoder = GreedyDecoder()
     arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
-    labels, _ = decoder.step(arrays, decoder.initial_state(len(arrays.lengths)), last=True)
-    rows = (row[:length] for row, length in zip(labels.data, labels.lengths, strict=True))
-    return [tokens.decode(row[row > 0].tolist()) for row in rows]
+    return [tokens.decode(labels) for labels in best_labels(arrays)]
 
 
 def _label_rows(labels: Padded[Tensor]) -> list[list[int]]:

@@ -62,7 +62,7 @@ def align_words(
     alternatives, an alternative without labels, or a label out of range.
     """
     _check(log_probs, words, separator)
-    graph = _graph_of(words, separator, separator_optional)
+    graph = _Graph(words, separator, separator_optional)
     frames, needed = len(log_probs), graph.fewest_frames()
     if frames < needed:
         remedy = "correct the text or the segment"
@@ -71,9 +71,13 @@ def align_words(
     tokens = np.array(graph.tokens, np.int64)[states]
     on_path = log_probs[np.arange(frames), tokens].astype(np.float64)  # (T,)
     placed = list(_runs(graph, states, on_path))
-    groups = ((place, [run for _, run in group]) for place, group in groupby(placed, key=lambda pair: pair[0]))
-    said = tuple(_word(place.alternative, runs, on_path) for place, runs in groups if place is not None)
-    return AlignedPath(tokens, tuple(run for _, run in placed), said, float(on_path.sum()))
+    aligned = []
+    for place, group in groupby(placed, key=lambda pair: pair[0]):
+        if place is not None:
+            runs = tuple(run for _, run in group)
+            begin, end = runs[0].begin, runs[-1].end
+            aligned.append(AlignedWord(begin, end, place.alternative, float(on_path[begin:end].mean()), runs))
+    return AlignedPath(tokens, tuple(run for _, run in placed), tuple(aligned), float(on_path.sum()))
 
 
 class _Place(NamedTuple):
@@ -90,11 +94,19 @@ _NOWHERE = -1
 class _Graph:
     """States in topological order; all but the start emit one token per frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Sequence[Alternatives], separator: int | None, separator_optional: bool) -> None:
         self.tokens = [BLANK]  # token of each state; the start emits nothing
         self.places: list[_Place | None] = [None]  # None: a separator, or a blank around words
         self.before: list[list[int]] = [[]]  # predecessors of each state, itself first
-        self.finals: list[int] = []
+        frontier = [self.add(BLANK, [_START]), _START]  # the states that may precede the next label
+        for number, alternatives in enumerate(words):
+            if number and separator is not None:
+                state = self.add(separator, frontier)
+                separated = [self.add(BLANK, [state]), state]
+                frontier = separated + frontier if separator_optional else separated
+            ends = [self.add_all(labels, frontier, _Place(number, which)) for which, labels in enumerate(alternatives)]
+            frontier = [self.add(BLANK, ends), *ends]
+        self.finals = frontier
 
     def add(self, token: int, frontier: Sequence[int], place: _Place | None = None) -> int:
         """A new state after those of ``frontier`` that emit another token: equal neighbors would be one run."""
@@ -125,20 +137,6 @@ class _Graph:
         for state, states in enumerate(self.before):
             table[: len(states), state] = states
         return table
-
-
-def _graph_of(words: Sequence[Alternatives], separator: int | None, separator_optional: bool) -> _Graph:
-    graph = _Graph()
-    frontier = [graph.add(BLANK, [_START]), _START]  # the states that may precede the next label
-    for number, alternatives in enumerate(words):
-        if number and separator is not None:
-            state = graph.add(separator, frontier)
-            separated = [graph.add(BLANK, [state]), state]
-            frontier = separated + frontier if separator_optional else separated
-        ends = [graph.add_all(labels, frontier, _Place(number, which)) for which, labels in enumerate(alternatives)]
-        frontier = [graph.add(BLANK, ends), *ends]
-    graph.finals = frontier
-    return graph
 
 
 def _viterbi(log_probs: Array, graph: _Graph) -> npt.NDArray[np.int64]:
@@ -172,11 +170,6 @@ def _runs(
             confidence = float(np.exp(on_path[begin:end].max()))
             yield graph.places[state], TokenRun(graph.tokens[state], begin, end, confidence)
         begin = end
-
-
-def _word(alternative: int, runs: Sequence[TokenRun], on_path: npt.NDArray[np.float64]) -> AlignedWord:
-    begin, end = runs[0].begin, runs[-1].end
-    return AlignedWord(begin, end, alternative, float(on_path[begin:end].mean()), tuple(runs))
 
 
 def _check(log_probs: Array, words: Sequence[Alternatives], separator: int | None) -> None:

@@ -1,40 +1,20 @@
-"""Greedy (best path) CTC decoding with explicit state."""
+"""Greedy (best path) CTC decoding: the most probable token of every frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
-from recitative.stage import Array, Padded, State
+from recitative.stage import Array, Padded
 
 
-class GreedyDecoder:
-    """Stage: log probabilities (N, T, V) -> (N, T) int64, the label that begins at each frame, else 0.
-
-    The best path takes the most probable token of every frame; a run of one token is one label, and blanks (0) separate
-    equal labels. State: ``previous`` (N,), the token of the last frame.
-    """
-
-    stride = 1
-    lookahead = 0
-
-    def output_lengths(self, lengths: Array) -> Array:
-        return lengths
-
-    def initial_state(self, n: int) -> State:
-        return {"previous": np.zeros(n, np.int64)}
-
-    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        n, frames = x.data.shape[:2]
-        if frames == 0:
-            return Padded(np.zeros((n, 0), np.int64), x.lengths), self.initial_state(n) if last else dict(state)
-        path = x.data.argmax(-1).astype(np.int64)  # (N, T)
-        before = np.concatenate([state["previous"][:, None], path[:, :-1]], axis=1)
-        begins = np.where(path != before, path, 0)
-        rows = np.arange(n)
-        ends_with = np.where(x.lengths > 0, path[rows, np.maximum(x.lengths, 1) - 1], state["previous"])
-        return Padded(begins, x.lengths), self.initial_state(n) if last else {"previous": ends_with}
+def best_labels(log_probs: Padded[Array]) -> list[list[int]]:
+    """The labels of the best path of each row (N, T, V): one for each run of a token, without blanks (0)."""
+    paths = log_probs.data.argmax(-1)  # (N, T)
+    rows = (path[:length].tolist() for path, length in zip(paths, log_probs.lengths, strict=True))
+    return [[label for label, _ in groupby(row) if label] for row in rows]
 
 
 @dataclass(frozen=True)

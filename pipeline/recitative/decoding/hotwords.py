@@ -88,25 +88,21 @@ def spellings(phrase: str, lexicon: Lexicon, tokens: TokenTable) -> list[tuple[t
 
 
 def _parse(line: str, kind: PhraseKind) -> Phrase:
+    where = f"{kind.name} '{line}'"
     head, _, stated = line.rpartition(":")
-    number = _number(line, stated.strip(), kind) if head else None
-    text, _, sound = (head or line).partition("=")
-    if not text.split():
-        raise UsageError(f"{kind.name} '{line}': has no words")
-    if sound and len(text.split()) > 1:
-        raise UsageError(f"{kind.name} '{line}': a pronunciation belongs to one word; give each word its own line")
-    return Phrase(" ".join(text.split()), number, tuple(sound.split()))
-
-
-def _number(line: str, stated: str, kind: PhraseKind) -> float:
     try:
-        number = float(stated)
+        number = float(stated) if head else None
     except ValueError:
         example = f"write phrase:{kind.example:g}"
-        raise UsageError(f"{kind.name} '{line}': '{stated}' is not a {kind.number}; {example}") from None
-    if not 0 <= number <= kind.largest:
-        raise UsageError(f"{kind.name} '{line}': {kind.number} {number:g} must be from 0 to {kind.largest:g}")
-    return number
+        raise UsageError(f"{where}: '{stated.strip()}' is not a {kind.number}; {example}") from None
+    if number is not None and not 0 <= number <= kind.largest:
+        raise UsageError(f"{where}: {kind.number} {number:g} must be from 0 to {kind.largest:g}")
+    text, _, sound = (head or line).partition("=")
+    if not text.split():
+        raise UsageError(f"{where}: has no words")
+    if sound and len(text.split()) > 1:
+        raise UsageError(f"{where}: a pronunciation belongs to one word; give each word its own line")
+    return Phrase(" ".join(text.split()), number, tuple(sound.split()))
 
 
 def _ways(word: str, given: Ways, tokens: TokenTable, known: Lexicon, where: str) -> tuple[Pronunciation, ...]:
@@ -165,46 +161,39 @@ class Automaton:
         """phrases: (the labels of each word, the weight of each word)."""
         self._states = [_State()]
         self._moves: dict[tuple[int, int], tuple[float, int]] = {}
-        for words, weight in phrases:
-            self._add(words, weight)
+        for words, weight in phrases:  # a word's labels and its end have equal shares; the end before them has none
+            number = self._child(0, WORD_END, 0.0)
+            for labels in words:
+                for symbol in (*labels, WORD_END):
+                    number = self._child(number, symbol, weight / (len(labels) + 1))
+            self._states[number].is_phrase = True
         self._link()
         self.start = self._states[0].children.get(WORD_END, 0)
         self.largest_gain = max([0.0, *(state.share for state in self._states)])
 
     def step(self, state: int, label: int) -> tuple[float, int]:
-        """The score of a label, negative where a phrase breaks off, and the next state."""
+        """The score of a label or WORD_END, negative where a phrase breaks off, and the next state."""
         found = self._moves.get((state, label))
         if found is None:
             found = self._moves[state, label] = self._step(state, label)
         return found
 
-    def end_word(self, state: int) -> tuple[float, int]:
-        """The same for a word end."""
-        return self.step(state, WORD_END)
-
     def finish(self, state: int) -> float:
-        """The score at the end of the recording, <= 0: unfinished phrases are taken back."""
-        return -self._kept_back(state)
+        """The score at the end of the recording, <= 0: that of unfinished phrases is taken back."""
+        return -self._unfinished(state)
 
     def _step(self, state: int, label: int) -> tuple[float, int]:
-        before = self._kept_back(state)
+        before = self._unfinished(state)
         while state and label not in self._states[state].children:
             state = self._states[state].fallback
         new = self._states[state].children.get(label, 0)
         # A complete phrase keeps its score; a longer one that continues it is counted from there.
-        total = self._states[new].earned if self._states[new].is_phrase else self._kept_back(new)
+        total = self._states[new].earned if self._states[new].is_phrase else self._unfinished(new)
         return total - before, new
 
-    def _kept_back(self, state: int) -> float:
+    def _unfinished(self, state: int) -> float:
+        """The score of a phrase that is not complete."""
         return 0.0 if self._states[state].is_phrase else self._states[state].earned
-
-    def _add(self, words: Sequence[Sequence[int]], weight: float) -> None:
-        """A word's labels and its end have equal shares; the word end before the first word has none."""
-        number = self._child(0, WORD_END, 0.0)
-        for labels in words:
-            for symbol in (*labels, WORD_END):
-                number = self._child(number, symbol, weight / (len(labels) + 1))
-        self._states[number].is_phrase = True
 
     def _child(self, number: int, symbol: int, share: float) -> int:
         children = self._states[number].children
@@ -223,7 +212,7 @@ class Automaton:
             for symbol, child in node.children.items():
                 queue.append(child)
                 # Scores after a whole phrase start from 0: the phrase keeps its own.
-                self._states[child].earned = self._kept_back(number) + self._states[child].share
+                self._states[child].earned = self._unfinished(number) + self._states[child].share
                 suffix = node.fallback
                 while suffix and symbol not in self._states[suffix].children:
                     suffix = self._states[suffix].fallback
