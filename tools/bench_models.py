@@ -29,7 +29,7 @@ from recitative.classification.kind import CLASSIFIER  # noqa: E402
 from recitative.cli.options import Record  # noqa: E402
 from recitative.errors import RecitativeError  # noqa: E402
 from recitative.kinds import kind_of  # noqa: E402
-from recitative.lm.sampling import Sampling  # noqa: E402
+from recitative.lm.recurrent import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
 from recitative.music.composition import compose  # noqa: E402

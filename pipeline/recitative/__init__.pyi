@@ -18,7 +18,7 @@ from recitative.decoding.hotwords import HotWord as HotWord
 from recitative.keywords.spotter import Spotted as Spotted
 from recitative.keywords.spotter import Spotter as Spotter
 from recitative.lm.grammar import Grammar as Grammar
-from recitative.lm.scores import RecurrentLanguageModel
+from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.music.composer import EventScorer, MusicScorer
 from recitative.punctuation.punctuator import Punctuator
 from recitative.sound.generator import SoundGenerator, SpectrogramGenerator

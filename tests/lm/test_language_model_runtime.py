@@ -98,7 +98,7 @@ def test_a_file_runs_without_torch(tmp_path):
         "import sys\n"
         "from recitative.model.onnx_stage import open_file\n"
         "from recitative.lm.kind import LANGUAGE_MODEL\n"
-        "from recitative.lm.next_words import next_words\n"
+        "from recitative.lm.recurrent import next_words\n"
         "from pathlib import Path\n"
         f"model = open_file(Path({str(path)!r}), LANGUAGE_MODEL)\n"
         "print(model.score_texts(['the cat'])[0], len(next_words(model, 'the', 3)))\n"

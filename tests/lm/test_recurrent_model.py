@@ -13,9 +13,8 @@ from recitative.config import load_tree, validate_settings
 from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.network import new_language_model, new_scorer
-from recitative.lm.next_words import next_words
 from recitative.lm.query import LanguageModel
-from recitative.lm.scores import History, RecurrentLanguageModel
+from recitative.lm.recurrent import History, RecurrentLanguageModel, next_words
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
@@ -160,7 +159,7 @@ def test_many_states_can_be_asked_in_one_call():
     first = after(together, "ab")
     states = [first, first, *(after(together, prompt) for prompt in ("a b", "", "ba ba"))]
     before = network.steps
-    History.ask(states)
+    History.run(states)
     assert network.steps == before + 1
     for state, prompt in zip(states, ("ab", "ab", "a b", "", "ba ba"), strict=True):
         assert_close(state.log_probs, after(alone, prompt).log_probs, atol=1e-5, rtol=1e-5)

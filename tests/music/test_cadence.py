@@ -7,7 +7,7 @@ import pytest
 
 import small_music
 from recitative.errors import DataError, UsageError
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.model.torch_stage import run_model
 from recitative.music.composition import compose, harmonize
 from recitative.music.piece import SILENT, Key, Note, Piece, to_grid

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import small_music
-from recitative.lm.sampling import Sampling, distribution
+from recitative.lm.recurrent import Sampling, distribution
 from recitative.model.torch_stage import run_model
 from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.generation import BLOCKS, TokenGrid, continue_music, fill_music, random_blocks

@@ -5,7 +5,7 @@ import pytest
 
 import small_music
 from recitative.errors import UsageError
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import Ensemble, likelihood_of
 from recitative.music.frames import Conditioning

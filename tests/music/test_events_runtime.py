@@ -8,7 +8,7 @@ import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of, load_settings_of
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.model.export.file import build_file
 from recitative.model.folder import save_model
 from recitative.model.onnx_stage import open_file

@@ -13,7 +13,7 @@ import torch
 import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.model.export.file import build_file
 from recitative.model.onnx_stage import open_file
 from recitative.model.torch_stage import run_model
@@ -156,7 +156,7 @@ def test_writing_with_a_file_needs_no_pytorch(tmp_path):
     path = tmp_path / "music.onnx"
     path.write_bytes(build_file(of("forward")).SerializeToString())
     code = (
-        "import sys\nfrom pathlib import Path\nfrom recitative.lm.sampling import Sampling\n"
+        "import sys\nfrom pathlib import Path\nfrom recitative.lm.recurrent import Sampling\n"
         "from recitative.music.composition import compose\n"
         "from recitative.music.request import Constraints, blank\n"
         "from recitative.model.onnx_stage import open_file\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import small_music
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.model.torch_stage import run_model
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import NATS_PER_ERROR, Candidate, RuleErrors, compose, rank, rule_errors

@@ -26,7 +26,7 @@ def text(
     \b
     recitative generate text 'the cat' --model exp/rnnlm/model --count 3
     """
-    from recitative.lm.composer import continue_text
+    from recitative.lm.recurrent import continue_text
 
     sampling = parse_sampling(temperature, top_p, "the likeliest word")
     scorer = open_recurrent(model, "generate text")

@@ -20,7 +20,7 @@ from recitative.cli.options import require_folder
 from recitative.cli.recordings import tell
 from recitative.errors import DataError, Problem, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.music import synth
 from recitative.music.composer import Ensemble, EventScorer, OnProgress, Scorer, event_likelihood
 from recitative.music.composition import (

@@ -182,7 +182,7 @@ def predict(
     \b
     recitative lm predict 'the cat' --model exp/rnnlm/model
     """
-    from recitative.lm.next_words import next_words
+    from recitative.lm.recurrent import next_words
 
     scorer = open_recurrent(model, "predict")
     several = len(prompts) > 1 or "-" in prompts

@@ -54,12 +54,12 @@ def read_notes(path: Path | None) -> str:
 # Prompts for a recurrent language model, as an argument or on stdin
 
 if TYPE_CHECKING:
-    from recitative.lm.scores import RecurrentLanguageModel
+    from recitative.lm.recurrent import RecurrentLanguageModel
 
 
 def open_recurrent(model: Path, verb: str) -> RecurrentLanguageModel:
     """Raises UsageError for an n-gram model, which ``verb`` cannot ask, DataError for what is no language model."""
-    from recitative.lm.scores import RecurrentLanguageModel
+    from recitative.lm.recurrent import RecurrentLanguageModel
 
     scorer = open_lm(model)
     if not isinstance(scorer, RecurrentLanguageModel):

@@ -21,10 +21,9 @@ import gzip
 import itertools
 import re
 from array import array
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,12 +45,12 @@ def read_arpa(path: str | Path, progress: Callable[[int, int], object] = lambda 
     a number, a probability above one, a word or context that isn't listed, an n-gram listed twice, a word that isn't
     UTF-8, a file that ends early, and a model without ``<s>`` or ``</s>``.
     """
-    return _read(_Lines(path), progress)
+    return _Reader(path, read_lines(path, "an ARPA file", _REMEDY)).table(progress)
 
 
 def parse_arpa(text: str, where: str) -> NgramTable:
     """The same from a file's content; ``where`` begins the error lines."""
-    return _read(_Lines(where, text.encode("utf-8")), lambda done, total: None)
+    return _Reader(where, text.encode("utf-8").splitlines()).table(lambda done, total: None)
 
 
 def write_arpa(path: str | Path, table: NgramTable) -> None:
@@ -74,219 +73,168 @@ def arpa_text(table: NgramTable) -> str:
     return "".join([*parts, "\n\\end\\\n"])
 
 
-def _read(lines: _Lines, progress: Callable[[int, int], object]) -> NgramTable:
-    counts = _read_counts(lines)
-    table = NgramTable((), ())
-    for n, count in enumerate(counts, start=1):
-        report = partial(_report, progress, sum(counts[: n - 1]), sum(counts))
-        section = _read_section(lines, n, count, n == len(counts), table.words, report)
-        table = _unigram_table(section) if n == 1 else _with_order(table, section)
-    line = lines.next_text()
-    if line != b"\\end\\":
-        raise lines.error(f"'{_shown(line)}'", f"'\\end\\' after the {len(counts)} sections that the header names")
-    lines.finish()
-    return table
-
-
-def _report(progress: Callable[[int, int], object], before: int, total: int, rows: int) -> None:
-    progress(before + rows, total)
-
-
-class _Lines:
-    """The lines of a file, plain or gzipped, without surrounding blanks; ``number`` is that of the last one, from 1.
-
-    ``content`` is read instead of a file, if given; ``path`` then only names it.
-    """
-
-    def __init__(self, path: str | Path, content: bytes | None = None) -> None:
-        self.path = path
-        self.number = 0
-        lines = read_lines(path, "an ARPA file", _REMEDY) if content is None else iter(content.splitlines())
-        self._lines = itertools.chain(
-            (line.removeprefix(codecs.BOM_UTF8).strip() for line in itertools.islice(lines, 1)),
-            (line.strip() for line in lines),
-        )
-
-    def next(self) -> bytes:
-        """The next line. Raises DataError at the end of the file."""
-        line = next(self._lines, None)
-        if line is None:
-            raise self.error("the file ends here", "'\\end\\' in the last line")
-        self.number += 1
-        return line
-
-    def next_text(self) -> bytes:
-        """The next line that isn't empty."""
-        while not (line := self.next()):
-            pass
-        return line
-
-    def skip_to_data(self) -> None:
-        """Text before ``\\data\\`` is free: tools write their name and options there."""
-        first = line = self.next_text()
-        while line != b"\\data\\":
-            following = next(self._lines, None)
-            if following is None:
-                self.number = 1
-                raise self.error(f"'{_shown(first)}'", "an ARPA file, which has the line '\\data\\'")
-            self.number += 1
-            line = following
-
-    def put_back(self, line: bytes) -> None:
-        """Make the last line the next one again."""
-        self.number -= 1
-        self._lines = itertools.chain([line], self._lines)
-
-    def finish(self) -> None:
-        """Read what follows the model, which is ignored: a gzipped file is verified only at its end."""
-        for _ in self._lines:
-            self.number += 1
-
-    def error(self, found: str, allowed: str = "", line: int | None = None) -> DataError:
-        """An error about a line, by default the last one."""
-        return DataError(f"{self.path}:{self.number if line is None else line}", found, allowed, _REMEDY)
-
-
-def _read_counts(lines: _Lines) -> list[int]:
-    lines.skip_to_data()
-    counts: list[int] = []
-    while (line := lines.next()) and not line.endswith(b"-grams:"):
-        match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line)
-        if not match or int(match[1]) != len(counts) + 1:
-            raise lines.error(f"'{_shown(line)}'", f"'ngram {len(counts) + 1}=COUNT'")
-        counts.append(int(match[2]))
-    if not counts:
-        raise lines.error("the header names no n-grams", "'ngram 1=COUNT' and so on")
-    if line:
-        lines.put_back(line)
-    return counts
-
-
-@dataclass(frozen=True)
-class _Section:
+class _Section(NamedTuple):
     """The n-grams of one order, in the order of the file: the first one is in line ``first_line``, and so on."""
 
-    lines: _Lines
     first_line: int
-    words: tuple[str, ...]  # all words of the file
     grams: Ints  # (G, n) ids
     log_prob: Floats  # (G,), natural
     log_backoff: Floats  # (G,), natural
 
-    def require(self, fine: Mask, found: str, allowed: str) -> None:
-        """Raises DataError that names the first row (G,) that isn't fine."""
-        if not fine.all():
-            row = int(np.argmin(fine))
-            words = " ".join(self.words[number] for number in self.grams[row])
-            raise self.lines.error(f"'{words}' {found}", allowed, self.first_line + row)
 
+class _Reader:
+    """Reads a model from lines, without surrounding blanks; ``number`` is that of the last line, from 1."""
 
-def _read_section(
-    lines: _Lines, n: int, count: int, highest: bool, words: tuple[str, ...], report: Callable[[int], object]
-) -> _Section:
-    """The ``count`` n-grams of length n, with or without an empty line after them.
+    def __init__(self, path: str | Path, lines: Iterable[bytes]) -> None:
+        self.path = path
+        self.number = 0
+        self.words: list[str] = []
+        self._ids: dict[bytes, int] = {}
+        source = iter(lines)
+        first = (line.removeprefix(codecs.BOM_UTF8).strip() for line in itertools.islice(source, 1))
+        self._lines = itertools.chain(first, (line.strip() for line in source))
 
-    words: the unigrams, if n > 1. ``report(rows read)`` is called from time to time.
-    """
-    title = lines.next_text()
-    if title != f"\\{n}-grams:".encode():
-        raise lines.error(f"'{_shown(title)}'", f"'\\{n}-grams:'")
-    first_line = lines.number + 1
-    rows = _Rows(lines, n, highest, words)
-    for row in range(count):
-        line = lines.next()
-        if not line or line.startswith(b"\\"):
-            raise lines.error(f"the section ends after {row} {n}-grams", f"{count}, as the header says")
-        rows.add(line)
-        if row % _ROWS_BETWEEN_REPORTS == 0:
-            report(row)
-    line = lines.next_text()
-    if not line.startswith(b"\\"):
-        raise lines.error(
-            f"'{_shown(line)}' after {count} {n}-grams", "an empty line: the header says there are no more"
-        )
-    lines.put_back(line)
-    return rows.section(first_line)
+    def table(self, progress: Callable[[int, int], object]) -> NgramTable:
+        counts = self._counts()
+        table = self._unigrams(self._section(1, counts, progress))
+        for n in range(2, len(counts) + 1):
+            table = self._with_order(table, self._section(n, counts, progress))
+        line = self._next_text()
+        if line != b"\\end\\":
+            raise self._error(f"'{_shown(line)}'", f"'\\end\\' after the {len(counts)} sections that the header names")
+        for _ in self._lines:  # what follows the model is ignored; but a gzipped file is verified only at its end
+            self.number += 1
+        return table
 
+    def _error(self, found: str, allowed: str = "", line: int | None = None) -> DataError:
+        """An error about a line, by default the last one."""
+        return DataError(f"{self.path}:{self.number if line is None else line}", found, allowed, _REMEDY)
 
-class _Rows:
-    """Collects the lines of one section."""
+    def _next(self) -> bytes:
+        """The next line. Raises DataError at the end of the file."""
+        line = next(self._lines, None)
+        if line is None:
+            raise self._error("the file ends here", "'\\end\\' in the last line")
+        self.number += 1
+        return line
 
-    def __init__(self, lines: _Lines, n: int, highest: bool, words: Sequence[str]) -> None:
-        self._lines, self._n, self._words = lines, n, list(words)
-        self._widths = (n + 1,) if highest else (n + 1, n + 2)
-        self._ids = {word.encode(): number for number, word in enumerate(words)}
-        self._grams, self._log_probs, self._backoffs = array("q"), array("d"), array("d")
+    def _next_text(self) -> bytes:
+        """The next line that isn't empty."""
+        while not (line := self._next()):
+            pass
+        return line
 
-    def add(self, line: bytes) -> None:
-        """Raises DataError unless the line is a number, n words that are unigrams, and perhaps a number."""
-        n, fields = self._n, line.split()  # bytes are split at ASCII blanks only: others may be part of a word
-        if len(fields) not in self._widths:
-            raise self._form_error(line)
-        if n == 1:
-            self._add_word(fields[1])
-        try:
-            self._grams.extend([self._ids[word] for word in fields[1 : n + 1]])
-            self._log_probs.append(float(fields[0]))
-            self._backoffs.append(float(fields[n + 1]) if len(fields) == n + 2 else 0.0)
-        except KeyError as error:
-            raise self._lines.error(f"'{_shown(error.args[0])}' is not among the 1-grams", "words that are") from None
-        except ValueError:
-            raise self._form_error(line) from None
+    def _put_back(self, line: bytes) -> None:
+        """Make the last line the next one again."""
+        self.number -= 1
+        self._lines = itertools.chain([line], self._lines)
 
-    def section(self, first_line: int) -> _Section:
-        """Raises DataError for numbers that are no probability or backoff."""
-        log_prob = np.array(self._log_probs) * LN_10
-        log_backoff = np.array(self._backoffs) * LN_10
-        grams = np.array(self._grams, np.int64).reshape(len(log_prob), self._n)
-        section = _Section(self._lines, first_line, tuple(self._words), grams, log_prob, log_backoff)
+    def _counts(self) -> list[int]:
+        """The header: how many n-grams there are of each order. Text may precede it."""
+        first = line = self._next_text()
+        while line != b"\\data\\":
+            following = next(self._lines, None)
+            if following is None:
+                raise self._error(f"'{_shown(first)}'", "an ARPA file, which has the line '\\data\\'", 1)
+            self.number += 1
+            line = following
+        counts: list[int] = []
+        while (line := self._next()) and not line.endswith(b"-grams:"):
+            match = re.fullmatch(rb"ngram\s+(\d+)\s*=\s*(\d+)", line)
+            if not match or int(match[1]) != len(counts) + 1:
+                raise self._error(f"'{_shown(line)}'", f"'ngram {len(counts) + 1}=COUNT'")
+            counts.append(int(match[2]))
+        if not counts:
+            raise self._error("the header names no n-grams", "'ngram 1=COUNT' and so on")
+        if line:
+            self._put_back(line)
+        return counts
+
+    def _section(self, n: int, counts: list[int], progress: Callable[[int, int], object]) -> _Section:
+        """The n-grams of length n, with or without an empty line after them."""
+        title = self._next_text()
+        if title != f"\\{n}-grams:".encode():
+            raise self._error(f"'{_shown(title)}'", f"'\\{n}-grams:'")
+        first_line, count, before, total = self.number + 1, counts[n - 1], sum(counts[: n - 1]), sum(counts)
+        widths = (n + 1,) if n == len(counts) else (n + 1, n + 2)
+        grams, log_probs, log_backoffs = array("q"), array("d"), array("d")
+        for row in range(count):
+            line = self._next()
+            if not line or line.startswith(b"\\"):
+                raise self._error(f"the section ends after {row} {n}-grams", f"{count}, as the header says")
+            fields = line.split()  # bytes are split at ASCII blanks only: others may be part of a word
+            try:
+                if len(fields) not in widths:
+                    raise ValueError("fields")
+                if n == 1:
+                    self._add_word(fields[1])
+                grams.extend([self._ids[word] for word in fields[1 : n + 1]])
+                log_probs.append(float(fields[0]))
+                log_backoffs.append(float(fields[n + 1]) if len(fields) == n + 2 else 0.0)
+            except KeyError as error:
+                raise self._error(f"'{_shown(error.args[0])}' is not among the 1-grams", "words that are") from None
+            except ValueError:
+                form = f"a log10 probability, {'word' if n == 1 else f'{n} words'}"
+                backoff = ", and perhaps a log10 backoff" if len(widths) > 1 else ""
+                raise self._error(f"'{_shown(line)}'", form + backoff) from None
+            if row % _ROWS_BETWEEN_REPORTS == 0:
+                progress(before + row, total)
+        line = self._next_text()
+        if not line.startswith(b"\\"):
+            allowed = "an empty line: the header says there are no more"
+            raise self._error(f"'{_shown(line)}' after {count} {n}-grams", allowed)
+        self._put_back(line)
+        log_prob, log_backoff = (np.array(values) * LN_10 for values in (log_probs, log_backoffs))
         log_prob[np.isneginf(log_prob)] = log_backoff[np.isneginf(log_backoff)] = NEVER
-        section.require(log_prob <= 0, "has a log10 probability above 0", "at most 0")
-        section.require(np.isfinite(log_prob) & np.isfinite(log_backoff), "has no finite logarithms", "numbers")
+        section = _Section(first_line, np.array(grams, np.int64).reshape(count, n), log_prob, log_backoff)
+        self._require(section, log_prob <= 0, "has a log10 probability above 0", "at most 0")
+        finite = np.isfinite(log_prob) & np.isfinite(log_backoff)
+        self._require(section, finite, "has no finite logarithms", "numbers")
         return section
 
     def _add_word(self, word: bytes) -> None:
         if word in self._ids:
-            raise self._lines.error(f"'{_shown(word)}' is listed twice", "every n-gram once")
-        self._ids[word] = len(self._words)
+            raise self._error(f"'{_shown(word)}' is listed twice", "every n-gram once")
+        self._ids[word] = len(self.words)
         try:
-            self._words.append(word.decode("utf-8"))
+            self.words.append(word.decode("utf-8"))
         except UnicodeDecodeError:
-            raise self._lines.error(f"'{_shown(word)}' is not UTF-8", "UTF-8") from None
+            raise self._error(f"'{_shown(word)}' is not UTF-8", "UTF-8") from None
 
-    def _form_error(self, line: bytes) -> DataError:
-        words = "word" if self._n == 1 else f"{self._n} words"
-        backoff = ", and perhaps a log10 backoff" if len(self._widths) > 1 else ""
-        return self._lines.error(f"'{_shown(line)}'", f"a log10 probability, {words}{backoff}")
+    def _require(self, section: _Section, fine: Mask, found: str, allowed: str) -> None:
+        """Raises DataError that names the first row (G,) that isn't fine."""
+        if not fine.all():
+            row = int(np.argmin(fine))
+            words = " ".join(self.words[number] for number in section.grams[row])
+            raise self._error(f"'{words}' {found}", allowed, section.first_line + row)
 
+    def _unigrams(self, section: _Section) -> NgramTable:
+        """Ids are those of the section; ``<unk>`` is appended if the file lacks it."""
+        if missing := {BEGIN, END}.difference(self.words):
+            found = f"has no '{min(missing)}' among its 1-grams"
+            raise DataError(str(self.path), found, "a model of sentences", _REMEDY)
+        words = tuple(self.words) if UNKNOWN in self.words else (*self.words, UNKNOWN)
+        added = len(words) - len(self.words)
+        log_prob = np.append(section.log_prob, [UNKNOWN_FLOOR] * added)
+        log_prob[words.index(BEGIN)] = NEVER
+        contexts = np.zeros(len(words), np.int64)
+        order = Order(contexts, np.arange(len(words)), log_prob, np.append(section.log_backoff, [0.0] * added))
+        return NgramTable(words, (order,))
 
-def _unigram_table(section: _Section) -> NgramTable:
-    """Ids are those of the section; ``<unk>`` is appended if the file lacks it."""
-    missing = {BEGIN, END}.difference(section.words)
-    if missing:
-        found = f"has no '{min(missing)}' among its 1-grams"
-        raise DataError(str(section.lines.path), found, "a model of sentences", _REMEDY)
-    words = section.words if UNKNOWN in section.words else (*section.words, UNKNOWN)
-    added = len(words) - len(section.words)
-    log_prob = np.append(section.log_prob, [UNKNOWN_FLOOR] * added)
-    log_prob[words.index(BEGIN)] = NEVER
-    contexts = np.zeros(len(words), np.int64)
-    order = Order(contexts, np.arange(len(words)), log_prob, np.append(section.log_backoff, [0.0] * added))
-    return NgramTable(words, (order,))
-
-
-def _with_order(table: NgramTable, section: _Section) -> NgramTable:
-    """The table with one order more, sorted."""
-    contexts = table.find(section.grams[:, :-1])
-    n = section.grams.shape[1]
-    section.require(contexts >= 0, f"has a context that is not among the {n - 1}-grams", "contexts that are")
-    keys = contexts * len(table.words) + section.grams[:, -1]
-    places = np.argsort(keys, kind="stable")
-    fine = np.ones(len(keys), np.bool_)
-    fine[places[1:]] = keys[places[1:]] != keys[places[:-1]]
-    section.require(fine, "is listed twice", "every n-gram once")
-    order = Order(contexts[places], section.grams[places, -1], section.log_prob[places], section.log_backoff[places])
-    return NgramTable(table.words, (*table.orders, order))
+    def _with_order(self, table: NgramTable, section: _Section) -> NgramTable:
+        """The table with one order more, sorted."""
+        contexts = table.find(section.grams[:, :-1])
+        n = section.grams.shape[1]
+        found = f"has a context that is not among the {n - 1}-grams"
+        self._require(section, contexts >= 0, found, "contexts that are")
+        keys = contexts * len(table.words) + section.grams[:, -1]
+        places = np.argsort(keys, kind="stable")
+        fine = np.ones(len(keys), np.bool_)
+        fine[places[1:]] = keys[places[1:]] != keys[places[:-1]]
+        self._require(section, fine, "is listed twice", "every n-gram once")
+        log_prob, log_backoff = section.log_prob[places], section.log_backoff[places]
+        order = Order(contexts[places], section.grams[places, -1], log_prob, log_backoff)
+        return NgramTable(table.words, (*table.orders, order))
 
 
 def _shown(line: bytes) -> str:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from recitative.config import BestEpochTrainSettings, ForwardRecurrentSettings, Section, TrainingData, TrainSettings
-from recitative.lm.scores import RecurrentLanguageModel
+from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import VOCABULARY, ModelKind, token_graph
 from recitative.text.vocabulary import TextUnit

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import nn
 
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings, NetworkSettings
-from recitative.lm.scores import RecurrentLanguageModel
+from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.embedding import Embedding, TiedLogProbs

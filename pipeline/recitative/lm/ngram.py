@@ -307,16 +307,9 @@ class NgramModel:
                 column[:] = book[codes] if len(book) else codes
         if next(arrays, None) is not None:
             raise ValueError("more arrays than columns")
-        model = cls(words, sizes, word, first, suffix, log_prob, log_backoff)
-        model._check(inner, nodes)
-        return model
-
-    def _check(self, inner: int, nodes: int) -> None:
-        lengths = (len(self.words), len(self.word), len(self.first), len(self.suffix), len(self.log_prob))
-        if lengths != (self.sizes[0], nodes, inner + 1, inner, nodes) or len(self.log_backoff) != inner:
-            raise ValueError("arrays of wrong lengths")
-        if self.first[-1] != nodes or not set(MARKS) <= set(self.words):
+        if first[-1] != nodes or not set(MARKS) <= set(words):
             raise ValueError("contexts without their n-grams")
+        return cls(words, sizes, word, first, suffix, log_prob, log_backoff)
 
 
 def read_lm(path: str | Path, progress: Callable[[int, int], object] = lambda done, total: None) -> NgramModel:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recitative.errors import DataError, UsageError
-from recitative.lm.sampling import Sampling
+from recitative.lm.recurrent import Sampling
 from recitative.music.composer import (
     EventScorer,
     MusicScorer,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recitative.errors import DataError, UsageError
-from recitative.lm.sampling import Sampling, categorical, distribution
+from recitative.lm.recurrent import Sampling, categorical, distribution
 from recitative.music.composer import EventScorer, OnProgress, Scorer, read_contexts
 from recitative.music.events import Event, GrammarState, Kind
 from recitative.music.frames import Conditioning, FrameCode, MaskedCode
