@@ -10,7 +10,7 @@ from recitative.audio.files import write_wav
 from recitative.config import AugmentSettings, FeatureSettings, TrainSettings
 from recitative.data.tables import Utterance
 from recitative.errors import UsageError
-from recitative.features import augmented
+from recitative.features import augment
 from recitative.features.augment import AugmentedFeatures, change_speed, change_volume
 from recitative.features.frontend import FeatureExtractor
 
@@ -48,7 +48,7 @@ def heard(recording, settings):
 @pytest.mark.parametrize("gain_db", [-20.0, 0.0, 12.0])
 def test_kept_features_are_those_of_the_louder_or_quieter_samples(recording, speed, gain_db):
     chosen = settings(volume_db=(gain_db, gain_db))
-    samples = change_volume(change_speed(augmented.read_utterance(recording), speed, RATE), gain_db)
+    samples = change_volume(change_speed(augment.read_utterance(recording), speed, RATE), gain_db)
     features, masked = heard(recording, chosen).draw(0, speed, np.random.default_rng(1))
     expected = FeatureExtractor(chosen.features).compute(samples)
     assert_allclose(features, expected, atol=2e-3)  # float32 rounds the samples, their powers and the sum
@@ -58,9 +58,7 @@ def test_kept_features_are_those_of_the_louder_or_quieter_samples(recording, spe
 
 def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        augmented, "read_utterance", lambda one, keep=augmented.read_utterance: read.append(1) or keep(one)
-    )
+    monkeypatch.setattr(augment, "read_utterance", lambda one, keep=augment.read_utterance: read.append(1) or keep(one))
     features = heard(recording, settings(volume_db=(-3, 3)))
     drawn = [features.draw(0, speed, np.random.default_rng(seed))[0] for seed in range(3) for speed in (0.9, 1.1)]
     assert len(read) == 2
@@ -69,14 +67,12 @@ def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
 
 def test_speeds_of_frames_need_one_extraction_and_have_the_length_of_samples_at_that_speed(recording, monkeypatch):
     read = []
-    monkeypatch.setattr(
-        augmented, "read_utterance", lambda one, keep=augmented.read_utterance: read.append(1) or keep(one)
-    )
+    monkeypatch.setattr(augment, "read_utterance", lambda one, keep=augment.read_utterance: read.append(1) or keep(one))
     features = heard(recording, settings(speed_kind="frames"))
     drawn = {speed: features.draw(0, speed, np.random.default_rng(1))[0] for speed in (0.9, 1.0, 1.1)}
     assert len(read) == 1
     for speed, one in drawn.items():
-        samples = change_speed(augmented.read_utterance(recording), speed, RATE)
+        samples = change_speed(augment.read_utterance(recording), speed, RATE)
         expected = FeatureExtractor(settings().features).compute(samples)
         assert len(one) == pytest.approx(len(expected), abs=1)
         half = len(one) // 2 - 2
