@@ -27,8 +27,7 @@ from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_spectrogram_model, new_wave_model
 from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import TokenTable, Vocabulary
 
 LEXICON = Lexicon({"ab": (("a", "b"),), "c": (("c",), ("c", "c"))})
 CALIBRATOR = Calibrator(FEATURES, (0.1, -1 / 3, 2.5e-7, 0.0), -0.5)

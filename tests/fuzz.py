@@ -42,9 +42,8 @@ from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
 from recitative.data.download import unpack
 from recitative.data.fix import fix_directory
-from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
-from recitative.data.shards.index import ShardIndex
-from recitative.data.shards.writing import write_shards
+from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.shards import ShardIndex, write_shards
 from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
 from recitative.features.cmvn import CmvnStats, encode_binary

@@ -20,7 +20,7 @@ from recitative.model.export.file import export_model
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_wave_model
 from recitative.sound.settings import WaveSettings
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import Vocabulary
 
 
 def shown(path):

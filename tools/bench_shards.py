@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
-from recitative.data.shards.index import Shard, ShardEntry, ShardIndex, write_index
+from recitative.data.shards import Shard, ShardEntry, ShardIndex, write_index
 from recitative.features.extraction import audio_durations_s
 from recitative.train.sampler import BatchSampler
 

@@ -11,7 +11,7 @@ import torch
 from recitative.asr.data import Labels, RecognitionDataset
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames, num_output_frames
-from recitative.data.shards.writing import write_shards
+from recitative.data.shards import write_shards
 from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s

@@ -18,7 +18,7 @@ def test_silence_is_the_middle_and_the_ends_are_full_scale():
     assert companded()[[0, 255]].tolist() == [-1, 1]
 
 
-def test_what_is_too_loud_is_clipped():
+def test_samples_beyond_full_scale_are_clipped():
     assert encode(np.array([-3.0, 2.0])).tolist() == [0, 255]
 
 

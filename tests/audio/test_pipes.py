@@ -78,14 +78,14 @@ def test_a_block_is_given_before_more_is_read():
     b"RIFF1234WAVEfmt \x02\x00\x00\x00abdata\x04\x00\x00\x00abcd",
     b"RIFF1234WAVELIST\xff\xff\xff\x7f and more",
 ])  # fmt: skip
-def test_of_anything_else_all_that_was_read_is_given_back(content):
+def test_bytes_of_other_formats_are_returned(content):
     pipe = io.BytesIO(content)
     head, form = read_wav_header(pipe)
     assert form is None
     assert head + pipe.read() == content
 
 
-def test_less_than_the_header_says_and_what_is_no_number_are_named_after_what_was_good():
+def test_truncated_pipes_and_nan_are_errors_after_the_good_blocks():
     nothing = struct.pack("<f", np.nan)
     for content, expected, message in (
         (wav("PCM_16")[:-1000], 500, "the pipe: is truncated: 1000 bytes of samples are missing"),

@@ -98,7 +98,7 @@ def test_the_detector_is_not_asked_about_short_recordings(monkeypatch):
     assert len(cut(sound((True, 2.9)), 1000)) == 1
 
 
-def test_what_is_not_to_be_cut_is_one_segment_and_the_detector_is_not_asked(monkeypatch):
+def test_uncut_recordings_are_one_segment_without_the_detector(monkeypatch):
     monkeypatch.setattr(vad, "new_detector", None)
     samples = sound((True, 30), (False, 5), (True, 30))
     [(start, segment)] = cut(samples, 4000, rules=UNCUT)
@@ -107,7 +107,7 @@ def test_what_is_not_to_be_cut_is_one_segment_and_the_detector_is_not_asked(monk
 
 
 @pytest.mark.real_detector
-def test_a_new_detector_has_heard_nothing_of_what_another_heard():
+def test_a_new_detector_does_not_share_state_with_others():
     rng = np.random.default_rng(1)
     windows = (0.3 * rng.standard_normal((40, vad.WINDOW))).astype(np.float32)
     first = [float(vad.new_detector().process_array(windows[0])) for _ in range(2)]

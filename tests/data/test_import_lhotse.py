@@ -13,7 +13,7 @@ import pytest
 
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
+from recitative.data.importing import ImportOptions, import_corpus, read_source
 from recitative.errors import DataError
 from small_corpus import noise, write_audio
 
@@ -103,23 +103,48 @@ def test_a_telephone_call_is_two_recordings(folder: Path, tmp_path: Path) -> Non
     np.testing.assert_allclose(read_audio(second.recording_path)[0], stereo[:, 1], atol=1 / 32768)
 
 
-REFUSED = {
-    "a command": ({"sources": [{"type": "command", "channels": [0], "source": "cat x"}]}, "'talk-1' is a 'command'; a"),
-    "a URL": ({"sources": [{"type": "url", "channels": [0], "source": "x"}]}, "'talk-1' is a 'url'; a 'file'"),
-    "two files": ({"sources": [{}, {}]}, "'talk-1' has 2 sources; one file; join its channels"),
-    "no file": ({"sources": []}, "'talk-1' has 0 sources; one file"),
-    "another speed": ({"transforms": [{"name": "Speed"}]}, "'talk-1' has transforms; recordings as they are"),
+BAD = {
+    "a command": (
+        "recording",
+        {"sources": [{"type": "command", "channels": [0], "source": "cat x"}]},
+        "is a 'command'; a",
+    ),
+    "a URL": ("recording", {"sources": [{"type": "url", "channels": [0], "source": "x"}]}, "is a 'url'; a 'file'"),
+    "two files": ("recording", {"sources": [{}, {}]}, "has 2 sources; one file; join its channels"),
+    "no file": ("recording", {"sources": []}, "has 0 sources; one file"),
+    "another speed": ("recording", {"transforms": [{"name": "Speed"}]}, "has transforms; recordings as they are"),
+    "unknown recording": ("supervision", {"recording_id": "x"}, ": names the recording 'x'; one of"),
+    "no duration": ("supervision", {"duration": None}, ": 'duration' is None; a number of seconds"),
+    "beyond the end": ("supervision", {"duration": 2.0}, "lasts from 0 to 2 s; a time within 0 to 1.000 s"),
+    "no such channel": ("supervision", {"channel": 3}, ": is on the channels 3; one of 0; choose one"),
+    "several channels": ("supervision", {"channel": [0, 1]}, ": is on the channels 0, 1; one of 0; choose one"),
+    "no text": ("supervision", {"text": None}, " (one): has no words; at least one"),
+    "mixed": ("cut", {"type": "MixedCut"}, "is a MixedCut; MonoCut; save the cuts before mixing"),
+    "of features": ("cut", {"recording": None}, "has no recording; cuts of audio; keep the record"),
+    "without words": ("cut", {"supervisions": []}, "has no supervision; at least one; remove the"),
+}
+WHERE = {
+    "recording": "recordings.jsonl:1: recording 'talk-1' ",
+    "supervision": "supervisions.jsonl:1",
+    "cut": "cuts.jsonl:1: cut 'cut-1' ",
 }
 
 
-@pytest.mark.parametrize(("change", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_a_data_directory_cannot_say_is_refused(folder: Path, tmp_path: Path, change: Json, message: str) -> None:
-    pair(
-        folder,
-        [supervision("one", "talk-1", 0, 1)],
-        [{**recording("talk-1", folder / "audio" / "talk.wav"), **change}],
-    )
-    refused(folder, tmp_path, f"recordings.jsonl:1: recording {message}")
+@pytest.mark.parametrize(("kind", "change", "message"), BAD.values(), ids=BAD)
+def test_lines_that_a_data_directory_cannot_express_are_refused(
+    folder: Path, tmp_path: Path, kind: str, change: Json, message: str
+) -> None:
+    line = {
+        "recording": recording("talk-1", folder / "audio" / "talk.wav"),
+        "supervision": supervision("one", "talk-1", 0, 1),
+        "cut": cut(folder, 0.0, [supervision("one", "talk-1", 0, 1)]),
+    }
+    line[kind] |= change
+    if kind == "cut":
+        write_manifest(folder / "cuts.jsonl", [line["cut"]])
+    else:
+        pair(folder, [line["supervision"]], [line["recording"]])
+    refused(folder, tmp_path, WHERE[kind] * (not message.startswith("lasts")) + message)
 
 
 def refused(folder: Path, tmp_path: Path, message: str) -> None:
@@ -129,35 +154,7 @@ def refused(folder: Path, tmp_path: Path, message: str) -> None:
     assert not (tmp_path / "data").exists()
 
 
-BAD = {
-    "unknown recording": ({"recording_id": "x"}, "supervisions.jsonl:1: names the recording 'x'; one of"),
-    "no duration": ({"duration": None}, "supervisions.jsonl:1: 'duration' is None; a number of seconds"),
-    "beyond the end": ({"duration": 2.0}, "lasts from 0 to 2 s; a time within 0 to 1.000 s"),
-    "no such channel": ({"channel": 3}, "supervisions.jsonl:1: is on the channels 3; one of 0; choose one"),
-    "several channels": ({"channel": [0, 1]}, "supervisions.jsonl:1: is on the channels 0, 1; one of 0; choose one"),
-    "no text": ({"text": None}, "supervisions.jsonl:1 (one): has no words; at least one"),
-}
-
-
-@pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
-def test_a_bad_supervision_is_told(folder: Path, tmp_path: Path, change: Json, message: str) -> None:
-    refused(pair(folder, [{**supervision("one", "talk-1", 0, 1), **change}]), tmp_path, message)
-
-
-BAD_CUTS: dict[str, tuple[Json, str]] = {
-    "mixed": ({"type": "MixedCut"}, "cuts.jsonl:1: cut 'cut-1' is a MixedCut; MonoCut; save the cuts before mixing"),
-    "of features": ({"recording": None}, "cuts.jsonl:1: cut 'cut-1' has no recording; cuts of audio; keep the record"),
-    "without words": ({"supervisions": []}, "cuts.jsonl:1: cut 'cut-1' has no supervision; at least one; remove the"),
-}
-
-
-@pytest.mark.parametrize(("change", "message"), BAD_CUTS.values(), ids=BAD_CUTS)
-def test_a_bad_cut_is_told(folder: Path, tmp_path: Path, change: Json, message: str) -> None:
-    write_manifest(folder / "cuts.jsonl", [{**cut(folder, 0.0, [supervision("one", "talk-1", 0, 1)]), **change}])
-    refused(folder, tmp_path, message)
-
-
-def test_overlapping_windows_of_one_supervision_are_told(folder: Path, tmp_path: Path) -> None:
+def test_overlapping_windows_of_one_supervision_are_refused(folder: Path, tmp_path: Path) -> None:
     lines = [
         cut(folder, 0.0, [supervision("one", "talk-1", 0.5, 0.4)]),
         cut(folder, 0.5, [supervision("one", "talk-1", 0, 0.4)]),
@@ -176,7 +173,7 @@ def test_overlapping_windows_of_one_supervision_are_told(folder: Path, tmp_path:
         ({"cuts.jsonl.gz": gzip.compress(b"{}\n" * 999)[:20]}, "cuts.jsonl.gz:0: what is packed after this"),
     ],
 )  # fmt: skip
-def test_files_that_are_no_manifests_are_told(
+def test_files_that_are_no_manifests_are_refused(
     folder: Path, tmp_path: Path, files: dict[str, bytes], message: str
 ) -> None:
     for name, content in files.items():

@@ -16,9 +16,8 @@ from recitative.audio.samples import resample
 from recitative.cli.main import main
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
-from recitative.data.consistency import speaker_order_problems
-from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import (
+from recitative.data.directory import DataDirectory, speaker_order_problems
+from recitative.data.importing import (
     ImportOptions,
     ImportResult,
     import_corpus,
@@ -139,7 +138,7 @@ def test_without_sub_folders_there_is_one_speaker_or_one_for_each_file(tmp_path:
     assert DataDirectory.read(tmp_path / "data").utt2spk == {"a_b": "a_b", "c": "c"}
 
 
-def test_a_text_without_a_recording_is_told(tmp_path: Path) -> None:
+def test_a_text_without_a_recording_is_reported(tmp_path: Path) -> None:
     folder = with_texts(tmp_path / "in", ["a.wav"])
     (folder / "README.txt").write_text("mine")
     assert run(folder).notes[0].endswith(".txt files without a recording beside them, not used: 1 (README.txt)")
@@ -154,7 +153,7 @@ def test_text_is_kept_if_asked(tmp_path: Path) -> None:
     }
 
 
-def test_only_what_has_to_be_converted_is(tmp_path: Path) -> None:
+def test_recordings_are_converted_only_if_necessary(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     write_audio(folder / "a" / "same.wav", noise())
     write_audio(folder / "a" / "fast.wav", noise(1.0), 44100)
@@ -211,7 +210,7 @@ def broken(folder: Path) -> Path:
     return folder
 
 
-def test_every_bad_row_is_told_at_once_and_nothing_is_written(
+def test_all_bad_rows_are_reported_at_once_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = broken(tmp_path / "in")
@@ -273,7 +272,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize(("lines", "message"), BAD_TABLES.values(), ids=BAD_TABLES)
-def test_a_bad_table_is_told(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_a_bad_table_is_refused(tmp_path: Path, lines: list[str], message: str) -> None:
     folder = recordings(tmp_path / "in", ["x.wav", "y.wav"])
     write_lines(folder / "t.csv", lines)
     with pytest.raises(DataError) as caught:
@@ -281,7 +280,7 @@ def test_a_bad_table_is_told(tmp_path: Path, lines: list[str], message: str) -> 
     assert any(message in str(problem) for problem in caught.value.problems)
 
 
-def test_a_table_in_another_encoding_is_told(tmp_path: Path) -> None:
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "in", ["x.wav"])
     (folder / "t.csv").write_bytes("path,text\nx.wav,über\n".encode("latin-1"))
     with pytest.raises(DataError, match=r't\.csv:2: byte 0xfc .* "x.wav,über"; UTF-8; .*--encoding cp1252'):
@@ -339,7 +338,7 @@ def test_an_id_does_not_say_the_speaker_twice() -> None:
     ]  # fmt: skip
 
 
-def test_equal_names_are_told_apart_the_same_way_every_time(tmp_path: Path) -> None:
+def test_equal_names_get_distinct_and_reproducible_ids(tmp_path: Path) -> None:
     first = with_texts(tmp_path / "one" / "in", ["anna/mon/01.wav", "anna/tue/01.wav"])
     other = with_texts(tmp_path / "moved" / "in", ["anna/mon/01.wav", "anna/tue/01.wav"])
     ids = list(texts(first))
@@ -348,7 +347,7 @@ def test_equal_names_are_told_apart_the_same_way_every_time(tmp_path: Path) -> N
     assert len(set(ids)) == 2
 
 
-def test_of_damaged_recordings_partial_imports_what_there_is(tmp_path: Path) -> None:
+def test_partial_imports_the_readable_part_of_damaged_recordings(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     shutil.copy(FIELD_CASES / "04_half.aiff", tmp_path / "in" / "half.aiff")
     (tmp_path / "in" / "half.txt").write_text("half of it")

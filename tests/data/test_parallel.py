@@ -23,7 +23,7 @@ from recitative.cli.main import app
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.parallel import AHEAD, Engine, parallel_map
-from recitative.data.shards.writing import write_shards
+from recitative.data.shards import write_shards
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.extraction import extract
 
@@ -107,7 +107,7 @@ def test_a_bug_arrives_with_the_traceback_of_its_worker(workers: Engine) -> None
     assert "in look_up" in raised.value.__notes__[0]
 
 
-def test_what_the_work_keeps_stays_in_its_process(workers: Engine) -> None:
+def test_state_of_the_work_stays_in_its_process(workers: Engine) -> None:
     counts = list(parallel_map(parallel_work.Counter(), range(6), workers))
     assert max(counts) >= 3  # six pieces, two processes
 
@@ -130,7 +130,7 @@ def test_a_piece_that_kills_two_workers_is_named(workers: Engine) -> None:
         next(results)
 
 
-def test_a_piece_that_fails_costs_no_other_where_the_caller_says_what_it_comes_to(engine: Engine) -> None:
+def test_a_failed_piece_does_not_stop_the_others_if_the_caller_handles_failures(engine: Engine) -> None:
     results = parallel_map(parallel_work.fail_at_two, range(4), engine, failed=lambda piece, error: f"{piece}: {error}")
     assert list(results) == [0, 1, "2: data/text:3: is empty (and 1 more)", 3]
 
@@ -197,7 +197,7 @@ def test_shards_of_a_cluster_have_the_bytes_of_those_written_here(ray: ModuleTyp
     assert [path.read_bytes() for path in local] == [path.read_bytes() for path in cluster]
 
 
-def test_where_no_cluster_is_that_is_told_in_one_line(ray: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_cluster_is_reported_in_one_line(ray: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

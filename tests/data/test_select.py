@@ -96,7 +96,7 @@ def test_speakers_and_utterances_by_name() -> None:
         (lambda: select.split_by_utterance(SMALL, 6), "6 parts asked for; there are 5 utterances"),
     ],
 )
-def test_what_cannot_be_chosen_is_a_usage_error(choose: Callable[[], object], message: str) -> None:
+def test_an_impossible_choice_is_a_usage_error(choose: Callable[[], object], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         choose()
     assert message in str(caught.value)
@@ -187,7 +187,7 @@ def test_combining_refuses_speakers_of_two_genders_and_leaves_out_tables_that_so
     assert left_out == ["utt2dur"]
 
 
-def test_whole_recordings_become_segments_beside_segments(tmp_path: Path) -> None:
+def test_whole_recordings_become_segments_if_combined_with_segments(tmp_path: Path) -> None:
     whole = DataDirectory.read(make_corpus(tmp_path / "whole"))
     parts = select.prefixed(DataDirectory.read(make_segmented_corpus(tmp_path / "parts")), "p-")
     combined, _ = select.combine({"whole": whole, "parts": parts})

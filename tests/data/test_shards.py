@@ -20,12 +20,11 @@ from recitative.audio.compressed import with_ogg_serial
 from recitative.audio.files import inspect, read_audio, write_wav
 from recitative.audio.recording import AudioSlice
 from recitative.config import FeatureSettings, FrontEndSettings
+from recitative.data import shards
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
 from recitative.data.parallel import Engine
-from recitative.data.shards import writing
-from recitative.data.shards.index import Shard, ShardEntry, ShardIndex, is_shards, write_index
-from recitative.data.shards.writing import verify_shards, write_shards
+from recitative.data.shards import Shard, ShardEntry, ShardIndex, is_shards, verify_shards, write_index, write_shards
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError
 
@@ -59,7 +58,7 @@ def bytes_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_what_is_read_from_shards_is_what_was_in_the_directory(tmp_path, directory):
+def test_shards_give_the_utterances_of_the_directory(tmp_path, directory):
     summary = write_shards(directory, tmp_path / "shards", shard_s=2.0)
     assert (summary.shards, summary.utterances, summary.made) == (4, COUNT, 4)
     read = DataDirectory.read(tmp_path / "shards")
@@ -166,13 +165,11 @@ def test_other_data_makes_other_shards_and_leaves_none_of_the_old(tmp_path, dire
 
 
 def slow_run(data, folder):
-    original = writing._encode
-
-    def slowly(*arguments):
+    def slowly(path):
         time.sleep(0.05)
-        return original(*arguments)
+        return inspect(path)
 
-    writing._encode = slowly
+    shards.inspect = slowly
     write_shards(DataDirectory.read(data), folder, shard_s=2.0)
 
 

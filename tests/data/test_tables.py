@@ -33,7 +33,7 @@ def test_a_row_is_a_line_number_a_key_and_the_rest(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(TABLES_OF_WORDS)
-def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory, entries: dict[str, str]) -> None:
+def test_written_tables_are_read_back(tmp_path_factory: pytest.TempPathFactory, entries: dict[str, str]) -> None:
     path = tmp_path_factory.mktemp("table") / "text"
     write_table(path, entries)
     assert {row.key: row.value for row in read_table(path)} == entries

@@ -1,4 +1,4 @@
-"""Tars of other programs: what they hold is found whatever the names and the order, and trained on as any data."""
+"""Tars of other programs: samples are found for any names and order, and used for training like other data."""
 
 import errno
 import gzip
@@ -17,12 +17,11 @@ from typer.testing import CliRunner
 from recitative.audio.files import read_audio
 from recitative.cli.main import app
 from recitative.config import FeatureSettings, FrontEndSettings
+from recitative.data import manifests
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_transcripts
-from recitative.data.importing import tars
-from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
-from recitative.data.shards.index import INDEX, is_shards
-from recitative.data.shards.writing import verify_shards, write_shards
+from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.shards import INDEX, is_shards, verify_shards, write_shards
 from recitative.errors import DataError
 
 RATE = 8000
@@ -128,7 +127,7 @@ def test_our_own_shards_need_no_index(tmp_path, shards):
     assert texts_of(tmp_path / "own") == ours == texts_of(tmp_path / "data")
 
 
-def test_import_converts_what_training_cannot_take(shards, tmp_path):
+def test_import_converts_recordings_that_training_cannot_read(shards, tmp_path):
     write_tar(shards / "train-03.tar", {"f.wav": encoded(7, rate=16000, channels=2), "f.txt": "Stereo!"})
     result = import_corpus(read_source(shards), tmp_path / "data", ImportOptions(sample_rate=RATE))
     assert any("texts without a recording, not used: 1 (train-01.tar: lonely)" in note for note in result.notes)
@@ -156,7 +155,7 @@ def test_import_converts_what_training_cannot_take(shards, tmp_path):
         ({"a.txt": "x"}, "has tars without recordings"),
     ],
 )
-def test_what_cannot_be_used_is_listed_and_nothing_is_written(tmp_path, members, message):
+def test_unusable_samples_are_listed_and_nothing_is_written(tmp_path, members, message):
     write_tar(tmp_path / "shards" / "a.tar", members)
     with pytest.raises(DataError) as caught:
         DataDirectory.read(tmp_path / "shards")
@@ -179,7 +178,7 @@ def test_a_folder_that_cannot_be_written_has_a_way_on(shards, monkeypatch):
     def refuse(*args, **kwargs):
         raise OSError(errno.EROFS, "Read-only file system", str(shards / INDEX))
 
-    monkeypatch.setattr(tars, "write_index", refuse)
+    monkeypatch.setattr(manifests, "write_index", refuse)
     with pytest.raises(
         DataError, match=r"has no index, and cannot be written: .*; make a data directory: 'recitative data"
     ):

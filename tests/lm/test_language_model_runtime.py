@@ -18,8 +18,7 @@ from recitative.lm.network import new_language_model, new_scorer
 from recitative.model.export.file import build_file, export_model
 from recitative.model.onnx_stage import OnnxStage, open_file
 from recitative.stage import Padded
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import TokenTable, Vocabulary
 
 TEXTS = ["the cat sat", "on the mat", "", "a cat on a mat ran", "a"]
 SHAPES = [

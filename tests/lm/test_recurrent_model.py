@@ -18,8 +18,7 @@ from recitative.lm.recurrent import History, RecurrentLanguageModel, next_words
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import END, Vocabulary
+from recitative.text.tokens import END, TokenTable, Vocabulary
 
 TEXTS = ["a b ab", "ba", "", "b b b a ab ba"]
 SENTENCES = [*TEXTS, "ab unheard x", "a"]

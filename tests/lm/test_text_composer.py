@@ -13,7 +13,7 @@ from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.recurrent import LONGEST, RecurrentLanguageModel, Sampling, continue_text
 from recitative.model.folder import save_model
 from recitative.stage import Padded
-from recitative.text.vocabulary import END, Vocabulary
+from recitative.text.tokens import END, Vocabulary
 
 TEXTS = ["the cat sat", "on the mat", "a cat ran"]
 UNITS = ["word", "character"]

@@ -23,7 +23,7 @@ from recitative.lm.recurrent import next_words
 from recitative.lm.task import LanguageModelTask, read_texts, text_scores
 from recitative.model.folder import load_model
 from recitative.stage import Padded
-from recitative.text.vocabulary import END, Vocabulary
+from recitative.text.tokens import END, Vocabulary
 from recitative.train.run import train_model
 from recitative.train.stateful import TextStreams
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recitative.music.events import EventVocabulary, GrammarState
 from recitative.music.piece import Note, Piece
-from recitative.text.vocabulary import END
+from recitative.text.tokens import END
 
 VOCABULARY = EventVocabulary(4, longest_length=6, longest_shift=3, voices=3, lowest=60, highest=65)
 

@@ -24,7 +24,7 @@ from recitative.music.pieces import EventPieces, fit_to_events, read_event_piece
 from recitative.music.settings import MusicData
 from recitative.music.task import EventsTask, TransposedEvents, event_streams
 from recitative.stage import Padded
-from recitative.text.vocabulary import END
+from recitative.text.tokens import END
 from recitative.train.run import train_model
 
 CPU = torch.device("cpu")

@@ -119,7 +119,7 @@ def test_figures_are_written(spoken):
 
 
 @pytest.mark.parametrize("words", STAYS)
-def test_what_is_no_figure_stays_words(words):
+def test_other_number_words_stay_words(words):
     assert write_figures(words) == words
 
 

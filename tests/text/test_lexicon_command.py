@@ -55,7 +55,7 @@ def test_variants_comments_and_case_of_cmus_dictionaries_are_understood(place):
     assert "THE" in read_dictionary(place / "cmu").entries
 
 
-def test_stress_is_kept_if_asked_for_and_what_is_no_stress_always(place):
+def test_stress_is_kept_on_request_and_other_digits_always(place):
     stressed = read_dictionary(place / "cmu", keep_stress=True).entries
     assert stressed["THE"] == (("DH", "AH0"), ("DH", "AH1"), ("DH", "IY0"))
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower", "--keep-stress")
@@ -82,7 +82,7 @@ def test_the_words_of_the_transcripts_are_kept_with_all_their_pronunciations(pla
     assert done.stderr == ""
 
 
-def test_what_was_written_is_a_dictionary_too(place):
+def test_a_written_lexicon_is_a_dictionary_too(place):
     lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower")
     first = (place / "lexicon.txt").read_bytes()
     (place / "lexicon.txt").rename(place / "own")
@@ -113,7 +113,7 @@ def test_or_they_are_left_out_if_asked_for(place):
     assert "out of vocabulary: cow (2 times)" in done.stderr
 
 
-def test_of_very_many_unknown_words_twenty_are_shown(place):
+def test_at_most_twenty_unknown_words_are_shown(place):
     (place / "more").write_text("u1 the " + " ".join(f"w{i:02d}" for i in range(25)) + "\n")
     done = lexicon(place, place / "more", "--dictionary", place / "cmu", "--lower", "--skip-unknown")
     assert len(done.stderr.splitlines()) == 21
@@ -126,7 +126,7 @@ def test_words_are_spelled_in_the_characters_of_a_table(place):
     assert entries(place) == {word: (tuple(word),) for word in ("the", "cat", "sat")}
 
 
-def test_what_the_table_cannot_spell_is_named_or_left_out(place):
+def test_words_that_the_table_cannot_spell_are_named_or_left_out(place):
     done = lexicon(place, place / "more", "--tokens", place / "tokens.txt")
     assert isinstance(done.exception, DataError)
     assert str(done.exception).startswith("word 'cow': 'o', 'w' not known; the characters of the token table")

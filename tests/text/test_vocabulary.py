@@ -1,10 +1,9 @@
-"""What a language model predicts: every symbol that is common enough, the end, and one symbol for all others."""
+"""The vocabulary of a language model: common symbols, the end of a sentence, and one symbol for all others."""
 
 import pytest
 
 from recitative.errors import DataError
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import END, Vocabulary
+from recitative.text.tokens import END, TokenTable, Vocabulary
 
 TEXTS = ["the cat sat", "the  cat\tran", "a dog"]
 
@@ -18,7 +17,7 @@ def test_characters_are_listed_with_the_space_even_if_no_text_has_one():
     assert Vocabulary.from_texts(["ab", "a"], "character", 2).table.symbols == ("<blank>", " ", "a", "\ufffd")
 
 
-def test_what_is_not_listed_is_the_unknown_symbol_and_is_counted():
+def test_other_symbols_become_the_unknown_symbol_and_are_counted():
     words = Vocabulary.from_texts(TEXTS, "word", 2)
     assert words.encode("the cow  cat") == [words.table.ids[" the"], words.unknown, words.table.ids[" cat"]]
     assert words.count_unknown(["the cow cow", "ran <unk>"]) == {"cow": 2, "ran": 1, "<unk>": 1}

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 from recitative.audio.samples import resample
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.data.shards.writing import write_shards
+from recitative.data.shards import write_shards
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor

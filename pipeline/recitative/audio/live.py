@@ -115,8 +115,8 @@ def open_microphone(device: str | int | None, block_s: float) -> Iterator[LiveAu
         info = sounddevice.query_devices(device, "input")
     except (ValueError, sounddevice.PortAudioError):
         known = "; ".join(f"{d.number} {d.name}" for d in list_devices()) or "none"
-        wanted = "no microphone found" if device is None else f"--device {device}: no such microphone"
-        raise UsageError(f"{wanted}; inputs of this machine: {known}") from None
+        found = "no microphone found" if device is None else f"--device {device}: no such microphone"
+        raise UsageError(f"{found}; inputs of this machine: {known}") from None
     live = LiveAudio(int(info["default_samplerate"]), block_s)
 
     def deliver(samples: Any, _frames: int, _time: Any, status: Any) -> None:

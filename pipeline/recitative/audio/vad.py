@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from recitative.audio.files import Samples
+from recitative.audio.samples import Samples
 
 VAD_RATE = 16000  # Hz, of the detector
 WINDOW = 512  # samples at VAD_RATE per decision: 32 ms
@@ -40,7 +40,7 @@ class SegmentRules:
     pause_s: float = 0.3
     overlap_s: float = 0.15
 
-    def pause_wanted_s(self, length_s: float) -> float:
+    def required_pause_s(self, length_s: float) -> float:
         """The pause that ends a segment of this length; inf for a segment that is too short."""
         if length_s < self.shortest_s:
             return float("inf")
@@ -85,7 +85,7 @@ class SegmentCutter:
         pieces = []
         while (here := self._find_cut()) is not None:
             pieces.append(self._cut(here))
-        if len(taken := self._take(self.detection.heard if self.detection else self.end)):
+        if len(taken := self._take(self.detection.decided if self.detection else self.end)):
             pieces.append(SegmentPiece(taken, self.start, last=False))
         return pieces
 
@@ -96,15 +96,15 @@ class SegmentCutter:
     def _find_cut(self) -> int | None:
         """Process the buffer up to the first place to cut."""
         if self.detection is None:
-            unheard = (self.rules.shortest_s - LEAD_S) * self.sample_rate
-            if self.end - self.start <= unheard:
+            undecided = (self.rules.shortest_s - LEAD_S) * self.sample_rate
+            if self.end - self.start <= undecided:
                 return None
-            self.detection, self.silence = _SpeechWindows(self.sample_rate, self.start + int(unheard)), 0
+            self.detection, self.silence = _SpeechWindows(self.sample_rate, self.start + int(undecided)), 0
         for is_speech in self.detection.accept(self.buffer[self.detection.given - self.base :]):
             self.silence = 0 if is_speech else self.silence + 1
-            length_s = (self.detection.heard - self.start) / self.sample_rate
-            if self.silence * WINDOW_S >= self.rules.pause_wanted_s(length_s):
-                return self.detection.heard
+            length_s = (self.detection.decided - self.start) / self.sample_rate
+            if self.silence * WINDOW_S >= self.rules.required_pause_s(length_s):
+                return self.detection.decided
         return None
 
     def _cut(self, here: int) -> SegmentPiece:
@@ -151,14 +151,14 @@ class _SpeechWindows:
         self.windows = 0
 
     @property
-    def heard(self) -> int:
+    def decided(self) -> int:
         """End of the samples with a decision."""
         return min(self.given, self.begin + round(self.windows * WINDOW_S * self.sample_rate))
 
     def accept(self, samples: Samples) -> Iterator[bool]:
         self.given += len(samples)
-        heard = samples if self.resampler is None else self.resampler.resample_chunk(samples)
-        self.rest = np.concatenate([self.rest, heard])
+        resampled = samples if self.resampler is None else self.resampler.resample_chunk(samples)
+        self.rest = np.concatenate([self.rest, resampled])
         while len(self.rest) >= WINDOW:
             window, self.rest = self.rest[:WINDOW], self.rest[WINDOW:]
             self.windows += 1

@@ -17,8 +17,8 @@ from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.atomic import write_bytes
 from recitative.cli.models import MODEL_HELP, find_model, open_pronouncer, open_transcriber
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import ImportOptions, import_corpus, read_source
-from recitative.data.shards.index import is_shards
+from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.shards import is_shards
 from recitative.errors import UsageError
 from recitative.kinds import kind_of, read_metadata
 from recitative.lm.estimate import Sentences, read_sentences

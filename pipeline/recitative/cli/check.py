@@ -15,7 +15,7 @@ from recitative.config import Settings, load_settings
 from recitative.data.check import CheckReport, CorpusStatistics, check_directory
 from recitative.data.fix import fix_directory
 from recitative.data.frames import subsampled_by
-from recitative.data.shards.index import is_shards
+from recitative.data.shards import is_shards
 from recitative.errors import DataError, Problem, UsageError
 from recitative.terminal import progress_bar
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of

@@ -13,7 +13,7 @@ from recitative.cli.classify import folds
 from recitative.cli.recordings import PartialOption
 from recitative.data import select
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import MAX_SKIPPED, ImportOptions, import_corpus, read_source
+from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.errors import DataError, UsageError
 from recitative.machine import available_cores
 from recitative.reading import is_file, read_text

@@ -10,8 +10,7 @@ import typer
 from recitative.cli.options import AddressOption, EngineOption, JobsOption, new_engine
 from recitative.config import load_settings
 from recitative.data.directory import DataDirectory
-from recitative.data.shards.index import INDEX
-from recitative.data.shards.writing import Format, verify_shards, write_shards
+from recitative.data.shards import INDEX, Format, verify_shards, write_shards
 from recitative.errors import DataError
 from recitative.features.cmvn import accumulate
 from recitative.features.extraction import extract, write_features

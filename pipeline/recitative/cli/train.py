@@ -27,8 +27,7 @@ from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.machine import available_cores
 from recitative.model.kind import ModelKind
 from recitative.terminal import progress_bar, track
-from recitative.text.tokens import required_frames
-from recitative.text.vocabulary import TextUnit
+from recitative.text.tokens import TextUnit, required_frames
 
 if TYPE_CHECKING:
     from recitative.asr.presets import Corpus, Hardware, Suggestion

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, read_audio
+from recitative.audio.samples import CLIPPED_PROBLEM, CLIPPED_WARNING, SILENCE, Quality, dbfs, measure
 from recitative.config import FeatureSettings, FrontEndSettings
-from recitative.data.consistency import Tables, consistency_problems, fault_problem, scan_directory
+from recitative.data.directory import Tables, consistency_problems, fault_problem, scan_directory
 from recitative.data.frames import num_frames, num_output_frames
-from recitative.data.recordings import Examination, Finding, OnProgress, RecordingSpans, UtteranceSpan, examine_all
 from recitative.data.tables import Fault, TableRow, column_fault, parse_segment, words_of
-from recitative.errors import Problem
+from recitative.errors import DataError, Problem
 from recitative.text.lexicon import Spelling
 from recitative.text.tokens import required_frames
+
+OnProgress = Callable[[int, int], None]
+"""Called with (done, total)."""
 
 
 @dataclass(frozen=True)
@@ -99,32 +105,36 @@ def check_directory(
     """
     path = Path(path)
     tables, problems = scan_directory(path)
-    problems += _missing_tables(path, tables, require_text)
+    remedies = {"spk2utt": f"run 'recitative check --fix {path}', which makes it from utt2spk"}
+    if require_text:
+        remedies["text"] = "add the transcripts, or say --no-text if there are none by design"
+    for name in sorted(remedies.keys() - tables.keys()):
+        problems.append(Problem(f"{path}/{name}", "does not exist", "one line per entry", remedies[name]))
     problems += consistency_problems(path, tables)
     of_utterances = _text_problems(path, tables, spelling)
     warnings = _warnings(path, tables)
-    examinations = list(examine_all(_recordings(tables), features.sample_rate, on_progress))
-    for examination in examinations:
-        serious, slight = _recording_problems(path, tables, examination)
-        problems += serious
-        warnings += slight
+    examinations: list[_Examination] = []
+    recordings = _recordings(tables)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # threads suffice: decoding and NumPy release the lock
+        for examination in pool.map(lambda recording: _examine(recording, features.sample_rate), recordings):
+            examinations.append(examination)
+            for finding in examination.findings:
+                problem = _problem_of(path, tables, examination.recording, finding)
+                (problems if finding.serious else warnings).append(problem)
+            if on_progress:
+                on_progress(len(examinations), len(recordings))
     of_utterances += _too_short(path, tables, examinations, features, front_end, spelling)
     problems += [problem for _, problem in of_utterances]
     unusable = _of_findings(examinations, lambda finding: finding.serious or finding.unreadable)
     unusable |= {utt_id: problem.found for utt_id, problem in of_utterances}
-    statistics = _statistics(tables, examinations)
+    statistics = CorpusStatistics.of(
+        [row.value for row in tables.get("utt2spk", {}).values()],
+        len(tables.get("wav.scp", {})),
+        [count / one.sample_rate for one in examinations for count in one.num_samples.values()],
+        [words_of(row.value) for row in tables.get("text", {}).values()],
+    )
     unreadable = _of_findings(examinations, lambda finding: finding.unreadable)
     return CheckReport(tuple(problems), tuple(warnings), statistics, unreadable, unusable)
-
-
-def _missing_tables(path: Path, tables: Tables, require_text: bool) -> list[Problem]:
-    remedies = {"spk2utt": f"run 'recitative check --fix {path}', which makes it from utt2spk"}
-    if require_text:
-        remedies["text"] = "add the transcripts, or say --no-text if there are none by design"
-    missing = remedies.keys() - tables.keys()
-    return [
-        Problem(f"{path}/{name}", "does not exist", "one line per entry", remedies[name]) for name in sorted(missing)
-    ]
 
 
 OfUtterance = tuple[str, Problem]  # utt_id, what is wrong with it
@@ -192,37 +202,31 @@ def _lines_of(first: Mapping[str, TableRow]) -> str:
     return ", ".join(f"{form} in line {row.line}" if row.line else form for form, row in sorted(first.items()))
 
 
-def _recordings(tables: Tables) -> list[RecordingSpans]:
+def _recordings(tables: Tables) -> list[_Recording]:
     """Every recording with a path, and its well-formed segments, or itself as the only utterance."""
-    spans: dict[str, list[UtteranceSpan]] = defaultdict(list)
+    spans: dict[str, list[_Span]] = defaultdict(list)
     for row in tables.get("segments", {}).values():
         if not column_fault("segments", row.value):
             segment = parse_segment(row.value)
-            spans[segment.recording].append(UtteranceSpan(row.key, segment.start_s, segment.end_s, True))
+            spans[segment.recording].append(_Span(row.key, segment.start_s, segment.end_s, True))
     return [
-        RecordingSpans(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (UtteranceSpan(row.key),))
+        _Recording(row.key, row.value, tuple(spans[row.key]) if "segments" in tables else (_Span(row.key),))
         for row in tables.get("wav.scp", {}).values()
         if not column_fault("wav.scp", row.value)
     ]
 
 
-def _recording_problems(path: Path, tables: Tables, examination: Examination) -> tuple[list[Problem], list[Problem]]:
-    """The problems and the warnings of one recording."""
-    serious: list[Problem] = []
-    slight: list[Problem] = []
-    for finding in examination.findings:
-        fault, recording = finding.fault, examination.recording
-        table, key = ("segments", finding.utt_id) if finding.utt_id else ("wav.scp", recording.recording_id)
-        placed = Fault(f"({recording.path}) {fault.found}", fault.allowed, fault.remedy)
-        problem = fault_problem(path, table, tables[table][key], placed)
-        (serious if finding.serious else slight).append(problem)
-    return serious, slight
+def _problem_of(path: Path, tables: Tables, recording: _Recording, finding: _Finding) -> Problem:
+    fault = finding.fault
+    table, key = ("segments", finding.utt_id) if finding.utt_id else ("wav.scp", recording.recording_id)
+    placed = Fault(f"({recording.path}) {fault.found}", fault.allowed, fault.remedy)
+    return fault_problem(path, table, tables[table][key], placed)
 
 
 def _too_short(
     path: Path,
     tables: Tables,
-    examinations: Iterable[Examination],
+    examinations: Iterable[_Examination],
     features: FeatureSettings,
     front_end: FrontEndSettings,
     spelling: Spelling | None,
@@ -237,38 +241,18 @@ def _too_short(
             frames = num_output_frames(num_frames(num_samples, features), front_end)
             words = words_of(text[utt_id].value) if utt_id in text else ""
             labels = spelling.split(words) if spelling else list(words)
-            if frames < max(1, required_frames(labels)):
-                duration_s = num_samples / features.sample_rate
-                problems.append((utt_id, _too_short_problem(path, tables, utt_id, labels, duration_s, frames)))
+            required = required_frames(labels)
+            if frames < max(1, required):
+                table = next(name for name in ("text", "segments", "wav.scp") if utt_id in tables.get(name, {}))
+                given = f"{num_samples / features.sample_rate:.3f} s give {frames} frames"
+                found = f"is too short: {given} for {len(labels)} labels and {required - len(labels)} repeats"
+                remedy = "correct the text or the segment, or remove the utterance"
+                fault = Fault(found, f"at least {max(1, required)} frames", remedy)
+                problems.append((utt_id, fault_problem(path, table, tables[table][utt_id], fault)))
     return problems
 
 
-def _too_short_problem(
-    path: Path, tables: Tables, utt_id: str, labels: list[str], duration_s: float, frames: int
-) -> Problem:
-    table = next(name for name in ("text", "segments", "wav.scp") if utt_id in tables.get(name, {}))
-    repeats = required_frames(labels) - len(labels)
-    found = f"is too short: {duration_s:.3f} s give {frames} frames for {len(labels)} labels and {repeats} repeats"
-    allowed = f"at least {max(1, len(labels) + repeats)} frames"
-    remedy = "correct the text or the segment, or remove the utterance"
-    return fault_problem(path, table, tables[table][utt_id], Fault(found, allowed, remedy))
-
-
-def _statistics(tables: Tables, examinations: Iterable[Examination]) -> CorpusStatistics:
-    durations_s = [
-        num_samples / examination.sample_rate
-        for examination in examinations
-        for num_samples in examination.num_samples.values()
-    ]
-    return CorpusStatistics.of(
-        [row.value for row in tables.get("utt2spk", {}).values()],
-        len(tables.get("wav.scp", {})),
-        durations_s,
-        [words_of(row.value) for row in tables.get("text", {}).values()],
-    )
-
-
-def _of_findings(examinations: Iterable[Examination], chosen: Callable[[Finding], bool]) -> dict[str, str]:
+def _of_findings(examinations: Iterable[_Examination], chosen: Callable[[_Finding], bool]) -> dict[str, str]:
     """utt_id -> fault, for the utterances of the chosen findings."""
     return {
         utt_id: f"{examination.recording.path} {finding.fault.found}"
@@ -277,3 +261,101 @@ def _of_findings(examinations: Iterable[Examination], chosen: Callable[[Finding]
         if chosen(finding)
         for utt_id in ([finding.utt_id] if finding.utt_id else [span.utt_id for span in examination.recording.spans])
     }
+
+
+# Every recording, in parallel.
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The part of a recording that is one utterance."""
+
+    utt_id: str
+    start_s: float = 0.0
+    end_s: float | None = None  # None: to the end
+    is_segment: bool = False  # False: the whole recording is the utterance
+
+
+@dataclass(frozen=True)
+class _Recording:
+    recording_id: str
+    path: str
+    spans: tuple[_Span, ...]
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """One fault of a recording, or of one utterance in it."""
+
+    fault: Fault
+    utt_id: str = ""  # empty: of the whole recording
+    serious: bool = True  # False: a warning
+    unreadable: bool = False  # the utterance cannot be used at all
+
+
+@dataclass(frozen=True)
+class _Examination:
+    recording: _Recording
+    sample_rate: int  # Hz; 0: the recording could not be opened
+    num_samples: dict[str, int]  # of each utterance within the recording
+    findings: tuple[_Finding, ...]
+
+
+def _examine(recording: _Recording, sample_rate: int) -> _Examination:
+    """Open a recording, decode its utterances, and collect their faults."""
+    try:
+        info = inspect(recording.path)
+    except DataError as error:
+        return _Examination(recording, 0, {}, (_Finding(_fault(error), unreadable=True),))
+    findings: list[_Finding] = []
+    if info.sample_rate != sample_rate:
+        remedy = f"resample it, or set features.sample_rate={info.sample_rate} if all recordings have that rate"
+        allowed = f"{sample_rate} Hz (features.sample_rate)"
+        findings.append(_Finding(Fault(f"has {info.sample_rate} Hz", allowed, remedy)))
+    if info.channels != 1:
+        remedy = f"mix it down, for example 'sox {recording.path} -c 1 mono.wav'"
+        findings.append(_Finding(Fault(f"has {info.channels} channels", "one", remedy)))
+    num_samples: dict[str, int] = {}
+    for span in recording.spans:
+        found, length = _examine_span(recording, span, info)
+        findings += found
+        if length:
+            num_samples[span.utt_id] = length
+    return _Examination(recording, info.sample_rate, num_samples, tuple(findings))
+
+
+def _examine_span(recording: _Recording, span: _Span, info: AudioInfo) -> tuple[list[_Finding], int]:
+    stop_s = info.duration_s if span.end_s is None else span.end_s
+    utt_id = span.utt_id if span.is_segment else ""
+    if stop_s > info.duration_s + OVERSHOOT_S:
+        found = f"ends at {stop_s:g} s, beyond the end of its recording"
+        fault = Fault(found, f"at most {info.duration_s:.3f} s", "correct the segment")
+        return [_Finding(fault, span.utt_id)], 0
+    findings: list[_Finding] = []
+    if stop_s > info.duration_s + ROUNDING_S:
+        fault = Fault(f"ends at {stop_s:g} s; it is cut at the end of its recording, {info.duration_s:.3f} s")
+        findings = [_Finding(fault, span.utt_id, serious=False)]
+    length = round(min(stop_s, info.duration_s) * info.sample_rate) - round(span.start_s * info.sample_rate)
+    if info.channels != 1:
+        return findings, length
+    try:
+        samples, _ = read_audio(recording.path, start_s=span.start_s, end_s=span.end_s)
+    except DataError as error:
+        return [*findings, _Finding(_fault(error), utt_id, unreadable=True)], 0
+    return findings + [_Finding(fault, utt_id, serious) for fault, serious in _level_faults(measure(samples))], length
+
+
+def _level_faults(quality: Quality) -> Iterator[tuple[Fault, bool]]:
+    """Each fault and whether it is serious."""
+    if quality.clipped >= CLIPPED_WARNING:
+        found = f"is clipped: {quality.clipped:.1%} of its samples lie in flat runs at full scale"
+        remedy = "record it again at a lower level, or remove it"
+        yield Fault(found, f"less than {CLIPPED_PROBLEM:.0%}", remedy), quality.clipped >= CLIPPED_PROBLEM
+    elif quality.swing < SILENCE:
+        found = f"is silent: its peak is {dbfs(quality.swing)}"
+        yield Fault(found, f"at least {dbfs(SILENCE)}", "record it again, or remove it"), True
+
+
+def _fault(error: DataError) -> Fault:
+    problem = error.problems[0]
+    return Fault(problem.found, problem.allowed, problem.remedy)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.data.consistency import REQUIRED, fault_problem, invert
+from recitative.data.directory import REQUIRED, fault_problem, invert
 from recitative.data.tables import (
     TABLES,
     Fault,
@@ -49,7 +49,14 @@ def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: boo
     rows, mended = _read(path)
     tables = {name: {row.key: row.value for row in found} for name, found in rows.items()}
     dropped = _to_drop(tables, unreadable)
-    _require_few(path, dropped, tables, force)
+    total = len(tables["utt2spk"].keys() | dropped.keys())
+    if dropped and (len(dropped) == total or (len(dropped) > DROP_LIMIT * total and not force)):
+        utt_id, why = next(iter(dropped.items()))
+        first = f"the first is '{utt_id}': {why}"
+        if len(dropped) == total:
+            raise DataError(str(path), f"all {total} utterances would be dropped", "", first)
+        found, remedy = f"{len(dropped)} of {total} utterances would be dropped, {first}", "repair them, or use --force"
+        raise DataError(str(path), found, f"at most {DROP_LIMIT:.0%}", f"{remedy} to drop them all")
     fixed, removed = _filtered(tables, dropped)
     changed = [name for name in TABLES if _is_changed(path / name, fixed.get(name))]
     if not changed:
@@ -59,7 +66,13 @@ def fix_directory(path: str | Path, unreadable: Mapping[str, str], *, force: boo
     actions = [
         *(f"dropped utterance '{utt_id}': {why}" for utt_id, why in dropped.items()),
         *(f"removed {name}: it does not cover every {TABLES[name]}" for name in removed),
-        *_leftovers(tables, fixed, dropped),
+        *(
+            f"removed {TABLES[name]} '{key}' from {name}: no utterance uses it"
+            for name in tables
+            if name in fixed
+            for key in tables[name]
+            if key not in fixed[name] and key not in dropped
+        ),
         *(f"wrote {name}: {len(fixed[name])} lines{mended.get(name, '')}" for name in changed if name in fixed),
     ]
     return Fix(tuple(actions), dropped, backup)
@@ -127,20 +140,6 @@ def _segment_fault(tables: Mapping[str, Mapping[str, str]], utt_id: str) -> str:
     return "" if recording in tables["wav.scp"] else f"recording '{recording}' is not in wav.scp"
 
 
-def _require_few(path: Path, dropped: Mapping[str, str], tables: Mapping[str, Mapping[str, str]], force: bool) -> None:
-    total = len(tables["utt2spk"].keys() | dropped.keys())
-    if len(dropped) == total:
-        raise DataError(str(path), f"all {total} utterances would be dropped", "", _first(dropped))
-    if len(dropped) > DROP_LIMIT * total and not force:
-        found = f"{len(dropped)} of {total} utterances would be dropped, {_first(dropped)}"
-        raise DataError(str(path), found, f"at most {DROP_LIMIT:.0%}", "repair them, or use --force to drop them all")
-
-
-def _first(dropped: Mapping[str, str]) -> str:
-    utt_id, why = next(iter(dropped.items()))
-    return f"the first is '{utt_id}': {why}"
-
-
 def _filtered(
     tables: Mapping[str, Mapping[str, str]], dropped: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, str]], list[str]]:
@@ -175,16 +174,3 @@ def _back_up(path: Path) -> Path:
         if (path / name).exists():
             shutil.copy2(path / name, backup / name)
     return backup
-
-
-def _leftovers(
-    tables: Mapping[str, Mapping[str, str]], fixed: Mapping[str, Mapping[str, str]], dropped: Mapping[str, str]
-) -> list[str]:
-    """Removed lines that no utterance uses; those of dropped utterances are reported separately."""
-    return [
-        f"removed {TABLES[name]} '{key}' from {name}: no utterance uses it"
-        for name in tables
-        if name in fixed
-        for key in tables[name]
-        if key not in fixed[name] and key not in dropped
-    ]

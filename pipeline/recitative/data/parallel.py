@@ -9,9 +9,13 @@ atomic (``atomic``), and doing it twice must give the same result.
 from __future__ import annotations
 
 import atexit
+import logging
 import multiprocessing
+import os
 import pickle
+import platform
 import signal
+import socket
 import sys
 import textwrap
 import traceback
@@ -27,8 +31,9 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-from recitative.errors import RecitativeError, RunError
+from recitative.errors import DataError, RecitativeError, RunError
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -43,7 +48,7 @@ _SPAWN = multiprocessing.get_context("spawn")  # forking a caller that has threa
 
 @dataclass(frozen=True)
 class Engine:
-    """Where the work is done.
+    """Processes of this machine, or a cluster.
 
     kind:    "local": processes of this machine; "ray": a running Ray cluster
     jobs:    pieces done at once; 1: in this process. 0, for a cluster: as many as it has cores
@@ -79,9 +84,7 @@ def parallel_map(
     elif engine.kind == "local":
         results = _in_order(_processes(work, name, engine.jobs), pieces, failed)
     else:
-        from recitative.data.cluster import ray_tasks  # the package ray is optional
-
-        results = _in_order(ray_tasks(work, name, engine.jobs, engine.address), pieces, failed)
+        results = _in_order(_ray_tasks(work, name, engine.jobs, engine.address), pieces, failed)
     for done, result in enumerate(results, start=1):
         advance(done)
         yield result
@@ -143,7 +146,7 @@ def _processes(work: Callable[[P], R], name: Callable[[P], str], jobs: int) -> I
     """
     todo: SimpleQueue[tuple[P, Future[R]] | None] = SimpleQueue()
     content = pickle.dumps(work)
-    workers: list[_Process[P, R]] = [_Process(content) for _ in range(jobs)]
+    workers: list[_Process[P, R]] = [_Process(content, name) for _ in range(jobs)]
 
     def submit(piece: P) -> Future[R]:
         future: Future[R] = Future()
@@ -158,7 +161,7 @@ def _processes(work: Callable[[P], R], name: Callable[[P], str], jobs: int) -> I
             worker.join()
 
     for worker in workers:
-        Thread(target=_feed, args=(todo, worker, name), daemon=True).start()
+        Thread(target=_feed, args=(todo, worker), daemon=True).start()
     atexit.register(stop)  # for a caller that ends with an error and still holds the results
     try:
         yield Workers(submit, AHEAD * jobs)
@@ -167,50 +170,44 @@ def _processes(work: Callable[[P], R], name: Callable[[P], str], jobs: int) -> I
         stop()
 
 
-def _feed(todo: SimpleQueue[tuple[P, Future[R]] | None], worker: _Process[P, R], name: Callable[[P], str]) -> None:
+def _feed(todo: SimpleQueue[tuple[P, Future[R]] | None], worker: _Process[P, R]) -> None:
     resource_tracker.ensure_running()  # starting it unblocks the signal again
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the parent; its processes inherit this
     while (item := todo.get()) is not None:
         piece, future = item
         if future.set_running_or_notify_cancel():
             try:
-                future.set_result(_do(worker, piece, name))
+                future.set_result(worker.do(piece))
             except BaseException as error:  # raised where the result is awaited
                 future.set_exception(error)
-
-
-def _do(worker: _Process[P, R], piece: P, name: Callable[[P], str]) -> R:
-    for _ in range(TRIES):
-        with suppress(_DiedError):
-            return worker.do(piece)
-    raise worker_died(name(piece), worker.end)
-
-
-class _DiedError(Exception):
-    pass
 
 
 class _Process(Generic[P, R]):
     """A spawned process with a pipe that closes when either side dies. It is started when there is work."""
 
-    def __init__(self, work: bytes) -> None:
-        self.end = "stopped"  # how it died
-        self._work = work  # pickled
+    def __init__(self, work: bytes, name: Callable[[P], str]) -> None:
+        """work: pickled; name: of a piece, for errors."""
+        self._work, self._name = work, name
+        self._end = "stopped"  # how it died
         self._running: multiprocessing.context.SpawnProcess | None = None
         self._stopped = False
 
     def do(self, piece: P) -> R:
-        """Raises what the work raises; _DiedError if the process dies, and the next piece starts another."""
-        if self._running is None:
-            self._start()
-        try:
-            self._connection.send_bytes(pickle.dumps(piece))
-            content = self._connection.recv_bytes()
-        except (EOFError, ConnectionError):
-            self._bury()
-            raise _DiedError from None
-        result: R = unpickle_result(content)
-        return result
+        """Raises what the work raises; RunError if the process dies TRIES times, and the next piece starts another."""
+        for _ in range(TRIES):
+            if self._running is None and not self._stopped:
+                self._start()
+            if self._running is None:
+                break
+            try:
+                self._connection.send_bytes(pickle.dumps(piece))
+                content = self._connection.recv_bytes()
+            except (EOFError, ConnectionError):
+                self._bury(self._running)
+            else:
+                result: R = _unpickle_result(content)
+                return result
+        raise _worker_died(self._name(piece), self._end)
 
     def terminate(self) -> None:
         """Stop for good; the ``finally`` blocks of its work are run."""
@@ -226,19 +223,16 @@ class _Process(Generic[P, R]):
             running.join()
 
     def _start(self) -> None:
-        if self._stopped:
-            raise _DiedError
         self._connection, theirs = _SPAWN.Pipe()
         running = _SPAWN.Process(target=_serve, args=(theirs, self._work), daemon=True)
         running.start()
         theirs.close()
         self._running = running
 
-    def _bury(self) -> None:
-        assert self._running is not None
-        self._running.join(STOP_S)
-        code = self._running.exitcode or 0
-        self.end = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    def _bury(self, dead: multiprocessing.context.SpawnProcess) -> None:
+        dead.join(STOP_S)
+        code = dead.exitcode or 0
+        self._end = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         self._connection.close()
         self._running = None
 
@@ -247,24 +241,107 @@ def _serve(connection: Connection, work: bytes) -> None:
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(1))  # so that half-written files are removed
     with suppress(EOFError, ConnectionError):  # the parent is gone
         while True:
-            connection.send_bytes(pickled_result(partial(_compute, work, connection.recv_bytes())))
+            connection.send_bytes(_pickled_result(partial(_do_pickled, work, connection.recv_bytes())))
 
 
-def _compute(work: bytes, piece: bytes) -> Any:
-    return load_work(work)(pickle.loads(piece))
+def _do_pickled(work: bytes, piece: bytes) -> Any:
+    return _load_work(work)(pickle.loads(piece))
+
+
+# A running Ray cluster: https://docs.ray.io. The package ray is optional.
+
+CONNECT_S = 10.0  # timeout of the cluster's head
+
+
+@contextmanager
+def _ray_tasks(work: Callable[[P], R], name: Callable[[P], str], jobs: int, address: str) -> Iterator[Workers[P, R]]:
+    """jobs: tasks submitted at once; 0: enough to keep all cores of the cluster busy.
+
+    If the caller has joined a cluster already, it is used and not left.
+    """
+    import ray
+    from ray import cloudpickle
+
+    joins = not ray.is_initialized()
+    if joins:
+        _join(address)
+    try:
+        content = ray.put(cloudpickle.dumps(work))  # sent once per machine, not with each piece
+        task = ray.remote(_do_remotely).options(num_cpus=1, max_retries=TRIES - 1)
+        cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        yield Workers(lambda piece: _Task(task.remote(content, os.getcwd(), piece), name(piece)), jobs or AHEAD * cores)
+    finally:
+        if joins:
+            ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Raises RunError if there is no cluster. Output of tasks stays in Ray's logs: stdout is for results."""
+    import ray
+    from ray.exceptions import RayError
+
+    address = address or os.environ.get("RAY_ADDRESS", "auto")
+    try:
+        server = urlsplit(f"//{address.rpartition('://')[2]}")
+        if server.hostname and server.port:  # Ray itself would try for many minutes where nobody listens
+            socket.create_connection((server.hostname, server.port), CONNECT_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
+        remedy = "start one with 'ray start --head', or correct --address or RAY_ADDRESS"
+        raise RunError(f"Ray cluster '{address}': cannot be joined ({reason}); a running cluster; {remedy}") from None
+
+
+class _Task(Generic[R]):
+    def __init__(self, reference: Any, name: str) -> None:
+        self._reference = reference
+        self._name = name
+
+    def result(self) -> R:
+        import ray
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
+
+        try:
+            result: R = _unpickle_result(ray.get(self._reference))
+        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
+            raise _worker_died(self._name, type(error).__name__) from None
+        except RayError as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            remedy = "the same recitative on every machine of the cluster; install it there"
+            raise RunError(f"{self._name}: the Ray cluster could not do it ({reason}); {remedy}") from None
+        return result
+
+    def cancel(self) -> None:
+        import ray
+
+        ray.cancel(self._reference)
+
+
+def _do_remotely(work: bytes, folder: str, piece: Any) -> bytes:
+    return _pickled_result(partial(_compute, work, folder, piece))
+
+
+def _compute(work: bytes, folder: str, piece: Any) -> Any:
+    """In the caller's folder, so that relative paths mean the same."""
+    try:
+        os.chdir(folder)
+    except OSError:
+        found = f"is not on {platform.node()}, a machine of the cluster"
+        raise DataError(folder, found, "a folder that all machines share", "mount it there at the same path") from None
+    return _load_work(work)(piece)
 
 
 # What both engines use: pickled work and results, and the error of a piece whose workers died.
 
 
 @lru_cache(maxsize=1)
-def load_work(content: bytes) -> Callable[[Any], Any]:
+def _load_work(content: bytes) -> Callable[[Any], Any]:
     """In the worker: the unpickled work, the same object for every piece."""
     work: Callable[[Any], Any] = pickle.loads(content)
     return work
 
 
-def pickled_result(compute: Callable[[], object]) -> bytes:
+def _pickled_result(compute: Callable[[], object]) -> bytes:
     """In the worker: (result, None) or (None, error), pickled."""
     try:
         return pickle.dumps((compute(), None))
@@ -282,7 +359,7 @@ def pickled_result(compute: Callable[[], object]) -> bytes:
         return content
 
 
-def unpickle_result(content: bytes) -> Any:
+def _unpickle_result(content: bytes) -> Any:
     """In the caller: the result; raises its error."""
     result, error = pickle.loads(content)
     if error is not None:
@@ -290,7 +367,7 @@ def unpickle_result(content: bytes) -> Any:
     return result
 
 
-def worker_died(name: str, how: str) -> RunError:
+def _worker_died(name: str, how: str) -> RunError:
     """The error for a piece whose every worker died."""
     short = textwrap.shorten(name, 80, placeholder=" ...")
     return RunError(f"{short}: its worker died {TRIES} times ({how}), perhaps for lack of memory; use fewer --jobs")

@@ -56,9 +56,9 @@ def only_speakers(directory: DataDirectory, speakers: Collection[str]) -> DataDi
 
 def only_utterances(directory: DataDirectory, utt_ids: Collection[str]) -> DataDirectory:
     """These utterances."""
-    wanted = set(utt_ids)
-    _known("utterance", wanted, directory.utt2spk)
-    return directory.where(lambda u: u.utt_id in wanted)
+    chosen = set(utt_ids)
+    _known("utterance", chosen, directory.utt2spk)
+    return directory.where(lambda u: u.utt_id in chosen)
 
 
 def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataDirectory, DataDirectory]:
@@ -184,8 +184,8 @@ def _merged(table: str, directories: Mapping[str, DataDirectory]) -> dict[str, s
     return merged
 
 
-def _known(kind: str, wanted: Collection[str], known: Collection[str]) -> None:
-    for one in sorted(set(wanted) - set(known)):
+def _known(kind: str, chosen: Collection[str], known: Collection[str]) -> None:
+    for one in sorted(set(chosen) - set(known)):
         nearest = difflib.get_close_matches(one, known, n=1)
         hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are {len(known)}, such as '{min(known)}'"
         raise UsageError(f"unknown {kind} '{one}'; {hint}")

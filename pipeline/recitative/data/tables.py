@@ -153,9 +153,8 @@ def _parse_line(where: str, number: int, line: bytes) -> tuple[TableRow | None, 
         file = where.rpartition(":")[0]
         return None, [replace(encoding_problem(line, file), where=where)]
     if "\r" in text:
-        problems.append(
-            Problem(where, "has a carriage return (CRLF)", "Unix line ends", "run 'recitative check --fix'")
-        )
+        found = "has a carriage return (CRLF)"
+        problems.append(Problem(where, found, "Unix line ends", "run 'recitative check --fix'"))
         text = text.replace("\r", "")
     if not text.strip(BLANKS):
         return None, [*problems, Problem(where, "is empty", "'key value'", "remove the line")]
@@ -199,7 +198,7 @@ _NUMBER_RANGES: Mapping[str, tuple[float, float, str]] = {
 
 
 def column_fault(table: str, value: str) -> Fault | None:
-    """What is wrong with the columns after the key, or None."""
+    """The fault of the columns after the key, or None."""
     blank = UNUSUAL_BLANK.search(value)
     if blank:
         return Fault(f"has the blank U+{ord(blank[0]):04X}", "single spaces between words", "replace it by a space")
@@ -210,12 +209,19 @@ def column_fault(table: str, value: str) -> Fault | None:
         return Fault(f"has '{reserved}'", "words only, no sentence marks", "remove it") if reserved else None
     if not value:
         return Fault("has no value", "at least two columns", "complete the line")
-    if table == "wav.scp":
-        return _path_fault(value)
+    if table == "wav.scp" and (value.endswith("|") or value.startswith("|")):
+        allowed = "the path of a file: commands are not run"
+        return Fault(f"is a command ('{_shorten(value)}')", allowed, "run it once and name the file it makes")
+    if table == "wav.scp" and value.startswith("~"):
+        return Fault(f"'{_shorten(value)}' starts with '~'", "a path that needs no shell", "write the path out")
     if table == "segments":
         return _segment_fault(value)
     if table in _NUMBER_RANGES:
-        return _number_fault(table, value)
+        low, high, allowed = _NUMBER_RANGES[table]
+        number = _number(value)
+        is_whole = number is not None and number == int(number)
+        if number is None or not low < number < high or (table == "utt2num_frames" and not is_whole):
+            return Fault(f"'{_shorten(value)}'", allowed, "correct the line, or remove the table")
     if table == "spk2gender" and value not in ("m", "f"):
         return Fault(f"'{value}'", "m or f", "correct the line")
     if table == "reco2file_and_channel" and value.split()[1:] not in (["A"], ["B"], ["1"]):
@@ -241,18 +247,6 @@ def words_of(value: str) -> str:
     return " ".join(word for word in value.split(" ") if word)
 
 
-def _path_fault(value: str) -> Fault | None:
-    if value.endswith("|") or value.startswith("|"):
-        return Fault(
-            f"is a command ('{_shorten(value)}')",
-            "the path of a file: commands are not run",
-            "run it once and name the file it makes",
-        )
-    if value.startswith("~"):
-        return Fault(f"'{_shorten(value)}' starts with '~'", "a path that needs no shell", "write the path out")
-    return None
-
-
 def _segment_fault(value: str) -> Fault | None:
     columns = value.split()
     if len(columns) != 3:
@@ -263,15 +257,6 @@ def _segment_fault(value: str) -> Fault | None:
     if not 0 <= start_s < (math.inf if end_s == TO_THE_END else end_s):
         allowed = "0 <= start < end, in seconds; an end of -1 is that of the recording"
         return Fault(f"start {columns[1]} and end {columns[2]}", allowed, "correct the line")
-    return None
-
-
-def _number_fault(table: str, value: str) -> Fault | None:
-    low, high, allowed = _NUMBER_RANGES[table]
-    number = _number(value)
-    whole = table != "utt2num_frames" or (number is not None and number == int(number))
-    if number is None or not low < number < high or not whole:
-        return Fault(f"'{_shorten(value)}'", allowed, "correct the line, or remove the table")
     return None
 
 

@@ -14,7 +14,7 @@ from recitative.audio.files import Samples, inspect, read_audio
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.parallel import Engine, parallel_map
-from recitative.data.shards.index import ShardIndex
+from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance, read_table, write_table
 from recitative.errors import DataError, Problem
 from recitative.features.cmvn import write_archive

@@ -11,7 +11,7 @@ from recitative.config import BestEpochTrainSettings, ForwardRecurrentSettings, 
 from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import VOCABULARY, ModelKind, token_graph
-from recitative.text.vocabulary import TextUnit
+from recitative.text.tokens import TextUnit
 
 _FOR_AUDIO = ("batch_s", "max_duration_s", "workers", "cache_mb")  # training settings that apply to audio only
 

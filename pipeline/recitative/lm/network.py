@@ -14,7 +14,7 @@ from recitative.model.torch_stage import TorchStage
 from recitative.nn.embedding import Embedding, TiedLogProbs
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import Vocabulary
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.stage import Array, Ids, Mask, Padded, Stage, State
-from recitative.text.vocabulary import END, END_SYMBOL, Vocabulary
+from recitative.text.tokens import END, END_SYMBOL, Vocabulary
 
 BATCH = 32  # texts scored together
 BEAM = 64  # minimal beam of the search for the next word

@@ -14,7 +14,7 @@ from recitative.errors import DataError
 from recitative.lm.kind import LanguageModelData, LanguageModelSettings
 from recitative.lm.network import LanguageModelNetwork, new_language_model, new_scorer
 from recitative.lm.recurrent import RecurrentLanguageModel
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 from recitative.train.stateful import StreamTask, TextStreams

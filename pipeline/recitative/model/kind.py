@@ -14,8 +14,7 @@ from recitative.atomic import recover_folder
 from recitative.config import TrainingData
 from recitative.errors import DataError
 from recitative.reading import read_yaml
-from recitative.text.tokens import TokenTable
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import TokenTable, Vocabulary
 
 if TYPE_CHECKING:
     from recitative.model.file import ModelMetadata

@@ -18,7 +18,7 @@ from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.piece import Piece
 from recitative.music.settings import EventSettings, EventsSettings, FrameSettings, MusicSettings
 from recitative.stage import Array, Ids, Padded, Stage, State
-from recitative.text.vocabulary import END
+from recitative.text.tokens import END
 
 OnProgress = Callable[[int, int], None]  # steps done, steps in all
 

@@ -23,8 +23,7 @@ import numpy as np
 
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
 from recitative.stage import Mask
-from recitative.text.tokens import BLANK
-from recitative.text.vocabulary import END
+from recitative.text.tokens import BLANK, END
 
 
 class Kind(Enum):

@@ -24,7 +24,7 @@ from recitative.music.piece import SILENT, Key, Piece, Pitches, key_name, key_of
 from recitative.music.request import Constraints, GenerationRequest
 from recitative.music.settings import EventSettings, FrameSettings
 from recitative.stage import Array, Ids, Mask, Padded
-from recitative.text.vocabulary import END
+from recitative.text.tokens import END
 
 MAX_RESAMPLED, MIN_RESAMPLED = 0.9, 0.1  # share of the missing notes that a Gibbs step samples, first and last
 BLOCKS = (1, 4, 8)  # frames that are sampled together, in turn: a single note is held in place by its neighbors

@@ -19,7 +19,7 @@ from recitative.errors import DataError
 from recitative.reading import read_text
 from recitative.stage import Array, Ids, Padded, Stage
 from recitative.text.normalize import HYPHENS, normalize
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import Vocabulary
 
 MARKS = ("", ",", ".", "?", "!")
 SENTENCE_ENDS = (".", "?", "!")

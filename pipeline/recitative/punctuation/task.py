@@ -44,7 +44,7 @@ from recitative.punctuation.punctuator import (
     word_features,
 )
 from recitative.stage import Array, Ids, Mask, Padded
-from recitative.text.vocabulary import Vocabulary
+from recitative.text.tokens import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 from recitative.train.task import Batch, Task

@@ -1,5 +1,5 @@
-"""Numbers, years, dates, times and sums of money that are spoken as words, written as figures (inverse text
-normalization) of English.
+"""Numbers, years, dates, times and sums of money in spoken English, written as figures: inverse text
+normalization.
 
     twenty three dollars and fifty cents -> $23.50      nineteen ninety nine -> 1999      one of them -> one of them
 
@@ -52,7 +52,7 @@ class Figure(NamedTuple):
 
 
 def find_figures(words: Sequence[str]) -> list[Figure]:
-    """What to write as figures of words in lower case, in order and without overlap."""
+    """The figures in a sequence of words in lower case, in order and without overlap."""
     found: list[Figure] = []
     at = 0
     while at < len(words):
@@ -71,7 +71,7 @@ def write_figures(text: str) -> str:
 
 
 def num_settled(words: Sequence[str]) -> int:
-    """How many of the first words are written as they are whatever words follow."""
+    """The number of first words whose written form no longer depends on later words."""
     at = len(words)
     while at and (words[at - 1] in _JOINING or words[at - 1] in NUMBER_WORDS or words[at - 1] in ORDINALS):
         at -= 1
@@ -109,7 +109,7 @@ def _date(words: Sequence[str], at: int) -> Rule:
 
 def _money(words: Sequence[str], at: int) -> Rule:
     """twenty three dollars and fifty cents -> $23.50; three million dollars -> $3 million. Pounds may be weights: they
-    are money beside pence only."""
+    are money only before pence."""
     value, end, millions = _amount(words, at)
     if end == at:
         return ()
@@ -277,7 +277,7 @@ def _year(words: Sequence[str], at: int) -> tuple[int, int]:
 
 
 def _run_end(words: Sequence[str], at: int) -> int:
-    """Where number words end that begin here, with 'and', 'point' and 'oh' between them."""
+    """The end of the run of number words that starts here, with 'and', 'point' and 'oh' between them."""
     end = at
     while end < len(words) and _is_number(words[end]):
         end += 1

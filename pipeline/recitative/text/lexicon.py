@@ -214,8 +214,8 @@ def _fault(symbols: Pronunciation, known: Sequence[Pronunciation], unknown: Set[
         return "has no pronunciation", "write its tokens behind it"
     if symbols in known:
         return "has this pronunciation already", "remove the line"
-    strange = dict.fromkeys(symbol for symbol in symbols if symbol in unknown)
-    return f"has {', '.join(map(repr, strange))}, not in the token table", "correct the line"
+    unknown_symbols = dict.fromkeys(symbol for symbol in symbols if symbol in unknown)
+    return f"has {', '.join(map(repr, unknown_symbols))}, not in the token table", "correct the line"
 
 
 def read_dictionary(path: Path, lower: bool = False, keep_stress: bool = False) -> Lexicon:

@@ -35,7 +35,7 @@ ALPHABETS = ("LATIN", "GREEK", "CYRILLIC")
 
 @dataclass(frozen=True)
 class NormalizationRules:
-    """What normalization leaves unchanged."""
+    """Exceptions from normalization."""
 
     keep_case: bool = False
     keep_hyphens: bool = False  # between letters; otherwise "twenty-one" becomes "twenty one"
@@ -63,8 +63,8 @@ class NormalizationReport:
         """One line on the changes, and a warning for every kind of unusual character."""
         changes = ", ".join(f"{kind} in {count}" for kind, count in self.changed.items() if count)
         marks = " ".join(f"{mark} {count}" for mark, count in list(self.removed.items())[:10])
-        said = changes or "nothing to change"
-        lines = [f"text: {self.texts} transcripts; {said}" + (f" ({marks})" if marks else "")]
+        summary = changes or "nothing to change"
+        lines = [f"text: {self.texts} transcripts; {summary}" + (f" ({marks})" if marks else "")]
         if any(mark in self.removed for mark in BRACKETS):
             lines.append("warning: text: brackets were removed and their words kept; remove words that are not spoken")
         for why in dict.fromkeys(unusual.why for unusual in self.unusual.values()):
@@ -89,15 +89,15 @@ def normalize_all(
     """Normalized texts by utterance, and a report on changes and unusual characters."""
     changed = {name: 0 for name, _ in _steps(rules)}
     removed: Counter[str] = Counter()
-    said: dict[str, str] = {}
+    normalized: dict[str, str] = {}
     for utt_id, text in texts.items():
         for name, step in _steps(rules):
             before, text = text, step(text)
             if before != text:
                 changed[name] += 1
                 removed.update(_punctuation(before) - _punctuation(text))
-        said[utt_id] = text
-    return said, NormalizationReport(len(texts), changed, dict(removed.most_common()), _unusual(said))
+        normalized[utt_id] = text
+    return normalized, NormalizationReport(len(texts), changed, dict(removed.most_common()), _unusual(normalized))
 
 
 def _steps(rules: NormalizationRules) -> Iterator[tuple[str, Callable[[str], str]]]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from recitative.config import AudioTaskSettings, FeatureSettings
-from recitative.data.shards.index import ShardIndex
+from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.augment import AugmentedFeatures

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from recitative.nn.ragged import detach, valid_mask
 from recitative.nn.stages import Chain
 from recitative.stage import Ids, Padded, State
-from recitative.text.vocabulary import END
+from recitative.text.tokens import END
 from recitative.train.task import Batch, Task
 
 Variant = Callable[[int, int], Ids]  # epoch, number of a sentence -> its tokens there, as many in every epoch

@@ -22,7 +22,7 @@ import webdataset
 from recitative.audio.files import SUFFIXES, open_audio
 from recitative.audio.samples import resample
 from recitative.config import FeatureSettings
-from recitative.data.shards.index import tars_of
+from recitative.data.shards import tars_of
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.reading import parsed_json

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recitative.data.importing.sources import Entry
-from recitative.data.importing.table import read_table
+from recitative.data.sources import Entry, read_table
 from recitative.errors import DataError, Problem
 from recitative.reading import read_text
 

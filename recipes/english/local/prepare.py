@@ -21,8 +21,8 @@ from corpora import SETS, Corpus, read_corpus
 from numbers_as_words import spoken
 
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.corpus import ImportOptions, import_corpus
-from recitative.data.importing.sources import Entry, Source
+from recitative.data.importing import ImportOptions, import_corpus
+from recitative.data.sources import Entry, Source
 from recitative.errors import DataError, Problem, RecitativeError
 from recitative.machine import available_cores
 from recitative.reading import read_text

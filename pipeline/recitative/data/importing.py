@@ -9,21 +9,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from recitative.atomic import write_text
+from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, convert, inspect
 from recitative.data.directory import DataDirectory
-from recitative.data.importing.lhotse import find_manifests, read_manifests
-from recitative.data.importing.recordings import Channel, OnProgress, OpenedEntry, convert_all, error_at, open_all, sift
-from recitative.data.importing.sources import Entry, Source, read_folder
-from recitative.data.importing.table import is_json_table, read_table
-from recitative.data.importing.tars import read_tars
-from recitative.data.shards.index import tars_of
+from recitative.data.manifests import read_manifests, read_tars
+from recitative.data.shards import tars_of
+from recitative.data.sources import Entry, Source, is_json_table, read_folder, read_table, sift
 from recitative.data.tables import Utterance, column_fault
 from recitative.errors import DataError, Problem
 from recitative.text.normalize import NormalizationRules, normalize_all
+
+OnProgress = Callable[[float, int, str], None]
+"""Called with (done, total, what is being done)."""
 
 MAX_SPEAKER_ID = 32  # characters; Common Voice's speaker ids have 128 digits
 SEPARATOR = "-"
@@ -51,27 +54,19 @@ def utterance_ids(speakers: Sequence[str], names: Sequence[str], places: Sequenc
 
     places: unique for each, such as path and time; a digest of it is added to ids that would be equal.
     """
-    ids = [_utterance_id(speaker, name) for speaker, name in zip(speakers, names, strict=True)]
+    ids = []
+    for speaker, name in zip(speakers, names, strict=True):  # 'anna' and '01' -> 'anna-01'; 'anna' and 'anna_01' too
+        name = _NOT_OF_NAME.sub("_", name)
+        rest = name.removeprefix(speaker)
+        if rest != name and (not rest or rest[0] in "-_."):
+            name = rest.lstrip("-_.")
+        ids.append(f"{speaker}{SEPARATOR}{name}" if name else speaker)
     return _distinct(ids, places)
-
-
-def recording_ids(names: Sequence[str], places: Sequence[str]) -> list[str]:
-    """An id for each recording from the name of its file."""
-    return _distinct([_NOT_OF_NAME.sub("_", name) for name in names], places)
 
 
 def digest(text: str) -> str:
     """Eight hexadecimal digits that depend on the whole text."""
     return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
-
-
-def _utterance_id(speaker: str, name: str) -> str:
-    """'anna' and '01' -> 'anna-01'; 'anna' and 'anna_01' too."""
-    name = _NOT_OF_NAME.sub("_", name)
-    rest = name.removeprefix(speaker)
-    if rest != name and (not rest or rest[0] in "-_."):
-        name = rest.lstrip("-_.")
-    return f"{speaker}{SEPARATOR}{name}" if name else speaker
 
 
 def _distinct(ids: Sequence[str], places: Sequence[str]) -> list[str]:
@@ -135,8 +130,7 @@ def read_source(root: Path, table: Path | None = None, encoding: str = "") -> So
         return read_table(root, root.parent, encoding)
     if tars_of(root):
         return read_tars(root)
-    manifests = find_manifests(root)
-    return read_manifests(root, manifests) if manifests else read_folder(root, encoding)
+    return read_manifests(root) or read_folder(root, encoding)
 
 
 def import_corpus(
@@ -177,13 +171,8 @@ def import_corpus(
         converted=len(reached),
         limited=sum(peak > 1.0 for peak in reached),
         skipped=tuple(bad),
-        notes=(*source.notes, *speaker_notes, *text_notes, *_cut_notes(readable), *_partial_notes(readable)),
+        notes=(*source.notes, *speaker_notes, *text_notes, *_notes([one.opened for one in readable])),
     )
-
-
-def _partial_notes(named: Sequence[NamedEntry]) -> list[str]:
-    files = list(dict.fromkeys(str(one.opened.entry.audio) for one in named if one.opened.is_partial))
-    return [f"damaged recordings of which a part was taken: {len(files)} ({', '.join(files[:5])})"] if files else []
 
 
 def _with_speakers(entries: Sequence[Entry], speaker_per_file: bool) -> tuple[list[Entry], list[str]]:
@@ -247,7 +236,8 @@ def _named(opened: Sequence[OpenedEntry], root: Path) -> list[NamedEntry]:
     recordings = {one.channel: utt_id for one, utt_id in zip(opened, ids, strict=True)}
     if not all(one.is_whole for one in opened):
         names = [path.stem if channel is None else f"{path.stem}_{channel}" for path, channel in recordings]
-        found = recording_ids(names, [_place(channel, root) for channel in recordings])
+        names = [_NOT_OF_NAME.sub("_", name) for name in names]
+        found = _distinct(names, [_place(channel, root) for channel in recordings])
         recordings = dict(zip(recordings, found, strict=True))
     rows = zip(opened, speakers, ids, strict=True)
     return [NamedEntry(one, speaker, utt_id, recordings[one.channel]) for one, speaker, utt_id in rows]
@@ -291,12 +281,126 @@ def _directory(named: Sequence[NamedEntry], targets: Mapping[Channel, Path]) -> 
     return DataDirectory(tuple(sorted(utterances, key=lambda utterance: utterance.utt_id)))
 
 
-def _cut_notes(named: Sequence[NamedEntry]) -> list[str]:
-    """One note for all end times slightly beyond the recording."""
-    cut = [one.opened for one in named if one.opened.is_cut]
-    if not cut:
-        return []
-    longest_s = max((one.entry.end_s or 0.0) - one.info.duration_s for one in cut)
-    first = f"{cut[0].entry.where} first"
-    found = f"utterances that end beyond their recording, by {longest_s:.2f} s at most, and now end with it"
-    return [f"{found}: {len(cut)} ({first})"]
+def _notes(opened: Sequence[OpenedEntry]) -> list[str]:
+    """One note for all end times slightly beyond the recording, and one for all damaged recordings."""
+    notes = []
+    if cut := [one for one in opened if one.is_cut]:
+        longest_s = max((one.entry.end_s or 0.0) - one.info.duration_s for one in cut)
+        found = f"utterances that end beyond their recording, by {longest_s:.2f} s at most, and now end with it"
+        notes.append(f"{found}: {len(cut)} ({cut[0].entry.where} first)")
+    if files := list(dict.fromkeys(str(one.entry.audio) for one in opened if one.is_partial)):
+        notes.append(f"damaged recordings of which a part was taken: {len(files)} ({', '.join(files[:5])})")
+    return notes
+
+
+Channel = tuple[Path, int | None]
+"""One channel of a recording, or, with None, the average of all."""
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class OpenedEntry:
+    """An entry whose recording exists and contains its times."""
+
+    entry: Entry
+    path: Path  # absolute
+    info: AudioInfo
+    end_s: float
+    is_partial: bool = False  # damaged; the readable part is used
+
+    @property
+    def channel(self) -> Channel:
+        return self.path, self.entry.channel
+
+    @property
+    def is_named_in_utf8(self) -> bool:
+        return not re.search("[\udc80-\udcff]", str(self.path))  # how Python keeps other bytes (PEP 383)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the end in the source is beyond the end of the recording."""
+        return (self.entry.end_s or 0.0) > self.info.duration_s + ROUNDING_S
+
+    @property
+    def is_whole(self) -> bool:
+        return self.entry.start_s <= ROUNDING_S and self.end_s >= self.info.duration_s - ROUNDING_S
+
+
+def open_all(
+    entries: Sequence[Entry], jobs: int, on_progress: OnProgress, *, partial: bool = False
+) -> tuple[list[OpenedEntry], list[Problem]]:
+    """Read the header of every recording; returns the usable entries, and the problems of the others.
+
+    partial: use the readable part of damaged recordings
+    """
+    paths = list(dict.fromkeys(entry.audio for entry in entries))
+
+    def open_one(path: Path) -> tuple[AudioInfo, bool]:
+        """The header, and whether the recording is damaged."""
+        try:
+            return inspect(path), False
+        except DataError:
+            if not partial:
+                raise
+            return inspect(path, partial=True), True
+
+    opened = _in_parallel(open_one, paths, jobs, "open recordings", on_progress)
+    return sift(lambda entry: _open(entry, opened[entry.audio]), entries)
+
+
+def convert_all(
+    targets: dict[Channel, Path], sample_rate: int, jobs: int, on_progress: OnProgress, *, partial: bool = False
+) -> dict[Channel, float | DataError]:
+    """Write each channel to its target; returns the peak from ``convert``, or the error, for each."""
+    return _in_parallel(
+        lambda channel: convert(channel[0], targets[channel], sample_rate, channel[1], partial=partial),
+        list(targets),
+        jobs,
+        "convert recordings",
+        on_progress,
+    )
+
+
+def error_at(entry: Entry, error: DataError) -> DataError:
+    """The error of a recording as an error of its row."""
+    problem = error.problems[0]
+    return DataError(entry.where, f"({entry.audio}) {problem.found}", problem.allowed, problem.remedy)
+
+
+def _open(entry: Entry, inspected: tuple[AudioInfo, bool] | DataError) -> OpenedEntry:
+    if isinstance(inspected, DataError):
+        raise error_at(entry, inspected)
+    info, is_partial = inspected
+    path = entry.audio.resolve()
+    fault = column_fault("wav.scp", str(path))
+    if fault:
+        raise DataError(entry.where, f"({path}) {fault.found}", fault.allowed, fault.remedy)
+    end_s = info.duration_s if entry.end_s is None else entry.end_s
+    if not entry.start_s < min(end_s, info.duration_s) or end_s > info.duration_s + OVERSHOOT_S:
+        found = f"({entry.audio}) lasts from {entry.start_s:g} to {end_s:g} s"
+        raise DataError(entry.where, found, f"a time within 0 to {info.duration_s:.3f} s", "correct it")
+    if entry.channel is not None and entry.channel >= info.channels:
+        found = f"({entry.audio}) has {info.channels} channels, not {entry.channel + 1}"
+        raise DataError(entry.where, found, "a channel that is there", "correct the row")
+    return OpenedEntry(entry, path, info, min(end_s, info.duration_s), is_partial)
+
+
+def _in_parallel(
+    work: Callable[[A], B], items: Sequence[A], jobs: int, title: str, on_progress: OnProgress
+) -> dict[A, B | DataError]:
+    """Item -> result of ``work``. Threads suffice: decoding and resampling release the interpreter's lock."""
+
+    def attempt(item: A) -> B | DataError:
+        try:
+            return work(item)
+        except DataError as error:
+            return error
+
+    results: dict[A, B | DataError] = {}
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        for item, result in zip(items, pool.map(attempt, items), strict=True):
+            results[item] = result
+            on_progress(len(results), len(items), title)
+    return results

@@ -1,1 +1,0 @@
-"""Data directories from tables, folders and manifests of recordings and transcripts."""

@@ -1,1 +1,0 @@
-"""Shards: a data directory as a few large files, read by offset, with an index."""
