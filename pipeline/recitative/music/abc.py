@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -270,42 +269,29 @@ def unfolded(items: Sequence[Item]) -> list[Item]:
     other times are skipped, up to the next ending or the repeat that closes them.
     """
     result: list[Item] = []
-    repeat = _Repeat(0)
-    place = 0
+    place = start = 0  # start: where to go back to
+    times = 1  # the current time
+    explicit = in_ending = False  # explicit: opened by '|:'
     while place < len(items) and len(result) <= MAX_ITEMS:
         item = items[place]
         place += 1
         if not isinstance(item, Bar):
             result.append(item)
-        elif item.closes > 1 and repeat.times < _times_in_all(items, repeat.start, place):
-            place, repeat = repeat.start, replace(repeat, times=repeat.times + 1, in_ending=False)
-        else:
-            repeat = repeat.after(item, place)
-            if item.endings and repeat.times not in item.endings:
-                place = _after_ending(items, place, repeat.times)
-                repeat = repeat if repeat.times in _endings(items, place - 1) else _Repeat(place)
+            continue
+        if item.closes > 1 and times < _times_in_all(items, start, place):
+            place, times, in_ending = start, times + 1, False
+            continue
+        if item.opens:
+            start, times, explicit, in_ending = place, 1, True, False
+        elif item.endings:
+            in_ending = True
+        elif item.closes > 1 or (item.double and (in_ending or (not explicit and times == 1))):
+            start, times, explicit, in_ending = place, 1, False, False
+        if item.endings and times not in item.endings:
+            place = _after_ending(items, place, times)
+            if times not in _endings(items, place - 1):
+                start, times, explicit, in_ending = place, 1, False, False
     return result
-
-
-@dataclass(frozen=True)
-class _Repeat:
-    """start: where to go back to; times: the current time, from 1; explicit: opened by '|:'"""
-
-    start: int
-    times: int = 1
-    explicit: bool = False
-    in_ending: bool = False
-
-    def after(self, bar: Bar, place: int) -> _Repeat:
-        """The state after a bar that is not repeated. place: the index after it."""
-        if bar.opens:
-            return _Repeat(place, explicit=True)
-        if bar.endings:
-            return replace(self, in_ending=True)
-        ends_repeat = bar.closes > 1 or (bar.double and self.in_ending)
-        if ends_repeat or (bar.double and not self.explicit and self.times == 1):
-            return _Repeat(place)
-        return self
 
 
 def _times_in_all(items: Sequence[Item], start: int, place: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from xml.etree import ElementTree
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from recitative.music.piece import LETTERS, Note, Piece, fifths_of, key_of, signature_name, to_grid
 
@@ -142,34 +142,42 @@ def musicxml_bytes(piece: Piece, *, program: int | Sequence[int] = 0) -> bytes:
     """The piece as a MusicXML file. program: General MIDI instrument, 0..127, of all voices or of each."""
     score = score_of(piece)
     programs = [program] if isinstance(program, int) else program
-    root = Element("score-partwise", version="4.0")
-    _add(_add(root, "work"), "work-title", _legal(score.title))
-    _add(_add(_add(root, "identification"), "encoding"), "software", "Recitative")
-    listed = _add(root, "part-list")
+    listed, parts = [], []
     for number, part in enumerate(score.parts):
-        one = _add(listed, "score-part", id=f"P{number + 1}")
-        _add(one, "part-name", _legal(part.name))
-        _add(_add(one, "score-instrument", id=f"P{number + 1}-I1"), "instrument-name", _legal(part.name))
-        played = _add(one, "midi-instrument", id=f"P{number + 1}-I1")
-        _add(played, "midi-channel", str(number % 9 + 1))
-        _add(played, "midi-program", str(programs[min(number, len(programs) - 1)] + 1))
-    for number, part in enumerate(score.parts):
-        one = _add(root, "part", id=f"P{number + 1}")
+        name, instrument = _legal(part.name), f"P{number + 1}-I1"
+        channel = _element("midi-channel", number % 9 + 1)
+        midi_program = _element("midi-program", programs[min(number, len(programs) - 1)] + 1)
+        listed.append(
+            _element(
+                "score-part", _element("part-name", name),
+                _element("score-instrument", _element("instrument-name", name), id=instrument),
+                _element("midi-instrument", channel, midi_program, id=instrument), id=f"P{number + 1}",
+            )
+        )  # fmt: skip
+        measures = []
         for place, bar in enumerate(part.bars):
-            measure = _add(one, "measure", number=str(place + 1))
-            if place == 0:
-                _attributes(measure, score, part.clef, tempo=number == 0)
-            for chord in bar:
-                _notes(measure, chord, score, whole=len(bar) == 1)
-            if place == len(part.bars) - 1:
-                _add(_add(measure, "barline", location="right"), "bar-style", "light-heavy")
+            start = _first_measure(score, part.clef, tempo=number == 0) if place == 0 else []
+            notes = [note for chord in bar for note in _notes(chord, score, whole=len(bar) == 1)]
+            final = _element("barline", _element("bar-style", "light-heavy"), location="right")
+            end = [final] if place == len(part.bars) - 1 else []
+            measures.append(_element("measure", *start, *notes, *end, number=str(place + 1)))
+        parts.append(_element("part", *measures, id=f"P{number + 1}"))
+    encoding = _element("encoding", _element("software", "Recitative"))
+    work = _element("work", _element("work-title", _legal(score.title)))
+    identification = _element("identification", encoding)
+    root = _element("score-partwise", work, identification, _element("part-list", *listed), *parts, version="4.0")
     ElementTree.indent(root)
     return (_DOCTYPE + ElementTree.tostring(root, encoding="unicode") + "\n").encode()
 
 
-def _add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
-    element = SubElement(parent, tag, attributes)
-    element.text = text or None
+def _element(tag: str, *content: Element | str | int, **attributes: str) -> Element:
+    """An element with child elements, or with a text."""
+    element = Element(tag, attributes)
+    for child in content:
+        if isinstance(child, Element):
+            element.append(child)
+        else:
+            element.text = str(child) or None
     return element
 
 
@@ -178,71 +186,47 @@ def _legal(text: str) -> str:
     return "".join(character for character in text if character.isprintable())
 
 
-def _attributes(measure: Element, score: Score, clef: str, *, tempo: bool) -> None:
-    attributes = _add(measure, "attributes")
-    _add(attributes, "divisions", str(score.divisions))
-    key = _add(attributes, "key")
-    _add(key, "fifths", str(score.fifths))
-    _add(key, "mode", "minor" if score.minor else "major")
-    time = _add(attributes, "time")
-    _add(time, "beats", str(score.meter[0]))
-    _add(time, "beat-type", str(score.meter[1]))
+def _first_measure(score: Score, clef: str, *, tempo: bool) -> list[Element]:
+    """Key, meter and clef, and the tempo, which only the first part has."""
     sign, line, octaves = _CLEFS[clef]
-    one = _add(attributes, "clef")
-    _add(one, "sign", sign)
-    _add(one, "line", str(line))
-    if octaves:
-        _add(one, "clef-octave-change", str(octaves))
-    if tempo:
-        direction = _add(measure, "direction", placement="above")
-        metronome = _add(_add(direction, "direction-type"), "metronome")
-        _add(metronome, "beat-unit", "quarter")
-        _add(metronome, "per-minute", f"{score.quarters_per_minute:g}")
-        _add(direction, "sound", tempo=f"{score.quarters_per_minute:g}")
+    change = [_element("clef-octave-change", octaves)] if octaves else []
+    attributes = _element(
+        "attributes", _element("divisions", score.divisions),
+        _element("key", _element("fifths", score.fifths), _element("mode", "minor" if score.minor else "major")),
+        _element("time", _element("beats", score.meter[0]), _element("beat-type", score.meter[1])),
+        _element("clef", _element("sign", sign), _element("line", line), *change),
+    )  # fmt: skip
+    if not tempo:
+        return [attributes]
+    speed = f"{score.quarters_per_minute:g}"
+    metronome = _element("metronome", _element("beat-unit", "quarter"), _element("per-minute", speed))
+    sound = _element("sound", tempo=speed)
+    return [attributes, _element("direction", _element("direction-type", metronome), sound, placement="above")]
 
 
-def _notes(measure: Element, chord: Chord, score: Score, *, whole: bool) -> None:
-    """whole: the chord fills the bar"""
+def _notes(chord: Chord, score: Score, *, whole: bool) -> Iterator[Element]:
+    """The notes of a chord, or a rest. whole: it fills the bar"""
+    name, dotted, triplet = _note_values(score.divisions).get(chord.length, ("", False, False))
+
+    def value() -> list[Element]:
+        ratio = [_element("time-modification", _element("actual-notes", 3), _element("normal-notes", 2))]
+        return [_element("type", name), *([_element("dot")] if dotted else []), *(ratio if triplet else [])]
+
     if not chord.pitches:
-        note = _add(measure, "note")
-        rest = _add(note, "rest")
-        if whole:
-            rest.set("measure", "yes")
-        _add(note, "duration", str(chord.length))
-        _add(note, "voice", "1")
-        if not whole:
-            _value(note, chord.length, score.divisions)
+        rest = _element("rest", measure="yes") if whole else _element("rest")
+        duration = _element("duration", chord.length)
+        yield _element("note", rest, duration, _element("voice", "1"), *([] if whole else value()))
     for number, pitch in enumerate(chord.pitches):
-        note = _add(measure, "note")
-        if number:
-            _add(note, "chord")
         letter, alter, octave = spelled(pitch, score.fifths)
-        place = _add(note, "pitch")
-        _add(place, "step", letter)
-        if alter:
-            _add(place, "alter", str(alter))
-        _add(place, "octave", str(octave))
-        _add(note, "duration", str(chord.length))
+        sharps = [_element("alter", alter)] if alter else []
         ties = [kind for kind, tied in (("stop", chord.continued), ("start", chord.tied)) if pitch in tied]
-        for kind in ties:
-            _add(note, "tie", type=kind)
-        _add(note, "voice", "1")
-        _value(note, chord.length, score.divisions)
-        if ties:
-            notations = _add(note, "notations")
-            for kind in ties:
-                _add(notations, "tied", type=kind)
-
-
-def _value(note: Element, length: int, divisions: int) -> None:
-    name, dotted, triplet = _note_values(divisions)[length]
-    _add(note, "type", name)
-    if dotted:
-        _add(note, "dot")
-    if triplet:
-        ratio = _add(note, "time-modification")
-        _add(ratio, "actual-notes", "3")
-        _add(ratio, "normal-notes", "2")
+        notations = [_element("notations", *(_element("tied", type=kind) for kind in ties))] if ties else []
+        yield _element(
+            "note", *([_element("chord")] if number else []),
+            _element("pitch", _element("step", letter), *sharps, _element("octave", octave)),
+            _element("duration", chord.length), *(_element("tie", type=kind) for kind in ties),
+            _element("voice", "1"), *value(), *notations,
+        )  # fmt: skip
 
 
 # ABC notation (standard 2.1)
