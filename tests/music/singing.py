@@ -56,9 +56,9 @@ def sing(piece: Piece, voice: Voice, seed: int = 0, offset: float = 0.0) -> np.n
     return (0.2 * (sound + noise)).astype(np.float32)
 
 
-def note_f1(heard, wanted: Piece) -> float:
+def note_f1(transcribed, wanted: Piece) -> float:
     """Notes with equal pitch and an onset within 50 ms (as in MIREX), each found once."""
-    left = [(note.start_s, note.pitch) for note in heard]
+    left = [(note.start_s, note.pitch) for note in transcribed]
     hits = 0
     for note in wanted.notes:
         start = note.start * wanted.step_s
@@ -66,4 +66,4 @@ def note_f1(heard, wanted: Piece) -> float:
         if match:
             left.remove(match)
             hits += 1
-    return 2 * hits / (len(heard) + len(wanted.notes))
+    return 2 * hits / (len(transcribed) + len(wanted.notes))

@@ -26,8 +26,8 @@ def probabilities(of, frames):
         Padded(code.context_ids(context), np.array([len(frames)])), of.context.initial_state(1), last=True
     )
     for number, voice in enumerate(code.order):
-        ids, beside = code.choice_ids(frames[None], context, number)
-        scores = of.scores(h.data[0], ids[0], beside[0]).astype(np.float64)
+        ids, related = code.choice_ids(frames[None], context, number)
+        scores = of.scores(h.data[0], ids[0], related[0]).astype(np.float64)
         shares = np.exp(scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True))
         found.append(shares[np.arange(len(frames)), frames[:, voice]])
     return np.stack(found)

@@ -1,4 +1,4 @@
-"""Writing events: given notes stay, rules and limits hold whatever the model says, and rows do not know each other."""
+"""Generation of events: given notes are kept, constraints hold, and rows are independent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RANDOM = run_model(small_events.model())
 
 
 class Constant:
-    """A model that says the same, whatever was read: ln P (V,)."""
+    """A model with the same ln P (V,) for every token."""
 
     stride, lookahead = 1, 0
 
@@ -51,7 +51,7 @@ class Constant:
 
 
 def likely(**scores):
-    """Of a model that prefers these symbols, such as note_60=3.0 or end=3.0, to all others, which are even."""
+    """Scores of a model that prefers these symbols, such as note_60=3.0 or end=3.0, to all others, which are even."""
     symbols = ["end", *VOCABULARY.symbols[1:]]
     given = {name.replace("_", ":"): score for name, score in scores.items()}
     assert given.keys() <= set(symbols)
@@ -59,7 +59,7 @@ def likely(**scores):
 
 
 def composed(scorer=RANDOM, given=NOTHING, limits=ANY, span=Span(32), sampling=Sampling(), count=1, seed=1):
-    """Without meter and key, which are written beside the notes."""
+    """Without meter and key, which are added to the notes."""
     pieces = compose_events(scorer, given, limits, span, sampling, count=count, seed=seed)
     return [replace(piece, notation=NOTHING.notation) for piece in pieces]
 
@@ -80,8 +80,8 @@ def test_every_given_note_stays_and_all_others_begin_behind_them(tune, seed, tem
     assert not Counter(tune.notes) - Counter(piece.notes)
     new = Counter(piece.notes) - Counter(tune.notes)
     assert all(note.start >= tune.length for note in new)
-    heard = -(-tune.length // TICKS_PER_STEP) + 1  # a note of no length on the model's grid is heard a step longer
-    assert all(note.start < (heard + 16) * TICKS_PER_STEP for note in new)
+    context_steps = -(-tune.length // TICKS_PER_STEP) + 1  # a note lasts at least a step of the model
+    assert all(note.start < (context_steps + 16) * TICKS_PER_STEP for note in new)
     assert piece.length >= max(note.end for note in piece.notes)
     assert (piece.name, piece.quarters_per_minute, piece.steps_per_quarter) == ("tune", 90.0, 48)
 
@@ -138,7 +138,7 @@ def test_a_piece_does_not_depend_on_how_many_are_written():
     assert len({piece.notes for piece in many}) == 5
 
 
-def test_the_end_is_where_the_model_says_but_behind_a_note_and_not_before_the_shortest():
+def test_the_model_ends_a_piece_after_a_note_and_not_before_the_shortest_length():
     scorer = Constant(likely(end=50.0, note_60=40.0, length_1=25.0, shift_4=25.0))
     notes = [Note(start * TICKS_PER_STEP, 60, TICKS_PER_STEP) for start in (0, 4)]
     assert composed(scorer) == [replace(NOTHING, notes=(notes[0],), length=4 * TICKS_PER_STEP)]
@@ -161,7 +161,7 @@ def test_notes_begin_within_the_span_and_sound_to_their_ends():
     assert any(piece.length > 10 * TICKS_PER_STEP for piece in pieces)
 
 
-def test_what_is_drawn_has_the_frequencies_of_the_model():
+def test_sampled_tokens_have_the_frequencies_of_the_model():
     """The first token of many pieces, of those that the rules allow at a beginning."""
     symbols = ["shift:1", "voice:1", "note:55", "note:56", "note:57"]
     scores = np.random.default_rng(0).normal(size=len(VOCABULARY))

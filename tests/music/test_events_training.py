@@ -190,14 +190,6 @@ def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch
         assert torch.equal(value, second[name]), name
 
 
-def test_the_model_of_the_best_epoch_on_dev_is_kept(corpus):
-    run = train(corpus, "exp")
-    score, _ = run.progress.best[0]
-    dev = read_event_pieces(corpus / "dev", EVENTS)
-    found = event_likelihood(TorchStage(load_model(run.folder, EVENTS_KIND).network), VOCABULARY, dev.pieces)
-    assert found.per_token == pytest.approx(score)
-
-
 def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
     (tmp_path / "broken.mid").write_bytes(b"no music")
     write_midi(Piece((), 4, name="empty"), tmp_path / "empty.mid")
@@ -207,15 +199,15 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
     assert [problem.where.rsplit("/", 1)[-1] for problem in error.value.problems] == ["broken.mid", "empty.mid", "high"]
     assert "high: has pitch 90; pitches from 55 to 70; leave it out" in str(error.value.problems[2])
     write_midi(Piece((Note(0, 60, 1),), 1, name="low"), tmp_path / "low.mid")
-    told = []
-    assert len(read_event_pieces(tmp_path, EVENTS, told.append).pieces) == 1
-    assert tuple(told) == error.value.problems
+    reported = []
+    assert len(read_event_pieces(tmp_path, EVENTS, reported.append).pieces) == 1
+    assert tuple(reported) == error.value.problems
 
 
 def test_further_voices_join_the_last_and_long_notes_are_cut_and_counted(tmp_path):
     notes = (Note(0, 60, 20, 0), Note(0, 58, 3, 1), Note(0, 58, 5, 2), Note(2, 57, 4, 2))
-    heard = fit_to_events(Piece(notes, 20), EVENTS)
-    assert heard == Piece((Note(0, 58, 5, 1), Note(0, 60, 8, 0), Note(2, 57, 4, 1)), 20)
+    fitted = fit_to_events(Piece(notes, 20), EVENTS)
+    assert fitted == Piece((Note(0, 58, 5, 1), Note(0, 60, 8, 0), Note(2, 57, 4, 1)), 20)
     write_midi(Piece(notes, 20, name="p"), tmp_path / "p.mid")
     assert read_event_pieces(tmp_path, EVENTS) == EventPieces([fit_to_events(Piece(notes, 20, name="p"), EVENTS)], 4, 1)
 

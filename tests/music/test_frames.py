@@ -23,7 +23,7 @@ from recitative.music.piece import SILENT
 
 CODE = FrameCode(voices=3, lowest=50, highest=70, bar=4, order=(0, 2, 1))
 LOOKING_BACK = replace(CODE, look_back=100)
-CODES = pytest.mark.parametrize("code", [CODE, LOOKING_BACK], ids=["plain", "recalling"])
+CODES = pytest.mark.parametrize("code", [CODE, LOOKING_BACK], ids=["plain", "look-back"])
 
 
 def conditioning(rows, steps, left=0, key=0):
@@ -47,19 +47,6 @@ def test_tokens_and_pitches_are_each_other_s_inverse():
 def test_a_pitch_out_of_the_range_is_named():
     with pytest.raises(ValueError, match="pitch 71 is not from 50 to 70"):
         CODE.tokens(np.array([[60, 71]], np.int16))
-
-
-def test_the_context_of_a_frame_is_what_reading_the_frames_before_it_one_by_one_leaves():
-    frames = random_frames(np.random.default_rng(1))
-    context = CODE.contexts(frames, CODE.initial_history(2), conditioning(2, 9))
-    history = CODE.initial_history(2)
-    for t in range(frames.shape[1]):
-        np.testing.assert_array_equal(context.last[:, t], history.last)
-        np.testing.assert_array_equal(context.before[:, t], history.before)
-        np.testing.assert_array_equal(context.held[:, t], history.held)
-        np.testing.assert_array_equal(context.reference[:, t], history.reference)
-        np.testing.assert_array_equal(context.position[:, t], history.position)
-        history = CODE.read(history, frames[:, t])
 
 
 @CODES
@@ -126,35 +113,35 @@ def test_a_choice_knows_every_voice_that_was_decided(code):
     other = frames.copy()
     other[..., 0] = (frames[..., 0] + 1) % code.outputs
     for number in (1, 2):
-        ids, beside = code.choice_ids(frames, context, number)
-        other_ids, other_beside = code.choice_ids(other, context, number)
+        ids, related = code.choice_ids(frames, context, number)
+        other_ids, other_related = code.choice_ids(other, context, number)
         assert (
             (ids != other_ids)[:, 1:].any(axis=-1).all()
-        )  # the first frame has no reference: its chord is only beside
-        assert (beside != other_beside).any(axis=-1).all()
+        )  # the first frame has no reference: its chord is only among the related pitches
+        assert (related != other_related).any(axis=-1).all()
 
 
 @CODES
-def test_music_in_another_key_is_heard_alike(code):
+def test_features_do_not_depend_on_the_key(code):
     frames = random_frames(np.random.default_rng(6)) // 2  # in the lower half
     frames[:, 0, 0] = 3
     context = code.contexts(frames, code.initial_history(2), conditioning(2, 9, key=4))
     higher = code.contexts(frames + 5, code.initial_history(2), conditioning(2, 9, key=9))
     np.testing.assert_array_equal(code.context_ids(context)[:, 1:], code.context_ids(higher)[:, 1:])
     for number in range(3):
-        ids, beside = code.choice_ids(frames, context, number)
-        higher_ids, higher_beside = code.choice_ids(frames + 5, higher, number)
+        ids, related = code.choice_ids(frames, context, number)
+        higher_ids, higher_related = code.choice_ids(frames + 5, higher, number)
         np.testing.assert_array_equal(ids[:, 1:], higher_ids[:, 1:])
-        np.testing.assert_array_equal((beside + np.where(beside < code.silence, 5, 0))[:, 1:], higher_beside[:, 1:])
+        np.testing.assert_array_equal((related + np.where(related < code.silence, 5, 0))[:, 1:], higher_related[:, 1:])
 
 
-def test_the_anchor_is_the_lowest_note_of_the_first_frame_that_sounds():
+def test_the_reference_pitch_is_the_lowest_note_of_the_first_frame_that_sounds():
     frames = np.array([[[21, 21, 21], [14, 21, 9], [14, 21, 2], [3, 3, 3]]])
     context = CODE.contexts(frames, CODE.initial_history(1), conditioning(1, 4))
     assert context.reference[0].tolist() == [CODE.start, CODE.start, 9, 9]
 
 
-def test_beside_a_choice_stand_the_anchor_the_voice_s_own_last_pitch_and_the_others_as_they_are_known():
+def test_related_pitches_are_the_reference_the_last_pitch_of_the_voice_and_those_of_the_other_voices():
     frames = np.array([[[14, 10, 2], [15, 11, 3]]])
     context = CODE.contexts(frames, CODE.initial_history(1), conditioning(1, 2))
     assert CODE.choice_ids(frames, context, 0)[1][0, 1].tolist() == [2, 14, 10, 2]
@@ -162,7 +149,7 @@ def test_beside_a_choice_stand_the_anchor_the_voice_s_own_last_pitch_and_the_oth
     assert CODE.choice_ids(frames, context, 2)[1][0, 1].tolist() == [2, 10, 15, 3]
 
 
-def test_echoes_of_a_frame_worked_out_by_hand():
+def test_copy_candidates_of_a_frame_worked_out_by_hand():
     frames = np.array([[[14, 10, 2], [16, 9, 3], [17, 9, 3], [14, 10, 2], [16, 9, 3], [17, 8, 3]]])
     context = LOOKING_BACK.contexts(frames, LOOKING_BACK.initial_history(1), conditioning(1, 6))
     assert context.matches[0].tolist() == [[0, 0]] * 5 + [[1, 1]]  # one move agrees, of all voices and of the first
@@ -177,13 +164,13 @@ def test_echoes_of_a_frame_worked_out_by_hand():
     for number, still in enumerate((0, 1, 2)):  # nothing is decided; the highest is as before; the lowest is not
         other = frames.copy()
         other[0, 5, 2] = 3 if number == 1 else 4
-        found, beside = LOOKING_BACK.choice_ids(other, context, number)
+        found, related = LOOKING_BACK.choice_ids(other, context, number)
         found = (found - offsets(LOOKING_BACK.choice_sizes))[0, 5]
         assert found[-4:-2].tolist() == [1 + len(MATCHES) * (still + AGREEMENTS * number)] * 2
-        assert beside[0, 5, -2:].tolist() == [frames[0, 2, LOOKING_BACK.order[number]]] * 2
+        assert related[0, 5, -2:].tolist() == [frames[0, 2, LOOKING_BACK.order[number]]] * 2
 
 
-def test_a_single_voice_recalls_alone():
+def test_a_single_voice_has_one_look_back_group():
     assert replace(CODE, voices=1, order=(0,), look_back=9).groups == ((0,),)
 
 
@@ -234,32 +221,7 @@ def slowly(frames, group):
     return ([NOTHING] * len(frames[0]) if place == NOTHING else list(frames[place])), moves
 
 
-def test_the_echo_is_the_frame_that_followed_the_longest_passage_that_agrees():
-    phrase = [(5, 1), (6, 1), (7, 2), (8, 3), (9, 4)]
-    candidate, moves = after([(6, 1), (7, 7), (1, 1), *phrase, (0, 0), *phrase[:3]]).candidates(NOTHING)
-    assert candidate[0, 0].tolist() == [8, 3]
-    assert moves[0].tolist() == [2, 2]  # from the first note to the second and on to the third
-
-
-def test_one_voice_may_recall_another_place_than_all():
-    music = [(5, 1), (6, 2), (7, 3), (8, 4), (0, 0), (5, 9), (6, 2), (7, 3)]
-    candidate, moves = after(music).candidates(NOTHING)
-    assert candidate[0].tolist() == [[8, 4], [8, 4]]
-    assert moves[0].tolist() == [1, 2]
-
-
-def test_of_passages_that_agree_as_much_the_last_one_counts():
-    music = [(1, 1), (2, 2), (3, 3), (1, 1), (2, 2), (4, 4), (1, 1), (2, 2)]
-    assert after(music).candidates(NOTHING)[0][0, 0].tolist() == [4, 4]
-
-
-def test_a_note_that_is_held_is_no_echo_of_itself():
-    candidate, moves = after([(1, 1), (2, 2), (2, 2), (2, 2)]).candidates(NOTHING)
-    assert moves.tolist() == [[0, 0]]
-    assert (candidate == NOTHING).all()
-
-
-def test_nothing_is_recalled_before_anything_was_heard():
+def test_there_is_no_copy_candidate_before_the_first_frame():
     candidate, moves = LookBack.empty(3, 2, 2).candidates(NOTHING)
     assert candidate.shape == (3, 2, 2)
     assert (candidate == NOTHING).all()
@@ -267,7 +229,7 @@ def test_nothing_is_recalled_before_anything_was_heard():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_it_finds_what_comparing_every_place_finds(seed):
+def test_the_candidate_is_that_of_a_search_through_all_places(seed):
     rng = np.random.default_rng(seed)
     frames = [tuple(frame) for frame in rng.integers(0, 2, (40, 2)).tolist()]
     for count in range(1, len(frames) + 1):
@@ -276,7 +238,7 @@ def test_it_finds_what_comparing_every_place_finds(seed):
             assert (candidate[0, number].tolist(), int(moves[0, number])) == slowly(frames[:count], group)
 
 
-def test_rows_do_not_hear_one_another():
+def test_rows_are_independent():
     frames = np.random.default_rng(1).integers(0, 2, (2, 30, 2))
     both = LookBack.empty(2, 2, 2)
     for frame in frames.swapaxes(0, 1):
@@ -287,7 +249,7 @@ def test_rows_do_not_hear_one_another():
             np.testing.assert_array_equal(mine[row], theirs[0])
 
 
-def test_memory_ends_at_its_reach():
+def test_look_back_ends_at_its_reach():
     phrase = [(1, 1), (2, 2), (3, 3)]
     music = [*phrase, *[(0, 0)] * 10, *phrase[:2]]
     assert after(music, reach=15).candidates(NOTHING)[0][0, 0].tolist() == [3, 3]

@@ -104,7 +104,7 @@ def test_speech_is_no_melody(recording):
 # Tempo and grid, without sound
 
 
-def heard(quarters, tempo, rng=None, gap=0.05):
+def transcribed(quarters, tempo, rng=None, gap=0.05):
     starts = np.cumsum([0, *quarters]) * 60 / tempo
     if rng:
         starts = starts + rng.normal(0, 0.02, len(starts))
@@ -114,7 +114,7 @@ def heard(quarters, tempo, rng=None, gap=0.05):
 @given(st.lists(st.sampled_from([1.0, 1.0, 0.5, 2.0]), min_size=8, max_size=20), st.floats(70, 125), st.integers(0, 99))
 @settings(deadline=None, max_examples=40)
 def test_notes_go_to_the_grid_at_a_known_tempo(quarters, tempo, seed):
-    piece = quantized(heard(quarters, tempo, np.random.default_rng(seed)), tempo, "x")
+    piece = quantized(transcribed(quarters, tempo, np.random.default_rng(seed)), tempo, "x")
     assert [note.start for note in piece.notes] == (4 * np.cumsum([0, *quarters[:-1]])).tolist()
     assert [note.length for note in piece.notes][:-1] == [4 * length for length in quarters[:-1]]
 
@@ -122,7 +122,7 @@ def test_notes_go_to_the_grid_at_a_known_tempo(quarters, tempo, seed):
 @pytest.mark.parametrize("tempo", [66, 84, 100, 120])
 def test_the_tempo_is_that_of_common_note_values(tempo):
     quarters = [1, 1, 0.5, 0.5, 1, 2, 1, 1, 1, 1, 0.5, 0.5, 1, 2]
-    onsets = [note.start_s for note in heard(quarters, tempo, np.random.default_rng(1))]
+    onsets = [note.start_s for note in transcribed(quarters, tempo, np.random.default_rng(1))]
     assert estimate_tempo(onsets) == pytest.approx(tempo, rel=0.03)
 
 

@@ -144,12 +144,12 @@ def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     assert "none.wav: does not exist" in capsys.readouterr().err
 
 
-def test_drafts_are_numbered_from_the_best_and_told_in_one_line_each(place, capsys):
+def test_versions_are_numbered_from_the_best_with_one_line_each(place, capsys):
     run("generate music --model models/continues.onnx --bars 4 --count 3 --output a --no-sound")
     said = capsys.readouterr()
     assert said.out.splitlines() == [f"a/piece-{number}.mid" for number in (1, 2, 3)]
-    told = [line for line in said.err.splitlines() if "nats per token" in line]
-    assert [line.split(":")[0] for line in told] == ["piece-1", "piece-2", "piece-3"]
+    lines = [line for line in said.err.splitlines() if "nats per token" in line]
+    assert [line.split(":")[0] for line in lines] == ["piece-1", "piece-2", "piece-3"]
 
 
 def test_the_same_seed_gives_the_same_bytes_with_and_without_pytorch(place):
@@ -164,7 +164,7 @@ def test_a_key_is_kept(place):
     assert {note.pitch % 12 for note in notes("a/piece.mid")} <= {7, 9, 11, 0, 2, 4, 6}
 
 
-def test_good_files_are_written_beside_broken_ones(place, capsys):
+def test_good_files_are_written_despite_broken_ones(place, capsys):
     (place / "broken.mid").write_bytes(b"no music")
     write_midi(Piece.of([Note(0, 100, 4)], 4, 100.0, "high"), place / "high.mid")
     run(
@@ -188,6 +188,7 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
         ("--key H", USAGE, "--key H: not a key; use one such as C, Bb, F#m"),
         ("--harmonize soprano", USAGE, "--harmonize: requires files"),
         ("--voice 1 songs/song.mid", USAGE, "--voice: requires --harmonize"),
+        ("--rewrite-bars 1-2 songs/song.mid", USAGE, "--rewrite-bars: requires --rewrite with the voices"),
         ("--format pdf", USAGE, "--format pdf: must be one or several of mid, musicxml, abc"),
         ("--instrument kazoo", USAGE, "--instrument kazoo: must be one of piano, harpsichord, organ"),
         ("--ending half", USAGE, "'half' is not one of 'free', 'cadence'"),
@@ -200,7 +201,7 @@ def test_good_files_are_written_beside_broken_ones(place, capsys):
         ("--model songs", DATA, "songs"),
     ],
 )
-def test_bad_wishes_are_one_line(place, capsys, options, status, message):
+def test_bad_options_are_one_line(place, capsys, options, status, message):
     model = "" if "--model" in options else "--model models/continues"
     output = "" if "--output" in options else "--output out"
     (place / "score.musicxml").write_text("<score-partwise/>")

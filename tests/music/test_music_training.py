@@ -70,8 +70,8 @@ def step_by_step(model, frames):
         ids = torch.from_numpy(CODE.context_ids(context))
         h, state = model.network.context.step(Padded(ids, torch.ones(1, dtype=torch.int64)), state, last=False)
         for number, voice in enumerate(CODE.order):
-            choice, beside = (torch.from_numpy(entry) for entry in CODE.choice_ids(frame, context, number))
-            scores = model.network.scores(h.data, choice, beside)[0, 0]
+            choice, related = (torch.from_numpy(entry) for entry in CODE.choice_ids(frame, context, number))
+            scores = model.network.scores(h.data, choice, related)[0, 0]
             nats.append(-float(F.log_softmax(scores, dim=-1)[frame[0, 0, voice]]))
         history = CODE.read(history, frame[:, 0])
     return nats
@@ -264,12 +264,12 @@ def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):
         read_pieces(tmp_path, small_music.settings())
     assert [problem.where.rsplit("/", 1)[-1] for problem in error.value.problems][:2] == ["broken.mid", "empty.mid"]
     assert "pitch 90 is not from 55 to 66" in str(error.value.problems[2])
-    told = []
+    reported = []
     with pytest.raises(DataError, match=r"broken\.mid"):
-        read_pieces(tmp_path, small_music.settings(), told.append)  # nothing would be left
+        read_pieces(tmp_path, small_music.settings(), reported.append)  # nothing would be left
     write_midi(from_grid(tied(np.array([[60, 60, SILENT]], np.int16)), 4, name="low"), tmp_path / "low.mid")
-    assert [piece.name for piece in read_pieces(tmp_path, small_music.settings(), told.append)] == ["low"]
-    assert tuple(told) == error.value.problems
+    assert [piece.name for piece in read_pieces(tmp_path, small_music.settings(), reported.append)] == ["low"]
+    assert tuple(reported) == error.value.problems
 
 
 def test_a_piece_with_too_many_voices_is_named():

@@ -103,7 +103,7 @@ def test_every_player_and_scrolling_part_can_be_reached_and_has_a_name() -> None
     assert all(attrs.get("tabindex") == "0" and attrs.get("aria-label") for attrs in groups)
 
 
-def test_what_cannot_be_told_is_a_dash() -> None:
+def test_undefined_numbers_are_a_dash() -> None:
     nothing = statistics([], 3)
     page = music_page([], title="T", comparison=Comparison(nothing, nothing))
     assert "nan" not in page.lower().replace("semantic", "")

@@ -1,4 +1,4 @@
-"""Drafts in order: likely ones with few errors first."""
+"""Ranking of generated pieces: likely ones with few errors first."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_an_error_costs_as_much_as_a_rare_note():
 
 
 @pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
+def test_candidates_are_ranked_by_their_cost(direction):
     scorer = run_model(small_music.model(f"model.recurrent.direction={direction}"))
     frames = scorer.frames
     request = blank(frames, 8, "new", 100.0)
@@ -55,16 +55,16 @@ def test_drafts_are_ranked_by_what_the_model_gives_them(direction):
         given = Piece.of([Note(0, 60, 8 * TICKS_PER_STEP)], 4 * TICKS_PER_STEP, 100.0, "new")
         request = to_rewrite(given, frames, [1, 2])
     pieces = compose(scorer, request, Constraints(), Sampling(), count=4, seed=1, gibbs_steps=2)
-    drafts = rank(scorer, request, pieces)
-    assert {draft.piece.name for draft in drafts} == {piece.name for piece in pieces}
-    assert [draft.cost for draft in drafts] == sorted(draft.cost for draft in drafts)
-    assert {draft.unit for draft in drafts} == {"note" if scorer.fills else "token"}
+    candidates = rank(scorer, request, pieces)
+    assert {candidate.piece.name for candidate in candidates} == {piece.name for piece in pieces}
+    assert [candidate.cost for candidate in candidates] == sorted(candidate.cost for candidate in candidates)
+    assert {candidate.unit for candidate in candidates} == {"note" if scorer.fills else "token"}
     if scorer.fills:
-        new = [sum(note.voice != 0 for note in draft.piece.notes) for draft in drafts]
-        assert [draft.count for draft in drafts] == new
+        new = [sum(note.voice != 0 for note in candidate.piece.notes) for candidate in candidates]
+        assert [candidate.count for candidate in candidates] == new
     else:
         from recitative.music.request import on_grid
 
-        for draft in drafts:
-            tokens = frames.code.tokens(on_grid(draft.piece, frames))
-            assert draft.nats == pytest.approx(likelihood_of(scorer, [tokens]).nats)
+        for candidate in candidates:
+            tokens = frames.code.tokens(on_grid(candidate.piece, frames))
+            assert candidate.nats == pytest.approx(likelihood_of(scorer, [tokens]).nats)

@@ -36,8 +36,8 @@ def _loudest_hertz(samples: np.ndarray, rate: int) -> float:
 
 @pytest.mark.parametrize("pitch", [28, 36, 48, 60, 69, 84, 100, 108])
 def test_the_loudest_partial_of_a_note_is_its_pitch(pitch: int) -> None:
-    heard = _loudest_hertz(render(_one(pitch)).sum(axis=1), RATE)
-    assert abs(1200 * math.log2(heard / frequency(pitch))) < 3  # cents
+    measured = _loudest_hertz(render(_one(pitch)).sum(axis=1), RATE)
+    assert abs(1200 * math.log2(measured / frequency(pitch))) < 3  # cents
 
 
 def test_a_above_middle_c_has_440_hertz() -> None:
@@ -67,13 +67,13 @@ def test_notes_begin_and_end_without_a_click() -> None:
 def test_a_tone_is_the_sum_of_its_harmonics() -> None:
     """The recursion against one sine after the other."""
     time_s = np.arange(4000) / RATE
-    heard = tone(60, 4000, RATE)
+    found = tone(60, 4000, RATE)
     slow = sum(
         amplitude * np.exp(-0.9 * (1 + n) / 2 * time_s) * np.sin(2 * np.pi * n * frequency(60) * time_s)
         for n, amplitude in enumerate(HARMONICS, start=1)
     )
     after_attack = slice(400, None)
-    np.testing.assert_allclose(heard[after_attack], 0.25 * slow[after_attack], atol=1e-6)  # float32
+    np.testing.assert_allclose(found[after_attack], 0.25 * slow[after_attack], atol=1e-6)  # float32
 
 
 def test_harmonics_beyond_the_sample_rate_are_left_out() -> None:
@@ -106,7 +106,7 @@ def test_a_single_voice_is_in_the_middle_and_no_notes_are_silence() -> None:
     assert render(Piece((), 0)).shape == (0, 2)
 
 
-def test_a_note_of_a_single_short_step_is_heard() -> None:
+def test_a_note_of_a_single_short_step_sounds() -> None:
     quick = Piece((Note(0, 60, 1),), 1, 48, 240.0)  # 5 ms
     assert np.abs(render(quick)).max() > 0.01
 

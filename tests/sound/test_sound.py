@@ -1,4 +1,4 @@
-"""Sound, sample by sample: conditioning, segments, exact likelihoods, the graph that draws."""
+"""Sound, sample by sample: conditioning, segments, exact likelihoods, the ONNX graph."""
 
 import math
 import os
@@ -66,8 +66,8 @@ def model(*overrides, seed=1):
 
 def recording(made, samples=260, seed=0, name="r"):
     rng = np.random.default_rng(seed)
-    told = {"none": 0, "mel": 18, "labels": LABELS.width()}[made.sound.condition]
-    frames = rng.normal(size=(1 if not told else samples // 80 + 1, told)).astype(np.float32)
+    conditioning = {"none": 0, "mel": 18, "labels": LABELS.width()}[made.sound.condition]
+    frames = rng.normal(size=(1 if not conditioning else samples // 80 + 1, conditioning)).astype(np.float32)
     return Recording(name, rng.integers(0, LEVELS, samples).astype(np.uint8), frames)
 
 
@@ -75,23 +75,25 @@ def slow_losses(made, piece, first, steps):
     """-ln P of each sample, one at a time, from the definitions in the docstrings."""
     sound, network = made.settings.sound, made.network
     codes = np.concatenate([np.full(sound.history, MIDDLE), piece.codes])  # sample s is codes[s + history]
-    told = None
+    conditioning = None
     if network.encoder is not None:
         x = Padded(torch.from_numpy(piece.frames[None]), torch.tensor([len(piece.frames)]))
-        said, _ = network.encoder.step(x, network.encoder.initial_state(1), last=True)
-        told = between(said.data[0].numpy(), places_of(np.arange(first, first + steps), made.settings))
+        encoded, _ = network.encoder.step(x, network.encoder.initial_state(1), last=True)
+        conditioning = between(encoded.data[0].numpy(), places_of(np.arange(first, first + steps), made.settings))
     state, losses = network.initial_state(1), []
     head = network.head
     for number, step in enumerate(range(first, first + steps)):
         past = codes[step * sound.step : step * sound.step + sound.history]
-        heard = torch.from_numpy(companded()[past])[None]
-        x = heard if told is None else torch.cat([torch.from_numpy(told[number : number + 1]), heard], dim=1)
+        past_values = torch.from_numpy(companded()[past])[None]
+        x = past_values
+        if conditioning is not None:
+            x = torch.cat([torch.from_numpy(conditioning[number : number + 1]), past_values], dim=1)
         h, state = network.core.step(Padded(x[:, None], torch.tensor([1])), state, last=False)
-        said_here = head.from_core(h.data[0, 0]).view(sound.step, head.width)
+        from_core = head.from_core(h.data[0, 0]).view(sound.step, head.width)
         for k in range(sound.step):
             s = step * sound.step + k + sound.history
             values = torch.from_numpy(companded()[codes[s - sound.history : s]])
-            r = torch.relu(said_here[k] + head.from_samples(values) + head.from_level[codes[s - 1]])
+            r = torch.relu(from_core[k] + head.from_samples(values) + head.from_level[codes[s - 1]])
             scores = head.scores(torch.relu(head.inner(r)))
             losses.append(-float(F.log_softmax(scores, dim=-1)[codes[s]]))
     return losses
@@ -137,7 +139,7 @@ def test_an_epoch_holds_every_whole_step_of_every_recording_once():
     assert found["r3"] != [pieces[3].codes[:160].tolist()]  # cut, not whole
 
 
-def test_recordings_that_fit_are_read_whole_and_beside_others_as_long():
+def test_recordings_that_fit_are_read_whole_in_batches_of_similar_length():
     made = settings()
     most = made.segment_steps * made.sound.step
     pieces = [recording(made, most * (1 + i % 3) // 3, seed=i, name=f"r{i}") for i in range(30)]
@@ -175,7 +177,7 @@ def test_dev_is_scored_on_so_many_seconds():
 # Conditioning
 
 
-def test_what_is_told_moves_evenly_from_frame_to_frame():
+def test_conditioning_is_interpolated_between_frames():
     frames = np.array([[0.0], [10.0], [30.0]], np.float32)
     assert between(frames, np.array([-1.0, 0.0, 0.25, 1.5, 2.0, 9.0]))[:, 0].tolist() == [0, 0, 2.5, 20, 30, 30]
 
@@ -252,12 +254,12 @@ def slow_distribution(made, piece, codes, s, temperature):
 
 
 @pytest.mark.parametrize(("condition", "temperature"), [("none", 1.0), ("mel", 1.0), ("mel", 0.7)])
-def test_the_graph_draws_what_the_network_says(condition, temperature):
+def test_the_graph_samples_from_the_distribution_of_the_network(condition, temperature):
     made = model(f"sound.condition={condition}")
     frames = recording(made.settings).frames
     generator = open_file(build_file(made).SerializeToString(), SOUND)
-    told = [frames] if condition != "none" else []
-    blocks = list(generator.generate(22, frames=told, seed=5, temperature=temperature))
+    conditioning = [frames] if condition != "none" else []
+    blocks = list(generator.generate(22, frames=conditioning, seed=5, temperature=temperature))
     assert [block.shape for block in blocks] == [(1, 4)] * 5 + [(1, 2)]
     rng = np.random.default_rng([5, 0])
     uniforms = np.stack([rng.random(4, np.float32) for _ in range(6)])
@@ -289,8 +291,8 @@ def test_the_same_seed_gives_the_same_sound_and_a_row_does_not_depend_on_its_nei
     frames = [recording(made.settings, seed=i).frames for i in range(2)]
     generator = open_file(build_file(made).SerializeToString(), SOUND)
 
-    def draw(told, seed):
-        blocks = generator.generate(60, frames=told, row_numbers=range(len(told)), seed=seed)
+    def draw(conditioning, seed):
+        blocks = generator.generate(60, frames=conditioning, row_numbers=range(len(conditioning)), seed=seed)
         return np.concatenate(list(blocks), axis=1)
 
     np.testing.assert_array_equal(draw(frames, 3), draw(frames, 3))

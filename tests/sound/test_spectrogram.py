@@ -1,4 +1,4 @@
-"""Mel frames drawn from labels: exact likelihoods, batches, the graph that draws, training."""
+"""Mel frames generated from labels: exact likelihoods, batches, the ONNX graph, training."""
 
 import math
 import signal
@@ -55,17 +55,17 @@ def model(*overrides, seed=1):
 
 def spectrogram(frames=9, seed=0, name="r"):
     rng = np.random.default_rng(seed)
-    told = label_conditions("two", "ann", 80 * frames, settings().features, LABELS)
-    return Spectrogram(name, rng.normal(size=(frames, 6)).astype(np.float32), told, 0.01 * frames)
+    conditioning = label_conditions("two", "ann", 80 * frames, settings().features, LABELS)
+    return Spectrogram(name, rng.normal(size=(frames, 6)).astype(np.float32), conditioning, 0.01 * frames)
 
 
-def stepped(made, frames, told):
+def stepped(made, frames, conditioning):
     """What the density of each frame is, one at a time: (w (K,), m (K, C), s (K, C)) of the normalized frame."""
     network = made.network
     normal = (torch.from_numpy(frames) - network.normalise.mean) * network.normalise.inverse_stddev
     state, before = network.core.initial_state(1), torch.zeros(6)
-    for t in range(len(told)):
-        x = torch.cat([network.past(before), network.told(torch.from_numpy(told[t]))])
+    for t in range(len(conditioning)):
+        x = torch.cat([network.past(before), network.told(torch.from_numpy(conditioning[t]))])
         h, state = network.core.step(Padded(x[None, None], torch.tensor([1])), state, last=False)
         found = network.density(h.data[0, 0])
         yield found.log_weights.exp(), found.means, found.deviations
@@ -117,21 +117,21 @@ def test_an_epoch_holds_every_recording_once_and_goes_on_anywhere():
 
 
 @pytest.mark.parametrize("components", [1, 2])
-@pytest.mark.parametrize("heat", [0.0, 0.7])
+@pytest.mark.parametrize("temperature", [0.0, 0.7])
 @torch.no_grad()
-def test_the_graph_draws_what_the_network_says(components, heat):
+def test_the_graph_samples_from_the_density_of_the_network(components, temperature):
     made = model(f"model.components={components}")
     generator = open_file(build_file(made).SerializeToString(), SPECTROGRAM)
-    found = generator.generate("two", "bob", 800, number=4, seed=3, temperature=heat)
+    found = generator.generate("two", "bob", 800, number=4, seed=3, temperature=temperature)
     assert found.shape == (8, 6)
-    told = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
+    conditioning = label_conditions("two", "bob", 800, made.settings.features, LABELS)[:8]
     rng = np.random.default_rng([3, 4, OWN_NUMBERS])
     drawn = np.zeros((0, 6), np.float32)
     mean, scale = made.network.normalise.mean.numpy(), made.network.normalise.inverse_stddev.numpy()
     for t in range(8):
-        weights, means, deviations = list(stepped(made, drawn, told[: t + 1]))[-1]
+        weights, means, deviations = list(stepped(made, drawn, conditioning[: t + 1]))[-1]
         k = int((np.cumsum(weights.numpy()) < rng.random((1, 1), np.float32)[0, 0]).sum())
-        normal = means[k].numpy() + heat * deviations[k].numpy() * rng.standard_normal((1, 6), np.float32)[0]
+        normal = means[k].numpy() + temperature * deviations[k].numpy() * rng.standard_normal((1, 6), np.float32)[0]
         drawn = np.concatenate([drawn, (normal / scale + mean)[None].astype(np.float32)])
     np.testing.assert_allclose(found, drawn, rtol=1e-3, atol=1e-4)
 
