@@ -11,7 +11,7 @@ import torch
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import Threshold
 from recitative.asr.decoding import Language
 from recitative.asr.g2p_kind import G2PSettings
 from recitative.asr.g2p_task import new_g2p

@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import Threshold
 from recitative.asr.added_words import read_word_list
 from recitative.asr.alignment import read_ctm, read_word_times
 from recitative.asr.recognizer_kind import RECOGNIZER

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from recitative.anomaly.network import new_forecaster
-from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.kind import AnomalySettings
+from recitative.anomaly.network import new_anomaly_model
 from recitative.audio.files import write_wav
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance
@@ -21,13 +21,13 @@ TINY = [
 
 
 def settings(*overrides):
-    return load_tree(ForecasterSettings, None, [*TINY, *overrides])
+    return load_tree(AnomalySettings, None, [*TINY, *overrides])
 
 
 def forecaster(*overrides, seed=0):
     """In evaluation mode, with random weights that are large enough for every input to matter."""
     torch.manual_seed(seed)
-    made = new_forecaster(settings(*overrides))
+    made = new_anomaly_model(settings(*overrides))
     mean, deviation = np.full(CHANNELS, 16.0), np.linspace(2.0, 4.0, CHANNELS)  # log energies at 16-bit scale
     made.normalise(CmvnStats(10 * mean, 10 * (mean**2 + deviation**2), 10.0))
     with torch.no_grad():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import Threshold
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.lm.kind import LanguageModelSettings

@@ -11,8 +11,7 @@ import soundfile
 
 import small_forecaster
 from recitative.anomaly.detector import AlarmFinder
-from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import FORECASTER, Threshold
 from recitative.audio.files import write_wav
 from recitative.cli.anomaly import open_detector
 from recitative.cli.main import main

@@ -21,7 +21,7 @@ def test_a_recording_has_the_mean_score_of_its_windows(hums):
     made, utterances = small_forecaster.forecaster(), DataDirectory.read(hums).utterances
     scores = recording_scores(run_model(made), utterances, hums)
     frames = features_of(run_model(made), utterances, hums)[1]
-    surprise = made.surprise(pad_features([frames], 8)).data[0, :, 0].detach().numpy()
+    surprise = made.nll(pad_features([frames], 8)).data[0, :, 0].detach().numpy()
     assert scores["nats"][1] == pytest.approx(surprise.mean(), rel=1e-5)
     starts = range(0, len(frames) - 20 + 1, 2)
     means = [surprise[start : start + 20].mean() for start in starts]

@@ -8,8 +8,7 @@ from torch.testing import assert_close
 
 import small_forecaster
 from contract import AsTorch, verify_contract
-from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import FORECASTER, Threshold
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
@@ -41,7 +40,7 @@ def test_the_file_keeps_the_contract_and_gives_the_nll_of_the_folder(overrides):
     verify_contract(AsTorch(file), small_forecaster.features, cuttings=3, atol=1e-4, gradients=False)
     x = small_forecaster.features((3, 30), torch.Generator().manual_seed(3))
     lengths = torch.tensor([30, 7, 1])
-    expected = made.surprise(Padded(x, lengths)).data.detach()
+    expected = made.nll(Padded(x, lengths)).data.detach()
     y, _ = file.step(Padded(x.numpy(), lengths.numpy()), file.initial_state(3), last=True)
     for row, length in enumerate(lengths.tolist()):
         assert_close(torch.from_numpy(y.data[row, :length]), expected[row, :length], atol=1e-4, rtol=1e-4)
@@ -68,7 +67,7 @@ def test_the_nll_is_that_of_the_features_before_normalization():
     x = small_forecaster.features((1, 5), torch.Generator().manual_seed(1))
     normal = torch.distributions.Normal(16.0, torch.linspace(2.0, 4.0, small_forecaster.CHANNELS))
     expected = -normal.log_prob(x[0]).mean(-1)
-    assert_close(made.surprise(Padded(x, torch.tensor([5]))).data[0, :, 0], expected, atol=1e-4, rtol=1e-4)
+    assert_close(made.nll(Padded(x, torch.tensor([5]))).data[0, :, 0], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("content", "message"), [

@@ -64,7 +64,7 @@ def test_the_loss_is_the_nll_of_every_frame_of_every_row(corpus):
     expected = 0.0
     for row, length in enumerate(batch.features.lengths.tolist()):
         alone = Padded(batch.features.data[row : row + 1, :length], torch.tensor([length]))
-        expected += float(made.surprise(alone).data.detach().sum())
+        expected += float(made.nll(alone).data.detach().sum())
     loss, count = task.loss(batch)
     assert count == int(batch.features.lengths.sum())
     assert float(loss) == pytest.approx(expected, rel=1e-4)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recitative.anomaly.network import build_forecaster
-from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.kind import AnomalySettings
+from recitative.anomaly.network import build_network
 from recitative.asr.network import build_recognizer
 from recitative.classification.kind import ClassifierSettings
 from recitative.classification.network import build_classifier
@@ -61,8 +61,8 @@ def test_the_settings_file_of_a_classifier_loads_and_its_model_can_be_built(path
 
 @pytest.mark.parametrize("path", FORECASTERS, ids=_name)
 def test_the_settings_file_of_a_forecaster_loads_and_its_model_can_be_built(path: Path) -> None:
-    settings = load_tree(ForecasterSettings, path)
-    build_forecaster(settings.model, settings.features.dim)
+    settings = load_tree(AnomalySettings, path)
+    build_network(settings.model, settings.features.dim)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=_name)

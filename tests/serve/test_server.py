@@ -37,7 +37,7 @@ import fuzz_server
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.settings import Threshold
+from recitative.anomaly.kind import Threshold
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.recognizer_kind import RECOGNIZER

@@ -33,7 +33,7 @@ import numpy as np
 import soxr
 from numpy.lib.stride_tricks import sliding_window_view
 
-from recitative.anomaly.settings import ForecasterSettings, Threshold
+from recitative.anomaly.kind import AnomalySettings, Threshold
 from recitative.audio.files import AudioInput, open_audio
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor, pad_rows
@@ -116,7 +116,7 @@ class AnomalyDetector:
     stream belongs to one at a time.
     """
 
-    def __init__(self, network: Stage[Array], settings: ForecasterSettings, threshold: Threshold | None = None) -> None:
+    def __init__(self, network: Stage[Array], settings: AnomalySettings, threshold: Threshold | None = None) -> None:
         """network: features (N, T, C) -> NLL of each frame (N, T, 1), on NumPy arrays; threshold: the model's own."""
         self.network, self.settings, self.threshold = network, settings, threshold
         self.extractor = FeatureExtractor(settings.features)

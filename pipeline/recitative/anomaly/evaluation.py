@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.anomaly.detector import Alarm, AnomalyDetector, DetectedBlock, Score, WindowScore
-from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.kind import AnomalySettings
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_durations_s, read_utterance
@@ -35,7 +35,7 @@ RANGE_NATS = 14.0  # levels further below the loudest point are black: 60 dB
 
 
 def require_usable(
-    utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path, *, speed: float = 1.0
+    utterances: Sequence[Utterance], settings: AnomalySettings, where: Path, *, speed: float = 1.0
 ) -> Array:
     """The duration of each utterance in seconds, (N,).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from recitative.anomaly.network import Forecast, Forecaster
+from recitative.anomaly.network import AnomalyModel, Forecast
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.file import Written
 from recitative.model.export.graph import Graph, Ragged
@@ -13,7 +13,7 @@ from recitative.nn.heads import INITIAL_RAW, MixtureDensity
 from recitative.nn.stages import Chain
 
 
-def write_forecaster(forecaster: Forecaster) -> Written:
+def write_forecaster(forecaster: AnomalyModel) -> Written:
     """In float32: features (N, T, C), lengths (N,) int64, state.* -> surprise (N, T, 1), new_state.*. T is any number
     from 1 on; a length may be 0.
     """

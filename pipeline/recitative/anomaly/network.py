@@ -8,8 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import ForecasterNetworkSettings, ForecasterSettings, Threshold
+from recitative.anomaly.kind import FORECASTER, AnomalyNetworkSettings, AnomalySettings, Threshold
 from recitative.features.cmvn import CmvnStats
 from recitative.model.kind import ModelKind
 from recitative.nn.front_end import normalization_stages
@@ -36,7 +35,7 @@ class Forecast(nn.Module):
     lookahead = 0
     unit: Tensor
 
-    def __init__(self, channels: int, settings: ForecasterNetworkSettings) -> None:
+    def __init__(self, channels: int, settings: AnomalyNetworkSettings) -> None:
         super().__init__()
         self.input_width, self.output_width = channels, 1
         past: dict[str, nn.Module] = {"delay": Delay(channels, settings.horizon)}
@@ -64,15 +63,15 @@ class Forecast(nn.Module):
 
 
 @dataclass(frozen=True)
-class Forecaster:
+class AnomalyModel:
     """A network, and how surprising what is usual may be."""
 
     kind: ClassVar[ModelKind] = FORECASTER
-    settings: ForecasterSettings
+    settings: AnomalySettings
     network: Chain
     threshold: Threshold | None = None
 
-    def surprise(self, features: Padded[Tensor]) -> Padded[Tensor]:
+    def nll(self, features: Padded[Tensor]) -> Padded[Tensor]:
         """Whole inputs (N, T, C) -> (N, T, 1) nats per dimension."""
         return self.network.step(features, self.network.initial_state(len(features.lengths)), last=True)[0]
 
@@ -86,13 +85,13 @@ class Forecaster:
         forecast.unit.copy_(normalise.inverse_stddev.log().mean())
 
 
-def build_forecaster(settings: ForecasterNetworkSettings, feature_dim: int) -> Chain:
+def build_network(settings: AnomalyNetworkSettings, feature_dim: int) -> Chain:
     """The network as one stage: features (N, T, feature_dim) -> surprise (N, T, 1)."""
     stages = normalization_stages(settings.cmvn, feature_dim)
     stages["forecast"] = Forecast(feature_dim, settings)
     return Chain(stages)
 
 
-def new_forecaster(settings: ForecasterSettings, threshold: Threshold | None = None) -> Forecaster:
+def new_anomaly_model(settings: AnomalySettings, threshold: Threshold | None = None) -> AnomalyModel:
     """A forecaster with random weights (from torch's generator)."""
-    return Forecaster(settings, build_forecaster(settings.model, settings.features.dim), threshold)
+    return AnomalyModel(settings, build_network(settings.model, settings.features.dim), threshold)

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from recitative.anomaly.detector import AnomalyDetector
 from recitative.anomaly.evaluation import require_usable
-from recitative.anomaly.network import Forecaster, new_forecaster
-from recitative.anomaly.settings import ForecasterSettings, Threshold
+from recitative.anomaly.kind import AnomalySettings, Threshold
+from recitative.anomaly.network import AnomalyModel, new_anomaly_model
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
@@ -33,21 +33,21 @@ from recitative.train.run import TrainingRun
 
 
 def training_set(
-    utterances: Sequence[Utterance], settings: ForecasterSettings, mean: Array, where: Path
+    utterances: Sequence[Utterance], settings: AnomalySettings, mean: Array, where: Path
 ) -> AudioDataset[AudioBatch]:
     """The segments of recordings. mean (C,): what SpecAugment masks with. Raises DataError as ``require_usable``."""
     segments, seconds = cut(utterances, settings, where, speed=max(settings.augment.speeds))
     return AudioDataset(segments, seconds, settings, mean)
 
 
-def load_scored_set(utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path) -> list[AudioBatch]:
+def load_scored_set(utterances: Sequence[Utterance], settings: AnomalySettings, where: Path) -> list[AudioBatch]:
     """Batches of unmodified segments, for evaluation. Raises DataError as ``require_usable``."""
     segments, seconds = cut(utterances, settings, where)
     return [batch for _, batch in evaluation_batches(segments, seconds, settings)]
 
 
 def cut(
-    utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path, *, speed: float = 1.0
+    utterances: Sequence[Utterance], settings: AnomalySettings, where: Path, *, speed: float = 1.0
 ) -> tuple[list[Utterance], Array]:
     """All recordings in equal pieces of at most ``segment_s``, and the duration of each piece in seconds.
 
@@ -74,12 +74,12 @@ class AnomalyTask(AudioTask[AudioBatch]):
     The threshold is set on the dev recordings at the end.
     """
 
-    model: Forecaster
+    model: AnomalyModel
     score_unit = "nats per frame and dimension"
 
     def __init__(
         self,
-        forecaster: Forecaster,
+        model: AnomalyModel,
         dataset: AudioDataset[AudioBatch],
         dev: Sequence[AudioBatch],
         device: torch.device,
@@ -87,12 +87,12 @@ class AnomalyTask(AudioTask[AudioBatch]):
         where: Path = Path(),
     ) -> None:
         """normal: the dev recordings; where: their data directory, for errors."""
-        super().__init__(forecaster.network, dataset, device)
-        self.model = self.forecaster = forecaster
+        super().__init__(model.network, dataset, device)
+        self.model = model
         self.dev, self.normal, self.where = dev, normal, where
 
     def loss(self, batch: AudioBatch) -> tuple[Tensor, int]:
-        nll = self.forecaster.surprise(self.to_device(batch.features))
+        nll = self.model.nll(self.to_device(batch.features))
         return torch.where(valid_mask(nll), nll.data[..., 0], 0.0).sum(), int(batch.features.lengths.sum())
 
     def evaluate(self) -> Mapping[str, float]:
@@ -102,40 +102,40 @@ class AnomalyTask(AudioTask[AudioBatch]):
             nll, frames = nll + float(loss), frames + count
         return {"dev_loss": nll / frames, "score": nll / frames}
 
-    def finished_model(self) -> Forecaster:
-        false_alarms = self.forecaster.settings.watch.false_alarms
-        threshold = learn_threshold(self.forecaster, self.normal, false_alarms, self.where)
-        self.model = replace(self.forecaster, threshold=threshold)
+    def finished_model(self) -> AnomalyModel:
+        false_alarms = self.model.settings.watch.false_alarms
+        threshold = learn_threshold(self.model, self.normal, false_alarms, self.where)
+        self.model = replace(self.model, threshold=threshold)
         return self.model
 
     def result(self, progress: Progress) -> str:
         return f"{super().result(progress)}; {self.model.threshold}"
 
 
-def prepare(settings: ForecasterSettings, data: RecordingsData, run: TrainingRun) -> AnomalyTask:
+def prepare(settings: AnomalySettings, data: RecordingsData, run: TrainingRun) -> AnomalyTask:
     """The task of a run; see ``train.run``. Raises what reading the data does."""
     train, dev = DataDirectory.read(data.train).utterances, DataDirectory.read(data.dev).utterances
     run.start(settings)
-    forecaster = new_forecaster(settings)
+    model = new_anomaly_model(settings)
     dev_batches = load_scored_set(dev, settings, data.dev)
     _require_a_window(dev, settings, data.dev)
     stats = statistics_of(cut(train, settings, data.train)[0], settings.features)
-    forecaster.normalise(stats)
+    model.normalise(stats)
     dataset = training_set(train, settings, stats.mean, data.train)
-    return AnomalyTask(forecaster, dataset, dev_batches, run.device, dev, data.dev)
+    return AnomalyTask(model, dataset, dev_batches, run.device, dev, data.dev)
 
 
-def learn_threshold(forecaster: Forecaster, normal: Sequence[Utterance], false_alarms: float, where: Path) -> Threshold:
+def learn_threshold(model: AnomalyModel, normal: Sequence[Utterance], false_alarms: float, where: Path) -> Threshold:
     """Set the threshold on normal recordings that the model was not trained on.
 
     Raises DataError if none of them is as long as a window, and for one of another sample rate.
     """
-    _require_a_window(normal, forecaster.settings, where)
-    detector = AnomalyDetector(TorchStage(forecaster.network), forecaster.settings)
+    _require_a_window(normal, model.settings, where)
+    detector = AnomalyDetector(TorchStage(model.network), model.settings)
     return Threshold.learn([detector.scores(read_utterance(utterance)) for utterance in normal], false_alarms)
 
 
-def _require_a_window(utterances: Sequence[Utterance], settings: ForecasterSettings, where: Path) -> None:
+def _require_a_window(utterances: Sequence[Utterance], settings: AnomalySettings, where: Path) -> None:
     longest_s = max(audio_duration_s(utterance, settings.features.sample_rate) for utterance in utterances)
     if round(longest_s * settings.features.sample_rate) < settings.watch_samples:
         found = f"the longest recording lasts {longest_s:.4g} s"

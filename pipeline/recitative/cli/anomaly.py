@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative.anomaly.detector import AnomalyDetector
-from recitative.anomaly.kind import FORECASTER
-from recitative.anomaly.settings import ForecasterSettings, Threshold
+from recitative.anomaly.kind import FORECASTER, AnomalySettings, Threshold
 from recitative.atomic import json_text
 from recitative.cli.options import (
     CommandOption,
@@ -121,11 +120,11 @@ def score(
         print(f"{how:<8} AUC {measured.value:.3f} ({measured.counts})")
 
 
-def _watching(settings: ForecasterSettings, wanted: dict[str, Any]) -> ForecasterSettings:
+def _watching(settings: AnomalySettings, wanted: dict[str, Any]) -> AnomalySettings:
     """The settings with another ``watch``, where something is wanted. Raises UsageError for a window that is none."""
     values = settings.model_dump(mode="json")
     values["watch"] |= {name: value for name, value in wanted.items() if value is not None}
-    return validate_tree(ForecasterSettings, values, where="forecaster threshold")
+    return validate_tree(AnomalySettings, values, where="forecaster threshold")
 
 
 def _scores(

@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from recitative.anomaly.settings import ForecasterSettings
+from recitative.anomaly.kind import AnomalySettings
 from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--results-md", type=Path, required=True, help="Markdown table of results")
     arguments = parser.parse_args()
     scores = {path.parent.name: json.loads(path.read_text()) for path in sorted(arguments.folder.glob("*/score.json"))}
-    settings = load_tree(ForecasterSettings, arguments.folder / next(iter(scores)) / "model" / "settings.yaml")
+    settings = load_tree(AnomalySettings, arguments.folder / next(iter(scores)) / "model" / "settings.yaml")
     record = Record(arguments.results, arguments.results_md, arguments.model, "mean", "-", arguments.command)
     for how in SCORES:
         areas = [score[how] for score in scores.values()]
