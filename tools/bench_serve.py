@@ -434,7 +434,6 @@ class Contest:
             command += ["--beam", str(self.decoding.beam)]
         server = ServerProcess(command, self.cores)
         try:
-            server.settle()  # its worker processes open the model before it answers
             yield server
         finally:
             server.stop()

@@ -121,9 +121,12 @@ def serve(
         processes or max(1, min(available_cores(), streams // 8)),
         partial(open_models, paths, options, text, warns=False),
     )
-    service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key)
-    names = ", ".join(one.name for one in models)
-    print(f"{names} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+
+    def on_start() -> None:
+        names = ", ".join(one.name for one in models)
+        print(f"{names} at {service.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+
+    service = Service(server, port=port, drain_s=drain_s, certificate=certificate, key=key, on_start=on_start)
     with suppress(KeyboardInterrupt):  # the usual end
         service.run()
 

@@ -282,8 +282,12 @@ class Service(uvicorn.Server):
         drain_s: float = 30.0,
         certificate: Path | None = None,
         key: Path | None = None,
+        on_start: Callable[[], object] = lambda: None,
     ) -> None:
-        """port: 0 = any free port. Raises OSError for a port that is in use."""
+        """port: 0 = any free port; on_start: is called when the server accepts connections.
+
+        Raises OSError for a port that is in use.
+        """
         super().__init__(
             uvicorn.Config(
                 build_app(server),
@@ -297,7 +301,7 @@ class Service(uvicorn.Server):
                 timeout_graceful_shutdown=5,
             )
         )
-        self.server, self._drain_s = server, drain_s
+        self.server, self._drain_s, self._on_start = server, drain_s, on_start
         host = server.access.host
         is_ipv6 = ":" in host
         self._socket = socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET)
@@ -306,6 +310,11 @@ class Service(uvicorn.Server):
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         super().run(sockets or [self._socket])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_start()
 
     def stop(self) -> None:
         self.should_exit = True

@@ -103,7 +103,7 @@ class ServedModel:
         if options.keywords:
             return self.spotter(options.keywords).stream()
         if not self.streams or self.endpoint.stream is None:
-            raise UsageError(f"model {self.name!r}: hears no live audio; send recordings to {self.endpoint.path}")
+            raise UsageError(f"model {self.name!r}: does not stream; send recordings to {self.endpoint.path}")
         runner = self.recognizer(options) if options != DEFAULT_OPTIONS else self.runner
         stream: NetworkStream[Any] = self.endpoint.stream(runner, rules=rules)
         return stream

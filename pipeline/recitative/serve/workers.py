@@ -58,9 +58,11 @@ class Workers:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Workers]:
-        self.workers = [await Worker.start(*self._arguments, self._metrics) for _ in range(self._count)]
-        tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            for number in range(self._count):
+                self.workers.append(await Worker.start(*self._arguments, self._metrics))
+                tasks.append(asyncio.create_task(self._keep(number)))
             for worker in list(self.workers):
                 await worker.started.wait()
             yield self
