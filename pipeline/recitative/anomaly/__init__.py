@@ -1,1 +1,1 @@
-"""The task of saying what comes next in a sound, frame by frame; what surprises is unusual."""
+"""Anomaly detection in sound, by a model that predicts each frame of normal sound."""

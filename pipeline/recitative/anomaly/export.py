@@ -1,4 +1,4 @@
-"""A forecaster's ``step`` as a graph with the state as inputs and outputs."""
+"""The ``step`` of an anomaly model as a graph with the state as inputs and outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forecaster of feature frames: normalization, and how surprising each frame is after those before it."""
+"""The network of an anomaly model: normalization, and the NLL of each feature frame given those before it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from recitative.stage import Padded, State
 
 
 class Forecast(nn.Module):
-    """How surprising each normalized frame is, (N, T, C) -> (N, T, 1):
+    """The negative log-likelihood (NLL) of each normalized frame, (N, T, C) -> (N, T, 1):
 
         -ln p(x[t] | x[0] ... x[t - horizon]) / C - unit        in nats per dimension
 
-    with ``unit`` the mean of ln (1 / deviation) over the channels, so that it is the density of the features as they
-    are, whatever they were divided by. Output t reads x[t] only to compare it with what was forecast.
+    with ``unit`` the mean of ln (1 / deviation) over the channels, so that it is the NLL of the features before their
+    normalization. Output t reads x[t] only to compare it with the prediction.
 
     State: that of ``past``, a chain of the delay that hides the present, and the core.
     """
@@ -64,7 +64,7 @@ class Forecast(nn.Module):
 
 @dataclass(frozen=True)
 class AnomalyModel:
-    """A network, and how surprising what is usual may be."""
+    """A network with its settings and the threshold of its anomaly score."""
 
     kind: ClassVar[ModelKind] = FORECASTER
     settings: AnomalySettings
@@ -76,7 +76,7 @@ class AnomalyModel:
         return self.network.step(features, self.network.initial_state(len(features.lengths)), last=True)[0]
 
     def normalise(self, stats: CmvnStats) -> None:
-        """From now on by these statistics."""
+        """Set the statistics of the normalization."""
         normalise, forecast = self.network.stages["normalise"], self.network.stages["forecast"]
         assert isinstance(normalise, Normalize)
         assert isinstance(forecast, Forecast)
@@ -86,12 +86,12 @@ class AnomalyModel:
 
 
 def build_network(settings: AnomalyNetworkSettings, feature_dim: int) -> Chain:
-    """The network as one stage: features (N, T, feature_dim) -> surprise (N, T, 1)."""
+    """The network as one stage: features (N, T, feature_dim) -> NLL (N, T, 1)."""
     stages = normalization_stages(settings.cmvn, feature_dim)
     stages["forecast"] = Forecast(feature_dim, settings)
     return Chain(stages)
 
 
 def new_anomaly_model(settings: AnomalySettings, threshold: Threshold | None = None) -> AnomalyModel:
-    """A forecaster with random weights (from torch's generator)."""
+    """An anomaly model with random weights (from torch's generator)."""
     return AnomalyModel(settings, build_network(settings.model, settings.features.dim), threshold)

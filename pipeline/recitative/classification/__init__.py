@@ -1,1 +1,1 @@
-"""The task of naming: one label for a whole recording, and the running label of a stream."""
+"""Classification of recordings and streams: network, training, classifier, evaluation."""

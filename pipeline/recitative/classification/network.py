@@ -1,7 +1,7 @@
 """A classifier of recordings: normalization, front end, the recurrent core, pooling over time, log probabilities.
 
-The label of a recording is what the last frame says; every earlier frame says what it would be if the recording ended
-there.
+The label of a recording is that of the last frame. Every earlier frame has the label that the recording would have if
+it ended there.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Keyword spotting: search, detections, thresholds and scores."""
+"""Keyword spotting: search, detections, spotter, evaluation."""
