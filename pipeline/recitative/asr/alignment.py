@@ -12,14 +12,13 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from recitative.asr.decoding import TimedToken
 from recitative.asr.recognizer import BATCH
@@ -40,15 +39,15 @@ Format = Literal["ctm", "textgrid", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 Pronounce = Callable[[str], Alternatives]
-"""A word -> the label sequences that it may be said as; none for a word that is not known."""
+"""A word -> the label sequences of its pronunciations; none for an unknown word."""
 
 
 @dataclass(frozen=True)
 class AlignSummary:
-    utterances: int  # that were aligned
-    audio_s: float  # theirs
+    utterances: int  # number of aligned utterances
+    audio_s: float  # their length
     seconds: float  # wall clock, audio reading and features included
-    failed: tuple[Problem, ...]  # why each of the others was not, in the order of their ids
+    failed: tuple[Problem, ...]  # one for each of the others, in the order of their ids
 
 
 @writes("output")
@@ -62,33 +61,38 @@ def align_directory(
     optional_space: bool = False,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> AlignSummary:
-    """Write the files named at the top, as far as ``formats`` asks for them, to ``output``.
+    """Write the files named above in these ``formats`` to ``output``.
 
-    pronounce: how words are said; None as ``pronounce_with`` does. The space, if the table has one, stands
-    between words; with ``optional_space`` it may be left out. ``advance(done, total)`` counts utterances.
-    An utterance without text, with a word that cannot be written in tokens, or with audio that is bad or too short is
-    left out and named in ``failed``. Raises DataError for a directory that cannot be read.
+    pronounce:      pronunciations of words; None: ``pronounce_with``
+    optional_space: the space between words, if the token table has one, may be missing in the audio
+    advance:        is called as ``advance(done, total)`` when utterances are finished
+
+    Utterances without text, with words that cannot be pronounced, or with bad or too short audio are skipped and listed
+    in ``failed``. Raises DataError for a directory that cannot be read.
     """
     started = time.monotonic()
     data = DataDirectory.read(data_folder)
     failed: dict[str, Problem] = {}
-    tasks = _tasks(data, transcriber, pronounce or pronounce_with(transcriber), formats, failed)
+    pronounce = pronounce or pronounce_with(transcriber)
+    tasks: list[_Task] = []
+    for utterance in data.utterances:
+        with _noting(failed, utterance.utt_id):
+            tasks.append(_task(utterance, transcriber, pronounce, formats))
+    tasks.sort(key=lambda task: (task.duration_s, task.utterance.utt_id))  # a batch is padded to one length
     found: dict[str, AlignedUtterance] = {}
     for start in range(0, len(tasks), BATCH):
         group = tasks[start : start + BATCH]
         found |= {aligned.utt_id: aligned for aligned in _align(transcriber, group, optional_space, failed)}
         advance(len(found) + len(failed), len(data.utterances))
     in_order = [found[utt_id] for utt_id in sorted(found)]
-    _write(output, in_order, formats)
-    _write_failed(output, failed)
+    _write(output, in_order, formats, failed)
     audio_s = sum(aligned.duration_s for aligned in in_order)
     problems = tuple(problem for _, problem in sorted(failed.items()))
     return AlignSummary(len(in_order), audio_s, time.monotonic() - started, problems)
 
 
 def pronounce_with(transcriber: Transcriber) -> Pronounce:
-    """Phones by the model's lexicon; else every word as its letters, its best pieces, or, in a table of words, as its
-    one label."""
+    """Pronunciations by the model's lexicon for phones; else the tokens of each word."""
     tokens, lexicon = transcriber.tokens, transcriber.language.lexicon
     if tokens.unit == "phone" and lexicon:
         return lambda word: lexicon.pronunciations(word, tokens)
@@ -99,102 +103,76 @@ def pronounce_with(transcriber: Transcriber) -> Pronounce:
 class _Task:
     utterance: Utterance
     words: tuple[str, ...]
-    ways: tuple[Alternatives, ...]  # of saying each word
+    pronunciations: tuple[Alternatives, ...]  # of each word
     duration_s: float  # by the header
 
 
 @contextmanager
 def _noting(failed: dict[str, Problem], utt_id: str) -> Iterator[None]:
-    """A DataError in this block becomes the utterance's own, and the others go on."""
+    """Record a DataError of this block as the utterance's own, and go on."""
     try:
         yield
     except DataError as error:
-        problem = error.problems[0]
-        failed[utt_id] = replace(problem, where=_place(utt_id, problem.where))
+        problem, name = error.problems[0], f"utterance '{utt_id}'"
+        where = problem.where
+        if name not in where:
+            where = name if where in ("", "alignment") else f"{name}, {where}"
+        failed[utt_id] = replace(problem, where=where)
 
 
-def _place(utt_id: str, where: str) -> str:
-    """The utterance, and where else the error is."""
-    name = f"utterance '{utt_id}'"
-    if name in where:
-        return where
-    return name if where in ("", "alignment") else f"{name}, {where}"
-
-
-def _tasks(
-    data: DataDirectory,
-    transcriber: Transcriber,
-    pronounce: Pronounce,
-    formats: Collection[Format],
-    failed: dict[str, Problem],
-) -> list[_Task]:
-    """The shortest first: what is heard together is padded to one length."""
-    tasks: list[_Task] = []
-    for utterance in data.utterances:
-        with _noting(failed, utterance.utt_id):
-            if "textgrid" in formats:
-                _require_file_name(utterance.utt_id)
-            words = _words(utterance)
-            ways = tuple(_ways(word, pronounce) for word in words)
-            tasks.append(_Task(utterance, words, ways, audio_duration_s(utterance, transcriber.sample_rate)))
-    return sorted(tasks, key=lambda task: (task.duration_s, task.utterance.utt_id))
-
-
-def _require_file_name(utt_id: str) -> None:
-    if "/" in utt_id:
-        raise DataError("", "its id has a '/', so it names no TextGrid", "ids without", "leave out --format textgrid")
-
-
-def _words(utterance: Utterance) -> tuple[str, ...]:
+def _task(utterance: Utterance, transcriber: Transcriber, pronounce: Pronounce, formats: Collection[Format]) -> _Task:
+    """Raises DataError for an id that names no file, and for text that is missing or cannot be pronounced."""
+    if "textgrid" in formats and "/" in utterance.utt_id:
+        found = "its id has a '/', so it names no TextGrid"
+        raise DataError("", found, "ids without", "leave out --format textgrid")
     words = tuple((utterance.text or "").split())
     if not words:
         raise DataError("", "has no text", "at least one word", "transcribe it, or leave it out")
-    return words
-
-
-def _ways(word: str, pronounce: Pronounce) -> Alternatives:
-    ways = pronounce(word)
-    if not ways:
-        raise DataError(f"word '{word}'", "has no pronunciation", "", "add it to the lexicon")
-    return ways
+    pronunciations = []
+    for word in words:
+        if not (alternatives := pronounce(word)):
+            raise DataError(f"word '{word}'", "has no pronunciation", "", "add it to the lexicon")
+        pronunciations.append(alternatives)
+    return _Task(utterance, words, tuple(pronunciations), audio_duration_s(utterance, transcriber.sample_rate))
 
 
 def _align(
     transcriber: Transcriber, tasks: Sequence[_Task], optional_space: bool, failed: dict[str, Problem]
 ) -> list[AlignedUtterance]:
-    heard: list[tuple[_Task, Samples]] = []
+    audio: list[tuple[_Task, Samples]] = []
     for task in tasks:
         with _noting(failed, task.utterance.utt_id):
-            heard.append((task, read_utterance(task.utterance)))
-    if not heard:
+            audio.append((task, read_utterance(task.utterance)))
+    if not audio:
         return []
-    rows = transcriber.log_probs([samples for _, samples in heard])
+    rows = transcriber.log_probs([samples for _, samples in audio])
     found: list[AlignedUtterance] = []
-    for (task, samples), log_probs in zip(heard, rows, strict=True):
+    for (task, samples), log_probs in zip(audio, rows, strict=True):
         with _noting(failed, task.utterance.utt_id):
+            path = align_words(
+                log_probs, task.pronunciations, separator=transcriber.tokens.space, separator_optional=optional_space
+            )
+            words = tuple(
+                _spoken_word(transcriber, word, aligned) for word, aligned in zip(task.words, path.words, strict=True)
+            )
+            tokens = transcriber.timed.tokens(path.runs)
             duration_s = len(samples) / transcriber.sample_rate
-            found.append(_aligned(transcriber, task, log_probs, duration_s, optional_space))
+            utt_id, log_prob = task.utterance.utt_id, round(path.log_prob, 4)
+            found.append(AlignedUtterance(utt_id, duration_s, log_prob, words, tokens))
     return found
 
 
-def _aligned(
-    transcriber: Transcriber, task: _Task, log_probs: npt.NDArray[Any], duration_s: float, optional_space: bool
-) -> AlignedUtterance:
-    """log_probs: (T, V)."""
-    path = align_words(log_probs, task.ways, separator=transcriber.tokens.space, separator_optional=optional_space)
-    words = [_spoken(transcriber, word, said) for word, said in zip(task.words, path.words, strict=True)]
-    tokens = transcriber.timed.tokens(path.runs)
-    return AlignedUtterance(task.utterance.utt_id, duration_s, round(path.log_prob, 4), tuple(words), tokens)
+def _spoken_word(transcriber: Transcriber, word: str, aligned: AlignedWord) -> SpokenWord:
+    tokens = [token for token in transcriber.timed.tokens(aligned.runs) if token.token != " "]
+    confidence = round(float(np.exp(aligned.log_prob)), 4)
+    log_prob = round(aligned.log_prob, 4)
+    return SpokenWord(word, tokens[0].start_s, tokens[-1].end_s, log_prob, confidence, aligned.alternative)
 
 
-def _spoken(transcriber: Transcriber, word: str, said: AlignedWord) -> SpokenWord:
-    tokens = [token for token in transcriber.timed.tokens(said.runs) if token.token != " "]
-    confidence = round(float(np.exp(said.log_prob)), 4)
-    log_prob = round(said.log_prob, 4)
-    return SpokenWord(word, tokens[0].start_s, tokens[-1].end_s, log_prob, confidence, said.alternative)
-
-
-def _write(output: Path, utterances: Sequence[AlignedUtterance], formats: Collection[Format]) -> None:
+def _write(
+    output: Path, utterances: Sequence[AlignedUtterance], formats: Collection[Format], failed: Mapping[str, Problem]
+) -> None:
+    """Write the files, and remove those of an earlier run that no longer hold."""
     output.mkdir(parents=True, exist_ok=True)
     if "ctm" in formats:
         write_text(output / "words.ctm", "".join(map(ctm, utterances)))
@@ -203,10 +181,6 @@ def _write(output: Path, utterances: Sequence[AlignedUtterance], formats: Collec
     if "textgrid" in formats:
         for utterance in utterances:
             write_text(output / f"{utterance.utt_id}.TextGrid", textgrid(utterance))
-
-
-def _write_failed(output: Path, failed: dict[str, Problem]) -> None:
-    """And remove what an earlier run left: a TextGrid of another alignment, or a list of failures that are mended."""
     for utt_id in failed:
         if "/" not in utt_id:
             (output / f"{utt_id}.TextGrid").unlink(missing_ok=True)
@@ -224,11 +198,11 @@ TimedText = tuple[float, float, str]  # start and end in seconds, text
 @dataclass(frozen=True)
 class SpokenWord:
     word: str
-    start_s: float  # where its first label begins, in seconds from the start of the utterance
-    end_s: float  # where its last label ends
+    start_s: float  # start of its first label, in seconds from the start of the utterance
+    end_s: float  # end of its last label
     log_prob: float  # mean over its frames, in nats
     confidence: float  # the same as a probability, 0..1: the geometric mean
-    pronunciation: int  # which of its label sequences was said, from 0
+    pronunciation: int  # number of the spoken pronunciation, from 0
 
 
 @dataclass(frozen=True)
@@ -254,7 +228,7 @@ def jsonl(utterance: AlignedUtterance) -> str:
 
 
 def textgrid(utterance: AlignedUtterance) -> str:
-    """A long text file of Praat's ('TextGrid file formats' in its manual) with two tiers, words and tokens.
+    """Praat's long text format ('TextGrid file formats' in its manual) with two tiers, words and tokens.
 
     Intervals without text fill the gaps, so that each tier covers the whole utterance. It ends with the last token if
     the frames reach beyond the audio. The space is ``<space>``, as in token tables.
@@ -270,7 +244,15 @@ def textgrid(utterance: AlignedUtterance) -> str:
 
 
 def _tier(number: int, name: str, spans: Sequence[TimedText], end_s: float) -> Iterator[str]:
-    intervals = list(_without_gaps(spans, end_s))
+    intervals: list[TimedText] = []
+    reached_s = 0.0
+    for start_s, stop_s, text in spans:
+        if start_s > reached_s:
+            intervals.append((reached_s, start_s, ""))
+        intervals.append((start_s, stop_s, text))
+        reached_s = stop_s
+    if reached_s < end_s:
+        intervals.append((reached_s, end_s, ""))
     yield f"    item [{number}]:"
     yield '        class = "IntervalTier"'
     yield f"        name = {_quoted(name)}"
@@ -282,18 +264,6 @@ def _tier(number: int, name: str, spans: Sequence[TimedText], end_s: float) -> I
         yield f"            xmin = {from_s}"
         yield f"            xmax = {to_s}"
         yield f"            text = {_quoted(text)}"
-
-
-def _without_gaps(spans: Iterable[TimedText], end_s: float) -> Iterator[TimedText]:
-    """The spans, in order, with empty ones before, between and after them."""
-    reached_s = 0.0
-    for start_s, stop_s, text in spans:
-        if start_s > reached_s:
-            yield reached_s, start_s, ""
-        yield start_s, stop_s, text
-        reached_s = stop_s
-    if reached_s < end_s:
-        yield reached_s, end_s, ""
 
 
 def _quoted(text: str) -> str:

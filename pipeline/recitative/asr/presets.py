@@ -60,11 +60,11 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Row:
-    """What suits a corpus of up to so many hours."""
+    """Preset for a corpus of up to so many hours."""
 
     hours: float
-    size: int  # the largest that is of use, in SIZES
-    epochs: int  # wanted
+    size: int  # index of the largest useful network in SIZES
+    epochs: int  # best
     fewest: int  # epochs below which a smaller network is better
     dropout: float
     batch_s: float  # small corpora need the updates
@@ -108,8 +108,7 @@ TRAINED_S_PER_GPU = 1500.0
 
 STRIDE = 3  # feature frames to a step of the network: 30 ms
 
-SPARED = 0.01
-"""So much of a corpus may have more letters than the network has steps: a check names it."""
+SPARED = 0.01  # maximum fraction of utterances with more letters than steps; 'recitative check' reports these
 
 STEPS = {  # (window, stride) in frames of features, the usual first
     True: ((STRIDE, STRIDE), (2, 2), (1, 1)),  # offline
@@ -119,7 +118,7 @@ STEPS = {  # (window, stride) in frames of features, the usual first
 
 @dataclass(frozen=True)
 class Corpus:
-    """What there is to learn from."""
+    """The training data."""
 
     hours: float
     speakers: int
@@ -130,7 +129,7 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What there is to train on; gpu_gb is the memory of the GPU, 0 without one."""
+    """The machine; gpu_gb is the memory of the GPU, 0 without one."""
 
     cores: int
     gpu_gb: float = 0.0
@@ -141,12 +140,12 @@ def row_of(corpus: Corpus) -> Row:
 
 
 def default_hours(corpus: Corpus, hardware: Hardware) -> float:
-    """An hour for up to ten of speech, then a tenth of it; with a GPU half an hour for up to 25, then a fiftieth."""
+    """A tenth of the corpus, at least one hour; with a GPU a fiftieth, at least half an hour."""
     return max(0.5, corpus.hours / 50) if hardware.gpu_gb else max(1.0, corpus.hours / 10)
 
 
 def audio_per_second(parameters: int, hardware: Hardware) -> float:
-    """Seconds of audio that training takes in a second; see the constants above."""
+    """Speed of training in seconds of audio per second; see the constants above."""
     if hardware.gpu_gb:
         return min(TRAINED_S_PER_GPU * PARAMETERS / parameters, PREPARED_S_PER_CORE * max(1, hardware.cores - 1))
     cores = min(hardware.cores, MOST_CORES)
@@ -154,14 +153,14 @@ def audio_per_second(parameters: int, hardware: Hardware) -> float:
 
 
 def num_parameters(model: ModelSettings, features: FeatureSettings, tokens: int = TOKENS) -> int:
-    """Weights of the network that these settings describe; it is built without memory."""
+    """The number of weights of a network, which is built without memory."""
     with torch.device("meta"):
         network = build_recognizer(model, features.dim, tokens)
     return sum(weight.numel() for weight in network.parameters())
 
 
 def memory_gb(parameters: int, model: ModelSettings, batch_s: float) -> float:
-    """About what training takes: weights, gradients and two moments; and seven numbers a cell, frame and direction."""
+    """Estimate for training: weights, gradients and two moments; and seven numbers per cell, frame and direction."""
     core = model.recurrent
     cells = core.layers * core.hidden * (2 if core.direction == "bidirectional" else 1)
     frames = batch_s * 100 / model.front_end.core_stride
@@ -193,14 +192,29 @@ def suggest(corpus: Corpus, hardware: Hardware, *, offline: bool = False, hours:
     """Settings for training in about ``hours``; None: as long as a corpus of this size is worth (``default_hours``)."""
     row = row_of(corpus)
     hours = hours or default_hours(corpus, hardware)
-    size = _largest_affordable(corpus, hardware, row, hours, offline)
-    model = _model(size, corpus, row, offline)
-    features = _features(corpus)
-    parameters = num_parameters(model, features)
-    possible = _epochs(corpus, hardware, parameters, hours, offline)
+    # Few filters do not show a voice's harmonics, which few speakers would teach.
+    num_filters = 40 if corpus.hours <= MANY_HOURS else 80
+    features = FeatureSettings(sample_rate=corpus.sample_rate, num_mel_bins=num_filters)
+    models = [_model(size, corpus, row, offline) for size in range(row.size + 1)]
+    weights = [num_parameters(model, features) for model in models]
+    epochs_in_time = [_epochs(corpus, hardware, parameters, hours, offline) for parameters in weights]
+    # The largest network with enough epochs; if there is none, the largest of the fastest.
+    enough = [size for size, epochs in enumerate(epochs_in_time) if epochs >= row.fewest]
+    size = max(enough or [size for size, epochs in enumerate(epochs_in_time) if epochs == max(epochs_in_time)])
+    parameters, possible = weights[size], epochs_in_time[size]
     epochs = max(FEWEST_EPOCHS, min(row.epochs, int(possible)))
-    train = _train(corpus, hardware, row, SIZES[size], epochs, model)
-    settings = Settings(features=features, augment=_augment(corpus, features, offline), model=model, train=train)
+    masks = SpecAugmentSettings(  # as wide as in recipes/an4, a third of the filters
+        freq_masks=2,
+        freq_width=num_filters // 3,
+        time_masks=2,
+        time_width=40 if offline else 20,  # with less context, wide masks hide whole letters
+    )
+    settings = Settings(
+        features=features,
+        augment=_augmentation(corpus).model_copy(update={"spec_augment": masks}),
+        model=models[size],
+        train=_train(corpus, hardware, row, SIZES[size], epochs, models[size]),
+    )
     takes = hours * epochs / possible
     return Suggestion(
         settings=settings,
@@ -211,17 +225,8 @@ def suggest(corpus: Corpus, hardware: Hardware, *, offline: bool = False, hours:
     )
 
 
-def _largest_affordable(corpus: Corpus, hardware: Hardware, row: Row, hours: float, offline: bool) -> int:
-    """The largest size that hears the corpus often enough; where none does, the largest of the fastest."""
-    features = _features(corpus)
-    weights = [num_parameters(_model(size, corpus, row, offline), features) for size in range(row.size + 1)]
-    possible = [_epochs(corpus, hardware, parameters, hours, offline) for parameters in weights]
-    enough = [size for size, epochs in enumerate(possible) if epochs >= row.fewest]
-    return max(enough or [size for size, epochs in enumerate(possible) if epochs == max(possible)])
-
-
 def _epochs(corpus: Corpus, hardware: Hardware, parameters: int, hours: float, offline: bool) -> float:
-    """How often a network hears the corpus in so many hours."""
+    """Epochs of training in so many hours."""
     speed = audio_per_second(parameters, hardware) * _steps(corpus, offline)[1] / STRIDE
     return hours * speed / max(corpus.hours, 1e-6)
 
@@ -231,25 +236,27 @@ def _choices(
 ) -> list[Choice]:
     core, train, augment = settings.model.recurrent, settings.train, settings.augment
     hours = _hours(corpus)
-    front_end = settings.model.front_end
-    look_ahead_ms = front_end.window * settings.features.frame_shift_ms + 15
-    voices = f"{corpus.speakers} speakers, {hours}: the fewer, the more"
+    front_end, frame_shift_ms = settings.model.front_end, settings.features.frame_shift_ms
+    kind = "bidirectional, hears whole recordings"
+    if not offline:
+        kind = f"forward, streams with {front_end.window * frame_shift_ms + 15:g} ms of look-ahead"
     largest = SIZES[row.size].offline if offline else SIZES[row.size].forward
     cut = "" if (core.layers, core.hidden) == largest else f", {largest[0]} x {largest[1]} with more time"
-    kind = (
-        "bidirectional, hears whole recordings"
-        if offline
-        else f"forward, streams with {look_ahead_ms:g} ms of look-ahead"
-    )
+    step = "as in the recipes; every letter has a step of its own"
+    if _steps(corpus, offline) != STEPS[offline][0]:
+        step = "short and quick utterances: with longer steps they would have more letters than steps"
+    adaptation = f"{corpus.speakers} speakers show enough voices and microphones"
+    if corpus.speakers < FEW_SPEAKERS:
+        adaptation = f"few speakers ({corpus.speakers}): each recording's own mean is taken away"
+    voices = f"{corpus.speakers} speakers, {hours}: the fewer, the more"
     more = f"; up to {row.epochs} with more time" if train.epochs < row.epochs else ""
-    step_ms = front_end.core_stride * settings.features.frame_shift_ms
     machine = f"a GPU of {hardware.gpu_gb:.0f} GB" if hardware.gpu_gb else f"{hardware.cores} cores"
     return [
         Choice("network", f"{core.layers} x {core.hidden} LSTM", kind),
         Choice("parameters", f"{parameters / 1e6:.1f} M", f"as suits {hours} of speech{cut}"),
-        Choice("frame step", f"{step_ms:g} ms", _step_reason(corpus, offline)),
+        Choice("frame step", f"{front_end.core_stride * frame_shift_ms:g} ms", step),
         Choice("dropout", f"{core.dropout:g}", "the less speech, the more"),
-        Choice("adaptation", settings.model.cmvn, _adaptation_reason(corpus)),
+        Choice("adaptation", settings.model.cmvn, adaptation),
         Choice("filters", f"{settings.features.num_mel_bins}", f"few, up to {MANY_HOURS:g} h: they hide harmonics"),
         Choice("speeds", f"{augment.speeds[0]:g} to {augment.speeds[-1]:g}", voices),
         Choice("vocal tracts", f"{augment.vtlp[0]:g} to {augment.vtlp[1]:g}", "the same"),
@@ -262,18 +269,6 @@ def _choices(
 
 def _hours(corpus: Corpus) -> str:
     return f"{corpus.hours:.1f} h" if corpus.hours >= 1 else f"{corpus.hours * 60:.0f} minutes"
-
-
-def _step_reason(corpus: Corpus, offline: bool) -> str:
-    if _steps(corpus, offline) != STEPS[offline][0]:
-        return "short and quick utterances: with longer steps they would have more letters than steps"
-    return "as in the recipes; every letter has a step of its own"
-
-
-def _adaptation_reason(corpus: Corpus) -> str:
-    if corpus.speakers < FEW_SPEAKERS:
-        return f"few speakers ({corpus.speakers}): each recording's own mean is taken away"
-    return f"{corpus.speakers} speakers show enough voices and microphones"
 
 
 def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float, offline: bool) -> list[str]:
@@ -295,11 +290,6 @@ def _warnings(corpus: Corpus, row: Row, epochs: int, hours: float, takes: float,
     if corpus.longest_s > LONGEST_S:
         warnings.append(f"an utterance lasts {corpus.longest_s:.0f} s; cut those of more than {LONGEST_S:g} s in parts")
     return warnings
-
-
-def _features(corpus: Corpus) -> FeatureSettings:
-    """Few filters do not show a voice's harmonics, which few speakers would teach."""
-    return FeatureSettings(sample_rate=corpus.sample_rate, num_mel_bins=40 if corpus.hours <= MANY_HOURS else 80)
 
 
 def _model(size: int, corpus: Corpus, row: Row, offline: bool) -> ModelSettings:
@@ -330,22 +320,12 @@ def _steps(corpus: Corpus, offline: bool) -> tuple[int, int]:
 
 def _impossible(corpus: Corpus, window: int, stride: int) -> int:
     """Utterances with more letters than steps, if they are played as fast as training may play them."""
-    speed = max(_strength(corpus).speeds)
+    speed = max(_augmentation(corpus).speeds)
     return sum(1 + (int(frames / speed) - window) // stride < letters for frames, letters in corpus.lengths)
 
 
-def _augment(corpus: Corpus, features: FeatureSettings, offline: bool) -> AugmentSettings:
-    """The stronger, the fewer speakers or hours; masks as wide as in recipes/an4, a third of the filters."""
-    masks = SpecAugmentSettings(
-        freq_masks=2,
-        freq_width=features.num_mel_bins // 3,
-        time_masks=2,
-        time_width=40 if offline else 20,  # with less context, wide masks leave nothing to guess a letter from
-    )
-    return _strength(corpus).model_copy(update={"spec_augment": masks})
-
-
-def _strength(corpus: Corpus) -> AugmentSettings:
+def _augmentation(corpus: Corpus) -> AugmentSettings:
+    """The fewer speakers or hours, the stronger."""
     if corpus.speakers < FEW_SPEAKERS or corpus.hours < FEW_HOURS:
         return STRONG
     return MIDDLE if corpus.speakers < MANY_SPEAKERS or corpus.hours < MANY_HOURS else MILD
@@ -354,7 +334,14 @@ def _strength(corpus: Corpus) -> AugmentSettings:
 def _train(
     corpus: Corpus, hardware: Hardware, row: Row, size: Size, epochs: int, model: ModelSettings
 ) -> TrainSettings:
-    batch_s = _batch_s(hardware, row, model)
+    batch_s = row.batch_s
+    if hardware.gpu_gb:  # halved until it fits into two thirds of the GPU's memory
+        parameters = num_parameters(model, FeatureSettings())
+        while batch_s > ROWS[0].batch_s and memory_gb(parameters, model, batch_s) > hardware.gpu_gb * 2 / 3:
+            batch_s /= 2
+        workers = min(16, max(1, hardware.cores - 1))  # the network leaves all cores to the preparation of audio
+    else:
+        workers = max(1, min(hardware.cores, MOST_CORES) // 4)  # the network itself needs most cores
     steps = max(1, round(epochs * corpus.hours * 3600 / batch_s))
     return TrainSettings(
         epochs=epochs,
@@ -363,21 +350,6 @@ def _train(
         learning_rate=size.learning_rate,
         warmup_steps=min(max(100, steps // 50), 2000, steps // 4),
         keep_best=10 if epochs >= 60 else 5,
-        workers=_workers(hardware),
+        workers=workers,
         bf16=bool(hardware.gpu_gb) or model.recurrent.hidden >= 256,  # small networks are faster without on a CPU
     )
-
-
-def _batch_s(hardware: Hardware, row: Row, model: ModelSettings) -> float:
-    """That of the row, halved until it fits into two thirds of a GPU's memory."""
-    batch_s = row.batch_s
-    if hardware.gpu_gb:
-        parameters = num_parameters(model, FeatureSettings())
-        while batch_s > ROWS[0].batch_s and memory_gb(parameters, model, batch_s) > hardware.gpu_gb * 2 / 3:
-            batch_s /= 2
-    return batch_s
-
-
-def _workers(hardware: Hardware) -> int:
-    """Processes that prepare audio: on a CPU the network needs most cores itself, a GPU needs them all for this."""
-    return min(16, max(1, hardware.cores - 1)) if hardware.gpu_gb else max(1, min(hardware.cores, MOST_CORES) // 4)
