@@ -4,13 +4,17 @@ export PYTHON
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help setup demo test test-latest check docs lock bench clean
+.PHONY: help setup try demo test test-latest check docs lock bench clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## create .venv with the locked versions, from wheels only
 	@tools/setup.sh
+
+try: ## the first minute without PyTorch: transcribe a sentence, write music, serve live captions
+	@tools/setup.sh --try
+	@tools/try.sh
 
 demo: setup ## train two recognizers on spoken digits, score them, transcribe a recording (about 6 minutes)
 	recipes/digits/run.sh --results exp/RESULTS.md
@@ -41,5 +45,5 @@ bench: setup ## measure the speed of features and training on this machine
 	PATH=$(CURDIR)/$(BIN):$$PATH tools/bench
 
 clean: ## remove .venv and caches, but not data/ and exp/ of the recipes
-	rm -rf .venv .venv-latest .pytest_cache .mypy_cache .ruff_cache build dist pipeline/*.egg-info
+	rm -rf .venv .venv-latest .venv-try .pytest_cache .mypy_cache .ruff_cache build dist pipeline/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -42,6 +42,7 @@ versions() {
 echo "== resolving" >&2
 compile dev --extra dev
 compile train --extra train --constraints "$new/dev.txt"
+compile serve --extra serve --constraints "$new/dev.txt"
 compile runtime --constraints "$new/dev.txt"
 for platform in x86_64 aarch64; do
   for python in $pythons; do # check that each has wheels of everything
@@ -53,5 +54,5 @@ done
 [[ -f tools/lock/dev.txt ]] && old=tools/lock/dev.txt || old=/dev/null
 moved=$(join -a 1 -a 2 -e nothing -o 0,1.2,2.2 <(versions "$old") <(versions "$new/dev.txt") |
   awk '$2 != $3 { print $1 ": " $2 " -> " $3 }')
-cp "$new"/{runtime,train,dev}.txt tools/lock
+cp "$new"/{runtime,serve,train,dev}.txt tools/lock
 echo "${moved:-no version changed}"

@@ -3,16 +3,19 @@
 # from nothing else. Does nothing if that is done already.
 #   PYTHON=python3.12 tools/setup.sh    with another Python
 #   tools/setup.sh --latest             anew, in .venv-latest: the newest versions that pyproject.toml allows
+#   tools/setup.sh --try                in .venv-try: the server and what it runs, without PyTorch
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 venv=.venv
 lock=tools/lock/dev.txt
+size="3 GB with PyTorch, some minutes"
 case $* in
   "") ;;
   --latest) venv=.venv-latest lock="" ;;
+  --try) venv=.venv-try lock=tools/lock/serve.txt size="330 MB, a minute" ;;
   *)
-    echo "error: tools/setup.sh $*: only --latest is allowed" >&2
+    echo "error: tools/setup.sh $*: only --latest or --try is allowed" >&2
     exit 2
     ;;
 esac
@@ -33,7 +36,7 @@ if [[ -n $lock && -f $stamp && $(<"$stamp") == "$wanted" ]]; then
   exit 0
 fi
 
-echo "== setting up $venv with Python $version: about 3 GB with PyTorch, some minutes without a package cache" >&2
+echo "== setting up $venv with Python $version: about $size without a package cache" >&2
 if [[ -z $lock || $("$venv/bin/python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) != "$version" ]]; then
   "$python" -m venv --clear "$venv" || {
     echo "error: '$python -m venv' failed; on Debian and Ubuntu install the package python3-venv" >&2
