@@ -8,8 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.asr.network import new_recognizer
-from recitative.config import load_tree, validate_settings
+from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.network import new_language_model, new_scorer
@@ -18,7 +17,7 @@ from recitative.lm.recurrent import History, RecurrentLanguageModel, next_words
 from recitative.model.folder import load_model, save_model
 from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
-from recitative.text.tokens import END, TokenTable, Vocabulary
+from recitative.text.tokens import END, Vocabulary
 
 TEXTS = ["a b ab", "ba", "", "b b b a ab ba"]
 SENTENCES = [*TEXTS, "ab unheard x", "a"]
@@ -195,46 +194,17 @@ def test_the_next_spelled_words_are_the_likeliest_of_all_spellings():
         assert [entry.log_prob for entry in found] == pytest.approx([expected[entry.word] for entry in found], abs=1e-5)
 
 
-@pytest.mark.parametrize("unit", ["word", "character"])
-def test_a_saved_model_is_the_same_model(tmp_path, unit):
-    model = language_model(unit)
-    save_model(model, tmp_path / "model")
-    loaded = load_model(tmp_path / "model", LANGUAGE_MODEL)
-    assert loaded.settings == model.settings
-    assert loaded.vocabulary == model.vocabulary
-    assert not loaded.network.training
-    for name, value in model.network.state_dict().items():
-        assert_close(loaded.network.state_dict()[name], value, atol=0, rtol=0)
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
-        "SHA256SUMS", "settings.yaml", "tokens.txt", "weights.safetensors",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda folder: (folder / "tokens.txt").unlink(), r"model: has no tokens\.txt; a language model's fold"),
-        (lambda folder: (folder / "weights.safetensors").write_bytes(b"{"), "does not hold this model's weights"),
-        (lambda folder: (folder / "settings.yaml").write_text(": ["), r"settings\.yaml:1: is not YAML"),
-        (lambda folder: (folder / "tokens.txt").write_text("<blank> 0\n▁a 1\n"), "has no '<unk>'"),
-        (lambda folder: save_model(language_model(embedding=5), folder / "x") or
-         (folder / "x" / "weights.safetensors").replace(folder / "weights.safetensors"), "does not hold this model's"),
-    ],
-)  # fmt: skip
-def test_a_broken_folder_is_named(tmp_path, spoil, message):
-    save_model(language_model(), tmp_path / "model")
-    (tmp_path / "model" / "SHA256SUMS").unlink()  # what a damage to its content would be without
-    spoil(tmp_path / "model")
-    with pytest.raises(DataError, match=message) as caught:
-        load_model(tmp_path / "model", LANGUAGE_MODEL)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_recognizers_folder_is_no_language_model(tmp_path):
-    settings = validate_settings({"model": {"recurrent": {"layers": 1, "hidden": 2}}}, where="test")
-    save_model(new_recognizer(settings, TokenTable(("<blank>", "a"))), tmp_path / "model")
-    with pytest.raises(DataError, match="is not a language model's; 'kind: language_model'; make one with"):
-        load_model(tmp_path / "model", LANGUAGE_MODEL)
+def test_a_folder_with_tokens_or_weights_of_another_model_is_named(tmp_path):
+    folder = tmp_path / "model"
+    save_model(language_model(), folder)
+    (folder / "SHA256SUMS").unlink()
+    save_model(language_model(embedding=5), tmp_path / "other")
+    (tmp_path / "other" / "weights.safetensors").replace(folder / "weights.safetensors")
+    with pytest.raises(DataError, match="does not hold this model's weights"):
+        load_model(folder, LANGUAGE_MODEL)
+    (folder / "tokens.txt").write_text("<blank> 0\n▁a 1\n")
+    with pytest.raises(DataError, match="has no '<unk>'"):
+        load_model(folder, LANGUAGE_MODEL)
 
 
 @pytest.mark.parametrize(
