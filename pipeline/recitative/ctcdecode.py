@@ -47,7 +47,7 @@ class _OpenEnded(NgramModel):
 
 
 class _Decoder:
-    """What both decoders share: labels, language model and search."""
+    """The common part of both decoders: labels, language model and search."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class _Decoder:
         )
 
     def character_based(self) -> bool | None:
-        """Whether the words of the language model are single characters; None without a language model."""
+        """True if the words of the language model are single characters; None without a language model."""
         return None if self._lm is None else all(len(word) <= 1 for word in self._lm.ids)
 
     def max_order(self) -> int | None:
@@ -232,19 +232,19 @@ class OnlineCTCBeamDecoder(_Decoder):
         for piece, state, is_last in zip(pieces, states, is_eos_s, strict=False):
             tried = self._pruned(piece)
             state.state = self._search.step(tried, state.state)
-            state.heard.append(tried)
-            rows.append((np.concatenate(state.heard), self._finish(state.state)) if is_last else (tried, []))
+            state.log_probs.append(tried)
+            rows.append((np.concatenate(state.log_probs), self._finish(state.state)) if is_last else (tried, []))
         beams = max(len(found) for _, found in rows)
         longest = max((len(hypothesis.labels) for _, found in rows for hypothesis in found), default=0)
         return self._result(rows, beams, longest)
 
 
 class DecoderState:
-    """Where an utterance in pieces has got to."""
+    """The state of an utterance that is decoded in pieces."""
 
     def __init__(self, decoder: OnlineCTCBeamDecoder) -> None:
         self.state: BeamState = decoder._search.start()
-        self.heard: list[Array] = []
+        self.log_probs: list[Array] = []
 
 
 def _read_open_ended(path: str) -> NgramModel:
@@ -292,7 +292,7 @@ def _peaks_of_group(log_probs: Array, labelings: Sequence[Sequence[int]]) -> lis
 
 
 def _peaks(log_probs: Array, tokens: Array, path: Array) -> list[int]:
-    """Of each label of a path (T,) over states with these tokens, its most probable frame."""
+    """The most probable frame of each label of a path (T,) over states with these tokens."""
     order = np.lexsort((-log_probs[np.arange(len(path)), tokens[path]], path))
     states, first = np.unique(path[order], return_index=True)
     frames: list[int] = order[first[states % 2 == 1]].tolist()

@@ -29,10 +29,10 @@ from recitative.features.augment import (
     add_reverberation_tail,
     change_speed,
     change_volume,
-    draw_mask,
     equalize,
     limit_to_telephone_band,
     pad_silence,
+    random_mask,
     reverberate,
     spec_augment,
     time_stretch,
@@ -176,7 +176,7 @@ def test_noise_and_reverberation_come_as_often_as_asked(tmp_path):
 
 def test_a_mask_has_every_width_equally_often_and_every_place_within_a_width():
     rng = np.random.default_rng(0)
-    masks = [draw_mask(6, 3, rng) for _ in range(4000)]
+    masks = [random_mask(6, 3, rng) for _ in range(4000)]
     widths = [mask.stop - mask.start for mask in masks]
     assert_even([widths.count(width) for width in range(4)])
     assert set(widths) == {0, 1, 2, 3}
@@ -257,7 +257,7 @@ def crops(tmp_path: Path, recording: np.ndarray, *, length: int, draws: int) -> 
     """The stretches of the recording that the augmenter would add."""
     settings = AugmentSettings(noise_dir=folder_of(tmp_path / "noise", noise=recording))
     augmenter, rng = Augmenter(settings, RATE), np.random.default_rng(0)
-    return [augmenter._draw_noise(length, rng) for _ in range(draws)]
+    return [augmenter._random_noise(length, rng) for _ in range(draws)]
 
 
 def assert_even(counts) -> None:
@@ -488,7 +488,7 @@ def augmented(recording, settings):
 def test_kept_features_are_those_of_the_louder_or_quieter_samples(recording, speed, gain_db):
     chosen = task_settings(volume_db=(gain_db, gain_db))
     samples = change_volume(change_speed(read_utterance(recording), speed, RATE), gain_db)
-    features, masked = augmented(recording, chosen).draw(0, speed, np.random.default_rng(1))
+    features, masked = augmented(recording, chosen).sample(0, speed, np.random.default_rng(1))
     expected = FeatureExtractor(chosen.features).compute(samples)
     assert_allclose(features, expected, atol=2e-3)  # float32 rounds the samples, their powers and the sum
     assert features.min() == 4.0
@@ -499,7 +499,7 @@ def test_each_speed_of_a_recording_is_worked_out_once(recording, monkeypatch):
     read = []
     monkeypatch.setattr(augment, "read_utterance", lambda one: read.append(1) or read_utterance(one))
     features = augmented(recording, task_settings(volume_db=(-3, 3)))
-    drawn = [features.draw(0, speed, np.random.default_rng(seed))[0] for seed in range(3) for speed in (0.9, 1.1)]
+    drawn = [features.sample(0, speed, np.random.default_rng(seed))[0] for seed in range(3) for speed in (0.9, 1.1)]
     assert len(read) == 2
     assert len({float(one[0, 0]) for one in drawn}) == 6, "the volume is drawn anew each time"
 
@@ -508,7 +508,7 @@ def test_speeds_of_frames_need_one_extraction_and_have_the_length_of_samples_at_
     read = []
     monkeypatch.setattr(augment, "read_utterance", lambda one: read.append(1) or read_utterance(one))
     features = augmented(recording, task_settings(speed_kind="frames"))
-    drawn = {speed: features.draw(0, speed, np.random.default_rng(1))[0] for speed in (0.9, 1.0, 1.1)}
+    drawn = {speed: features.sample(0, speed, np.random.default_rng(1))[0] for speed in (0.9, 1.0, 1.1)}
     assert len(read) == 1
     for speed, one in drawn.items():
         samples = change_speed(read_utterance(recording), speed, RATE)
@@ -522,16 +522,16 @@ def test_rooms_babble_and_telephones_are_drawn_from_the_generator(recording):
     everything = {"room_probability": 1, "babble_probability": 1, "telephone_probability": 1}
     for chosen in ({name: value} for name, value in everything.items()):
         first, again = (
-            augmented(recording, task_settings(**chosen)).draw(0, 1.0, np.random.default_rng(3))[0] for _ in range(2)
+            augmented(recording, task_settings(**chosen)).sample(0, 1.0, np.random.default_rng(3))[0] for _ in range(2)
         )
-        plain = augmented(recording, task_settings()).draw(0, 1.0, np.random.default_rng(3))[0]
+        plain = augmented(recording, task_settings()).sample(0, 1.0, np.random.default_rng(3))[0]
         assert_array_equal(first, again)
         assert not np.array_equal(first, plain), chosen
 
 
 def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
     lengths = [
-        len(augmented(recording, task_settings(quiet_s=0.05)).draw(0, 1.0, np.random.default_rng(seed))[0])
+        len(augmented(recording, task_settings(quiet_s=0.05)).sample(0, 1.0, np.random.default_rng(seed))[0])
         for seed in range(60)
     ]
     assert {length - 98 for length in lengths} == set(range(11))  # a second has 98 frames, 0.05 s has 5
@@ -539,19 +539,19 @@ def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
 
 def test_a_recording_is_cut_before_it_gets_its_quiet(recording):
     cut = augmented(recording, task_settings(cut_db=[0, 0], quiet_s=0.05))
-    lengths = {len(cut.draw(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(400)}
+    lengths = {len(cut.sample(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(400)}
     assert lengths == set(range(1, 12)), "its loudest frame, and up to five of quiet on either side"
 
 
 def test_colour_and_hiss_are_drawn_from_the_generator(recording):
     first, again, other = (
-        augmented(recording, task_settings(colour_db=6, hiss_snr_db=[10, 30])).draw(
+        augmented(recording, task_settings(colour_db=6, hiss_snr_db=[10, 30])).sample(
             0, 1.0, np.random.default_rng(seed)
         )[0]
         for seed in (1, 1, 2)
     )
     assert_array_equal(first, again)
-    plain, _ = augmented(recording, task_settings()).draw(0, 1.0, np.random.default_rng(1))
+    plain, _ = augmented(recording, task_settings()).sample(0, 1.0, np.random.default_rng(1))
     assert np.abs(first - plain).mean() > 0.3
     assert np.abs(first - other).mean() > 0.3
 

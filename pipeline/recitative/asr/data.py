@@ -77,7 +77,7 @@ class RecognitionDataset(AudioDataset[TranscribedBatch]):
 
     def example(self, number: int, speeds: Array, rng: np.random.Generator) -> tuple[Array, Array, Sequence[int]]:
         """Features without SpecAugment's masks and with them, and the labels."""
-        features, masked = self.features.draw(number, float(speeds[number]), rng)
+        features, masked = self.features.sample(number, float(speeds[number]), rng)
         drawn = self._alternatives.draw(number, rng) if self._alternatives else None
         return features, masked, self.labels[number] if drawn is None else drawn
 

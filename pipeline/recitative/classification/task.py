@@ -117,7 +117,7 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
         frames = int(rng.integers(self._most_before + 1))
         numbers = (int(rng.integers(len(self.utterances))) for _ in itertools.count())
         others = ((other, float(speeds[other])) for other in numbers)
-        return self.features.draw_after(number, float(speeds[number]), others, frames, rng)
+        return self.features.sample_after(number, float(speeds[number]), others, frames, rng)
 
     def collate(self, epoch: int, numbers: Array, examples: Sequence[Array]) -> LabeledBatch:
         """At least one recording, mixed with each other."""

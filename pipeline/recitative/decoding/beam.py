@@ -239,9 +239,9 @@ class BeamSearch:
         least_mass: float,
         floor: float,
     ) -> tuple[Mask, Array]:
-        """Which rows (R,) the row without their last label leads to, and the mass (R,) that they get from it.
+        """A mask of the rows (R,) that their parents lead to, and the mass (R,) that they get from it.
 
-        parent: where that row is, and whether it is in the beam
+        parent: the row without the last label: its place, and whether it is in the beam
         """
         parents, joined = parent
         label, extra = rows["label"], rows["extra"]
@@ -254,7 +254,7 @@ class BeamSearch:
         return joined, more
 
     def _near(self, new: _Candidates, stay_mass: Array, joined: int, floor: float) -> Array:
-        """Which candidates even the best score of their words leaves behind neither ``beam`` others nor the floor.
+        """The candidates that could be among the ``beam`` best and above the floor with the best score of their words.
 
         joined: so many candidates at most are rows already
         """
@@ -265,7 +265,7 @@ class BeamSearch:
         return np.asarray((upper >= floor * (1 - 1e-9)).nonzero()[0])
 
     def _best(self, masses: Array) -> Array:
-        """Which of them are the best ``beam``, the best first; of equals the first."""
+        """The indices of the ``beam`` largest masses, the largest first; of equal ones the first."""
         least = float(masses.max()) * self._least
         if len(masses) > self.beam:
             least = max(least, float(np.partition(masses, -self.beam)[-self.beam]))
@@ -390,7 +390,7 @@ class Records(NamedTuple):
         return self.first + len(self.parent)
 
     def holding(self, record: int) -> Records:
-        """Those among which a record is, of these and earlier ones."""
+        """The records of the frame that added a record, of this frame or an earlier one."""
         records = self
         while record < records.first:
             assert records.before
@@ -435,8 +435,8 @@ def paths_of(records: Records) -> Callable[[int], list[Step]]:
 
 
 def agreed_words(records: Records, last_words: Array, open_words: Sequence[str]) -> tuple[list[int], list[int]]:
-    """How many words, from the first on, each row (R,) has in common with the first row: of the words that have ended,
-    and with those that have not.
+    """The numbers of first words that each row (R,) has in common with the first row: among the words that have ended,
+    and including those that have not.
 
     last_words: (R,) the records at which the last words ended; open_words: those that have not ended, or ''
     """

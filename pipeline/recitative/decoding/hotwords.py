@@ -25,7 +25,7 @@ Guess = Callable[[Sequence[str], TokenTable], Mapping[str, Pronunciation]]
 
 @dataclass(frozen=True)
 class PhraseKind:
-    """What messages call the phrases of a list and the numbers behind them."""
+    """The words with which messages describe the phrases of a list and their numbers."""
 
     name: str  # such as hot word
     number: str  # such as weight

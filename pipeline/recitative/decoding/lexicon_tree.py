@@ -54,7 +54,7 @@ class OpenVocabulary:
         return Moves(np.arange(len(labels)), np.where(begins, letters, nodes + letters), words, words.astype(np.bool_))
 
     def is_whole(self, nodes: Array) -> Mask:
-        """Whether a hypothesis at a node (N,) may end there."""
+        """True where a hypothesis at a node (N,) may end."""
         return np.ones(len(nodes), np.bool_)
 
     def open_words(self, nodes: Array) -> Array:
@@ -180,7 +180,7 @@ class LexiconTree:
         return tuple(found)
 
     def child(self, nodes: Array, labels: Array) -> Array:
-        """Where labels (N,) lead from nodes (N,); -1 where no word goes on so."""
+        """The nodes (N,) that labels lead to from nodes (N,); -1 where no word continues with the label."""
         wanted = nodes * self._labels + labels
         if self._table is not None:
             return np.asarray(self._table[wanted])

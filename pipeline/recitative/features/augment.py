@@ -24,10 +24,10 @@ from recitative.stage import Array
 
 
 class Augmenter:
-    """Speed, reverberation, noise and volume, in this order; all but the speed are drawn for every call.
+    """Speed, reverberation, noise and volume, in this order; all but the speed are sampled for every call.
 
     Samples are float and never clipped or rescaled: after a positive gain or with strong noise they may exceed 1.0,
-    which log-power features accept, and the drawn volume is kept.
+    which log-power features accept, and the sampled volume applies.
     """
 
     def __init__(self, settings: AugmentSettings, sample_rate: int) -> None:
@@ -47,20 +47,20 @@ class Augmenter:
         """
         samples = change_speed(samples, speed, self.sample_rate)
         if self._impulses and rng.random() < self.settings.reverb_probability:
-            samples = reverberate(samples, self._draw_impulse(rng))
+            samples = reverberate(samples, self._random_impulse(rng))
         if self._noises and rng.random() < self.settings.noise_probability:
-            noise = self._draw_noise(len(samples), rng)
+            noise = self._random_noise(len(samples), rng)
             samples = add_noise(samples, noise, snr_db=rng.uniform(*self.settings.noise_snr_db))
         return change_volume(samples, rng.uniform(*self.settings.volume_db))
 
-    def _draw_impulse(self, rng: np.random.Generator) -> Samples:
+    def _random_impulse(self, rng: np.random.Generator) -> Samples:
         impulse = self._impulses[rng.integers(len(self._impulses))]
         samples, rate = read_audio(impulse.path)
         if not samples.any():
             raise DataError(str(impulse.path), "is silent", "an impulse response", "remove it from the folder")
         return resample(samples, rate, self.sample_rate)
 
-    def _draw_noise(self, length: int, rng: np.random.Generator) -> Samples:
+    def _random_noise(self, length: int, rng: np.random.Generator) -> Samples:
         """``length`` samples from a random position of a random recording, repeated if it is shorter."""
         noise = self._noises[rng.integers(len(self._noises))]
         rate, available = noise.info.sample_rate, noise.info.num_samples
@@ -122,15 +122,15 @@ def spec_augment(
     frames, channels = masked.shape
     fill = np.broadcast_to(np.asarray(fill, np.float32), (channels,))
     for _ in range(settings.freq_masks):
-        band = draw_mask(channels, min(settings.freq_width, channels), rng)
+        band = random_mask(channels, min(settings.freq_width, channels), rng)
         masked[:, band] = fill[band]
     for _ in range(settings.time_masks):
         widest = min(settings.time_width, int(settings.time_fraction * frames))
-        masked[draw_mask(frames, widest, rng)] = fill
+        masked[random_mask(frames, widest, rng)] = fill
     return masked
 
 
-def draw_mask(length: int, widest: int, rng: np.random.Generator) -> slice:
+def random_mask(length: int, widest: int, rng: np.random.Generator) -> slice:
     """A range within ``length`` items: its width is uniform in 0..widest, then its start is uniform."""
     width = int(rng.integers(widest + 1))
     start = int(rng.integers(length - width + 1))
@@ -266,8 +266,8 @@ def add_noise_floor(features: Array, snr_db: float, rng: np.random.Generator) ->
     level = power.mean(dtype=np.float64) * 10 ** (-snr_db / 10)
     normal = rng.standard_normal(features.shape, dtype=np.float32)
     root = np.maximum(normal * np.float32(1 / (3 * FREEDOM**0.5)) + np.float32(1 - 1 / (9 * FREEDOM)), 0)
-    heard: Array = np.log(power + root * root * root * (level * curve / curve.mean()).astype(np.float32))
-    return heard
+    noisy: Array = np.log(power + root * root * root * (level * curve / curve.mean()).astype(np.float32))
+    return noisy
 
 
 def add_reverberation_tail(features: Array, rt60_s: float, drr_db: float, frame_s: float) -> Array:
@@ -280,11 +280,11 @@ def add_reverberation_tail(features: Array, rt60_s: float, drr_db: float, frame_
     """
     decay = 10 ** (-6 * frame_s / rt60_s)
     power = np.exp(features.astype(np.float64))
-    heard, reach = power.copy(), 1
+    total, reach = power.copy(), 1
     while reach < len(power) and decay**reach > 1e-6:  # each pass doubles the length of the sum
-        heard[reach:] += decay**reach * heard[:-reach]
+        total[reach:] += decay**reach * total[:-reach]
         reach *= 2
-    tail = 10 ** (-drr_db / 10) * (1 - decay) / decay * (heard - power)
+    tail = 10 ** (-drr_db / 10) * (1 - decay) / decay * (total - power)
     wet: Array = np.log(power + tail).astype(np.float32)
     return wet
 
@@ -299,8 +299,8 @@ def add_babble(features: Array, others: Sequence[Array], snr_db: float, rng: np.
         rolled = np.roll(other, -int(rng.integers(len(other))), axis=0)
         power += np.exp(np.resize(rolled, features.shape).astype(np.float64))
     level = np.exp(features.astype(np.float64)).mean() / power.mean() * 10 ** (-snr_db / 10)
-    heard: Array = np.logaddexp(features, np.log(level * power)).astype(np.float32)
-    return heard
+    noisy: Array = np.logaddexp(features, np.log(level * power)).astype(np.float32)
+    return noisy
 
 
 LOWEST_HZ, HIGHEST_HZ = (150.0, 350.0), (3000.0, 3900.0)  # the edges of the telephone band
@@ -358,19 +358,19 @@ class AugmentedFeatures:
         self._seconds = seconds
         self._vocal_tract = VocalTractWarp(settings.features) if settings.augment.vtlp != (1.0, 1.0) else None
         self._hz = VocalTractWarp(settings.features).hz if settings.augment.telephone_probability else None
-        self._kept = FeatureCache(utterances, settings) if settings.train.cache_features else None
+        self._cache = FeatureCache(utterances, settings) if settings.train.cache_features else None
         bytes_in_all = float(seconds.sum()) * settings.features.sample_rate * np.dtype(np.float32).itemsize
-        fits = bytes_in_all <= settings.train.cache_mb * 1e6 and not self._kept
+        fits = bytes_in_all <= settings.train.cache_mb * 1e6 and not self._cache
         self._samples: list[Samples] | None = [read_utterance(u) for u in utterances] if fits else None
 
-    def draw(self, number: int, speed: float, rng: np.random.Generator) -> tuple[Array, Array]:
+    def sample(self, number: int, speed: float, rng: np.random.Generator) -> tuple[Array, Array]:
         """One utterance at a speed: features (T, C) without SpecAugment's masks, and with them.
 
         All other randomness comes from ``rng``: equal generators give equal features.
         """
-        return self._with_channel(self._spoken(number, speed, rng), rng)
+        return self._with_channel(self._utterance(number, speed, rng), rng)
 
-    def draw_after(
+    def sample_after(
         self, number: int, speed: float, others: Iterator[tuple[int, float]], frames: int, rng: np.random.Generator
     ) -> Array:
         """One utterance in a stream, with SpecAugment's masks: (frames + T, C).
@@ -378,14 +378,14 @@ class AugmentedFeatures:
         It is preceded by the last ``frames`` frames of as many ``others`` (utterances and their speeds) as needed, with
         the same channel augmentation. Each must have a frame.
         """
-        parts, missing = [self._spoken(number, speed, rng)], frames
+        parts, missing = [self._utterance(number, speed, rng)], frames
         while missing > 0:
-            before = self._spoken(*next(others), rng)[-missing:]
+            before = self._utterance(*next(others), rng)[-missing:]
             parts.insert(0, before)
             missing -= len(before)
         return self._with_channel(np.concatenate(parts), rng)[1]
 
-    def _spoken(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+    def _utterance(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         """One utterance, trimmed and padded with silence."""
         features = self._at_speed(number, speed, rng)
         if self._vocal_tract:
@@ -398,8 +398,8 @@ class AugmentedFeatures:
 
     def _at_speed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         of_samples = 1.0 if self._settings.augment.speed_kind == "frames" else speed
-        if self._kept:
-            features = self._kept.draw(number, of_samples, rng)
+        if self._cache:
+            features = self._cache.sample(number, of_samples, rng)
         else:
             samples = self._samples[number] if self._samples else read_utterance(self._utterances[number])
             features = self._extractor.compute(self._augmenter.perturb(samples, of_samples, rng))
@@ -447,14 +447,14 @@ class FeatureCache:
         self._volume_db = augment.volume_db
         self._floor = np.float32(features.log_floor)
         self._extractor = FeatureExtractor(features.model_copy(update={"log_floor": SILENCE}))
-        self._kept: dict[tuple[int, float], Array] = {}
+        self._features: dict[tuple[int, float], Array] = {}
 
-    def draw(self, number: int, speed: float, rng: np.random.Generator) -> Array:
+    def sample(self, number: int, speed: float, rng: np.random.Generator) -> Array:
         """(T, C) float32 of one utterance at a speed, at a volume from ``rng``."""
-        if (number, speed) not in self._kept:
+        if (number, speed) not in self._features:
             samples = read_utterance(self._utterances[number])
             sped = change_speed(samples, speed, self._extractor.settings.sample_rate)
-            self._kept[number, speed] = self._extractor.compute(sped)
+            self._features[number, speed] = self._extractor.compute(sped)
         gain = np.float32(rng.uniform(*self._volume_db) * np.log(10) / 10)
-        louder: Array = np.maximum(self._kept[number, speed] + gain, self._floor)
+        louder: Array = np.maximum(self._features[number, speed] + gain, self._floor)
         return louder

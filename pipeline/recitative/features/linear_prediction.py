@@ -94,10 +94,10 @@ def _power(frames: Array, settings: FeatureSettings, preemphasis: float) -> Arra
     domain.
     """
     areas, middles, points = _bands(settings)
-    told = areas >= NARROWEST
-    density = frames[:, told] - np.log(areas[told])
-    places = np.clip(np.interp(points, middles[told], np.arange(told.sum())), 0, told.sum() - 1)
-    left = np.minimum(places.astype(np.int64), told.sum() - 2)
+    used = areas >= NARROWEST
+    density = frames[:, used] - np.log(areas[used])
+    places = np.clip(np.interp(points, middles[used], np.arange(used.sum())), 0, used.sum() - 1)
+    left = np.minimum(places.astype(np.int64), used.sum() - 2)
     share = places - left
     power = np.exp((1 - share) * density[:, left] + share * density[:, left + 1])
     turn = np.exp(-1j * np.pi * np.arange(len(points)) / (len(points) - 1))

@@ -1,1 +1,1 @@
-"""Language models of words: made from text, pruned, mixed, measured and asked."""
+"""Language models: n-gram models, recurrent models and grammars."""

@@ -9,7 +9,7 @@
 
     \\end\\
 
-The probability of ``<s>`` is ``NEVER``, whatever the file says (SRILM writes -99, KenLM 0): it is never asked for. A
+The probability of ``<s>`` is ``NEVER``, whatever the file says (SRILM writes -99, KenLM 0): it is never needed. A
 file without ``<unk>`` gets one of log10 probability -100, as in KenLM: an unknown word is possible, and worse than any
 other.
 """

@@ -122,7 +122,7 @@ class NgramSettings:
 
 @dataclass(frozen=True)
 class Discounts:
-    """What is subtracted from the counts 1, 2 and >= 3 of one order."""
+    """The amounts that are subtracted from the counts 1, 2 and >= 3 of one order."""
 
     values: tuple[float, float, float]
     measured: bool  # False: DEFAULT_DISCOUNTS

@@ -1,4 +1,4 @@
-"""An n-gram model as a decoder asks it, in a few flat arrays: opening one costs no parsing, and asking no objects.
+"""Packed n-gram models, in a few flat arrays: a decoder opens one without parsing, and queries it without objects.
 
 The n-grams are a trie. Node 0 is the empty context, nodes 1 to V are the unigrams, then come the bigrams, sorted by
 context and word, and so on, so that the n-grams that continue a node lie side by side and a word is found among them by
@@ -102,7 +102,7 @@ class NgramModel:
 
     @cached_property
     def ids(self) -> dict[str, int]:
-        """Of every word that is none of the marks."""
+        """The ids of all words but the marks."""
         return {word: number for number, word in enumerate(self.words) if word not in MARKS}
 
     def start(self) -> State:
@@ -250,7 +250,7 @@ class NgramModel:
         )
 
     def to_text(self) -> str:
-        """What ``parse`` takes: arrays, packed with zlib and written in base64."""
+        """The packed form that ``parse`` reads: arrays, compressed with zlib and written in base64."""
         starts = np.cumsum((1, *self.sizes))
         arrays: list[Array] = [
             np.frombuffer("\n".join(self.words).encode(), np.uint8),
@@ -280,7 +280,7 @@ class NgramModel:
 
     @classmethod
     def _of_arrays(cls, sizes: tuple[int, ...], arrays: Iterator[Array]) -> NgramModel:
-        """Of arrays that are unpacked one after another, so that few are in memory twice."""
+        """The model of arrays, which are unpacked one after another, so that few are in memory twice."""
         blob, children, higher, suffixes = (_next(arrays) for _ in range(4))
         words = tuple(blob.tobytes().decode().split("\n"))
         starts = np.cumsum((1, *sizes)).tolist()
@@ -348,7 +348,7 @@ def _by_frequency(table: NgramTable) -> NgramTable:
 
 
 def _id_type(words: int) -> type[np.unsignedinteger[Any]]:
-    """Of the ids of so many words."""
+    """The type of ids of this number of words."""
     return np.uint16 if words <= 1 << 16 else np.uint32
 
 

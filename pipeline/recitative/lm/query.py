@@ -27,7 +27,7 @@ END = "</s>"
 MARKS = (UNKNOWN, BEGIN, END)
 
 LN_10 = float(np.log(10.0))
-NEVER = -99 * LN_10  # ln P(<s>), which is never asked for: SRILM's log10 of zero
+NEVER = -99 * LN_10  # ln P(<s>), which is never needed: SRILM's log10 of zero
 _NO_KEY = np.iinfo(np.int64).max
 _NO_MASS = 1e-12  # probability below which a sum differs from one by rounding only
 

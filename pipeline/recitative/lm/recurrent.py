@@ -105,7 +105,7 @@ class RecurrentLanguageModel:
         return float(history.log_probs[END]) - (0.0 if history.is_start else self.word_end(history))
 
     def knows(self, word: str) -> bool:
-        """Whether the word, or each of its characters, is in the vocabulary."""
+        """True if the word, or each of its characters, is in the vocabulary."""
         return self.vocabulary.knows(word)
 
     def go_on(self, history: History) -> tuple[float, History]:

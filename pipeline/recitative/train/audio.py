@@ -102,7 +102,7 @@ class AudioDataset(Generic[A]):
 
     def example(self, number: int, speeds: Array, rng: np.random.Generator) -> Any:
         """One utterance: features (T, C). speeds (N,): of all utterances in this epoch."""
-        return self.features.draw(number, float(speeds[number]), rng)[1]
+        return self.features.sample(number, float(speeds[number]), rng)[1]
 
     def collate(self, epoch: int, numbers: Array, examples: Sequence[Any]) -> A:
         """Examples as a batch."""
