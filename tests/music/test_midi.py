@@ -200,6 +200,7 @@ def _must_be_a_piece_or_an_error(content: bytes) -> None:
         assert all(note.length > 0 and note.end <= piece.length for note in piece.notes)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_garbage_behind_a_header_gives_a_piece_or_one_clear_error(garbage: bytes) -> None:
     header = b"MThd\0\0\0\6\0\1\0\1\0\x60MTrk" + len(garbage).to_bytes(4, "big")

@@ -69,6 +69,7 @@ def test_a_chord_of_which_one_note_goes_on_is_tied():
     assert [sorted(chord.tied) for bar in bass.bars for chord in bar] == [[43, 50], [43], [43], []]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 127), st.integers(-7, 7))
 def test_a_spelled_pitch_is_the_pitch_and_notes_of_the_scale_need_no_accidental(pitch, fifths):
     letter, alter, octave = spelled(pitch, fifths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.music.piece import (
@@ -32,6 +32,7 @@ def _sounding(piece: Piece, step: int, voice: int) -> int:
     return max(there, key=lambda note: (note.start, note.pitch)).pitch if there else SILENT
 
 
+@settings(deadline=None)
 @given(notes=st.lists(NOTES, max_size=10))
 def test_a_grid_has_in_each_step_what_began_last(notes: list[Note]) -> None:
     piece = Piece.of(notes, 4, 100.0, "p")
@@ -43,6 +44,7 @@ def test_a_grid_has_in_each_step_what_began_last(notes: list[Note]) -> None:
             assert grid.onsets[step, voice] == begins
 
 
+@settings(deadline=None)
 @given(pitches=PITCHES, onsets=st.integers(0, 2**24 - 1))
 def test_a_grid_is_its_notes(pitches: list[list[int]], onsets: int) -> None:
     array = np.array(pitches, np.int16)
@@ -67,6 +69,7 @@ def test_a_piece_is_as_long_as_its_notes_and_in_their_order() -> None:
     assert Piece.of([], 4, 120.0, "empty").voices == 0
 
 
+@settings(deadline=None)
 @given(notes=st.lists(NOTES, max_size=8), factor=st.integers(2, 12))
 def test_a_finer_grid_and_back_changes_nothing(notes: list[Note], factor: int) -> None:
     piece = Piece.of(notes, 4, 100.0, "p")
@@ -137,6 +140,7 @@ def test_more_notes_than_voices_share_them_from_top_to_bottom() -> None:
 notes_of = st.builds(Note, st.integers(0, 12), st.integers(30, 90), st.integers(1, 6))
 
 
+@settings(deadline=None)
 @given(st.lists(notes_of, unique_by=lambda note: (note.start, note.pitch)), st.integers(1, 4))
 def test_notes_change_in_nothing_but_their_voice(notes: list[Note], voices: int) -> None:
     piece = Piece.of(notes, 4, 100.0, "piano")
