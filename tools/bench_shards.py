@@ -19,7 +19,7 @@ from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.shards import Shard, ShardEntry, ShardIndex, write_index
 from recitative.features.extraction import audio_durations_s
-from recitative.train.sampler import BatchSampler
+from recitative.train.audio import BatchSampler
 
 SHARD = 1000  # utterances in each
 TEXT = "about as many words as a sentence that is read aloud has in corpora of such a size"

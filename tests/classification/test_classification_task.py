@@ -30,8 +30,8 @@ from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.folder import load_model
+from recitative.train.audio import BatchLoader
 from recitative.train.run import train_model
-from recitative.train.sampler import BatchLoader
 
 AUGMENT = ["augment.speeds=[0.9, 1.1]", "augment.volume_db=[-6, 6]", "augment.spec_augment.time_masks=1"]
 

@@ -25,7 +25,7 @@ from recitative.model.folder import load_model
 from recitative.stage import Padded
 from recitative.text.tokens import END, Vocabulary
 from recitative.train.run import train_model
-from recitative.train.stateful import TextStreams
+from recitative.train.task import TextStreams
 
 CPU = torch.device("cpu")
 TEXTS = ["a b", "b c a", "c", "a a b c", "", "c b"] * 4

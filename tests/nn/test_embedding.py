@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from contract import verify_contract
 from recitative.config import RecurrentSettings
-from recitative.nn.embedding import Embedding, TiedLogProbs
+from recitative.nn.heads import Embedding, TiedLogProbs
 from recitative.nn.ragged import detach
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain

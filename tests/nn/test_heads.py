@@ -9,8 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.nn.embedding import EmbeddedFeatures, EmbeddingSum
-from recitative.nn.heads import MixtureDensity, PitchHead
+from recitative.nn.heads import EmbeddedFeatures, EmbeddingSum, MixtureDensity, PitchHead
 from recitative.nn.stages import Delay
 from recitative.stage import Padded
 

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from recitative.anomaly.kind import FORECASTER, AnomalyNetworkSettings, AnomalySettings, Threshold
 from recitative.features.cmvn import CmvnStats
 from recitative.model.kind import ModelKind
-from recitative.nn.front_end import normalization_stages
 from recitative.nn.heads import MixtureDensity
-from recitative.nn.normalize import Normalize
+from recitative.nn.normalize import Normalize, normalization_stages
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Delay, Dropout, Project

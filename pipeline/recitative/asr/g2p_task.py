@@ -26,7 +26,7 @@ from recitative.model.export.stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import run_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
-from recitative.nn.embedding import Embedding
+from recitative.nn.heads import Embedding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded, State
 from recitative.text.lexicon import Pronunciation, read_dictionary

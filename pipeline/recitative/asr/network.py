@@ -26,11 +26,11 @@ from recitative.config import AttentionSettings, ModelSettings, RecurrentSetting
 from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import TorchStage
 from recitative.nn.attention import LocationAttention, Memory
-from recitative.nn.front_end import add_front_end, normalization_stages
+from recitative.nn.normalize import normalization_stages
 from recitative.nn.ragged import is_full, valid_mask, zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
-from recitative.nn.window import RowConv
+from recitative.nn.window import RowConv, add_front_end
 from recitative.score.calibration import Calibrator
 from recitative.stage import Padded, State
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of

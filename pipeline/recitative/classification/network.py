@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from recitative.classification.kind import CLASSIFIER, ClassifierNetworkSettings, ClassifierSettings
 from recitative.model.kind import ModelKind
-from recitative.nn.front_end import add_front_end, normalization_stages
+from recitative.nn.normalize import normalization_stages
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
+from recitative.nn.window import add_front_end
 from recitative.stage import Padded
 
 

@@ -11,7 +11,7 @@ from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings, NetworkSet
 from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import TorchStage
-from recitative.nn.embedding import Embedding, TiedLogProbs
+from recitative.nn.heads import Embedding, TiedLogProbs
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.text.tokens import Vocabulary

@@ -17,7 +17,7 @@ from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.text.tokens import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
-from recitative.train.stateful import StreamTask, TextStreams
+from recitative.train.task import StreamTask, TextStreams
 
 
 class LanguageModelTask(StreamTask):

@@ -21,8 +21,7 @@ from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode, MaskedCode
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.settings import EventsSettings, MusicSettings
-from recitative.nn.embedding import EmbeddedFeatures
-from recitative.nn.heads import PitchHead
+from recitative.nn.heads import EmbeddedFeatures, PitchHead
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout
 from recitative.stage import Padded, State

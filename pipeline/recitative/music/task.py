@@ -28,8 +28,7 @@ from recitative.music.settings import EventsSettings, MusicData, MusicSettings
 from recitative.nn.ragged import detach
 from recitative.stage import Ids, Mask, Padded, State
 from recitative.train.run import TrainingRun
-from recitative.train.stateful import StreamingNetwork, StreamTask, TextStreams
-from recitative.train.task import Batch, Task
+from recitative.train.task import Batch, StreamingNetwork, StreamTask, Task, TextStreams
 
 DEV_SEED = 2**31  # of the masks of dev pieces, equal in all runs
 

@@ -13,13 +13,15 @@ Kaldi's online CMVN with an infinite window), which can stream.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.errors import UsageError
 from recitative.nn.ragged import put_valid, take_valid, zero_padding
-from recitative.nn.stages import Framewise
+from recitative.nn.stages import Framewise, SameWidth
 from recitative.stage import Padded, State
 
 UTTERANCE_PRIOR = 20  # frames
@@ -42,21 +44,13 @@ class Normalize(Framewise):
         return (x - self.mean) * self.inverse_stddev
 
 
-class UtteranceMean(nn.Module):
+class UtteranceMean(SameWidth):
     """(N, T, C) -> (N, T, C), each row minus its own mean. Needs the whole input; no state.
 
     Raises UsageError if it is stepped in chunks.
     """
 
-    stride = 1
     lookahead = None
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.input_width = self.output_width = width
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
 
     def initial_state(self, n: int) -> State:
         return {}
@@ -72,24 +66,12 @@ class UtteranceMean(nn.Module):
         return Padded(data - mean.to(data.dtype), x.lengths), {}
 
 
-class RunningSums(nn.Module):
+class RunningSums(SameWidth):
     """Base of stages that use the mean of the frames so far.
 
     State: ``count`` (N,) and ``sum`` (N, C) of the frames so far; float64, so that the order of summation has no
     effect.
     """
-
-    stride = 1
-    lookahead = 0
-    _like: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.input_width = self.output_width = width
-        self.register_buffer("_like", torch.zeros(()), persistent=False)
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
 
     def initial_state(self, n: int) -> State:
         sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self._like.device)
@@ -153,3 +135,16 @@ class PlaneNorm(nn.Module):
         """(M, planes, C). A batch without frames has no statistics."""
         training = self.training and len(x) > 0
         return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, training, self.momentum, self.eps)
+
+
+def normalization_stages(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
+    """Normalization by the corpus, followed by normalization of the recording as ``cmvn`` says."""
+    stages: dict[str, nn.Module] = {"normalise": Normalize(feature_dim)}
+    match cmvn:
+        case "utterance":
+            stages["adapt"] = UtteranceMean(feature_dim)
+        case "running":
+            stages["adapt"] = RunningMean(feature_dim)
+        case "global":
+            pass
+    return stages

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recitative.nn.normalize import RunningSums
 from recitative.nn.ragged import cut, zero_padding
-from recitative.nn.stages import Framewise
+from recitative.nn.stages import Framewise, SameRate, SameWidth
 from recitative.stage import Padded, State
 
 BLOCK = 64  # frames per step of attention, which needs BLOCK x BLOCK weights in each row
@@ -42,7 +42,7 @@ class MeanPooling(RunningSums):
         return (sums / count[..., None]).to(data.dtype)
 
 
-class RecentMean(nn.Module):
+class RecentMean(SameWidth):
     """(N, T, C) -> (N, T, C), the mean of the last ``frames`` frames, or of fewer at the start.
 
     State: ``count`` (N,) int64, the number of frames so far, at most ``frames``; ``before`` (N, frames - 1, C), the
@@ -50,19 +50,10 @@ class RecentMean(nn.Module):
     errors: its bits do not depend on how a row is cut.
     """
 
-    stride = 1
-    lookahead = 0
-    _like: Tensor
-
     def __init__(self, width: int, frames: int) -> None:
         """frames: at least 2."""
-        super().__init__()
-        self.input_width = self.output_width = width
+        super().__init__(width)
         self.frames = frames
-        self.register_buffer("_like", torch.zeros(()), persistent=False)
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
 
     def initial_state(self, n: int) -> State:
         before = self._like.new_zeros(n, self.frames - 1, self.input_width)
@@ -84,7 +75,7 @@ class RecentMean(nn.Module):
         return y, {"count": (state["count"] + x.lengths).clamp(max=self.frames), "before": before.data}
 
 
-class AttentionPooling(nn.Module):
+class AttentionPooling(SameRate):
     """(N, T, C) -> (N, T, C), the mean of the frames so far, weighted by the softmax of learned scores.
 
     Initially all scores are 0: it starts as the mean.
@@ -94,18 +85,12 @@ class AttentionPooling(nn.Module):
     The exponents are at most 0, and the largest is 0: neither sum overflows, and the weight is at least 1.
     """
 
-    stride = 1
-    lookahead = 0
-
     def __init__(self, width: int) -> None:
         super().__init__()
         self.input_width = self.output_width = width
         self.score = nn.Linear(width, 1)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
 
     def initial_state(self, n: int) -> State:
         sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self.score.weight.device)

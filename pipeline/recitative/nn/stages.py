@@ -15,14 +15,29 @@ from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded, State
 
 
-class Framewise(nn.Module):
-    """Base of stages that treat every frame alone: stride 1, look-ahead 0, no state."""
+class SameRate(nn.Module):
+    """Base of stages with an output for every input, and without look-ahead."""
 
     stride: int | Fraction = 1  # a fraction: several outputs per input
-    lookahead = 0
+    lookahead: int | None = 0
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         return lengths
+
+
+class SameWidth(SameRate):
+    """Base of such stages without parameters: (N, T, C) -> (N, T, C). ``_like`` has the device of their state."""
+
+    _like: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+
+class Framewise(SameRate):
+    """Base of stages that treat every frame alone, without state."""
 
     def initial_state(self, n: int) -> State:
         return {}
@@ -127,7 +142,7 @@ class Chain(nn.Module):
         return x, new_state
 
 
-class Delay(nn.Module):
+class Delay(SameWidth):
     """y[t] = x[t - frames], with zeros before the first frame: (N, T, C) -> (N, T, C). Input of a forecast.
 
     The look-ahead is negative: output t does not depend on the last ``frames`` inputs up to t.
@@ -135,22 +150,11 @@ class Delay(nn.Module):
     State: ``before`` (N, frames, C), the last input frames.
     """
 
-    stride = 1
-    _like: Tensor
-
     def __init__(self, width: int, frames: int) -> None:
         """frames: at least 1."""
-        super().__init__()
-        self.input_width = self.output_width = width
+        super().__init__(width)
         self.frames = frames
-        self.register_buffer("_like", torch.zeros(()), persistent=False)
-
-    @property
-    def lookahead(self) -> int:
-        return -self.frames
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
+        self.lookahead = -frames
 
     def initial_state(self, n: int) -> State:
         return {"before": self._like.new_zeros(n, self.frames, self.input_width)}

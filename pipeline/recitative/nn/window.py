@@ -1,7 +1,8 @@
-"""Stages with a window of frames: stacking, causal convolution, look-ahead (row) convolution.
+"""Stages with a window of frames: stacking, causal convolution, look-ahead (row) convolution; and the front end, which
+reduces the frame rate before the recurrent core.
 
-In all three, output j of a row depends on its pending frames [j * stride, j * stride + window) and is computed as soon
-as the last of them has arrived; frames that no later window needs are dropped.
+Output j of a row depends on its pending frames [j * stride, j * stride + window) and is computed as soon as the last of
+them has arrived; frames that no later window needs are dropped.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recitative.config import FrontEndSettings
 from recitative.nn.normalize import PlaneNorm
 from recitative.nn.ragged import cut, empty, join, zero_padding
+from recitative.nn.stages import Project, SameRate
 from recitative.stage import Padded, State
 
 
@@ -89,7 +92,7 @@ class CausalConv(nn.Module):
         return torch.relu(self.norm(out, ready) if self.norm else out).flatten(2)
 
 
-class RowConv(nn.Module):
+class RowConv(SameRate):
     """Look-ahead convolution (Wang et al. 2016, Amodei et al. 2016), with state:
 
         y[t, c] = sum over k = 0..context of weight[c, k] * x[t + k, c]
@@ -97,22 +100,13 @@ class RowConv(nn.Module):
     (N, T, C) -> (N, T, C); frames beyond the end are zeros. State: ``pending`` and ``pending_lengths``.
     """
 
-    stride = 1
-
     def __init__(self, width: int, context: int) -> None:
         super().__init__()
         self.input_width = self.output_width = width
-        self.context = context
+        self.context = self.lookahead = context
         weight = torch.randn(width, context + 1) * 0.05
         weight[:, 0] += 1.0  # starts close to the identity
         self.weight = nn.Parameter(weight)
-
-    @property
-    def lookahead(self) -> int:
-        return self.context
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return lengths
 
     def initial_state(self, n: int) -> State:
         return _pack(empty(self.weight, n, self.input_width))
@@ -125,6 +119,24 @@ class RowConv(nn.Module):
         windows = _unfold(heard, ready, self.context + 1, 1)  # (N, T', C, context + 1)
         y = Padded((windows * self.weight).sum(-1), ready)
         return y, self.initial_state(len(ready)) if last else _pack(pending)
+
+
+def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feature_dim: int) -> int:
+    """Append the front end to ``stages``; returns its output width."""
+    if settings.kind == "stack":
+        stack = FrameStack(feature_dim, settings.window, settings.stride)
+        stages["stack"] = stack
+        width = stack.output_width
+    else:
+        width, planes, channels = feature_dim, 1, feature_dim
+        for i, (output_planes, stride) in enumerate(zip(settings.channels, settings.conv_strides, strict=True)):
+            conv = CausalConv(planes, channels, output_planes, stride, norm=settings.norm)
+            stages[f"conv{i}"] = conv
+            width, planes, channels = conv.output_width, output_planes, (channels + 1) // 2
+    if settings.width:
+        stages["project"] = Project(width, settings.width)
+        width = settings.width
+    return width
 
 
 def _windows(lengths: Tensor, window: int, stride: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from recitative.model.kind import ModelKind
 from recitative.model.torch_stage import run_model
-from recitative.nn.embedding import EmbeddedFeatures
+from recitative.nn.heads import EmbeddedFeatures
 from recitative.nn.ragged import valid_mask
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, LogProbs, Project

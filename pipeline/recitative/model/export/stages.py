@@ -16,7 +16,7 @@ from recitative.errors import UsageError
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
 from recitative.model.file import InitialState
-from recitative.nn.embedding import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
+from recitative.nn.heads import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
 from recitative.nn.normalize import (
     RUNNING_PRIOR,
     UTTERANCE_PRIOR,
