@@ -129,7 +129,7 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
     assert out.startswith(f"{good}\tlow ")
     assert "broken.wav: is not audio that can be read" in err
     assert "short.wav: lasts 0.0025 s; at least 0.015 s, one frame of the network" in err
-    assert "2 of 3 recordings could not be named" in err
+    assert "2 of 3 recordings could not be classified" in err
 
 
 @pytest.fixture(scope="module")
@@ -295,14 +295,14 @@ def test_folds_are_written_as_data_directories(folder, tmp_path, monkeypatch, ca
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
     (("classify", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a classifier's folder"),
-    (("classify", "--model", "m"), 2, "what is to be named? give FILE"),
-    (("classify", "x.wav", "--model", "m", "--microphone", "--every", 1), 2, "what is to be named? give FILE"),
-    (("classify", "--model", "m", "--microphone"), 2, "--microphone: it has no end at which it could be named"),
-    (("classify", "x.wav", "--model", "m", "--device", "1"), 2, "--device: is of --microphone"),
-    (("classify", "-", "--model", "m", "--raw", 8000), 2, "--rate: is of standard input as it comes"),
-    (("classify", "x.wav", "--model", "m", "--every", 1, "--all-speeds"), 2, "--all-speeds: a running label is"),
+    (("classify", "--model", "m"), 2, "no input: give FILE..., '-' for stdin, or --microphone"),
+    (("classify", "x.wav", "--model", "m", "--microphone", "--every", 1), 2, "FILE... and --microphone exclude"),
+    (("classify", "--model", "m", "--microphone"), 2, "--microphone requires --every SECONDS"),
+    (("classify", "x.wav", "--model", "m", "--device", "1"), 2, "--device requires --microphone"),
+    (("classify", "-", "--model", "m", "--raw", 8000), 2, "--rate: only for raw samples on stdin"),
+    (("classify", "x.wav", "--model", "m", "--every", 1, "--all-speeds"), 2, "--all-speeds and --every exclude"),
     (("classifier", "folds", "d", "o", "--parts", 2, "--table", "t"), 2, "--parts and --table exclude each other"),
-    (("classifier", "score", "m", "d", "--results", "r"), 2, "--results needs --model and --set"),
+    (("classifier", "score", "m", "d", "--results", "r"), 2, "--results requires --model and --set"),
     (("classifier", "train", "--train", "a", "--dev", "b", "--output", "c", "model.pool=mean"), 2,
      "unknown setting 'model.pool'; did you mean 'pooling'?"),
 ])  # fmt: skip

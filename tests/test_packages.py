@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recitative.cli import packages, start
+from recitative.cli import start
 
 ROOT = Path(__file__).resolve().parents[1]
 LOADS_A_LIBRARY = "try:\n    raise OSError('libtorchaudio.so: undefined symbol: x')\nexcept OSError as error:\n    "
@@ -41,7 +41,7 @@ def test_torch_and_torchaudio_that_do_not_load_together_are_told_with_the_pairs_
     name, fake_package, monkeypatch, capsys
 ):
     fake_package(name, LOADS_A_LIBRARY)
-    monkeypatch.setattr(packages, "version", {"torch": "2.11.0", "torchaudio": "2.11.1"}.__getitem__)
+    monkeypatch.setattr(start, "version", {"torch": "2.11.0", "torchaudio": "2.11.1"}.__getitem__)
     status, said = _run(lambda: importlib.import_module(name), monkeypatch, capsys)
     assert status == 2
     assert said == (
@@ -53,7 +53,7 @@ def test_torch_and_torchaudio_that_do_not_load_together_are_told_with_the_pairs_
 
 def test_another_package_that_does_not_load_is_told_with_its_version(fake_package, monkeypatch, capsys):
     fake_package("onnx", "from json import no_such_name\n")
-    monkeypatch.setattr(packages, "version", {"onnx": "1.17.0"}.__getitem__)
+    monkeypatch.setattr(start, "version", {"onnx": "1.17.0"}.__getitem__)
     status, said = _run(lambda: importlib.import_module("onnx"), monkeypatch, capsys)
     assert status == 2
     assert said.startswith(
@@ -67,12 +67,12 @@ def test_an_error_of_a_file_is_none_of_a_package(fake_package):
     module = importlib.import_module("onnx")
     with pytest.raises(FileNotFoundError) as raised:
         module.load("/no/such/file")
-    assert packages.explain(raised.value) == ""
+    assert start.explain(raised.value) == ""
 
 
 def test_the_ranges_of_pyproject_allow_the_pairs_that_load_and_none_of_those_known_to_fail():
     requirements = _requirements("train")
-    for torch, torchaudio in packages.TORCH_PAIRS:
+    for torch, torchaudio in start.TORCH_PAIRS:
         assert torch in requirements["torch"]
         assert torchaudio in requirements["torchaudio"]
     for torch in ("2.10.0", "2.12.1", "2.13.0"):

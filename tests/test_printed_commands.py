@@ -10,6 +10,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,14 @@ def words(line: str) -> list[str]:
     return ours[ours.index("recitative") + 1 :]
 
 
+@cache
+def command_line() -> Any:
+    return typer.main.get_command(app)
+
+
 def problem(line: str, in_prose: bool = False) -> str:
     """Why the command line refuses it; empty if it takes it."""
-    command, rest = typer.main.get_command(app), words(line)
+    command, rest = command_line(), words(line)
     while (below := getattr(command, "commands", None)) and rest:
         if rest[0] in ("...", "--version", VALUE):
             return ""

@@ -131,7 +131,7 @@ def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, ca
     for name in ("threshold.json", "SHA256SUMS"):
         (model / name).unlink()
     assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", model) == 2
-    assert "has no limit; give --limit, or run 'recitative anomaly threshold'" in capsys.readouterr().err
+    assert "has no threshold; give --limit, or run 'recitative anomaly threshold'" in capsys.readouterr().err
     assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
     assert "20.00% of them may be above" in capsys.readouterr().out
     assert open_detector(model)[1].false_alarms == 0.2
@@ -195,13 +195,13 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
     assert str(folder / "mixed.wav") in out
     assert "broken.wav: is not audio that can be read" in err
     assert "short.wav: lasts 0.0025 s; at least 0.105 s, which the model judges together" in err
-    assert "2 of 3 recordings could not be watched" in err
+    assert "2 of 3 recordings could not be processed" in err
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
     (("watch", "x.wav", "--model", "."), 1, ".: has no settings.yaml; a forecaster's folder"),
     (("watch", "x.wav", "--model", "gone.onnx"), 1, "gone.onnx: does not exist; a forecaster's file"),
-    (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline: needs recordings to tell apart"),
+    (("forecaster", "score", "m", "d", "--beside", "b"), 2, "--baseline requires --unusual"),
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
      "unknown setting 'model.horizont'; did you mean 'horizon'?"),
 ])  # fmt: skip
@@ -214,7 +214,7 @@ def test_wrong_usage_is_one_line(tmp_path, monkeypatch, capsys, arguments, statu
 
 
 @pytest.mark.parametrize(("more", "message"), [
-    (("b.wav", "--picture", "p.svg"), "--picture: shows one recording; 2 are named"),
+    (("b.wav", "--picture", "p.svg"), "--picture: shows one recording, but there are 2"),
     (("--picture", "p.gif"), "p.gif: cannot write a figure as '.gif'; .svg or .png"),
 ])  # fmt: skip
 def test_a_picture_that_cannot_be_is_refused_before_anything_is_heard(folder, monkeypatch, capsys, more, message):

@@ -45,8 +45,7 @@ from recitative.asr.stream import EndpointRules
 from recitative.audio.files import expand, read_audio
 from recitative.audio.samples import resample
 from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
-from recitative.cli.decoding import DecodingArguments
-from recitative.cli.models import find_model, open_recognizer
+from recitative.cli.models import DecodingArguments, find_model, open_recognizer
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.stage import Array

@@ -30,7 +30,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from recitative.audio.samples import resample
-from recitative.cli.decoding import DecodingArguments
+from recitative.cli.models import DecodingArguments
 
 IDLE_S = 3.0  # the server's limit for a silent client
 PATIENCE_S = 30.0  # timeout of a client for any answer

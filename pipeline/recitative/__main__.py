@@ -9,19 +9,19 @@ from types import FrameType
 
 
 def main() -> None:
-    """Load the command line and run it. Ctrl-C meanwhile is one line too: nothing has begun that could be left."""
-    usual = signal.getsignal(signal.SIGINT)
-    if usual is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _end)
+    """Import and run the command line. Ctrl-C during the import also ends in one line."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _exit_interrupted)
     from recitative.cli.start import main as run
 
-    signal.signal(signal.SIGINT, usual)
+    signal.signal(signal.SIGINT, handler)
     run()
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _exit_interrupted(number: int, frame: FrameType | None) -> None:
     print("error: interrupted", file=sys.stderr)
-    os._exit(130)  # an exception would come out of an import as whatever that makes of it
+    os._exit(130)  # an exception could be caught by the imported module
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from recitative.asr.decoding import Language
 from recitative.asr.network import new_recognizer, new_transcriber
 from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import RecognitionTask, freeze
-from recitative.cli import adapt as verb
+from recitative.cli import train as verb
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
@@ -251,12 +251,12 @@ def test_new_words_need_a_pronunciation_where_tokens_are_phones(
     data = with_texts(place, tmp_path / "data", {0: "cab abba"})
     monkeypatch.setattr(verb.pretrained, "path_of", lambda name: None)
     with pytest.raises(UsageError, match=r"^--lexicon FILE: 'abba' has no pronunciation, .*; give one with --g2p"):
-        verb._lexicon(made, data, [], None, "")
+        verb.extend_lexicon(made, data, [], None, "")
     (tmp_path / "given").write_text("cab CC AA BB\n")
     letters = TokenTable(("<blank>", *"abc"))
     said = SimpleNamespace(letters=letters, pronounce=lambda words: {word: sounds([word])[word] for word in words})
-    monkeypatch.setattr(verb, "open_pronouncer", lambda path: said)
-    full = verb._lexicon(made, data, [Sentences("text", ("bbb",), 0)], tmp_path / "given", "some")
+    monkeypatch.setattr("recitative.cli.language.open_pronouncer", lambda path: said)
+    full = verb.extend_lexicon(made, data, [Sentences("text", ("bbb",), 0)], tmp_path / "given", "some")
     assert {word: full.entries[word] for word in full.entries.keys() - known} == {
         "cab": (("CC", "AA", "BB"),), "abba": (("AA", "BB", "BB", "AA"),), "bbb": (("BB", "BB", "BB"),)
     }  # fmt: skip

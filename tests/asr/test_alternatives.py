@@ -15,7 +15,7 @@ from recitative.asr.formats import FORMATS, as_object
 from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
-from recitative.cli.transcribe import _warn_of_broken
+from recitative.cli.transcribe import warn_of_broken
 from recitative.errors import DataError, UsageError
 from recitative.model.export.quantization import export_checked
 from recitative.text.words import Word
@@ -68,14 +68,14 @@ def test_a_segment_is_silent_if_nothing_in_it_can_be_told():
 
 def test_segments_that_fit_nothing_are_known(capsys):
     assert TRANSCRIPT.broken == ()
-    _warn_of_broken("a.wav", TRANSCRIPT)
+    warn_of_broken("a.wav", TRANSCRIPT)
     assert capsys.readouterr().err == ""
     some = dataclasses.replace(TRANSCRIPT, segments=(SEGMENTS[0], BROKEN))
     assert some.broken == (BROKEN,)
-    _warn_of_broken("a.wav", some)
+    warn_of_broken("a.wav", some)
     expected = "warning: a.wav: at 2.0 to 3.0 s nothing whole fits the lexicon or grammar\n"
     assert capsys.readouterr().err == expected
-    _warn_of_broken("a.wav", dataclasses.replace(TRANSCRIPT, segments=(BROKEN, SEGMENTS[0], BROKEN, BROKEN)))
+    warn_of_broken("a.wav", dataclasses.replace(TRANSCRIPT, segments=(BROKEN, SEGMENTS[0], BROKEN, BROKEN)))
     assert "at 2.0 to 3.0 s and 2 more nothing whole" in capsys.readouterr().err
 
 
@@ -114,7 +114,7 @@ def test_the_command_writes_as_many_alternatives_as_asked_for(place):
 def test_formats_without_a_place_for_alternatives_refuse_them(place, form):
     done = transcribe(place, "--format", form, "--nbest", 3)
     assert isinstance(done.exception, UsageError)
-    expected = "--nbest 3: alternatives are written in JSON only; add --format json or jsonl"
+    expected = "--nbest 3: requires --format json or jsonl"
     assert str(done.exception) == expected
     assert done.stdout == ""
 
@@ -123,7 +123,7 @@ def test_a_grammar_and_a_language_model_are_refused_but_not_a_grammar_without_on
     for verb in (("transcribe", place / "a.wav"), ("listen", "--input", place / "a.wav")):
         done = run(*verb, "--model", place / "m.onnx", "--grammar", place / "grammar", "--lm", place / "lm.arpa")
         assert isinstance(done.exception, UsageError)
-        assert str(done.exception) == "--grammar and --lm: a grammar takes the language model's place; give one"
+        assert str(done.exception) == "--grammar and --lm: a grammar replaces the language model; give one of them"
     assert transcribe(place, "--grammar", place / "grammar", "--lm", "none").exit_code == 0
 
 
@@ -162,4 +162,4 @@ def test_live_lines_have_the_alternatives_too(place):
 def test_live_text_has_no_place_for_alternatives(place):
     done = run("listen", "--model", place / "m.onnx", "--input", place / "a.wav", "--nbest", 2)
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception) == "--nbest 2: alternatives are written in JSON only; add --format jsonl"
+    assert str(done.exception) == "--nbest 2: requires --format jsonl"

@@ -51,5 +51,5 @@ def test_two_processes_write_what_one_writes(inputs: tuple[Path, Path], tmp_path
 
 
 def test_an_address_is_for_a_cluster(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--address 10\.0\.0\.1:6379: is for --engine ray; add it, or leave"):
+    with pytest.raises(UsageError, match=r"^--address 10\.0\.0\.1:6379: requires --engine ray"):
         decode(*inputs, "--output", tmp_path, "--address", "10.0.0.1:6379")

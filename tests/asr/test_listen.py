@@ -298,15 +298,15 @@ def test_what_is_piped_is_heard_before_the_pipe_is_closed(place):
 def test_a_rate_is_of_raw_samples_only(place, options):
     refused = run("--model", place / "model.onnx", *options)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "--rate: is the rate of raw samples on stdin" in refused.stderr
+    assert "--rate: requires --input -" in refused.stderr
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--format", "srt", "--keywords", "ab"), "--format srt: is of text; leave out --keywords"),
-        (("--captions", "x.txt", "--keywords", "ab"), "--captions: is of text; leave out --keywords"),
-        (("--token", "x"), "--token: is that of a server; add --server"),
+        (("--format", "srt", "--keywords", "ab"), "--format srt: not with --keywords"),
+        (("--captions", "x.txt", "--keywords", "ab"), "--captions: not with --keywords"),
+        (("--token", "x"), "--token: requires --server"),
         (("--server", "localhost", "--silence-s", "0.4"), "--server: has its own options"),
         (("--server", "localhost", "--beam", "4"), "--server: has its own options"),
         (("--server", "ftp://x"), "server 'ftp://x': is no address; give one such as http://127.0.0.1:2700"),

@@ -206,7 +206,7 @@ def test_nothing_to_rescore_with_and_an_ngram_model_are_refused(place):
     (place / "lm.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n\n\\end\\\n")
     refused = rescore(place, "--lm", place / "lm.arpa")
     assert isinstance(refused.exception, UsageError)
-    assert "is an n-gram model; it takes part in decoding itself, with 'decode --lm'" in str(refused.exception)
+    assert "is an n-gram model; use it in decoding, with 'decode --lm'" in str(refused.exception)
     refused = rescore(place, "--lm", place / "nowhere")
     assert isinstance(refused.exception, DataError)
     assert "is no language model" in str(refused.exception)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from recitative.asr.report import Token, character_matrix, read_experiment, token_marks, write_report
 from recitative.audio.files import write_wav
-from recitative.cli.report import report as report_command
+from recitative.cli.evaluate import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.report.charts import Mark, Recording, mel_levels, spectrogram

@@ -126,7 +126,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--lexicon DIR/a.wav", "error: DIR/a.wav:", 1),
         ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
         ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: is in a file", 2),
-        ("--nbest 3", "error: --nbest 3: alternatives are written in JSON only", 2),
+        ("--nbest 3", "error: --nbest 3: requires --format json", 2),
         ("--format srt", "error: --format srt: subtitles of 2 recordings", 2),
     ],
 )

@@ -98,7 +98,7 @@ def test_what_is_said_in_the_room_is_written_until_the_user_ends_it(room, model,
         speaker.join()
         program.kill()
     assert program.returncode == 0
-    assert told.startswith("heard ")
+    assert told.startswith("processed ")
 
 
 def test_a_microphone_that_is_not_there_is_told(room, model):

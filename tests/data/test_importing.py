@@ -307,7 +307,7 @@ def _empty(folder: Path) -> Path:
     ("arguments", "message"),
     [
         (["IN", "IN/data"], "lies within"),
-        (["IN", "OUT", "--keep-text", "--keep-case"], "--keep-text leaves everything as it is; drop --keep-case"),
+        (["IN", "OUT", "--keep-text", "--keep-case"], "--keep-text and --keep-case exclude each other; give one"),
     ],
 )
 def test_arguments_that_make_no_sense(

@@ -274,9 +274,9 @@ class TestDamage:
         assert "are not those that were indexed" in str(problems[0])
 
     def test_shards_are_not_mended(self, shards):
-        from recitative.cli.check import check
+        from recitative.cli.data import check
 
-        with pytest.raises(UsageError, match="shards are not mended"):
+        with pytest.raises(UsageError, match="shards cannot be fixed"):
             check(shards, fix=True, overrides=None, conf=None, tokens=None, lexicon=None, subsampling=None)
 
 

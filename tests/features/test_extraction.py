@@ -10,7 +10,7 @@ import typer
 from numpy.testing import assert_array_equal
 from typer.testing import CliRunner
 
-from recitative.cli.features import cmvn, features
+from recitative.cli.prepare import cmvn, features
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine

@@ -141,7 +141,7 @@ def test_keywords_may_stand_in_a_file(place) -> None:
 @pytest.mark.parametrize(("model", "arguments", "error", "message"), [
     ("m.onnx", ["axe"], DataError, "keyword 'axe': has 'e', 'x', which the model never writes"),
     ("m.onnx", ["a", "--thresholds", "nowhere"], DataError, "nowhere: does not exist"),
-    ("tones.onnx", ["low", "--within-words"], UsageError, "--within-words: is for recognizers"),
+    ("tones.onnx", ["low", "--within-words"], UsageError, "--within-words: only for recognizers"),
     ("whole.onnx", ["low"], UsageError, "this classifier names whole recordings"),
 ])  # fmt: skip
 def test_keywords_that_do_not_fit_the_model_are_refused(place, model, arguments, error, message) -> None:
@@ -151,8 +151,8 @@ def test_keywords_that_do_not_fit_the_model_are_refused(place, model, arguments,
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--keywords", "a", "--hotwords", "b"], "--keywords: looks for these alone; leave out"),
-    (["--within-words"], "--thresholds and --within-words: are of keywords; add --keywords"),
+    (["--keywords", "a", "--hotwords", "b"], "--keywords: excludes the options of decoding"),
+    (["--within-words"], "--thresholds and --within-words: require --keywords"),
 ])  # fmt: skip
 def test_listening_does_one_thing_at_a_time(place, arguments, message) -> None:
     done = run("listen", "--input", place / "a.wav", "--model", place / "m.onnx", *arguments)
@@ -165,7 +165,7 @@ def test_a_bad_recording_is_reported_and_the_others_are_processed(place) -> None
     done = spot(place, place / "bad.wav", "--keywords", KEYWORDS)
     assert done.exit_code == 1
     assert "bad.wav" in done.stderr
-    assert "1 of 2 recordings could not be heard" in done.stderr
+    assert "1 of 2 recordings could not be searched" in done.stderr
     assert str(place / "a.wav") in done.stdout
 
 

@@ -102,7 +102,7 @@ def test_thresholds_are_tuned_written_and_scored(place) -> None:
     file, output = place / "thresholds.json", place / "scores"
     done = run(place, "tune", "--keywords", "ab, c, b", "--output", file)
     assert done.exit_code == 0, done.output
-    assert "warning: keyword 'b': is never said in" in done.stderr
+    assert "warning: keyword 'b': does not occur in" in done.stderr
     tuned = KeywordThresholds.read(file)
     assert set(tuned.thresholds) == {"ab", "c", "b"}
     results = ["--results", place / "results.jsonl", "--model", "tones", "--set", "test"]

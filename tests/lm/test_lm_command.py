@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from recitative.cli.lm import app
+from recitative.cli.language import lm as app
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import read_arpa

@@ -155,5 +155,5 @@ def test_what_cannot_be_done_is_said_in_a_line(tmp_path):
     with pytest.raises(DataError, match="none: is no language model"):
         cli.text(["a"], tmp_path / "none")
     (tmp_path / "lm.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n-1 <s>\n-1 </s>\n-1 a\n\n\\end\\\n")
-    with pytest.raises(UsageError, match=r"lm.arpa: is an n-gram model; 'generate text' asks a recurrent one"):
+    with pytest.raises(UsageError, match=r"lm.arpa: is an n-gram model; 'generate text' requires a recurrent one"):
         cli.text(["a"], tmp_path / "lm.arpa")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recitative.cli import lm as cli
-from recitative.cli import model as model_cli
-from recitative.cli.train import train_recurrent
+from recitative.cli import evaluate as model_cli
+from recitative.cli import language as cli
+from recitative.cli.main import train_recurrent
 from recitative.config import load_tree
 from recitative.data.tables import write_table
 from recitative.errors import DataError, RunError, UsageError

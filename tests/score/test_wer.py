@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from recitative.cli.score import score as score_command
+from recitative.cli.evaluate import score as score_command
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
 from recitative.score.results import ResultRow, read_results

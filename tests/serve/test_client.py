@@ -229,4 +229,4 @@ def test_listen_hears_here_and_recognizes_there(recognizer, recording, tmp_path)
     assert finals(events) == [{"schema": 1, "model": "tiny.onnx"} | event for event in expected]
     assert (tmp_path / "captions.txt").read_text().split()[-1] == expected[-1]["text"].split()[-1]
     duration_s = len(samples()) / RATE
-    assert done.stderr == f"heard {duration_s:.1f} s, 0 overruns\n"
+    assert done.stderr == f"processed {duration_s:.1f} s, 0 overruns\n"

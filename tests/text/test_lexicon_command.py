@@ -140,7 +140,7 @@ def test_words_that_the_table_cannot_spell_are_named_or_left_out(place):
     [
         ((), "give either --dictionary (words in phones) or --tokens (words in characters)"),
         (("--dictionary", "cmu", "--tokens", "tokens.txt"), "give either --dictionary"),
-        (("--tokens", "tokens.txt", "--whole"), "--whole: all words of what? It goes with --dictionary"),
+        (("--tokens", "tokens.txt", "--whole"), "--whole: requires --dictionary"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(place, options, message):
@@ -221,7 +221,7 @@ def test_words_that_the_lexicon_lacks_are_a_problem_of_the_data(corpus):
     problem = "has 'four', not in the lexicon; its words only; normalize the text, or make the lexicon again"
     assert problem in done.stdout
     assert "bert-2" in next(line for line in done.stdout.splitlines() if problem in line)
-    assert str(done.exception).startswith(f"{corpus}: problems found: 1")
+    assert str(done.exception).startswith(f"{corpus}: 1 problem found")
 
 
 def test_a_recording_must_have_room_for_the_phones_of_its_words(corpus):
@@ -237,7 +237,7 @@ def test_a_lexicon_needs_the_table_and_its_phones(corpus):
     folder = corpus.parent
     done = run("check", corpus, "--lexicon", folder / "all")
     assert isinstance(done.exception, UsageError)
-    assert str(done.exception) == "--lexicon: its phones are those of a token table; give --tokens too"
+    assert str(done.exception) == "--lexicon requires --tokens, the token table of its phones"
     (folder / "some").write_text("one W AH M\n")
     done = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some")
     assert str(done.exception).startswith(f"{folder}/some:1: 'one' has 'M', not in the token table")

@@ -245,7 +245,7 @@ def test_the_command_makes_a_table_of_the_size_that_is_asked_for(tmp_path: Path)
     assert done.exit_code == 0, done.output
     assert "64 tokens from 500 transcripts" in done.stdout
     assert len(TokenTable.read(tmp_path / "tokens.txt")) == 64
-    with pytest.raises(UsageError, match="--size goes with --unit piece"):
+    with pytest.raises(UsageError, match="--size and --unit piece require each other"):
         CliRunner().invoke(app, command, catch_exceptions=False)
-    with pytest.raises(UsageError, match="--size goes with --unit piece"):
+    with pytest.raises(UsageError, match="--size and --unit piece require each other"):
         CliRunner().invoke(app, [*command[:3], "word", *command[4:], "--size", "64"], catch_exceptions=False)

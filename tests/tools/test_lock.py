@@ -87,7 +87,7 @@ def test_the_runtime_needs_no_torch() -> None:
 
 
 def test_torch_and_torchaudio_are_locked_as_a_pair_that_loads() -> None:
-    from recitative.cli.packages import TORCH_PAIRS
+    from recitative.cli.start import TORCH_PAIRS
 
     for python in PYTHONS:
         versions = _versions("dev", python)

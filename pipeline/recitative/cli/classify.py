@@ -1,4 +1,4 @@
-"""``recitative classify``, and how ``score`` and ``report`` treat classifiers."""
+"""``recitative classify``; and ``score`` and ``report`` for classifiers."""
 
 from __future__ import annotations
 
@@ -17,152 +17,27 @@ import typer
 
 from recitative import pretrained
 from recitative.atomic import json_text
-from recitative.cli.listen import open_device, warn_of_overruns
-from recitative.cli.models import AllSpeedsOption, open_classifier
-from recitative.cli.options import (
-    CommandOption,
-    Failures,
-    HowOption,
-    NameOption,
-    Record,
-    ResultsOption,
-    SetOption,
-    TableOption,
-)
-from recitative.cli.recordings import PartialOption, tell
-from recitative.data.directory import DataDirectory
+from recitative.cli.live import open_device, warn_of_overruns
+from recitative.cli.models import open_classifier
+from recitative.cli.options import Failures, PartialOption, Record, print_note
 from recitative.errors import UsageError
 from recitative.score.classification import wilson_interval
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from recitative.data.select import Fold
-    from recitative.score.classification import Confusions
-
-
-ModelArgument = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Classifier: model folder such as exp/small/model, or exported file.")
-]
-
-
-def score(
-    model: ModelArgument,
-    data: Annotated[Path, typer.Argument(help="A data directory with labels.")],
-    all_speeds: AllSpeedsOption = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print an object.")] = False,
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
-) -> None:
-    """Print how many recordings are given their labels.
-
-    Accuracy with its 95 % interval (Wilson), the unweighted average of the classes' recalls, and a table of confusions.
-    """
-    record = Record(results, results_md, name, set_name, decoding, command)
-    started = time.perf_counter()
-    from recitative.classification.evaluation import classify_directory
-
-    classifier = open_classifier(model, all_speeds=all_speeds)
-    with progress_bar("score") as show:
-        labeled = classify_directory(classifier, data, show, all_speeds=all_speeds)
-    confusions = labeled.confusions
-    record.write(confusions.measured(), classifier.settings, time.perf_counter() - started)
-    if as_json:
-        print(json.dumps(_scores_object(confusions, labeled.nll), ensure_ascii=False))
-    else:
-        _print_scores(confusions)
-
-
-def report(
-    model: ModelArgument,
-    data: Annotated[Path, typer.Argument(metavar="DATA_DIR", help="A data directory with labels.")],
-    output: Annotated[Path, typer.Option(help="The page to write, such as report.html.")],
-    errors: Annotated[int, typer.Option(min=0, help="At most so many errors, the most confident ones.")] = 20,
-    title: Annotated[str, typer.Option(help="Of the page; default: the names of model and data.")] = "",
-) -> None:
-    """Write accuracy, recalls, confusions, calibration and the most confident errors, to be heard, to one HTML file."""
-    classifier = open_classifier(model)
-    from recitative.classification.evaluation import classify_directory, write_report
-
-    with progress_bar("label") as show:
-        labeled = classify_directory(classifier, data, show)
-        write_report(
-            labeled, classifier.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
-        )
-    print(output)
-
-
-def folds(
-    data: Annotated[Path, typer.Argument(help="Data directory.")],
-    output: Annotated[Path, typer.Argument(help="Output folder for FOLD/train and FOLD/test.")],
-    parts: Annotated[int | None, typer.Option(min=2, help="Number of folds; each speaker is in one fold.")] = None,
-    table: Annotated[Path | None, typer.Option(help="File with lines 'utterance fold'.")] = None,
-) -> None:
-    """Split data for cross-validation: leave one speaker out, --parts of speakers, or a --table.
-
-    A speaker or recording in both train and test is an error.
-
-    \b
-    recitative data folds data/all data/folds --parts 5
-    """
-    if parts and table:
-        raise UsageError("--parts and --table exclude each other; give one")
-    for fold in _folds(DataDirectory.read(data), parts, table):
-        fold.train.write(output / fold.name / "train")
-        fold.test.write(output / fold.name / "test")
-        print(f"{output / fold.name}: {len(fold.train.utterances)} to train on, {len(fold.test.utterances)} to test")
-
-
-def _folds(data: DataDirectory, parts: int | None, table: Path | None) -> list[Fold]:
-    from recitative.data.select import folds_by_speaker, leave_one_speaker_out, read_folds
-
-    if parts:
-        return folds_by_speaker(data, parts)
-    return read_folds(data, table) if table else leave_one_speaker_out(data)
-
-
-def _scores_object(confusions: Confusions, loss: float) -> dict[str, Any]:
-    low, high = wilson_interval(confusions.correct, confusions.total)
-    return {
-        "accuracy": confusions.accuracy,
-        "interval": [low, high],
-        "unweighted_average_recall": confusions.unweighted_average_recall,
-        "nats_per_recording": loss,
-        "recordings": confusions.total,
-        "correct": confusions.correct,
-        "labels": confusions.labels,
-        "recalls": confusions.recalls,
-        "confusions": confusions.counts.tolist(),
-    }
-
-
-def _print_scores(confusions: Confusions) -> None:
-    low, high = wilson_interval(confusions.correct, confusions.total)
-    print(
-        f"accuracy {confusions.accuracy:.2%} ({confusions.correct} / {confusions.total}; 95 %: {low:.2%} to "
-        f"{high:.2%}), unweighted average recall {confusions.unweighted_average_recall:.2%}\n"
-    )
-    print(confusions.table())
-
-
-# ``recitative classify``: labels of recordings.
-
-if TYPE_CHECKING:
     from recitative.classification.classifier import Classifier, Label
 
 Row = tuple[str, "Label"]
-PIECE_S = 0.16  # of a microphone at a time, at the most
+MICROPHONE_BLOCK_S = 0.16  # at most
+AllSpeedsOption = Annotated[
+    bool, typer.Option("--all-speeds", help="Average the predictions at all speeds of the training.")
+]
 
 
 def classify(
     files: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="FILE...", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."
-        ),
+        typer.Argument(metavar="FILE", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."),
     ] = None,
     *,
     model: Annotated[Path, typer.Option(help="Classifier: model folder such as exp/small/model, or exported file.")],
@@ -199,59 +74,54 @@ def classify(
     """
     from recitative.audio.files import expand
 
-    _require_source(files or [], every, microphone, device, raw, all_speeds)
+    if not (files or microphone):
+        raise UsageError("no input: give FILE..., '-' for stdin, or --microphone")
+    if files and microphone:
+        raise UsageError("FILE... and --microphone exclude each other; give one")
+    if microphone and not every:
+        raise UsageError("--microphone requires --every SECONDS")
+    if device and not microphone:
+        raise UsageError("--device requires --microphone")
+    if raw and not (every and files == ["-"]):
+        raise UsageError("--rate: only for raw samples on stdin; requires '-' alone and --every SECONDS")
+    if every and all_speeds:
+        raise UsageError("--all-speeds and --every exclude each other; give one")
     classifier = open_classifier(model, all_speeds=all_speeds)
     if every:
-        classifier.stream()  # a model that cannot is refused before any recording is heard
+        classifier.stream()  # raises for a model that cannot, before any input is opened
     as_json = partial_(_write_json, pretrained.name_of(model))
     writers: dict[str, Callable[[Iterator[Row], int, bool], None]]
     writers = {"text": _write_text, "json": as_json, "csv": _write_csv}
     write = writers[format]
     if microphone and every:
         with suppress(KeyboardInterrupt):
-            write((("microphone", running) for running in _live(classifier, device, every)), top, True)
+            write((("microphone", label) for label in _classify_microphone(classifier, device, every)), top, True)
         return
-    names = expand(files or [], tell)
-    failures = Failures(len(names), "could not be named")
+    names = expand(files or [], print_note)
+    failures = Failures(len(names), "could not be classified")
 
     def rows() -> Iterator[Row]:
         for name in names:
-            with failures.of(name):
-                for running in _heard(classifier, name, every, raw, all_speeds, partial):
-                    yield name, running
+            with failures.catch(name):
+                if name == "-" and every:
+                    labels = _classify_pipe(classifier, every, raw)
+                else:
+                    labels = _classify_file(classifier, name, every, all_speeds, partial)
+                for label in labels:
+                    yield name, label
 
     write(rows(), top, every is not None)
     failures.finish()
 
 
-def _require_source(
-    files: list[str], every: float | None, microphone: bool, device: str, raw: int | None, all_speeds: bool
-) -> None:
-    """Raises UsageError for none, for two, and for what does not go with the one."""
-    if bool(files) == microphone:
-        raise UsageError("what is to be named? give FILE..., - for standard input, or --microphone: one of these")
-    if microphone and not every:
-        raise UsageError("--microphone: it has no end at which it could be named; add --every SECONDS")
-    if device and not microphone:
-        raise UsageError("--device: is of --microphone; add it")
-    if raw and not (every and files == ["-"]):
-        raise UsageError("--rate: is of standard input as it comes; give - alone, and --every SECONDS")
-    if every and all_speeds:
-        raise UsageError("--all-speeds: a running label is heard at one speed; leave it out, or --every")
-
-
-def _heard(
-    classifier: Classifier, name: str, every: float | None, raw: int | None, all_speeds: bool, partial: bool
+def _classify_file(
+    classifier: Classifier, name: str, every: float | None, all_speeds: bool, partial: bool
 ) -> Iterator[Label]:
-    """What a recording is called, after each ``every`` seconds or at its end."""
+    """Labels after each ``every`` seconds, or one at the end."""
     from recitative.audio.files import on_disk
 
-    if name == "-" and every:
-        yield from _piped(classifier, every, raw)
-        return
-
-    def warn(odd: str) -> None:
-        tell(f"warning: {name}: {odd}")
+    def warn(warning: str) -> None:
+        print_note(f"warning: {name}: {warning}")
 
     with on_disk(name) as path:
         if every:
@@ -260,8 +130,8 @@ def _heard(
             yield classifier.classify_file(path, all_speeds=all_speeds, partial=partial, on_warning=warn)
 
 
-def _piped(classifier: Classifier, every: float, raw: int | None) -> Iterator[Label]:
-    """What standard input is called while it comes; what is neither WAV nor raw is kept on disk until it ends."""
+def _classify_pipe(classifier: Classifier, every: float, raw: int | None) -> Iterator[Label]:
+    """Labels of stdin while it is read. Formats other than WAV and raw samples are stored on disk until it ends."""
     from recitative.audio.files import STANDARD_INPUT, on_disk
     from recitative.audio.live import PipedFormat, piped_blocks, read_wav_header
     from recitative.classification.classifier import BLOCK_S
@@ -276,16 +146,16 @@ def _piped(classifier: Classifier, every: float, raw: int | None) -> Iterator[La
             yield from classifier.stream_file(path, every)
 
 
-def _live(classifier: Classifier, device: str, every: float) -> Iterator[Label]:
-    """What the microphone hears, until the user ends it: then once more, and how much was lost."""
+def _classify_microphone(classifier: Classifier, device: str, every: float) -> Iterator[Label]:
+    """Labels until Ctrl-C, and one of the rest; then a warning about dropped blocks."""
 
     def blocks() -> Iterator[Any]:
         with suppress(KeyboardInterrupt):
             for block in live.blocks():
                 yield block.samples
 
-    with open_device(device, every / ceil(every / PIECE_S)) as live:
-        print("listening; Ctrl-C ends it", file=sys.stderr)
+    with open_device(device, every / ceil(every / MICROPHONE_BLOCK_S)) as live:
+        print_note("listening; Ctrl-C ends it")
         yield from classifier.stream_blocks(blocks(), live.sample_rate, every)
     warn_of_overruns(live)
 
@@ -298,7 +168,7 @@ def _write_text(rows: Iterator[Row], top: int, timed: bool) -> None:
 
 
 def _write_json(model: str, rows: Iterator[Row], top: int, timed: bool) -> None:
-    """A list, an object on each line, written as they come: a long recording has many."""
+    """A list with one object per line, each written at once: a long recording has many."""
     from recitative.model.stream import document
 
     separator = "[\n"
@@ -315,3 +185,51 @@ def _write_csv(rows: Iterator[Row], top: int, timed: bool) -> None:
         time = [f"{running.end_s:.3f}"] if timed else []
         for rank, one in enumerate(running.predictions[:top], start=1):
             writer.writerow([name, *time, rank, one.label, f"{one.probability:.6f}"])
+
+
+# ``recitative score`` and ``report``
+
+
+def score(model: Path, data: Path, record: Record, *, all_speeds: bool = False, as_json: bool = False) -> None:
+    """Print accuracy with its 95 % interval (Wilson), unweighted average recall, and the confusion matrix."""
+    started = time.perf_counter()
+    from recitative.classification.evaluation import classify_directory
+
+    classifier = open_classifier(model, all_speeds=all_speeds)
+    with progress_bar("score") as show:
+        labeled = classify_directory(classifier, data, show, all_speeds=all_speeds)
+    found = labeled.confusions
+    record.write(found.measured(), classifier.settings, time.perf_counter() - started)
+    low, high = wilson_interval(found.correct, found.total)
+    if as_json:
+        scores = {
+            "accuracy": found.accuracy,
+            "interval": [low, high],
+            "unweighted_average_recall": found.unweighted_average_recall,
+            "nats_per_recording": labeled.nll,
+            "recordings": found.total,
+            "correct": found.correct,
+            "labels": found.labels,
+            "recalls": found.recalls,
+            "confusions": found.counts.tolist(),
+        }
+        print(json.dumps(scores, ensure_ascii=False))
+        return
+    print(
+        f"accuracy {found.accuracy:.2%} ({found.correct} / {found.total}; 95 %: {low:.2%} to {high:.2%}), "
+        f"unweighted average recall {found.unweighted_average_recall:.2%}\n"
+    )
+    print(found.table())
+
+
+def report(model: Path, data: Path, output: Path, *, errors: int = 20, title: str = "") -> None:
+    """Write accuracy, recalls, confusions, calibration and the most confident errors to one HTML file."""
+    classifier = open_classifier(model)
+    from recitative.classification.evaluation import classify_directory, write_report
+
+    with progress_bar("label") as show:
+        labeled = classify_directory(classifier, data, show)
+        write_report(
+            labeled, classifier.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
+        )
+    print(output)

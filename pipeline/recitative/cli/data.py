@@ -1,32 +1,54 @@
-"""``recitative data``: import recordings; subset, combine, split and copy data directories."""
+"""``recitative data`` and ``check``: import recordings; select, split, check and fix data directories."""
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recitative.audio.files import SUFFIXES
-from recitative.cli.classify import folds
-from recitative.cli.recordings import PartialOption
+from recitative.cli.options import (
+    JobsOption,
+    PartialOption,
+    SettingsOptions,
+    expand_options,
+    print_note,
+    print_table,
+)
 from recitative.data import select
+from recitative.data.check import CheckReport, check_directory
 from recitative.data.directory import DataDirectory
+from recitative.data.fix import fix_directory
+from recitative.data.frames import subsampled_by
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
-from recitative.errors import DataError, UsageError
+from recitative.data.shards import is_shards
+from recitative.errors import DataError, Problem, UsageError
 from recitative.machine import available_cores
 from recitative.reading import is_file, read_text
 from recitative.terminal import progress_bar
+from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.text.normalize import NormalizationRules
+from recitative.text.tokens import TokenTable
+
+app = typer.Typer(
+    name="data", no_args_is_help=True, help="Import recordings; subset, combine, split and copy data directories."
+)
+
+Source = Annotated[Path, typer.Argument(help="Data directory.")]
+Destination = Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")]
+Speakers = Annotated[str | None, typer.Option(help="Speakers: 'a,b,c', or a file with one per line.")]
+Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
+@app.command("import")
 def import_recordings(
     source: Annotated[
         Path,
         typer.Argument(help="Folder of recordings, webdataset tars or lhotse manifests, or lhotse's cuts.jsonl.gz."),
     ],
-    destination: Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")],
+    destination: Destination,
     table: Annotated[
         Path | None,
         typer.Option(
@@ -54,7 +76,7 @@ def import_recordings(
         MAX_SKIPPED
     ),
     partial: PartialOption = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
+    jobs: JobsOption = 0,
 ) -> None:
     """Make a data directory from recordings and transcripts.
 
@@ -65,12 +87,15 @@ def import_recordings(
     recitative data import recordings data/all --table recordings/words.csv
     """
     if keep_text and keep_case:
-        raise UsageError("--keep-text leaves everything as it is; drop --keep-case")
+        raise UsageError("--keep-text and --keep-case exclude each other; give one")
     if source.is_file() and source.suffix.lower() in SUFFIXES:
-        raise UsageError(f"{source}: is one recording; name the folder of the recordings, '{source.parent}'")
+        raise UsageError(f"{source}: is one recording; give the folder of the recordings, '{source.parent}'")
     if table is None and destination.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{destination}: lies within {source}, whose recordings are read; write somewhere else")
-    _require_encoding(encoding)
+    try:
+        b" ".decode(encoding or "utf-8")  # Python does not look up the encoding of no bytes
+    except LookupError:
+        raise UsageError(f"--encoding {encoding}: is no encoding; such as utf-8, utf-16, cp1252 or gb18030") from None
     rules = None if keep_text else NormalizationRules(keep_case)
     options = ImportOptions(
         sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial
@@ -78,38 +103,14 @@ def import_recordings(
     with progress_bar("read transcripts") as show:
         made = import_corpus(read_source(source, table, encoding), destination, options, show)
     for note in made.notes:
-        print(note, file=sys.stderr)
+        print_note(note)
     if made.limited:
-        print(
-            f"{destination}/audio: recordings that reach full scale and were limited: {made.limited}", file=sys.stderr
-        )
+        print_note(f"{destination}/audio: recordings that reach full scale and were limited: {made.limited}")
     if made.skipped:
-        print(f"{destination}/skipped.txt: rows left out: {len(made.skipped)}", file=sys.stderr)
+        print_note(f"{destination}/skipped.txt: rows left out: {len(made.skipped)}")
     print(f"{destination}: recordings converted to {sample_rate} Hz, one channel: {made.converted}")
     utterances, speakers = len(made.directory.utterances), len(made.directory.by_speaker)
     print(f"{destination}: {utterances} utterances, {speakers} speakers, {made.seconds / 3600:.2f} h")
-
-
-def _require_encoding(name: str) -> None:
-    """Raises UsageError for a name that Python has no text encoding for."""
-    try:
-        b" ".decode(name or "utf-8")  # of no bytes Python asks for no encoding
-    except LookupError:
-        raise UsageError(f"--encoding {name}: is no encoding; such as utf-8, utf-16, cp1252 or gb18030") from None
-
-
-# ``recitative data``: data directories from recordings and from data directories.
-
-app = typer.Typer(
-    name="data", no_args_is_help=True, help="Import recordings; subset, combine, split and copy data directories."
-)
-app.command("import")(import_recordings)
-app.command()(folds)
-
-Source = Annotated[Path, typer.Argument(help="Data directory.")]
-Destination = Annotated[Path, typer.Argument(help="Data directory to write. Its tables are replaced.")]
-Speakers = Annotated[str | None, typer.Option(help="Speakers: 'a,b,c', or a file with one per line.")]
-Seed = Annotated[int, typer.Option(help="Random seed.")]
 
 
 @app.command()
@@ -130,18 +131,13 @@ def subset(
     \b
     recitative data subset data/train data/small --random 1000
     """
-    wanted = {
-        "--first": first,
-        "--last": last,
-        "--shortest": shortest,
-        "--random": random,
-        "--per-speaker": per_speaker,
-        "--speakers": speakers,
-        "--utt-list": utt_list,
-    }
-    given = [name for name, value in wanted.items() if value is not None]
+    options = {
+        "--first": first, "--last": last, "--shortest": shortest, "--random": random, "--per-speaker": per_speaker,
+        "--speakers": speakers, "--utt-list": utt_list,
+    }  # fmt: skip
+    given = [name for name, value in options.items() if value is not None]
     if len(given) != 1:
-        raise UsageError(f"subset: {' and '.join(given) or 'no selection'} given; give one of {', '.join(wanted)}")
+        raise UsageError(f"subset: {' and '.join(given) or 'no selection'} given; give one of {', '.join(options)}")
     directory = _read(source, destination)
     if first is not None:
         directory = select.first(directory, first)
@@ -172,7 +168,7 @@ def combine(
     """
     combined, left_out = select.combine({str(source): _read(source, destination) for source in sources})
     for name in left_out:
-        print(f"{destination}: without {name}, which not all of them have", file=sys.stderr)
+        print_note(f"{destination}: without {name}, which not all of them have")
     _write(combined, destination)
 
 
@@ -195,19 +191,15 @@ def split(
     """
     if len(into) == 1 and into[0].isdigit():
         if speakers or random:
-            raise UsageError("--speakers and --random hold speakers out; name two data directories, REST HELD_OUT")
-        _split_evenly(source, int(into[0]), per_utt)
+            raise UsageError("--speakers and --random hold speakers out; give two data directories, REST HELD_OUT")
+        parts, directory = int(into[0]), DataDirectory.read(source)
+        pieces = (select.split_by_utterance if per_utt else select.split)(directory, parts)
+        for number, piece in enumerate(pieces, start=1):
+            _write(piece, source / f"split{parts}{'utt' if per_utt else ''}" / str(number))
     elif len(into) == 2 and not per_utt:
         hold_out(source, Path(into[0]), Path(into[1]), speakers, random, seed)
     else:
         raise UsageError(f"split {' '.join(into)}: give a number of parts, or two data directories")
-
-
-def _split_evenly(source: Path, parts: int, per_utt: bool) -> None:
-    directory = DataDirectory.read(source)
-    pieces = (select.split_by_utterance if per_utt else select.split)(directory, parts)
-    for number, piece in enumerate(pieces, start=1):
-        _write(piece, source / f"split{parts}{'utt' if per_utt else ''}" / str(number))
 
 
 def hold_out(
@@ -218,7 +210,7 @@ def hold_out(
     random: Annotated[int | None, typer.Option(help="N random speakers.")] = None,
     seed: Seed = 1,
 ) -> None:
-    """Divide by speaker, so that a development set has no voice of the training set."""
+    """Split by speaker, so that no speaker of the held-out set is in the training set."""
     if (speakers is None) == (random is None):
         raise UsageError("split: give either --speakers or --random")
     if rest.resolve() == held_out.resolve():
@@ -242,6 +234,35 @@ def copy(
     recitative data copy data/dev data/copy --prefix copy-
     """
     _write(select.prefixed(_read(source, destination), prefix), destination)
+
+
+@app.command()
+def folds(
+    data: Annotated[Path, typer.Argument(help="Data directory.")],
+    output: Annotated[Path, typer.Argument(help="Output folder for FOLD/train and FOLD/test.")],
+    parts: Annotated[int | None, typer.Option(min=2, help="Number of folds; each speaker is in one fold.")] = None,
+    table: Annotated[Path | None, typer.Option(help="File with lines 'utterance fold'.")] = None,
+) -> None:
+    """Split data for cross-validation: leave one speaker out, --parts of speakers, or a --table.
+
+    A speaker or recording in both train and test is an error.
+
+    \b
+    recitative data folds data/all data/folds --parts 5
+    """
+    from recitative.data.select import folds_by_speaker, leave_one_speaker_out, read_folds
+
+    if parts and table:
+        raise UsageError("--parts and --table exclude each other; give one")
+    directory = DataDirectory.read(data)
+    if parts:
+        found = folds_by_speaker(directory, parts)
+    else:
+        found = read_folds(directory, table) if table else leave_one_speaker_out(directory)
+    for fold in found:
+        fold.train.write(output / fold.name / "train")
+        fold.test.write(output / fold.name / "test")
+        print(f"{output / fold.name}: {len(fold.train.utterances)} to train on, {len(fold.test.utterances)} to test")
 
 
 def _read(source: Path, *destinations: Path) -> DataDirectory:
@@ -268,3 +289,81 @@ def _first_columns(path: Path) -> list[str]:
     if not names:
         raise DataError(str(path), "is empty", "one id per line", "fill it")
     return names
+
+
+# ``recitative check``
+
+SHOWN_PROBLEMS = 20
+
+
+@expand_options
+def check(
+    data_dir: Annotated[Path, typer.Argument(help="Data directory or folder of shards.")],
+    options: SettingsOptions,
+    tokens: Annotated[Path | None, typer.Option(help="Token table; characters that it lacks are problems.")] = None,
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon; words that it lacks are problems.")] = None,
+    subsampling: Annotated[
+        int | None, typer.Option(min=1, help="Subsampling factor, instead of the front end's.")
+    ] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="Do not require transcripts.")] = False,
+    show_all: Annotated[
+        bool, typer.Option("--all", help=f"Print all problems, not only the first {SHOWN_PROBLEMS}.")
+    ] = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Repair what is safe to repair. The old tables stay in .backup.")
+    ] = False,
+    drop_bad: Annotated[
+        bool, typer.Option("--drop-bad", help="With --fix: drop utterances with problems in audio or text.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With --fix: allow more than 5 % of the utterances to be dropped.")
+    ] = False,
+) -> None:
+    """Check the tables, audio and transcripts of a data directory, and print its statistics.
+
+    The exit status is 1 if there are problems.
+
+    \b
+    recitative check data/train --tokens data/tokens.txt
+    recitative check data/train --fix --drop-bad
+    """
+    if (force or drop_bad) and not fix:
+        raise UsageError(f"--{'force' if force else 'drop-bad'} requires --fix")
+    if fix and is_shards(data_dir):
+        raise UsageError(f"--fix {data_dir}: shards cannot be fixed; fix their data directory and write them again")
+    if lexicon and not tokens:
+        raise UsageError("--lexicon requires --tokens, the token table of its phones")
+    settings = options.load()
+    table = TokenTable.read(tokens) if tokens else None
+    spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None) if table else None
+    front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
+
+    def run() -> CheckReport:
+        with progress_bar("checking audio") as show:
+            return check_directory(
+                data_dir, settings.features, front_end, spelling, require_text=not no_text, on_progress=show
+            )
+
+    report = run()
+    if fix:
+        done = fix_directory(data_dir, report.unusable if drop_bad else report.unreadable, force=force)
+        for action in done.actions:
+            print_note(f"{data_dir}: {action}")
+        if done.backup:
+            print_note(f"{data_dir}: the tables as they were are in {done.backup}")
+        report = run() if done.actions else report
+    _print_problems("warning: ", report.warnings, show_all)
+    _print_problems("", report.problems, show_all)
+    print_table(str(data_dir), report.statistics.rows())
+    if count := len(report.problems):
+        how = f"run 'recitative check --fix {data_dir}' to repair what is safe; --drop-bad leaves out the rest"
+        remedy = "correct them" if fix else f"correct them, or {how}"
+        raise DataError(str(data_dir), f"{count} problem{'s' if count > 1 else ''} found", remedy=remedy)
+
+
+def _print_problems(prefix: str, problems: Sequence[Problem], show_all: bool) -> None:
+    shown = problems if show_all else problems[:SHOWN_PROBLEMS]
+    for problem in shown:
+        print(f"{prefix}{problem}")
+    if len(shown) < len(problems):
+        print(f"{prefix}... and {len(problems) - len(shown)} more; --all prints them")

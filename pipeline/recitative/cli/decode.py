@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,38 +10,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative.atomic import write_text
-from recitative.cli import decoding
-from recitative.cli.decoding import warn_of_unknown
-from recitative.cli.models import MODEL_HELP, find_model, open_lm, open_transcriber
-from recitative.cli.options import AddressOption, EngineOption, new_engine
+from recitative.cli.models import MODEL_HELP, DecodingArguments, find_model, open_lm, open_transcriber, warn_of_unknown
+from recitative.cli.options import EngineOptions, Without, expand_options, print_note
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
+    from recitative.asr.alignment import AlignSummary
+    from recitative.asr.recognizer import DecodeSummary
     from recitative.asr.stream import Transcriber
+    from recitative.asr.tuning import Tuned
 
 
+@expand_options
 def decode(
     model: Annotated[str, typer.Argument(help=MODEL_HELP)],
     data_dir: Annotated[Path, typer.Argument(help="Data directory to decode.")],
     output: Annotated[Path, typer.Option(help="Output folder.")],
+    options: DecodingArguments,
+    engine: Annotated[EngineOptions, Without("jobs")],
     chunk_ms: Annotated[
         float | None, typer.Option(min=1, help="Process audio in chunks of this length, as in live use.")
     ] = None,
-    lm: decoding.LmOption = "",
-    hotwords: decoding.HotWordsOption = "",
-    grammar: decoding.GrammarOption = None,
-    lexicon: decoding.LexiconOption = None,
-    nbest: decoding.NbestOption = 1,
-    beam: decoding.BeamOption = 0,
-    greedy: decoding.GreedyOption = False,
     jobs: Annotated[
         int | None,
         typer.Option(min=0, help="Number of processes. 0: one per core. Default: 1; on a cluster 0."),
     ] = None,
-    engine: EngineOption = "local",
-    address: AddressOption = "",
 ) -> None:
     """Decode a data directory, to score the text.
 
@@ -52,29 +47,21 @@ def decode(
     """
     from recitative.asr.recognizer import decode_directory
 
-    options = decoding.DecodingArguments(lm, hotwords, grammar, lexicon, nbest, beam, greedy)
-    workers = new_engine((0 if engine == "ray" else 1) if jobs is None else jobs, engine, address)
+    if jobs is None:
+        jobs = 0 if engine.engine == "ray" else 1
     path = find_model(model)
-    transcriber = _open(path, options)
+    transcriber = _open_on_one_thread(path, options)
     with progress_bar("decode") as show:
         summary = decode_directory(
-            transcriber,
-            data_dir,
-            output,
-            chunk_ms=chunk_ms,
-            engine=workers,
-            open_again=partial(_open, path, options, warns=False),
-            advance=show,
-        )
-    speed = summary.audio_s / max(summary.seconds, 1e-9)
-    print(
-        f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
-        f"{speed:.0f} x real time"
-    )
+            transcriber, data_dir, output, chunk_ms=chunk_ms,
+            engine=dataclasses.replace(engine, jobs=jobs).to_engine(),
+            open_again=partial(_open_on_one_thread, path, options, warns=False), advance=show,
+        )  # fmt: skip
+    _print_summary(summary, output)
 
 
-def _open(model: Path, options: decoding.DecodingArguments, warns: bool = True) -> Transcriber:
-    """On one thread, in every process: threads and their number change the order of sums, and so last digits."""
+def _open_on_one_thread(model: Path, options: DecodingArguments, warns: bool = True) -> Transcriber:
+    """On one thread in every process: the number of threads changes the order of sums, and so the last digits."""
     if model.is_dir():
         import torch
 
@@ -82,10 +69,11 @@ def _open(model: Path, options: decoding.DecodingArguments, warns: bool = True) 
     return open_transcriber(model, options, warns=warns)
 
 
-# ``recitative tune``: language model weight, word bonus and calibration of a model, on a dev set.
-
-if TYPE_CHECKING:
-    from recitative.asr.tuning import Tuned
+def _print_summary(summary: DecodeSummary | AlignSummary, output: Path) -> None:
+    print(
+        f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
+        f"{summary.audio_s / max(summary.seconds, 1e-9):.0f} x real time"
+    )
 
 
 @writes("model", one_writer_of_model)
@@ -107,8 +95,6 @@ def tune(
     \b
     recitative tune exp/lstm/model data/dev --lm data/lm.arpa
     """
-    import dataclasses
-
     from recitative.asr.network import new_transcriber
     from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.asr.tuning import network_outputs
@@ -125,17 +111,18 @@ def tune(
         assert language.lm, "it has just been read"
         warn_of_unknown(language.lm, language.lexicon, str(lm))
     transcriber = new_transcriber(recognizer)
-    with progress_bar("listen to dev") as show:
-        heard = network_outputs(transcriber, dev, show)
+    with progress_bar("run the network on dev") as show:
+        outputs = network_outputs(transcriber, dev, show)
     with progress_bar("try weights") as show:
-        tuned = tune_decoding(transcriber, language, heard, show)
+        tuned = tune_decoding(transcriber, language, outputs, show)
     settings = recognizer.settings.model_copy(update={"decode": tuned.settings})
     save_model(dataclasses.replace(recognizer, settings=settings, language=tuned.language), model)
-    _print(tuned, model)
+    _print_trials(tuned)
+    print(f"{model}: lm_weight {tuned.settings.lm_weight:g}, word_bonus {tuned.settings.word_bonus:g} stored")
 
 
-def _print(tuned: Tuned, model: Path) -> None:
-    """The table of error rates: a row for each weight, a column for each word bonus."""
+def _print_trials(tuned: Tuned) -> None:
+    """Print a table of error rates: one row per weight, one column per word bonus."""
     weights = sorted({weight for weight, _ in tuned.trials})
     bonuses = sorted({bonus for _, bonus in tuned.trials})
     print("dev WER %   word bonus " + "".join(f"{bonus:>8g}" for bonus in bonuses))
@@ -147,10 +134,6 @@ def _print(tuned: Tuned, model: Path) -> None:
         print(f"lm weight {weight:>5g}         {cells}")
     print(f"without language model {100 * tuned.without_lm.rate:.2f} %, chosen (*) {100 * tuned.chosen.rate:.2f} %")
     print(f"expected calibration error of confidences: {tuned.ece_before:.3f} before, {tuned.ece_after:.3f} after")
-    print(f"{model}: lm_weight {tuned.settings.lm_weight:g}, word_bonus {tuned.settings.word_bonus:g} stored")
-
-
-# ``recitative rescore``: choose anew among the n best of a beam search, with attention or a recurrent model.
 
 
 def rescore(
@@ -177,28 +160,23 @@ def rescore(
     recognizer = load_model(model, RECOGNIZER) if model else None
     scorer = open_lm(lm) if lm else None
     if scorer is not None and not isinstance(scorer, lists.TextScorer):
-        raise UsageError(f"--lm {lm}: is an n-gram model; it takes part in decoding itself, with 'decode --lm'")
+        raise UsageError(f"--lm {lm}: is an n-gram model; use it in decoding, with 'decode --lm'")
     scored = []
     for name, folder, path in (("dev", dev, dev_nbest), (data_dir.name, data_dir, nbest)):
         with progress_bar(f"rescore {name}") as show:
             scored.append(lists.add_scores(lists.read_nbest(path), folder, recognizer, scorer, show))
-    on_dev, wanted = scored
+    on_dev, to_rescore = scored
     refs = lists.refs_of(dev)
     weights, trials = lists.tune_weights(on_dev, refs, attention=model is not None, lm=lm is not None)
     output.mkdir(parents=True, exist_ok=True)
-    write_text(output / "text", lists.to_text(lists.best_texts(wanted, weights)))
+    write_text(output / "text", lists.to_text(lists.best_texts(to_rescore, weights)))
     before, oracle = trials[lists.Weights()], lists.oracle_errors(on_dev, refs)
     print(f"dev WER: {100 * before.rate:.2f} % before, {100 * trials[weights].rate:.2f} % after, ", end="")
     print(f"{100 * oracle.rate:.2f} % with the best choice from every list")
     print(f"{output}/text: weight of attention {weights.attention:g}, of the language model {weights.language:g}")
 
 
-# ``recitative align``: when each word of a data directory's transcripts is said.
-
-if TYPE_CHECKING:
-    from recitative.asr.alignment import AlignSummary, Format
-
-SHOWN_FAILED = 20  # utterances named on the terminal; the file 'failed' has all
+SHOWN_FAILED = 20  # utterances printed on the terminal; the file 'failed' has all
 
 
 def align(
@@ -217,40 +195,22 @@ def align(
     \b
     recitative align exp/lstm/model data/test --output exp/lstm/aligned --format ctm
     """
-    from recitative.asr.alignment import align_directory
+    from recitative.asr.alignment import FORMATS, align_directory
 
-    formats = _formats(format)
+    if unknown := [name for name in format or () if name not in FORMATS]:
+        raise UsageError(f"--format {unknown[0]}: is no format; choose from {', '.join(FORMATS)}")
+    formats = [form for form in FORMATS if not format or form in format]
     transcriber = open_transcriber(find_model(model))
     with progress_bar("align") as show:
         summary = align_directory(transcriber, data_dir, output, formats=formats, advance=show)
-    speed = summary.audio_s / max(summary.seconds, 1e-9)
-    print(
-        f"{output}: {summary.utterances} utterances, {summary.audio_s:.0f} s of audio in {summary.seconds:.1f} s, "
-        f"{speed:.0f} x real time"
-    )
+    _print_summary(summary, output)
     if summary.failed:
-        _name_failed(summary, output)
+        for problem in summary.failed[:SHOWN_FAILED]:
+            print_note(f"error: {problem}")
+        count, total = len(summary.failed), len(summary.failed) + summary.utterances
+        more = f", the others are in {output}/failed" if count > SHOWN_FAILED else ""
+        print_note(f"{count} of {total} utterances could not be aligned{more}")
         raise typer.Exit(1)
-
-
-def _formats(names: list[str] | None) -> list[Format]:
-    from recitative.asr.alignment import FORMATS
-
-    unknown = [name for name in names or () if name not in FORMATS]
-    if unknown:
-        raise UsageError(f"--format {unknown[0]}: is no format; choose from {', '.join(FORMATS)}")
-    return [form for form in FORMATS if not names or form in names]
-
-
-def _name_failed(summary: AlignSummary, output: Path) -> None:
-    for problem in summary.failed[:SHOWN_FAILED]:
-        print(f"error: {problem}", file=sys.stderr)
-    count, total = len(summary.failed), len(summary.failed) + summary.utterances
-    more = f", the others are in {output}/failed" if count > SHOWN_FAILED else ""
-    print(f"{count} of {total} utterances could not be aligned{more}", file=sys.stderr)
-
-
-# ``recitative average``: make the model to decode with from a run's best epochs.
 
 
 def average(

@@ -21,7 +21,7 @@ import typer
 
 from recitative import __version__, pretrained
 from recitative.audio.samples import Samples
-from recitative.cli.packages import TORCH_PAIRS
+from recitative.cli.start import TORCH_PAIRS
 from recitative.errors import RecitativeError
 from recitative.machine import describe_machine
 

@@ -19,26 +19,32 @@ from recitative.atomic import json_text
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli.models import find_model, open_classifier, open_transcriber
 from recitative.cli.options import (
-    CommandOption,
+    ChannelOption,
     Failures,
-    HowOption,
-    NameOption,
+    InputsArgument,
+    JobsOption,
+    PartialOption,
     Record,
-    ResultsOption,
-    SetOption,
-    TableOption,
+    choose_channels,
+    expand_options,
+    print_note,
+    print_warnings,
 )
-from recitative.cli.recordings import ChannelOption, PartialOption, choose_channels, tell, warn_of_recording
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
 from recitative.machine import available_cores
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
     from recitative.keywords.detections import DetectionDecoder
+    from recitative.keywords.evaluation import SearchedSet
+    from recitative.keywords.spotter import Spotted
+    from recitative.score.classification import DetectionCounts
 
 SPOTTING_MODEL_HELP = (
     "A recognizer, which finds any phrase, or a classifier trained with model.pooling=recent, which finds its labels: "
@@ -61,20 +67,20 @@ WithinOption = Annotated[
 ]
 
 
-def named_keywords(text: str) -> list[Phrase]:
-    """Those of the command line, or of a file. Raises UsageError, DataError."""
+def read_keywords(text: str) -> list[Phrase]:
+    """Keywords of the command line, or of a file. Raises UsageError, DataError."""
     from recitative.decoding.hotwords import read_phrases
     from recitative.keywords.spotter import KIND, parse_keywords, require_keywords
 
     if text and os.path.isfile(text):  # Path.is_file fails on a list longer than any name
         return require_keywords(read_phrases(Path(text), KIND))
     if text.endswith((".txt", ".list")) or os.sep in text:
-        raise UsageError(f"--keywords {text}: there is no such file; correct the path, or give the words themselves")
+        raise UsageError(f"--keywords {text}: no such file; correct the path, or give the words themselves")
     return parse_keywords(text)
 
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
-    """Of all phrases that have none of their own; empty without a file. Raises DataError for what does not fit."""
+    """Thresholds for phrases that have none. Empty without a file. Raises DataError for a file that does not fit."""
     from recitative.keywords.evaluation import KeywordThresholds
 
     if path is None:
@@ -86,15 +92,15 @@ def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -
 
 @dataclass(frozen=True)
 class SpottingOptions:
-    """What was asked for on the command line; worker processes are told of it."""
+    """Keywords to find; worker processes unpickle it."""
 
     keywords: str
     thresholds: Path | None = None
     within_words: bool = False
 
     def open(self, model: Path) -> DecodedNetwork:
-        """The model, looking for the keywords. Raises what its parts raise."""
-        phrases = named_keywords(self.keywords)
+        """Open a model that finds the keywords. Raises UsageError, DataError."""
+        phrases = read_keywords(self.keywords)
         thresholds = read_thresholds(self.thresholds, model, phrases)
         return open_spotting(model, phrases, thresholds, within_words=self.within_words)[0]
 
@@ -102,13 +108,12 @@ class SpottingOptions:
 def open_spotting(
     model: Path, phrases: Sequence[Phrase], thresholds: Mapping[str, float] | None = None, *, within_words: bool = False
 ) -> tuple[DecodedNetwork, DetectionDecoder[Any]]:
-    """A model that looks for keywords, and its decoder. Raises what its parts raise, and UsageError for a classifier
-    within words."""
+    """A model that finds keywords, and its decoder. Raises DataError, and UsageError for a classifier within words."""
     from recitative.keywords.spotter import label_decoder, phrase_decoder, with_keywords
 
     if kind_of(model, [RECOGNIZER, CLASSIFIER]) is CLASSIFIER:
         if within_words:
-            raise UsageError("--within-words: is for recognizers; a classifier hears whole labels; leave it out")
+            raise UsageError("--within-words: only for recognizers, not for a classifier; leave it out")
         classifier = open_classifier(model)
         labels = label_decoder(classifier, phrases, thresholds)
         return with_keywords(classifier, labels), labels
@@ -118,25 +123,20 @@ def open_spotting(
 
 
 def open_spotting_recognizer(model: Path, options: SpottingOptions) -> Recognizer:
-    """At module level, so that worker processes can be told of it."""
+    """At module level, so that worker processes can unpickle it."""
     from recitative.asr.recognizer import Recognizer
 
     return Recognizer(options.open(model), pretrained.name_of(model))
 
 
-# ``recitative keywords spot``: keywords in recordings.
+app = typer.Typer(
+    name="keywords", no_args_is_help=True, help="Find keywords in recordings; tune thresholds and score them."
+)
 
-if TYPE_CHECKING:
-    from recitative.keywords.spotter import Spotted
 
-
+@app.command()
 def spot(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."
-        ),
-    ],
+    inputs: InputsArgument,
     keywords: KeywordsOption,
     model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP)] = "",
     thresholds: ThresholdsOption = None,
@@ -147,7 +147,7 @@ def spot(
     ] = "text",
     channel: ChannelOption = "mix",
     partial_: PartialOption = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Number of processes. 0: one per core.")] = 0,
+    jobs: JobsOption = 0,
 ) -> None:
     """Find keywords in recordings, with times and confidences.
 
@@ -161,59 +161,38 @@ def spot(
     from recitative.keywords.spotter import Spotted
     from recitative.model.stream import document
 
-    files, channels = choose_channels(expand(inputs, tell), channel, partial_)
+    files, channels = choose_channels(expand(inputs, print_note), channel, partial_)
     path = find_model(model)
     open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
-    recognizer, failures = open_model(), Failures(len(files), "could not be heard")
+    recognizer, failures = open_model(), Failures(len(files), "could not be searched")
     with progress_bar("spot") as show:
-        advance = partial(show, total=len(files))
-        workers = min(jobs or available_cores(), len(files))
         outcomes = transcribe_files(
-            files,
-            recognizer,
-            workers,
-            open_again=open_model,
-            partial_ok=partial_,
-            channels=channels,
-            progress=advance,
-        )
+            files, recognizer, min(jobs or available_cores(), len(files)), open_again=open_model, partial_ok=partial_,
+            channels=channels, progress=partial(show, total=len(files)),
+        )  # fmt: skip
         for outcome in outcomes:
             if outcome.transcript is None:
-                failures.tell(outcome.error)
-            else:
-                for hit in map(Spotted.of, outcome.transcript.words):
-                    if format == "text":
-                        print(f"{outcome.file}\t{hit_text(hit)}")
-                    else:
-                        print(json_text(document(recognizer.name, {"file": outcome.file}, hit.to_dict())))
-                sys.stdout.flush()
-                warn_of_recording(outcome.file, outcome.transcript)
+                failures.add(outcome.error)
+                continue
+            for found in map(Spotted.of, outcome.transcript.words):
+                if format == "text":
+                    print(f"{outcome.file}\t{format_detection(found)}")
+                else:
+                    print(json_text(document(recognizer.name, {"file": outcome.file}, found.to_dict())))
+            sys.stdout.flush()
+            print_warnings(outcome.file, outcome.transcript)
     failures.finish()
 
 
-def hit_text(hit: Spotted) -> str:
+def format_detection(found: Spotted) -> str:
     """Start and end in seconds, keyword, confidence."""
-    return f"{hit.start_s:.2f}\t{hit.end_s:.2f}\t{hit.keyword}\t{hit.confidence:.3f}"
+    return f"{found.start_s:.2f}\t{found.end_s:.2f}\t{found.keyword}\t{found.confidence:.3f}"
 
-
-# ``recitative keywords``: thresholds for a wanted rate of false alarms, and how well keywords are found.
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from recitative.decoding.hotwords import Phrase
-    from recitative.keywords.evaluation import SearchedSet
-    from recitative.score.classification import DetectionCounts
-
-app = typer.Typer(
-    name="keywords", no_args_is_help=True, help="Find keywords in recordings; tune thresholds and score them."
-)
-app.command()(spot)
 
 DataArgument = Annotated[
     list[Path],
     typer.Argument(
-        metavar="DATA...",
+        metavar="DATA",
         help="Data directories with transcripts. words.ctm in a directory gives the word times.",
     ),
 ]
@@ -240,36 +219,31 @@ def tune(
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
     path = find_model(model)
-    _, searched = _search(path, data, named_keywords(keywords), within_words)
-    tuned = tune_thresholds(searched, false_alarms_per_hour)
-    thresholds = {one.keyword: one.threshold for one in tuned}
+    _, found = _search(path, data, read_keywords(keywords), within_words)
+    tuned = tune_thresholds(found, false_alarms_per_hour)
+    by_keyword = {one.keyword: one.threshold for one in tuned}
     folders = " ".join(map(str, data))
-    KeywordThresholds(fingerprint(path), folders, round(searched.hours, 4), false_alarms_per_hour, thresholds).write(
-        output
-    )
+    thresholds = KeywordThresholds(fingerprint(path), folders, round(found.hours, 4), false_alarms_per_hour, by_keyword)
+    thresholds.write(output)
     _print_table([(one.keyword, one.threshold, one.detections) for one in tuned])
     for one in tuned:
         if not one.within_limit:
-            print(f"warning: keyword '{one.keyword}': no threshold keeps that rate", file=sys.stderr)
+            print_note(f"warning: keyword '{one.keyword}': no threshold keeps that rate")
         if not one.detections.occurrences:
-            print(f"warning: keyword '{one.keyword}': is never said in {folders}", file=sys.stderr)
-    print(f"{output}: {len(tuned)} thresholds, from {searched.hours:.2f} h of audio", file=sys.stderr)
+            print_note(f"warning: keyword '{one.keyword}': does not occur in {folders}")
+    print_note(f"{output}: {len(tuned)} thresholds, from {found.hours:.2f} h of audio")
 
 
 @app.command()
+@expand_options
 def score(
     model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
     data: DataArgument,
+    record: Record,
     keywords: KeywordsOption,
     output: Annotated[Path, typer.Option(help="Folder for keywords.json and the DET curve det.svg.")],
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
 ) -> None:
     """Print misses and false alarms per hour of each keyword, and write the DET curve (Martin et al. 1997).
 
@@ -279,15 +253,14 @@ def score(
     from recitative.keywords.evaluation import SpottingScores
     from recitative.keywords.spotter import thresholds_of
 
-    record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
     path = find_model(model)
-    phrases = named_keywords(keywords)
+    phrases = read_keywords(keywords)
     tuned = read_thresholds(thresholds, path, phrases)
-    settings, searched = _search(path, data, phrases, within_words)
+    settings, found = _search(path, data, phrases, within_words)
     bars = thresholds_of(phrases, tuned)
-    scores = SpottingScores.of(searched, bars)
-    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {searched.hours:.2f} h")
+    scores = SpottingScores.of(found, bars)
+    scores.write(output, f"{', '.join(map(str, data))}: {len(phrases)} keywords, {found.hours:.2f} h")
     record.write(scores.together.measured(), settings, time.perf_counter() - started)
     _print_table([*zip(scores.keywords, bars, scores.counts, strict=True), ("all", None, scores.together)])
 
@@ -295,7 +268,7 @@ def score(
 def _search(
     model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
 ) -> tuple[BaseModel, SearchedSet]:
-    """Search with thresholds at the lowest level, so that higher ones can be applied later."""
+    """The settings of the model, and all detections that any threshold may keep."""
     from recitative.keywords.evaluation import search_directories
     from recitative.score.classification import LEVELS
 

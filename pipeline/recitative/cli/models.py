@@ -1,11 +1,13 @@
-"""Opening a model that a user names: a pretrained one, a folder from training, or a file from export."""
+"""Open a model that a user names: a pretrained one, a folder from training, or an exported file; decoding options."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import typer
 
@@ -19,16 +21,17 @@ if TYPE_CHECKING:
     from recitative.asr.stream import Transcriber
     from recitative.asr.transcript import TextForm
     from recitative.classification.classifier import Classifier
-    from recitative.cli.decoding import DecodingArguments
+    from recitative.decoding.hotwords import HotWord
     from recitative.lm.query import LanguageModel
+    from recitative.text.lexicon import Lexicon
 
 MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
 
 
 def find_model(name: str) -> Path:
-    """The folder or file of a model; nothing named is the pretrained streaming one, and says so on stderr.
+    """The folder or file of a model. Without a name, the pretrained streaming one, which is printed on stderr.
 
-    Raises DataError for what does not exist.
+    Raises DataError for a model that does not exist.
     """
     if not name:
         name = pretrained.STREAMING
@@ -43,9 +46,9 @@ def find_model(name: str) -> Path:
 
 
 def open_transcriber(model: Path, options: DecodingArguments | None = None, *, warns: bool = True) -> Transcriber:
-    """A folder runs on PyTorch, a file on ONNX Runtime, which needs no PyTorch. Raises DataError for neither.
+    """Open a recognizer: a folder with PyTorch, an exported file with ONNX Runtime. Raises DataError for other models.
 
-    warns: of words that a language model lacks; once is enough where many processes open the same
+    warns: about words that a language model lacks; False in further processes that open the same model
     """
     from recitative.asr.stream import Transcriber, load_transcriber
 
@@ -63,7 +66,7 @@ def open_transcriber(model: Path, options: DecodingArguments | None = None, *, w
 def open_recognizer(
     model: Path, options: DecodingArguments | None = None, *, text: TextForm = "raw", warns: bool = True
 ) -> Recognizer:
-    """Of the same models; at module level, so that worker processes can be told of it."""
+    """Open a recognizer for recordings and streams. At module level, so that worker processes can unpickle it."""
     from recitative.asr.recognizer import Recognizer
 
     return Recognizer(open_transcriber(model, options, warns=warns), pretrained.name_of(model), text)
@@ -79,23 +82,16 @@ TextOption = Annotated[
 
 
 def choose_text(text: TextForm | None, model: Path, *, for_people: bool) -> TextForm:
-    """The form that was asked for; else the readable one, where people read it and the model is the English one that
-    ships."""
+    """The form of the text. Default: readable if people read it and the model is the pretrained streaming one."""
     if text or not for_people or pretrained.name_of(model) != pretrained.STREAMING:
         return text or "raw"
     return "readable" if pretrained.PUNCTUATION in pretrained.names() else "raw"
 
 
-AllSpeedsOption = Annotated[
-    bool,
-    typer.Option("--all-speeds", help="Average the predictions at all speeds of the training."),
-]
-
-
 def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
-    """A classifier: a folder runs on PyTorch, a file on ONNX Runtime. Raises DataError for neither.
+    """Open a classifier: a folder with PyTorch, an exported file with ONNX Runtime. Raises DataError for other models.
 
-    Raises UsageError if ``all_speeds`` are wanted of one that was trained at one speed.
+    Raises UsageError for ``all_speeds`` if the model was trained at one speed.
     """
     from recitative.classification.kind import CLASSIFIER
     from recitative.kinds import open_model
@@ -107,7 +103,7 @@ def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
 
 
 def open_pronouncer(model: Path) -> Pronouncer:
-    """A letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for anything else."""
+    """Open a letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for others."""
     from recitative.asr.g2p_kind import G2P
     from recitative.kinds import open_model
 
@@ -116,9 +112,9 @@ def open_pronouncer(model: Path) -> Pronouncer:
 
 
 def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, total: None) -> LanguageModel:
-    """An n-gram model, ARPA or packed, or a recurrent model: its folder, which needs PyTorch, or its exported file.
+    """Open a language model: an n-gram file, ARPA or packed, or a recurrent model's folder or exported file.
 
-    Raises DataError for what is none of these. ``progress`` is of an ARPA file, which may be large.
+    progress: of reading an ARPA file, which may be large. Raises DataError for other files.
     """
     if path.is_dir() or path.suffix == ".onnx":
         from recitative.kinds import open_model
@@ -131,3 +127,78 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     from recitative.lm.ngram import read_lm
 
     return read_lm(path, progress)
+
+
+NO_LM = "none"
+
+
+@dataclass(frozen=True)
+class DecodingArguments:
+    """Options of decoding. Raises UsageError for options that exclude each other."""
+
+    panel: ClassVar = "Decoding"
+    lm: Annotated[
+        str,
+        typer.Option(
+            help="Language model (ARPA, packed or recurrent) instead of the model's own. 'none': no language model."
+        ),
+    ] = ""
+    hotwords: Annotated[
+        str, typer.Option(help="Phrases to favor: 'new york, tokyo:6, word=PH PH', or a file with one per line.")
+    ] = ""
+    grammar: Annotated[
+        Path | None, typer.Option(help="Grammar or list of phrases; only its sentences are recognized.")
+    ] = None
+    lexicon: Annotated[Path | None, typer.Option(help="Lexicon; only its words are recognized.")] = None
+    nbest: Annotated[int, typer.Option(min=1, help="Number of alternatives with scores, in the JSON formats.")] = 1
+    beam: Annotated[int, typer.Option(min=0, help="Beam width. 0: the model's setting.")] = 0
+    greedy: Annotated[bool, typer.Option("--greedy", help="Greedy search: no lexicon, no language model.")] = False
+
+    def __post_init__(self) -> None:
+        others = (self.lm, self.hotwords, self.grammar, self.lexicon, self.nbest > 1, self.beam)
+        if self.greedy and any(others):
+            raise UsageError("--greedy: excludes the other options of decoding; give it alone")
+        if self.grammar and self.lm not in ("", NO_LM):
+            raise UsageError("--grammar and --lm: a grammar replaces the language model; give one of them")
+
+    def apply(self, transcriber: Transcriber, *, warns: bool = True) -> Transcriber:
+        """The transcriber with these options. Raises DataError for files that cannot be read."""
+        if self == DecodingArguments():
+            return transcriber
+        from recitative.asr.decoding import DecodingOptions
+        from recitative.lm.grammar import Grammar
+        from recitative.text.lexicon import Lexicon
+
+        lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None
+        lm = open_lm(Path(self.lm)) if self.lm not in ("", NO_LM) else None
+        if lm and warns:
+            warn_of_unknown(lm, lexicon or transcriber.language.lexicon, self.lm)
+        options = DecodingOptions(
+            lm=lm,
+            no_lm=self.lm == NO_LM,
+            hot_words=tuple(_read_hot_words(self.hotwords, transcriber.settings.decode.hot_word_weight)),
+            grammar=Grammar.read(self.grammar) if self.grammar else None,
+            lexicon=lexicon,
+            count=self.nbest,
+            beam=self.beam or None,
+            greedy=self.greedy,
+        )
+        return transcriber.with_options(options)
+
+
+def _read_hot_words(text: str, weight: float) -> list[HotWord]:
+    from recitative.decoding.hotwords import parse_hot_words, read_hot_words
+
+    if text and os.path.isfile(text):  # Path.is_file raises OSError for a list longer than any file name
+        return read_hot_words(Path(text), weight)
+    return parse_hot_words(text, weight)
+
+
+def warn_of_unknown(lm: LanguageModel, lexicon: Lexicon | None, name: str) -> None:
+    """Warn about words of the lexicon that the language model lacks. Raises DataError if it lacks all."""
+    from recitative.asr.decoding import unknown_to
+
+    unknown = unknown_to(lm, lexicon, name) if lexicon else []
+    if lexicon and unknown:
+        some = ", ".join(f"'{word}'" for word in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        print(f"warning: {name} does not know {len(unknown)} of {len(lexicon)} words: {some}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``recitative music``: checks of folders and of constraints; and how ``score`` and ``report`` treat music."""
+"""``recitative music`` and ``melody``; and ``score`` and ``report`` for music."""
 
 from __future__ import annotations
 
@@ -6,27 +6,17 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import BaseModel
 
 from recitative import pretrained
-from recitative.atomic import write_text
-from recitative.cli.generate_music import OthersOption, open_events, open_voices, refuse_others
-from recitative.cli.options import (
-    CommandOption,
-    HowOption,
-    NameOption,
-    Record,
-    ResultsOption,
-    SetOption,
-    TableOption,
-    require_folder,
-)
+from recitative.atomic import write_bytes, write_text
+from recitative.cli.generate import SLOWEST, open_events, open_voices, refuse_others
+from recitative.cli.options import Record, expand_options, print_note, require_folder
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
@@ -35,10 +25,12 @@ from recitative.music.composer import event_likelihood, likelihood_of
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
 from recitative.music.kind import EVENTS
+from recitative.music.melody import Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
+from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, music_page
-from recitative.music.piece import VOICES, Note, Piece
-from recitative.music.pieces import SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
+from recitative.music.piece import VOICES, Note, Piece, pitch_name
+from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.request import TICKS_PER_STEP
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
@@ -46,10 +38,13 @@ from recitative.music.synth import find_soundfont
 from recitative.score.results import Measurement
 from recitative.terminal import progress_bar, track
 
+app = typer.Typer(name="music", no_args_is_help=True, help="Check folders of music, and generated pieces.")
 
+
+@app.command()
 def check(
     folders: Annotated[list[Path], typer.Argument(help="Folders of MIDI or ABC files.")],
-    conf: Annotated[Path | None, typer.Option(help="Settings of a model.")] = None,
+    conf: Annotated[Path | None, typer.Option(help="Settings file of a model.")] = None,
 ) -> None:
     """Count pieces and frames of folders of music, and report files that cannot be read.
 
@@ -78,43 +73,47 @@ def _counts(folder: Path, settings: MusicSettings | EventsSettings) -> str:
     return f"{folder}: {len(pieces)} pieces, {frames} frames, {sounding / max(1, frames):.2f} voices sound in one"
 
 
-# ``recitative music check-constraints``
-
-
+@app.command()
+@expand_options
 def check_constraints(
     written: Annotated[Path, typer.Argument(help="Output folder of 'generate music'.")],
+    record: Record,
     conf: Annotated[Path, typer.Option(help="Settings of the model, such as exp/chorales/model/settings.yaml.")],
     given: Annotated[Path | None, typer.Option(help="Folder of the given pieces, with the same names.")] = None,
     voices: Annotated[str, typer.Option(help="Given voices, such as soprano,bass or 1,4. Default: all.")] = "",
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
 ) -> None:
-    """Check generated pieces: share of given notes that they keep, share of new notes within the ranges of the voices.
+    """Check generated pieces: fraction of given notes that they keep, and of new notes within the ranges of the voices.
 
     The piece NAME-3.mid belongs to the given piece NAME. The exit status is 1 if a given note is missing.
 
     \b
     recitative music check-constraints samples --given melodies --conf exp/chorales/model/settings.yaml
     """
-    record = Record(results, results_md, name, set_name, decoding, command)
     settings = load_tree(MusicSettings, conf)
     frames = settings.frames
     ranges = frames.ranges or ((frames.lowest, frames.highest),) * frames.voices
+    sources = {path.stem: path for path in _list_music(given)} if given else {}
+    numbers = _voice_numbers(voices)
     found = ConstraintCheck(Share(0, 0), Share(0, 0))
-    for path in _files(written):
-        sounds = _given_to(path, given, frames, _voice_numbers(voices)) if given else []
-        found += check_piece(_piece(path, frames), sounds, ranges)
-    record.write(_constraint_measurements(found), settings)
-    _print(found)
+    for path in _list_music(written):
+        notes: list[Note] = []
+        if given:
+            source = sources.get(path.stem) or sources.get(re.sub(r"-\d+$", "", path.stem))
+            if not source:
+                message = f"has no given piece of its name in {given}"
+                raise DataError(str(path), message, "NAME or NAME-1", "correct --given")
+            notes = [note for note in _read_piece(source, frames).notes if not numbers or note.voice in numbers]
+        found += check_piece(_read_piece(path, frames), notes, ranges)
+    shares = (("given notes kept", found.given), ("new notes in range", found.new))
+    measured = [Measurement.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
+    record.write(measured, settings)
+    for one in measured:
+        print(f"{one.value:.2f} {one.metric} [ {one.counts} ]")
     if found.given.count < found.given.of:
         raise RunError(f"{written}: {found.given.of - found.given.count} given notes are missing")
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_music(folder: Path) -> list[Path]:
     """The MIDI and ABC files of a folder. Raises DataError if there is none."""
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
@@ -122,16 +121,7 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _given_to(path: Path, given: Path, frames: FrameSettings, voices: set[int]) -> list[Note]:
-    """The notes of the given piece that a generated one is named after. Raises DataError if there is none."""
-    sources = {source.stem: source for source in _files(given)}
-    source = sources.get(path.stem) or sources.get(re.sub(r"-\d+$", "", path.stem))
-    if not source:
-        raise DataError(str(path), f"has no given piece of its name in {given}", "NAME or NAME-1", "correct --given")
-    return [note for note in _piece(source, frames).notes if not voices or note.voice in voices]
-
-
-def _piece(path: Path, frames: FrameSettings) -> Piece:
+def _read_piece(path: Path, frames: FrameSettings) -> Piece:
     """The first piece of a file, in the ticks of 'generate music'."""
     pieces, errors = read_file(path, frames.steps_per_quarter * TICKS_PER_STEP)
     if errors:
@@ -147,52 +137,115 @@ def _voice_numbers(voices: str) -> set[int]:
     return {VOICES.index(name) if name in VOICES else int(name) - 1 for name in names}
 
 
-def _constraint_measurements(found: ConstraintCheck) -> list[Measurement]:
-    shares = (("given notes kept", found.given), ("new notes in range", found.new))
-    return [Measurement.of_share(metric, share.count, share.of) for metric, share in shares if share.of]
+# ``recitative melody``
+
+MELODY_SUFFIXES = (".mid", ".musicxml", ".abc")
 
 
-def _print(found: ConstraintCheck) -> None:
-    for one in _constraint_measurements(found):
-        print(f"{one.value:.2f} {one.metric} [ {one.counts} ]")
+def melody(
+    recording: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Recording of one line: sung, hummed, whistled, played.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help=f"File to write: {', '.join(MELODY_SUFFIXES)}. Default: only the table.")
+    ] = None,
+    tempo: Annotated[
+        float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: estimated from the notes.")
+    ] = 0.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write down the melody of a recording: notes, tempo and key.
+
+    The table has the seconds of each note, its name, the cents that it is off, and its start and length in quarters.
+    Requires the extra 'music'.
+
+    \b
+    recitative melody hum.wav --output hum.musicxml
+    recitative generate music hum.wav --harmonize
+    """
+    suffix = output.suffix.lower() if output else ""
+    if output and suffix not in MELODY_SUFFIXES:
+        raise UsageError(f"--output {output}: must end in {', '.join(MELODY_SUFFIXES)}")
+    if 0 < tempo < SLOWEST:
+        raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 to estimate it")
+    if recording.suffix.lower() in (*SUFFIXES, *SCORE_SUFFIXES):
+        raise UsageError(f"{recording}: is written music, not a recording; 'recitative generate music' reads it")
+    if output:
+        require_folder(output.parent)
+    found = transcribe_melody(recording, tempo=tempo)
+    print_note(f"{found.piece.name}: {found}")
+    rows = _rows(found)
+    if as_json:
+        head = {"tempo": found.piece.quarters_per_minute, "key": found.key, "tuning_cents": round(found.tuning_cents)}
+        print(json.dumps({**head, "notes": rows}))
+    else:
+        print(f"{'start':>8} {'end':>8}  {'note':<5}{'cents':>6} {'quarter':>8} {'length':>7}")
+    for row in () if as_json else rows:
+        print(
+            f"{row['start']:>8.2f} {row['end']:>8.2f}  {row['note']:<5}{row['cents']:>+6d} {row['quarter']:>8g} "
+            f"{row['length']:>7g}"
+        )
+    if output:
+        piece = notated(found.piece)
+        if suffix == ".abc":
+            write_text(output, abc_text(piece))
+        else:
+            write_bytes(output, midi_bytes(piece) if suffix == ".mid" else musicxml_bytes(piece))
+        print_note(f"written: {output}")
 
 
-# ``recitative report`` on generated music
+def _rows(found: Melody) -> list[dict[str, float | int | str]]:
+    quarter = found.piece.steps_per_quarter
+    return [
+        {
+            "start": round(note.start_s, 3), "end": round(note.end_s, 3), "note": pitch_name(note.pitch),
+            "pitch": note.pitch, "cents": round(note.cents), "quarter": written.start / quarter,
+            "length": written.length / quarter,
+        }
+        for note, written in zip(found.notes, found.piece.notes, strict=True)
+    ]  # fmt: skip
+
+
+# ``recitative report``
 
 
 def report(
-    generated: Annotated[Path, typer.Argument(help="Folder of generated pieces.")],
-    originals: Annotated[Path, typer.Option(help="Folder of the corpus.")],
-    output: Annotated[
-        Path | None, typer.Option(help="Page to write. Default: GENERATED/report.html, or none with --json.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
-    players: Annotated[int, typer.Option(min=0, help="Number of pieces shown with a player.")] = 12,
-    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Put sound into the page.")] = True,
-    soundfont: Annotated[Path | None, typer.Option(help="SoundFont (sf2 or sf3) for the sound.")] = None,
-    steps_per_quarter: Annotated[int, typer.Option(min=1, max=48, help="Resolution of the comparison.")] = 4,
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
+    generated: Path,
+    originals: Path,
+    record: Record,
+    *,
+    output: Path | None = None,
+    as_json: bool = False,
+    players: int = 12,
+    sound: bool = True,
+    soundfont: Path | None = None,
+    steps_per_quarter: int = 4,
 ) -> None:
     """Compare generated pieces with a corpus: a page with statistics, the longest copies, piano rolls and players.
 
     A copy is the longest passage of a piece that occurs in the corpus in any key, with equal notes in all voices.
     Unreadable files are reported and skipped; the exit status is then 1.
     """
-    record = Record(results, results_md, name, set_name, decoding, command)
     path = output or (None if as_json else generated / "report.html")
     if path:
         require_folder(path.parent)
-    pieces, problems = _read(generated, steps_per_quarter)
-    corpus, more = _read(originals, steps_per_quarter)
-    comparison = _compared(pieces, corpus, originals.name)
-    record.write(_measured(comparison, steps_per_quarter))
+    pieces, problems = _read_pieces(generated, steps_per_quarter)
+    corpus, more = _read_pieces(originals, steps_per_quarter)
+    voices = max(piece.voices for piece in (*pieces, *corpus))
+    known = Originals.of(corpus, voices=voices)
+    copies = [(piece.name, longest_copy(piece, known)) for piece in track(pieces, "copies", len(pieces))]
+    comparison = Comparison(statistics(pieces, voices), statistics(corpus, voices), originals.name, copies)
+    record.write(_measurements(comparison, steps_per_quarter))
     if as_json:
-        print(json.dumps(_numbers(comparison)))
+        longest = max((copy for _, copy in copies), key=lambda copy: copy.length, default=Copy())
+        numbers = {
+            "generated": comparison.generated.to_dict(),
+            "originals": comparison.corpus.to_dict(),
+            "distances": distances(comparison.generated, comparison.corpus).to_dict(),
+            "longest_copy": longest.to_dict(),
+            "copies": {name: copy.to_dict() for name, copy in copies},
+        }
+        print(json.dumps(numbers))
     if path:
         font = soundfont or (find_soundfont() if sound else None)
         shown = [_exhibit(piece, sound, font) for piece in track(pieces[:players], "sound", len(pieces[:players]))]
@@ -202,7 +255,7 @@ def report(
         raise DataError.collect([*problems, *more])
 
 
-def _read(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], list[Problem]]:
+def _read_pieces(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], list[Problem]]:
     """The pieces on one grid, and the problems of other files. Raises DataError if there are no notes at all."""
     pieces, errors = read_folder(folder, steps_per_quarter)
     problems = [problem for error in errors for problem in error.problems]
@@ -212,20 +265,13 @@ def _read(folder: Path, steps_per_quarter: int) -> tuple[list[Piece], list[Probl
     return pieces, problems
 
 
-def _compared(pieces: Sequence[Piece], corpus: Sequence[Piece], corpus_name: str) -> Comparison:
-    voices = max(piece.voices for piece in (*pieces, *corpus))
-    known = Originals.of(corpus, voices=voices)
-    copies = [(piece.name, longest_copy(piece, known)) for piece in track(pieces, "copies", len(pieces))]
-    return Comparison(statistics(pieces, voices), statistics(corpus, voices), corpus_name, copies)
-
-
 def _exhibit(piece: Piece, sound: bool, soundfont: Path | None) -> Exhibit:
     played = synth.mp3_bytes(synth.render(piece, soundfont=soundfont)) if sound else b""
     return Exhibit(piece.name, piece, midi_bytes(piece), played)
 
 
-def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measurement]:
-    """Distances from 0 to 1 of the histograms that both have, and the lengths of copies."""
+def _measurements(comparison: Comparison, steps_per_quarter: int) -> list[Measurement]:
+    """Distances from 0 to 1 between histograms that both have, and the lengths of copies."""
     counts = f"{comparison.generated.pieces} and {comparison.corpus.pieces} pieces"
     apart = distances(comparison.generated, comparison.corpus).to_dict()
     quarters = sorted(copy.length / steps_per_quarter for _, copy in comparison.copies)
@@ -234,90 +280,47 @@ def _measured(comparison: Comparison, steps_per_quarter: int) -> list[Measuremen
     return [Measurement(metric, value, counts) for metric, value in numbers.items() if value is not None]
 
 
-def _numbers(comparison: Comparison) -> dict[str, Any]:
-    longest = max((copy for _, copy in comparison.copies), key=lambda copy: copy.length, default=Copy())
-    return {
-        "generated": comparison.generated.to_dict(),
-        "originals": comparison.corpus.to_dict(),
-        "distances": distances(comparison.generated, comparison.corpus).to_dict(),
-        "longest_copy": longest.to_dict(),
-        "copies": {name: copy.to_dict() for name, copy in comparison.copies},
-    }
+# ``recitative score``
 
 
-# ``recitative score`` on music
-
-
-def score(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Music model: folder such as EXP/model, or exported file.")
-    ],
-    pieces: Annotated[Path, typer.Argument(help="Folder of MIDI or ABC files.")],
-    others: OthersOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
-) -> None:
+def score(model: Path, pieces: Path, record: Record, *, others: list[str] | None = None, as_json: bool = False) -> None:
     """Print the NLL of pieces under a model of music.
 
     Models of voices: nats per frame, a step of the model's grid, and per token, a voice of a frame. Only the tonic is
     given, if pieces.key sets one for all pieces. Models of events: nats per token, including the end of a piece, and
     per note. Exported files run without PyTorch.
     """
-    record = Record(results, results_md, name, set_name, decoding, command)
     started = time.perf_counter()
     path = pretrained.find(model)
     if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
-        found = _of_events(path, pieces)
+        events = open_events(path)
+        settings: BaseModel = events.settings
+        material = read_event_pieces(pieces, events.events)
+        of_events = event_likelihood(events.network, events.events.vocabulary, material.pieces)
+        counted = {"tokens": of_events.tokens, "notes": of_events.notes}
+        values = {"nats per token": of_events.per_token, "nats per note": of_events.per_note}
+        counts = counted
     else:
-        found = _of_voices([path, *map(pretrained.find, others or ())], pieces)
-    record.write(found.measured, found.settings, time.perf_counter() - started)
+        voices = open_voices([path, *map(pretrained.find, others or ())])
+        if voices.fills:
+            raise UsageError(
+                f"{path}: a model that fills in notes has no likelihood of whole pieces; use one that continues"
+            )
+        settings = voices.settings
+        tokens = [piece.tokens for piece in read_pieces(pieces, voices.settings)]
+        with progress_bar("scoring") as show:
+            of_voices = likelihood_of(voices, tokens, voices.settings.pieces.key, show)
+        counted = {"frames": of_voices.frames}
+        values = {"nats per frame": of_voices.per_frame, "nats per token": of_voices.per_token}
+        counts = {"frames": of_voices.frames, "tokens": of_voices.tokens}
+    measured = [
+        Measurement(metric, value, f"{count} {unit}")
+        for (metric, value), (unit, count) in zip(values.items(), counts.items(), strict=True)
+    ]
+    record.write(measured, settings, time.perf_counter() - started)
     if as_json:
-        print(json.dumps({one.metric.replace(" ", "_"): one.value for one in found.measured} | found.counted))
+        print(json.dumps({one.metric.replace(" ", "_"): one.value for one in measured} | counted))
         return
-    values = ", ".join(f"{one.value:.4f} {one.metric}" for one in found.measured)
-    print(f"{values} ({', '.join(f'{count} {unit}' for unit, count in found.counted.items())})")
-
-
-@dataclass(frozen=True)
-class _Found:
-    measured: list[Measurement]
-    counted: dict[str, int]
-    settings: BaseModel
-
-
-def _of_voices(models: Sequence[Path], pieces: Path) -> _Found:
-    scorer = open_voices(models)
-    if scorer.fills:
-        raise UsageError(
-            f"{models[0]}: a model that fills in notes has no likelihood of whole pieces; use one that continues"
-        )
-    tokens = [piece.tokens for piece in read_pieces(pieces, scorer.settings)]
-    with progress_bar("scoring") as show:
-        found = likelihood_of(scorer, tokens, scorer.settings.pieces.key, show)
-    measured = [
-        Measurement("nats per frame", found.per_frame, f"{found.frames} frames"),
-        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
-    ]
-    return _Found(measured, {"frames": found.frames}, scorer.settings)
-
-
-def _of_events(model: Path, pieces: Path) -> _Found:
-    scorer = open_events(model)
-    material = read_event_pieces(pieces, scorer.events)
-    found = event_likelihood(scorer.network, scorer.events.vocabulary, material.pieces)
-    measured = [
-        Measurement("nats per token", found.per_token, f"{found.tokens} tokens"),
-        Measurement("nats per note", found.per_note, f"{found.notes} notes"),
-    ]
-    return _Found(measured, {"tokens": found.tokens, "notes": found.notes}, scorer.settings)
-
-
-app = typer.Typer(name="music", no_args_is_help=True, help="Check folders of music, and generated pieces.")
-app.command()(check)
-app.command()(check_constraints)
+    shown = ", ".join(f"{one.value:.4f} {one.metric}" for one in measured)
+    print(f"{shown} ({', '.join(f'{count} {unit}' for unit, count in counted.items())})")

@@ -1,140 +1,248 @@
-"""Options and outputs that several verbs share: parallel work, notes, prompts, results, failures."""
+"""Options that several verbs share, and how verbs report what went wrong.
+
+A group of options is a dataclass whose fields are annotated for Typer. A verb takes the group as one argument;
+``expand_options`` shows Typer the options in its place:
+
+    @expand_options
+    def score(model: Path, data: Path, record: Record) -> None: ...
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args, get_type_hints
 
 import typer
 from pydantic import BaseModel
 
-from recitative.cli.models import open_lm
-from recitative.config import dump_settings
+from recitative.config import Settings, dump_settings, load_settings
 from recitative.data.parallel import Engine
 from recitative.errors import DataError, UsageError, one_line, os_problem
 from recitative.machine import available_cores, describe_machine
-from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.score.results import Measurement, ResultRow, describe_commit, record, rows_of, settings_hash
 
-JobsOption = Annotated[
-    int, typer.Option("--jobs", min=0, help="Number of processes. 0: one per core of this machine or of the cluster.")
-]
-EngineOption = Annotated[
-    Literal["local", "ray"], typer.Option("--engine", help="Run on this machine or on a running Ray cluster.")
-]
-AddressOption = Annotated[
-    str, typer.Option("--address", help="Address of the Ray cluster. Default: RAY_ADDRESS, or this machine's cluster.")
-]
-
-
-def new_engine(jobs: int = 0, engine: Literal["local", "ray"] = "local", address: str = "") -> Engine:
-    """Of the three options. Raises UsageError for an address without Ray."""
-    if address and engine != "ray":
-        raise UsageError(f"--address {address}: is for --engine ray; add it, or leave the address out")
-    return Engine(engine, jobs or available_cores() if engine == "local" else jobs, address)
-
-
-# Notes in an exported file
-
-NotesFile = Annotated[
-    Path | None, typer.Option("--notes", help="Text file stored in the model: license, corpus, commands.")
-]
-
-
-def read_notes(path: Path | None) -> str:
-    """Empty without a file. Raises DataError for one that is no text."""
-    return read_text(path, "a text file", limit=LARGEST_SETTINGS) if path else ""
-
-
-# Prompts for a recurrent language model, as an argument or on stdin
-
 if TYPE_CHECKING:
-    from recitative.lm.recurrent import RecurrentLanguageModel
+    from recitative.asr.recognizer import Channel
+    from recitative.asr.transcript import Transcript
 
 
-def open_recurrent(model: Path, verb: str) -> RecurrentLanguageModel:
-    """Raises UsageError for an n-gram model, which ``verb`` cannot ask, DataError for what is no language model."""
-    from recitative.lm.recurrent import RecurrentLanguageModel
+class Without:
+    """``Annotated[Group, Without("beam")]``: the group without some of its options, which keep their defaults."""
 
-    scorer = open_lm(model)
-    if not isinstance(scorer, RecurrentLanguageModel):
-        raise UsageError(f"{model}: is an n-gram model; '{verb}' asks a recurrent one")
-    return scorer
+    def __init__(self, *options: str) -> None:
+        self.options = options
 
 
-def read_prompts(prompts: Sequence[str]) -> Iterable[str]:
-    """Each '-' stands for the lines of stdin."""
-    for prompt in prompts:
-        if prompt != "-":
-            yield prompt
+def expand_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb for Typer: parameters whose type is a dataclass become one option for each field.
+
+    Typer reads the signature of the result and calls it with the values of the options; the verb gets the dataclass.
+    Python code may also call the result with the dataclass itself, as a keyword argument.
+    """
+    parameters: list[Parameter] = []
+    groups: dict[str, tuple[Any, list[str]]] = {}
+    for name, parameter in signature(verb, eval_str=True).parameters.items():
+        group, *marks = get_args(parameter.annotation) or (parameter.annotation,)
+        if not is_dataclass(group):
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
             continue
-        try:
-            yield from (line.rstrip("\r\n") for line in sys.stdin)
-        except UnicodeDecodeError:
-            raise DataError("stdin", "is not UTF-8", "one prompt a line", "convert it") from None
+        left_out = {option for mark in marks for option in mark.options}
+        hints = get_type_hints(group, include_extras=True)
+        options = [field for field in fields(group) if field.name not in left_out]
+        groups[name] = group, [field.name for field in options]
+        for field in options:
+            annotation = hints[field.name]
+            annotation.__metadata__[0].rich_help_panel = getattr(group, "panel", None)
+            parameters.append(
+                Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+            )
+
+    @wraps(verb)
+    def expanded(*arguments: Any, **values: Any) -> None:
+        for name, (group, options) in groups.items():
+            if not isinstance(values.get(name), group):
+                values[name] = group(**{option: values.pop(option) for option in options if option in values})
+        verb(*arguments, **values)
+
+    expanded.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
 
 
-def warn_of_unknown(scorer: RecurrentLanguageModel, prompt: str) -> None:
-    """On stderr, what of a prompt the model reads as unknown."""
-    unknown = scorer.vocabulary.count_unknown([prompt])
-    if unknown:
-        listed = ", ".join(f"'{symbol}'" for symbol in sorted(unknown))
-        print(f"prompt '{prompt}': {listed} not in the vocabulary, read as unknown", file=sys.stderr)
+# Settings, parallel work, sampling
 
 
-# Rows in the results of a recipe
+@dataclass(frozen=True)
+class SettingsOptions:
+    """The settings of a recognizer."""
 
-ResultsOption = Annotated[
-    Path | None, typer.Option("--results", help="JSON-lines file of results to update. Requires --model and --set.")
-]
-TableOption = Annotated[Path | None, typer.Option("--results-md", help="Markdown table of all results to write.")]
-NameOption = Annotated[str, typer.Option("--model", help="Name of the model in the results.")]
-SetOption = Annotated[str, typer.Option("--set", help="Name of the data in the results.")]
-HowOption = Annotated[str, typer.Option("--decoding", help="Name of the decoding or measurement in the results.")]
-CommandOption = Annotated[str, typer.Option("--command", help="Command that made the model, for the results.")]
+    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as features.sample_rate=8000.")] = None
+    conf: Annotated[Path | None, typer.Option(help="YAML settings file.")] = None
+
+    def load(self) -> Settings:
+        """Raises UsageError for settings that are unknown or wrong."""
+        return load_settings(self.conf, self.overrides or ())
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Options of parallel work. Raises UsageError for an address without Ray."""
+
+    jobs: Annotated[
+        int, typer.Option(min=0, help="Number of processes. 0: one per core of this machine or of the cluster.")
+    ] = 0
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Run on this machine or on a running Ray cluster.")
+    ] = "local"
+    address: Annotated[
+        str, typer.Option(help="Address of the Ray cluster. Default: RAY_ADDRESS, or this machine's cluster.")
+    ] = ""
+
+    def __post_init__(self) -> None:
+        if self.address and self.engine != "ray":
+            raise UsageError(f"--address {self.address}: requires --engine ray")
+
+    def to_engine(self) -> Engine:
+        jobs = self.jobs or available_cores() if self.engine == "local" else self.jobs
+        return Engine(self.engine, jobs, self.address)
+
+
+JobsOption = Annotated[int, typer.Option("--jobs", min=0, help="Number of processes. 0: one per core.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed. Equal seeds give identical output.")]
+TemperatureOption = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
+TopPOption = Annotated[float, typer.Option("--top-p", help="Nucleus (top-p) sampling threshold.")]
+
+
+# Results of a recipe
 
 
 @dataclass(frozen=True)
 class Record:
-    """Where the numbers go, and what they are called there. Raises UsageError for options that lack others."""
+    """The results to add numbers to, and the names of their row. Raises UsageError for options that lack others."""
 
-    results: Path | None
-    results_md: Path | None
-    model: str
-    set: str
-    decoding: str
-    command: str
+    panel: ClassVar = "Results"
+    results: Annotated[
+        Path | None, typer.Option(help="JSON-lines file of results to update. Requires --model and --set.")
+    ] = None
+    results_md: Annotated[Path | None, typer.Option(help="Markdown table of all results to write.")] = None
+    name: Annotated[str, typer.Option("--model", help="Name of the model.")] = ""
+    set_name: Annotated[str, typer.Option("--set", help="Name of the data.")] = ""
+    decoding: Annotated[str, typer.Option(help="Name of the decoding or measurement.")] = "-"
+    command: Annotated[str, typer.Option(help="Command that made the model.")] = "-"
 
     def __post_init__(self) -> None:
         if self.results_md and not self.results:
-            raise UsageError("--results-md shows the rows of --results; give both")
-        if self.results and not (self.model and self.set):
-            raise UsageError("--results needs --model and --set: rows are found by them")
+            raise UsageError("--results-md requires --results")
+        if self.results and not (self.name and self.set_name):
+            raise UsageError("--results requires --model and --set, which name the row")
+
+    def row(self, settings: str = "-", seconds: float | None = None) -> ResultRow:
+        """A row without a number. settings: hash of the model's settings; seconds: time of the measurement"""
+        return ResultRow(
+            self.name, self.set_name, self.decoding, "", math.nan, "-", self.command, describe_commit(Path.cwd()),
+            settings, seconds, describe_machine(),
+        )  # fmt: skip
 
     def write(
         self, measured: Sequence[Measurement], settings: BaseModel | None = None, seconds: float | None = None
     ) -> None:
-        """In the place of older rows of the same names. settings: of the model, if one was measured; seconds: what was
-        measured took."""
-        if not self.results:
-            return
-        origin = ResultRow(
-            self.model, self.set, self.decoding, "", math.nan, "-", self.command, describe_commit(Path.cwd()),
-            settings_hash(dump_settings(settings)) if settings else "-", seconds, describe_machine(),
-        )  # fmt: skip
-        record(rows_of(measured, origin), self.results, self.results_md)
+        """Add the numbers; they replace older ones in rows of the same names. Does nothing without --results."""
+        if self.results:
+            hashed = settings_hash(dump_settings(settings)) if settings else "-"
+            self.write_rows(rows_of(measured, self.row(hashed, seconds)))
+
+    def write_rows(self, rows: Sequence[ResultRow]) -> None:
+        if self.results:
+            record(rows, self.results, self.results_md)
 
 
-# Folders to write to
+# Recordings
+
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE", help="Audio files, folders, patterns such as 'calls/*.wav', or '-' for stdin."),
+]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Accept truncated or damaged recordings and use what can be read.")
+]
+ChannelChoice = Literal["mix", "left", "right", "each"]
+ChannelOption = Annotated[ChannelChoice, typer.Option(help="Channel to use. each: one after the other.")]
+RateOption = Annotated[
+    int | None,
+    typer.Option("--rate", min=1000, metavar="HZ", help="Sample rate of raw 16-bit mono samples on stdin."),
+]
+_SIDES = ("left", "right")
+
+
+def choose_channels(
+    files: Sequence[str], choice: ChannelChoice, partial: bool = False
+) -> tuple[list[str], dict[str, Channel]]:
+    """The names of the recordings to process, and file and channel of those names that are not files themselves.
+
+    With ``each``, a file becomes ``talk-left.wav`` and ``talk-right.wav``, or ``talk-channel3.wav``. A file that cannot
+    be opened keeps its name, and whoever opens it reports it. Raises UsageError for a stream with ``each``.
+    """
+    from recitative.audio.files import is_stream
+
+    if choice == "mix":
+        return list(files), {}
+    if choice != "each":
+        return list(files), {file: (file, _SIDES.index(choice)) for file in files}
+    channels: dict[str, Channel] = {}
+    for file in files:
+        if is_stream(file):
+            raise UsageError(f"--channel each: {file} can be read only once; save it as a file first")
+        count = _count_channels(file, partial)
+        if count < 2:
+            channels[file] = (file, None)
+        for number in range(count if count > 1 else 0):
+            side = _SIDES[number] if count == 2 else f"channel{number + 1}"
+            channels[str(Path(file).with_name(f"{Path(file).stem}-{side}{Path(file).suffix}"))] = (file, number)
+    return list(channels), channels
+
+
+def _count_channels(file: str, partial: bool) -> int:
+    from recitative.audio.files import inspect
+
+    try:
+        return inspect(file, partial=partial).channels
+    except DataError:
+        return 0
+
+
+# Messages on stderr
+
+
+def print_note(note: str) -> None:
+    print(note, file=sys.stderr)
+
+
+def print_warnings(file: str, transcript: Transcript) -> None:
+    """Print the warnings about a recording, such as clipped samples."""
+    for warning in transcript.warnings:
+        print_note(f"warning: {file}: {warning}")
+
+
+def print_table(title: str, rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout, in a file without line breaks within rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for row in rows:
+        table.add_row(*row)
+    Console(markup=False, emoji=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
 def require_folder(output: Path, option: str = "--output") -> None:
-    """Raises UsageError for a folder that cannot be made or written to."""
+    """Make a folder for output. Raises UsageError for one that cannot be made or written to."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         probe = output / ".recitative"
@@ -144,32 +252,34 @@ def require_folder(output: Path, option: str = "--output") -> None:
         raise UsageError(f"{option} {os_problem(error, str(output))}") from None
 
 
-# Unreadable recordings: each is reported on one line and skipped; the exit status is then 1
-
-
 class Failures:
-    """Of one call. total: the number of its recordings; what: became of the bad ones, such as "could not be heard"."""
+    """Reports recordings that fail, each on one line. The other recordings are processed; the exit status is then 1.
+
+    total: number of recordings; what: failed, such as "could not be transcribed"
+    """
 
     def __init__(self, total: int, what: str) -> None:
         self._total, self._what = total, what
         self._count = 0
 
-    def tell(self, error: str) -> None:
-        print(f"error: {error}", file=sys.stderr)
+    def add(self, error: str) -> None:
+        print_note(f"error: {error}")
         self._count += 1
 
     @contextmanager
-    def of(self, file: str) -> Iterator[None]:
-        """Whatever goes wrong within is told as this recording's. Write to standard output elsewhere: its errors are
-        not the recording's."""
+    def catch(self, file: str) -> Iterator[None]:
+        """Report any exception in the block as a failure of ``file``.
+
+        Write to stdout outside of the block: its errors are not the recording's.
+        """
         try:
             yield
         except Exception as error:
-            self.tell(one_line(file, error))
+            self.add(one_line(file, error))
 
     def finish(self) -> None:
-        """Raises typer.Exit if there were any."""
+        """Raises typer.Exit if there were failures."""
         if self._count and self._total > 1:
-            print(f"{self._count} of {self._total} recordings {self._what}", file=sys.stderr)
+            print_note(f"{self._count} of {self._total} recordings {self._what}")
         if self._count:
             raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""``recitative generate sound`` and ``vocode``, and how ``score`` treats models of sound."""
+"""``recitative generate sound`` and ``vocode``; and ``score`` for models of sound."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ import typer
 
 from recitative.audio.files import inspect, naming, on_disk, read_audio, wav_header, wav_samples, write_wav
 from recitative.audio.samples import Samples, resample
-from recitative.cli.options import require_folder
+from recitative.cli.options import SeedOption, TemperatureOption, require_folder
 from recitative.data.directory import DataDirectory
-from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
@@ -41,6 +40,12 @@ def open_generator(model: Path) -> SoundGenerator:
     return generator
 
 
+def require_temperature(temperature: float) -> None:
+    """Raises UsageError for a temperature that is not above 0."""
+    if not temperature > 0:
+        raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always the likeliest sample")
+
+
 def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float) -> Voice:
     """Open a model of samples, or one of mel frames with its vocoder. Raises UsageError if the vocoder is missing."""
     if kind_of(model, SOUND_KINDS) is SOUND:
@@ -54,62 +59,12 @@ def open_voice(model: Path, vocoder: Path | None, spectrogram_temperature: float
     return SpectrogramVoice(open_model(model, [SPECTROGRAM]), open_generator(vocoder), spectrogram_temperature)
 
 
-def require_temperature(temperature: float) -> None:
-    """Raises UsageError for one that is not above 0."""
-    if not temperature > 0:
-        raise UsageError(f"--temperature {temperature:g}: must be above 0; 0.1 is nearly always the likeliest sample")
-
-
-# Generated sounds as a data directory
-
-
-def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:
-    """Write each sound as output/wav/UTT_ID.wav, then the tables of ``like`` for those utterances."""
-    folder = output / "wav"
-    folder.mkdir(parents=True, exist_ok=True)
-    paths: dict[str, Path] = {}
-    for utt_id, samples in sounds:
-        paths[utt_id] = folder / f"{utt_id}.wav"
-        write_wav(paths[utt_id], samples, sample_rate)
-    like.with_utterances(
-        replace(u, recording_path=str(paths[u.utt_id]), start_s=0.0, end_s=None, recording_id="")
-        for u in like.utterances
-        if u.utt_id in paths
-    ).write(output)
-
-
-# Scores
-
-
-def score(
-    model: Annotated[Path, typer.Argument(help="A sound model's folder, such as EXP/model.")],
-    data: Annotated[Path, typer.Argument(help="Data directory.")],
-) -> None:
-    """Print the NLL of recordings: nats per sample, or, for models of mel frames, nats per dimension of the frames."""
-    from recitative.model.folder import load_model
-    from recitative.sound.task import nats_per_dimension, nats_per_sample, read_recordings, read_spectrograms
-
-    utterances = DataDirectory.read(data).utterances
-    with progress_bar("reading") as show:
-        if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
-            spectrogram = load_model(model, SPECTROGRAM)
-            frames = read_spectrograms(utterances, spectrogram.settings, spectrogram.labels, show)
-            (nats, count), unit, counted = nats_per_dimension(spectrogram, frames), "dimension", "frames"
-        else:
-            loaded = load_model(model, SOUND)
-            recordings = read_recordings(utterances, loaded.settings, loaded.labels, show)
-            (nats, count), unit, counted = nats_per_sample(loaded, recordings), "sample", "samples"
-    print(f"{nats:.4f} nats per {unit} ({count} {counted})")
-
-
-# ``recitative generate sound``: sound from labels, or the continuation of a recording.
-
 STDOUT = "-"
 
 
 def sound(
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
-    vocoder: Annotated[Path | None, typer.Option(help="Vocoder. Required for models of spectrograms.")] = None,
+    vocoder: Annotated[Path | None, typer.Option(help="Vocoder. Required for models of mel frames.")] = None,
     text: Annotated[str, typer.Option(help="Text, one of the model's texts.")] = "",
     speaker: Annotated[
         str, typer.Option(help="Speaker, one of the model's speakers. Default: one file per speaker.")
@@ -120,17 +75,17 @@ def sound(
     ] = None,
     seconds: Annotated[float, typer.Option(help="Length. 0: typical length of the text, or 2 s.")] = 0.0,
     count: Annotated[int, typer.Option(min=1, max=1000, help="Number of files.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    seed: SeedOption = 1,
+    temperature: TemperatureOption = 1.0,
     spectrogram_temperature: Annotated[
         float, typer.Option(min=0, help="Scale of the standard deviation of mel frames. 1: as trained; 0: the means.")
     ] = 0.5,
-    heat: Annotated[float | None, typer.Option(min=0, hidden=True, help="Older form of it.")] = None,
+    heat: Annotated[float | None, typer.Option(min=0, hidden=True)] = None,  # older name of it
     output: Annotated[str, typer.Option(help="Output folder. '-': stream one WAV file to stdout.")] = "sound",
 ) -> None:
     """Generate sound: one WAV file per speaker and count.
 
-    Models of spectrograms need a --vocoder.
+    Models of mel frames require a --vocoder.
 
     \b
     recitative generate sound --model exp/voice/model.onnx --text seven --output sounds
@@ -141,9 +96,13 @@ def sound(
     voice = open_voice(model, vocoder, spectrogram_temperature if heat is None else heat)
     generator = voice.generator
     if like:
-        _draw_like(voice, like, Path(output), seed, temperature)
+        _generate_like(voice, like, Path(output), seed, temperature)
         return
-    given = _given(go_on, generator)
+    given: Samples | None = None
+    if go_on:
+        with on_disk(str(go_on)) as found:
+            samples, rate = read_audio(found)
+        given = resample(samples, rate, generator.sample_rate)
     if given is not None and vocoder:
         raise UsageError("--continue: a model of mel frames cannot continue a recording; leave it out")
     jobs = list(_jobs(voice, text, speaker, seconds, given))
@@ -167,31 +126,42 @@ def sound(
             print(path)
 
 
-def _draw_like(voice: Voice, like: Path, output: Path, seed: int, temperature: float) -> None:
-    """Write a data directory of generated sounds."""
+def _generate_like(voice: Voice, like: Path, output: Path, seed: int, temperature: float) -> None:
+    """Synthesize the texts of a data directory, with its speakers and lengths, as a new data directory."""
     generator = voice.generator
     if not voice.labels.texts:
         condition = generator.metadata.settings.sound.condition
         raise UsageError(f"--like: needs a model with sound.condition=labels; this one has sound.condition={condition}")
     require_folder(output)
     data = DataDirectory.read(like)
-    lengths = [round(_seconds_of(u) * generator.sample_rate) for u in data.utterances]
+    lengths = [
+        round(_duration_s(u.recording_path, u.start_s, u.end_s) * generator.sample_rate) for u in data.utterances
+    ]
 
     def conditioning(number: int) -> tuple[Samples, int]:
         u, length = data.utterances[number], lengths[number]
         return voice.conditioning(u.text or "", u.speaker, length, number=number, seed=seed), length
 
     with progress_bar("generating") as show:
-        drawn = generate_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
-        sounds = ((data.utterances[number].utt_id, samples) for number, samples in drawn)
+        generated = generate_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
+        sounds = ((data.utterances[number].utt_id, samples) for number, samples in generated)
         write_data(data, output, sounds, generator.sample_rate)
     print(output)
 
 
-def _seconds_of(utterance: Utterance) -> float:
-    """Seconds, by the header of the recording."""
-    end_s = utterance.end_s
-    return (inspect(utterance.recording_path).duration_s if end_s is None else end_s) - utterance.start_s
+def write_data(like: DataDirectory, output: Path, sounds: Iterable[tuple[str, Samples]], sample_rate: int) -> None:
+    """Write each sound as output/wav/UTT_ID.wav, then the tables of ``like`` for those utterances."""
+    folder = output / "wav"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths: dict[str, Path] = {}
+    for utt_id, samples in sounds:
+        paths[utt_id] = folder / f"{utt_id}.wav"
+        write_wav(paths[utt_id], samples, sample_rate)
+    like.with_utterances(
+        replace(u, recording_path=str(paths[u.utt_id]), start_s=0.0, end_s=None, recording_id="")
+        for u in like.utterances
+        if u.utt_id in paths
+    ).write(output)
 
 
 @dataclass(frozen=True)
@@ -229,15 +199,6 @@ def _conditioning(voice: Voice, job: _Job, number: int, seed: int) -> list[Sampl
     return [voice.conditioning(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
 
 
-def _given(path: Path | None, generator: SoundGenerator) -> Samples | None:
-    """(S,) at the model's sample rate."""
-    if path is None:
-        return None
-    with on_disk(str(path)) as found:
-        samples, rate = read_audio(found)
-    return resample(samples, rate, generator.sample_rate)
-
-
 def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Samples]:
     """Pass the blocks on, with a progress bar."""
     with progress_bar(title) as show:
@@ -257,7 +218,7 @@ def _stream(voice: Voice, job: _Job, given: Samples | None, seed: int, temperatu
         sys.stdout.buffer.flush()
 
 
-# ``recitative vocode``: recordings resynthesized from their mel frames.
+# ``recitative vocode``
 
 T = TypeVar("T")
 
@@ -266,8 +227,8 @@ def vocode(
     inputs: Annotated[list[str], typer.Argument(help="Audio files, or one data directory.")],
     model: Annotated[Path, typer.Option(help=MODEL_HELP)],
     output: Annotated[Path, typer.Option(help="Output folder. For a data directory, a new data directory.")],
-    seed: Annotated[int, typer.Option(min=0, help="Random seed. Equal seeds give identical files.")] = 1,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    seed: SeedOption = 1,
+    temperature: TemperatureOption = 1.0,
 ) -> None:
     """Resynthesize recordings from their mel spectrograms (copy synthesis).
 
@@ -284,25 +245,23 @@ def vocode(
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
     with ExitStack() as spools, progress_bar("generating") as show:
         readings = _Readings(_sources(inputs, data, spools), generator)
-        drawn = generate_all(
+        generated = generate_all(
             generator, readings.lengths, readings.conditioning, seed=seed, temperature=temperature, on_progress=show
         )
-        sounds = ((readings.sources[number].name, samples) for number, samples in drawn)
+        sounds = ((readings.sources[number].name, samples) for number, samples in generated)
         if data:
             write_data(data, output, sounds, generator.sample_rate)
             written = [output]
         else:
-            paths = {name: _written(output / f"{name}.wav", samples, generator) for name, samples in sounds}
-            written = [paths[source.name] for source in readings.sources if source.name in paths]
+            finished = set()
+            for name, samples in sounds:
+                write_wav(output / f"{name}.wav", samples, generator.sample_rate)
+                finished.add(name)
+            written = [output / f"{one.name}.wav" for one in readings.sources if one.name in finished]
     for path in written:
         print(path)
     if readings.problems:
         raise DataError.collect(readings.problems)
-
-
-def _written(path: Path, samples: Samples, generator: SoundGenerator) -> Path:
-    write_wav(path, samples, generator.sample_rate)
-    return path
 
 
 @dataclass(frozen=True)
@@ -315,7 +274,7 @@ class _Source:
 
 
 class _Readings:
-    """Recordings, each read when it is needed. ``problems`` collects those that cannot be read."""
+    """Recordings, read when needed. ``problems`` collects those that cannot be read."""
 
     def __init__(self, sources: Iterable[_Source], generator: SoundGenerator) -> None:
         self.problems: list[Problem] = []
@@ -323,7 +282,7 @@ class _Readings:
         self.lengths: list[int] = []
         self._generator = generator
         for source in sources:
-            if (seconds := self._unless_bad(source, _seconds)) is not None:
+            if (seconds := self._unless_bad(source, lambda s: _duration_s(s.path, s.start_s, s.end_s))) is not None:
                 self.sources.append(source)
                 self.lengths.append(round(seconds * generator.sample_rate))
 
@@ -350,10 +309,9 @@ class _Readings:
         return None
 
 
-def _seconds(source: _Source) -> float:
-    """By the header."""
-    end_s = inspect(source.path).duration_s if source.end_s is None else source.end_s
-    return end_s - source.start_s
+def _duration_s(path: str, start_s: float, end_s: float | None) -> float:
+    """Seconds of a recording or a part of it, by the header of the file."""
+    return (inspect(path).duration_s if end_s is None else end_s) - start_s
 
 
 def _sources(inputs: list[str], data: DataDirectory | None, spools: ExitStack) -> list[_Source]:
@@ -361,3 +319,24 @@ def _sources(inputs: list[str], data: DataDirectory | None, spools: ExitStack) -
         return [_Source(u.utt_id, u.recording_path, u.start_s, u.end_s) for u in data.utterances]
     names = output_names(inputs, inputs)
     return [_Source(names[path], spools.enter_context(on_disk(path)), file=path) for path in dict.fromkeys(inputs)]
+
+
+# ``recitative score``
+
+
+def score(model: Path, data: Path) -> None:
+    """Print the NLL of recordings: nats per sample, or, for models of mel frames, nats per dimension of the frames."""
+    from recitative.model.folder import load_model
+    from recitative.sound.task import nats_per_dimension, nats_per_sample, read_recordings, read_spectrograms
+
+    utterances = DataDirectory.read(data).utterances
+    with progress_bar("reading") as show:
+        if kind_of_folder(model, SOUND_KINDS) is SPECTROGRAM:
+            spectrogram = load_model(model, SPECTROGRAM)
+            frames = read_spectrograms(utterances, spectrogram.settings, spectrogram.labels, show)
+            (nats, count), unit, counted = nats_per_dimension(spectrogram, frames), "dimension", "frames"
+        else:
+            loaded = load_model(model, SOUND)
+            recordings = read_recordings(utterances, loaded.settings, loaded.labels, show)
+            (nats, count), unit, counted = nats_per_sample(loaded, recordings), "sample", "samples"
+    print(f"{nats:.4f} nats per {unit} ({count} {counted})")

@@ -1,25 +1,27 @@
-"""How the command line starts, and how errors end it.
+"""Start the command line, and end errors with one line on stderr instead of a traceback.
 
-All verbs together take half a second to import. A verb that is run often is imported alone; see ``ALONE``.
+Importing all verbs takes half a second. Verbs that are run often are imported alone; see ``ALONE``.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
 import typer
 
 from recitative import __version__
-from recitative.cli.packages import explain
 from recitative.errors import DataError, RecitativeError, os_problem
 from recitative.signals import handle_on_own_stack
 from recitative.terminal import write_any_name
 
 INTERRUPTED = 130
-ALONE = {"transcribe": "recitative.cli.transcribe", "listen": "recitative.cli.listen"}  # verb -> its module
+ALONE = {"transcribe": "recitative.cli.transcribe", "listen": "recitative.cli.live"}  # verb -> its module
 
 
 def main() -> None:
@@ -46,8 +48,8 @@ def new_app() -> typer.Typer:
     return app
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(given: bool) -> None:
+    if given:
         print(f"recitative {__version__}")
         raise typer.Exit
 
@@ -67,7 +69,7 @@ def _options(
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command line. Errors that are the input's fault are one line on stderr; exit 1 (data), 2 (usage)."""
+    """Run a command line and exit. The status is 1 for bad data or a failed run, 2 for bad usage."""
     handle_on_own_stack()
     write_any_name()
     try:
@@ -76,63 +78,117 @@ def run(app: typer.Typer) -> None:
         if status == INTERRUPTED:  # how Typer returns from Ctrl-C
             raise KeyboardInterrupt
         sys.exit(status)
-    except DataError as error:
-        _report(error)
-        sys.exit(error.exit_code)
     except RecitativeError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _print_problems(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("error: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except OSError as error:
-        _exit_if_package(error)
-        sys.exit(_end_of(error))
+        _exit_interrupted()
     except Exception as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # what an import made of it
-            print("error: interrupted", file=sys.stderr)
-            sys.exit(INTERRUPTED)
-        _exit_if_package(error)
+        if isinstance(error.__context__, KeyboardInterrupt) and not isinstance(error, OSError):
+            _exit_interrupted()  # Ctrl-C during an import, which raised another error
+        if line := explain(error):
+            print(f"error: {line}", file=sys.stderr)
+            sys.exit(2)
+        if isinstance(error, OSError):
+            sys.exit(_print_os_error(error))
         _exit_if_usage(error)
         raise
 
 
-def _end_of(error: OSError) -> int:
-    """Tell what the operating system refused; the exit status."""
+def _exit_interrupted() -> None:
+    print("error: interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def _print_problems(error: RecitativeError, shown: int = 20) -> None:
+    """Print the error. Of many problems, print the first ones and the number of the others."""
+    problems: Sequence[object] = error.problems if isinstance(error, DataError) else [error]
+    for problem in problems[:shown]:
+        print(f"error: {problem}", file=sys.stderr)
+    if len(problems) > shown:
+        print(f"error: and {len(problems) - shown} more", file=sys.stderr)
+
+
+def _print_os_error(error: OSError) -> int:
+    """Print an error of the operating system; return the exit status."""
     where = ""
     try:
-        sys.stdout.flush()  # fails again if it was this
+        sys.stdout.flush()  # fails again if stdout was the cause
     except OSError:
         where = "standard output"
     if where:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or it would fail once more at the exit
-        if isinstance(error, BrokenPipeError):  # the reader, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise it would fail again at exit
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has finished
             return 0
     print(f"error: {os_problem(error, where)}", file=sys.stderr)
     return 1
 
 
-def _exit_if_package(error: Exception) -> None:
-    """A package that is missing or does not load, as one line."""
-    if line := explain(error):
-        print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-
-
 def _exit_if_usage(error: Exception) -> None:
-    """Wrong arguments as one line. Typer carries its own copy of click, so its errors are known by what they have."""
+    """Print wrong arguments as one line. Typer has its own copy of click, so its errors are known by their methods."""
     if getattr(error, "exit_code", None) == 2 and hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "recitative"
-        message = error.format_message().strip().rstrip(".").replace("Value error, ", "")  # pydantic says it
+        message = error.format_message().strip().rstrip(".").replace("Value error, ", "")  # pydantic's prefix
         if message:  # empty for a bare 'recitative', which has printed its help
             print(f"error: {message} (see '{command} --help')", file=sys.stderr)
         sys.exit(2)
 
 
-def _report(error: DataError, shown: int = 20) -> None:
-    """The first problems and the count of the rest."""
-    for problem in error.problems[:shown]:
-        print(f"error: {problem}", file=sys.stderr)
-    if len(error.problems) > shown:
-        print(f"error: and {len(error.problems) - shown} more", file=sys.stderr)
+# Optional packages that are missing or do not load
+
+SERVER_PACKAGES = ("fastapi", "uvicorn", "starlette", "websockets", "python_multipart", "wyoming", "prometheus_client")
+TRAINING_PACKAGES = ("torch", "torchaudio", "tensorboard", "onnx")  # of the extra 'train'
+REMEDIES = {
+    **dict.fromkeys(
+        TRAINING_PACKAGES,
+        "in a clone of recitative: pip install '.[train]'; or give a file made by 'recitative export': it runs without",
+    ),
+    **dict.fromkeys(SERVER_PACKAGES, "in a clone of recitative: pip install '.[serve]'"),
+    **dict.fromkeys(("librosa", "numba"), "in a clone of recitative: pip install '.[music]', or pip install librosa"),
+    "ray": "pip install ray, or leave out --engine ray",
+}
+TORCH_PAIRS = (("2.11.0", "2.11.0"), ("2.14.1", "2.11.1"))
+"""Versions of torch and torchaudio that load together. torchaudio 2.11.1 claims to fit torch 2.11.0 but fails."""
+
+
+def explain(error: BaseException) -> str:
+    """The problem with an optional package and the remedy. Empty for errors that no import of a package raised.
+
+    A missing package raises ModuleNotFoundError. A package that does not fit to another one fails during its import:
+    with OSError if a shared library cannot be loaded, otherwise with ImportError.
+    """
+    if isinstance(error, ModuleNotFoundError) and error.name in REMEDIES:
+        return f"this needs the package '{error.name}', which is not installed; {REMEDIES[error.name]}"
+    package = _being_imported(error)
+    if package in REMEDIES and isinstance(error, ImportError | OSError):
+        return _misfit(package, error)
+    return ""
+
+
+def _being_imported(error: BaseException) -> str:
+    """The optional package whose import raised the error, the outermost of several. Empty without one."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package in REMEDIES:
+            return package
+    return ""
+
+
+def _misfit(package: str, error: BaseException) -> str:
+    reason = " ".join(str(error.__cause__ or error).split())
+    if package in ("torch", "torchaudio"):
+        found = f"torch {_version('torch')}, torchaudio {_version('torchaudio')}"
+        pairs = " or ".join(f"torch {torch} with torchaudio {torchaudio}" for torch, torchaudio in TORCH_PAIRS)
+        torch, torchaudio = TORCH_PAIRS[0]
+        remedy = f"{pairs}, not builds for the CPU only; pip install torch=={torch} torchaudio=={torchaudio}"
+    else:
+        found, remedy = f"{package} {_version(package)}", f"pip install --force-reinstall {package}"
+    return f"the package '{package}' is installed but does not load ({reason}); found {found}; {remedy}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,36 +1,47 @@
-"""``recitative train``, ``init-config`` and ``find-batch-size``."""
+"""``recitative init-config``, ``find-batch-size``, ``train`` and ``adapt``."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from recitative.anomaly.kind import FORECASTER
-from recitative.asr.g2p_kind import G2P
-from recitative.atomic import write_text
+from recitative import pretrained
+from recitative.asr.added_words import ListedWord, pronounce_words, read_word_list
+from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import inspect
-from recitative.classification.kind import CLASSIFIER
-from recitative.config import FeatureSettings, dump_settings, load_settings
+from recitative.cli.language import open_letter_to_sound
+from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
+from recitative.cli.options import SettingsOptions, expand_options, print_note, print_table
+from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
 from recitative.data.frames import num_frames
+from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.shards import is_shards
 from recitative.errors import UsageError
-from recitative.features.extraction import audio_duration_s
-from recitative.kinds import KINDS, MUSIC_KINDS, SOUND_KINDS, load_training
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.features.extraction import audio_duration_s, audio_durations_s
+from recitative.kinds import KINDS, kind_of, load_training, read_metadata
+from recitative.lm.estimate import Sentences, read_sentences
+from recitative.lock import one_writer
 from recitative.machine import available_cores
 from recitative.model.kind import ModelKind
+from recitative.score.wer import ErrorCounts
 from recitative.terminal import progress_bar, track
-from recitative.text.tokens import TextUnit, required_frames
+from recitative.text.lexicon import Lexicon, Pronunciation, spelling_of
+from recitative.text.normalize import NormalizationRules, normalize
+from recitative.text.tokens import TokenTable, required_frames
 
 if TYPE_CHECKING:
-    from recitative.asr.presets import Corpus, Hardware, Suggestion
+    from recitative.asr.adaptation import Adapted
+    from recitative.asr.network import RecognizerModel
+    from recitative.asr.presets import Corpus
+
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 
 
 def init_config(
@@ -50,14 +61,26 @@ def init_config(
     \b
     recitative init-config data/train --output conf/lstm.yaml --hours 2
     """
-    from recitative.asr import presets as suggestions
+    import torch
 
-    suggestion = suggestions.suggest(_corpus(data_dir), _hardware(), offline=offline, hours=hours)
-    _print(suggestion, output)
-    write_text(output, _comment(suggestion, data_dir) + dump_settings(suggestion.settings))
+    from recitative.asr.presets import Hardware, suggest
+
+    gpu_gb = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
+    found = suggest(_measure_corpus(data_dir), Hardware(available_cores(), gpu_gb), offline=offline, hours=hours)
+    print_table(str(output), [(choice.what, choice.value, choice.reason) for choice in found.choices])
+    duration = found.train_hours
+    print(
+        "expected training time: "
+        + (f"{duration:.1f} h" if duration >= 1.5 else f"{max(1, round(duration * 60))} minutes")
+    )
+    for warning in found.warnings:
+        print_note(f"warning: {warning}")
+    comments = [f"# Written by 'recitative init-config {data_dir} ...'; edit it as you like.", "#"]
+    comments += [f"# {choice.what}: {choice.value}; {choice.reason}" for choice in found.choices]
+    write_text(output, "\n".join([*comments, dump_settings(found.settings)]))
 
 
-def _corpus(data_dir: Path) -> Corpus:
+def _measure_corpus(data_dir: Path) -> Corpus:
     """Raises DataError for recordings that cannot be opened or have several sample rates."""
     from recitative.asr.presets import Corpus
 
@@ -72,44 +95,11 @@ def _corpus(data_dir: Path) -> Corpus:
     return Corpus(sum(seconds) / 3600, len(directory.by_speaker), sample_rate, max(seconds), lengths)
 
 
-def _hardware() -> Hardware:
-    import torch
-
-    from recitative.asr.presets import Hardware
-
-    gpu = torch.cuda.get_device_properties(0).total_memory / 1e9 if torch.cuda.is_available() else 0.0
-    return Hardware(available_cores(), gpu)
-
-
-def _print(suggestion: Suggestion, output: Path) -> None:
-    table = Table(title=str(output), title_justify="left", show_header=False)
-    for choice in suggestion.choices:
-        table.add_row(choice.what, choice.value, choice.reason)
-    width = None if sys.stdout.isatty() else 1000  # in a file no line is wrapped
-    Console(markup=False, emoji=False, width=width).print(table)
-    print(f"expected training time: {_duration(suggestion.train_hours)}")
-    for warning in suggestion.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1.5 else f"{max(1, round(hours * 60))} minutes"
-
-
-def _comment(suggestion: Suggestion, data_dir: Path) -> str:
-    lines = [f"# What 'recitative init-config {data_dir} ...' chose; change what you like.", "#"]
-    lines += [f"# {choice.what}: {choice.value}; {choice.reason}" for choice in suggestion.choices]
-    return "".join(f"{line}\n" for line in lines)
-
-
-# ``recitative find-batch-size``: how much fits into memory.
-
-
+@expand_options
 def find_batch_size(
     train_dir: Annotated[Path, typer.Option("--train", help="Data directory or folder of shards of the training set.")],
     tokens: Annotated[Path, typer.Option(help="Token table from 'recitative tokens'.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="Settings, such as model.recurrent.hidden=512.")] = None,
-    conf: Annotated[Path | None, typer.Option(help="YAML settings file.")] = None,
+    options: SettingsOptions,
     lexicon: Annotated[Path | None, typer.Option(help="Lexicon, if the tokens are phones.")] = None,
     memory_gb: Annotated[
         float | None,
@@ -126,12 +116,8 @@ def find_batch_size(
     \b
     recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
     """
-    settings = load_settings(conf, overrides or ())
+    settings = options.load()
     from recitative.asr.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
-    from recitative.data.directory import DataDirectory
-    from recitative.features.extraction import audio_durations_s
-    from recitative.text.lexicon import Lexicon, spelling_of
-    from recitative.text.tokens import TokenTable
     from recitative.train.distributed import choose_device
 
     device = choose_device(settings.train)
@@ -157,83 +143,76 @@ def find_batch_size(
     print(f"train:\n  {setting}")
     if output:
         write_text(
-            output, f"# Made by 'recitative find-batch-size': {budget / 1e9:.2f} GB on {device}.\ntrain:\n  {setting}\n"
+            output,
+            f"# Written by 'recitative find-batch-size': {budget / 1e9:.2f} GB on {device}.\ntrain:\n  {setting}\n",
         )
 
 
-# ``recitative train``: train a model of any kind, or resume a run.
-
-Arguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[CONF] [SECTION.KEY=VALUE...]", help="A YAML settings file, and settings."),
-]
-OutputOption = Annotated[Path, typer.Option(help="The experiment folder; a run found there is resumed.")]
-TrainOption = Annotated[
-    list[Path] | None,
-    typer.Option("--train", help="Data to train on: a data directory or shards, a folder of pieces, or a dictionary."),
-]
-DevOption = Annotated[Path | None, typer.Option("--dev", help="Data of the same form that choose the best epoch.")]
-ConfOption = Annotated[Path | None, typer.Option("--conf", hidden=True, help="The settings file; older form.")]
-CmvnOption = Annotated[Path | None, typer.Option(help="Normalization statistics, from 'recitative cmvn'.")]
-SkipBadOption = Annotated[
-    bool, typer.Option("--skip-bad", help="Music: leave out files that cannot be used, and name them on stderr.")
-]
-LowerOption = Annotated[bool, typer.Option("--lower", help="Read the words of the dictionary in lower case.")]
-KeepStressOption = Annotated[bool, typer.Option("--keep-stress", help="Learn the dictionary's stress marks too.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
-
-
 def train(
-    output: OutputOption,
-    arguments: Arguments = None,
-    train: TrainOption = None,
-    dev: DevOption = None,
-    tokens: Annotated[Path | None, typer.Option(help="The token table, from 'recitative tokens'.")] = None,
-    lexicon: Annotated[
-        Path | None, typer.Option(help="Pronunciations, where tokens are phones; from 'recitative lexicon'.")
+    output: Annotated[Path, typer.Option(help="Experiment folder. A run that is found there is resumed.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONF] [SECTION.KEY=VALUE...]", help="YAML settings file, and settings."),
     ] = None,
-    cmvn: CmvnOption = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(help="Training data: a data directory or shards, a folder of pieces, texts, or a dictionary."),
+    ] = None,
+    dev: Annotated[Path | None, typer.Option(help="Data of the same form, to choose the best epoch.")] = None,
+    tokens: Annotated[Path | None, typer.Option(help="Token table, from 'recitative tokens'.")] = None,
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Lexicon, if the tokens are phones; from 'recitative lexicon'.")
+    ] = None,
+    cmvn: Annotated[Path | None, typer.Option(help="Normalization statistics, from 'recitative cmvn'.")] = None,
     init: Annotated[
         Path | None,
         typer.Option(help="Fine-tune this model folder, exported file or pretrained model. Its tokens may differ."),
     ] = None,
     teacher: Annotated[Path | None, typer.Option(help="Teacher model for distillation (settings: distill.*).")] = None,
-    unlabelled: Annotated[Path | None, typer.Option(help="More audio, for the teacher alone.")] = None,
+    unlabelled: Annotated[Path | None, typer.Option(help="Audio without transcripts, for distillation.")] = None,
     alternatives: Annotated[
         Path | None, typer.Option(help="The teacher's n-best lists of the training data ('recitative decode --nbest').")
     ] = None,
-    skip_bad: SkipBadOption = False,
-    lower: LowerOption = False,
-    keep_stress: KeepStressOption = False,
-    conf: ConfOption = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Music: leave out files that cannot be used, and report them on stderr.")
+    ] = False,
+    lower: Annotated[bool, typer.Option("--lower", help="Convert the dictionary to lower case.")] = False,
+    keep_stress: Annotated[bool, typer.Option("--keep-stress", help="Keep the dictionary's stress marks.")] = False,
+    conf: Annotated[Path | None, typer.Option(hidden=True)] = None,  # older form of CONF
     quiet: QuietOption = False,
 ) -> None:
-    """Train a model. 'kind' in CONF is the kind of model; without it, a recognizer.
+    """Train a model of any kind. 'kind' in CONF is the kind; default: a recognizer.
 
-    Stop the run at any time: the same command resumes it and ends in the same weights. What is read can also stand in
-    CONF under 'data', such as 'data: {train: data/train, dev: data/dev}'.
+    To resume an interrupted run, repeat the command; the weights are the same as without the interruption. The data may
+    also be set in CONF, such as 'data: {train: data/train, dev: data/dev}'.
 
-    A recognizer takes --train, --dev, --tokens and --cmvn or --init, is trained by several workers with 'torchrun
-    --standalone --nproc-per-node 2 -m recitative train ...', and 'recitative average EXP' makes its model. The model of
-    any other kind is that of the best epoch, OUTPUT/model. Watch the run with 'tensorboard --logdir EXP/tensorboard'.
+    For a recognizer, give --train, --dev, --tokens, and --cmvn or --init; then 'recitative average EXP' makes the
+    model. All other kinds save the best epoch in OUTPUT/model. 'torchrun --standalone --nproc-per-node 2 -m recitative
+    train ...' trains a recognizer with several workers. 'tensorboard --logdir EXP/tensorboard' shows the curves.
+
+    \b
+    recitative train conf/lstm.yaml --train data/train --dev data/dev --tokens data/tokens.txt --cmvn data/cmvn \\
+      --output exp/lstm
+    recitative train kind=classifier --train data/train --dev data/dev --output exp/small
     """
     options = {
         "train": train, "dev": dev, "tokens": tokens, "lexicon": lexicon, "cmvn": cmvn, "init": init,
         "teacher": teacher, "unlabelled": unlabelled, "alternatives": alternatives, "skip_bad": skip_bad,
         "lower": lower, "keep_stress": keep_stress,
     }  # fmt: skip
-    _run(KINDS, output, arguments or (), conf, options, quiet)
+    train_kind(KINDS, output, arguments, conf, quiet, options)
 
 
-def _run(
+def train_kind(
     kinds: Sequence[ModelKind],
     output: Path,
-    arguments: Sequence[str],
+    arguments: Sequence[str] | None,
     conf: Path | None,
-    options: dict[str, Any],
     quiet: bool,
+    options: Mapping[str, Any],
 ) -> None:
-    """Options that are None, empty or False are not given. kinds: see ``load_training``."""
+    """Train a model of one of these kinds. Options that are None, empty or False are not set."""
+    arguments = arguments or ()
     overrides = [text for text in arguments if "=" in text and not Path(text).exists()]
     files = [*([conf] if conf else []), *(Path(text) for text in arguments if text not in overrides)]
     if len(files) > 1:
@@ -250,56 +229,166 @@ def _run(
         print(trained)
 
 
-def _older_verb(kinds: Sequence[ModelKind]) -> Callable[..., None]:
-    """The form that release 0.1 had for some kinds."""
-
-    def train(
-        train: TrainOption,
-        output: OutputOption,
-        arguments: Arguments = None,
-        dev: DevOption = None,
-        conf: ConfOption = None,
-        cmvn: CmvnOption = None,
-        skip_bad: SkipBadOption = False,
-        quiet: QuietOption = False,
-    ) -> None:
-        """The older form of 'recitative train'."""
-        options = {"train": train, "dev": dev, "cmvn": cmvn, "skip_bad": skip_bad}
-        _run(kinds, output, arguments or (), conf, options, quiet)
-
-    return train
-
-
-train_classifier = _older_verb([CLASSIFIER])
-train_forecaster = _older_verb([FORECASTER])
-train_music = _older_verb(MUSIC_KINDS)
-train_sound = _older_verb(SOUND_KINDS)
-
-
-def train_recurrent(
-    inputs: Annotated[list[str], typer.Argument(metavar="TEXT... [SECTION.KEY=VALUE...]")],
-    dev: DevOption,
-    output: OutputOption,
-    unit: Annotated[TextUnit | None, typer.Option(help="What is predicted; also text.unit.")] = None,
-    conf: ConfOption = None,
+def adapt(
+    recordings: Annotated[
+        Path, typer.Argument(help="Folder of recordings with transcripts, as 'data import' takes, or a data directory.")
+    ],
+    base: Annotated[str, typer.Option(help=f"Recognizer to adapt. {MODEL_HELP}")],
+    output: Annotated[Path, typer.Option(help="File to write, such as me.onnx.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=5.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="CSV, TSV or JSON-lines table of transcripts. Default: a .txt per recording.")
+    ] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="More sentences of the subject, one per line, for words and language model."),
+    ] = None,
+    g2p: Annotated[
+        str,
+        typer.Option(
+            help="Letter-to-sound model for new words, where tokens are phones: model folder, exported file or name. "
+            f"Default: the pretrained {pretrained.G2P}."
+        ),
+    ] = "",
+    lexicon: Annotated[
+        Path | None, typer.Option(help="Pronunciations of new words, where tokens are phones: 'word PH PH ...' lines.")
+    ] = None,
+    mismatches: Annotated[
+        Literal["stop", "leave-out", "keep"],
+        typer.Option(help="What to do if transcripts do not match the recordings: list them and stop, or go on."),
+    ] = "stop",
+    work: Annotated[
+        Path | None,
+        typer.Option(help="Folder for data, training run and model. Default: me-adapt next to me.onnx."),
+    ] = None,
+    keep_text: Annotated[bool, typer.Option("--keep-text", help="Do not normalize transcripts and text.")] = False,
     quiet: QuietOption = False,
 ) -> None:
-    """The older form of 'recitative train' with 'kind: language_model'."""
-    overrides = [text for text in inputs if "=" in text and not Path(text).exists()]
-    texts = [Path(text) for text in inputs if text not in overrides]
-    overrides += [f"text.unit={unit}"] if unit else []
-    _run([LANGUAGE_MODEL], output, overrides, conf, {"train": texts, "dev": dev}, quiet)
+    """Adapt a recognizer to your recordings: at least a minute, better an hour of one speaker or subject.
+
+    A tenth of the utterances is held out for scoring, and a twentieth to choose epochs, weights and int8. The others
+    fine-tune the network. The language model is interpolated with one of the transcripts and of --text, and new words
+    are added to the lexicon. Prints the word error rate on the held-out part before and after.
+
+    To resume an interrupted run, repeat the command.
+
+    \b
+    recitative adapt recordings --base en --output me.onnx
+    recitative adapt data/me --base exp/lstm/model --text letters.txt --g2p exp/g2p/model --output me.onnx
+    """
+    if output.is_dir():
+        raise UsageError(f"{output}: is a folder; a file; give the path of a file, such as {output / 'me.onnx'}")
+    if is_shards(recordings):
+        raise UsageError(f"{recordings}: is a folder of shards; give the data directory that they were made from")
+    path = find_model(base)
+    kind_of(path, [RECOGNIZER])
+    work = work or output.with_name(f"{output.stem}-adapt")
+    from recitative.asr.adaptation import Base, Material
+    from recitative.asr.adaptation import adapt as adapt_model
+    from recitative.asr.recognizer import word_errors
+    from recitative.asr.stream import load_transcriber
+    from recitative.model.export.quantization import export_checked
+    from recitative.model.export.weights import open_for_training
+
+    model = open_for_training(path, RECOGNIZER)
+    transcriber = open_transcriber(path)
+    with one_writer(work):
+        style = _TextStyle.of(model, keep_text)
+        folder = _import_recordings(recordings, work, table, style, model.settings.features.sample_rate)
+        texts = [style.read_sentences(file) for file in text or ()]
+        material = Material(folder, texts, extend_lexicon(model, folder, texts, lexicon, g2p))
+        adapted = adapt_model(
+            Base(model, transcriber, path), material, work, progress_bar, mismatches=mismatches,
+            overrides=overrides or (), tell=print_note, quiet=quiet,
+        )  # fmt: skip
+        notes = f"Adapted from {path.name} by 'recitative adapt' to {60 * adapted.hours:.1f} minutes of recordings.\n"
+        if path.is_file() and (of_base := read_metadata(path).notes):
+            notes += f"\nThe base:\n{of_base}"
+        with progress_bar("compare int8 with float32") as show:
+            made = export_checked(adapted.model, work / "model.onnx", dev=work / "data/dev", notes=notes, advance=show)
+        with progress_bar("score before") as show:
+            before = word_errors(transcriber, work / "data/test", show)
+        with progress_bar("score after") as show:
+            after = word_errors(load_transcriber(work / "model.onnx"), work / "data/test", show)
+        write_bytes(output, (work / "model.onnx").read_bytes())
+    _print_adapted(adapted, model, before, after)
+    print(f"{output}: {made.weights}, {made.size / 1e6:.1f} MB")
 
 
-def train_g2p(
-    dictionary: Annotated[Path, typer.Argument(help="A pronunciation dictionary, such as CMU's cmudict.dict.")],
-    output: OutputOption,
-    settings: Annotated[list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]")] = None,
-    conf: ConfOption = None,
-    lower: LowerOption = False,
-    keep_stress: KeepStressOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """The older form of 'recitative train' with 'kind: g2p'."""
-    options = {"train": [dictionary], "lower": lower, "keep_stress": keep_stress}
-    _run([G2P], output, settings or (), conf, options, quiet)
+class _TextStyle(NamedTuple):
+    """Normalization of transcripts and texts to the base's characters."""
+
+    rules: NormalizationRules | None  # None: no normalization
+    upper: bool
+
+    @classmethod
+    def of(cls, model: RecognizerModel, keep_text: bool) -> _TextStyle:
+        letters = "".join(model.lexicon.entries if model.lexicon else model.tokens.symbols[1:])
+        has_upper, has_lower = letters != letters.lower(), letters != letters.upper()
+        return cls(None if keep_text else NormalizationRules(keep_case=has_upper), has_upper and not has_lower)
+
+    def apply(self, text: str) -> str:
+        if self.rules is None:
+            return text
+        return normalize(text.upper() if self.upper else text, self.rules)
+
+    def read_sentences(self, path: Path) -> Sentences:
+        """Raises DataError for a file without words."""
+        read = read_sentences(path, plain=True)
+        return replace(read, lines=tuple(filter(None, map(self.apply, read.lines))))
+
+
+def _import_recordings(recordings: Path, work: Path, table: Path | None, style: _TextStyle, sample_rate: int) -> Path:
+    """A data directory of the recordings at the base's sample rate."""
+    if (recordings / "wav.scp").is_file():
+        if table:
+            raise UsageError(f"--table: {recordings} is a data directory, which has transcripts; leave it out")
+        return recordings
+    if work.resolve().is_relative_to(recordings.resolve()):
+        raise UsageError(
+            f"{work}: lies within {recordings}, whose recordings are read; give another folder with --work"
+        )
+    source = read_source(recordings, table)
+    if style.upper:
+        source = replace(source, entries=tuple(replace(one, text=one.text.upper()) for one in source.entries))
+    with progress_bar("read transcripts") as show:
+        options = ImportOptions(sample_rate, style.rules, jobs=available_cores())
+        made = import_corpus(source, work / "data" / "all", options, show)
+    for note in made.notes:
+        print_note(note)
+    return work / "data" / "all"
+
+
+def extend_lexicon(
+    model: RecognizerModel, folder: Path, texts: Sequence[Sentences], given: Path | None, g2p: str
+) -> Lexicon | None:
+    """The base's lexicon with pronunciations of all new words. Raises as ``pronounce_words``."""
+    known, tokens = model.lexicon, model.tokens
+    if (g2p or given) and (known is None or tokens.unit != "phone"):
+        option = "--g2p" if g2p else "--lexicon"
+        raise UsageError(f"{option}: the base spells words in {tokens.holds}s; leave it out")
+    if known is None:
+        return None
+    lines = [*DataDirectory.read(folder).texts.values(), *(line for text in texts for line in text.lines)]
+    where = "--lexicon FILE" if tokens.unit == "phone" else f"{folder}/text"  # where a remedy is written
+    listed = read_word_list(given, tokens) if given else []
+    listed += [ListedWord(word, (), where) for word in sorted(known.unknown(lines))]
+    ways: dict[str, tuple[Pronunciation, ...]] = {}
+    for one in pronounce_words(listed, known, tokens, open_letter_to_sound(g2p)):
+        ways[one.word] = (*ways.get(one.word, ()), one.pronunciation)
+    return known.with_entries(Lexicon(ways))
+
+
+def _print_adapted(adapted: Adapted, base: RecognizerModel, before: ErrorCounts, after: ErrorCounts) -> None:
+    sizes, model, lexicon = adapted.sizes, adapted.model, adapted.model.lexicon
+    print(f"trained on {60 * adapted.hours:.1f} minutes, {sizes['train']} utterances; epochs chosen on {sizes['dev']}")
+    words = f"{len(lexicon) - len(base.lexicon)} new words in the lexicon, " if lexicon and base.lexicon else ""
+    lm = f"weight {model.settings.decode.lm_weight:g}" if model.lm else "left out, it did not help"
+    print(f"{words}language model: {lm}")
+    print(f"held out: {sizes['test']} utterances, {before.ref} words")
+    for name, errors in (("before", before), ("after", after)):
+        print(f"{name:>8}: WER {100 * errors.rate:6.2f} % [ {errors.errors} / {errors.ref} ]")
+    if after.errors > before.errors:
+        print_note("warning: the new model makes more errors than its base; keep the base")

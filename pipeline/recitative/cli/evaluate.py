@@ -1,8 +1,9 @@
-"""``recitative info``, ``score``, ``export`` and ``report``: one verb for models of every kind."""
+"""``recitative info``, ``models``, ``score``, ``export`` and ``report``: verbs for models of every kind."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,27 +11,33 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
-from recitative.atomic import recover_folder
+from recitative.atomic import recover_folder, write_text
 from recitative.classification.kind import CLASSIFIER
-from recitative.cli import anomaly, classify, lm, music, sound
-from recitative.cli import report as experiment
-from recitative.cli import score as text
-from recitative.cli import text as text_verbs
+from recitative.cli import anomaly, classify, language, music, sound
 from recitative.cli.models import find_model
-from recitative.cli.options import (
-    CommandOption,
-    HowOption,
-    NameOption,
-    NotesFile,
-    ResultsOption,
-    SetOption,
-    TableOption,
-    read_notes,
-)
-from recitative.errors import UsageError
-from recitative.kinds import kind_of
+from recitative.cli.options import Record, expand_options, print_note
+from recitative.config import dump_settings
+from recitative.data.directory import read_transcripts
+from recitative.errors import DataError, UsageError
+from recitative.kinds import kind_of, read_metadata
+from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.kind import SETTINGS, ModelKind
+from recitative.reading import LARGEST_SETTINGS, read_text
+from recitative.score.calibration import measure_words, read_timed_words
+from recitative.score.results import Measurement, rows_of, settings_hash
+from recitative.score.wer import score_directory
 from recitative.terminal import progress_bar
+from recitative.text.lexicon import Lexicon, spelling_of
+from recitative.text.tokens import TokenTable
+
+if TYPE_CHECKING:
+    from recitative.model.export.quantization import Weights
+
+RECOGNITION, CLASSIFIERS, ANOMALY_MODELS, MUSIC_MODELS = "Speech recognition", "Classifiers", "Anomaly models", "Music"
+EXPERIMENT = "Experiments with recognizers"
+NotesOption = Annotated[
+    Path | None, typer.Option("--notes", help="Text file stored in the model: license, corpus, commands.")
+]
 
 
 def info(
@@ -42,9 +49,6 @@ def info(
     \b
     recitative info model.onnx --settings
     """
-    from recitative.config import dump_settings
-    from recitative.kinds import read_metadata
-
     path = find_model(model)
     metadata = read_metadata(path)
     core = metadata.settings.model.recurrent
@@ -62,7 +66,7 @@ def info(
 
 
 def models() -> None:
-    """List the models that are included.
+    """List the pretrained models.
 
     \b
     recitative models
@@ -74,40 +78,29 @@ def models() -> None:
         print(f"{name:<18} {path.stat().st_size / 1e6:4.1f} MB  {pretrained.FOR[name]}")
 
 
-# ``recitative score``, ``export`` and ``report``: one verb for models of every kind.
-
-if TYPE_CHECKING:
-    from recitative.model.export.quantization import Weights
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+# ``recitative score``
 
 SCORERS: Mapping[str, Callable[..., None]] = {
     "classifier": classify.score,
     "forecaster": anomaly.score,
-    "language_model": lm.perplexity_of,
+    "language_model": language.score,
+    "punctuation": language.score_punctuation,
     "music": music.score,
-    "punctuation": text_verbs.score_punctuation,
     "events": music.score,
     "sound": sound.score,
     "spectrogram": sound.score,
 }
-RECOGNITION, CLASSIFIERS, ANOMALY, MUSIC = "Speech recognition", "Classifiers", "Anomaly models", "Music"
-EXPERIMENT = "Experiments with recognizers"
 
 
+@expand_options
 def score(
     context: typer.Context,
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="Model folder, exported file, or a pretrained model's name.")
     ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Data directory, or folder of MIDI or ABC files.")],
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
-    as_json: JsonOption = False,
+    record: Record,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Folder for alignments, speakers and confusions. Required.", rich_help_panel=RECOGNITION),
@@ -142,15 +135,22 @@ def score(
         ),
     ] = False,
     unusual: Annotated[
-        Path | None, typer.Option(help="Data directory of anomalous recordings.", rich_help_panel=ANOMALY)
+        Path | None, typer.Option(help="Data directory of anomalous recordings.", rich_help_panel=ANOMALY_MODELS)
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(help="Data directory for baselines without memory; with --unusual.", rich_help_panel=ANOMALY),
+        typer.Option(
+            "--baseline",
+            "--beside",
+            help="Data directory to fit baselines without memory to; with --unusual.",
+            rich_help_panel=ANOMALY_MODELS,
+        ),
     ] = None,
     others: Annotated[
         list[str] | None,
-        typer.Option("--with", help="Further model; the mean of all predictions is scored.", rich_help_panel=MUSIC),
+        typer.Option(
+            "--with", help="Further model; the mean of all predictions is scored.", rich_help_panel=MUSIC_MODELS
+        ),
     ] = None,
 ) -> None:
     """Score a model on data, or transcribed text against its transcripts.
@@ -168,19 +168,100 @@ def score(
     recitative score exp/small/model data/test
     recitative score exp/small/model.onnx data/test --results results.jsonl --model small --set test
     """
+    if baseline and not unusual:
+        raise UsageError("--baseline requires --unusual")
     path = pretrained.find(model)
     recover_folder(path)
     if not (path.is_file() or (path / SETTINGS).exists()):  # a data directory
         if not output:
-            raise UsageError("--output: missing; name a folder for alignments and confusions")
-        text.score(model, data, **_given(context, text.score, "decoded text"))
+            raise UsageError("--output is missing; give a folder for alignments and confusions")
+        score_text(model, data, **_options_for(score_text, context, "decoded text", record))
         return
     is_ngram = path.is_file() and not path.name.endswith((".onnx", ".onnx.gz"))
-    kind = "language_model" if is_ngram else kind_of(path).name
-    if kind not in SCORERS:
+    kind = LANGUAGE_MODEL if is_ngram else kind_of(path)
+    if kind.name not in SCORERS:
         remedy = f"run 'recitative decode {model} {data} --output OUT' and score OUT/text"
         raise UsageError(f"{model}: recognizers are scored on decoded text; {remedy}")
-    SCORERS[kind](model, data, **_given(context, SCORERS[kind], f"a {kind}"))
+    scorer = SCORERS[kind.name]
+    scorer(model, data, **_options_for(scorer, context, f"a {kind.name}", record))
+
+
+def _options_for(function: Callable[..., None], context: typer.Context, what: str, record: Record) -> dict[str, Any]:
+    """The options on the command line as arguments of ``function``. Raises UsageError for others."""
+    accepted = signature(function).parameters
+    of_record = {field.name for field in fields(Record)}
+    given: dict[str, Any] = {"record": record} if "record" in accepted else {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.param_type_name != "option" or not source or source.name != "COMMANDLINE":
+            continue
+        name = "record" if parameter.name in of_record else parameter.name
+        if name not in accepted:
+            raise UsageError(f"{parameter.opts[0]}: not for {what}; leave it out")
+        given.setdefault(name, context.params[parameter.name or ""])
+    return given
+
+
+SHOWN_MISSING = 20  # utterances printed on the terminal; the file 'missing' has all
+
+
+def score_text(
+    data_dir: Path,
+    hyp_text: Path,
+    record: Record,
+    *,
+    output: Path,
+    settings: Path | None = None,
+    seconds: float | None = None,
+    train_seconds: float | None = None,
+    words: Path | None = None,
+    aligned: Path | None = None,
+    tokens: Path | None = None,
+    lexicon: Path | None = None,
+) -> None:
+    """Print %WER, %CER and %SER; write alignments per utterance, a table of speakers, and confusions to ``output``.
+
+    words: words.jsonl of decoding, to score confidences; aligned: alignment.jsonl, to score the times of words
+    tokens: of 'decode --greedy': tokens are counted instead of words; lexicon: if the tokens are phones
+    """
+    if aligned and not words:
+        raise UsageError("--aligned requires --words, whose times are compared with it")
+    if lexicon and not tokens:
+        raise UsageError("--lexicon requires --tokens, the token table of its phones")
+    try:
+        hashed = settings_hash(read_text(settings, "a settings file")) if settings else "-"
+    except DataError as error:
+        raise UsageError(f"--settings {error}") from None
+    table = TokenTable.read(tokens) if tokens else None
+    spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None) if table else None
+    scores = score_directory(data_dir, hyp_text, output, spelling, table.unit if table else "")
+    quality = None
+    if words:
+        refs = {row.key: row.value for row in read_transcripts(data_dir)}
+        quality = measure_words(refs, read_timed_words(words), read_timed_words(aligned) if aligned else None)
+        write_text(output / "reliability", quality.table)
+    if record.results:
+        if record.decoding == "-":
+            record = replace(record, decoding="greedy")
+        origin = record.row(hashed, seconds)
+        rows = [*scores.rows(origin), *(quality.rows(origin) if quality else [])]
+        if train_seconds is not None:
+            cost = Measurement("minutes", round(train_seconds / 60, 2))
+            of_training = replace(origin, set="train", decoding="-", seconds=train_seconds)
+            rows += rows_of([cost], of_training)
+        record.write_rows(rows)
+    lines = scores.summary().splitlines()
+    print("\n".join(lines[:3]))
+    print_note("\n".join(lines[3:]))
+    if missing := scores.words.missing:
+        count = len(missing) - SHOWN_MISSING
+        names = ", ".join(missing[:SHOWN_MISSING]) + (f" and {count} more, see {output}/missing" if count > 0 else "")
+        print_note(f"warning: no hypothesis, counted as all deleted: {names}")
+    if quality:
+        print(quality.summary())
+
+
+# ``recitative export`` and ``report``
 
 
 def export(
@@ -193,7 +274,7 @@ def export(
             help="auto: int8 if it costs at most 0.2 % of WER or accuracy on --dev; music, sound, text: float32."
         ),
     ] = "auto",
-    notes: NotesFile = None,
+    notes: NotesOption = None,
 ) -> None:
     """Export a model of any kind to one ONNX file, which needs no PyTorch.
 
@@ -203,8 +284,9 @@ def export(
     recitative export exp/lstm/model --dev data/dev --output lstm.onnx
     """
     kind = kind_of(model)
+    text = read_text(notes, "a text file", limit=LARGEST_SETTINGS) if notes else ""
     if kind.int8 not in ("", "weights"):
-        _export_checked(model, kind, output, dev, weights, read_notes(notes))
+        _export_checked(model, kind, output, dev, weights, text)
         return
     if dev:
         raise UsageError("--dev: only for recognizers and classifiers; leave it out")
@@ -214,12 +296,12 @@ def export(
     from recitative.model.folder import load_model
 
     written = "int8" if weights == "int8" else "float32"
-    size = export_model(load_model(model, kind), output, notes=read_notes(notes), int8=written == "int8")
+    size = export_model(load_model(model, kind), output, notes=text, int8=written == "int8")
     print(f"{output}: {written}, {size / 1e6:.1f} MB")
 
 
 def _export_checked(model: Path, kind: ModelKind, output: Path, dev: Path | None, weights: Weights, notes: str) -> None:
-    """Print the error rates of float32 and int8 on ``dev``."""
+    """Export a recognizer or a classifier, and print the error rates of float32 and int8 on ``dev``."""
     from recitative.model.export.quantization import export_checked
     from recitative.model.folder import load_model
 
@@ -235,11 +317,13 @@ def _export_checked(model: Path, kind: ModelKind, output: Path, dev: Path | None
     print(f"{output}: {done.weights}, {done.size / 1e6:.1f} MB{saved}")
 
 
+@expand_options
 def report(
     context: typer.Context,
     what: Annotated[
         Path, typer.Argument(metavar="WHAT", help="Experiment folder, classifier, or folder of generated pieces.")
     ],
+    record: Record,
     data: Annotated[Path | None, typer.Argument(metavar="DATA", help="For a classifier: labeled data.")] = None,
     output: Annotated[Path | None, typer.Option(help="Page to write. Default: WHAT/report.html.")] = None,
     title: Annotated[str, typer.Option(help="Title of the page.", rich_help_panel=CLASSIFIERS)] = "",
@@ -248,23 +332,17 @@ def report(
         int, typer.Option(min=0, help="Most confident errors to list.", rich_help_panel=CLASSIFIERS)
     ] = 20,
     originals: Annotated[
-        Path | None, typer.Option(help="Pieces to compare with. Required.", rich_help_panel=MUSIC)
+        Path | None, typer.Option(help="Pieces to compare with. Required.", rich_help_panel=MUSIC_MODELS)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers.", rich_help_panel=MUSIC)] = False,
-    players: Annotated[int, typer.Option(min=0, help="Pieces with players.", rich_help_panel=MUSIC)] = 12,
-    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Add sound.", rich_help_panel=MUSIC)] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers.", rich_help_panel=MUSIC_MODELS)] = False,
+    players: Annotated[int, typer.Option(min=0, help="Pieces with players.", rich_help_panel=MUSIC_MODELS)] = 12,
+    sound: Annotated[bool, typer.Option("--sound/--no-sound", help="Add sound.", rich_help_panel=MUSIC_MODELS)] = True,
     soundfont: Annotated[
-        Path | None, typer.Option(help="sf2 or sf3 file for the sound.", rich_help_panel=MUSIC)
+        Path | None, typer.Option(help="sf2 or sf3 file for the sound.", rich_help_panel=MUSIC_MODELS)
     ] = None,
     steps_per_quarter: Annotated[
-        int, typer.Option(min=1, max=48, help="Grid of the comparison.", rich_help_panel=MUSIC)
+        int, typer.Option(min=1, max=48, help="Grid of the comparison.", rich_help_panel=MUSIC_MODELS)
     ] = 4,
-    results: ResultsOption = None,
-    results_md: TableOption = None,
-    name: NameOption = "",
-    set_name: SetOption = "",
-    decoding: HowOption = "-",
-    command: CommandOption = "-",
 ) -> None:
     """Write an HTML page about an experiment, a classifier or generated music. The page needs no other file.
 
@@ -274,23 +352,19 @@ def report(
     recitative report exp/samples --originals data/train              statistics, copies, piano rolls, players
     """
     if originals:
-        music.report(what, **_given(context, music.report, "music"))
+        music.report(what, **_options_for(music.report, context, "music", record))
     elif data:
         if not output:
-            raise UsageError("--output: missing; name the page to write, such as report.html")
-        classify.report(what, data, **_given(context, classify.report, "a classifier"))
+            raise UsageError("--output is missing; give the page to write, such as report.html")
+        classify.report(what, data, **_options_for(classify.report, context, "a classifier", record))
     else:
-        experiment.report(what, **_given(context, experiment.report, "an experiment of a recognizer"))
+        report_experiment(what, **_options_for(report_experiment, context, "an experiment of a recognizer", record))
 
 
-def _given(context: typer.Context, function: Callable[..., None], what: str) -> dict[str, Any]:
-    """The options on the command line, for ``function``. Raises UsageError for those that it does not take."""
-    accepted = signature(function).parameters
-    given = {}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.param_type_name == "option" and source and source.name == "COMMANDLINE":
-            if parameter.name not in accepted:
-                raise UsageError(f"{parameter.opts[0]}: not for {what}; leave it out")
-            given[parameter.name] = context.params[parameter.name]
-    return given
+def report_experiment(experiment: Path, *, output: Path | None = None, worst: int = 12) -> None:
+    """Write curves, error analysis, worst utterances with pictures and sound, settings and environment to one page."""
+    from recitative.asr.report import write_report
+
+    with progress_bar("report") as show:
+        path = write_report(experiment, output, worst=worst, progress=show)
+    print(path)
