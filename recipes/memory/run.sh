@@ -8,7 +8,7 @@ truncate="5 10 19 20"       # lengths of truncated back-propagation through time
 steps=1000                  # training steps of each network
 exp=exp                     # folder of the experiments
 results=RESULTS.md          # table that the score stage writes
-figure=memory.svg           # figure that the report stage draws
+figure=../../docs/memory.svg  # figure that the score stage draws
 # shellcheck source=tools/stages.sh
 . "$(dirname "$0")/../../tools/stages.sh"
 

@@ -27,7 +27,7 @@ def final(words: tuple[Word, ...], utterance: int = 1) -> Final:
 
 def test_a_figure_has_the_time_of_all_its_words() -> None:
     written = ReadableText().final(final(words_of(SAID[0]))).words
-    by_text = {word.word.rstrip(",."): word for word in written}
+    by_text = {word.word.rstrip(",.!?"): word for word in written}
     assert {"Mr", "Smith", "$23.50", "1905"} <= by_text.keys()
     assert (by_text["$23.50"].start_s, by_text["$23.50"].end_s) == (8.0, 13.5)
     assert (written[-1].start_s, written[-1].end_s) == (18.0, 20.5)

@@ -16,10 +16,10 @@ from recitative.score.results import Measurement
 
 CHANCE, ALWAYS_ONE = 1 / 8, 1 / 6
 TITLES = {
-    "recall": "recall: first of T symbols",
-    "adding": "adding: squared error after T numbers",
-    "before": "gradient at earlier inputs, before training",
-    "after": "the same after training on adding",
+    "recall": "recall: share right",
+    "adding": "adding: squared error",
+    "before": "gradient norm, untrained",
+    "after": "gradient norm, trained on adding",
 }
 
 
@@ -40,9 +40,10 @@ def draw(cells: list[dict[str, Any]]) -> Any:
     axes["adding"].axhline(ALWAYS_ONE, color=LIGHT["muted"], linestyle=DASHES, linewidth=1)
     for name, ax in axes.items():
         ax.set_title(TITLES[name])
-        ax.set_xlabel("T" if name in ("recall", "adding") else "steps before the end")
+        ax.set_xlabel("length T of the sequence" if name in ("recall", "adding") else "steps before the end")
     for when in ("before", "after"):
-        axes[when].set_ylim(bottom=1e-12)
+        axes[when].set_ylim(1e-12, 1e-2)
+        axes[when].yaxis.set_major_formatter(lambda y, _: f"{y:.0e}")
     figure.legend(*axes["recall"].get_legend_handles_labels(), loc="outside upper right", ncols=len(cells))
     return figure
 
