@@ -1,4 +1,4 @@
-"""The token table."""
+"""The token table, and the vocabulary of a language model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import PieceSegmenter, TokenTable, learn_pieces, required_frames
+from recitative.text.tokens import END, PieceSegmenter, TokenTable, Vocabulary, learn_pieces, required_frames
 
 TABLE = TokenTable(("<blank>", " ", "a", "b"))
 WORDS = TokenTable(("<blank>", " one", " two"))
@@ -249,3 +249,44 @@ def test_the_command_makes_a_table_of_the_size_that_is_asked_for(tmp_path: Path)
         CliRunner().invoke(app, command, catch_exceptions=False)
     with pytest.raises(UsageError, match="--size and --unit piece require each other"):
         CliRunner().invoke(app, [*command[:3], "word", *command[4:], "--size", "64"], catch_exceptions=False)
+
+
+TEXTS = ["the cat sat", "the  cat\tran", "a dog"]
+
+
+def test_words_are_listed_from_the_count_on_that_is_asked_for() -> None:
+    assert Vocabulary.from_texts(TEXTS, "word", 2).table.symbols == ("<blank>", " <unk>", " cat", " the")
+    assert len(Vocabulary.from_texts(TEXTS, "word")) == 8  # the end, <unk>, six words
+
+
+def test_characters_are_listed_with_the_space_even_if_no_text_has_one() -> None:
+    assert Vocabulary.from_texts(["ab", "a"], "character", 2).table.symbols == ("<blank>", " ", "a", "\ufffd")
+
+
+def test_other_symbols_become_the_unknown_symbol_and_are_counted() -> None:
+    words = Vocabulary.from_texts(TEXTS, "word", 2)
+    assert words.encode("the cow  cat") == [words.table.ids[" the"], words.unknown, words.table.ids[" cat"]]
+    assert words.count_unknown(["the cow cow", "ran <unk>"]) == {"cow": 2, "ran": 1, "<unk>": 1}
+    assert (words.knows("cat"), words.knows("cow"), words.knows("<unk>")) == (True, False, False)
+    letters = Vocabulary.from_texts(["abc"], "character")
+    assert letters.encode("a\nd") == [letters.table.ids["a"], letters.space, letters.unknown]
+    assert (letters.knows("cab"), letters.knows("cad")) == (True, False)
+    assert letters.count_unknown(["d d"]) == {"d": 2}
+
+
+def test_tokens_are_written_as_a_person_writes_them() -> None:
+    words, letters = Vocabulary.from_texts(TEXTS, "word"), Vocabulary.from_texts(TEXTS, "character")
+    assert [words.symbol(t) for t in (END, words.unknown, words.table.ids[" dog"])] == ["</s>", "<unk>", "dog"]
+    assert [letters.symbol(t) for t in (END, letters.space)] == ["</s>", " "]
+
+
+@pytest.mark.parametrize("word", ["", " cat", "cat ", "the cat"])
+def test_a_word_is_one_word(word: str) -> None:
+    with pytest.raises(ValueError, match="is not one word"):
+        Vocabulary.from_texts(TEXTS, "word").encode_word(word)
+
+
+@pytest.mark.parametrize("symbols", [(" cat",), ("AH", "K")])
+def test_a_table_of_a_recognizer_or_of_phones_is_no_vocabulary(symbols: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="the token table: has no '<unk>'; the table of a language model"):
+        Vocabulary(TokenTable(("<blank>", *symbols)))

@@ -30,14 +30,13 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from recitative.errors import DataError, RecitativeError, RunError
 
 P = TypeVar("P")
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
 
 TRIES = 2  # of a piece whose worker dies
 AHEAD = 3  # pieces per worker that wait, are being done, or are done and not yet consumed
@@ -119,21 +118,9 @@ def _in_order(
                 task.cancel()
 
 
-class SubmittedPiece(Protocol[R_co]):
-    """A submitted piece."""
-
-    def result(self) -> R_co:
-        """Wait for the result. Raises what the work raised, or RunError if its worker died twice."""
-        ...
-
-    def cancel(self) -> object:
-        """The result is no longer needed."""
-        ...
-
-
 @dataclass(frozen=True)
 class Workers(Generic[P, R]):
-    submit: Callable[[P], SubmittedPiece[R]]
+    submit: Callable[[P], Future[R] | _Task[R]]  # their results raise what the work raised, or RunError
     in_flight: int  # pieces that may be submitted and not yet consumed
 
 
