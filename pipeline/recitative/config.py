@@ -346,8 +346,8 @@ class Settings(Section):
 
 
 class TrainingData(Section):
-    """What a training reads: ``data`` in a settings file, or options of 'recitative train'. Each kind of model has its
-    own."""
+    """The inputs of a training run: ``data`` in a settings file, or options of 'recitative train'. Each kind of model
+    has its own."""
 
 
 class RecordingsData(TrainingData):

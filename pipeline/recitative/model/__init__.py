@@ -1,1 +1,1 @@
-"""What a model is, of whatever kind: its description, its folder, and the metadata of its exported file."""
+"""Models of all kinds: their description, folders, exported files, export, and streams of audio."""

@@ -154,7 +154,7 @@ class ModelKind:
         return imported(self.build)(settings, **extras)
 
     def run(self, stage: Any, settings: Any, extras: Mapping[str, Any]) -> Any:
-        """What users run, such as a Recognizer, from a network as a stage on arrays."""
+        """An object for users, such as a Recognizer, from a network as a stage on arrays."""
         runner = imported(self.runner) if isinstance(self.runner, str) else self.runner
         return runner(stage, settings, **extras)
 

@@ -1,4 +1,4 @@
-"""What recordings are called in results: short, and no two alike."""
+"""Names of recordings in results: short and distinct."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recording_ids(files: Sequence[str]) -> dict[str, str]:
 
 
 def output_names(files: Sequence[str], inputs: Sequence[str]) -> dict[str, str]:
-    """Where each file's result goes below a folder, without an ending.
+    """The path of each file's result below a folder, without an ending.
 
     What was found in a folder of ``inputs`` keeps its place in it, and a file that was named itself its name; where two
     are alike, they keep their place in the folder that holds all files, and else their ending or a number.
@@ -86,7 +86,7 @@ def _in_root(file: str, roots: Sequence[str]) -> PurePath:
 
 
 def _fixed_part(name: str) -> str:
-    """Of a pattern the folders before its first wildcard."""
+    """The folders of a pattern before its first wildcard."""
     if os.path.exists(name):
         return name
     fixed: list[str] = []

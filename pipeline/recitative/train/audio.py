@@ -136,7 +136,7 @@ def rank_shard(numbers: Array, rank: int, size: int) -> Array:
 
 
 class BatchDataset(Protocol[B_co]):
-    """What ``BatchLoader`` loads from: a sampler, and the utterances that it numbers."""
+    """The source of a ``BatchLoader``: a sampler, and the utterances that it numbers."""
 
     @property
     def settings(self) -> AudioTaskSettings: ...
@@ -235,7 +235,7 @@ class AudioBatch(Batch):
 
     @property
     def seconds(self) -> float:  # type: ignore[override]
-        """Of audio, at the speed it is played at."""
+        """Seconds of audio, at the speed at which it is played."""
         return float(self.features.lengths.sum()) * self.frame_s
 
     @property

@@ -25,7 +25,7 @@ from recitative.train.optimizer import WeightAverage
 
 @dataclass
 class Progress:
-    """Where a run stands. All of its state that isn't weights."""
+    """The progress of a run: all of its state except weights."""
 
     epoch: int = 0
     batch: int = 0  # batches of this epoch that are done
@@ -74,7 +74,7 @@ class Checkpoints:
             "optimiser": optimizer.state_dict(),
             "progress": asdict(progress),
         }
-        memory = BytesIO()  # torch.save tells of a full disk only that a position is wrong
+        memory = BytesIO()  # on a full disk torch.save reports a wrong position only
         torch.save(content, memory)
         _write(self.latest, memory.getbuffer())
 
@@ -95,13 +95,13 @@ class Checkpoints:
             raise self._unusable(error) from None
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights of the last step, averaged if the run has an average. Raises what ``load`` does."""
+        """The weights of the last step, averaged if the run has an average. Raises what ``load`` raises."""
         content = self._read()
         weights: dict[str, Tensor] = content["average"] or content["network"]
         return weights
 
     def progress(self) -> Progress | None:
-        """Of the checkpoint alone, None when there is none; raises what ``load`` does."""
+        """The progress in the checkpoint; None without a checkpoint. Raises what ``load`` raises."""
         if not self.latest.exists():
             return None
         content = self._read(mmap=True)

@@ -1,4 +1,4 @@
-"""Where a run computes: this process alone, or the ranks that torchrun starts on one machine or many.
+"""Distributed training: one process alone, or the ranks that torchrun starts on one machine or many.
 
 Every rank holds the same weights. Each takes its part of a global batch and computes the gradient of the *sum* of its
 losses; these sums are added up over all ranks and divided by what all of them counted: the number of ranks changes the
@@ -65,7 +65,7 @@ class DistributedContext:
         return sums.tolist()
 
     def from_first(self, value: T | None) -> T:
-        """What the first rank passes, on every rank."""
+        """The value of the first rank, on every rank."""
         box = [value]
         if self.size > 1:
             with _naming_a_lost_rank():
@@ -96,7 +96,7 @@ class DistributedContext:
             raise RunError(f"worker {self.rank} {same}; see its message")
 
     def _from_all(self, value: T) -> list[T]:
-        """What each rank passes, on every rank."""
+        """The values of all ranks, on every rank."""
         values: list[Any] = [value] * self.size
         if self.size > 1:
             with _naming_a_lost_rank():
@@ -129,7 +129,7 @@ def join_ranks(device: torch.device) -> Iterator[DistributedContext]:
 
 
 def _store(context: DistributedContext) -> Any:
-    """Where ranks tell each other their addresses; None: PyTorch's default.
+    """The store in which ranks exchange their addresses; None: PyTorch's default.
 
     torchrun (2.11) keeps one store over all restarts, and a rank that is quick finds the address of one that is dead.
     On one machine the number of restarts keeps them apart; on several each counts its own, and there torchrun needs
@@ -149,7 +149,7 @@ def is_first_rank() -> bool:
 
 
 def num_ranks() -> int:
-    """Of the run that this process is started for; also before they join."""
+    """The number of ranks of the run; also before they join."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -1,4 +1,4 @@
-"""What a run prints and logs: a progress bar and a line for each epoch on stderr, ``train.jsonl``, and TensorBoard.
+"""Output and logs of a run: a progress bar and a line for each epoch on stderr, ``train.jsonl``, and TensorBoard.
 
 ``train.jsonl`` has one JSON object a line; ``event`` is ``step`` or ``epoch``. A resumed run drops the lines after its
 checkpoint, so that every step is there once.

@@ -199,8 +199,8 @@ def train_step(
 ) -> StepResult:
     """One optimizer step on this rank's part of a global batch; skipped if a loss or gradient is not finite.
 
-    rate: of learning; step: the number of steps tried before, over all starts of the run
-    A request to stop that came to any rank by the end of its backward pass is told to all. Raises RunError for an
+    rate: learning rate; step: the number of steps tried before, over all starts of the run
+    A request to stop that any rank received by the end of its backward pass stops all ranks. Raises RunError for an
     utterance that alone does not fit into memory.
     """
     for group in optimizer.param_groups:
@@ -220,14 +220,14 @@ def train_step(
         except RuntimeError as error:
             if not ran_out_of_memory(error):
                 raise
-            part_sum = torch.zeros(())  # the graph of the failed part is let go
+            part_sum = torch.zeros(())  # frees the graph of the failed part
         if parts >= batch.rows:
             raise RunError(
                 f"step {step}: {', '.join(batch.names)} alone do not fit into memory on {device}; lower "
                 "train.max_duration_s or the model's size, or set train.recompute=true"
             )
         if device.type == "cuda":
-            torch.cuda.empty_cache()  # what is free lies in pieces of the wrong sizes
+            torch.cuda.empty_cache()  # the free memory is fragmented
         parts, splits = min(2 * parts, batch.rows), splits + 1
     loss_sum, total, all_splits, stops = context.add(loss_sum, count, splits, float(stop.requested))
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -243,7 +243,7 @@ def train_step(
 
 @dataclass(frozen=True)
 class StepResult:
-    """Of all ranks together."""
+    """The result of a step, over all ranks."""
 
     loss_sum: float
     count: int
@@ -272,12 +272,12 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _part_seed(seed: int, step: int, rank: int, part: int) -> int:
-    """A different one for each part on each rank, so that no two drop the same places out."""
+    """A different seed for each part on each rank, so that dropout masks differ."""
     return (seed * 1_000_003 + step + 2**33 * (rank * 4096 + part)) % 2**63
 
 
 def _timed(batches: Iterable[Any]) -> Iterator[tuple[Any, float]]:
-    """The batches, and how many seconds each was waited for."""
+    """Each batch with the seconds spent waiting for it."""
     asked = time.monotonic()
     for batch in batches:
         yield batch, time.monotonic() - asked

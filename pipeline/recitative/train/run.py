@@ -58,7 +58,7 @@ class TrainedModel:
 
 @dataclass
 class TrainingRun:
-    """A run that is being prepared: what ``prepare`` of each kind gets beside settings and data."""
+    """A run that is being prepared: the argument of ``prepare`` besides settings and data."""
 
     folder: Path
     data: TrainingData
@@ -151,7 +151,7 @@ def num_threads(settings: TrainSettings, task: Task, context: DistributedContext
 
 
 def holds_settings(folder: Path) -> bool:
-    """Whether a folder has a run to resume that says what its settings are; its checkpoint has a digest too."""
+    """Whether a folder has a run to resume, with its settings; its checkpoint then has a digest too."""
     path = folder / SETTINGS
     return Checkpoints(folder).latest.exists() and path.exists() and path.stat().st_size > 0
 
@@ -164,7 +164,7 @@ def run_digest(settings: BaseModel, *texts: str) -> str:
 
 
 def read_inputs(folder: Path, kind: ModelKind) -> TrainingData:
-    """What the run in a folder reads. Raises DataError for a folder without a run."""
+    """The inputs of the run in a folder. Raises DataError for a folder without a run."""
     path = folder / INPUTS
     try:
         text = path.read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ def _of_result(settings: BaseModel) -> BaseModel:
 
 
 def _write_environment(path: Path, task: Task, device: torch.device, context: DistributedContext) -> None:
-    """What the run runs on, for the report."""
+    """Write versions, device and machine, for the report."""
     environment = {
         "recitative": __version__,
         "python": platform.python_version(),

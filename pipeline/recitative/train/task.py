@@ -1,4 +1,4 @@
-"""What the training loop needs from a task. The loop knows neither CTC nor music."""
+"""The interface between the training loop and a task, and the base of tasks on streams of tokens."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def rows_of(batch: B, rows: npt.NDArray[np.integer]) -> B:
 
 
 class Task(ABC):
-    """What a network learns: batches in a fixed order, their loss, and scores on a dev set.
+    """A training task: batches in a fixed order, their loss, and scores on a dev set.
 
-    ``model``: what is saved with the weights of the best epoch; ``score_unit``: of the dev score, where it says more
-    than a rank.
+    model: saved with the weights of the best epoch
+    score_unit: the unit of the dev score; '' if it is only a rank
     """
 
     network: nn.Module
@@ -92,16 +92,16 @@ class Task(ABC):
         return self.model
 
     def result(self, progress: Progress) -> str:
-        """What a user is told of a finished run."""
+        """The summary of a finished run for the user."""
         score, best = progress.best[0]
         return f"best on dev: epoch {int(best) + 1}" + (f", {score:.4f} {self.score_unit}" if self.score_unit else "")
 
     def identity(self) -> Mapping[str, object]:
-        """What all ranks must have in common, by name, for the message if they don't."""
+        """Values that must be equal on all ranks, by name for the error message."""
         return {}
 
     def environment(self) -> Mapping[str, object]:
-        """What ``environment.json`` says of this kind of model."""
+        """Further entries of ``environment.json``."""
         return {}
 
 

@@ -57,7 +57,7 @@ class CellWriter:
         self.ranges = ranges
 
     def initial_state(self, kind: str, hidden: int) -> tuple[InitialState, ...]:
-        """Of h, and c for an LSTM, of one new stream."""
+        """The initial h, and c for an LSTM."""
         if self._is_int8(kind):
             h, c = (tuple(float(v) for v in SENTINELS * large) for large in (1.0, SENTINEL_CELL))
             return InitialState((hidden + len(SENTINELS),), tail=h), InitialState((hidden + len(SENTINELS),), tail=c)

@@ -35,7 +35,7 @@ _TYPES = {
 
 
 def file_content(model: onnx.ModelProto) -> bytes:
-    """What a model file holds: the model with its checksum, see ``model.file``."""
+    """The content of a model file: the model with its checksum, see ``model.file``."""
     return sealed(model.SerializeToString())
 
 
@@ -96,7 +96,7 @@ class Graph:
         return names
 
     def body(self) -> onnx.GraphProto:
-        """What stands in it, as the body of an operator such as Scan as well."""
+        """The graph as a protocol buffer, also for the body of an operator such as Scan."""
         return helper.make_graph(self._nodes, "recitative", self._inputs, self._outputs, list(self._constants.values()))
 
     def model(self, metadata: dict[str, str]) -> onnx.ModelProto:

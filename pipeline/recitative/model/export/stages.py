@@ -104,7 +104,7 @@ class Writer:
         return Ragged(data, lengths)
 
     def _advance(self, name: str, x: Ragged, channels: int, window: int, stride: int, filled: int) -> tuple[str, str]:
-        """What was heard (N, P + T, C), and how many windows (N,) of it are complete; the rest stays pending."""
+        """All frames (N, P + T, C), and the number of complete windows (N,); the rest stays pending."""
         g = self.graph
         heard = g.join(self._pending(name, window - 1, channels, filled), x)
         ready = g.windows(heard.lengths, window, stride)
