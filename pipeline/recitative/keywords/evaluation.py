@@ -86,9 +86,7 @@ def search_directories(
 ) -> SearchedSet:
     """decoder: with thresholds at the lowest level. Raises DataError for audio that cannot be read, for an utterance
     without transcript and for times that do not fit."""
-    utterances: list[
-        tuple[Utterance, list[Span] | None]
-    ] = []  # with the times of their words, where words.ctm has them
+    utterances: list[tuple[Utterance, list[Span] | None]] = []  # with word times, where words.ctm has them
     for folder in folders:
         read = DataDirectory.read(folder).utterances
         times = read_word_times(folder, read)
