@@ -1,7 +1,7 @@
-"""Words that are added to an exported recognizer that decodes with a lexicon, without training and without PyTorch.
+"""Add words to an exported recognizer that decodes with a lexicon, without training and without PyTorch.
 
-A word gets its pronunciations in the lexicon and, where there is an n-gram model that does not know it, a unigram.
-Nothing else in the file changes.
+A word gets its pronunciations in the lexicon and, if the n-gram model does not know it, a unigram. Nothing else in the
+file changes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from recitative.text.lexicon import Lexicon, Pronunciation, without_stress
 from recitative.text.tokens import TokenTable, name_of, symbol_of
 
 PROBABILITY = 0.001  # of an added word, unless there are many
-MOST = 0.5  # the sum of the probabilities of all of them
+MOST = 0.5  # maximum sum of the probabilities of all added words
 
-GIVEN, SPELLED = "given", "spelling"  # where pronunciations are from, if not from a letter-to-sound model
+GIVEN, SPELLED = "given", "spelling"  # sources of pronunciations, beside letter-to-sound models
 
 
 @dataclass(frozen=True)
 class ListedWord:
-    """A line of a list of words; ``pronunciation`` is empty if none is given."""
+    """A line of a word list; ``pronunciation`` is empty if none is given."""
 
     word: str
     pronunciation: Pronunciation
@@ -42,7 +42,7 @@ class ListedWord:
 
 @dataclass(frozen=True)
 class Pronounced:
-    """A pronunciation that is new to a lexicon, and where it is from."""
+    """A pronunciation that is new to a lexicon, and its source."""
 
     word: str
     pronunciation: Pronunciation
@@ -51,12 +51,12 @@ class Pronounced:
 
 @dataclass(frozen=True)
 class Additions:
-    """What was added to a model.
+    """The additions to a model.
 
     pronounced: in the order of the list
-    known:      listed words that the lexicon had, with the pronunciation that was given, if one was
+    known:      listed words that the lexicon already had, with the given pronunciation if there was one
     scored:     words that the language model did not know
-    log_prob:   their unigrams' ln P
+    log_prob:   ln P of their unigrams
     """
 
     pronounced: tuple[Pronounced, ...]
@@ -67,7 +67,7 @@ class Additions:
 
 @dataclass(frozen=True)
 class LetterToSound:
-    """A letter-to-sound model that is opened when a word needs it; ``name`` is what tables and errors call it."""
+    """A letter-to-sound model that is opened when a word needs it; ``name`` stands in tables and errors."""
 
     name: str
     open: Callable[[], Pronouncer]
@@ -103,7 +103,7 @@ def add_words(
 def _texts(
     language: Language, listed: Sequence[ListedWord], pronounced: Sequence[Pronounced], log_prob: float | None
 ) -> tuple[dict[str, str], tuple[str, ...], float]:
-    """The extras that change, by file name; the words that are new to the language model, and their ln P."""
+    """The changed extras by file name, the words that are new to the language model, and their ln P."""
     assert language.lexicon is not None, "a model without one is refused"
     ways: dict[str, tuple[Pronunciation, ...]] = {}
     for one in pronounced:
@@ -128,7 +128,8 @@ def read_word_list(path: Path, tokens: TokenTable) -> list[ListedWord]:
     for number, line in enumerate(lines, start=1):
         word, *names = line.split() or [""]
         where = f"{path}:{number}"
-        symbols = tuple(_symbol(name, tokens) for name in names)
+        given = map(symbol_of, names)
+        symbols = tuple(symbol if symbol in tokens.ids else without_stress(symbol) for symbol in given)
         if word and (problem := _fault(word, symbols, where, tokens)):
             problems.append(problem)
         elif word:
@@ -138,11 +139,6 @@ def read_word_list(path: Path, tokens: TokenTable) -> list[ListedWord]:
     if not listed:
         raise DataError(str(path), "has no words", "one word a line", "")
     return listed
-
-
-def _symbol(name: str, tokens: TokenTable) -> str:
-    symbol = symbol_of(name)
-    return symbol if symbol in tokens.ids else without_stress(symbol)
 
 
 def _fault(word: str, symbols: Pronunciation, where: str, tokens: TokenTable) -> Problem | None:
@@ -159,13 +155,13 @@ def _fault(word: str, symbols: Pronunciation, where: str, tokens: TokenTable) ->
 def pronounce_words(
     listed: Sequence[ListedWord], lexicon: Lexicon, tokens: TokenTable, g2p: LetterToSound | None
 ) -> tuple[Pronounced, ...]:
-    """The pronunciations that a lexicon lacks: those given, and one for every word that has none anywhere.
+    """The pronunciations that a lexicon lacks: those given, and one for every word without any.
 
     Raises one DataError for all words that cannot be pronounced.
     """
-    stated = {line.word for line in listed if line.pronunciation}
-    silent = [line for line in listed if line.word not in stated and line.word not in lexicon.entries]
-    guessed, source = _guess(silent, tokens, g2p) if tokens.unit == "phone" else _spell(silent, tokens)
+    given = {line.word for line in listed if line.pronunciation}
+    missing = [line for line in listed if line.word not in given and line.word not in lexicon.entries]
+    guessed, source = _guess(missing, tokens, g2p) if tokens.unit == "phone" else _spell(missing, tokens)
     found: dict[tuple[str, Pronunciation], Pronounced] = {}
     for line in listed:
         way = line.pronunciation or guessed.get(line.word, ())
@@ -174,33 +170,33 @@ def pronounce_words(
     return tuple(found.values())
 
 
-def _spell(silent: Sequence[ListedWord], tokens: TokenTable) -> tuple[dict[str, Pronunciation], str]:
+def _spell(missing: Sequence[ListedWord], tokens: TokenTable) -> tuple[dict[str, Pronunciation], str]:
     problems = []
-    for line in silent:
+    for line in missing:
         if unknown := tokens.unknown(line.word):
             found = f"'{line.word}' has {', '.join(map(repr, unknown))}, which the model never writes"
             problems.append(Problem(line.where, found, f"the model's {tokens.holds}s", "spell it otherwise"))
     if problems:
         raise DataError.collect(problems)
-    return {line.word: tuple(tokens.split(line.word)) for line in silent}, SPELLED
+    return {line.word: tuple(tokens.split(line.word)) for line in missing}, SPELLED
 
 
 def _guess(
-    silent: Sequence[ListedWord], tokens: TokenTable, g2p: LetterToSound | None
+    missing: Sequence[ListedWord], tokens: TokenTable, g2p: LetterToSound | None
 ) -> tuple[dict[str, Pronunciation], str]:
-    """By a letter-to-sound model, which may know lower case only."""
-    if not silent:
+    """Pronunciations by a letter-to-sound model, which may know lower case only."""
+    if not missing:
         return {}, ""
-    remedy = f"write its pronunciation behind it, such as '{silent[0].word} {' '.join(tokens.symbols[1:4])}'"
+    remedy = f"write its pronunciation behind it, such as '{missing[0].word} {' '.join(tokens.symbols[1:4])}'"
     if g2p is None:
-        found = f"'{silent[0].word}' has no pronunciation, and there is no letter-to-sound model"
-        raise UsageError(f"{silent[0].where}: {found}; give one with --g2p, or {remedy}")
+        found = f"'{missing[0].word}' has no pronunciation, and there is no letter-to-sound model"
+        raise UsageError(f"{missing[0].where}: {found}; give one with --g2p, or {remedy}")
     pronouncer = g2p.open()
     letters = pronouncer.letters
-    spelled = {line.word: line.word if not letters.unknown(line.word) else line.word.lower() for line in silent}
+    spelled = {line.word: line.word if not letters.unknown(line.word) else line.word.lower() for line in missing}
     said = pronouncer.pronounce(spelled.values())
     problems: list[Problem] = []
-    for line in silent:
+    for line in missing:
         way = said.get(spelled[line.word], ())
         unknown = letters.unknown(spelled[line.word]) or [phone for phone in way if phone not in tokens.ids]
         if not way:

@@ -1,8 +1,8 @@
-"""How much fits into memory: measured on steps of training with noise, for utterances of several lengths.
+"""The largest batch that fits into memory, measured on training steps with noise, for utterances of several lengths.
 
-The memory of a step grows with its rows as a straight line (activations, gradients of activations, CTC's lattice) from
-what is there anyway (weights, their gradients, AdamW's two moments). Two measurements give the line, it gives the most
-rows, and a third measurement, of just these, has to confirm it.
+The memory of a step is linear in its rows (activations, gradients of activations, CTC's lattice), plus a constant
+(weights, their gradients, AdamW's two moments). Two measurements give the line, the line gives the number of rows, and
+a third measurement confirms it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from recitative.train.optimizer import new_optimizer
 
 FIRST_S = 60.0  # seconds of audio in the first measurement; the second has twice as many
 QUANTILES = (0.5, 0.9, 1.0)  # of the utterances' lengths: where one bucket ends
-SHRINK = 0.9  # when a measurement disproves the line; half, if there wasn't so much at all
+SHRINK = 0.9  # of the rows, if a measurement disproves the line; half of them, if memory ran out
 TRIES = 8
 
 
@@ -45,7 +45,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Bucket:
-    """longest_s: of the utterances in it; rows: the most of them at once; peak: bytes that these took."""
+    """longest_s: maximum length of its utterances; rows: maximum batch size; peak: bytes of such a batch"""
 
     longest_s: float
     rows: int
@@ -57,7 +57,7 @@ class Bucket:
 
 
 Measure = Callable[[Shape], int | None]
-"""The bytes that a step takes at most; None: more than there are."""
+"""The peak memory of a step in bytes; None: out of memory."""
 
 
 def tune_buckets(seconds: Array, labels_per_s: float, budget: int, measure: Measure) -> Iterator[Bucket]:
@@ -67,12 +67,16 @@ def tune_buckets(seconds: Array, labels_per_s: float, budget: int, measure: Meas
     """
     bounds = sorted({float(np.ceil(10 * np.quantile(seconds, q, method="lower")) / 10) for q in QUANTILES})
     for longest_s in bounds:
-        labels = max(1, round(labels_per_s * longest_s))
-        yield _largest(longest_s, labels, budget, measure)
+        yield _largest(longest_s, max(1, round(labels_per_s * longest_s)), budget, measure)
 
 
 def _largest(longest_s: float, labels: int, budget: int, measure: Measure) -> Bucket:
-    rows = _by_the_line(longest_s, labels, budget, measure)
+    rows = first = max(1, round(FIRST_S / longest_s))
+    small, large = (measure(Shape(n * first, longest_s, labels)) for n in (1, 2))
+    if small is not None and large is not None:
+        per_row = max(1.0, (large - small) / first)
+        constant = small - per_row * first
+        rows = max(1, int((budget - constant) / per_row))
     for _ in range(TRIES):
         peak = measure(Shape(rows, longest_s, labels))
         if peak is not None and peak <= budget:
@@ -86,16 +90,6 @@ def _largest(longest_s: float, labels: int, budget: int, measure: Measure) -> Bu
     )
 
 
-def _by_the_line(longest_s: float, labels: int, budget: int, measure: Measure) -> int:
-    first = max(1, round(FIRST_S / longest_s))
-    small, large = (measure(Shape(n * first, longest_s, labels)) for n in (1, 2))
-    if small is None or large is None:
-        return first
-    per_row = max(1.0, (large - small) / first)
-    base = small - per_row * first
-    return max(1, int((budget - base) / per_row))
-
-
 def measure_step(settings: Settings, tokens: Sequence[str], device: str, shape: Shape) -> int | None:
     """The peak of two steps of training on noise: on a GPU its memory, on a CPU that of this process."""
     target = torch.device(device)
@@ -107,11 +101,14 @@ def measure_step(settings: Settings, tokens: Sequence[str], device: str, shape: 
         return None
     if target.type == "cuda":
         return int(torch.cuda.max_memory_reserved(target))
-    return _peak_of_this_process()
+    for line in _lines("/proc/self/status"):
+        if line.startswith("VmHWM:"):
+            return 1024 * int(line.split()[1])
+    raise RunError("tune-batch: this system does not tell how much memory a process took; it needs Linux or a GPU")
 
 
 def in_a_process_of_its_own(work: Callable[[Shape], int | None]) -> Measure:
-    """Each measurement in a new process: what one has freed must not look like what the next one needs."""
+    """Run each measurement in a new process, so that memory freed by one does not count for the next."""
 
     def measure(shape: Shape) -> int | None:
         context = multiprocessing.get_context("spawn")
@@ -125,42 +122,36 @@ def in_a_process_of_its_own(work: Callable[[Shape], int | None]) -> Measure:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Of a GPU's memory, or the machine's: what is free now, within the limit of a container."""
+    """Free memory of the GPU, or of the machine within the limit of its container."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for line in _lines("/proc/meminfo"):
         if line.startswith("MemAvailable:"):
             free = 1024 * int(line.split()[1])
-    limit, used = (_number(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
-    return min(free, limit - used) if limit is not None and used is not None else free
+    # Without a limit the first file says "max"; outside containers there are no such files.
+    limit, used = ("".join(_lines(f"/sys/fs/cgroup/memory.{name}")) for name in ("max", "current"))
+    return min(free, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else free
 
 
 def _train_twice(settings: Settings, tokens: TokenTable, device: torch.device, shape: Shape) -> None:
-    """The second step has the optimiser's moments."""
+    """Two steps of training; the second one has the optimizer's moments."""
     recognizer = new_recognizer(settings, tokens)
     recognizer.core.recompute = settings.train.recompute
     network = recognizer.trained.to(device).train()
-    optimiser = new_optimizer(network, settings.train)
+    optimizer = new_optimizer(network, settings.train)
     frames = round(1000 * shape.seconds / settings.features.frame_shift_ms)
     features = torch.randn(shape.rows, frames, settings.features.dim, device=device)
     lengths = torch.full((shape.rows,), frames, device=device)
     labels = torch.randint(1, len(tokens), (shape.rows, shape.labels), device=device)
     counts = torch.full((shape.rows,), shape.labels, device=device)
     for _ in range(2):
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=settings.train.bf16 and has_bf16(device)):
             log_probs = recognizer.log_probs(recognizer.encode(Padded(features, lengths)))
             loss, _ = ctc_loss(log_probs, Padded(labels, counts), [str(row) for row in range(shape.rows)])
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-
-
-def _peak_of_this_process() -> int:
-    for line in _lines("/proc/self/status"):
-        if line.startswith("VmHWM:"):
-            return 1024 * int(line.split()[1])
-    raise RunError("tune-batch: this system does not tell how much memory a process took; it needs Linux or a GPU")
+        optimizer.step()
 
 
 def _lines(path: str) -> list[str]:
@@ -168,9 +159,3 @@ def _lines(path: str) -> list[str]:
         return Path(path).read_text(encoding="ascii").splitlines()
     except OSError:
         return []
-
-
-def _number(path: str) -> int | None:
-    """None without such a file, and for the word 'max': no limit."""
-    lines = _lines(path)
-    return int(lines[0]) if lines and lines[0].isdigit() else None
