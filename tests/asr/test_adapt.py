@@ -185,7 +185,7 @@ def test_transcripts_that_are_not_what_is_heard_are_named(
     assert [problem.split("'")[1] for problem in each] == ["s-04", "s-09"]
     assert f"is '{TEXTS[9]}', but '" in each[0]
     trained_on = []
-    monkeypatch.setattr(adaptation, "_train", lambda base, parts, *rest: trained_on.append(parts) or 1 / 0)
+    monkeypatch.setattr(adaptation, "_fine_tune", lambda base, parts, *rest: trained_on.append(parts) or 1 / 0)
     for choice, total in (("leave-out", 22), ("keep", 24)):
         adapt(swapped, place / "base", tmp_path / f"{choice}.onnx", "--mismatches", choice)
         parts = trained_on.pop()
