@@ -15,19 +15,11 @@ import soundfile
 import tones
 import yaml
 
+from command_line import run
 from recitative.audio.files import wav_header
 from recitative.audio.live import Block, LiveAudio
-from recitative.cli.main import main
 from recitative.data.directory import DataDirectory
 from recitative.score.results import read_results
-
-
-def run(monkeypatch, *arguments):
-    """Exit status of a command line."""
-    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 import small_corpus
-from recitative.cli.main import main
+from command_line import run
 from recitative.data.directory import DataDirectory
 
 TINY = [
@@ -18,14 +18,6 @@ TINY = [
     "model.condition_width=4", "model.width=6", "model.recurrent.hidden=6", "model.recurrent.projection=4",
     "segments.rows=3", "segments.segment_s=0.02", "train.epochs=1", "train.warmup_steps=1", "train.threads=1",
 ]  # fmt: skip
-
-
-def run(monkeypatch, *arguments):
-    """Exit status of a command line."""
-    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return stop.value.code or 0
 
 
 TINY_FRAMES = [

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,23 +9,15 @@ import pytest
 import soundfile
 
 import small_forecaster
+from command_line import run
 from recitative.anomaly.detector import AlarmFinder
 from recitative.anomaly.kind import FORECASTER, Threshold
 from recitative.audio.files import write_wav
 from recitative.cli.anomaly import open_detector
-from recitative.cli.main import main
 from recitative.model.folder import load_model
 from recitative.score.results import read_results
 
 RATE = small_forecaster.RATE
-
-
-def run(monkeypatch, *arguments):
-    """Exit status of a command line."""
-    monkeypatch.setattr(sys, "argv", ["recitative", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    return stop.value.code or 0
 
 
 @pytest.fixture(scope="module")
