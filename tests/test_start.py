@@ -8,6 +8,7 @@ from importlib import import_module
 
 import pytest
 
+from recitative.cli import start
 from recitative.cli.main import app
 from recitative.cli.start import ALONE
 
@@ -32,3 +33,12 @@ def test_transcribing_imports_no_other_verb() -> None:
     assert done.returncode == 0, done.stderr
     assert "transcribe [OPTIONS]" in done.stdout
     assert "--lexicon" in done.stdout
+
+
+def test_paragraphs_of_help_are_as_wide_as_the_terminal_and_examples_keep_their_lines(monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        start.run(lambda standalone_mode: app(["data", "import", "--help"], standalone_mode=standalone_mode))
+    text = capsys.readouterr().out
+    assert "Transcripts become lower case without punctuation. Recordings of another sample rate or with" in text
+    assert "\n recitative data import recordings data/all --table recordings/words.csv" in text

@@ -13,9 +13,13 @@ figure=../../docs/memory.svg  # figure that the score stage draws
 . "$(dirname "$0")/../../tools/stages.sh"
 
 if stage 5 "train" makes "$exp/@/memory.json"; then
-  for model in $models; do # shellcheck disable=SC2086  # lists of numbers
-    python3 local/memory.py --cell "$model" --distances $distances --steps "$steps" --output "$exp/$model/memory.json" \
-      $([[ $model != lstm ]] || echo "--truncate $truncate")
+  for model in $models; do
+    further=()
+    # shellcheck disable=SC2206  # a list of numbers
+    [[ $model != lstm ]] || further=(--truncate $truncate)
+    # shellcheck disable=SC2086  # a list of numbers
+    python3 local/memory.py --cell "$model" --distances $distances --steps "$steps" "${further[@]}" \
+      --output "$exp/$model/memory.json"
   done
 fi
 

@@ -61,8 +61,9 @@ def main(output: Path) -> None:
     write_text(output / "reference/commands.md", commands_page())
     write_text(output / "reference/settings.md", settings_page())
     write_text(output / "reference/python.md", python_page())
-    for picture in sorted((ROOT / "docs").glob("*.svg")):
-        shutil.copy(picture, output)
+    for pattern in ("*.svg", "*.png"):
+        for picture in sorted((ROOT / "docs").glob(pattern)):
+            shutil.copy(picture, output)
     for source in sorted(linked_sources([*pages, *ELSEWHERE])):
         write_text(output / f"source/{source}.txt", (ROOT / source).read_text(encoding="utf-8"))
 

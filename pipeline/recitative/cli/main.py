@@ -29,7 +29,7 @@ from recitative.cli.music import app as music
 from recitative.cli.music import check_constraints, melody
 from recitative.cli.prepare import cmvn, features, lexicon, shards, tokens
 from recitative.cli.sound import vocode
-from recitative.cli.start import new_app, run
+from recitative.cli.start import new_app, run, unwrap_help
 from recitative.cli.train import QuietOption, adapt, find_batch_size, init_config, train, train_kind
 from recitative.cli.transcribe import transcribe
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
@@ -140,3 +140,5 @@ for words, verb in OLD_VERBS.items():
         _groups[group] = typer.Typer()
         app.add_typer(_groups[group], name=group, hidden=True)
     (_groups[group] if group else app).command(name, hidden=True)(verb)
+
+unwrap_help(app)

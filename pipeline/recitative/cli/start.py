@@ -5,6 +5,7 @@ Importing all verbs takes half a second. Verbs that are run often are imported a
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ def main() -> None:
     if verb in ALONE:
         app = new_app()
         app.command()(getattr(import_module(ALONE[verb]), verb))
+        unwrap_help(app)
     else:
         from recitative.cli.main import app
     run(app)
@@ -46,6 +48,16 @@ def new_app() -> typer.Typer:
     )
     app.callback()(_options)
     return app
+
+
+def unwrap_help(app: typer.Typer) -> None:
+    """Join the lines of each paragraph of help, so that it fits the terminal. Typer keeps line breaks of docstrings."""
+    for command in app.registered_commands:
+        paragraphs = (inspect.getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(p if p.startswith("\b") else " ".join(p.split()) for p in paragraphs)
+    for group in app.registered_groups:
+        if group.typer_instance:
+            unwrap_help(group.typer_instance)
 
 
 def _print_version(given: bool) -> None:
