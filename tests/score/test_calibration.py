@@ -335,4 +335,4 @@ def test_the_command_prints_and_records_confidences_and_times(data):
 def test_times_alone_are_refused(data):
     files = (data / "data", data / "hyp", "--output", data / "score", "--aligned", data / "alignment.jsonl")
     done = CliRunner().invoke(app, ["score", *map(str, files)])
-    assert "the true times; the times of --words are compared with them: give both" in str(done.exception)
+    assert "--aligned requires --words, whose times are compared with it" in str(done.exception)

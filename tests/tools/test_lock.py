@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = {"runtime": "", "train": "train", "dev": "dev"}  # with the extra that each holds
+LOCKS = {"runtime": "", "serve": "serve", "train": "train", "dev": "dev"}  # with the extra that each holds
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 FAKE_UV = """\
 #!/bin/sh
@@ -127,11 +127,11 @@ def test_what_moved_is_said_and_all_locks_are_written(project: Path) -> None:
 def test_locks_are_for_all_pythons_with_hashes_and_without_addresses(project: Path) -> None:
     _lock(project)
     calls = (project / "uv.log").read_text().splitlines()
-    compiled, tried = calls[:3], calls[3:]
+    compiled, tried = calls[: len(LOCKS)], calls[len(LOCKS) :]
     for call in compiled:
         for option in ("--universal", "--python-version 3.11", "--generate-hashes", "--no-emit-index-url", "--upgrade"):
             assert option in call
-    assert [re.findall(r"--extra \w+", call) for call in compiled] == [["--extra dev"], ["--extra train"], []]
+    assert [re.findall(r"--extra \w+", call) for call in compiled] == [["--extra dev"], ["--extra train"], ["--extra serve"], []]
     assert [re.findall(r"--python-version (\S+) --python-platform (\w+)-", call) for call in tried] == [
         [(python, platform)] for platform in ("x86_64", "aarch64") for python in PYTHONS
     ]

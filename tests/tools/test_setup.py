@@ -71,7 +71,7 @@ def test_the_newest_versions_go_into_an_environment_of_their_own_each_time(proje
 
 def test_an_unknown_option_is_named(project: Path) -> None:
     done = _set_up(project, "--newest")
-    assert (done.returncode, done.stderr) == (2, "error: tools/setup.sh --newest: only --latest is allowed\n")
+    assert (done.returncode, done.stderr) == (2, "error: tools/setup.sh --newest: only --latest or --try is allowed\n")
 
 
 def test_a_second_time_nothing_is_done(project: Path) -> None:
