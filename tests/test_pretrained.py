@@ -60,7 +60,7 @@ def test_english_is_the_default_and_says_so(tmp_path, recitative):
     write_wav(recording, np.zeros(8000, np.float32), 8000)
     done = recitative("transcribe", recording)
     assert done.returncode == 0
-    assert done.stderr.startswith("model: en (others with --model: an4-bidirectional, an4-streaming, en, or a path)")
+    assert done.stderr.startswith("model: en (others with --model: an4-bidirectional, an4-streaming, or a path)")
     named = recitative("transcribe", recording, "--model", "en")
     _, warnings = done.stderr.split("\n", maxsplit=1)
     assert (named.returncode, named.stdout, named.stderr) == (0, done.stdout, warnings)

@@ -131,7 +131,12 @@ def test_locks_are_for_all_pythons_with_hashes_and_without_addresses(project: Pa
     for call in compiled:
         for option in ("--universal", "--python-version 3.11", "--generate-hashes", "--no-emit-index-url", "--upgrade"):
             assert option in call
-    assert [re.findall(r"--extra \w+", call) for call in compiled] == [["--extra dev"], ["--extra train"], ["--extra serve"], []]
+    assert [re.findall(r"--extra \w+", call) for call in compiled] == [
+        ["--extra dev"],
+        ["--extra train"],
+        ["--extra serve"],
+        [],
+    ]
     assert [re.findall(r"--python-version (\S+) --python-platform (\w+)-", call) for call in tried] == [
         [(python, platform)] for platform in ("x86_64", "aarch64") for python in PYTHONS
     ]

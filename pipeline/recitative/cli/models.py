@@ -35,7 +35,7 @@ def find_model(name: str) -> Path:
     """
     if not name:
         name = pretrained.STREAMING
-        others = ", ".join(pretrained.recognizers())
+        others = ", ".join(other for other in pretrained.recognizers() if other != name)
         print(f"model: {name} (others with --model: {others}, or a path)", file=sys.stderr)
     path = pretrained.find(name)
     recover_folder(path)
