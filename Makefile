@@ -23,7 +23,7 @@ demo: setup ## train two recognizers on spoken digits, score them, transcribe a 
 test: setup ## run all tests: no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test-latest: ## run all tests with the newest versions that pyproject.toml allows, in a new .venv-latest (5 GB)
+test-latest: ## run all tests with the newest versions that pyproject.toml allows, in a new .venv-latest (6 GB)
 	@tools/setup.sh --latest
 	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 

@@ -41,7 +41,7 @@ def test_this_environment_can_train_and_run() -> None:
 
 
 def test_a_missing_part_of_the_runtime_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(module, "_version", lacking("soxr", "fastapi"))
+    monkeypatch.setattr(module, "installed_version", lacking("soxr", "fastapi"))
     with pytest.raises(typer.Exit) as raised:
         doctor(as_json=True, speed=False)
     assert raised.value.exit_code == 1

@@ -9,11 +9,11 @@ cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 venv=.venv
 lock=tools/lock/dev.txt
-size="3 GB with PyTorch, some minutes"
+size="6 GB with PyTorch, some minutes"
 case $* in
   "") ;;
   --latest) venv=.venv-latest lock="" ;;
-  --try) venv=.venv-try lock=tools/lock/serve.txt size="330 MB, a minute" ;;
+  --try) venv=.venv-try lock=tools/lock/serve.txt size="330 MB, minutes" ;;
   *)
     echo "error: tools/setup.sh $*: only --latest or --try is allowed" >&2
     exit 2

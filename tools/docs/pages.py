@@ -27,6 +27,7 @@ from pydantic import BaseModel
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "pipeline"))
 
+from recitative.atomic import write_text  # noqa: E402
 from recitative.cli.main import app  # noqa: E402
 from recitative.kinds import KINDS  # noqa: E402
 
@@ -68,11 +69,6 @@ def main(output: Path) -> None:
         write_text(output / f"source/{source}.txt", (ROOT / source).read_text(encoding="utf-8"))
 
 
-def write_text(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
 def linked_within_site(text: str, source: str, site: str) -> str:
     """A page with its links between files of the repository as links between pages of the site."""
 
@@ -80,12 +76,16 @@ def linked_within_site(text: str, source: str, site: str) -> str:
         target = match[2]
         if target is None or ":" in target:
             return match[0]
-        found = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        relative = posixpath.relpath(site_path(found), posixpath.dirname(site) or ".")
+        relative = posixpath.relpath(site_path(resolved(target, source)), posixpath.dirname(site) or ".")
         return f"{match[1]}{relative}{match[3] or ''}{match[4]}"
 
     parts = re.split(f"({FENCE.pattern})", text, flags=re.M | re.S)
     return "".join(part if part.startswith("```") else LINK.sub(replace, part) for part in parts)
+
+
+def resolved(target: str, source: str) -> str:
+    """The path in the repository that a page's link means."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
 
 
 def site_path(source: str) -> str:
@@ -105,7 +105,7 @@ def linked_sources(pages: Iterable[str]) -> set[str]:
     for page in pages:
         for match in LINK.finditer(FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))):
             if match[2] and ":" not in match[2]:
-                source = posixpath.normpath(posixpath.join(posixpath.dirname(page), match[2]))
+                source = resolved(match[2], page)
                 if site_path(source).startswith("source/") and (ROOT / source).is_file():
                     found.add(source)
     return found

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Annotated, Literal
@@ -21,7 +21,7 @@ import typer
 
 from recitative import __version__, pretrained
 from recitative.audio.samples import Samples
-from recitative.cli.start import TORCH_PAIRS
+from recitative.cli.start import INSTALL_TORCH, installed_version
 from recitative.errors import RecitativeError
 from recitative.machine import describe_machine
 
@@ -107,40 +107,34 @@ def _packages() -> Iterator[Finding]:
         name = re.split(r"[^A-Za-z0-9_.-]", requirement, maxsplit=1)[0]
         condition = re.search(r"extra == ['\"](\w+)['\"]", requirement)
         groups.setdefault(condition[1] if condition else "", []).append(name)
-    missing = [name for name in groups.pop("", []) if not _version(name)]
+    missing = [name for name in groups.pop("", []) if not installed_version(name)]
     if missing:
         yield Finding("error", "runtime", f"lacks {', '.join(missing)}", "run 'pip install .' again")
     else:
-        yield Finding("ok", "runtime", f"onnxruntime {_version('onnxruntime')}, numpy {_version('numpy')}")
+        yield Finding(
+            "ok", "runtime", f"onnxruntime {installed_version('onnxruntime')}, numpy {installed_version('numpy')}"
+        )
     for extra, purpose in EXTRAS.items():
         names = [name for name in groups.get(extra, []) if name != "recitative"]
-        missing = [name for name in names if not _version(name)]
+        missing = [name for name in names if not installed_version(name)]
         if missing:
             found = f"not installed ({purpose}): {', '.join(missing)}"
             yield Finding("note", extra, found, f"pip install '.[{extra}]'")
         else:
-            yield Finding("ok", extra, ", ".join(f"{name} {_version(name)}" for name in names))
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
+            yield Finding("ok", extra, ", ".join(f"{name} {installed_version(name)}" for name in names))
 
 
 def _torch() -> Finding:
     """Whether torch and torchaudio load together, and on what they compute."""
-    if not _version("torch"):
+    if not installed_version("torch"):
         return Finding("note", "torch", "not installed: models run, but cannot be trained", "pip install '.[train]'")
     try:
         torch = import_module("torch")
         import_module("torchaudio")
     except (ImportError, OSError) as error:
-        torch_version, torchaudio_version = TORCH_PAIRS[0]
-        found = f"torch {_version('torch')} and torchaudio {_version('torchaudio') or '(missing)'} do not load: {error}"
-        remedy = f"pip install torch=={torch_version} torchaudio=={torchaudio_version}"
-        return Finding("error", "torch", " ".join(found.split()), remedy)
+        versions = (installed_version("torch"), installed_version("torchaudio") or "(missing)")
+        found = "torch {} and torchaudio {} do not load: {}".format(*versions, error)
+        return Finding("error", "torch", " ".join(found.split()), INSTALL_TORCH)
     if torch.cuda.is_available():
         return Finding("ok", "torch", f"{torch.__version__} on {torch.cuda.get_device_name()}")
     return Finding("ok", "torch", f"{torch.__version__} on the CPU; no GPU was found")

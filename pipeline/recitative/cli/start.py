@@ -162,6 +162,7 @@ REMEDIES = {
 }
 TORCH_PAIRS = (("2.11.0", "2.11.0"), ("2.14.1", "2.11.1"))
 """Versions of torch and torchaudio that load together. torchaudio 2.11.1 claims to fit torch 2.11.0 but fails."""
+INSTALL_TORCH = "pip install torch=={} torchaudio=={}".format(*TORCH_PAIRS[0])
 
 
 def explain(error: BaseException) -> str:
@@ -190,17 +191,21 @@ def _being_imported(error: BaseException) -> str:
 def _misfit(package: str, error: BaseException) -> str:
     reason = " ".join(str(error.__cause__ or error).split())
     if package in ("torch", "torchaudio"):
-        found = f"torch {_version('torch')}, torchaudio {_version('torchaudio')}"
+        found = f"torch {_found('torch')}, torchaudio {_found('torchaudio')}"
         pairs = " or ".join(f"torch {torch} with torchaudio {torchaudio}" for torch, torchaudio in TORCH_PAIRS)
-        torch, torchaudio = TORCH_PAIRS[0]
-        remedy = f"{pairs}, not builds for the CPU only; pip install torch=={torch} torchaudio=={torchaudio}"
+        remedy = f"{pairs}, not builds for the CPU only; {INSTALL_TORCH}"
     else:
-        found, remedy = f"{package} {_version(package)}", f"pip install --force-reinstall {package}"
+        found, remedy = f"{package} {_found(package)}", f"pip install --force-reinstall {package}"
     return f"the package '{package}' is installed but does not load ({reason}); found {found}; {remedy}"
 
 
-def _version(package: str) -> str:
+def _found(package: str) -> str:
+    return installed_version(package) or "not installed"
+
+
+def installed_version(package: str) -> str:
+    """Empty if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return ""
