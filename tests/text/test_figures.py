@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recitative.text.figures import find_figures, num_settled, write_figures
+from recitative.text.figures import find_figures, num_settled
 
 WRITTEN = {
     # numbers
@@ -111,6 +111,14 @@ STAYS = [
     "seven eleven",
     "mister",
 ]
+
+
+def write_figures(text: str) -> str:
+    """A text of words in lower case with figures."""
+    words = text.split()
+    for start, end, figure in reversed(find_figures(words)):
+        words[start:end] = [figure]
+    return " ".join(words)
 
 
 @pytest.mark.parametrize("spoken", WRITTEN)

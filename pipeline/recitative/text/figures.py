@@ -62,14 +62,6 @@ def find_figures(words: Sequence[str]) -> list[Figure]:
     return found
 
 
-def write_figures(text: str) -> str:
-    """A text of words in lower case with figures."""
-    words = text.split()
-    for start, end, figure in reversed(find_figures(words)):
-        words[start:end] = [figure]
-    return " ".join(words)
-
-
 def num_settled(words: Sequence[str]) -> int:
     """The number of first words whose written form no longer depends on later words."""
     at = len(words)
