@@ -28,13 +28,13 @@ with one_writer(Path(sys.argv[1])):
 
 
 def test_a_second_process_is_told_which_one_writes_and_a_killed_one_holds_nothing(tmp_path):
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "exp")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", HOLD, "exp"]  # a long path would be shortened in the message
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as other:
         assert other.stdout.readline() == "held\n"
         with pytest.raises(RunError) as error, one_writer(tmp_path / "exp"):
             pass
         assert str(error.value) == (
-            f"{tmp_path / 'exp'}: process {other.pid} on {platform.node()} (-c {tmp_path / 'exp'}) is writing to it; "
+            f"{tmp_path / 'exp'}: process {other.pid} on {platform.node()} (-c exp) is writing to it; "
             "wait until it ends, stop it, or choose another folder"
         )
         other.send_signal(signal.SIGKILL)
