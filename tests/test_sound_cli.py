@@ -180,7 +180,7 @@ def test_likelihood_and_speed_are_printed(models, monkeypatch, capsys):
     assert "nats per sample (1760 samples)" in capsys.readouterr().out
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1] / "tools")
     bench = importlib.import_module("bench_models")
-    assert bench.main([str(models / "mel.onnx"), "--seconds", "0.1", "--runs", "2"]) == 0
+    bench.app([str(models / "mel.onnx"), "--seconds", "0.1", "--runs", "2"], standalone_mode=False)
     assert "on one thread" in capsys.readouterr().out
     assert run(monkeypatch, "sound", "score", models / "frames" / "model", models / "train") == 0
     assert "nats per dimension (18 frames)" in capsys.readouterr().out

@@ -10,15 +10,16 @@ sound model generates --seconds of audio.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
@@ -26,8 +27,8 @@ sys.path.insert(0, str(ROOT / "pipeline"))
 from recitative import pretrained  # noqa: E402
 from recitative.classification.classifier import Classifier, load_classifier  # noqa: E402
 from recitative.classification.kind import CLASSIFIER  # noqa: E402
-from recitative.cli.options import Record  # noqa: E402
-from recitative.errors import RecitativeError  # noqa: E402
+from recitative.cli.options import Record, expand_options  # noqa: E402
+from recitative.cli.start import run  # noqa: E402
 from recitative.kinds import kind_of  # noqa: E402
 from recitative.lm.recurrent import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
@@ -45,62 +46,43 @@ FILE_PIECE_S = 10.0  # length of blocks in which files are read
 BARS, MANY_PIECES = 16, 16
 
 
-def main(arguments: list[str] | None = None) -> int:
-    try:
-        measure(parse_arguments(arguments))
-    except RecitativeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+Runs = Annotated[int, typer.Option(min=1, help="Number of runs for each median.")]
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path, help="exported model, or the name of a pretrained one")
-    parser.add_argument("--runs", type=int, default=5, help="number of runs for the median (default 5)")
-    parser.add_argument(
-        "--seconds", type=float, help="seconds of audio in a run (default: classifier 60, sound model 2)"
-    )
-    parser.add_argument("--piece-ms", type=int, default=160, help="classifier: length of the chunks (default 160)")
-    parser.add_argument("--bars", type=int, default=BARS, help="music: length of each piece (default 16)")
-    parser.add_argument("--count", type=int, default=1, help="music: batch size (default 1)")
-    parser.add_argument(
-        "--gibbs-steps",
-        "--sweeps",
-        type=int,
-        default=100,
-        help="music: Gibbs steps of a model that fills in (default 100)",
-    )
-    parser.add_argument("--results", type=Path, help="JSON Lines file of results; requires --model and --set")
-    parser.add_argument("--results-md", type=Path, help="Markdown table of --results")
-    parser.add_argument("--model", default="", help="name of the model in the results")
-    parser.add_argument("--set", default="", help="name of the data in the results")
-    parser.add_argument("--decoding", default="-", help="name of the measurement in the results")
-    parser.add_argument("--command", default="-", help="command to record in the results")
-    return parser.parse_args(arguments)
-
-
-def measure(a: argparse.Namespace) -> None:
-    record = Record(a.results, a.results_md, a.model, a.set, a.decoding, a.command)
-    path = pretrained.find(a.file)
+@expand_options
+def measure(
+    file: Annotated[Path, typer.Argument(help="Exported model, or the name of a pretrained one.")],
+    record: Record,
+    runs: Runs = 5,
+    seconds: Annotated[
+        float | None, typer.Option(help="Seconds of audio in a run. Default: classifier 60, sound model 2.")
+    ] = None,
+    piece_ms: Annotated[int, typer.Option(help="Classifier: length of the chunks.")] = 160,
+    bars: Annotated[int, typer.Option(min=1, help="Music: length of each piece.")] = BARS,
+    count: Annotated[int, typer.Option(help="Music: batch size.")] = 1,
+    gibbs_steps: Annotated[
+        int, typer.Option("--gibbs-steps", "--sweeps", help="Music: Gibbs steps of a model that fills in.")
+    ] = 100,
+) -> None:
+    path = pretrained.find(file)
     kind = kind_of(path, (CLASSIFIER, MUSIC, SOUND))
     if kind is MUSIC:
         scorer = open_file(path, MUSIC)
-        found = music_speed(scorer, bars=a.bars, pieces=a.count, runs=a.runs, gibbs_steps=a.gibbs_steps)
+        found = music_speed(scorer, bars=bars, pieces=count, runs=runs, gibbs_steps=gibbs_steps)
         counts = f"{found.seconds:.3f} s / {found.music_s:.1f} s"
         record.write([Measurement("real-time factor", found.real_time_factor, counts)], scorer.settings, found.seconds)
         per_second = f"{found.pieces_per_second:.2f} pieces a second"
-        print(f"real-time factor {found.real_time_factor:.4f} [ {counts} ], {per_second} of {a.bars} bars")
+        print(f"real-time factor {found.real_time_factor:.4f} [ {counts} ], {per_second} of {bars} bars")
     elif kind is SOUND:
-        factors = sound_factors(open_file(path, SOUND), a.seconds or 2.0, a.runs)
+        factors = sound_factors(open_file(path, SOUND), seconds or 2.0, runs)
         print(f"{path}: real-time factor {_median(factors, 3)} on one thread ({_listed(factors, 3)})")
     else:
-        classifier, seconds = load_classifier(path, threads=1), a.seconds or 60.0
-        for what, piece_s in (("of a file", FILE_PIECE_S), (f"in pieces of {a.piece_ms} ms", a.piece_ms / 1000)):
-            factors = classifier_factors(classifier, seconds, piece_s, a.runs)
+        classifier, seconds = load_classifier(path, threads=1), seconds or 60.0
+        for what, piece_s in (("of a file", FILE_PIECE_S), (f"in pieces of {piece_ms} ms", piece_ms / 1000)):
+            factors = classifier_factors(classifier, seconds, piece_s, runs)
             print(f"{path}: real-time factor {_median(factors, 5)} {what}, one thread ({_listed(factors, 5)})")
             rounded = round(statistics.median(factors), 6)
-            counts = f"{seconds:g} s, median of {a.runs}"
+            counts = f"{seconds:g} s, median of {runs}"
             record.write([Measurement(f"real-time factor {what}", rounded, counts)], classifier.settings)
 
 
@@ -162,18 +144,20 @@ def music_speed(scorer: Scorer, *, bars: int, pieces: int, runs: int, gibbs_step
     """Measure the generation of new pieces, after a warm-up run."""
     request = blank(scorer.frames, bars * scorer.frames.bar, "piece", QUARTERS_PER_MINUTE)
     taken = []
-    for run in range(runs + 1):
+    for number in range(runs + 1):
         started = time.perf_counter()
-        made = compose(scorer, request, Constraints(), Sampling(), count=pieces, seed=run, gibbs_steps=gibbs_steps)
+        made = compose(scorer, request, Constraints(), Sampling(), count=pieces, seed=number, gibbs_steps=gibbs_steps)
         taken.append(time.perf_counter() - started)
     return MusicSpeed(statistics.median(taken[1:]), pieces, sum(piece.seconds for piece in made))
 
 
-def bench_music(runs: int, model: Path | None) -> None:
-    """Print the speed of a music model, a piece alone and many side by side.
-
-    model: an exported file; without it the two networks of the chorales recipe in int8, with random weights.
-    """
+def bench_music(
+    runs: Runs = 3,
+    model: Annotated[
+        Path | None, typer.Option(help="Exported model. Default: those of the chorales recipe with random weights.")
+    ] = None,
+) -> None:
+    """Measure the generation of music without PyTorch, a piece alone and many side by side."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     if model:
         scorers = {model.name: open_file(model, MUSIC)}
@@ -201,5 +185,8 @@ def random_music_model(name: str) -> Scorer:
     return open_file(build_file(made, int8=True).SerializeToString(), MUSIC)
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command(help=__doc__)(measure)
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run(app)

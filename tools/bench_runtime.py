@@ -27,10 +27,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import soundfile
 import torch
+import typer
+from bench_models import Runs
 
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
@@ -56,8 +59,8 @@ AUDIO_S = 60.0
 TOKENS = TokenTable(("<blank>", " ", *"abcdefghijklmnopqrstuvwxyz'"))
 
 
-def bench_runtime(runs: int) -> None:
-    """Run and print the results."""
+def bench_runtime(runs: Runs = 3) -> None:
+    """Measure streaming without PyTorch, compared with PyTorch and pocketsphinx."""
     made = eight_million()
     samples = speech(AUDIO_S)
     plain, small = (build_file(made, ranges=ranges).SerializeToString() for ranges in (None, ranges_of(made, samples)))
@@ -85,8 +88,8 @@ def bench_runtime(runs: int) -> None:
     print(f"runtime   start to first partial {first_partial_s(small):.2f} s, import recitative {import_s():.2f} s")
 
 
-def bench_long(hours: float) -> None:
-    """Run and print the results."""
+def bench_long(hours: Annotated[float, typer.Option(help="Length of the recording.")] = 3.0) -> None:
+    """Transcribe a long recording, as a file and as a stream."""
     with tempfile.TemporaryDirectory() as folder:
         recording = Path(folder) / "long.wav"
         some = speech(600.0)
@@ -148,22 +151,29 @@ def ranges_of(made: RecognizerModel, samples: np.ndarray) -> dict[str, np.ndarra
     return measure_ranges(made.network, [Padded(torch.from_numpy(features[None]), torch.tensor([len(features)]))])
 
 
+def timed_chunks(samples: np.ndarray, size: int, accept: Callable[[np.ndarray, bool], object]) -> list[float]:
+    """Stream the audio once. Returns the seconds for each chunk. accept: gets a chunk and whether an utterance ends."""
+    taken = []
+    for number, start in enumerate(range(0, len(samples), size)):
+        started = time.perf_counter()
+        accept(samples[start : start + size], number % 25 == 24)  # every four seconds
+        taken.append(time.perf_counter() - started)
+    return taken
+
+
 def streaming(transcriber: Transcriber, samples: np.ndarray) -> Callable[[], list[float]]:
-    """Stream the audio once. Returns the seconds for each chunk, including its partial result."""
+    """Seconds for each chunk, including its partial result."""
     recognizer = Recognizer(transcriber)
-    size = recognizer.sample_rate * CHUNK_MS // 1000
 
     def run() -> list[float]:
         stream = recognizer.stream()
-        taken = []
-        for start in range(0, len(samples), size):
-            piece = samples[start : start + size]
-            started = time.perf_counter()
-            stream.accept(piece, recognizer.sample_rate)
-            if start // size % 25 == 24:  # an utterance ends every four seconds
+
+        def accept(chunk: np.ndarray, ends: bool) -> None:
+            stream.accept(chunk, recognizer.sample_rate)
+            if ends:
                 stream.finish()
-            taken.append(time.perf_counter() - started)
-        return taken
+
+        return timed_chunks(samples, recognizer.sample_rate * CHUNK_MS // 1000, accept)
 
     return run
 
@@ -176,20 +186,17 @@ def pocketsphinx(samples: np.ndarray) -> dict[str, Callable[[], list[float]]]:
         return {}
     decoder = Decoder(samprate=16000, loglevel="FATAL")
     content = (samples * 32767).astype(np.int16)
-    size = 16 * CHUNK_MS
+
+    def accept(chunk: np.ndarray, ends: bool) -> None:
+        decoder.process_raw(chunk.tobytes(), False, False)
+        if ends:
+            decoder.end_utt()
+            decoder.start_utt()
+        decoder.hyp()
 
     def run() -> list[float]:
-        taken = []
         decoder.start_utt()
-        for start in range(0, len(content), size):
-            piece = content[start : start + size].tobytes()
-            started = time.perf_counter()
-            decoder.process_raw(piece, False, False)
-            if start // size % 25 == 24:
-                decoder.end_utt()
-                decoder.start_utt()
-            decoder.hyp()
-            taken.append(time.perf_counter() - started)
+        taken = timed_chunks(content, 16 * CHUNK_MS, accept)
         decoder.end_utt()
         return taken
 
@@ -229,8 +236,16 @@ TOKEN_BEAM, SCORE_BEAM = 5.0, 10.0  # pyctcdecode's defaults
 ORDER = 3
 
 
-def bench_decoding(runs: int, peers: str, model: Path | None, data: Path | None, text: Path | None) -> None:
-    """Run and print the results."""
+def bench_decoding(
+    runs: Runs = 3,
+    peers: Annotated[str, typer.Option(help="Path of a Python with pyctcdecode, kenlm, flashlight-text.")] = "",
+    model: Annotated[Path | None, typer.Option(help="Model folder whose tokens are letters.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data directory for --model.")] = None,
+    text: Annotated[
+        Path | None, typer.Option(help="Data directory whose transcripts are the language model text.")
+    ] = None,
+) -> None:
+    """Measure beam search with a language model, and streams; compared with pyctcdecode and flashlight."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     tokens, rows, refs = of_model(model, data) if model and data else made_up()
     lines = training_text(text)
@@ -260,12 +275,8 @@ def bench_streaming() -> None:
     recognizer = Recognizer.load(STREAMING, options=DecodingOptions(beam=16))
     samples = speech(AUDIO_S)
     size = recognizer.sample_rate * CHUNK_MS // 1000
-    seconds: list[float] = []
     stream = recognizer.stream()
-    for start in range(0, len(samples), size):
-        started = time.perf_counter()
-        stream.accept(samples[start : start + size], recognizer.sample_rate)
-        seconds.append(time.perf_counter() - started)
+    seconds = timed_chunks(samples, size, lambda chunk, ends: stream.accept(chunk, recognizer.sample_rate))
     stream.finish()
     p50, p99, most = (1000 * float(np.percentile(seconds, p)) for p in (50, 99, 100))
     factor = sum(seconds) / AUDIO_S

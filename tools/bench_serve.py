@@ -32,11 +32,13 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from bench_load import MESSAGE_S, SAMPLE_BYTES, Changes, Expected, Heard, Load, Played, compare, generate, pieces
 from websockets.asyncio.client import connect
 
@@ -48,6 +50,7 @@ from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
 from recitative.cli.models import DecodingArguments, find_model, open_recognizer
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
+from recitative.pretrained import STREAMING
 from recitative.stage import Array
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"
@@ -64,21 +67,31 @@ Recordings = Sequence[tuple[Array, int]]  # samples (S,) float32, and their rate
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """minutes: of the whole benchmark; seconds: of speech in each trial; streams: the maximum in all parts"""
+    """Options of the benchmarks of the server. minutes, streams: 0 for the default of the benchmark"""
 
-    model: str
-    data: Path | None
-    minutes: float
-    seconds: float
-    streams: int
-    peers: bool
+    model: Annotated[str, typer.Option(help="Any recognizer that streams.")] = STREAMING
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of recordings or data directory. Default: the digits recipe's.")
+    ] = None
+    minutes: Annotated[
+        float, typer.Option(min=0, help="About how long it may take. Default: serve 10, soak 5.", show_default=False)
+    ] = 0.0
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds of speech in each stream.")] = 15.0
+    streams: Annotated[
+        int, typer.Option(min=0, help="The most streams to try, or clients. Default: 200, 20.", show_default=False)
+    ] = 0
+    alone: Annotated[bool, typer.Option("--alone", help="Without pocketsphinx and faster-whisper.")] = False
+
+    def with_defaults(self, *, minutes: float, streams: int) -> ServeOptions:
+        return replace(self, minutes=self.minutes or minutes, streams=self.streams or streams)
 
 
 def bench_serve(options: ServeOptions) -> None:
-    """Run and print the results."""
+    """Measure how many live streams the server holds at once, their latency and memory, also of other recognizers."""
+    options = options.with_defaults(minutes=10.0, streams=200)
     deadline = time.monotonic() + 60 * options.minutes
     recordings = read_recordings(options.data)
-    searches = 4 if options.peers else 2
+    searches = 2 if options.alone else 4
     for title, decoding in (
         ("its own decoding", DecodingArguments()),
         ("--lm none --beam 1", DecodingArguments(lm="none", beam=1)),
@@ -91,7 +104,7 @@ def bench_serve(options: ServeOptions) -> None:
         searches -= 1
         with contest.server() as server:
             search(f"{contest.recognizer.name}, {title}", contest.trial(server), options, part)
-    if options.peers:
+    if not options.alone:
         from bench_serve_peers import peers
 
         for name, trial in peers(options, recordings):

@@ -14,6 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
 
 from recitative.config import validate_settings
 from recitative.data.directory import DataDirectory
@@ -25,7 +28,10 @@ SHARD = 1000  # utterances in each
 TEXT = "about as many words as a sentence that is read aloud has in corpora of such a size"
 
 
-def bench_shards(utterances: int) -> None:
+def bench_shards(
+    utterances: Annotated[int, typer.Option(min=1, help="Size of the index.")] = 1_000_000,
+) -> None:
+    """Measure opening the index of a large corpus, and planning an epoch."""
     with TemporaryDirectory() as folder:
         _write(Path(folder), utterances)
         done = subprocess.run([sys.executable, __file__, folder], capture_output=True, text=True, check=True)

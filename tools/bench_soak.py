@@ -21,9 +21,11 @@ import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import soundfile
+import typer
 from bench_load import FINISH, Expected, compare, pieces, play
 from bench_serve import Contest, ServeOptions, ServerProcess, expected_events, programs_of, read_recordings
 from websockets.asyncio.client import ClientConnection, connect
@@ -31,6 +33,7 @@ from websockets.exceptions import ConnectionClosed
 
 from recitative.audio.samples import resample
 from recitative.cli.models import DecodingArguments
+from recitative.cli.options import Without
 
 IDLE_S = 3.0  # the server's limit for a silent client
 PATIENCE_S = 30.0  # timeout of a client for any answer
@@ -70,14 +73,15 @@ class Result:
     log: list[str]
     rss_mb: tuple[float, float]
     minutes: float
+    clients: int
 
     @property
     def passes(self) -> bool:
         return not self.wrong and not self.errors and not self.live
 
 
-def bench_soak(options: ServeOptions) -> bool:
-    """Run and print the results. Returns whether nothing was wrong."""
+def bench_soak(options: Annotated[ServeOptions, Without("alone")]) -> None:
+    """Run the server under clients of every kind, good and bad. The exit status is 1 if anything was wrong."""
     result = soak(options)
     for action, count in sorted(result.done.items()):
         failed = sum(line.startswith(f"{action}: ") for line in result.wrong)
@@ -88,14 +92,16 @@ def bench_soak(options: ServeOptions) -> bool:
         print(f"soak      the server wrote: {line}")
     before, after = result.rss_mb
     print(
-        f"soak      {result.minutes:.1f} minutes with {options.streams} clients: {len(result.wrong)} wrong, "
+        f"soak      {result.minutes:.1f} minutes with {result.clients} clients: {len(result.wrong)} wrong, "
         f"{result.errors:g} errors of the server, {result.live:g} streams still live; "
         f"memory {before:.0f} MB after the warm-up, {after:.0f} MB at the end"
     )
-    return result.passes
+    if not result.passes:
+        raise typer.Exit(1)
 
 
 def soak(options: ServeOptions) -> Result:
+    options = options.with_defaults(minutes=5.0, streams=20)
     contest = Contest(options, read_recordings(options.data), DecodingArguments())
     programs = make_programs(contest)
     with contest.server("--idle-s", f"{IDLE_S:g}") as server:
@@ -107,7 +113,7 @@ def soak(options: ServeOptions) -> Result:
         live = server.metric("recitative_live_streams")
         after_mb = server.usage().rss_mb
         log, minutes = server.lines[started:], (time.monotonic() - begin) / 60
-    return Result(crowd.done, crowd.wrong, errors, live, log, (rss_mb, after_mb), minutes)
+    return Result(crowd.done, crowd.wrong, errors, live, log, (rss_mb, after_mb), minutes, options.streams)
 
 
 def make_programs(contest: Contest) -> list[Program]:

@@ -28,11 +28,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
+import typer
 from bench_material import Contestant, FlopCount, Material, Step, Turn, data_or_digits, draw, hidden_for, product_rate
+from bench_models import Runs
 from bench_train_peers import WINDOW_S, DeepSpeech, DeepSpeechTraining
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile, schedule
@@ -51,26 +53,48 @@ from recitative.terminal import progress_bar
 from recitative.train.distributed import has_bf16
 from recitative.train.run import train_model
 
+CONF = Path(__file__).resolve().parent.parent / "recipes/an4/conf/blstm.yaml"
 NAME_WIDTH = 34
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    confs: tuple[Path, ...]  # settings of Recitative, one network each
-    data: Path | None  # None: the digits recipe's
-    minutes: float
-    runs: int
-    parameters: float
-    threads: int
-    workers: int
-    batch_s: float
-    cache: bool  # keep decoded audio in memory
-    bf16: tuple[bool, ...]  # (False, True) runs everything twice
-    device: torch.device
+    """Options of the benchmarks of training."""
+
+    conf: Annotated[
+        list[Path] | None, typer.Option(help="Settings file; repeat it for several networks. Default: AN4's.")
+    ] = None
+    data: Annotated[
+        Path | None, typer.Option(help="Data directory or shards to train on. Default: the digits recipe's.")
+    ] = None
+    minutes: Annotated[float, typer.Option(min=0.001, help="Minutes of audio to select from the data.")] = 5.0
+    parameters: Annotated[float, typer.Option(help="Parameters of each network, within 3 %.")] = 6e6
+    batch_s: Annotated[float, typer.Option(help="Seconds of audio in a batch.")] = 30.0
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each training process.")] = 2
+    workers: Annotated[int, typer.Option(min=0, help="Loader processes of each toolkit.")] = 1
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep decoded audio in memory.")] = True
+    arithmetic: Annotated[
+        Literal["float32", "bf16", "both"] | None, typer.Option(help="Default: both if the device supports bfloat16.")
+    ] = None
+    device_name: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Device for training.")] = "cpu"
+
+    @property
+    def confs(self) -> tuple[Path, ...]:
+        return tuple(self.conf or (CONF,))
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.device_name)
+
+    @property
+    def bf16(self) -> tuple[bool, ...]:
+        """(False, True) runs everything twice."""
+        default = "both" if has_bf16(self.device) else "float32"
+        return {"float32": (False,), "bf16": (True,), "both": (False, True)}[self.arithmetic or default]
 
 
-def bench_train(options: TrainOptions) -> None:
-    """Print one line for each network, medians of the turns."""
+def bench_train(options: TrainOptions, runs: Runs = 3) -> None:
+    """Train on real audio, compared with networks of deepspeech.pytorch and SpeechBrain with as many parameters."""
     torch.set_num_threads(options.threads)
     sample_rate = load_settings(options.confs[0]).features.sample_rate
     with ExitStack() as stack, progress_bar("audio") as show:
@@ -81,7 +105,7 @@ def bench_train(options: TrainOptions) -> None:
         print_conditions(material, options)
         turns: dict[str, list[Turn]] = {contestant.name: [] for contestant in contestants}
         rates: list[float] = []
-        total = (options.runs + 1) * len(contestants)
+        total = (runs + 1) * len(contestants)
         for done in range(total):
             run, contestant = done // len(contestants), contestants[done % len(contestants)]
             show(done, total, contestant.name)
@@ -221,11 +245,6 @@ def write_inputs(material: Material, settings: Settings, folder: Path) -> Recogn
     return paths
 
 
-def arithmetics(device: torch.device) -> tuple[bool, ...]:
-    """float32, and bfloat16 if the device supports it."""
-    return (False, True) if has_bf16(device) else (False,)
-
-
 def named(name: str, bf16: bool) -> str:
     return f"{name}, bf16" if bf16 else name
 
@@ -271,8 +290,10 @@ SKIPPED_STEPS = 2
 OPERATORS = 14
 
 
-def bench_profile(options: TrainOptions, steps: int) -> None:
-    """Print both tables for the first settings file, the second table for each arithmetic."""
+def bench_profile(
+    options: TrainOptions, steps: Annotated[int, typer.Option(min=1, help="Number of steps.")] = 8
+) -> None:
+    """Show where the time of a training step goes, for the first settings file."""
     conf = options.confs[0]
     with data_or_digits(options.data) as data, TemporaryDirectory() as folder:
         material = draw(data, options.minutes, load_settings(conf).features.sample_rate, cache=options.cache)

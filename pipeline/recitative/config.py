@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -74,6 +74,10 @@ class FeatureSettings(Section):
     def hop_samples(self) -> int:
         """Samples from one frame to the next, rounded down."""
         return int(self.sample_rate * 0.001 * self.frame_shift_ms)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of audio, 1 + (S - window) // shift or 0: snip_edges in kaldi/src/feat/feature-window.cc."""
+        return max(0, 1 + (num_samples - self.window_samples) // self.hop_samples)
 
 
 class SpecAugmentSettings(Section):
@@ -196,6 +200,28 @@ class FrontEndSettings(Section):
     def conv_strides(self) -> tuple[int, ...]:
         """Time stride of each convolution."""
         return self.strides or (2,) * len(self.channels)
+
+    def num_output_frames(self, frames: int) -> int:
+        """Output frames of a network: ``outputs_per_step`` for each step of the recurrent core.
+
+        The core takes a step for each whole window when stacking, for one frame in ``stride`` of each convolution.
+        """
+        if self.kind == "stack":
+            frames = max(0, 1 + (frames - self.window) // self.stride)
+        else:
+            for stride in self.conv_strides:
+                frames = (frames + stride - 1) // stride
+        return frames * self.outputs_per_step
+
+    def least_samples(self, features: FeatureSettings) -> int:
+        """Samples of the shortest recording with one frame at the recurrent core."""
+        frames = next(frames for frames in count(1) if self.num_output_frames(frames))
+        return features.window_samples + (frames - 1) * features.hop_samples
+
+    @classmethod
+    def subsampled_by(cls, factor: int) -> FrontEndSettings:
+        """The simplest front end that keeps one of ``factor`` frames."""
+        return cls(kind="stack", window=factor, stride=factor)
 
 
 class RecurrentSettings(Section):

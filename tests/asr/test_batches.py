@@ -10,7 +10,6 @@ import torch
 
 from recitative.asr.data import Labels, RecognitionDataset
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.shards import write_shards
 from recitative.errors import DataError
 from recitative.features.cmvn import CmvnStats
@@ -52,7 +51,7 @@ def test_what_is_too_short_for_its_text_at_a_speed_is_not_drawn_at_it(tmp_path):
     data = DataDirectory.read(paths["train"])
     front_end, features = config.model.front_end, config.features
     seconds = audio_durations_s(data.utterances, features.sample_rate)
-    frames = [num_output_frames(num_frames(round(s * features.sample_rate) - 2, features), front_end) for s in seconds]
+    frames = [front_end.num_output_frames(features.num_frames(round(s * features.sample_rate) - 2)) for s in seconds]
     full = data.with_utterances(
         replace(u, text=("ab" * count)[:count]) for u, count in zip(data.utterances, frames, strict=True)
     )
@@ -62,7 +61,7 @@ def test_what_is_too_short_for_its_text_at_a_speed_is_not_drawn_at_it(tmp_path):
         for numbers in made.sampler.epoch(epoch).batches:
             batch = made.load(epoch, numbers)
             for length, labels in zip(batch.features.lengths.tolist(), batch.labels.lengths.tolist(), strict=True):
-                assert num_output_frames(length, front_end) >= labels
+                assert front_end.num_output_frames(length) >= labels
     longer = data.with_utterances(
         replace(u, text=("ab" * count)[: 2 * count]) for u, count in zip(data.utterances, frames, strict=True)
     )

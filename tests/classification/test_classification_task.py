@@ -24,7 +24,6 @@ from recitative.classification.task import (
     random_crop,
 )
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import least_samples
 from recitative.errors import DataError, RunError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import read_utterance
@@ -116,7 +115,7 @@ def test_balanced_weights_make_all_classes_count_the_same():
 @pytest.mark.parametrize("front_end", [("window=5", "stride=5"), ("kind=conv",)], ids=["stack", "conv"])
 def test_the_shortest_recording_has_one_frame_and_one_sample_less_has_none(front_end):
     made = tones.classifier(*(f"model.front_end.{setting}" for setting in front_end))
-    least = least_samples(made.settings.features, made.settings.model.front_end)
+    least = made.settings.model.front_end.least_samples(made.settings.features)
     extractor = FeatureExtractor(made.settings.features)
     frames = [torch.tensor(extractor.output_lengths(np.array([n]))) for n in (least, least - 1)]
     assert [int(made.network.output_lengths(n)) for n in frames] == [1, 0]

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recitative.config import FeatureSettings
+from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import CheckReport, check_directory
-from recitative.data.frames import subsampled_by
 from recitative.text.tokens import TokenTable
 from small_corpus import (
     audio_of,
@@ -24,7 +23,9 @@ from small_corpus import (
 
 
 def check(train: Path, *, tokens: TokenTable | None = None, subsampling: int = 3, rate: int = 16000) -> CheckReport:
-    return check_directory(train, FeatureSettings(sample_rate=rate), subsampled_by(subsampling), tokens)
+    return check_directory(
+        train, FeatureSettings(sample_rate=rate), FrontEndSettings.subsampled_by(subsampling), tokens
+    )
 
 
 def only_problem(train: Path, **options: object) -> str:
@@ -212,7 +213,7 @@ def test_missing_tables_are_named_and_the_rest_is_checked_all_the_same(tmp_path:
 def test_no_text_by_design_is_fine(tmp_path: Path) -> None:
     train = make_corpus(tmp_path)
     (train / "text").unlink()
-    report = check_directory(train, FeatureSettings(), subsampled_by(3), require_text=False)
+    report = check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3), require_text=False)
     assert report.problems == ()
 
 
@@ -237,5 +238,7 @@ def test_a_single_speaker_is_worth_a_warning(tmp_path: Path) -> None:
 def test_progress_counts_every_recording(tmp_path: Path) -> None:
     train = make_corpus(tmp_path)
     seen: list[tuple[int, int]] = []
-    check_directory(train, FeatureSettings(), subsampled_by(3), on_progress=lambda done, n: seen.append((done, n)))
+    check_directory(
+        train, FeatureSettings(), FrontEndSettings.subsampled_by(3), on_progress=lambda done, n: seen.append((done, n))
+    )
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from recitative.audio.files import write_wav
-from recitative.config import FeatureSettings
+from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
 from recitative.data.fix import Fix, fix_directory
-from recitative.data.frames import subsampled_by
 from recitative.errors import DataError
 from small_corpus import TEXTS, audio_of, make_corpus, make_segmented_corpus, replace_line, snapshot, write_lines
 
 
 def fix(train: Path, *, force: bool = False) -> Fix:
-    report = check_directory(train, FeatureSettings(), subsampled_by(3))
+    report = check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3))
     return fix_directory(train, report.unreadable, force=force)
 
 
@@ -91,20 +90,20 @@ def test_one_utterance_in_forty_is_dropped_without_force(tmp_path: Path) -> None
     train = many(tmp_path)
     audio_of(train, "anna-03").unlink()
     assert list(fix(train).dropped) == ["anna-03"]
-    assert check_directory(train, FeatureSettings(), subsampled_by(3)).problems == ()
+    assert check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3)).problems == ()
 
 
 def test_whatever_has_a_problem_is_dropped_if_that_is_asked_for(tmp_path: Path) -> None:
     train = many(tmp_path)
     write_wav(audio_of(train, "anna-03"), np.zeros(16000, np.float32), 16000)  # silence can be read
     replace_line(train / "text", 28, "bert-07 " + "x" * 400)
-    report = check_directory(train, FeatureSettings(), subsampled_by(3))
+    report = check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3))
     assert set(report.unusable) == {"anna-03", "bert-07"}
     assert report.unreadable == {}
     done = fix_directory(train, report.unusable)
     assert "silent" in done.dropped["anna-03"]
     assert "is too short" in done.dropped["bert-07"]
-    assert check_directory(train, FeatureSettings(), subsampled_by(3)).problems == ()
+    assert check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3)).problems == ()
 
 
 def test_more_than_five_per_cent_are_refused_and_nothing_is_touched(tmp_path: Path) -> None:
@@ -150,7 +149,7 @@ def test_recordings_and_speakers_without_utterances_go_and_are_named(tmp_path: P
         "removed recording 'carl' from wav.scp: no utterance uses it",
         "removed speaker 'carl' from spk2gender: no utterance uses it",
     )
-    assert check_directory(train, FeatureSettings(), subsampled_by(3)).problems == ()
+    assert check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3)).problems == ()
 
 
 def test_an_optional_table_that_is_not_complete_goes_and_is_named(tmp_path: Path) -> None:

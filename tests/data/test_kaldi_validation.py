@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from recitative.config import FeatureSettings
+from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data import select
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
 from recitative.data.fix import fix_directory
-from recitative.data.frames import subsampled_by
 from small_corpus import audio_of, make_corpus, make_segmented_corpus, write_lines
 
 KALDI_ROOT = os.environ.get("KALDI_ROOT", "")
@@ -82,7 +81,7 @@ def test_kaldi_refuses_a_broken_directory_and_accepts_it_when_fixed(tmp_path: Pa
     audio_of(train, "anna-2").write_bytes(b"")
     write_lines(train / "text", (train / "text").read_text().splitlines()[::-1])
     assert not accepted(train)
-    report = check_directory(train, FeatureSettings(), subsampled_by(3))
+    report = check_directory(train, FeatureSettings(), FrontEndSettings.subsampled_by(3))
     fix_directory(train, report.unreadable, force=True)
     assert accepted(train), kaldi_says(train)
 

@@ -257,7 +257,7 @@ def test_measured_numbers_go_into_the_results_in_the_place_of_older_ones(place, 
         run(f"music score models/continues songs {record} --decoding exact")
     monkeypatch.syspath_prepend(Path(__file__).resolve().parents[2] / "tools")
     bench = importlib.import_module("bench_models")
-    assert bench.main(f"models/continues.onnx --bars 1 --runs 1 {record} --decoding file".split()) == 0
+    bench.app(f"models/continues.onnx --bars 1 --runs 1 {record} --decoding file".split(), standalone_mode=False)
     rows = [json.loads(line) for line in (place / "r" / "results.jsonl").read_text().splitlines()]
     assert [(row["decoding"], row["metric"]) for row in rows] == [
         ("exact", "nats per frame"), ("exact", "nats per token"), ("file", "real-time factor"),

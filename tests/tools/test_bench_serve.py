@@ -47,7 +47,7 @@ def test_every_measurement_of_the_server_runs_and_nothing_that_streams_say_is_wr
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve = tool("bench_serve")
-    serve.bench_serve(serve.ServeOptions(str(model), None, 0.01, 2.0, 2, peers=False))
+    serve.bench_serve(serve.ServeOptions(str(model), None, 0.01, 2.0, 2, alone=True))
     out = capsys.readouterr().out
     assert "KB for each of 2 streams that have heard 1 s" in out
     assert out.count(" ms after the speech") == 2
@@ -60,7 +60,7 @@ def test_every_measurement_of_the_server_runs_and_nothing_that_streams_say_is_wr
 
 def test_clients_of_every_kind_get_what_they_should(model: Path) -> None:
     soak, serve = tool("bench_soak"), tool("bench_serve")
-    result = soak.soak(serve.ServeOptions(str(model), None, 0.01, 1.0, 17, peers=False))
+    result = soak.soak(serve.ServeOptions(str(model), None, 0.01, 1.0, 17, alone=True))
     assert (result.wrong, result.errors, result.live) == ([], 0, 0), "\n".join(result.log)
     assert len(result.done) == 12, "every client began with another action"
 
@@ -68,7 +68,7 @@ def test_clients_of_every_kind_get_what_they_should(model: Path) -> None:
 def test_a_peer_speaks_the_protocol(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pocketsphinx")
     serve, peers = tool("bench_serve"), tool("bench_serve_peers")
-    options = serve.ServeOptions("", None, 0.01, 2.0, 1, peers=True)
+    options = serve.ServeOptions("", None, 0.01, 2.0, 1)
     name, measure = next(peers.peers(options, serve.read_recordings(None, 2)))
     trial = measure(1)
     assert (name, trial.early) == ("pocketsphinx", [])

@@ -44,7 +44,9 @@ def bench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         monkeypatch.setattr(tool("bench_train_speechbrain"), "CHANNELS", (4, 8))
     tiny = ("--batch-s", "1", "--threads", "1", "--workers", "0", "--arithmetic", "float32")
     monkeypatch.setattr(sys, "argv", ["bench", *map(str, (*arguments, *tiny))])
-    return int(tool("bench").main())
+    with pytest.raises(SystemExit) as ended:
+        tool("bench").run(tool("bench").app)
+    return int(ended.value.code or 0)
 
 
 def test_ours_and_the_peers_train_on_the_same_audio_and_stand_in_one_table(

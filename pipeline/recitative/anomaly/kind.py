@@ -180,6 +180,6 @@ FORECASTER = ModelKind(
             "threshold.json", lambda threshold: threshold.to_json() + "\n", Threshold.parse, optional=True
         )
     },
-    writer="recitative.anomaly.export:write_forecaster",
+    writer="recitative.anomaly.network:write_forecaster",
     endpoint=Endpoint("/v1/audio/anomalies", _about, _answer, stream=lambda detector, *, rules: detector.stream()),
 )

@@ -14,7 +14,6 @@ from torch import Tensor
 from recitative.asr.distillation import Alternatives
 from recitative.config import Settings
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_durations_s
@@ -157,7 +156,7 @@ def _fastest_speeds(
 def _core_frames(duration_s: float, settings: Settings) -> int:
     """Frames of the network, a sample fewer than there are: another speed's length is rounded."""
     samples = int(duration_s * settings.features.sample_rate) - 1
-    return num_output_frames(num_frames(samples, settings.features), settings.model.front_end)
+    return settings.model.front_end.num_output_frames(settings.features.num_frames(samples))
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import numpy as np
 from recitative.audio.files import AudioInput, OnWarning, open_audio, open_blocks
 from recitative.audio.samples import SampleInput, StreamResampler
 from recitative.classification.kind import CLASSIFIER, ClassifierSettings
-from recitative.data.frames import least_samples
 from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
 from recitative.model.onnx_stage import open_file
@@ -74,7 +73,7 @@ class Classifier(SampleNetwork):
         super().__init__(network, settings.features)
         self.settings = settings
         self.labels = labels
-        self.min_samples = least_samples(settings.features, settings.model.front_end)  # of one frame of the network
+        self.min_samples = settings.model.front_end.least_samples(settings.features)  # of one frame of the network
         self.speeds = tuple(sorted({1.0, *settings.augment.speeds}))  # normal speed, and those of the training
         forward = settings.model.recurrent.direction == "forward" and settings.features.delta_order == 0
         self.has_tail = self.lookahead is None or not forward

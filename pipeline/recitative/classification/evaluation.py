@@ -20,7 +20,6 @@ from recitative.classification.classifier import Classifier
 from recitative.classification.kind import ClassifierSettings
 from recitative.config import dump_settings
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import least_samples
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_durations_s, read_utterance
@@ -81,7 +80,7 @@ def require_usable(
     seconds (N,): of each utterance; speed: the fastest at which they are played.
     """
     rate = settings.features.sample_rate
-    least = least_samples(settings.features, settings.model.front_end)
+    least = settings.model.front_end.least_samples(settings.features)
     problems: list[Problem] = []
     for utterance, duration_s in zip(utterances, seconds.tolist(), strict=True):
         place = f"{where}: utterance '{utterance.utt_id}'"

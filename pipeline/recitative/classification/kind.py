@@ -147,7 +147,7 @@ CLASSIFIER = ModelKind(
     graphs=lambda settings, extras: feature_graph(settings.features.dim, len(extras["labels"])),
     describe=describe,
     extras={"labels": Extra("labels.json", _labels_text, _parse_labels)},
-    int8="recitative.classification.export:ClassifierCheck",
+    int8="recitative.classification.task:ClassifierCheck",
     endpoint=Endpoint(
         "/v1/audio/classifications",
         _about,

@@ -22,16 +22,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.classification.evaluation import label_numbers, require_usable
+from recitative.classification.classifier import load_classifier
+from recitative.classification.evaluation import classify_directory, label_numbers, require_usable
 from recitative.classification.kind import ClassifierData, ClassifierSettings
 from recitative.classification.network import ClassifierModel, new_classifier
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import least_samples, num_output_frames
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s
+from recitative.model.export.file import Ranges
+from recitative.model.export.quantization import Advance, measure_ranges
 from recitative.score.classification import Confusions
+from recitative.score.wer import ErrorCounts
 from recitative.stage import Array
 from recitative.train.audio import (
     AudioBatch,
@@ -132,8 +135,8 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
 def _longest_piece(settings: ClassifierSettings) -> int:
     """``piece_s`` in feature frames, 0 = no limit. Raises UsageError if it is shorter than one frame of the network."""
     frames = round(settings.piece_s * 1000 / settings.features.frame_shift_ms)
-    if settings.piece_s and not num_output_frames(frames, settings.model.front_end):
-        least = least_samples(settings.features, settings.model.front_end) / settings.features.sample_rate
+    if settings.piece_s and not settings.model.front_end.num_output_frames(frames):
+        least = settings.model.front_end.least_samples(settings.features) / settings.features.sample_rate
         raise UsageError(
             f"piece_s={settings.piece_s:g}: must be 0, for whole recordings, or at least {least:.4g} s, one frame of "
             "the network; choose longer pieces"
@@ -263,3 +266,21 @@ def prepare(settings: ClassifierSettings, data: ClassifierData, run: TrainingRun
     set_normalization(classifier.network, stats, str(data.cmvn))
     dataset = ClassificationDataset(train, settings, stats.mean, data.train)
     return ClassificationTask(classifier, dataset, dev_batches, run.device)
+
+
+class ClassifierCheck:
+    """Wrong labels of an exported model on a development set; see ``QuantizationCheck``."""
+
+    rate = "accuracy"
+
+    def __init__(self, model: ClassifierModel, dev: Path) -> None:
+        self.model, self.dev = model, dev
+
+    def ranges(self) -> Ranges:
+        batches = load_scored_set(DataDirectory.read(self.dev), self.model, self.dev)
+        return measure_ranges(self.model.network, (batch.features for batch in batches))
+
+    def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
+        labeled = classify_directory(load_classifier(content, threads=torch.get_num_threads()), self.dev, advance)
+        found = labeled.confusions
+        return ErrorCounts(ref=found.total, substitutions=found.total - found.correct)

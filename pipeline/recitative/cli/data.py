@@ -17,11 +17,11 @@ from recitative.cli.options import (
     print_note,
     print_table,
 )
+from recitative.config import FrontEndSettings
 from recitative.data import select
 from recitative.data.check import CheckReport, check_directory
 from recitative.data.directory import DataDirectory
 from recitative.data.fix import fix_directory
-from recitative.data.frames import subsampled_by
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.shards import is_shards
 from recitative.errors import DataError, Problem, UsageError
@@ -336,7 +336,7 @@ def check(
     settings = options.load()
     table = TokenTable.read(tokens) if tokens else None
     spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None) if table else None
-    front_end = subsampled_by(subsampling) if subsampling else settings.model.front_end
+    front_end = FrontEndSettings.subsampled_by(subsampling) if subsampling else settings.model.front_end
 
     def run() -> CheckReport:
         with progress_bar("checking audio") as show:

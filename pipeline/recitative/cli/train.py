@@ -20,7 +20,6 @@ from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
 from recitative.cli.options import SettingsOptions, expand_options, print_note, print_table
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
-from recitative.data.frames import num_frames
 from recitative.data.importing import ImportOptions, import_corpus, read_source
 from recitative.data.shards import is_shards
 from recitative.errors import UsageError
@@ -89,7 +88,7 @@ def _measure_corpus(data_dir: Path) -> Corpus:
     sample_rate = inspect(utterances[0].recording_path).sample_rate
     seconds = [audio_duration_s(one, sample_rate) for one in track(utterances, "measuring recordings", len(utterances))]
     features = FeatureSettings(sample_rate=sample_rate)
-    frames = [num_frames(round(length * sample_rate), features) for length in seconds]
+    frames = [features.num_frames(round(length * sample_rate)) for length in seconds]
     letters = [required_frames(list(one.text or "")) for one in utterances]
     lengths = tuple(zip(frames, letters, strict=True))
     return Corpus(sum(seconds) / 3600, len(directory.by_speaker), sample_rate, max(seconds), lengths)

@@ -16,7 +16,6 @@ from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, 
 from recitative.audio.samples import CLIPPED_PROBLEM, CLIPPED_WARNING, SILENCE, Quality, dbfs, measure
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.directory import Tables, consistency_problems, fault_problem, scan_directory
-from recitative.data.frames import num_frames, num_output_frames
 from recitative.data.tables import Fault, TableRow, column_fault, parse_segment, words_of
 from recitative.errors import DataError, Problem
 from recitative.text.lexicon import Spelling
@@ -238,7 +237,7 @@ def _too_short(
         if examination.sample_rate != features.sample_rate:
             continue  # already a problem; its frames would be miscounted
         for utt_id, num_samples in examination.num_samples.items():
-            frames = num_output_frames(num_frames(num_samples, features), front_end)
+            frames = front_end.num_output_frames(features.num_frames(num_samples))
             words = words_of(text[utt_id].value) if utt_id in text else ""
             labels = spelling.split(words) if spelling else list(words)
             required = required_frames(labels)

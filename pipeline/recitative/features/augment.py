@@ -15,7 +15,6 @@ import numpy as np
 from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio
 from recitative.audio.samples import resample
 from recitative.config import SILENCE, AudioTaskSettings, AugmentSettings, FeatureSettings, SpecAugmentSettings
-from recitative.data.frames import num_frames
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import read_utterance
@@ -406,7 +405,7 @@ class AugmentedFeatures:
         if of_samples == speed or not len(features):
             return features
         length = int(self._seconds[number] / speed * self._settings.features.sample_rate)
-        return time_stretch(features, max(num_frames(length, self._settings.features), 1))
+        return time_stretch(features, max(self._settings.features.num_frames(length), 1))
 
     def _with_channel(self, features: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         """Augment the recording channel; without and with SpecAugment's masks."""

@@ -15,7 +15,6 @@ from typing import Any, NoReturn
 import numpy as np
 import onnxruntime as ort
 
-from recitative.data.frames import num_output_frames
 from recitative.errors import DataError, UsageError
 from recitative.model.file import InitialState, ModelMetadata, kind_in, read_entries, split_metadata
 from recitative.model.kind import Entries, ModelKind
@@ -76,7 +75,7 @@ class OnnxStage:
     def output_lengths(self, lengths: Array) -> Array:
         if self._front_end is None:
             return lengths
-        return np.array([num_output_frames(int(length), self._front_end) for length in lengths], np.int64)
+        return np.array([self._front_end.num_output_frames(int(length)) for length in lengths], np.int64)
 
     def initial_state(self, n: int) -> State:
         return {name: initial.array(n) for name, initial in self._initial.items()}
