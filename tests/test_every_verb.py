@@ -116,6 +116,8 @@ VERBS = {
     "generate music": "generate music songs/one.mid songs/two.mid --bars 1 --model music/model --output OUT/new "
     "--no-sound",
     "melody": "melody hum.wav --output OUT/hum.mid",
+    "music listen": "music listen --input hum.wav --answer continue --bars 1 --model music/model --output OUT/live "
+    "--no-play --no-sound",
     "music check-constraints": "music check-constraints OUT/new --given songs --conf music/model/settings.yaml",
     "report (music)": "report OUT/new --originals songs --no-sound",
     "train (sound)": f"train kind=sound --train sounds --dev sounds --output drawn {SOUND}",

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,16 @@ from singing import CLEAN, RATE, sing
 
 import small_music
 from recitative.audio.files import write_wav
+from recitative.audio.live import Block, Speaker
+from recitative.cli.generate import Generated
 from recitative.cli.main import main
+from recitative.cli.music import new_part
 from recitative.model.export.file import export_model
 from recitative.model.folder import save_model
+from recitative.music.composition import Candidate
 from recitative.music.midi import read_midi, write_midi
 from recitative.music.piece import SILENT, Notation, Note, Piece, from_grid, tied
+from recitative.music.synth import render
 
 DATA, USAGE = 1, 2
 SONG = np.array(
@@ -142,6 +148,112 @@ def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
         assert f"error: {message}" in capsys.readouterr().err
     run("melody none.wav", DATA)
     assert "none.wav: does not exist" in capsys.readouterr().err
+
+
+@pytest.fixture
+def phrases(place):
+    """A recording of two melodies with a chord between them, and pauses."""
+    pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
+    tunes = [
+        Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate(pitches)], 4, 120.0, "tune")
+        for pitches in ((60, 64, 62, 60), (62, 64, 60))
+    ]
+    triad = Piece.of([Note(0, pitch, 8) for pitch in (60, 64, 67)], 4, 120.0, "triad")
+    pause = np.zeros(RATE, np.float32)
+    first, second = (sing(tune, CLEAN) for tune in tunes)
+    sounds = [pause, first, pause, render(triad, sample_rate=RATE).mean(axis=1), pause, second, pause]
+    write_wav(place / "phrases.wav", np.concatenate(sounds), RATE)
+    return "--input phrases.wav --voice 1 --model models/fills.onnx --gibbs-steps 2 --output live"
+
+
+class Sound:
+    """Stands in for the package sounddevice."""
+
+    PortAudioError = OSError
+
+    def __init__(self, stopped_at=None):
+        self.played, self.stopped_at, self.stopped = [], stopped_at, False
+
+    def query_devices(self, device, kind):
+        return {"name": "headphones"}
+
+    def play(self, samples, sample_rate):
+        self.played.append(len(samples) / sample_rate)
+        if len(self.played) == self.stopped_at:
+            raise KeyboardInterrupt
+
+    def stop(self):
+        self.stopped = True
+
+
+def test_each_phrase_of_live_audio_is_answered(place, phrases, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", sound := Sound())
+    monkeypatch.setattr(Speaker, "wait", lambda self: None)
+    run(f"music listen {phrases}")
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["live/phrase-1.mid", "live/phrase-3.mid"]
+    assert "phrase-2: several notes sound at once" in said.err
+    assert said.err.endswith("phrases: 2 answered, 1 skipped\n")
+    assert [note.pitch for note in read_midi(place / "live" / "phrase-1.mid").notes if note.voice == 0] == [
+        60,
+        64,
+        62,
+        60,
+    ]
+    assert {note.voice for note in notes("live/phrase-3.mid")} == {0, 1, 2}
+    assert sound.played == pytest.approx([2.0, 1.5], abs=0.15)
+    assert (place / "live" / "phrase-1-heard.wav").exists()
+    assert not (place / "live" / "phrase-2-heard.wav").exists()  # nobody asked to keep what is no melody
+    assert (place / "live" / "index.html").read_text().count("Recording of phrase") == 2
+
+
+def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place, phrases, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", sound := Sound(stopped_at=1))
+    run(f"music listen {phrases}")
+    assert sound.stopped  # Ctrl-C while the first answer plays
+    assert (place / "live" / "phrase-1.mid").exists()
+    assert capsys.readouterr().err.endswith("phrases: 1 answered, 0 skipped\n")
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    run(f"music listen {phrases.replace('fills', 'continues')} --answer continue --bars 1")
+    said = capsys.readouterr()
+    assert said.err.startswith("answers are written and not played: sound output needs the package 'sounddevice'")
+    assert said.out.splitlines() == ["live/phrase-2.mid", "live/phrase-4.mid"]
+    assert read_midi(place / "live" / "phrase-2.mid").length > 16
+
+
+def test_a_phrase_that_goes_on_is_played_without_its_beginning():
+    given = frozenset({Note(0, 60, 4), Note(4, 62, 4)})
+    longer = Piece.of([*given, Note(8, 64, 4), Note(10, 55, 2, 1)], 4, 100.0, "longer")
+    new = new_part(Generated(Candidate(longer, 1.0, 1), given))
+    assert (new.notes, new.length) == ((Note(0, 64, 4), Note(2, 55, 2, 1)), 4)
+    harmonized = Piece.of([*given, Note(0, 55, 8, 1)], 4, 100.0, "harmonized")
+    assert new_part(Generated(Candidate(harmonized, 1.0, 1), given)) == harmonized
+
+
+def test_a_microphone_may_hear_an_answer_until_it_has_ended(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Sound())
+    speaker, nothing = Speaker(), np.zeros(0, np.float32)
+    assert not speaker.was_heard_by(Block(nothing, time.monotonic()))
+    speaker.play(np.zeros((8, 2), np.float32), 8)
+    now = time.monotonic()
+    heard = [speaker.was_heard_by(Block(nothing, now + after_s)) for after_s in (-1, 0, 0.9, 1.1, 2)]
+    assert heard == [False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--realtime", "--realtime: requires --input"),
+        ("--input a.wav --device 1", "--device and --input exclude each other"),
+        ("--tempo 3", "--tempo 3: must be at least 10"),
+        ("--key H", "--key H: not a key"),
+        ("--voice tuba --model models/fills.onnx --input phrases.wav", "'tuba': not a voice"),
+        ("--instrument kazoo", "--instrument kazoo: must be one of"),
+    ],
+)
+def test_slips_in_the_options_of_live_answers_are_one_line(place, options, message, capsys):
+    run(f"music listen {options}", USAGE)
+    assert f"error: {message}" in capsys.readouterr().err
 
 
 def test_versions_are_numbered_from_the_best_with_one_line_each(place, capsys):

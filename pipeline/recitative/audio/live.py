@@ -1,4 +1,5 @@
-"""Live audio: a microphone through PortAudio (package ``sounddevice``), a recording played like one, or a pipe.
+"""Live audio: a microphone through PortAudio (package ``sounddevice``), a recording played like one, or a pipe; and
+sound output.
 
 In the first two cases a thread fills a queue that one reader empties, so the same code runs without a sound card.
 Blocks that arrive while the queue is full are lost, as in the sound card's own buffer, and counted. Through a pipe come
@@ -25,6 +26,7 @@ from recitative.audio.samples import Samples, require_sound
 from recitative.errors import DataError, UsageError
 
 QUEUE_S = 10.0  # of audio in the queue
+ECHO_S = 0.3  # after a sound, in which a microphone may still hear it
 SILENT_S = 3.0  # without data after which a microphone is considered lost
 
 
@@ -82,14 +84,14 @@ class LiveAudio:
                 continue
 
 
-def _sounddevice() -> Any:
+def _sounddevice(use: str = "the microphone") -> Any:
     try:
         import sounddevice
     except ModuleNotFoundError:
-        raise UsageError("the microphone needs the package 'sounddevice'; pip install sounddevice") from None
+        raise UsageError(f"{use} needs the package 'sounddevice'; pip install sounddevice") from None
     except OSError:
         remedy = "on Debian and Ubuntu: apt install libportaudio2"
-        raise UsageError(f"the microphone needs the PortAudio library, which is not installed; {remedy}") from None
+        raise UsageError(f"{use} needs the PortAudio library, which is not installed; {remedy}") from None
     return sounddevice
 
 
@@ -137,6 +139,37 @@ def open_microphone(device: str | int | None, block_s: float) -> Iterator[LiveAu
     except sounddevice.PortAudioError as error:
         where, found = f"microphone '{info['name']}'", f"cannot be opened ({error})"
         raise DataError(where, found, "", "close what else uses it") from None
+
+
+class Speaker:
+    """The default sound output. Raises UsageError if there is none."""
+
+    def __init__(self) -> None:
+        self._sounddevice = _sounddevice("sound output")
+        self._span = (0.0, 0.0)  # time.monotonic() at which the last sound began, and ends with its echo
+        try:
+            self._sounddevice.query_devices(None, "output")
+        except (ValueError, self._sounddevice.PortAudioError):
+            raise UsageError("no loudspeaker or headphones found") from None
+
+    def play(self, samples: Samples, sample_rate: int) -> None:
+        """Play samples (S, channels) while the caller goes on. Waits for the last sound to end."""
+        self.wait()
+        now = time.monotonic()
+        self._span = now, now + len(samples) / sample_rate + ECHO_S
+        self._sounddevice.play(samples, sample_rate)
+
+    def wait(self) -> None:
+        """Wait for the end of the sound."""
+        time.sleep(max(0.0, self._span[1] - time.monotonic()))
+
+    def was_heard_by(self, block: Block) -> bool:
+        """Whether a microphone may have picked up the last sound in a block."""
+        return self._span[0] <= block.heard_at <= self._span[1]
+
+    def stop(self) -> None:
+        """End the sound."""
+        self._sounddevice.stop()
 
 
 @contextmanager

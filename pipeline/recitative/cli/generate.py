@@ -61,6 +61,7 @@ from recitative.music.request import (
     blank_events,
     parse_key,
     request_of,
+    voice_number,
 )
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
@@ -147,10 +148,11 @@ NEW = "piece"  # the name of new pieces
 
 @dataclass(frozen=True)
 class Generated:
-    """A candidate, and the given notes in it."""
+    """A candidate, the given notes in it, and the recording (mp3) in which they were heard."""
 
     draft: Candidate
     given: frozenset[Note]
+    recording: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,33 @@ def events_generator(
     return Generator(events.steps_per_quarter * TICKS_PER_STEP, generate)
 
 
+def open_generator(
+    model: str,
+    others: Sequence[str] | None,
+    edit: EditOptions,
+    constraints: Constraints,
+    pitches: str,
+    options: SamplingOptions,
+) -> Generator:
+    """Open a model, '' for the included one. Raises UsageError for options that it does not have."""
+    sampling = options.sampling(fills=bool(edit.option))
+    path = pretrained.find(model or (pretrained.FILLING if edit.option else pretrained.MUSIC))
+    if kind_of(path, MUSIC_KINDS) is EVENTS:
+        refuse_others(others, path)
+        asked = {edit.option: edit.option, "--rests": constraints.rests, "--ending": constraints.cadence}
+        for option, given in asked.items():
+            if given:
+                raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
+        event_constraints = EventConstraints(constraints.key, *parse_pitches(pitches))
+        return events_generator(open_events(path), edit.bars, event_constraints, sampling, options)
+    if pitches:
+        raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
+    scorer = open_voices([path, *map(pretrained.find, others or ())], fills=bool(edit.option))
+    if edit.harmonize:
+        voice_number(edit.harmonize, scorer.frames.voices)  # before files are read
+    return voices_generator(scorer, edit, constraints, sampling, options)
+
+
 # Output: MIDI, scores, sound, picture, and a page
 
 PAGE = "index.html"
@@ -272,13 +301,14 @@ class OutputOptions:
 def write_pieces(pieces: Sequence[Generated], options: OutputOptions) -> None:
     """Write the files of each piece, and the page. Prints the path of the first file of each."""
     soundfont = options.soundfont or (find_soundfont() if options.sound else None)
-    exhibits = [_write(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
+    exhibits = [write_piece(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
     if exhibits:
         write_text(options.output / PAGE, music_page(exhibits, title="Music"))
         print_note(f"page: {options.output / PAGE}")
 
 
-def _write(generated: Generated, options: OutputOptions, soundfont: Path | None) -> Exhibit:
+def write_piece(generated: Generated, options: OutputOptions, soundfont: Path | None) -> Exhibit:
+    """Write the files of a piece, print the path of the first, and return the piece for the page."""
     piece, given, programs = generated.draft.piece, generated.given or None, options.programs
     content = midi_bytes(piece, program=programs, velocity=options.velocity)
     for suffix in options.suffixes:
@@ -299,12 +329,20 @@ def _write(generated: Generated, options: OutputOptions, soundfont: Path | None)
         played = synth.mp3_bytes(samples)
     print(path)
     note = str(generated.draft)
-    return Exhibit(piece.name, piece, content, played, given=given, note=note, quarters_per_bar=bar)
+    return Exhibit(piece.name, piece, content, played, note, given, bar, generated.recording)
 
 
 # ``recitative generate music``
 
 SLOWEST = 10
+
+
+def require_tempo(tempo: float) -> None:
+    """Raises UsageError for a tempo that is too slow; 0 is that of the file."""
+    if 0 < tempo < SLOWEST:
+        raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0")
+
+
 HARMONIZE = "--harmonize"
 
 
@@ -379,25 +417,11 @@ def music(
     """
     edit = EditOptions(harmonize or harmonise, rewrite, rewrite_bars, bars, voice)
     only_key = parse_key(key)
-    sampling = options.sampling(fills=bool(edit.option))
     if edit.option and not files:
         raise UsageError(f"{edit.option}: requires files")
-    if 0 < tempo < SLOWEST:
-        raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 for the file's")
-    path = pretrained.find(model or (pretrained.FILLING if edit.option else pretrained.MUSIC))
-    if kind_of(path, MUSIC_KINDS) is EVENTS:
-        refuse_others(others, path)
-        for option, given in {edit.option: edit.option, "--rests": rests, "--ending": ending != "free"}.items():
-            if given:
-                raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
-        event_constraints = EventConstraints(only_key, *parse_pitches(pitches))
-        generator = events_generator(open_events(path), bars, event_constraints, sampling, options)
-    else:
-        if pitches:
-            raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
-        paths = [path, *map(pretrained.find, others or ())]
-        scorer = open_voices(paths, fills=bool(edit.option))
-        generator = voices_generator(scorer, edit, Constraints(only_key, rests, ending == "cadence"), sampling, options)
+    require_tempo(tempo)
+    constraints = Constraints(only_key, rests, ending == "cadence")
+    generator = open_generator(model, others, edit, constraints, pitches, options)
     require_folder(output.output)
     pieces, problems = _generate_each(files or [], generator, tempo, lambda piece: require_key(piece, only_key, key))
     write_pieces(pieces, output)
@@ -414,32 +438,40 @@ def _generate_each(
     problems: list[Problem] = []
     for path in files or (None,):
         try:
-            piece = _read(path, generator.steps_per_quarter, tempo) if path else None
+            piece, recording = _read(path, generator.steps_per_quarter, tempo) if path else (None, b"")
             if piece:
                 check(piece)
-            with progress_bar(path.stem if path else NEW) as on_progress:
-                drafts = generator.generate(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
+            pieces += generate_named(generator, piece, path.stem if path else NEW, tempo, recording)
         except DataError as error:
             problems.extend(error.problems)
-            continue
-        for one, name in zip(drafts, numbered(path.stem if path else NEW, len(drafts)), strict=True):
-            draft = replace(one.draft, piece=replace(one.draft.piece, name=name))
-            pieces.append(replace(one, draft=draft))
-            print_note(f"{name}: {draft}")
     return pieces, problems
 
 
-def _read(path: Path, steps_per_quarter: int, tempo: float) -> Piece:
-    """The first piece of a file or the melody of a recording, in ticks. tempo: 0 = as in the file"""
+def generate_named(
+    generator: Generator, piece: Piece | None, name: str, tempo: float, recording: bytes = b""
+) -> list[Generated]:
+    """Generate from a piece, or from none, and print the drafts, which are numbered from the best."""
+    with progress_bar(name) as on_progress:
+        drafts = generator.generate(piece, tempo or QUARTERS_PER_MINUTE, on_progress)
+    pieces = []
+    for one, numbered_name in zip(drafts, numbered(name, len(drafts)), strict=True):
+        draft = replace(one.draft, piece=replace(one.draft.piece, name=numbered_name))
+        pieces.append(replace(one, draft=draft, recording=recording))
+        print_note(f"{numbered_name}: {draft}")
+    return pieces
+
+
+def _read(path: Path, steps_per_quarter: int, tempo: float) -> tuple[Piece, bytes]:
+    """The first piece of a file in ticks, or the melody of a recording and its sound. tempo: 0 = as in the file"""
     if path.suffix.lower() in RECORDINGS:
         found = transcribe_melody(path, tempo=tempo)
         print_note(f"{path.stem}: {found}")
-        return found.piece.at_resolution(steps_per_quarter)
+        return found.piece.at_resolution(steps_per_quarter), found.recording
     pieces, errors = read_file(path, steps_per_quarter)
     if errors:
         raise DataError.collect([problem for error in errors for problem in error.problems])
     piece = replace(pieces[0].at_resolution(steps_per_quarter), name=path.stem)
-    return replace(piece, quarters_per_minute=tempo) if tempo else piece
+    return replace(piece, quarters_per_minute=tempo) if tempo else piece, b""
 
 
 # ``recitative generate text`` and ``sound``

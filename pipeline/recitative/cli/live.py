@@ -108,12 +108,7 @@ def listen(
     block_s = chunk_ms / 1000
     rules = EndpointRules(silence_s, empty_silence_s, longest_s, block_s)
     spotting = SpottingOptions(keywords, thresholds, within_words)
-    if realtime and not input:
-        raise UsageError("--realtime: requires --input")
-    if device and input:
-        raise UsageError("--device and --input exclude each other; give one")
-    if rate and (str(input) != "-" or realtime):
-        raise UsageError("--rate: requires --input -, without --realtime")
+    require_source(input, rate, device, realtime)
     if decoding.nbest > 1 and format != "jsonl":
         raise UsageError(f"--nbest {decoding.nbest}: requires --format jsonl")
     if keywords and decoding != DecodingArguments():
@@ -152,7 +147,7 @@ def listen(
             stream = Spotter(recognizer).stream()
         else:
             stream = recognizer.stream(rules, partial=screen.takes_partial)
-    with _open_source(input, rate, device, block_s, realtime, partial) as live:
+    with open_source(input, rate, device, block_s, realtime, partial) as live:
         if not input:
             print_note(f"listening with {look_ahead_ms:.0f} ms of look-ahead; Ctrl-C ends it")
         _print_cost(_listen(stream, live, screen), live, latency_ms)
@@ -174,10 +169,21 @@ def _listen(stream: AudioStream[Any], live: LiveAudio, screen: _Screen) -> Cost:
     return listener.cost
 
 
+def require_source(input: Path | None, rate: int | None, device: str, realtime: bool) -> None:
+    """Raises UsageError for options of ``open_source`` that exclude each other."""
+    if realtime and not input:
+        raise UsageError("--realtime: requires --input")
+    if device and input:
+        raise UsageError("--device and --input exclude each other; give one")
+    if rate and (str(input) != "-" or realtime):
+        raise UsageError("--rate: requires --input -, without --realtime")
+
+
 @contextmanager
-def _open_source(
-    path: Path | None, rate: int | None, device: str, block_s: float, realtime: bool, partial: bool
+def open_source(
+    path: Path | None, rate: int | None, device: str, block_s: float, realtime: bool, partial: bool = False
 ) -> Iterator[LiveAudio]:
+    """Open a file, standard input ('-'), or without a path a microphone. See the options of ``listen``."""
     from recitative.audio.files import STANDARD_INPUT, on_disk
     from recitative.audio.live import PipedAudio, PipedFormat, play_file, read_wav_header
 

@@ -1,4 +1,4 @@
-"""``recitative music`` and ``melody``; and ``score`` and ``report`` for music."""
+"""``recitative melody`` and ``music``, with its live answers; and ``score`` and ``report`` for music."""
 
 from __future__ import annotations
 
@@ -6,17 +6,35 @@ import json
 import re
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from pydantic import BaseModel
 
 from recitative import pretrained
 from recitative.atomic import write_bytes, write_text
-from recitative.cli.generate import SLOWEST, open_events, open_voices, refuse_others
-from recitative.cli.options import Record, expand_options, print_note, require_folder
+from recitative.audio.files import write_wav
+from recitative.audio.live import Speaker
+from recitative.audio.samples import Samples
+from recitative.cli.generate import (
+    PAGE,
+    Generated,
+    Generator,
+    OutputOptions,
+    SamplingOptions,
+    generate_named,
+    open_events,
+    open_generator,
+    open_voices,
+    refuse_others,
+    require_tempo,
+    write_piece,
+)
+from recitative.cli.live import open_source, require_source, warn_of_overruns
+from recitative.cli.options import RateOption, Record, expand_options, print_note, require_folder
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
 from recitative.kinds import MUSIC_KINDS, kind_of, load_settings_of
@@ -25,20 +43,25 @@ from recitative.music.composer import event_likelihood, likelihood_of
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
 from recitative.music.kind import EVENTS
-from recitative.music.melody import Melody, transcribe_melody
+from recitative.music.melody import SAMPLE_RATE, Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, music_page
+from recitative.music.phrases import LONGEST_S, PhraseDetector
 from recitative.music.piece import VOICES, Note, Piece, pitch_name
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
-from recitative.music.request import TICKS_PER_STEP
+from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, parse_key
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
 from recitative.score.results import Measurement
 from recitative.terminal import progress_bar, track
 
-app = typer.Typer(name="music", no_args_is_help=True, help="Check folders of music, and generated pieces.")
+app = typer.Typer(
+    name="music",
+    no_args_is_help=True,
+    help="Answer a microphone with music; check folders of music and generated pieces.",
+)
 
 
 @app.command()
@@ -166,8 +189,7 @@ def melody(
     suffix = output.suffix.lower() if output else ""
     if output and suffix not in MELODY_SUFFIXES:
         raise UsageError(f"--output {output}: must end in {', '.join(MELODY_SUFFIXES)}")
-    if 0 < tempo < SLOWEST:
-        raise UsageError(f"--tempo {tempo:g}: must be at least {SLOWEST}, or 0 to estimate it")
+    require_tempo(tempo)
     if recording.suffix.lower() in (*SUFFIXES, *SCORE_SUFFIXES):
         raise UsageError(f"{recording}: is written music, not a recording; 'recitative generate music' reads it")
     if output:
@@ -204,6 +226,140 @@ def _rows(found: Melody) -> list[dict[str, float | int | str]]:
         }
         for note, written in zip(found.notes, found.piece.notes, strict=True)
     ]  # fmt: skip
+
+
+# ``recitative music listen``
+
+_BLOCK_S = 0.1
+PHRASE = "phrase"  # names of files
+_RECENT = 20  # answers on the page
+
+
+@app.command()
+@expand_options
+def listen(
+    output: OutputOptions,
+    options: SamplingOptions,
+    device: Annotated[str, typer.Option(help="Microphone: number or part of the name.")] = "",
+    input: Annotated[Path | None, typer.Option(help="Audio file, or '-' for stdin, instead of the microphone.")] = None,
+    rate: RateOption = None,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Process --input in real time.")] = False,
+    answer: Annotated[
+        Literal["harmonize", "continue"], typer.Option(help="Add the other voices to a phrase, or go on after it.")
+    ] = "harmonize",
+    voice: Annotated[str, typer.Option(help="With harmonize: the voice that is sung or played.")] = VOICES[0],
+    bars: Annotated[int, typer.Option(min=1, max=64, help="With continue: number of new bars.")] = 2,
+    model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
+    key: Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")] = "",
+    ending: Annotated[
+        Literal["free", "cadence"], typer.Option(help="Let answers end with an authentic cadence, V-I.")
+    ] = "free",
+    tempo: Annotated[
+        float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: estimated for each phrase.")
+    ] = 0.0,
+    silence_s: Annotated[float, typer.Option(min=0.2, max=5, help="Silence that ends a phrase.")] = 0.8,
+    longest_s: Annotated[float, typer.Option(min=2, max=60, help="Maximum length of a phrase.")] = LONGEST_S,
+    play: Annotated[bool, typer.Option("--play/--no-play", help="Play the answers.")] = True,
+) -> None:
+    """Answer the microphone live: each phrase that is sung or played is harmonized or continued, written and played.
+
+    A phrase ends with a pause. What is heard while an answer plays is left out. Phrases without a melody are named and
+    skipped. Everything is in OUTPUT as soon as it is made: phrase-1-heard.wav, the files of the answer, and a page of
+    the last answers. Ctrl-C ends it. Requires the extras 'music' and 'mic'.
+
+    \b
+    recitative music listen --instrument choir --ending cadence
+    recitative music listen --answer continue --bars 4
+    recitative music listen --input phrases.wav --realtime --no-play
+    """
+    require_source(input, rate, device, realtime)
+    require_tempo(tempo)
+    edit = EditOptions(voice if answer == "harmonize" else "", "", "", bars)
+    generator = open_generator(model, None, edit, Constraints(parse_key(key), cadence=ending == "cadence"), "", options)
+    require_folder(output.output)
+    speaker = _open_speaker() if play else None
+    answers = _Answers(generator, output, tempo, speaker)
+    answers.prepare()
+    is_live = realtime or str(input or "-") == "-"
+    try:
+        with open_source(input, rate, device, _BLOCK_S, realtime) as live:
+            if not input:
+                print_note("listening; sing or play a phrase, and pause; Ctrl-C ends it")
+            detector = PhraseDetector(live.sample_rate, silence_s, longest_s)
+            for block in live.blocks():
+                if is_live and speaker and speaker.was_heard_by(block):
+                    detector.reset()
+                    continue
+                for phrase in detector.accept(block.samples):
+                    answers.answer(phrase, live.sample_rate)
+            for phrase in detector.finish():
+                answers.answer(phrase, live.sample_rate)
+            warn_of_overruns(live)
+        if speaker:
+            speaker.wait()
+    except KeyboardInterrupt:
+        if speaker:
+            speaker.stop()
+    print_note(f"phrases: {answers.made} answered, {answers.skipped} skipped")
+
+
+def _open_speaker() -> Speaker | None:
+    try:
+        return Speaker()
+    except UsageError as error:
+        print_note(f"answers are written and not played: {error}")
+        return None
+
+
+class _Answers:
+    """Answers of a session. Phrases are numbered on from those in the folder."""
+
+    def __init__(self, generator: Generator, output: OutputOptions, tempo: float, speaker: Speaker | None) -> None:
+        self._generator, self._output, self._tempo, self._speaker = generator, output, tempo, speaker
+        self._soundfont = output.soundfont or (find_soundfont() if output.sound or speaker else None)
+        self._recent: deque[Exhibit] = deque(maxlen=_RECENT)
+        names = (re.match(rf"{PHRASE}-(\d+)", path.name) for path in output.output.glob(f"{PHRASE}-*"))
+        self._number = max((int(name[1]) for name in names if name), default=0)
+        self.made = self.skipped = 0
+
+    def prepare(self) -> None:
+        """Compile librosa's code, which takes seconds the first time."""
+        with progress_bar("preparing"):
+            transcribe_melody(synth.tone(69, SAMPLE_RATE // 2, SAMPLE_RATE), SAMPLE_RATE)
+
+    def answer(self, phrase: Samples, sample_rate: int) -> None:
+        """Write and play the answer to a phrase (S,), or say why there is none."""
+        self._number += 1
+        name = f"{PHRASE}-{self._number}"
+        try:
+            found = transcribe_melody(phrase, sample_rate, tempo=self._tempo, name=name)
+            write_wav(self._output.output / f"{name}-heard.wav", phrase, sample_rate)
+            print_note(f"{name}: {found}")
+            piece = found.piece.at_resolution(self._generator.steps_per_quarter)
+            drafts = generate_named(self._generator, piece, name, self._tempo, found.recording)
+        except DataError as error:
+            self.skipped += 1
+            print_note(f"{error}; skipped")
+            return
+        self._recent.extend(reversed([write_piece(draft, self._output, self._soundfont) for draft in drafts]))
+        page = music_page(list(reversed(self._recent)), title="Phrases and answers")
+        write_text(self._output.output / PAGE, page)
+        sys.stdout.flush()
+        self.made += 1
+        if self._speaker:
+            new = new_part(drafts[0])
+            samples = synth.render(new, soundfont=self._soundfont, program=self._output.programs)
+            self._speaker.play(samples, synth.SAMPLE_RATE)
+
+
+def new_part(generated: Generated) -> Piece:
+    """A harmonized phrase as a whole; of a continued one what comes after it."""
+    piece, given = generated.draft.piece, generated.given
+    begin = min((note.start for note in piece.notes if note not in given), default=0)
+    if begin < max((note.end for note in given), default=0):
+        return piece
+    notes = tuple(replace(note, start=note.start - begin) for note in piece.notes if note not in given)
+    return replace(piece, notes=notes, length=piece.length - begin)
 
 
 # ``recitative report``

@@ -9,7 +9,7 @@ the distances of the onsets likely note values; a grid of sixteenths then follow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.files import AudioInput, open_audio
-from recitative.audio.samples import resample
+from recitative.audio.samples import Samples, resample
 from recitative.errors import DataError
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
+from recitative.music.synth import mp3_bytes
 
 Floats = npt.NDArray[np.float64]
 
@@ -45,16 +46,23 @@ class TranscribedNote:
 
 @dataclass(frozen=True)
 class Melody:
-    """notes: in seconds; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording"""
+    """notes: in seconds; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording; samples: (S,) of
+    the recording, at SAMPLE_RATE"""
 
     notes: tuple[TranscribedNote, ...]
     piece: Piece
     tuning_cents: float
+    samples: Samples = field(repr=False, compare=False)
 
     @property
     def key(self) -> str:
         """Such as G major, estimated from the notes (Krumhansl)."""
         return key_name(*key_of(to_grid(self.piece, 1).pitches))
+
+    @property
+    def recording(self) -> bytes:
+        """As MP3."""
+        return mp3_bytes(self.samples, SAMPLE_RATE)
 
     def __str__(self) -> str:
         tempo = f"{self.piece.quarters_per_minute:g} quarter notes per minute"
@@ -76,7 +84,7 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
     if track.harmonic < _HARMONIC or track.first < _FIRST:
         raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     title = Path(where).stem
-    return Melody(tuple(notes), quantized(notes, tempo, title), tuning)
+    return Melody(tuple(notes), quantized(notes, tempo, title), tuning, samples)
 
 
 # The pitch of each frame of 10 ms

@@ -160,7 +160,8 @@ def _draw_note(axes: Axes, box: tuple[float, float, float, float], voice: int | 
 def _draw_legend(axes: Axes, piece: Piece, shows_given: bool) -> None:
     entries: list[tuple[str, int | None, bool]] = []
     if piece.voices > 1:
-        entries += [(f"voice {voice + 1}", voice, False) for voice in range(piece.voices)]
+        names = [piece.notation.part(voice) or f"voice {voice + 1}" for voice in range(piece.voices)]
+        entries += [(name, voice, False) for voice, name in enumerate(names)]
     if shows_given:
         entries += [("generated", None, False), ("given", None, True)]
     x = LEFT
@@ -199,7 +200,7 @@ class Exhibit:
     """One piece on the page.
 
     midi: the file to download; sound: a wav, ogg or mp3 file, or empty; note: text under the heading; given: see
-    ``piano_roll``
+    ``piano_roll``; recording: mp3 in which the given notes were heard
     """
 
     heading: str
@@ -209,6 +210,7 @@ class Exhibit:
     note: str = ""
     given: Collection[Note] | None = None
     quarters_per_bar: int = 4
+    recording: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def _piece(item: Exhibit) -> dict[str, Any]:
         "facts": f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute",
         "note": item.note,
         "sound": data_uri(kinds.get(item.sound[:4], "audio/mpeg"), item.sound) if item.sound else "",
+        "recording": data_uri("audio/mpeg", item.recording) if item.recording else "",
         "file_name": f"{name}.mid",
         "midi": data_uri("audio/midi", item.midi),
         "roll": piano_roll(piece, given=item.given, quarters_per_bar=item.quarters_per_bar),

@@ -200,7 +200,7 @@ def request_of(
     Raises UsageError for voices and bars that do not exist, DataError for notes that the model does not know.
     """
     if edit.harmonize:
-        voice = _voice(edit.harmonize, frames.voices)
+        voice = voice_number(edit.harmonize, frames.voices)
         melody = _melody(piece, edit.voice, voice, frames, log)
         return to_rewrite(melody, frames, [v for v in range(frames.voices) if v != voice])
     if piece.voices != frames.voices:
@@ -213,7 +213,7 @@ def request_of(
         return to_continue(piece, frames, edit.bars * bar)
     voices = list(range(frames.voices))
     if edit.rewrite != "all":
-        voices = [_voice(name, frames.voices) for name in edit.rewrite.split(",")]
+        voices = [voice_number(name, frames.voices) for name in edit.rewrite.split(",")]
     if not edit.rewrite_bars:
         return to_rewrite(piece, frames, voices)
     steps = -(-piece.length // TICKS_PER_STEP)
@@ -256,8 +256,8 @@ def _melody(piece: Piece, chosen: str, voice: int, frames: FrameSettings, log: C
     return replace(piece, notes=notes, notation=replace(piece.notation, parts=parts))
 
 
-def _voice(name: str, voices: int) -> int:
-    """The index of a voice, from its name or its number from 1."""
+def voice_number(name: str, voices: int) -> int:
+    """The index of a voice, from its name or its number from 1. Raises UsageError for others."""
     name = name.strip().lower()
     if voices == len(VOICES) and name in VOICES:
         return VOICES.index(name)

@@ -1,7 +1,7 @@
 // A line moves over a figure while the sound of its article plays; a click on it plays from there. One sound at a time.
 const sounds = [...document.querySelectorAll("audio")];
 for (const sound of sounds) {
-  const picture = sound.closest("article").querySelector(".playable");
+  const picture = sound.closest(".recording") ? null : sound.closest("article").querySelector(".playable");
   sound.addEventListener("play", () => { for (const other of sounds) if (other !== sound) other.pause(); });
   if (!picture) continue;
   const head = picture.querySelector(".playhead");
