@@ -15,7 +15,7 @@ from recitative.anomaly.kind import Threshold
 from recitative.cli.main import app
 from recitative.config import load_tree
 from recitative.lm.kind import LanguageModelSettings
-from recitative.lm.network import new_language_model
+from recitative.lm.task import new_language_model
 from recitative.model.export.file import export_model
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_wave_model

@@ -38,7 +38,7 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names
 # say that they train. Everything else works without it, and whatever it imports.
-TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "model.torch_stage", "cli", "ctcdecode")
+TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "cli", "ctcdecode")
 TORCH_FOLDERS += ("asr.adaptation", "asr.memory", "asr.presets", "asr.tuning")
 TORCH_FOLDERS += ("asr.bundle",)
 TORCH_NAMES = re.compile(r"(.*_)?(network|data|task|training|export|distillation)")
@@ -144,7 +144,7 @@ def _without_opening(name: str, tree: ast.Module) -> ast.Module:
 
 
 def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[str]:
-    """recitative.decoding.greedy.collapse loads recitative, recitative.decoding and recitative.decoding.greedy."""
+    """recitative.decoding.beam.collapse loads recitative, recitative.decoding and recitative.decoding.beam."""
     first, *parts = imported.split(".")
     prefixes = [parts[:end] for end in range(len(parts) + 1)] if first == PACKAGE else []
     names = [".".join(name) for prefix in prefixes for name in (prefix, [*prefix, "__init__"])]

@@ -5,9 +5,9 @@ import pytest
 
 from recitative import load, pretrained
 from recitative.asr.decoding import DecodingOptions
-from recitative.asr.pronouncer import guess
+from recitative.asr.kind import RECOGNIZER
+from recitative.asr.pronunciation import guess
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord

@@ -285,8 +285,8 @@ def bench_streaming() -> None:
 
 
 def of_model(model: Path, data: Path) -> tuple[TokenTable, list[np.ndarray], list[str]]:
+    from recitative.asr.kind import RECOGNIZER
     from recitative.asr.network import new_transcriber
-    from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.asr.tuning import network_outputs
     from recitative.model.folder import load_model
 

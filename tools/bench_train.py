@@ -39,8 +39,8 @@ from bench_train_peers import WINDOW_S, DeepSpeech, DeepSpeechTraining
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import build_recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import AugmentSettings, RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment

@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "pipeline"))
 
-from recitative.asr.decoding import DecodingOptions, Language, new_decoder
+from recitative.asr.decoding import DecodingOptions, new_decoder
+from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_transcriber
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import Transcriber
 from recitative.asr.tuning import DevOutputs, network_outputs
 from recitative.data.directory import DataDirectory

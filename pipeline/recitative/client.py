@@ -38,7 +38,7 @@ from recitative.audio.samples import SampleInput, as_float, require_rate
 from recitative.errors import DataError, UsageError
 from recitative.model.stream import AudioStream
 from recitative.stage import Array
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection as AsyncConnection

@@ -8,8 +8,7 @@ from typing import Any
 
 from recitative import pretrained
 from recitative.anomaly.kind import FORECASTER
-from recitative.asr.g2p_kind import G2P
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import G2P, RECOGNIZER
 from recitative.atomic import recover_folder
 from recitative.classification.kind import CLASSIFIER
 from recitative.config import TrainingData, read_tree, validate_tree
@@ -65,8 +64,7 @@ def open_stage(
     recover_folder(path)
     content: Path | bytes = path
     if path.is_dir():
-        from recitative.model.folder import load_model
-        from recitative.model.torch_stage import TorchStage
+        from recitative.model.folder import TorchStage, load_model
 
         kind = kind_of(path, kinds)
         model = load_model(path, kind)

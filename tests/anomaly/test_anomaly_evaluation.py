@@ -8,7 +8,7 @@ import small_forecaster
 from recitative.anomaly.detector import autoregression_nll
 from recitative.anomaly.evaluation import MIN_VARIANCE, BaselineScores, Columns, features_of, recording_scores
 from recitative.data.directory import DataDirectory
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.nn.ragged import pad_features
 
 

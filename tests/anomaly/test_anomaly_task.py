@@ -13,8 +13,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.folder import load_model
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage, load_model
 from recitative.stage import Padded
 from recitative.train.run import train_model
 

@@ -9,7 +9,7 @@ import torch
 import small_forecaster
 from contract import AsTorch, verify_contract
 from recitative.anomaly.detector import MIN_DEVIATION, AnomalyDetector, WindowScore, autoregression_nll
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage
 from recitative.stage import Padded
 
 

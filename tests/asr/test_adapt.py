@@ -23,9 +23,8 @@ from recitative.asr.adaptation import (
     mismatched,
     mix_language_models,
 )
-from recitative.asr.decoding import Language
+from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_recognizer, new_transcriber
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import RecognitionTask, freeze
 from recitative.cli import train as verb
 from recitative.cli.main import app

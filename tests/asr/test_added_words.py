@@ -15,9 +15,9 @@ import tiny
 import tones
 from typer.testing import CliRunner, Result
 
-from recitative.asr.added_words import LetterToSound, add_words, read_word_list
-from recitative.asr.decoding import Language
+from recitative.asr.kind import Language
 from recitative.asr.network import new_recognizer
+from recitative.asr.pronunciation import LetterToSound, add_words, read_word_list
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError

@@ -21,7 +21,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 FRAME_S = 0.0025
 HEARD = AlignedUtterance(

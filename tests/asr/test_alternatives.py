@@ -18,7 +18,7 @@ from recitative.cli.main import app
 from recitative.cli.transcribe import warn_of_broken
 from recitative.errors import DataError, UsageError
 from recitative.model.export.quantization import export_checked
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 TWO = Alternative("yes", "y e s", -1.25, -1.0, 0.75), Alternative("yet", "y e t", -2.5, -2.25, 0.25)
 YES, NO = Word("yes", 0.0, 0.5, 0.75), Word("nö", 2.1, 2.4, 0.5)

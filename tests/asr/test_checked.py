@@ -12,9 +12,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr import export as asr_export
+from recitative.asr import tuning
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import load_transcriber
 from recitative.audio.files import read_audio
 from recitative.cli.main import app
@@ -63,7 +63,7 @@ def test_int8_needs_something_to_be_measured_on(tmp_path):
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, corpus, monkeypatch):
     made = tiny.recognizer(**FORWARD)
     _let_the_model_be_right(made, corpus)
-    monkeypatch.setattr(asr_export, "measure_ranges", _too_narrow)
+    monkeypatch.setattr(tuning, "measure_ranges", _too_narrow)
     done = export_checked(made, tmp_path / "m.onnx", dev=corpus)
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > MAX_WER_INCREASE
@@ -83,7 +83,7 @@ def _let_the_model_be_right(made, corpus):
     DataDirectory(right).write(corpus)
 
 
-def _too_narrow(made, batches, measure=asr_export.measure_ranges):
+def _too_narrow(made, batches, measure=tuning.measure_ranges):
     return {name: 1e-3 * bound for name, bound in measure(made, batches).items()}
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.asr.decoding import DecodingOptions, GreedySearch, Language, LanguageSearch, TimedTable, new_decoder
+from recitative.asr.decoding import DecodingOptions, GreedySearch, LanguageSearch, TimedTable, new_decoder
+from recitative.asr.kind import Language
 from recitative.config import DecodeSettings
 from recitative.decoding.hotwords import HotWord
 from recitative.decoding.hypotheses import FEATURES

@@ -10,14 +10,13 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative import pretrained
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel, new_recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
 from recitative.model.export.cells import quantize_rows
-from recitative.model.export.file import build_file, export_model
+from recitative.model.export.file import build_file, export_model, open_for_training
 from recitative.model.export.quantization import measure_ranges
-from recitative.model.export.weights import open_for_training
 from recitative.model.onnx_stage import OnnxStage
 from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded

@@ -9,7 +9,7 @@ import pytest
 from recitative.asr.formats import FORMATS
 from recitative.asr.transcript import Segment, Transcript
 from recitative.model.names import output_names, recording_ids
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 
 def transcript(words, duration_s):

@@ -10,13 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import recitative
-from recitative.asr.g2p_kind import G2P
+from recitative.asr.kind import G2P
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import export_model
-from recitative.model.folder import load_model
+from recitative.model.folder import TorchStage, load_model
 from recitative.model.onnx_stage import OnnxStage
-from recitative.model.torch_stage import TorchStage
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon
 

@@ -4,8 +4,8 @@ import pytest
 import tiny
 import torch
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import freeze, start_from
 from recitative.config import RecognizerData
 from recitative.errors import UsageError

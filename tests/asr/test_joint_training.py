@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel, new_recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import average_best
 from recitative.asr.tuning import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.config import RecognizerData, load_settings, validate_settings

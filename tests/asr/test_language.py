@@ -7,8 +7,7 @@ import pytest
 import tiny
 
 from every_kind import ARPA, CALIBRATOR, LEXICON
-from recitative.asr.decoding import NO_LANGUAGE, Language
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
 from recitative.asr.stream import load_transcriber
 from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa

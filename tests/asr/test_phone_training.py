@@ -11,10 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 from recitative.asr.data import load_dev_set
-from recitative.asr.decoding import DecodingOptions, Language
+from recitative.asr.decoding import DecodingOptions
+from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import dev_scores
 from recitative.asr.transcript import Partial, Transcript
 from recitative.audio.files import write_wav

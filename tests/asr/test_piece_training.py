@@ -7,9 +7,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.model.folder import load_model

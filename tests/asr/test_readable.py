@@ -7,7 +7,7 @@ import pytest
 
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.transcript import Final, Partial, ReadableText, Segment, load_punctuator
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 SAID = [
     "he was sure that mister smith had paid twenty three dollars and fifty cents for the horse in nineteen oh five",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from recitative.asr.formats import FORMATS, LINE_CHARACTERS, LONGEST_S, PAUSE_S, SHORTEST_S, RollingCaptions, Subtitles
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 
 def words(*spoken: tuple[str, float, float]) -> tuple[Word, ...]:

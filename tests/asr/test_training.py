@@ -8,9 +8,9 @@ import pytest
 import tiny
 import torch
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import decode_directory
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.task import average_best, take_last
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings

@@ -10,9 +10,9 @@ import pytest
 import tiny
 from typer.testing import CliRunner
 
-from recitative.asr.decoding import DecodingResult, Language, TimedTable, new_decoder
+from recitative.asr.decoding import DecodingResult, TimedTable, new_decoder
+from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_transcriber
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, network_outputs, non_speech, tune
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
@@ -23,7 +23,7 @@ from recitative.features.extraction import read_utterance
 from recitative.model.folder import load_model, save_model
 from recitative.score.calibration import expected_calibration_error
 from recitative.text.lexicon import Lexicon
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 ARPA = r"""\data\
 ngram 1=5

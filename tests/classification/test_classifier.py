@@ -17,7 +17,7 @@ from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.export.file import build_file
 from recitative.model.export.quantization import measure_ranges
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage
 from recitative.nn.ragged import pad_features
 
 BLOCKS = ("model.recurrent.direction=latency_controlled", "model.recurrent.chunk=3", "model.recurrent.right_context=2")

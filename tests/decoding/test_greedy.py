@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from recitative.decoding.greedy import BestPath, best_labels
+from recitative.decoding.hypotheses import BestPath, best_labels
 from recitative.stage import Padded
 
 

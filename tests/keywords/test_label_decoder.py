@@ -15,7 +15,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.keywords.detections import DetectionDecoder, DetectionRules, pick
 from recitative.keywords.search import LabelSearch
 from recitative.keywords.spotter import SMOOTH_S, Spotter, label_decoder, parse_keywords, thresholds_of, with_keywords
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage
 from recitative.stage import Padded
 
 RECENT = ("model.pooling=recent", "model.pooling_frames=4")

@@ -11,11 +11,10 @@ from contract import verify_contract
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
-from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.query import LanguageModel
 from recitative.lm.recurrent import History, RecurrentLanguageModel, next_words
-from recitative.model.folder import load_model, save_model
-from recitative.model.torch_stage import TorchStage
+from recitative.lm.task import new_language_model, new_scorer
+from recitative.model.folder import TorchStage, load_model, save_model
 from recitative.stage import Padded
 from recitative.text.tokens import END, Vocabulary
 

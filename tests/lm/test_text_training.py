@@ -18,9 +18,8 @@ from recitative.data.tables import write_table
 from recitative.errors import DataError, RunError, UsageError
 from recitative.lm import task as language_task
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings
-from recitative.lm.network import new_language_model, new_scorer
 from recitative.lm.recurrent import next_words
-from recitative.lm.task import LanguageModelTask, read_texts, text_scores
+from recitative.lm.task import LanguageModelTask, new_language_model, new_scorer, read_texts, text_scores
 from recitative.model.folder import load_model
 from recitative.stage import Padded
 from recitative.text.tokens import END, Vocabulary

@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from every_kind import make
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.kinds import KINDS
 from recitative.model.folder import CHECKSUMS, load_model, save_model, verify_checksums

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from every_kind import MAKE, make
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.kinds import KINDS
 from recitative.model.export.file import build_file, export_model

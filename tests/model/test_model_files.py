@@ -19,8 +19,7 @@ import torch
 
 from every_kind import MAKE, make
 from recitative.anomaly.kind import FORECASTER
-from recitative.asr.g2p_kind import G2P
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import G2P, RECOGNIZER
 from recitative.audio.files import write_wav
 from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError

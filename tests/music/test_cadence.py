@@ -8,7 +8,7 @@ import pytest
 import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import Sampling
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.composition import compose, harmonize
 from recitative.music.piece import SILENT, Key, Note, Piece, to_grid
 from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite

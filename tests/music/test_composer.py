@@ -9,7 +9,7 @@ import torch
 
 import small_music
 from recitative.lm.recurrent import Sampling, distribution
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.generation import BLOCKS, TokenGrid, continue_music, fill_music, random_blocks
 from recitative.music.task import score_frames

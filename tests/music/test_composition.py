@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import small_music
 from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import Sampling
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.composition import ConstraintCheck, check_constraints, compose
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Key, Note, Piece, from_grid, tied

@@ -6,7 +6,7 @@ import pytest
 import small_music
 from recitative.errors import UsageError
 from recitative.lm.recurrent import Sampling
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.composer import Ensemble, likelihood_of
 from recitative.music.frames import Conditioning
 from recitative.music.generation import TokenGrid, continue_music, fill_music

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import small_events
 from recitative.errors import DataError, UsageError
 from recitative.lm.recurrent import Sampling, categorical
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.composition import allowed_tokens, compose_events
 from recitative.music.generation import Span
 from recitative.music.midi import midi_bytes

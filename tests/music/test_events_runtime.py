@@ -10,9 +10,8 @@ from recitative.errors import DataError, UsageError
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of, load_settings_of
 from recitative.lm.recurrent import Sampling
 from recitative.model.export.file import build_file
-from recitative.model.folder import save_model
+from recitative.model.folder import run_model, save_model
 from recitative.model.onnx_stage import open_file
-from recitative.model.torch_stage import run_model
 from recitative.music.composer import event_likelihood
 from recitative.music.composition import compose_events
 from recitative.music.generation import Span

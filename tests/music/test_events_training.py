@@ -13,8 +13,7 @@ import torch
 
 import small_events
 from recitative.errors import DataError, RunError, UsageError
-from recitative.model.folder import load_model
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage, load_model
 from recitative.music import task as music_task
 from recitative.music.composer import event_likelihood
 from recitative.music.kind import EVENTS as EVENTS_KIND

@@ -13,8 +13,8 @@ from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
 from recitative.lm.recurrent import Sampling
 from recitative.model.export.file import build_file
+from recitative.model.folder import run_model
 from recitative.model.onnx_stage import open_file
-from recitative.model.torch_stage import run_model
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import compose
 from recitative.music.frames import MaskedCode

@@ -7,7 +7,7 @@ import pytest
 
 import small_music
 from recitative.lm.recurrent import Sampling
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import run_model
 from recitative.music.composer import likelihood_of
 from recitative.music.composition import NATS_PER_ERROR, Candidate, RuleErrors, compose, rank, rule_errors
 from recitative.music.piece import Note, Piece, from_grid, tied

@@ -8,8 +8,7 @@ from recitative.config import RecurrentSettings
 from recitative.errors import UsageError
 from recitative.nn.normalize import Normalize, RunningMean, UtteranceMean
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, LogProbs, Project
-from recitative.nn.window import CausalConv, FrameStack, RowConv
+from recitative.nn.stages import CausalConv, Chain, FrameStack, LogProbs, Project, RowConv
 from recitative.stage import Padded
 
 WIDTH = 6

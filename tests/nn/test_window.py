@@ -3,8 +3,7 @@
 import torch
 from torch.testing import assert_close
 
-from recitative.nn.normalize import PlaneNorm
-from recitative.nn.window import CausalConv, FrameStack, RowConv
+from recitative.nn.stages import CausalConv, FrameStack, PlaneNorm, RowConv
 from recitative.stage import Padded
 
 

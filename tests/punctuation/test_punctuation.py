@@ -18,9 +18,8 @@ from every_kind import make
 from recitative.cli.main import app
 from recitative.errors import DataError
 from recitative.model.export.file import build_file
-from recitative.model.folder import load_model
+from recitative.model.folder import load_model, run_model
 from recitative.model.onnx_stage import OnnxStage
-from recitative.model.torch_stage import run_model
 from recitative.punctuation import task as punctuation_task
 from recitative.punctuation.kind import PUNCTUATION
 from recitative.punctuation.punctuator import (

@@ -24,7 +24,7 @@ from recitative.score.calibration import (
 )
 from recitative.score.results import read_results
 from recitative.score.wer import align, words
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 CONFIDENCE = np.array([0.0, 0.2, 0.5, 0.55, 0.9, 1.0])
 CORRECT = np.array([False, True, False, True, True, True])

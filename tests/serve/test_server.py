@@ -39,8 +39,8 @@ import small_forecaster
 import small_music
 from recitative.anomaly.kind import Threshold
 from recitative.asr.decoding import DecodingOptions
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recitative.text.figures import find_figures, num_settled
+from recitative.text.normalize import find_figures, num_settled
 
 WRITTEN = {
     # numbers

@@ -1,7 +1,7 @@
 """Tokens to words."""
 
 from recitative.asr.decoding import TimedToken
-from recitative.text.words import Word, words_of
+from recitative.text.tokens import Word, words_of
 
 
 def timed(*symbols: str) -> list[TimedToken]:

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "asr"))
 import tiny
 
 from recitative import atomic
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.task import average_best
 from recitative.config import RecognizerData
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings

@@ -14,7 +14,7 @@ import tiny
 import torch
 from torch.testing import assert_close
 
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.config import RecognizerData, TrainSettings, dump_settings
 from recitative.train.run import train_model
 

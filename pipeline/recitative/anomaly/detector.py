@@ -111,7 +111,7 @@ def autoregression_nll(windows: Array) -> Array:
 class AnomalyDetector:
     """Stage: samples (N, S) float32 in [-1, 1] -> anomaly scores (N, T, 1) float32, of windows of ``window_s`` seconds.
 
-    The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
+    The network may be PyTorch's (``model.folder``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
     State: the entries of its parts as ``features.*``, ``network.*`` and ``window.*``. Threads may share a detector; a
     stream belongs to one at a time.
     """

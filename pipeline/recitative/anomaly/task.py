@@ -24,7 +24,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.extraction import audio_duration_s, read_utterance
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Array
 from recitative.train.audio import AudioBatch, AudioDataset, AudioTask, evaluation_batches, statistics_of

@@ -24,10 +24,9 @@ from statistics import median
 from typing import Literal
 
 from recitative.asr.alignment import pronounce_with
-from recitative.asr.decoding import Language
+from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import RecognizerModel, new_transcriber
 from recitative.asr.recognizer import BATCH
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import Transcriber
 from recitative.asr.task import average_best
 from recitative.asr.tuning import network_outputs, tune

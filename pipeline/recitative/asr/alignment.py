@@ -32,8 +32,7 @@ from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.lock import writes
 from recitative.reading import read_text, shown
 from recitative.score.classification import Span
-from recitative.text.tokens import SPACE
-from recitative.text.words import Word
+from recitative.text.tokens import SPACE, Word
 
 Format = Literal["ctm", "textgrid", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from recitative import pretrained
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import UsageError
-from recitative.model.folder import load_model
-from recitative.model.torch_stage import run_model
+from recitative.model.folder import load_model, run_model
 from recitative.stage import Padded
 from recitative.text.lexicon import spelling_of
 from recitative.text.tokens import name_of

@@ -13,55 +13,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from recitative.asr.pronouncer import guess
+from recitative.asr.kind import Language
+from recitative.asr.pronunciation import guess
 from recitative.config import DecodeSettings
 from recitative.decoding.alignment import align_words
 from recitative.decoding.beam import BeamSearch, BeamState
-from recitative.decoding.greedy import BestPath, TokenRun
 from recitative.decoding.hotwords import HotWord, HotWords
-from recitative.decoding.hypotheses import Hypothesis, WordEvidence, evidence_of
+from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, evidence_of
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
-from recitative.lm.ngram import NgramModel, parse_lm, read_lm
 from recitative.lm.query import LanguageModel
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
-from recitative.text.words import Word, words_of
-
-
-@dataclass(frozen=True)
-class Language:
-    """What a recognizer knows beside its network.
-
-    lexicon:    the words that it writes; None = any
-    ngram:      the language model as text, packed or as an ARPA file; '' = none
-    calibrator: from a word's evidence to its confidence; None = the posterior
-    """
-
-    lexicon: Lexicon | None = None
-    ngram: str = ""
-    calibrator: Calibrator | None = None
-
-    @cached_property
-    def lm(self) -> NgramModel | None:
-        return parse_lm(self.ngram, "lm.ngram") if self.ngram else None
-
-    def with_lm(self, path: Path) -> Language:
-        """Raises DataError for a file that isn't a whole n-gram model, ARPA or packed."""
-        return replace(self, ngram=read_lm(path).to_text())
-
-
-NO_LANGUAGE = Language()
+from recitative.text.tokens import TokenTable, Word, words_of
 
 
 def unknown_to(lm: LanguageModel, lexicon: Lexicon, where: str) -> list[str]:

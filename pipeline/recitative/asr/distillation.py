@@ -31,8 +31,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.tuning import read_nbest
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, UsageError

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.atomic import json_text
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 LINE_CHARACTERS = 42  # maximum length of a line; a cue has one or two lines
 SHORTEST_S, LONGEST_S = 1.0, 7.0  # limits of a cue's duration

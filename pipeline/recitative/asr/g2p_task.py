@@ -17,14 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.asr.g2p_kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
+from recitative.asr.kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
 from recitative.errors import DataError
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.file import Written
 from recitative.model.export.graph import Graph, Ragged
 from recitative.model.export.stages import Writer
+from recitative.model.folder import run_model
 from recitative.model.kind import ModelKind
-from recitative.model.torch_stage import run_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.nn.heads import Embedding
 from recitative.nn.recurrent import RecurrentStack
@@ -72,7 +72,7 @@ class G2PNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class G2PModel:
-    """A network with its token tables; ``asr.pronouncer`` runs it."""
+    """A network with its token tables; ``asr.pronunciation`` runs it."""
 
     kind: ClassVar[ModelKind] = G2P
     settings: G2PSettings

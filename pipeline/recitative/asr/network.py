@@ -19,18 +19,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.asr.decoding import NO_LANGUAGE, NO_OPTIONS, DecodingOptions, Language
-from recitative.asr.recognizer_kind import RECOGNIZER, language_of
+from recitative.asr.decoding import NO_OPTIONS, DecodingOptions
+from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language, language_of
 from recitative.asr.stream import Transcriber
 from recitative.config import AttentionSettings, ModelSettings, RecurrentSettings, Settings
+from recitative.model.folder import TorchStage
 from recitative.model.kind import ModelKind
-from recitative.model.torch_stage import TorchStage
 from recitative.nn.attention import LocationAttention, Memory
 from recitative.nn.normalize import normalization_stages
 from recitative.nn.ragged import is_full, valid_mask, zero_padding
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Dropout, LogProbs
-from recitative.nn.window import RowConv, add_front_end
+from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end
 from recitative.score.calibration import Calibrator
 from recitative.stage import Padded, State
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of

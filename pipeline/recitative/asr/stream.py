@@ -30,17 +30,8 @@ import numpy as np
 import soxr
 from pydantic import BaseModel
 
-from recitative.asr.decoding import (
-    NO_LANGUAGE,
-    NO_OPTIONS,
-    Decoder,
-    DecodingOptions,
-    DecodingResult,
-    Language,
-    TimedTable,
-    new_decoder,
-)
-from recitative.asr.recognizer_kind import RECOGNIZER, language_of
+from recitative.asr.decoding import NO_OPTIONS, Decoder, DecodingOptions, DecodingResult, TimedTable, new_decoder
+from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language, language_of
 from recitative.asr.transcript import Final, Partial, ReadableText, Segment, TextForm
 from recitative.audio.live import Block
 from recitative.audio.vad import SegmentCutter, SegmentPiece, SegmentRules
@@ -49,8 +40,7 @@ from recitative.errors import UsageError
 from recitative.model.onnx_stage import OnnxStage
 from recitative.model.stream import AudioStream, E, NetworkInput, NetworkStream, SampleNetwork, Work, pad_samples
 from recitative.stage import Array, Padded, Stage
-from recitative.text.tokens import TokenTable
-from recitative.text.words import Word
+from recitative.text.tokens import TokenTable, Word
 
 
 class DecodedNetwork(SampleNetwork):

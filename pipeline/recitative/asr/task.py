@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from recitative import pretrained
 from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, load_dev_set
-from recitative.asr.decoding import NO_LANGUAGE, Language
 from recitative.asr.distillation import Teacher, greedy_labels, load_teacher, read_alternatives
+from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
 from recitative.asr.network import (
     RecognizerModel,
     correct_labels,
@@ -26,14 +26,13 @@ from recitative.asr.network import (
     new_recognizer,
     new_transcriber,
 )
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.greedy import best_labels
+from recitative.decoding.hypotheses import best_labels
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.lock import writes
-from recitative.model.export.weights import open_for_training
+from recitative.model.export.file import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.score.wer import ErrorCounts, characters, score

@@ -16,8 +16,8 @@ from recitative import pretrained
 from recitative.asr.decoding import Alternative
 from recitative.model.stream import document
 from recitative.punctuation.punctuator import LOWER, SENTENCE_ENDS, LabeledWord, Punctuator
-from recitative.text.figures import NUMBER_WORDS, TITLES, find_figures, num_settled
-from recitative.text.words import Word
+from recitative.text.normalize import NUMBER_WORDS, TITLES, find_figures, num_settled
+from recitative.text.tokens import Word
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Tuning on a dev set: language model weight, word bonus and confidences for decoding, and weights for rescoring.
+"""Measured on a dev set: language model weight, word bonus and confidences for decoding, weights for rescoring, int8.
 
 Decoding: the network runs once, and every pair of weights is tried on its output. On a small dev set the best pair is
 best by chance, so each pair is judged together with its neighbors: by its errors plus the mean of theirs.
@@ -14,7 +14,7 @@ Kim, Hori & Watanabe 2017 for attention). Both weights are tuned by trying all p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -23,24 +23,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recitative.asr.decoding import DecodingResult, Language, new_decoder
+from recitative.asr.decoding import DecodingResult, new_decoder
+from recitative.asr.kind import Language
 from recitative.asr.network import AttentionDecoder, RecognizerModel
-from recitative.asr.recognizer import BATCH
-from recitative.asr.stream import Transcriber
+from recitative.asr.recognizer import BATCH, word_errors
+from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import FEATURES
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
-from recitative.features.extraction import audio_duration_s, read_utterance
+from recitative.features.extraction import audio_duration_s, audio_durations_s, read_utterance
 from recitative.features.frontend import FeatureExtractor
+from recitative.model.export.file import Ranges
+from recitative.model.export.quantization import Advance, measure_ranges
 from recitative.nn.ctc_loss import padded_labels
+from recitative.nn.ragged import pad_features
 from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
 from recitative.stage import Array, Padded
-
-Advance = Callable[[int, int], None]
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -359,3 +361,31 @@ def require_decoder(recognizer: RecognizerModel) -> AttentionDecoder:
             "or decode without rescoring"
         )
     return recognizer.decoder
+
+
+# int8, compared with float32.
+
+
+class RecognizerCheck:
+    """Word errors on a development set; see ``QuantizationCheck``."""
+
+    rate = "WER"
+
+    def __init__(self, model: RecognizerModel, dev: Path) -> None:
+        self.model, self.dev = model, dev
+
+    def ranges(self) -> Ranges:
+        utterances, features = DataDirectory.read(self.dev).utterances, self.model.settings.features
+        audio_durations_s(utterances, features.sample_rate)  # raises the errors of all recordings first
+        extractor, device = FeatureExtractor(features), next(self.model.network.parameters()).device
+
+        def batches() -> Iterator[Padded[Tensor]]:
+            for start in range(0, len(utterances), BATCH):
+                rows = [extractor.compute(read_utterance(u)) for u in utterances[start : start + BATCH]]
+                x = pad_features(rows, features.dim)
+                yield Padded(x.data.to(device), x.lengths.to(device))
+
+        return measure_ranges(self.model.network, batches())
+
+    def errors(self, content: bytes, advance: Advance) -> ErrorCounts:
+        return word_errors(load_transcriber(content, threads=torch.get_num_threads()), self.dev, advance)

@@ -17,8 +17,7 @@ from recitative.nn.normalize import normalization_stages
 from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Dropout, LogProbs
-from recitative.nn.window import add_front_end
+from recitative.nn.stages import Chain, Dropout, LogProbs, add_front_end
 from recitative.stage import Padded
 
 

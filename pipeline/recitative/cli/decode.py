@@ -95,8 +95,8 @@ def tune(
     \b
     recitative tune exp/lstm/model data/dev --lm data/lm.arpa
     """
+    from recitative.asr.kind import RECOGNIZER
     from recitative.asr.network import new_transcriber
-    from recitative.asr.recognizer_kind import RECOGNIZER
     from recitative.asr.tuning import network_outputs
     from recitative.asr.tuning import tune as tune_decoding
     from recitative.model.folder import load_model, save_model
@@ -152,7 +152,7 @@ def rescore(
       --dev data/dev --dev-nbest exp/lstm/decode_dev/nbest.jsonl --output exp/lstm/rescored
     """
     from recitative.asr import tuning as lists
-    from recitative.asr.recognizer_kind import RECOGNIZER
+    from recitative.asr.kind import RECOGNIZER
     from recitative.model.folder import load_model
 
     if not (model or lm):

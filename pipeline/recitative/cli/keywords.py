@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli.models import find_model, open_classifier, open_transcriber

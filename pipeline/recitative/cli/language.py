@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from recitative import pretrained
-from recitative.asr import added_words
-from recitative.asr.added_words import MOST, PROBABILITY, LetterToSound
+from recitative.asr import pronunciation
+from recitative.asr.pronunciation import MOST, PROBABILITY, LetterToSound
 from recitative.atomic import write_text
 from recitative.cli.models import find_model, open_lm, open_pronouncer
 from recitative.cli.options import Record, print_note
@@ -292,7 +292,7 @@ def add_words(
     recitative add-words an4-streaming --words names.txt --output new.onnx --log-prob -5
     recitative transcribe talk.wav --model new.onnx
     """
-    made = added_words.add_words(find_model(model), words, output, open_letter_to_sound(g2p), log_prob)
+    made = pronunciation.add_words(find_model(model), words, output, open_letter_to_sound(g2p), log_prob)
     rows = [("word", "pronunciation", "from")] if made.pronounced else []
     rows += [(one.word, " ".join(map(name_of, one.pronunciation)), one.source) for one in made.pronounced]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from recitative.anomaly.kind import FORECASTER
-from recitative.asr.g2p_kind import G2P
+from recitative.asr.kind import G2P
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import evaluate
 from recitative.cli.anomaly import anomaly, detect, threshold

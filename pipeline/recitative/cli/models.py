@@ -16,7 +16,7 @@ from recitative.atomic import recover_folder
 from recitative.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from recitative.asr.pronouncer import Pronouncer
+    from recitative.asr.pronunciation import Pronouncer
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import Transcriber
     from recitative.asr.transcript import TextForm
@@ -53,7 +53,7 @@ def open_transcriber(model: Path, options: DecodingArguments | None = None, *, w
     from recitative.asr.stream import Transcriber, load_transcriber
 
     if model.is_dir():
-        from recitative.asr.recognizer_kind import RECOGNIZER, language_of
+        from recitative.asr.kind import RECOGNIZER, language_of
         from recitative.kinds import open_stage
 
         _, stage, settings, extras = open_stage(model, [RECOGNIZER])
@@ -104,7 +104,7 @@ def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
 
 def open_pronouncer(model: Path) -> Pronouncer:
     """Open a letter-to-sound model: a folder, a file, or a pretrained model's name. Raises DataError for others."""
-    from recitative.asr.g2p_kind import G2P
+    from recitative.asr.kind import G2P
     from recitative.kinds import open_model
 
     pronouncer: Pronouncer = open_model(pretrained.find(model), [G2P])

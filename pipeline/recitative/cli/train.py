@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 
 from recitative import pretrained
-from recitative.asr.added_words import ListedWord, pronounce_words, read_word_list
-from recitative.asr.recognizer_kind import RECOGNIZER
+from recitative.asr.kind import RECOGNIZER
+from recitative.asr.pronunciation import ListedWord, pronounce_words, read_word_list
 from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import inspect
 from recitative.cli.language import open_letter_to_sound
@@ -288,8 +288,8 @@ def adapt(
     from recitative.asr.adaptation import adapt as adapt_model
     from recitative.asr.recognizer import word_errors
     from recitative.asr.stream import load_transcriber
+    from recitative.model.export.file import open_for_training
     from recitative.model.export.quantization import export_checked
-    from recitative.model.export.weights import open_for_training
 
     model = open_for_training(path, RECOGNIZER)
     transcriber = open_transcriber(path)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from recitative.decoding.greedy import TokenRun
+from recitative.decoding.hypotheses import TokenRun
 from recitative.errors import DataError
 from recitative.stage import Array
 

@@ -20,7 +20,7 @@ MAX_SPELLINGS = 64  # of one phrase
 
 Ways = Mapping[str, tuple[Pronunciation, ...]]
 Guess = Callable[[Sequence[str], TokenTable], Mapping[str, Pronunciation]]
-"""Pronounces those of some words that it can, with phones of the table; see ``asr.pronouncer.guess``."""
+"""Pronounces those of some words that it can, with phones of the table; see ``asr.pronunciation.guess``."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 
 from recitative.asr.decoding import DecodingResult
 from recitative.stage import Array
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from recitative import pretrained
-from recitative.asr.pronouncer import guess
+from recitative.asr.kind import RECOGNIZER
+from recitative.asr.pronunciation import guess
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.recognizer_kind import RECOGNIZER
 from recitative.asr.stream import DecodedNetwork, DecodedStream, Transcriber, load_transcriber
 from recitative.asr.transcript import Segment
 from recitative.audio.files import AudioInput
@@ -39,8 +39,7 @@ from recitative.keywords.detections import DetectionDecoder, DetectionRules
 from recitative.keywords.search import Keyword, LabelSearch, LabelState, PhraseSearch, PhraseState, WordEdges
 from recitative.kinds import kind_of
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import TokenTable
-from recitative.text.words import Word
+from recitative.text.tokens import TokenTable, Word
 
 KIND = PhraseKind("keyword", "threshold", largest=1.0, example=0.5)
 

@@ -1,7 +1,7 @@
 """A recurrent language model at run time: word by word for beam search and rescoring, whole texts, the next words, and
 continued text. NumPy only.
 
-The network may be PyTorch's (``model.torch_stage``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
+The network may be PyTorch's (``model.folder``) or ONNX Runtime's (``model.onnx_stage``): both are stages.
 
 With words for tokens ln P(word | state) is the network's own. With characters a word is spelled out and ended. It ends
 at the space or at </s>, whichever comes, and the state after it then says which:

@@ -1,23 +1,66 @@
-"""The language modeling task: predict the next word or character of the transcripts of data directories."""
+"""Training of recurrent language models: the network, and the task, to predict the next word or character of
+transcripts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from torch import nn
 
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import words_of
 from recitative.errors import DataError
-from recitative.lm.kind import LanguageModelData, LanguageModelSettings
-from recitative.lm.network import LanguageModelNetwork, new_language_model, new_scorer
+from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings, NetworkSettings
 from recitative.lm.recurrent import RecurrentLanguageModel
+from recitative.model.folder import TorchStage
+from recitative.model.kind import ModelKind
+from recitative.nn.heads import Embedding, TiedLogProbs
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout, LogProbs
 from recitative.text.tokens import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 from recitative.train.task import StreamTask, TextStreams
+
+
+@dataclass(frozen=True)
+class LanguageModelNetwork:
+    """A network with everything needed to read text."""
+
+    kind: ClassVar[ModelKind] = LANGUAGE_MODEL
+    settings: LanguageModelSettings
+    vocabulary: Vocabulary
+    network: Chain
+
+
+def build_language_model(settings: NetworkSettings, num_tokens: int) -> Chain:
+    """The network as one stage: token ids (N, T) -> ln P(next token | tokens so far) (N, T, num_tokens)."""
+    embedding = Embedding(num_tokens, settings.embedding)
+    core = RecurrentStack(settings.embedding, settings.recurrent)
+    stages: dict[str, nn.Module] = {"embedding": embedding}
+    if settings.dropout:
+        stages["input_dropout"] = Dropout(settings.embedding, settings.dropout)
+    stages["core"] = core
+    width = core.output_width
+    if settings.dropout:
+        stages["output_dropout"] = Dropout(width, settings.dropout)
+    stages["head"] = TiedLogProbs(width, embedding) if settings.tied else LogProbs(width, num_tokens)
+    return Chain(stages)
+
+
+def new_language_model(settings: LanguageModelSettings, vocabulary: Vocabulary) -> LanguageModelNetwork:
+    """A language model with random weights (from torch's generator)."""
+    return LanguageModelNetwork(settings, vocabulary, build_language_model(settings.model, len(vocabulary)))
+
+
+def new_scorer(model: LanguageModelNetwork) -> RecurrentLanguageModel:
+    """The scorer around a language model in memory, as it stands: in evaluation mode it has no dropout."""
+    return RecurrentLanguageModel(TorchStage(model.network), model.vocabulary)
 
 
 class LanguageModelTask(StreamTask):

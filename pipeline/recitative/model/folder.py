@@ -8,14 +8,19 @@ SHA256SUMS            checksums of all other files, in the format of ``sha256sum
 The checksums cover all files, since a changed digit in the settings or the language model changes results as silently
 as one in the weights. Folders of older versions have none, and they are optional: remove the file after editing
 another one by hand.
+
+``TorchStage`` runs the network of a model in memory on NumPy arrays.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -26,6 +31,7 @@ from recitative.config import dump_settings, load_tree
 from recitative.errors import DataError
 from recitative.model.kind import RECOGNIZER_NAME, SETTINGS, ModelKind
 from recitative.reading import read_text, read_yaml
+from recitative.stage import Array, Padded, State
 
 WEIGHTS = "weights.safetensors"
 CHECKSUMS = "SHA256SUMS"
@@ -132,3 +138,53 @@ def verify_checksums(folder: Path) -> None:
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class TorchStage:
+    """Stage: input of the network -> its output, float32, without gradients. State: that of the network, as arrays."""
+
+    def __init__(self, network: Any) -> None:
+        """network: a module that is a stage"""
+        self._network = network
+        self._device = next(network.parameters()).device
+
+    @property
+    def stride(self) -> int:
+        return int(self._network.stride)
+
+    @property
+    def lookahead(self) -> int | None:
+        lookahead: int | None = self._network.lookahead
+        return lookahead
+
+    def output_lengths(self, lengths: Array) -> Array:
+        frames: Array = self._network.output_lengths(torch.from_numpy(np.asarray(lengths))).numpy()
+        return frames
+
+    def initial_state(self, n: int) -> State:
+        return {key: value.cpu().numpy() for key, value in self._network.initial_state(n).items()}
+
+    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
+        tensors = Padded(self._tensor(x.data), self._tensor(x.lengths))
+        with torch.inference_mode():
+            y, new_state = self._network.step(tensors, {k: self._tensor(v) for k, v in state.items()}, last=last)
+        arrays = {key: value.cpu().numpy() for key, value in new_state.items()}
+        return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
+
+    def call(self, part: str, feeds: Mapping[str, Array]) -> Array:
+        """The output of a part of the network that is no stage; in an exported file it is a graph of its own."""
+        with torch.inference_mode():
+            y = getattr(self._network, part)(*(self._tensor(np.ascontiguousarray(value)) for value in feeds.values()))
+        array: Array = y.cpu().numpy()
+        return array
+
+    def _tensor(self, array: Array) -> torch.Tensor:
+        return torch.from_numpy(np.asarray(array)).to(self._device)
+
+
+def run_model(model: Any) -> Any:
+    """A model in memory, ready to run on PyTorch: the result of ``kind.run``.
+
+    Call ``eval`` first to turn off dropout.
+    """
+    return model.kind.run(TorchStage(model.network), model.settings, model.kind.values_of(model))

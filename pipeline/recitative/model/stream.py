@@ -42,7 +42,7 @@ def document(model: str, *entries: Mapping[str, Any]) -> dict[str, Any]:
 class SampleNetwork:
     """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32: features, then the network.
 
-    The network runs on PyTorch (``model.torch_stage``) or ONNX Runtime (``model.onnx_stage``).
+    The network runs on PyTorch (``model.folder``) or ONNX Runtime (``model.onnx_stage``).
     State: the entries of both parts as ``features.*`` and ``network.*``.
     """
 

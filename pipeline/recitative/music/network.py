@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from recitative.lm.network import build_language_model
+from recitative.lm.task import build_language_model
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.file import Written, write_network
 from recitative.model.export.graph import FLOAT, Graph

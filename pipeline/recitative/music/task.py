@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from recitative.model.torch_stage import TorchStage
+from recitative.model.folder import TorchStage
 from recitative.music.composer import BATCH, Likelihood, event_likelihood, pad_pieces
 from recitative.music.events import Event, EventVocabulary, Kind
 from recitative.music.frames import Conditioning, Context, FrameCode, History, MaskedCode

@@ -17,10 +17,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from recitative.errors import UsageError
-from recitative.nn.ragged import put_valid, take_valid, zero_padding
+from recitative.nn.ragged import zero_padding
 from recitative.nn.stages import Framewise, SameWidth
 from recitative.stage import Padded, State
 
@@ -96,45 +95,6 @@ class RunningMean(RunningSums):
 
     def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
         return data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype)
-
-
-class PlaneNorm(nn.Module):
-    """Batch normalization of the planes of a convolution (Ioffe & Szegedy 2015), without padding:
-
-        y = (x - mean) / sqrt(variance + eps) * gain + bias
-
-    In training, with statistics of the frames of the batch; afterwards, with their moving averages, which are constants
-    of each plane. It is the only layer whose gradient depends on how a batch is divided into parts.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    eps = 1e-5
-    momentum = 0.1
-
-    def __init__(self, planes: int) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(planes))
-        self.bias = nn.Parameter(torch.zeros(planes))
-        self.register_buffer("mean", torch.zeros(planes))
-        self.register_buffer("variance", torch.ones(planes))
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(N, T, planes, C) and lengths (N,) -> (N, T, planes, C)."""
-        if not self.training:
-            return self._normalized(x.flatten(0, 1)).view_as(x)
-        padded = Padded(x, lengths)
-        return put_valid(self._normalized(take_valid(padded)), padded)
-
-    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
-        """The constants of each plane after training: y = scale x + shift."""
-        scale = self.gain / torch.sqrt(self.variance + self.eps)
-        return scale, self.bias - self.mean * scale
-
-    def _normalized(self, x: Tensor) -> Tensor:
-        """(M, planes, C). A batch without frames has no statistics."""
-        training = self.training and len(x) > 0
-        return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, training, self.momentum, self.eps)
 
 
 def normalization_stages(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:

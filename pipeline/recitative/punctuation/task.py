@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recitative.model.folder import run_model
 from recitative.model.kind import ModelKind
-from recitative.model.torch_stage import run_model
 from recitative.nn.heads import EmbeddedFeatures
 from recitative.nn.ragged import valid_mask
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, LogProbs, Project
-from recitative.nn.window import RowConv
+from recitative.nn.stages import Chain, LogProbs, Project, RowConv
 from recitative.punctuation.kind import (
     PUNCTUATION,
     PunctuationData,

@@ -19,7 +19,7 @@ from recitative.reading import checked, read_json_lines
 from recitative.score.results import Measurement, ResultRow, rows_of
 from recitative.score.wer import Pair, align
 from recitative.stage import Array
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 L2 = 0.1  # prior on weights, per standard deviation of the feature: about 1 / sqrt(L2) = 3 or less
 NEWTON_STEPS = 100  # about ten suffice

@@ -33,7 +33,7 @@ from recitative.serve.access import Limits
 from recitative.serve.models import RAW_TEXT, StreamOptions
 from recitative.serve.streams import Events, LiveStream
 from recitative.serve.workers import WorkerError
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 POLICY, INTERNAL, TRY_AGAIN_LATER = 1008, 1011, 1013  # close codes of RFC 6455
 

@@ -24,7 +24,7 @@ from recitative.audio.files import read_audio, write_wav
 from recitative.audio.samples import resample
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
-from recitative.text.words import Word
+from recitative.text.tokens import Word
 
 Array = npt.NDArray[Any]
 

@@ -66,7 +66,7 @@ class Graph:
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
 
     def constant(self, array: Array, name: str = "") -> str:
-        """The same array is stored once. With a name, under which ``model.export.weights`` finds it again, it is stored
+        """The same array is stored once. With a name, under which ``model.export.file`` finds it again, it is stored
         under that, whatever else is equal to it."""
         if name:
             self._constants[name] = numpy_helper.from_array(np.array(array, order="C"), name)

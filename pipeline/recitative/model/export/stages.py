@@ -26,8 +26,7 @@ from recitative.nn.normalize import (
 )
 from recitative.nn.pooling import NO_SCORE, AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Delay, Dropout, LogProbs, Project
-from recitative.nn.window import CausalConv, FrameStack, RowConv
+from recitative.nn.stages import CausalConv, Chain, Delay, Dropout, FrameStack, LogProbs, Project, RowConv
 from recitative.stage import Array
 
 

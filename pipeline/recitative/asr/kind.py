@@ -1,25 +1,57 @@
-"""The kind 'recognizer': speech to text."""
+"""The kinds 'recognizer', speech to text, and 'g2p', letter-to-sound models (grapheme to phoneme)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from recitative.asr.decoding import Language
-from recitative.config import RecognizerData, Settings
+from pydantic import Field
+
+from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TrainingData
 from recitative.features.frontend import FeatureExtractor
-from recitative.lm.ngram import parse_lm
+from recitative.lm.kind import TextTrainSettings
+from recitative.lm.ngram import NgramModel, parse_lm, read_lm
 from recitative.model.file import ModelMetadata
-from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph
+from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph, token_graph
 from recitative.pretrained import name_of
 from recitative.reading import parsed_json
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array, Stage
 from recitative.text.lexicon import Lexicon
+from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
+    from recitative.asr.pronunciation import Pronouncer
     from recitative.asr.recognizer import Recognizer
+
+
+@dataclass(frozen=True)
+class Language:
+    """What a recognizer knows beside its network.
+
+    lexicon:    the words that it writes; None = any
+    ngram:      the language model as text, packed or as an ARPA file; '' = none
+    calibrator: from a word's evidence to its confidence; None = the posterior
+    """
+
+    lexicon: Lexicon | None = None
+    ngram: str = ""
+    calibrator: Calibrator | None = None
+
+    @cached_property
+    def lm(self) -> NgramModel | None:
+        return parse_lm(self.ngram, "lm.ngram") if self.ngram else None
+
+    def with_lm(self, path: Path) -> Language:
+        """Raises DataError for a file that isn't a whole n-gram model, ARPA or packed."""
+        return replace(self, ngram=read_lm(path).to_text())
+
+
+NO_LANGUAGE = Language()
 
 
 def language_of(extras: Mapping[str, Any]) -> Language:
@@ -98,10 +130,82 @@ RECOGNIZER = ModelKind(
             optional=True,
         ),
     },
-    int8="recitative.asr.export:RecognizerCheck",
+    int8="recitative.asr.tuning:RecognizerCheck",
     endpoint=Endpoint("/v1/audio/transcriptions", _about, stream=lambda recognizer, *, rules: recognizer.stream(rules)),
     train="recitative average EXP",
     weights="trained",
     distributed=True,
     saved_by_training=False,
+)
+
+
+class G2PCoreSettings(RecurrentSettings):
+    """The recurrent core. The pronunciation of a letter depends on both sides."""
+
+    direction: Literal["bidirectional"] = "bidirectional"
+    layers: int = Field(2, ge=1)
+    hidden: int = Field(192, ge=1)
+    dropout: float = Field(0.2, ge=0, lt=1)
+
+
+class G2PNetworkSettings(Section):
+    embedding: int = Field(64, ge=1)  # embedding width of letters
+    frames_per_letter: int = Field(3, ge=1)  # CTC frames; an upper bound for the phones of a word
+    recurrent: G2PCoreSettings = G2PCoreSettings()
+
+
+class G2PTrainSettings(TextTrainSettings):
+    """Training settings with other defaults."""
+
+    epochs: int = Field(8, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)  # peak
+    warmup_steps: int = Field(300, ge=0)
+    patience: int = Field(0, ge=0)
+    ema: float = Field(0.999, ge=0, lt=1)
+
+
+class G2PSettings(Section):
+    """Settings of a letter-to-sound model."""
+
+    kind: Literal["g2p"] = "g2p"  # identifies the kind of model
+    batch_words: int = Field(128, ge=1)
+    held_out: int = Field(10, ge=2)  # one of this many words is held out to score the model
+    model: G2PNetworkSettings = G2PNetworkSettings()
+    train: G2PTrainSettings = G2PTrainSettings()
+
+
+class G2PData(TrainingData):
+    train: Path  # a pronunciation dictionary, such as CMU's cmudict.dict; some of its words are held out
+    lower: bool = False  # read its words in lower case
+    keep_stress: bool = False  # learn the stress marks too
+
+
+def _describe_g2p(metadata: ModelMetadata) -> dict[str, str]:
+    letters, phones = metadata.extras["letters"], metadata.extras["phones"]
+    return {
+        "kind": "letter-to-sound model",
+        "letters": " ".join(letters.symbols[1:]),
+        "phones": " ".join(phones.symbols[1:]),
+    }
+
+
+def _run_g2p(stage: Stage[Array], _settings: G2PSettings, letters: TokenTable, phones: TokenTable) -> Pronouncer:
+    from recitative.asr.pronunciation import Pronouncer
+
+    return Pronouncer(stage, letters, phones)
+
+
+G2P = ModelKind(
+    name="g2p",
+    title="letter-to-sound model",
+    settings=G2PSettings,
+    data=G2PData,
+    build="recitative.asr.g2p_task:new_g2p",
+    task="recitative.asr.g2p_task:prepare",
+    runner=_run_g2p,
+    graphs=lambda settings, extras: token_graph(settings.model.frames_per_letter * len(extras["phones"])),
+    describe=_describe_g2p,
+    extras={"letters": replace(TOKENS, file="letters.txt"), "phones": TOKENS},
+    writer="recitative.asr.g2p_task:write_g2p",
+    int8="weights",
 )
