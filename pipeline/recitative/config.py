@@ -350,6 +350,7 @@ class DecodeSettings(Section):
     score_beam: float = Field(12.0, gt=0)  # prunes hypotheses this far below the best
     lm_weight: float = Field(0.5, ge=0)
     word_bonus: float = 0.0  # added for every word; offsets the language model's bias to short texts
+    prior_weight: float = Field(0.0, ge=0, le=1)  # log probabilities - weight * ln of each token's mean probability
     unknown_score: float = Field(-10.0, le=0)  # of words unknown to the language model
     hot_word_weight: float = Field(2.0, ge=0, le=50)  # added for every word of a hot phrase; see docs/decoding.md
 

@@ -25,7 +25,7 @@ def lm(tmp_path):
 
 @pytest.fixture
 def everything(lm):
-    return Language(LEXICON, calibrator=CALIBRATOR).with_lm(lm)
+    return Language(LEXICON, calibrator=CALIBRATOR, priors=(-0.5, -1.5, -2.0, -2.5, -3.0)).with_lm(lm)
 
 
 def parts(whole):
@@ -43,7 +43,7 @@ def test_a_saved_model_has_its_language(everything, tmp_path):
         save_model(with_language(language), tmp_path / "model")  # and leaves nothing of the one before
         assert load_model(tmp_path / "model", RECOGNIZER).language == language
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
-        "SHA256SUMS", "confidence.json", "settings.yaml", "tokens.txt", "weights.safetensors",
+        "SHA256SUMS", "priors.json", "settings.yaml", "tokens.txt", "weights.safetensors",
     ]  # fmt: skip
 
 
@@ -71,6 +71,12 @@ def test_the_language_model_scores_as_its_file_says(everything):
         ("lm.ngram", b"", "lm.ngram"),
         ("lm.ngram", b"recitative n-gram model 1\n{}\n\n", "lm.ngram: is damaged"),
         ("confidence.json", b"{", "confidence.json: is not JSON"),
+        (
+            "priors.json",
+            b"[-1.0]",
+            "priors.json: has 1 priors; 5, one for each token; make them with 'recitative tune'",
+        ),
+        ("priors.json", b"[-1.0, null, 0, 0, 0]", "priors.json: '1': input should be a valid number"),
         ("confidence.json", b"\xff", "confidence.json:1: byte 0xff in column 1 is not UTF-8"),
         ("confidence.json", b"[1]", "confidence.json: has no calibrator"),
         ("confidence.json", b'{"features": ["x"], "weights": [], "bias": 0}', "confidence.json: has no calibrator"),

@@ -13,7 +13,17 @@ from typer.testing import CliRunner
 from recitative.asr.decoding import DecodingResult, TimedTable, new_decoder
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_transcriber
-from recitative.asr.tuning import LM_WEIGHTS, WORD_BONUSES, DevOutputs, calibrate, network_outputs, non_speech, tune
+from recitative.asr.tuning import (
+    LM_WEIGHTS,
+    RAREST,
+    WORD_BONUSES,
+    DevOutputs,
+    calibrate,
+    network_outputs,
+    non_speech,
+    priors_of,
+    tune,
+)
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import WordEvidence
@@ -123,7 +133,30 @@ def test_without_a_language_model_only_the_bonus_is_tried(transcriber):
         (0.0, 3.0): 0,
     }
     assert (tuned.settings.lm_weight, tuned.settings.word_bonus) == (0.0, 2.0)  # 3 is as good, and further from 0
-    assert calls == [(n, 6) for n in range(1, 7)]
+    assert calls == [(n, 11) for n in range(1, 12)]  # six bonuses, five prior weights
+
+
+def test_priors_are_mean_probabilities_of_all_frames():
+    first, second = np.array([[0.5, 0.25, 0.25]]), np.array([[0.8, 0.2, 0.0], [0.2, 0.8, 0.0]])
+    with np.errstate(divide="ignore"):
+        priors = priors_of([np.log(first), np.log(second)])
+    assert np.exp(priors) == pytest.approx([0.5, 1.25 / 3, 0.25 / 3], rel=1e-4)
+    with np.errstate(divide="ignore"):
+        assert np.exp(priors_of([np.log(second)])) == pytest.approx([0.5, 0.5, RAREST], rel=1e-4)  # never quite 0
+
+
+def test_a_rare_token_that_frequent_ones_hide_is_heard_with_a_prior_weight(transcriber):
+    # b is said in 12 of 14 utterances; where it is c, the network still finds b a little likelier
+    dev = dev_set((12, "b", frame(b=4.0)), (2, "c", frame(b=0.2, c=0.0)))
+    tuned = tune(transcriber, Language(LETTERS), dev)
+    assert [errors.errors for errors in tuned.prior_trials.values()] == [2, 0, 0, 0, 0]
+    assert tuned.settings.prior_weight == 0.2  # 0.1 is as good, but next to 0
+    assert tuned.chosen.errors == 0
+    decoder = new_decoder(tuned.settings, transcriber.timed, tuned.language)
+    rows = dev.log_probs["u13"]
+    assert decoder.finish(decoder.step(rows, decoder.start())).text == "c"
+    unscaled = new_decoder(tuned.settings, transcriber.timed, replace(tuned.language, priors=None))
+    assert unscaled.finish(unscaled.step(rows, unscaled.start())).text == "b"
 
 
 def said(*marks):
@@ -209,7 +242,10 @@ def test_the_command_stores_its_choice_and_decoding_uses_it(place):
     assert lines[0].split() == ["dev", "WER", "%", "word", "bonus", *(f"{bonus:g}" for bonus in WORD_BONUSES)]
     assert [line.split()[2] for line in lines[1:9]] == [f"{weight:g}" for weight in LM_WEIGHTS]
     assert sum(line.count("*") for line in lines[1:9]) == 1
-    assert lines[-1] == f"{model}: lm_weight {decode.lm_weight:g}, word_bonus {decode.word_bonus:g} stored"
+    weights = f"lm_weight {decode.lm_weight:g}, word_bonus {decode.word_bonus:g}, prior_weight {decode.prior_weight:g}"
+    assert lines[-1] == f"{model}: {weights} stored"
+    assert lines[9].startswith("prior weight ")
+    assert lines[9].count("*") == 1
     run("decode", model, place / "data", "--output", place / "after")
     decoder = new_decoder(decode, new_transcriber(stored).timed, stored.language)
     outputs = network_outputs(new_transcriber(stored), place / "data")

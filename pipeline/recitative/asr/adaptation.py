@@ -276,7 +276,7 @@ def _with_language(
         mixed = mix_language_models(base.language.lm, own, list(parts["dev"].texts.values()))
     language = Language(lexicon, mixed.to_text())
     if base.language.lm and sum(len(text.split()) for text in parts["dev"].texts.values()) < ENOUGH_WORDS:
-        return base.settings.decode, replace(language, calibrator=base.calibrator)
+        return base.settings.decode, replace(language, calibrator=base.calibrator, priors=base.priors)
     transcriber = new_transcriber(trained)
     with bar("listen to dev") as show:
         outputs = network_outputs(transcriber, work / "data/dev", show)

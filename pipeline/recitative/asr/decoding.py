@@ -181,10 +181,20 @@ class LanguageSearch:
     """A beam search; words get their times from an alignment, and their confidences from the other hypotheses."""
 
     def __init__(
-        self, search: BeamSearch, timed: TimedTable, *, count: int = 1, calibrator: Calibrator | None = None
+        self,
+        search: BeamSearch,
+        timed: TimedTable,
+        *,
+        count: int = 1,
+        calibrator: Calibrator | None = None,
+        offset: Array | None = None,
     ) -> None:
-        """count: length of the n-best list; calibrator: from a word's evidence to its confidence, None = posterior."""
+        """count:   length of the n-best list
+        calibrator: from a word's evidence to its confidence, None = posterior
+        offset:     added to the log probabilities for the search, (V,) float32
+        """
         self._search = search
+        self._offset = offset
         self._timed = timed
         self._count = count
         self._calibrator = calibrator
@@ -193,7 +203,8 @@ class LanguageSearch:
         return BeamStream(self._search.start(), ())
 
     def step(self, log_probs: Array, state: BeamStream) -> BeamStream:
-        return BeamStream(self._search.step(log_probs, state.search), (*state.log_probs, log_probs))
+        scaled = log_probs if self._offset is None else log_probs + self._offset
+        return BeamStream(self._search.step(scaled, state.search), (*state.log_probs, log_probs))
 
     def num_frames(self, state: BeamStream) -> int:
         return state.search.num_frames
@@ -311,7 +322,12 @@ def new_decoder(
         score_beam=settings.score_beam,
         tree=tree if lexicon is language.lexicon else None,
     )
-    return LanguageSearch(search, timed, count=options.count, calibrator=language.calibrator)
+    # Likelihoods up to a constant: what is frequent in training is not favored twice, by the network and by the
+    # language model (Miao, Gowayyed & Metze 2015).
+    offset = None
+    if settings.prior_weight and language.priors is not None:
+        offset = np.float32(-settings.prior_weight) * np.array(language.priors, np.float32)
+    return LanguageSearch(search, timed, count=options.count, calibrator=language.calibrator, offset=offset)
 
 
 def grammar_lexicon(grammar: Grammar, tokens: TokenTable, known: Lexicon | None) -> Lexicon:

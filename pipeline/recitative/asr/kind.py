@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TrainingData
+from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.kind import TextTrainSettings
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph, token_graph
 from recitative.pretrained import name_of
-from recitative.reading import parsed_json
+from recitative.reading import checked, parsed_json
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array, Stage
 from recitative.text.lexicon import Lexicon
@@ -36,11 +37,13 @@ class Language:
     lexicon:    the words that it writes; None = any
     ngram:      the language model as text, packed or as an ARPA file; '' = none
     calibrator: from a word's evidence to its confidence; None = the posterior
+    priors:     ln of the mean probability of each token in speech, (V,); None = unknown
     """
 
     lexicon: Lexicon | None = None
     ngram: str = ""
     calibrator: Calibrator | None = None
+    priors: tuple[float, ...] | None = None
 
     @cached_property
     def lm(self) -> NgramModel | None:
@@ -55,8 +58,16 @@ NO_LANGUAGE = Language()
 
 
 def language_of(extras: Mapping[str, Any]) -> Language:
-    """Lexicon, language model and calibrator, from the extras of a model file."""
-    return Language(extras["lexicon"], extras["lm"] or "", extras["calibrator"])
+    """What a model file has beside the network, from its extras."""
+    return Language(extras["lexicon"], extras["lm"] or "", extras["calibrator"], extras["priors"])
+
+
+def _parse_priors(text: str, where: str, tokens: TokenTable) -> tuple[float, ...]:
+    remedy = "make them with 'recitative tune'"
+    found = checked(tuple[float, ...], parsed_json(text, where, "priors"), where, "a list of numbers", remedy)
+    if len(found) != len(tokens):
+        raise DataError(where, f"has {len(found)} priors", f"{len(tokens)}, one for each token", remedy)
+    return found
 
 
 def describe(metadata: ModelMetadata) -> dict[str, str]:
@@ -97,6 +108,8 @@ def _decoding(settings: Settings, language: Language) -> str:
         parts.append(f"lexicon of {len(language.lexicon)} words")
     if language.lm:
         parts.append(f"{language.lm.order}-gram, weight {decode.lm_weight:g}, word bonus {decode.word_bonus:g}")
+    if decode.prior_weight and language.priors is not None:
+        parts.append(f"prior weight {decode.prior_weight:g}")
     if language.calibrator:
         parts.append("calibrated confidences")
     return f"beam of {decode.beam}: {', '.join(parts)}" if parts else decode.kind
@@ -127,6 +140,13 @@ RECOGNIZER = ModelKind(
             "confidence.json",
             lambda calibrator: json.dumps(calibrator.to_dict(), indent=1) + "\n",
             lambda text, where: Calibrator.from_dict(parsed_json(text, where, "a calibrator"), where),
+            optional=True,
+        ),
+        "priors": Extra(
+            "priors.json",
+            lambda priors: json.dumps(priors) + "\n",
+            _parse_priors,
+            needs=("tokens",),
             optional=True,
         ),
     },

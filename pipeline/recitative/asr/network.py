@@ -61,6 +61,10 @@ class RecognizerModel:
         return self.language.calibrator
 
     @property
+    def priors(self) -> tuple[float, ...] | None:
+        return self.language.priors
+
+    @property
     def spelling(self) -> Spelling:
         """The spelling of transcripts in labels."""
         return spelling_of(self.tokens, self.language.lexicon)

@@ -1,7 +1,8 @@
 """Measured on a dev set: language model weight, word bonus and confidences for decoding, weights for rescoring, int8.
 
-Decoding: the network runs once, and every pair of weights is tried on its output. On a small dev set the best pair is
-best by chance, so each pair is judged together with its neighbors: by its errors plus the mean of theirs.
+Decoding: the network runs once. Every pair of language model weight and word bonus is tried on its output, and with the
+best one every prior weight. On a small dev set the best is best by chance, so each is judged together with its
+neighbors: by its errors plus the mean of theirs.
 
 Rescoring n-best lists with an attention decoder and a recurrent language model:
 
@@ -14,7 +15,7 @@ Kim, Hori & Watanabe 2017 for attention). Both weights are tuned by trying all p
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -46,6 +47,8 @@ from recitative.stage import Array, Padded
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+PRIOR_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4)
+RAREST = 1e-5  # least mean probability of a token
 FOLDS = 4  # of the dev set, to judge the calibration on words it was not fitted to
 
 
@@ -61,18 +64,20 @@ class DevOutputs:
 
 @dataclass(frozen=True)
 class Tuned:
-    """settings, language: to be stored in the model; trials: (lm_weight, word_bonus) -> errors."""
+    """settings, language: to be stored in the model; trials: (lm_weight, word_bonus) -> errors; prior_trials:
+    prior_weight -> errors, with the best pair."""
 
     settings: DecodeSettings
     language: Language
     trials: Mapping[tuple[float, float], ErrorCounts]
+    prior_trials: Mapping[float, ErrorCounts]
     without_lm: ErrorCounts
     ece_before: float
     ece_after: float
 
     @property
     def chosen(self) -> ErrorCounts:
-        return self.trials[self.settings.lm_weight, self.settings.word_bonus]
+        return self.prior_trials[self.settings.prior_weight]
 
 
 def network_outputs(
@@ -119,25 +124,44 @@ def non_speech(rate: int, seconds: float = 6.0) -> dict[str, Array]:
 def tune(
     transcriber: Transcriber, language: Language, dev: DevOutputs, advance: Advance = lambda done, total: None
 ) -> Tuned:
-    """Try all pairs of weights, choose one, and calibrate the confidences of its words.
+    """Try all weights, choose some, and calibrate the confidences of their words. The priors are those of dev's audio.
 
-    Without a language model only the word bonus is tried. ``advance(done, total)`` counts pairs.
+    Without a language model its weight is not tried. ``advance(done, total)`` counts trials.
     """
-    base = transcriber.settings.decode.model_copy(update={"kind": "beam", "lm_weight": 0.0, "word_bonus": 0.0})
-    bare = replace(language, calibrator=None)
+    start = transcriber.settings.decode.model_copy(
+        update={"kind": "beam", "lm_weight": 0.0, "word_bonus": 0.0, "prior_weight": 0.0}
+    )
+    bare = replace(language, calibrator=None, priors=priors_of(dev.log_probs.values()))
+    tree = LexiconTree(language.lexicon, transcriber.timed.table) if language.lexicon else None  # for all trials
     weights = LM_WEIGHTS if language.ngram else (0.0,)
-    trials: dict[tuple[float, float], ErrorCounts] = {}
-    pairs = list(itertools.product(weights, WORD_BONUSES))
-    tree = LexiconTree(language.lexicon, transcriber.timed.table) if language.lexicon else None  # for all of them
-    for pair in pairs:
-        trials[pair] = _errors(decode(transcriber, _with(base, pair), bare, dev, tree), dev)
-        advance(len(trials), len(pairs))
-    without_lm = _errors(decode(transcriber, base, replace(bare, ngram=""), dev, tree), dev)
-    settings = _with(base, _best(trials, weights))
+    total = len(weights) * len(WORD_BONUSES) + len(PRIOR_WEIGHTS)
+    done = itertools.count(1)
+
+    def errors(**chosen: float) -> ErrorCounts:
+        found = decode(transcriber, start.model_copy(update=chosen), bare, dev, tree)
+        advance(next(done), total)
+        return _errors(found, dev)
+
+    trials = {
+        (weight, bonus): errors(lm_weight=weight, word_bonus=bonus) for weight in weights for bonus in WORD_BONUSES
+    }
+    lm_weight, word_bonus = _best(trials, weights, WORD_BONUSES)
+    prior_trials = {
+        prior: errors(lm_weight=lm_weight, word_bonus=word_bonus, prior_weight=prior) for prior in PRIOR_WEIGHTS
+    }
+    _, prior_weight = _best({(0.0, prior): found for prior, found in prior_trials.items()}, (0.0,), PRIOR_WEIGHTS)
+    without_lm = _errors(decode(transcriber, start, replace(bare, ngram=""), dev, tree), dev)
+    settings = start.model_copy(update={"lm_weight": lm_weight, "word_bonus": word_bonus, "prior_weight": prior_weight})
     results = decode(transcriber, settings, bare, dev, tree)
     results |= decode(transcriber, settings, bare, replace(dev, log_probs=dev.non_speech), tree)
     calibrator, before, after = calibrate(results, dev.refs | dict.fromkeys(dev.non_speech, ""))
-    return Tuned(settings, replace(bare, calibrator=calibrator), trials, without_lm, before, after)
+    return Tuned(settings, replace(bare, calibrator=calibrator), trials, prior_trials, without_lm, before, after)
+
+
+def priors_of(log_probs: Iterable[Array]) -> tuple[float, ...]:
+    """ln of the mean probability of each token, over all frames of log probabilities (T, V)."""
+    frames = np.concatenate(list(log_probs)).astype(np.float64)
+    return tuple(np.log(np.maximum(np.exp(frames).mean(0), RAREST)).round(4).tolist())
 
 
 def decode(
@@ -181,17 +205,17 @@ def _errors(found: Mapping[str, DecodingResult], dev: DevOutputs) -> ErrorCounts
     return score(dev.refs, {utt_id: result.text for utt_id, result in found.items()}).total
 
 
-def _with(settings: DecodeSettings, pair: tuple[float, float]) -> DecodeSettings:
-    return settings.model_copy(update={"lm_weight": pair[0], "word_bonus": pair[1]})
+def _best(
+    trials: Mapping[tuple[float, float], ErrorCounts], firsts: Sequence[float], seconds: Sequence[float]
+) -> tuple[float, float]:
+    """The best pair of the grid ``firsts`` x ``seconds``."""
 
-
-def _best(trials: Mapping[tuple[float, float], ErrorCounts], weights: Sequence[float]) -> tuple[float, float]:
     def judged(pair: tuple[float, float]) -> float:
-        i, j = weights.index(pair[0]), WORD_BONUSES.index(pair[1])
+        i, j = firsts.index(pair[0]), seconds.index(pair[1])
         around = [
-            trials[weights[a], WORD_BONUSES[b]].errors
-            for a in range(max(i - 1, 0), min(i + 2, len(weights)))
-            for b in range(max(j - 1, 0), min(j + 2, len(WORD_BONUSES)))
+            trials[firsts[a], seconds[b]].errors
+            for a in range(max(i - 1, 0), min(i + 2, len(firsts)))
+            for b in range(max(j - 1, 0), min(j + 2, len(seconds)))
             if (a, b) != (i, j)
         ]
         return trials[pair].errors + sum(around) / len(around)

@@ -88,7 +88,7 @@ def tune(
         Path | None, typer.Option(help="Lexicon to store in the model; only its words are recognized.")
     ] = None,
 ) -> None:
-    """Select language model weight and word bonus on a dev set, and calibrate the confidences.
+    """Select the weights of language model, words and priors on a dev set, and calibrate the confidences.
 
     All is stored in the model and exported with it.
 
@@ -118,7 +118,10 @@ def tune(
     settings = recognizer.settings.model_copy(update={"decode": tuned.settings})
     save_model(dataclasses.replace(recognizer, settings=settings, language=tuned.language), model)
     _print_trials(tuned)
-    print(f"{model}: lm_weight {tuned.settings.lm_weight:g}, word_bonus {tuned.settings.word_bonus:g} stored")
+    print(
+        f"{model}: lm_weight {tuned.settings.lm_weight:g}, word_bonus {tuned.settings.word_bonus:g}, "
+        f"prior_weight {tuned.settings.prior_weight:g} stored"
+    )
 
 
 def _print_trials(tuned: Tuned) -> None:
@@ -132,6 +135,11 @@ def _print_trials(tuned: Tuned) -> None:
             mark = "*" if (weight, bonus) == (tuned.settings.lm_weight, tuned.settings.word_bonus) else " "
             cells += f"{100 * tuned.trials[weight, bonus].rate:7.2f}{mark}"
         print(f"lm weight {weight:>5g}         {cells}")
+    tried = "".join(
+        f"{prior:>8g}: {100 * errors.rate:.2f}{'*' if prior == tuned.settings.prior_weight else ' '}"
+        for prior, errors in tuned.prior_trials.items()
+    )
+    print(f"prior weight {tried}")
     print(f"without language model {100 * tuned.without_lm.rate:.2f} %, chosen (*) {100 * tuned.chosen.rate:.2f} %")
     print(f"expected calibration error of confidences: {tuned.ece_before:.3f} before, {tuned.ece_after:.3f} after")
 
