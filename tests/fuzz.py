@@ -223,7 +223,7 @@ def _results(folder: Path) -> None:
 
 
 def _experiment(folder: Path) -> None:
-    from recitative.asr.report import Epoch, Step
+    from recitative.report.experiment import Epoch, Step
 
     fields = dict.fromkeys(Step.__dataclass_fields__, 1.0) | {"event": "step", "step": 1, "epoch": 0}
     epoch = dict.fromkeys(Epoch.__dataclass_fields__, 1.0) | {"event": "epoch", "step": 1, "epoch": 0}
@@ -233,9 +233,9 @@ def _experiment(folder: Path) -> None:
 
 
 def _report(folder: Path) -> None:
-    from recitative.asr.report import page
+    from recitative.asr.report import Report
 
-    page(read_experiment(folder), {})
+    Report([read_experiment(folder)]).page(0)
 
 
 def _tar(folder: Path) -> None:

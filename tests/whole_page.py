@@ -18,11 +18,11 @@ class WholePage(HTMLParser):
         definitions = set(re.findall(r'<(?:path|clipPath) id="(\w+)"(.*?)(?:/>|</clipPath>)', html))
         defined = dict(definitions)
         assert len(defined) == len(definitions)
-        assert {name for _, name in re.findall(r'(href="|url\()#(\w+)', html)} <= set(defined)
+        assert {name for _, name in re.findall(r'(<use[^>]* href="|url\()#(\w+)', html)} <= set(defined)
 
     def handle_starttag(self, tag, attrs):
         self.handle_startendtag(tag, attrs)
-        if tag != "meta":
+        if tag not in ("meta", "link", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):

@@ -99,7 +99,10 @@ def test_every_player_and_scrolling_part_can_be_reached_and_has_a_name() -> None
     tags = WholePage(music_page([Exhibit("First", PIECE, MIDI, _sound("WAV"))], title="T", comparison=_comparison()))
     assert tags.attributes("audio", "aria-label") == ["First"]
     groups = [attrs for _, attrs in tags.tags if attrs.get("role") == "group"]
-    assert [attrs.get("aria-label") for attrs in groups] == ["Longest copies", "Piano roll of First"]
+    assert [attrs.get("aria-label") for attrs in groups] == [
+        "Longest copies",
+        "Piano roll of First: space plays, arrow keys move",
+    ]
     assert all(attrs.get("tabindex") == "0" and attrs.get("aria-label") for attrs in groups)
 
 

@@ -286,7 +286,7 @@ def test_marks_stand_at_their_times_and_two_near_ones_in_two_rows():
     figure = spectrogram(NOISE, marks).figure
     found = [one for one in parsed(figure).iter(f"{SVG}text") if one.text in ("a", "b", "c")]
     assert [(float(one.get("x")), one.get("fill")) for one in found] == [
-        (100, LIGHT["sub"]), (104, LIGHT["ink"]), (160, LIGHT["ins"]),
+        (200, LIGHT["sub"]), (208, LIGHT["ink"]), (320, LIGHT["ins"]),
     ]  # fmt: skip
     heights = [float(one.get("y")) for one in found]
     assert heights[1] < heights[0] == heights[2]

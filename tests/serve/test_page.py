@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import browser
 import httpx
 import numpy as np
 import pytest
 import soxr
 import tones
 
+import browser
 import small_forecaster
 from recitative.anomaly.kind import Threshold
 from recitative.audio.files import read_audio, write_wav

@@ -26,7 +26,7 @@ from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import Samples
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.decoding.alignment import AlignedWord, Alternatives, align_words
+from recitative.decoding.alignment import AlignedPath, Alternatives, align_words
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_duration_s, read_utterance
 from recitative.lock import writes
@@ -98,6 +98,15 @@ def pronounce_with(transcriber: Transcriber) -> Pronounce:
     return lambda word: (tokens.encode(word),)
 
 
+def pronunciations_of(words: Sequence[str], pronounce: Pronounce) -> tuple[Alternatives, ...]:
+    """The label sequences of each word. Raises DataError for a word without any."""
+    pronunciations = tuple(map(pronounce, words))
+    for word, alternatives in zip(words, pronunciations, strict=True):
+        if not alternatives:
+            raise DataError(f"word '{word}'", "has no pronunciation", "", "add it to the lexicon")
+    return pronunciations
+
+
 @dataclass(frozen=True)
 class _Task:
     utterance: Utterance
@@ -127,12 +136,8 @@ def _task(utterance: Utterance, transcriber: Transcriber, pronounce: Pronounce, 
     words = tuple((utterance.text or "").split())
     if not words:
         raise DataError("", "has no text", "at least one word", "transcribe it, or leave it out")
-    pronunciations = []
-    for word in words:
-        if not (alternatives := pronounce(word)):
-            raise DataError(f"word '{word}'", "has no pronunciation", "", "add it to the lexicon")
-        pronunciations.append(alternatives)
-    return _Task(utterance, words, tuple(pronunciations), audio_duration_s(utterance, transcriber.sample_rate))
+    pronunciations = pronunciations_of(words, pronounce)
+    return _Task(utterance, words, pronunciations, audio_duration_s(utterance, transcriber.sample_rate))
 
 
 def _align(
@@ -151,9 +156,7 @@ def _align(
             path = align_words(
                 log_probs, task.pronunciations, separator=transcriber.tokens.space, separator_optional=optional_space
             )
-            words = tuple(
-                _spoken_word(transcriber, word, aligned) for word, aligned in zip(task.words, path.words, strict=True)
-            )
+            words = spoken_words(transcriber, task.words, path)
             tokens = transcriber.timed.tokens(path.runs)
             duration_s = len(samples) / transcriber.sample_rate
             utt_id, log_prob = task.utterance.utt_id, round(path.log_prob, 4)
@@ -161,11 +164,14 @@ def _align(
     return found
 
 
-def _spoken_word(transcriber: Transcriber, word: str, aligned: AlignedWord) -> SpokenWord:
-    tokens = [token for token in transcriber.timed.tokens(aligned.runs) if token.token != " "]
-    confidence = round(float(np.exp(aligned.log_prob)), 4)
-    log_prob = round(aligned.log_prob, 4)
-    return SpokenWord(word, tokens[0].start_s, tokens[-1].end_s, log_prob, confidence, aligned.alternative)
+def spoken_words(transcriber: Transcriber, words: Sequence[str], path: AlignedPath) -> tuple[SpokenWord, ...]:
+    """The words with their times on the path."""
+    spoken = []
+    for word, aligned in zip(words, path.words, strict=True):
+        tokens = [token for token in transcriber.timed.tokens(aligned.runs) if token.token != " "]
+        confidence, log_prob = round(float(np.exp(aligned.log_prob)), 4), round(aligned.log_prob, 4)
+        spoken.append(SpokenWord(word, tokens[0].start_s, tokens[-1].end_s, log_prob, confidence, aligned.alternative))
+    return tuple(spoken)
 
 
 def _write(

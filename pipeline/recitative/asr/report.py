@@ -1,16 +1,16 @@
-"""The report of an experiment: an HTML page with training curves, error analysis, the worst utterances, and settings.
+"""The page about one recognizer's experiment or two: error rates, error analysis, utterances to see and hear, training.
 
-Its input are these files of an experiment folder, each of which may be absent while training runs:
+Its input are the files of ``report.experiment`` and these, each of which may be absent:
 
-train.jsonl               {"event": "step", ...} and {"event": "epoch", ...} lines, as in Step and Epoch below
-settings.yaml             the resolved settings
-environment.json          names and values of any kind
 decode_<set>/text         hypotheses, Kaldi text
 decode_<set>/tokens.jsonl {"utt_id", "tokens": [{"token", "start_s"}], ...}, times from the utterance's start
+decode_<set>/words.jsonl  {"utt_id", "words": [...]}, with times and confidences
 decode_<set>/data_dir     one line: the data directory that was decoded
+decode_<set>/model        one line: the model that decoded it; without it, model or model.onnx of the experiment
 decode_<set>/score/       the files of 'recitative score'
 
-Each function after ``page`` gives one section's values to ``report/templates/recognition.html.j2``.
+``report/templates/experiment.html.j2`` shows them. The page is one file with the worst utterances, or is served by
+``report.explorer``, where every utterance can be opened.
 """
 
 from __future__ import annotations
@@ -18,22 +18,40 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from recitative.asr.alignment import SpokenWord, pronounce_with, pronunciations_of, spoken_words
+from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import read_audio
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.tables import read_table
+from recitative.decoding.alignment import BLANK, align_words
 from recitative.errors import DataError, UsageError
-from recitative.reading import checked, parsed_json, parsed_yaml, read_text
-from recitative.report.charts import Line, Mark, Recording, confusion_matrix, line_chart, spectrogram, summarize
+from recitative.report import experiment as training
+from recitative.report.charts import (
+    Mark,
+    Posteriors,
+    Recording,
+    Span,
+    Track,
+    confusion_matrix,
+    reliability_diagram,
+    spectrogram,
+)
+from recitative.report.experiment import Training, first, json_lines, read_json_object, read_training, text_of
 from recitative.report.figure import Figure
-from recitative.report.page import duration, encode_mp3, percent, render, sound_uri
+from recitative.report.page import Cell, encode_mp3, percent, render, render_part, sound_uri
+from recitative.score.calibration import (
+    expected_calibration_error,
+    hypothesis_correct,
+    read_timed_words,
+    reliability,
+)
 from recitative.score.wer import (
     Alignment,
     ErrorRates,
@@ -41,288 +59,54 @@ from recitative.score.wer import (
     characters,
     confidence_interval,
     count_confusions,
+    difference_interval,
     read_utterances,
     score,
 )
-from recitative.text.tokens import SPACE
+from recitative.stage import Array
+from recitative.text.tokens import SPACE, TokenTable
+from recitative.text.words import Word
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, name of the current item)."""
 
-WORST = 12  # utterances shown of each set
-MAX_NAMED = 20  # steps or utterances named in a note
-MAX_WORDS = 20  # kinds of word errors shown
-MAX_CHARACTERS = 40  # rows and columns of the matrix
-MAX_SPEAKERS = 40
+OpenModel = Callable[[str], Transcriber]
+"""Opens the model of a name or path. Raises DataError or UsageError."""
 
-_COLORS = {"S": "sub", "I": "ins", "C": "ink", "": "ink"}  # of tokens
+WORST = 12  # utterances shown of each set
+MAX_ROWS = 2000  # utterances listed of each set
+MAX_WORDS = 20  # kinds of word errors shown
+MAX_SYMBOLS = 40  # rows and columns of the matrix
+MAX_TOKENS = 24  # rows of posteriors
+LEAST_POSTERIOR = 0.05  # a token that is never as probable has no row
+
+_COLORS = {"S": "sub", "I": "ins", "D": "del", "C": "ink", "": "ink"}  # of words and tokens
+_SAID = {"S": "recognized as", "I": "inserted", "D": "deleted", "C": "correct"}
 
 
 def write_report(
-    experiment: Path, output: Path | None = None, *, worst: int = WORST, progress: Progress = lambda *_: None
+    experiment: Path,
+    output: Path | None = None,
+    *,
+    compare: Path | None = None,
+    worst: int = WORST,
+    open_model: OpenModel | None = None,
+    progress: Progress = lambda *_: None,
 ) -> Path:
     """Write the report of an experiment folder and return its path, by default ``experiment/report.html``.
 
-    The page says which files are missing. Raises UsageError if there is no such folder,
-    DataError if it has nothing to report or a damaged file.
+    compare: another experiment on the same sets. open_model: for posteriors and alignments.
+    The page says which files are missing. Raises UsageError if there is no such folder, DataError if it has nothing to
+    report or a damaged file.
     """
     progress(0, 1, "reading")
-    found = read_experiment(experiment)
-    shown = {decoded.name: worst_utterances(decoded, worst) for decoded in found.sets}
-    total = 1 + sum(map(len, shown.values()))
-    utterances: dict[str, list[dict[str, Any]]] = {name: [] for name in shown}
-    for decoded in found.sets:
-        for utt_id in shown[decoded.name]:
-            progress(1 + sum(map(len, utterances.values())), total, utt_id)
-            utterances[decoded.name].append(utterance(decoded, utt_id))
+    report = Report([read_experiment(path) for path in (experiment, compare) if path], open_model)
     target = output or experiment / "report.html"
-    write_text(target, page(found, utterances))
-    progress(total, total, "done")
+    write_text(target, report.page(worst, progress))
     return target
 
 
-def page(experiment: Experiment, utterances: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    """The page. utterances: those to show of each set, as ``utterance`` describes them."""
-    skipped = [row.step for row in experiment.steps if row.skipped]
-    note = f"{len(skipped)} of {len(experiment.steps)} steps skipped (NaN or inf): {_first(skipped)}"
-    return render(
-        "recognition.html.j2",
-        title=experiment.path.resolve().name,
-        facts=facts(experiment.environment),
-        tiles=[one for decoded in experiment.sets for one in _set_tiles(decoded)] + _training_tiles(experiment),
-        missing=experiment.missing,
-        charts=training_charts(experiment),
-        skipped=note if skipped else "",
-        sets=[decoded_set(decoded) | {"utterances": utterances[decoded.name]} for decoded in experiment.sets],
-        epochs=_epoch_table(experiment.epochs),
-        settings=experiment.settings,
-        environment=experiment.environment,
-    )  # fmt: skip
-
-
-def facts(environment: Mapping[str, Any]) -> list[str]:
-    """The size of the model, the machine and the commit."""
-    found = [str(environment[name]) for name in ("device", "machine") if name in environment]
-    if "parameters" in environment:
-        found.insert(0, f"{environment['parameters'] / 1e6:.2f} M parameters")
-    if "commit" in environment:
-        found.append(f"commit {environment['commit']}")
-    return found
-
-
-def training_charts(experiment: Experiment) -> list[tuple[str, Figure]]:
-    """Captions and figures of losses, error rates, learning rate and gradient norm."""
-    steps, epochs = experiment.steps, experiment.epochs
-    if not steps and not epochs:
-        return []
-    at, step = _column(epochs, "step"), _column(steps, "step")
-    tooltips = [f"epoch {row.epoch}: dev loss {row.dev_loss:.4g}" for row in epochs]
-    dev = Line("dev", at, _column(epochs, "dev_loss"), tooltips=tooltips)
-    train = (
-        summarize("train", step, _column(steps, "loss")) if steps else Line("train", at, _column(epochs, "train_loss"))
-    )
-    rates = [
-        Line(
-            name,
-            at,
-            100 * _column(epochs, rate),
-            tooltips=[
-                f"epoch {row.epoch}: dev {name} {100 * getattr(row, rate):.2f} %{', best so far' if row.best else ''}"
-                for row in epochs
-            ],
-        )
-        for name, rate in _dev_rates(epochs)
-    ]
-    learning_rate = summarize("learning rate", step, _column(steps, "lr"))
-    clip_norm, clipped = experiment.clip_norm, sum(row.clipped for row in steps) / max(1, len(steps))
-    level = (clip_norm, f"clipped above {clip_norm:g} ({100 * clipped:.1f} % of steps)") if clip_norm else None
-    marks: dict[str, Any] = {"marks": [row.step for row in steps if row.skipped], "marks_name": "skipped step"}
-    gradient = summarize("gradient norm", step, _column(steps, "grad_norm"))
-    return [
-        ("Loss (nats per label)", line_chart((train, dev), "Loss per label", scale="log", **marks)),
-        ("Dev error rates", line_chart(rates, "Dev error rates", scale="percent")),
-        ("Learning rate", line_chart([Line("", learning_rate.x, learning_rate.y)], "Learning rate")),
-        ("Gradient norm", line_chart([gradient], "Gradient norm", scale="log", level=level, **marks)),
-    ]
-
-
-def decoded_set(decoded: DecodedSet) -> dict[str, Any]:
-    """The errors of one set by kind, speaker, word and character."""
-    by_speaker = decoded.words.by_speaker
-    worst = sorted(by_speaker.items(), key=lambda item: (-item[1].rate, item[0]))[:MAX_SPEAKERS]
-    highest = max((counts.rate for counts in by_speaker.values()), default=0) or 1.0
-    sentences = Counter(decoded.words.speakers.values())
-    wrong = [(pair, n) for pair, n in count_confusions(decoded.words.alignments.values()).items() if pair.op != "C"]
-    figure, left_out = character_matrix(count_confusions(decoded.characters.alignments.values()))
-    return {
-        "name": decoded.name,
-        "absent": _first(decoded.words.missing) if decoded.words.missing else "",
-        "kinds": [("words", decoded.words.total), ("characters", decoded.characters.total)],
-        "speakers": [
-            (name, counts.rate / highest if math.isfinite(counts.rate) else 1.0, counts, sentences[name])
-            for name, counts in worst
-        ],
-        "speaker_count": len(by_speaker),
-        "word_errors": sorted(wrong, key=lambda item: (-item[1], item[0]))[:MAX_WORDS],
-        "word_error_count": len(wrong),
-        "characters": figure,
-        "characters_left_out": left_out,
-    }
-
-
-def character_matrix(counts: Mapping[Pair, int]) -> tuple[Figure, int]:
-    """The confusions of the characters with the most errors, and how many characters were left out."""
-    errors: Counter[str] = Counter()
-    for pair, count in counts.items():
-        for symbol in {pair.ref, pair.hyp} - {""}:
-            errors[symbol] += count if pair.op != "C" else 0
-    worst = sorted(errors, key=lambda symbol: (-errors[symbol], symbol))[:MAX_CHARACTERS]
-    place = {symbol: n for n, symbol in enumerate([*sorted(worst), ""])}  # the last: inserted or deleted
-    labels = [{"": "∅", " ": "\N{OPEN BOX}"}.get(symbol, symbol) for symbol in place]
-    table, totals = np.zeros((len(place), len(place)), np.int64), [0] * len(place)
-    for pair, count in counts.items():
-        if pair.ref in place:
-            totals[place[pair.ref]] += count
-            if pair.hyp in place:
-                table[place[pair.ref], place[pair.hyp]] += count
-
-    def tooltip(row: int, column: int) -> str:
-        return f"{labels[row]} → {labels[column]}: {table[row, column]}"
-
-    figure = confusion_matrix(table, labels, "Confusions of characters", tooltip, totals=totals, show_right=False)
-    return figure, len(errors) - len(worst)
-
-
-def utterance(decoded: DecodedSet, utt_id: str) -> dict[str, Any]:
-    """One utterance: its alignment, and its spectrogram with the tokens, and sound, if it can be read."""
-    counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
-    found = decoded.utterances.get(utt_id)
-    named = [f"speaker {found.speaker}"] if found else []
-    named.append(f"{counts.errors} errors in {counts.ref} words")
-    if utt_id in decoded.words.missing:
-        named.append("no hypothesis")
-    shown = {"utt_id": utt_id, "facts": named, "alignment": alignment, "problem": "", "spectrogram": None}
-    if not found:
-        return shown
-    try:
-        samples, sample_rate = read_audio(found.recording_path, start_s=found.start_s, end_s=found.end_s)
-    except DataError as error:
-        return shown | {"problem": str(error)}
-    recording = Recording(samples, sample_rate)
-    return shown | {
-        "spectrogram": spectrogram(recording, token_marks(decoded.tokens.get(utt_id, ()), alignment)),
-        "sound": sound_uri(recording, encode_mp3, "audio/mpeg"),
-        "duration_s": recording.duration_s,
-    }
-
-
-def token_marks(tokens: Sequence[Token], alignment: Alignment) -> list[Mark]:
-    """Tokens at their times, in the color of their word's edit operation; plain if the hypothesis differs."""
-    hyps = [pair for pair in alignment if pair.op != "D"]
-    same = "".join(token.token for token in tokens).split() == [pair.hyp for pair in hyps]
-    marks, word, before = [], -1, " "
-    for token in tokens:  # a letter, a space, or a space and a word
-        symbol = token.token
-        word += not symbol.isspace() and (before.isspace() or symbol[0].isspace())
-        op = hyps[word].op if same and not symbol.isspace() else ""
-        marks.append(Mark(token.start_s, "·" if symbol == " " else symbol.strip(), _COLORS[op]))
-        before = symbol
-    return marks
-
-
-def worst_utterances(decoded: DecodedSet, count: int) -> list[str]:
-    """utt_ids with errors: most errors first, then the higher rate, then by id."""
-    counts = decoded.words.by_utterance
-    wrong = [utt_id for utt_id in counts if counts[utt_id].errors]
-    return sorted(wrong, key=lambda utt_id: (-counts[utt_id].errors, -counts[utt_id].rate, utt_id))[:count]
-
-
-def _set_tiles(decoded: DecodedSet) -> list[tuple[str, str, str]]:
-    """(value, name, detail)."""
-    low, high = confidence_interval(decoded.words.by_utterance.values())
-    words, chars = decoded.words, decoded.characters
-    interval = f"{words.total.errors} of {words.total.ref} words; 95 %: {100 * low:.2f} to {100 * high:.2f}"
-    speed = (f"{decoded.real_time:.0f} x", "real time", f"decoding {decoded.name}")
-    return [
-        (percent(words.total.rate), f"WER {decoded.name}", interval),
-        (percent(chars.total.rate), f"CER {decoded.name}", f"{chars.total.errors} of {chars.total.ref}"),
-        (percent(words.sentence_rate), f"SER {decoded.name}", words.sentence_counts().replace("/", "of")),
-        *([speed] if math.isfinite(decoded.real_time) else []),
-    ]
-
-
-def _training_tiles(experiment: Experiment) -> list[tuple[str, str, str]]:
-    """(value, name, detail)."""
-    steps, epochs = experiment.steps, experiment.epochs
-    tiles = []
-    for name, rate in _dev_rates(epochs)[:1]:
-        best = min(epochs, key=lambda row: float(np.nan_to_num(getattr(row, rate), nan=math.inf)))
-        tiles.append((percent(getattr(best, rate)), f"best dev {name}", f"epoch {best.epoch}, step {best.step}"))
-    if epochs:
-        audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
-        speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
-        tiles.append((duration(epochs[-1].seconds), "training", speed))
-    if steps:
-        tiles.append((f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
-    return tiles
-
-
-def _dev_rates(epochs: Sequence[Epoch]) -> list[tuple[str, str]]:
-    """Names of the error rates that the epochs have, and their fields of ``Epoch``."""
-    rates = (("WER", "dev_wer"), ("CER", "dev_cer"), ("PER", "dev_per"))
-    return [(name, rate) for name, rate in rates if np.isfinite(_column(epochs, rate)).any()]
-
-
-def _epoch_table(epochs: Sequence[Epoch]) -> list[tuple[str, ...]]:
-    """The heading and a row for each epoch."""
-    rates = _dev_rates(epochs)
-    rows = [("epoch", "step", "train loss", "dev loss", *(f"dev {name}" for name, _ in rates), "time")]
-    for row in epochs:
-        losses = (f"{row.train_loss:.4f}", f"{row.dev_loss:.4f}")
-        shown = (percent(getattr(row, rate)) for _, rate in rates)
-        rows.append((f"{row.epoch}{' ★' if row.best else ''}", str(row.step), *losses, *shown, duration(row.seconds)))
-    return rows
-
-
-def _first(names: Sequence[object]) -> str:
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(map(str, names[:MAX_NAMED])) + more
-
-
-def _column(rows: Sequence[Step] | Sequence[Epoch], field: str) -> npt.NDArray[np.float64]:
-    return np.array([getattr(row, field) for row in rows], dtype=np.float64)
-
-
-# The files of an experiment folder.
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step; NaN where a number was not finite or not written."""
-
-    step: int
-    epoch: int
-    loss: float = math.nan  # per label
-    lr: float = math.nan
-    grad_norm: float = math.nan  # before clipping
-    clipped: bool = False
-    skipped: bool = False  # loss or gradient was NaN or inf; no update
-    audio_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training data, and the scores on the dev set after it."""
-
-    epoch: int
-    step: int
-    train_loss: float = math.nan
-    dev_loss: float = math.nan
-    dev_wer: float = math.nan  # 0..1
-    dev_cer: float = math.nan
-    dev_per: float = math.nan  # of phones, in place of both
-    seconds: float = math.nan  # wall clock since the run began
-    best: bool = False
+# The files of decoding
 
 
 @dataclass(frozen=True)
@@ -333,24 +117,37 @@ class Token:
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """A decoded set. ``utterances`` is empty if the data directory cannot be read, ``tokens`` if there are no times."""
+    """A decoded set. ``utterances`` is empty if the data directory cannot be read, ``tokens`` and ``timed`` without
+    times."""
 
     name: str
     words: ErrorRates
     characters: ErrorRates
     tokens: Mapping[str, tuple[Token, ...]]
+    timed: Mapping[str, Sequence[Word]]
     utterances: Mapping[str, Utterance]
     real_time: float = math.nan  # seconds of audio decoded per second
+    model: str = ""  # the name or path of the model; '' = unknown
+
+    def confidences(self) -> tuple[Array, Array]:
+        """(N,) confidences of all recognized words, and whether each is correct; empty without words.jsonl."""
+        found: list[tuple[float, bool]] = []
+        for utt_id, alignment in self.words.alignments.items():
+            words, correct = self.timed.get(utt_id, ()), hypothesis_correct(alignment)
+            if len(words) == len(correct):
+                found += zip((word.confidence for word in words), correct, strict=True)
+        table = np.array(found).reshape(-1, 2)
+        return table[:, 0], table[:, 1].astype(bool)
+
+    def worst_first(self) -> list[str]:
+        """utt_ids: most errors first, then the higher rate, then by id."""
+        counts = self.words.by_utterance
+        return sorted(counts, key=lambda utt_id: (-counts[utt_id].errors, -counts[utt_id].rate, utt_id))
 
 
 @dataclass(frozen=True)
 class Experiment:
-    path: Path
-    steps: tuple[Step, ...]
-    epochs: tuple[Epoch, ...]
-    settings: str  # YAML; empty if absent
-    clip_norm: float | None  # train.clip_norm of the settings
-    environment: Mapping[str, Any]
+    training: Training
     sets: tuple[DecodedSet, ...]
     missing: tuple[str, ...] = ()  # absent or unreadable files, one line each
 
@@ -365,97 +162,41 @@ def read_experiment(path: Path) -> Experiment:
     folders = sorted(folder for folder in path.glob("decode_*") if folder.is_dir())
     if not folders and not (path / "train.jsonl").exists():
         raise DataError(str(path), "holds neither train.jsonl nor decode_*", "", "train or decode into it first")
-    expected = ("train.jsonl", "settings.yaml", "environment.json")
-    missing = [f"{name} is not there" for name in expected if not (path / name).exists()]
-    steps, epochs, remarks = _read_log(path / "train.jsonl")
-    missing += remarks
-    sets = [decoded for folder in folders if (decoded := _read_set(folder, missing))]
-    if not folders:
+    run = read_training(path)
+    missing = list(run.missing)
+    sets = tuple(decoded for folder in folders if (decoded := _read_set(folder, missing)))
+    if not folders and run.kind in ("", "recognizer"):
         missing.append("no decode_<set> folder yet: error rates, confusions and utterances come with the first one")
-    settings, clip_norm = _read_settings(path / "settings.yaml")
-    environment = _read_json(path / "environment.json")
-    return Experiment(path, steps, epochs, settings, clip_norm, environment, tuple(sets), tuple(missing))
-
-
-def _read_log(path: Path) -> tuple[tuple[Step, ...], tuple[Epoch, ...], list[str]]:
-    """Steps and epochs in order. If a step was repeated after an interruption, the last run counts."""
-    steps: dict[int, Step] = {}
-    epochs: dict[int, Epoch] = {}
-    remarks: list[str] = []
-    for where, line in _json_lines(path, remarks):
-        if line.get("event") == "step":
-            step = checked(Step, _fields_of(Step, line, where), where, "a step of training", "remove the line")
-            steps[step.step] = step
-        elif line.get("event") == "epoch":
-            epoch = checked(Epoch, _fields_of(Epoch, line, where), where, "an epoch of training", "remove the line")
-            epochs[epoch.epoch] = epoch
-    return tuple(steps[n] for n in sorted(steps)), tuple(epochs[n] for n in sorted(epochs)), remarks
-
-
-def _fields_of(kind: type[Step] | type[Epoch], line: Mapping[str, Any], where: str) -> dict[str, Any]:
-    required = [name for name in ("epoch", "step") if name not in line]
-    if required:
-        raise DataError(where, f"has no '{required[0]}'", "step and epoch in every line", "remove the line")
-    known = {name: line[name] for name in kind.__dataclass_fields__ if name in line}
-    return {name: math.nan if value is None else value for name, value in known.items()}
-
-
-def _json_lines(path: Path, remarks: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file:line, object) of every line. An unfinished last line is left out, with a remark."""
-    if not path.exists():
-        return
-    lines = read_text(path).split("\n")
-    for number, line in enumerate(lines, start=1):
-        if number == len(lines) and line:
-            remarks.append(f"{path.name}: the last line is unfinished and was left out")
-        elif line:
-            yield f"{path}:{number}", _parse(f"{path}:{number}", line)
-
-
-def _parse(where: str, text: str) -> dict[str, Any]:
-    value = parsed_json(text, where, "one JSON object")
-    if not isinstance(value, dict):
-        raise DataError(where, f"has a {type(value).__name__}", "one JSON object", "remove the line")
-    return value
-
-
-def _read_settings(path: Path) -> tuple[str, float | None]:
-    text = _text_of(path)
-    try:
-        clip_norm = (parsed_yaml(text, str(path)) or {}).get("train", {}).get("clip_norm")
-        return text, None if clip_norm is None else float(clip_norm)
-    except (AttributeError, TypeError, ValueError):
-        raise DataError(str(path), "is not a settings file", "the resolved settings of the run", "") from None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return _parse(str(path), text) if (text := _text_of(path)) else {}
-
-
-def _text_of(path: Path) -> str:
-    return read_text(path) if path.exists() else ""
+    return Experiment(run, sets, tuple(missing))
 
 
 def _read_set(folder: Path, missing: list[str]) -> DecodedSet | None:
-    name = folder.name.removeprefix("decode_")
     data = _read_data(folder, missing)
     texts = _read_texts(folder, data, missing)
     if texts is None:
         return None
     refs, hyps = texts
     speakers = data.utt2spk if data else None
-    summary = _read_json(folder / "summary.json")
+    summary = read_json_object(folder / "summary.json")
     timed = summary.get("audio_s") and summary.get("seconds")
-    tokens = dict(_tokens(where, line) for where, line in _json_lines(folder / "tokens.jsonl", missing))
-    if not tokens:
-        missing.append(f"{folder.name}/tokens.jsonl is not there: no token times in the pictures")
+    tokens = dict(_tokens(where, line) for where, line in json_lines(folder / "tokens.jsonl", missing))
+    words = folder / "words.jsonl"
+    missing += [
+        f"{folder.name}/{name} is not there: {lost}"
+        for name, lost in (
+            ("tokens.jsonl", "no token times in the pictures"), ("words.jsonl", "no confidences, no times of words"),
+        ) if not (folder / name).exists()
+    ]  # fmt: skip
+    beside = (str(path) for name in ("model", "model.onnx") if (path := folder.parent / name).exists())
     return DecodedSet(
-        name,
+        folder.name.removeprefix("decode_"),
         score(refs, hyps, speakers, where=f"{folder}/text"),
         score(refs, hyps, speakers, symbols=characters, where=f"{folder}/text"),
         tokens,
+        read_timed_words(words) if words.exists() else {},
         {utterance.utt_id: utterance for utterance in data.utterances} if data else {},
         summary["audio_s"] / summary["seconds"] if timed else math.nan,
+        text_of(folder / "model").strip() or next(beside, ""),
     )
 
 
@@ -464,7 +205,7 @@ def _read_data(folder: Path, missing: list[str]) -> DataDirectory | None:
         missing.append(f"{folder.name}/data_dir is not there: no audio, no pictures, no speakers")
         return None
     try:
-        return DataDirectory.read(Path(_text_of(folder / "data_dir").strip()))
+        return DataDirectory.read(Path(text_of(folder / "data_dir").strip()))
     except DataError as error:  # the data may have moved; the rest of the report is still useful
         missing.append(f"{folder.name}: the data cannot be read from here, so no audio or pictures ({error})")
         return None
@@ -489,3 +230,396 @@ def _tokens(where: str, line: Mapping[str, Any]) -> tuple[str, tuple[Token, ...]
         return line["utt_id"], tuple(Token(token, float(start_s)) for token, start_s in pairs)
     except (KeyError, TypeError, ValueError):
         raise DataError(where, "is not a row of tokens", "utt_id and tokens with start_s", "decode again") from None
+
+
+# What a model says of an utterance
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """log_probs: (T, V). words: those of the transcript, at their times.
+
+    label_score: ln P of the transcript's best path - ln P of the best path of all, in nats: 0 if the network hears the
+    transcript, far below if it hears something else; -inf if the transcript cannot be aligned.
+    """
+
+    log_probs: Array
+    words: tuple[SpokenWord, ...]
+    label_score: float
+    problem: str = ""  # why the transcript cannot be aligned
+
+
+def inspect(transcriber: Transcriber, samples: Array, text: str) -> Inspection:
+    """samples: (S,) at the model's sample rate."""
+    log_probs = transcriber.log_probs([samples])[0]
+    best, words = float(log_probs.max(axis=1).sum()), text.split()
+    if not words:
+        return Inspection(log_probs, (), float(log_probs[:, BLANK].sum()) - best)
+    try:
+        pronunciations = pronunciations_of(words, pronounce_with(transcriber))
+        path = align_words(log_probs, pronunciations, separator=transcriber.tokens.space)
+    except DataError as error:
+        return Inspection(log_probs, (), -math.inf, f"the transcript cannot be aligned: {error}")
+    return Inspection(log_probs, spoken_words(transcriber, words, path), min(0.0, path.log_prob - best))
+
+
+def posteriors(inspection: Inspection, tokens: TokenTable, frame_s: float) -> Posteriors:
+    """The tokens that are probable at some time, in the order in which they are most probable; the blank last."""
+    probabilities = np.exp(inspection.log_probs.T)  # (V, T)
+    highest = probabilities.max(axis=1, initial=0.0)
+    likely = [n for n in np.argsort(-highest, kind="stable")[:MAX_TOKENS] if highest[n] >= LEAST_POSTERIOR]
+    rows = sorted((n for n in likely if n != BLANK), key=lambda n: int(probabilities[n].argmax()))
+    names = ["\N{OPEN BOX}" if n == tokens.space else tokens.decode([n]).strip() for n in rows]
+    return Posteriors([*names, "blank"], probabilities[[*rows, BLANK]], frame_s)
+
+
+# The page
+
+
+@dataclass
+class Report:
+    """One experiment, or two that are compared, and the models that are opened when an utterance needs them.
+
+    live: the page is served, so that each utterance can be opened. open_model: None: no posteriors, no alignments
+    """
+
+    experiments: Sequence[Experiment]
+    open_model: OpenModel | None = None
+    live: bool = False
+    _models: dict[str, Transcriber | str] = field(default_factory=dict)  # or why it cannot be opened
+
+    def page(self, worst: int = 0, progress: Progress = lambda *_: None) -> str:
+        """The page with the worst utterances of each set."""
+        main, names = self.experiments[0], self._names
+        shown = {
+            decoded.name: [u for u in decoded.worst_first() if decoded.words.by_utterance[u].errors][:worst]
+            for decoded in main.sets
+        }
+        total, sets = sum(map(len, shown.values())) + 1, []
+        done = 0
+        for decoded in main.sets:
+            articles = []
+            for utt_id in shown[decoded.name]:
+                progress(done := done + 1, total, utt_id)
+                articles.append(self._utterance(decoded, utt_id))
+            listed = utterance_table(self._pair(decoded), live=self.live, opens=shown[decoded.name])
+            sets.append(decoded_set(decoded, listed) | {"utterances": articles})
+        run = main.training
+        html = render(
+            "experiment.html.j2",
+            title=" and ".join(names),
+            live=self.live,
+            facts=training.facts(run.environment),
+            tiles=training.training_tiles(run),
+            missing=[*main.missing, *self._unpaired(), *self._unopened()],
+            metrics=metric_table([self._pair(decoded) for decoded in main.sets], names),
+            results=training.result_table(run.results) if run.results and not main.sets else None,
+            charts=training.training_charts(run),
+            skipped=training.skipped_steps(run),
+            sets=sets,
+            epochs=training.epoch_table(run.epochs),
+            settings=run.settings,
+            environment=run.environment,
+        )
+        progress(total, total, "done")
+        return html
+
+    def detail(self, key: str) -> str:
+        """The part of the page about one utterance, as HTML. Raises KeyError for an unknown key, SET/UTT_ID."""
+        name, _, utt_id = key.partition("/")
+        decoded = {decoded.name: decoded for decoded in self.experiments[0].sets}[name]
+        return render_part("utterance", self._utterance(decoded, utt_id))
+
+    def label_scores(self, name: str) -> Iterator[tuple[str, float]]:
+        """(key, label score) of each utterance of a set, by the first experiment's model; see ``Inspection``.
+
+        Raises KeyError for an unknown set, DataError if there is no model or no audio.
+        """
+        decoded = {decoded.name: decoded for decoded in self.experiments[0].sets}[name]
+        transcriber = self._model_of(decoded)
+        if isinstance(transcriber, str):
+            raise DataError(f"set {name}", transcriber, "", "")
+        for utt_id in decoded.worst_first()[:MAX_ROWS]:
+            recording = _recording(decoded, utt_id)
+            if not isinstance(recording, Recording) or recording.sample_rate != transcriber.sample_rate:
+                continue
+            text = decoded.utterances[utt_id].text or ""
+            yield f"{name}/{utt_id}", inspect(transcriber, recording.samples, text).label_score
+
+    @property
+    def _names(self) -> list[str]:
+        names = [one.training.name for one in self.experiments]
+        return names if len(set(names)) == len(names) else [str(one.training.path) for one in self.experiments]
+
+    def _pair(self, decoded: DecodedSet) -> list[DecodedSet]:
+        """The set in each experiment; without those that lack it."""
+        others = [other for one in self.experiments[1:] for other in one.sets if other.name == decoded.name]
+        return [decoded, *others]
+
+    def _unpaired(self) -> list[str]:
+        names = [{decoded.name for decoded in one.sets} for one in self.experiments]
+        alone = set.union(*names) - set.intersection(*names)
+        return [f"only one experiment has decode_{name}" for name in sorted(alone)]
+
+    def _unopened(self) -> list[str]:
+        return [model for model in self._models.values() if isinstance(model, str)]
+
+    def _model_of(self, decoded: DecodedSet) -> Transcriber | str:
+        """The model, or why there is none."""
+        if not self.open_model:
+            return ""
+        if decoded.model not in self._models:
+            try:
+                if not decoded.model:
+                    raise DataError(f"decode_{decoded.name}/model", "is not there")
+                self._models[decoded.model] = self.open_model(decoded.model)
+            except (DataError, UsageError) as error:
+                self._models[decoded.model] = f"no posteriors and no alignments: {error}"
+        return self._models[decoded.model]
+
+    def _utterance(self, decoded: DecodedSet, utt_id: str) -> dict[str, Any]:
+        """One utterance: its alignment, and spectrogram, posteriors and sound, if they can be had."""
+        pair = self._pair(decoded)
+        recording = _recording(decoded, utt_id)
+        models = [self._model_of(one) if isinstance(recording, Recording) else "" for one in pair]
+        heard = [_inspected(model, recording, decoded.utterances.get(utt_id)) for model in models]
+        shown = {
+            "key": f"{decoded.name}/{utt_id}",
+            "name": utt_id,
+            "facts": [f"speaker {decoded.utterances[utt_id].speaker}"] if utt_id in decoded.utterances else [],
+            "systems": [
+                _system(name if len(pair) > 1 else "", one, utt_id, found)
+                for name, one, found in zip(self._names, pair, heard, strict=False)
+                if utt_id in one.words.alignments
+            ],
+            "problem": recording if isinstance(recording, str) else "",
+        }
+        if isinstance(recording, str):
+            return shown
+        notes = [*(self._unopened() if self.live else ()), *(one.problem for one in heard if one)]
+        below: list[Track | Posteriors] = []
+        if heard[0] and heard[0].words:
+            below.append(Track("ref", [Span(word.start_s, word.end_s, word.word) for word in heard[0].words]))
+        for name, one, model, found in zip(self._names, pair, models, heard, strict=False):
+            if len(pair) > 1:
+                below.append(Track(f"{name}:", ()))
+            if found and isinstance(model, Transcriber):
+                below.append(posteriors(found, model.tokens, model.frame_s))
+            if utt_id in one.timed and utt_id in one.words.alignments:
+                below.append(_hyp_track(one.timed[utt_id], one.words.alignments[utt_id]))
+        marks = token_marks(decoded.tokens.get(utt_id, ()), decoded.words.alignments[utt_id])
+        return shown | {
+            "notes": list(dict.fromkeys(note for note in notes if note)),
+            "picture": spectrogram(recording, marks if any(len(m.text) == 1 for m in marks) else (), below),
+            "sound": sound_uri(recording, encode_mp3, "audio/mpeg"),
+            "duration_s": recording.duration_s,
+        }
+
+
+def _recording(decoded: DecodedSet, utt_id: str) -> Recording | str:
+    """The sound of an utterance, or why there is none."""
+    if not (found := decoded.utterances.get(utt_id)):
+        return "the data cannot be read from here"
+    try:
+        return Recording(*read_audio(found.recording_path, start_s=found.start_s, end_s=found.end_s))
+    except DataError as error:
+        return str(error)
+
+
+def _inspected(model: Transcriber | str, recording: Recording | str, utterance: Utterance | None) -> Inspection | None:
+    if isinstance(model, str) or isinstance(recording, str) or not utterance:
+        return None
+    if recording.sample_rate != model.sample_rate:
+        return None
+    return inspect(model, recording.samples, utterance.text or "")
+
+
+def _system(name: str, decoded: DecodedSet, utt_id: str, heard: Inspection | None) -> dict[str, Any]:
+    """What one experiment made of an utterance. words: (op, ref, hyp, start_s, end_s, description)."""
+    counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
+    facts = [f"{counts.errors} errors in {counts.ref} words"]
+    if utt_id in decoded.words.missing:
+        facts.append("no hypothesis")
+    if heard:
+        facts.append(f"label score {heard.label_score:.1f}")
+    refs, hyps = iter(heard.words if heard else ()), iter(decoded.timed.get(utt_id, ()))
+    words = []
+    for op, ref, hyp in alignment:
+        said = next(refs, None) if op != "I" else None
+        found = next(hyps, None) if op != "D" else None
+        place = found or said
+        description = f"{ref or hyp}: {_SAID[op]}{f' {hyp}' if op == 'S' else ''}"
+        if found:
+            description += f", confidence {found.confidence:.2f}"
+        times = (place.start_s, place.end_s) if place else None
+        words.append((op, ref, hyp, times, description))
+    return {"name": name, "facts": facts, "words": words}
+
+
+def _hyp_track(words: Sequence[Word], alignment: Alignment) -> Track:
+    ops = [pair.op for pair in alignment if pair.op != "D"]
+    ops = ops if len(ops) == len(words) else ["C"] * len(words)
+    spans = [Span(word.start_s, word.end_s, word.word, _COLORS[op]) for word, op in zip(words, ops, strict=True)]
+    return Track("hyp", spans)
+
+
+def token_marks(tokens: Sequence[Token], alignment: Alignment) -> list[Mark]:
+    """Tokens at their times, in the color of their word's edit operation; plain if the hypothesis differs."""
+    hyps = [pair for pair in alignment if pair.op != "D"]
+    same = "".join(token.token for token in tokens).split() == [pair.hyp for pair in hyps]
+    marks, word, before = [], -1, " "
+    for token in tokens:  # a letter, a space, or a space and a word
+        symbol = token.token
+        word += not symbol.isspace() and (before.isspace() or symbol[0].isspace())
+        op = hyps[word].op if same and not symbol.isspace() else ""
+        marks.append(Mark(token.start_s, "·" if symbol == " " else symbol.strip(), _COLORS[op]))
+        before = symbol
+    return marks
+
+
+def metric_table(sets: Sequence[Sequence[DecodedSet]], names: Sequence[str]) -> tuple[list[str], list[list[Cell]]]:
+    """Set by metric. sets: each in one experiment, or in two, whose difference follows. The heading, and the rows."""
+    head = ["set", "WER", "95 % interval", "errors / words", "sub", "del", "ins", "CER", "SER", "ECE", "x real time"]
+    rows = []
+    for pair in sets:
+        for name, decoded in zip(names, pair, strict=False):
+            rows.append([*([Cell(name)] if len(names) > 1 else []), *_metrics(decoded)])
+        if len(pair) == 2:
+            rows.append(_difference(*pair))
+    return ["experiment", *head] if len(names) > 1 else head, rows
+
+
+def _metrics(decoded: DecodedSet) -> list[Cell]:
+    words, total = decoded.words, decoded.words.total
+    low, high = confidence_interval(words.by_utterance.values())
+    confidences, correct = decoded.confidences()
+    ece = expected_calibration_error(confidences, correct) if len(correct) else math.nan
+    counts = (total.substitutions, total.deletions, total.insertions)
+    return [
+        Cell(decoded.name),
+        Cell(percent(total.rate), total.rate, strong=True),
+        Cell(f"{100 * low:.2f} to {100 * high:.2f}", low),
+        Cell(f"{total.errors} / {total.ref}", total.errors),
+        *(Cell(str(count), count) for count in counts),
+        Cell(percent(decoded.characters.total.rate), decoded.characters.total.rate),
+        Cell(percent(words.sentence_rate), words.sentence_rate, title=words.sentence_counts().replace("/", "of")),
+        Cell(_number(ece, 3), ece, title="expected calibration error of the confidences of words"),
+        Cell(_number(decoded.real_time, 0), decoded.real_time),
+    ]
+
+
+def _difference(one: DecodedSet, other: DecodedSet) -> list[Cell]:
+    """Of the second from the first, with its interval by a bootstrap over the utterances that both have."""
+    low, high = difference_interval(one.words.by_utterance, other.words.by_utterance)
+    sure = "not significant: 0 is within the interval" if low <= 0 <= high else "significant at 5 %"
+
+    def rate(before: float, after: float) -> Cell:
+        return Cell(f"{100 * (after - before):+.2f}", after - before)
+
+    def count(name: str) -> Cell:
+        change = getattr(other.words.total, name) - getattr(one.words.total, name)
+        return Cell(f"{change:+d}", change)
+
+    word = other.words.total.rate - one.words.total.rate
+    return [
+        Cell("difference"),
+        Cell(one.name),
+        Cell(f"{100 * word:+.2f}", word, title=sure, strong=True),
+        Cell(f"{100 * low:+.2f} to {100 * high:+.2f}", low, title=sure),
+        *map(count, ("errors", "substitutions", "deletions", "insertions")),
+        rate(one.characters.total.rate, other.characters.total.rate),
+        rate(one.words.sentence_rate, other.words.sentence_rate),
+        Cell("", math.nan),
+        Cell("", math.nan),
+    ]
+
+
+def decoded_set(decoded: DecodedSet, listed: tuple[list[str], list[list[Cell]]]) -> dict[str, Any]:
+    """The errors of one set by kind, speaker, word and symbol, its calibration and its utterances."""
+    by_speaker = decoded.words.by_speaker
+    highest = max((counts.rate for counts in by_speaker.values()), default=0) or 1.0
+    sentences = Counter(decoded.words.speakers.values())
+    counts_of = count_confusions(decoded.words.alignments.values())
+    wrong = [(pair, n) for pair, n in counts_of.items() if pair.op != "C"]
+    by_words = len({symbol for pair in counts_of for symbol in (pair.ref, pair.hyp)}) <= MAX_SYMBOLS + 1
+    symbols = counts_of if by_words else count_confusions(decoded.characters.alignments.values())
+    figure, left_out = symbol_matrix(symbols, "words" if by_words else "characters")
+    confidences, correct = decoded.confidences()
+    return {
+        "name": decoded.name,
+        "absent": first(decoded.words.missing) if decoded.words.missing else "",
+        "kinds": [("words", decoded.words.total), ("characters", decoded.characters.total)],
+        "speakers": [
+            [Cell(name), Cell(percent(c.rate), c.rate, min(1.0, c.rate / highest) if math.isfinite(c.rate) else 1.0),
+             Cell(f"{c.errors} / {c.ref}", c.errors), Cell(str(sentences[name]), sentences[name])]
+            for name, c in sorted(by_speaker.items(), key=lambda item: (-item[1].rate, item[0]))
+        ],
+        "word_errors": sorted(wrong, key=lambda item: (-item[1], item[0]))[:MAX_WORDS],
+        "word_error_count": len(wrong),
+        "unit": "Words" if by_words else "Characters",
+        "symbols": figure,
+        "symbols_left_out": left_out,
+        "reliability": reliability_diagram(reliability(confidences, correct), "Reliability diagram") if len(correct)
+        else None,
+        "ece": expected_calibration_error(confidences, correct) if len(correct) else math.nan,
+        "listed": listed,
+        "count": len(decoded.words.by_utterance),
+    }  # fmt: skip
+
+
+def utterance_table(
+    pair: Sequence[DecodedSet], *, live: bool, opens: Sequence[str] = ()
+) -> tuple[list[str], list[list[Cell]]]:
+    """The heading and a row for each utterance, worst first. live: all can be opened; else those of ``opens``."""
+    decoded, others = pair[0], pair[1:]
+    head = ["utterance", "speaker", "words", "errors", *(["other errors", "change"] if others else []), "WER"]
+    head += ["confidence", *(["label score"] if live else []), "reference", "recognized"]
+    rows = []
+    for utt_id in decoded.worst_first()[:MAX_ROWS]:
+        counts, alignment = decoded.words.by_utterance[utt_id], decoded.words.alignments[utt_id]
+        words = decoded.timed.get(utt_id, ())
+        confidence = sum(word.confidence for word in words) / len(words) if words else math.nan
+        found = decoded.utterances.get(utt_id)
+        row = [
+            Cell(utt_id, key=f"{decoded.name}/{utt_id}" if live or utt_id in opens else ""),
+            Cell(found.speaker if found else decoded.words.speakers.get(utt_id, "")),
+            Cell(str(counts.ref), counts.ref),
+            Cell(str(counts.errors), counts.errors),
+        ]
+        for other in others:
+            errors = other.words.by_utterance[utt_id].errors if utt_id in other.words.by_utterance else None
+            change = None if errors is None else errors - counts.errors
+            row += [Cell("" if errors is None else str(errors), errors)]
+            row += [Cell("" if change is None else f"{change:+d}" if change else "0", change)]
+        row += [Cell(percent(counts.rate, 0), counts.rate), Cell(_number(confidence, 2), confidence)]
+        row += [Cell("", math.nan)] if live else []
+        row += [Cell(" ".join(filter(None, (getattr(p, side) for p in alignment)))) for side in ("ref", "hyp")]
+        rows.append(row)
+    return head, rows
+
+
+def symbol_matrix(counts: Mapping[Pair, int], unit: str) -> tuple[Figure, int]:
+    """The confusions of the symbols with the most errors, and how many of those with errors were left out."""
+    errors: Counter[str] = Counter()
+    for pair, count in counts.items():
+        for symbol in {pair.ref, pair.hyp} - {""}:
+            errors[symbol] += count if pair.op != "C" else 0
+    worst = sorted(errors, key=lambda symbol: (-errors[symbol], symbol))[:MAX_SYMBOLS]
+    place = {symbol: n for n, symbol in enumerate([*sorted(worst), ""])}  # the last: inserted or deleted
+    labels = [{"": "∅", " ": "\N{OPEN BOX}"}.get(symbol, symbol) for symbol in place]
+    table, totals = np.zeros((len(place), len(place)), np.int64), [0] * len(place)
+    for pair, count in counts.items():
+        if pair.ref in place:
+            totals[place[pair.ref]] += count
+            if pair.hyp in place:
+                table[place[pair.ref], place[pair.hyp]] += count
+
+    def tooltip(row: int, column: int) -> str:
+        return f"{labels[row]} → {labels[column]}: {table[row, column]}"
+
+    figure = confusion_matrix(table, labels, f"Confusions of {unit}", tooltip, totals=totals, show_right=False)
+    return figure, len(errors) - len(worst)
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "\N{EN DASH}"

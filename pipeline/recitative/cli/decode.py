@@ -57,6 +57,7 @@ def decode(
             engine=dataclasses.replace(engine, jobs=jobs).to_engine(),
             open_again=partial(_open_on_one_thread, path, options, warns=False), advance=show,
         )  # fmt: skip
+    write_text(output / "model", f"{model}\n")  # for 'recitative report' and 'explore'
     _print_summary(summary, output)
 
 

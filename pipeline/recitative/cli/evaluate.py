@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, replace
 from inspect import signature
 from pathlib import Path
@@ -14,7 +16,7 @@ from recitative import pretrained
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, language, music, sound
-from recitative.cli.models import find_model
+from recitative.cli.models import find_model, open_named_transcriber
 from recitative.cli.options import Record, expand_options, print_note
 from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
@@ -32,9 +34,14 @@ from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     from recitative.model.export.quantization import Weights
+    from recitative.report.explorer import Explorable
 
 RECOGNITION, CLASSIFIERS, ANOMALY_MODELS, MUSIC_MODELS = "Speech recognition", "Classifiers", "Anomaly models", "Music"
 EXPERIMENT = "Experiments with recognizers"
+CompareOption = Annotated[
+    Path | None,
+    typer.Option(help="Another experiment with the same sets, or another classifier, to compare with."),
+]
 NotesOption = Annotated[
     Path | None, typer.Option("--notes", help="Text file stored in the model: license, corpus, commands.")
 ]
@@ -327,6 +334,7 @@ def report(
     data: Annotated[Path | None, typer.Argument(metavar="DATA", help="For a classifier: labeled data.")] = None,
     output: Annotated[Path | None, typer.Option(help="Page to write. Default: WHAT/report.html.")] = None,
     title: Annotated[str, typer.Option(help="Title of the page.", rich_help_panel=CLASSIFIERS)] = "",
+    compare: CompareOption = None,
     worst: Annotated[int, typer.Option(min=0, help="Worst utterances of each set.", rich_help_panel=EXPERIMENT)] = 12,
     errors: Annotated[
         int, typer.Option(min=0, help="Most confident errors to list.", rich_help_panel=CLASSIFIERS)
@@ -348,6 +356,7 @@ def report(
 
     \b
     recitative report exp/lstm                                        curves, errors, worst utterances
+    recitative report exp/lstm --compare exp/blstm                    both, with differences
     recitative report exp/small/model data/test --output report.html  accuracy, confusions, errors to listen to
     recitative report exp/samples --originals data/train              statistics, copies, piano rolls, players
     """
@@ -361,10 +370,56 @@ def report(
         report_experiment(what, **_options_for(report_experiment, context, "an experiment of a recognizer", record))
 
 
-def report_experiment(experiment: Path, *, output: Path | None = None, worst: int = 12) -> None:
+def report_experiment(
+    experiment: Path, *, output: Path | None = None, worst: int = 12, compare: Path | None = None
+) -> None:
     """Write curves, error analysis, worst utterances with pictures and sound, settings and environment to one page."""
     from recitative.asr.report import write_report
 
     with progress_bar("report") as show:
-        path = write_report(experiment, output, worst=worst, progress=show)
+        path = write_report(
+            experiment, output, compare=compare, worst=worst, open_model=open_named_transcriber, progress=show
+        )
     print(path)
+
+
+@expand_options
+def explore(
+    what: Annotated[Path, typer.Argument(metavar="WHAT", help="Experiment folder, or classifier.")],
+    data: Annotated[Path | None, typer.Argument(metavar="DATA", help="For a classifier: labeled data.")] = None,
+    compare: CompareOption = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="0 = any that is free. Default: 2710, or a free one if that is taken."),
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")] = True,
+) -> None:
+    """Explore utterances in the browser, worst first: hear and see them, compare two models, find bad labels.
+
+    The page is that of 'recitative report', on which every utterance opens with its spectrogram, posteriors, alignment
+    and sound. It scores each transcript by how well the network hears it, so that wrong ones come first. Only this
+    machine can open the page. Ctrl-C ends it.
+
+    \b
+    recitative explore exp/lstm                      after 'recitative decode ... --output exp/lstm/decode_test'
+    recitative explore exp/lstm --compare exp/blstm  side by side
+    recitative explore exp/small/model data/test     a classifier
+    """
+    import webbrowser
+
+    from recitative.report.explorer import Explorer
+
+    if data:
+        explored: Explorable = classify.classifier_report(what, data, compare)
+    else:
+        from recitative.asr.report import Report, read_experiment
+
+        explored = Report(
+            [read_experiment(path) for path in (what, compare) if path], open_named_transcriber, live=True
+        )
+    server = Explorer(explored, port)
+    print(f"{what} at {server.url} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    if browser:
+        webbrowser.open(server.url)
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()

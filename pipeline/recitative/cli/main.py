@@ -19,7 +19,7 @@ from recitative.cli.data import app as data
 from recitative.cli.data import check, folds, hold_out
 from recitative.cli.decode import align, average, decode, rescore, tune
 from recitative.cli.doctor import doctor
-from recitative.cli.evaluate import export, info, models, report, score
+from recitative.cli.evaluate import explore, export, info, models, report, score
 from recitative.cli.generate import app as generate
 from recitative.cli.keywords import app as keywords
 from recitative.cli.keywords import spot
@@ -42,7 +42,7 @@ app = new_app()
 PANELS: dict[str, tuple[Verb | typer.Typer, ...]] = {
     "Use": (transcribe, listen, classify, detect, models, info, add_words, doctor, keywords),
     "Train": (init_config, find_batch_size, train, average, adapt, lm, g2p),
-    "Evaluate": (decode, tune, rescore, align, score, report, export, anomaly),
+    "Evaluate": (decode, tune, rescore, align, score, report, explore, export, anomaly),
     "Data": (check, tokens, lexicon, features, cmvn, shards, data),
     "Music and sound": (melody, vocode, generate, music),
     "Serve": (serve,),

@@ -63,6 +63,11 @@ def open_transcriber(model: Path, options: DecodingArguments | None = None, *, w
     return options.apply(transcriber, warns=warns) if options else transcriber
 
 
+def open_named_transcriber(model: str) -> Transcriber:
+    """The same for a pretrained model's name or a path."""
+    return open_transcriber(find_model(model))
+
+
 def open_recognizer(
     model: Path, options: DecodingArguments | None = None, *, text: TextForm = "raw", warns: bool = True
 ) -> Recognizer:

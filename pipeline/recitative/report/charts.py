@@ -317,6 +317,8 @@ def _deviates(points: Sequence[OperatingPoint]) -> tuple[list[float], list[float
 SPECTROGRAM_HEIGHT = 140
 TIMES_HEIGHT = 18  # below it
 MARKS_HEIGHT = 34  # two rows of marks above it
+TRACK_HEIGHT = 20  # of a row of words
+TOKEN_HEIGHT = 13  # of a token's probabilities
 UNITS_PER_S = 200
 FREQUENCIES_HZ = (500, 1000, 2000, 4000)
 MEL_CHANNELS = 64  # with more, some have no frequency at 8 kHz
@@ -342,28 +344,69 @@ class Mark:
     color: str  # a name of the palette
 
 
+@dataclass(frozen=True)
+class Span:
+    start_s: float
+    end_s: float
+    text: str
+    color: str = "ink"  # a name of the palette
+
+
+@dataclass(frozen=True)
+class Track:
+    """A row of words at their times."""
+
+    name: str
+    spans: Sequence[Span]
+
+
+@dataclass(frozen=True)
+class Posteriors:
+    """The probability of each token over time. labels: of R tokens; probabilities: (R, T), 0..1."""
+
+    labels: Sequence[str]
+    probabilities: Array
+    frame_s: float
+
+
 @style()
-def spectrogram(recording: Recording, marks: Sequence[Mark] = ()) -> Playable:
-    """The mel spectrogram of a recording with frequencies, times and marks; close marks alternate in two rows."""
+def spectrogram(recording: Recording, marks: Sequence[Mark] = (), below: Sequence[Track | Posteriors] = ()) -> Playable:
+    """The mel spectrogram of a recording with frequencies, times and marks; close marks alternate in two rows.
+
+    below: words and probabilities at the same times
+    """
     duration_s = recording.duration_s
-    top, width = MARKS_HEIGHT if marks else 0, max(UNITS_PER_S, round(duration_s * UNITS_PER_S))
-    figure, axes = canvas(width, top + SPECTROGRAM_HEIGHT + TIMES_HEIGHT, f"Spectrogram, {duration_s:.1f} seconds")
+    widest = WIDTH / max(duration_s, 1e-9)  # a second of a short recording has more room
+    top, width = MARKS_HEIGHT if marks else 0, max(UNITS_PER_S, round(duration_s * min(max(widest, UNITS_PER_S), 400)))
     foot = top + SPECTROGRAM_HEIGHT
+    height = foot + TIMES_HEIGHT + sum(map(_row_height, below))
+    figure, axes = canvas(width, height, f"Spectrogram, {duration_s:.1f} seconds")
     levels = mel_levels(recording)
     if levels.size:
         _draw_levels(axes, levels, (0, width, foot, top))
     low, high = _mel(20.0), _mel(recording.sample_rate / 2)
     for hertz in (hertz for hertz in FREQUENCIES_HZ if hertz < 0.48 * recording.sample_rate):
         y = foot - SPECTROGRAM_HEIGHT * (_mel(hertz) - low) / (high - low)
-        name = f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz"
-        axes.text(4, y, name, size=10, va="center", color=WHITE, bbox={"fc": BLACK, "alpha": 0.4, "lw": 0, "pad": 1})
+        _draw_name(axes, y, f"{hertz // 1000} kHz" if hertz >= 1000 else f"{hertz} Hz")
     times = np.arange(0, duration_s - 0.1, 0.5).tolist() or [0.0]
     draw_lines(axes, [(s / duration_s * width, foot, s / duration_s * width, foot + 4) for s in times], "muted")
     for seconds in times:
         axes.text(seconds / duration_s * width + 2, foot + 14, f"{seconds:g} s")
+    _draw_marks(axes, marks, width / duration_s, foot)
+    y = foot + TIMES_HEIGHT
+    for row in below:
+        if isinstance(row, Track):
+            _draw_track(axes, row, y, width / duration_s)
+        else:
+            _draw_posteriors(axes, row, y, width / duration_s)
+        y += _row_height(row)
+    return Playable(figure, [(0.0, duration_s, 0.0, top, width, height - top if below else SPECTROGRAM_HEIGHT)])
+
+
+def _draw_marks(axes: Axes, marks: Sequence[Mark], per_s: float, foot: float) -> None:
     last_x, upper = -100.0, False
     for mark in marks:
-        x = mark.start_s / duration_s * width
+        x = mark.start_s * per_s
         upper = x - last_x < 10 and not upper
         y = 13 if upper else MARKS_HEIGHT - 5
         axes.plot([x, x], [y + 2, foot], color=WHITE, alpha=0.45, linewidth=1)
@@ -371,7 +414,37 @@ def spectrogram(recording: Recording, marks: Sequence[Mark] = ()) -> Playable:
         text = axes.text(inside, y, mark.text, ha="center", size=13, weight="bold", color=LIGHT[mark.color])
         add_tooltip(text, f"{mark.start_s:.2f} s")
         last_x = x
-    return Playable(figure, [(0.0, duration_s, 0.0, top, width, SPECTROGRAM_HEIGHT)])
+
+
+def _row_height(row: Track | Posteriors) -> float:
+    return TRACK_HEIGHT if isinstance(row, Track) else len(row.labels) * TOKEN_HEIGHT + 6
+
+
+def _draw_name(axes: Axes, y: float, name: str) -> None:
+    axes.text(4, y, name, size=10, va="center", color=WHITE, bbox={"fc": BLACK, "alpha": 0.4, "lw": 0, "pad": 1})
+
+
+def _draw_track(axes: Axes, track: Track, top: float, per_s: float) -> None:
+    y = top + TRACK_HEIGHT / 2
+    for span in track.spans:
+        x, width = span.start_s * per_s, max(2, (span.end_s - span.start_s) * per_s)
+        back = "rule" if span.color == "ink" else f"{span.color}-back"
+        box = draw_box(axes, x, top + 1, width, TRACK_HEIGHT - 3, back)
+        add_tooltip(box, f"{track.name}: {span.text}, {span.start_s:.2f} to {span.end_s:.2f} s")
+        axes.text(x + 2, y, span.text, size=11, va="center", color=LIGHT[span.color])
+    if not track.spans or track.spans[0].start_s * per_s > 7 * len(track.name) + 8:
+        axes.text(4, y, track.name, size=10, va="center")
+
+
+def _draw_posteriors(axes: Axes, row: Posteriors, top: float, per_s: float) -> None:
+    count, frames = row.probabilities.shape
+    foot = top + count * TOKEN_HEIGHT
+    if row.probabilities.size:
+        shades = np.sqrt(row.probabilities)  # so that small ones can be seen
+        levels = np.asarray(np.round(255 * shades), np.uint8).repeat(4, 0).repeat(4, 1)  # a browser would blur cells
+        _draw_levels(axes, levels, (0, frames * row.frame_s * per_s, foot, top))
+    for number, label in enumerate(row.labels):
+        _draw_name(axes, top + (number + 0.5) * TOKEN_HEIGHT, label)
 
 
 def mel_levels(recording: Recording) -> npt.NDArray[np.uint8]:

@@ -6,6 +6,8 @@ import base64
 import io
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from recitative.report.charts import Recording
 from recitative.report.figure import PALETTE, Figure, dark_css, figure_size, to_svg
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
+    from jinja2 import Environment
 
 MAX_SOUND_S = 60.0  # longer recordings would make the page too large
 SOUND_RATE = 16000  # Hz
@@ -24,8 +26,37 @@ DASH = "\N{EN DASH}"  # where there is no value
 _MP3_RATES = (8000, 16000)
 
 
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that readers sort and filter."""
+
+    text: str
+    sort: float | None = None  # a number: to the right, and sorted by it
+    share: float | None = None  # 0..1, drawn as a bar
+    title: str = ""  # shown while the pointer is on it
+    key: str = ""  # of the utterance that it opens
+    strong: bool = False
+
+    @property
+    def order(self) -> str:
+        """``sort`` as JavaScript reads it; '' for NaN, which stands last."""
+        if self.sort is None or math.isnan(self.sort):
+            return ""
+        return f"{self.sort:g}".replace("inf", "Infinity")
+
+
 def render(template: str, **context: Any) -> str:
     """A page from ``templates/NAME``. Values are escaped; filters and macros: see ``parts.html.j2``."""
+    return _environment().get_template(template).render(context) + "\n"
+
+
+def render_part(macro: str, *arguments: Any) -> str:
+    """A part of a page, by a macro of ``parts.html.j2``."""
+    return str(getattr(_environment().get_template("parts.html.j2").module, macro)(*arguments))
+
+
+@cache
+def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -38,7 +69,7 @@ def render(template: str, **context: Any) -> str:
     )  # fmt: skip
     environment.filters |= {"percent": percent, "duration": duration, "svg": svg, "figure_size": figure_size}
     environment.globals |= {"palette": PALETTE, "dark_css": Markup(dark_css())}
-    return environment.get_template(template).render(context) + "\n"
+    return environment
 
 
 def percent(rate: float, digits: int = 2) -> str:

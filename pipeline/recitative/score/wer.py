@@ -13,6 +13,7 @@ score_kaldi_cer.sh omits spaces, so its CER is not comparable.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,20 @@ def confidence_interval(
         rates.append(errors / np.maximum(refs, 1))
     low, high = np.quantile(np.concatenate(rates), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def difference_interval(
+    first: Mapping[str, ErrorCounts], second: Mapping[str, ErrorCounts], *, level: float = 0.95
+) -> tuple[float, float]:
+    """Bootstrap interval of how much higher the second's rate is, over the utterances that both have.
+
+    Both are resampled together, since an utterance that is hard for one is hard for the other (Bisani and Ney 2004).
+    NaN without common utterances.
+    """
+    pairs = [(first[utt_id], second[utt_id]) for utt_id in first if utt_id in second]
+    if not pairs:
+        return math.nan, math.nan
+    return confidence_interval([ErrorCounts(a.ref, substitutions=b.errors - a.errors) for a, b in pairs], level=level)
 
 
 def _op(ref: str, hyp: str) -> Op:

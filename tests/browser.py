@@ -138,14 +138,14 @@ class Page:
 
 
 @contextmanager
-def open_page(url: str, microphone: Path) -> Iterator[Page]:
-    """A page whose microphone is a WAV file, played again and again."""
+def open_page(url: str, microphone: Path | None = None) -> Iterator[Page]:
+    """A page. microphone: a WAV file, played again and again."""
     program = find()
     assert program, "there is a browser"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", f"--user-data-dir={profile}"]
         fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-        fake.append(f"--use-file-for-fake-audio-capture={microphone}")
+        fake += [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
         process = subprocess.Popen(
             [program, *options, *fake, "--remote-debugging-port=0", url],
             stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
