@@ -128,7 +128,7 @@ VERBS = {
     "generate sound --model noise/model --seconds 0.05 --output OUT/sound",
 }
 SILENT: set[str] = set()  # verbs that print no result
-ENDLESS = {"serve"}  # verbs that run until they are told to stop: tests/serve
+ENDLESS = {"serve", "explore"}  # verbs that run until they are told to stop: tests/serve, tests/report
 
 
 def verbs() -> list[str]:

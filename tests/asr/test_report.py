@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -13,7 +14,15 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from recitative.asr.report import Token, read_experiment, symbol_matrix, token_marks, write_report
+from recitative.asr.report import (
+    Token,
+    metric_table,
+    read_experiment,
+    symbol_matrix,
+    token_marks,
+    utterance_table,
+    write_report,
+)
 from recitative.audio.files import write_wav
 from recitative.cli.evaluate import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
@@ -21,7 +30,7 @@ from recitative.errors import DataError, UsageError
 from recitative.report.charts import Mark, Recording, mel_levels, spectrogram
 from recitative.report.figure import to_svg
 from recitative.report.page import encode_mp3
-from recitative.score.wer import align, characters, score, write_details
+from recitative.score.wer import align, characters, difference_interval, score, write_details
 from whole_page import WholePage
 
 RATE = 8000
@@ -63,7 +72,24 @@ def experiment(tmp_path):
     (decoded / "summary.json").write_text(json.dumps({"audio_s": 2.4, "seconds": 0.1}))
     tokens = [{"token": token, "start_s": 0.1 * n} for n, token in enumerate(HYPS["a-1"])]
     (decoded / "tokens.jsonl").write_text(json.dumps({"utt_id": "a-1", "tokens": tokens}) + "\n")
+    words = {
+        utt_id: [{"word": w, "start_s": 0.1 + 0.3 * n, "end_s": 0.3 + 0.3 * n, "confidence": 0.9 - 0.4 * n}
+                 for n, w in enumerate(text.split())]
+        for utt_id, text in HYPS.items()
+    }  # fmt: skip
+    lines = (json.dumps({"utt_id": utt_id, "words": said}) + "\n" for utt_id, said in words.items())
+    (decoded / "words.jsonl").write_text("".join(lines))
     return exp
+
+
+def copied(experiment, hyps):
+    """The same experiment with other hypotheses."""
+    other = experiment.with_name("other")
+    shutil.copytree(experiment, other)
+    (other / "decode_test/text").write_text(
+        "".join(f"{utt_id} {text}".rstrip() + "\n" for utt_id, text in hyps.items())
+    )
+    return other
 
 
 def test_the_whole_report_is_one_page_that_fetches_nothing(experiment):
@@ -88,6 +114,65 @@ def test_the_whole_report_is_one_page_that_fetches_nothing(experiment):
     assert "clipped above 5 (16.7 % of steps)" in page.text
     assert "Not in this report" not in page.text
     assert not re.search(r"\bnan\b", html)
+
+
+def test_sets_are_rows_and_metrics_columns(experiment):
+    head, rows = metric_table([[read_experiment(experiment).sets[0]]], ["exp"])
+    assert len(rows) == 1
+    shown = dict(zip(head, (cell.text.replace("\N{THIN SPACE}", " ") for cell in rows[0]), strict=True))
+    assert shown["set"] == "test"
+    assert (shown["WER"], shown["errors / words"]) == ("33.33 %", "2 / 6")
+    assert (shown["sub"], shown["del"], shown["ins"], shown["SER"]) == ("1", "1", "0", "66.67 %")
+    gaps = abs(0.9 * 2 - 2) + abs(0.5 * 2 - 1) + abs(0.1 * 1 - 1)  # confidences 0.9, 0.5, 0.1; 'too' is wrong
+    assert shown["ECE"] == f"{gaps / 5:.3f}"
+    assert shown["x real time"] == "24"
+
+
+def test_two_experiments_are_compared_by_set_and_by_utterance(experiment):
+    other = copied(experiment, HYPS | {"a-1": "one two", "a-2": "b co"})
+    text = WholePage(write_report(experiment, compare=other).read_text()).text.replace("\N{THIN SPACE}", " ")
+    low, high = (100 * x for x in difference_interval(*(read_experiment(e).sets[0].words.by_utterance
+                                                        for e in (experiment, other))))  # fmt: skip
+    assert "exp and other" in text
+    assert f"differencetest+16.67{low:+.2f} to {high:+.2f}" in text.replace("\n", "")
+    assert "other · 0 errors in 2 words" in text, "of a-1, which the first has wrong"
+    rows = utterance_table([read_experiment(e).sets[0] for e in (experiment, other)], live=False)[1]
+    assert [(row[0].text, row[3].text, row[5].text) for row in rows] == [
+        ("b-1", "1", "0"), ("a-1", "1", "-1"), ("a-2", "0", "+2"),
+    ]  # fmt: skip
+    shutil.rmtree(other / "decode_test")
+    assert "only one experiment has decode_test" in WholePage(write_report(experiment, compare=other).read_text()).text
+
+
+def test_a_word_has_its_time_and_says_what_became_of_it(experiment):
+    page = WholePage(write_report(experiment).read_text())
+    found = [attrs for tag, attrs in page.tags if tag == "button" and "data-times" in attrs]
+    assert [(word["data-times"], word["aria-label"]) for word in found] == [
+        ("[0.1, 0.3]", "one: correct, confidence 0.90; play"),
+        ("[0.4, 0.6]", "two: recognized as too, confidence 0.50; play"),
+    ]
+
+
+def test_without_words_jsonl_there_is_no_calibration_and_it_is_said(experiment):
+    assert "Calibration of the words" in WholePage(write_report(experiment).read_text()).text
+    (experiment / "decode_test/words.jsonl").unlink()
+    text = WholePage(write_report(experiment).read_text()).text
+    assert "Calibration of the words" not in text
+    assert "decode_test/words.jsonl is not there" in text
+
+
+def test_scores_on_dev_of_any_kind_of_model_are_drawn(tmp_path):
+    lines = [{"event": "epoch", "epoch": n, "step": n, "train_loss": 3 / n, "dev_loss": 4 / n, "best": n == 2,
+              "dev_accuracy": 0.5 + 0.1 * n, "dev_nats_per_note": 1 / n} for n in (1, 2)]  # fmt: skip
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "settings.yaml").write_text("kind: music\n")
+    row = {"model": tmp_path.name, "set": "test", "decoding": "-", "metric": "nats per frame", "value": 4.16}
+    (tmp_path / "results.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"model": "other"}) + "\n")
+    text = WholePage(write_report(tmp_path).read_text()).text.replace("\N{THIN SPACE}", " ")
+    for shown in ("epoch 2: dev accuracy 70.00 %, best so far", "Dev nats per note", "70.00 %best dev accuracy"):
+        assert shown in text
+    assert "setdecodingnats per frametest-4.16" in text.replace("\n", "")
+    assert "decode_<set>" not in text
 
 
 def test_what_was_said_is_shown_as_text_and_never_as_markup(experiment):

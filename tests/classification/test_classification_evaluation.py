@@ -13,15 +13,13 @@ import tones
 
 from recitative.audio.files import read_audio
 from recitative.classification.classifier import load_classifier
-from recitative.classification.evaluation import (
-    LabeledSet,
+from recitative.classification.evaluation import LabeledSet, classify_directory
+from recitative.classification.report import (
+    Report,
     classes,
-    classify_directory,
     confusions,
-    error,
     matrix,
     most_confident_errors,
-    page,
     write_report,
 )
 from recitative.data.directory import DataDirectory, Utterance
@@ -50,6 +48,10 @@ def labelled(data, probabilities):
     return LabeledSet(LABELS, utterances, true, np.log(np.array(probabilities)).astype(np.float32))
 
 
+def report(*labeled, title="t", live=False):
+    return Report(title, ("one", "two")[: len(labeled)], labeled, tones.settings(), live)
+
+
 @pytest.fixture(scope="module")
 def some(data):
     """Four recordings of high, high, low, low: one correct, one wrong and uncertain, two wrong and more certain."""
@@ -71,13 +73,14 @@ def test_errors_are_shown_by_their_confidence_and_no_more_than_are_wanted(some):
 
 
 def test_the_page_is_whole_and_has_its_errors_as_sounds_of_the_very_samples(some, data, tmp_path):
-    write_report(some, tones.settings(), tmp_path / "r.html", title="tones <1>", errors=2)
+    write_report(report(some, title="tones <1>"), tmp_path / "r.html", errors=2)
     text = (tmp_path / "r.html").read_text()
     found = WholePage(text)
     assert all(address.startswith("data:") for address in found.addresses)
     assert "tones <1>" in found.text
     assert "25.00" in found.text
-    assert "2 of 3, the most confident first" in found.text
+    links = [address for address in found.attributes("a", "href") if address]
+    assert links == [f"#{some.utterances[n].utt_id}" for n in (2, 3)]
     sounds = re.findall(r'src="data:audio/flac;base64,([^"]+)"', text)
     assert len(sounds) == 2
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(sounds[0])), dtype="float32")
@@ -90,10 +93,9 @@ def test_an_error_shows_the_true_label_even_if_it_is_unlikely():
     utterance = Utterance("u", "ann", "nowhere.wav", text="e")
     names = ("a", "b", "c", "d", "e")
     one = LabeledSet(names, [utterance], np.array([4]), np.log([[0.4, 0.3, 0.2, 0.06, 0.04]]))
-    shown = error(one, 0, 8000)
-    assert [label for label, _ in shown["labels"]] == ["a", "b", "c", "e"]
-    html = page(one, tones.settings(), "t", [shown])
+    html = report(one).page(1)
     text = WholePage(html).text
+    assert re.findall(r'<th scope="row">(?:<b>)?(.)(?:</b>)?</th>\n<td><?', html)[:4] == ["a", "b", "c", "e"]
     assert "<b>e</b>" in html
     assert "0.040" in text
     assert "0.060" not in text, "the fourth"
@@ -102,9 +104,31 @@ def test_an_error_shows_the_true_label_even_if_it_is_unlikely():
 
 def test_a_set_without_errors_says_so(data):
     perfect = labelled(data, [[0.9, 0.05, 0.05]])
-    text = WholePage(page(perfect, tones.settings(), "t", [])).text
+    text = WholePage(report(perfect).page()).text
     assert "Every recording is classified correctly." in text
     assert "Speakers" not in text, "there is one"
+
+
+def test_all_recordings_are_listed_with_the_score_of_their_label_and_can_be_opened_where_the_page_is_served(some):
+    served = report(some, live=True)
+    html = served.page()
+    ids = [u.utt_id for u in some.utterances]
+    links = [address for address in WholePage(html).attributes("a", "href") if address]
+    assert links == [f"#{ids[n]}" for n in (2, 3, 1, 0)], "the most confident errors first"
+    scores = dict(served.label_scores("recordings"))
+    assert scores == pytest.approx(dict(zip(ids, np.log([1, 3 / 4, 0.05 / 0.9, 0.1 / 0.8]), strict=True)), abs=1e-6)
+    assert f'data-sort="{scores[ids[2]]:g}"' in html
+    assert "<svg" in served.detail(ids[0])
+    with pytest.raises(KeyError):
+        served.detail("nobody")
+
+
+def test_two_classifiers_are_compared(some, data):
+    other = labelled(data, [[0.9, 0.05, 0.05]] * 4)
+    compared = report(some, other)
+    text = WholePage(compared.page(1)).text
+    assert "difference+25" in text.replace("\n", "")
+    assert [text.count(f"{name} · confidence") for name in ("one", "two")] == [1, 1]
 
 
 def test_the_matrix_has_counts_shares_and_margins():
@@ -117,9 +141,9 @@ def test_the_matrix_has_counts_shares_and_margins():
 
 def test_labels_come_with_the_lowest_recall_first_and_those_without_example_last():
     rows = classes(FOUND)
-    assert [row[:2] for row in rows] == [("a", 4), ("b", 2), ("<c>", 0)]
-    assert rows[0][4] == "0.857", "2 x 3/4 x 1 / (3/4 + 1)"
-    assert rows[2][2:] == (None, None, DASH)
+    assert [[cell.text for cell in row[:2]] for row in rows] == [["a", "4"], ["b", "2"], ["<c>", "0"]]
+    assert rows[0][4].text == "0.857", "2 x 3/4 x 1 / (3/4 + 1)"
+    assert [cell.text for cell in rows[2][2:]] == [DASH] * 3
     assert confusions(FOUND) == [("a", "b", 1)]
 
 
@@ -127,7 +151,7 @@ def test_the_page_has_the_calibration_and_what_each_bin_holds(data):
     probabilities = [[0.95, 0.03, 0.02], [0.92, 0.04, 0.04], [0.55, 0.4, 0.05], [0.2, 0.58, 0.22]]
     some = labelled(data, probabilities)
     assert some.correct.tolist() == [True, True, False, True]
-    html = page(some, tones.settings(), "t", [])
+    html = report(some).page()
     text = WholePage(html).text
     assert f"ECE {expected_calibration_error(some.confidences, some.correct):.3f}" in text
     assert "mean confidence 0.935, accuracy 1.000, 2 recordings" in text

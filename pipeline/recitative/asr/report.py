@@ -358,7 +358,7 @@ class Report:
 
     def _unpaired(self) -> list[str]:
         names = [{decoded.name for decoded in one.sets} for one in self.experiments]
-        alone = set.union(*names) - set.intersection(*names)
+        alone = set[str].union(*names) - set[str].intersection(*names)
         return [f"only one experiment has decode_{name}" for name in sorted(alone)]
 
     def _unopened(self) -> list[str]:

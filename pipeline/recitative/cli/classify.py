@@ -26,6 +26,7 @@ from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.classification.classifier import Classifier, Label
+    from recitative.classification.report import Report
 
 Row = tuple[str, "Label"]
 MICROPHONE_BLOCK_S = 0.16  # at most
@@ -222,14 +223,26 @@ def score(model: Path, data: Path, record: Record, *, all_speeds: bool = False, 
     print(found.table())
 
 
-def report(model: Path, data: Path, output: Path, *, errors: int = 20, title: str = "") -> None:
+def report(
+    model: Path, data: Path, output: Path, *, errors: int = 20, title: str = "", compare: Path | None = None
+) -> None:
     """Write accuracy, recalls, confusions, calibration and the most confident errors to one HTML file."""
-    classifier = open_classifier(model)
-    from recitative.classification.evaluation import classify_directory, write_report
+    from recitative.classification.report import write_report
 
-    with progress_bar("label") as show:
-        labeled = classify_directory(classifier, data, show)
-        write_report(
-            labeled, classifier.settings, output, title=title or f"{model} on {data}", errors=errors, progress=show
-        )
+    made = new_report(model, data, compare, title=title)
+    with progress_bar("report") as show:
+        write_report(made, output, errors=errors, progress=show)
     print(output)
+
+
+def new_report(model: Path, data: Path, compare: Path | None = None, *, title: str = "", live: bool = False) -> Report:
+    """Classify the data with a model, and with another one to compare with it."""
+    from recitative.classification.evaluation import classify_directory
+    from recitative.classification.report import Report
+
+    names = [str(path) for path in (model, compare) if path]
+    classifiers = [open_classifier(Path(name)) for name in names]
+    with progress_bar("label") as show:
+        labeled = [classify_directory(classifier, data, show) for classifier in classifiers]
+    title = title or f"{' and '.join(names)} on {data}"
+    return Report(title, names, labeled, classifiers[0].settings, live)

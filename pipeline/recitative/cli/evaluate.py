@@ -410,7 +410,7 @@ def explore(
     from recitative.report.explorer import Explorer
 
     if data:
-        explored: Explorable = classify.classifier_report(what, data, compare)
+        explored: Explorable = classify.new_report(what, data, compare, live=True)
     else:
         from recitative.asr.report import Report, read_experiment
 
