@@ -17,6 +17,7 @@ import recitative
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import DecodedNetwork, EndpointRules
 from recitative.asr.transcript import Final, Partial, Transcript
+from recitative.audio import vad
 from recitative.audio.files import write_wav
 from recitative.audio.samples import resample
 from recitative.audio.vad import SegmentRules
@@ -156,6 +157,31 @@ def test_what_goes_on_for_long_is_cut_at_the_same_places_however_it_comes(recogn
     assert first == second
     assert [utterance for utterance, *_ in first] == [*range(1, len(first) + 1)]
     assert len(first) > 3
+
+
+class Loudness:
+    """In the place of the detector: tones are speech."""
+
+    def process_array(self, window):
+        return float(np.abs(window).max() > 0.05)
+
+
+@pytest.mark.parametrize("silence_s", [3.6, 40.0])
+def test_a_sentence_after_a_long_silence_is_one_segment(recognizer, monkeypatch, silence_s):
+    monkeypatch.setattr(vad, "new_detector", Loudness)
+    rng = np.random.default_rng(4)
+    pause = np.zeros(round(0.4 * tiny.RATE), np.float32)
+    sentence = [part for text in ("abc", "acab cab bca b") for part in (tiny.speak(text, rng), pause)]
+    samples = np.concatenate([np.zeros(round(silence_s * tiny.RATE), np.float32), *sentence])
+    whole = recognizer.transcribe(samples, tiny.RATE)
+    *silent, last = recognizer.segments(samples, tiny.RATE)
+    assert silent
+    assert all(segment.end_s <= silence_s + 0.05 for segment in silent)
+    assert silence_s - 0.3 <= last.start_s <= silence_s
+    assert last.end_s == pytest.approx(len(samples) / tiny.RATE, abs=0.1)
+    for rules in (None, EndpointRules(silence_s=30.0, empty_silence_s=60.0, longest_s=60.0)):
+        heard = [streamed(recognizer.stream(rules), pieces(samples, rng), tiny.RATE) for _ in range(2)]
+        assert said(heard[0]) == said(heard[1]) == said(whole)
 
 
 @pytest.mark.usefixtures("_cut_early")

@@ -267,12 +267,13 @@ class Stream(DecodedStream[Partial | Final]):
         self._end_utterance()
 
     def _segment_ended(self, segment: Segment) -> None:
-        self._segments.append(segment)
+        if self._segments or not segment.is_silent:  # an utterance begins with its first word
+            self._segments.append(segment)
         if not self._rules:
             self._end_utterance()
 
     def _end_utterance(self) -> None:
-        if not all(segment.is_silent for segment in self._segments):
+        if self._segments:
             final = Final(self._utterance, tuple(self._segments))
             self._events.append(self._rewriter.final(final) if self._rewriter else final)
             self._utterance += 1

