@@ -9,8 +9,8 @@ streams   the largest number of streams at which 95 % of the partial results arr
 final     from the end of speech, followed by digital silence, to the final result, with 20 streams: if the rules end
           the utterance (their silence is subtracted), and if the client ends the stream there
 memory    of each of 100 streams after one second of audio, and of the server with all of them
-peers     pocketsphinx, with one process per core that runs its streams in turn; faster-whisper with the model tiny.en,
-          which cannot stream, on all audio so far, once a second
+peers     with --peers PYTHON: pocketsphinx, with one process per core that runs its streams in turn; faster-whisper
+          with the model tiny.en, which cannot stream, on all audio so far, once a second
 
 The latency of a partial result is the time from when the last sample that it needed was spoken to its arrival. The
 stream without a server shows which samples it needed. 'behind' is the time since the last sample that it describes
@@ -80,7 +80,14 @@ class ServeOptions:
     streams: Annotated[
         int, typer.Option(min=0, help="The most streams to try, or clients. Default: 200, 20.", show_default=False)
     ] = 0
-    alone: Annotated[bool, typer.Option("--alone", help="Without pocketsphinx and faster-whisper.")] = False
+    peers: Annotated[
+        str,
+        typer.Option(
+            metavar="PYTHON",
+            help="serve: compare pocketsphinx and faster-whisper in this Python. Where there is none, such as at "
+            "build/peers/bin/python, an environment with them is made.",
+        ),
+    ] = ""
 
     def with_defaults(self, *, minutes: float, streams: int) -> ServeOptions:
         return replace(self, minutes=self.minutes or minutes, streams=self.streams or streams)
@@ -91,7 +98,7 @@ def bench_serve(options: ServeOptions) -> None:
     options = options.with_defaults(minutes=10.0, streams=200)
     deadline = time.monotonic() + 60 * options.minutes
     recordings = read_recordings(options.data)
-    searches = 2 if options.alone else 4
+    searches = 4 if options.peers else 2
     for title, decoding in (
         ("its own decoding", DecodingArguments()),
         ("--lm none --beam 1", DecodingArguments(lm="none", beam=1)),
@@ -104,7 +111,7 @@ def bench_serve(options: ServeOptions) -> None:
         searches -= 1
         with contest.server() as server:
             search(f"{contest.recognizer.name}, {title}", contest.trial(server), options, part)
-    if not options.alone:
+    if options.peers:
         from bench_serve_peers import peers
 
         for name, trial in peers(options, recordings):

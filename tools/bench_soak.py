@@ -80,7 +80,7 @@ class Result:
         return not self.wrong and not self.errors and not self.live
 
 
-def bench_soak(options: Annotated[ServeOptions, Without("alone")]) -> None:
+def bench_soak(options: Annotated[ServeOptions, Without("peers")]) -> None:
     """Run the server under clients of every kind, good and bad. The exit status is 1 if anything was wrong."""
     result = soak(options)
     for action, count in sorted(result.done.items()):

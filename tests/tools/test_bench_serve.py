@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import tiny
 
+from recitative.errors import UsageError
 from recitative.model.export.file import export_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +51,7 @@ def test_every_measurement_of_the_server_runs_and_nothing_that_streams_say_is_wr
     model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve = tool("bench_serve")
-    serve.bench_serve(serve.ServeOptions(str(model), None, 0.01, 2.0, 2, alone=True))
+    serve.bench_serve(serve.ServeOptions(str(model), None, 0.01, 2.0, 2))
     out = capsys.readouterr().out
     assert "KB for each of 2 streams that have heard 1 s" in out
     assert out.count(" ms after the speech") == 2
@@ -60,19 +64,29 @@ def test_every_measurement_of_the_server_runs_and_nothing_that_streams_say_is_wr
 
 def test_clients_of_every_kind_get_what_they_should(model: Path) -> None:
     soak, serve = tool("bench_soak"), tool("bench_serve")
-    result = soak.soak(serve.ServeOptions(str(model), None, 0.01, 1.0, 17, alone=True))
+    result = soak.soak(serve.ServeOptions(str(model), None, 0.01, 1.0, 17))
     assert (result.wrong, result.errors, result.live) == ([], 0, 0), "\n".join(result.log)
     assert len(result.done) == 12, "every client began with another action"
 
 
 def test_a_peer_speaks_the_protocol(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("pocketsphinx")
+    python = os.environ.get("RECITATIVE_PEERS") or sys.executable
+    if subprocess.run([python, "-c", "import pocketsphinx"], capture_output=True, check=False).returncode:
+        pytest.skip("pocketsphinx is not installed; RECITATIVE_PEERS=PYTHON names the Python of another environment")
     serve, peers = tool("bench_serve"), tool("bench_serve_peers")
-    options = serve.ServeOptions("", None, 0.01, 2.0, 1)
+    options = serve.ServeOptions("", None, 0.01, 2.0, 1, peers=python)
     name, measure = next(peers.peers(options, serve.read_recordings(None, 2)))
     trial = measure(1)
     assert (name, trial.early) == ("pocketsphinx", [])
     assert trial.changes.final > 0
+
+
+def test_an_environment_of_peers_is_made_only_at_a_new_path(tmp_path: Path) -> None:
+    peers = tool("bench_serve_peers")
+    peers.environment(Path(sys.executable))  # is there
+    for path in (tmp_path / "bin" / "python", tmp_path / "peers"):
+        with pytest.raises(UsageError, match="is no Python; give one that exists, or a new path such as"):
+            peers.environment(path)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 8, 9, 37, 64, 100, 500])
