@@ -42,3 +42,21 @@ def test_paragraphs_of_help_are_as_wide_as_the_terminal_and_examples_keep_their_
     text = capsys.readouterr().out
     assert "Transcripts become lower case without punctuation. Recordings of another sample rate or with" in text
     assert "\n recitative data import recordings data/all --table recordings/words.csv" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--debug"]])
+def test_an_error_of_the_program_itself_is_one_line_and_a_traceback_only_with_debug(monkeypatch, capsys, options):
+    def fails() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    app = start.new_app()
+    app.command("fails")(fails)
+    app.command("another")(fails)
+    monkeypatch.setattr(sys, "argv", ["recitative", *options, "fails"])
+    with pytest.raises(ZeroDivisionError if options else SystemExit) as ended:
+        start.run(app)
+    if not options:
+        assert ended.value.code == 1
+        told = capsys.readouterr().err
+        assert told.startswith("error: recitative: failed (ZeroDivisionError: division by zero at test_start.py:")
+        assert told.endswith("a bug; please report it; 'recitative --debug ...' prints the traceback\n")

@@ -1,4 +1,4 @@
-"""Start the command line, and end errors with one line on stderr instead of a traceback.
+"""Start the command line, and end errors with one line on stderr instead of a traceback; --debug prints it.
 
 Importing all verbs takes half a second. Verbs that are run often are imported alone; see ``ALONE``.
 """
@@ -17,11 +17,12 @@ from typing import Annotated
 import typer
 
 from recitative import __version__
-from recitative.errors import DataError, RecitativeError, os_problem
+from recitative.errors import DataError, RecitativeError, one_line, os_problem
 from recitative.signals import handle_on_own_stack
 from recitative.terminal import write_any_name
 
 INTERRUPTED = 130
+DEBUG = "--debug"
 ALONE = {"transcribe": "recitative.cli.transcribe", "listen": "recitative.cli.live"}  # verb -> its module
 
 
@@ -70,6 +71,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option(DEBUG, help="Print a traceback if the program itself has an error.")] = False,
 ) -> None:
     """Speech recognition, keyword spotting, classification, anomaly detection, music and sound.
 
@@ -104,7 +106,10 @@ def run(app: typer.Typer) -> None:
         if isinstance(error, OSError):
             sys.exit(_print_os_error(error))
         _exit_if_usage(error)
-        raise
+        if DEBUG in sys.argv[1:2]:
+            raise
+        print(f"error: {one_line('recitative', error)}; 'recitative {DEBUG} ...' prints the traceback", file=sys.stderr)
+        sys.exit(1)
 
 
 def _exit_interrupted() -> None:
