@@ -4,7 +4,7 @@ export PYTHON
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help setup try demo test test-latest check docs lock bench clean
+.PHONY: help setup try demo test test-latest soak check docs lock bench clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,11 @@ test: setup ## run all tests: no network, no GPU
 test-latest: ## run all tests with the newest versions that pyproject.toml allows, in a new .venv-latest (6 GB)
 	@tools/setup.sh --latest
 	OMP_NUM_THREADS=1 .venv-latest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+soak: setup ## the tests of reliability at full length, and the server under load for MINUTES (60): some hours
+	RECITATIVE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile soak
+	tools/bench soak --minutes $${MINUTES:-60} --streams 50
 
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check

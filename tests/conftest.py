@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+hypothesis.settings.register_profile("soak", max_examples=2000, deadline=None)  # make soak
 os.environ["OMP_NUM_THREADS"] = "1"  # before any import of torch; two tests run at a time, on perhaps two cores
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("command_server.py")

@@ -28,6 +28,7 @@ import singing
 import tiny
 import tones
 import typer
+from privileges import unprivileged
 
 import small_corpus
 import small_forecaster
@@ -313,6 +314,43 @@ def test_what_is_in_the_way_of_an_output_is_named(
     status, told = refused(monkeypatch, line)
     assert status in (1, 2)
     assert re.match(rf"error: .*{target}.*: (is a folder; a file|is a file; a folder|is in a file)", told)
+
+
+@pytest.mark.parametrize("verb", [verb for verb, line in VERBS.items() if NEW.search(line.rsplit(" ; ")[-1])])
+def test_a_folder_that_cannot_be_written_is_named(
+    outputs: dict[str, SimpleNamespace], place: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    assert outputs  # what the verb reads is there
+    monkeypatch.chdir(place)
+    Path("read-only").mkdir(mode=0o555, exist_ok=True)
+    with unprivileged():
+        status, told = refused(monkeypatch, NEW.sub(r"\1read-only/\2", VERBS[verb].rsplit(" ; ")[-1]))
+    assert status == 1
+    assert re.match(r"error: (\S*/)?read-only(/\S*)?: permission denied; change its permissions", told)
+    assert not any(Path("read-only").iterdir())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_input_that_cannot_be_read_is_named(
+    outputs: dict[str, SimpleNamespace], place: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """The first path of the command line that is there."""
+    assert outputs
+    monkeypatch.chdir(place)
+    line = VERBS[verb].rsplit(" ; ")[-1].replace("OUT", "plain")
+    given = next((Path(word) for word in re.split(r"[ =]", line.lstrip("*"))[1:] if Path(word).exists()), None)
+    if given is None:
+        pytest.skip("reads no file of the command line")
+    real = given.resolve()
+    mode = real.stat().st_mode
+    real.chmod(0o000)
+    try:
+        with unprivileged():
+            status, told = refused(monkeypatch, line.replace("plain/", "plain/unread-") if "--output" in line else line)
+    finally:
+        real.chmod(mode)
+    assert status == 1
+    assert re.match(rf"error: \S*{given.name}\S*: .*permission denied", told), told
 
 
 def refused(patch: pytest.MonkeyPatch, line: str) -> tuple[int, str]:

@@ -1,9 +1,9 @@
 """Damaged inputs for every reader: each is read, or refused with an error of our own, never with another exception.
 
-    python tests/fuzz.py --count 7000 --seed 1
+    python tests/reliability/fuzz.py --count 7000 --seed 1
 
-prints every exception that is none of our own, and every input that takes long. ``tests/test_fuzz.py`` is its short
-form. A case is told by its seed, reader and number: the same numbers damage the same bytes again.
+prints every exception that is none of our own, and every input that takes long. ``test_fuzz.py`` runs a few for
+each reader. A case is told by its seed, reader and number: the same numbers damage the same bytes again.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from recitative.anomaly.kind import Threshold
 from recitative.asr.alignment import read_ctm, read_word_times
@@ -67,7 +66,7 @@ from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
 
 SLOW_S = 10.0  # of a core
-CASES = Path(__file__).resolve().parent / "field_cases"
+CASES = Path(__file__).resolve().parents[1] / "field_cases"
 
 
 @dataclass(frozen=True)

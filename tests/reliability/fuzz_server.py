@@ -1,9 +1,9 @@
 """Malformed messages and uploads for a running server: each must be answered or refused, and the server must go on.
 
-    python tests/fuzz_server.py --count 10000 --seed 1
+    python tests/reliability/fuzz_server.py --count 10000 --seed 1
 
 prints every answer that is an error of the server itself, and every request without an answer. The seed and the number
-of a case determine it. ``tests/serve/test_server.py`` runs a few cases.
+of a case determine it. ``test_fuzz.py`` runs a few.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ import httpx
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import connect
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent / "asr"))
-sys.path.insert(0, str(Path(__file__).resolve().parent / "classification"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "asr"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "classification"))
+
+import fuzz
 
 import every_kind
-import fuzz
 from recitative.model.export.file import export_model
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece

@@ -1,20 +1,28 @@
-"""The short form of ``fuzz.py``: a few damaged inputs for every reader, the same ones every time."""
+"""Damaged inputs for every reader, and malformed messages and uploads for the server; the same ones every time."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 import fuzz
+import fuzz_server
+import pytest
+from amounts import amount
+
 from recitative.errors import DataError, UsageError
 from recitative.lm.grammar import Grammar
 
 
 @pytest.mark.parametrize("reader", fuzz.READERS)
 def test_damaged_inputs_are_read_or_refused_with_an_error_of_our_own(reader: str, tmp_path: Path) -> None:
-    found = fuzz.try_all(3, 1, tmp_path, reader, exactly=True)
+    found = fuzz.try_all(amount(3, 300), 1, tmp_path, reader, exactly=True)
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_malformed_messages_and_uploads_are_answered_or_refused(tmp_path: Path, processes: int) -> None:
+    with fuzz_server.serving(tmp_path, processes) as service:
+        assert fuzz_server.try_all(service, amount(40, 5000), 1) == []
 
 
 DEEP = {
