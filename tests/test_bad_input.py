@@ -5,7 +5,6 @@ Every row of CASES breaks a sound data directory in one way and runs a command o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from recitative.cli.main import main
+import command_line
 from small_corpus import (
     RATE,
     audio_of,
@@ -298,33 +297,20 @@ def make(tmp_path: Path, *, segmented: bool = False) -> Path:
     return (make_segmented_corpus if segmented else make_corpus)(tmp_path)
 
 
-def run(
-    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> tuple[int, list[str]]:
-    """The exit status and the lines of both outputs of the command line."""
-    words = [word.replace("DIR", str(tmp_path)) for word in command.split()]
-    monkeypatch.setattr(sys, "argv", ["recitative", *words])
-    status: object = 0
-    try:
-        main()
-    except SystemExit as exit_:
-        status = exit_.code or 0
-    captured = capsys.readouterr()
-    assert isinstance(status, int)
-    return status, (captured.out + captured.err).replace(str(tmp_path), "DIR").splitlines()
+def run(command: str, tmp_path: Path, status: int = 0) -> list[str]:
+    """The lines of both outputs of the command line."""
+    ran = command_line.run(*(word.replace("DIR", str(tmp_path)) for word in command.split()), status=status)
+    return (ran.out + ran.err).replace(str(tmp_path), "DIR").splitlines()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_one_line_the_right_status_and_no_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_bad_input_is_one_line_the_right_status_and_no_trace(tmp_path: Path, name: str) -> None:
     case = CASES[name]
     train = make(tmp_path, segmented=case.segmented)
     case.breaks(train)
     before, names = snapshot(tmp_path), sorted(tmp_path.rglob("*"))
-    status, output = run(case.command, tmp_path, monkeypatch, capsys)
+    output = run(case.command, tmp_path, case.status)
     assert any(printed.startswith(case.line) for printed in output), "\n".join(output)
-    assert status == case.status
     assert not any("Traceback" in printed for printed in output)
     assert snapshot(tmp_path) == before
     assert sorted(tmp_path.rglob("*")) == names
@@ -347,41 +333,29 @@ def test_bad_input_is_one_line_the_right_status_and_no_trace(
         "tokens DIR/train DIR/copy --output DIR/out.txt",
     ],
 )
-def test_the_same_commands_accept_sound_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
-) -> None:
+def test_the_same_commands_accept_sound_input(tmp_path: Path, command: str) -> None:
     make(tmp_path)
-    status, output = run(command, tmp_path, monkeypatch, capsys)
-    assert status == 0, "\n".join(output)
+    run(command, tmp_path)
 
 
-def test_8_bit_recordings_are_sound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_8_bit_recordings_are_sound(tmp_path: Path) -> None:
     samples(noise(), RATE, "PCM_U8")(make(tmp_path))
-    status, output = run(CHECK, tmp_path, monkeypatch, capsys)
-    assert status == 0, "\n".join(output)
+    run(CHECK, tmp_path)
 
 
-def test_the_first_twenty_problems_are_printed_and_the_rest_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_first_twenty_problems_are_printed_and_the_rest_counted(tmp_path: Path) -> None:
     train = make(tmp_path)
     write_lines(train / "text", [f"anna-{number:03d} one" for number in range(25)])
-    _, some = run(CHECK, tmp_path, monkeypatch, capsys)
-    _, all_ = run(f"{CHECK} --all", tmp_path, monkeypatch, capsys)
+    some, all_ = run(CHECK, tmp_path, DATA), run(f"{CHECK} --all", tmp_path, DATA)
     assert sum(printed.startswith("DIR/train/") for printed in some) == 20
     assert "... and 9 more; --all prints them" in some
     assert sum(printed.startswith("DIR/train/") for printed in all_) == 29
     assert any(printed.startswith("error: DIR/train: 29 problems found; correct them, or run") for printed in some)
 
 
-def test_fix_says_what_it_did_and_where_the_old_tables_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fix_says_what_it_did_and_where_the_old_tables_are(tmp_path: Path) -> None:
     train = make(tmp_path)
     audio_of(train, "anna-2").unlink()
-    status, output = run(f"{CHECK} --fix --force", tmp_path, monkeypatch, capsys)
-    assert status == 0, "\n".join(output)
+    output = run(f"{CHECK} --fix --force", tmp_path)
     assert "DIR/train: dropped utterance 'anna-2': DIR/audio/anna-2.wav does not exist" in output
     assert "DIR/train: the tables as they were are in DIR/train/.backup" in output

@@ -1,6 +1,5 @@
 """The verbs of forecasters, from training to what is unusual in a recording."""
 
-import json
 import shutil
 from xml.etree import ElementTree
 
@@ -9,7 +8,7 @@ import pytest
 import soundfile
 
 import small_forecaster
-from command_line import run
+from command_line import refusal, run
 from recitative.anomaly.detector import AlarmFinder
 from recitative.anomaly.kind import FORECASTER, Threshold
 from recitative.audio.files import write_wav
@@ -27,34 +26,29 @@ def folder(tmp_path_factory):
     train = small_forecaster.write_corpus(folder / "train", seed=1)
     dev = small_forecaster.write_corpus(folder / "dev", count=3, seed=2)
     small_forecaster.write_corpus(folder / "other", count=3, seed=3, tone_hz=1200.0)
-    with pytest.MonkeyPatch.context() as patch:
-        assert run(patch, "forecaster", "train", "--quiet", "--train", train, "--dev", dev, "--output", folder / "exp",
-                   *small_forecaster.TINY, "train.epochs=12", "train.learning_rate=0.02", "watch.false_alarms=0",
-                   ) == 0  # fmt: skip
-        model = folder / "exp" / "model"
-        assert run(patch, "forecaster", "export", model, "--output", folder / "hum.onnx") == 0
+    places = ("--train", train, "--dev", dev, "--output", folder / "exp")
+    more = ("train.epochs=12", "train.learning_rate=0.02", "watch.false_alarms=0")
+    run("forecaster", "train", "--quiet", *places, *small_forecaster.TINY, *more)
+    run("forecaster", "export", folder / "exp" / "model", "--output", folder / "hum.onnx")
     rng = np.random.default_rng(4)
     parts = [small_forecaster.hum(seconds, rng, hz) for seconds, hz in ((1.5, 300), (1, 1200), (1.5, 300))]
     write_wav(folder / "mixed.wav", np.concatenate(parts), RATE)
     return folder
 
 
-def test_the_stretch_that_is_unusual_is_printed_with_its_times(folder, monkeypatch, capsys):
-    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx") == 0
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+def test_the_stretch_that_is_unusual_is_printed_with_its_times(folder):
+    lines = [line.split("\t") for line in run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx").lines]
     longest = max(lines, key=lambda line: float(line[2]) - float(line[1]))
     assert longest[0] == str(folder / "mixed.wav")
     assert float(longest[1]) == pytest.approx(1.5, abs=0.1)
     assert float(longest[2]) == pytest.approx(2.5, abs=0.1)
 
 
-def test_a_folder_and_its_file_find_the_same(folder, monkeypatch, capsys):
-    found = []
-    for model in (folder / "exp" / "model", folder / "hum.onnx"):
-        command = ("watch", folder / "mixed.wav", "--model", model, "--format", "json")
-        assert run(monkeypatch, *command) == 0
-        found.append(json.loads(capsys.readouterr().out)[0])
-    first, second = found
+def test_a_folder_and_its_file_find_the_same(folder):
+    first, second = (
+        run("watch", folder / "mixed.wav", "--model", folder / model, "--format", "json").json[0]
+        for model in ("exp/model", "hum.onnx")
+    )
     assert first["duration"] == second["duration"] == 4.0
     assert (first["schema"], first["model"], second["model"]) == (1, "exp/model", "hum.onnx")
     assert first["score"] == pytest.approx(second["score"], abs=1e-3)
@@ -111,61 +105,55 @@ def test_alarms_are_runs_of_windows_above_the_limit(folder):
     assert [(a.start_s, a.end_s) for a in (*finder.accept(values[1:3]), *finder.finish(9.0))] == [(0.0, 9.0)]
 
 
-def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder, monkeypatch, capsys):
-    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--limit", "1e6") == 0
-    assert capsys.readouterr().out == ""
+def test_a_limit_can_be_given_and_nothing_above_it_is_nothing_printed(folder):
+    assert run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--limit", "1e6").out == ""
 
 
-def test_the_limit_of_a_model_is_learned_again(folder, tmp_path, monkeypatch, capsys):
+def test_the_limit_of_a_model_is_learned_again(folder, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(folder / "exp" / "model", model)
     for name in ("threshold.json", "SHA256SUMS"):
         (model / name).unlink()
-    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", model) == 2
-    assert "has no threshold; give --limit, or run 'recitative anomaly threshold'" in capsys.readouterr().err
-    assert run(monkeypatch, "forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2) == 0
-    assert "20.00% of them may be above" in capsys.readouterr().out
+    refused = refusal("watch", folder / "mixed.wav", "--model", model)
+    assert "has no threshold; give --limit, or run 'recitative anomaly threshold'" in refused
+    learned = run("forecaster", "threshold", model, folder / "dev" / "data", "--false-alarms", 0.2)
+    assert "20.00% of them may be above" in learned.out
     assert open_detector(model)[1].false_alarms == 0.2
 
 
-def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path, monkeypatch, capsys):
+def test_another_window_and_score_are_learned_without_training_again(folder, tmp_path):
     model, dev = tmp_path / "model", folder / "dev" / "data"
     shutil.copytree(folder / "exp" / "model", model)
     click = small_forecaster.hum(3.0, np.random.default_rng(5))
     click[6000:6080] += 0.4 * np.random.default_rng(6).standard_normal(80).clip(-1, 1).astype(np.float32)  # 20 ms
     write_wav(tmp_path / "click.wav", click.clip(-1, 1), RATE)
     more = ("--window-s", 0.03, "--score", "surprise", "--false-alarms", 0)
-    assert run(monkeypatch, "forecaster", "threshold", model, dev, *more) == 0
+    run("forecaster", "threshold", model, dev, *more)
     watching = load_model(model, FORECASTER).settings.watch
     assert (watching.window_s, watching.score, watching.false_alarms) == (0.03, "surprise", 0.0)
-    capsys.readouterr()
-    assert run(monkeypatch, "watch", tmp_path / "click.wav", "--model", model) == 0
-    spans = [tuple(map(float, line.split("\t")[1:3])) for line in capsys.readouterr().out.splitlines()]
+    lines = run("watch", tmp_path / "click.wav", "--model", model).lines
+    spans = [tuple(map(float, line.split("\t")[1:3])) for line in lines]
     assert any(start < 1.51 < end + 0.02 and end - start < 0.1 for start, end in spans)
-    assert run(monkeypatch, "forecaster", "threshold", model, dev, "--window-s", 0.001) == 2
-    assert "watch.window_s=0.001 must be at least 0.02, 4 frames" in capsys.readouterr().err
+    refused = refusal("forecaster", "threshold", model, dev, "--window-s", 0.001)
+    assert "watch.window_s=0.001 must be at least 0.02, 4 frames" in refused
 
 
-def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path, monkeypatch, capsys):
+def test_usual_and_unusual_recordings_are_told_apart_in_numbers(folder, tmp_path):
     train, dev, other = (folder / name / "data" for name in ("train", "dev", "other"))
     command = ("forecaster", "score", folder / "exp" / "model", dev, "--unusual", other, "--beside", train)
-    assert run(monkeypatch, *command, "--results", tmp_path / "r.jsonl", "--model", "m", "--set", "hums") == 0
-    out = capsys.readouterr().out.splitlines()
+    out = run(*command, "--results", tmp_path / "r.jsonl", "--model", "m", "--set", "hums").lines
     assert out[0].endswith("nats per frame and dimension (3 recordings)")
     assert [line.split()[0] for line in out[1:]] == ["ratio", "surprise", "gaussian", "mean"]
     rows = {row.decoding: row for row in read_results(tmp_path / "r.jsonl")}
     assert rows["surprise"].metric == "AUC"
     assert rows["surprise"].value == rows["mean"].value == 1.0
-    assert run(monkeypatch, *command, "--json") == 0
-    assert set(json.loads(capsys.readouterr().out)) == {
-        "nats", "recordings", "ratio", "surprise", "gaussian", "mean",
-    }  # fmt: skip
+    assert set(run(*command, "--json").json) == {"nats", "recordings", "ratio", "surprise", "gaussian", "mean"}
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, monkeypatch, suffix):
+def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, suffix):
     path = tmp_path / f"mixed.{suffix}"
-    assert run(monkeypatch, "watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--picture", path) == 0
+    run("watch", folder / "mixed.wav", "--model", folder / "hum.onnx", "--picture", path)
     if suffix == "png":
         assert path.read_bytes().startswith(b"\x89PNG")
         return
@@ -177,16 +165,15 @@ def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, monke
     assert len(shown["image"]) == 1
 
 
-def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monkeypatch, capsys):
+def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path):
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     soundfile.write(tmp_path / "short.wav", np.zeros(10), RATE)
     files = (tmp_path / "broken.wav", tmp_path / "short.wav", folder / "mixed.wav")
-    assert run(monkeypatch, "watch", *files, "--model", folder / "hum.onnx") == 1
-    out, err = capsys.readouterr()
-    assert str(folder / "mixed.wav") in out
-    assert "broken.wav: is not audio that can be read" in err
-    assert "short.wav: lasts 0.0025 s; at least 0.105 s, which the model judges together" in err
-    assert "2 of 3 recordings could not be processed" in err
+    ran = run("watch", *files, "--model", folder / "hum.onnx", status=1)
+    assert str(folder / "mixed.wav") in ran.out
+    assert "broken.wav: is not audio that can be read" in ran.err
+    assert "short.wav: lasts 0.0025 s; at least 0.105 s, which the model judges together" in ran.err
+    assert "2 of 3 recordings could not be processed" in ran.err
 
 
 @pytest.mark.parametrize(("arguments", "status", "message"), [
@@ -196,18 +183,14 @@ def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path, monk
     (("forecaster", "train", "--train", "a", "--dev", "b", "--output", "c", "model.horizont=3"), 2,
      "unknown setting 'model.horizont'; did you mean 'horizon'?"),
 ])  # fmt: skip
-def test_wrong_usage_is_one_line(tmp_path, monkeypatch, capsys, arguments, status, message):
+def test_wrong_usage_is_one_line(tmp_path, monkeypatch, arguments, status, message):
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, *arguments) == status
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.strip().splitlines()) == 1
+    assert message in refusal(*arguments, status=status)
 
 
 @pytest.mark.parametrize(("more", "message"), [
     (("b.wav", "--picture", "p.svg"), "--picture: shows one recording, but there are 2"),
     (("--picture", "p.gif"), "p.gif: cannot write a figure as '.gif'; .svg or .png"),
 ])  # fmt: skip
-def test_a_picture_that_cannot_be_is_refused_before_anything_is_heard(folder, monkeypatch, capsys, more, message):
-    assert run(monkeypatch, "watch", folder / "mixed.wav", *more, "--model", folder / "hum.onnx") == 2
-    assert message in capsys.readouterr().err
+def test_a_picture_that_cannot_be_is_refused_before_anything_is_heard(folder, more, message):
+    assert message in refusal("watch", folder / "mixed.wav", *more, "--model", folder / "hum.onnx")

@@ -1,10 +1,7 @@
 """Training on text: streams that carry their state, exact resume, and a source whose entropy is known."""
 
-import json
 import math
-import os
 import random
-import signal
 
 import pytest
 import torch
@@ -15,8 +12,7 @@ from recitative.cli import language as cli
 from recitative.cli.main import train_recurrent
 from recitative.config import load_tree
 from recitative.data.tables import write_table
-from recitative.errors import DataError, RunError, UsageError
-from recitative.lm import task as language_task
+from recitative.errors import DataError, UsageError
 from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings
 from recitative.lm.recurrent import next_words
 from recitative.lm.task import LanguageModelTask, new_language_model, new_scorer, read_texts, text_scores
@@ -25,6 +21,7 @@ from recitative.stage import Padded
 from recitative.text.tokens import END, Vocabulary
 from recitative.train.run import train_model
 from recitative.train.task import TextStreams
+from resuming import assert_resumes
 
 CPU = torch.device("cpu")
 TEXTS = ["a b", "b c a", "c", "a a b c", "", "c b"] * 4
@@ -122,19 +119,6 @@ def test_a_state_that_is_not_finite_is_not_carried():
         assert_close(value, kept[name], atol=0, rtol=0)
 
 
-class Stopping(LanguageModelTask):
-    """Asks the loop to stop at one of its segments, counted over all epochs."""
-
-    stop_at = 0
-    seen = 0
-
-    def loss(self, batch):
-        Stopping.seen += 1
-        if Stopping.seen == Stopping.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().loss(batch)
-
-
 @pytest.fixture
 def corpus(tmp_path):
     write_table(tmp_path / "train" / "text", {f"u{n:02d}": text for n, text in enumerate(TEXTS)})
@@ -142,31 +126,20 @@ def corpus(tmp_path):
     return tmp_path
 
 
+def data_in(corpus):
+    return LanguageModelData(train=[corpus / "train"], dev=corpus / "dev.txt")
+
+
 def train(corpus, folder, *overrides):
-    data = LanguageModelData(train=[corpus / "train"], dev=corpus / "dev.txt")
-    return train_model(LANGUAGE_MODEL, settings(*overrides), data, corpus / folder, quiet=True)
+    return train_model(LANGUAGE_MODEL, settings(*overrides), data_in(corpus), corpus / folder, quiet=True)
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 5, 6, 11])  # of 5 segments an epoch: 5 and 6 are at its end and beginning
 @pytest.mark.parametrize("bf16", ["false", "true"])
-def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, stop_at, bf16):
-    undisturbed = train(corpus, "a", f"train.bf16={bf16}")
-    assert undisturbed.progress.step == 15
-    monkeypatch.setattr(language_task, "LanguageModelTask", Stopping)
-    Stopping.seen, Stopping.stop_at = 0, stop_at
-    with pytest.raises(RunError, match=f"stopped at step {stop_at}; run the same command again"):
-        train(corpus, "b", f"train.bf16={bf16}")
-    resumed = train(corpus, "b", f"train.bf16={bf16}")
-    assert Stopping.seen == 15
-    losses = [
-        [line["loss"] for line in map(json.loads, (corpus / folder / "train.jsonl").open()) if line["event"] == "step"]
-        for folder in "ab"
-    ]
-    assert losses[0] == losses[1]
-    assert resumed.scores == undisturbed.scores
-    weights = [load_model(corpus / folder / "model", LANGUAGE_MODEL).network.state_dict() for folder in "ab"]
-    for name, value in weights[0].items():
-        assert torch.equal(value, weights[1][name]), name
+def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, stop_at, bf16):
+    made = settings(f"train.bf16={bf16}")
+    whole = assert_resumes(LANGUAGE_MODEL, made, data_in(corpus), corpus, LanguageModelTask, stop_at)
+    assert whole.progress.step == 15
 
 
 def test_a_folder_with_another_run_is_refused(corpus):

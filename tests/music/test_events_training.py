@@ -1,9 +1,6 @@
 """Training on events: streams in other keys, exact likelihoods, exact resume, a source of known entropy, bad input."""
 
-import json
 import math
-import os
-import signal
 from dataclasses import replace
 from itertools import pairwise
 
@@ -12,7 +9,7 @@ import pytest
 import torch
 
 import small_events
-from recitative.errors import DataError, RunError, UsageError
+from recitative.errors import DataError, UsageError
 from recitative.model.folder import TorchStage, load_model
 from recitative.music import task as music_task
 from recitative.music.composer import event_likelihood
@@ -25,6 +22,7 @@ from recitative.music.task import EventsTask, TransposedEvents, event_streams
 from recitative.stage import Padded
 from recitative.text.tokens import END
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 CPU = torch.device("cpu")
 EVENTS = small_events.settings().events
@@ -151,42 +149,11 @@ def corpus(tmp_path):
     return tmp_path
 
 
-class Stopping(EventsTask):
-    """Asks the loop to stop at one of its segments, counted over all epochs."""
-
-    stop_at = 0
-    seen = 0
-
-    def loss(self, batch):
-        Stopping.seen += 1
-        if Stopping.seen == Stopping.stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().loss(batch)
-
-
-def train(corpus, folder, *overrides):
-    made = small_events.settings(*overrides)
-    return train_model(EVENTS_KIND, made, data_in(corpus), corpus / folder, quiet=True)
-
-
 @pytest.mark.parametrize(("cell", "stop_at"), [("lstm", 4), ("gru", 7)])
-def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, cell, stop_at):
-    whole = train(corpus, "whole", f"model.recurrent.cell={cell}")
+def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, cell, stop_at):
+    made = small_events.settings(f"model.recurrent.cell={cell}")
+    whole = assert_resumes(EVENTS_KIND, made, data_in(corpus), corpus, EventsTask, stop_at)
     assert whole.progress.step > 7
-    monkeypatch.setattr(music_task, "EventsTask", Stopping)
-    Stopping.seen, Stopping.stop_at = 0, stop_at
-    with pytest.raises(RunError, match=f"stopped at step {stop_at}; run the same command again"):
-        train(corpus, "stopped", f"model.recurrent.cell={cell}")
-    resumed = train(corpus, "stopped", f"model.recurrent.cell={cell}")
-    assert Stopping.seen == whole.progress.step
-    losses = [
-        [line["loss"] for line in map(json.loads, (corpus / name / "train.jsonl").open()) if line["event"] == "step"]
-        for name in ("whole", "stopped")
-    ]
-    assert losses[0] == losses[1]
-    first, second = (load_model(run.folder, EVENTS_KIND).network.state_dict() for run in (whole, resumed))
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
 
 
 def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):

@@ -1,8 +1,6 @@
 """Training on music: exact likelihoods, segments that carry their state, exact resume, a source of known entropy."""
 
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import small_music
-from recitative.errors import DataError, RunError
+from recitative.errors import DataError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
 from recitative.music.frames import Conditioning
@@ -33,6 +31,7 @@ from recitative.music.task import (
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 CPU = torch.device("cpu")
 CODE = small_music.settings().frames.code
@@ -232,27 +231,10 @@ def corpus(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
-def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, direction):
+@pytest.mark.parametrize(("direction", "task"), [("forward", MusicTask), ("bidirectional", FillingTask)])
+def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, direction, task):
     made = small_music.settings(f"model.recurrent.direction={direction}", "model.dropout=0.3")
-    whole = train_model(MUSIC, made, data_in(corpus), corpus / "whole", quiet=True)
-    kind = MusicTask if direction == "forward" else FillingTask
-    original, calls = kind.loss, []
-
-    def interrupted(self, batch):
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, batch)
-
-    monkeypatch.setattr(kind, "loss", interrupted)
-    with pytest.raises(RunError, match="stopped at step"):
-        train_model(MUSIC, made, data_in(corpus), corpus / "stopped", quiet=True)
-    monkeypatch.undo()
-    resumed = train_model(MUSIC, made, data_in(corpus), corpus / "stopped", quiet=True)
-    first, second = (load_model(run.folder, MUSIC).network.state_dict() for run in (whole, resumed))
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+    assert_resumes(MUSIC, made, data_in(corpus), corpus, task)
 
 
 def test_pieces_that_the_settings_cannot_hold_are_all_named(tmp_path):

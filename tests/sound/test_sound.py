@@ -1,8 +1,6 @@
 """Sound, sample by sample: conditioning, segments, exact likelihoods, the ONNX graph."""
 
 import math
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from torch.testing import assert_close
 import small_corpus
 from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasize, encode
 from recitative.config import RecordingsData, load_tree
-from recitative.errors import DataError, RunError, UsageError
+from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
@@ -32,6 +30,7 @@ from recitative.sound.settings import WaveSettings
 from recitative.sound.task import Recording, WaveTask, dev_batches, sample_losses, sound_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 CPU = torch.device("cpu")
 LABELS = Labels(("one", "two"), ("ann", "bob"))
@@ -322,25 +321,9 @@ def corpus(tmp_path):
 
 
 @pytest.mark.parametrize("condition", ["none", "mel"])
-def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch, condition):
+def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, condition):
     made = settings(f"sound.condition={condition}", "segments.noise=1")
-    whole = train_model(SOUND, made, data_in(corpus), corpus / "whole", quiet=True)
-    original, calls = WaveTask.loss, []
-
-    def interrupted(self, batch):
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(self, batch)
-
-    monkeypatch.setattr(WaveTask, "loss", interrupted)
-    with pytest.raises(RunError, match="stopped at step"):
-        train_model(SOUND, made, data_in(corpus), corpus / "stopped", quiet=True)
-    monkeypatch.undo()
-    resumed = train_model(SOUND, made, data_in(corpus), corpus / "stopped", quiet=True)
-    first, second = (load_model(run.folder, SOUND).network.state_dict() for run in (whole, resumed))
-    for name, value in first.items():
-        assert torch.equal(value, second[name]), name
+    assert_resumes(SOUND, made, data_in(corpus), corpus, WaveTask)
 
 
 def test_mel_frames_are_normalized_by_the_training_set(corpus):

@@ -1,7 +1,6 @@
 """Mel frames generated from labels: exact likelihoods, batches, the ONNX graph, training."""
 
 import math
-import signal
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ from torch.testing import assert_close
 
 import small_corpus
 from recitative.config import RecordingsData, load_tree
-from recitative.errors import DataError, RunError, UsageError
+from recitative.errors import DataError, UsageError
 from recitative.kinds import SOUND_KINDS, load_settings_of
 from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
@@ -23,6 +22,7 @@ from recitative.sound.settings import SpectrogramSettings
 from recitative.sound.task import Spectrogram, SpectrogramTask, frame_losses, nats_per_dimension, spectrogram_batch
 from recitative.stage import Padded
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 LABELS = Labels(("one", "two"), ("ann", "bob"), (0.1, 0.12))
 SMALL = [
@@ -154,25 +154,8 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus, monkeypatch):
-    made = settings("rows=1")
-    whole = train_model(SPECTROGRAM, made, data_in(corpus), corpus / "whole", quiet=True)
-    original, calls = SpectrogramTask.loss, []
-
-    def interrupted(self, batch):
-        calls.append(1)
-        if len(calls) == 7:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, batch)
-
-    monkeypatch.setattr(SpectrogramTask, "loss", interrupted)
-    with pytest.raises(RunError, match="stopped at step"):
-        train_model(SPECTROGRAM, made, data_in(corpus), corpus / "stopped", quiet=True)
-    monkeypatch.undo()
-    resumed = train_model(SPECTROGRAM, made, data_in(corpus), corpus / "stopped", quiet=True)
-    weights = [load_model(run.folder, SPECTROGRAM).network.state_dict() for run in (whole, resumed)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
+def test_a_run_stopped_in_mid_epoch_ends_in_the_same_weights(corpus):
+    assert_resumes(SPECTROGRAM, settings("rows=1"), data_in(corpus), corpus, SpectrogramTask, stop_at=7)
 
 
 def test_a_trained_model_knows_its_labels_and_how_long_they_are(corpus):
