@@ -64,8 +64,7 @@ from recitative.score.wer import (
     score,
 )
 from recitative.stage import Array
-from recitative.text.tokens import SPACE, TokenTable
-from recitative.text.words import Word
+from recitative.text.tokens import SPACE, TokenTable, Word
 
 Progress = Callable[[int, int, str], None]
 """Called with (done, total, name of the current item)."""
