@@ -106,6 +106,16 @@ def test_what_dead_processes_left_is_swept_and_what_is_being_written_is_not(tmp_
     assert (tmp_path / "living" / "weights").read_text() == "whole"
 
 
+def test_what_a_killed_process_left_beside_an_output_is_removed_by_the_next_that_writes_there(tmp_path):
+    for name in (".a.0123abcd.partial", ".other.partial", ".tmpabc123"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".b.0123abcd.partial").mkdir()
+    held = hold(tmp_path / ".c.0123abcd.partial")
+    write_text(tmp_path / "new", "whole")
+    let_go(held)
+    assert names(tmp_path) == [".c.0123abcd.partial", ".other.partial", ".tmpabc123", "new"]
+
+
 def test_where_there_are_no_locks_files_are_written_and_nothing_is_swept(tmp_path, monkeypatch):
     def no_locks(file, operation):
         raise OSError(errno.ENOLCK, "No locks available")

@@ -1,7 +1,8 @@
 """Atomic files and folders: written under a hidden name in the same folder, then renamed.
 
 A file that is being written is locked by its process (``hold``), so that leftovers of killed processes can be
-distinguished from files that another process is writing, and removed (``sweep``).
+distinguished from files that another process is writing, and removed (``sweep``; in any folder, when a process first
+writes to it).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LEFT = re.compile(r"\.(.+\.partial|tmp\w{6})")  # the second is left by safetensors
+_OURS = re.compile(r"\..+\.[0-9a-f]{8}\.partial")  # also in folders that have files of other programs
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 _held: set[int] = set()
+_swept: set[Path] = set()  # folders to which this process has written
 
 
 @contextmanager
@@ -32,6 +35,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(target.parent)
     partial = _partial(target)
     with _alive(partial):
         try:
@@ -58,6 +62,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     partial = _partial(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_once(target.parent)
     partial.mkdir()
     with _alive(partial, create=False):
         try:
@@ -107,8 +112,13 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 def sweep(*folders: Path) -> None:
     """Remove leftovers of killed processes in these folders, but not what a running one is writing."""
-    for path in [path for folder in folders if folder.is_dir() for path in folder.iterdir()]:
-        if _LEFT.fullmatch(path.name):
+    for folder in folders:
+        _sweep(folder, _LEFT)
+
+
+def _sweep(folder: Path, pattern: re.Pattern[str]) -> None:
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        if pattern.fullmatch(path.name):
             with suppress(OSError):  # held by another process, or finished
                 file = hold(path, create=False)
                 if path.is_dir():
@@ -116,6 +126,14 @@ def sweep(*folders: Path) -> None:
                 else:
                     path.unlink(missing_ok=True)
                 let_go(file)
+
+
+def _sweep_once(folder: Path) -> None:
+    place = folder.absolute()
+    if place not in _swept:
+        _swept.add(place)
+        with suppress(OSError):  # a folder that cannot be listed
+            _sweep(place, _OURS)
 
 
 def hold(path: Path, *, create: bool = True, wait: bool = False) -> int:

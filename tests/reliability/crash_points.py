@@ -284,10 +284,10 @@ def main() -> int:
         for name, command in commands(work).items():
             if arguments.only and name not in arguments.only:
                 continue
-            begin(command, work / "undisturbed")
-            ended = in_child(command, work / "undisturbed")
+            begin(command, work / "exp")
+            ended = in_child(command, work / "exp")
             assert ended.status == 0, (name, ended.told)
-            expected = content_of(work / "undisturbed")
+            expected = content_of(work / "exp")
             points = [(at, fault) for at in range(ended.points) for fault in FAULTS]
             chosen = [point for number, point in enumerate(points, seen) if number % arguments.every == 0]
             seen += len(points)
