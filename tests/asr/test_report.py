@@ -147,9 +147,9 @@ def test_two_experiments_are_compared_by_set_and_by_utterance(experiment):
 def test_a_word_has_its_time_and_says_what_became_of_it(experiment):
     page = WholePage(write_report(experiment).read_text())
     found = [attrs for tag, attrs in page.tags if tag == "button" and "data-times" in attrs]
-    assert [(word["data-times"], word["aria-label"]) for word in found] == [
-        ("[0.1, 0.3]", "one: correct, confidence 0.90; play"),
-        ("[0.4, 0.6]", "two: recognized as too, confidence 0.50; play"),
+    assert [(word["data-times"], word["title"]) for word in found] == [
+        ("[0.1, 0.3]", "one: correct, confidence 0.90"),
+        ("[0.4, 0.6]", "two: recognized as too, confidence 0.50"),
     ]
 
 

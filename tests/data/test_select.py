@@ -80,6 +80,7 @@ def test_every_utterance_is_drawn_equally_often() -> None:
 def test_speakers_and_utterances_by_name() -> None:
     assert ids(select.only_speakers(SMALL, ["bert"])) == ["bert-000", "bert-001"]
     assert ids(select.only_utterances(SMALL, ["bert-001", "anna-000"])) == ["anna-000", "bert-001"]
+    assert ids(select.without_utterances(SMALL, ["bert-001"])) == [name for name in ids(SMALL) if name != "bert-001"]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_speakers_and_utterances_by_name() -> None:
         (lambda: select.first(SMALL, 0), "0 utterances asked for; ask for at least 1"),
         (lambda: select.per_speaker(SMALL, -1), "-1 utterances asked for"),
         (lambda: select.only_speakers(SMALL, ["brt"]), "unknown speaker 'brt'; did you mean 'bert'?"),
+        (lambda: select.without_utterances(SMALL, ["x"]), "unknown utterance 'x'; there are 5, such as 'anna-000'"),
         (lambda: select.only_utterances(SMALL, ["x"]), "unknown utterance 'x'; there are 5, such as 'anna-000'"),
         (lambda: select.hold_out(SMALL, ["anna", "bert"]), "all 2 speakers would be held out"),
         (lambda: select.drawn_speakers(SMALL, 3, 1), "3 speakers asked for; there are 2"),

@@ -124,16 +124,18 @@ def subset(
     per_speaker: Annotated[int | None, typer.Option(help="First N utterances of each speaker.")] = None,
     speakers: Speakers = None,
     utt_list: Annotated[Path | None, typer.Option(help="File with one utterance id per line.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="File of the utterances to leave out, one id per line.")] = None,
     seed: Seed = 1,
 ) -> None:
     """Select utterances by one of the options.
 
     \b
     recitative data subset data/train data/small --random 1000
+    recitative data subset data/train data/clean --exclude bad-labels-train.txt    marked in 'recitative explore'
     """
     options = {
         "--first": first, "--last": last, "--shortest": shortest, "--random": random, "--per-speaker": per_speaker,
-        "--speakers": speakers, "--utt-list": utt_list,
+        "--speakers": speakers, "--utt-list": utt_list, "--exclude": exclude,
     }  # fmt: skip
     given = [name for name, value in options.items() if value is not None]
     if len(given) != 1:
@@ -153,6 +155,8 @@ def subset(
         directory = select.only_speakers(directory, _names(speakers))
     elif utt_list is not None:
         directory = select.only_utterances(directory, _first_columns(utt_list))
+    elif exclude is not None:
+        directory = select.without_utterances(directory, _first_columns(exclude))
     _write(directory, destination)
 
 

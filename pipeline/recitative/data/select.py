@@ -61,6 +61,13 @@ def only_utterances(directory: DataDirectory, utt_ids: Collection[str]) -> DataD
     return directory.where(lambda u: u.utt_id in chosen)
 
 
+def without_utterances(directory: DataDirectory, utt_ids: Collection[str]) -> DataDirectory:
+    """All but these utterances."""
+    excluded = set(utt_ids)
+    _known("utterance", excluded, directory.utt2spk)
+    return directory.where(lambda u: u.utt_id not in excluded)
+
+
 def hold_out(directory: DataDirectory, speakers: Collection[str]) -> tuple[DataDirectory, DataDirectory]:
     """(all other speakers, these speakers): a dev set of unseen speakers."""
     held = only_speakers(directory, speakers)

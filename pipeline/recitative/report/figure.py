@@ -41,7 +41,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "series-5": ("#56b4e9", "#9ad4f7"),
     "series-6": ("#8a6d00", "#d9bb3c"),
     "wrong": ("#d1293d", "#ff6b7a"),
-    "sub": ("#b45309", "#ffc978"),
+    "sub": ("#9a4607", "#ffc978"),
     "sub-back": ("#fdecc8", "#4a3511"),
     "del": ("#c01c34", "#ff97a3"),
     "del-back": ("#fbdde0", "#4d1c24"),
