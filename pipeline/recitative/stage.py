@@ -11,7 +11,9 @@ This module does not import PyTorch: the runtime uses it with NumPy arrays, trai
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -64,3 +66,62 @@ class Stage(Protocol[A]):
     def output_lengths(self, lengths: A) -> A:
         """The number of outputs for whole inputs of these lengths (N,) -> (N,)."""
         ...
+
+
+def run_whole(stage: Any, x: Padded[A]) -> Padded[A]:
+    """The outputs of a stage for whole inputs."""
+    rows = len(x.lengths)  # type: ignore[arg-type]  # of an array
+    y: Padded[A] = stage.step(x, stage.initial_state(rows), last=True)[0]
+    return y
+
+
+class Sequential(Generic[A]):
+    """Base of stages that are named stages in sequence. State: the entries of each as ``{name}.{entry}``."""
+
+    def parts(self) -> Iterable[tuple[str, Any]]:
+        """Names and stages, in order."""
+        raise NotImplementedError
+
+    @property
+    def stride(self) -> int:
+        return int(prod(stage.stride for _, stage in self.parts()))
+
+    @property
+    def lookahead(self) -> int | None:
+        """In inputs of the first stage: the sum of each stage's look-ahead times the strides before it."""
+        total, stride = 0, 1
+        for _, stage in self.parts():
+            if stage.lookahead is None:
+                return None
+            total += stage.lookahead * stride
+            stride *= stage.stride
+        return total
+
+    def output_lengths(self, lengths: A) -> A:
+        for _, stage in self.parts():
+            lengths = stage.output_lengths(lengths)
+        return lengths
+
+    def initial_state(self, n: int) -> State:
+        state: State = {}
+        for name, stage in self.parts():
+            state |= named(name, stage.initial_state(n))
+        return state
+
+    def step(self, x: Padded[A], state: State, *, last: bool) -> tuple[Padded[A], State]:
+        new_state: State = {}
+        for name, stage in self.parts():
+            x, after = stage.step(x, entries_of(name, state), last=last)
+            new_state |= named(name, after)
+        return x, new_state
+
+
+def named(name: str, state: State) -> State:
+    """The state of a part as entries in the state of the whole."""
+    return {f"{name}.{entry}": value for entry, value in state.items()}
+
+
+def entries_of(name: str, state: State) -> State:
+    """The state of a part, from the state of the whole: the inverse of ``named``."""
+    prefix = f"{name}."
+    return {entry.removeprefix(prefix): value for entry, value in state.items() if entry.startswith(prefix)}

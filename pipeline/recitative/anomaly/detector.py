@@ -38,7 +38,7 @@ from recitative.audio.files import AudioInput, open_audio
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor, pad_rows
 from recitative.model.stream import NetworkInput, NetworkStream, Work
-from recitative.stage import Array, Padded, Stage, State
+from recitative.stage import Array, Padded, Stage, State, entries_of, named
 
 Score = Literal["ratio", "surprise"]
 
@@ -192,22 +192,17 @@ class AnomalyDetector:
         return self.window.output_lengths(self.extractor.output_lengths(lengths))
 
     def initial_state(self, n: int) -> State:
-        return {
-            f"{name}.{key}": value for name, part in self._parts.items() for key, value in part.initial_state(n).items()
-        }
+        state: State = {}
+        for name, part in self._parts.items():
+            state |= named(name, part.initial_state(n))
+        return state
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        features, first = self.extractor.step(x, _entries(state, "features"), last=last)
-        nll, second = self.network.step(features, _entries(state, "network"), last=last)
+        features, first = self.extractor.step(x, entries_of("features", state), last=last)
+        nll, second = self.network.step(features, entries_of("network", state), last=last)
         both = Padded(np.concatenate([nll.data, features.data], axis=2), features.lengths)
-        y, third = self.window.step(both, _entries(state, "window"), last=last)
-        after = {"features": first, "network": second, "window": third}
-        return y, {f"{name}.{key}": value for name, part in after.items() for key, value in part.items()}
-
-
-def _entries(state: State, name: str) -> State:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        y, third = self.window.step(both, entries_of("window", state), last=last)
+        return y, named("features", first) | named("network", second) | named("window", third)
 
 
 @dataclass(frozen=True)

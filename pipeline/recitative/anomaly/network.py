@@ -24,7 +24,7 @@ from recitative.nn.normalize import Normalize, normalization_stages
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Delay, Dropout, Project
-from recitative.stage import Padded, State
+from recitative.stage import Padded, State, run_whole
 
 
 class Forecast(nn.Module):
@@ -80,7 +80,7 @@ class AnomalyModel:
 
     def nll(self, features: Padded[Tensor]) -> Padded[Tensor]:
         """Whole inputs (N, T, C) -> (N, T, 1) nats per dimension."""
-        return self.network.step(features, self.network.initial_state(len(features.lengths)), last=True)[0]
+        return run_whole(self.network, features)
 
     def normalise(self, stats: CmvnStats) -> None:
         """Set the statistics of the normalization."""

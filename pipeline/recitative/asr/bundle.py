@@ -20,7 +20,7 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import UsageError
 from recitative.model.folder import load_model, run_model
-from recitative.stage import Padded
+from recitative.stage import Padded, run_whole
 from recitative.text.lexicon import spelling_of
 from recitative.text.tokens import name_of
 
@@ -81,9 +81,7 @@ class EmissionModel(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(N, S) float in [-1, 1], and valid samples (N,) or None for all -> (N, T, V) float32, and frames (N,) or
         None, on the device of the waveforms."""
-        y, _ = self._transcriber.step(
-            _padded(waveforms, lengths), self._transcriber.initial_state(len(waveforms)), last=True
-        )
+        y = run_whole(self._transcriber, _padded(waveforms, lengths))
         emissions, frames = _tensors(y, waveforms, lengths)
         if self._with_star:
             emissions = nn.functional.pad(emissions, (0, 1))
@@ -94,8 +92,7 @@ class EmissionModel(nn.Module):
     ) -> tuple[list[Tensor], Tensor | None]:
         """The acoustic features (N, T', C) as a list of one: layers of the network are not given, whatever
         ``num_layers``."""
-        extractor = self._transcriber.extractor
-        y, _ = extractor.step(_padded(waveforms, lengths), extractor.initial_state(len(waveforms)), last=True)
+        y = run_whole(self._transcriber.extractor, _padded(waveforms, lengths))
         features, frames = _tensors(y, waveforms, lengths)
         return [features], frames
 

@@ -31,7 +31,7 @@ from recitative.nn.ragged import is_full, valid_mask, zero_padding
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end
 from recitative.score.calibration import Calibrator
-from recitative.stage import Padded, State
+from recitative.stage import Padded, State, entries_of, named, run_whole
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of
 from recitative.text.tokens import TokenTable
 
@@ -83,12 +83,11 @@ class RecognizerModel:
 
     def encode(self, features: Padded[Tensor]) -> Padded[Tensor]:
         """Whole inputs (N, T, C) -> the encoder's output (N, T', H), which output layer and decoder read."""
-        stages = encoder(self.network)
-        return stages.step(features, stages.initial_state(len(features.lengths)), last=True)[0]
+        return run_whole(encoder(self.network), features)
 
     def log_probs(self, encoded: Padded[Tensor]) -> Padded[Tensor]:
         """Encoder's output (N, T', H) -> log probabilities (N, T', V) of the whole input."""
-        return output_layer(self.network).step(encoded, {}, last=True)[0]
+        return run_whole(output_layer(self.network), encoded)
 
 
 def build_recognizer(settings: ModelSettings, feature_dim: int, num_tokens: int) -> Chain:
@@ -215,11 +214,11 @@ class AttentionDecoder(nn.Module):
         speller, previous = self.speller(encoded), _with_start(labels)
         if self.training and self.settings.sampling:
             return self._sampled(speller, previous)
-        return _forced(speller, previous)
+        return run_whole(speller, previous)
 
     def score(self, encoded: Padded[Tensor], labels: Padded[Tensor]) -> Tensor:
         """ln P(labels, end | audio), (N,), of one text for each row of the audio, or many for a single row."""
-        log_probs, targets = _forced(self.speller(encoded), _with_start(labels)), with_end(labels)
+        log_probs, targets = run_whole(self.speller(encoded), _with_start(labels)), with_end(labels)
         chosen = log_probs.data.gather(2, targets.data[..., None])[..., 0]
         return chosen.masked_fill(~valid_mask(targets), 0.0).sum(dim=1)
 
@@ -250,9 +249,8 @@ class AttentionDecoder(nn.Module):
         return Padded(torch.stack(outputs, dim=1), previous.lengths)
 
     def initial_state(self, memory: Memory, n: int) -> State:
-        core = {f"core.{name}": value for name, value in self.core.initial_state(n).items()}
         context = memory.values.new_zeros(n, memory.values.shape[2])
-        return core | {"context": context, "weights": memory.first_weights(n)}
+        return named("core", self.core.initial_state(n)) | {"context": context, "weights": memory.first_weights(n)}
 
     def embed(self, labels: Tensor) -> Tensor:
         embedded: Tensor = self.dropout(self.embedding(labels))
@@ -261,12 +259,11 @@ class AttentionDecoder(nn.Module):
     def advance(self, embedded: Padded[Tensor], state: State, memory: Memory) -> tuple[Tensor, State]:
         """One label: embedded (N, 1, E) -> input of the output layer (N, ``read_out_width``), and the state."""
         x = torch.cat([embedded.data, state["context"][:, None]], dim=-1)  # (N, 1, E + C)
-        core = {name.removeprefix("core."): value for name, value in state.items() if name.startswith("core.")}
-        y, core = self.core.step(Padded(x, embedded.lengths), core, last=False)
+        y, core = self.core.step(Padded(x, embedded.lengths), entries_of("core", state), last=False)
         query = y.data[:, 0]
         context, weights = self.attention(query, state["weights"], memory)
-        new_state = {f"core.{name}": value for name, value in core.items()}
-        return torch.cat([query, context], dim=-1), new_state | {"context": context, "weights": weights}
+        new_state = named("core", core) | {"context": context, "weights": weights}
+        return torch.cat([query, context], dim=-1), new_state
 
     def read_out(self, x: Tensor) -> Tensor:
         return F.log_softmax(self.output(x).float(), dim=-1)
@@ -302,11 +299,6 @@ def _with_start(labels: Padded[Tensor]) -> Padded[Tensor]:
 def _masked(labels: Padded[Tensor]) -> Tensor:
     """Labels (N, L) with 0 beyond each row's length."""
     return labels.data.masked_fill(~valid_mask(labels), 0)
-
-
-def _forced(speller: Speller, previous: Padded[Tensor]) -> Padded[Tensor]:
-    """The true previous labels, whole texts at once."""
-    return speller.step(previous, speller.initial_state(len(previous.lengths)), last=True)[0]
 
 
 def _spell(speller: Speller, label: Tensor, state: State) -> tuple[Tensor, State]:

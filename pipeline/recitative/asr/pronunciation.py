@@ -22,7 +22,7 @@ from recitative.lm.query import MARKS
 from recitative.model.file import read_entries, with_metadata, with_texts
 from recitative.model.onnx_stage import open_file, read_model
 from recitative.reading import LARGEST_SETTINGS, read_text
-from recitative.stage import Array, Padded, Stage
+from recitative.stage import Array, Padded, Stage, run_whole
 from recitative.text.lexicon import Lexicon, Pronunciation, without_stress
 from recitative.text.tokens import TokenTable, name_of, symbol_of
 
@@ -51,7 +51,7 @@ class Pronouncer:
         letters = np.zeros((len(words), lengths.max()), np.int64)
         for row, word in zip(letters, words, strict=True):
             row[: len(word)] = self.letters.encode(word)
-        y, _ = self.network.step(Padded(letters, lengths), self.network.initial_state(len(words)), last=True)
+        y = run_whole(self.network, Padded(letters, lengths))
         log_probs = y.data.reshape(len(words), -1, len(self.phones))  # each letter's frames one after another
         rows = best_labels(Padded(log_probs, lengths * (log_probs.shape[1] // letters.shape[1])))
         return {w: tuple(self.phones.symbols[i] for i in row) for w, row in zip(words, rows, strict=True) if row}

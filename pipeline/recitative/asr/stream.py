@@ -37,8 +37,9 @@ from recitative.audio.live import Block
 from recitative.audio.vad import SegmentCutter, SegmentPiece, SegmentRules
 from recitative.config import Settings
 from recitative.errors import UsageError
+from recitative.features.frontend import pad_rows
 from recitative.model.onnx_stage import OnnxStage
-from recitative.model.stream import AudioStream, E, NetworkInput, NetworkStream, SampleNetwork, Work, pad_samples
+from recitative.model.stream import AudioStream, E, NetworkInput, NetworkStream, SampleNetwork, Work
 from recitative.stage import Array, Padded, Stage
 from recitative.text.tokens import TokenTable, Word
 
@@ -92,7 +93,7 @@ class Transcriber(DecodedNetwork):
 
     def transcribe(self, rows: Sequence[Array], *, chunk_samples: int | None = None) -> list[DecodingResult]:
         """Decode several recordings (S,) together: whole, or in chunks as in a stream."""
-        x = pad_samples(rows)
+        x = pad_rows(rows)
         step = chunk_samples or x.data.shape[1]
         state = self.initial_state(len(rows))
         decoded = [self.decoder.start() for _ in rows]

@@ -18,7 +18,7 @@ from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, Rece
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, Dropout, LogProbs, add_front_end
-from recitative.stage import Padded
+from recitative.stage import Padded, run_whole
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class ClassifierModel:
 
     def log_probs(self, features: Padded[Tensor]) -> Tensor:
         """Whole inputs (N, T, C) -> (N, K), of each label; every row must be long enough for one output frame."""
-        state = self.network.initial_state(len(features.lengths))
-        return last_frames(self.network.step(features, state, last=True)[0])
+        return last_frames(run_whole(self.network, features))
 
 
 def build_classifier(settings: ClassifierNetworkSettings, feature_dim: int, num_labels: int) -> Chain:

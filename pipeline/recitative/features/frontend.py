@@ -5,6 +5,7 @@ In NumPy: three times as fast as kaldi-native-fbank, whose binding takes and giv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from recitative.config import FeatureSettings
 from recitative.errors import UsageError
-from recitative.stage import Array, Padded, State
+from recitative.stage import Array, Padded, State, run_whole
 
 WINDOW = 2  # frames on each side of one difference; Kaldi's default
 
@@ -100,12 +101,12 @@ class Deltas:
         return np.concatenate(columns, axis=1)
 
 
-def pad_rows(rows: list[Array], channels: int) -> Padded[Array]:
-    """N arrays (T_n, C) -> one batch (N, T, C) float32, padded with zeros."""
+def pad_rows(rows: Sequence[Array], *shape: int) -> Padded[Array]:
+    """N arrays (T_n, *shape) -> one batch (N, T, *shape) float32, padded with zeros."""
     lengths = np.array([len(row) for row in rows], np.int64)
-    if len(rows) == 1:
+    if len(rows) == 1:  # avoids a copy of a stream's chunk
         return Padded(np.asarray(rows[0], np.float32)[np.newaxis], lengths)
-    data = np.zeros((len(rows), int(lengths.max(initial=0)), channels), np.float32)
+    data = np.zeros((len(rows), int(lengths.max(initial=0)), *shape), np.float32)
     for padded, row in zip(data, rows, strict=True):
         padded[: len(row)] = row
     return Padded(data, lengths)
@@ -279,9 +280,7 @@ class FeatureExtractor:
     def compute(self, samples: Array) -> Array:
         """Features of one whole recording: samples (S,) float32 in [-1, 1] -> (T, C) float32."""
         x = Padded(samples[np.newaxis], np.array([len(samples)], np.int64))
-        features, _ = self.step(x, self.initial_state(1), last=True)
-        frames: Array = features.data[0]
-        return frames
+        return np.asarray(run_whole(self, x).data[0])
 
     def _static(self, samples: Array) -> Array:
         """(S,) -> (T, C) without deltas: all complete frames."""

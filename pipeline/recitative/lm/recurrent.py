@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recitative.stage import Array, Ids, Mask, Padded, Stage, State
+from recitative.stage import Array, Ids, Mask, Padded, Stage, State, run_whole
 from recitative.text.tokens import END, END_SYMBOL, Vocabulary
 
 BATCH = 32  # texts scored together
@@ -137,7 +137,7 @@ class RecurrentLanguageModel:
         read = np.full((len(rows), int(lengths.max()) + 1), END, np.int64)  # </s>, the row, </s>
         for target, row in zip(read, rows, strict=True):
             target[1 : len(row) + 1] = row
-        y, _ = self.network.step(Padded(read[:, :-1], lengths), self.network.initial_state(len(rows)), last=True)
+        y = run_whole(self.network, Padded(read[:, :-1], lengths))
         log_probs = np.take_along_axis(y.data, read[:, 1:, None], axis=-1)[..., 0]  # (N, T, V) -> (N, T)
         inside = np.arange(log_probs.shape[1]) < lengths[:, None]
         return [float(score) for score in np.where(inside, log_probs, 0.0).sum(-1, dtype=np.float64)]

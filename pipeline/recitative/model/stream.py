@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from recitative.audio.samples import SampleInput, as_float, require_rate
 from recitative.config import FeatureSettings
-from recitative.features.frontend import FeatureExtractor
-from recitative.stage import Array, Padded, Stage, State
+from recitative.features.frontend import FeatureExtractor, pad_rows
+from recitative.stage import Array, Sequential, Stage, State, run_whole
 
 SCHEMA = 1  # version of all JSON output; it grows when a key is changed or removed
 
@@ -39,7 +39,7 @@ def document(model: str, *entries: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
-class SampleNetwork:
+class SampleNetwork(Sequential[Array]):
     """Stage: samples (N, S) float32 in [-1, 1] -> log probabilities (N, T, V) float32: features, then the network.
 
     The network runs on PyTorch (``model.folder``) or ONNX Runtime (``model.onnx_stage``).
@@ -50,8 +50,9 @@ class SampleNetwork:
         """network: features (N, T, C) -> log probabilities (N, T', V), a stage on NumPy arrays"""
         self.network = network
         self.extractor = FeatureExtractor(features)
-        self._feature_names = {f"features.{name}": name for name in self.extractor.initial_state(1)}
-        self._network_names = {f"network.{name}": name for name in network.initial_state(1)}
+
+    def parts(self) -> Iterable[tuple[str, Stage[Array]]]:
+        return (("features", self.extractor), ("network", self.network))
 
     @property
     def sample_rate(self) -> int:
@@ -59,58 +60,19 @@ class SampleNetwork:
         return self.extractor.settings.sample_rate
 
     @property
-    def stride(self) -> int:
-        """In samples."""
-        return self.extractor.stride * self.network.stride
-
-    @property
     def frame_s(self) -> float:
         """Seconds of audio per output."""
         return self.stride / self.sample_rate
-
-    @property
-    def lookahead(self) -> int | None:
-        """In samples."""
-        ahead = self.network.lookahead
-        return None if ahead is None else self.extractor.lookahead + ahead * self.extractor.stride
 
     @property
     def latency_ms(self) -> float | None:
         """Algorithmic latency: the audio needed after the instant of an output; None = all of it."""
         return None if self.lookahead is None else 1000.0 * self.lookahead / self.sample_rate
 
-    def output_lengths(self, lengths: Array) -> Array:
-        return self.network.output_lengths(self.extractor.output_lengths(lengths))
-
-    def initial_state(self, n: int) -> State:
-        return self._joined(self.extractor.initial_state(n), self.network.initial_state(n))
-
-    def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
-        feature_state = {name: state[entry] for entry, name in self._feature_names.items()}
-        network_state = {name: state[entry] for entry, name in self._network_names.items()}
-        features, feature_state = self.extractor.step(x, feature_state, last=last)
-        y, network_state = self.network.step(features, network_state, last=last)
-        return y, self._joined(feature_state, network_state)
-
-    def _joined(self, feature_state: State, network_state: State) -> State:
-        joined = {entry: feature_state[name] for entry, name in self._feature_names.items()}
-        return joined | {entry: network_state[name] for entry, name in self._network_names.items()}
-
     def log_probs(self, rows: Sequence[Array]) -> list[Array]:
         """Whole recordings (S,) -> (T, V) each."""
-        y, _ = self.step(pad_samples(rows), self.initial_state(len(rows)), last=True)
+        y = run_whole(self, pad_rows(rows))
         return [data[:length] for data, length in zip(y.data, y.lengths, strict=True)]
-
-
-def pad_samples(rows: Sequence[Array]) -> Padded[Array]:
-    """Recordings (S,) as a padded batch (N, S)."""
-    lengths = np.array([len(row) for row in rows], np.int64)
-    if len(rows) == 1:  # avoids a copy of a stream's chunk
-        return Padded(np.asarray(rows[0], np.float32)[np.newaxis], lengths)
-    data = np.zeros((len(rows), int(lengths.max(initial=0))), np.float32)
-    for i, row in enumerate(rows):
-        data[i, : len(row)] = row
-    return Padded(data, lengths)
 
 
 E = TypeVar("E")
@@ -221,7 +183,7 @@ def _step(network: Stage[Array], rows: Sequence[NetworkInput], *, last: bool) ->
     state = rows[0].state
     if len(rows) > 1:
         state = {key: np.concatenate([row.state[key] for row in rows]) for key in state}
-    y, state = network.step(pad_samples([row.samples for row in rows]), state, last=last)
+    y, state = network.step(pad_rows([row.samples for row in rows]), state, last=last)
     if len(rows) == 1:
         return [(y.data[0, : y.lengths[0]], state)]
     return [

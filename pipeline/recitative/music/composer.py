@@ -17,7 +17,7 @@ from recitative.music.events import EventVocabulary
 from recitative.music.frames import Conditioning, MaskedCode
 from recitative.music.piece import Piece
 from recitative.music.settings import EventSettings, EventsSettings, FrameSettings, MusicSettings
-from recitative.stage import Array, Ids, Padded, Stage, State
+from recitative.stage import Array, Ids, Padded, Stage, State, run_whole
 from recitative.text.tokens import END
 
 OnProgress = Callable[[int, int], None]  # steps done, steps in all
@@ -162,7 +162,7 @@ class EventScorer:
 def read_contexts(scorer: Scorer, ids: Ids, lengths: Ids | None = None) -> Array:
     """The output (N, T, H) of the core for whole pieces (N, T, F). lengths: (N,) frames, default T."""
     lengths = np.full(len(ids), ids.shape[1], np.int64) if lengths is None else lengths
-    h, _ = scorer.context.step(Padded(ids, lengths), scorer.context.initial_state(len(ids)), last=True)
+    h = run_whole(scorer.context, Padded(ids, lengths))
     return h.data
 
 

@@ -3,18 +3,16 @@ and look-ahead (row) convolutions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from math import prod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.config import FrontEndSettings
-from recitative.nn.ragged import cut, empty, join, put_valid, take_valid, zero_padding
-from recitative.stage import Padded, State
+from recitative.nn.ragged import cut, join, put_valid, take_valid, zero_padding
+from recitative.stage import Padded, Sequential, State
 
 
 class SameRate(nn.Module):
@@ -100,48 +98,15 @@ class LogProbs(Framewise):
         return Padded(y.data, self.output_lengths(y.lengths)), {}
 
 
-class Chain(nn.Module):
-    """Named stages in sequence are a stage. State: the entries of each stage as ``{stage}.{entry}``."""
+class Chain(Sequential[Tensor], nn.Module):
+    """A network of named stages in sequence."""
 
     def __init__(self, stages: Mapping[str, nn.Module]) -> None:
         super().__init__()
         self.stages = nn.ModuleDict(dict(stages))
 
-    def _parts(self) -> list[tuple[str, Any]]:
-        return list(self.stages.items())
-
-    @property
-    def stride(self) -> int:
-        return int(prod(stage.stride for _, stage in self._parts()))
-
-    @property
-    def lookahead(self) -> int | None:
-        """In inputs of the first stage: the sum of each stage's look-ahead times the strides before it."""
-        total, stride = 0, 1
-        for _, stage in self._parts():
-            if stage.lookahead is None:
-                return None
-            total += stage.lookahead * stride
-            stride *= stage.stride
-        return total
-
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        for _, stage in self._parts():
-            lengths = stage.output_lengths(lengths)
-        return lengths
-
-    def initial_state(self, n: int) -> State:
-        return {
-            f"{name}.{key}": value for name, stage in self._parts() for key, value in stage.initial_state(n).items()
-        }
-
-    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        new_state: State = {}
-        for name, stage in self._parts():
-            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-            x, stage_state = stage.step(x, own, last=last)
-            new_state |= {f"{name}.{key}": value for key, value in stage_state.items()}
-        return x, new_state
+    def parts(self) -> Iterable[tuple[str, nn.Module]]:
+        return self.stages.items()
 
 
 class Delay(SameWidth):
@@ -172,81 +137,95 @@ class Delay(SameWidth):
 
 
 # Stages with a window of frames, and the front end, which reduces the frame rate before the recurrent core.
-#
-# Output j of a row depends on its pending frames [j * stride, j * stride + window) and is computed as soon as the last
-# of them has arrived; frames that no later window needs are dropped.
 
 
-class FrameStack(nn.Module):
-    """Join ``window`` frames into one, every ``stride`` frames: (N, T, C) -> (N, T', window * C).
+class Windowed(nn.Module):
+    """Base of stages whose output j of a row depends on its frames [j * stride, j * stride + window).
 
-    T' = floor((T - window) / stride) + 1: an incomplete last window is dropped, like Kaldi's snip-edges.
-    State: ``pending`` (N, P, C) and ``pending_lengths`` (N,).
+    It is computed as soon as the last of them has arrived; frames that no later window needs are dropped.
+    State: ``pending`` (N, P, C), the frames still needed, and ``pending_lengths`` (N,); a new stream begins with
+    ``before`` frames of zeros.
     """
+
+    before = 0
+    _like: Tensor
 
     def __init__(self, input_width: int, window: int, stride: int) -> None:
         super().__init__()
-        self.input_width = input_width
-        self.window = window
-        self.stride = stride
-        self.output_width = window * input_width
+        self.input_width, self.window, self.stride = input_width, window, stride
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     @property
     def lookahead(self) -> int:
-        return self.window - 1
+        return self.window - 1 - self.before
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
-        return _windows(lengths, self.window, self.stride)
+        return self._windows(lengths + self.before)
 
     def initial_state(self, n: int) -> State:
-        return _pack(empty(self._like, n, self.input_width))  # type: ignore[arg-type]
+        lengths = torch.full((n,), self.before, device=self._like.device)
+        return {"pending": self._like.new_zeros(n, self.before, self.input_width), "pending_lengths": lengths}
 
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        heard, ready, pending = _advance(_unpack(state), x, self.window, self.stride)
-        stacked = _unfold(heard, ready, self.window, self.stride).transpose(2, 3)  # (N, T', window, C)
-        y = Padded(stacked.flatten(2), ready)
-        return y, self.initial_state(len(ready)) if last else _pack(pending)
+        heard = join(Padded(state["pending"], state["pending_lengths"]), x)
+        heard = Padded(zero_padding(heard), heard.lengths)
+        ready = self._windows(heard.lengths)
+        y = Padded(self.output(heard.data, ready), ready)
+        if last:
+            return y, self.initial_state(len(ready))
+        pending = cut(heard, ready * self.stride, heard.lengths - ready * self.stride)
+        return y, {"pending": pending.data, "pending_lengths": pending.lengths}
+
+    def output(self, frames: Tensor, ready: Tensor) -> Tensor:
+        """Frames (N, T, C) with zeros as padding, and the number of complete windows (N,) -> (N, T', C')."""
+        raise NotImplementedError
+
+    def _windows(self, lengths: Tensor) -> Tensor:
+        return torch.where(lengths >= self.window, (lengths - self.window) // self.stride + 1, 0)
+
+    def _unfold(self, frames: Tensor, ready: Tensor) -> Tensor:
+        """(N, T, C) -> (N, T', C, window) with T' the most complete windows of any row."""
+        most = int(ready.max()) if len(ready) else 0
+        if most == 0:
+            return frames.new_zeros(len(ready), 0, frames.shape[2], self.window)
+        return frames.unfold(1, self.window, self.stride)[:, :most]
 
 
-class CausalConv(nn.Module):
+class FrameStack(Windowed):
+    """Join ``window`` frames into one, every ``stride`` frames: (N, T, C) -> (N, T', window * C).
+
+    T' = floor((T - window) / stride) + 1: an incomplete last window is dropped, like Kaldi's snip-edges.
+    """
+
+    def __init__(self, input_width: int, window: int, stride: int) -> None:
+        super().__init__(input_width, window, stride)
+        self.output_width = window * input_width
+
+    def output(self, frames: Tensor, ready: Tensor) -> Tensor:
+        return self._unfold(frames, ready).transpose(2, 3).flatten(2)  # (N, T', window, C) -> (N, T', window C)
+
+
+class CausalConv(Windowed):
     """A causal 3x3 convolution over time and channels, halving the channels, followed by ReLU.
 
     (N, T, planes * C) -> (N, ceil(T / stride), output_planes * ceil(C / 2)); output j depends on frames
     stride * j - 2 to stride * j, with zeros before the start. With ``norm`` there is a ``PlaneNorm`` before the ReLU.
-    State: ``pending``, initially two frames of zeros, and ``pending_lengths``.
     """
 
-    lookahead = 0
-    window = 3
+    before = 2
 
     def __init__(self, planes: int, channels: int, output_planes: int, stride: int = 2, *, norm: bool = False) -> None:
-        super().__init__()
+        super().__init__(planes * channels, 3, stride)
         self.planes, self.channels = planes, channels
-        self.stride = stride
-        self.input_width = planes * channels
         self.output_width = output_planes * ((channels + 1) // 2)
         self.conv = nn.Conv2d(planes, output_planes, kernel_size=3, stride=(stride, 2), padding=(0, 1))
         self.norm = PlaneNorm(output_planes) if norm else None
 
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        return _windows(lengths + self.window - 1, self.window, self.stride)
-
-    def initial_state(self, n: int) -> State:
-        weight = self.conv.weight
-        zeros = weight.new_zeros(n, self.window - 1, self.input_width)
-        return _pack(Padded(zeros, torch.full((n,), self.window - 1, device=weight.device)))
-
-    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
-        heard, ready, pending = _advance(_unpack(state), x, self.window, self.stride)
-        y = Padded(self._convolve(heard, ready), ready)
-        return y, self.initial_state(len(ready)) if last else _pack(pending)
-
-    def _convolve(self, heard: Padded[Tensor], ready: Tensor) -> Tensor:
+    def output(self, frames: Tensor, ready: Tensor) -> Tensor:
         most = int(ready.max()) if len(ready) else 0
         if most == 0:
-            return heard.data.new_zeros(len(ready), 0, self.output_width)
-        frames = heard.data[:, : (most - 1) * self.stride + self.window]
+            return frames.new_zeros(len(ready), 0, self.output_width)
+        frames = frames[:, : (most - 1) * self.stride + self.window]
         planes = frames.reshape(*frames.shape[:2], self.planes, self.channels).transpose(1, 2)  # (N, planes, T, C)
         out = self.conv(planes).transpose(1, 2)  # (N, T', output_planes, C')
         return torch.relu(self.norm(out, ready) if self.norm else out).flatten(2)
@@ -291,33 +270,32 @@ class PlaneNorm(nn.Module):
         return F.batch_norm(x, self.mean, self.variance, self.gain, self.bias, training, self.momentum, self.eps)
 
 
-class RowConv(SameRate):
+class RowConv(Windowed):
     """Look-ahead convolution (Wang et al. 2016, Amodei et al. 2016), with state:
 
         y[t, c] = sum over k = 0..context of weight[c, k] * x[t + k, c]
 
-    (N, T, C) -> (N, T, C); frames beyond the end are zeros. State: ``pending`` and ``pending_lengths``.
+    (N, T, C) -> (N, T, C); frames beyond the end are zeros.
     """
 
     def __init__(self, width: int, context: int) -> None:
-        super().__init__()
-        self.input_width = self.output_width = width
-        self.context = self.lookahead = context
+        super().__init__(width, context + 1, 1)
+        self.output_width, self.context = width, context
         weight = torch.randn(width, context + 1) * 0.05
         weight[:, 0] += 1.0  # starts close to the identity
         self.weight = nn.Parameter(weight)
 
-    def initial_state(self, n: int) -> State:
-        return _pack(empty(self.weight, n, self.input_width))
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        return lengths
 
     def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
         if last:
             silence = torch.full_like(x.lengths, self.context)
             x = join(x, Padded(x.data.new_zeros(len(silence), self.context, self.input_width), silence))
-        heard, ready, pending = _advance(_unpack(state), x, self.context + 1, 1)
-        windows = _unfold(heard, ready, self.context + 1, 1)  # (N, T', C, context + 1)
-        y = Padded((windows * self.weight).sum(-1), ready)
-        return y, self.initial_state(len(ready)) if last else _pack(pending)
+        return super().step(x, state, last=last)
+
+    def output(self, frames: Tensor, ready: Tensor) -> Tensor:
+        return (self._unfold(frames, ready) * self.weight).sum(-1)  # of (N, T', C, context + 1)
 
 
 def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feature_dim: int) -> int:
@@ -336,33 +314,3 @@ def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feat
         stages["project"] = Project(width, settings.width)
         width = settings.width
     return width
-
-
-def _windows(lengths: Tensor, window: int, stride: int) -> Tensor:
-    return torch.where(lengths >= window, (lengths - window) // stride + 1, 0)
-
-
-def _advance(
-    pending: Padded[Tensor], x: Padded[Tensor], window: int, stride: int
-) -> tuple[Padded[Tensor], Tensor, Padded[Tensor]]:
-    """All frames (padding zeroed), the number of complete windows (N,), and the frames that later windows need."""
-    heard = join(pending, x)
-    heard = Padded(zero_padding(heard), heard.lengths)
-    ready = _windows(heard.lengths, window, stride)
-    return heard, ready, cut(heard, ready * stride, heard.lengths - ready * stride)
-
-
-def _unfold(x: Padded[Tensor], ready: Tensor, window: int, stride: int) -> Tensor:
-    """(N, T, C) -> (N, T', C, window) with T' the most complete windows of any row."""
-    most = int(ready.max()) if len(ready) else 0
-    if most == 0:
-        return x.data.new_zeros(len(ready), 0, x.data.shape[2], window)
-    return x.data.unfold(1, window, stride)[:, :most]
-
-
-def _pack(pending: Padded[Tensor]) -> State:
-    return {"pending": pending.data, "pending_lengths": pending.lengths}
-
-
-def _unpack(state: State) -> Padded[Tensor]:
-    return Padded(state["pending"], state["pending_lengths"])

@@ -42,7 +42,7 @@ from recitative.punctuation.punctuator import (
     summary,
     word_features,
 )
-from recitative.stage import Array, Ids, Mask, Padded
+from recitative.stage import Array, Ids, Mask, Padded, run_whole
 from recitative.text.tokens import Vocabulary
 from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
@@ -227,7 +227,7 @@ class PunctuationTask(Task):
 
     def loss(self, batch: PassageBatch) -> tuple[Tensor, int]:
         x = Padded(batch.features.data.to(self.device), batch.features.lengths.to(self.device))
-        y, _ = self.model.network.step(x, self.model.network.initial_state(len(x.lengths)), last=True)
+        y = run_whole(self.model.network, x)
         picked = picked_log_probs(y.data, batch.targets.to(self.device))
         return -torch.where(valid_mask(y), picked, 0.0).sum(), int(batch.features.lengths.sum())
 

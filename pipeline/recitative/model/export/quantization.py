@@ -19,7 +19,7 @@ from recitative.model.folder import Model
 from recitative.model.kind import imported
 from recitative.nn.stages import Chain
 from recitative.score.wer import ErrorCounts
-from recitative.stage import Array, Padded
+from recitative.stage import Array, Padded, run_whole
 
 Weights = Literal["auto", "int8", "float32"]
 Advance = Callable[[int, int], None]
@@ -120,7 +120,7 @@ def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[st
     try:
         with torch.inference_mode():
             for x in batches:
-                network.step(x, network.initial_state(len(x.lengths)), last=True)
+                run_whole(network, x)
     finally:
         for hook in hooks:
             hook.remove()
