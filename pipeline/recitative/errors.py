@@ -73,6 +73,12 @@ class DataError(RecitativeError):
         return error
 
 
+def raise_all(problems: Sequence[Problem]) -> None:
+    """Raises one DataError for all problems, if there are any."""
+    if problems:
+        raise DataError.collect(problems)
+
+
 class RunError(RecitativeError):
     """A run that cannot continue, such as one whose loss stays NaN (exit 1)."""
 

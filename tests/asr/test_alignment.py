@@ -86,20 +86,14 @@ def test_every_letter_is_found_where_its_tone_is(tmp_path):
             assert word["confidence"] > 0.8
 
 
-def test_the_pronunciation_that_was_said_is_reported(tmp_path):
+def test_the_pronunciation_that_was_said_is_reported(tmp_path, monkeypatch):
     lexicon = {"x": ((2, 3), (4,)), "y": ((2,), (3, 4))}  # 'ab' or 'c'; 'a' or 'bc'
     data = tiny.write_data(tmp_path, ["ab a", "c bc"], ["x y", "x y"])
-    align_directory(tiny.tone_transcriber(), data, tmp_path / "out", pronounce=lexicon.get)
+    monkeypatch.setattr("recitative.asr.alignment.pronounce_with", lambda transcriber: lexicon.get)
+    align_directory(tiny.tone_transcriber(), data, tmp_path / "out")
     rows = read_rows(tmp_path / "out")
     assert [word["pronunciation"] for word in rows["s-00"]["words"]] == [0, 0]
     assert [word["pronunciation"] for word in rows["s-01"]["words"]] == [1, 1]
-
-
-def test_a_space_that_is_not_said_may_be_left_out(tmp_path):
-    data = tiny.write_data(tmp_path, ["abc"], ["ab c"])
-    for optional, said in ((False, "ab c"), (True, "abc")):
-        align_directory(tiny.tone_transcriber(), data, tmp_path / "out", optional_space=optional)
-        assert "".join(token["token"] for token in read_rows(tmp_path / "out")["s-00"]["tokens"]) == said
 
 
 def test_what_is_heard_together_does_not_change_the_times(tmp_path):
@@ -226,9 +220,10 @@ def test_a_list_of_failures_goes_when_they_are_mended(tmp_path):
     assert not (tmp_path / "out" / "failed").exists()
 
 
-def test_a_word_without_pronunciation_is_named(tmp_path):
+def test_a_word_without_pronunciation_is_named(tmp_path, monkeypatch):
     data = tiny.write_data(tmp_path, ["ab"])
-    summary = align_directory(tiny.tone_transcriber(), data, tmp_path / "out", pronounce=lambda word: ())
+    monkeypatch.setattr("recitative.asr.alignment.pronounce_with", lambda transcriber: lambda word: ())
+    summary = align_directory(tiny.tone_transcriber(), data, tmp_path / "out")
     (problem,) = summary.failed
     assert str(problem) == "utterance 's-00', word 'ab': has no pronunciation; add it to the lexicon"
 

@@ -26,7 +26,6 @@ from typing import Literal
 from recitative.asr.alignment import pronounce_with
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import RecognizerModel, new_transcriber
-from recitative.asr.recognizer import BATCH
 from recitative.asr.stream import Transcriber
 from recitative.asr.task import average_best
 from recitative.asr.tuning import network_outputs, tune
@@ -45,8 +44,8 @@ from recitative.data import select
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
 from recitative.decoding.alignment import Alternatives, align_words
-from recitative.errors import DataError, Problem, UsageError
-from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.errors import DataError, Problem, UsageError, raise_all
+from recitative.features.extraction import audio_durations_s, read_batches
 from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate
 from recitative.lm.ngram import NgramModel
 from recitative.model.folder import load_model
@@ -192,8 +191,7 @@ def require_spelled(base: RecognizerModel, data: DataDirectory, material: Materi
     for place, text in said:
         if unknown := spelling.unknown(text):
             problems.append(Problem(place, f"has {', '.join(map(repr, unknown))}", allowed, remedy))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
 
 
 def _checked_audio(base: RecognizerModel, data: DataDirectory, material: Material, bar: Bar) -> dict[str, float]:
@@ -203,8 +201,7 @@ def _checked_audio(base: RecognizerModel, data: DataDirectory, material: Materia
         report = check_directory(
             material.folder, settings.features, settings.model.front_end, spelling, on_progress=show
         )
-    if report.problems:
-        raise DataError.collect(report.problems)
+    raise_all(report.problems)
     if (total_s := report.statistics.total_s) < MIN_AUDIO_S:
         allowed = f"at least {MIN_AUDIO_S:g} s"
         raise DataError(str(material.folder), f"has {total_s:.1f} s of audio", allowed, "record more")
@@ -359,10 +356,9 @@ def measure_fit(
     ways = {text: tuple(pronounce(word) for word in text.split()) for text in data.texts.values()}
     by_size = sorted(data.utterances, key=lambda u: (_num_labels(ways[u.text or ""]), u.utt_id))
     found: dict[str, Fit] = {}
-    for start in range(0, len(by_size), BATCH):
-        group = by_size[start : start + BATCH]
-        rows = transcriber.log_probs([read_utterance(u) for u in group])
-        for number, (utterance, log_probs) in enumerate(zip(group, rows, strict=True), start=start):
+    for batch, samples in read_batches(by_size):
+        for utterance, log_probs in zip(batch, transcriber.log_probs(samples), strict=True):
+            number = len(found)
             near = sorted(range(len(by_size)), key=lambda place: (abs(place - number), place))
             texts = dict.fromkeys(by_size[place].text or "" for place in near)
             chosen = [text for text in texts if text != utterance.text][:OTHERS]
@@ -396,9 +392,8 @@ def mismatch_problems(
     remedy = "correct them, or say --mismatches leave-out, or keep if they are right"
     problems = [Problem(str(where), count, "none", remedy)]
     wrong = data.where(lambda u: u.utt_id in found).utterances
-    for start in range(0, len(wrong), BATCH):
-        group = wrong[start : start + BATCH]
-        for utterance, heard in zip(group, transcriber.transcribe([read_utterance(u) for u in group]), strict=True):
+    for batch, samples in read_batches(wrong):
+        for utterance, heard in zip(batch, transcriber.transcribe(samples), strict=True):
             said = f"is '{utterance.text}', but '{heard.text}' is heard"
             problems.append(Problem(f"{where}/text: '{utterance.utt_id}'", said))
     return problems

@@ -21,14 +21,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from recitative.asr.decoding import TimedToken
-from recitative.asr.recognizer import BATCH
 from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import Samples
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import AlignedPath, Alternatives, align_words
-from recitative.errors import DataError, Problem
-from recitative.features.extraction import audio_duration_s, read_utterance
+from recitative.errors import DataError, Problem, raise_all
+from recitative.features.extraction import BATCH, audio_duration_s, read_utterance
 from recitative.lock import writes
 from recitative.reading import read_text, shown
 from recitative.score.classification import Span
@@ -56,23 +55,18 @@ def align_directory(
     output: Path,
     *,
     formats: Collection[Format] = FORMATS,
-    pronounce: Pronounce | None = None,
-    optional_space: bool = False,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> AlignSummary:
     """Write the files named above in these ``formats`` to ``output``.
 
-    pronounce:      pronunciations of words; None: ``pronounce_with``
-    optional_space: the space between words, if the token table has one, may be missing in the audio
-    advance:        is called as ``advance(done, total)`` when utterances are finished
-
+    ``advance(done, total)`` is called when utterances are finished.
     Utterances without text, with words that cannot be pronounced, or with bad or too short audio are skipped and listed
     in ``failed``. Raises DataError for a directory that cannot be read.
     """
     started = time.monotonic()
     data = DataDirectory.read(data_folder)
     failed: dict[str, Problem] = {}
-    pronounce = pronounce or pronounce_with(transcriber)
+    pronounce = pronounce_with(transcriber)
     tasks: list[_Task] = []
     for utterance in data.utterances:
         with _noting(failed, utterance.utt_id):
@@ -81,7 +75,7 @@ def align_directory(
     found: dict[str, AlignedUtterance] = {}
     for start in range(0, len(tasks), BATCH):
         group = tasks[start : start + BATCH]
-        found |= {aligned.utt_id: aligned for aligned in _align(transcriber, group, optional_space, failed)}
+        found |= {aligned.utt_id: aligned for aligned in _align(transcriber, group, failed)}
         advance(len(found) + len(failed), len(data.utterances))
     in_order = [found[utt_id] for utt_id in sorted(found)]
     _write(output, in_order, formats, failed)
@@ -140,9 +134,7 @@ def _task(utterance: Utterance, transcriber: Transcriber, pronounce: Pronounce, 
     return _Task(utterance, words, pronunciations, audio_duration_s(utterance, transcriber.sample_rate))
 
 
-def _align(
-    transcriber: Transcriber, tasks: Sequence[_Task], optional_space: bool, failed: dict[str, Problem]
-) -> list[AlignedUtterance]:
+def _align(transcriber: Transcriber, tasks: Sequence[_Task], failed: dict[str, Problem]) -> list[AlignedUtterance]:
     audio: list[tuple[_Task, Samples]] = []
     for task in tasks:
         with _noting(failed, task.utterance.utt_id):
@@ -153,9 +145,7 @@ def _align(
     found: list[AlignedUtterance] = []
     for (task, samples), log_probs in zip(audio, rows, strict=True):
         with _noting(failed, task.utterance.utt_id):
-            path = align_words(
-                log_probs, task.pronunciations, separator=transcriber.tokens.space, separator_optional=optional_space
-            )
+            path = align_words(log_probs, task.pronunciations, separator=transcriber.tokens.space)
             words = spoken_words(transcriber, task.words, path)
             tokens = transcriber.timed.tokens(path.runs)
             duration_s = len(samples) / transcriber.sample_rate
@@ -308,8 +298,7 @@ def read_ctm(path: Path) -> dict[str, list[Word]]:
             problems.append(
                 Problem(f"{path}:{number}", f"'{shown(line, 60)}' is no word with its time", COLUMNS, REMEDY)
             )
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return {utt_id: sorted(words, key=lambda word: (word.start_s, word.end_s)) for utt_id, words in found.items()}
 
 
@@ -329,8 +318,7 @@ def read_word_times(folder: Path, utterances: Iterable[Utterance]) -> dict[str, 
         if (said := " ".join(word.word for word in words[utterance.utt_id])) != utterance.text:
             found = f"utterance '{utterance.utt_id}' says '{_shortened(said)}'"
             problems.append(Problem(str(path), found, f"its transcript, '{_shortened(utterance.text or '')}'", REMEDY))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return {u.utt_id: [(word.start_s, word.end_s) for word in words[u.utt_id]] for u in known}
 
 

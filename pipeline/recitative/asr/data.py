@@ -15,7 +15,7 @@ from recitative.asr.distillation import Alternatives
 from recitative.config import Settings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.features.extraction import audio_durations_s
 from recitative.nn.ctc_loss import padded_labels
 from recitative.nn.ragged import pad_features
@@ -119,8 +119,7 @@ def _labels(utterances: Sequence[Utterance], spelling: Spelling, where: Path) ->
                 problems.extend(error.problems)
 
     labels = Labels(encoded())
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return labels
 
 
@@ -148,8 +147,7 @@ def _fastest_speeds(
             frames = _core_frames(duration_s / speeds[0], settings)
             found = f"{frames} frames at speed {speeds[0]:g} for {len(row)} labels"
             problems.append(Problem(place, found, f"at least {need}", "correct its text or remove it"))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return fastest
 
 

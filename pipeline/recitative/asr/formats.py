@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.atomic import json_text
@@ -23,14 +23,16 @@ PAUSE_S = 0.8  # a pause that always ends a cue
 PHRASE_S = 0.3  # a pause that usually ends a phrase: the best place for a cut
 
 
-class Writer(Protocol):
-    """The text of one recording, made segment by segment."""
+class Writer:
+    """The text of one recording, made segment by segment; nothing by itself."""
 
     def add(self, segment: Segment | Final) -> str:
         """The text of the next segment."""
+        return ""
 
     def end(self, transcript: Transcript) -> str:
         """The text after the last segment. transcript: of all segments."""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _written(writer: Writer, transcript: Transcript) -> str:
     return "".join(map(writer.add, transcript.segments)) + writer.end(transcript)
 
 
-class _Line:
+class _Line(Writer):
     """All text on one line."""
 
     def __init__(self, start: str = "") -> None:
@@ -81,7 +83,7 @@ class _Line:
         return "\n" if self._begun else self._start.rstrip(" ") + "\n"
 
 
-class _Table:
+class _Table(Writer):
     """A line for each word."""
 
     def __init__(self, line: Callable[[Word], str]) -> None:
@@ -90,18 +92,12 @@ class _Table:
     def add(self, segment: Segment | Final) -> str:
         return "".join(map(self._line, segment.words))
 
-    def end(self, transcript: Transcript) -> str:
-        return ""
 
-
-class _Json:
+class _Json(Writer):
     """One object, written after the last segment."""
 
     def __init__(self, file: str, indent: int | None = None, end: str = "") -> None:
         self._file, self._indent, self._end = file, indent, end
-
-    def add(self, segment: Segment | Final) -> str:
-        return ""
 
     def end(self, transcript: Transcript) -> str:
         return json_text(as_object(self._file, transcript), indent=self._indent) + self._end
@@ -118,7 +114,7 @@ def as_object(file: str, transcript: Transcript) -> dict[str, Any]:
 Style = Literal["srt", "vtt"]
 
 
-class _Cues:
+class _Cues(Writer):
     """SubRip, numbered, or WebVTT without its head."""
 
     def __init__(self, style: Style) -> None:
@@ -131,9 +127,6 @@ class _Cues:
             self._count += 1
             text += (f"{self._count}\n" if self._style == "srt" else "") + cue.text(self._style)
         return text
-
-    def end(self, transcript: Transcript) -> str:
-        return ""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from recitative.model.folder import run_model
 from recitative.model.kind import ModelKind
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.nn.heads import Embedding
+from recitative.nn.ragged import to_device
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded, State
 from recitative.text.lexicon import Pronunciation, read_dictionary
@@ -183,8 +184,7 @@ class G2PTask(Task):
             yield WordBatch(pad_words(words, self.model.letters), labels, words)
 
     def loss(self, batch: WordBatch) -> tuple[Tensor, int]:
-        letters = Padded(batch.letters.data.to(self.device), batch.letters.lengths.to(self.device))
-        labels = Padded(batch.labels.data.to(self.device), batch.labels.lengths.to(self.device))
+        letters, labels = (to_device(x, self.device) for x in (batch.letters, batch.labels))
         return ctc_loss(self.model.network(letters), labels, batch.names)
 
     def evaluate(self) -> Mapping[str, float]:

@@ -17,7 +17,7 @@ from recitative import pretrained
 from recitative.asr.kind import G2P, RECOGNIZER, Language, language_of
 from recitative.atomic import write_bytes
 from recitative.decoding.hypotheses import best_labels
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.lm.query import MARKS
 from recitative.model.file import read_entries, with_metadata, with_texts
 from recitative.model.onnx_stage import open_file, read_model
@@ -186,8 +186,7 @@ def read_word_list(path: Path, tokens: TokenTable) -> list[ListedWord]:
             problems.append(problem)
         elif word:
             listed.append(ListedWord(word, symbols, where))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     if not listed:
         raise DataError(str(path), "has no words", "one word a line", "")
     return listed
@@ -228,8 +227,7 @@ def _spell(missing: Sequence[ListedWord], tokens: TokenTable) -> tuple[dict[str,
         if unknown := tokens.unknown(line.word):
             found = f"'{line.word}' has {', '.join(map(repr, unknown))}, which the model never writes"
             problems.append(Problem(line.where, found, f"the model's {tokens.holds}s", "spell it otherwise"))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return {line.word: tuple(tokens.split(line.word)) for line in missing}, SPELLED
 
 
@@ -257,6 +255,5 @@ def _guess(
         elif unknown:
             found = f"{g2p.name} pronounces '{line.word}' {' '.join(way)}, and {unknown[0]} is no phone of the model"
             problems.append(Problem(line.where, found, "a model of the same phones", remedy))
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return {word: said[spelling] for word, spelling in spelled.items()}, g2p.name

@@ -33,7 +33,7 @@ from recitative.audio.samples import SampleInput
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import UsageError, one_line
-from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.features.extraction import BATCH, audio_durations_s, name_of_batch, read_batches, read_utterance
 from recitative.lock import writes
 from recitative.model.stream import E, run_together
 from recitative.score.wer import ErrorCounts, score
@@ -43,7 +43,6 @@ T = TypeVar("T")
 
 BLOCK_S = 10.0  # recordings are processed in blocks of this length, so that memory stays small
 STREAMING_BLOCK_S = 0.16  # block length of a microphone
-BATCH = 16  # utterances of a data directory decoded together, a piece of parallel work
 
 
 class TranscribeOptions(TypedDict, total=False):
@@ -378,7 +377,9 @@ def decode_directory(
     work = partial(_decode_batch, WorkerModel(transcriber, open_again), chunk_samples)
     started = time.monotonic()
     found: dict[str, DecodingResult] = {}
-    for batch, results in zip(batches, parallel_map(work, batches, engine or Engine(), name=_batch_name), strict=True):
+    for batch, results in zip(
+        batches, parallel_map(work, batches, engine or Engine(), name=name_of_batch), strict=True
+    ):
         found |= zip((u.utt_id for u in batch), results, strict=True)
         advance(len(found), len(by_length))
     summary = DecodeSummary(len(found), sum(durations.values()), time.monotonic() - started)
@@ -392,10 +393,8 @@ def word_errors(
     """Transcribe a data directory and count the word errors. ``advance(done, total)`` counts utterances."""
     utterances = DataDirectory.read(data_dir).utterances
     hyps: dict[str, str] = {}
-    for start in range(0, len(utterances), BATCH):
-        group = utterances[start : start + BATCH]
-        results = transcriber.transcribe([read_utterance(u) for u in group])
-        hyps |= {u.utt_id: result.text for u, result in zip(group, results, strict=True)}
+    for batch, samples in read_batches(utterances):
+        hyps |= {u.utt_id: one.text for u, one in zip(batch, transcriber.transcribe(samples), strict=True)}
         advance(len(hyps), len(utterances))
     return score({u.utt_id: u.text or "" for u in utterances}, hyps).total
 
@@ -404,10 +403,6 @@ def _decode_batch(
     worker: WorkerModel[Transcriber], chunk_samples: int | None, batch: Sequence[Utterance]
 ) -> list[DecodingResult]:
     return worker.model.transcribe([read_utterance(u) for u in batch], chunk_samples=chunk_samples)
-
-
-def _batch_name(batch: Sequence[Utterance]) -> str:
-    return f"{len(batch)} utterances, '{batch[0].utt_id}' the first"
 
 
 def _write_results(

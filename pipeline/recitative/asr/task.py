@@ -35,7 +35,8 @@ from recitative.lock import writes
 from recitative.model.export.file import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
-from recitative.score.wer import ErrorCounts, characters, score
+from recitative.nn.ragged import to_device
+from recitative.score.wer import characters, score
 from recitative.stage import Padded
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import BLANK, TokenTable
@@ -176,11 +177,12 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
     phones = recognizer.tokens.unit == "phone"
     refs = {} if phones else dict(dev_set.texts)
     for batch in dev_set.batches:
-        encoded, labels = recognizer.encode(_to(batch.features, device)), _to(batch.labels, device)
+        encoded, labels = recognizer.encode(to_device(batch.features, device)), to_device(batch.labels, device)
         log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
-        hyps |= zip(batch.names, _greedy_texts(log_probs, recognizer.tokens), strict=True)
+        arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
+        hyps |= zip(batch.names, map(recognizer.tokens.decode, best_labels(arrays)), strict=True)
         if phones:
             refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)
         if recognizer.decoder is not None:
@@ -188,7 +190,7 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
             batch_loss, batch_count = cross_entropy(attention, labels)
             attention_loss, symbols = attention_loss + float(batch_loss), symbols + batch_count
             correct += correct_labels(attention, labels)
-    wer, cer = error_rates(refs, hyps)
+    wer, cer = score(refs, hyps).total, score(refs, hyps, symbols=characters).total
     loss = loss_sum / max(count, 1)
     rates = {"dev_per": wer.rate} if phones else {"dev_wer": wer.rate, "dev_cer": cer.rate}
     choice = wer.rate + (0 if phones else 1e-3 * cer.rate) + 1e-9 * loss
@@ -197,22 +199,8 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
     return {"dev_loss": loss, **rates, "score": choice}
 
 
-def _greedy_texts(log_probs: Padded[Tensor], tokens: TokenTable) -> list[str]:
-    arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
-    return [tokens.decode(labels) for labels in best_labels(arrays)]
-
-
 def _label_rows(labels: Padded[Tensor]) -> list[list[int]]:
     return [row[:length] for row, length in zip(labels.data.tolist(), labels.lengths.tolist(), strict=True)]
-
-
-def error_rates(refs: Mapping[str, str], hyps: Mapping[str, str]) -> tuple[ErrorCounts, ErrorCounts]:
-    """Error counts of words and of characters."""
-    return score(refs, hyps).total, score(refs, hyps, symbols=characters).total
-
-
-def _to(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
-    return Padded(x.data.to(device, non_blocking=True), x.lengths.to(device, non_blocking=True))
 
 
 # Initial weights from another model (fine-tuning), and weights that stay as they are (freezing).

@@ -20,6 +20,27 @@ from recitative.text.normalize import NUMBER_WORDS, TITLES, find_figures, num_se
 from recitative.text.tokens import Word
 
 
+class _Spoken:
+    """Base of results that consist of segments."""
+
+    segments: tuple[Segment, ...]
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def text(self) -> str:
+        return text_of(self.words)
+
+    def _content(self) -> dict[str, Any]:
+        return {
+            "text": self.text,
+            "words": [word.to_dict() for word in self.words],
+            "segments": [segment.to_dict() for segment in self.segments],
+        }
+
+
 @dataclass(frozen=True)
 class Segment:
     """A part of a recording between pauses, decoded as one.
@@ -83,7 +104,7 @@ class Partial:
 
 
 @dataclass(frozen=True)
-class Final:
+class Final(_Spoken):
     """A finished utterance, which no longer changes. Silence gives none.
 
     segments: one, unless the stream has endpoint rules
@@ -100,26 +121,14 @@ class Final:
     def end_s(self) -> float:
         return self.segments[-1].end_s
 
-    @property
-    def words(self) -> tuple[Word, ...]:
-        return tuple(word for segment in self.segments for word in segment.words)
-
-    @property
-    def text(self) -> str:
-        return text_of(self.words)
-
     def to_dict(self) -> dict[str, Any]:
         """type, utterance, start, end (s), text, words, segments."""
         entries = {"type": "final", "utterance": self.utterance, "start": self.start_s, "end": self.end_s}
-        return entries | {
-            "text": self.text,
-            "words": [word.to_dict() for word in self.words],
-            "segments": [segment.to_dict() for segment in self.segments],
-        }
+        return entries | self._content()
 
 
 @dataclass(frozen=True)
-class Transcript:
+class Transcript(_Spoken):
     """The result of a whole recording.
 
     duration_s: length of the audio
@@ -140,27 +149,13 @@ class Transcript:
         return cls(segments, end_s if duration_s is None else duration_s, model=model)
 
     @property
-    def words(self) -> tuple[Word, ...]:
-        return tuple(word for segment in self.segments for word in segment.words)
-
-    @property
-    def text(self) -> str:
-        return text_of(self.words)
-
-    @property
     def broken(self) -> tuple[Segment, ...]:
         """Segments that end within a word, or fit no sentence of the grammar: their last words are missing."""
         return tuple(segment for segment in self.segments if not segment.whole)
 
     def to_dict(self) -> dict[str, Any]:
         """schema, model, duration (s), text, words with word, start, end (s) and confidence (0..1), segments."""
-        entries = {
-            "duration": round(self.duration_s, 3),
-            "text": self.text,
-            "words": [word.to_dict() for word in self.words],
-            "segments": [segment.to_dict() for segment in self.segments],
-        }
-        return document(self.model, entries)
+        return document(self.model, {"duration": round(self.duration_s, 3)}, self._content())
 
 
 def text_of(words: Iterable[Word]) -> str:

@@ -27,19 +27,19 @@ from torch import Tensor
 from recitative.asr.decoding import DecodingResult, new_decoder
 from recitative.asr.kind import Language
 from recitative.asr.network import AttentionDecoder, RecognizerModel
-from recitative.asr.recognizer import BATCH, word_errors
+from recitative.asr.recognizer import word_errors
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import DecodeSettings
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import FEATURES
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
-from recitative.features.extraction import audio_duration_s, audio_durations_s, read_utterance
+from recitative.features.extraction import audio_duration_s, audio_durations_s, read_batches, read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.export.file import Ranges
 from recitative.model.export.quantization import Advance, measure_ranges
 from recitative.nn.ctc_loss import padded_labels
-from recitative.nn.ragged import pad_features
+from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct
 from recitative.score.wer import ErrorCounts, align, score
@@ -90,10 +90,8 @@ def network_outputs(
         raise DataError(f"{data_dir}/text: '{silent[0]}'", "has no text", "a transcript", "add it")
     by_length = sorted(utterances, key=lambda u: audio_duration_s(u, transcriber.sample_rate))
     found: dict[str, Array] = {}
-    for start in range(0, len(by_length), BATCH):
-        group = by_length[start : start + BATCH]
-        rows = transcriber.log_probs([read_utterance(u) for u in group])
-        found |= {u.utt_id: row for u, row in zip(group, rows, strict=True)}
+    for batch, samples in read_batches(by_length):
+        found |= {u.utt_id: row for u, row in zip(batch, transcriber.log_probs(samples), strict=True)}
         advance(len(found), len(by_length))
     noises = non_speech(transcriber.sample_rate)
     without_words = dict(zip(noises, transcriber.log_probs(list(noises.values())), strict=True))
@@ -370,9 +368,7 @@ def attention_scores(
     with torch.inference_mode():
         for start in range(0, len(order), MOST_AT_ONCE):
             chosen = order[start : start + MOST_AT_ONCE]
-            labels = padded_labels([hypotheses[i] for i in chosen])
-            device = encoded.data.device
-            labels = Padded(labels.data.to(device), labels.lengths.to(device))
+            labels = to_device(padded_labels([hypotheses[i] for i in chosen]), encoded.data.device)
             scores[chosen] = decoder.score(encoded, labels).double().cpu().numpy()
     return scores
 
@@ -404,10 +400,8 @@ class RecognizerCheck:
         extractor, device = FeatureExtractor(features), next(self.model.network.parameters()).device
 
         def batches() -> Iterator[Padded[Tensor]]:
-            for start in range(0, len(utterances), BATCH):
-                rows = [extractor.compute(read_utterance(u)) for u in utterances[start : start + BATCH]]
-                x = pad_features(rows, features.dim)
-                yield Padded(x.data.to(device), x.lengths.to(device))
+            for _, samples in read_batches(utterances):
+                yield to_device(pad_features([*map(extractor.compute, samples)], features.dim), device)
 
         return measure_ranges(self.model.network, batches())
 

@@ -43,18 +43,12 @@ class AlignedPath:
     log_prob: float  # of the whole path, in nats: the sum over its frames
 
 
-def align_words(
-    log_probs: Array,
-    words: Sequence[Alternatives],
-    *,
-    separator: int | None = None,
-    separator_optional: bool = False,
-) -> AlignedPath:
+def align_words(log_probs: Array, words: Sequence[Alternatives], *, separator: int | None = None) -> AlignedPath:
     """The most probable path over all ways to write ``words`` one after another.
 
-    log_probs:          (T, V), token 0 is the blank
-    words:              the alternatives of each word, labels in 1..V-1; the first of equally probable ones is taken
-    separator:          a label between words, or None; ``separator_optional``: the path may omit it
+    log_probs: (T, V), token 0 is the blank
+    words:     the alternatives of each word, labels in 1..V-1; the first of equally probable ones is taken
+    separator: a label between words, or None
     Viterbi over the states of Graves et al. 2006, section 4.1: labels, with blanks around them that may be skipped
     except between equal labels. The alternatives of a word are branches that join after it. S states with at most P
     predecessors each take O(T S P) time and T S bytes.
@@ -62,7 +56,7 @@ def align_words(
     alternatives, an alternative without labels, or a label out of range.
     """
     _check(log_probs, words, separator)
-    graph = _Graph(words, separator, separator_optional)
+    graph = _Graph(words, separator)
     frames, needed = len(log_probs), graph.fewest_frames()
     if frames < needed:
         remedy = "correct the text or the segment"
@@ -94,7 +88,7 @@ _NOWHERE = -1
 class _Graph:
     """States in topological order; all but the start emit one token per frame."""
 
-    def __init__(self, words: Sequence[Alternatives], separator: int | None, separator_optional: bool) -> None:
+    def __init__(self, words: Sequence[Alternatives], separator: int | None) -> None:
         self.tokens = [BLANK]  # token of each state; the start emits nothing
         self.places: list[_Place | None] = [None]  # None: a separator, or a blank around words
         self.before: list[list[int]] = [[]]  # predecessors of each state, itself first
@@ -102,8 +96,7 @@ class _Graph:
         for number, alternatives in enumerate(words):
             if number and separator is not None:
                 state = self.add(separator, frontier)
-                separated = [self.add(BLANK, [state]), state]
-                frontier = separated + frontier if separator_optional else separated
+                frontier = [self.add(BLANK, [state]), state]
             ends = [self.add_all(labels, frontier, _Place(number, which)) for which, labels in enumerate(alternatives)]
             frontier = [self.add(BLANK, ends), *ends]
         self.finals = frontier

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.text.lexicon import Lexicon, Pronunciation
 from recitative.text.tokens import TokenTable
@@ -76,8 +76,7 @@ def write_words(
             entries[word] = _ways(word, given, tokens, known, f"{kind} '{word}'")
         except DataError as error:
             problems += error.problems
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return Lexicon(entries)
 
 

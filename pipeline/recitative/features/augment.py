@@ -16,7 +16,7 @@ from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_a
 from recitative.audio.samples import resample
 from recitative.config import SILENCE, AudioTaskSettings, AugmentSettings, FeatureSettings, SpecAugmentSettings
 from recitative.data.tables import Utterance
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor, highest_hz, mel_of
 from recitative.stage import Array
@@ -159,8 +159,7 @@ def scan_folder(folder: Path) -> tuple[FolderRecording, ...]:
             recordings.append(FolderRecording(path, info))
         except DataError as error:
             problems += error.problems
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
     return tuple(recordings)
 
 

@@ -16,17 +16,32 @@ from recitative.data.directory import DataDirectory
 from recitative.data.parallel import Engine, parallel_map
 from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance, read_table, write_table
-from recitative.errors import DataError, Problem
+from recitative.errors import DataError, Problem, raise_all
 from recitative.features.cmvn import write_archive
 from recitative.features.frontend import FeatureExtractor
 from recitative.lock import writes
 from recitative.stage import Array
+
+BATCH = 16  # utterances that are decoded together
 
 
 def read_utterance(utterance: Utterance) -> Samples:
     """The samples (S,) float32 in [-1, 1]."""
     samples, _ = read_audio(utterance.recording_path, start_s=utterance.start_s, end_s=utterance.end_s)
     return samples
+
+
+def read_batches(
+    utterances: Sequence[Utterance], size: int = BATCH
+) -> Iterator[tuple[Sequence[Utterance], list[Samples]]]:
+    """Some utterances at a time, with their samples."""
+    for start in range(0, len(utterances), size):
+        batch = utterances[start : start + size]
+        yield batch, [read_utterance(utterance) for utterance in batch]
+
+
+def name_of_batch(batch: Sequence[Utterance]) -> str:
+    return f"{len(batch)} utterances, '{batch[0].utt_id}' the first"
 
 
 def audio_duration_s(utterance: Utterance, sample_rate: int) -> float:
@@ -85,15 +100,14 @@ def extract(
         partial(_features_or_problems, settings),
         pieces,
         engine or Engine(),
-        name=lambda piece: f"{len(piece)} utterances, '{piece[0].utt_id}' the first",
+        name=name_of_batch,
     )
     for utterance, result in zip(utterances, chain.from_iterable(results), strict=True):
         if isinstance(result, tuple):
             problems += result
         else:
             yield utterance.utt_id, result
-    if problems:
-        raise DataError.collect(problems)
+    raise_all(problems)
 
 
 @writes("out_dir")

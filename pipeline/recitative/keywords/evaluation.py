@@ -24,13 +24,12 @@ from typing import Any
 import numpy as np
 
 from recitative.asr.alignment import Pronounce, pronounce_with, read_word_times
-from recitative.asr.recognizer import BATCH
 from recitative.asr.stream import DecodedNetwork, Transcriber
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError
-from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.features.extraction import BATCH, audio_durations_s, read_utterance
 from recitative.keywords.detections import DetectionCandidate, DetectionDecoder, DetectionRules, pick
 from recitative.reading import checked, read_json
 from recitative.report.charts import OperatingPoint, det_curve

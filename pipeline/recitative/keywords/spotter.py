@@ -34,7 +34,7 @@ from recitative.audio.vad import UNCUT
 from recitative.classification.classifier import Classifier, load_classifier
 from recitative.classification.kind import CLASSIFIER
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import Problem, UsageError, raise_all
 from recitative.keywords.detections import DetectionDecoder, DetectionRules
 from recitative.keywords.search import Keyword, LabelSearch, LabelState, PhraseSearch, PhraseState, WordEdges
 from recitative.kinds import kind_of
@@ -197,8 +197,7 @@ def label_decoder(
     texts, labels = [phrase.text for phrase in phrases], classifier.labels
     allowed = f"one of its labels: {', '.join(labels)}"
     unknown = [text for text in texts if text not in labels]
-    if problems := [Problem(f"keyword '{text}'", "is no label of the classifier", allowed, "") for text in unknown]:
-        raise DataError.collect(problems)
+    raise_all([Problem(f"keyword '{text}'", "is no label of the classifier", allowed, "") for text in unknown])
     smooth, hold, refractory = (
         max(1, round(seconds / classifier.frame_s)) for seconds in (SMOOTH_S, LABEL_HOLD_S, REFRACTORY_S)
     )

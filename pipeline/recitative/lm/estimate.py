@@ -23,7 +23,7 @@ import numpy as np
 
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import column_fault, words_of
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.lm.ngram import NgramModel
 from recitative.lm.query import (
     BEGIN,
@@ -78,10 +78,7 @@ def read_sentences(path: Path, *, plain: bool | None = None) -> Sentences:
     numbered = _numbered_lines(path) if plain else [(row.line, row.value) for row in read_transcripts(path)]
     path = path if plain else table_of(path)
     faults = [(number, fault) for number, line in numbered if (fault := column_fault("text", line))]
-    if faults:
-        raise DataError.collect(
-            [Problem(f"{path}:{number}", fault.found, fault.allowed, fault.remedy) for number, fault in faults]
-        )
+    raise_all([Problem(f"{path}:{number}", fault.found, fault.allowed, fault.remedy) for number, fault in faults])
     lines = tuple(filter(None, (words_of(line) for _, line in numbered)))
     if not lines:
         form = "a sentence in every line" if plain else "'utterance words...' lines, or sentences with --plain"

@@ -25,6 +25,10 @@ def pad_features(rows: Sequence[npt.NDArray[np.floating]], width: int) -> Padded
     return Padded(data, lengths)
 
 
+def to_device(x: Padded[Tensor], device: torch.device) -> Padded[Tensor]:
+    return Padded(x.data.to(device, non_blocking=True), x.lengths.to(device, non_blocking=True))
+
+
 def select_rows(x: Padded[Tensor], rows: Tensor) -> Padded[Tensor]:
     """The rows with these numbers (N',), at least one, cut to the longest of them."""
     lengths = x.lengths[rows]

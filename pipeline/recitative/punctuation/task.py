@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from recitative.model.folder import run_model
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import EmbeddedFeatures
-from recitative.nn.ragged import valid_mask
+from recitative.nn.ragged import to_device, valid_mask
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, LogProbs, Project, RowConv
 from recitative.punctuation.kind import (
@@ -226,7 +226,7 @@ class PunctuationTask(Task):
         return int(rng.choice(ends)) + 1 if chance < settings.cut + settings.shorten and len(ends) else length
 
     def loss(self, batch: PassageBatch) -> tuple[Tensor, int]:
-        x = Padded(batch.features.data.to(self.device), batch.features.lengths.to(self.device))
+        x = to_device(batch.features, self.device)
         y = run_whole(self.model.network, x)
         picked = picked_log_probs(y.data, batch.targets.to(self.device))
         return -torch.where(valid_mask(y), picked, 0.0).sum(), int(batch.features.lengths.sum())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from recitative.atomic import write_text
-from recitative.errors import DataError, Problem, UsageError
+from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.reading import read_text
 from recitative.text.tokens import TokenTable, name_of, symbol_of
 
@@ -59,8 +59,7 @@ class Lexicon:
                 entries[word] = (*before, symbols)
         if not entries and not problems:
             problems.append(Problem(where, "has no words", "'word token token ...' lines", ""))
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         return cls(entries)
 
     @classmethod
@@ -78,8 +77,7 @@ class Lexicon:
                 allowed = f"the {tokens.holds}s of the token table"
                 problems.append(Problem(f"word '{word}'", f"{', '.join(map(repr, unknown))} not known", allowed, ""))
             entries[word] = (tuple(tokens.split(word)),)
-        if problems:
-            raise DataError.collect(problems)
+        raise_all(problems)
         return cls(entries)
 
     def to_text(self) -> str:

@@ -29,7 +29,7 @@ from recitative.features.cmvn import CmvnStats, accumulate
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.nn.normalize import Normalize
-from recitative.nn.ragged import pad_features
+from recitative.nn.ragged import pad_features, to_device
 from recitative.nn.stages import Chain
 from recitative.stage import Array, Padded
 from recitative.train.distributed import DistributedContext
@@ -336,7 +336,7 @@ class AudioTask(Task, Generic[A]):
         return self._loader.batches(epoch, start)
 
     def to_device(self, x: Padded[Tensor]) -> Padded[Tensor]:
-        return Padded(x.data.to(self.device, non_blocking=True), x.lengths.to(self.device, non_blocking=True))
+        return to_device(x, self.device)
 
 
 def statistics_of(utterances: Iterable[Utterance], features: FeatureSettings) -> CmvnStats:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from recitative.nn.ragged import detach, select_rows, valid_mask
+from recitative.nn.ragged import detach, select_rows, to_device, valid_mask
 from recitative.nn.stages import Chain
 from recitative.stage import Ids, Padded, State
 from recitative.text.tokens import END
@@ -243,7 +243,7 @@ class StreamTask(Task):
 
     def loss(self, batch: Segment) -> tuple[Tensor, int]:
         both = (batch.inputs, batch.targets)
-        inputs, targets = (Padded(x.data.to(self.device), x.lengths.to(self.device)) for x in both)
+        inputs, targets = (to_device(x, self.device) for x in both)
         log_probs, state = self._predicting.step(inputs, self.network.carried, last=False)
         self.network.carry(detach(state))
         picked = log_probs.data.gather(-1, targets.data[..., None])[..., 0]  # (N, T, V) -> (N, T)
