@@ -33,7 +33,7 @@ from privileges import unprivileged
 import small_corpus
 import small_forecaster
 import small_music
-from recitative.asr import memory
+from recitative.asr import presets
 from recitative.audio.files import write_wav
 from recitative.cli.main import app, main
 from recitative.config import dump_settings
@@ -188,7 +188,7 @@ def outputs(place: Path) -> dict[str, SimpleNamespace]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         one_size = lambda work: lambda shape: 1000 * shape.rows  # noqa: E731  # no process for each measurement
-        patch.setattr(memory, "in_a_process_of_its_own", one_size)
+        patch.setattr(presets, "in_a_process_of_its_own", one_size)
         return {verb: both_ways(patch, line) for verb, line in VERBS.items()}
 
 
@@ -357,7 +357,7 @@ def refused(patch: pytest.MonkeyPatch, line: str) -> tuple[int, str]:
     """The exit status and the last line of standard error."""
     with patch.context() as here:
         here.setattr(sys, "stderr", written := io.StringIO())
-        here.setattr(memory, "in_a_process_of_its_own", lambda work: lambda shape: 1000 * shape.rows)
+        here.setattr(presets, "in_a_process_of_its_own", lambda work: lambda shape: 1000 * shape.rows)
         status, _ = run(here, line.replace("OUT", "plain"))
     assert "Traceback" not in written.getvalue()
     return status, written.getvalue().strip().rpartition("\n")[2]

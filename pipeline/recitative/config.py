@@ -333,7 +333,7 @@ class BestEpochTrainSettings(TrainSettings):
 
 
 class DistillSettings(Section):
-    """Distillation from a teacher, in addition to the transcripts; see ``recitative.asr.distillation``."""
+    """Distillation from a teacher, in addition to the transcripts; see ``recitative.asr.data``."""
 
     weight: float = Field(0.7, ge=0, le=1)  # weight of the teacher's frames; CTC on the transcripts has the rest
     delay_frames: int = Field(0, ge=-20, le=20)  # core frames by which the student outputs a token later

@@ -8,9 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.asr.network import AttentionDecoder, correct_labels, cross_entropy
 from recitative.config import AttentionSettings, validate_settings
 from recitative.errors import UsageError
+from recitative.nn.attention import AttentionDecoder, correct_labels, cross_entropy
 from recitative.nn.ragged import valid_mask
 from recitative.stage import Padded
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from recitative.asr.distillation import (
+from recitative.asr.data import (
     Alternatives,
     greedy_labels,
     read_alternatives,

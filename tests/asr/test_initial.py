@@ -97,7 +97,7 @@ def test_without_statistics_and_without_a_model_to_begin_with_there_is_no_normal
 
 
 def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
-    from recitative.asr.distillation import load_teacher
+    from recitative.asr.data import load_teacher
     from recitative.train.run import read_inputs
 
     config = tiny.settings(train={"epochs": 6, "batch_s": 3.0, "workers": 0, "device": "cpu", "warmup_steps": 2},
@@ -116,7 +116,7 @@ def test_a_model_is_taught_by_another_and_ends_nearer_to_it(tmp_path):
 
 
 def test_a_teacher_of_other_tokens_is_refused(tmp_path):
-    from recitative.asr.distillation import load_teacher
+    from recitative.asr.data import load_teacher
 
     save_model(tiny.recognizer(), tmp_path / "teacher")
     student = new_recognizer(tiny.settings(), TokenTable(("<blank>", "x")))

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from recitative.asr.memory import Shape, available_bytes, measure_step, tune_buckets
+from recitative.asr.presets import Shape, available_bytes, measure_step, tune_buckets
 from recitative.errors import RunError
 
 BASE, PER_SECOND = 50_000_000, 1_000_000

@@ -16,24 +16,26 @@ import torch
 from torch import Tensor, nn
 
 from recitative import pretrained
-from recitative.asr.data import DevSet, RecognitionDataset, TranscribedBatch, load_dev_set
-from recitative.asr.distillation import Teacher, greedy_labels, load_teacher, read_alternatives
-from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
-from recitative.asr.network import (
-    RecognizerModel,
-    correct_labels,
-    cross_entropy,
-    new_recognizer,
-    new_transcriber,
+from recitative.asr.data import (
+    DevSet,
+    RecognitionDataset,
+    Teacher,
+    TranscribedBatch,
+    greedy_labels,
+    load_dev_set,
+    load_teacher,
+    read_alternatives,
 )
+from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
+from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
-from recitative.decoding.hypotheses import best_labels
 from recitative.errors import DataError, UsageError
 from recitative.features.cmvn import CmvnStats
 from recitative.lock import writes
 from recitative.model.export.file import open_for_training
 from recitative.model.folder import save_model
+from recitative.nn.attention import correct_labels, cross_entropy
 from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.score.wer import characters, score
@@ -181,8 +183,7 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
         log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
-        arrays = Padded(log_probs.data.float().cpu().numpy(), log_probs.lengths.cpu().numpy())
-        hyps |= zip(batch.names, map(recognizer.tokens.decode, best_labels(arrays)), strict=True)
+        hyps |= zip(batch.names, map(recognizer.tokens.decode, greedy_labels(log_probs)), strict=True)
         if phones:
             refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)
         if recognizer.decoder is not None:

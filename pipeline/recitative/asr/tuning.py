@@ -26,7 +26,7 @@ from torch import Tensor
 
 from recitative.asr.decoding import DecodingResult, new_decoder
 from recitative.asr.kind import Language
-from recitative.asr.network import AttentionDecoder, RecognizerModel
+from recitative.asr.network import RecognizerModel
 from recitative.asr.recognizer import word_errors
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.config import DecodeSettings
@@ -38,6 +38,7 @@ from recitative.features.extraction import audio_duration_s, audio_durations_s, 
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.export.file import Ranges
 from recitative.model.export.quantization import Advance, measure_ranges
+from recitative.nn.attention import AttentionDecoder
 from recitative.nn.ctc_loss import padded_labels
 from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines

@@ -116,7 +116,7 @@ def find_batch_size(
     recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
     """
     settings = options.load()
-    from recitative.asr.memory import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
+    from recitative.asr.presets import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.train.distributed import choose_device
 
     device = choose_device(settings.train)
