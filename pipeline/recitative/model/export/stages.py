@@ -6,7 +6,7 @@ have a fixed width: W - 1 for a window of W. Everything else is the arithmetic o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import numpy as np
@@ -42,49 +42,9 @@ class Writer:
 
     def write(self, name: str, stage: nn.Module, x: Ragged) -> Ragged:
         """Add a stage under a name for its state and weights; returns what comes out of it."""
-        match stage:
-            case Chain():
-                for part, inner in stage.stages.items():
-                    x = self.write(f"{name}.{part}" if name else part, inner, x)
-                return x
-            case Normalize():
-                return self._normalise(name, stage, x)
-            case UtteranceMean():
-                return self._utterance_mean(x)
-            case RunningMean():
-                return self._running_mean(name, stage, x)
-            case Dropout() | LastFrame():
-                return x
-            case MeanPooling():
-                return self._mean_pooling(name, stage, x)
-            case AttentionPooling():
-                return self._attention_pooling(name, stage, x)
-            case RecentMean():
-                return self._recent_mean(name, stage, x)
-            case FrameStack():
-                return self._frame_stack(name, stage, x)
-            case CausalConv():
-                return self._causal_conv(name, stage, x)
-            case RowConv():
-                return self._row_conv(name, stage, x)
-            case Delay():
-                return self._delay(name, stage, x)
-            case Project():
-                y = self.graph.op("Relu", self.cells.linear(f"{name}.linear", stage.linear, x.data))
-                return Ragged(y, x.lengths)
-            case LogProbs():
-                return self._log_probs(name, stage, x)
-            case Embedding():
-                return Ragged(self._embedding(stage, x), x.lengths)
-            case EmbeddedFeatures():
-                return Ragged(self.embedding_sum(stage.table, x.data), x.lengths)
-            case TiedLogProbs():
-                logits = self._tied_logits(f"{name}.project", stage, x.data)
-                return Ragged(self.graph.op("LogSoftmax", logits, axis=-1), x.lengths)
-            case RecurrentStack():
-                return self._recurrent(name, stage, x)
-            case _:
-                raise UsageError(f"{type(stage).__name__} has no ONNX form; export knows the models' own stages only")
+        if type(stage) not in _WRITERS:
+            raise UsageError(f"{type(stage).__name__} has no ONNX form; export knows the models' own stages only")
+        return _WRITERS[type(stage)](self, name, stage, x)
 
     # State
 
@@ -123,6 +83,17 @@ class Writer:
 
     # Stages
 
+    def _chain(self, name: str, stage: Chain, x: Ragged) -> Ragged:
+        for part, inner in stage.parts():
+            x = self.write(f"{name}.{part}" if name else part, inner, x)
+        return x
+
+    def _unchanged(self, name: str, stage: nn.Module, x: Ragged) -> Ragged:
+        return x
+
+    def _project(self, name: str, stage: Project, x: Ragged) -> Ragged:
+        return Ragged(self.graph.op("Relu", self.cells.linear(f"{name}.linear", stage.linear, x.data)), x.lengths)
+
     def _log_probs(self, name: str, stage: LogProbs, x: Ragged) -> Ragged:
         g = self.graph
         logits, lengths = self.cells.linear(f"{name}.linear", stage.linear, x.data), x.lengths
@@ -139,7 +110,7 @@ class Writer:
         inverse_stddev = g.constant(_array(stage.inverse_stddev), f"{name}.inverse_stddev")
         return Ragged(g.op("Mul", centered, inverse_stddev), x.lengths)
 
-    def _utterance_mean(self, x: Ragged) -> Ragged:
+    def _utterance_mean(self, name: str, stage: UtteranceMean, x: Ragged) -> Ragged:
         g = self.graph
         data, wide = self._wide(x)
         sums = g.op("ReduceSum", wide, g.ints(1), keepdims=1)
@@ -217,12 +188,14 @@ class Writer:
         if stage.window == 1:
             return x
         heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, 0)
-        most = self._at_least_one(g.windows(g.size(heard, 1), stage.window, stage.stride))
+        # At least one: recurrent operators take no empty sequences; rows say themselves how long they are.
+        most = g.op("Max", g.windows(g.size(heard, 1), stage.window, stage.stride), g.integer(1))
         starts = g.op("Unsqueeze", g.op("Mul", g.arange(most), g.integer(stage.stride)), g.ints(1))
         index = g.op("Reshape", g.op("Add", starts, g.constant(np.arange(stage.window))), g.ints(-1))
         inside = g.op("Min", index, g.op("Sub", g.size(heard, 1), g.integer(1)))
         frames = g.op("Gather", heard, inside, axis=1)  # (N, T' * window, C)
-        return Ragged(g.op("Reshape", frames, self._shape(most, stage.output_width)), ready)
+        shape = g.op("Concat", g.ints(0), g.op("Reshape", most, g.ints(1)), g.ints(stage.output_width), axis=0)
+        return Ragged(g.op("Reshape", frames, shape), ready)
 
     def _causal_conv(self, name: str, stage: CausalConv, x: Ragged) -> Ragged:
         g = self.graph
@@ -230,19 +203,20 @@ class Writer:
             heard, ready = self._after(f"{name}.pending", x, stage.window - 1, stage.input_width), x.lengths
         else:
             heard, ready = self._advance(name, x, stage.input_width, stage.window, stage.stride, stage.window - 1)
-        planes = self._planes(heard, stage)
-        weight, bias = _normalized_weights(stage)
+        if stage.planes == 1:  # (N, T, planes C) -> (N, planes, T, C)
+            planes = g.op("Unsqueeze", heard, g.ints(1))
+        else:
+            split = g.op("Reshape", heard, g.ints(0, 0, stage.planes, stage.channels))
+            planes = g.op("Transpose", split, perm=[0, 2, 1, 3])
+        assert stage.conv.bias is not None, "the layer was made with a bias"
+        weight, bias = stage.conv.weight, stage.conv.bias
+        if stage.norm is not None:  # a factor and a term of the kernel and the bias
+            scale, shift = stage.norm.scale_and_shift()
+            weight, bias = weight * scale[:, None, None, None], bias * scale + shift
         weights = g.constant(_array(weight), f"{name}.conv.weight"), g.constant(_array(bias), f"{name}.conv.bias")
         out = g.op("Relu", g.op("Conv", planes, *weights, strides=[stage.stride, 2], pads=[0, 1, 0, 1]))
         out = g.op("Transpose", out, perm=[0, 2, 1, 3])  # (N, T', planes', C')
         return Ragged(g.op("Reshape", out, g.ints(0, 0, stage.output_width)), ready)
-
-    def _planes(self, x: str, stage: CausalConv) -> str:
-        """(N, T, planes C) -> (N, planes, T, C)."""
-        g = self.graph
-        if stage.planes == 1:
-            return g.op("Unsqueeze", x, g.ints(1))
-        return g.op("Transpose", g.op("Reshape", x, g.ints(0, 0, stage.planes, stage.channels)), perm=[0, 2, 1, 3])
 
     def _row_conv(self, name: str, stage: RowConv, x: Ragged) -> Ragged:
         g = self.graph
@@ -271,26 +245,29 @@ class Writer:
         vectors = self.graph.op("Gather", self.graph.constant(_array(table.weight)), ids, axis=0)
         return self.graph.op("ReduceSum", vectors, self.graph.ints(-2), keepdims=0)
 
-    def _embedding(self, stage: Embedding, x: Ragged) -> str:
+    def _embedding(self, name: str, stage: Embedding, x: Ragged) -> Ragged:
         """Token ids (N, T) int64 -> (N, T, C); whatever lies beyond a row's length reads as token 0."""
         g = self.graph
         inside = g.op("Squeeze", g.mask(x.lengths, g.size(x.data, 1)), g.ints(2))
-        return g.op("Gather", g.constant(_array(stage.weight)), g.op("Where", inside, x.data, g.integer(0)))
+        table = g.constant(_array(stage.weight))
+        return Ragged(g.op("Gather", table, g.op("Where", inside, x.data, g.integer(0))), x.lengths)
 
-    def _tied_logits(self, name: str, stage: TiedLogProbs, x: str) -> str:
+    def _embedded_features(self, name: str, stage: EmbeddedFeatures, x: Ragged) -> Ragged:
+        return Ragged(self.embedding_sum(stage.table, x.data), x.lengths)
+
+    def _tied_log_probs(self, name: str, stage: TiedLogProbs, x: Ragged) -> Ragged:
         """The table is stored once: it is turned when the model is opened."""
-        g = self.graph
+        g, data = self.graph, x.data
         if isinstance(stage.project, nn.Linear):
-            x = self.cells.linear(name, stage.project, x)
+            data = self.cells.linear(f"{name}.project", stage.project, data)
         table = g.op("Transpose", g.constant(_array(stage.weight)), perm=[1, 0])
-        return g.op("Add", g.op("MatMul", x, table), g.constant(_array(stage.bias)))
+        logits = g.op("Add", g.op("MatMul", data, table), g.constant(_array(stage.bias)))
+        return Ragged(g.op("LogSoftmax", logits, axis=-1), x.lengths)
 
     def _recurrent(self, name: str, stage: RecurrentStack, x: Ragged) -> Ragged:
-        match stage.settings.direction:
-            case "latency_controlled":
-                return self._in_blocks(name, stage, x)
-            case _:
-                return self._through_layers(name, stage, x, None)
+        if stage.settings.direction == "latency_controlled":
+            return self._in_blocks(name, stage, x)
+        return self._through_layers(name, stage, x, None)
 
     def _through_layers(self, name: str, stage: RecurrentStack, x: Ragged, carry: str | None) -> Ragged:
         """All layers; their forward states advance over ``carry`` (N,) frames, None = all of x."""
@@ -331,13 +308,28 @@ class Writer:
         self._new_state(f"{name}.pending_lengths", rest.lengths)
         return Ragged(out.data, decided)
 
-    def _at_least_one(self, size: str) -> str:
-        """Recurrent operators take no empty sequences; rows say themselves how long they are."""
-        return self.graph.op("Max", size, self.graph.integer(1))
 
-    def _shape(self, frames: str, channels: int) -> str:
-        g = self.graph
-        return g.op("Concat", g.ints(0), g.op("Reshape", frames, g.ints(1)), g.ints(channels), axis=0)
+_WRITERS: dict[type[nn.Module], Callable[[Writer, str, Any, Ragged], Ragged]] = {
+    Chain: Writer._chain,
+    Normalize: Writer._normalise,
+    UtteranceMean: Writer._utterance_mean,
+    RunningMean: Writer._running_mean,
+    Dropout: Writer._unchanged,
+    LastFrame: Writer._unchanged,
+    MeanPooling: Writer._mean_pooling,
+    AttentionPooling: Writer._attention_pooling,
+    RecentMean: Writer._recent_mean,
+    FrameStack: Writer._frame_stack,
+    CausalConv: Writer._causal_conv,
+    RowConv: Writer._row_conv,
+    Delay: Writer._delay,
+    Project: Writer._project,
+    LogProbs: Writer._log_probs,
+    Embedding: Writer._embedding,
+    EmbeddedFeatures: Writer._embedded_features,
+    TiedLogProbs: Writer._tied_log_probs,
+    RecurrentStack: Writer._recurrent,
+}
 
 
 Sums = tuple[str, str, str]  # peak (N,), weight (N,), sum (N, C)
@@ -389,19 +381,5 @@ def _parts(g: Graph, sums: str, axis: int) -> tuple[str, str]:
     return weight, g.op("Slice", sums, g.ints(1), g.ints(TO_END), g.ints(axis))
 
 
-def _normalized_weights(stage: CausalConv) -> tuple[Tensor, Tensor]:
-    """The kernel and the bias of a convolution; its normalization is a factor and a term of them."""
-    weight, bias = stage.conv.weight, _required(stage.conv.bias)
-    if stage.norm is None:
-        return weight, bias
-    scale, shift = stage.norm.scale_and_shift()
-    return weight * scale[:, None, None, None], bias * scale + shift
-
-
 def _array(value: Tensor) -> Array:
     return value.detach().cpu().float().numpy()
-
-
-def _required(value: Tensor | None) -> Tensor:
-    assert value is not None, "the layer was made with a bias"
-    return value
