@@ -153,11 +153,8 @@ class Windowed(nn.Module):
     def __init__(self, input_width: int, window: int, stride: int) -> None:
         super().__init__()
         self.input_width, self.window, self.stride = input_width, window, stride
+        self.lookahead = window - 1 - self.before
         self.register_buffer("_like", torch.zeros(()), persistent=False)
-
-    @property
-    def lookahead(self) -> int:
-        return self.window - 1 - self.before
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         return self._windows(lengths + self.before)
