@@ -38,7 +38,7 @@ def test_a_training_under_a_clock_that_jumps_ends_in_the_same_weights(tmp_path, 
 
     def weights(name: str) -> str:
         for command in ([*line, "--output", tmp_path / name], ["average", tmp_path / name]):
-            assert run(monkeypatch, *command) == 0
+            run(*command)
         return hashlib.sha256((tmp_path / name / "model" / "weights.safetensors").read_bytes()).hexdigest()
 
     steady = weights("steady")
