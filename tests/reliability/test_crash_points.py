@@ -13,6 +13,6 @@ from amounts import amount
 def test_a_command_that_is_killed_or_has_no_room_ends_in_the_same_files_when_it_is_run_again():
     script = Path(__file__).with_name("crash_points.py")
     done = subprocess.run(
-        [sys.executable, str(script), "--every", str(amount(37, 1))], capture_output=True, text=True, check=False
+        [sys.executable, str(script), "--every", str(amount(53, 1))], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
