@@ -48,14 +48,14 @@ def as_float(samples: SampleInput) -> Array:
         return np.asarray(array / np.float32(32768), np.float32)
     if array.dtype.kind != "f":
         raise UsageError(f"samples are {array.dtype}: must be float in [-1, 1] or int16")
+    peak = float(np.abs(array).max(initial=0.0))
+    if peak <= MAX_AMPLITUDE:  # false for NaN
+        return np.asarray(array, np.float32)
     if not np.isfinite(array).all():
         first = int(np.argmin(np.isfinite(array)))
         raise DataError(f"sample {first}", f"is {array[first]}", "finite numbers", "look for the fault before it")
-    peak = float(np.abs(array).max(initial=0.0))
-    if peak > MAX_AMPLITUDE:
-        remedy = "divide them by 32768 if they are 16-bit values, or give int16"
-        raise DataError(f"sample {int(np.abs(array).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
-    return np.asarray(array, np.float32)
+    remedy = "divide them by 32768 if they are 16-bit values, or give int16"
+    raise DataError(f"sample {int(np.abs(array).argmax())}", f"is {peak:g} in size", "-1 to 1", remedy)
 
 
 def _as_array(samples: Any) -> Array:

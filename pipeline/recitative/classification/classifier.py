@@ -81,8 +81,9 @@ class Classifier(SampleNetwork):
 
     def ranked(self, log_probs: Array) -> tuple[Prediction, ...]:
         """(K,) -> all labels, most probable first."""
-        pairs = zip(self.labels, _probabilities(log_probs).tolist(), strict=True)
-        return tuple(sorted((Prediction(label, p) for label, p in pairs), key=lambda one: -one.probability))
+        probabilities = _probabilities(log_probs)
+        order = np.argsort(-probabilities, kind="stable").tolist()
+        return tuple(Prediction(self.labels[n], p) for n, p in zip(order, probabilities[order].tolist(), strict=True))
 
     def last_log_probs(self, rows: Sequence[Array]) -> Array:
         """Whole recordings (S,) at the model's rate, each long enough for a frame -> (N, K)."""

@@ -58,6 +58,8 @@ class OnnxStage:
         # The sentinels of int8 cells that run backwards are constants of the graph, so rows cannot be batched.
         int8 = self.metadata.weights == "int8" and self._front_end is not None
         self._row_by_row = int8 and core.cell == "lstm" and core.direction != "forward"
+        self._state_inputs = [(f"state.{name}", name) for name in state]
+        self._takes_last = "last" in main.inputs
         self._input, (self._dtype, _) = next(iter(main.inputs.items()))
         y = next(iter(main.outputs))
         self._gives_lengths = f"{y}_lengths" in main.outputs
@@ -128,8 +130,10 @@ class OnnxStage:
     def _run_graph(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         n, frames, *rest = x.data.shape
         data = x.data if frames else np.zeros((n, 1, *rest), self._dtype)  # recurrent operators take no empty rows
-        feeds = {self._input: data, "lengths": x.lengths} | {f"state.{name}": state[name] for name in self._initial}
-        if "last" in self._signatures[""].inputs:
+        feeds = {self._input: data, "lengths": x.lengths}
+        for entry, name in self._state_inputs:
+            feeds[entry] = state[name]
+        if self._takes_last:
             feeds["last"] = np.array(last)
         y, *rest = self._session.run(self._outputs, feeds)
         lengths, new_state = (rest[0], rest[1:]) if self._gives_lengths else (x.lengths, rest)

@@ -232,7 +232,14 @@ class NetworkStream(AudioStream[E]):
         return self._news(ended=True)
 
     def _run(self, work: Work[T]) -> T:
-        return run_together(self.network, [work])[0]
+        """As ``run_together`` of a single work."""
+        try:
+            one = next(work)
+            while True:
+                one = work.send(_step(self.network, [one], last=one.last)[0])
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
     @abstractmethod
     def _take(self, samples: Array) -> Work[None]:
