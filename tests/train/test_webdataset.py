@@ -1,5 +1,8 @@
 """Shards in the training loops of others: every utterance once, with the samples and features that we read."""
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 import soundfile
@@ -86,6 +89,36 @@ def test_the_order_is_another_in_every_epoch_and_depends_on_the_seed(shards, wor
     assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(shards[1]))}
     assert len({*map(tuple, orders)}) == 3
     assert epochs(1) == orders
+
+
+def test_shards_of_others_may_have_dots_in_names_and_any_order(tmp_path):
+    def wav(number):
+        file = io.BytesIO()
+        soundfile.write(file, np.full(800 + number, 0.1), RATE, format="WAV")
+        return file.getvalue()
+
+    members = {
+        "b.1.txt": b"two  words\n", "b.2.txt": b"three", "b.1.wav": wav(1), "._b.1.wav": b"macOS", "b.2.WAV": wav(2),
+        "d.json": b'{"sentence": "five", "client_id": "x"}', "c.wav": wav(3), "d.wav": wav(4), "c.cls": b"7",
+        "e.audio.wav": wav(5), "e.transcript.txt": b"six", "lonely.txt": b"words",
+    }  # fmt: skip
+    with tarfile.open(tmp_path / "others.tar", "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    with pytest.raises(DataError, match=r"others\.tar: lonely: has no recording"):
+        list(shard_dataset(tmp_path))
+    errors = []
+    dataset = shard_dataset(tmp_path, handler=lambda error: errors.append(error) or True)
+    found = {sample["__key__"]: sample for sample in dataset}
+    assert {key: (sample["num_samples"] - 800, sample["text"]) for key, sample in found.items()} == {
+        "b.1": (1, "two words"), "b.2": (2, "three"), "c": (3, "7"), "d": (4, "five"), "e.audio": (5, "six"),
+    }  # fmt: skip
+    assert found["d"]["speaker"] == "x"
+    assert len(errors) == 1
+    streamed = shard_dataset(f"pipe:cat {tmp_path}/others.tar", handler=lambda error: True)
+    assert {sample["__key__"]: sample["text"] for sample in streamed}["e"] == "six"  # by webdataset's own rules
 
 
 def test_what_is_no_shard_is_named(shards, tmp_path):

@@ -276,37 +276,78 @@ def _contents(root: Path) -> TarContents:
 
 
 def _read_tar(path: Path, contents: TarContents) -> None:
-    recordings: dict[str, list[tuple[str, AudioSlice]]] = defaultdict(list)  # ID -> its members
-    others: dict[str, dict[str, bytes]] = defaultdict(dict)  # ID -> suffix -> content
     with opened(path, "a tar") as file:
-        for member in _members(path, file):
-            name = PurePosixPath(member.name)
-            suffix, stem = name.suffix.lower(), str(name.with_suffix(""))
-            if suffix in MEDIA_SUFFIXES:
-                allowed = "wav, flac, ogg, opus or mp3 within a tar"
-                contents.problems.append(Problem(f"{path}: {name}", f"is {suffix}", allowed, "unpack the tar"))
-            elif suffix in SUFFIXES:
-                location = AudioSlice(str(path), member.offset_data, member.size, _crc32(file, member))
-                recordings[stem].append((str(name), location))
-            elif suffix in (*TEXTS, ".json") and member.size <= LARGEST_SETTINGS:
-                file.seek(member.offset_data)
-                others[stem][suffix] = file.read(member.size)
-    for stem, found in recordings.items():
-        for member_name, location in found:
-            members = others.pop(stem, None) or _of_first_dot(stem, recordings, others)
+        found = group_members(path, file)
+        contents.problems += found.problems
+        for one in found.samples:
+            location = AudioSlice(str(path), one.recording.offset_data, one.recording.size, _crc32(file, one.recording))
             try:
-                contents.samples.append(_sample(f"{path}: {member_name}", stem, location, members))
+                contents.samples.append(_sample(one.where, one.name, location, one.read_others(file)))
             except DataError as error:
                 contents.problems += error.problems
-    contents.unused_texts += [f"{path.name}: {stem}" for stem, found in others.items() if not found.keys() <= {".json"}]
+    contents.unused_texts += [f"{path.name}: {stem}" for stem in found.unused_texts]
 
 
-def _of_first_dot(stem: str, recordings: Mapping[str, object], others: dict[str, dict[str, bytes]]) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class TarSample:
+    """where: tar and member; name: ID; others: its texts and JSON, by suffix"""
+
+    where: str
+    name: str
+    recording: tarfile.TarInfo
+    others: Mapping[str, tarfile.TarInfo]
+
+    def read_others(self, file: BinaryIO) -> dict[str, bytes]:
+        """Suffix -> content."""
+        return {suffix: read_member(file, member) for suffix, member in self.others.items()}
+
+
+@dataclass(frozen=True)
+class TarMembers:
+    """The samples of a tar, a problem for each recording that must be converted, and IDs of texts without recording."""
+
+    samples: list[TarSample]
+    problems: list[Problem]
+    unused_texts: list[str]
+
+
+def group_members(path: Path, file: BinaryIO) -> TarMembers:
+    """Read the names in a tar, wherever its members stand. Raises DataError for a file that is not a plain tar."""
+    recordings: dict[str, list[tuple[str, tarfile.TarInfo]]] = defaultdict(list)  # ID -> its members
+    others: dict[str, dict[str, tarfile.TarInfo]] = defaultdict(dict)  # ID -> suffix -> member
+    problems = []
+    for member in _members(path, file):
+        name = PurePosixPath(member.name)
+        suffix, stem = name.suffix.lower(), str(name.with_suffix(""))
+        if suffix in MEDIA_SUFFIXES:
+            allowed = "wav, flac, ogg, opus or mp3 within a tar"
+            problems.append(Problem(f"{path}: {name}", f"is {suffix}", allowed, "unpack the tar"))
+        elif suffix in SUFFIXES:
+            recordings[stem].append((str(name), member))
+        elif suffix in (*TEXTS, ".json") and member.size <= LARGEST_SETTINGS:
+            others[stem][suffix] = member
+    samples = []
+    for stem, found in recordings.items():
+        for member_name, recording in found:
+            members = others.pop(stem, None) or _of_first_dot(stem, recordings, others)
+            samples.append(TarSample(f"{path}: {member_name}", stem, recording, members))
+    return TarMembers(samples, problems, [stem for stem, found in others.items() if not found.keys() <= {".json"}])
+
+
+def read_member(file: BinaryIO, member: tarfile.TarInfo) -> bytes:
+    """The content of a member."""
+    file.seek(member.offset_data)
+    return file.read(member.size)
+
+
+def _of_first_dot(
+    stem: str, recordings: Mapping[str, object], others: dict[str, dict[str, tarfile.TarInfo]]
+) -> dict[str, tarfile.TarInfo]:
     """The members that share the part of the name before its first dot, if no other recording does."""
     key = _key(stem)
     if sum(_key(other) == key for other in recordings) > 1:
         return {}
-    found: dict[str, bytes] = {}
+    found: dict[str, tarfile.TarInfo] = {}
     for other in [other for other in others if _key(other) == key]:
         found |= others.pop(other)
     return found
@@ -317,24 +358,26 @@ def _key(stem: str) -> str:
     return str(path.with_name(path.name.split(".")[0] or path.name))
 
 
-def _sample(where: str, stem: str, location: AudioSlice, members: Mapping[str, bytes]) -> Sample:
-    """Raises DataError for texts that are not UTF-8, and for damaged JSON."""
+def read_facts(members: Mapping[str, bytes], where: str) -> tuple[dict[str, Any], str | None, str | None]:
+    """What the members of a sample say, by suffix: its JSON, transcript and speaker.
+
+    Raises DataError for texts that are not UTF-8, and for damaged JSON.
+    """
     facts = parsed_json(members[".json"], where) if ".json" in members else {}
     if not isinstance(facts, dict):
         facts = {}
     texts = [decoded(members[suffix], where) for suffix in TEXTS if suffix in members]
     texts += [str(facts[name]) for name in NAMES["text"] if facts.get(name) is not None]
     speakers = [str(facts[name]) for name in NAMES["speaker"] if facts.get(name) not in (None, "")]
+    return facts, " ".join(texts[0].split()) if texts else None, speakers[0] if speakers else None
+
+
+def _sample(where: str, stem: str, location: AudioSlice, members: Mapping[str, bytes]) -> Sample:
+    """Raises what ``read_facts`` raises."""
+    facts, text, speaker = read_facts(members, where)
     utt_id = facts.get("utt_id")
-    is_ours = isinstance(utt_id, str) and bool(speakers) and utt_id.startswith(speakers[0])
-    return Sample(
-        where,
-        stem.replace("/", "-"),
-        location,
-        text=" ".join(texts[0].split()) if texts else None,
-        speaker=speakers[0] if speakers else None,
-        utt_id=utt_id if is_ours else None,
-    )
+    is_ours = isinstance(utt_id, str) and speaker is not None and utt_id.startswith(speaker)
+    return Sample(where, stem.replace("/", "-"), location, text, speaker, utt_id if is_ours else None)
 
 
 def _members(path: Path, file: BinaryIO) -> Iterator[tarfile.TarInfo]:
