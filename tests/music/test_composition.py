@@ -15,8 +15,16 @@ from recitative.lm.recurrent import Sampling
 from recitative.model.folder import run_model
 from recitative.music.composition import ConstraintCheck, check_constraints, compose
 from recitative.music.midi import midi_bytes
-from recitative.music.piece import Key, Note, Piece, from_grid, tied
-from recitative.music.request import TICKS_PER_STEP, Constraints, blank, to_continue, to_rewrite
+from recitative.music.piece import Key, Notation, Note, Piece, from_grid, tied
+from recitative.music.request import (
+    TICKS_PER_STEP,
+    Constraints,
+    EditOptions,
+    blank,
+    request_of,
+    to_continue,
+    to_rewrite,
+)
 from recitative.music.statistics import Share
 
 SETTINGS = small_music.settings("frames.ranges=[[59,66],[57,64],[55,62]]")
@@ -158,6 +166,31 @@ def test_a_model_of_sets_reads_the_notes_of_all_voices_from_the_highest():
         to_rewrite(piece, sets.frames, [1])
 
 
+def test_a_melody_is_continued_in_the_voice_that_has_its_pitches():
+    edit, lines = EditOptions("", "", "", 1), []
+    low, high = (66, 64, 65), (57, 55, 56)
+    for voices, seats in (([low], [0]), ([high], [2]), ([low, high], [0, 2])):
+        notes = [Note(12 * n, pitch, 12, voice) for voice, row in enumerate(voices) for n, pitch in enumerate(row)]
+        piece = replace(Piece.of(notes, FINE, 100.0, "few"), notation=Notation(parts=("Tune",)))
+        given = request_of(piece, edit, FRAMES, lines.append).given
+        assert {note.voice for note in given.notes} == set(seats)
+        assert given.notation.part(seats[0]) == "Tune"
+    chords = Piece.of([Note(0, pitch, 12) for pitch in (66, 60, 57)], FINE, 100.0, "chords")
+    assert {note.voice for note in request_of(chords, edit, FRAMES).given.notes} == {0, 1, 2}
+    assert lines == []
+
+
+def test_a_melody_beyond_its_voice_gets_a_way_on():
+    lines = []
+    piece = Piece.of([Note(0, 50, 12), Note(12, 54, 12)], FINE, 100.0, "deep")
+    with pytest.raises(DataError, match=r"deep: has pitch 50 \(D3\)"):
+        request_of(piece, EditOptions("1", "", "", 1), FRAMES, lines.append)
+    assert (
+        lines[1]
+        == "deep: beyond the range of a voice 1, B3 to F#4; the voices may cross; --transpose 12 brings it there"
+    )
+
+
 # Bad input
 
 GIVEN = Piece.of([Note(0, 60, 4 * TICKS_PER_STEP, 0), Note(0, 57, 4 * TICKS_PER_STEP, 2)], FINE, 100.0, "song")
@@ -165,7 +198,7 @@ GIVEN = Piece.of([Note(0, 60, 4 * TICKS_PER_STEP, 0), Note(0, 57, 4 * TICKS_PER_
 
 def test_a_note_beyond_the_model_is_named():
     high = Piece.of([Note(0, 67, TICKS_PER_STEP)], FINE, 100.0, "high")
-    message = "high: has pitch 67; pitches from 55 to 66; transpose it, or leave that voice out"
+    message = r"high: has pitch 67 \(G4\); pitches from 55 \(G3\) to 66 \(F#4\); transpose it, or leave that voice out"
     with pytest.raises(DataError, match=message):
         to_continue(high, FRAMES, 4)
     with pytest.raises(DataError, match=message):

@@ -288,7 +288,7 @@ def test_good_files_are_written_despite_broken_ones(place, capsys):
     assert said.out == "a/song.mid\n"
     errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
     assert [line.split(":")[1].strip() for line in errors] == ["broken.mid", "high"]
-    assert "has pitch 100; pitches from 55 to 66; transpose it" in errors[1]
+    assert "has pitch 100 (E7); pitches from 55 (G3) to 66 (F#4); transpose it" in errors[1]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -28,7 +29,7 @@ from recitative.music.page import (
     piano_roll,
     pitch_name,
 )
-from recitative.music.piece import Note, Piece
+from recitative.music.piece import Notation, Note, Piece
 from recitative.music.statistics import Copy, statistics
 from recitative.report.figure import LIGHT, save_figure, to_svg
 from recitative.report.page import DASH
@@ -36,6 +37,7 @@ from whole_page import WholePage
 
 PIECE = Piece((Note(0, 67, 4, 0), Note(0, 64, 4, 1), Note(0, 60, 8, 2)), 8)
 OTHER = Piece((Note(0, 69, 8, 0), Note(0, 62, 4, 1), Note(4, 53, 4, 2)), 8)
+NOTATION = Notation((4, 4), 2, True, ("Tune",))
 MIDI = b"MThd and so on"
 
 
@@ -53,14 +55,19 @@ def _comparison() -> Comparison:
 def test_the_page_holds_pictures_sounds_files_and_numbers() -> None:
     items = [
         Exhibit("First", PIECE, MIDI, _sound("OGG"), "A note.", {PIECE.notes[0]}, 4),
-        Exhibit("As written", OTHER, MIDI, _sound("WAV")),
+        Exhibit("As written", replace(OTHER, notation=NOTATION), MIDI, _sound("WAV"), recording=_sound("MP3")),
     ]
-    page = music_page(items, title="Chorales", comparison=_comparison())
+    page = music_page(items, title="Chorales", about="Model x · seed 7", comparison=_comparison())
+    assert '<p class="muted">Model x · seed 7</p>' in page
+    assert "100 quarters a minute · B minor" in page
+    assert page.count('aria-label="Recording of As written"') == 1
+    assert "Tune" in page  # in the legend
     tags = WholePage(page)
     assert page.count("data-systems=") == 2
     assert [uri and uri.split(";")[0] for uri in tags.attributes("audio", "src")] == [
         "data:audio/ogg",
         "data:audio/wav",
+        "data:audio/mpeg",
     ]
     uri = tags.attributes("a", "href")[0]
     assert uri is not None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recitative.errors import UsageError
 from recitative.music.piece import (
     SILENT,
     Grid,
@@ -19,6 +22,7 @@ from recitative.music.piece import (
     separated,
     tied,
     to_grid,
+    transposed,
     velocities,
 )
 
@@ -106,6 +110,17 @@ def test_a_scale_that_dwells_on_tonic_and_fifth_is_in_its_key(tonic, minor):
 
 def test_a_piece_without_notes_has_some_key():
     assert key_of(np.full((4, 2), SILENT, np.int16)) == (0, False)
+
+
+def test_a_piece_is_transposed_with_its_key_signature():
+    piece = Piece((Note(0, 62, 4), Note(4, 66, 4)), 8, name="D major", notation=Notation((4, 4), 2, False))
+    higher = transposed(piece, 3)
+    assert [note.pitch for note in higher.notes] == [65, 69]
+    assert higher.notation == Notation((4, 4), -1, False)  # F major
+    assert transposed(higher, -3) == piece
+    assert transposed(replace(piece, notation=Notation()), -12).notation == Notation()
+    with pytest.raises(UsageError, match="D major: \\+62 semitones lead to pitch 124 or 128; 0 to 127"):
+        transposed(piece, 62)
 
 
 # Voices for music that has none

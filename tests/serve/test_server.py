@@ -545,7 +545,10 @@ def test_given_and_kept_notes_stand_in_the_music(all_kinds):
         ),
         ({"mode": "fill", "model": "music.onnx"}, "mode 'fill': this model only continues music"),
         ({"notes": [{"start": 500, "end": 501, "pitch": 60}]}, "notes: a note of voice 0 that ends at 501.00 s"),
-        ({"notes": [{"start": 0, "end": 1, "pitch": 99}]}, "piece: has pitch 99; pitches from 55 to 66"),
+        (
+            {"notes": [{"start": 0, "end": 1, "pitch": 99}]},
+            "piece: has pitch 99 (Eb7); pitches from 55 (G3) to 66 (F#4)",
+        ),
         ({"model": "events.onnx", "notes": [{"start": 0, "end": 1, "pitch": 60}]}, "notes: a model of events cannot"),
         ({"model": "tiny.onnx"}, "model 'tiny.onnx': is a recognizer; this server has 'music.onnx', 'fill.onnx'"),
         ({"tones": 1}, "tones: extra inputs are not permitted"),

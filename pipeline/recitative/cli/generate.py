@@ -49,6 +49,7 @@ from recitative.music.piece import (
     key_name,
     likeliest_keys,
     to_grid,
+    transposed,
 )
 from recitative.music.pieces import fit_to_events, read_file
 from recitative.music.request import (
@@ -141,6 +142,10 @@ def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likel
     return Sampling(temperature, top_p)
 
 
+TransposeOption = Annotated[
+    int, typer.Option(min=-60, max=60, help="Semitones by which given notes are moved, such as 12: an octave higher.")
+]
+
 # Generation by a model of voices or of events
 
 NEW = "piece"  # the name of new pieces
@@ -179,10 +184,14 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class Generator:
-    """generate: (given piece with ``steps_per_quarter`` or None, tempo of a new one) -> versions, the best first"""
+    """generate: (given piece with ``steps_per_quarter`` or None, tempo of a new one) -> versions, the best first
+
+    about: the model and the settings, for the page
+    """
 
     steps_per_quarter: int
     generate: Callable[[Piece | None, float, OnProgress], list[Generated]]
+    about: str = ""
 
 
 def voices_generator(
@@ -235,7 +244,10 @@ def open_generator(
 ) -> Generator:
     """Open a model, '' for the included one. Raises UsageError for options that it does not have."""
     sampling = options.sampling(fills=bool(edit.option))
-    path = pretrained.find(model or (pretrained.FILLING if edit.option else pretrained.MUSIC))
+    name = model or (pretrained.FILLING if edit.option else pretrained.MUSIC)
+    about = " with ".join([f"Model {name}", *(others or ())])
+    about += f" · seed {options.seed} · temperature {sampling.temperature:g} · top-p {sampling.top_p:g}"
+    path = pretrained.find(name)
     if kind_of(path, MUSIC_KINDS) is EVENTS:
         refuse_others(others, path)
         asked = {edit.option: edit.option, "--rests": constraints.rests, "--ending": constraints.cadence}
@@ -243,13 +255,16 @@ def open_generator(
             if given:
                 raise UsageError(f"{option}: {path} is a model of events; use a model of voices")
         event_constraints = EventConstraints(constraints.key, *parse_pitches(pitches))
-        return events_generator(open_events(path), edit.bars, event_constraints, sampling, options)
+        generator = events_generator(open_events(path), edit.bars, event_constraints, sampling, options)
+        return replace(generator, about=about)
     if pitches:
         raise UsageError(f"--pitches: {path} is a model of voices with ranges of their own; use a model of events")
     scorer = open_voices([path, *map(pretrained.find, others or ())], fills=bool(edit.option))
     if edit.harmonize:
         voice_number(edit.harmonize, scorer.frames.voices)  # before files are read
-    return voices_generator(scorer, edit, constraints, sampling, options)
+    if edit.option:
+        about += f" · {options.sweeps or options.gibbs_steps} Gibbs steps"
+    return replace(voices_generator(scorer, edit, constraints, sampling, options), about=about)
 
 
 # Output: MIDI, scores, sound, picture, and a page
@@ -298,12 +313,12 @@ class OutputOptions:
         return [name.strip().lower() for name in self.instrument.split(",")]
 
 
-def write_pieces(pieces: Sequence[Generated], options: OutputOptions) -> None:
-    """Write the files of each piece, and the page. Prints the path of the first file of each."""
+def write_pieces(pieces: Sequence[Generated], options: OutputOptions, about: str) -> None:
+    """Write the files of each piece, and the page. Prints the path of the first file of each. about: for the page"""
     soundfont = options.soundfont or (find_soundfont() if options.sound else None)
     exhibits = [write_piece(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
     if exhibits:
-        write_text(options.output / PAGE, music_page(exhibits, title="Music"))
+        write_text(options.output / PAGE, music_page(exhibits, title="Music", about=about))
         print_note(f"page: {options.output / PAGE}")
 
 
@@ -402,6 +417,7 @@ def music(
     tempo: Annotated[
         float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: as in the file, or 100 for new pieces.")
     ] = 0.0,
+    transpose: TransposeOption = 0,
     rests: Annotated[bool, typer.Option("--rests", help="Allow rests. Only models of voices.")] = False,
     harmonise: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
@@ -423,14 +439,20 @@ def music(
     constraints = Constraints(only_key, rests, ending == "cadence")
     generator = open_generator(model, others, edit, constraints, pitches, options)
     require_folder(output.output)
-    pieces, problems = _generate_each(files or [], generator, tempo, lambda piece: require_key(piece, only_key, key))
-    write_pieces(pieces, output)
+
+    def prepare(piece: Piece) -> Piece:
+        piece = transposed(piece, transpose)
+        require_key(piece, only_key, key)
+        return piece
+
+    pieces, problems = _generate_each(files or [], generator, tempo, prepare)
+    write_pieces(pieces, output, generator.about)
     if problems:
         raise DataError.collect(problems)
 
 
 def _generate_each(
-    files: Sequence[Path], generator: Generator, tempo: float, check: Callable[[Piece], None]
+    files: Sequence[Path], generator: Generator, tempo: float, prepare: Callable[[Piece], Piece]
 ) -> tuple[list[Generated], list[Problem]]:
     """Generate from each file, or from none, and print the drafts of each. Files that cannot be read are skipped and
     returned as problems."""
@@ -439,9 +461,9 @@ def _generate_each(
     for path in files or (None,):
         try:
             piece, recording = _read(path, generator.steps_per_quarter, tempo) if path else (None, b"")
-            if piece:
-                check(piece)
-            pieces += generate_named(generator, piece, path.stem if path else NEW, tempo, recording)
+            pieces += generate_named(
+                generator, prepare(piece) if piece else None, path.stem if path else NEW, tempo, recording
+            )
         except DataError as error:
             problems.extend(error.problems)
     return pieces, problems

@@ -25,6 +25,7 @@ from recitative.cli.generate import (
     Generator,
     OutputOptions,
     SamplingOptions,
+    TransposeOption,
     generate_named,
     open_events,
     open_generator,
@@ -48,7 +49,7 @@ from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, music_page
 from recitative.music.phrases import LONGEST_S, PhraseDetector
-from recitative.music.piece import VOICES, Note, Piece, pitch_name
+from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, parse_key
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
@@ -257,6 +258,7 @@ def listen(
     tempo: Annotated[
         float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: estimated for each phrase.")
     ] = 0.0,
+    transpose: TransposeOption = 0,
     silence_s: Annotated[float, typer.Option(min=0.2, max=5, help="Silence that ends a phrase.")] = 0.8,
     longest_s: Annotated[float, typer.Option(min=2, max=60, help="Maximum length of a phrase.")] = LONGEST_S,
     play: Annotated[bool, typer.Option("--play/--no-play", help="Play the answers.")] = True,
@@ -278,7 +280,7 @@ def listen(
     generator = open_generator(model, None, edit, Constraints(parse_key(key), cadence=ending == "cadence"), "", options)
     require_folder(output.output)
     speaker = _open_speaker() if play else None
-    answers = _Answers(generator, output, tempo, speaker)
+    answers = _Answers(generator, output, tempo, transpose, speaker)
     answers.prepare()
     is_live = realtime or str(input or "-") == "-"
     try:
@@ -314,8 +316,11 @@ def _open_speaker() -> Speaker | None:
 class _Answers:
     """Answers of a session. Phrases are numbered on from those in the folder."""
 
-    def __init__(self, generator: Generator, output: OutputOptions, tempo: float, speaker: Speaker | None) -> None:
-        self._generator, self._output, self._tempo, self._speaker = generator, output, tempo, speaker
+    def __init__(
+        self, generator: Generator, output: OutputOptions, tempo: float, transpose: int, speaker: Speaker | None
+    ) -> None:
+        self._generator, self._output, self._speaker = generator, output, speaker
+        self._tempo, self._transpose = tempo, transpose
         self._soundfont = output.soundfont or (find_soundfont() if output.sound or speaker else None)
         self._recent: deque[Exhibit] = deque(maxlen=_RECENT)
         names = (re.match(rf"{PHRASE}-(\d+)", path.name) for path in output.output.glob(f"{PHRASE}-*"))
@@ -335,14 +340,14 @@ class _Answers:
             found = transcribe_melody(phrase, sample_rate, tempo=self._tempo, name=name)
             write_wav(self._output.output / f"{name}-heard.wav", phrase, sample_rate)
             print_note(f"{name}: {found}")
-            piece = found.piece.at_resolution(self._generator.steps_per_quarter)
+            piece = transposed(found.piece, self._transpose).at_resolution(self._generator.steps_per_quarter)
             drafts = generate_named(self._generator, piece, name, self._tempo, found.recording)
         except DataError as error:
             self.skipped += 1
             print_note(f"{error}; skipped")
             return
         self._recent.extend(reversed([write_piece(draft, self._output, self._soundfont) for draft in drafts]))
-        page = music_page(list(reversed(self._recent)), title="Phrases and answers")
+        page = music_page(list(reversed(self._recent)), title="Phrases and answers", about=self._generator.about)
         write_text(self._output.output / PAGE, page)
         sys.stdout.flush()
         self.made += 1

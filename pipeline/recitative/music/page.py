@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recitative.music.piece import HIGHEST, LOWEST, Note, Piece
+from recitative.music.piece import HIGHEST, LOWEST, Note, Piece, key_name, tonic_of
 from recitative.music.statistics import CHORDS, NO_RANGE, OTHER, Copy, Statistics, distances
 from recitative.report.charts import bar_chart
 from recitative.report.figure import LIGHT, Axes, Figure, Playable, add_tooltip, canvas, draw_box, draw_lines, style
@@ -223,19 +223,22 @@ class Comparison:
     copies: Sequence[tuple[str, Copy]] = ()
 
 
-def music_page(items: Sequence[Exhibit], *, title: str, comparison: Comparison | None = None) -> str:
-    """The page with statistics and all pieces."""
+def music_page(items: Sequence[Exhibit], *, title: str, about: str = "", comparison: Comparison | None = None) -> str:
+    """The page with statistics and all pieces. about: text under the title"""
     compared = _compared(comparison) if comparison else {"tiles": []}
-    return render("music.html.j2", title=title, pieces=[_piece(item) for item in items], **compared)
+    return render("music.html.j2", title=title, about=about, pieces=[_piece(item) for item in items], **compared)
 
 
 def _piece(item: Exhibit) -> dict[str, Any]:
     piece = item.piece
     name = re.sub(r"[^A-Za-z0-9]+", "-", item.heading).strip("-").lower() or "piece"
+    facts = [f"{piece.seconds:.0f} s", f"{len(piece.notes)} notes", f"{piece.quarters_per_minute:g} quarters a minute"]
+    if (fifths := piece.notation.fifths) is not None:
+        facts.append(key_name(tonic_of(fifths, piece.notation.minor), piece.notation.minor))
     kinds = {b"RIFF": "audio/wav", b"OggS": "audio/ogg"}
     return {
         "heading": item.heading,
-        "facts": f"{piece.seconds:.0f} s · {len(piece.notes)} notes · {piece.quarters_per_minute:g} quarters a minute",
+        "facts": " · ".join(facts),
         "note": item.note,
         "sound": data_uri(kinds.get(item.sound[:4], "audio/mpeg"), item.sound) if item.sound else "",
         "recording": data_uri("audio/mpeg", item.recording) if item.recording else "",

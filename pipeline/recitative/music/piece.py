@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from recitative.errors import UsageError
+
 SILENT = -1  # in a grid
 LOWEST, HIGHEST = 0, 127  # MIDI pitches; 60 is middle C
 Pitches = npt.NDArray[np.int16]
@@ -222,6 +224,21 @@ def key_name(tonic: int, minor: bool) -> str:
 def pitch_name(pitch: int) -> str:
     """A MIDI pitch, such as C4 (60) or F#4."""
     return f"{tonic_name((pitch * 7 + 3) % 12 - 3)}{pitch // 12 - 1}"
+
+
+def transposed(piece: Piece, semitones: int) -> Piece:
+    """The piece and its key signature, higher by ``semitones``. Raises UsageError for notes that MIDI lacks."""
+    pitches = [note.pitch + semitones for note in piece.notes]
+    if pitches and not LOWEST <= min(pitches) <= max(pitches) <= HIGHEST:
+        raise UsageError(
+            f"{piece.name}: {semitones:+d} semitones lead to pitch {min(pitches)} or {max(pitches)}; 0 to 127"
+        )
+    notation = piece.notation
+    if notation.fifths is not None:
+        tonic = (tonic_of(notation.fifths, notation.minor) + semitones) % 12
+        notation = replace(notation, fifths=fifths_of(tonic, notation.minor))
+    notes = tuple(replace(note, pitch=pitch) for note, pitch in zip(piece.notes, pitches, strict=True))
+    return replace(piece, notes=notes, notation=notation)
 
 
 # Voices of polyphonic music that has none, such as piano music

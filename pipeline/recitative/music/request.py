@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -147,8 +148,9 @@ def on_grid(piece: Piece, settings: FrameSettings) -> Pitches:
     sounding = pitches[pitches != SILENT]
     outside = sounding[(sounding < settings.lowest) | (sounding > settings.highest)]
     if len(outside):
-        allowed = f"pitches from {settings.lowest} to {settings.highest}"
-        raise DataError(piece.name, f"has pitch {outside[0]}", allowed, "transpose it, or leave that voice out")
+        named = [f"{pitch} ({pitch_name(pitch)})" for pitch in (int(outside[0]), settings.lowest, settings.highest)]
+        allowed = f"pitches from {named[1]} to {named[2]}"
+        raise DataError(piece.name, f"has pitch {named[0]}", allowed, "transpose it, or leave that voice out")
     return pitches
 
 
@@ -204,10 +206,7 @@ def request_of(
         melody = _melody(piece, edit.voice, voice, frames, log)
         return to_rewrite(melody, frames, [v for v in range(frames.voices) if v != voice])
     if piece.voices != frames.voices:
-        if piece.voices > frames.voices and not frames.sets:
-            log(f"{piece.name}: its {piece.voices} voices are read as {frames.voices}")
-        piece = separated(piece, frames.voices)
-        piece = replace(piece, notation=replace(piece.notation, parts=()))
+        piece = _in_voices(piece, frames, log)
     bar = round(piece.notation.bar_quarters * frames.steps_per_quarter) if piece.notation.meter else frames.bar
     if not edit.rewrite:
         return to_continue(piece, frames, edit.bars * bar)
@@ -223,6 +222,35 @@ def request_of(
         allowed = f"FIRST-LAST, from 1 to {bars}, such as 1-{min(4, bars)}"
         raise UsageError(f"{edit.bars_name} {edit.rewrite_bars}: {allowed}")
     return to_rewrite(piece, frames, voices, (int(found[1]) - 1) * bar, min(int(found[2]) * bar, steps))
+
+
+def _in_voices(piece: Piece, frames: FrameSettings, log: Callable[[str], None]) -> Piece:
+    """A piece of another number of voices as one of the model's. Fewer voices without chords become those of the model
+    that have their pitches; all other notes are dealt out anew."""
+    numbers = sorted({note.voice for note in piece.notes})
+    if numbers and len(numbers) < frames.voices and not frames.sets and not _has_chords(piece):
+        means = [float(np.mean([note.pitch for note in piece.notes if note.voice == number])) for number in numbers]
+        middles = [(low + high) / 2 for low, high in voice_ranges(frames)]
+        seats = min(
+            combinations(range(frames.voices), len(numbers)),
+            key=lambda chosen: sum(abs(middles[seat] - mean) for seat, mean in zip(chosen, means, strict=True)),
+        )
+        seat_of = dict(zip(numbers, seats, strict=True))
+        notes = tuple(sorted(replace(note, voice=seat_of[note.voice]) for note in piece.notes))
+        parts = [""] * frames.voices
+        for number, seat in seat_of.items():
+            parts[seat] = piece.notation.part(number)
+        return replace(piece, notes=notes, notation=replace(piece.notation, parts=tuple(parts) if any(parts) else ()))
+    if piece.voices > frames.voices and not frames.sets:
+        log(f"{piece.name}: its {piece.voices} voices are read as {frames.voices}")
+    piece = separated(piece, frames.voices)
+    return replace(piece, notation=replace(piece.notation, parts=()))
+
+
+def _has_chords(piece: Piece) -> bool:
+    """Whether a voice has several notes at once."""
+    voices = [[note for note in piece.notes if note.voice == number] for number in range(piece.voices)]
+    return any(after.start < note.end for notes in voices for note, after in pairwise(notes))
 
 
 def _melody(piece: Piece, chosen: str, voice: int, frames: FrameSettings, log: Callable[[str], None]) -> Piece:
@@ -251,7 +279,10 @@ def _melody(piece: Piece, chosen: str, voice: int, frames: FrameSettings, log: C
     lowest, highest = voice_ranges(frames)[voice]
     if frames.ranges and not lowest <= low <= high <= highest:
         allowed = f"{pitch_name(lowest)} to {pitch_name(highest)}"
-        log(f"{piece.name}: beyond the range of a {role}, {allowed}; the voices may cross")
+        octaves = (12 * n for n in (1, -1, 2, -2, 3, -3, 4, -4))
+        fits = next((shift for shift in octaves if lowest <= low + shift and high + shift <= highest), None)
+        remedy = f"; --transpose {fits} brings it there" if fits else ""
+        log(f"{piece.name}: beyond the range of a {role}, {allowed}; the voices may cross{remedy}")
     parts = ("",) * voice + (name,) if name else ()
     return replace(piece, notes=notes, notation=replace(piece.notation, parts=parts))
 
