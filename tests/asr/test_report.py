@@ -14,10 +14,9 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+from recitative.asr.decoded import Token, read_experiment
 from recitative.asr.report import (
-    Token,
     metric_table,
-    read_experiment,
     symbol_matrix,
     token_marks,
     utterance_table,
@@ -140,7 +139,12 @@ def test_two_experiments_are_compared_by_set_and_by_utterance(experiment):
     assert [(row[0].text, row[3].text, row[5].text) for row in rows] == [
         ("b-1", "1", "0"), ("a-1", "1", "-1"), ("a-2", "0", "+2"),
     ]  # fmt: skip
+    one_set = write_report(
+        experiment / "decode_test", compare=other / "decode_test", output=other / "r.html"
+    ).read_text()
+    assert "other · 0 errors" in one_set.replace(f"{other / 'decode_test'}</b>", "other")
     shutil.rmtree(other / "decode_test")
+    (other / "decode_more").mkdir()
     assert "only one experiment has decode_test" in WholePage(write_report(experiment, compare=other).read_text()).text
 
 

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from recitative.anomaly.kind import Threshold
 from recitative.asr.alignment import read_ctm, read_word_times
+from recitative.asr.decoded import read_experiment
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.pronunciation import read_word_list
-from recitative.asr.report import read_experiment
 from recitative.asr.tuning import Weights, best_texts, read_nbest
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.check import check_directory

@@ -412,7 +412,8 @@ def explore(
     if data:
         explored: Explorable = classify.new_report(what, data, compare, live=True)
     else:
-        from recitative.asr.report import Report, read_experiment
+        from recitative.asr.decoded import read_experiment
+        from recitative.asr.report import Report
 
         explored = Report(
             [read_experiment(path) for path in (what, compare) if path], open_named_transcriber, live=True

@@ -118,7 +118,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 // Utterances: a link to one marks it in the table; where the page is served, it is fetched into its panel.
-async function openUtterance() {
+async function openUtterance({ focus = true } = {}) {
   const key = decodeURIComponent(location.hash.slice(1));
   const link = all(".listing a").find((one) => one.hash === location.hash);
   if (!link) return;
@@ -134,9 +134,9 @@ async function openUtterance() {
     if (answer.ok) panel.innerHTML = html; else panel.textContent = html;
     panel.ariaBusy = "false";
   }
-  document.getElementById(key)?.querySelector("h3").focus();
+  if (focus) document.getElementById(key)?.querySelector("h3").focus();
 }
-addEventListener("hashchange", openUtterance);
+addEventListener("hashchange", () => openUtterance());
 
 // Labels
 async function scoreLabels(card) {
@@ -192,5 +192,6 @@ for (const card of live ? all("[data-set]") : []) {
   card.addEventListener("change", update);
   update();
 }
-if (location.hash) openUtterance();
-else if (live) all(".listing a")[0]?.click();
+const opened = document.querySelector(".listing a");
+if (live && !location.hash && opened) history.replaceState(null, "", opened.hash);
+if (location.hash) openUtterance({ focus: false });
