@@ -401,7 +401,7 @@ def explore(
     machine can open the page. Ctrl-C ends it.
 
     \b
-    recitative explore exp/lstm                      after 'recitative decode ... --output exp/lstm/decode_test'
+    recitative explore exp/lstm                      its sets in decode_*
     recitative explore exp/lstm --compare exp/blstm  side by side
     recitative explore exp/small/model data/test     a classifier
     """
