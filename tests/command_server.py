@@ -49,7 +49,9 @@ def serve(listener):
     import torchaudio  # noqa: F401  and torch with it
 
     import recitative.cli.main  # noqa: F401
+    from recitative import terminal
 
+    terminal.LINE_EVERY_S = 3600  # so that a slow machine adds no lines to what commands write
     gc.freeze()  # forks leave these pages as they are
     signal.signal(signal.SIGCHLD, reap)
     while True:

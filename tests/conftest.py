@@ -12,6 +12,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from recitative import terminal
+
+terminal.LINE_EVERY_S = 3600  # so that a slow machine adds no lines to what commands write
 hypothesis.settings.register_profile("soak", max_examples=2000, deadline=None)  # make soak
 os.environ["OMP_NUM_THREADS"] = "1"  # before any import of torch; two tests run at a time, on perhaps two cores
 ROOT = Path(__file__).resolve().parents[1]

@@ -58,6 +58,7 @@ VERBS = {
     "check": "check train --conf conf.yaml --tokens tokens.txt",
     "data import": "data import recordings OUT/imported",
     "data copy": "data copy dev OUT/copy --prefix x-",
+    "data export": "data export dev OUT/manifests --format lhotse",
     "data combine": "data combine OUT/both train OUT/copy",
     "data split (hold out)": "data split train OUT/rest OUT/held --speakers s1",
     "data split": "data split OUT/copy 2 --per-utt",

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from recitative import terminal as progress
 from recitative.errors import printable
-from recitative.terminal import progress_bar
+from recitative.terminal import clock, progress_bar, track
 from recitative.train.log import Console
 
 LONG_LINE = "talk.flac\t" + "word " * 60  # longer than a terminal is wide, with a tab
@@ -99,3 +100,52 @@ def test_a_bar_within_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -
     cleared = re.sub(r"[^\n]*\x1b\[2K", "", sent[0])  # what was drawn on a line before it was erased
     assert [line for line in cleared.splitlines() if line in LINES] == LINES
     assert "inner" in sent[0]
+
+
+class Log:
+    """What is written to stderr, which is no terminal."""
+
+    def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
+        self._capfd, self.text = capfd, ""
+
+    def wait_for(self, line: str, times: int = 1) -> None:
+        for _ in range(500):
+            self.text += self._capfd.readouterr().err
+            if self.text.count(line) >= times:
+                return
+            threading.Event().wait(0.02)
+        raise AssertionError(self.text)
+
+
+@pytest.fixture
+def log(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Log:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+    return Log(capfd)
+
+
+def test_without_a_terminal_lines_say_how_far_long_work_is(log: Log) -> None:
+    with progress_bar("transcribe", clock) as show:
+        show(1265, 1800)
+        log.wait_for("transcribe: 21:05 of 30:00, 0:0", times=2)
+    with progress_bar("try weights"):
+        log.wait_for("try weights: 0:00 so far\n")
+    assert "transcribe" not in log.text.partition("try weights")[2]
+
+
+def test_an_inner_bar_speaks_for_the_outer_one(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.3)
+    with progress_bar("outer"):
+        for _ in track(range(1), "inner", 1):
+            log.wait_for("inner: 0 of 1", times=2)
+    assert "outer" not in log.text
+
+
+def test_short_work_writes_nothing_to_a_log(capfd) -> None:
+    with progress_bar("work") as show:
+        show(1, 2)
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (1805.9, "30:05"), (3723, "1:02:03")])
+def test_a_clock_has_minutes_and_from_an_hour_on_hours(seconds: float, text: str) -> None:
+    assert clock(seconds) == text

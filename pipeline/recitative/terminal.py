@@ -1,4 +1,4 @@
-"""The terminal: progress bars on stderr while results go to stdout, also if both are the same terminal."""
+"""Progress on stderr while results go to stdout: bars on a terminal, also if it is both, and lines in a log."""
 
 from __future__ import annotations
 
@@ -7,57 +7,118 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from threading import Event, Thread
 from typing import IO, Protocol, TextIO, TypeVar, cast
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.file_proxy import FileProxy
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as RichTask
 from rich.segment import Segment
+from rich.text import Text
 
 from recitative.errors import printable
 
 T = TypeVar("T")
 
+LINE_EVERY_S = 10.0  # between lines about long work where there is no terminal
+
+Amount = Callable[[float], str]
+"""How a bar writes the amount that is done, and the total."""
+
+
+def clock(seconds: float) -> str:
+    """``3:05``, or ``1:02:03`` from an hour on."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def count(number: float) -> str:
+    return str(int(number))
+
+
+def size(number: float) -> str:
+    """Bytes as ``1.5 MB``."""
+    return decimal(int(number))
+
 
 class Show(Protocol):
-    """Moves a progress bar; ``title`` renames it."""
+    """Moves a progress bar; ``title`` renames it. A total of 0 is unknown."""
 
-    def __call__(self, done: float, total: int, title: str = "") -> None: ...
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Show]:
-    """A progress bar that disappears at the end of the block. In a log file, nothing is shown."""
-    with _bar(title, MofNCompleteColumn()) as (bar, task):
-
-        def show(done: float, total: int, title: str = title) -> None:
-            bar.update(task, completed=done, total=total, description=printable(title))
-
-        yield show
+    def __call__(self, done: float, total: float, title: str = "") -> None: ...
 
 
 @contextmanager
-def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar of bytes. A total of 0 is unknown."""
-    with _bar(title, DownloadColumn()) as (bar, task):
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+def progress_bar(title: str, amount: Amount = count, *, console: Console | None = None) -> Iterator[Show]:
+    """A progress bar on stderr during the block, which disappears at its end.
+
+    If stderr is no terminal, a line every ten seconds says how far the work is. Work that does not call what the block
+    gets shows the time that has passed.
+
+    amount: ``count``, ``clock`` for seconds of audio, or ``size`` for bytes; console: that other lines are written to
+    """
+    console = console or Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), _Reached(amount), TimeRemainingColumn())
+    with progress_on_stderr(*columns, console=console) as bar:
+        task = bar.add_task(printable(title), total=None)
+
+        def show(done: float, total: float, title: str = title) -> None:
+            bar.update(task, completed=done, total=total or None, description=printable(title))
+
+        def line() -> str:
+            now = bar.tasks[0]
+            left = f", about {clock(now.time_remaining)} left" if now.time_remaining else ""
+            reached = f"{_Reached(amount).text(now, ' of ')}, " if now.total else ""
+            return f"{now.description}: {reached}{clock(now.elapsed or 0)} so far{left}"
+
+        with lines_in_log(line, console):
+            yield show
+
+
+def byte_bar(title: str) -> AbstractContextManager[Show]:
+    """A progress bar of bytes."""
+    return progress_bar(title, size)
+
+
+class _Reached(ProgressColumn):
+    """``3/12``, or the time that has passed if the total is unknown."""
+
+    def __init__(self, amount: Amount) -> None:
+        super().__init__()
+        self._amount = amount
+
+    def render(self, task: RichTask) -> Text:
+        return Text(self.text(task, "/") if task.total else clock(task.elapsed or 0), style="progress.download")
+
+    def text(self, task: RichTask, between: str) -> str:
+        return f"{self._amount(task.completed)}{between}{self._amount(task.total or 0)}"
 
 
 @contextmanager
-def _bar(title: str, count: ProgressColumn) -> Iterator[tuple[Progress, TaskID]]:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeRemainingColumn())
-    with progress_on_stderr(*columns, console=Console(stderr=True)) as bar:
-        yield bar, bar.add_task(printable(title), total=None)
+def lines_in_log(line: Callable[[], str], console: Console) -> Iterator[None]:
+    """Print ``line()`` every ten seconds of the block, unless ``console`` is a terminal, where a bar says it."""
+    if console.quiet or _shows_bars(console):
+        yield
+        return
+    ended = Event()
+
+    def write() -> None:
+        while not ended.wait(LINE_EVERY_S):
+            if _writing[-1] is ended:  # an inner block speaks for the outer one
+                console.print(line(), soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+    _writing.append(ended)
+    Thread(target=write, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        _writing.remove(ended)
+
+
+_writing: list[Event] = []
 
 
 def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
@@ -66,6 +127,10 @@ def track(items: Iterable[T], title: str, total: int) -> Iterator[T]:
         for done, item in enumerate(items):
             show(done, total)
             yield item
+
+
+def _shows_bars(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal and not console.quiet
 
 
 @contextmanager
@@ -77,7 +142,7 @@ def progress_on_stderr(
     Standard output is not changed; if it is the same terminal, its lines are written above the bar. A nested bar
     replaces the outer one meanwhile.
     """
-    shown = console.is_terminal and not console.quiet
+    shown = _shows_bars(console)
     bar = Progress(
         *columns,
         console=console,

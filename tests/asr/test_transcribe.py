@@ -127,7 +127,7 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--output-dir DIR/a.wav", "error: --output-dir DIR/a.wav: is a file; a folder", 2),
         ("--output-dir DIR/a.wav/x", "error: --output-dir DIR/a.wav/x: is in a file", 2),
         ("--nbest 3", "error: --nbest 3: requires --format json", 2),
-        ("--format srt", "error: --format srt: subtitles of 2 recordings", 2),
+        ("--format srt", "error: --format srt: needs a file for each of 2 recordings", 2),
     ],
 )
 def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch, capsys, options, said, status):

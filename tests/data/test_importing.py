@@ -141,7 +141,7 @@ def test_without_sub_folders_there_is_one_speaker_or_one_for_each_file(tmp_path:
 def test_a_text_without_a_recording_is_reported(tmp_path: Path) -> None:
     folder = with_texts(tmp_path / "in", ["a.wav"])
     (folder / "README.txt").write_text("mine")
-    assert run(folder).notes[0].endswith(".txt files without a recording beside them, not used: 1 (README.txt)")
+    assert run(folder).notes[0].endswith("transcripts without a recording beside them, not used: 1 (README.txt)")
 
 
 def test_text_is_kept_if_asked(tmp_path: Path) -> None:
@@ -289,7 +289,9 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_transcripts_says_where_they_could_be(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "in", ["x.wav"])
-    with pytest.raises(DataError, match=r"has recordings and no transcripts; a \.txt beside each.*with --table"):
+    with pytest.raises(
+        DataError, match=r"has recordings and no transcripts; a \.txt, \.TextGrid or \.eaf beside each.*with --table"
+    ):
         run(folder)
     (folder / "meta.csv").touch()
     with pytest.raises(DataError, match=r"say '--table .*meta.csv'"):

@@ -37,6 +37,7 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.pronunciation import read_word_list
 from recitative.asr.tuning import Weights, best_texts, read_nbest
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
+from recitative.data.annotations import Tier, eaf, read_eaf, read_stm, read_textgrid, read_trn, textgrid
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
 from recitative.data.download import unpack
@@ -66,6 +67,7 @@ from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus
 
 SLOW_S = 10.0  # of a core
+TIERS = [Tier("anna", ((0.1, 0.5, 'a "b" & c'),), "Anna"), Tier("ben", ((0.0, 0.3, "d"), (0.3, 0.9, "e")))]
 CASES = Path(__file__).resolve().parents[1] / "field_cases"
 
 
@@ -316,6 +318,12 @@ READERS: dict[str, Reader] = {
     "midi": Reader(_midi, "a.mid", lambda folder: read_file(folder / "a.mid")),
     "rmid": Reader(_copied("20_rmid.mid", "a.mid"), "a.mid", lambda folder: read_file(folder / "a.mid")),
     "abc": Reader(_text("a.abc", ABC), "a.abc", lambda folder: read_file(folder / "a.abc")),
+    "textgrid": Reader(_text("a.TextGrid", textgrid(TIERS, 1.0)), "a.TextGrid",
+                       lambda folder: read_textgrid(folder / "a.TextGrid")),
+    "eaf": Reader(_text("a.eaf", eaf(TIERS, "a.wav")), "a.eaf", lambda folder: read_eaf(folder / "a.eaf")),
+    "stm": Reader(_text("a.stm", ";; x\ntalk 1 anna 0.0 0.5 <o,f0> one two\n"), "a.stm",
+                  lambda folder: read_stm(folder / "a.stm")),
+    "trn": Reader(_text("a.trn", "one two (anna-1)\n(anna-2)\n"), "a.trn", lambda folder: read_trn(folder / "a.trn")),
     "ctm": Reader(_text("words.ctm", CTM), "words.ctm", lambda folder: read_ctm(folder / "words.ctm")),
     "word times": Reader(lambda folder: (_corpus(folder), _text("train/words.ctm", "anna-2 1 0 0.3 three\n")(folder)),
                          "train/words.ctm", lambda folder: read_word_times(

@@ -272,7 +272,7 @@ def test_the_three_lines_go_to_stdout_and_the_talk_to_stderr(data):
     assert "Scored 3 sentences, 1 not present in hyp." in outcome.stderr
     assert "warning: no hypothesis, counted as all deleted: a-2" in outcome.stderr
     names = {path.name for path in (data / "score").iterdir()}
-    assert names == {"wer", "per_utt", "per_spk", "ops_words", "ops_chars", "missing"}
+    assert names == {"ref.trn", "hyp.trn", "wer", "per_utt", "per_spk", "ops_words", "ops_chars", "missing"}
 
 
 def test_the_results_hold_one_row_a_metric_and_scoring_again_replaces_them(data):

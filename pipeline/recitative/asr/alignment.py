@@ -24,6 +24,8 @@ from recitative.asr.decoding import TimedToken
 from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import Samples
+from recitative.data.annotations import Tier
+from recitative.data.annotations import textgrid as textgrid_of_tiers
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import AlignedPath, Alternatives, align_words
 from recitative.errors import DataError, Problem, raise_all
@@ -187,8 +189,6 @@ def _write(
 
 # Output formats: CTM for NIST's tools, TextGrid for Praat, and JSON lines.
 
-TimedText = tuple[float, float, str]  # start and end in seconds, text
-
 
 @dataclass(frozen=True)
 class SpokenWord:
@@ -223,47 +223,14 @@ def jsonl(utterance: AlignedUtterance) -> str:
 
 
 def textgrid(utterance: AlignedUtterance) -> str:
-    """Praat's long text format ('TextGrid file formats' in its manual) with two tiers, words and tokens.
+    """A TextGrid for Praat with two tiers, words and tokens.
 
-    Intervals without text fill the gaps, so that each tier covers the whole utterance. It ends with the last token if
-    the frames reach beyond the audio. The space is ``<space>``, as in token tables.
+    It ends with the last token if the frames reach beyond the audio. The space is ``<space>``, as in token tables.
     """
-    words = [(word.start_s, word.end_s, word.word) for word in utterance.words]
-    tokens = [(token.start_s, token.end_s, token.token.strip() or SPACE) for token in utterance.tokens]
+    words = tuple((word.start_s, word.end_s, word.word) for word in utterance.words)
+    tokens = tuple((token.start_s, token.end_s, token.token.strip() or SPACE) for token in utterance.tokens)
     end_s = max([utterance.duration_s, *(stop_s for _, stop_s, _ in tokens)])
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", f"xmax = {end_s}"]
-    lines += ["tiers? <exists>", "size = 2", "item []:"]
-    lines += _tier(1, "words", words, end_s)
-    lines += _tier(2, "tokens", tokens, end_s)
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _tier(number: int, name: str, spans: Sequence[TimedText], end_s: float) -> Iterator[str]:
-    intervals: list[TimedText] = []
-    reached_s = 0.0
-    for start_s, stop_s, text in spans:
-        if start_s > reached_s:
-            intervals.append((reached_s, start_s, ""))
-        intervals.append((start_s, stop_s, text))
-        reached_s = stop_s
-    if reached_s < end_s:
-        intervals.append((reached_s, end_s, ""))
-    yield f"    item [{number}]:"
-    yield '        class = "IntervalTier"'
-    yield f"        name = {_quoted(name)}"
-    yield "        xmin = 0"
-    yield f"        xmax = {end_s}"
-    yield f"        intervals: size = {len(intervals)}"
-    for count, (from_s, to_s, text) in enumerate(intervals, start=1):
-        yield f"        intervals [{count}]:"
-        yield f"            xmin = {from_s}"
-        yield f"            xmax = {to_s}"
-        yield f"            text = {_quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    """A quotation mark within a text is doubled."""
-    return '"' + text.replace('"', '""') + '"'
+    return textgrid_of_tiers([Tier("words", words), Tier("tokens", tokens)], end_s)
 
 
 # Word times of a data directory, from DATA/words.ctm, NIST's time-marked words:

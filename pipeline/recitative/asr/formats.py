@@ -7,6 +7,7 @@ ends a cue, since it ends at a pause, so cues are written as soon as their segme
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript
 from recitative.atomic import json_text
+from recitative.data.annotations import Tier, eaf, labels, stm_line, textgrid
 from recitative.text.tokens import Word
 
 LINE_CHARACTERS = 42  # maximum length of a line; a cue has one or two lines
@@ -40,7 +42,8 @@ class Format:
     """``start(file)`` gives the writer of a recording; ``head``, ``between`` and ``tail`` stand around several.
 
     ``alone`` starts a recording with an output file of its own, if that differs; the file then has no head and tail.
-    ``by_id``: the first column is an id (``model.names``), which is given for ``file``.
+    ``by_id``: the first column is an id (``model.names``), which is given for ``file``. ``single``: the text of several
+    recordings is no file of that form, so each needs a file of its own.
     """
 
     suffix: str
@@ -50,6 +53,7 @@ class Format:
     between: str = ""
     tail: str = ""
     by_id: bool = False
+    single: bool = False
 
     def write(self, file: str, transcript: Transcript) -> str:
         """The text of a recording among others."""
@@ -69,8 +73,8 @@ def _written(writer: Writer, transcript: Transcript) -> str:
 class _Line(Writer):
     """All text on one line."""
 
-    def __init__(self, start: str = "") -> None:
-        self._start, self._begun = start, False
+    def __init__(self, start: str = "", end: str = "") -> None:
+        self._start, self._end, self._begun = start, end, False
 
     def add(self, segment: Segment | Final) -> str:
         if not segment.words:
@@ -80,7 +84,7 @@ class _Line(Writer):
         return before + segment.text
 
     def end(self, transcript: Transcript) -> str:
-        return "\n" if self._begun else self._start.rstrip(" ") + "\n"
+        return self._end + "\n" if self._begun else (self._start.rstrip(" ") + self._end).lstrip(" ") + "\n"
 
 
 class _Table(Writer):
@@ -91,6 +95,30 @@ class _Table(Writer):
 
     def add(self, segment: Segment | Final) -> str:
         return "".join(map(self._line, segment.words))
+
+
+class _Segments(Writer):
+    """A line for each segment with words."""
+
+    def __init__(self, line: Callable[[Segment], str]) -> None:
+        self._line = line
+
+    def add(self, segment: Segment | Final) -> str:
+        segments = segment.segments if isinstance(segment, Final) else (segment,)
+        return "".join(self._line(one) for one in segments if one.words)
+
+
+class _Tiers(Writer):
+    """A tier of segments and one of words, written after the last segment."""
+
+    def __init__(self, content: Callable[[Sequence[Tier], float], str]) -> None:
+        self._content = content
+
+    def end(self, transcript: Transcript) -> str:
+        segments = tuple((one.start_s, one.end_s, one.text) for one in transcript.segments if one.words)
+        words = tuple((w.start_s, w.end_s, w.word) for one in transcript.segments for w in one.words)
+        end_s = max([transcript.duration_s, *(stop_s for _, stop_s, _ in (*segments, *words))])
+        return self._content([Tier("segments", segments), Tier("words", words)], end_s)
 
 
 class _Json(Writer):
@@ -250,7 +278,8 @@ def _clock(seconds: float, comma: str) -> str:
 
 
 # "text" is ``file<tab>text``, in a file of its own the text alone; "kaldi" is ``utt_id text``; "ctm" NIST's time-marked
-# words: id, channel, start, duration, word, confidence. An object of "json" has no line end: it may stand in a list.
+# words: id, channel, start, duration, word, confidence; "stm" and "trn" are for its sclite. An object of "json" has no
+# line end: it may stand in a list.
 FORMATS = {
     "text": Format("txt", lambda file: _Line(f"{file}\t"), alone=lambda _: _Line()),
     "json": Format(
@@ -262,8 +291,8 @@ FORMATS = {
         tail="\n]\n",
     ),
     "jsonl": Format("jsonl", lambda file: _Json(file, end="\n")),
-    "srt": Format("srt", lambda _: _Cues("srt")),
-    "vtt": Format("vtt", lambda _: _Cues("vtt"), head="WEBVTT\n\n"),
+    "srt": Format("srt", lambda _: _Cues("srt"), single=True),
+    "vtt": Format("vtt", lambda _: _Cues("vtt"), head="WEBVTT\n\n", single=True),
     "ctm": Format(
         "ctm",
         lambda utt_id: _Table(
@@ -277,4 +306,15 @@ FORMATS = {
         head="file\tstart\tend\tword\tconfidence\n",
     ),
     "kaldi": Format("text", lambda utt_id: _Line(f"{utt_id} "), by_id=True),
+    "stm": Format(
+        "stm",
+        lambda utt_id: _Segments(lambda one: stm_line(utt_id, utt_id, one.start_s, one.end_s, one.text)),
+        by_id=True,
+    ),
+    "trn": Format("trn", lambda utt_id: _Line(end=f" ({utt_id})"), by_id=True),
+    "audacity": Format(
+        "txt", lambda _: _Segments(lambda one: labels([(one.start_s, one.end_s, one.text)])), single=True
+    ),
+    "textgrid": Format("TextGrid", lambda _: _Tiers(textgrid), single=True),
+    "eaf": Format("eaf", lambda file: _Tiers(lambda tiers, _: eaf(tiers, os.path.abspath(file))), single=True),
 }

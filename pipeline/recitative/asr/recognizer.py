@@ -273,24 +273,30 @@ def transcribe_files(
     block_s: float = BLOCK_S,
     partial_ok: bool = False,
     channels: Mapping[str, Channel] | None = None,
-    progress: Callable[[float], None] = lambda files_done: None,
+    progress: Progress = lambda done, total: None,
 ) -> Iterator[Outcome]:
     """One outcome for each file, in order, whatever fails.
 
     open_again: how another process opens the same recognizer; more than one job needs it
     partial_ok: use the readable part of damaged recordings
     channels:   the file and channel of those names in ``files`` that are no files
-    progress:   number of files done; with one job, parts of files are counted
+    progress:   files done, and all; one process counts parts of files. For a single file: seconds done, and its length
     """
     places = {file: (file, None) for file in files} | dict(channels or {})
     if jobs <= 1:
         for done, file in enumerate(files):
-            advance = lambda done_s, total_s, done=done: progress(done + done_s / total_s)  # noqa: E731
+            advance = lambda done_s, total_s, done=done: progress(done + done_s / total_s, len(files))  # noqa: E731
             events = transcribe_file(
-                file, recognizer, block_s=block_s, partial_ok=partial_ok, channel=places[file], progress=advance
+                file,
+                recognizer,
+                block_s=block_s,
+                partial_ok=partial_ok,
+                channel=places[file],
+                progress=advance if len(files) > 1 else progress,
             )
             yield from (event for event in events if isinstance(event, Outcome))
-            progress(done + 1)
+            if len(files) > 1:
+                progress(done + 1, len(files))
         return
     with ExitStack() as spools:
         recordings = (_reachable(file, places[file], spools) for file in files)
@@ -298,7 +304,7 @@ def transcribe_files(
         outcomes = parallel_map(work, recordings, Engine(jobs=jobs), name=lambda one: one.file, failed=_failed)
         for done, outcome in enumerate(outcomes, start=1):
             yield outcome
-            progress(done)
+            progress(done, len(files))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ With an attention decoder the loss is that of Kim, Hori & Watanabe 2017, here pe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -303,14 +303,20 @@ class Average:
 
 
 @writes("folder")
-def average_best(folder: Path) -> Average:
-    """Average the weights of the best 1, 2, ... kept epochs, choose by the dev score, write ``folder/model``."""
+def average_best(folder: Path, advance: Callable[[int, int], None] = lambda done, total: None) -> Average:
+    """Average the weights of the best 1, 2, ... kept epochs, choose by the dev score, write ``folder/model``.
+
+    ``advance(done, total)`` counts averages.
+    """
     recognizer, progress, paths = _trained(folder)
     dev_set = load_dev_set(DataDirectory.read(paths.dev), recognizer.settings, recognizer.spelling, paths.dev)
     files = [Checkpoints(folder).epoch_path(int(epoch)) for _, epoch in progress.best]
     if not files:
         raise DataError(str(folder), "has no finished epoch yet", "at least one", "train on")
-    scores = {n: _score(recognizer, files[:n], dev_set) for n in range(1, len(files) + 1)}
+    scores = {}
+    for n in range(1, len(files) + 1):
+        scores[n] = _score(recognizer, files[:n], dev_set)
+        advance(n, len(files))
     # The larger of equal averages is the smoother model.
     chosen = min(scores, key=lambda n: (scores[n]["score"], -n))
     recognizer.trained.load_state_dict(average_weights(files[:chosen]))

@@ -20,7 +20,7 @@ from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
-from recitative.terminal import progress_bar
+from recitative.terminal import clock, progress_bar
 
 if TYPE_CHECKING:
     from recitative.anomaly.detector import Alarm, Summary
@@ -64,7 +64,8 @@ def threshold(
     values["watch"] |= {name: value for name, value in given.items() if value is not None}
     settings = validate_tree(AnomalySettings, values, where="forecaster threshold")
     forecaster = replace(forecaster, settings=settings)
-    learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
+    with progress_bar("score recordings"):
+        learned = learn_threshold(forecaster, DataDirectory.read(data).utterances, false_alarms, data)
     save_model(replace(forecaster, threshold=learned), model)
     print(f"{model}: {learned}")
 
@@ -140,13 +141,13 @@ def _alarms_of(
     from recitative.audio.files import on_disk
 
     overview = Overview(detector) if picture else None
-    with on_disk(file) as path, progress_bar(Path(file).name) as show:
+    with on_disk(file) as path, progress_bar(Path(file).name, clock) as show:
         for block in detector.detect_file(Path(path), threshold=threshold, partial=partial):
             if overview:
                 overview.accept(block)
             summary.add(block)
             yield from block.alarms
-            show(block.duration_s, round(block.total_s))
+            show(block.duration_s, block.total_s)
     if picture and overview:
         overview.write(picture, Path(file).name, threshold.limit, summary.alarms, summary.duration_s)
 
@@ -172,12 +173,13 @@ def score(
     detector = open_detector(model)[0]
     normal = DataDirectory.read(data).utterances
     fitted = DataDirectory.read(baseline).utterances if baseline else ()
-    scores = _scores(detector, normal, data, fitted)
-    nats = sum(scores.pop("nats")) / len(normal)
     areas = {}
-    if unusual:
-        others = _scores(detector, DataDirectory.read(unusual).utterances, unusual, fitted)
-        areas = {how: area_measured(values, others[how]) for how, values in scores.items()}
+    with progress_bar("score recordings"):
+        scores = _scores(detector, normal, data, fitted)
+        nats = sum(scores.pop("nats")) / len(normal)
+        if unusual:
+            others = _scores(detector, DataDirectory.read(unusual).utterances, unusual, fitted)
+            areas = {how: area_measured(values, others[how]) for how, values in scores.items()}
     for how, measured in areas.items():
         replace(record, decoding=how).write([measured], detector.settings, time.perf_counter() - started)
     if as_json:

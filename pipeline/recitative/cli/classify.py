@@ -22,7 +22,7 @@ from recitative.cli.models import open_classifier
 from recitative.cli.options import Failures, PartialOption, Record, print_note
 from recitative.errors import UsageError
 from recitative.score.classification import wilson_interval
-from recitative.terminal import progress_bar
+from recitative.terminal import progress_bar, track
 
 if TYPE_CHECKING:
     from recitative.classification.classifier import Classifier, Label
@@ -102,7 +102,7 @@ def classify(
     failures = Failures(len(names), "could not be classified")
 
     def rows() -> Iterator[Row]:
-        for name in names:
+        for name in names if names == ["-"] else track(names, "classify", len(names)):
             with failures.catch(name):
                 if name == "-" and every:
                     labels = _classify_pipe(classifier, every, raw)

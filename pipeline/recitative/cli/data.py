@@ -10,7 +10,6 @@ import typer
 
 from recitative.audio.files import SUFFIXES
 from recitative.cli.options import (
-    JobsOption,
     PartialOption,
     SettingsOptions,
     expand_options,
@@ -21,6 +20,7 @@ from recitative.config import FrontEndSettings
 from recitative.data import select
 from recitative.data.check import CheckReport, check_directory
 from recitative.data.directory import DataDirectory
+from recitative.data.exporting import Form, export_directory
 from recitative.data.fix import fix_directory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.shards import is_shards
@@ -46,14 +46,22 @@ Seed = Annotated[int, typer.Option(help="Random seed.")]
 def import_recordings(
     source: Annotated[
         Path,
-        typer.Argument(help="Folder of recordings, webdataset tars or lhotse manifests, or lhotse's cuts.jsonl.gz."),
+        typer.Argument(
+            help="Folder of recordings with transcripts or annotations, of webdataset tars, lhotse manifests or a "
+            "Hugging Face dataset; or a cuts.jsonl.gz, manifest.json or .parquet file."
+        ),
     ],
     destination: Destination,
     table: Annotated[
         Path | None,
         typer.Option(
-            help="CSV, TSV or JSON-lines table with path, text, perhaps speaker. Default: a .txt file per recording."
+            help="CSV, TSV or JSON-lines table with path, text, perhaps speaker; sclite's .stm or .trn; or the folder "
+            "of transcripts. Default: a .txt, .TextGrid or .eaf file beside each recording."
         ),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(help="Tier of TextGrid or ELAN files to read; may be repeated. 'all': each tier is a speaker."),
     ] = None,
     sample_rate: Annotated[
         int, typer.Option(min=4000, max=96000, help="Sample rate in Hz. Other recordings are converted.")
@@ -76,7 +84,7 @@ def import_recordings(
         MAX_SKIPPED
     ),
     partial: PartialOption = False,
-    jobs: JobsOption = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Number of threads. 0: one per core.")] = 0,
 ) -> None:
     """Make a data directory from recordings and transcripts.
 
@@ -85,6 +93,7 @@ def import_recordings(
 
     \b
     recitative data import recordings data/all --table recordings/words.csv
+    recitative data import interviews data/all --tier anna --tier ben       Praat or ELAN files beside recordings
     """
     if keep_text and keep_case:
         raise UsageError("--keep-text and --keep-case exclude each other; give one")
@@ -101,7 +110,8 @@ def import_recordings(
         sample_rate, rules, speaker_per_file, skip_bad, most_skipped, jobs or available_cores(), partial
     )
     with progress_bar("read transcripts") as show:
-        made = import_corpus(read_source(source, table, encoding), destination, options, show)
+        found = read_source(source, table, encoding, tiers=tier or (), unpacked=destination / "recordings")
+        made = import_corpus(found, destination, options, show)
     for note in made.notes:
         print_note(note)
     if made.limited:
@@ -240,6 +250,30 @@ def copy(
     _write(select.prefixed(_read(source, destination), prefix), destination)
 
 
+@app.command("export")
+def export_data(
+    source: Source,
+    destination: Annotated[Path, typer.Argument(help="Folder to write.")],
+    format: Annotated[
+        Form,
+        typer.Option(
+            help="lhotse, nemo: manifests; audiofolder, parquet: for Hugging Face's datasets, with the audio; stm, "
+            "trn: references for sclite; textgrid, eaf, audacity: annotations for Praat, ELAN and Audacity."
+        ),
+    ],
+) -> None:
+    """Write a data directory in the form of another program.
+
+    \b
+    recitative data export data/train manifests --format lhotse
+    recitative data export data/test dataset --format audiofolder
+    """
+    directory = _read(source, destination)
+    with progress_bar(f"write {destination}") as show:
+        files = export_directory(directory, destination, format, show)
+    print(f"{destination}: {len(directory.utterances)} utterances in {files} file{'s' if files > 1 else ''}")
+
+
 @app.command()
 def folds(
     data: Annotated[Path, typer.Argument(help="Data directory.")],
@@ -272,11 +306,13 @@ def folds(
 def _read(source: Path, *destinations: Path) -> DataDirectory:
     if source.resolve() in [destination.resolve() for destination in destinations]:
         raise UsageError(f"{source}: is also the output; give another folder")
-    return DataDirectory.read(source)
+    with progress_bar(f"read {source}"):
+        return DataDirectory.read(source)
 
 
 def _write(directory: DataDirectory, destination: Path) -> None:
-    directory.write(destination)
+    with progress_bar(f"write {destination}"):
+        directory.write(destination)
     print(f"{destination}: {len(directory.utterances)} utterances, {len(directory.by_speaker)} speakers")
 
 

@@ -176,7 +176,8 @@ def rescore(
             scored.append(lists.add_scores(lists.read_nbest(path), folder, recognizer, scorer, show))
     on_dev, to_rescore = scored
     refs = lists.refs_of(dev)
-    weights, trials = lists.tune_weights(on_dev, refs, attention=model is not None, lm=lm is not None)
+    with progress_bar("try weights"):
+        weights, trials = lists.tune_weights(on_dev, refs, attention=model is not None, lm=lm is not None)
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "text", lists.to_text(lists.best_texts(to_rescore, weights)))
     before, oracle = trials[lists.Weights()], lists.oracle_errors(on_dev, refs)
@@ -242,7 +243,8 @@ def average(
     if last:
         print(f"step {take_last(exp)}: {exp / 'model'}: written")
         return
-    result = average_best(exp)
+    with progress_bar("score averages on dev") as show:
+        result = average_best(exp, show)
     for n, rates in result.tried.items():
         mark = "  <- chosen" if n == result.chosen else ""
         shown = ", ".join(f"{name.removeprefix('dev_').upper()} {100 * rate:.2f} %" for name, rate in rates.items())

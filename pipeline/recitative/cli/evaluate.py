@@ -241,7 +241,8 @@ def score_text(
         raise UsageError(f"--settings {error}") from None
     table = TokenTable.read(tokens) if tokens else None
     spelling = spelling_of(table, Lexicon.read(lexicon, table) if lexicon else None) if table else None
-    scores = score_directory(data_dir, hyp_text, output, spelling, table.unit if table else "")
+    with progress_bar("score"):
+        scores = score_directory(data_dir, hyp_text, output, spelling, table.unit if table else "")
     quality = None
     if words:
         refs = {row.key: row.value for row in read_transcripts(data_dir)}
@@ -303,7 +304,8 @@ def export(
     from recitative.model.folder import load_model
 
     written = "int8" if weights == "int8" else "float32"
-    size = export_model(load_model(model, kind), output, notes=text, int8=written == "int8")
+    with progress_bar("export"):
+        size = export_model(load_model(model, kind), output, notes=text, int8=written == "int8")
     print(f"{output}: {written}, {size / 1e6:.1f} MB")
 
 

@@ -486,7 +486,8 @@ def generate_named(
 def _read(path: Path, steps_per_quarter: int, tempo: float) -> tuple[Piece, bytes]:
     """The first piece of a file in ticks, or the melody of a recording and its sound. tempo: 0 = as in the file"""
     if path.suffix.lower() in RECORDINGS:
-        found = transcribe_melody(path, tempo=tempo)
+        with progress_bar(f"find the notes of {path.name}"):
+            found = transcribe_melody(path, tempo=tempo)
         print_note(f"{path.stem}: {found}")
         return found.piece.at_resolution(steps_per_quarter), found.recording
     pieces, errors = read_file(path, steps_per_quarter)

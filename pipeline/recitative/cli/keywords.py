@@ -27,12 +27,13 @@ from recitative.cli.options import (
     Record,
     choose_channels,
     expand_options,
+    files_bar,
     print_note,
     print_warnings,
+    processes_for,
 )
 from recitative.errors import UsageError
 from recitative.kinds import kind_of
-from recitative.machine import available_cores
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
@@ -165,10 +166,10 @@ def spot(
     path = find_model(model)
     open_model = partial(open_spotting_recognizer, path, SpottingOptions(keywords, thresholds, within_words))
     recognizer, failures = open_model(), Failures(len(files), "could not be searched")
-    with progress_bar("spot") as show:
+    with files_bar("spot", files) as show:
         outcomes = transcribe_files(
-            files, recognizer, min(jobs or available_cores(), len(files)), open_again=open_model, partial_ok=partial_,
-            channels=channels, progress=partial(show, total=len(files)),
+            files, recognizer, processes_for(files, channels, jobs), open_again=open_model, partial_ok=partial_,
+            channels=channels, progress=show,
         )  # fmt: skip
         for outcome in outcomes:
             if outcome.transcript is None:

@@ -140,8 +140,9 @@ def compress(
         raise UsageError(f"--bits {bits}: must be 8 or 32")
     with progress_bar(f"read {model.name}") as show:
         whole = read_lm(model, show)
-    packed = (whole.quantized() if bits == 8 else whole).to_text()
-    write_text(output, packed)
+    with progress_bar("pack"):
+        packed = (whole.quantized() if bits == 8 else whole).to_text()
+        write_text(output, packed)
     print(f"{output}: {whole.order}-gram model, {sum(whole.sizes)} n-grams, {len(packed) / 1e6:.1f} MB")
 
 
@@ -242,7 +243,8 @@ def pronounce(
     """
     words = [word for given in words for word in (sys.stdin.read().split() if given == "-" else [given])]
     opened = open_pronouncer(model)
-    pronunciations = opened.pronounce(words)
+    with progress_bar("pronounce"):
+        pronunciations = opened.pronounce(words)
     for word in words:
         if word in pronunciations:
             print(f"{word} {' '.join(pronunciations[word])}")
@@ -292,7 +294,8 @@ def add_words(
     recitative add-words an4-streaming --words names.txt --output new.onnx --log-prob -5
     recitative transcribe talk.wav --model new.onnx
     """
-    made = pronunciation.add_words(find_model(model), words, output, open_letter_to_sound(g2p), log_prob)
+    with progress_bar("add words"):
+        made = pronunciation.add_words(find_model(model), words, output, open_letter_to_sound(g2p), log_prob)
     rows = [("word", "pronunciation", "from")] if made.pronounced else []
     rows += [(one.word, " ".join(map(name_of, one.pronunciation)), one.source) for one in made.pronounced]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -322,7 +325,8 @@ def score_punctuation(model: Path, data: Path, record: Record) -> None:
 
     _, stage, settings, extras = open_stage(pretrained.find(model), [PUNCTUATION])
     punctuator = Punctuator(stage, extras["vocabulary"], settings.model.buckets)
-    scores = score_passages(punctuator, [read_written(line) for line in read_lines(data)])
+    passages = [read_written(line) for line in read_lines(data)]
+    scores = score_passages(punctuator, track(passages, "score passages", len(passages)))
     for kind, score in scores.items():
         rates = f"precision {score.precision:6.1%}  recall {score.recall:6.1%}  F1 {score.f1:6.1%}"
         print(f"{kind:<9} {rates}  [ {score.right} / {score.written} ]")

@@ -195,7 +195,8 @@ def melody(
         raise UsageError(f"{recording}: is written music, not a recording; 'recitative generate music' reads it")
     if output:
         require_folder(output.parent)
-    found = transcribe_melody(recording, tempo=tempo)
+    with progress_bar("find the notes"):
+        found = transcribe_melody(recording, tempo=tempo)
     print_note(f"{found.piece.name}: {found}")
     rows = _rows(found)
     if as_json:
@@ -390,8 +391,9 @@ def report(
     path = output or (None if as_json else generated / "report.html")
     if path:
         require_folder(path.parent)
-    pieces, problems = _read_pieces(generated, steps_per_quarter)
-    corpus, more = _read_pieces(originals, steps_per_quarter)
+    with progress_bar("read music"):
+        pieces, problems = _read_pieces(generated, steps_per_quarter)
+        corpus, more = _read_pieces(originals, steps_per_quarter)
     voices = max(piece.voices for piece in (*pieces, *corpus))
     known = Originals.of(corpus, voices=voices)
     copies = [(piece.name, longest_copy(piece, known)) for piece in track(pieces, "copies", len(pieces))]
@@ -457,8 +459,9 @@ def score(model: Path, pieces: Path, record: Record, *, others: list[str] | None
         refuse_others(others, path)
         events = open_events(path)
         settings: BaseModel = events.settings
-        material = read_event_pieces(pieces, events.events)
-        of_events = event_likelihood(events.network, events.events.vocabulary, material.pieces)
+        with progress_bar("scoring"):
+            material = read_event_pieces(pieces, events.events)
+            of_events = event_likelihood(events.network, events.events.vocabulary, material.pieces)
         counted = {"tokens": of_events.tokens, "notes": of_events.notes}
         values = {"nats per token": of_events.per_token, "nats per note": of_events.per_note}
         counts = counted

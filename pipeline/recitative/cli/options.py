@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -27,6 +27,7 @@ from recitative.data.parallel import Engine
 from recitative.errors import DataError, UsageError, one_line, os_problem
 from recitative.machine import available_cores, describe_machine
 from recitative.score.results import Measurement, ResultRow, describe_commit, record, rows_of, settings_hash
+from recitative.terminal import Show, clock, count, progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.recognizer import Channel
@@ -114,7 +115,12 @@ class EngineOptions:
         return Engine(self.engine, jobs, self.address)
 
 
-JobsOption = Annotated[int, typer.Option("--jobs", min=0, help="Number of processes. 0: one per core.")]
+JobsOption = Annotated[
+    int,
+    typer.Option(
+        "--jobs", min=0, help="Number of processes. 0: one per core; for less than two minutes of audio, one."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Random seed. Equal seeds give identical output.")]
 TemperatureOption = Annotated[float, typer.Option("--temperature", help="Sampling temperature.")]
 TopPOption = Annotated[float, typer.Option("--top-p", help="Nucleus (top-p) sampling threshold.")]
@@ -215,6 +221,37 @@ def _count_channels(file: str, partial: bool) -> int:
         return inspect(file, partial=partial).channels
     except DataError:
         return 0
+
+
+@contextmanager
+def files_bar(title: str, files: Sequence[str]) -> Iterator[Show]:
+    """A progress bar of files, or of the minutes of a single one."""
+    with progress_bar(title, clock if len(files) == 1 else count) as show:
+        yield show
+
+
+SHORT_S = 120.0  # of audio in all: opening the model once more takes as long as recognizing a part of it
+
+
+def processes_for(files: Sequence[str], channels: Mapping[str, Channel], jobs: int) -> int:
+    """The number of processes for recordings. jobs: as the user said; 0: one for little audio, else one per core.
+
+    channels: as ``choose_channels`` gives them
+    """
+    if jobs or len(files) < 2:
+        return min(jobs or 1, len(files))
+    from recitative.audio.files import inspect, is_stream
+
+    seconds = 0.0
+    for name in files:
+        file, _ = channels.get(name, (name, None))
+        try:
+            seconds += SHORT_S if is_stream(file) else inspect(file).duration_s
+        except DataError:  # whoever opens it reports it
+            continue
+        if seconds >= SHORT_S:
+            return min(available_cores(), len(files))
+    return 1
 
 
 # Messages on stderr

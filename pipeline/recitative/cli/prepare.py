@@ -52,7 +52,8 @@ def tokens(
         raise DataError(str(data_dirs[0] / "text"), "has no characters", "at least one word", "add the transcripts")
     if unit == "piece":
         assert size
-        table = TokenTable.of_pieces(learn_pieces(texts, size - 1))  # and the blank
+        with progress_bar("learn pieces"):
+            table = TokenTable.of_pieces(learn_pieces(texts, size - 1))  # and the blank
     else:
         table = TokenTable.from_texts(texts, unit)
     if table.unit != unit:
@@ -134,7 +135,8 @@ def _with_guesses(known: Lexicon, lacking: Counter[str], model: Path) -> Lexicon
         raise DataError(
             str(model), lacks, "the dictionary's phones", "train it on this dictionary, with the same stress"
         )
-    found = g2p.pronounce(lacking)
+    with progress_bar("pronounce"):
+        found = g2p.pronounce(lacking)
     print_note(f"{model}: {len(found)} of {len(lacking)} words that the dictionary lacks pronounced")
     return Lexicon({**known.entries, **{word: (phones,) for word, phones in found.items()}})
 
@@ -199,7 +201,8 @@ def shards(
     recitative shards data/train_shards --verify
     """
     if verify:
-        problems = list(verify_shards(data_dir, engine.to_engine()))
+        with progress_bar("verify shards"):
+            problems = list(verify_shards(data_dir, engine.to_engine()))
         if problems:
             raise DataError.collect(problems)
         print(f"{data_dir}: all shards are as the index says")

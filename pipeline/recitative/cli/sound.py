@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -24,7 +24,7 @@ from recitative.model.names import output_names
 from recitative.sound.conditioning import mel_conditions
 from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, generate_all
 from recitative.sound.kind import SOUND, SPECTROGRAM
-from recitative.terminal import progress_bar
+from recitative.terminal import clock, progress_bar
 
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."
 
@@ -121,7 +121,9 @@ def sound(
                 num_samples, frames=frames, given=given, row_numbers=[number], seed=seed, temperature=temperature
             )
             write_wav(
-                path, np.concatenate(list(_shown(blocks, path.name, num_samples)), axis=1)[0], generator.sample_rate
+                path,
+                np.concatenate(list(_shown(blocks, path.name, num_samples, generator.sample_rate)), axis=1)[0],
+                generator.sample_rate,
             )
             print(path)
 
@@ -142,7 +144,7 @@ def _generate_like(voice: Voice, like: Path, output: Path, seed: int, temperatur
         u, length = data.utterances[number], lengths[number]
         return voice.conditioning(u.text or "", u.speaker, length, number=number, seed=seed), length
 
-    with progress_bar("generating") as show:
+    with _sound_bar("generating", generator.sample_rate) as show:
         generated = generate_all(generator, lengths, conditioning, seed=seed, temperature=temperature, on_progress=show)
         sounds = ((data.utterances[number].utt_id, samples) for number, samples in generated)
         write_data(data, output, sounds, generator.sample_rate)
@@ -199,9 +201,16 @@ def _conditioning(voice: Voice, job: _Job, number: int, seed: int) -> list[Sampl
     return [voice.conditioning(job.text, job.speaker, job.num_samples, number=number, seed=seed)]
 
 
-def _shown(blocks: Iterator[Samples], title: str, total: int) -> Iterator[Samples]:
+@contextmanager
+def _sound_bar(title: str, sample_rate: int) -> Iterator[Callable[[float, int], None]]:
+    """A progress bar that is moved by samples and shows minutes."""
+    with progress_bar(title, clock) as show:
+        yield lambda done, total: show(done / sample_rate, total / sample_rate)
+
+
+def _shown(blocks: Iterator[Samples], title: str, total: int, sample_rate: int) -> Iterator[Samples]:
     """Pass the blocks on, with a progress bar."""
-    with progress_bar(title) as show:
+    with _sound_bar(title, sample_rate) as show:
         done = 0
         for block in blocks:
             done += block.shape[1]
@@ -243,7 +252,7 @@ def vocode(
         raise UsageError(f"--model {model}: sound.condition={condition}; a vocoder has sound.condition=mel")
     require_folder(output)
     data = DataDirectory.read(inputs[0]) if len(inputs) == 1 and os.path.isdir(inputs[0]) else None
-    with ExitStack() as spools, progress_bar("generating") as show:
+    with ExitStack() as spools, _sound_bar("generating", generator.sample_rate) as show:
         readings = _Readings(_sources(inputs, data, spools), generator)
         generated = generate_all(
             generator, readings.lengths, readings.conditioning, seed=seed, temperature=temperature, on_progress=show

@@ -164,6 +164,8 @@ REMEDIES = {
     **dict.fromkeys(SERVER_PACKAGES, "in a clone of recitative: pip install '.[serve]'"),
     **dict.fromkeys(("librosa", "numba"), "in a clone of recitative: pip install '.[music]', or pip install librosa"),
     "ray": "pip install ray, or leave out --engine ray",
+    "pyarrow": "pip install pyarrow",
+    **{name: f"pip install {name}, or leave out --log {name}" for name in ("wandb", "mlflow")},
 }
 TORCH_PAIRS = (("2.11.0", "2.11.0"), ("2.14.1", "2.11.1"))
 """Versions of torch and torchaudio that load together. torchaudio 2.11.1 claims to fit torch 2.11.0 but fails."""

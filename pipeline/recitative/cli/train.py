@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from recitative.asr.network import RecognizerModel
     from recitative.asr.presets import Corpus
 
+SERVICES = ("wandb", "mlflow")
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")]
 
 
@@ -116,7 +118,7 @@ def find_batch_size(
     recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
     """
     settings = options.load()
-    from recitative.asr.presets import available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
+    from recitative.asr.presets import QUANTILES, available_bytes, in_a_process_of_its_own, measure_step, tune_buckets
     from recitative.train.distributed import choose_device
 
     device = choose_device(settings.train)
@@ -128,12 +130,12 @@ def find_batch_size(
     budget = round(1e9 * memory_gb) if memory_gb else round(0.8 * available_bytes(device))
     work = partial(measure_step, settings, table.symbols, str(device))
     buckets = []
-    with progress_bar("tune-batch") as show:
+    with progress_bar("measure batches") as show:
         played_s = seconds / min(settings.augment.speeds)
         found = tune_buckets(played_s, labels / float(seconds.sum()), budget, in_a_process_of_its_own(work))
         for bucket in found:
             buckets.append(bucket)
-            show(len(buckets), 3)
+            show(len(buckets), len(QUANTILES), f"measure batches, up to {bucket.longest_s:g} s done")
     print(f"# {device}, {budget / 1e9:.2f} GB, recompute={str(settings.train.recompute).lower()}")
     for bucket in buckets:
         print(f"# up to {bucket.longest_s:5.1f} s: {bucket.rows:6d} utterances, {bucket.peak / 1e9:.2f} GB")
@@ -177,6 +179,10 @@ def train(
     ] = False,
     lower: Annotated[bool, typer.Option("--lower", help="Convert the dictionary to lower case.")] = False,
     keep_stress: Annotated[bool, typer.Option("--keep-stress", help="Keep the dictionary's stress marks.")] = False,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(metavar="wandb|mlflow", help="Also send the curves to Weights & Biases or MLflow, if installed."),
+    ] = None,
     conf: Annotated[Path | None, typer.Option(hidden=True)] = None,  # older form of CONF
     quiet: QuietOption = False,
 ) -> None:
@@ -193,13 +199,16 @@ def train(
     recitative train conf/lstm.yaml --train data/train --dev data/dev --tokens data/tokens.txt --cmvn data/cmvn \\
       --output exp/lstm
     recitative train kind=classifier --train data/train --dev data/dev --output exp/small
+    WANDB_MODE=offline recitative train conf/tune.yaml --output exp/tune --log wandb
     """
     options = {
         "train": train, "dev": dev, "tokens": tokens, "lexicon": lexicon, "cmvn": cmvn, "init": init,
         "teacher": teacher, "unlabelled": unlabelled, "alternatives": alternatives, "skip_bad": skip_bad,
         "lower": lower, "keep_stress": keep_stress,
     }  # fmt: skip
-    train_kind(KINDS, output, arguments, conf, quiet, options)
+    if unknown := sorted(set(log or ()) - set(SERVICES)):
+        raise UsageError(f"--log {unknown[0]}: must be one of {', '.join(SERVICES)}")
+    train_kind(KINDS, output, arguments, conf, quiet, options, log or ())
 
 
 def train_kind(
@@ -209,6 +218,7 @@ def train_kind(
     conf: Path | None,
     quiet: bool,
     options: Mapping[str, Any],
+    loggers: Sequence[str] = (),
 ) -> None:
     """Train a model of one of these kinds. Options that are None, empty or False are not set."""
     arguments = arguments or ()
@@ -220,10 +230,11 @@ def train_kind(
     if len(given.get("train", ())) == 1:
         [given["train"]] = given["train"]
     kind, settings, data = load_training(files[0] if files else None, overrides, given, kinds)
-    from recitative.train.distributed import is_first_rank
-    from recitative.train.run import train_model
+    with nullcontext() if quiet else progress_bar("load PyTorch"):
+        from recitative.train.distributed import is_first_rank
+        from recitative.train.run import train_model
 
-    trained = train_model(kind, settings, data, output, quiet=quiet)
+    trained = train_model(kind, settings, data, output, quiet=quiet, loggers=("tensorboard", *loggers))
     if is_first_rank():
         print(trained)
 
@@ -349,7 +360,7 @@ def _import_recordings(recordings: Path, work: Path, table: Path | None, style: 
         raise UsageError(
             f"{work}: lies within {recordings}, whose recordings are read; give another folder with --work"
         )
-    source = read_source(recordings, table)
+    source = read_source(recordings, table, unpacked=work / "data" / "recordings")
     if style.upper:
         source = replace(source, entries=tuple(replace(one, text=one.text.upper()) for one in source.entries))
     with progress_bar("read transcripts") as show:

@@ -28,14 +28,14 @@ from recitative.cli.options import (
     Without,
     choose_channels,
     expand_options,
+    files_bar,
     print_note,
     print_warnings,
+    processes_for,
     require_folder,
 )
 from recitative.cli.start import INTERRUPTED
 from recitative.errors import UsageError
-from recitative.machine import available_cores
-from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:
     from recitative.asr.formats import Format, Writer
@@ -48,8 +48,13 @@ def transcribe(
     decoding: Annotated[DecodingArguments, Without("greedy")],
     model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
     format: Annotated[
-        Literal["text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi"],
-        typer.Option(help="text: file and text; json, jsonl: words with times; srt, vtt: subtitles; ctm, tsv, kaldi."),
+        Literal[
+            "text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi", "stm", "trn", "textgrid", "eaf", "audacity"
+        ],
+        typer.Option(
+            help="text: file and text; json, jsonl, ctm, tsv: words with times; srt, vtt: subtitles; kaldi; stm, trn: "
+            "for sclite; textgrid, eaf, audacity: annotations for Praat, ELAN and Audacity."
+        ),
     ] = "text",
     output_dir: Annotated[
         Path | None, typer.Option(help="Write one file per recording to this folder, not all to stdout.")
@@ -79,8 +84,8 @@ def transcribe(
     from recitative.audio.files import expand
 
     files, channels = choose_channels(expand(inputs, print_note), channel, partial_)
-    if not output_dir and format in ("srt", "vtt") and len(files) > 1:
-        raise UsageError(f"--format {format}: subtitles of {len(files)} recordings; add --output-dir")
+    if not output_dir and FORMATS[format].single and len(files) > 1:
+        raise UsageError(f"--format {format}: needs a file for each of {len(files)} recordings; add --output-dir")
     if decoding.nbest > 1 and format not in ("json", "jsonl"):
         raise UsageError(f"--nbest {decoding.nbest}: requires --format json or jsonl")
     path = find_model(model)
@@ -90,17 +95,17 @@ def transcribe(
         require_folder(output_dir, "--output-dir")
     block_s = STREAMING_BLOCK_S if streaming else BLOCK_S
     failures = Failures(len(files), "could not be transcribed")
-    with progress_bar("transcribe") as show, _Output(output_dir, FORMATS[format], files, inputs) as output:
+    with files_bar("transcribe", files) as show, _Output(output_dir, FORMATS[format], files, inputs) as output:
         if len(files) == 1:  # its segments come one by one
             outcomes = transcribe_file(
                 files[0], recognizer, block_s=block_s, partial_ok=partial_, channel=channels.get(files[0]),
-                progress=lambda done_s, total_s: show(done_s / total_s, 1),
+                progress=show,
             )  # fmt: skip
         else:
             outcomes = transcribe_files(
-                files, recognizer, min(jobs or available_cores(), len(files)), block_s=block_s, partial_ok=partial_,
+                files, recognizer, processes_for(files, channels, jobs), block_s=block_s, partial_ok=partial_,
                 open_again=partial(open_recognizer, path, decoding, text=text, warns=False), channels=channels,
-                progress=partial(show, total=len(files)),
+                progress=show,
             )  # fmt: skip
         for found in outcomes:
             if isinstance(found, Segment):

@@ -17,12 +17,14 @@ from typing import TypeVar
 
 from recitative.atomic import write_text
 from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, convert, inspect
+from recitative.data.arrow import arrow_files, read_arrow
 from recitative.data.directory import DataDirectory
 from recitative.data.manifests import read_manifests, read_tars
 from recitative.data.shards import tars_of
-from recitative.data.sources import Entry, Source, is_json_table, read_folder, read_table, sift
+from recitative.data.sources import METADATA, Entry, Source, is_json_table, read_folder, read_sclite, read_table, sift
 from recitative.data.tables import Utterance, column_fault
 from recitative.errors import DataError, Problem
+from recitative.reading import is_file
 from recitative.text.normalize import NormalizationRules, normalize_all
 
 OnProgress = Callable[[float, int, str], None]
@@ -116,21 +118,39 @@ class NamedEntry:
     recording: str
 
 
-def read_source(root: Path, table: Path | None = None, encoding: str = "") -> Source:
-    """Read a folder with a table, tars, lhotse's manifests, or a .txt file for each recording; or a tar, lhotse's file
-    of cuts, or NeMo's manifest.
+def read_source(
+    root: Path,
+    table: Path | None = None,
+    encoding: str = "",
+    *,
+    tiers: Sequence[str] = (),
+    unpacked: Path | None = None,
+) -> Source:
+    """Read a folder with a table, tars, lhotse's manifests, a Hugging Face dataset, or a transcript for each recording;
+    or a tar, lhotse's file of cuts, NeMo's manifest, or a Parquet file.
 
+    table: of transcripts, or the folder that has them; tiers: of annotations to read, see ``chosen_tiers``
+    unpacked: folder for recordings that are stored in Parquet or Arrow files
     Raises DataError for any other source.
     """
     if not root.exists():
         raise DataError(str(root), "does not exist", "a folder of recordings", "correct the path")
+    if table is not None and table.is_dir():
+        return read_folder(root, encoding, tiers, table)
+    if table is not None and table.suffix.lower() in (".stm", ".trn"):
+        return read_sclite(table, root)
     if table is not None:
         return read_table(table, root, encoding)
+    if files := arrow_files(root):
+        return read_arrow(root, files, unpacked)
     if is_json_table(root):
         return read_table(root, root.parent, encoding)
     if tars_of(root):
         return read_tars(root)
-    return read_manifests(root) or read_folder(root, encoding)
+    for name in METADATA:
+        if is_file(root / name):
+            return read_table(root / name, root, encoding)
+    return read_manifests(root) or read_folder(root, encoding, tiers)
 
 
 def import_corpus(

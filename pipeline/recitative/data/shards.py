@@ -427,7 +427,7 @@ def _make_shard(folder: Path, piece: tuple[int, ShardPlan]) -> _Part | tuple[Pro
 
 
 def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format) -> ShardEntry:
-    content, suffix, info = _encode(utterance, format)
+    content, suffix, info = encode_utterance(utterance, format)
     key = quote(utterance.utt_id, safe="").replace(".", "%2E")  # webdataset: the suffix starts at the first dot
     if len(key) + len(".flac") > _LONGEST_NAME:
         raise DataError(f"utterance '{utterance.utt_id}'", "has too long an id", "95 bytes at most", "rename it")
@@ -445,7 +445,7 @@ def _write_utterance(tar: Any, shard: int, utterance: Utterance, format: Format)
                  info.num_samples, info.sample_rate)  # fmt: skip
 
 
-def _encode(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo]:
+def encode_utterance(utterance: Utterance, format: Format) -> tuple[bytes, str, AudioInfo]:
     """The recording's bytes, their suffix, and the properties of the decoded audio."""
     path = utterance.recording_path
     info = inspect(path)

@@ -1,5 +1,5 @@
-"""Sources of recordings and transcripts: folders with a transcript for each recording; tables, such as CSV, TSV, Common
-Voice's validated.tsv, LJSpeech's metadata.csv, and the JSON lines of NeMo's manifests."""
+"""Sources of recordings and transcripts: folders with a transcript or annotations for each recording; tables, such as
+CSV, TSV, Common Voice's validated.tsv, LJSpeech's metadata.csv, NeMo's manifests; and the files of NIST's sclite."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ from typing import TypeVar
 
 from recitative.audio.files import SUFFIXES
 from recitative.audio.recording import AudioSlice
+from recitative.data.annotations import (
+    ALL_TIERS,
+    READERS,
+    StmLine,
+    chosen_tiers,
+    is_labels,
+    read_labels,
+    read_stm,
+    read_trn,
+)
 from recitative.errors import DataError, Problem
 from recitative.reading import decoded, is_file, opened, parsed_json, read_bytes, shown
 from recitative.text.normalize import normalize
@@ -178,9 +188,13 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def read_folder(folder: Path, encoding: str = "") -> Source:
+def read_folder(folder: Path, encoding: str = "", tiers: Sequence[str] = (), texts: Path | None = None) -> Source:
     """A folder of recordings at any depth, each with a transcript: 'anna/01.wav' and 'anna/01.txt'. Speakers are the
     sub-folders, if there are any.
+
+    A transcript is a .txt, which may be a label track of Audacity, or a .TextGrid or .eaf, whose annotations become
+    utterances. tiers: those to read, see ``chosen_tiers``; with them, a .txt is used only where there is no other
+    texts: the folder of the transcripts, with the same names; None: beside the recordings
 
     Raises DataError for a folder without recordings, or without transcripts.
     """
@@ -188,25 +202,109 @@ def read_folder(folder: Path, encoding: str = "") -> Source:
     recordings = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not recordings:
         raise DataError(str(folder), "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
-    if not any(path.with_suffix(".txt").is_file() for path in recordings):
-        tables = [path for path in files if path.suffix.lower() in (".csv", ".tsv")]
+    found = _find_transcripts(recordings, folder, texts or folder, bool(tiers))
+    if not found:
+        tables = [path for path in files if path.suffix.lower() in (".csv", ".tsv", ".stm", ".trn")]
         remedy = f"say '--table {tables[0]}'" if len(tables) == 1 else "name the table of transcripts with --table"
-        allowed = "a .txt beside each recording, a table, or lhotse's manifests"
+        allowed = "a .txt, .TextGrid or .eaf beside each recording, a table, or lhotse's manifests"
         raise DataError(str(folder), "has recordings and no transcripts", allowed, remedy)
     has_speakers = any(path.parent != folder for path in recordings)
 
-    def entry_of(path: Path) -> Entry:
-        text = read_encoded(path.with_suffix(".txt"), encoding, "a transcript beside each recording", "write it")
+    def entries_of(path: Path) -> list[Entry]:
         first, *others = path.relative_to(folder).parts  # files outside sub-folders: the speaker is the whole folder
         speaker = (first if others else folder.resolve().name) if has_speakers else None
-        return Entry(str(path), path, " ".join(text.split()), speaker, path.stem)
+        return _entries_of(path, found.get(path) or path.with_suffix(".txt"), speaker, encoding, tiers)
 
-    entries, bad = sift(entry_of, recordings)
-    owned = {path.with_suffix(".txt") for path in recordings}
-    unused = [str(path.relative_to(folder)) for path in files if path.suffix == ".txt" and path not in owned]
-    found = f"{folder}: .txt files without a recording beside them, not used"
-    notes = (f"{found}: {len(unused)} ({', '.join(unused[:5])})",) if unused else ()
-    return Source(folder, tuple(entries), tuple(bad), notes)
+    entries, bad = sift(entries_of, recordings)
+    owned = set(found.values())
+    unused = [str(path.relative_to(folder)) for path in files if _is_transcript(path) and path not in owned]
+    note = f"{folder}: transcripts without a recording beside them, not used"
+    notes = (f"{note}: {len(unused)} ({', '.join(unused[:5])})",) if unused else ()
+    return Source(folder, tuple(entry for several in entries for entry in several), tuple(bad), notes)
+
+
+def _is_transcript(path: Path) -> bool:
+    return path.suffix.lower() in (".txt", *READERS)
+
+
+def _find_transcripts(recordings: Sequence[Path], folder: Path, texts: Path, tiers: bool) -> dict[Path, Path]:
+    """Recording -> its transcript, for those that have one."""
+    known: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(texts.rglob("*")):
+        if _is_transcript(path) and path.is_file():
+            known[path.relative_to(texts).with_suffix("").as_posix()].append(path)
+    found = {}
+    for path in recordings:
+        choices = known.get(path.relative_to(folder).with_suffix("").as_posix()) or known.get(path.stem, [])
+        if choices:
+            found[path] = min(choices, key=lambda one: (one.suffix.lower() == ".txt") == tiers)
+    return found
+
+
+def _entries_of(path: Path, transcript: Path, speaker: str | None, encoding: str, tiers: Sequence[str]) -> list[Entry]:
+    """One entry, or one for each annotation. Raises DataError."""
+    if read := READERS.get(transcript.suffix.lower()):
+        found = read(transcript)
+    else:
+        text = read_encoded(transcript, encoding, "a transcript beside each recording", "write it")
+        if not is_labels(text):
+            return [Entry(str(path), path, " ".join(text.split()), speaker, path.stem)]
+        found = read_labels(text)
+    chosen = chosen_tiers(found, tiers, str(transcript))
+    are_speakers = len(chosen) > 1 or len(tiers) > 1 or list(tiers) == [ALL_TIERS]
+    if not any(tier.spans for tier in chosen):
+        raise DataError(str(transcript), "has no annotation with text", "at least one", "annotate it, or remove it")
+    return [
+        Entry(
+            where=f"{transcript}: tier '{tier.name}', {number}",
+            audio=path,
+            text=text,
+            speaker=tier.speaker or (tier.name if are_speakers else speaker),
+            name=f"{path.stem}-{start_s:.3f}",
+            start_s=start_s,
+            end_s=end_s,
+        )
+        for tier in chosen
+        for number, (start_s, end_s, text) in enumerate(tier.spans, start=1)
+    ]
+
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+"""The table of a folder that Hugging Face's ``datasets`` calls an audiofolder."""
+
+
+def read_sclite(table: Path, folder: Path) -> Source:
+    """The segments of an STM file, or the lines of a TRN file, whose ids name recordings in ``folder`` without suffix.
+
+    A TRN file's speakers are the beginnings of its ids, as for sclite.
+    """
+    finder = Finder([base / name for base in dict.fromkeys((folder, table.parent)) for name in FOLDERS])
+    if table.suffix.lower() == ".trn":
+        lines, problems = read_trn(table)
+
+        def entry_of(item: tuple[str, tuple[str, str]]) -> Entry:
+            utt_id, (where, text) = item
+            speaker = re.split("[-_]", utt_id, maxsplit=1)[0]
+            return Entry(where, _found(where, utt_id, finder), text, speaker, _stem(utt_id))
+
+        entries, bad = sift(entry_of, lines.items())
+        return Source(folder, tuple(entries), (*problems, *bad), tuple(finder.note(table)))
+    segments, problems, left_out = read_stm(table)
+    channels: dict[str, list[str]] = defaultdict(list)
+    for one in segments:
+        if one.channel not in channels[one.recording]:
+            channels[one.recording].append(one.channel)
+
+    def segment_of(one: StmLine) -> Entry:
+        known = sorted(channels[one.recording])
+        channel = known.index(one.channel) if len(known) > 1 else None
+        path = _found(one.where, one.recording, finder)
+        name = f"{_stem(one.recording)}-{one.start_s:.3f}"
+        return Entry(one.where, path, one.text, one.speaker, name, one.start_s, one.end_s, channel)
+
+    entries, bad = sift(segment_of, segments)
+    notes = [f"{table}: segments without words or not to be scored, left out: {left_out}"] if left_out else []
+    return Source(folder, tuple(entries), (*problems, *bad), (*notes, *finder.note(table)))
 
 
 NAMES: Mapping[str, tuple[str, ...]] = {

@@ -24,6 +24,7 @@ import kaldialign
 import numpy as np
 
 from recitative.atomic import write_text
+from recitative.data.annotations import read_trn, trn_line
 from recitative.data.directory import read_speakers, read_transcripts
 from recitative.data.tables import read_table
 from recitative.errors import DataError, Problem
@@ -250,6 +251,7 @@ def write_details(directory: Path, word_scores: ErrorRates, char_scores: ErrorRa
 
     wer        the summary lines
     missing    utterances without a hypothesis, one a line; only if there are any
+    ref.trn, hyp.trn  for NIST's sclite: 'sclite -r ref.trn trn -h hyp.trn trn -i spu_id'
     per_utt    Kaldi's wer_per_utt_details.pl: four lines an utterance, words in columns
     per_spk    Kaldi's wer_per_spk_details.pl: counts (raw) and percent (sys) of every speaker and their sum
     ops_words  Kaldi's wer_ops_details.pl: operation, reference, hypothesis, count; most frequent first
@@ -258,6 +260,12 @@ def write_details(directory: Path, word_scores: ErrorRates, char_scores: ErrorRa
     directory.mkdir(parents=True, exist_ok=True)
     write_text(directory / "wer", summary(word_scores, char_scores) + "\n")
     write_text(directory / "per_utt", "".join(format_utterance(*item) for item in word_scores.alignments.items()))
+    for side, op in (("ref", "I"), ("hyp", "D")):
+        lines = [
+            trn_line(utt_id, " ".join(getattr(pair, side) for pair in alignment if pair.op != op))
+            for utt_id, alignment in word_scores.alignments.items()
+        ]
+        write_text(directory / f"{side}.trn", "".join(lines))
     write_text(directory / "per_spk", format_speakers(word_scores))
     write_text(directory / "ops_words", format_confusions(word_scores.alignments.values()))
     write_text(directory / "ops_chars", format_confusions(char_scores.alignments.values()))
@@ -370,14 +378,14 @@ class DirectoryScores:
 def score_directory(
     data_dir: Path, hyp_text: Path, output: Path, spelling: Spelling | None = None, tokens: str = ""
 ) -> DirectoryScores:
-    """Score a Kaldi text of hypotheses against ``data_dir/text`` by the speakers of ``data_dir/utt2spk``; write the
-    files of ``write_details`` to ``output``.
+    """Score hypotheses, a Kaldi text or a .trn of sclite, against ``data_dir/text`` by the speakers of
+    ``data_dir/utt2spk``; write the files of ``write_details`` to ``output``.
 
     spelling: the hypotheses are its tokens, of the unit ``tokens``; the transcripts are spelled first. Raises DataError
     for bad tables, unknown utterances, and words that cannot be spelled.
     """
     refs = {row.key: row.value for row in read_transcripts(data_dir)}
-    hyps = {row.key: row.value for row in read_table(hyp_text)}
+    hyps = _read_hypotheses(hyp_text)
     utt2spk = read_speakers(data_dir)
     if spelling:
         refs = {utt_id: " ".join(spelling.split(text)) for utt_id, text in refs.items()}
@@ -388,3 +396,13 @@ def score_directory(
     )
     write_details(output, scores.words, scores.characters)
     return scores
+
+
+def _read_hypotheses(path: Path) -> dict[str, str]:
+    """utt_id -> text. Raises DataError for lines that cannot be read."""
+    if path.suffix.lower() != ".trn":
+        return {row.key: row.value for row in read_table(path)}
+    lines, problems = read_trn(path)
+    if problems:
+        raise DataError.collect(problems)
+    return {utt_id: text for utt_id, (_, text) in lines.items()}

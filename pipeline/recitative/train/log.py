@@ -1,4 +1,4 @@
-"""Output and logs of a run: a progress bar and a line for each epoch on stderr, ``train.jsonl``, and TensorBoard.
+"""Output and logs of a run: a progress bar and a line for each epoch on stderr, ``train.jsonl``, and loggers.
 
 ``train.jsonl`` has one JSON object a line; ``event`` is ``step`` or ``epoch``. A resumed run drops the lines after its
 checkpoint, so that every step is there once.
@@ -7,20 +7,20 @@ checkpoint, so that every step is there once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
-from torch.utils.tensorboard import SummaryWriter
 
 from recitative.atomic import update_text
 from recitative.errors import printable
-from recitative.terminal import progress_on_stderr
+from recitative.terminal import Show, clock, lines_in_log, progress_bar, progress_on_stderr
 from recitative.train.checkpoint import Progress
+from recitative.train.loggers import Logger
 
 
 class Console:
@@ -33,13 +33,9 @@ class Console:
         """A line about the run."""
         self._rich.print(f"train: {printable(text)}", soft_wrap=True)
 
-    @contextmanager
-    def progress(self, title: str) -> Iterator[Callable[[int, int], object]]:
-        """A bar that is moved by what the block calls: (done, total)."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with progress_on_stderr(*columns, console=self._rich) as bar:
-            task = bar.add_task(title, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+    def progress(self, title: str) -> AbstractContextManager[Show]:
+        """A progress bar during a block."""
+        return progress_bar(title, console=self._rich)
 
     @contextmanager
     def run(self, epochs: int, progress: Progress) -> Iterator[RunDisplay]:
@@ -59,7 +55,9 @@ class Console:
             TimeRemainingColumn(),
         )
         with progress_on_stderr(*columns, console=self._rich, speed_estimate_period=120) as bar:
-            yield RunDisplay(bar, self._rich, epochs)
+            display = RunDisplay(bar, self._rich, epochs)
+            with lines_in_log(display.line, self._rich):
+                yield display
 
 
 class RunDisplay:
@@ -84,6 +82,15 @@ class RunDisplay:
             note=f"loss {loss:.3f}{speed}",
         )
 
+    def line(self) -> str:
+        """Where the run is, in a log."""
+        task = self._bar.tasks[0]
+        if not task.total:
+            return "train: first step"
+        left = f", about {clock(task.time_remaining)} left" if task.time_remaining else ""
+        step = f"step {task.completed:.0f} of {task.total:.0f}"
+        return f"train: epoch {task.description}, {step}, {task.fields['note']}{left}"
+
     def epoch(self, progress: Progress, train_loss: float, scores: Mapping[str, float], best: bool) -> None:
         shown = "".join(f"  {name} {value:.4f}" for name, value in scores.items())
         skipped = f"  skipped {progress.skipped}" if progress.skipped else ""
@@ -97,28 +104,36 @@ class RunDisplay:
 
 
 class RunLog:
-    def __init__(self, folder: Path, step: int, epoch: int) -> None:
-        """Continue the log after ``step`` steps and ``epoch`` whole epochs; 0 starts it anew."""
+    def __init__(self, folder: Path, step: int, epoch: int, loggers: Sequence[Logger] = ()) -> None:
+        """Continue the log after ``step`` steps and ``epoch`` whole epochs; 0 starts it anew.
+
+        loggers: get the curves, too
+        """
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "train.jsonl"
         _drop_after(path, step, epoch)
         self._file = path.open("a", encoding="utf-8", buffering=1)  # a line is there at once
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._loggers = loggers
 
     def step(self, step: int, **values: float | bool) -> None:
         self._write({"event": "step", "step": step, **values})
-        for name in ("loss", "lr", "grad_norm"):
-            self._board.add_scalar(f"train/{name}", values[name], step)
+        self._draw(step, {f"train/{name}": float(values[name]) for name in ("loss", "lr", "grad_norm")})
 
     def epoch(self, step: int, **values: float | bool) -> None:
         self._write({"event": "epoch", "step": step, **values})
-        for name, value in values.items():
-            if name.startswith("dev_") or name == "train_loss":
-                self._board.add_scalar(f"epoch/{name}", value, step)
+        shown = {
+            name: float(value) for name, value in values.items() if name.startswith("dev_") or name == "train_loss"
+        }
+        self._draw(step, {f"epoch/{name}": value for name, value in shown.items()})
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        for logger in self._loggers:
+            logger.close()
+
+    def _draw(self, step: int, values: Mapping[str, float]) -> None:
+        for logger in self._loggers:
+            logger.scalars(values, step)
 
     def _write(self, values: dict[str, Any]) -> None:
         self._file.write(json.dumps(values) + "\n")

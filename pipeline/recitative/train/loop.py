@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from recitative.signals import StopRequest, stop_signals
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.distributed import DistributedContext, has_bf16
 from recitative.train.log import Console, RunDisplay, RunLog
+from recitative.train.loggers import Logger
 from recitative.train.optimizer import WeightAverage, learning_rate, new_optimizer
 from recitative.train.task import Batch, Task
 
@@ -42,6 +43,7 @@ def fit(
     console: Console,
     context: DistributedContext = DistributedContext(),
     digest: str = "",
+    open_loggers: Callable[[int], Sequence[Logger]] = lambda step: (),
 ) -> Progress:
     """Train ``task.network`` in place to the end of the schedule or until patience runs out.
 
@@ -49,6 +51,8 @@ def fit(
     writes and prints. SIGINT and SIGTERM save a checkpoint and raise RunError. Raises UsageError if the checkpoint has
     another ``digest``, that of other settings, and RunError, with the utterances named, after ``max_bad_steps`` steps
     in a row with NaN or infinite numbers.
+
+    open_loggers: number of steps done before -> what gets the curves besides ``train.jsonl``
     """
     task.network.to(device)
     optimizer = new_optimizer(task.network, settings)
@@ -60,7 +64,9 @@ def fit(
         sweep(checkpoints.latest.parent, checkpoints.epochs)
         if progress.step:
             checkpoints.remove_dropped(progress)
-    log = RunLog(folder, progress.step, progress.epoch) if context.is_first and not progress.finished else None
+    log = None
+    if context.is_first and not progress.finished:
+        log = RunLog(folder, progress.step, progress.epoch, open_loggers(progress.step))
     with stop_signals() as stop, console.run(settings.epochs, progress) as show:
         run = _Run(task, settings, device, context, optimizer, average, checkpoints, progress, stop, log, show)
         while not progress.finished:

@@ -6,8 +6,10 @@ import hashlib
 import json
 import platform
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -27,6 +29,7 @@ from recitative.score.results import describe_commit
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.distributed import DistributedContext, choose_device, join_ranks, num_ranks
 from recitative.train.log import Console
+from recitative.train.loggers import open_logger
 from recitative.train.loop import fit
 from recitative.train.task import Task
 
@@ -102,16 +105,24 @@ class TrainingRun:
 
 
 def train_model(
-    kind: ModelKind, settings: BaseModel, data: TrainingData, folder: Path, *, quiet: bool = False
+    kind: ModelKind,
+    settings: BaseModel,
+    data: TrainingData,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    loggers: Sequence[str] = ("tensorboard",),
 ) -> TrainedModel:
     """Train into ``folder``, or resume where a run with the same settings stopped. The model is ``folder/model``.
 
-    kind, settings, data: as ``kinds.load_training`` gives them
+    kind, settings, data: as ``kinds.load_training`` gives them; loggers: what gets the curves besides ``train.jsonl``
     Under torchrun this is one rank of many, and only the first writes files. Raises UsageError if the folder holds a
     run with other settings or the kind is not trained by several ranks, RunError if another process writes to the
     folder or if ranks have other data, and what reading the data and the loop raise.
     """
     train: TrainSettings = settings.train  # type: ignore[attr-defined]
+    for name in loggers:
+        import_module(name)  # so that a missing package is told before the data is read
     if num_ranks() > 1 and not kind.distributed:
         raise UsageError(f"a {kind.title} is trained by one worker; run it without torchrun")
     device = choose_device(train)
@@ -121,7 +132,8 @@ def train_model(
         try:
             if context.is_first:
                 held.enter_context(one_writer(folder))
-            task: Task = imported(kind.task)(settings, data, run)
+            with run.console.progress("read the data"):
+                task: Task = imported(kind.task)(settings, data, run)
         except RecitativeError as caught:
             error = caught
         context.raise_together(error)
@@ -131,7 +143,11 @@ def train_model(
         torch.set_num_threads(num_threads(train, task, context))
         if context.is_first:
             _write_environment(folder / ENVIRONMENT, task, device, context)
-        progress = fit(task, train, folder, device=device, console=run.console, context=context, digest=run.digest)
+        shown = settings.model_dump(mode="json")
+        progress = fit(
+            task, train, folder, device=device, console=run.console, context=context, digest=run.digest,
+            open_loggers=lambda step: [open_logger(name, folder, step, shown) for name in loggers],
+        )  # fmt: skip
         if context.is_first:
             summary = {"epochs": progress.epoch, "steps": progress.step, "seconds": round(progress.seconds, 1),
                        "wait_s": round(progress.wait_s, 1), "splits": progress.splits}  # fmt: skip
