@@ -45,9 +45,16 @@ def write_log(path, epochs=3, steps=4, tail=""):
     lines = []
     for epoch in range(1, epochs + 1):
         for n in range((epoch - 1) * steps + 1, epoch * steps + 1):
-            step = {"event": "step", "step": n, "epoch": epoch, "loss": 4 / n, "lr": 1e-3, "grad_norm": 10 / n}
+            step = {"event": "step", "step": n, "epoch": epoch - 1, "loss": 4 / n, "lr": 1e-3, "grad_norm": 10 / n}
             lines.append(step | {"clipped": n < 3, "skipped": False, "audio_s": 30.0, "seconds": 1.0})
-        end = {"event": "epoch", "epoch": epoch, "step": n, "train_loss": 4 / n, "dev_loss": 5 / n, "best": epoch == 2}
+        end = {
+            "event": "epoch",
+            "epoch": epoch - 1,
+            "step": n,
+            "train_loss": 4 / n,
+            "dev_loss": 5 / n,
+            "best": epoch == 2,
+        }
         lines.append(end | {"dev_wer": 0.5 / epoch, "dev_cer": 0.2 / epoch, "seconds": 60.0 * epoch})
     lines[5] |= {"loss": math.nan, "grad_norm": None, "skipped": True}  # step 5
     path.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail)
@@ -166,7 +173,7 @@ def test_without_words_jsonl_there_is_no_calibration_and_it_is_said(experiment):
 
 
 def test_scores_on_dev_of_any_kind_of_model_are_drawn(tmp_path):
-    lines = [{"event": "epoch", "epoch": n, "step": n, "train_loss": 3 / n, "dev_loss": 4 / n, "best": n == 2,
+    lines = [{"event": "epoch", "epoch": n - 1, "step": n, "train_loss": 3 / n, "dev_loss": 4 / n, "best": n == 2,
               "dev_accuracy": 0.5 + 0.1 * n, "dev_nats_per_note": 1 / n} for n in (1, 2)]  # fmt: skip
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / "settings.yaml").write_text("kind: music\n")

@@ -240,6 +240,7 @@ class Report:
         shown = {
             "key": f"{decoded.name}/{utt_id}",
             "name": utt_id,
+            "sides": ("ref", "hyp"),
             "facts": [f"speaker {decoded.utterances[utt_id].speaker}"] if utt_id in decoded.utterances else [],
             "systems": [
                 _system(name if len(pair) > 1 else "", one, utt_id, found)
@@ -372,7 +373,7 @@ def _difference(one: DecodedSet, other: DecodedSet) -> list[Cell]:
 
     def count(name: str) -> Cell:
         change = getattr(other.words.total, name) - getattr(one.words.total, name)
-        return Cell(f"{change:+d}", change)
+        return Cell(_signed(change), change)
 
     word = other.words.total.rate - one.words.total.rate
     return [
@@ -444,7 +445,7 @@ def utterance_table(
             errors = other.words.by_utterance[utt_id].errors if utt_id in other.words.by_utterance else None
             change = None if errors is None else errors - counts.errors
             row += [Cell("" if errors is None else str(errors), errors)]
-            row += [Cell("" if change is None else f"{change:+d}" if change else "0", change)]
+            row += [Cell("" if change is None else _signed(change), change)]
         row += [Cell(percent(counts.rate, 0), counts.rate), Cell(_number(confidence, 2), confidence)]
         row += [Cell("", math.nan)] if live else []
         row += [Cell(" ".join(filter(None, (getattr(p, side) for p in alignment)))) for side in ("ref", "hyp")]
@@ -473,6 +474,10 @@ def symbol_matrix(counts: Mapping[Pair, int], unit: str) -> tuple[Figure, int]:
 
     figure = confusion_matrix(table, labels, f"Confusions of {unit}", tooltip, totals=totals, show_right=False)
     return figure, len(errors) - len(worst)
+
+
+def _signed(change: int) -> str:
+    return f"{change:+d}" if change else "0"
 
 
 def _number(value: float, digits: int) -> str:

@@ -113,6 +113,7 @@ class Report:
         shown = {
             "key": utterance.utt_id,
             "name": utterance.utt_id,
+            "sides": ("true", "predicted"),
             "facts": [f"speaker {utterance.speaker}"],
             "systems": [
                 _system(name if len(self.names) > 1 else "", one, number)

@@ -35,7 +35,7 @@ class Step:
     """One optimizer step; NaN where a number was not finite or not written."""
 
     step: int
-    epoch: int
+    epoch: int  # from 0, as in the file; pages count from 1, as the terminal does
     loss: float = math.nan  # per label, note, sample: what the model predicts
     lr: float = math.nan
     grad_norm: float = math.nan  # before clipping
@@ -179,7 +179,7 @@ def training_charts(training: Training) -> list[tuple[str, Figure]]:
     if not steps and not epochs:
         return []
     at, step = _column(epochs, "step"), _column(steps, "step")
-    tooltips = [f"epoch {row.epoch}: dev loss {row.dev_loss:.4g}" for row in epochs]
+    tooltips = [f"epoch {row.epoch + 1}: dev loss {row.dev_loss:.4g}" for row in epochs]
     dev = Line("dev", at, _column(epochs, "dev_loss"), tooltips=tooltips)
     train = (
         summarize("train", step, _column(steps, "loss")) if steps else Line("train", at, _column(epochs, "train_loss"))
@@ -204,7 +204,7 @@ def _score_charts(epochs: Sequence[Epoch], at: npt.NDArray[np.float64]) -> list[
     for score in _scores(epochs):
         values = np.array([row.scores.get(score, math.nan) for row in epochs])
         tooltips = [
-            f"epoch {row.epoch}: dev {_title(score)} {_shown(score, value)}{', best so far' if row.best else ''}"
+            f"epoch {row.epoch + 1}: dev {_title(score)} {_shown(score, value)}{', best so far' if row.best else ''}"
             for row, value in zip(epochs, values.tolist(), strict=True)
         ]
         line = Line(_title(score), at, (100 if score in _RATES else 1) * values, tooltips=tooltips)
@@ -223,13 +223,13 @@ def training_tiles(training: Training) -> list[tuple[str, str, str]]:
     for score in _scores(epochs)[:1]:
         for row in best:
             shown = _shown(score, row.scores.get(score, math.nan))
-            tiles.append((shown, f"best dev {_title(score)}", f"epoch {row.epoch}, step {row.step}"))
+            tiles.append((shown, f"best dev {_title(score)}", f"epoch {row.epoch + 1}, step {row.step}"))
     if epochs:
         audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
         speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
         tiles.append((duration(epochs[-1].seconds), "training", speed))
     if steps:
-        tiles.append((f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch}, loss {steps[-1].loss:.3f}"))
+        tiles.append((f"{steps[-1].step}", "steps", f"in epoch {steps[-1].epoch + 1}, loss {steps[-1].loss:.3f}"))
     return tiles
 
 
@@ -242,7 +242,7 @@ def epoch_table(epochs: Sequence[Epoch]) -> tuple[list[str], list[list[Cell]]]:
         losses = [Cell(f"{loss:.4f}", loss) for loss in (row.train_loss, row.dev_loss)]
         values = {score: row.scores.get(score, math.nan) for score in scores}
         shown = [Cell(_shown(score, value), value) for score, value in values.items()]
-        epoch = Cell(f"{row.epoch}{' ★' if row.best else ''}", row.epoch)
+        epoch = Cell(f"{row.epoch + 1}{' ★' if row.best else ''}", row.epoch)
         time = Cell(duration(row.seconds), row.seconds)
         rows.append([epoch, Cell(str(row.step), row.step), *losses, *shown, time])
     return head, rows

@@ -124,10 +124,11 @@ async function openUtterance({ focus = true } = {}) {
   if (!link) return;
   for (const one of all(".listing a[aria-current]")) one.ariaCurrent = null;
   link.ariaCurrent = "true";
-  link.scrollIntoView({ block: "nearest" });
+  if (focus) link.scrollIntoView({ block: "nearest" });
   if (live) {
     const panel = link.closest(".card").nextElementSibling;
     panel.ariaBusy = "true";
+    if (!panel.childElementCount) panel.textContent = `opening ${key} …`; // the first one opens the model
     const answer = await fetch(`utterance?key=${encodeURIComponent(key)}`);
     const html = await answer.text();
     if (decodeURIComponent(location.hash.slice(1)) !== key) return; // another one was opened meanwhile
