@@ -32,22 +32,54 @@ from bench_train import bench_profile, bench_train
 from recitative.cli.options import expand_options
 from recitative.cli.start import run, unwrap_help
 from recitative.config import FeatureSettings
+from recitative.features.augment import (
+    VocalTractWarp,
+    add_noise,
+    change_speed,
+    limit_to_telephone_band,
+    reverberate,
+)
 from recitative.features.frontend import FeatureExtractor
 
 FEATURES_S = 20
+Works = tuple[Callable[[], object], Callable[[], object]]  # ours, and a peer's
 
 
 def bench_features(runs: Runs = 3) -> None:
-    """Measure fbank features of 80 bins at 16 kHz on one core, compared with torchaudio.compliance.kaldi.fbank."""
+    """Measure fbank features of 80 bins and augmentation at 16 kHz on one core, compared with torchaudio."""
     extractor = FeatureExtractor(FeatureSettings())
     samples = np.random.default_rng(0).standard_normal(16000 * FEATURES_S).astype(np.float32) * 0.1
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    ours, peer = medians(runs, lambda: extractor.compute(samples), lambda: torchaudio_fbank(samples))
+    rows: dict[str, Works] = {"fbank 80": (lambda: extractor.compute(samples), lambda: torchaudio_fbank(samples))}
+    for name, works in (rows | augmentations(samples, extractor.compute(samples))).items():
+        ours, peer = medians(runs, *works)
+        seconds = len(samples) / 16000
+        speed, ratio = f"{seconds / ours:7.0f} x real time ", f"{peer / ours:5.2f} of torchaudio ({seconds / peer:.0f})"
+        print(f"features  {name + ', 16 kHz, one core':40} {speed} {ratio}", flush=True)
     torch.set_num_threads(threads)
-    seconds = len(samples) / 16000
-    speed, ratio = f"{seconds / ours:7.0f} x real time ", f"{peer / ours:5.2f} of torchaudio ({seconds / peer:.0f})"
-    print(f"features  {'fbank 80, 16 kHz, one core':40} {speed} {ratio}", flush=True)
+
+
+def augmentations(samples: np.ndarray, frames: np.ndarray) -> dict[str, Works]:
+    """Ours, and the operator of torchaudio. The telephone band is one of frames (T, 80) here, of samples there."""
+    rng = np.random.default_rng(1)
+    impulse = (rng.standard_normal(8000) * np.exp(-np.arange(8000) / 1500)).astype(np.float32)
+    noise = rng.standard_normal(len(samples)).astype(np.float32)
+    sound, response, other = map(torch.from_numpy, (samples, impulse, noise))
+    hz = VocalTractWarp(FeatureSettings()).hz
+    functional = torchaudio.functional
+    return {
+        "room response": (lambda: reverberate(samples, impulse), lambda: functional.fftconvolve(sound, response)),
+        "noise": (
+            lambda: add_noise(samples, noise, snr_db=10.0),
+            lambda: functional.add_noise(sound, other, torch.tensor(10.0)),
+        ),
+        "speed": (lambda: change_speed(samples, 0.9, 16000), lambda: functional.speed(sound, 16000, 0.9)),
+        "telephone band": (
+            lambda: limit_to_telephone_band(frames, hz, -10.0, rng),
+            lambda: functional.lowpass_biquad(functional.highpass_biquad(sound, 16000, 300.0), 16000, 3400.0),
+        ),
+    }
 
 
 def torchaudio_fbank(samples: np.ndarray) -> Tensor:

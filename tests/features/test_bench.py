@@ -11,4 +11,6 @@ def test_the_benchmark_of_features_prints_speed_and_ratio():
     result = subprocess.run(
         [sys.executable, bench, "features", "--runs", "1"], capture_output=True, text=True, check=True, timeout=120
     )
-    assert re.fullmatch(r"features +fbank 80, .* \d+ x real time +\d+\.\d\d of torchaudio \(\d+\)\n", result.stdout)
+    names = ["fbank 80", "room response", "noise", "speed", "telephone band"]
+    for name, line in zip(names, result.stdout.splitlines(), strict=True):
+        assert re.fullmatch(rf"features +{name}, .* \d+ x real time +\d+\.\d\d of torchaudio \(\d+\)", line)
