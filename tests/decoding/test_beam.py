@@ -195,16 +195,6 @@ def test_any_cutting_gives_the_very_same_state(seed: int, lexical: bool, cuts: l
     assert beam.finish(state, 1000) == beam.finish(whole, 1000)
 
 
-@pytest.mark.parametrize("lexical", [True, False])
-def test_a_stream_may_go_on_in_two_ways(lexical: bool) -> None:
-    options, log_probs = random_problem(1, lexical)
-    beam = BeamSearch(**options)
-    common = beam.step(log_probs[:10], beam.start())
-    first = beam.finish(beam.step(log_probs[10:16], common))
-    beam.finish(beam.step(log_probs[16:], common))
-    assert beam.finish(beam.step(log_probs[10:16], common)) == first
-
-
 def test_masses_survive_hours_without_a_pause() -> None:
     log_probs = np.log(np.full((20000, 3), 1 / 3))
     beam = BeamSearch(TokenTable(("<blank>", "a", "b")), beam=4)
@@ -219,14 +209,6 @@ def test_a_tree_of_many_labels_finds_children_without_a_table(monkeypatch: pytes
     nodes, labels = (axis.ravel() for axis in np.mgrid[0 : with_table.nodes + 1, 0 : len(LETTERS)])
     assert (with_table.child(nodes, labels) == without.child(nodes, labels)).all()
     assert (without.child(nodes, labels) >= 0).sum() == with_table.nodes - 1 + 2  # and the space, after a word or none
-
-
-def test_words_are_told_with_their_labels_and_the_frames_on_which_those_begin() -> None:
-    path = [0, 2, 2, 0, 3, 0, 1, 0, 0, 4, 0]  # "ab c"
-    best = search(spoken(path, 5), beam=8)[0]
-    assert best.text == "ab c"
-    assert best.labels == (2, 3, 1, 4)
-    assert [(w.word, w.begin, w.end) for w in best.words] == [("ab", 0, 2), ("c", 3, 4)]
 
 
 def test_with_a_lexicon_only_its_words_are_written() -> None:
@@ -273,29 +255,12 @@ def test_look_ahead_changes_the_order_of_the_search_but_not_the_scores() -> None
             assert hypothesis.extra == pytest.approx(lm.score("<s>", word)[0] + lm.finish(word))
 
 
-def test_a_recording_that_ends_within_a_word_keeps_the_words_before_and_says_so() -> None:
-    lexicon = Lexicon({"bak": (("B", "AA", "K"),)})
-    found = search(spoken([2, 1, 3, 0, 2, 1], 5, 0.999999), tokens=PHONES, lexicon=lexicon, beam=1)
-    assert [(h.text, h.whole) for h in found] == [("bak", False)]
-
-
 def test_words_of_a_word_table_are_scored_at_once() -> None:
     table = TokenTable(("<blank>", " one", " two"))
     lm = Bigrams({("<s>", "one"): -0.5, ("one", "two"): -0.5})
     best = search(spoken([1, 0, 2], 3), table, lm=lm, lm_weight=1.0, beam=20)[0]
     assert best.text == "one two"
     assert best.extra == pytest.approx(-2.0)
-
-
-def test_silence_alone_is_an_empty_hypothesis() -> None:
-    assert search(spoken([0, 0, 0], 5, 0.999), beam=4)[0].text == ""
-    assert search(np.zeros((0, 5)), beam=4)[0].text == ""
-
-
-def test_the_best_prefix_shows_the_letters_of_a_word_that_goes_on() -> None:
-    beam = BeamSearch(LETTERS)
-    state = beam.step(spoken([2, 3, 1, 4], 5), beam.start())
-    assert beam.best(state).text == "ab c"
 
 
 LOG_PROBS = {"a": -0.5, "ab": -1.5, "ba": -2.0}

@@ -195,14 +195,3 @@ def test_a_threshold_chosen_afterwards_has_the_detections_of_a_search_with_it() 
         assert len(expected) > 5
         picked = pick(candidates, thresholds, lowest.rules)
         assert [(one.keyword, one.begin, one.end, round(one.confidence, 4)) for one in picked] == expected
-
-
-def test_label_detections_do_not_depend_on_how_the_stream_is_cut_and_little_is_kept() -> None:
-    rng = np.random.default_rng(2)
-    posteriors = rng.dirichlet(np.full(4, 0.15), 400)[:, 1:]
-    decoder = decoder_of([0.6, 0.4, 0.4])
-    whole = spot(decoder, [posteriors])
-    assert len(whole) > 5
-    for _ in range(8):
-        assert spot(decoder, np.split(posteriors, np.sort(rng.integers(0, 401, 30)))) == whole
-    assert decoder.step(logs(posteriors), decoder.start()).search.recent.shape == (2, 3)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from recitative.decoding.hotwords import Phrase
 from recitative.errors import DataError, UsageError
 from recitative.keywords.evaluation import KeywordThresholds, fingerprint
-from recitative.keywords.spotter import keywords_of, parse_keywords, phrase_decoder, word_edges
+from recitative.keywords.spotter import keywords_of, parse_keywords, word_edges
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 
@@ -92,29 +89,6 @@ def test_a_bad_list_is_refused(text, message) -> None:
 def test_words_that_the_model_cannot_write_are_refused(tokens, text, message) -> None:
     with pytest.raises(DataError, match=message):
         keywords_of(parse_keywords(text), tokens, SPOKEN)
-
-
-def hits(spotter, pieces):
-    state = spotter.start()
-    for piece in pieces:
-        state = spotter.step(piece, state)
-    assert spotter.num_frames(state) == sum(map(len, pieces))
-    return spotter.finish(state).words
-
-
-@pytest.mark.parametrize("tokens", [LETTERS, PHONES])
-def test_hits_do_not_depend_on_how_the_stream_is_cut(tokens) -> None:
-    phrases = [Phrase("a", pronunciation=tokens.symbols[2:3]), Phrase("b", pronunciation=tokens.symbols[3:5])]
-    frame_s = 0.05
-    model = SimpleNamespace(tokens=tokens, frame_s=frame_s, language=SimpleNamespace(lexicon=None))
-    spotter = phrase_decoder(model, phrases, {"a": 0.3, "b": 0.2})
-    rng = np.random.default_rng(1)
-    log_probs = np.log(rng.dirichlet(np.full(len(tokens), 0.2), 600))
-    whole = hits(spotter, [log_probs])
-    assert len(whole) > 5
-    assert {hit.word for hit in whole} == {"a", "b"}
-    for _ in range(8):
-        assert hits(spotter, np.split(log_probs, np.sort(rng.integers(0, 601, 50)))) == whole
 
 
 def test_thresholds_are_of_one_model_and_of_its_keywords(tmp_path) -> None:

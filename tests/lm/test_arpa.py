@@ -10,9 +10,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
-from recitative.lm.arpa import UNKNOWN_FLOOR, arpa_text, read_arpa, write_arpa
+from recitative.lm.arpa import arpa_text, read_arpa, write_arpa
 from recitative.lm.estimate import estimate
-from recitative.lm.query import LN_10, NEVER
+from recitative.lm.query import LN_10
 
 SMALL = r"""\data\
 ngram 1=4
@@ -64,12 +64,6 @@ def test_a_file_of_another_toolkit_is_read_line_by_line(tmp_path: Path) -> None:
     assert found.keys() == expected.keys()
     for gram, numbers in expected.items():
         assert found[gram] == pytest.approx(numbers, abs=1e-12)
-
-
-def test_what_no_file_says_has_stated_probabilities(tmp_path: Path) -> None:
-    table = read_arpa(written(tmp_path, SMALL))
-    assert table.orders[0].log_prob[table.ids["<unk>"]] == UNKNOWN_FLOOR
-    assert table.orders[0].log_prob[table.ids["<s>"]] == NEVER
 
 
 @pytest.mark.parametrize("name", ["lm.arpa", "lm.arpa.gz"])

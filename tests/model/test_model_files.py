@@ -17,40 +17,27 @@ import pytest
 import tiny
 import torch
 
-from every_kind import MAKE, make
-from recitative.anomaly.kind import FORECASTER
-from recitative.asr.kind import G2P, RECOGNIZER
+from every_kind import make
+from recitative.asr.kind import RECOGNIZER
 from recitative.audio.files import write_wav
-from recitative.classification.kind import CLASSIFIER
 from recitative.errors import DataError
+from recitative.kinds import KINDS as ALL_KINDS
 from recitative.kinds import read_metadata
-from recitative.lm.kind import LANGUAGE_MODEL
 from recitative.model.export.file import build_file
 from recitative.model.export.graph import file_content
 from recitative.model.file import CLAIM, KEY
-from recitative.model.onnx_stage import OnnxStage, open_file
-from recitative.music.kind import EVENTS, MUSIC
+from recitative.model.onnx_stage import OnnxStage
 from recitative.pretrained import names, path_of
-from recitative.punctuation.kind import PUNCTUATION
-from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.stage import Padded
 
 ROOT = Path(__file__).resolve().parents[2]
-OPEN = {
-    "recognizer": lambda path: OnnxStage(path, RECOGNIZER),
-    "classifier": lambda path: OnnxStage(path, CLASSIFIER),
-    "forecaster": lambda path: OnnxStage(path, FORECASTER),
-    "g2p": partial(open_file, kind=G2P),
-    "language_model": partial(open_file, kind=LANGUAGE_MODEL),
-    "music": partial(open_file, kind=MUSIC),
-    "events": partial(open_file, kind=EVENTS),
-    "punctuation": partial(open_file, kind=PUNCTUATION),
-    "sound": partial(open_file, kind=SOUND),
-    "spectrogram": partial(open_file, kind=SPECTROGRAM),
-}
-KINDS = {
-    **{name: (partial(build_file, make(name)), OPEN[name]) for name in MAKE},
-}
+
+
+def _opened(kind, content):
+    return OnnxStage(content, kind)
+
+
+KINDS = {kind.name: (partial(build_file, make(kind.name)), partial(_opened, kind)) for kind in ALL_KINDS}
 
 
 @pytest.fixture(scope="module")

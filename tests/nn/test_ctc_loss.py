@@ -11,7 +11,6 @@ import torch
 from recitative.errors import DataError
 from recitative.nn.ctc_loss import ctc_loss, padded_labels
 from recitative.stage import Padded
-from recitative.text.tokens import required_frames
 
 
 def collapse(path):
@@ -64,16 +63,6 @@ def test_an_impossible_utterance_is_a_named_error_and_never_a_zero():
     with pytest.raises(DataError, match=r"'bad' \(4 frames, needs 5\)") as caught:
         ctc_loss(log_probs, padded_labels([[1, 2], [3, 3, 3]]), ["good", "bad"])
     assert "good" not in str(caught.value)
-
-
-@pytest.mark.parametrize("labels", [[], [1], [1, 1], [1, 2, 2, 2, 1], [3, 3, 3]])
-def test_required_frames_is_the_length_of_the_shortest_path(labels):
-    shortest = next(
-        frames
-        for frames in range(10)
-        if any(collapse(path) == labels for path in itertools.product({0, *labels}, repeat=frames))
-    )
-    assert required_frames(labels) == shortest
 
 
 def test_a_batch_without_rows_costs_nothing():

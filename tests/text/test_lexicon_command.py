@@ -64,12 +64,6 @@ def test_stress_is_kept_on_request_and_other_digits_always(place):
     assert read_dictionary(place / "tones").entries == {"ma": (("m", "a1"),), "mi": (("M", "IY3", "AH", "X0"),)}
 
 
-def test_a_line_of_the_dictionary_at_fault_is_named_with_its_number(place):
-    (place / "cmu").write_text(CMU + "OX\n")
-    with pytest.raises(DataError, match=r"cmu:11: 'OX' has no pronunciation"):
-        read_dictionary(place / "cmu")
-
-
 def test_the_words_of_the_transcripts_are_kept_with_all_their_pronunciations(place):
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower")
     assert done.exit_code == 0, done.output

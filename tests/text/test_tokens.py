@@ -1,4 +1,4 @@
-"""The token table, and the vocabulary of a language model."""
+"""The token table, the vocabulary of a language model, and words of tokens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from recitative.asr.decoding import TimedToken
 from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.text.lexicon import Lexicon
-from recitative.text.tokens import END, PieceSegmenter, TokenTable, Vocabulary, learn_pieces, required_frames
+from recitative.text.tokens import (
+    END,
+    PieceSegmenter,
+    TokenTable,
+    Vocabulary,
+    Word,
+    learn_pieces,
+    required_frames,
+    words_of,
+)
 
 TABLE = TokenTable(("<blank>", " ", "a", "b"))
 WORDS = TokenTable(("<blank>", " one", " two"))
@@ -290,3 +300,20 @@ def test_a_word_is_one_word(word: str) -> None:
 def test_a_table_of_a_recognizer_or_of_phones_is_no_vocabulary(symbols: tuple[str, ...]) -> None:
     with pytest.raises(DataError, match="the token table: has no '<unk>'; the table of a language model"):
         Vocabulary(TokenTable(("<blank>", *symbols)))
+
+
+def timed(*symbols: str) -> list[TimedToken]:
+    return [TimedToken(symbol, t / 10, t / 10 + 0.05, 1 - t / 10) for t, symbol in enumerate(symbols)]
+
+
+def test_letters_join_between_spaces_and_take_the_least_confidence() -> None:
+    assert words_of(timed(" ", "o", "n", " ", " ", "a")) == [Word("on", 0.1, 0.25, 0.8), Word("a", 0.5, 0.55, 0.5)]
+
+
+def test_tokens_that_are_words_stand_alone() -> None:
+    assert [word.word for word in words_of(timed(" two", " six", "ty", " one"))] == ["two", "sixty", "one"]
+
+
+def test_no_tokens_no_words() -> None:
+    assert words_of([]) == []
+    assert words_of(timed(" ", " ")) == []
