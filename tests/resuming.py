@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from recitative.errors import RunError
-from recitative.model.folder import load_model
 from recitative.train.run import train_model
 
 
@@ -36,10 +35,10 @@ def assert_resumes(kind, settings, data, folder, task, stop_at=3):
     assert len(seen) == whole.progress.step
     assert resumed.scores == whole.scores
     losses, weights = [], []
-    for run in (whole, resumed):
-        log = map(json.loads, (run.folder.parent / "train.jsonl").read_text().splitlines())
+    for run in (folder / "whole", folder / "stopped"):
+        log = map(json.loads, (run / "train.jsonl").read_text().splitlines())
         losses.append([line["loss"] for line in log if line["event"] == "step"])
-        weights.append(load_model(run.folder, kind).network.state_dict())
+        weights.append(torch.load(run / "checkpoint" / "latest.pt", weights_only=True)["network"])
     assert losses[0] == losses[1]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name

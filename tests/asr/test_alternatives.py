@@ -16,7 +16,7 @@ from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio.files import write_wav
 from recitative.cli.main import app
 from recitative.cli.transcribe import warn_of_broken
-from recitative.errors import DataError, UsageError
+from recitative.errors import UsageError
 from recitative.model.export.quantization import export_checked
 from recitative.text.tokens import Word
 
@@ -125,13 +125,6 @@ def test_a_grammar_and_a_language_model_are_refused_but_not_a_grammar_without_on
         assert isinstance(done.exception, UsageError)
         assert str(done.exception) == "--grammar and --lm: a grammar replaces the language model; give one of them"
     assert transcribe(place, "--grammar", place / "grammar", "--lm", "none").exit_code == 0
-
-
-def test_files_that_are_not_there_are_named(place):
-    for option in ("--grammar", "--lexicon", "--lm"):
-        done = transcribe(place, option, place / "nowhere")
-        assert isinstance(done.exception, DataError)
-        assert str(done.exception).startswith(f"{place}/nowhere: ")
 
 
 def test_what_fits_no_sentence_of_the_grammar_is_told(place):

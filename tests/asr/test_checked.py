@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +14,6 @@ from recitative.asr import tuning
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.stream import load_transcriber
-from recitative.audio.files import read_audio
 from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
@@ -102,18 +99,3 @@ def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
     assert "latency  12.25 ms (algorithmic)" in shown
     assert "<space> a b c" in shown
     assert "made of tones" in shown
-
-
-def test_transcribing_with_a_model_file_imports_no_torch(tmp_path, corpus):
-    export_checked(tiny.recognizer(**FORWARD), tmp_path / "m.onnx", dev=None, weights="float32")
-    audio = next((corpus.parent / "wav").glob("*.wav"))
-    code = (
-        "import sys; sys.modules['torch'] = None\n"  # importing it would raise ImportError
-        "from recitative.cli.main import main\n"
-        f"sys.argv = ['recitative', 'transcribe', {str(audio)!r}, '--model', {str(tmp_path / 'm.onnx')!r}]\n"
-        "main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    samples, _ = read_audio(audio)
-    assert done.stdout == f"{audio}\t{load_transcriber(tmp_path / 'm.onnx').transcribe([samples])[0].text}\n"

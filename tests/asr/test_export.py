@@ -3,7 +3,6 @@
 import gzip
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch.testing import assert_close
@@ -185,29 +184,6 @@ def test_a_look_ahead_behind_blocks_is_refused():
         build_file(recognizer(STACK, core("latency_controlled"), 2))
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda path: path.unlink(), "does not exist"),
-        (lambda path: path.write_bytes(b""), "cannot be opened"),
-        (lambda path: path.write_bytes(path.read_bytes()[:500]), "cannot be opened"),
-        (lambda path: path.write_bytes(gzip.compress(path.read_bytes())[:500]), "cannot be opened"),
-        (lambda path: _set_metadata(path, {}), "is no model; a recognizer's file"),
-        (lambda path: _set_metadata(path, {"recitative.format": "99"}), "has format 99; format 1 or 2"),
-        (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{"}), "is damaged"),
-        (lambda path: _set_metadata(path, {"recitative.format": "1", "recitative.card": "{}"}), "is damaged"),
-    ],
-)
-def test_a_bad_model_file_is_named(tmp_path, spoil, message):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(build_file(recognizer(STACK, core(), 0)).SerializeToString())
-    spoil(path)
-    with pytest.raises(DataError, match=message) as caught:
-        OnnxStage(path, RECOGNIZER)
-    assert str(caught.value).startswith(str(path))
-    assert "\n" not in str(caught.value)
-
-
 def test_a_gzipped_model_file_is_the_same_model(tmp_path):
     content = build_file(recognizer(STACK, core(), 0)).SerializeToString()
     (tmp_path / "model.onnx.gz").write_bytes(gzip.compress(content))
@@ -218,12 +194,6 @@ def test_a_gzipped_model_file_is_the_same_model(tmp_path):
     got, _ = gzipped.step(rows, gzipped.initial_state(len(LENGTHS)), last=True)
     assert (got.data == expected.data).all()
     assert gzipped.metadata.to_entries() == plain.metadata.to_entries()
-
-
-def _set_metadata(path, metadata):
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, metadata)
-    path.write_bytes(model.SerializeToString())
 
 
 def saturated(direction: str) -> RecognizerModel:

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel, new_recognizer
-from recitative.asr.task import average_best
+from recitative.asr.task import RecognitionTask, average_best
 from recitative.asr.tuning import MOST_AT_ONCE, attention_scores, encode_utterance
 from recitative.config import RecognizerData, load_settings, validate_settings
 from recitative.data.directory import DataDirectory
@@ -25,6 +25,7 @@ from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded
 from recitative.train.checkpoint import read_progress
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 SMALL = {"weight": 0.4, "hidden": 16, "embedding": 8, "key_width": 16, "location_channels": 4, "location_kernel": 7}
 FRONT_END = {"window": 4, "stride": 4}
@@ -135,44 +136,10 @@ def test_interrupted_in_mid_epoch_the_weights_are_the_same(tmp_path):
     attention = SMALL | {"sampling": 0.5, "dropout": 0.3}
     config = tiny.settings(
         model={"front_end": FRONT_END, "recurrent": {"layers": 1, "hidden": 8, "dropout": 0.3}, "attention": attention},
-        train=ON_ONE_CORE | {"checkpoint_every_steps": 1},
+        train=ON_ONE_CORE,
     )
-    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
-    train_model(RECOGNIZER, config, paths, tmp_path / "whole", quiet=True)
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after(patch, steps=3)
-        with pytest.raises(KeyboardInterrupt):
-            train_model(RECOGNIZER, config, paths, tmp_path / "parts", quiet=True)
-    train_model(RECOGNIZER, config, paths, tmp_path / "parts", quiet=True)
-    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts")
-    assert any(name.startswith("decoder.") for name in whole)
-    for name, value in whole.items():
-        assert torch.equal(parts[name], value), name
-
-
-def stop_after(patch, *, steps):
-    """Break off right after a checkpoint was written, as if the machine had stopped there."""
-    from recitative.train import loop
-
-    original = loop.Checkpoints.save
-
-    def save_and_stop(self, network, optimiser, average, progress):
-        original(self, network, optimiser, average, progress)
-        if progress.step == steps:
-            raise KeyboardInterrupt
-
-    patch.setattr(loop.Checkpoints, "save", save_and_stop)
-
-
-def test_a_saved_model_gives_the_same_scores(tmp_path):
-    made, hypotheses = joint_recognizer(), [[2, 3, 4], [], [4]]
-    save_model(made, tmp_path / "model")
-    loaded = load_model(tmp_path / "model", RECOGNIZER)
-    ours, theirs = (encode_utterance(each, some_features()) for each in (loaded, made))
-    assert torch.equal(ours.data, theirs.data)
-    scores = [attention_scores(each, ours, hypotheses) for each in (loaded, made)]
-    assert np.array_equal(*scores)
-    assert not loaded.decoder.training
+    assert_resumes(RECOGNIZER, config, RecognizerData(**tiny.write_inputs(tmp_path, config)), tmp_path, RecognitionTask)
+    assert any(name.startswith("decoder.") for name in weights_of(tmp_path / "whole"))
 
 
 def test_a_decoder_changes_nothing_of_the_network_beside_it(tmp_path):

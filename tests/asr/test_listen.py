@@ -124,12 +124,6 @@ def _cut_early(monkeypatch):
     monkeypatch.setattr(DecodedNetwork, "segments", rules)
 
 
-def test_a_model_that_needs_the_whole_recording_is_refused(place):
-    export_checked(tiny.recognizer(seed=2), place / "whole.onnx", dev=None, weights="float32")
-    with pytest.raises(UsageError, match="a bidirectional model cannot stream"):
-        Recognizer.load(place / "whole.onnx").stream(RULES)
-
-
 def test_what_nobody_takes_in_time_is_lost_and_counted(monkeypatch):
     monkeypatch.setattr("recitative.audio.live.QUEUE_S", 0.3)
     live = LiveAudio(8000, 0.1)

@@ -159,24 +159,6 @@ def test_words_of_the_lexicon_are_written_with_times_and_confidences(place):
     assert transcribe(place, "--streaming")["text"] == said["text"]
 
 
-def test_alternatives_have_scores_and_the_first_is_what_is_said(place):
-    said = transcribe(place, "--nbest", 4)
-    [segment] = said["segments"]
-    rows = segment["nbest"]
-    assert len(rows) == 4
-    assert rows[0]["text"] == said["text"]
-    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
-    assert 0 < sum(row["posterior"] for row in rows) <= 1.001
-    assert "nbest" not in transcribe(place)["segments"][0]
-
-
-def test_a_grammar_allows_its_sentences_only(place):
-    (place / "grammar").write_text("(a | b | c | ab | bc | ca) [a | b | c]\n")
-    said = transcribe(place, "--grammar", place / "grammar")
-    assert said["words"]
-    assert {word["word"] for word in said["words"]} <= {"a", "b", "c", "ab", "bc", "ca"}
-
-
 def test_a_hot_word_with_a_pronunciation_of_its_own_can_be_heard(place):
     letters = transcribe(place)["text"].replace(" ", "")
     phones = " ".join(SOUNDS[letter] for letter in letters[:4])  # no word of the lexicon is so long
@@ -246,21 +228,6 @@ def test_a_stream_in_any_pieces_says_what_the_whole_says(place, name, rate):
             text = " ".join(word for word, *_ in whole[0])
             assert all(text.startswith(event.stable) for event in events if isinstance(event, Partial))
     assert words >= 3  # otherwise the test could not fail
-
-
-def test_streams_that_step_together_say_what_each_says_alone(place):
-    recognizer = Recognizer.load(place / "m.onnx")
-    rng = np.random.default_rng(8)
-    rows = [tiny.speak(text, rng) for text in ("abc acab", "b", "cab bca b")]
-    expected = [said(recognizer.transcribe(row)) for row in rows]
-    streams, left = [recognizer.stream() for _ in rows], [list(pieces(row, rng)) for row in rows]
-    durations = [len(row) / tiny.RATE for row in rows]
-    while any(left):
-        some = [i for i, parts in enumerate(left) if parts and rng.random() < 0.7]
-        if some:
-            recognizer.accept([(streams[i], left[i].pop(0)) for i in some], tiny.RATE)
-    found = [Transcript.of(stream.finish(), duration_s) for stream, duration_s in zip(streams, durations, strict=True)]
-    assert [said(transcript) for transcript in found] == expected
 
 
 def test_other_wishes_leave_the_model_as_it_was():

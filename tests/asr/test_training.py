@@ -1,9 +1,7 @@
 """Training a recognizer end to end on tones, interrupted and not; what is refused before it starts."""
 
 import json
-import shutil
 
-import numpy as np
 import pytest
 import tiny
 import torch
@@ -11,15 +9,16 @@ import torch
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import decode_directory
-from recitative.asr.task import average_best, take_last
+from recitative.asr.task import RecognitionTask, average_best, take_last
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings
 from recitative.errors import DataError, RunError, UsageError
 from recitative.lock import one_writer
-from recitative.model.folder import load_model, save_model
+from recitative.model.folder import load_model
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, average_weights
 from recitative.train.run import train_model
+from resuming import assert_resumes
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}
 
@@ -95,34 +94,7 @@ def test_while_a_folder_is_written_to_nobody_else_trains_averages_or_tunes_there
 def test_interrupted_in_mid_epoch_with_augmentation_the_weights_are_the_same(tmp_path):
     recurrent = {"layers": 2, "hidden": 8, "dropout": 0.3}
     config = tiny.settings(augment=AUGMENT, model={"front_end": {"window": 4, "stride": 4}, "recurrent": recurrent})
-    every_step = config.model_copy(update={"train": config.train.model_copy(update={"checkpoint_every_steps": 1})})
-    paths = RecognizerData(**tiny.write_inputs(tmp_path, config))
-    train_model(RECOGNIZER, every_step, paths, tmp_path / "a", quiet=True)
-    saved = _run_and_keep_a_checkpoint(every_step, paths, tmp_path, at_step=3)
-    shutil.rmtree(tmp_path / "b")
-    shutil.copytree(saved, tmp_path / "b")
-    train_model(RECOGNIZER, every_step, paths, tmp_path / "b", quiet=True)
-    first, second = (torch.load(tmp_path / x / "checkpoint" / "latest.pt", weights_only=True) for x in "ab")
-    for name, value in first["network"].items():
-        assert torch.equal(second["network"][name], value), name
-
-
-def _run_and_keep_a_checkpoint(config, paths, folder, *, at_step):
-    """Copy the experiment as it stood on disk right after a step, as if the machine had stopped there."""
-    from recitative.train import loop
-
-    kept, original = folder / "kept", loop.Checkpoints.save
-
-    def save_and_copy(self, network, optimiser, average, progress):
-        original(self, network, optimiser, average, progress)
-        if progress.step == at_step and not kept.exists():
-            shutil.copytree(folder / "b", kept)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Checkpoints, "save", save_and_copy)
-        train_model(RECOGNIZER, config, paths, folder / "b", quiet=True)
-    assert kept.exists()
-    return kept
+    assert_resumes(RECOGNIZER, config, RecognizerData(**tiny.write_inputs(tmp_path, config)), tmp_path, RecognitionTask)
 
 
 def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces(tmp_path):
@@ -142,24 +114,3 @@ def test_it_learns_tones_and_the_averaged_model_decodes_them_whole_and_in_pieces
     whole, pieces = ((tmp_path / name / "tokens.jsonl").read_text() for name in ("whole", "pieces"))
     assert whole == pieces
     assert json.loads(whole.splitlines()[0])["tokens"]
-
-
-def test_a_saved_model_gives_the_same_numbers(tmp_path):
-    recognizer = tiny.recognizer()
-    save_model(recognizer, tmp_path / "model")
-    loaded = load_model(tmp_path / "model", RECOGNIZER)
-    samples = [tiny.speak("abc", np.random.default_rng(1))]
-    assert new_transcriber(loaded).transcribe(samples) == new_transcriber(recognizer).transcribe(samples)
-    assert loaded.settings == recognizer.settings
-
-
-def test_weights_of_another_size_and_damaged_weights_are_named(tmp_path):
-    save_model(tiny.recognizer(), tmp_path / "model")
-    save_model(tiny.recognizer(recurrent={"layers": 2, "hidden": 4}), tmp_path / "other")
-    shutil.copy(tmp_path / "other" / "weights.safetensors", tmp_path / "model" / "weights.safetensors")
-    (tmp_path / "model" / "SHA256SUMS").unlink()
-    with pytest.raises(DataError, match="does not hold this model's weights"):
-        load_model(tmp_path / "model", RECOGNIZER)
-    (tmp_path / "model" / "weights.safetensors").write_bytes(b"junk")
-    with pytest.raises(DataError, match="does not hold this model's weights"):
-        load_model(tmp_path / "model", RECOGNIZER)
