@@ -62,7 +62,7 @@ def run(*arguments):
 def models(tmp_path_factory):
     """One model as a folder and as a file."""
     folder = tmp_path_factory.mktemp("models")
-    made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
+    made = tiny.talker()
     save_model(made, folder / "model")
     export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     return folder

@@ -83,8 +83,7 @@ def test_segments_that_fit_nothing_are_known(capsys):
 def place(tmp_path_factory):
     """A model that talks, a recording, and ways to decode it."""
     folder = tmp_path_factory.mktemp("alternatives")
-    core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-    export_checked(tiny.recognizer(seed=2, **core), folder / "m.onnx", dev=None, weights="float32")
+    export_checked(tiny.talker(), folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", tiny.speak("cab bca b", np.random.default_rng(3)), tiny.RATE)
     (folder / "grammar").write_text("abcabc cba abcabc cba abcabc\n")
     (folder / "lm.arpa").write_text("\\data\\\nngram 1=3\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n-1\ta\n\n\\end\\\n")

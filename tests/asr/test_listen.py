@@ -24,13 +24,12 @@ from recitative.model.export.quantization import export_checked
 RULES = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=5.0)
 SHORT = EndpointRules(0.5, 1.0, longest_s=1.2, step_s=0.1)  # the model below talks through silence
 NEVER = EndpointRules(100, 100, 100, step_s=0.1)
-STREAMING = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("listen")
-    export_checked(tiny.recognizer(seed=2, **STREAMING), folder / "model.onnx", dev=None, weights="float32")
+    export_checked(tiny.talker(layers=2), folder / "model.onnx", dev=None, weights="float32")
     return folder
 
 

@@ -27,14 +27,12 @@ from recitative.errors import DataError
 from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 
-CORE = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A model as a folder and as a file, and recordings of several kinds of the same words."""
     folder = tmp_path_factory.mktemp("place")
-    made = tiny.recognizer(seed=2, **CORE)
+    made = tiny.talker()
     save_model(made, folder / "model")
     export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     samples = tiny.speak("cab bca b", np.random.default_rng(3))

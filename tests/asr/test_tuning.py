@@ -214,8 +214,7 @@ def test_where_no_word_is_recognised_there_is_nothing_to_calibrate(transcriber):
 @pytest.fixture
 def place(tmp_path):
     """A model that says something or other, its dev set, and language to store in it."""
-    core = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}}
-    save_model(tiny.recognizer(seed=2, **core), tmp_path / "model")
+    save_model(tiny.talker(), tmp_path / "model")
     tiny.write_corpus(tmp_path, 5, 1)
     (tmp_path / "lm.arpa").write_text(ARPA)
     LETTERS.with_entries(Lexicon.of_spelling(["ab", "ca", "bb"], tiny.TOKENS)).write(tmp_path / "lexicon.txt")

@@ -45,6 +45,11 @@ def recognizer(seed=0, **model):
     return result
 
 
+def talker(layers=1):
+    """A streaming recognizer that says something or other all the time."""
+    return recognizer(seed=2, recurrent={"direction": "forward", "layers": layers, "hidden": 16})
+
+
 def speak(text, rng):
     """Each letter is a tone and a short pause, with a little noise."""
     t = np.arange(int(LETTER_S * RATE)) / RATE

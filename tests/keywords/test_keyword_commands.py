@@ -31,7 +31,7 @@ TEXT = "low high middle low high"
 def place(tmp_path_factory):
     """A recognizer with a.wav, and a classifier with tones.wav and a data directory of it."""
     folder = tmp_path_factory.mktemp("spotting")
-    made = tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 1, "hidden": 16})
+    made = tiny.talker()
     save_model(made, folder / "model")
     export_checked(made, folder / "m.onnx", dev=None, weights="float32")
     write_wav(folder / "a.wav", speech(), tiny.RATE)

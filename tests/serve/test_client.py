@@ -33,7 +33,7 @@ from recitative.serve.models import ServedModel
 @pytest.fixture(scope="module")
 def recognizer(tmp_path_factory) -> Recognizer:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    export_model(tiny.recognizer(seed=2, recurrent={"direction": "forward", "layers": 2, "hidden": 16}), path)
+    export_model(tiny.talker(layers=2), path)
     return Recognizer.load(path)
 
 

@@ -65,8 +65,7 @@ RULES = EndpointRules(silence_s=0.4)
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    core = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
-    export_model(tiny.recognizer(seed=2, **core), path)
+    export_model(tiny.talker(layers=2), path)
     return path
 
 

@@ -33,8 +33,7 @@ def tool(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("model") / "tiny.onnx"
-    core = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
-    export_model(tiny.recognizer(seed=2, **core), path)
+    export_model(tiny.talker(layers=2), path)
     return path
 
 
