@@ -52,6 +52,12 @@ def recognizer(request, files):
     return Recognizer.load(files / f"{'.'.join(request.param)}.onnx")
 
 
+@pytest.fixture(scope="module")
+def forward(files):
+    """For what has little to do with the network."""
+    return Recognizer.load(files / "forward.int8.onnx")
+
+
 def recordings(rate):
     rng = np.random.default_rng(3)
     return [resample(tiny.speak(text, rng), tiny.RATE, rate) for text in ("abc acab", "b", "cab bca b", "ac")]
@@ -212,9 +218,9 @@ def test_partial_results_grow_into_the_final_one(recognizer):
     assert seen[0].text != final.text
 
 
-def test_a_stream_without_partial_results_gives_utterances_only(recognizer):
+def test_a_stream_without_partial_results_gives_utterances_only(forward):
     samples = recordings(tiny.RATE)[2]
-    stream = recognizer.stream(partial=False)
+    stream = forward.stream(partial=False)
     assert stream.accept(samples, tiny.RATE) == []
     [final] = stream.finish()
     assert final.to_dict() | {"words": [], "segments": []} == {
@@ -222,7 +228,7 @@ def test_a_stream_without_partial_results_gives_utterances_only(recognizer):
         "utterance": 1,
         "start": 0.0,
         "end": final.end_s,
-        "text": recognizer.transcribe(samples).text,
+        "text": forward.transcribe(samples).text,
         "words": [],
         "segments": [],
     }
@@ -249,7 +255,7 @@ def test_segments_come_while_a_recording_is_heard_and_are_those_of_its_transcrip
     assert heard[-1] == pytest.approx(whole.duration_s)
 
 
-def test_the_events_of_an_asynchronous_source_are_those_of_its_samples(recognizer):
+def test_the_events_of_an_asynchronous_source_are_those_of_its_samples(forward):
     samples = recordings(tiny.RATE)[2]
     chunks = [samples[start : start + 400] for start in range(0, len(samples), 400)]
 
@@ -258,16 +264,16 @@ def test_the_events_of_an_asynchronous_source_are_those_of_its_samples(recognize
             yield chunk
 
     async def collect():
-        return [event async for event in recognizer.stream().events(source(), tiny.RATE)]
+        return [event async for event in forward.stream().events(source(), tiny.RATE)]
 
-    stream = recognizer.stream()
+    stream = forward.stream()
     expected = [event for chunk in chunks for event in stream.accept(chunk, tiny.RATE)] + stream.finish()
     assert asyncio.run(collect()) == expected
 
 
-def test_threads_may_share_a_recognizer(recognizer):
+def test_threads_may_share_a_recognizer(forward):
     samples = [np.concatenate([row] * 3) for row in recordings(tiny.RATE)[:3:2]]
-    expected = [said(recognizer.transcribe(row)) for row in samples]
+    expected = [said(forward.transcribe(row)) for row in samples]
     assert expected[0] != expected[1]
     found, together = [[], []], threading.Barrier(2)
 
@@ -275,8 +281,8 @@ def test_threads_may_share_a_recognizer(recognizer):
         together.wait()
         for _ in range(10):
             pieces = np.array_split(samples[number], 7)
-            found[number].append(said(streamed(recognizer.stream(), pieces, tiny.RATE)))
-            found[number].append(said(recognizer.transcribe(samples[number])))
+            found[number].append(said(streamed(forward.stream(), pieces, tiny.RATE)))
+            found[number].append(said(forward.transcribe(samples[number])))
 
     threads = [threading.Thread(target=hear, args=(number,)) for number in range(2)]
     for thread in threads:
@@ -296,31 +302,31 @@ def test_a_finished_or_reset_stream_is_new(recognizer):
         assert said(streamed(stream, [again], 11025)) == said(recognizer.transcribe(again, 11025))
 
 
-def test_files_and_int16_say_what_samples_say(recognizer, tmp_path):
+def test_files_and_int16_say_what_samples_say(forward, tmp_path):
     samples = recordings(8000)[0]
     write_wav(tmp_path / "a.wav", samples, 8000)
     integers = np.round(samples * 32768).astype(np.int16)
-    assert said(recognizer.transcribe(tmp_path / "a.wav")) == said(recognizer.transcribe(integers, 8000))
+    assert said(forward.transcribe(tmp_path / "a.wav")) == said(forward.transcribe(integers, 8000))
 
 
-def test_a_recording_may_be_bytes_an_open_file_or_a_tensor(recognizer, tmp_path):
+def test_a_recording_may_be_bytes_an_open_file_or_a_tensor(forward, tmp_path):
     samples = recordings(8000)[0]
     write_wav(tmp_path / "a.wav", samples, 8000)
     integers = np.round(samples * 32768).astype(np.int16)
-    whole = said(recognizer.transcribe(integers, 8000))
+    whole = said(forward.transcribe(integers, 8000))
     content = (tmp_path / "a.wav").read_bytes()
-    assert said(recognizer.transcribe(content)) == said(recognizer.transcribe(io.BytesIO(content))) == whole
+    assert said(forward.transcribe(content)) == said(forward.transcribe(io.BytesIO(content))) == whole
     with open(tmp_path / "a.wav", "rb") as file:
-        assert said(recognizer.transcribe(file)) == whole
+        assert said(forward.transcribe(file)) == whole
     tensor = torch.from_numpy(integers / np.float32(32768)).requires_grad_()
     for sound in (tensor, tensor.double()[None], torch.from_numpy(integers), integers.tobytes()):
-        assert said(streamed(recognizer.stream(), [sound], 8000)) == whole
+        assert said(streamed(forward.stream(), [sound], 8000)) == whole
     with pytest.raises(DataError, match="the audio: is truncated"):
-        recognizer.transcribe(content[:-3000])
+        forward.transcribe(content[:-3000])
     with pytest.raises(DataError, match=r"is \d+ in size; -1 to 1; divide them by 32768 if they are 16-bit values"):
-        recognizer.transcribe(integers.astype(np.float32), 8000)
+        forward.transcribe(integers.astype(np.float32), 8000)
     with pytest.raises(UsageError, match="samples are 3 bytes: must be an even number"):
-        recognizer.stream().accept(b"abc", 8000)
+        forward.stream().accept(b"abc", 8000)
 
 
 def test_nothing_has_no_words(recognizer):
@@ -349,26 +355,26 @@ def test_a_bidirectional_model_hears_whole_recordings_only(files):
         (np.zeros(4), 44100, UsageError, "changed from 8000 to 44100 Hz in mid-stream"),
     ],
 )
-def test_samples_that_cannot_be_heard_are_refused_and_the_stream_goes_on(recognizer, samples, rate, error, message):
+def test_samples_that_cannot_be_heard_are_refused_and_the_stream_goes_on(forward, samples, rate, error, message):
     first = recordings(8000)[0]
-    stream = recognizer.stream()
+    stream = forward.stream()
     events = stream.accept(first[:3000], 8000)
     with pytest.raises(error, match=message):
         stream.accept(samples, rate)
     events += stream.accept(first[3000:], 8000)
     duration_s = stream.duration_s
-    assert said(Transcript.of(events + stream.finish(), duration_s)) == said(recognizer.transcribe(first, 8000))
+    assert said(Transcript.of(events + stream.finish(), duration_s)) == said(forward.transcribe(first, 8000))
 
 
-def test_a_rate_that_is_none_is_refused(recognizer):
+def test_a_rate_that_is_none_is_refused(forward):
     with pytest.raises(UsageError, match="sample_rate=0: must be from 1000"):
-        recognizer.stream().accept(np.zeros(4), 0)
+        forward.stream().accept(np.zeros(4), 0)
 
 
-def test_a_stream_twice_in_one_step_is_refused(recognizer):
-    stream = recognizer.stream()
+def test_a_stream_twice_in_one_step_is_refused(forward):
+    stream = forward.stream()
     with pytest.raises(UsageError, match="duplicate stream in one batch"):
-        recognizer.accept([(stream, np.zeros(9)), (stream, np.zeros(9))], tiny.RATE)
+        forward.accept([(stream, np.zeros(9)), (stream, np.zeros(9))], tiny.RATE)
 
 
 def test_the_package_offers_the_recognizer_and_imports_no_torch(files):

@@ -172,8 +172,16 @@ def hour(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("form", ["text", "srt", "vtt", "tsv"])
-@pytest.mark.parametrize("into", ["a file", "standard output"])
+@pytest.mark.parametrize(
+    ("form", "into"),
+    [
+        ("text", "a file"),
+        ("text", "standard output"),
+        ("srt", "a file"),
+        ("vtt", "standard output"),
+        ("tsv", "standard output"),
+    ],
+)
 def test_the_output_of_a_long_recording_grows_and_stays_when_it_is_interrupted(place, hour, tmp_path, form, into):
     path = tmp_path / f"hour.{'txt' if form == 'text' else form}"
     command = [sys.executable, "-m", "recitative", "transcribe", str(hour), "--model", str(place / "m.onnx")]
