@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from contract import AsTorch, verify_contract
 from recitative.audio.files import write_wav
-from recitative.classification import export as classifier_export
+from recitative.classification import task as classifier_task
 from recitative.classification.classifier import load_classifier
 from recitative.classification.kind import CLASSIFIER
 from recitative.data.directory import DataDirectory
@@ -185,13 +185,13 @@ def dev(tmp_path_factory):
 
 def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch):
     made = tones.classifier()
-    right = classifier_export.classify_directory(load_classifier(build_file(made).SerializeToString()), dev)
+    right = classifier_task.classify_directory(load_classifier(build_file(made).SerializeToString()), dev)
     names = {u.utt_id: made.labels[k] for u, k in zip(right.utterances, right.predicted.tolist(), strict=True)}
     data = DataDirectory.read(dev)
     for utt_id, name in names.items():
         data = tones.changed(data, utt_id, text=name)
     data.write(tmp_path / "dev")
-    monkeypatch.setattr(classifier_export, "measure_ranges", _too_narrow)
+    monkeypatch.setattr(classifier_task, "measure_ranges", _too_narrow)
     done = export_checked(made, tmp_path / "m.onnx", dev=tmp_path / "dev")
     assert done.float32_errors.rate == 0.0
     assert done.int8_errors.rate > MAX_WER_INCREASE
@@ -201,7 +201,7 @@ def test_int8_that_costs_too_much_is_left_or_refused(tmp_path, dev, monkeypatch)
     assert not (tmp_path / "n.onnx").exists()
 
 
-def _too_narrow(network, batches, measure=classifier_export.measure_ranges):
+def _too_narrow(network, batches, measure=classifier_task.measure_ranges):
     return {name: np.float32(1e-6) * bound for name, bound in measure(network, batches).items()}
 
 

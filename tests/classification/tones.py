@@ -7,7 +7,7 @@ import torch
 
 from recitative.audio.files import write_wav
 from recitative.classification.kind import ClassifierSettings
-from recitative.classification.network import new_classifier
+from recitative.classification.task import new_classifier
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance
 

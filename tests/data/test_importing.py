@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+import command_line
 from recitative.audio.files import convert, inspect, read_audio
 from recitative.audio.samples import resample
-from recitative.cli.main import main
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, speaker_order_problems
@@ -91,7 +91,7 @@ def test_common_voice_as_it_is_unpacked(tmp_path: Path) -> None:
     assert all(len(speaker) == 32 for speaker in DataDirectory.read(tmp_path / "data").by_speaker)
 
 
-def test_ljspeech_as_it_is_unpacked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ljspeech_as_it_is_unpacked(tmp_path: Path) -> None:
     folder = recordings(tmp_path / "LJSpeech-1.1", ["wavs/LJ001-0001.wav", "wavs/LJ001-0002.wav"])
     write_lines(
         folder / "metadata.csv",
@@ -100,23 +100,14 @@ def test_ljspeech_as_it_is_unpacked(tmp_path: Path, capsys: pytest.CaptureFixtur
             "LJ001-0002|in 1455.|in fourteen fifty-five.",
         ],
     )
-    assert main_run("data", "import", str(folder), str(tmp_path / "data"), "--table", str(folder / "metadata.csv")) == 0
+    told = command_line.run("data", "import", folder, tmp_path / "data", "--table", folder / "metadata.csv")
     assert DataDirectory.read(tmp_path / "data").texts == {
         "speaker-LJ001-0001": "printing in the only sense",
         "speaker-LJ001-0002": "in fourteen fifty five",
     }
-    told = capsys.readouterr()
     assert "metadata.csv: has two transcripts; the second is taken" in told.err
     assert "the source names no speakers: all utterances get the same one; use --speaker-per-file" in told.err
     assert "data: 2 utterances, 1 speakers, 0.00 h" in told.out
-
-
-def main_run(*arguments: str) -> int:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["recitative", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main()
-    return int(caught.value.code or 0)
 
 
 def with_texts(folder: Path, names: Iterable[str]) -> Path:
@@ -210,13 +201,10 @@ def broken(folder: Path) -> Path:
     return folder
 
 
-def test_all_bad_rows_are_reported_at_once_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_bad_rows_are_reported_at_once_and_nothing_is_written(tmp_path: Path) -> None:
     folder = broken(tmp_path / "in")
-    assert main_run("data", "import", str(folder), str(tmp_path / "data"), "--table", str(folder / "t.csv")) == 1
-    lines = capsys.readouterr().err.replace(str(folder), "DIR").splitlines()
-    assert lines == [
+    arguments = ("data", "import", folder, tmp_path / "data", "--table", folder / "t.csv")
+    assert command_line.run(*arguments, status=1).err.replace(str(folder), "DIR").splitlines() == [
         "error: DIR: rows that cannot be used: 4 of 5; none; correct them, or leave them out with --skip-bad",
         "error: DIR/t.csv:3: (missing.wav) does not exist; a recording; correct the path (relative to the folder or "
         "the table)",
@@ -312,13 +300,10 @@ def _empty(folder: Path) -> Path:
         (["IN", "OUT", "--keep-text", "--keep-case"], "--keep-text and --keep-case exclude each other; give one"),
     ],
 )
-def test_arguments_that_make_no_sense(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
+def test_arguments_that_make_no_sense(tmp_path: Path, arguments: list[str], message: str) -> None:
     with_texts(tmp_path / "in", ["x.wav"])
     places = [one.replace("IN", str(tmp_path / "in")).replace("OUT", str(tmp_path / "out")) for one in arguments]
-    assert main_run("data", "import", *places) == 2
-    assert message in capsys.readouterr().err
+    assert message in command_line.refusal("data", "import", *places)
 
 
 def test_ids_sort_by_utterance_as_by_speaker() -> None:
@@ -377,10 +362,9 @@ def test_a_data_directory_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path
         import_corpus(read_source(folder), tmp_path / NOT_UTF8, ImportOptions(sample_rate=8000))
 
 
-def test_slips_in_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slips_in_options_are_one_line(tmp_path: Path) -> None:
     folder = with_texts(tmp_path / "recordings", ["a.wav"])
-    assert main_run("data", "import", str(folder), str(tmp_path / "data"), "--encoding", "xx") == 2
-    assert main_run("transcribe", str(folder), "--format", "xml") == 2
-    first, second = capsys.readouterr().err.splitlines()
+    first = command_line.refusal("data", "import", folder, tmp_path / "data", "--encoding", "xx")
+    second = command_line.refusal("transcribe", folder, "--format", "xml")
     assert first.startswith("error: --encoding xx: is no encoding; such as utf-8")
     assert second.startswith("error: Invalid value for '--format': 'xml' is not one of")

@@ -14,12 +14,11 @@ from types import ModuleType
 
 import pytest
 from numpy.testing import assert_array_equal
-from typer.testing import CliRunner
 
 import parallel_work
 import small_corpus
+from command_line import run
 from recitative import pretrained
-from recitative.cli.main import app
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.parallel import AHEAD, Engine, parallel_map
@@ -180,9 +179,7 @@ def test_features_and_text_of_a_cluster_are_those_of_one_process(ray: ModuleType
         assert_array_equal(alone, together)
     model = pretrained.find(pretrained.STREAMING)
     for engine in ("local", "ray"):
-        arguments = ["decode", model, data, "--output", tmp_path / engine, "--engine", engine]
-        result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-        assert result.exit_code == 0, result.output
+        run("decode", model, data, "--output", tmp_path / engine, "--engine", engine)
     for name in ("text", "words.jsonl", "tokens.jsonl"):
         assert (tmp_path / "local" / name).read_bytes() == (tmp_path / "ray" / name).read_bytes()
 

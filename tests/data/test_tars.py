@@ -12,10 +12,9 @@ import pytest
 import soundfile
 import webdataset
 from numpy.testing import assert_allclose
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.audio.files import read_audio
-from recitative.cli.main import app
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data import manifests
 from recitative.data.check import check_directory
@@ -194,7 +193,6 @@ def test_shards_of_webdatasets_writer_are_imported_from_the_command_line(tmp_pat
     with webdataset.TarWriter(str(tmp_path / "a.tar")) as tar:
         tar.write({"__key__": "one", "wav": encoded(1), "txt": "Hello, world."})
         tar.write({"__key__": "two", "wav": encoded(2), "json": {"text": "Good bye."}})
-    arguments = ["data", "import", str(tmp_path / "a.tar"), str(tmp_path / "data"), "--sample-rate", str(RATE)]
-    done = CliRunner().invoke(app, [*arguments, "--speaker-per-file"])
-    assert done.exit_code == 0, done.output
+    options = ["--sample-rate", RATE, "--speaker-per-file"]
+    run("data", "import", tmp_path / "a.tar", tmp_path / "data", *options)
     assert texts_of(tmp_path / "data") == {"one": ("one", "hello world"), "two": ("two", "good bye")}

@@ -11,7 +11,7 @@ from recitative.anomaly.kind import AnomalySettings
 from recitative.anomaly.network import build_network
 from recitative.asr.network import build_recognizer
 from recitative.classification.kind import ClassifierSettings
-from recitative.classification.network import build_classifier
+from recitative.classification.task import build_classifier
 from recitative.config import Settings, load_settings, load_tree
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, load_settings_of
 

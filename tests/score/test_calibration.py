@@ -5,9 +5,8 @@ import math
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from recitative.cli.main import app
+from command_line import refusal, run
 from recitative.data.tables import write_table
 from recitative.errors import DataError
 from recitative.score.calibration import (
@@ -319,9 +318,9 @@ def data(tmp_path):
 def test_the_command_prints_and_records_confidences_and_times(data):
     files = (data / "data", data / "hyp", "--output", data / "score", "--words", data / "words.jsonl")
     more = ("--aligned", data / "alignment.jsonl", "--results", data / "r.jsonl", "--model", "m", "--set", "test")
-    done = CliRunner().invoke(app, ["score", *map(str, (*files, *more))], catch_exceptions=False)
+    done = run("score", *files, *more)
     nce = measure_words(REFS, FOUND).nce
-    assert done.stdout.splitlines()[3:] == [
+    assert done.lines[3:] == [
         f"confidence: ECE {ECE:.4f}, NCE {nce:.3f}, 3 of 5 words right",
         "word times: median error 20 ms over 3 words, both ends",
     ]
@@ -334,5 +333,4 @@ def test_the_command_prints_and_records_confidences_and_times(data):
 
 def test_times_alone_are_refused(data):
     files = (data / "data", data / "hyp", "--output", data / "score", "--aligned", data / "alignment.jsonl")
-    done = CliRunner().invoke(app, ["score", *map(str, files)])
-    assert "--aligned requires --words, whose times are compared with it" in str(done.exception)
+    assert "--aligned requires --words, whose times are compared with it" in refusal("score", *files)

@@ -8,12 +8,10 @@ import random
 import jiwer
 import kaldialign
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from recitative.cli.evaluate import score as score_command
+from command_line import run
 from recitative.data.tables import write_table
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError
 from recitative.score.results import ResultRow, read_results
 from recitative.score.wer import (
     ErrorCounts,
@@ -253,31 +251,22 @@ def data(tmp_path):
     return tmp_path
 
 
-def run(*arguments, ok=True):
-    app = typer.Typer()
-    app.command()(score_command)
-    outcome = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if ok and outcome.exception:
-        raise outcome.exception
-    return outcome
-
-
 def test_the_three_lines_go_to_stdout_and_the_talk_to_stderr(data):
-    outcome = run(data / "data", data / "hyp", "--output", data / "score")
-    assert outcome.stdout.splitlines() == [
+    outcome = run("score", data / "data", data / "hyp", "--output", data / "score")
+    assert outcome.lines == [
         "%WER 33.33 [ 2 / 6, 0 ins, 1 del, 1 sub ]",
         "%CER 20.00 [ 5 / 25, 0 ins, 4 del, 1 sub ]",
         "%SER 66.67 [ 2 / 3 ]",
     ]
-    assert "Scored 3 sentences, 1 not present in hyp." in outcome.stderr
-    assert "warning: no hypothesis, counted as all deleted: a-2" in outcome.stderr
+    assert "Scored 3 sentences, 1 not present in hyp." in outcome.err
+    assert "warning: no hypothesis, counted as all deleted: a-2" in outcome.err
     names = {path.name for path in (data / "score").iterdir()}
     assert names == {"ref.trn", "hyp.trn", "wer", "per_utt", "per_spk", "ops_words", "ops_chars", "missing"}
 
 
 def test_the_results_hold_one_row_a_metric_and_scoring_again_replaces_them(data):
     (data / "settings.yaml").write_text("train: {epochs: 1}\n")
-    command = [data / "data", data / "hyp", "--output", data / "score", "--model", "m", "--set", "test"]
+    command = ["score", data / "data", data / "hyp", "--output", data / "score", "--model", "m", "--set", "test"]
     command += ["--settings", data / "settings.yaml", "--seconds", "1.5", "--command", "recitative decode"]
     command += ["--results", data / "exp/results.jsonl", "--results-md", data / "RESULTS.md"]
     run(*command)
@@ -292,7 +281,7 @@ def test_the_results_hold_one_row_a_metric_and_scoring_again_replaces_them(data)
 
 
 def test_the_time_of_training_is_a_row_of_its_own(data):
-    command = [data / "data", data / "hyp", "--output", data / "score", "--model", "m", "--set", "test"]
+    command = ["score", data / "data", data / "hyp", "--output", data / "score", "--model", "m", "--set", "test"]
     run(*command, "--train-seconds", "90", "--results", data / "results.jsonl")
     row = read_results(data / "results.jsonl")[-1]
     assert (row.set, row.metric, row.value, row.seconds) == ("train", "minutes", 1.5, 90.0)
@@ -308,8 +297,7 @@ def test_an_unknown_utterance_is_refused_with_the_file_of_the_hypotheses(data):
 def test_results_without_a_name_are_bad_usage(data):
     common = (data / "data", data / "hyp", "--output", data / "score")
     for more in (("--results", data / "r"), ("--results-md", data / "R.md"), ("--settings", data / "none.yaml")):
-        outcome = run(*common, *more, ok=False)
-        assert isinstance(outcome.exception, UsageError)
+        run("score", *common, *more, status=2)
     assert not (data / "score").exists()
 
 
@@ -329,8 +317,7 @@ def test_tokens_are_counted_where_the_hypotheses_are_tokens(tmp_path):
     common = (tmp_path / "data", tmp_path / "hyp", "--output", tmp_path / "score")
     spelled = ("--tokens", tmp_path / "tokens", "--lexicon", tmp_path / "lexicon")
     named = ("--model", "m", "--set", "test", "--results", tmp_path / "results.jsonl")
-    outcome = run(*common, *spelled, *named)
-    assert outcome.stdout.startswith("%PER 20.00 [ 1 / 5, 0 ins, 1 del, 0 sub ]")
+    assert run("score", *common, *spelled, *named).out.startswith("%PER 20.00 [ 1 / 5, 0 ins, 1 del, 0 sub ]")
     rows = read_results(tmp_path / "results.jsonl")
     assert [(row.metric, row.value) for row in rows] == [("%PER", 20.0)]
-    assert isinstance(run(*common, "--lexicon", tmp_path / "lexicon", ok=False).exception, UsageError)
+    run("score", *common, "--lexicon", tmp_path / "lexicon", status=2)

@@ -199,10 +199,9 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 def gradient_of(folder, accumulate):
     from recitative.asr.task import prepare
-    from recitative.signals import StopRequest
     from recitative.train.distributed import DistributedContext
     from recitative.train.log import Console
-    from recitative.train.loop import train_step
+    from recitative.train.loop import StopRequest, train_step
     from recitative.train.optimizer import new_optimizer
     from recitative.train.run import TrainingRun
 

@@ -1,4 +1,8 @@
-"""Training of a classifier: its data, augmented and mixed, and its task, weighted cross entropy on whole recordings.
+"""A classifier of recordings: its network, its data, augmented and mixed, and its training.
+
+The network is normalization, front end, the recurrent core, pooling over time, and log probabilities. The label of a
+recording is that of the last frame; every earlier frame has the label that the recording would have if it ended there.
+The loss is weighted cross entropy on whole recordings.
 
 Mixup (Zhang et al. 2018) superposes two recordings and their losses:
 
@@ -15,17 +19,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.classification.classifier import load_classifier
 from recitative.classification.evaluation import classify_directory, label_numbers, require_usable
-from recitative.classification.kind import ClassifierData, ClassifierSettings
-from recitative.classification.network import ClassifierModel, new_classifier
+from recitative.classification.kind import CLASSIFIER, ClassifierData, ClassifierNetworkSettings, ClassifierSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
@@ -33,9 +37,15 @@ from recitative.features.cmvn import CmvnStats
 from recitative.features.extraction import audio_durations_s
 from recitative.model.export.file import Ranges
 from recitative.model.export.quantization import Advance, measure_ranges
+from recitative.model.kind import ModelKind
+from recitative.nn.normalize import normalization_stages
+from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
+from recitative.nn.ragged import last_frames
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import Chain, Dropout, LogProbs, add_front_end
 from recitative.score.classification import Confusions
 from recitative.score.wer import ErrorCounts
-from recitative.stage import Array
+from recitative.stage import Array, Padded, run_whole
 from recitative.train.audio import (
     AudioBatch,
     AudioDataset,
@@ -48,6 +58,53 @@ from recitative.train.checkpoint import Progress
 from recitative.train.run import TrainingRun
 
 MIXUP_STREAM = 1  # separates the random numbers of mixup from those of the utterances
+
+
+@dataclass(frozen=True)
+class ClassifierModel:
+    """A network with the names of its outputs."""
+
+    kind: ClassVar[ModelKind] = CLASSIFIER
+    settings: ClassifierSettings
+    labels: tuple[str, ...]
+    network: Chain
+
+    def log_probs(self, features: Padded[Tensor]) -> Tensor:
+        """Whole inputs (N, T, C) -> (N, K), of each label; every row must be long enough for one output frame."""
+        return last_frames(run_whole(self.network, features))
+
+
+def build_classifier(settings: ClassifierNetworkSettings, feature_dim: int, num_labels: int) -> Chain:
+    """The network as one stage: features (N, T, feature_dim) -> log probabilities (N, T', num_labels)."""
+    stages = normalization_stages(settings.cmvn, feature_dim)
+    width = add_front_end(stages, settings.front_end, feature_dim)
+    core = RecurrentStack(width, settings.recurrent)
+    stages["core"] = core
+    if settings.dropout:
+        stages["dropout"] = Dropout(core.output_width, settings.dropout)
+    stages["pooling"] = _pooling(settings, core.output_width)
+    stages["head"] = LogProbs(core.output_width, num_labels)
+    return Chain(stages)
+
+
+def _pooling(settings: ClassifierNetworkSettings, width: int) -> nn.Module:
+    match settings.pooling:
+        case "last":
+            return LastFrame(width)
+        case "mean":
+            return MeanPooling(width)
+        case "attention":
+            return AttentionPooling(width)
+        case "recent":
+            return RecentMean(width, settings.pooling_frames)
+
+
+def new_classifier(settings: ClassifierSettings, labels: tuple[str, ...]) -> ClassifierModel:
+    """A classifier with random weights (from torch's generator)."""
+    return ClassifierModel(settings, labels, build_classifier(settings.model, settings.features.dim, len(labels)))
+
+
+# Data and training
 
 
 def names_of(utterances: Sequence[Utterance], wanted: Sequence[str], where: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import typer
 
 from recitative import __version__
 from recitative.errors import DataError, RecitativeError, one_line, os_problem
-from recitative.signals import handle_on_own_stack
+from recitative.machine import handle_on_own_stack
 from recitative.terminal import write_any_name
 
 INTERRUPTED = 130

@@ -13,10 +13,13 @@ rank), so a run that was interrupted anywhere and started again ends in the same
 from __future__ import annotations
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -25,7 +28,7 @@ from torch import nn
 from recitative.atomic import sweep
 from recitative.config import TrainSettings
 from recitative.errors import RunError
-from recitative.signals import StopRequest, stop_signals
+from recitative.machine import handle_on_own_stack
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.distributed import DistributedContext, has_bf16
 from recitative.train.log import Console, RunDisplay, RunLog
@@ -75,6 +78,34 @@ def fit(
     if log:
         log.close()
     return progress
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop."""
+
+    requested = False
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """Turn SIGINT and SIGTERM into a request that the training loop honors between two steps.
+
+    A second signal takes effect at once.
+    """
+    handle_on_own_stack()
+    stop = StopRequest()
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.requested = True
+        signal.signal(number, previous[signal.Signals(number)])
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, request) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, previous[number])
 
 
 @dataclass

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 # A process of its own: pytest has the other stack already, and what goes wrong is an abort.
 LSTM_UNDER_SIGNALS = """
 import faulthandler, signal, torch
-from recitative.signals import stop_signals
+from recitative.train.loop import stop_signals
 
 assert not faulthandler.is_enabled()
 torch.manual_seed(1)
