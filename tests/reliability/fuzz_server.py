@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import socket
 import sys
 import tempfile
 import threading
@@ -78,6 +79,14 @@ ORDERS = (
     {"eof": 1},
     {"reset": 1},
 )
+FORM = b'{"rate": 4000, "width": 2, "channels": 1}'
+WYOMING = (
+    b'{"type": "describe"}\n',
+    b'{"type": "audio-start", "data": ' + FORM + b"}\n",
+    b'{"type": "audio-chunk", "data": ' + FORM + b', "payload_length": 8}\n\1\2\3\4\5\6\7\0',
+    b'{"type": "audio-chunk", "data_length": 41, "payload_length": 4}\n' + FORM + b"\1\2\3\4",
+    b'{"type": "audio-stop"}\n',
+)
 ADDRESSES = (
     "/",
     "/?sample_rate=4000",
@@ -97,7 +106,7 @@ def try_all(service: Service, count: int, seed: int) -> list[str]:
         rng = random.Random(f"{seed} {number}")
         case = rng.choice(CASES)
         try:
-            problem = case(service.url, rng)
+            problem = case(service, rng)
         except Exception as error:  # of the client: there was no answer
             problem = f"{type(error).__name__}: {error}"
         if problem:
@@ -117,7 +126,7 @@ def _fault(answer: httpx.Response) -> str:
     return ""
 
 
-def _upload(url: str, rng: random.Random) -> str:
+def _upload(service: Service, rng: random.Random) -> str:
     """A damaged recording with odd fields."""
     content = rng.choice(AUDIO).read_bytes()
     if rng.random() < 0.8:
@@ -127,21 +136,21 @@ def _upload(url: str, rng: random.Random) -> str:
     if path == "keywords":
         fields.setdefault("keywords", "ab:0.1")
     files = {"file": (_printed(rng.choice(VALUES)) or "x", content)}
-    return _fault(httpx.post(f"{url}/v1/audio/{path}", files=files, data=fields, timeout=TIMEOUT_S))
+    return _fault(httpx.post(f"{service.url}/v1/audio/{path}", files=files, data=fields, timeout=TIMEOUT_S))
 
 
-def _body(url: str, rng: random.Random) -> str:
+def _body(service: Service, rng: random.Random) -> str:
     """A damaged multipart body."""
-    request = httpx.Request("POST", url, files={"file": b"RIFF"}, data={"model": "x", "stream": "true"})
+    request = httpx.Request("POST", service.url, files={"file": b"RIFF"}, data={"model": "x", "stream": "true"})
     content, headers = fuzz.damage(request.read(), rng), {"content-type": request.headers["content-type"]}
     if rng.random() < 0.2:
         kinds = "multipart/form-data", "multipart/form-data; boundary=", "text/plain", "application/json", "x"
         headers["content-type"] = rng.choice(kinds)
     path = rng.choice(UPLOADS)
-    return _fault(httpx.post(f"{url}/v1/audio/{path}", content=content, headers=headers, timeout=TIMEOUT_S))
+    return _fault(httpx.post(f"{service.url}/v1/audio/{path}", content=content, headers=headers, timeout=TIMEOUT_S))
 
 
-def _music(url: str, rng: random.Random) -> str:
+def _music(service: Service, rng: random.Random) -> str:
     """A damaged request for music, or a valid one with a damaged MIDI file."""
     from base64 import b64encode
 
@@ -152,10 +161,10 @@ def _music(url: str, rng: random.Random) -> str:
     elif rng.random() < 0.8:
         content = fuzz.damage(content, rng)
     headers = {"content-type": "application/json"}
-    return _fault(httpx.post(f"{url}/v1/music", content=content, headers=headers, timeout=TIMEOUT_S))
+    return _fault(httpx.post(f"{service.url}/v1/music", content=content, headers=headers, timeout=TIMEOUT_S))
 
 
-def _path(url: str, rng: random.Random) -> str:
+def _path(service: Service, rng: random.Random) -> str:
     paths = (
         "/",
         "/v1/models",
@@ -170,13 +179,13 @@ def _path(url: str, rng: random.Random) -> str:
     hosts = "127.0.0.1", "localhost:1", "[::", "[", "evil.example", "127.0.0.1:99999999"
     headers = {"host": rng.choice(hosts)} if rng.random() < 0.3 else {}
     if rng.random() < 0.3:
-        headers["origin"] = rng.choice(("null", "http://[", "http://evil.example", url))
+        headers["origin"] = rng.choice(("null", "http://[", "http://evil.example", service.url))
     method = rng.choice(("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"))
-    answer = httpx.request(method, url + rng.choice(paths), headers=headers, timeout=TIMEOUT_S)
+    answer = httpx.request(method, service.url + rng.choice(paths), headers=headers, timeout=TIMEOUT_S)
     return f"status {answer.status_code}" if answer.status_code >= 500 else ""
 
 
-def _conversation(url: str, rng: random.Random) -> str:
+def _conversation(service: Service, rng: random.Random) -> str:
     """Damaged commands among samples. They must end the conversation with an error other than the server's own."""
     messages: list[str | bytes] = []
     for _ in range(rng.randint(1, 6)):
@@ -193,7 +202,9 @@ def _conversation(url: str, rng: random.Random) -> str:
         address += f"{'&' if '?' in address else '?'}rate={rng.choice(('0', '-1', '99999999999999999999', 'x', '²'))}"
     told = None
     try:
-        with connect(url.replace("http", "ws") + address, close_timeout=TIMEOUT_S, open_timeout=TIMEOUT_S) as live:
+        with connect(
+            service.url.replace("http", "ws") + address, close_timeout=TIMEOUT_S, open_timeout=TIMEOUT_S
+        ) as live:
             for message in messages:
                 live.send(message)
             live.send('{"eof": 1}' if address.startswith("/?") or address == "/" else '{"type": "finish"}')
@@ -209,12 +220,24 @@ def _conversation(url: str, rng: random.Random) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+def _voice_assistant(service: Service, rng: random.Random) -> str:
+    """Damaged events of the Wyoming protocol. The last answer is an error, or the connection is closed."""
+    content = b"".join(rng.choice(WYOMING) for _ in range(rng.randint(1, 5)))
+    port = service.server.assistant_port
+    with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
+        client.sendall(fuzz.damage(content, rng))
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(65536):
+            pass
+    return ""
+
+
 def _printed(text: str) -> str:
     """Text that a form can contain."""
     return text.encode("utf-8", "replace").decode()
 
 
-CASES = (_upload, _upload, _body, _music, _path, _conversation, _conversation)
+CASES = (_upload, _upload, _body, _music, _path, _conversation, _conversation, _voice_assistant)
 
 
 @contextmanager
@@ -242,7 +265,9 @@ def serving(folder: Path, processes: int = 1) -> Iterator[Service]:
         export_model(every_kind.make(path.stem), path)
     open_models = partial(map, ServedModel.load, paths)
     limits = Limits(upload_mb=5, decoding_s=60, idle_s=60)
-    server = Server(list(open_models()), limits, processes=processes, open_models=open_models)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(list(open_models()), limits, processes=processes, open_models=open_models, assistant_port=port)
     with running(Service(server)) as service:
         yield service
 

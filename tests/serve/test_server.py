@@ -44,7 +44,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
 from recitative.decoding.hotwords import HotWord
-from recitative.errors import UsageError
+from recitative.errors import RunError, UsageError
 from recitative.keywords.spotter import Spotter
 from recitative.lm.grammar import Grammar
 from recitative.model.export.file import export_model
@@ -316,6 +316,52 @@ def test_home_assistant_gets_a_transcript_by_the_wyoming_protocol(recognizer, mo
     assert info.asr[0].models[0].name == "tiny.onnx"
     words = [word["word"] for final in finals(events_alone(recognizer, audio)) for word in final["words"]]
     assert texts == [" ".join(words)] * 2
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "an event is malformed"),
+        (b"[1, 2]\n", "an event is malformed"),
+        (b'{"type": "audio-start", "data": {"rate": 16000}}\n', "an event is malformed"),
+        (b'{"type": "audio-start", "data": {"rate": 77, "width": 2, "channels": 1}}\n', "sample rate 77: must be"),
+        (
+            b'{"type": "audio-start", "payload_length": 99999999999}\n',
+            "an event has 99999999999 bytes: at most 1048576",
+        ),
+        (b'{"type": "audio-start", "payload_length": "x"}\n', "an event is malformed"),
+    ],
+)
+def test_malformed_events_of_a_voice_assistant_get_an_error(recognizer, caplog, sent, told):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with serving(recognizer, assistant_port=port), socket.create_connection(("127.0.0.1", port), 30) as client:
+        client.sendall(sent)
+        answer = client.makefile("rb").read().decode()
+    assert '"type": "error"' in answer
+    assert told in answer
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_port_that_is_in_use_is_named(recognizer):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(RunError, match=f"--port {port}: Address already in use; choose another"):
+            Service(Server([ServedModel(recognizer.name, RECOGNIZER, recognizer)]), port=port)
+        with pytest.raises(RunError, match=f"--wyoming-port {port}: Address already in use; choose another"):
+            Service(Server([ServedModel(recognizer.name, RECOGNIZER, recognizer)], assistant_port=port))
+    with pytest.raises(RunError, match=r"--host 192.0.2.1: .*; give an address of this machine"):
+        Service(Server([ServedModel(recognizer.name, RECOGNIZER, recognizer)], access=Access(host="192.0.2.1")))
+
+
+@pytest.mark.parametrize("path", ["/v1/nothing", "/v1/audio/transcriptions"])
+def test_where_there_are_no_live_streams_clients_are_told_where_they_are(service, path):
+    with pytest.raises(InvalidStatus) as refused, connect(web_socket(service, path)):
+        pass
+    assert refused.value.response.status_code == 404
+    assert b"connect to /v1/stream, or with a client of Vosk's server to /" in refused.value.response.body
+    answer = httpx.get(f"{service.url}/v1/stream")
+    assert (answer.status_code, answer.json()["error"]["message"][:28]) == (426, "live streams are WebSockets;")
 
 
 # What a client asks to be heard
@@ -708,8 +754,10 @@ def test_without_the_token_only_the_page_and_the_probes_answer(recognizer, recor
             assert httpx.get(service.url + path).status_code == 401, path
             assert httpx.get(service.url + path, headers={"Authorization": "Bearer secret"}).status_code == 200, path
             assert httpx.get(service.url + path, headers={"Authorization": "Bearer secre"}).status_code == 401, path
-        with pytest.raises(InvalidStatus, match="403"), connect(web_socket(service, "/v1/stream")):
+        with pytest.raises(InvalidStatus) as refused, connect(web_socket(service, "/v1/stream?token=no")):
             pass
+        assert refused.value.response.status_code == 401
+        assert b"the token is missing or wrong" in refused.value.response.body
         with connect(web_socket(service, "/v1/stream?token=secret")) as live:
             live.send('{"type": "finish"}')
             assert json.loads(live.recv(10))["type"] == "end"
@@ -792,6 +840,3 @@ def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recit
     assert "in use" in done.stderr
     done = recitative("serve", "--model", model, "--certificate", "none.pem")
     assert (done.returncode, done.stderr) == (2, "error: --certificate and --key: give both or neither\n")
-
-
-# Malformed messages and uploads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recitative.errors import UsageError
+from recitative.errors import UsageError, printable
 from recitative.serve.metrics import Metrics
 
+log = logging.getLogger("uvicorn.error")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # No token is needed for the probes and for the page, which asks for it; all under /page/ belongs to the page.
 OPEN = ("/healthz", "/readyz", "/")
@@ -114,6 +116,7 @@ class Gate:
         length = headers.get("content-length", "")
         if scope["type"] == "http" and length.isdecimal() and int(length[:20]) > self.max_bytes:
             self.metrics.refused.labels("size").inc()
+            log_refusal(scope, self._too_large)
             await JSONResponse(error_body(self._too_large), 413)(scope, receive, send)
             return
         await self.app(scope, self._limited(receive), self._with_origin(send, headers.get("origin", "")))
@@ -151,11 +154,19 @@ class Gate:
 
 
 async def _deny(scope: Scope, receive: Receive, send: Send, why: str) -> None:
+    log_refusal(scope, DENIALS[why])
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": DENIALS[why]})
-        return
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": DENIALS[why]})
+            return
     await JSONResponse(error_body(DENIALS[why]), 401 if why == "token" else 403)(scope, receive, send)
+
+
+def log_refusal(scope: Mapping[str, Any], message: str) -> None:
+    """One line of the log: who, where, and what the client was told; not the query, which may have the token."""
+    host, port = scope.get("client") or ("a client", 0)
+    log.warning("%s:%d %s: refused: %s", host, port, printable(scope.get("path", ""), 100), printable(message))
 
 
 def error_body(message: str) -> dict[str, Any]:

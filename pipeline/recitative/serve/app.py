@@ -6,10 +6,12 @@ Service(Server([ServedModel.load("model.onnx")]), port=2700).run()
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.resources import files
@@ -29,12 +31,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from recitative import __version__
 from recitative.asr.recognizer import Recognizer
 from recitative.audio.files import AudioBlocks
-from recitative.errors import RecitativeError, UsageError, printable
+from recitative.errors import RecitativeError, RunError, UsageError, printable
 from recitative.keywords.spotter import Spotted
 from recitative.kinds import KINDS
 from recitative.model.kind import Endpoint
 from recitative.model.stream import document
-from recitative.serve.access import Gate, error_body
+from recitative.serve.access import Gate, error_body, log_refusal
 from recitative.serve.live import (
     INTERNAL,
     POLICY,
@@ -58,6 +60,7 @@ from recitative.serve.recordings import (
 from recitative.serve.server import Server
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+STREAM = "/v1/stream"
 FileField = Annotated[UploadFile, File(description="A recording: wav, flac, ogg, mp3, with PyAV also m4a and others.")]
 ModelField = Annotated[str, Form(description="A name from /v1/models; default: the first that can do it.")]
 log = logging.getLogger("uvicorn.error")
@@ -227,7 +230,11 @@ def _add_streams(app: FastAPI, server: Server) -> None:
         rate = socket.query_params.get("sample_rate", "16000")
         await serve(socket, VoskConversation, rate, lambda: (server.models.live_speech(), RAW_TEXT))
 
-    @app.websocket("/v1/stream")
+    @app.get(STREAM, include_in_schema=False)
+    async def not_http(request: Request) -> Response:
+        return _refusal(request, "live streams are WebSockets; connect to ws://...", 426, {"Upgrade": "websocket"})
+
+    @app.websocket(STREAM)
     async def own(socket: WebSocket) -> None:
         query = socket.query_params
 
@@ -237,34 +244,56 @@ def _add_streams(app: FastAPI, server: Server) -> None:
 
         await serve(socket, OwnConversation, query.get("rate", "16000"), find)
 
+    @app.websocket("/{path:path}")
+    async def elsewhere(socket: WebSocket) -> None:
+        told = f"there are no live streams here; connect to {STREAM}, or with a client of Vosk's server to /"
+        log_refusal(socket.scope, told)
+        await socket.send_denial_response(JSONResponse(error_body(told), 404))
+
 
 async def _refuse(socket: WebSocket, why: str, code: int) -> None:
     """Refuse a stream before its conversation, in a message for clients of both protocols."""
+    log_refusal(socket.scope, why)
     with suppress(RuntimeError, WebSocketDisconnect, OSError):  # the client is gone
         await socket.send_text(json.dumps({"type": "error", "error": why, "message": why}))
         await socket.close(code)
 
 
-async def _on_refusal(_request: Request, error: Exception) -> Response:
-    return JSONResponse(error_body(str(error)), 400)
+def _refusal(request: Request, told: str, status: int = 400, headers: Mapping[str, str] | None = None) -> Response:
+    log_refusal(request.scope, told)
+    return JSONResponse(error_body(told), status, headers)
 
 
-async def _on_busy(_request: Request, _error: Exception) -> Response:
-    return JSONResponse(error_body("too many recordings wait; try again later"), 503, {"Retry-After": "5"})
+async def _on_refusal(request: Request, error: Exception) -> Response:
+    return _refusal(request, str(error))
 
 
-async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+async def _on_busy(request: Request, _error: Exception) -> Response:
+    return _refusal(request, "too many recordings wait; try again later", 503, {"Retry-After": "5"})
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid" or len(first["loc"]) == 1:
-        return JSONResponse(error_body("the request: must be a JSON object, sent as application/json"), 400)
+        return _refusal(request, "the request: must be a JSON object, sent as application/json")
     where = ".".join(map(str, first["loc"][1:]))
-    return JSONResponse(error_body(f"{where}: {printable(first['msg'].lower())}"), 400)
+    return _refusal(request, f"{where}: {printable(first['msg'].lower())}")
 
 
-async def _on_http_error(_request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse(error_body(error.detail.lower()), error.status_code, error.headers)
+    return _refusal(request, error.detail.lower(), error.status_code, error.headers)
+
+
+def _bind(host: str, port: int, option: str) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise RunError(f"{option} {port}: {reason}; choose another, or 0 for any that is free") from None
+        raise RunError(f"--host {host}: {reason}; give an address of this machine") from None
 
 
 class Service(uvicorn.Server):
@@ -286,7 +315,7 @@ class Service(uvicorn.Server):
     ) -> None:
         """port: 0 = any free port; on_start: is called when the server accepts connections.
 
-        Raises OSError for a port that is in use.
+        Raises RunError for a port that is in use.
         """
         super().__init__(
             uvicorn.Config(
@@ -304,7 +333,9 @@ class Service(uvicorn.Server):
         self.server, self._drain_s, self._on_start = server, drain_s, on_start
         host = server.access.host
         is_ipv6 = ":" in host
-        self._socket = socket.create_server((host, port), family=socket.AF_INET6 if is_ipv6 else socket.AF_INET)
+        self._socket = _bind(host, port, "--port")
+        if server.assistant_port:
+            server.assistant_socket = _bind(host, server.assistant_port, "--wyoming-port")
         name = f"[{host}]" if is_ipv6 else host
         self.url = f"{'https' if certificate else 'http'}://{name}:{self._socket.getsockname()[1]}"
 

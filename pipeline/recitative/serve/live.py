@@ -29,9 +29,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from recitative.asr.transcript import Final, Partial, text_of
 from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
-from recitative.serve.access import Limits
+from recitative.serve.access import Limits, log_refusal
 from recitative.serve.models import RAW_TEXT, StreamOptions
-from recitative.serve.streams import Events, LiveStream
+from recitative.serve.streams import Events, LiveStream, checked_rate
 from recitative.serve.workers import WorkerError
 from recitative.text.tokens import Word
 
@@ -69,15 +69,12 @@ class Conversation(ABC):
 
     def set_rate(self, value: object) -> None:
         """Raises UsageError for an invalid rate, and for a different one after audio has come."""
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int) or not 4000 <= value <= 192000:
-            raise UsageError(f"sample rate {value!r}: must be a whole number from 4000 to 192000 Hz")
-        if self.stream.has_begun and value != self.stream.rate:
+        rate = checked_rate(value)
+        if self.stream.has_begun and rate != self.stream.rate:
             raise UsageError(
-                f"sample rate {value}: the stream has {self.stream.rate} Hz; send the rate before any audio"
+                f"sample rate {rate}: the stream has {self.stream.rate} Hz; send the rate before any audio"
             )
-        self.stream.rate = value
+        self.stream.rate = rate
 
     async def set_options(self, options: StreamOptions) -> None:
         """Raises UsageError, DataError for options that the model cannot satisfy, or after audio has come."""
@@ -200,6 +197,7 @@ async def run_conversation(conversation: Conversation, rate: object, options: St
         reason, code, message = "message", POLICY, str(error)
     except TimeoutError:
         reason, code, message = "idle", POLICY, f"nothing came for {limits.idle_s:g} s"
+    log_refusal(socket.scope, message)
     with suppress(RuntimeError, WebSocketDisconnect, OSError):  # the client is gone
         await conversation.send(conversation.error(message))
         await socket.close(code)

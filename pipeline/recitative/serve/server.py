@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
@@ -44,6 +45,7 @@ class Server:
         self.metrics = Metrics()
         self.pool = Pool(self.limits, self.metrics)
         self.assistant_port = assistant_port
+        self.assistant_socket: socket.socket | None = None  # bound to it by the service
         self.draining = False
         self.live = 0  # streams
         self._local = LocalHost(self.models, self.rules, self.metrics.count_audio)
@@ -58,10 +60,10 @@ class Server:
         async with AsyncExitStack() as stack:
             stack.callback(self.pool.close)
             await stack.enter_async_context((self.workers or self._local).running())
-            if self.assistant_port:
+            if self.assistant_socket:
                 from recitative.serve.voice_assistant import listening
 
-                await stack.enter_async_context(listening(self, self.assistant_port))
+                await stack.enter_async_context(listening(self, self.assistant_socket))
             yield
 
     def refusal(self) -> str:

@@ -21,6 +21,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from recitative.asr.stream import EndpointRules
+from recitative.errors import UsageError
 from recitative.model.stream import NetworkStream, Work, run_together
 from recitative.serve.metrics import Metrics
 from recitative.serve.models import DEFAULT_OPTIONS, ServedModel, StreamOptions
@@ -164,6 +165,15 @@ class _Piece:
             self.done.set_exception(self.error)
         else:
             self.done.set_result(self.events or [])
+
+
+def checked_rate(value: object) -> int:
+    """A sample rate as clients give it, in Hz. Raises UsageError for what is none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 4000 <= value <= 192000:
+        raise UsageError(f"sample rate {value!r}: must be a whole number from 4000 to 192000 Hz")
+    return value
 
 
 class LiveStream:

@@ -7,39 +7,67 @@ model. The protocol has no token: anyone who reaches the port may use it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from functools import partial
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioChunkConverter, AudioStart, AudioStop
 from wyoming.error import Error
-from wyoming.event import Event
+from wyoming.event import Event, async_read_event
 from wyoming.info import AsrModel, AsrProgram, Attribution, Describe, Info
-from wyoming.server import AsyncEventHandler, AsyncTcpServer
+from wyoming.server import AsyncEventHandler
 
 from recitative import __version__
 from recitative.asr.transcript import Final, text_of
-from recitative.errors import RecitativeError
+from recitative.errors import RecitativeError, UsageError
+from recitative.serve.access import log_refusal
 from recitative.serve.models import RAW_TEXT, ServedModel
-from recitative.serve.streams import Events, LiveStream
+from recitative.serve.streams import Events, LiveStream, checked_rate
 
 if TYPE_CHECKING:
     from recitative.serve.server import Server
 
+MALFORMED = "an event is malformed: must be a line of JSON, its data and its payload, as in the Wyoming protocol"
 ATTRIBUTION = Attribution(name="Recitative", url="")
 
 
 @asynccontextmanager
-async def listening(server: Server, port: int) -> AsyncIterator[None]:
-    """Listen at a port. Raises OSError if it is in use."""
-    tcp = AsyncTcpServer(server.access.host, port)
-    await tcp.start(partial(Assistant, server, server.models.live_speech()))
+async def listening(server: Server, bound: socket.socket) -> AsyncIterator[None]:
+    """Answer clients at a socket."""
+    model, clients = server.models.live_speech(), set[asyncio.Task[None]]()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        clients.add(task)
+        task.add_done_callback(clients.discard)
+        await Assistant(server, model, reader, writer).run()
+
+    tcp = await asyncio.start_server(answer, sock=bound)
     try:
         yield
     finally:
-        await tcp.stop()
+        tcp.close()
+        for task in clients:
+            task.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+
+
+class BoundedReader(asyncio.StreamReader):
+    """What the protocol reads of a stream, with a limit of bytes for each part of an event."""
+
+    def __init__(self, reader: asyncio.StreamReader, most: int) -> None:
+        self._reader, self._most = reader, most
+
+    async def readline(self) -> bytes:
+        return await self._reader.readline()  # at most asyncio's limit of 64 KB
+
+    async def readexactly(self, n: int) -> bytes:
+        if n > self._most:
+            raise UsageError(f"an event has {n} bytes: at most {self._most}")
+        return await self._reader.readexactly(n)
 
 
 class Assistant(AsyncEventHandler):
@@ -55,27 +83,51 @@ class Assistant(AsyncEventHandler):
         self._stream: LiveStream | None = None
         self._events: Events = []
 
-    async def handle_event(self, event: Event) -> bool:
-        """Returns whether the connection stays open."""
+    async def run(self) -> None:
+        """Answer events until the client leaves, or sends what is not allowed."""
+        limits, told = self._server.limits, ""
+        events = BoundedReader(self.reader, 1024 * limits.message_kb)
         try:
-            return await self._handle(event)
+            while True:
+                with _well_formed():
+                    event = await asyncio.wait_for(async_read_event(events), limits.idle_s)
+                if event is None and not self.reader.at_eof():
+                    raise UsageError(MALFORMED)
+                if event is None or not await self.handle_event(event):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client is gone
         except RecitativeError as error:
-            await self.write_event(Error(str(error)).event())
-            return False
+            told = str(error)
+        except TimeoutError:
+            told = f"nothing came for {limits.idle_s:g} s"
+        finally:
+            with suppress(OSError):
+                if told:
+                    log_refusal({"client": self.writer.get_extra_info("peername")[:2], "path": "Wyoming"}, told)
+                    await self.write_event(Error(told).event())
+            await self.disconnect()
+            self.writer.close()
 
-    async def _handle(self, event: Event) -> bool:
+    async def handle_event(self, event: Event) -> bool:
+        """Returns whether the connection stays open. Raises RecitativeError for what is not allowed."""
         if Describe.is_type(event.type):
             await self.write_event(describe(self._model.name).event())
         elif AudioStart.is_type(event.type):
             self._end()
             if why := self._server.refusal():
                 self._server.metrics.refused.labels("streams").inc()
-                await self.write_event(Error(why).event())
-                return False
+                raise UsageError(why)
             self._stream, self._events = self._live.enter_context(self._server.stream(self._model)), []
-            self._stream.rate, self._stream.options = AudioStart.from_event(event).rate, RAW_TEXT
+            with _well_formed():
+                rate = AudioStart.from_event(event).rate
+            self._stream.rate, self._stream.options = checked_rate(rate), RAW_TEXT
         elif AudioChunk.is_type(event.type) and self._stream:
-            self._events += await self._stream.accept(self._mono.convert(AudioChunk.from_event(event)).audio)
+            with _well_formed():
+                audio = self._mono.convert(AudioChunk.from_event(event)).audio
+            self._events += await self._stream.accept(audio)
+            if self._stream.duration_s > self._server.limits.total_s:
+                raise UsageError(f"the stream is longer than {self._server.limits.total_s:g} s: begin a new one")
         elif AudioStop.is_type(event.type) and self._stream:
             self._events += await self._stream.finish()
             words = [word for one in self._events if isinstance(one, Final) for word in one.words]
@@ -89,6 +141,17 @@ class Assistant(AsyncEventHandler):
     def _end(self) -> None:
         self._stream = None
         self._live.close()
+
+
+@contextmanager
+def _well_formed() -> Iterator[None]:
+    """Errors of the package that reads events are those of the client who sent them. Raises UsageError."""
+    try:
+        yield
+    except (RecitativeError, OSError, EOFError, TimeoutError):
+        raise
+    except Exception as error:  # KeyError, TypeError, audioop.error, ...
+        raise UsageError(MALFORMED) from error
 
 
 def describe(name: str) -> Info:
