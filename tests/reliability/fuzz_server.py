@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "asr"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "classification"))
 
 import fuzz
+import tiny
 
 import every_kind
 from recitative.model.export.file import export_model
@@ -259,10 +260,13 @@ def running(service: Service) -> Iterator[Service]:
 
 @contextmanager
 def serving(folder: Path, processes: int = 1) -> Iterator[Service]:
-    """A server of a small model of each kind. processes: for live streams."""
+    """A server of a small model of each kind, and of a recognizer that streams. processes: for live streams."""
     paths = [folder / f"{name}.onnx" for name in KINDS]
     for path in paths:
         export_model(every_kind.make(path.stem), path)
+    paths.append(folder / "speech.onnx")
+    core = {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}}
+    export_model(tiny.recognizer(seed=2, **core), paths[-1])
     open_models = partial(map, ServedModel.load, paths)
     limits = Limits(upload_mb=5, decoding_s=60, idle_s=60)
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -358,6 +359,12 @@ def serve(
     for option, path in (("--certificate", certificate), ("--key", key)):
         if path and not os.access(path, os.R_OK):
             raise UsageError(f"{option} {path}: cannot be read; give a PEM file")
+    if certificate:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            reason = error.reason or "not PEM"
+            raise UsageError(f"--certificate, --key: are no certificate and its key in PEM files ({reason})") from None
     paths = [find_model(name) for name in model or [""]]
     models = open_models(paths, decoding, text)
     limits = Limits(
