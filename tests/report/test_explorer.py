@@ -18,7 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 import browser
+from recitative.asr.decoded import read_experiment
+from recitative.asr.report import Report
 from recitative.cli.main import app
+from recitative.cli.models import open_named_transcriber
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.report.explorer import Explorer
@@ -100,6 +103,15 @@ def experiments(tmp_path_factory) -> tuple[Path, Path]:
     shutil.copytree(folder / "exp", folder / "other")
     (folder / "other/decode_test/text").write_text("".join(f"{u.utt_id} {u.text}\n" for u in utterances))
     return folder / "exp", folder / "other"
+
+
+def test_the_features_of_an_utterance_can_be_heard(experiments):
+    pytest.importorskip("librosa", reason="librosa makes sound of features")
+    sets = [read_experiment(experiments[0])]
+    for live in (True, False):
+        part = Report(sets, open_named_transcriber, live=live).detail(f"test/{WRONG}")
+        assert part.count(f'aria-label="Features of {WRONG}"') == live
+        assert part.count("<audio") == 1 + live
 
 
 @contextmanager

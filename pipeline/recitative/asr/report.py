@@ -23,6 +23,7 @@ from recitative.audio.files import read_audio
 from recitative.data.directory import Utterance
 from recitative.decoding.alignment import BLANK, align_words
 from recitative.errors import DataError, UsageError
+from recitative.features.inversion import to_samples
 from recitative.report import experiment as training
 from recitative.report.charts import (
     Mark,
@@ -36,7 +37,7 @@ from recitative.report.charts import (
 )
 from recitative.report.experiment import first
 from recitative.report.figure import Figure
-from recitative.report.page import Cell, encode_mp3, percent, render, render_part, sound_uri
+from recitative.report.page import MAX_SOUND_S, Cell, encode_mp3, percent, render, render_part, sound_uri
 from recitative.score.calibration import expected_calibration_error, reliability
 from recitative.score.wer import Alignment, Pair, confidence_interval, count_confusions, difference_interval
 from recitative.stage import Array
@@ -267,6 +268,7 @@ class Report:
             "notes": list(dict.fromkeys(note for note in notes if note)),
             "picture": spectrogram(recording, marks if any(len(m.text) == 1 for m in marks) else (), below),
             "sound": sound_uri(recording, encode_mp3, "audio/mpeg"),
+            "features": _features_as_sound(models[0], recording) if self.live else "",
             "duration_s": recording.duration_s,
         }
 
@@ -287,6 +289,18 @@ def _inspected(model: Transcriber | str, recording: Recording | str, utterance: 
     if recording.sample_rate != model.sample_rate:
         return None
     return inspect(model, recording.samples, utterance.text or "")
+
+
+def _features_as_sound(model: Transcriber | str, recording: Recording) -> str:
+    """What the network gets, for the ear; empty without a model or librosa."""
+    if isinstance(model, str) or recording.sample_rate != model.sample_rate or recording.duration_s > MAX_SOUND_S:
+        return ""
+    extractor = model.extractor
+    try:
+        samples = to_samples(extractor.compute(recording.samples), extractor.settings)
+    except ImportError:
+        return ""
+    return sound_uri(Recording(samples, recording.sample_rate), encode_mp3, "audio/mpeg")
 
 
 def _system(name: str, decoded: DecodedSet, utt_id: str, heard: Inspection | None) -> dict[str, Any]:
