@@ -4,7 +4,7 @@ export PYTHON
 BIN = .venv/bin
 
 .DEFAULT_GOAL = help
-.PHONY: help setup try demo test test-latest soak check docs lock bench clean
+.PHONY: help setup try demo test test-latest soak check coverage docs dist lock bench clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,14 @@ soak: setup ## the tests of reliability at full length, and the server under loa
 
 check: setup ## style, format, types, shell scripts, layers
 	@tools/check
+
+coverage: setup ## run all tests and print the lines that they do not run; below 90 % is an error
+	@rm -rf build/coverage; mkdir -p build/coverage
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov \
+	  --cov-report=term:skip-covered --cov-report=html:build/coverage/html --cov-fail-under=90
+
+dist: setup ## build sdist, wheel, recipes and licenses into dist/; URL=https://... sets the project's links
+	@tools/dist.sh $(URL)
 
 docs: setup ## write the manual to build/docs; open build/docs/index.html
 	@$(BIN)/python tools/docs/pages.py build/pages
