@@ -73,6 +73,24 @@ def test_the_recognition_tutorial_hears_what_the_recognizer_hears(bundle, wavefo
     assert " ".join(GreedyDecoder(bundle.get_labels())(emission[0])) == heard[1]
 
 
+def test_the_tutorial_on_beam_search_hears_what_the_recognizer_hears(bundle, waveform, heard, tmp_path):
+    pytest.importorskip("flashlight", reason="torchaudio's ctc_decoder is of the package flashlight-text")
+    from torchaudio.models.decoder import ctc_decoder
+
+    labels, tokenizer = bundle.get_labels(), bundle.get_tokenizer()
+    lexicon = tmp_path / "lexicon.txt"
+    words = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "oh", "zero")
+    lines = (f"{word} {' '.join(labels[label] for label in tokenizer([word])[0])}\n" for word in words)
+    lexicon.write_text("".join(lines))
+    with torch.inference_mode():
+        emissions = bundle.get_model()(waveform, torch.tensor([waveform.size(1)]))
+    options = {"tokens": list(labels), "lm": None, "beam_size": 50, "blank_token": "-", "sil_token": labels[1]}
+    (best, *_), *_ = ctc_decoder(lexicon=str(lexicon), **options)(*emissions)
+    assert best.words == [word.word for word in heard[0]]
+    (best, *_), *_ = (decoder := ctc_decoder(lexicon=None, **options))(*emissions)
+    assert " ".join(decoder.idxs_to_tokens(best.tokens)[1:-1]) == heard[1]  # the decoder adds silence at both ends
+
+
 def test_the_alignment_tutorial_finds_the_times_of_the_recognizer(bundle, waveform, heard):
     with torch.inference_mode():
         emission, _ = bundle.get_model(with_star=False)(waveform)
