@@ -76,8 +76,21 @@ def run(task, folder, settings=SETTINGS, **options):
     return fit(task, settings, folder, device=CPU, console=Console(quiet=True), **options)
 
 
+def stop(folder, step, settings=SETTINGS):
+    """A run that is asked to stop in this step."""
+    task = LineTask()
+    task.interrupt_at = step
+    with pytest.raises(RunError, match=f"stopped at step {step}; run the same command again"):
+        run(task, folder, settings)
+
+
 def weights(task):
     return {name: value.clone() for name, value in task.network.state_dict().items()}
+
+
+def assert_same_weights(task, other):
+    for name, value in weights(other).items():
+        assert torch.equal(weights(task)[name], value), name
 
 
 def log_of(folder, event):
@@ -103,15 +116,11 @@ def replace_settings(**changes):
 def test_a_run_stopped_at_any_step_and_resumed_ends_in_the_same_weights(tmp_path, stop_after):
     undisturbed = LineTask()
     run(undisturbed, tmp_path / "a")
-    task = LineTask()
-    task.interrupt_at = stop_after
-    with pytest.raises(RunError, match=f"stopped at step {stop_after}; run the same command again"):
-        run(task, tmp_path / "b")
+    stop(tmp_path / "b", stop_after)
     resumed = LineTask()
     run(resumed, tmp_path / "b")
     assert resumed.seen[0] == divmod(stop_after, 5)  # goes on with the very next batch
-    for name, value in weights(undisturbed).items():
-        assert torch.equal(weights(resumed)[name], value), name
+    assert_same_weights(resumed, undisturbed)
     assert [line["step"] for line in log_of(tmp_path / "b", "step")] == list(range(1, 21))
     losses = [[line["loss"] for line in log_of(tmp_path / folder, "step")] for folder in "ab"]
     assert losses[0] == losses[1]
@@ -142,10 +151,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_one_that_does_not_say_is_
     run(LineTask(), tmp_path / "a", replace_settings(epochs=1), digest="of these")
     with pytest.raises(UsageError, match=r"^.*latest\.pt: is the checkpoint of a run with other settings or .*$"):
         run(LineTask(), tmp_path / "a", replace_settings(epochs=2), digest="of others")
-    stopped = LineTask()
-    stopped.interrupt_at = 3
-    with pytest.raises(RunError, match="stopped at step 3"):
-        run(stopped, tmp_path / "b")
+    stop(tmp_path / "b", 3)
     content = torch.load(tmp_path / "b" / "checkpoint" / "latest.pt", weights_only=True)
     del content["settings"]  # as older versions wrote it
     torch.save(content, tmp_path / "b" / "checkpoint" / "latest.pt")
@@ -154,12 +160,14 @@ def test_a_checkpoint_of_other_settings_is_refused_and_one_that_does_not_say_is_
         run(LineTask(), tmp_path / "b", digest="of others")
 
 
-def test_a_finished_run_that_is_started_again_touches_none_of_its_files(tmp_path):
+def test_a_finished_run_that_is_started_again_reads_no_data_and_touches_none_of_its_files(tmp_path):
     run(LineTask(), tmp_path)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     for path in files:
         os.utime(path, (1, 1))
-    run(LineTask(), tmp_path)
+    again = LineTask()
+    run(again, tmp_path)
+    assert again.seen == []
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == files
     assert {path.stat().st_mtime for path in files} == {1}
 
@@ -181,16 +189,8 @@ def test_a_run_that_is_killed_without_warning_resumes_from_its_last_checkpoint(t
         run(KilledTask(), tmp_path / "b")
     resumed = LineTask()
     run(resumed, tmp_path / "b")
-    for name, value in weights(undisturbed).items():
-        assert torch.equal(weights(resumed)[name], value), name
+    assert_same_weights(resumed, undisturbed)
     assert [line["step"] for line in log_of(tmp_path / "b", "step")] == list(range(1, 21))
-
-
-def test_a_finished_run_is_left_as_it_is(tmp_path):
-    run(LineTask(), tmp_path)
-    again = LineTask()
-    run(again, tmp_path)
-    assert again.seen == []
 
 
 def test_a_step_with_nan_is_skipped_and_counted(tmp_path):
@@ -263,10 +263,7 @@ def test_a_checkpoint_of_another_architecture_is_named_with_what_does_not_fit(tm
 
 def test_on_a_full_disk_the_last_checkpoint_stays(tmp_path):
     """The largest file that a process may write stands for the size of the disk."""
-    interrupted = LineTask()
-    interrupted.interrupt_at = 2
-    with pytest.raises(RunError, match="stopped at step 2"):
-        run(interrupted, tmp_path)
+    stop(tmp_path, 2)
     before = (tmp_path / "checkpoint" / "latest.pt").read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
@@ -346,10 +343,7 @@ def test_the_moving_average_is_kept_and_resumed(tmp_path):
     for name, value in average.items():
         torch.testing.assert_close(seen[-1][name], value, atol=1e-6, rtol=1e-5)
         torch.testing.assert_close(weights(task)[name], steps[-1][name])
-    resumed = LineTask()
-    resumed.interrupt_at = 7
-    with pytest.raises(RunError, match="stopped at step 7"):
-        run(resumed, tmp_path / "b", settings)
+    stop(tmp_path / "b", 7, settings)
     run(LineTask(), tmp_path / "b", settings)
     kept = [sorted((tmp_path / folder / "epochs").iterdir()) for folder in "ab"]
     assert [path.read_bytes() for path in kept[0]] == [path.read_bytes() for path in kept[1]]
