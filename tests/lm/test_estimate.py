@@ -16,12 +16,15 @@ from recitative.errors import UsageError
 from recitative.lm.arpa import arpa_text
 from recitative.lm.estimate import (
     DEFAULT_DISCOUNTS,
+    NgramSettings,
+    Sentences,
     best_weights,
     estimate,
     history_log_probs,
     interpolate,
     prune,
     relative_entropies,
+    train,
 )
 from recitative.lm.ngram import NgramModel
 from recitative.lm.query import NEVER, NgramTable, log_probs_of
@@ -249,14 +252,25 @@ def without(table: NgramTable, n: int, row: int) -> NgramTable:
 
 @pytest.mark.parametrize(("order", "n"), [(2, 2), (3, 3), (4, 4)])
 def test_the_loss_of_an_n_gram_is_the_relative_entropy_of_the_two_models(order: int, n: int) -> None:
-    table = estimate(TEXT, order).table
-    histories = history_log_probs(table)[n - 2]
+    found = estimate(TEXT, order)
+    table, histories = found.table, found.frequencies[n - 2]
     entropies = relative_entropies(table, n, histories)
     for row, context in enumerate(table.orders[n - 1].context):
         history = table.grams[n - 2][context]
         before, after = distribution(table, history), distribution(without(table, n, row), history)
-        expected = math.exp(histories[context]) * np.sum(before * np.log(before / after))
+        expected = histories[context] * np.sum(before * np.log(before / after))
         assert entropies[row] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("least", [(1, 1, 1), (1, 2, 2)])
+def test_the_frequency_of_a_history_is_its_share_of_the_text(least: tuple[int, ...]) -> None:
+    text = random_text()
+    found, raw = estimate(text, 3, min_counts=least), Oracle(text, 3).raw
+    symbols = sum(count for gram, count in raw.items() if len(gram) == 1 and gram != ("<s>",))
+    assert len(found.frequencies) == 2
+    for grams, frequencies in zip(found.table.grams, found.frequencies, strict=False):
+        named = [tuple(found.table.words[number] for number in gram) for gram in grams.tolist()]
+        assert frequencies * symbols == pytest.approx([raw[gram] for gram in named])
 
 
 def test_a_history_has_the_probability_of_its_words_one_after_another() -> None:
@@ -297,6 +311,18 @@ def test_more_pruning_leaves_fewer_n_grams_with_unchanged_probabilities() -> Non
             assert order.log_prob == pytest.approx(table.log_probs(grams))
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[1] > sizes[-1]
+
+
+def test_a_mixture_is_pruned_by_the_mixed_frequencies_of_its_texts() -> None:
+    texts = [Sentences(name, tuple(lines), 0) for name, lines in (("one", TEXT), ("two", ["b a", "a"]))]
+    words = set().union(*(text.words for text in texts))
+    parts = [estimate(text.lines, 2, extra_words=words) for text in texts]
+    mixed = interpolate([part.table for part in parts], (0.25, 0.75))
+    frequencies = 0.25 * parts[0].frequencies[0] + 0.75 * parts[1].frequencies[0]
+    threshold = float(np.median(np.expm1(relative_entropies(mixed, 2, frequencies))))
+    found = train(texts, NgramSettings(order=2, prune=threshold, weights=(0.25, 0.75))).table
+    assert arpa_text(found) == arpa_text(prune(mixed, threshold, [frequencies]))
+    assert 0 < len(found.orders[1]) < len(mixed.orders[1])
 
 
 @pytest.mark.parametrize("threshold", [-1e-8, math.nan])

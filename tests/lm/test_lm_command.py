@@ -98,7 +98,8 @@ def test_a_dev_text_finds_the_weights_and_is_measured(place: Path) -> None:
 
 def test_pruning_is_counted_and_measured_before_and_after(place: Path) -> None:
     done = run("train train --dev dev --prune 0.05 --output lm.arpa --order 2")
-    assert_same(place / "lm.arpa", prune(estimate(TEXT.values(), 2).table, 0.05))
+    found = estimate(TEXT.values(), 2)
+    assert_same(place / "lm.arpa", prune(found.table, 0.05, found.frequencies))
     assert " of 8 before pruning" in done.stdout
     assert "before pruning: perplexity " in done.stdout
 

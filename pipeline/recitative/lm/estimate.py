@@ -131,10 +131,14 @@ class Discounts:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A model and its discounts, one for each order."""
+    """A model and its discounts, one for each order.
+
+    frequencies: for each order but the highest, the relative frequency in the text (G,) of each n-gram of ``table``
+    """
 
     table: NgramTable
     discounts: tuple[Discounts, ...]
+    frequencies: tuple[Floats, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +196,7 @@ def train(
     step("mix")
     mixed = interpolate([part.table for part in parts], weights) if len(parts) > 1 else parts[0].table
     step("prune")
-    table = prune(mixed, settings.prune)
+    table = prune(mixed, settings.prune, _mixed_frequencies(mixed, estimates, weights))
     step("measure")
     final = measure(NgramModel.of(table), dev.lines) if dev else None
     before = measure(NgramModel.of(mixed), dev.lines) if dev and settings.prune else None
@@ -223,7 +227,11 @@ def estimate(
     parts = zip(counts, probs[1:], backoffs[1:], strict=True)
     orders = [Order(one.context, one.word, np.log(listed), backoff) for one, listed, backoff in parts]
     orders[0].log_prob[words.index(BEGIN)] = NEVER
-    return Estimate(NgramTable(words, tuple(orders)).select(keeps), discounts)
+    occurrences = [one.raw[keep] for one, keep in zip(counts[:-1], keeps, strict=False)]
+    if occurrences:  # every sentence begins as often as it ends
+        occurrences[0][words.index(BEGIN)] = occurrences[0][words.index(END)]
+    frequencies = tuple(each / counts[0].raw.sum() for each in occurrences)
+    return Estimate(NgramTable(words, tuple(orders)).select(keeps), discounts, frequencies)
 
 
 def _check_counts(order: int, min_counts: Sequence[int]) -> None:
@@ -399,7 +407,18 @@ def _sentence_probs(models: Sequence[LanguageModel], line: str) -> Floats:
     return np.where(known, probs, 0.0)[known.any(axis=1)]
 
 
-def prune(table: NgramTable, threshold: float) -> NgramTable:
+def _mixed_frequencies(
+    table: NgramTable, estimates: Sequence[Estimate], weights: Sequence[float]
+) -> tuple[Floats, ...]:
+    """``Estimate.frequencies`` of a mixture of models of the same words."""
+    found = tuple(np.zeros(len(order)) for order in table.orders[:-1])
+    for each, weight in zip(estimates, weights, strict=True):
+        for mixed, grams, own in zip(found, table.grams, each.frequencies, strict=False):
+            mixed += weight * np.append(own, 0.0)[each.table.find(grams)]
+    return found
+
+
+def prune(table: NgramTable, threshold: float, frequencies: Sequence[Floats] = ()) -> NgramTable:
     """Entropy pruning: remove the n-grams that change the model least (Stolcke, DARPA BNTUW 1998).
 
     Without ``h w``, P(w | h) becomes a'(h) P(w | h'), with h' for h without its first word, and the backoff a(h)
@@ -408,9 +427,9 @@ def prune(table: NgramTable, threshold: float) -> NgramTable:
         D = - P(h) { p(w|h) [ln p(w|h') + ln a'(h) - ln p(w|h)] + [ln a'(h) - ln a(h)] (1 - sum of p(v|h), h v listed) }
 
     and the perplexity grows by the factor e^D. An n-gram is removed if that is less than 1 + threshold. Each is judged
-    as if it alone were removed, the longest first; contexts of remaining n-grams stay, as in SRILM. P(h) is taken from
-    the model itself, with P(<s>) = 1; for Kneser-Ney that is a rough estimate (Chelba et al., Interspeech 2010), so
-    compare the perplexities before and after.
+    as if it alone were removed, the longest first; contexts of remaining n-grams stay, as in SRILM. P(h) is the
+    relative frequency (``Estimate.frequencies``). Without these it is taken from the model itself, with P(<s>) = 1; for
+    Kneser-Ney that is a poor estimate (Chelba et al., Interspeech 2010).
 
     Backoffs are computed anew and unigrams stay. 0 changes nothing; 1e-9 to 1e-6 are usual. Raises UsageError for a
     negative threshold.
@@ -418,7 +437,7 @@ def prune(table: NgramTable, threshold: float) -> NgramTable:
     _check_threshold(threshold)
     if threshold == 0:
         return table
-    histories = history_log_probs(table)
+    histories = frequencies or [np.exp(each) for each in history_log_probs(table)]
     keeps: list[Mask] = []  # the longest first
     for n in range(len(table.orders), 1, -1):
         keep = np.expm1(relative_entropies(table, n, histories[n - 2])) >= threshold
@@ -434,8 +453,8 @@ def _check_threshold(threshold: float) -> None:
         raise UsageError(f"pruning threshold {threshold:g}; 0 or more, such as 1e-8")
 
 
-def relative_entropies(table: NgramTable, n: int, history_log_probs: Floats) -> Floats:
-    """D in nats (G,) of each n-gram of length n > 1; ``history_log_probs``: ln P(h) of the (n - 1)-grams."""
+def relative_entropies(table: NgramTable, n: int, history_probs: Floats) -> Floats:
+    """D in nats (G,) of each n-gram of length n > 1; ``history_probs``: P(h) of the (n - 1)-grams."""
     order = table.orders[n - 1]
     log_prob, context = order.log_prob, order.context
     shorter = table.log_probs(table.grams[n - 1][:, 1:])
@@ -443,7 +462,7 @@ def relative_entropies(table: NgramTable, n: int, history_log_probs: Floats) -> 
     new_backoff = np.log(explicit + np.exp(log_prob)) - np.log(lower + np.exp(shorter))
     growth = new_backoff - table.orders[n - 2].log_backoff[context]
     inner = np.exp(log_prob) * (shorter + new_backoff - log_prob) + growth * explicit
-    entropies: Floats = -np.exp(history_log_probs[context]) * inner
+    entropies: Floats = -history_probs[context] * inner
     return entropies
 
 
