@@ -84,6 +84,20 @@ def test_a_report_has_no_fault(folder, monkeypatch, report):
         assert not opened.problems
 
 
+def test_the_explorer_has_no_fault(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    command = [sys.executable, "-m", "recitative", "explore", "exp", "--compare", "exp", "--no-browser", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            url = server.stderr.readline().split(" at ")[1].split()[0]
+            with browser.open_page(url) as page:
+                page.wait_for("document.querySelectorAll('.panel article').length", 300)
+                assert faults(page) == []
+                assert not page.problems
+        finally:
+            server.kill()
+
+
 def test_the_page_of_the_server_has_no_fault(folder):
     models = [folder / "words.onnx", folder / "tones.onnx", "chorales"]
     export_model(tiny.recognizer(recurrent={"direction": "forward", "layers": 1, "hidden": 8}), models[0])
