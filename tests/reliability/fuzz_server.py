@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import random
 import socket
 import sys
@@ -273,6 +274,7 @@ def serving(folder: Path, processes: int = 1) -> Iterator[Service]:
         port = free.getsockname()[1]
     server = Server(list(open_models()), limits, processes=processes, open_models=open_models, assistant_port=port)
     with running(Service(server)) as service:
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # not a line for each refusal
         yield service
 
 

@@ -840,3 +840,6 @@ def test_a_port_that_is_taken_and_bad_options_are_one_line(service, model, recit
     assert "in use" in done.stderr
     done = recitative("serve", "--model", model, "--certificate", "none.pem")
     assert (done.returncode, done.stderr) == (2, "error: --certificate and --key: give both or neither\n")
+    done = recitative("serve", "--model", model, "--certificate", __file__, "--key", __file__)
+    told = "error: --certificate, --key: are no certificate and its key in PEM files (not PEM)\n"
+    assert (done.returncode, done.stderr) == (2, told)

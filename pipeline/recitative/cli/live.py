@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -349,6 +348,8 @@ def serve(
     recitative serve --model model.onnx --host 0.0.0.0 --token "$SECRET" --certificate cert.pem --key key.pem
     curl -F file=@talk.mp3 -F response_format=srt http://127.0.0.1:2700/v1/audio/transcriptions
     """
+    import ssl
+
     from recitative.asr.stream import EndpointRules
     from recitative.serve.access import LOOPBACK, Access, Limits
     from recitative.serve.app import Service
