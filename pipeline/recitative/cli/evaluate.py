@@ -50,12 +50,22 @@ NotesOption = Annotated[
 def info(
     model: Annotated[str, typer.Argument(help="Exported file, or name of a pretrained model.")],
     settings: Annotated[bool, typer.Option("--settings", help="Also print the settings of the training.")] = False,
+    card: Annotated[bool, typer.Option("--card", help="Print a model card in Markdown.")] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="With --card: JSON-lines file of results, as 'score --results' writes it.")
+    ] = None,
+    license: Annotated[
+        str, typer.Option(help="With --card: license of the model, such as CC-BY-4.0. Pretrained models: Apache-2.0.")
+    ] = "",
 ) -> None:
     """Describe a model file: kind, size, inputs, outputs, notes.
 
     \b
     recitative info model.onnx --settings
+    recitative info model.onnx --card --results exp/results.jsonl --license CC-BY-4.0 > README.md
     """
+    if (results or license) and not card:
+        raise UsageError(f"--{'results' if results else 'license'}: requires --card")
     path = find_model(model)
     metadata = read_metadata(path)
     core = metadata.settings.model.recurrent
@@ -64,7 +74,20 @@ def info(
         "file": f"{path}, {path.stat().st_size / 1e6:.1f} MB, {weights}{metadata.parameters / 1e6:.2f} M parameters",
         "core": f"{core.cell}, {core.direction}, {core.layers} x {core.hidden}",
     }
-    for name, value in (rows | metadata.kind.describe(metadata)).items():
+    rows |= metadata.kind.describe(metadata)
+    if card:
+        from recitative.model.card import model_card
+        from recitative.score.results import read_results
+
+        name = pretrained.name_of(path)
+        is_ours = path.parent == pretrained.FOLDER
+        rows["file"] = rows["file"].replace(str(path), path.name)
+        license = license or ("Apache-2.0" if is_ours else "")
+        found = read_results(results) if results else []
+        file = name if is_ours else path.name
+        print(model_card(name, file, metadata, rows, results=found, license=license), end="")
+        return
+    for name, value in rows.items():
         print(f"{name:<8} {value}")
     if metadata.notes:
         print(f"\n{metadata.notes.rstrip()}")
