@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from singing import CLEAN, RATE, sing
 import small_music
 from recitative.audio.files import write_wav
 from recitative.audio.live import Block, Speaker
-from recitative.cli.generate import Generated
+from recitative.cli.generate import Generated, OutputOptions
 from recitative.cli.main import main
-from recitative.cli.music import new_part
+from recitative.cli.music import MOST_WAITING, Answers, new_part
+from recitative.errors import DataError
 from recitative.model.export.file import export_model
 from recitative.model.folder import save_model
 from recitative.music.composition import Candidate
@@ -219,6 +221,27 @@ def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place,
     assert said.err.startswith("answers are written and not played: sound output needs the package 'sounddevice'")
     assert said.out.splitlines() == ["live/phrase-2.mid", "live/phrase-4.mid"]
     assert read_midi(place / "live" / "phrase-2.mid").length > 16
+
+
+def test_phrases_wait_for_their_answers_and_are_left_out_if_too_many_wait(tmp_path, monkeypatch, capsys):
+    may_go_on, heard = threading.Event(), []
+
+    def slow(phrase, sample_rate, **options):
+        may_go_on.wait()
+        heard.append(len(phrase))
+        raise DataError(options["name"], "is no melody")
+
+    monkeypatch.setattr("recitative.cli.music.transcribe_melody", slow)
+    answers = Answers(None, OutputOptions(output=tmp_path, sound=False), 0.0, 0, None, is_live=True)
+    for length in range(MOST_WAITING + 2):
+        answers.hear(np.zeros(length, np.float32), RATE)
+    may_go_on.set()
+    answers.finish()
+    assert heard == list(range(MOST_WAITING))
+    assert (answers.made, answers.skipped) == (0, MOST_WAITING + 2)
+    said = capsys.readouterr().err
+    assert said.count("warning: a phrase was left out: 4 others wait") == 2
+    assert "phrase-4: is no melody; skipped" in said
 
 
 def test_a_phrase_that_goes_on_is_played_without_its_beginning():

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -235,6 +236,7 @@ def _rows(found: Melody) -> list[dict[str, float | int | str]]:
 _BLOCK_S = 0.1
 PHRASE = "phrase"  # names of files
 _RECENT = 20  # answers on the page
+MOST_WAITING = 4  # phrases
 
 
 @app.command()
@@ -281,9 +283,9 @@ def listen(
     generator = open_generator(model, None, edit, Constraints(parse_key(key), cadence=ending == "cadence"), "", options)
     require_folder(output.output)
     speaker = _open_speaker() if play else None
-    answers = _Answers(generator, output, tempo, transpose, speaker)
-    answers.prepare()
     is_live = realtime or str(input or "-") == "-"
+    answers = Answers(generator, output, tempo, transpose, speaker, is_live=is_live)
+    answers.prepare()
     try:
         with open_source(input, rate, device, _BLOCK_S, realtime) as live:
             if not input:
@@ -294,15 +296,13 @@ def listen(
                     detector.reset()
                     continue
                 for phrase in detector.accept(block.samples):
-                    answers.answer(phrase, live.sample_rate)
+                    answers.hear(phrase, live.sample_rate)
             for phrase in detector.finish():
-                answers.answer(phrase, live.sample_rate)
+                answers.hear(phrase, live.sample_rate)
             warn_of_overruns(live)
-        if speaker:
-            speaker.wait()
+        answers.finish()
     except KeyboardInterrupt:
-        if speaker:
-            speaker.stop()
+        answers.stop()
     print_note(f"phrases: {answers.made} answered, {answers.skipped} skipped")
 
 
@@ -314,16 +314,28 @@ def _open_speaker() -> Speaker | None:
         return None
 
 
-class _Answers:
-    """Answers of a session. Phrases are numbered on from those in the folder."""
+class Answers:
+    """Answers of a session. Phrases are numbered on from those in the folder.
+
+    A thread makes and plays the answers, so that no sound is lost meanwhile. In live audio a phrase is left out if
+    MOST_WAITING others wait for their answers.
+    """
 
     def __init__(
-        self, generator: Generator, output: OutputOptions, tempo: float, transpose: int, speaker: Speaker | None
+        self,
+        generator: Generator,
+        output: OutputOptions,
+        tempo: float,
+        transpose: int,
+        speaker: Speaker | None,
+        *,
+        is_live: bool,
     ) -> None:
         self._generator, self._output, self._speaker = generator, output, speaker
-        self._tempo, self._transpose = tempo, transpose
+        self._tempo, self._transpose, self._is_live = tempo, transpose, is_live
         self._soundfont = output.soundfont or (find_soundfont() if output.sound or speaker else None)
         self._recent: deque[Exhibit] = deque(maxlen=_RECENT)
+        self._worker, self._waiting = ThreadPoolExecutor(1), deque[Future[None]]()
         names = (re.match(rf"{PHRASE}-(\d+)", path.name) for path in output.output.glob(f"{PHRASE}-*"))
         self._number = max((int(name[1]) for name in names if name), default=0)
         self.made = self.skipped = 0
@@ -333,8 +345,32 @@ class _Answers:
         with progress_bar("preparing"):
             transcribe_melody(synth.tone(69, SAMPLE_RATE // 2, SAMPLE_RATE), SAMPLE_RATE)
 
-    def answer(self, phrase: Samples, sample_rate: int) -> None:
-        """Write and play the answer to a phrase (S,), or say why there is none."""
+    def hear(self, phrase: Samples, sample_rate: int) -> None:
+        """Answer a phrase (S,) when those before it are answered. Raises what went wrong with them."""
+        while self._waiting and (self._waiting[0].done() or not self._is_live):
+            self._waiting.popleft().result()
+        if len(self._waiting) < MOST_WAITING:
+            self._waiting.append(self._worker.submit(self._answer, phrase, sample_rate))
+            return
+        self.skipped += 1
+        print_note(f"warning: a phrase was left out: {MOST_WAITING} others wait; the machine is too slow or busy")
+
+    def finish(self) -> None:
+        """Wait for all answers, and until the last was played."""
+        while self._waiting:
+            self._waiting.popleft().result()
+        self._worker.shutdown()
+        if self._speaker:
+            self._speaker.wait()
+
+    def stop(self) -> None:
+        """Leave out the phrases that wait, and end what is playing; the answer that is being made is still written."""
+        if self._speaker:
+            self._speaker.stop()
+        self._worker.shutdown(cancel_futures=True)
+
+    def _answer(self, phrase: Samples, sample_rate: int) -> None:
+        """Write and play the answer, or say why there is none."""
         self._number += 1
         name = f"{PHRASE}-{self._number}"
         try:
