@@ -290,7 +290,7 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise RunError(f"{option} {port}: {reason}; choose another, or 0 for any that is free") from None
         raise RunError(f"--host {host}: {reason}; give an address of this machine") from None
