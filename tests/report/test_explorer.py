@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -44,6 +46,8 @@ class Letters:
     def label_scores(self, name):
         if name == "silent":
             raise DataError("set silent", "has no audio")
+        for _ in range(100_000 if name == "many" else 0):
+            yield "a/1", -1.0
         yield "a/1", -1.5
         yield "a/2", float("-inf")
 
@@ -76,6 +80,17 @@ def test_what_is_not_there_is_not_found(server, path):
 def test_only_this_machine_by_its_own_name_is_answered(server):
     assert server.server_address[0] == "127.0.0.1"
     assert httpx.get(server.url, headers={"Host": f"evil.example:{server.server_port}"}).status_code == 403
+
+
+def test_a_reader_who_leaves_is_no_error(server, capfd):
+    for _ in range(3):
+        with socket.create_connection(server.server_address) as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+            leaving.sendall(f"GET /labels?set=many HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+            leaving.recv(1)
+    assert httpx.get(server.url).status_code == 200
+    time.sleep(0.5)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_named_if_it_was_asked_for(server, monkeypatch):

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from recitative.errors import DataError, UsageError
@@ -60,6 +61,11 @@ class Explorer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://{HOST}:{self.server_port}/"
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader who has gone is no error."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Explorer
@@ -101,10 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/x-ndjson; charset=utf-8")
         self.end_headers()
         for line in self._label_lines(name):
-            try:
-                self.wfile.write(f"{json.dumps(line)}\n".encode())
-            except ConnectionError:  # the reader has gone
-                return
+            self.wfile.write(f"{json.dumps(line)}\n".encode())
 
     def _label_lines(self, name: str) -> Iterator[dict[str, str | float | None]]:
         scores = self.server.explored.label_scores(name)

@@ -13,13 +13,15 @@ for (const heading of contents ? all("h2[id]") : []) {
 }
 
 // Tables
+const texts = new Intl.Collator(undefined, { numeric: true });
+
 function sortRows(head, descending) {
   const column = head.cellIndex, body = head.closest("table").tBodies[0];
   const value = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
   const isNumber = [...body.rows].some((row) => "sort" in row.cells[column].dataset);
   const compare = (a, b) => {
     if (a === "" || b === "") return (a === "") - (b === "") || 0; // without a value: last, in both orders
-    const order = isNumber ? Number(a) - Number(b) || 0 : a.localeCompare(b, undefined, { numeric: true });
+    const order = isNumber ? Number(a) - Number(b) || 0 : texts.compare(a, b);
     return descending ? -order : order;
   };
   body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b))));
