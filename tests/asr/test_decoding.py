@@ -46,7 +46,7 @@ def test_two_processes_write_what_one_writes(inputs: tuple[Path, Path], tmp_path
         assert f"{2 * BATCH + 3} utterances" in printed
     alone, together = outputs(tmp_path / "1"), outputs(tmp_path / "2")
     assert alone == together
-    assert {"text", "words.jsonl", "tokens.jsonl", "nbest.jsonl", "data_dir", "summary.json"} == set(alone)
+    assert {"text", "words.jsonl", "tokens.jsonl", "nbest.jsonl", "data_dir", "model", "summary.json"} == set(alone)
     assert len(alone["text"].splitlines()) == 2 * BATCH + 3
 
 
