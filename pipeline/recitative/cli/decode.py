@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recitative.atomic import write_text
-from recitative.cli.models import MODEL_HELP, DecodingArguments, find_model, open_lm, open_transcriber, warn_of_unknown
+from recitative.cli.models import (
+    MODEL_HELP,
+    DecodingArguments,
+    complete_model,
+    find_model,
+    open_lm,
+    open_transcriber,
+    warn_of_unknown,
+)
 from recitative.cli.options import EngineOptions, Without, expand_options, print_note
 from recitative.errors import UsageError
 from recitative.lock import one_writer_of_model, writes
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 
 @expand_options
 def decode(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)],
     data_dir: Annotated[Path, typer.Argument(help="Data directory to decode.")],
     output: Annotated[Path, typer.Option(help="Output folder.")],
     options: DecodingArguments,
@@ -190,7 +198,7 @@ SHOWN_FAILED = 20  # utterances printed on the terminal; the file 'failed' has a
 
 
 def align(
-    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=complete_model)],
     data_dir: Annotated[Path, typer.Argument(help="Data directory with transcripts.")],
     output: Annotated[Path, typer.Option(help="Folder for words.ctm, TextGrids and alignment.jsonl.")],
     format: Annotated[

@@ -16,7 +16,7 @@ from recitative import pretrained
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, language, music, sound
-from recitative.cli.models import find_model, open_named_transcriber
+from recitative.cli.models import complete_model, find_model, open_named_transcriber
 from recitative.cli.options import Record, expand_options, print_note
 from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
@@ -48,7 +48,9 @@ NotesOption = Annotated[
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="Exported file, or name of a pretrained model.")],
+    model: Annotated[
+        str, typer.Argument(help="Exported file, or name of a pretrained model.", autocompletion=complete_model)
+    ],
     settings: Annotated[bool, typer.Option("--settings", help="Also print the settings of the training.")] = False,
     card: Annotated[bool, typer.Option("--card", help="Print a model card in Markdown.")] = False,
     results: Annotated[
@@ -126,7 +128,12 @@ SCORERS: Mapping[str, Callable[..., None]] = {
 def score(
     context: typer.Context,
     model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Model folder, exported file, or a pretrained model's name.")
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model folder, exported file, or a pretrained model's name.",
+            autocompletion=complete_model,
+        ),
     ],
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Data directory, or folder of MIDI or ABC files.")],
     record: Record,

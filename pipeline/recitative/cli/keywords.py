@@ -17,7 +17,7 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
 from recitative.classification.kind import CLASSIFIER
-from recitative.cli.models import find_model, open_classifier, open_transcriber
+from recitative.cli.models import complete_model, find_model, open_classifier, open_transcriber
 from recitative.cli.options import (
     ChannelOption,
     Failures,
@@ -139,7 +139,7 @@ app = typer.Typer(
 def spot(
     inputs: InputsArgument,
     keywords: KeywordsOption,
-    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP)] = "",
+    model: Annotated[str, typer.Option(help=SPOTTING_MODEL_HELP, autocompletion=complete_model)] = "",
     thresholds: ThresholdsOption = None,
     within_words: WithinOption = False,
     format: Annotated[
@@ -201,7 +201,7 @@ DataArgument = Annotated[
 
 @app.command()
 def tune(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete_model)],
     data: DataArgument,
     keywords: KeywordsOption,
     output: Annotated[Path, typer.Option(help="File of thresholds to write, for 'keywords spot' and 'listen'.")],
@@ -238,7 +238,7 @@ def tune(
 @app.command()
 @expand_options
 def score(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP)],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=SPOTTING_MODEL_HELP, autocompletion=complete_model)],
     data: DataArgument,
     record: Record,
     keywords: KeywordsOption,

@@ -16,7 +16,7 @@ from recitative import pretrained
 from recitative.asr import pronunciation
 from recitative.asr.pronunciation import MOST, PROBABILITY, LetterToSound
 from recitative.atomic import write_text
-from recitative.cli.models import find_model, open_lm, open_pronouncer
+from recitative.cli.models import complete_model, find_model, open_lm, open_pronouncer
 from recitative.cli.options import Record, print_note
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import write_arpa
@@ -263,7 +263,12 @@ SHOWN_KNOWN = 20
 
 
 def add_words(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Exported recognizer, or name of a pretrained one.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Exported recognizer, or name of a pretrained one.", autocompletion=complete_model
+        ),
+    ],
     words: Annotated[
         Path, typer.Option(help="Words to add, one per line; a pronunciation may follow: 'word PH PH ...'.")
     ],

@@ -28,6 +28,7 @@ from recitative.cli.models import (
     DecodingArguments,
     TextOption,
     choose_text,
+    complete_model,
     find_model,
     open_recognizer,
 )
@@ -60,7 +61,9 @@ def warn_of_overruns(live: LiveAudio) -> None:
 @expand_options
 def listen(
     decoding: Annotated[DecodingArguments, Without("greedy")],
-    model: Annotated[str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.")] = "",
+    model: Annotated[
+        str, typer.Option(help=f"{MODEL_HELP} With --keywords also a classifier.", autocompletion=complete_model)
+    ] = "",
     device: Annotated[str, typer.Option(help="Microphone: number or part of the name, see --list-devices.")] = "",
     list_devices: Annotated[bool, typer.Option("--list-devices", help="List the microphones and exit.")] = False,
     input: Annotated[Path | None, typer.Option(help="Audio file, or '-' for stdin, instead of the microphone.")] = None,
@@ -289,7 +292,10 @@ SAFETY = "Access"
 @expand_options
 def serve(
     decoding: Annotated[DecodingArguments, Without("nbest", "greedy")],
-    model: Annotated[list[str] | None, typer.Option(help=f"{MODEL_HELP} Repeat it for several models.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{MODEL_HELP} Repeat it for several models.", autocompletion=complete_model),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: all of this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any that is free.")] = 2700,
     wyoming_port: Annotated[

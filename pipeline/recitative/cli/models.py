@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
 
 
+def complete_model(incomplete: str) -> list[str]:
+    """For the shell: names of pretrained models. Where none fits, it completes files."""
+    return [name for name in pretrained.names() if name.startswith(incomplete)]
+
+
 def find_model(name: str) -> Path:
     """The folder or file of a model. Without a name, the pretrained streaming one, which is printed on stderr.
 

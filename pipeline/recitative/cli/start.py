@@ -43,7 +43,6 @@ def new_app() -> typer.Typer:
     app = typer.Typer(
         name="recitative",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -84,6 +83,8 @@ def _options(
 
 def run(app: typer.Typer) -> None:
     """Run a command line and exit. The status is 1 for bad data or a failed run, 2 for bad usage."""
+    if "_RECITATIVE_COMPLETE" in os.environ:
+        os.environ["COLUMNS"] = "1000"  # Typer wraps help, and fish takes each line for a completion
     handle_on_own_stack()
     write_any_name()
     try:

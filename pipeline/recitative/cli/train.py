@@ -17,7 +17,7 @@ from recitative.asr.pronunciation import ListedWord, pronounce_words, read_word_
 from recitative.atomic import write_bytes, write_text
 from recitative.audio.files import inspect
 from recitative.cli.language import open_letter_to_sound
-from recitative.cli.models import MODEL_HELP, find_model, open_transcriber
+from recitative.cli.models import MODEL_HELP, complete_model, find_model, open_transcriber
 from recitative.cli.options import SettingsOptions, expand_options, print_note, print_table
 from recitative.config import FeatureSettings, dump_settings
 from recitative.data.directory import DataDirectory
@@ -149,11 +149,21 @@ def find_batch_size(
         )
 
 
+def _complete_kind(incomplete: str) -> list[str]:
+    """For the shell, once a word begins: other words are files."""
+    found = [f"kind={kind.name}" for kind in KINDS]
+    return [one for one in found if incomplete and one.startswith(incomplete)]
+
+
 def train(
     output: Annotated[Path, typer.Option(help="Experiment folder. A run that is found there is resumed.")],
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[CONF] [SECTION.KEY=VALUE...]", help="YAML settings file, and settings."),
+        typer.Argument(
+            metavar="[CONF] [SECTION.KEY=VALUE...]",
+            help="YAML settings file, and settings.",
+            autocompletion=_complete_kind,
+        ),
     ] = None,
     train: Annotated[
         list[Path] | None,
@@ -243,7 +253,7 @@ def adapt(
     recordings: Annotated[
         Path, typer.Argument(help="Folder of recordings with transcripts, as 'data import' takes, or a data directory.")
     ],
-    base: Annotated[str, typer.Option(help=f"Recognizer to adapt. {MODEL_HELP}")],
+    base: Annotated[str, typer.Option(help=f"Recognizer to adapt. {MODEL_HELP}", autocompletion=complete_model)],
     output: Annotated[Path, typer.Option(help="File to write, such as me.onnx.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE...]", help="Settings, such as train.epochs=5.")

@@ -16,6 +16,7 @@ from recitative.cli.models import (
     DecodingArguments,
     TextOption,
     choose_text,
+    complete_model,
     find_model,
     open_recognizer,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 def transcribe(
     inputs: InputsArgument,
     decoding: Annotated[DecodingArguments, Without("greedy")],
-    model: Annotated[str, typer.Option(help=MODEL_HELP)] = "",
+    model: Annotated[str, typer.Option(help=MODEL_HELP, autocompletion=complete_model)] = "",
     format: Annotated[
         Literal[
             "text", "json", "jsonl", "srt", "vtt", "ctm", "tsv", "kaldi", "stm", "trn", "textgrid", "eaf", "audacity"
