@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 
 import jiwer
@@ -20,6 +21,7 @@ from recitative.score.wer import (
     characters,
     confidence_interval,
     count_errors,
+    difference_interval,
     format_utterance,
     read_utterances,
     score,
@@ -321,3 +323,15 @@ def test_tokens_are_counted_where_the_hypotheses_are_tokens(tmp_path):
     rows = read_results(tmp_path / "results.jsonl")
     assert [(row.metric, row.value) for row in rows] == [("%PER", 20.0)]
     run("score", *common, "--lexicon", tmp_path / "lexicon", status=2)
+
+
+def test_the_interval_of_a_difference_is_of_the_utterances_that_both_have():
+    first = {str(n): ErrorCounts(10, substitutions=2) for n in range(50)}
+    worse = {name: ErrorCounts(10, deletions=3) for name in first} | {"alone": ErrorCounts(10, insertions=90)}
+    assert difference_interval(first, first) == (0, 0)
+    assert difference_interval(first, worse) == pytest.approx((0.1, 0.1)), "each has one error more in ten words"
+    mixed = {name: ErrorCounts(10, substitutions=1 + 2 * (int(name) % 2)) for name in first}  # one less, one more
+    low, high = difference_interval(first, mixed)
+    sigma = 0.1 / math.sqrt(50)
+    assert (low, high) == pytest.approx((-1.96 * sigma, 1.96 * sigma), abs=0.005)
+    assert all(map(math.isnan, difference_interval(first, {})))
