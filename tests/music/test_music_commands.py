@@ -223,6 +223,16 @@ def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place,
     assert read_midi(place / "live" / "phrase-2.mid").length > 16
 
 
+def test_silence_and_a_missing_microphone_are_told(place, capsys, monkeypatch):
+    write_wav(place / "silence.wav", np.zeros(RATE, np.float32), RATE)
+    monkeypatch.setattr(Answers, "prepare", lambda self: None)
+    run("music listen --input silence.wav --model models/fills.onnx --voice 1 --no-play --output live")
+    assert "phrases: 0 answered, 0 skipped; nothing was louder than the noise" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    run("music listen --model models/fills.onnx --voice 1 --no-play --output live", USAGE)
+    assert "error: the microphone needs the package 'sounddevice'" in capsys.readouterr().err
+
+
 def test_phrases_wait_for_their_answers_and_are_left_out_if_too_many_wait(tmp_path, monkeypatch, capsys):
     may_go_on, heard = threading.Event(), []
 

@@ -35,7 +35,7 @@ from recitative.cli.generate import (
     require_tempo,
     write_piece,
 )
-from recitative.cli.live import open_source, require_source, warn_of_overruns
+from recitative.cli.live import open_device, open_source, require_source, warn_of_overruns
 from recitative.cli.options import RateOption, Record, expand_options, print_note, require_folder
 from recitative.config import load_tree
 from recitative.errors import DataError, Problem, RunError, UsageError
@@ -285,6 +285,9 @@ def listen(
     speaker = _open_speaker() if play else None
     is_live = realtime or str(input or "-") == "-"
     answers = Answers(generator, output, tempo, transpose, speaker, is_live=is_live)
+    if not input:
+        with open_device(device, _BLOCK_S):  # its errors first
+            pass
     answers.prepare()
     try:
         with open_source(input, rate, device, _BLOCK_S, realtime) as live:
@@ -303,7 +306,8 @@ def listen(
         answers.finish()
     except KeyboardInterrupt:
         answers.stop()
-    print_note(f"phrases: {answers.made} answered, {answers.skipped} skipped")
+    quiet = "" if answers.made or answers.skipped else "; nothing was louder than the noise"
+    print_note(f"phrases: {answers.made} answered, {answers.skipped} skipped{quiet}")
 
 
 def _open_speaker() -> Speaker | None:
