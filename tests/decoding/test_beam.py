@@ -195,8 +195,8 @@ def test_any_cutting_gives_the_very_same_state(seed: int, lexical: bool, cuts: l
     assert beam.finish(state, 1000) == beam.finish(whole, 1000)
 
 
-def test_masses_survive_hours_without_a_pause() -> None:
-    log_probs = np.log(np.full((20000, 3), 1 / 3))
+def test_masses_survive_minutes_without_a_pause() -> None:
+    log_probs = np.log(np.full((5000, 3), 1 / 3))
     beam = BeamSearch(TokenTable(("<blank>", "a", "b")), beam=4)
     assert -math.inf < beam.finish(beam.step(log_probs, beam.start()))[0].score < -700  # a plain product would be 0
 
