@@ -62,7 +62,7 @@ def verify_contract(
     *,
     longest: int = 40,
     rows: int = 4,
-    cuttings: int = 8,
+    cuttings: int = 5,
     seed: int = 0,
     atol: float = 1e-5,  # float32 sums in another order; measured differences are below 1e-6
     gradients: bool = True,
@@ -76,20 +76,21 @@ def verify_contract(
     generator = torch.Generator().manual_seed(seed)
     lengths = _ragged_lengths(rows, longest, generator)
     x = Padded(make_input((rows, longest), generator), lengths)
-    whole = _whole(stage, x)
-    _check_lengths(stage, x, whole)
-    _check_padding(stage, x, whole, atol)
-    _check_rows_alone(stage, x, whole, atol)
-    _check_arguments_untouched(stage, x)
-    _check_lookahead(stage, x, atol, slack)
-    if stage.lookahead is None:
-        _check_pieces_are_refused(stage, x)
-    else:
-        for _ in range(cuttings):
-            _assert_rows_equal(_in_chunks(stage, x, generator), whole, atol)
-        _check_single_items(stage, x, whole, atol)
-        _check_empty_last(stage, x, whole, atol)
-        _check_state_is_a_value(stage, x, whole, atol)
+    with torch.no_grad():
+        whole = _whole(stage, x)
+        _check_lengths(stage, x, whole)
+        _check_padding(stage, x, whole, atol)
+        _check_rows_alone(stage, x, whole, atol)
+        _check_arguments_untouched(stage, x)
+        _check_lookahead(stage, x, atol, slack)
+        if stage.lookahead is None:
+            _check_pieces_are_refused(stage, x)
+        else:
+            for _ in range(cuttings):
+                _assert_rows_equal(_in_chunks(stage, x, generator), whole, atol)
+            _check_single_items(stage, x, whole, atol)
+            _check_empty_last(stage, x, whole, atol)
+            _check_state_is_a_value(stage, x, whole, atol)
     if gradients:
         _check_gradients(stage, x, generator, atol)
 

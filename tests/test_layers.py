@@ -39,9 +39,8 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names
 # say that they train. Everything else works without it, and whatever it imports.
 TORCH_FOLDERS = ("nn", "train", "model.export", "model.folder", "cli", "ctcdecode")
-TORCH_FOLDERS += ("asr.adaptation", "asr.presets", "asr.tuning")
-TORCH_FOLDERS += ("asr.bundle",)
-TORCH_NAMES = re.compile(r"(.*_)?(network|data|task|training|export|distillation)")
+TORCH_FOLDERS += ("asr.adaptation", "asr.bundle", "asr.presets", "asr.tuning")
+TORCH_NAMES = re.compile(r"(.*_)?(network|data|task)")
 
 
 def needs_no_torch(name: str) -> bool:
