@@ -13,13 +13,12 @@ import onnx
 import pytest
 import tiny
 import tones
-from typer.testing import CliRunner, Result
 
+from command_line import run
 from recitative.asr.kind import Language
 from recitative.asr.network import new_recognizer
 from recitative.asr.pronunciation import LetterToSound, add_words, read_word_list
 from recitative.asr.stream import Transcriber, load_transcriber
-from recitative.cli.main import app
 from recitative.errors import DataError, UsageError
 from recitative.lm.ngram import parse_lm
 from recitative.model.export.file import export_model
@@ -230,8 +229,7 @@ def test_what_is_no_recognizer_with_a_lexicon_is_refused(tmp_path: Path) -> None
 
 def test_a_pretrained_model_of_the_first_format_is_written_in_the_present_one(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("pittsburgh  P IH1 T S B ER0 K\n")
-    done = run("add-words", "an4-streaming", "--words", tmp_path / "names.txt", "--output", tmp_path / "new.onnx.gz")
-    assert done.exit_code == 0, done.output
+    run("add-words", "an4-streaming", "--words", tmp_path / "names.txt", "--output", tmp_path / "new.onnx.gz")
     entries = metadata_of(gzip.decompress((tmp_path / "new.onnx.gz").read_bytes()))
     assert entries["recitative.format"] == "2"
     assert not {"recitative.card"} & entries.keys()
@@ -248,27 +246,22 @@ def pretrained(name: str) -> Path:
     return find(name)
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def test_the_command_prints_what_was_added(model: Path) -> None:
     words, output = model.with_name("names.txt"), model.with_name("new.onnx")
     words.write_text("bat B AA T\ncat K AE0 T\nk\nbah\nbat B AA T\n")
     done = run("add-words", model, "--words", words, "--output", output, "--log-prob", -4)
-    assert done.stdout.splitlines() == [
+    assert done.lines == [
         "word  pronunciation  from",
         "bat   B AA T         given",
         "cat   K AE0 T        given",
         f"{output}: 2 words, 2 pronunciations added; 1 new to the language model, ln P -4.00",
     ]
-    assert done.stderr == f"{model}: has 2 of the words already: k, bah\n"
+    assert done.err == f"{model}: has 2 of the words already: k, bah\n"
     assert heard(output, "K", "AE0", "T") == "cat"
     words.write_text("cat\n")
     again = run("add-words", output, "--words", words, "--output", output)
-    assert again.stdout == f"{output}: 0 words, 0 pronunciations added\n"
-    refused = run("add-words", model, "--words", words, "--output", output, "--log-prob", "nan")
-    assert refused.exit_code == 2
+    assert again.out == f"{output}: 0 words, 0 pronunciations added\n"
+    run("add-words", model, "--words", words, "--output", output, "--log-prob", "nan", status=2)
 
 
 def test_a_list_is_read_with_lines_as_an_editor_counts_them(tmp_path: Path) -> None:

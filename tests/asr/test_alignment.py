@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
-import typer
-from typer.testing import CliRunner
 
+from command_line import refusal, run
 from recitative.asr.alignment import AlignedUtterance, SpokenWord, align_directory, ctm, jsonl, read_ctm, textgrid
 from recitative.asr.decoding import TimedToken
 from recitative.asr.network import new_transcriber
 from recitative.audio.files import write_wav
-from recitative.cli.decode import align
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError
 from recitative.model.export.quantization import export_checked
 from recitative.model.folder import save_model
 from recitative.text.tokens import Word
@@ -50,12 +48,6 @@ def tiers_of(content):
         tiers[name] = [(next(values), next(values), next(values)) for _ in range(int(next(values)))]
     assert next(values, None) is None
     return span, tiers
-
-
-def run(*arguments):
-    app = typer.Typer()
-    app.command()(align)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +156,8 @@ def test_a_textgrid_ends_with_frames_that_reach_beyond_the_audio():
 def test_a_folder_and_a_file_give_the_same_three_files(models, tmp_path):
     data = tiny.write_data(tmp_path, ["cab bca", "ab"])
     for name in ("model", "m.onnx"):
-        done = run(models / name, data, "--output", tmp_path / name)
-        assert done.exit_code == 0, done.output
-        assert re.match(rf"{tmp_path / name}: 2 utterances, 1 s of audio in ", done.stdout)
+        done = run("align", models / name, data, "--output", tmp_path / name)
+        assert re.match(rf"{tmp_path / name}: 2 utterances, 1 s of audio in ", done.out)
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
             "alignment.jsonl", "s-00.TextGrid", "s-01.TextGrid", "words.ctm",
         ]  # fmt: skip
@@ -179,7 +170,7 @@ def test_a_folder_and_a_file_give_the_same_three_files(models, tmp_path):
 
 def test_only_the_formats_that_are_asked_for_are_written(models, tmp_path):
     data = tiny.write_data(tmp_path, ["cab"])
-    run(models / "m.onnx", data, "--output", tmp_path / "out", "--format", "ctm", "--format", "json")
+    run("align", models / "m.onnx", data, "--output", tmp_path / "out", "--format", "ctm", "--format", "json")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["alignment.jsonl", "words.ctm"]
 
 
@@ -191,9 +182,8 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "s-01.TextGrid").write_text("of an earlier text")
-    done = run(models / "m.onnx", data, "--output", out)
-    assert done.exit_code == 1
-    assert done.stdout.startswith(f"{out}: 1 utterances")
+    done = run("align", models / "m.onnx", data, "--output", out, status=1)
+    assert done.out.startswith(f"{out}: 1 utterances")
     starts = [
         "error: utterance 's-01', text 'é': 'é' not in the token table; its characters only; ",
         "error: utterance 's-02': 9 frames; at least 11 for these labels; correct the text or the segment",
@@ -202,10 +192,10 @@ def test_what_cannot_be_aligned_is_named_and_the_rest_is_done(models, tmp_path):
         f"error: utterance 's-05', {tmp_path}/wav/s-05.wav: is not audio",
         "5 of 6 utterances could not be aligned",
     ]
-    for line, start in zip(done.stderr.splitlines(), starts, strict=True):
+    for line, start in zip(done.err.splitlines(), starts, strict=True):
         assert line.startswith(start)
     assert (out / "failed").read_text().splitlines() == [
-        line.removeprefix("error: ") for line in done.stderr.splitlines()[:5]
+        line.removeprefix("error: ") for line in done.err.splitlines()[:5]
     ]
     assert list(read_rows(out)) == ["s-00"]
     assert [path.name for path in out.glob("*.TextGrid")] == ["s-00.TextGrid"]
@@ -241,12 +231,10 @@ def test_an_id_that_names_no_file_is_refused_for_textgrids_only(tmp_path):
 
 def test_an_unknown_model_and_an_unknown_format_are_refused(models, tmp_path):
     data = tiny.write_data(tmp_path, ["ab"])
-    done = run("french", data, "--output", tmp_path / "out")
-    assert isinstance(done.exception, DataError)
-    assert str(done.exception).startswith("french: is no model")
-    done = run(models / "m.onnx", data, "--output", tmp_path / "out", "--format", "praat")
-    assert isinstance(done.exception, UsageError)
-    assert str(done.exception) == "--format praat: is no format; choose from ctm, textgrid, json"
+    told = refusal("align", "french", data, "--output", tmp_path / "out", status=1)
+    assert told.startswith("error: french: is no model")
+    told = refusal("align", models / "m.onnx", data, "--output", tmp_path / "out", "--format", "praat")
+    assert told == "error: --format praat: is no format; choose from ctm, textgrid, json"
     assert not (tmp_path / "out").exists()
 
 

@@ -2,21 +2,17 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import refusal, run
 from recitative.asr.decoding import Alternative
 from recitative.asr.formats import FORMATS, as_object
 from recitative.asr.transcript import Final, Segment, Transcript
 from recitative.audio.files import write_wav
-from recitative.cli.main import app
 from recitative.cli.transcribe import warn_of_broken
-from recitative.errors import UsageError
 from recitative.model.export.quantization import export_checked
 from recitative.text.tokens import Word
 
@@ -90,61 +86,47 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def transcribe(place, *options):
     return run("transcribe", place / "a.wav", "--model", place / "m.onnx", "--jobs", 1, *options)
 
 
 def test_the_command_writes_as_many_alternatives_as_asked_for(place):
     for form in ("json", "jsonl"):
-        done = transcribe(place, "--format", form, "--nbest", 3)
-        assert done.exit_code == 0, done.output
-        written = json.loads(done.stdout)
+        written = transcribe(place, "--format", form, "--nbest", 3).json
         [transcript] = written if form == "json" else [written]
         assert [len(part["nbest"]) for part in transcript["segments"]] == [3]
         assert transcript["segments"][0]["nbest"][0]["text"] == transcript["text"]
-    assert "nbest" not in transcribe(place, "--format", "jsonl").stdout
+    assert "nbest" not in transcribe(place, "--format", "jsonl").out
 
 
 @pytest.mark.parametrize("form", ["text", "srt", "vtt", "ctm", "tsv", "kaldi"])
 def test_formats_without_a_place_for_alternatives_refuse_them(place, form):
-    done = transcribe(place, "--format", form, "--nbest", 3)
-    assert isinstance(done.exception, UsageError)
-    expected = "--nbest 3: requires --format json or jsonl"
-    assert str(done.exception) == expected
-    assert done.stdout == ""
+    told = refusal("transcribe", place / "a.wav", "--model", place / "m.onnx", "--format", form, "--nbest", 3)
+    assert told == "error: --nbest 3: requires --format json or jsonl"
 
 
 def test_a_grammar_and_a_language_model_are_refused_but_not_a_grammar_without_one(place):
     for verb in (("transcribe", place / "a.wav"), ("listen", "--input", place / "a.wav")):
-        done = run(*verb, "--model", place / "m.onnx", "--grammar", place / "grammar", "--lm", place / "lm.arpa")
-        assert isinstance(done.exception, UsageError)
-        assert str(done.exception) == "--grammar and --lm: a grammar replaces the language model; give one of them"
-    assert transcribe(place, "--grammar", place / "grammar", "--lm", "none").exit_code == 0
+        told = refusal(*verb, "--model", place / "m.onnx", "--grammar", place / "grammar", "--lm", place / "lm.arpa")
+        assert told == "error: --grammar and --lm: a grammar replaces the language model; give one of them"
+    transcribe(place, "--grammar", place / "grammar", "--lm", "none")
 
 
 def test_what_fits_no_sentence_of_the_grammar_is_told(place):
     done = transcribe(place, "--grammar", place / "grammar", "--beam", 1)
-    assert done.exit_code == 0
-    assert done.stderr.startswith(f"warning: {place}/a.wav: at 0.0 to ")
-    assert "nothing whole fits the lexicon or grammar" in done.stderr
-    assert "warning" not in transcribe(place).stderr
+    assert done.err.startswith(f"warning: {place}/a.wav: at 0.0 to ")
+    assert "nothing whole fits the lexicon or grammar" in done.err
+    assert "warning" not in transcribe(place).err
 
 
 def test_live_lines_have_the_alternatives_too(place):
     rules = ("--silence-s", 100, "--empty-silence-s", 100, "--longest-s", 100)
-    command = [sys.executable, "-m", "recitative", "listen", "--model", place / "m.onnx", "--input", place / "a.wav"]
-    command += ["--format", "jsonl", "--nbest", 2, *rules]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    *partials, heard = map(json.loads, done.stdout.splitlines())
+    listen = ("listen", "--model", place / "m.onnx", "--input", place / "a.wav", "--format", "jsonl", "--nbest", 2)
+    *partials, heard = map(json.loads, run(*listen, *rules).lines)
     assert partials
     assert {event["type"] for event in partials} == {"partial"}
     assert (heard["type"], heard["utterance"], heard["model"]) == ("final", 1, "m.onnx")
-    whole = json.loads(transcribe(place, "--format", "jsonl", "--nbest", 2).stdout)
+    whole = transcribe(place, "--format", "jsonl", "--nbest", 2).json
     assert heard["text"] == whole["text"]
     assert [[one["text"] for one in part["nbest"]] for part in heard["segments"]] == [
         [one["text"] for one in part["nbest"]] for part in whole["segments"]
@@ -152,6 +134,5 @@ def test_live_lines_have_the_alternatives_too(place):
 
 
 def test_live_text_has_no_place_for_alternatives(place):
-    done = run("listen", "--model", place / "m.onnx", "--input", place / "a.wav", "--nbest", 2)
-    assert isinstance(done.exception, UsageError)
-    assert str(done.exception) == "--nbest 2: requires --format jsonl"
+    told = refusal("listen", "--model", place / "m.onnx", "--input", place / "a.wav", "--nbest", 2)
+    assert told == "error: --nbest 2: requires --format jsonl"

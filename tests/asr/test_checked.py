@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr import tuning
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.stream import load_transcriber
-from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import read_utterance
@@ -88,12 +87,9 @@ def test_the_command_line_writes_and_describes_a_file(tmp_path, corpus):
     save_model(tiny.recognizer(**FORWARD), tmp_path / "model")
     (tmp_path / "notes").write_text("made of tones")
     model, output = str(tmp_path / "model"), str(tmp_path / "m.onnx")
-    run = CliRunner().invoke(
-        app, ["export", model, "--output", output, "--dev", str(corpus), "--notes", str(tmp_path / "notes")]
-    )
-    assert run.exit_code == 0, run.output
-    assert "float32: dev WER" in run.output
-    shown = CliRunner().invoke(app, ["info", output]).output
+    done = run("export", model, "--output", output, "--dev", corpus, "--notes", tmp_path / "notes")
+    assert "float32: dev WER" in done.out + done.err
+    shown = run("info", output).out
     assert "lstm, forward, 2 x 16" in shown
     assert "4 characters, one frame every 10 ms" in shown
     assert "latency  12.25 ms (algorithmic)" in shown

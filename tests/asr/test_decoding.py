@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import refusal, run
 from recitative.asr.recognizer import BATCH
-from recitative.cli.main import app
-from recitative.errors import UsageError
 from recitative.model.folder import save_model
 
 FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lookahead_frames": 2}
-
-
-def decode(*arguments: object) -> str:
-    result = CliRunner().invoke(app, ["decode", *map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +34,7 @@ def outputs(folder: Path) -> dict[str, bytes]:
 def test_two_processes_write_what_one_writes(inputs: tuple[Path, Path], tmp_path: Path) -> None:
     for jobs in (1, 2):
         options = ("--jobs", jobs, "--nbest", 3, "--chunk-ms", 50)
-        printed = decode(*inputs, "--output", tmp_path / str(jobs), *options)
+        printed = run("decode", *inputs, "--output", tmp_path / str(jobs), *options).out
         assert f"{2 * BATCH + 3} utterances" in printed
     alone, together = outputs(tmp_path / "1"), outputs(tmp_path / "2")
     assert alone == together
@@ -51,5 +43,5 @@ def test_two_processes_write_what_one_writes(inputs: tuple[Path, Path], tmp_path
 
 
 def test_an_address_is_for_a_cluster(inputs: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"^--address 10\.0\.0\.1:6379: requires --engine ray"):
-        decode(*inputs, "--output", tmp_path, "--address", "10.0.0.1:6379")
+    told = refusal("decode", *inputs, "--output", tmp_path, "--address", "10.0.0.1:6379")
+    assert told.startswith("error: --address 10.0.0.1:6379: requires --engine ray")

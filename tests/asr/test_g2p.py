@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
 import recitative
+from command_line import Ran, refusal, run
 from recitative.asr.kind import G2P
-from recitative.cli.main import app
-from recitative.errors import DataError, UsageError
 from recitative.model.export.file import export_model
 from recitative.model.folder import TorchStage, load_model
 from recitative.model.onnx_stage import OnnxStage
@@ -25,10 +23,6 @@ SETTINGS = ("batch_words=16", "model.embedding=8", "model.recurrent.layers=1", "
             "train.ema=0", "train.threads=1")  # fmt: skip
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, list(map(str, arguments)))
-
-
 def sounds(word: str) -> tuple[str, ...]:
     """A vowel between two consonants is long."""
     said = [("IY",) if letter == "e" and 0 < i < len(word) - 1 else SOUNDS[letter] for i, letter in enumerate(word)]
@@ -36,40 +30,39 @@ def sounds(word: str) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ran]:
     folder = tmp_path_factory.mktemp("g2p")
     words = ["".join(letters) for length in (1, 2, 3, 4) for letters in product("abex", repeat=length)]
     Lexicon({word: (sounds(word),) for word in words if word != "xex"}).write(folder / "dictionary")
     done = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", *SETTINGS)
-    assert done.exit_code == 0, done.output
     return folder, done
 
 
-def test_words_that_were_held_out_are_scored(trained: tuple[Path, Result]) -> None:
+def test_words_that_were_held_out_are_scored(trained: tuple[Path, Ran]) -> None:
     folder, done = trained
-    assert done.stdout.startswith(f"{folder / 'run' / 'model'}: 6 epochs, ")
-    wrong = float(done.stdout.split("words held out ")[1].split("%")[0])
+    assert done.out.startswith(f"{folder / 'run' / 'model'}: 6 epochs, ")
+    wrong = float(done.out.split("words held out ")[1].split("%")[0])
     assert wrong < 30
 
 
-def test_a_word_that_no_dictionary_has_is_pronounced(trained: tuple[Path, Result]) -> None:
+def test_a_word_that_no_dictionary_has_is_pronounced(trained: tuple[Path, Ran]) -> None:
     model = recitative.load(trained[0] / "run" / "model")
     assert model.pronounce(["xex", "ab", "", "zoo"]) == {"xex": ("K", "S", "IY", "K", "S"), "ab": ("AH", "B")}
-    said = run("g2p", "pronounce", trained[0] / "run" / "model", "xex", "zoo")
-    assert said.stdout == "xex K S IY K S\n"
-    assert str(said.exception).endswith("cannot pronounce 'zoo'; letters of abex; spell it otherwise")
+    said = run("g2p", "pronounce", trained[0] / "run" / "model", "xex", "zoo", status=1)
+    assert said.out == "xex K S IY K S\n"
+    assert said.err.endswith("cannot pronounce 'zoo'; letters of abex; spell it otherwise\n")
 
 
 @pytest.mark.parametrize("weights", ["float32", "int8"])
-def test_an_exported_file_says_what_the_folder_says(trained: tuple[Path, Result], tmp_path: Path, weights: str) -> None:
+def test_an_exported_file_says_what_the_folder_says(trained: tuple[Path, Ran], tmp_path: Path, weights: str) -> None:
     folder, file = trained[0] / "run" / "model", tmp_path / "g2p.onnx"
-    assert f"{file}: {weights}, " in run("export", folder, "--output", file, "--weights", weights).stdout
+    assert f"{file}: {weights}, " in run("export", folder, "--output", file, "--weights", weights).out
     words = ["".join(letters) for length in (1, 3, 4, 5) for letters in product("abex", repeat=length)]
     assert recitative.load(file).pronounce(words) == recitative.load(folder).pronounce(words)
-    assert run("g2p", "pronounce", file, "xex").stdout == "xex K S IY K S\n"
+    assert run("g2p", "pronounce", file, "xex").out == "xex K S IY K S\n"
 
 
-def test_the_network_in_a_file_gives_the_same_log_probabilities(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_the_network_in_a_file_gives_the_same_log_probabilities(trained: tuple[Path, Ran], tmp_path: Path) -> None:
     model = load_model(trained[0] / "run" / "model", G2P)
     export_model(model, tmp_path / "g2p.onnx")
     letters = Padded(np.array([[1, 2, 3, 4, 4], [2, 1, 0, 0, 0]]), np.array([5, 2]))
@@ -82,44 +75,41 @@ def test_the_network_in_a_file_gives_the_same_log_probabilities(trained: tuple[P
     np.testing.assert_allclose(frames.sum(1), 1.0, atol=1e-5)
 
 
-def test_a_lexicon_has_a_guess_for_every_word_that_can_be_spelled(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_a_lexicon_has_a_guess_for_every_word_that_can_be_spelled(trained: tuple[Path, Ran], tmp_path: Path) -> None:
     folder, _ = trained
     (tmp_path / "text").write_text("u1 ab xex abexab\nu2 zoo ab\n")
     options = ("--dictionary", folder / "dictionary", "--guess", folder / "run" / "model", "--output", tmp_path / "lex")
-    done = run("lexicon", tmp_path / "text", *options)
-    assert "lacks 1 words of the transcripts (1 of 5)" in str(done.exception)
+    assert "lacks 1 words of the transcripts (1 of 5)" in run("lexicon", tmp_path / "text", *options, status=1).err
     done = run("lexicon", tmp_path / "text", *options, "--skip-unknown")
-    assert f"{folder / 'run' / 'model'}: 2 of 3 words that the dictionary lacks pronounced" in done.stderr
+    assert f"{folder / 'run' / 'model'}: 2 of 3 words that the dictionary lacks pronounced" in done.err
     entries = Lexicon.read(tmp_path / "lex").entries
     assert list(entries) == ["ab", "abexab", "xex"]
     assert entries["xex"] == (("K", "S", "IY", "K", "S"),)
 
 
-def test_guesses_that_cannot_be_used_are_refused(trained: tuple[Path, Result], tmp_path: Path) -> None:
+def test_guesses_that_cannot_be_used_are_refused(trained: tuple[Path, Ran], tmp_path: Path) -> None:
     folder, _ = trained
     (tmp_path / "text").write_text("u1 ab xex\n")
     (tmp_path / "other").write_text("ab AA B\n")
     guess = ("--guess", folder / "run" / "model", "--output", tmp_path / "lex")
-    done = run("lexicon", tmp_path / "text", "--dictionary", tmp_path / "other", *guess)
-    assert isinstance(done.exception, DataError)
-    assert "has AH, EH, IY, K, S, phones that the dictionary lacks" in str(done.exception)
-    done = run("lexicon", tmp_path / "text", *guess, "--tokens", tmp_path / "none")
-    assert isinstance(done.exception, UsageError)
-    assert "requires --dictionary" in str(done.exception)
-    done = run("lexicon", tmp_path / "text", "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:])
-    assert "has no settings.yaml; a letter-to-sound model's folder" in str(done.exception)
+    lexicon = ("lexicon", tmp_path / "text")
+    told = refusal(*lexicon, "--dictionary", tmp_path / "other", *guess, status=1)
+    assert "has AH, EH, IY, K, S, phones that the dictionary lacks" in told
+    assert "requires --dictionary" in refusal(*lexicon, *guess, "--tokens", tmp_path / "none")
+    told = refusal(*lexicon, "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:], status=1)
+    assert "has no settings.yaml; a letter-to-sound model's folder" in told
     assert not (tmp_path / "lex").exists()
 
 
-def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Result]) -> None:
+def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Ran]) -> None:
     folder, done = trained
     again = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", *SETTINGS)
-    assert again.stdout.split(" s; ")[1] == done.stdout.split(" s; ")[1]
-    other = run("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", "train.threads=1")
-    assert "holds a run with other settings" in str(other.exception)
+    assert again.out.split(" s; ")[1] == done.out.split(" s; ")[1]
+    told = refusal("g2p", "train", folder / "dictionary", "--output", folder / "run", "--quiet", "train.threads=1")
+    assert "holds a run with other settings" in told
 
 
 def test_a_dictionary_of_a_few_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dictionary").write_text("ab AH B\n")
-    done = run("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
-    assert "dictionary: has 1 words; enough to hold some out" in str(done.exception)
+    train = ("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
+    assert "dictionary: has 1 words; enough to hold some out" in refusal(*train, status=1)

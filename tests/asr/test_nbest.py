@@ -5,8 +5,8 @@ import json
 
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import refusal, run
 from recitative.asr.tuning import (
     WEIGHTS,
     Candidate,
@@ -19,7 +19,6 @@ from recitative.asr.tuning import (
     to_text,
     tune_weights,
 )
-from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.model.folder import save_model
@@ -167,24 +166,19 @@ def test_a_text_table_is_in_order():
     assert to_text({"b": "x y", "a": ""}) == "a\nb x y\n"
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, ["rescore", *map(str, arguments)])
-
-
-def rescore(place, *more):
+def rescoring(place, *more):
     dev = ("--dev", place / "dev" / "data", "--dev-nbest", place / "dev.jsonl")
-    return run(place / "test" / "data", place / "test.jsonl", "--output", place / "out", *dev, *more)
+    return "rescore", place / "test" / "data", place / "test.jsonl", "--output", place / "out", *dev, *more
 
 
 def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(place, monkeypatch):
     test_texts, dev_texts = texts_of(place / "test" / "data"), texts_of(place / "dev" / "data")
     likes = Likes(*test_texts.values(), *dev_texts.values())
     monkeypatch.setattr("recitative.cli.decode.open_lm", lambda path: likes)
-    done = rescore(place, "--lm", place / "lm")
-    assert done.exit_code == 0, done.output
+    done = run(*rescoring(place, "--lm", place / "lm"))
     words = sum(len(text.split()) for text in dev_texts.values())
     before = 100 * 2 / words  # one word too many in each
-    first, second = done.stdout.splitlines()
+    first, second = done.lines
     assert first == f"dev WER: {before:.2f} % before, 0.00 % after, 0.00 % with the best choice from every list"
     assert second == f"{place / 'out'}/text: weight of attention 0, of the language model 0.2"  # at 0.1 they are equal
     assert (place / "out" / "text").read_text() == to_text(test_texts)
@@ -193,20 +187,13 @@ def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(plac
 def test_the_command_rescores_with_attention(place):
     made = tiny.recognizer(attention={"weight": 0.3, "hidden": 8, "embedding": 4, "key_width": 4})
     save_model(made, place / "model")
-    done = rescore(place, "--model", place / "model")
-    assert done.exit_code == 0, done.output + str(done.exception)
-    assert "of the language model 0" in done.stdout
+    assert "of the language model 0" in run(*rescoring(place, "--model", place / "model")).out
     assert [line.split()[0] for line in (place / "out" / "text").read_text().splitlines()] == ["s0-000", "s1-001"]
 
 
 def test_nothing_to_rescore_with_and_an_ngram_model_are_refused(place):
-    refused = rescore(place)
-    assert isinstance(refused.exception, UsageError)
-    assert str(refused.exception) == "nothing to rescore with: give --model (attention), --lm, or both"
+    assert refusal(*rescoring(place)) == "error: nothing to rescore with: give --model (attention), --lm, or both"
     (place / "lm.arpa").write_text("\\data\\\nngram 1=2\n\n\\1-grams:\n0\t<s>\n-1\t</s>\n\n\\end\\\n")
-    refused = rescore(place, "--lm", place / "lm.arpa")
-    assert isinstance(refused.exception, UsageError)
-    assert "is an n-gram model; use it in decoding, with 'decode --lm'" in str(refused.exception)
-    refused = rescore(place, "--lm", place / "nowhere")
-    assert isinstance(refused.exception, DataError)
-    assert "is no language model" in str(refused.exception)
+    told = refusal(*rescoring(place, "--lm", place / "lm.arpa"))
+    assert "is an n-gram model; use it in decoding, with 'decode --lm'" in told
+    assert "is no language model" in refusal(*rescoring(place, "--lm", place / "nowhere"), status=1)

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import Recognizer
-from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.model.folder import load_model
 from recitative.text.tokens import TokenTable
@@ -19,12 +18,6 @@ FORWARD = {"recurrent": {"direction": "forward", "layers": 1, "hidden": 16}, "lo
 PIECES = TokenTable.of_pieces(
     {" ": -3.0, "a": -2.0, "b": -2.1, "c": -2.2, " a": -2.5, " b": -2.6, "ab": -2.7, " ca": -3.0}
 )
-
-
-def run(*arguments):
-    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def test_tuning_and_export_take_the_pieces_along(experiment, tmp_path):
     run("export", model, "--output", tmp_path / "m.onnx", "--weights", "float32")
     files = [u.recording_path for u in DataDirectory.read(dev).utterances]
     texts = [
-        [json.loads(line)["text"] for line in run(*command, "--format", "jsonl", "--jobs", 1).stdout.splitlines()]
+        [json.loads(line)["text"] for line in run(*command, "--format", "jsonl", "--jobs", 1).lines]
         for command in (("transcribe", *files, "--model", place) for place in (tmp_path / "m.onnx", model))
     ]
     assert texts[0] == texts[1]

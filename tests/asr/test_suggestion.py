@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr.network import build_recognizer
 from recitative.asr.presets import (
     ROWS,
@@ -25,7 +24,6 @@ from recitative.asr.presets import (
     num_parameters,
     suggest,
 )
-from recitative.cli.main import app, main
 from recitative.config import load_settings
 from small_corpus import RATE, make_corpus, noise, write_audio
 
@@ -88,21 +86,16 @@ def test_the_step_of_the_network_leaves_every_letter_one(offline: bool, frames: 
 
 def test_one_word_recordings_get_a_step_that_their_letters_fit_in(tmp_path: Path) -> None:
     """Ten letters in a quarter of a second have 25 ms each; steps of 30 ms, or a window of 180 ms, leave too few."""
-
-    def run(arguments: list[str]) -> None:
-        result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 0, result.output
-
     for number in range(4):
         for place, word in enumerate(("nevermore", "lighthouse")):
             write_audio(tmp_path / "in" / f"s{number}" / f"{word}.wav", noise(0.25, seed=2 * number + place))
             (tmp_path / "in" / f"s{number}" / f"{word}.txt").write_text(word)
-    run(["data", "import", str(tmp_path / "in"), str(tmp_path / "data")])
-    run(["suggest", str(tmp_path / "data"), "--output", str(tmp_path / "conf.yaml")])
-    run(["tokens", str(tmp_path / "data"), "--output", str(tmp_path / "tokens.txt")])
+    run("data", "import", tmp_path / "in", tmp_path / "data")
+    run("suggest", tmp_path / "data", "--output", tmp_path / "conf.yaml")
+    run("tokens", tmp_path / "data", "--output", tmp_path / "tokens.txt")
     conf, tokens = tmp_path / "conf.yaml", tmp_path / "tokens.txt"
     assert load_settings(conf).model.front_end.stride < 3
-    run(["check", str(tmp_path / "data"), "--conf", str(conf), "--tokens", str(tokens)])
+    run("check", tmp_path / "data", "--conf", conf, "--tokens", tokens)
 
 
 def test_the_time_of_the_anchor_is_that_which_was_measured() -> None:
@@ -198,33 +191,21 @@ def test_utterances_that_are_a_little_long_are_allowed_for() -> None:
     assert suggest(AN4, TWO_CORES).settings.train.max_duration_s == 30
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["recitative", "suggest", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
-def test_the_file_stands_alone_and_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_stands_alone_and_says_why(tmp_path: Path) -> None:
     train, path = make_corpus(tmp_path), tmp_path / "conf" / "own.yaml"
-    assert run(monkeypatch, str(train), "--output", str(path), "--offline") == 0
+    told = run("suggest", train, "--output", path, "--offline")
     assert "include" not in yaml.safe_load(path.read_text())
     assert "# network: 2 x 96 LSTM; bidirectional, hears whole recordings" in path.read_text().splitlines()
     written = load_settings(path)
     assert written.model.recurrent.hidden == 96
     assert written.features.sample_rate == RATE
-    told = capsys.readouterr()
     assert "expected training time: " in told.out
     assert "warning: with so little speech only words and voices" in told.err
 
 
-def test_recordings_of_two_rates_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recordings_of_two_rates_are_refused(tmp_path: Path) -> None:
     train = make_corpus(tmp_path)
     write_audio(tmp_path / "audio" / "bert-2.wav", noise(), 8000)
-    assert run(monkeypatch, str(train), "--output", str(tmp_path / "conf.yaml")) == 1
-    assert "utterance 'bert-2': 8000 Hz; 16000 Hz" in capsys.readouterr().err
+    told = run("suggest", train, "--output", tmp_path / "conf.yaml", status=1).err
+    assert "utterance 'bert-2': 8000 Hz; 16000 Hz" in told
     assert not (tmp_path / "conf.yaml").exists()

@@ -10,18 +10,17 @@ import subprocess
 import sys
 import tarfile
 import threading
-from io import BytesIO, StringIO, TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import tiny
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr.recognizer import Recognizer
 from recitative.audio.files import expand
-from recitative.cli.main import app, main
 from recitative.data import parallel
 from recitative.errors import DataError
 from recitative.model.export.quantization import export_checked
@@ -45,8 +44,8 @@ def place(tmp_path_factory):
     return folder
 
 
-def run(place, *arguments):
-    return CliRunner().invoke(app, ["transcribe", *map(str, arguments), "--jobs", "1"])
+def transcribe(*arguments, jobs=1, status=0):
+    return run("transcribe", *arguments, "--jobs", jobs, status=status)
 
 
 def test_folders_patterns_and_files_are_found_once_in_order(place):
@@ -65,27 +64,24 @@ def test_what_holds_nothing_is_named(tmp_path, name, message):
 
 
 def test_every_kind_of_recording_and_of_model_says_the_same(place):
-    lines = run(place, place / "talks", "--model", place / "m.onnx").stdout.splitlines()
+    lines = transcribe(place / "talks", "--model", place / "m.onnx").lines
     assert len(lines) == 3
     (text,) = {line.split("\t")[1] for line in lines}
     assert len(text) > 5
-    assert run(place, place / "talks", "--model", place / "model").stdout.splitlines() == lines
+    assert transcribe(place / "talks", "--model", place / "model").lines == lines
 
 
 def test_several_processes_write_in_order(place):
-    one = run(place, place / "talks", "--model", place / "m.onnx")
-    two = CliRunner().invoke(app, ["transcribe", str(place / "talks"), "--model", str(place / "m.onnx"), "--jobs", "2"])
-    assert two.stdout == one.stdout
+    one, two = (transcribe(place / "talks", "--model", place / "m.onnx", jobs=jobs) for jobs in (1, 2))
+    assert two.out == one.out
 
 
 def test_one_bad_file_is_named_and_the_rest_is_done(place):
-    done = run(
-        place, place / "talks" / "a.wav", place / "bad.wav", place / "talks" / "c.wav", "--model", place / "m.onnx"
-    )
-    assert done.exit_code == 1
-    assert len(done.stdout.splitlines()) == 2
-    assert f"error: {place / 'bad.wav'}" in done.stderr
-    assert "1 of 3 recordings could not be transcribed" in done.stderr
+    files = place / "talks" / "a.wav", place / "bad.wav", place / "talks" / "c.wav"
+    done = transcribe(*files, "--model", place / "m.onnx", status=1)
+    assert len(done.lines) == 2
+    assert f"error: {place / 'bad.wav'}" in done.err
+    assert "1 of 3 recordings could not be transcribed" in done.err
 
 
 def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
@@ -97,10 +93,9 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         return segments(self, audio, **options)
 
     monkeypatch.setattr(Recognizer, "segments", fail)
-    done = run(place, place / "talks", "--model", place / "m.onnx")
-    assert done.exit_code == 1
-    assert [line.split("\t")[0][-5:] for line in done.stdout.splitlines()] == ["a.wav", ".flac"]
-    skipped, error, count = done.stderr.splitlines()
+    done = transcribe(place / "talks", "--model", place / "m.onnx", status=1)
+    assert [line.split("\t")[0][-5:] for line in done.lines] == ["a.wav", ".flac"]
+    skipped, error, count = done.err.splitlines()
     assert skipped.endswith("talks: files that are not recordings, skipped: 1 (notes.txt)")
     assert error.startswith(f"error: {place / 'talks' / 'c.wav'}: failed (RuntimeError: a bug of two lines at ")
     assert count == "1 of 3 recordings could not be transcribed"
@@ -128,21 +123,17 @@ def test_any_error_of_one_recording_stays_its_own(place, monkeypatch):
         ("--format srt", "error: --format srt: needs a file for each of 2 recordings", 2),
     ],
 )
-def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch, capsys, options, said, status):
+def test_a_slip_is_told_in_one_line_before_any_process_starts(place, monkeypatch, options, said, status):
     talks = str(place / "talks")
     verb = "spot" if "--keywords" in options else "transcribe"
     if "--model" not in options:
         options += f" --model {place / 'm.onnx'}"
     words = [f"{talks}/a.wav", f"{talks}/c.wav", "--jobs", "2", *options.replace("DIR", talks).split()]
-    monkeypatch.setattr(sys, "argv", ["recitative", verb, *words])
     monkeypatch.setattr(parallel._SPAWN, "Process", None)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert said in captured.err.replace(talks, "DIR")
-    assert captured.err.count("\n") == 1
-    assert ended.value.code == status
+    done = run(verb, *words, status=status)
+    assert done.out == ""
+    assert said in done.err.replace(talks, "DIR")
+    assert done.err.count("\n") == 1
 
 
 def test_ctrl_c_among_several_processes_is_one_line_and_leaves_whole_files(place, tmp_path):
@@ -212,29 +203,27 @@ def test_what_was_heard_before_a_recording_breaks_off_stays(place, tmp_path):
     samples = np.tile(once, 40)
     samples[-100] = np.nan
     soundfile.write(tmp_path / "broken.wav", samples, tiny.RATE, subtype="FLOAT")
-    done = run(place, tmp_path / "broken.wav", "--model", place / "m.onnx", "--format", "srt")
-    assert done.exit_code == 1
-    assert done.stdout.startswith("1\n00:00:0")
-    warning, error = done.stderr.splitlines()
+    done = transcribe(tmp_path / "broken.wav", "--model", place / "m.onnx", "--format", "srt", status=1)
+    assert done.out.startswith("1\n00:00:0")
+    warning, error = done.err.splitlines()
     assert warning.startswith("warning: the first 0:")
     assert error.startswith(f"error: {tmp_path / 'broken.wav'}: ")
 
 
 def test_streaming_says_the_same(place):
     talks = (place / "talks", "--model", place / "m.onnx", "--format", "jsonl")
-    assert run(place, *talks, "--streaming").stdout == run(place, *talks).stdout
+    assert transcribe(*talks, "--streaming").out == transcribe(*talks).out
 
 
 def test_json_of_several_is_a_list(place):
-    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "json")
-    objects = json.loads(done.stdout)
+    objects = transcribe(place / "talks", "--model", place / "m.onnx", "--format", "json").json
     assert [o["duration"] for o in objects] == [0.9, 0.9, 0.9]
     assert all(word["start"] < word["end"] for o in objects for word in o["words"])
 
 
 def test_files_of_their_own(place, tmp_path):
-    done = run(place, place / "talks", "--model", place / "m.onnx", "--format", "vtt", "--output-dir", tmp_path / "out")
-    assert done.stdout == ""
+    done = transcribe(place / "talks", "--model", place / "m.onnx", "--format", "vtt", "--output-dir", tmp_path / "out")
+    assert done.out == ""
     written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.vtt"))
     assert written == ["a.vtt", "c.vtt", "deep/b.vtt"]
     assert (tmp_path / "out" / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:0")
@@ -243,20 +232,19 @@ def test_files_of_their_own(place, tmp_path):
 def test_recordings_of_one_name_get_files_and_ids_of_their_own(place, tmp_path):
     (tmp_path / "a.wav").write_bytes((place / "talks" / "a.wav").read_bytes())
     both = (place / "talks" / "a.wav", tmp_path / "a.wav", "--model", place / "m.onnx")
-    done = run(place, *both, "--format", "kaldi", "--output-dir", tmp_path / "out")
-    assert done.exit_code == 0, done.stderr
+    transcribe(*both, "--format", "kaldi", "--output-dir", tmp_path / "out")
     written = [path.read_text().split(" ", 1) for path in sorted((tmp_path / "out").rglob("*.text"))]
     assert len({utt_id for utt_id, _ in written}) == 2
     assert len({text for _, text in written}) == 1
-    ctm = run(place, *both, "--format", "ctm")
-    assert {line.split()[0] for line in ctm.stdout.splitlines()} == {utt_id for utt_id, _ in written}
+    ctm = transcribe(*both, "--format", "ctm")
+    assert {line.split()[0] for line in ctm.lines} == {utt_id for utt_id, _ in written}
 
 
 def test_standard_input(place):
     command = [sys.executable, "-m", "recitative", "transcribe", "-", "--model", str(place / "m.onnx")]
     audio = (place / "talks" / "deep" / "b.flac").read_bytes()
     done = subprocess.run(command, input=audio, capture_output=True, check=True)
-    expected = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
+    expected = transcribe(place / "talks" / "a.wav", "--model", place / "m.onnx").out.split("\t")[1]
     assert done.stdout.decode() == f"-\t{expected}"
     nothing = subprocess.run(command, input=b"", capture_output=True, check=False)
     assert nothing.returncode == 1
@@ -272,20 +260,15 @@ def test_pipes_are_read_wherever_a_recording_is(place, tmp_path):
         program = subprocess.Popen([*command, *model], stdin=audio, stdout=subprocess.PIPE, text=True)
         (tmp_path / "pipe").write_bytes((place / "talks" / "c.wav").read_bytes())
         written = program.communicate(timeout=60)[0]
-    text = run(place, place / "talks" / "a.wav", *model).stdout.split("\t")[1]
+    text = transcribe(place / "talks" / "a.wav", *model).out.split("\t")[1]
     assert written == f"/dev/stdin\t{text}{tmp_path / 'pipe'}\t{text}"
 
 
 def test_listen_hears_standard_input(place, monkeypatch):
     monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO((place / "talks" / "a.wav").read_bytes())))
-    monkeypatch.setattr(sys, "argv", ["recitative", "listen", "--input", "-", "--model", str(place / "m.onnx")])
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", written := StringIO())
-        with pytest.raises(SystemExit) as ended:
-            main()
-    assert not ended.value.code
-    text = run(place, place / "talks" / "a.wav", "--model", place / "m.onnx").stdout.split("\t")[1]
-    assert written.getvalue() == text
+    heard = run("listen", "--input", "-", "--model", place / "m.onnx").out
+    text = transcribe(place / "talks" / "a.wav", "--model", place / "m.onnx").out.split("\t")[1]
+    assert heard == text
 
 
 FIELD_CASES = Path(__file__).parents[1] / "field_cases"
@@ -313,8 +296,7 @@ def test_a_recording_whose_name_is_not_utf8_is_done_too(place, latin1, tmp_path,
         assert names == [str(latin1 / "a.wav"), os.fsdecode(os.fsencode(latin1) + b"/b\xe9.wav")]
     else:
         assert b"b\xe9" in done.stdout
-    filed = run(place, latin1, *options, "--output-dir", tmp_path / "out")
-    assert filed.exit_code == 0, filed.stderr
+    run("transcribe", latin1, *options, "--output-dir", tmp_path / "out")
     assert sorted(path.stem for path in (tmp_path / "out").iterdir()) == ["a", os.fsdecode(b"b\xe9")]
 
 

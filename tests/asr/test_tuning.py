@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr.decoding import DecodingResult, TimedTable, new_decoder
 from recitative.asr.kind import RECOGNIZER, Language
 from recitative.asr.network import new_transcriber
@@ -24,7 +24,6 @@ from recitative.asr.tuning import (
     priors_of,
     tune,
 )
-from recitative.cli.main import app
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hypotheses import WordEvidence
 from recitative.decoding.lexicon_tree import LexiconTree
@@ -221,17 +220,11 @@ def place(tmp_path):
     return tmp_path
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-
-
 def test_the_command_stores_its_choice_and_decoding_uses_it(place):
     model = place / "model"
     run("decode", model, place / "data", "--output", place / "before")
     assert not (place / "before" / "nbest.jsonl").exists()  # greedy
-    lines = run(
-        "tune", model, place / "data", "--lm", place / "lm.arpa", "--lexicon", place / "lexicon.txt"
-    ).stdout.splitlines()
+    lines = run("tune", model, place / "data", "--lm", place / "lm.arpa", "--lexicon", place / "lexicon.txt").lines
     stored = load_model(model, RECOGNIZER)
     decode = stored.settings.decode
     assert decode.kind == "beam"
@@ -264,7 +257,7 @@ def test_the_command_stores_its_choice_and_decoding_uses_it(place):
     }
     assert (place / "after" / "nbest.jsonl").exists()
     chosen = float(lines[-3].split("chosen (*) ")[1].split()[0])
-    scored = run("score", place / "data", place / "after" / "text", "--output", place / "score").stdout
+    scored = run("score", place / "data", place / "after" / "text", "--output", place / "score").out
     assert f"%WER {chosen:.2f}" in scored
 
 

@@ -6,11 +6,9 @@ import kaldiio
 import numpy as np
 import pytest
 import soundfile
-import typer
 from numpy.testing import assert_array_equal
-from typer.testing import CliRunner
 
-from recitative.cli.prepare import cmvn, features
+from command_line import run
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine
@@ -77,11 +75,10 @@ def test_an_utterance_shorter_than_a_frame_is_named(data):
 
 
 def test_the_features_command_writes_what_kaldi_reads_and_does_so_again(data):
-    arguments = [str(data / "data"), str(data / "feats"), *OVERRIDES, "--jobs", "1"]
-    first = run(features, arguments)
-    assert first.stdout == f"{data / 'feats' / 'feats.scp'}: 3 utterances, 74 frames, 5 channels\n"
+    command = ("features", data / "data", data / "feats", *OVERRIDES, "--jobs", 1)
+    assert run(*command).out == f"{data / 'feats' / 'feats.scp'}: 3 utterances, 74 frames, 5 channels\n"
     content = {path.name: path.read_bytes() for path in data.rglob("*") if path.is_file()}
-    run(features, arguments)
+    run(*command)
     assert {path.name: path.read_bytes() for path in data.rglob("*") if path.is_file()} == content
     assert (data / "data" / "utt2num_frames").read_text() == "a-1 23\na-2 23\nb-1 28\n"
     expected = dict(extract(DataDirectory.read(data / "data"), SETTINGS))
@@ -93,16 +90,8 @@ def test_the_features_command_writes_what_kaldi_reads_and_does_so_again(data):
 
 def test_the_cmvn_command_writes_the_statistics_of_the_features(data):
     path = data / "cmvn.ark"
-    result = run(cmvn, [str(data / "data"), *OVERRIDES, "--output", str(path), "--jobs", "1"])
-    assert result.stdout == f"{path}: 74 frames of 3 utterances, 5 channels\n"
+    done = run("cmvn", data / "data", *OVERRIDES, "--output", path, "--jobs", 1)
+    assert done.out == f"{path}: 74 frames of 3 utterances, 5 channels\n"
     write_features(data / "data", data / "f", extract(DataDirectory.read(data / "data"), SETTINGS))
     expected = accumulate((matrix for matrix in kaldiio.load_scp(str(data / "f" / "feats.scp")).values()), dim=5)
     assert_array_equal(CmvnStats.read(path).sums, expected.sums)
-
-
-def run(command, arguments):
-    app = typer.Typer()
-    app.command()(command)
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    return result

@@ -1,10 +1,8 @@
 """``recitative lexicon``, ``tokens --unit phone`` and ``check --lexicon`` as a user calls them."""
 
 import pytest
-from typer.testing import CliRunner
 
-from recitative.cli.main import app
-from recitative.errors import DataError, UsageError
+from command_line import refusal, run
 from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus
@@ -32,12 +30,12 @@ def place(tmp_path):
     return tmp_path
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, list(map(str, arguments)))
+def lexicon(place, *arguments, status=0):
+    return run("lexicon", *arguments, "--output", place / "lexicon.txt", status=status)
 
 
-def lexicon(place, *arguments):
-    return run("lexicon", *arguments, "--output", place / "lexicon.txt")
+def refused(place, *arguments, status=1):
+    return refusal("lexicon", *arguments, "--output", place / "lexicon.txt", status=status)
 
 
 def entries(place):
@@ -59,21 +57,20 @@ def test_stress_is_kept_on_request_and_other_digits_always(place):
     stressed = read_dictionary(place / "cmu", keep_stress=True).entries
     assert stressed["THE"] == (("DH", "AH0"), ("DH", "AH1"), ("DH", "IY0"))
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower", "--keep-stress")
-    assert "3 words, 5 pronunciations" in done.stdout
+    assert "3 words, 5 pronunciations" in done.out
     (place / "tones").write_text("ma m a1\nmi M IY3 AH1 X0\n")
     assert read_dictionary(place / "tones").entries == {"ma": (("m", "a1"),), "mi": (("M", "IY3", "AH", "X0"),)}
 
 
 def test_the_words_of_the_transcripts_are_kept_with_all_their_pronunciations(place):
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower")
-    assert done.exit_code == 0, done.output
     assert entries(place) == {
         "cat": (("K", "AE", "T"),),
         "sat": (("S", "AE", "T"),),
         "the": (("DH", "AH"), ("DH", "IY")),
     }
-    assert done.stdout == f"{place}/lexicon.txt: 3 words, 4 pronunciations, 0 words out of vocabulary\n"
-    assert done.stderr == ""
+    assert done.out == f"{place}/lexicon.txt: 3 words, 4 pronunciations, 0 words out of vocabulary\n"
+    assert done.err == ""
 
 
 def test_a_written_lexicon_is_a_dictionary_too(place):
@@ -87,46 +84,43 @@ def test_a_written_lexicon_is_a_dictionary_too(place):
 def test_all_words_of_the_dictionary_may_be_kept(place):
     done = lexicon(place, place / "data", "--dictionary", place / "cmu", "--lower", "--whole")
     assert set(entries(place)) == {"the", "cat", "sat", "'bout", "f(x)"}
-    assert ": 5 words, 6 pronunciations, 0 words" in done.stdout
+    assert ": 5 words, 6 pronunciations, 0 words" in done.out
 
 
 def test_words_out_of_vocabulary_are_reported_the_most_frequent_first_and_refused(place):
-    done = lexicon(place, place / "data", place / "more", "--dictionary", place / "cmu", "--lower")
-    assert isinstance(done.exception, DataError)
+    done = lexicon(place, place / "data", place / "more", "--dictionary", place / "cmu", "--lower", status=1)
     expected = "cmu: lacks 2 words of the transcripts (3 of 10); all of them; add them, or give --skip-unknown"
-    assert str(done.exception) == f"{place}/{expected}"
-    assert done.stderr.splitlines() == ["out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)"]
+    assert done.err.splitlines() == [
+        "out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)", f"error: {place}/{expected}"
+    ]  # fmt: skip
     assert not (place / "lexicon.txt").exists()
 
 
 def test_or_they_are_left_out_if_asked_for(place):
     done = lexicon(place, place / "more", "--dictionary", place / "cmu", "--lower", "--skip-unknown")
-    assert done.exit_code == 0, done.output
     assert set(entries(place)) == {"the"}
-    assert "1 words, 2 pronunciations, 2 words out of vocabulary" in done.stdout
-    assert "out of vocabulary: cow (2 times)" in done.stderr
+    assert "1 words, 2 pronunciations, 2 words out of vocabulary" in done.out
+    assert "out of vocabulary: cow (2 times)" in done.err
 
 
 def test_at_most_twenty_unknown_words_are_shown(place):
     (place / "more").write_text("u1 the " + " ".join(f"w{i:02d}" for i in range(25)) + "\n")
     done = lexicon(place, place / "more", "--dictionary", place / "cmu", "--lower", "--skip-unknown")
-    assert len(done.stderr.splitlines()) == 21
-    assert done.stderr.splitlines()[-1] == "out of vocabulary: and 5 more words"
+    assert len(done.err.splitlines()) == 21
+    assert done.err.splitlines()[-1] == "out of vocabulary: and 5 more words"
 
 
 def test_words_are_spelled_in_the_characters_of_a_table(place):
-    done = lexicon(place, place / "data", "--tokens", place / "tokens.txt")
-    assert done.exit_code == 0, done.output
+    lexicon(place, place / "data", "--tokens", place / "tokens.txt")
     assert entries(place) == {word: (tuple(word),) for word in ("the", "cat", "sat")}
 
 
 def test_words_that_the_table_cannot_spell_are_named_or_left_out(place):
-    done = lexicon(place, place / "more", "--tokens", place / "tokens.txt")
-    assert isinstance(done.exception, DataError)
-    assert str(done.exception).startswith("word 'cow': 'o', 'w' not known; the characters of the token table")
+    done = lexicon(place, place / "more", "--tokens", place / "tokens.txt", status=1)
+    assert done.err.startswith("error: word 'cow': 'o', 'w' not known; the characters of the token table")
     done = lexicon(place, place / "more", "--tokens", place / "tokens.txt", "--skip-unknown")
     assert set(entries(place)) == {"the"}
-    assert done.stderr.splitlines() == ["out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)"]
+    assert done.err.splitlines() == ["out of vocabulary: cow (2 times)", "out of vocabulary: ox (1 times)"]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +133,7 @@ def test_words_that_the_table_cannot_spell_are_named_or_left_out(place):
 )
 def test_options_that_make_no_sense_are_refused(place, options, message):
     paths = [place / option if not option.startswith("--") else option for option in options]
-    done = lexicon(place, place / "data", *paths)
-    assert isinstance(done.exception, UsageError)
-    assert str(done.exception).startswith(message)
+    assert refused(place, place / "data", *paths, status=2).startswith(f"error: {message}")
 
 
 @pytest.mark.parametrize(
@@ -156,17 +148,13 @@ def test_options_that_make_no_sense_are_refused(place, options, message):
 )
 def test_a_damaged_dictionary_is_named(place, content, message):
     (place / "cmu").write_bytes(content)
-    done = lexicon(place, place / "data", "--dictionary", place / "cmu")
-    assert isinstance(done.exception, DataError)
-    assert str(done.exception).startswith(f"{place}/{message}")
+    assert refused(place, place / "data", "--dictionary", place / "cmu").startswith(f"error: {place}/{message}")
 
 
 def test_missing_files_are_named(place):
-    done = lexicon(place, place / "data", "--dictionary", place / "none")
-    assert str(done.exception).startswith(f"{place}/none: does not exist")
-    done = lexicon(place, place / "nowhere", "--dictionary", place / "cmu")
-    assert isinstance(done.exception, DataError)
-    assert str(place / "nowhere") in str(done.exception)
+    told = refused(place, place / "data", "--dictionary", place / "none")
+    assert told.startswith(f"error: {place}/none: does not exist")
+    assert str(place / "nowhere") in refused(place, place / "nowhere", "--dictionary", place / "cmu")
 
 
 def test_a_table_of_phones_is_made_from_lexicons(place):
@@ -174,7 +162,7 @@ def test_a_table_of_phones_is_made_from_lexicons(place):
     (place / "other").write_text("zoo Z UW1\n")
     out = place / "phones.txt"
     done = run("tokens", place / "lexicon.txt", place / "other", "--unit", "phone", "--output", out)
-    assert done.stdout == f"{out}: 10 tokens from 2 lexicons\n"
+    assert done.out == f"{out}: 10 tokens from 2 lexicons\n"
     table = TokenTable.read(out)
     assert table.symbols == ("<blank>", "AE", "AH", "DH", "IY", "K", "S", "T", "UW1", "Z")
     assert table.unit == "phone"
@@ -182,15 +170,14 @@ def test_a_table_of_phones_is_made_from_lexicons(place):
 
 def test_phones_that_would_be_taken_for_characters_are_refused(place):
     (place / "own").write_text("the d e\n")
-    done = run("tokens", place / "own", "--unit", "phone", "--output", place / "phones.txt")
-    assert isinstance(done.exception, DataError)
-    assert str(done.exception).startswith(f"{place}/own: has phones that look like characters; some phones of several")
+    told = refusal("tokens", place / "own", "--unit", "phone", "--output", place / "phones.txt", status=1)
+    assert told.startswith(f"error: {place}/own: has phones that look like characters; some phones of several")
     assert not (place / "phones.txt").exists()
 
 
 def test_a_lexicon_that_is_none_is_named(place):
-    done = run("tokens", place / "none", "--unit", "phone", "--output", place / "phones.txt")
-    assert str(done.exception).startswith(f"{place}/none: does not exist")
+    told = refusal("tokens", place / "none", "--unit", "phone", "--output", place / "phones.txt", status=1)
+    assert told.startswith(f"error: {place}/none: does not exist")
 
 
 @pytest.fixture
@@ -208,30 +195,29 @@ def corpus(tmp_path):
 
 def test_words_that_the_lexicon_lacks_are_a_problem_of_the_data(corpus):
     folder = corpus.parent
-    sound = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "all")
-    assert sound.exit_code == 0, sound.output
-    done = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some")
-    assert done.exit_code == 1
+    run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "all")
+    done = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some", status=1)
     problem = "has 'four', not in the lexicon; its words only; normalize the text, or make the lexicon again"
-    assert problem in done.stdout
-    assert "bert-2" in next(line for line in done.stdout.splitlines() if problem in line)
-    assert str(done.exception).startswith(f"{corpus}: 1 problem found")
+    assert problem in done.out
+    assert "bert-2" in next(line for line in done.lines if problem in line)
+    assert done.err.startswith(f"error: {corpus}: 1 problem found")
 
 
 def test_a_recording_must_have_room_for_the_phones_of_its_words(corpus):
     folder = corpus.parent
     options = ("--tokens", folder / "phones.txt", "--lexicon", folder / "all", "--subsampling", 10)
-    done = run("check", corpus, *options)  # half a second gives 4 or 5 frames: 'one two' needs 5, 'four one' 6
-    short = [line for line in done.stdout.splitlines() if "is too short" in line]
+    done = run(
+        "check", corpus, *options, status=1
+    )  # half a second gives 4 or 5 frames: 'one two' needs 5, 'four one' 6
+    short = [line for line in done.lines if "is too short" in line]
     assert any("for 6 labels and 0 repeats" in line for line in short)
     assert not any("three" in line or "for 3 labels" in line for line in short)
 
 
 def test_a_lexicon_needs_the_table_and_its_phones(corpus):
     folder = corpus.parent
-    done = run("check", corpus, "--lexicon", folder / "all")
-    assert isinstance(done.exception, UsageError)
-    assert str(done.exception) == "--lexicon requires --tokens, the token table of its phones"
+    told = refusal("check", corpus, "--lexicon", folder / "all")
+    assert told == "error: --lexicon requires --tokens, the token table of its phones"
     (folder / "some").write_text("one W AH M\n")
-    done = run("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some")
-    assert str(done.exception).startswith(f"{folder}/some:1: 'one' has 'M', not in the token table")
+    told = refusal("check", corpus, "--tokens", folder / "phones.txt", "--lexicon", folder / "some", status=1)
+    assert told.startswith(f"error: {folder}/some:1: 'one' has 'M', not in the token table")

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
+from command_line import refusal, run
 from recitative.asr.decoding import TimedToken
-from recitative.cli.main import app
-from recitative.errors import DataError, UsageError
+from recitative.errors import DataError
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import (
     END,
@@ -250,15 +249,11 @@ def test_texts_that_pieces_cannot_be_learned_from_are_refused(texts: list[str], 
 def test_the_command_makes_a_table_of_the_size_that_is_asked_for(tmp_path: Path) -> None:
     pytest.importorskip("sentencepiece", reason="learning pieces needs it")
     (tmp_path / "text").write_text("".join(f"u{n:04d} {text}\n" for n, text in enumerate(sentences(500, 3))))
-    command = ["tokens", str(tmp_path), "--unit", "piece", "--output", str(tmp_path / "tokens.txt")]
-    done = CliRunner().invoke(app, [*command, "--size", "64"], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    assert "64 tokens from 500 transcripts" in done.stdout
+    command = ("tokens", tmp_path, "--output", tmp_path / "tokens.txt")
+    assert "64 tokens from 500 transcripts" in run(*command, "--unit", "piece", "--size", 64).out
     assert len(TokenTable.read(tmp_path / "tokens.txt")) == 64
-    with pytest.raises(UsageError, match="--size and --unit piece require each other"):
-        CliRunner().invoke(app, command, catch_exceptions=False)
-    with pytest.raises(UsageError, match="--size and --unit piece require each other"):
-        CliRunner().invoke(app, [*command[:3], "word", *command[4:], "--size", "64"], catch_exceptions=False)
+    for options in (("--unit", "piece"), ("--unit", "word", "--size", 64)):
+        assert "--size and --unit piece require each other" in refusal(*command, *options)
 
 
 TEXTS = ["the cat sat", "the  cat\tran", "a dog"]
