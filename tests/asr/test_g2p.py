@@ -93,10 +93,10 @@ def test_guesses_that_cannot_be_used_are_refused(trained: tuple[Path, Ran], tmp_
     (tmp_path / "other").write_text("ab AA B\n")
     guess = ("--guess", folder / "run" / "model", "--output", tmp_path / "lex")
     lexicon = ("lexicon", tmp_path / "text")
-    told = refusal(*lexicon, "--dictionary", tmp_path / "other", *guess, status=1)
+    told = run(*lexicon, "--dictionary", tmp_path / "other", *guess, status=1).err
     assert "has AH, EH, IY, K, S, phones that the dictionary lacks" in told
     assert "requires --dictionary" in refusal(*lexicon, *guess, "--tokens", tmp_path / "none")
-    told = refusal(*lexicon, "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:], status=1)
+    told = run(*lexicon, "--dictionary", folder / "dictionary", "--guess", tmp_path, *guess[2:], status=1).err
     assert "has no settings.yaml; a letter-to-sound model's folder" in told
     assert not (tmp_path / "lex").exists()
 
@@ -112,4 +112,4 @@ def test_a_run_goes_on_with_the_same_settings_only(trained: tuple[Path, Ran]) ->
 def test_a_dictionary_of_a_few_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dictionary").write_text("ab AH B\n")
     train = ("g2p", "train", tmp_path / "dictionary", "--output", tmp_path / "run", "--quiet", "train.threads=1")
-    assert "dictionary: has 1 words; enough to hold some out" in refusal(*train, status=1)
+    assert "dictionary: has 1 words; enough to hold some out" in run(*train, status=1).err
