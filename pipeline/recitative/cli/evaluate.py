@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from recitative import pretrained
+from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.kind import CLASSIFIER
 from recitative.cli import anomaly, classify, language, music, sound
@@ -313,6 +314,10 @@ def export(
         ),
     ] = "auto",
     notes: NotesOption = None,
+    sherpa: Annotated[
+        bool,
+        typer.Option("--sherpa", help="Convert an exported streaming recognizer to a folder for sherpa-onnx."),
+    ] = False,
 ) -> None:
     """Export a model of any kind to one ONNX file, which needs no PyTorch.
 
@@ -320,7 +325,11 @@ def export(
 
     \b
     recitative export exp/lstm/model --dev data/dev --output lstm.onnx
+    recitative export lstm.onnx --sherpa --output lstm-sherpa
     """
+    if sherpa:
+        _export_sherpa(model, output)
+        return
     kind = kind_of(model)
     text = read_text(notes, "a text file", limit=LARGEST_SETTINGS) if notes else ""
     if kind.int8 not in ("", "weights"):
@@ -337,6 +346,21 @@ def export(
     with progress_bar("export"):
         size = export_model(load_model(model, kind), output, notes=text, int8=written == "int8")
     print(f"{output}: {written}, {size / 1e6:.1f} MB")
+
+
+def _export_sherpa(model: Path, output: Path) -> None:
+    """Write model.onnx and tokens.txt of an exported recognizer or a pretrained one."""
+    path = find_model(str(model))
+    if path.is_dir():
+        raise UsageError(f"--sherpa {model}: is a folder; export it to a file first, and give the file")
+    kind_of(path, [RECOGNIZER])
+    from recitative.model.export.sherpa import FILES, export_sherpa
+    from recitative.reading import GZIP_MAGIC, read_bytes, unpacked
+
+    content = read_bytes(path)
+    content = unpacked(content, str(path)) if content.startswith(GZIP_MAGIC) else content
+    export_sherpa(content, read_metadata(path), output)
+    print(f"{output}: {', '.join(FILES)}, for OnlineRecognizer.from_wenet_ctc")
 
 
 def _export_checked(model: Path, kind: ModelKind, output: Path, dev: Path | None, weights: Weights, notes: str) -> None:
