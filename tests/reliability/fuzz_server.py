@@ -227,10 +227,15 @@ def _voice_assistant(service: Service, rng: random.Random) -> str:
     content = b"".join(rng.choice(WYOMING) for _ in range(rng.randint(1, 5)))
     port = service.server.assistant_port
     with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
-        client.sendall(fuzz.damage(content, rng))
-        client.shutdown(socket.SHUT_WR)
-        while client.recv(65536):
-            pass
+        try:
+            client.sendall(fuzz.damage(content, rng))
+            client.shutdown(socket.SHUT_WR)
+            while client.recv(65536):
+                pass
+        except TimeoutError:
+            return f"no end within {TIMEOUT_S:g} s: {content!r:.600}"
+        except OSError:
+            pass  # the server has closed the connection
     return ""
 
 

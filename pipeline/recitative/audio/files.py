@@ -251,6 +251,7 @@ def expand(inputs: Sequence[str], tell: Callable[[str], None] = lambda note: Non
             paths = sorted(path for path in Path(name).rglob("*") if path.is_file())
             found = [str(path) for path in paths if path.suffix.lower() in SUFFIXES]
             if not found:
+                os.listdir(name)  # raises PermissionError, which glob hides
                 raise DataError(name, "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
             others = [str(path.relative_to(name)) for path in paths if path.suffix.lower() not in SUFFIXES]
             if others:

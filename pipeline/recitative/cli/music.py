@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -141,6 +142,8 @@ def check_constraints(
 def _list_music(folder: Path) -> list[Path]:
     """The MIDI and ABC files of a folder. Raises DataError if there is none."""
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not files and folder.is_dir():
+        os.listdir(folder)  # raises PermissionError, which glob hides
     if not files:
         raise DataError(str(folder), "contains no music", f"files {', '.join(SUFFIXES)}", "correct the path")
     return files

@@ -201,6 +201,7 @@ def read_folder(folder: Path, encoding: str = "", tiers: Sequence[str] = (), tex
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     recordings = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not recordings:
+        os.listdir(folder)  # raises PermissionError, which glob hides
         raise DataError(str(folder), "has no recordings", ", ".join(sorted(SUFFIXES)), "correct the path")
     found = _find_transcripts(recordings, folder, texts or folder, bool(tiers))
     if not found:

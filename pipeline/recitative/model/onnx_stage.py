@@ -205,7 +205,8 @@ def open_session(content: Path | bytes, where: str, kind: str, remedy: str, thre
     """
     if isinstance(content, Path):
         if not content.is_file():
-            raise DataError(where, "does not exist", f"a {kind}", remedy)
+            found = "is a folder" if content.is_dir() else "does not exist"
+            raise DataError(where, found, f"a {kind}", remedy)
         content = read_content(content, where, kind)
     graph, metadata = _split(content, where, kind)
     del content  # a file may be large

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ def read_folder(folder: str | Path, steps_per_quarter: int = 4) -> tuple[list[Pi
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         found = "contains no music" if Path(folder).is_dir() else "is not a folder"
+        if Path(folder).is_dir():
+            os.listdir(folder)  # raises PermissionError, which glob hides
         raise DataError(str(folder), found, f"files {', '.join(SUFFIXES)}", "correct the path")
     results = [read_file(path, steps_per_quarter) for path in paths]
     return [piece for pieces, _ in results for piece in pieces], [error for _, errors in results for error in errors]
