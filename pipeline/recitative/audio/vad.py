@@ -50,7 +50,9 @@ class SegmentRules:
         return self.pause_s * max(0.0, (self.longest_s - length_s) / (self.longest_s - self.shortest_s))
 
 
-UNCUT = SegmentRules(shortest_s=float("inf"), longest_s=float("inf"))  # one segment from start to end
+UNCUT = SegmentRules(
+    shortest_s=float("inf"), longest_s=float("inf"), silence_s=float("inf")
+)  # one segment from start to end
 
 
 @dataclass(frozen=True)
