@@ -125,12 +125,12 @@ def test_uncut_recordings_are_one_segment_without_the_detector(monkeypatch):
     np.testing.assert_array_equal(segment, samples)
 
 
-@pytest.mark.real_detector
 def test_uncut_recordings_are_passed_on_as_they_come():
     cutter, blocks = SegmentCutter(RATE, UNCUT), np.split(np.zeros(5 * RATE, np.float32), 50)
     assert [sum(len(piece.samples) for piece in cutter.accept(block)) for block in blocks] == [len(blocks[0])] * 50
 
 
+@pytest.mark.real_detector
 def test_a_new_detector_does_not_share_state_with_others():
     rng = np.random.default_rng(1)
     windows = (0.3 * rng.standard_normal((40, vad.WINDOW))).astype(np.float32)
