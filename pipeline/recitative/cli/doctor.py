@@ -32,6 +32,7 @@ EXTRAS = {
     "media": "m4a, mp4, webm, wma",
     "serve": "server",
     "music": "melodies from recordings",
+    "datasets": "Parquet and Arrow files",
     "cluster": "parallel work on several machines",
 }
 PYTHONS = ((3, 11), (3, 14))
