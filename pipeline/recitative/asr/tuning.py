@@ -48,7 +48,7 @@ from recitative.stage import Array, Padded
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-PRIOR_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4)
+PRIOR_WEIGHTS = (0.0, 0.2, 0.4, 0.6)
 RAREST = 1e-5  # least mean probability of a token
 FOLDS = 4  # of the dev set, to judge the calibration on words it was not fitted to
 
