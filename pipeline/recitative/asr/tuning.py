@@ -1,7 +1,7 @@
 """Measured on a dev set: language model weight, word bonus and confidences for decoding, weights for rescoring, int8.
 
-Decoding: the network runs once. Every pair of language model weight and word bonus is tried on its output, and with the
-best one every prior weight. On a small dev set the best is best by chance, so each is judged together with its
+Decoding: the network runs once. Every prior weight is tried on its output, and with the best one every pair of language
+model weight and word bonus. On a small dev set the best is best by chance, so each is judged together with its
 neighbors: by its errors plus the mean of theirs.
 
 Rescoring n-best lists with an attention decoder and a recurrent language model:
@@ -48,6 +48,7 @@ from recitative.stage import Array, Padded
 
 LM_WEIGHTS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.3)
 WORD_BONUSES = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
+FIRST_LM_WEIGHT = 0.5  # with which the prior weights are tried
 PRIOR_WEIGHTS = (0.0, 0.2, 0.4, 0.6)
 RAREST = 1e-5  # least mean probability of a token
 FOLDS = 4  # of the dev set, to judge the calibration on words it was not fitted to
@@ -66,7 +67,7 @@ class DevOutputs:
 @dataclass(frozen=True)
 class Tuned:
     """settings, language: to be stored in the model; trials: (lm_weight, word_bonus) -> errors; prior_trials:
-    prior_weight -> errors, with the best pair."""
+    prior_weight -> errors, with ``FIRST_LM_WEIGHT`` and no bonus."""
 
     settings: DecodeSettings
     language: Language
@@ -78,7 +79,7 @@ class Tuned:
 
     @property
     def chosen(self) -> ErrorCounts:
-        return self.prior_trials[self.settings.prior_weight]
+        return self.trials[self.settings.lm_weight, self.settings.word_bonus]
 
 
 def network_outputs(
@@ -141,14 +142,15 @@ def tune(
         advance(next(done), total)
         return _errors(found, dev)
 
+    lm_weight = FIRST_LM_WEIGHT if language.ngram else 0.0
+    prior_trials = {prior: errors(lm_weight=lm_weight, prior_weight=prior) for prior in PRIOR_WEIGHTS}
+    _, prior_weight = _best({(0.0, prior): found for prior, found in prior_trials.items()}, (0.0,), PRIOR_WEIGHTS)
     trials = {
-        (weight, bonus): errors(lm_weight=weight, word_bonus=bonus) for weight in weights for bonus in WORD_BONUSES
+        (weight, bonus): errors(lm_weight=weight, word_bonus=bonus, prior_weight=prior_weight)
+        for weight in weights
+        for bonus in WORD_BONUSES
     }
     lm_weight, word_bonus = _best(trials, weights, WORD_BONUSES)
-    prior_trials = {
-        prior: errors(lm_weight=lm_weight, word_bonus=word_bonus, prior_weight=prior) for prior in PRIOR_WEIGHTS
-    }
-    _, prior_weight = _best({(0.0, prior): found for prior, found in prior_trials.items()}, (0.0,), PRIOR_WEIGHTS)
     without_lm = _errors(decode(transcriber, start, replace(bare, ngram=""), dev, tree), dev)
     settings = start.model_copy(update={"lm_weight": lm_weight, "word_bonus": word_bonus, "prior_weight": prior_weight})
     results = decode(transcriber, settings, bare, dev, tree)
