@@ -10,6 +10,8 @@ import pytest
 from recitative import pretrained
 from recitative.kinds import KINDS
 
+NAMED_SHELL = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # otherwise it is that of a parent process
+
 
 def completed(recitative, shell: str, line: str) -> list[str]:
     """The completions of the last word of a line."""
@@ -47,15 +49,13 @@ def test_a_line_is_completed(recitative, shell: str, line: str, expected: list[s
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(recitative, shell: str, tmp_path: Path) -> None:
-    made = recitative("--show-completion", shell)
-    if made.returncode:  # the shell is found by the parent process
-        made = recitative("--show-completion", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    made = recitative("--show-completion", shell, env=NAMED_SHELL)
     assert made.returncode == 0, made.stderr
     assert "_RECITATIVE_COMPLETE" in made.stdout
 
 
 def test_the_script_for_bash_completes_verbs(recitative, commands: Path) -> None:
-    script = recitative("--show-completion", "bash").stdout
+    script = recitative("--show-completion", "bash", env=NAMED_SHELL).stdout
     asked = 'COMP_WORDS=(recitative tr); COMP_CWORD=1; _recitative_completion recitative; echo "${COMPREPLY[@]}"'
     made = subprocess.run(
         ["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, env={"PATH": f"{commands}:/usr/bin:/bin"}

@@ -178,7 +178,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "names").write_text("pittsburgh P IH T S B ER K\nerase\n")
     for number, name in enumerate("ab"):
         write_wav(place / f"{name}.wav", tiny.speak("cab bca b", np.random.default_rng(number)), tiny.RATE)
-    tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 67))], 4, 100.0, "hum")
+    tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((57, 60, 64))], 4, 100.0, "hum")
     write_wav(place / "hum.wav", singing.sing(tune, singing.CLEAN), singing.RATE)
     return place
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 
 from command_line import refusal, run
 from recitative import pretrained
 from recitative.kinds import open_stage
+from recitative.model.onnx_stage import ort
 from recitative.stage import Padded
 
 CHUNK = 16  # the loader's chunk_size: output frames
@@ -18,7 +18,7 @@ CHUNK = 16  # the loader's chunk_size: output frames
 
 def as_sherpa_runs(folder: Path, features: np.ndarray) -> np.ndarray:
     """The log probabilities (T, V) of features (T, C) in whole chunks, as online-wenet-ctc-model.cc calls the graph."""
-    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    session = ort.InferenceSession(folder / "model.onnx")  # not through recitative, whose metadata the file lacks
     facts = session.get_modelmeta().custom_metadata_map
     head, blocks, width, kernel, right, stride = (
         int(facts[name])
