@@ -1,7 +1,7 @@
 """Make the sentences and the vocabulary of a language model from books, without the text of dev and test.
 
     python3 local/texts.py [--text DIR ...] --train data/train --apart-from data/dev data/test \
-        --vocabulary 60000 --output data/lm
+        --vocabulary 80000 --output data/lm
 
 DIR has books as .txt files, in any subfolders. Sentences are normalized like the transcripts: lower case, numbers
 written out, a-z and the apostrophe. A sentence that shares eight consecutive words with a transcript of dev or test
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--text", type=Path, action="append", default=[], help="folder of .txt files")
     parser.add_argument("--train", type=Path, required=True, help="data directory whose transcripts are added")
     parser.add_argument("--apart-from", type=Path, nargs="+", required=True, help="data directories of dev and test")
-    parser.add_argument("--vocabulary", type=int, default=60000, help="size of the vocabulary (default: %(default)s)")
+    parser.add_argument("--vocabulary", type=int, default=80000, help="size of the vocabulary (default: %(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     arguments = parser.parse_args()
     try:
