@@ -142,6 +142,8 @@ def parse_sampling(temperature: float, top_p: float, likeliest: str = "the likel
     return Sampling(temperature, top_p)
 
 
+MusicModelOption = Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")]
+KeyOption = Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")]
 TransposeOption = Annotated[
     int, typer.Option(min=-60, max=60, help="Semitones by which given notes are moved, such as 12: an octave higher.")
 ]
@@ -382,7 +384,7 @@ def music(
         list[Path] | None,
         typer.Argument(help="MIDI or ABC files or recorded melodies, to continue, --harmonize or --rewrite."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
+    model: MusicModelOption = "",
     others: OthersOption = None,
     bars: Annotated[
         int,
@@ -407,7 +409,7 @@ def music(
     rewrite_bars: Annotated[
         str, typer.Option(metavar="FIRST-LAST", help="With --rewrite: only these bars, such as 5-8.")
     ] = "",
-    key: Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")] = "",
+    key: KeyOption = "",
     pitches: Annotated[
         str, typer.Option(metavar="LOW-HIGH", help="Use only these MIDI pitches, such as 60-84. Only models of events.")
     ] = "",

@@ -25,6 +25,8 @@ from recitative.cli.generate import (
     PAGE,
     Generated,
     Generator,
+    KeyOption,
+    MusicModelOption,
     OutputOptions,
     SamplingOptions,
     TransposeOption,
@@ -256,8 +258,8 @@ def listen(
     ] = "harmonize",
     voice: Annotated[str, typer.Option(help="With harmonize: the voice that is sung or played.")] = VOICES[0],
     bars: Annotated[int, typer.Option(min=1, max=64, help="With continue: number of new bars.")] = 2,
-    model: Annotated[str, typer.Option(help="Music model: folder, exported file, or pretrained name.")] = "",
-    key: Annotated[str, typer.Option(help="Use only notes of this key, such as G, Bb or F#m.")] = "",
+    model: MusicModelOption = "",
+    key: KeyOption = "",
     ending: Annotated[
         Literal["free", "cadence"], typer.Option(help="Let answers end with an authentic cadence, V-I.")
     ] = "free",

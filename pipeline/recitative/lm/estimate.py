@@ -196,7 +196,7 @@ def train(
     step("mix")
     mixed = interpolate([part.table for part in parts], weights) if len(parts) > 1 else parts[0].table
     step("prune")
-    table = prune(mixed, settings.prune, _mixed_frequencies(mixed, estimates, weights))
+    table = prune(mixed, settings.prune, _mixed_frequencies(mixed, estimates, weights)) if settings.prune else mixed
     step("measure")
     final = measure(NgramModel.of(table), dev.lines) if dev else None
     before = measure(NgramModel.of(mixed), dev.lines) if dev and settings.prune else None

@@ -232,14 +232,7 @@ class NetworkStream(AudioStream[E]):
         return self._news(ended=True)
 
     def _run(self, work: Work[T]) -> T:
-        """As ``run_together`` of a single work."""
-        try:
-            one = next(work)
-            while True:
-                one = work.send(_step(self.network, [one], last=one.last)[0])
-        except StopIteration as end:
-            result: T = end.value
-            return result
+        return run_together(self.network, [work])[0]
 
     @abstractmethod
     def _take(self, samples: Array) -> Work[None]:
