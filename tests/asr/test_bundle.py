@@ -10,6 +10,7 @@ import torch
 
 import recitative
 from recitative.asr.decoding import DecodingOptions
+from recitative.decoding.alignment import align_words
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file
 from recitative.model.folder import save_model
@@ -112,6 +113,15 @@ def test_the_alignment_tutorial_finds_the_times_of_the_recognizer(bundle, wavefo
         assert word.end_s == pytest.approx(last.end * frame_s, abs=0.001)
 
 
+def test_the_aligner_finds_the_path_of_our_alignment(bundle, waveform, heard):
+    emission, _ = bundle.get_model()(waveform)
+    words = bundle.get_tokenizer()([word.word for word in heard[0]])
+    ours = align_words(emission[0].numpy(), [[labels] for labels in words])
+    theirs = bundle.get_aligner()(emission[0], words)
+    for word, spans in zip(ours.words, theirs, strict=True):
+        assert [(run.label, run.begin, run.end) for run in word.runs] == [(s.token, s.start, s.end) for s in spans]
+
+
 def test_a_star_stands_for_words_that_are_not_known(bundle, waveform):
     emission, _ = bundle.get_model(with_star=True)(waveform)
     labels = bundle.get_labels(star="*")
@@ -156,6 +166,26 @@ def test_a_model_folder_gives_the_emissions_of_its_file(letters, tmp_path):
     waveform = torch.from_numpy(tiny.speak("b ac", np.random.default_rng(2)))[None]
     emission, _ = recitative.torchaudio_bundle(tmp_path / "model").get_model()(waveform)
     torch.testing.assert_close(emission, letters.get_model()(waveform)[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_network_of_a_folder_is_part_of_the_module_that_is_moved_to_a_device(tmp_path):
+    save_model(tiny.tone_recognizer(), tmp_path / "model")
+    bundle = recitative.torchaudio_bundle(tmp_path / "model")
+    assert {parameter.device.type for parameter in bundle.get_model().to("cpu").parameters()} == {"cpu"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_emissions_and_alignment_on_a_gpu_are_those_of_the_cpu(tmp_path):
+    save_model(tiny.tone_recognizer(), tmp_path / "model")
+    bundle = recitative.torchaudio_bundle(tmp_path / "model")
+    model, waveform = bundle.get_model(), torch.from_numpy(tiny.speak("b ac", np.random.default_rng(2)))[None]
+    words = bundle.get_tokenizer()(["b", "ac"])
+    here, _ = model(waveform)
+    there, _ = model.to("cuda")(waveform.cuda())
+    assert there.device.type == "cuda"
+    torch.testing.assert_close(there.cpu(), here, rtol=1e-3, atol=1e-3)
+    for ours, theirs in zip(*(bundle.get_aligner()(one[0], words) for one in (here, there)), strict=True):
+        assert [(span.token, span.start, span.end) for span in ours] == [(s.token, s.start, s.end) for s in theirs]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import UsageError
-from recitative.model.folder import load_model, run_model
+from recitative.model.folder import TorchStage, load_model, run_model
 from recitative.stage import Padded, run_whole
 from recitative.text.lexicon import spelling_of
 from recitative.text.tokens import name_of
@@ -67,16 +67,22 @@ class TorchaudioBundle:
         return lambda words: [spelling.encode(word) for word in words]
 
     def get_aligner(self) -> Callable[[Tensor, Sequence[Sequence[int]]], list[list[Any]]]:
-        """Emissions (T, V) and the labels of each word -> for each word, torchaudio's ``TokenSpan`` of each label."""
+        """Emissions (T, V) and the labels of each word -> for each word, torchaudio's ``TokenSpan`` of each label.
+
+        It runs on the device of the emissions, and finds the path that ``recitative align`` finds on the CPU.
+        """
         return _align
 
 
 class EmissionModel(nn.Module):
-    """Waveforms -> log probabilities of the labels, on the CPU and without gradients."""
+    """Waveforms -> log probabilities of the labels, without gradients: those of a folder on the device that the module is
+    moved to, those of an exported file on the CPU."""
 
     def __init__(self, transcriber: Transcriber, with_star: bool) -> None:
         super().__init__()
         self._transcriber, self._with_star = transcriber, with_star
+        if isinstance(transcriber.network, TorchStage):
+            self.network = transcriber.network.network  # as a submodule, so that to() moves it
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """(N, S) float in [-1, 1], and valid samples (N,) or None for all -> (N, T, V) float32, and frames (N,) or

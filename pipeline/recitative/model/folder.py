@@ -144,42 +144,41 @@ class TorchStage:
     """Stage: input of the network -> its output, float32, without gradients. State: that of the network, as arrays."""
 
     def __init__(self, network: Any) -> None:
-        """network: a module that is a stage"""
-        self._network = network
-        self._device = next(network.parameters()).device
+        """network: a module that is a stage; it runs on its device, and may be moved"""
+        self.network = network
 
     @property
     def stride(self) -> int:
-        return int(self._network.stride)
+        return int(self.network.stride)
 
     @property
     def lookahead(self) -> int | None:
-        lookahead: int | None = self._network.lookahead
+        lookahead: int | None = self.network.lookahead
         return lookahead
 
     def output_lengths(self, lengths: Array) -> Array:
-        frames: Array = self._network.output_lengths(torch.from_numpy(np.asarray(lengths))).numpy()
+        frames: Array = self.network.output_lengths(torch.from_numpy(np.asarray(lengths))).numpy()
         return frames
 
     def initial_state(self, n: int) -> State:
-        return {key: value.cpu().numpy() for key, value in self._network.initial_state(n).items()}
+        return {key: value.cpu().numpy() for key, value in self.network.initial_state(n).items()}
 
     def step(self, x: Padded[Array], state: State, *, last: bool) -> tuple[Padded[Array], State]:
         tensors = Padded(self._tensor(x.data), self._tensor(x.lengths))
         with torch.inference_mode():
-            y, new_state = self._network.step(tensors, {k: self._tensor(v) for k, v in state.items()}, last=last)
+            y, new_state = self.network.step(tensors, {k: self._tensor(v) for k, v in state.items()}, last=last)
         arrays = {key: value.cpu().numpy() for key, value in new_state.items()}
         return Padded(y.data.float().cpu().numpy(), y.lengths.cpu().numpy()), arrays
 
     def call(self, part: str, feeds: Mapping[str, Array]) -> Array:
         """The output of a part of the network that is no stage; in an exported file it is a graph of its own."""
         with torch.inference_mode():
-            y = getattr(self._network, part)(*(self._tensor(np.ascontiguousarray(value)) for value in feeds.values()))
+            y = getattr(self.network, part)(*(self._tensor(np.ascontiguousarray(value)) for value in feeds.values()))
         array: Array = y.cpu().numpy()
         return array
 
     def _tensor(self, array: Array) -> torch.Tensor:
-        return torch.from_numpy(np.asarray(array)).to(self._device)
+        return torch.from_numpy(np.asarray(array)).to(next(self.network.parameters()).device)
 
 
 def run_model(model: Any) -> Any:
