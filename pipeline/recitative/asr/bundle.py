@@ -75,8 +75,10 @@ class TorchaudioBundle:
 
 
 class EmissionModel(nn.Module):
-    """Waveforms -> log probabilities of the labels, without gradients: those of a folder on the device that the module is
-    moved to, those of an exported file on the CPU."""
+    """Waveforms -> log probabilities of the labels, without gradients.
+
+    The network of a model folder runs on the device that the module is moved to, that of an exported file on the CPU.
+    """
 
     def __init__(self, transcriber: Transcriber, with_star: bool) -> None:
         super().__init__()
