@@ -8,7 +8,7 @@ from recitative.anomaly.network import new_anomaly_model
 from recitative.audio.files import write_wav
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.features.cmvn import CmvnStats
+from recitative.features.extraction import CmvnStats
 
 RATE = 4000
 CHANNELS = 8

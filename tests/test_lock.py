@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from recitative import atomic
+from recitative.atomic import one_writer, one_writer_of_model, require_writer, waiting_for, writes
 from recitative.errors import RunError
-from recitative.lock import one_writer, one_writer_of_model, require_writer, waiting_for, writes
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from recitative.lock import one_writer
+from recitative.atomic import one_writer
 with one_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -135,5 +135,5 @@ def test_every_training_is_the_one_writer_of_its_folder_and_marks_its_checkpoint
     trainings = [text for text in map(Path.read_text, modules) if "from recitative.train.loop import fit\n" in text]
     assert len(trainings) == 1  # all kinds of models are trained by it
     for text in trainings:
-        assert "from recitative.lock import" in text, text[:80]
+        assert "from recitative.atomic import" in text, text[:80]
         assert re.search(r" fit\([^)]*(\([^)]*\)[^)]*)*digest=", text), text[:80]

@@ -44,8 +44,7 @@ from recitative.asr.network import build_recognizer
 from recitative.config import AugmentSettings, RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.features.augment import Augmenter, VocalTractWarp, spec_augment
-from recitative.features.cmvn import accumulate
-from recitative.features.extraction import read_utterance
+from recitative.features.extraction import accumulate, read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.machine import describe_machine
 from recitative.nn.ragged import pad_features

@@ -12,8 +12,7 @@ from recitative.asr.data import Labels, RecognitionDataset
 from recitative.data.directory import DataDirectory
 from recitative.data.shards import write_shards
 from recitative.errors import DataError
-from recitative.features.cmvn import CmvnStats
-from recitative.features.extraction import audio_durations_s
+from recitative.features.extraction import CmvnStats, audio_durations_s
 from recitative.train.audio import BatchLoader, BatchSampler, rank_shard
 
 AUGMENT = {"speeds": [0.9, 1.0, 1.1], "volume_db": [-6, 6], "spec_augment": {"freq_masks": 1, "freq_width": 2}}

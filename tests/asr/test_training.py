@@ -10,10 +10,10 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import new_transcriber
 from recitative.asr.recognizer import decode_directory
 from recitative.asr.task import RecognitionTask, average_best, take_last
+from recitative.atomic import one_writer
 from recitative.cli.main import app
 from recitative.config import RecognizerData, load_settings
 from recitative.errors import DataError, RunError, UsageError
-from recitative.lock import one_writer
 from recitative.model.folder import load_model
 from recitative.text.tokens import TokenTable
 from recitative.train.checkpoint import Checkpoints, average_weights

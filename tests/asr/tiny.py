@@ -8,7 +8,7 @@ from recitative.asr.stream import Transcriber
 from recitative.audio.files import write_wav
 from recitative.config import Settings, validate_settings
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.features.cmvn import CmvnStats
+from recitative.features.extraction import CmvnStats
 from recitative.features.frontend import FeatureExtractor
 from recitative.stage import Padded
 from recitative.text.tokens import TokenTable

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.audio.mulaw import LEVELS, MIDDLE, Deemphasis, companded, decode, emphasize, encode
+from recitative.sound.conditioning import LEVELS, MIDDLE, Deemphasis, companded, decode, emphasize, encode
 
 
 def test_every_level_is_its_own_code():

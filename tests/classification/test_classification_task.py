@@ -25,8 +25,7 @@ from recitative.classification.task import (
 )
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RunError, UsageError
-from recitative.features.cmvn import CmvnStats
-from recitative.features.extraction import read_utterance
+from recitative.features.extraction import CmvnStats, read_utterance
 from recitative.features.frontend import FeatureExtractor
 from recitative.model.folder import load_model
 from recitative.train.audio import BatchLoader

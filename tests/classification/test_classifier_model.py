@@ -23,7 +23,7 @@ from recitative.model.export.quantization import MAX_WER_INCREASE, export_checke
 from recitative.model.export.stages import running_softmax
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage, open_session
-from recitative.nn.pooling import AttentionPooling
+from recitative.nn.stages import AttentionPooling
 from recitative.stage import Padded
 
 

@@ -9,9 +9,8 @@ import pytest
 
 from recitative.audio.files import write_wav
 from recitative.config import FeatureSettings, FrontEndSettings
-from recitative.data.check import check_directory
+from recitative.data.check import Fix, check_directory, fix_directory
 from recitative.data.directory import DataDirectory
-from recitative.data.fix import Fix, fix_directory
 from recitative.errors import DataError
 from small_corpus import TEXTS, audio_of, make_corpus, make_segmented_corpus, replace_line, snapshot, write_lines
 

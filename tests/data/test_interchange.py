@@ -243,7 +243,7 @@ ROWS: list[Mapping[str, object]] = [
 
 def test_recordings_of_one_name_in_a_parquet_file_do_not_replace_each_other(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="pyarrow is an optional package")
-    from recitative.data.arrow import write_parquet
+    from recitative.data.manifests import write_parquet
 
     for number, row in enumerate(ROWS):
         write_audio(tmp_path / f"{number}.wav", noise(seed=number))

@@ -11,9 +11,8 @@ import pytest
 
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data import select
-from recitative.data.check import check_directory
+from recitative.data.check import check_directory, fix_directory
 from recitative.data.directory import DataDirectory
-from recitative.data.fix import fix_directory
 from small_corpus import audio_of, make_corpus, make_segmented_corpus, write_lines
 
 KALDI_ROOT = os.environ.get("KALDI_ROOT", "")

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
-from recitative.features.cmvn import VARIANCE_FLOOR, CmvnStats, accumulate, encode_binary, write_archive
+from recitative.features.extraction import VARIANCE_FLOOR, CmvnStats, accumulate, encode_binary, write_archive
 
 
 def utterances(seed=0):

@@ -13,8 +13,7 @@ from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine
 from recitative.errors import DataError
-from recitative.features.cmvn import CmvnStats, accumulate
-from recitative.features.extraction import extract, utterance_features, write_features
+from recitative.features.extraction import CmvnStats, accumulate, extract, utterance_features, write_features
 from recitative.features.frontend import FeatureExtractor
 
 SETTINGS = FeatureSettings(sample_rate=8000, num_mel_bins=5)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from recitative.config import FeatureSettings
-from recitative.features.frontend import FeatureExtractor
-from recitative.features.inversion import to_samples
+from recitative.features.frontend import FeatureExtractor, to_samples
 
 pytest.importorskip("librosa", reason="librosa finds the phases")
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from recitative.audio.mulaw import emphasize
 from recitative.config import FeatureSettings
 from recitative.features.frontend import FeatureExtractor
-from recitative.features.linear_prediction import MIN_GAIN, Predictors, SynthesisFilter, predictors, whiten
+from recitative.sound.conditioning import MIN_GAIN, Predictors, SynthesisFilter, emphasize, predictors, whiten
 
 SETTINGS = FeatureSettings(sample_rate=16000, num_mel_bins=80)
 RESONANCES = ((500.0, 0.97), (1500.0, 0.95), (2600.0, 0.94))  # Hz, radius of the pole: about the vowel of 'bird'

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recitative.errors import DataError
-from recitative.nn.ctc_loss import ctc_loss, padded_labels
+from recitative.nn.heads import ctc_loss, padded_labels
 from recitative.stage import Padded
 
 

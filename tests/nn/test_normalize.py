@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from recitative.errors import UsageError
-from recitative.nn.normalize import RUNNING_PRIOR, UTTERANCE_PRIOR, RunningMean, UtteranceMean
+from recitative.nn.stages import RUNNING_PRIOR, UTTERANCE_PRIOR, RunningMean, UtteranceMean
 from recitative.stage import Padded
 
 

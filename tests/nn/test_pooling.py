@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from contract import verify_contract
-from recitative.nn.pooling import BLOCK, AttentionPooling, LastFrame, MeanPooling, RecentMean
+from recitative.nn.stages import BLOCK, AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.stage import Padded
 
 WIDTH = 3

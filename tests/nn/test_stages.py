@@ -6,9 +6,18 @@ import torch
 from contract import verify_contract
 from recitative.config import RecurrentSettings
 from recitative.errors import UsageError
-from recitative.nn.normalize import Normalize, RunningMean, UtteranceMean
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import CausalConv, Chain, FrameStack, LogProbs, Project, RowConv
+from recitative.nn.stages import (
+    CausalConv,
+    Chain,
+    FrameStack,
+    LogProbs,
+    Normalize,
+    Project,
+    RowConv,
+    RunningMean,
+    UtteranceMean,
+)
 from recitative.stage import Padded
 
 WIDTH = 6

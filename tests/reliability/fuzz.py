@@ -38,16 +38,13 @@ from recitative.asr.pronunciation import read_word_list
 from recitative.asr.tuning import Weights, best_texts, read_nbest
 from recitative.config import FeatureSettings, FrontEndSettings, load_settings
 from recitative.data.annotations import Tier, eaf, read_eaf, read_stm, read_textgrid, read_trn, textgrid
-from recitative.data.check import check_directory
+from recitative.data.check import check_directory, fix_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
-from recitative.data.download import unpack
-from recitative.data.fix import fix_directory
-from recitative.data.importing import ImportOptions, import_corpus, read_source
+from recitative.data.importing import ImportOptions, import_corpus, read_source, unpack
 from recitative.data.shards import ShardIndex, write_shards
 from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
-from recitative.features.cmvn import CmvnStats, encode_binary
-from recitative.features.extraction import audio_durations_s, read_utterance
+from recitative.features.extraction import CmvnStats, audio_durations_s, encode_binary, read_utterance
 from recitative.keywords.evaluation import KeywordThresholds
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary

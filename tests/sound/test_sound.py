@@ -9,17 +9,22 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import small_corpus
-from recitative.audio.mulaw import LEVELS, MIDDLE, companded, decode, emphasize, encode
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import (
+    LEVELS,
+    MIDDLE,
     PROGRESS,
     Labels,
     LevelDecoder,
     between,
+    companded,
+    decode,
+    emphasize,
+    encode,
     label_conditions,
     mel_conditions,
     places_of,

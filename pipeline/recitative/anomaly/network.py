@@ -13,17 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from recitative.anomaly.kind import FORECASTER, AnomalyNetworkSettings, AnomalySettings, Threshold
-from recitative.features.cmvn import CmvnStats
+from recitative.features.extraction import CmvnStats
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.file import Written
 from recitative.model.export.graph import Graph, Ragged
 from recitative.model.export.stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity
-from recitative.nn.normalize import Normalize, normalization_stages
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Delay, Dropout, Project
+from recitative.nn.stages import Chain, Delay, Dropout, Normalize, Project, normalization_stages
 from recitative.stage import Padded, State, run_whole
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from recitative.asr.decoding import TimedToken
 from recitative.asr.stream import Transcriber
-from recitative.atomic import write_text
+from recitative.atomic import write_text, writes
 from recitative.audio.files import Samples
 from recitative.data.annotations import Tier
 from recitative.data.annotations import textgrid as textgrid_of_tiers
@@ -30,7 +30,6 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import AlignedPath, Alternatives, align_words
 from recitative.errors import DataError, Problem, raise_all
 from recitative.features.extraction import BATCH, audio_duration_s, read_utterance
-from recitative.lock import writes
 from recitative.reading import read_text, shown
 from recitative.score.classification import Span
 from recitative.text.tokens import SPACE, Word

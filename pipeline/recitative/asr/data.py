@@ -23,7 +23,7 @@ from recitative.decoding.hypotheses import best_labels
 from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import audio_durations_s
 from recitative.model.folder import load_model
-from recitative.nn.ctc_loss import padded_labels
+from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, valid_mask
 from recitative.stage import Array, Padded
 from recitative.text.lexicon import Spelling

@@ -25,8 +25,7 @@ from recitative.model.export.graph import Graph, Ragged
 from recitative.model.export.stages import Writer
 from recitative.model.folder import run_model
 from recitative.model.kind import ModelKind
-from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
-from recitative.nn.heads import Embedding
+from recitative.nn.heads import Embedding, ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.nn.recurrent import RecurrentStack
 from recitative.stage import Padded, State

@@ -18,9 +18,8 @@ from recitative.config import ModelSettings, Settings
 from recitative.model.folder import TorchStage
 from recitative.model.kind import ModelKind
 from recitative.nn.attention import AttentionDecoder
-from recitative.nn.normalize import normalization_stages
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end
+from recitative.nn.stages import Chain, Dropout, LogProbs, RowConv, add_front_end, normalization_stages
 from recitative.score.calibration import Calibrator
 from recitative.stage import Padded, run_whole
 from recitative.text.lexicon import Lexicon, Spelling, spelling_of

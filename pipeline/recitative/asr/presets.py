@@ -43,7 +43,7 @@ from recitative.config import (
     TrainSettings,
 )
 from recitative.errors import RunError
-from recitative.nn.ctc_loss import ctc_loss
+from recitative.nn.heads import ctc_loss
 from recitative.stage import Array, Padded
 from recitative.text.tokens import TokenTable
 from recitative.train.distributed import has_bf16

@@ -27,14 +27,13 @@ from recitative import pretrained
 from recitative.asr.decoding import DecodingOptions, DecodingResult
 from recitative.asr.stream import DecodedNetwork, DecodedStream, EndpointRules, Stream, Transcriber, load_transcriber
 from recitative.asr.transcript import Final, Partial, Segment, TextForm, Transcript, load_punctuator
-from recitative.atomic import write_text
+from recitative.atomic import write_text, writes
 from recitative.audio.files import AudioInput, is_file, is_stream, naming, on_disk, open_audio
 from recitative.audio.samples import SampleInput
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import UsageError, one_line
 from recitative.features.extraction import BATCH, audio_durations_s, name_of_batch, read_batches, read_utterance
-from recitative.lock import writes
 from recitative.model.stream import E, run_together
 from recitative.score.wer import ErrorCounts, score
 

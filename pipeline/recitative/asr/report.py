@@ -23,7 +23,7 @@ from recitative.audio.files import read_audio
 from recitative.data.directory import Utterance
 from recitative.decoding.alignment import BLANK, align_words
 from recitative.errors import DataError, UsageError
-from recitative.features.inversion import to_samples
+from recitative.features.frontend import to_samples
 from recitative.report import experiment as training
 from recitative.report.charts import (
     Mark,

@@ -28,15 +28,15 @@ from recitative.asr.data import (
 )
 from recitative.asr.kind import NO_LANGUAGE, RECOGNIZER, Language
 from recitative.asr.network import RecognizerModel, new_recognizer, new_transcriber
+from recitative.atomic import writes
 from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.features.cmvn import CmvnStats
-from recitative.lock import writes
+from recitative.features.extraction import CmvnStats
 from recitative.model.export.file import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.attention import correct_labels, cross_entropy
-from recitative.nn.ctc_loss import ctc_loss, fits, padded_labels
+from recitative.nn.heads import ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.score.wer import characters, score
 from recitative.stage import Padded

@@ -39,7 +39,7 @@ from recitative.features.frontend import FeatureExtractor
 from recitative.model.export.file import Ranges
 from recitative.model.export.quantization import Advance, measure_ranges
 from recitative.nn.attention import AttentionDecoder
-from recitative.nn.ctc_loss import padded_labels
+from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, to_device
 from recitative.reading import checked, read_json_lines
 from recitative.score.calibration import Calibrator, expected_calibration_error, hypothesis_correct

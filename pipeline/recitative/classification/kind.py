@@ -50,7 +50,7 @@ class ClassifierNetworkSettings(Section):
     )
     front_end: FrontEndSettings = FrontEndSettings()
     recurrent: ClassifierCoreSettings = ClassifierCoreSettings()
-    pooling: Literal["last", "mean", "attention", "recent"] = "attention"  # over the frames so far; see ``nn.pooling``
+    pooling: Literal["last", "mean", "attention", "recent"] = "attention"  # over the frames so far; see ``nn.stages``
     pooling_frames: int = Field(0, ge=0)  # core frames averaged by 'recent'; 0 for the others
     dropout: float = Field(0.0, ge=0, lt=1)  # of the core's output
 

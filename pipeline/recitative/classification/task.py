@@ -33,16 +33,23 @@ from recitative.classification.kind import CLASSIFIER, ClassifierData, Classifie
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
-from recitative.features.cmvn import CmvnStats
-from recitative.features.extraction import audio_durations_s
+from recitative.features.extraction import CmvnStats, audio_durations_s
 from recitative.model.export.file import Ranges
 from recitative.model.export.quantization import Advance, measure_ranges
 from recitative.model.kind import ModelKind
-from recitative.nn.normalize import normalization_stages
-from recitative.nn.pooling import AttentionPooling, LastFrame, MeanPooling, RecentMean
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Dropout, LogProbs, add_front_end
+from recitative.nn.stages import (
+    AttentionPooling,
+    Chain,
+    Dropout,
+    LastFrame,
+    LogProbs,
+    MeanPooling,
+    RecentMean,
+    add_front_end,
+    normalization_stages,
+)
 from recitative.score.classification import Confusions
 from recitative.score.wer import ErrorCounts
 from recitative.stage import Array, Padded, run_whole

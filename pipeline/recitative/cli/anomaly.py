@@ -14,12 +14,11 @@ import typer
 from recitative import pretrained
 from recitative.anomaly.detector import AnomalyDetector
 from recitative.anomaly.kind import FORECASTER, AnomalySettings, Threshold
-from recitative.atomic import json_text
+from recitative.atomic import json_text, one_writer_of_model, writes
 from recitative.cli.options import Failures, PartialOption, Record
 from recitative.config import validate_tree
 from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
-from recitative.lock import one_writer_of_model, writes
 from recitative.terminal import clock, progress_bar
 
 if TYPE_CHECKING:

@@ -18,10 +18,9 @@ from recitative.cli.options import (
 )
 from recitative.config import FrontEndSettings
 from recitative.data import select
-from recitative.data.check import CheckReport, check_directory
+from recitative.data.check import CheckReport, check_directory, fix_directory
 from recitative.data.directory import DataDirectory
 from recitative.data.exporting import Form, export_directory
-from recitative.data.fix import fix_directory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.shards import is_shards
 from recitative.errors import DataError, Problem, UsageError

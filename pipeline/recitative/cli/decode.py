@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from recitative.atomic import write_text
+from recitative.atomic import one_writer_of_model, write_text, writes
 from recitative.cli.models import (
     MODEL_HELP,
     DecodingArguments,
@@ -21,7 +21,6 @@ from recitative.cli.models import (
 )
 from recitative.cli.options import EngineOptions, Without, expand_options, print_note
 from recitative.errors import UsageError
-from recitative.lock import one_writer_of_model, writes
 from recitative.terminal import progress_bar
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from recitative.data.directory import DataDirectory, read_transcripts, require_i
 from recitative.data.shards import INDEX, Format, verify_shards, write_shards
 from recitative.data.tables import words_of
 from recitative.errors import DataError, UsageError
-from recitative.features.cmvn import accumulate
-from recitative.features.extraction import extract, write_features
+from recitative.features.extraction import accumulate, extract, write_features
 from recitative.terminal import progress_bar, track
 from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable, Unit, learn_pieces

@@ -14,7 +14,7 @@ import typer
 from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.pronunciation import ListedWord, pronounce_words, read_word_list
-from recitative.atomic import write_bytes, write_text
+from recitative.atomic import one_writer, write_bytes, write_text
 from recitative.audio.files import inspect
 from recitative.cli.language import open_letter_to_sound
 from recitative.cli.models import MODEL_HELP, complete_model, find_model, open_transcriber
@@ -27,7 +27,6 @@ from recitative.errors import UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s
 from recitative.kinds import KINDS, kind_of, load_training, read_metadata
 from recitative.lm.estimate import Sentences, read_sentences
-from recitative.lock import one_writer
 from recitative.machine import available_cores
 from recitative.model.kind import ModelKind
 from recitative.score.wer import ErrorCounts

@@ -54,7 +54,7 @@ def export_directory(data: DataDirectory, output: Path, form: Form, advance: Adv
         elif isinstance(content, bytes):
             write_bytes(output / name, content)
         else:
-            from recitative.data.arrow import write_parquet
+            from recitative.data.manifests import write_parquet
 
             write_parquet(output / name, content)
     return files

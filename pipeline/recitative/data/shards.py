@@ -37,14 +37,13 @@ import numpy as np
 import soundfile
 from safetensors.numpy import save
 
-from recitative.atomic import replacing, write_bytes, write_text
+from recitative.atomic import replacing, write_bytes, write_text, writes
 from recitative.audio.compressed import with_ogg_serial
 from recitative.audio.files import AudioInfo, inspect, read_audio
 from recitative.audio.recording import AudioSlice
 from recitative.data.parallel import Engine, parallel_map
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
-from recitative.lock import writes
 from recitative.reading import LARGEST_SETTINGS, checked, opened, parsed_json, read_json, shown
 from recitative.stage import Array
 

@@ -1,16 +1,40 @@
-"""Stages without memory of their own, stages in sequence, a delay, and stages with a window of frames: stacking, causal
-and look-ahead (row) convolutions."""
+"""Stages around the recurrent core: chains, delays, windows of frames (stacking, causal and look-ahead convolutions),
+normalization, and pooling.
+
+*Normalization.* Voices, microphones and rooms shift every channel of a recording. Subtracting the recording's own mean
+removes that and speeds up training: on AN4 a fifth fewer errors after 30 epochs, though none fewer after 105.
+(Normalizing by the recording's own variance was worse.) The mean starts from that of the corpus, 0 here, with the
+weight of ``prior`` frames, so that a short recording is not normalized to nothing:
+
+    y = x - sum x / (prior + n)
+
+over all n frames of the recording (``UtteranceMean``), or over those up to the frame itself (``RunningMean``, like
+Kaldi's online CMVN with an infinite window), which can stream.
+
+*Pooling* over time, frame by frame: output t is the pooling of frames 0 to t, or of the last of them.
+
+    last        y[t] = x[t]
+    mean        y[t] = sum x[s] / (t + 1)                        over s = 0..t
+    attention   y[t] = sum exp(a[s]) x[s] / sum exp(a[s])        over s = 0..t, with the score a[s] = w x[s] + b
+    recent      y[t] = mean x[s]                                 over s = max(0, t - F + 1)..t, of F frames
+
+The last valid output of a row is the pooling of the whole recording, and every output of a stream is the result that
+the recording would have if it ended there. Sums are float64, so that the order of summation has no effect. In endless
+streams only ``last`` and ``recent`` describe the current input.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recitative.config import FrontEndSettings
+from recitative.errors import UsageError
 from recitative.nn.ragged import cut, join, put_valid, take_valid, zero_padding
 from recitative.stage import Padded, Sequential, State
 
@@ -311,3 +335,199 @@ def add_front_end(stages: dict[str, nn.Module], settings: FrontEndSettings, feat
         stages["project"] = Project(width, settings.width)
         width = settings.width
     return width
+
+
+UTTERANCE_PRIOR = 20  # frames
+RUNNING_PRIOR = 100  # larger: a recording starts with silence
+
+
+class Normalize(Framewise):
+    """Global mean and variance normalization, (x - mean) / stddev, with the statistics in the model."""
+
+    mean: Tensor
+    inverse_stddev: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.output_width = width
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("inverse_stddev", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) * self.inverse_stddev
+
+
+class UtteranceMean(SameWidth):
+    """(N, T, C) -> (N, T, C), each row minus its own mean. Needs the whole input; no state.
+
+    Raises UsageError if it is stepped in chunks.
+    """
+
+    lookahead = None
+
+    def initial_state(self, n: int) -> State:
+        return {}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        if not last:
+            raise UsageError(
+                "the mean of the utterance needs the whole input at once, not chunks; for streaming set model.cmvn to "
+                "'running' or 'global' and train again"
+            )
+        data = zero_padding(x)
+        mean = data.double().sum(1, keepdim=True) / (UTTERANCE_PRIOR + x.lengths[:, None, None])
+        return Padded(data - mean.to(data.dtype), x.lengths), {}
+
+
+class RunningSums(SameWidth):
+    """Base of stages that use the mean of the frames so far.
+
+    State: ``count`` (N,) and ``sum`` (N, C) of the frames so far; float64, so that the order of summation has no
+    effect.
+    """
+
+    def initial_state(self, n: int) -> State:
+        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self._like.device)
+        return {"count": sums.new_zeros(n), "sum": sums}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        wide = data.double()
+        count = state["count"][:, None] + torch.arange(1, data.shape[1] + 1, device=data.device)  # (N, T)
+        y = Padded(self.output(data, state["sum"][:, None] + wide.cumsum(1), count), x.lengths)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        return y, {"count": state["count"] + x.lengths, "sum": state["sum"] + wide.sum(1)}
+
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        """The output (N, T, C) for frames (N, T, C), sums (N, T, C) and counts (N, T) up to each frame."""
+        raise NotImplementedError
+
+
+class RunningMean(RunningSums):
+    """(N, T, C) -> (N, T, C), each frame minus the mean of the row up to it. State: see ``RunningSums``."""
+
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        return data - (sums / (RUNNING_PRIOR + count)[..., None]).to(data.dtype)
+
+
+def normalization_stages(cmvn: Literal["global", "utterance", "running"], feature_dim: int) -> dict[str, nn.Module]:
+    """Normalization by the corpus, followed by normalization of the recording as ``cmvn`` says."""
+    stages: dict[str, nn.Module] = {"normalise": Normalize(feature_dim)}
+    match cmvn:
+        case "utterance":
+            stages["adapt"] = UtteranceMean(feature_dim)
+        case "running":
+            stages["adapt"] = RunningMean(feature_dim)
+        case "global":
+            pass
+    return stages
+
+
+BLOCK = 64  # frames per step of attention, which needs BLOCK x BLOCK weights in each row
+NO_SCORE = -1e30  # the maximum of no scores; finite, since the difference of two infinities is NaN
+
+
+class LastFrame(Framewise):
+    """(N, T, C) -> (N, T, C), the identity: the pooled value is the last output of the recurrent core."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+class MeanPooling(RunningSums):
+    """(N, T, C) -> (N, T, C), the mean of the frames so far. State: see ``RunningSums``."""
+
+    def output(self, data: Tensor, sums: Tensor, count: Tensor) -> Tensor:
+        return (sums / count[..., None]).to(data.dtype)
+
+
+class RecentMean(SameWidth):
+    """(N, T, C) -> (N, T, C), the mean of the last ``frames`` frames, or of fewer at the start.
+
+    State: ``count`` (N,) int64, the number of frames so far, at most ``frames``; ``before`` (N, frames - 1, C), the
+    last frames, preceded by zeros. Each mean is summed from its oldest frame to its newest, without carried rounding
+    errors: its bits do not depend on how a row is cut.
+    """
+
+    def __init__(self, width: int, frames: int) -> None:
+        """frames: at least 2."""
+        super().__init__(width)
+        self.frames = frames
+
+    def initial_state(self, n: int) -> State:
+        before = self._like.new_zeros(n, self.frames - 1, self.input_width)
+        return {"count": torch.zeros(n, dtype=torch.int64, device=self._like.device), "before": before}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        size = data.shape[1]
+        heard = torch.cat([state["before"].to(data.dtype), data], dim=1)  # row n ends at frames - 1 + lengths[n]
+        wide = heard.double()
+        total = wide[:, :size]
+        for age in range(1, self.frames):
+            total = total + wide[:, age : age + size]
+        count = (state["count"][:, None] + torch.arange(1, size + 1, device=data.device)).clamp(max=self.frames)
+        y = Padded((total / count[..., None]).to(data.dtype), x.lengths)
+        if last:
+            return y, self.initial_state(len(x.lengths))
+        before = cut(Padded(heard, x.lengths), x.lengths, torch.full_like(x.lengths, self.frames - 1))
+        return y, {"count": (state["count"] + x.lengths).clamp(max=self.frames), "before": before.data}
+
+
+class AttentionPooling(SameRate):
+    """(N, T, C) -> (N, T, C), the mean of the frames so far, weighted by the softmax of learned scores.
+
+    Initially all scores are 0: it starts as the mean.
+
+    State, of the frames so far, float64 (Milakov & Gimelshein 2018, "Online normalizer calculation for softmax"):
+    ``peak`` (N,) the maximal score m; ``weight`` (N,) the sum of exp(a - m); ``sum`` (N, C) the sum of exp(a - m) x.
+    The exponents are at most 0, and the largest is 0: neither sum overflows, and the weight is at least 1.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.input_width = self.output_width = width
+        self.score = nn.Linear(width, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    def initial_state(self, n: int) -> State:
+        sums = torch.zeros(n, self.input_width, dtype=torch.float64, device=self.score.weight.device)
+        return {"peak": sums.new_full((n,), NO_SCORE), "weight": sums.new_zeros(n), "sum": sums}
+
+    def step(self, x: Padded[Tensor], state: State, *, last: bool) -> tuple[Padded[Tensor], State]:
+        data = zero_padding(x)
+        scores = self.score(data)[..., 0].double()  # (N, T)
+        pooled = [data.new_zeros(len(data), 0, self.output_width)]
+        for start in range(0, data.shape[1], BLOCK):
+            inside = (x.lengths - start).clamp(0, BLOCK)
+            here = slice(start, start + BLOCK)
+            part, state = _pool(scores[:, here], data[:, here].double(), inside, state)
+            pooled.append(part.to(data.dtype))
+        y = Padded(torch.cat(pooled, dim=1), x.lengths)
+        return y, self.initial_state(len(x.lengths)) if last else state
+
+
+def _pool(scores: Tensor, x: Tensor, lengths: Tensor, state: State) -> tuple[Tensor, State]:
+    """One block: scores (N, B), x (N, B, C), lengths (N,) in the block -> (N, B, C) and the state after the lengths."""
+    # The peak cancels in y, so no gradient needs to flow through it.
+    peak = torch.maximum(scores.detach().cummax(1).values, state["peak"][:, None])  # (N, B) of frames up to each
+    weights = (scores[:, None, :] - peak[:, :, None]).clamp(max=0).exp().tril()  # (N, B, B): of frame s at t >= s
+    carried = (state["peak"][:, None] - peak).exp()  # (N, B): factor of the old sums
+    weight = carried * state["weight"][:, None] + weights.sum(2)
+    total = carried[..., None] * state["sum"][:, None] + weights @ x
+    sums = {"peak": peak, "weight": weight, "sum": total}
+    return total / weight[..., None], {name: _at_end(value, lengths, state[name]) for name, value in sums.items()}
+
+
+def _at_end(values: Tensor, lengths: Tensor, before: Tensor) -> Tensor:
+    """(N, B, ...) at each row's last frame, or ``before`` (N, ...) for a row without one."""
+    rows = torch.arange(len(lengths), device=lengths.device)
+    found = values[rows, (lengths - 1).clamp(min=0)]
+    some = (lengths > 0).view(-1, *[1] * (before.dim() - 1))
+    return torch.where(some, found, before)

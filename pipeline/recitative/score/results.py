@@ -14,8 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from recitative.atomic import write_text
-from recitative.lock import waiting_for
+from recitative.atomic import waiting_for, write_text
 from recitative.reading import checked, read_json_lines, read_text
 
 MARKER = "<!-- results -->"

@@ -23,12 +23,11 @@ from typing import Literal, NamedTuple
 import kaldialign
 import numpy as np
 
-from recitative.atomic import write_text
+from recitative.atomic import write_text, writes
 from recitative.data.annotations import read_trn, trn_line
 from recitative.data.directory import read_speakers, read_transcripts
 from recitative.data.tables import read_table
 from recitative.errors import DataError, Problem
-from recitative.lock import writes
 from recitative.reading import read_text
 from recitative.score.results import Measurement, ResultRow, rows_of
 from recitative.text.lexicon import Spelling

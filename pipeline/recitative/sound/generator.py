@@ -13,14 +13,15 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.mulaw import MIDDLE, companded
 from recitative.audio.samples import Samples
 from recitative.errors import UsageError
 from recitative.model.onnx_stage import OnnxStage
 from recitative.sound.conditioning import (
+    MIDDLE,
     Labels,
     LevelDecoder,
     between,
+    companded,
     label_conditions,
     levels_of,
     places_of,

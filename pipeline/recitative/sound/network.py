@@ -13,18 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.audio.mulaw import LEVELS, companded
 from recitative.model.export.cells import CellWriter
 from recitative.model.export.file import Written
 from recitative.model.export.graph import INT64, Graph, Ragged
 from recitative.model.export.stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity, SampleHead
-from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import zero_padding
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import Chain, Project
-from recitative.sound.conditioning import Labels, width_of
+from recitative.nn.stages import Chain, Normalize, Project
+from recitative.sound.conditioning import LEVELS, Labels, companded, width_of
 from recitative.sound.kind import SOUND, SPECTROGRAM
 from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Padded, State

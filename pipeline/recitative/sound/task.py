@@ -17,14 +17,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recitative.audio.files import Samples, read_audio
-from recitative.audio.mulaw import LEVELS, MIDDLE, companded
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.frontend import FeatureExtractor
-from recitative.nn.normalize import Normalize
-from recitative.sound.conditioning import Labels, label_conditions, levels_of, mel_conditions, mel_frames, places_of
+from recitative.nn.stages import Normalize
+from recitative.sound.conditioning import (
+    LEVELS,
+    MIDDLE,
+    Labels,
+    companded,
+    label_conditions,
+    levels_of,
+    mel_conditions,
+    mel_frames,
+    places_of,
+)
 from recitative.sound.network import SpectrogramModel, WaveModel, WaveNetwork, new_spectrogram_model, new_wave_model
 from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Array, Padded

@@ -25,12 +25,10 @@ from recitative.data.shards import ShardIndex
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.augment import AugmentedFeatures
-from recitative.features.cmvn import CmvnStats, accumulate
-from recitative.features.extraction import read_utterance
+from recitative.features.extraction import CmvnStats, accumulate, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.nn.normalize import Normalize
 from recitative.nn.ragged import pad_features, to_device
-from recitative.nn.stages import Chain
+from recitative.nn.stages import Chain, Normalize
 from recitative.stage import Array, Padded
 from recitative.train.distributed import DistributedContext
 from recitative.train.task import Batch, Task, rows_of

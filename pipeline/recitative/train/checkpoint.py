@@ -17,9 +17,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from recitative.atomic import replacing
+from recitative.atomic import replacing, require_writer
 from recitative.errors import DataError, UsageError
-from recitative.lock import require_writer
 from recitative.train.optimizer import WeightAverage
 
 

@@ -17,10 +17,9 @@ from pydantic import BaseModel
 from safetensors.torch import load_file
 
 from recitative import __version__
-from recitative.atomic import update_text
+from recitative.atomic import one_writer, update_text
 from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree
 from recitative.errors import DataError, Problem, RecitativeError, UsageError, printable
-from recitative.lock import one_writer
 from recitative.machine import available_cores, describe_machine
 from recitative.model.folder import save_model
 from recitative.model.kind import ModelKind, imported

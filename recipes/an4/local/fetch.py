@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 
 from recitative.audio.files import inspect
-from recitative.data.download import download, unpack
+from recitative.data.importing import download, unpack
 from recitative.errors import DataError, RecitativeError
 from recitative.terminal import byte_bar
 

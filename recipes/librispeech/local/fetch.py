@@ -16,7 +16,7 @@ from pathlib import Path
 from prepare import read_part
 from subsets import HOME, SIZES, Part
 
-from recitative.data.download import download, unpack
+from recitative.data.importing import download, unpack
 from recitative.errors import RecitativeError
 from recitative.terminal import byte_bar
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from prepare import require_corpus
 
-from recitative.data.download import download, unpack
+from recitative.data.importing import download, unpack
 from recitative.errors import RecitativeError
 from recitative.terminal import byte_bar
 

@@ -22,9 +22,8 @@ from recitative.model.file import InitialState, ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.kind import RECOGNIZER_NAME, ModelKind, Signature, imported
 from recitative.model.onnx_stage import open_model, read_content
-from recitative.nn.normalize import Normalize
 from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import CausalConv, Chain, PlaneNorm, RowConv
+from recitative.nn.stages import CausalConv, Chain, Normalize, PlaneNorm, RowConv
 from recitative.stage import Array
 
 Ranges = Mapping[str, Array]  # the largest |input| (C,) of every linear layer and every cell, by name

@@ -17,16 +17,27 @@ from recitative.model.export.cells import CellWriter
 from recitative.model.export.graph import DOUBLE, FLOAT, INT64, TO_END, Graph, Ragged
 from recitative.model.file import InitialState
 from recitative.nn.heads import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
-from recitative.nn.normalize import (
+from recitative.nn.recurrent import RecurrentStack
+from recitative.nn.stages import (
+    NO_SCORE,
     RUNNING_PRIOR,
     UTTERANCE_PRIOR,
+    AttentionPooling,
+    CausalConv,
+    Chain,
+    Delay,
+    Dropout,
+    FrameStack,
+    LastFrame,
+    LogProbs,
+    MeanPooling,
     Normalize,
+    Project,
+    RecentMean,
+    RowConv,
     RunningMean,
     UtteranceMean,
 )
-from recitative.nn.pooling import NO_SCORE, AttentionPooling, LastFrame, MeanPooling, RecentMean
-from recitative.nn.recurrent import RecurrentStack
-from recitative.nn.stages import CausalConv, Chain, Delay, Dropout, FrameStack, LogProbs, Project, RowConv
 from recitative.stage import Array
 
 
@@ -127,7 +138,7 @@ class Writer:
         return Ragged(g.op("Cast", g.op("Div", sums, counts), to=FLOAT), x.lengths)
 
     def _attention_pooling(self, name: str, stage: AttentionPooling, x: Ragged) -> Ragged:
-        """The formula of ``recitative.nn.pooling``, frame by frame: see ``running_softmax``."""
+        """The formula of ``recitative.nn.stages``, frame by frame: see ``running_softmax``."""
         g = self.graph
         data, wide = self._wide(x)
         scores = g.op("Cast", self.cells.linear(f"{name}.score", stage.score, data), to=DOUBLE)  # (N, T, 1)
@@ -142,7 +153,7 @@ class Writer:
         return Ragged(g.op("Cast", y, to=FLOAT), x.lengths)
 
     def _recent_mean(self, name: str, stage: RecentMean, x: Ragged) -> Ragged:
-        """The frames of each mean are added from the oldest to the newest, as in ``recitative.nn.pooling``."""
+        """The frames of each mean are added from the oldest to the newest, as in ``recitative.nn.stages``."""
         g = self.graph
         most = g.integer(stage.frames)
         count = self._state(f"{name}.count", InitialState((), dtype="int64"))
@@ -178,7 +189,7 @@ class Writer:
         return data, self.graph.op("Cast", data, to=DOUBLE)
 
     def _less_mean(self, data: str, sums: str, count: str, prior: int) -> str:
-        """The law of ``recitative.nn.normalize``."""
+        """The law of ``recitative.nn.stages``."""
         g = self.graph
         mean = g.op("Div", sums, g.op("Add", count, g.constant(np.array(prior, np.float64))))
         return g.op("Sub", data, g.op("Cast", mean, to=FLOAT))
