@@ -11,15 +11,15 @@ import torch
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.asr.g2p_task import new_g2p
 from recitative.asr.kind import G2PSettings, Language
 from recitative.config import load_tree
 from recitative.decoding.hypotheses import FEATURES
-from recitative.lm.kind import LanguageModelSettings
 from recitative.lm.ngram import parse_lm
+from recitative.lm.recurrent import LanguageModelSettings
 from recitative.lm.task import new_language_model
-from recitative.punctuation.kind import PunctuationSettings
+from recitative.punctuation.punctuator import PunctuationSettings
 from recitative.punctuation.task import new_punctuation_model
 from recitative.score.calibration import Calibrator
 from recitative.sound.conditioning import Labels

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from recitative.anomaly.kind import AnomalySettings
-from recitative.anomaly.network import new_anomaly_model
+from recitative.anomaly.detector import AnomalySettings
+from recitative.anomaly.task import new_anomaly_model
 from recitative.audio.files import write_wav
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance

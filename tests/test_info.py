@@ -11,7 +11,7 @@ import small_events
 import small_forecaster
 import small_music
 from command_line import run
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.config import load_tree
 from recitative.model.export.file import export_model
 from recitative.sound.conditioning import Labels

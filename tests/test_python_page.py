@@ -14,7 +14,7 @@ import tones
 
 import recitative
 import small_forecaster
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.atomic import write_bytes
 from recitative.model.export.file import build_file
 

@@ -9,8 +9,7 @@ import soundfile
 
 import small_forecaster
 from command_line import refusal, run
-from recitative.anomaly.detector import AlarmFinder
-from recitative.anomaly.kind import FORECASTER, Threshold
+from recitative.anomaly.detector import FORECASTER, AlarmFinder, Threshold
 from recitative.audio.files import write_wav
 from recitative.cli.anomaly import open_detector
 from recitative.model.folder import load_model

@@ -25,8 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "pipeline"))
 
 from recitative import pretrained  # noqa: E402
-from recitative.classification.classifier import Classifier, load_classifier  # noqa: E402
-from recitative.classification.kind import CLASSIFIER  # noqa: E402
+from recitative.classification.classifier import CLASSIFIER, Classifier, load_classifier  # noqa: E402
 from recitative.cli.options import Record, expand_options  # noqa: E402
 from recitative.cli.start import run  # noqa: E402
 from recitative.kinds import kind_of  # noqa: E402
@@ -38,8 +37,7 @@ from recitative.music.kind import MUSIC  # noqa: E402
 from recitative.music.request import Constraints, blank  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
-from recitative.sound.generator import SoundGenerator  # noqa: E402
-from recitative.sound.kind import SOUND  # noqa: E402
+from recitative.sound.generator import SOUND, SoundGenerator  # noqa: E402
 
 QUARTERS_PER_MINUTE = 100.0
 FILE_PIECE_S = 10.0  # length of blocks in which files are read

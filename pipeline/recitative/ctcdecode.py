@@ -21,8 +21,8 @@ from recitative.decoding.beam import BeamSearch, BeamState
 from recitative.decoding.hypotheses import Hypothesis
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import UsageError
+from recitative.lm.arpa import MARKS
 from recitative.lm.ngram import NgramModel, read_lm
-from recitative.lm.query import MARKS
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import BLANK, TokenTable

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from recitative import pretrained
-from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import G2P, RECOGNIZER
 from recitative.atomic import recover_folder
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER
 from recitative.config import TrainingData, read_tree, validate_tree
 from recitative.errors import UsageError
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import ModelKind, kind_of_folder
 from recitative.model.onnx_stage import OnnxStage, open_kind
 from recitative.model.onnx_stage import open_model as open_onnx_model
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.punctuation.kind import PUNCTUATION
-from recitative.sound.kind import SOUND, SPECTROGRAM
+from recitative.punctuation.punctuator import PUNCTUATION
+from recitative.sound.generator import SOUND, SPECTROGRAM
 
 KINDS: tuple[ModelKind, ...] = (
     RECOGNIZER, CLASSIFIER, FORECASTER, LANGUAGE_MODEL, G2P, PUNCTUATION, MUSIC, EVENTS, SOUND, SPECTROGRAM,

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 import small_forecaster
 from contract import AsTorch, verify_contract
-from recitative.anomaly.kind import FORECASTER, Threshold
+from recitative.anomaly.detector import FORECASTER, Threshold
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 import small_forecaster
-from recitative.anomaly.detector import AnomalyDetector
-from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.detector import FORECASTER, AnomalyDetector
 from recitative.anomaly.task import AnomalyTask, cut, learn_threshold, load_scored_set, training_set
 from recitative.config import RecordingsData
 from recitative.data.directory import DataDirectory, Utterance

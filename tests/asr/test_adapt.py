@@ -31,9 +31,9 @@ from recitative.cli.main import app
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.kinds import load, read_metadata
+from recitative.lm.arpa import measure
 from recitative.lm.estimate import Sentences, estimate
 from recitative.lm.ngram import NgramModel
-from recitative.lm.query import measure
 from recitative.model.folder import save_model
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

@@ -13,10 +13,11 @@ import tones
 
 from recitative.audio.files import read_audio
 from recitative.classification.classifier import load_classifier
-from recitative.classification.evaluation import LabeledSet, classify_directory
-from recitative.classification.report import (
+from recitative.classification.evaluation import (
+    LabeledSet,
     Report,
     classes,
+    classify_directory,
     confusions,
     matrix,
     most_confident_errors,

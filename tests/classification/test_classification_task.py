@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from recitative.audio.files import write_wav
-from recitative.classification.kind import CLASSIFIER, ClassifierData
+from recitative.classification.classifier import CLASSIFIER, ClassifierData
 from recitative.classification.task import (
     ClassificationDataset,
     ClassificationTask,

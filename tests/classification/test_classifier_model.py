@@ -13,8 +13,7 @@ from torch.testing import assert_close
 from contract import AsTorch, verify_contract
 from recitative.audio.files import write_wav
 from recitative.classification import task as classifier_task
-from recitative.classification.classifier import load_classifier
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER, load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.model.export.file import build_file

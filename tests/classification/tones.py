@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from recitative.audio.files import write_wav
-from recitative.classification.kind import ClassifierSettings
+from recitative.classification.classifier import ClassifierSettings
 from recitative.classification.task import new_classifier
 from recitative.config import load_tree
 from recitative.data.directory import DataDirectory, Utterance

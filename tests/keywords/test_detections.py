@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from recitative.keywords.detections import DetectionCandidate, DetectionRules, finish, follow, new_tracks, pick
+from recitative.keywords.search import DetectionCandidate, DetectionRules, finish, follow, new_tracks, pick
 
 RULES = DetectionRules(hold_frames=5, margin=1.0)
 

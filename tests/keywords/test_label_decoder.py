@@ -12,8 +12,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.classification.classifier import Classifier
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
-from recitative.keywords.detections import DetectionDecoder, DetectionRules, pick
-from recitative.keywords.search import LabelSearch
+from recitative.keywords.search import DetectionDecoder, DetectionRules, LabelSearch, pick
 from recitative.keywords.spotter import SMOOTH_S, Spotter, label_decoder, parse_keywords, thresholds_of, with_keywords
 from recitative.model.folder import TorchStage
 from recitative.stage import Padded

@@ -10,9 +10,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from recitative.errors import DataError
-from recitative.lm.arpa import arpa_text, read_arpa, write_arpa
+from recitative.lm.arpa import LN_10, arpa_text, read_arpa, write_arpa
 from recitative.lm.estimate import estimate
-from recitative.lm.query import LN_10
 
 SMALL = r"""\data\
 ngram 1=4

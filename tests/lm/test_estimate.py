@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import UsageError
-from recitative.lm.arpa import arpa_text
+from recitative.lm.arpa import NEVER, NgramTable, arpa_text, log_probs_of
 from recitative.lm.estimate import (
     DEFAULT_DISCOUNTS,
     NgramSettings,
@@ -27,7 +27,6 @@ from recitative.lm.estimate import (
     train,
 )
 from recitative.lm.ngram import NgramModel
-from recitative.lm.query import NEVER, NgramTable, log_probs_of
 
 Gram = tuple[str, ...]
 SENTENCES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=6).map(" ".join), min_size=1, max_size=8)

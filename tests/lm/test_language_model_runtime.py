@@ -10,7 +10,7 @@ import torch
 
 from contract import AsTorch, verify_contract
 from recitative.errors import DataError
-from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
+from recitative.lm.recurrent import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.task import new_language_model, new_scorer
 from recitative.model.export.file import build_file, export_model
 from recitative.model.onnx_stage import open_file
@@ -93,7 +93,7 @@ def test_a_file_runs_without_torch(tmp_path):
     program = (
         "import sys\n"
         "from recitative.model.onnx_stage import open_file\n"
-        "from recitative.lm.kind import LANGUAGE_MODEL\n"
+        "from recitative.lm.recurrent import LANGUAGE_MODEL\n"
         "from recitative.lm.recurrent import next_words\n"
         "from pathlib import Path\n"
         f"model = open_file(Path({str(path)!r}), LANGUAGE_MODEL)\n"

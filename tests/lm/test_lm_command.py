@@ -12,9 +12,8 @@ from typer.testing import CliRunner, Result
 from recitative.cli.language import lm as app
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
-from recitative.lm.arpa import read_arpa
+from recitative.lm.arpa import NgramTable, read_arpa
 from recitative.lm.estimate import estimate, interpolate, prune
-from recitative.lm.query import NgramTable
 
 TEXT = {"u-1": "one two three", "u-2": "two", "u-3": "three one two"}
 OTHER = {"v-1": "three two four", "v-2": "four"}

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recitative.errors import DataError
+from recitative.lm.arpa import LanguageModel, NgramTable, Order, Perplexity, State, log_probs_of, measure
 from recitative.lm.estimate import estimate, interpolate, prune
 from recitative.lm.ngram import NgramModel, parse_lm
-from recitative.lm.query import LanguageModel, NgramTable, Order, Perplexity, State, log_probs_of, measure
 
 TEXT = ["a b a c", "b a", "c c a b", "a b a b a c a", "b", "a c b <unk>", "a b c"]
 Listed = dict[tuple[str, ...], tuple[float, float]]  # n-gram -> ln P, ln backoff

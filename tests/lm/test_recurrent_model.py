@@ -10,9 +10,8 @@ from torch.testing import assert_close
 from contract import verify_contract
 from recitative.config import load_tree
 from recitative.errors import DataError, UsageError
-from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelSettings
-from recitative.lm.query import LanguageModel
-from recitative.lm.recurrent import History, RecurrentLanguageModel, next_words
+from recitative.lm.arpa import LanguageModel
+from recitative.lm.recurrent import LANGUAGE_MODEL, History, LanguageModelSettings, RecurrentLanguageModel, next_words
 from recitative.lm.task import new_language_model, new_scorer
 from recitative.model.folder import TorchStage, load_model, save_model
 from recitative.stage import Padded

@@ -8,8 +8,7 @@ import torch
 
 from recitative.cli import generate as cli
 from recitative.errors import DataError, UsageError
-from recitative.lm.kind import LanguageModelSettings
-from recitative.lm.recurrent import LONGEST, RecurrentLanguageModel, Sampling, continue_text
+from recitative.lm.recurrent import LONGEST, LanguageModelSettings, RecurrentLanguageModel, Sampling, continue_text
 from recitative.lm.task import new_language_model, new_scorer
 from recitative.model.folder import save_model
 from recitative.stage import Padded

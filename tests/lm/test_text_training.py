@@ -13,8 +13,7 @@ from recitative.cli.main import train_recurrent
 from recitative.config import load_tree
 from recitative.data.tables import write_table
 from recitative.errors import DataError, UsageError
-from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings
-from recitative.lm.recurrent import next_words
+from recitative.lm.recurrent import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings, next_words
 from recitative.lm.task import LanguageModelTask, new_language_model, new_scorer, read_texts, text_scores
 from recitative.model.folder import load_model
 from recitative.stage import Padded

@@ -21,13 +21,13 @@ from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, run_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.punctuation import task as punctuation_task
-from recitative.punctuation.kind import PUNCTUATION
 from recitative.punctuation.punctuator import (
     CAPITAL,
     CASES,
     LABELS,
     LOWER,
     MARKS,
+    PUNCTUATION,
     best_labels,
     labeled,
     read_lines,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recitative.anomaly.kind import AnomalySettings
-from recitative.anomaly.network import build_network
+from recitative.anomaly.detector import AnomalySettings
+from recitative.anomaly.task import build_network
 from recitative.asr.network import build_recognizer
-from recitative.classification.kind import ClassifierSettings
+from recitative.classification.classifier import ClassifierSettings
 from recitative.classification.task import build_classifier
 from recitative.config import Settings, load_settings, load_tree
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, load_settings_of

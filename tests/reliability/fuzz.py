@@ -30,7 +30,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.asr.alignment import read_ctm, read_word_times
 from recitative.asr.decoded import read_experiment
 from recitative.asr.kind import RECOGNIZER
@@ -58,7 +58,7 @@ from recitative.reading import read_text
 from recitative.score.calibration import measure_words, read_timed_words
 from recitative.score.results import append_results, format_table, read_results
 from recitative.score.wer import read_utterances
-from recitative.sound.kind import SOUND
+from recitative.sound.generator import SOUND
 from recitative.text.lexicon import Lexicon, read_dictionary
 from recitative.text.tokens import TokenTable
 from small_corpus import TEXTS, make_corpus, make_segmented_corpus

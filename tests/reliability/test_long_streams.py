@@ -13,7 +13,7 @@ import tones
 from amounts import amount
 
 import small_forecaster
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.asr.stream import EndpointRules
 from recitative.kinds import load
 from recitative.model.export.file import export_model

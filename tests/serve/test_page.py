@@ -18,7 +18,7 @@ import tones
 
 import browser
 import small_forecaster
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.audio.files import read_audio, write_wav
 from recitative.model.export.file import export_model
 from recitative.music.midi import parse_midi, read_midi, write_midi

@@ -37,7 +37,7 @@ import every_kind
 import small_events
 import small_forecaster
 import small_music
-from recitative.anomaly.kind import Threshold
+from recitative.anomaly.detector import Threshold
 from recitative.asr.decoding import DecodingOptions
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.recognizer import Recognizer

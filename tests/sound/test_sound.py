@@ -29,7 +29,7 @@ from recitative.sound.conditioning import (
     mel_conditions,
     places_of,
 )
-from recitative.sound.kind import SOUND
+from recitative.sound.generator import SOUND
 from recitative.sound.network import new_wave_model
 from recitative.sound.settings import WaveSettings
 from recitative.sound.task import Recording, WaveTask, dev_batches, sample_losses, sound_batch

@@ -15,8 +15,7 @@ from recitative.model.export.file import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions
-from recitative.sound.generator import OWN_NUMBERS
-from recitative.sound.kind import SPECTROGRAM
+from recitative.sound.generator import OWN_NUMBERS, SPECTROGRAM
 from recitative.sound.network import new_spectrogram_model
 from recitative.sound.settings import SpectrogramSettings
 from recitative.sound.task import Spectrogram, SpectrogramTask, frame_losses, nats_per_dimension, spectrogram_batch

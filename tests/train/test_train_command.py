@@ -11,7 +11,7 @@ from command_line import refusal, run
 from recitative.config import RecognizerData
 from recitative.errors import UsageError
 from recitative.kinds import KINDS, load_training
-from recitative.lm.kind import LanguageModelData
+from recitative.lm.recurrent import LanguageModelData
 from recitative.model.kind import imported
 from recitative.music.midi import write_midi
 from recitative.music.piece import from_grid, tied

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from recitative.anomaly.detector import Alarm, AnomalyDetector, DetectedBlock, Score, WindowScore
-from recitative.anomaly.kind import AnomalySettings
+from recitative.anomaly.detector import Alarm, AnomalyDetector, AnomalySettings, DetectedBlock, Score, WindowScore
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem
 from recitative.features.extraction import audio_durations_s, read_utterance

@@ -27,8 +27,8 @@ from recitative.decoding.hotwords import HotWord, HotWords
 from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, evidence_of
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
+from recitative.lm.arpa import LanguageModel
 from recitative.lm.grammar import Grammar
-from recitative.lm.query import LanguageModel
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon

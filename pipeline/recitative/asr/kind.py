@@ -14,8 +14,8 @@ from pydantic import Field
 from recitative.config import RecognizerData, RecurrentSettings, Section, Settings, TrainingData
 from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
-from recitative.lm.kind import TextTrainSettings
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
+from recitative.lm.recurrent import TextTrainSettings
 from recitative.model.file import ModelMetadata
 from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph, token_graph
 from recitative.pretrained import name_of

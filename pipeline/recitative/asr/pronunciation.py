@@ -18,7 +18,7 @@ from recitative.asr.kind import G2P, RECOGNIZER, Language, language_of
 from recitative.atomic import write_bytes
 from recitative.decoding.hypotheses import best_labels
 from recitative.errors import DataError, Problem, UsageError, raise_all
-from recitative.lm.query import MARKS
+from recitative.lm.arpa import MARKS
 from recitative.model.file import read_entries, with_metadata, with_texts
 from recitative.model.onnx_stage import open_file, read_model
 from recitative.reading import LARGEST_SETTINGS, read_text

@@ -170,7 +170,7 @@ LONGEST_CONTEXT = 100  # words of a sentence that are read again
 def load_punctuator() -> Punctuator:
     """The English punctuation model that comes with the package."""
     from recitative.model.onnx_stage import open_file
-    from recitative.punctuation.kind import PUNCTUATION
+    from recitative.punctuation.punctuator import PUNCTUATION
 
     punctuator: Punctuator = open_file(pretrained.find(pretrained.PUNCTUATION), PUNCTUATION)
     return punctuator

@@ -27,9 +27,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.classification.classifier import load_classifier
+from recitative.classification.classifier import (
+    CLASSIFIER,
+    ClassifierData,
+    ClassifierNetworkSettings,
+    ClassifierSettings,
+    load_classifier,
+)
 from recitative.classification.evaluation import classify_directory, label_numbers, require_usable
-from recitative.classification.kind import CLASSIFIER, ClassifierData, ClassifierNetworkSettings, ClassifierSettings
 from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from recitative import pretrained
-from recitative.anomaly.detector import AnomalyDetector
-from recitative.anomaly.kind import FORECASTER, AnomalySettings, Threshold
+from recitative.anomaly.detector import FORECASTER, AnomalyDetector, AnomalySettings, Threshold
 from recitative.atomic import json_text, one_writer_of_model, writes
 from recitative.cli.options import Failures, PartialOption, Record
 from recitative.config import validate_tree

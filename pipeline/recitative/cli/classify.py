@@ -26,7 +26,7 @@ from recitative.terminal import progress_bar, track
 
 if TYPE_CHECKING:
     from recitative.classification.classifier import Classifier, Label
-    from recitative.classification.report import Report
+    from recitative.classification.evaluation import Report
 
 Row = tuple[str, "Label"]
 MICROPHONE_BLOCK_S = 0.16  # at most
@@ -227,7 +227,7 @@ def report(
     model: Path, data: Path, output: Path, *, errors: int = 20, title: str = "", compare: Path | None = None
 ) -> None:
     """Write accuracy, recalls, confusions, calibration and the most confident errors to one HTML file."""
-    from recitative.classification.report import write_report
+    from recitative.classification.evaluation import write_report
 
     made = new_report(model, data, compare, title=title)
     with progress_bar("report") as show:
@@ -237,8 +237,7 @@ def report(
 
 def new_report(model: Path, data: Path, compare: Path | None = None, *, title: str = "", live: bool = False) -> Report:
     """Classify the data with a model, and with another one to compare with it."""
-    from recitative.classification.evaluation import classify_directory
-    from recitative.classification.report import Report
+    from recitative.classification.evaluation import Report, classify_directory
 
     names = [str(path) for path in (model, compare) if path]
     classifiers = [open_classifier(Path(name)) for name in names]

@@ -15,7 +15,7 @@ import typer
 from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import anomaly, classify, language, music, sound
 from recitative.cli.models import complete_model, find_model, open_named_transcriber
 from recitative.cli.options import Record, expand_options, print_note
@@ -23,7 +23,7 @@ from recitative.config import dump_settings
 from recitative.data.directory import read_transcripts
 from recitative.errors import DataError, UsageError
 from recitative.kinds import kind_of, read_metadata
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import SETTINGS, ModelKind
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.score.calibration import measure_words, read_timed_words

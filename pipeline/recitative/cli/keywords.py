@@ -16,7 +16,7 @@ import typer
 from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import json_text
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER
 from recitative.cli.models import complete_model, find_model, open_classifier, open_transcriber
 from recitative.cli.options import (
     ChannelOption,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
-    from recitative.keywords.detections import DetectionDecoder
     from recitative.keywords.evaluation import SearchedSet
+    from recitative.keywords.search import DetectionDecoder
     from recitative.keywords.spotter import Spotted
     from recitative.score.classification import DetectionCounts
 

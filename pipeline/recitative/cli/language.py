@@ -19,11 +19,10 @@ from recitative.atomic import write_text
 from recitative.cli.models import complete_model, find_model, open_lm, open_pronouncer
 from recitative.cli.options import Record, print_note
 from recitative.errors import DataError, UsageError
-from recitative.lm.arpa import write_arpa
+from recitative.lm.arpa import Perplexity, measure_sentence, write_arpa
 from recitative.lm.estimate import NgramSettings, Sentences, TrainedNgram, read_sentences, read_vocabulary
 from recitative.lm.estimate import train as train_ngram
 from recitative.lm.ngram import read_lm
-from recitative.lm.query import Perplexity, measure_sentence
 from recitative.terminal import progress_bar, track
 from recitative.text.tokens import name_of
 
@@ -324,8 +323,14 @@ def score(model: Path, data: Path) -> None:
 def score_punctuation(model: Path, data: Path, record: Record) -> None:
     """Print precision, recall and F1 of marks and capitals on a text file, a passage on each line."""
     from recitative.kinds import open_stage
-    from recitative.punctuation.kind import PUNCTUATION
-    from recitative.punctuation.punctuator import Punctuator, mean_f1, read_lines, read_written, score_passages
+    from recitative.punctuation.punctuator import (
+        PUNCTUATION,
+        Punctuator,
+        mean_f1,
+        read_lines,
+        read_written,
+        score_passages,
+    )
     from recitative.score.results import Measurement
 
     _, stage, settings, extras = open_stage(pretrained.find(model), [PUNCTUATION])

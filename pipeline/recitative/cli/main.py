@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from recitative.anomaly.kind import FORECASTER
+from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import G2P
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import evaluate
 from recitative.cli.anomaly import anomaly, detect, threshold
 from recitative.cli.classify import classify
@@ -33,7 +33,7 @@ from recitative.cli.start import new_app, run, unwrap_help
 from recitative.cli.train import QuietOption, adapt, find_batch_size, init_config, train, train_kind
 from recitative.cli.transcribe import transcribe
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
-from recitative.lm.kind import LANGUAGE_MODEL
+from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import ModelKind
 from recitative.text.tokens import TextUnit
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recitative.asr.transcript import TextForm
     from recitative.classification.classifier import Classifier
     from recitative.decoding.hotwords import HotWord
-    from recitative.lm.query import LanguageModel
+    from recitative.lm.arpa import LanguageModel
     from recitative.text.lexicon import Lexicon
 
 MODEL_HELP = "Name of a pretrained model, model folder such as exp/lstm/model, or exported file."
@@ -103,7 +103,7 @@ def open_classifier(model: Path, *, all_speeds: bool = False) -> Classifier:
 
     Raises UsageError for ``all_speeds`` if the model was trained at one speed.
     """
-    from recitative.classification.kind import CLASSIFIER
+    from recitative.classification.classifier import CLASSIFIER
     from recitative.kinds import open_model
 
     classifier: Classifier = open_model(pretrained.find(str(model)), [CLASSIFIER])
@@ -128,7 +128,7 @@ def open_lm(path: Path, progress: Callable[[int, int], object] = lambda done, to
     """
     if path.is_dir() or path.suffix == ".onnx":
         from recitative.kinds import open_model
-        from recitative.lm.kind import LANGUAGE_MODEL
+        from recitative.lm.recurrent import LANGUAGE_MODEL
 
         scorer: LanguageModel = open_model(path, [LANGUAGE_MODEL])
         return scorer

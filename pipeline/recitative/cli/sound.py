@@ -22,8 +22,15 @@ from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
 from recitative.model.names import output_names
 from recitative.sound.conditioning import mel_conditions
-from recitative.sound.generator import LabelVoice, SoundGenerator, SpectrogramVoice, Voice, generate_all
-from recitative.sound.kind import SOUND, SPECTROGRAM
+from recitative.sound.generator import (
+    SOUND,
+    SPECTROGRAM,
+    LabelVoice,
+    SoundGenerator,
+    SpectrogramVoice,
+    Voice,
+    generate_all,
+)
 from recitative.terminal import clock, progress_bar
 
 MODEL_HELP = "Sound model: model folder such as exp/vocoder/model, or exported file."

@@ -39,7 +39,7 @@ import numpy as np
 from recitative.decoding.hotwords import WORD_END, HotWords
 from recitative.decoding.hypotheses import Hypothesis, join_spellings, log_sum
 from recitative.decoding.lexicon_tree import LexiconTree, SearchSpace, new_search_space, word_scores
-from recitative.lm.query import LanguageModel
+from recitative.lm.arpa import LanguageModel
 from recitative.stage import Array, Mask
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

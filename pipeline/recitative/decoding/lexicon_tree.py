@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from recitative.decoding.hypotheses import SpelledWord
+from recitative.lm.arpa import LanguageModel
 from recitative.lm.ngram import NgramModel
-from recitative.lm.query import LanguageModel
 from recitative.stage import Array, Mask
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

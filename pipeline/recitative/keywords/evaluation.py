@@ -30,7 +30,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError
 from recitative.features.extraction import BATCH, audio_durations_s, read_utterance
-from recitative.keywords.detections import DetectionCandidate, DetectionDecoder, DetectionRules, pick
+from recitative.keywords.search import DetectionCandidate, DetectionDecoder, DetectionRules, pick
 from recitative.reading import checked, read_json
 from recitative.report.charts import OperatingPoint, det_curve
 from recitative.report.figure import save_figure

@@ -31,12 +31,19 @@ from recitative.asr.stream import DecodedNetwork, DecodedStream, Transcriber, lo
 from recitative.asr.transcript import Segment
 from recitative.audio.files import AudioInput
 from recitative.audio.vad import UNCUT
-from recitative.classification.classifier import Classifier, load_classifier
-from recitative.classification.kind import CLASSIFIER
+from recitative.classification.classifier import CLASSIFIER, Classifier, load_classifier
 from recitative.decoding.hotwords import Phrase, PhraseKind, parse_phrases, spellings, write_words
 from recitative.errors import Problem, UsageError, raise_all
-from recitative.keywords.detections import DetectionDecoder, DetectionRules
-from recitative.keywords.search import Keyword, LabelSearch, LabelState, PhraseSearch, PhraseState, WordEdges
+from recitative.keywords.search import (
+    DetectionDecoder,
+    DetectionRules,
+    Keyword,
+    LabelSearch,
+    LabelState,
+    PhraseSearch,
+    PhraseState,
+    WordEdges,
+)
 from recitative.kinds import kind_of
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable, Word

@@ -24,8 +24,7 @@ import numpy as np
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import column_fault, words_of
 from recitative.errors import DataError, Problem, UsageError, raise_all
-from recitative.lm.ngram import NgramModel
-from recitative.lm.query import (
+from recitative.lm.arpa import (
     BEGIN,
     END,
     MARKS,
@@ -40,6 +39,7 @@ from recitative.lm.query import (
     log_probs_of,
     measure,
 )
+from recitative.lm.ngram import NgramModel
 from recitative.reading import read_text
 from recitative.stage import Mask
 

@@ -26,8 +26,7 @@ from typing import Any
 import numpy as np
 
 from recitative.errors import DataError
-from recitative.lm.arpa import parse_arpa, read_arpa
-from recitative.lm.query import BEGIN, END, MARKS, UNKNOWN, NgramTable, Order, State
+from recitative.lm.arpa import BEGIN, END, MARKS, UNKNOWN, NgramTable, Order, State, parse_arpa, read_arpa
 from recitative.reading import opened, parsed_json, read_text
 from recitative.stage import Array
 

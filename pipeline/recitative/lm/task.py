@@ -15,8 +15,13 @@ from torch import nn
 from recitative.data.directory import read_transcripts, require_ids, table_of
 from recitative.data.tables import words_of
 from recitative.errors import DataError
-from recitative.lm.kind import LANGUAGE_MODEL, LanguageModelData, LanguageModelSettings, NetworkSettings
-from recitative.lm.recurrent import RecurrentLanguageModel
+from recitative.lm.recurrent import (
+    LANGUAGE_MODEL,
+    LanguageModelData,
+    LanguageModelSettings,
+    NetworkSettings,
+    RecurrentLanguageModel,
+)
 from recitative.model.folder import TorchStage
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import Embedding, TiedLogProbs

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeVar
 from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import RecurrentSettings, Section, TrainingData
-from recitative.lm.kind import NetworkSettings, TokenTrainSettings
+from recitative.lm.recurrent import NetworkSettings, TokenTrainSettings
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode
 

@@ -22,19 +22,17 @@ from recitative.nn.heads import EmbeddedFeatures
 from recitative.nn.ragged import to_device, valid_mask
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import Chain, LogProbs, Project, RowConv
-from recitative.punctuation.kind import (
-    PUNCTUATION,
-    PunctuationData,
-    PunctuationNetworkSettings,
-    PunctuationSettings,
-)
 from recitative.punctuation.punctuator import (
     CASES,
     LABELS,
     MARKS,
+    PUNCTUATION,
     SENTENCE_ENDS,
     UPPER,
     LabeledWord,
+    PunctuationData,
+    PunctuationNetworkSettings,
+    PunctuationSettings,
     mean_f1,
     read_lines,
     read_written,

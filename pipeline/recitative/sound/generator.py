@@ -1,21 +1,27 @@
-"""Generation of sound by an exported model: samples, mel frames, batches of sounds, and text to speech.
+"""Generation of sound by exported models: audio sample by sample, mel frames, batches of sounds, and text to speech.
 
 Sounds of similar length are generated together. A voice converts text and speaker into the conditioning of a model of
-samples: labels, or mel frames that another model generates from labels.
+samples: labels, or mel frames that another model generates from labels. The kinds are 'sound', audio sample by sample,
+and 'spectrogram', mel frames for a vocoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from recitative.audio.samples import Samples
+from recitative.config import FeatureSettings, RecordingsData
 from recitative.errors import UsageError
+from recitative.model.file import ModelMetadata
+from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
 from recitative.model.onnx_stage import OnnxStage
+from recitative.reading import checked, parsed_json
 from recitative.sound.conditioning import (
     MIDDLE,
     Labels,
@@ -27,6 +33,7 @@ from recitative.sound.conditioning import (
     places_of,
     with_neighbors,
 )
+from recitative.sound.settings import SpectrogramSettings, WaveSettings
 from recitative.stage import Array
 
 
@@ -244,3 +251,98 @@ class SpectrogramVoice:
             text, speaker, num_samples, number=number, seed=seed, temperature=self.temperature
         )
         return with_neighbors(frames, self.generator.metadata.settings.sound.context)
+
+
+def _mel(features: FeatureSettings) -> str:
+    return f"{features.num_mel_bins} mel channels every {features.frame_shift_ms:g} ms"
+
+
+def _names(labels: Labels) -> dict[str, str]:
+    return {"texts": ", ".join(labels.texts), "speakers": ", ".join(labels.speakers)}
+
+
+def describe(metadata: ModelMetadata) -> dict[str, str]:
+    settings: WaveSettings = metadata.settings
+    rows = {"kind": "sound", "output": f"{settings.features.sample_rate} Hz, {settings.sound.step} samples a step"}
+    match settings.sound.condition:
+        case "mel":
+            return rows | {"input": _mel(settings.features)}
+        case "labels":
+            return rows | _names(metadata.extras["labels"])
+        case "none":
+            return rows | {"input": "none"}
+
+
+def describe_spectrogram(metadata: ModelMetadata) -> dict[str, str]:
+    output = _mel(metadata.settings.features)
+    return {"kind": "sound, as mel frames for a vocoder", "output": output, **_names(metadata.extras["labels"])}
+
+
+def _graphs(settings: WaveSettings, _extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    sound = settings.sound
+    inputs: Entries = {
+        "past": ("float32", (None, sound.history)),
+        "last": ("int64", (None,)),
+        "given": ("int64", (None, sound.step)),
+        "uniforms": ("float32", (None, sound.step)),
+        "cooling": ("float32", ()),
+        **LENGTHS,
+    }
+    levels: Entries = {"levels": ("int64", (None, sound.step))}
+    if sound.condition == "none":
+        return {"": Signature(inputs, levels)}
+    encoded: Entries = {"told": ("float32", (None, settings.model.condition_width))}
+    frames: Entries = {"frames": ("float32", (None, None, None)), **LENGTHS}
+    encoder = Signature(frames, {"said": ("float32", (None, None, None))})
+    return {"": Signature({**inputs, **encoded}, levels), "encoder": encoder}
+
+
+def _graphs_of_spectrogram(settings: SpectrogramSettings, extras: Mapping[str, Any]) -> Mapping[str, Signature]:
+    frame = ("float32", (None, settings.features.dim))
+    inputs: Entries = {
+        "past": frame,
+        "told": ("float32", (None, extras["labels"].width())),
+        "uniforms": ("float32", (None, 1)),
+        "normals": frame,
+        "heat": ("float32", ()),
+        **LENGTHS,
+    }
+    return {"": Signature(inputs, {"normal": frame, "frame": frame})}
+
+
+def _parse_labels(text: str, where: str) -> Labels:
+    wanted = "texts and speakers"
+    return checked(Labels, parsed_json(text, where, wanted), where, wanted, f"make one with '{SOUND.train}'")
+
+
+LABELS = Extra("labels.json", lambda labels: json.dumps(asdict(labels), indent=1) + "\n", _parse_labels)
+
+SOUND = ModelKind(
+    name="sound",
+    title="sound model",
+    settings=WaveSettings,
+    data=RecordingsData,
+    build="recitative.sound.network:new_wave_model",
+    task="recitative.sound.task:prepare",
+    runner=lambda stage, settings, labels: SoundGenerator(stage),
+    graphs=_graphs,
+    describe=describe,
+    extras={"labels": LABELS},
+    writer="recitative.sound.network:write_wave",
+    from_file=True,
+)
+
+SPECTROGRAM = ModelKind(
+    name="spectrogram",
+    title="spectrogram model",
+    settings=SpectrogramSettings,
+    data=RecordingsData,
+    build="recitative.sound.network:new_spectrogram_model",
+    task="recitative.sound.task:prepare",
+    runner=lambda stage, settings, labels: SpectrogramGenerator(stage),
+    graphs=_graphs_of_spectrogram,
+    describe=describe_spectrogram,
+    extras={"labels": LABELS},
+    writer="recitative.sound.network:write_spectrogram",
+    from_file=True,
+)

@@ -30,7 +30,7 @@ from numbers_as_words import spoken
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, RecitativeError
-from recitative.lm.query import UNKNOWN
+from recitative.lm.arpa import UNKNOWN
 from recitative.terminal import track
 from recitative.text.normalize import normalize
 

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from recitative.classification.kind import ClassifierSettings
+from recitative.classification.classifier import ClassifierSettings
 from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement

@@ -12,7 +12,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from recitative.anomaly.kind import AnomalySettings
+from recitative.anomaly.detector import AnomalySettings
 from recitative.cli.options import Record
 from recitative.config import load_tree
 from recitative.score.results import Measurement
