@@ -8,8 +8,7 @@ import yaml
 from command_line import refusal, run
 from recitative import pretrained
 from recitative.cli.options import Record
-from recitative.kinds import KINDS
-from recitative.model.card import TASKS
+from recitative.kinds import KINDS, TASKS
 from recitative.score.results import Measurement
 
 

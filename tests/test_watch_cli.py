@@ -11,7 +11,7 @@ import small_forecaster
 from command_line import refusal, run
 from recitative.anomaly.detector import FORECASTER, AlarmFinder, Threshold
 from recitative.audio.files import write_wav
-from recitative.cli.anomaly import open_detector
+from recitative.cli.classify import open_detector
 from recitative.model.folder import load_model
 from recitative.score.results import read_results
 

@@ -1,17 +1,20 @@
-"""All kinds of models: which kind a model is, opening a model, and the settings of a training run of any kind."""
+"""All kinds of models: which kind a model is, opening it, its card, and the settings of a training run of any kind.
+
+A model card says in Markdown what an exported file says about itself, with the metadata block of Hugging Face's hub.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recitative import pretrained
+from recitative import __version__, pretrained
 from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import G2P, RECOGNIZER
 from recitative.atomic import recover_folder
 from recitative.classification.classifier import CLASSIFIER
-from recitative.config import TrainingData, read_tree, validate_tree
+from recitative.config import TrainingData, dump_settings, read_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.file import ModelMetadata
@@ -20,6 +23,7 @@ from recitative.model.onnx_stage import OnnxStage, open_kind
 from recitative.model.onnx_stage import open_model as open_onnx_model
 from recitative.music.kind import EVENTS, MUSIC
 from recitative.punctuation.punctuator import PUNCTUATION
+from recitative.score.results import ResultRow
 from recitative.sound.generator import SOUND, SPECTROGRAM
 
 KINDS: tuple[ModelKind, ...] = (
@@ -120,3 +124,57 @@ def _kind_in_settings(values: Mapping[str, Any], where: str, kinds: Sequence[Mod
             return kind
     known = ", ".join(f"'{kind.name}' ({kind.title})" for kind in kinds)
     raise UsageError(f"{where}: kind={name!r}: must be one of {known}")
+
+
+# Kind -> the hub's name of the task, and a command; FILE is the model.
+TASKS: Mapping[str, tuple[str, str]] = {
+    "recognizer": ("automatic-speech-recognition", "recitative transcribe talk.wav --model FILE"),
+    "classifier": ("audio-classification", "recitative classify recording.wav --model FILE"),
+    "forecaster": ("audio-classification", "recitative detect recording.wav --model FILE"),
+    "language_model": ("text-generation", "recitative lm predict 'the cat' --model FILE"),
+    "g2p": ("", "recitative g2p pronounce FILE hello world"),
+    "punctuation": ("token-classification", "recitative score FILE text.txt"),
+    "music": ("", "recitative generate music --model FILE --bars 8 --output pieces"),
+    "events": ("", "recitative generate music --model FILE --bars 8 --output pieces"),
+    "sound": ("text-to-audio", "recitative generate sound --model FILE --output sounds"),
+    "spectrogram": ("text-to-audio", "recitative generate sound --model FILE --vocoder vocoder.onnx --output sounds"),
+}
+
+
+def model_card(
+    name: str,
+    file: str,
+    metadata: ModelMetadata,
+    described: Mapping[str, str],
+    *,
+    results: Sequence[ResultRow] = (),
+    license: str = "",
+) -> str:
+    """The card of a model. described: the lines of 'recitative info'; license: an SPDX name; empty: not stated"""
+    task, command = TASKS[metadata.kind.name]
+    if metadata.kind.name == "sound" and metadata.settings.sound.condition == "mel":
+        command = "recitative vocode talk.wav --model FILE --output vocoded"
+    head = [f"license: {license.lower()}"] if license else []
+    head += ["library_name: recitative", *([f"pipeline_tag: {task}"] if task else [])]
+    head += [
+        "tags:",
+        f"- {metadata.kind.name.replace('_', '-')}",
+        f"- {metadata.settings.model.recurrent.cell}",
+        "- onnx",
+    ]
+    lines = ["---", *head, "---", f"# {name}", f"A {metadata.kind.title} of Recitative {__version__}.", ""]
+    lines += _table(("", ""), described.items())
+    lines += ["## Training data and purpose", metadata.notes.strip() or "The file says nothing about them.", ""]
+    if results:
+        rows = [(one.model, one.set, one.decoding, one.metric, f"{one.value:g}", one.counts) for one in results]
+        lines += ["## Results", *_table(("model", "set", "decoding", "metric", "value", "counts"), rows)]
+    lines += ["## License", license or "Not stated in the file; see its notes above.", ""]
+    lines += ["## Use", "```", command.replace("FILE", file), "```", "or in Python:", "", "```python"]
+    lines += ["import recitative", "", f'model = recitative.load("{file}")', "```", ""]
+    lines += ["## Settings of the training", "```yaml", dump_settings(metadata.settings).rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [*("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines), ""]

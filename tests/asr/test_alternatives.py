@@ -9,10 +9,9 @@ import tiny
 
 from command_line import refusal, run
 from recitative.asr.decoding import Alternative
-from recitative.asr.formats import FORMATS, as_object
-from recitative.asr.transcript import Final, Segment, Transcript
+from recitative.asr.transcript import FORMATS, Final, Segment, Transcript, as_object
 from recitative.audio.files import write_wav
-from recitative.cli.transcribe import warn_of_broken
+from recitative.cli.recognize import warn_of_broken
 from recitative.model.export.quantization import export_checked
 from recitative.text.tokens import Word
 

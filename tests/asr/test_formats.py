@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from recitative.asr.formats import FORMATS
-from recitative.asr.transcript import Segment, Transcript
-from recitative.model.names import output_names, recording_ids
+from recitative.asr.transcript import FORMATS, Segment, Transcript
+from recitative.cli.options import output_names, recording_ids
 from recitative.text.tokens import Word
 
 

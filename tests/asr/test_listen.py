@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tiny
 
-from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import DecodedNetwork, EndpointRules, Listener
-from recitative.asr.transcript import Final, Segment, Transcript
+from recitative.asr.transcript import FORMATS, Final, Segment, Transcript
 from recitative.audio.files import write_wav
 from recitative.audio.live import Block, LiveAudio, list_devices, open_microphone, play_file
 from recitative.audio.vad import SegmentRules

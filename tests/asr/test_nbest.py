@@ -174,7 +174,7 @@ def rescoring(place, *more):
 def test_the_command_rescores_with_a_language_model_and_says_what_it_gained(place, monkeypatch):
     test_texts, dev_texts = texts_of(place / "test" / "data"), texts_of(place / "dev" / "data")
     likes = Likes(*test_texts.values(), *dev_texts.values())
-    monkeypatch.setattr("recitative.cli.decode.open_lm", lambda path: likes)
+    monkeypatch.setattr("recitative.cli.recognize.open_lm", lambda path: likes)
     done = run(*rescoring(place, "--lm", place / "lm"))
     words = sum(len(text.split()) for text in dev_texts.values())
     before = 100 * 2 / words  # one word too many in each

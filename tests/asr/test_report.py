@@ -14,7 +14,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
-from recitative.asr.decoded import Token, read_experiment
+from recitative.asr.experiment import Token, read_experiment
 from recitative.asr.report import (
     metric_table,
     symbol_matrix,

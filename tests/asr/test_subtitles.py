@@ -8,8 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recitative.asr.formats import FORMATS, LINE_CHARACTERS, LONGEST_S, PAUSE_S, SHORTEST_S, RollingCaptions, Subtitles
-from recitative.asr.transcript import Final, Partial, Segment, Transcript
+from recitative.asr.transcript import (
+    FORMATS,
+    LINE_CHARACTERS,
+    LONGEST_S,
+    PAUSE_S,
+    SHORTEST_S,
+    Final,
+    Partial,
+    RollingCaptions,
+    Segment,
+    Subtitles,
+    Transcript,
+)
 from recitative.text.tokens import Word
 
 

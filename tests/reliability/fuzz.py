@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from recitative.anomaly.detector import Threshold
 from recitative.asr.alignment import read_ctm, read_word_times
-from recitative.asr.decoded import read_experiment
+from recitative.asr.experiment import read_experiment
 from recitative.asr.kind import RECOGNIZER
 from recitative.asr.pronunciation import read_word_list
 from recitative.asr.tuning import Weights, best_texts, read_nbest
@@ -221,7 +221,7 @@ def _results(folder: Path) -> None:
 
 
 def _experiment(folder: Path) -> None:
-    from recitative.report.experiment import Epoch, Step
+    from recitative.asr.experiment import Epoch, Step
 
     fields = dict.fromkeys(Step.__dataclass_fields__, 1.0) | {"event": "step", "step": 1, "epoch": 0}
     epoch = dict.fromkeys(Epoch.__dataclass_fields__, 1.0) | {"event": "epoch", "step": 1, "epoch": 0}

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 import browser
-from recitative.asr.decoded import read_experiment
+from recitative.asr.experiment import read_experiment
 from recitative.asr.report import Report
 from recitative.cli.main import app
 from recitative.cli.models import open_named_transcriber

@@ -13,7 +13,7 @@ import tiny
 from command_line import run
 from recitative.config import dump_settings
 from recitative.errors import RunError
-from recitative.train.loggers import open_logger
+from recitative.train.log import open_logger
 
 SETTINGS = {"kind": "recognizer", "train": {"epochs": 3, "most_s": []}}
 

@@ -12,10 +12,9 @@ from torch import nn
 
 from recitative.config import TrainSettings
 from recitative.errors import DataError, RunError, UsageError
-from recitative.train.checkpoint import Checkpoints, average_weights
+from recitative.train.checkpoint import Checkpoints, average_weights, learning_rate
 from recitative.train.log import Console
 from recitative.train.loop import fit
-from recitative.train.optimizer import learning_rate
 from recitative.train.task import Batch, Task
 
 CPU = torch.device("cpu")

@@ -199,10 +199,10 @@ def test_gradients_do_not_depend_on_the_number_of_parts(tmp_path, parts):
 
 def gradient_of(folder, accumulate):
     from recitative.asr.task import prepare
+    from recitative.train.checkpoint import new_optimizer
     from recitative.train.distributed import DistributedContext
     from recitative.train.log import Console
     from recitative.train.loop import StopRequest, train_step
-    from recitative.train.optimizer import new_optimizer
     from recitative.train.run import TrainingRun
 
     settings, cpu, alone = config(accumulate=accumulate, batch_s=60.0), torch.device("cpu"), DistributedContext()

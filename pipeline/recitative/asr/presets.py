@@ -46,9 +46,9 @@ from recitative.errors import RunError
 from recitative.nn.heads import ctc_loss
 from recitative.stage import Array, Padded
 from recitative.text.tokens import TokenTable
+from recitative.train.checkpoint import new_optimizer
 from recitative.train.distributed import has_bf16
 from recitative.train.loop import ran_out_of_memory
-from recitative.train.optimizer import new_optimizer
 
 
 @dataclass(frozen=True)

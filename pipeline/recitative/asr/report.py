@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from recitative.asr import experiment as training
 from recitative.asr.alignment import SpokenWord, pronounce_with, pronunciations_of, spoken_words
-from recitative.asr.decoded import DecodedSet, Experiment, Token, read_experiment
+from recitative.asr.experiment import DecodedSet, Experiment, Token, first, read_experiment
 from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import read_audio
@@ -24,7 +25,6 @@ from recitative.data.directory import Utterance
 from recitative.decoding.alignment import BLANK, align_words
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import to_samples
-from recitative.report import experiment as training
 from recitative.report.charts import (
     Mark,
     Posteriors,
@@ -35,7 +35,6 @@ from recitative.report.charts import (
     reliability_diagram,
     spectrogram,
 )
-from recitative.report.experiment import first
 from recitative.report.figure import Figure
 from recitative.report.page import MAX_SOUND_S, Cell, encode_mp3, percent, render, render_part, sound_uri
 from recitative.score.calibration import expected_calibration_error, reliability

@@ -16,7 +16,7 @@ from recitative import pretrained
 from recitative.asr.kind import RECOGNIZER
 from recitative.atomic import recover_folder, write_text
 from recitative.classification.classifier import CLASSIFIER
-from recitative.cli import anomaly, classify, language, music, sound
+from recitative.cli import classify, language, music, sound
 from recitative.cli.models import complete_model, find_model, open_named_transcriber
 from recitative.cli.options import Record, expand_options, print_note
 from recitative.config import dump_settings
@@ -79,7 +79,7 @@ def info(
     }
     rows |= metadata.kind.describe(metadata)
     if card:
-        from recitative.model.card import model_card
+        from recitative.kinds import model_card
         from recitative.score.results import read_results
 
         name = pretrained.name_of(path)
@@ -114,8 +114,8 @@ def models() -> None:
 # ``recitative score``
 
 SCORERS: Mapping[str, Callable[..., None]] = {
-    "classifier": classify.score,
-    "forecaster": anomaly.score,
+    "classifier": classify.score_classifier,
+    "forecaster": classify.score_anomaly_model,
     "language_model": language.score,
     "punctuation": language.score_punctuation,
     "music": music.score,
@@ -468,7 +468,7 @@ def explore(
     if data:
         explored: Explorable = classify.new_report(what, data, compare, live=True)
     else:
-        from recitative.asr.decoded import read_experiment
+        from recitative.asr.experiment import read_experiment
         from recitative.asr.report import Report
 
         explored = Report(

@@ -216,7 +216,7 @@ class _Screen:
     """
 
     def __init__(self, format: str, captions: Path | None) -> None:
-        from recitative.asr.formats import FORMATS, RollingCaptions
+        from recitative.asr.transcript import FORMATS, RollingCaptions
 
         self.model = ""  # its name
         self.is_json = format == "jsonl"

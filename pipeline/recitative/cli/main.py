@@ -13,11 +13,9 @@ from recitative.anomaly.detector import FORECASTER
 from recitative.asr.kind import G2P
 from recitative.classification.classifier import CLASSIFIER
 from recitative.cli import evaluate
-from recitative.cli.anomaly import anomaly, detect, threshold
-from recitative.cli.classify import classify
+from recitative.cli.classify import anomaly, classify, detect, threshold
 from recitative.cli.data import app as data
-from recitative.cli.data import check, folds, hold_out
-from recitative.cli.decode import align, average, decode, rescore, tune
+from recitative.cli.data import check, cmvn, features, folds, hold_out, lexicon, shards, tokens
 from recitative.cli.doctor import doctor
 from recitative.cli.evaluate import explore, export, info, models, report, score
 from recitative.cli.generate import app as generate
@@ -27,11 +25,10 @@ from recitative.cli.language import add_words, g2p, lm
 from recitative.cli.live import listen, serve
 from recitative.cli.music import app as music
 from recitative.cli.music import check_constraints, melody
-from recitative.cli.prepare import cmvn, features, lexicon, shards, tokens
+from recitative.cli.recognize import align, average, decode, rescore, transcribe, tune
 from recitative.cli.sound import vocode
 from recitative.cli.start import new_app, run, unwrap_help
 from recitative.cli.train import QuietOption, adapt, find_batch_size, init_config, train, train_kind
-from recitative.cli.transcribe import transcribe
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS
 from recitative.lm.recurrent import LANGUAGE_MODEL
 from recitative.model.kind import ModelKind

@@ -15,12 +15,11 @@ import typer
 
 from recitative.audio.files import inspect, naming, on_disk, read_audio, wav_header, wav_samples, write_wav
 from recitative.audio.samples import Samples, resample
-from recitative.cli.options import SeedOption, TemperatureOption, require_folder
+from recitative.cli.options import SeedOption, TemperatureOption, output_names, require_folder
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, Problem, UsageError, os_problem
 from recitative.kinds import SOUND_KINDS, kind_of
 from recitative.model.kind import kind_of_folder
-from recitative.model.names import output_names
 from recitative.sound.conditioning import mel_conditions
 from recitative.sound.generator import (
     SOUND,

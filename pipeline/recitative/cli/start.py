@@ -23,7 +23,7 @@ from recitative.terminal import write_any_name
 
 INTERRUPTED = 130
 DEBUG = "--debug"
-ALONE = {"transcribe": "recitative.cli.transcribe", "listen": "recitative.cli.live"}  # verb -> its module
+ALONE = {"transcribe": "recitative.cli.recognize", "listen": "recitative.cli.live"}  # verb -> its module
 
 
 def main() -> None:

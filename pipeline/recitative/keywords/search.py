@@ -1,5 +1,5 @@
-"""Keyword spotting: find phrases in a stream of CTC log probabilities without training for them, or labels in those of a
-classifier; and make detections of the candidates. NumPy only.
+"""Keyword spotting: find phrases in a stream of CTC log probabilities without training for them, or labels in those of
+a classifier; and make detections of the candidates. NumPy only.
 
 Phrases (``PhraseSearch``). At every frame t the search knows, for each label sequence of a phrase, the probability that
 the path has just written it,

@@ -13,9 +13,8 @@ from typing import Any, BinaryIO, TypeVar
 
 from starlette.requests import Request
 
-from recitative.asr.formats import FORMATS
 from recitative.asr.recognizer import Recognizer
-from recitative.asr.transcript import Segment, Transcript
+from recitative.asr.transcript import FORMATS, Segment, Transcript
 from recitative.audio.files import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document

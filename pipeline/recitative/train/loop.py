@@ -29,11 +29,9 @@ from recitative.atomic import sweep
 from recitative.config import TrainSettings
 from recitative.errors import RunError
 from recitative.machine import handle_on_own_stack
-from recitative.train.checkpoint import Checkpoints, Progress
+from recitative.train.checkpoint import Checkpoints, Progress, WeightAverage, learning_rate, new_optimizer
 from recitative.train.distributed import DistributedContext, has_bf16
-from recitative.train.log import Console, RunDisplay, RunLog
-from recitative.train.loggers import Logger
-from recitative.train.optimizer import WeightAverage, learning_rate, new_optimizer
+from recitative.train.log import Console, Logger, RunDisplay, RunLog
 from recitative.train.task import Batch, Task
 
 

@@ -27,8 +27,7 @@ from recitative.reading import parsed_json
 from recitative.score.results import describe_commit
 from recitative.train.checkpoint import Checkpoints, Progress
 from recitative.train.distributed import DistributedContext, choose_device, join_ranks, num_ranks
-from recitative.train.log import Console
-from recitative.train.loggers import open_logger
+from recitative.train.log import Console, open_logger
 from recitative.train.loop import fit
 from recitative.train.task import Task
 

@@ -1,9 +1,16 @@
-"""The files that training of any kind of model leaves in its folder, and what pages show of them.
+"""The experiment of a recognizer: the files that training and decoding leave in its folder, and what pages show.
 
 train.jsonl      {"event": "step", ...} and {"event": "epoch", ...} lines, as in Step and Epoch below
 settings.yaml    the resolved settings
 environment.json names and values of any kind
 results.jsonl    in this folder or the one above: 'recitative score --results', the rows of the model of this name
+
+decode_<set>/text         hypotheses, Kaldi text
+decode_<set>/tokens.jsonl {"utt_id", "tokens": [{"token", "start_s"}], ...}, times from the utterance's start
+decode_<set>/words.jsonl  {"utt_id", "words": [...]}, with times and confidences
+decode_<set>/data_dir     one line: the data directory that was decoded
+decode_<set>/model        one line: the model that decoded it; without it, model or model.onnx of the experiment
+decode_<set>/score/       the files of 'recitative score'
 
 Each of them may be absent while training runs.
 """
@@ -19,12 +26,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.errors import DataError
+from recitative.data.directory import DataDirectory, Utterance
+from recitative.data.tables import read_table
+from recitative.errors import DataError, UsageError
 from recitative.reading import checked, parsed_json, parsed_yaml, read_text
 from recitative.report.charts import Line, line_chart, summarize
 from recitative.report.figure import Figure
 from recitative.report.page import Cell, duration, percent
+from recitative.score.calibration import hypothesis_correct, read_timed_words
 from recitative.score.results import ResultRow, read_results
+from recitative.score.wer import ErrorRates, characters, read_utterances, score
+from recitative.stage import Array
+from recitative.text.tokens import SPACE, Word
 
 MAX_NAMED = 20  # steps or utterances named in a note
 _RATES = ("wer", "cer", "per", "accuracy", "uar", "att_accuracy")  # scores from 0 to 1, shown in per cent
@@ -201,17 +214,17 @@ def _score_charts(epochs: Sequence[Epoch], at: npt.NDArray[np.float64]) -> list[
     """Rates from 0 to 1 in one chart, each other score in its own."""
     rates: list[Line] = []
     others: list[tuple[str, Figure]] = []
-    for score in _scores(epochs):
-        values = np.array([row.scores.get(score, math.nan) for row in epochs])
+    for name in _scores(epochs):
+        values = np.array([row.scores.get(name, math.nan) for row in epochs])
         tooltips = [
-            f"epoch {row.epoch + 1}: dev {_title(score)} {_shown(score, value)}{', best so far' if row.best else ''}"
+            f"epoch {row.epoch + 1}: dev {_title(name)} {_shown(name, value)}{', best so far' if row.best else ''}"
             for row, value in zip(epochs, values.tolist(), strict=True)
         ]
-        line = Line(_title(score), at, (100 if score in _RATES else 1) * values, tooltips=tooltips)
-        if score in _RATES:
+        line = Line(_title(name), at, (100 if name in _RATES else 1) * values, tooltips=tooltips)
+        if name in _RATES:
             rates.append(line)
         else:
-            others.append((f"Dev {_title(score)}", line_chart([line], f"Dev {_title(score)}")))
+            others.append((f"Dev {_title(name)}", line_chart([line], f"Dev {_title(name)}")))
     return [*([("Dev rates", line_chart(rates, "Dev rates", scale="percent"))] if rates else []), *others]
 
 
@@ -220,10 +233,10 @@ def training_tiles(training: Training) -> list[tuple[str, str, str]]:
     steps, epochs = training.steps, training.epochs
     tiles = []
     best = [row for row in epochs if row.best][-1:]
-    for score in _scores(epochs)[:1]:
+    for name in _scores(epochs)[:1]:
         for row in best:
-            shown = _shown(score, row.scores.get(score, math.nan))
-            tiles.append((shown, f"best dev {_title(score)}", f"epoch {row.epoch + 1}, step {row.step}"))
+            shown = _shown(name, row.scores.get(name, math.nan))
+            tiles.append((shown, f"best dev {_title(name)}", f"epoch {row.epoch + 1}, step {row.step}"))
     if epochs:
         audio_s = sum(row.audio_s for row in steps if row.step <= epochs[-1].step)
         speed = f"{audio_s / epochs[-1].seconds:.0f} x real time" if audio_s and epochs[-1].seconds > 0 else ""
@@ -282,3 +295,135 @@ def first(names: Sequence[object]) -> str:
 
 def _column(rows: Sequence[Step] | Sequence[Epoch], name: str) -> npt.NDArray[np.float64]:
     return np.array([getattr(row, name) for row in rows], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Token:
+    token: str  # one character
+    start_s: float  # from the start of the utterance
+
+
+@dataclass(frozen=True)
+class DecodedSet:
+    """A decoded set. ``utterances`` is empty if the data directory cannot be read, ``tokens`` and ``timed`` without
+    times."""
+
+    name: str
+    words: ErrorRates
+    characters: ErrorRates
+    tokens: Mapping[str, tuple[Token, ...]]
+    timed: Mapping[str, Sequence[Word]]
+    utterances: Mapping[str, Utterance]
+    real_time: float = math.nan  # seconds of audio decoded per second
+    model: str = ""  # the name or path of the model; '' = unknown
+
+    def confidences(self) -> tuple[Array, Array]:
+        """(N,) confidences of all recognized words, and whether each is correct; empty without words.jsonl."""
+        found: list[tuple[float, bool]] = []
+        for utt_id, alignment in self.words.alignments.items():
+            words, correct = self.timed.get(utt_id, ()), hypothesis_correct(alignment)
+            if len(words) == len(correct):
+                found += zip((word.confidence for word in words), correct, strict=True)
+        table = np.array(found).reshape(-1, 2)
+        return table[:, 0], table[:, 1].astype(bool)
+
+    def worst_first(self) -> list[str]:
+        """utt_ids: most errors first, then the higher rate, then by id."""
+        counts = self.words.by_utterance
+        return sorted(counts, key=lambda utt_id: (-counts[utt_id].errors, -counts[utt_id].rate, utt_id))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    training: Training
+    sets: tuple[DecodedSet, ...]
+    missing: tuple[str, ...] = ()  # absent or unreadable files, one line each
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read the files that are there and list those that are not. A folder ``decode_<set>`` is an experiment of one set.
+
+    Raises UsageError if ``path`` is no folder, DataError if it holds nothing to report or if a file is damaged.
+    """
+    if not path.is_dir():
+        raise UsageError(f"{path}: is not a folder; give the experiment folder, for example exp/blstm")
+    if path.name.startswith("decode_"):
+        remarks: list[str] = []
+        decoded = _read_set(path, remarks)
+        return Experiment(Training(path), (decoded,) if decoded else (), tuple(remarks))
+    folders = sorted(folder for folder in path.glob("decode_*") if folder.is_dir())
+    if not folders and not (path / "train.jsonl").exists():
+        raise DataError(
+            str(path),
+            "holds neither train.jsonl nor decode_*",
+            "",
+            "train or decode into it first; a classifier needs its data, too",
+        )
+    run = read_training(path)
+    missing = list(run.missing)
+    sets = tuple(one for folder in folders if (one := _read_set(folder, missing)))
+    if not folders and run.kind in ("", "recognizer"):
+        missing.append("no decode_<set> folder yet: error rates, confusions and utterances come with the first one")
+    return Experiment(run, sets, tuple(missing))
+
+
+def _read_set(folder: Path, missing: list[str]) -> DecodedSet | None:
+    data = _read_data(folder, missing)
+    texts = _read_texts(folder, data, missing)
+    if texts is None:
+        return None
+    refs, hyps = texts
+    speakers = data.utt2spk if data else None
+    summary = read_json_object(folder / "summary.json")
+    timed = summary.get("audio_s") and summary.get("seconds")
+    tokens = dict(_tokens(where, line) for where, line in json_lines(folder / "tokens.jsonl", missing))
+    words = folder / "words.jsonl"
+    missing += [
+        f"{folder.name}/{name} is not there: {lost}"
+        for name, lost in (
+            ("tokens.jsonl", "no token times in the pictures"), ("words.jsonl", "no confidences, no times of words"),
+        ) if not (folder / name).exists()
+    ]  # fmt: skip
+    beside = (str(path) for name in ("model", "model.onnx") if (path := folder.parent / name).exists())
+    return DecodedSet(
+        folder.name.removeprefix("decode_"),
+        score(refs, hyps, speakers, where=f"{folder}/text"),
+        score(refs, hyps, speakers, symbols=characters, where=f"{folder}/text"),
+        tokens,
+        read_timed_words(words) if words.exists() else {},
+        {utterance.utt_id: utterance for utterance in data.utterances} if data else {},
+        summary["audio_s"] / summary["seconds"] if timed else math.nan,
+        text_of(folder / "model").strip() or next(beside, ""),
+    )
+
+
+def _read_data(folder: Path, missing: list[str]) -> DataDirectory | None:
+    if not (folder / "data_dir").exists():
+        missing.append(f"{folder.name}/data_dir is not there: no audio, no pictures, no speakers")
+        return None
+    try:
+        return DataDirectory.read(Path(text_of(folder / "data_dir").strip()))
+    except DataError as error:  # the data may have moved; the rest of the report is still useful
+        missing.append(f"{folder.name}: the data cannot be read from here, so no audio or pictures ({error})")
+        return None
+
+
+def _read_texts(
+    folder: Path, data: DataDirectory | None, missing: list[str]
+) -> tuple[Mapping[str, str], Mapping[str, str]] | None:
+    """References and hypotheses, from the data and ``text``, or from the alignments of an earlier scoring."""
+    if data and data.texts and (folder / "text").exists():
+        return data.texts, {row.key: row.value for row in read_table(folder / "text")}
+    if (folder / "score" / "per_utt").exists():
+        return read_utterances(folder / "score" / "per_utt")
+    missing.append(f"{folder.name}: no references beside its text, so nothing can be counted; run 'recitative score'")
+    return None
+
+
+def _tokens(where: str, line: Mapping[str, Any]) -> tuple[str, tuple[Token, ...]]:
+    """utt_id and its tokens; the space may be written as in token tables."""
+    try:
+        pairs = [(" " if pair["token"] == SPACE else str(pair["token"]), pair["start_s"]) for pair in line["tokens"]]
+        return line["utt_id"], tuple(Token(token, float(start_s)) for token, start_s in pairs)
+    except (KeyError, TypeError, ValueError):
+        raise DataError(where, "is not a row of tokens", "utt_id and tokens with start_s", "decode again") from None
