@@ -20,7 +20,7 @@ import browser
 from command_line import run
 from recitative.audio.files import write_wav
 from recitative.config import dump_settings
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.music.midi import write_midi
 from recitative.music.piece import from_grid, tied
 

@@ -13,7 +13,7 @@ import small_music
 from command_line import run
 from recitative.anomaly.detector import Threshold
 from recitative.config import load_tree
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.sound.conditioning import Labels
 from recitative.sound.network import new_wave_model
 from recitative.sound.settings import WaveSettings

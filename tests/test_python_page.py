@@ -16,7 +16,7 @@ import recitative
 import small_forecaster
 from recitative.anomaly.detector import Threshold
 from recitative.atomic import write_bytes
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "python.md"

@@ -173,7 +173,7 @@ def random_music_model(name: str) -> Scorer:
     import torch
 
     from recitative.config import load_tree
-    from recitative.model.export.file import build_file
+    from recitative.model.export import build_file
     from recitative.music.network import new_music_model
     from recitative.music.settings import MusicSettings
 

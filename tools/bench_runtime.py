@@ -45,8 +45,7 @@ from recitative.decoding.beam import BeamSearch
 from recitative.lm.arpa import read_arpa, write_arpa
 from recitative.lm.estimate import estimate
 from recitative.lm.ngram import NgramModel
-from recitative.model.export.file import build_file
-from recitative.model.export.quantization import measure_ranges
+from recitative.model.export import build_file, measure_ranges
 from recitative.pretrained import STREAMING
 from recitative.score.wer import score
 from recitative.stage import Padded

@@ -74,7 +74,7 @@ def open_stage(
         model = load_model(path, kind)
         if not kind.from_file:
             return kind, TorchStage(model.network), model.settings, kind.values_of(model)
-        from recitative.model.export.file import build_file
+        from recitative.model.export import build_file
 
         content, kinds = build_file(model).SerializeToString(), [kind]
     stage = OnnxStage(content, *kinds, threads=threads)

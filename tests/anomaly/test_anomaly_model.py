@@ -10,7 +10,7 @@ import small_forecaster
 from contract import AsTorch, verify_contract
 from recitative.anomaly.detector import FORECASTER, Threshold
 from recitative.errors import DataError, UsageError
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded

@@ -21,7 +21,7 @@ from recitative.asr.pronunciation import LetterToSound, add_words, read_word_lis
 from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import DataError, UsageError
 from recitative.lm.ngram import parse_lm
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.model.file import metadata_of, verify_checksum
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

@@ -17,7 +17,7 @@ from recitative.asr.network import new_transcriber
 from recitative.audio.files import write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 from recitative.model.folder import save_model
 from recitative.text.tokens import Word
 

@@ -12,7 +12,7 @@ from recitative.asr.decoding import Alternative
 from recitative.asr.transcript import FORMATS, Final, Segment, Transcript, as_object
 from recitative.audio.files import write_wav
 from recitative.cli.recognize import warn_of_broken
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 from recitative.text.tokens import Word
 
 TWO = Alternative("yes", "y e s", -1.25, -1.0, 0.75), Alternative("yet", "y e t", -2.5, -2.25, 0.25)

@@ -12,7 +12,7 @@ import recitative
 from recitative.asr.decoding import DecodingOptions
 from recitative.decoding.alignment import align_words
 from recitative.errors import DataError, UsageError
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import save_model
 
 functional = pytest.importorskip("torchaudio.functional")

@@ -17,7 +17,7 @@ from recitative.asr.stream import load_transcriber
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import read_utterance
-from recitative.model.export.quantization import MAX_WER_INCREASE, export_checked
+from recitative.model.export import MAX_WER_INCREASE, export_checked
 from recitative.model.folder import save_model
 from recitative.model.onnx_stage import OnnxStage
 

@@ -13,9 +13,8 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.network import RecognizerModel, new_recognizer
 from recitative.config import FeatureSettings, FrontEndSettings, ModelSettings, RecurrentSettings, Settings
 from recitative.errors import DataError, UsageError
-from recitative.model.export.cells import quantize_rows
-from recitative.model.export.file import build_file, export_model, open_for_training
-from recitative.model.export.quantization import measure_ranges
+from recitative.model.export import build_file, export_model, measure_ranges, open_for_training
+from recitative.model.graph import quantize_rows
 from recitative.model.onnx_stage import OnnxStage
 from recitative.nn.ragged import zero_padding
 from recitative.stage import Padded

@@ -11,7 +11,7 @@ import pytest
 import recitative
 from command_line import Ran, refusal, run
 from recitative.asr.kind import G2P
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.model.folder import TorchStage, load_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded

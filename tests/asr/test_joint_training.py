@@ -19,7 +19,7 @@ from recitative.data.directory import DataDirectory
 from recitative.errors import UsageError
 from recitative.features.extraction import read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.stage import Padded

@@ -18,7 +18,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.live import Block, LiveAudio, list_devices, open_microphone, play_file
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 
 RULES = EndpointRules(silence_s=0.5, empty_silence_s=1.0, longest_s=5.0)
 SHORT = EndpointRules(0.5, 1.0, longest_s=1.2, step_s=0.1)  # the model below talks through silence

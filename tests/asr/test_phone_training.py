@@ -22,7 +22,7 @@ from recitative.audio.files import write_wav
 from recitative.data.directory import DataDirectory
 from recitative.decoding.hotwords import HotWord
 from recitative.lm.grammar import Grammar
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 from recitative.model.folder import load_model, save_model
 from recitative.score.wer import score
 from recitative.text.lexicon import Lexicon

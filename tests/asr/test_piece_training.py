@@ -68,7 +68,7 @@ def test_tuning_and_export_take_the_pieces_along(experiment, tmp_path):
 
 def test_an_exported_file_that_talks_says_what_the_network_says(tmp_path, monkeypatch):
     monkeypatch.setattr(tiny, "TOKENS", PIECES)
-    from recitative.model.export.quantization import export_checked
+    from recitative.model.export import export_checked
 
     made = tiny.recognizer(seed=2, **FORWARD)
     export_checked(made, tmp_path / "m.onnx", dev=None, weights="float32")

@@ -22,7 +22,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.samples import resample
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 
 CORES = {
     "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}, "lookahead_frames": 2},
@@ -42,7 +42,7 @@ def files(tmp_path_factory):
             made = tiny.recognizer(seed=2, **core)  # this one says words
             # Random models and a corpus of other words: what int8 costs means nothing here, so it is not asked.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("recitative.model.export.quantization.MAX_WER_INCREASE", np.inf)
+                patch.setattr("recitative.model.export.MAX_WER_INCREASE", np.inf)
                 export_checked(made, folder / f"{name}.{weights}.onnx", dev=dev, weights=weights)
     return folder
 

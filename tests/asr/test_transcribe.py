@@ -23,7 +23,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.audio.files import expand
 from recitative.data import parallel
 from recitative.errors import DataError
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 from recitative.model.folder import save_model
 
 

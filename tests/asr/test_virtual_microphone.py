@@ -18,7 +18,7 @@ import pytest
 import tiny
 
 from recitative.audio.files import write_wav
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 
 NEEDS = {
     "the package sounddevice": importlib.util.find_spec("sounddevice"),

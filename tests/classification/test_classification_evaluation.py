@@ -25,7 +25,7 @@ from recitative.classification.evaluation import (
 )
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.report.charts import Recording
 from recitative.report.figure import to_svg
 from recitative.report.page import DASH, encode_flac, sound_uri

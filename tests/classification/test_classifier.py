@@ -15,8 +15,7 @@ from recitative.audio.samples import resample
 from recitative.classification.classifier import Classifier, Label, Prediction, load_classifier
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export.file import build_file
-from recitative.model.export.quantization import measure_ranges
+from recitative.model.export import build_file, measure_ranges
 from recitative.model.folder import TorchStage
 from recitative.nn.ragged import pad_features
 

@@ -16,11 +16,10 @@ from recitative.classification import task as classifier_task
 from recitative.classification.classifier import CLASSIFIER, load_classifier
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
-from recitative.model.export.file import build_file
-from recitative.model.export.graph import Graph
-from recitative.model.export.quantization import MAX_WER_INCREASE, export_checked, measure_ranges
-from recitative.model.export.stages import running_softmax
+from recitative.model.export import MAX_WER_INCREASE, build_file, export_checked, measure_ranges
 from recitative.model.folder import load_model, save_model
+from recitative.model.graph import Graph
+from recitative.model.graph_stages import running_softmax
 from recitative.model.onnx_stage import OnnxStage, open_session
 from recitative.nn.stages import AttentionPooling
 from recitative.stage import Padded

@@ -18,7 +18,7 @@ from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import UsageError
 from recitative.keywords.evaluation import KeywordThresholds
 from recitative.keywords.spotter import Spotter
-from recitative.model.export.quantization import export_checked
+from recitative.model.export import export_checked
 from recitative.model.folder import save_model
 
 KEYWORDS = "a:0.05, cb:0.05, b:0.05"  # the models below have learned nothing

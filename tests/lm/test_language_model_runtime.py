@@ -12,7 +12,7 @@ from contract import AsTorch, verify_contract
 from recitative.errors import DataError
 from recitative.lm.recurrent import LANGUAGE_MODEL, LanguageModelSettings
 from recitative.lm.task import new_language_model, new_scorer
-from recitative.model.export.file import build_file, export_model
+from recitative.model.export import build_file, export_model
 from recitative.model.onnx_stage import open_file
 from recitative.stage import Padded
 from recitative.text.tokens import Vocabulary

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recitative.model.export.graph import Graph, Ragged
+from recitative.model.graph import Graph, Ragged
 from recitative.model.onnx_stage import open_session
 
 

@@ -12,7 +12,7 @@ from every_kind import MAKE, make
 from recitative.asr.kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.kinds import KINDS
-from recitative.model.export.file import build_file, export_model
+from recitative.model.export import build_file, export_model
 from recitative.model.file import kind_in, read_entries
 from recitative.model.folder import load_model, save_model
 from recitative.model.kind import name_in_settings

@@ -9,7 +9,7 @@ from contract import AsTorch, verify_contract
 from recitative.errors import DataError, UsageError
 from recitative.kinds import MUSIC_KINDS, SOUND_KINDS, kind_of, load_settings_of
 from recitative.lm.recurrent import Sampling
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import run_model, save_model
 from recitative.model.onnx_stage import open_file
 from recitative.music.composer import event_likelihood

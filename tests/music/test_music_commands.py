@@ -20,7 +20,7 @@ from recitative.cli.generate import Generated, OutputOptions
 from recitative.cli.main import main
 from recitative.cli.music import MOST_WAITING, Answers, new_part
 from recitative.errors import DataError
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.model.folder import save_model
 from recitative.music.composition import Candidate
 from recitative.music.midi import read_midi, write_midi

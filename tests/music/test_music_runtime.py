@@ -12,7 +12,7 @@ import small_music
 from contract import AsTorch, verify_contract
 from recitative.errors import UsageError
 from recitative.lm.recurrent import Sampling
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import run_model
 from recitative.model.onnx_stage import open_file
 from recitative.music.composer import likelihood_of

@@ -17,7 +17,7 @@ from contract import AsTorch, verify_contract
 from every_kind import make
 from recitative.cli.main import app
 from recitative.errors import DataError
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import load_model, run_model
 from recitative.model.onnx_stage import OnnxStage
 from recitative.punctuation import task as punctuation_task

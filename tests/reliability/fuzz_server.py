@@ -35,7 +35,7 @@ import fuzz
 import tiny
 
 import every_kind
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.music.midi import midi_bytes
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Limits

@@ -11,7 +11,7 @@ import every_kind
 from recitative import pretrained
 from recitative.errors import DataError
 from recitative.kinds import load
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 
 FLIPS = amount(4, 100)  # in each file
 

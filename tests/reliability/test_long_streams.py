@@ -16,7 +16,7 @@ import small_forecaster
 from recitative.anomaly.detector import Threshold
 from recitative.asr.stream import EndpointRules
 from recitative.kinds import load
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 
 ROUNDS = amount(6, round(24 * 3600 / 16))
 MAX_GROWTH = 100_000  # bytes, from the second round, or the first tenth, to the end

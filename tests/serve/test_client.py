@@ -25,7 +25,7 @@ from recitative.asr.transcript import Final, Partial
 from recitative.audio.files import write_wav
 from recitative.client import Client, ServerModel, ServerStream
 from recitative.errors import DataError, UsageError
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.serve.access import Access, Limits
 from recitative.serve.models import ServedModel
 

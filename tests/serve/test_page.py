@@ -20,7 +20,7 @@ import browser
 import small_forecaster
 from recitative.anomaly.detector import Threshold
 from recitative.audio.files import read_audio, write_wav
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.music.midi import parse_midi, read_midi, write_midi
 from recitative.music.piece import Note, Piece
 

@@ -47,7 +47,7 @@ from recitative.decoding.hotwords import HotWord
 from recitative.errors import RunError, UsageError
 from recitative.keywords.spotter import Spotter
 from recitative.lm.grammar import Grammar
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece
 from recitative.serve.access import Access, Limits

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import small_corpus
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, UsageError
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import load_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import (

@@ -11,7 +11,7 @@ import small_corpus
 from recitative.config import RecordingsData, load_tree
 from recitative.errors import DataError, UsageError
 from recitative.kinds import SOUND_KINDS, load_settings_of
-from recitative.model.export.file import build_file
+from recitative.model.export import build_file
 from recitative.model.folder import load_model, save_model
 from recitative.model.onnx_stage import open_file
 from recitative.sound.conditioning import Labels, label_conditions

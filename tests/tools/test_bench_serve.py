@@ -13,7 +13,7 @@ import pytest
 import tiny
 
 from recitative.errors import UsageError
-from recitative.model.export.file import export_model
+from recitative.model.export import export_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BUSY_S = 100.0  # that a busy machine may take for what takes none

@@ -24,11 +24,10 @@ from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError
 from recitative.features.extraction import CmvnStats, audio_duration_s, read_utterance
-from recitative.model.export.cells import CellWriter
-from recitative.model.export.file import Written
-from recitative.model.export.graph import Graph, Ragged
-from recitative.model.export.stages import Writer
+from recitative.model.export import Written
 from recitative.model.folder import TorchStage
+from recitative.model.graph import CellWriter, Graph, Ragged
+from recitative.model.graph_stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity
 from recitative.nn.ragged import valid_mask, zero_padding

@@ -19,11 +19,10 @@ from torch.nn import functional as F
 
 from recitative.asr.kind import G2P, G2PData, G2PNetworkSettings, G2PSettings
 from recitative.errors import DataError
-from recitative.model.export.cells import CellWriter
-from recitative.model.export.file import Written
-from recitative.model.export.graph import Graph, Ragged
-from recitative.model.export.stages import Writer
+from recitative.model.export import Written
 from recitative.model.folder import run_model
+from recitative.model.graph import CellWriter, Graph, Ragged
+from recitative.model.graph_stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import Embedding, ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device

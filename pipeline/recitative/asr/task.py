@@ -33,7 +33,7 @@ from recitative.config import RecognizerData, Settings, load_settings
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import CmvnStats
-from recitative.model.export.file import open_for_training
+from recitative.model.export import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.attention import correct_labels, cross_entropy
 from recitative.nn.heads import ctc_loss, fits, padded_labels

@@ -36,8 +36,7 @@ from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.features.extraction import audio_duration_s, audio_durations_s, read_batches, read_utterance
 from recitative.features.frontend import FeatureExtractor
-from recitative.model.export.file import Ranges
-from recitative.model.export.quantization import Advance, measure_ranges
+from recitative.model.export import Advance, Ranges, measure_ranges
 from recitative.nn.attention import AttentionDecoder
 from recitative.nn.heads import padded_labels
 from recitative.nn.ragged import pad_features, to_device

@@ -39,8 +39,7 @@ from recitative.data.directory import DataDirectory
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError
 from recitative.features.extraction import CmvnStats, audio_durations_s
-from recitative.model.export.file import Ranges
-from recitative.model.export.quantization import Advance, measure_ranges
+from recitative.model.export import Advance, Ranges, measure_ranges
 from recitative.model.kind import ModelKind
 from recitative.nn.ragged import last_frames
 from recitative.nn.recurrent import RecurrentStack

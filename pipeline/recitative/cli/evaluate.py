@@ -34,7 +34,7 @@ from recitative.text.lexicon import Lexicon, spelling_of
 from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
-    from recitative.model.export.quantization import Weights
+    from recitative.model.export import Weights
     from recitative.report.explorer import Explorable
 
 RECOGNITION, CLASSIFIERS, ANOMALY_MODELS, MUSIC_MODELS = "Speech recognition", "Classifiers", "Anomaly models", "Music"
@@ -339,7 +339,7 @@ def export(
         raise UsageError("--dev: only for recognizers and classifiers; leave it out")
     if weights == "int8" and not kind.int8:
         raise UsageError(f"--weights int8: a {kind.name} model has only float32; leave it out")
-    from recitative.model.export.file import export_model
+    from recitative.model.export import export_model
     from recitative.model.folder import load_model
 
     written = "int8" if weights == "int8" else "float32"
@@ -354,7 +354,7 @@ def _export_sherpa(model: Path, output: Path) -> None:
     if path.is_dir():
         raise UsageError(f"--sherpa {model}: is a folder; export it to a file first, and give the file")
     kind_of(path, [RECOGNIZER])
-    from recitative.model.export.sherpa import FILES, export_sherpa
+    from recitative.model.export import FILES, export_sherpa
     from recitative.reading import GZIP_MAGIC, read_bytes, unpacked
 
     content = read_bytes(path)
@@ -365,7 +365,7 @@ def _export_sherpa(model: Path, output: Path) -> None:
 
 def _export_checked(model: Path, kind: ModelKind, output: Path, dev: Path | None, weights: Weights, notes: str) -> None:
     """Export a recognizer or a classifier, and print the error rates of float32 and int8 on ``dev``."""
-    from recitative.model.export.quantization import export_checked
+    from recitative.model.export import export_checked
     from recitative.model.folder import load_model
 
     with progress_bar("compare on dev") as show:

@@ -308,8 +308,7 @@ def adapt(
     from recitative.asr.adaptation import adapt as adapt_model
     from recitative.asr.recognizer import word_errors
     from recitative.asr.stream import load_transcriber
-    from recitative.model.export.file import open_for_training
-    from recitative.model.export.quantization import export_checked
+    from recitative.model.export import export_checked, open_for_training
 
     model = open_for_training(path, RECOGNIZER)
     transcriber = open_transcriber(path)

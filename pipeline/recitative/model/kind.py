@@ -118,9 +118,9 @@ class ModelKind:
     graphs:   settings, extras -> inputs and outputs of the graphs of an exported file; '' is the main one, ``step``
     describe: metadata of an exported file -> lines of 'recitative info', by name
     extras:   by their name in ``build`` and ``runner``, in the order in which they are read
-    writer:   function: model -> its graphs; see ``model.export.file``
+    writer:   function: model -> its graphs; see ``model.export``
     int8:     how int8 is exported: 'weights' without a check, a 'module:class' that compares it with float32 on a
-              development set (see ``model.export.quantization``), or '' for not at all
+              development set (see ``model.export``), or '' for not at all
     endpoint: how a server offers it; None = not at all
     train, export:     the commands that make a folder and a file
     from_file:         whether only the graphs of a file can be run, not the network in PyTorch
@@ -139,7 +139,7 @@ class ModelKind:
     graphs: Callable[[Any, Mapping[str, Any]], Mapping[str, Signature]]
     describe: Callable[[ModelMetadata], dict[str, str]]
     extras: Mapping[str, Extra] = field(default_factory=dict)
-    writer: str = "recitative.model.export.file:write_step"
+    writer: str = "recitative.model.export:write_step"
     int8: str = ""
     endpoint: Endpoint | None = None
     train: str = "recitative train"

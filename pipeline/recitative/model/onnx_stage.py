@@ -297,7 +297,7 @@ def _fits(found: tuple[str, Sequence[int | str | None]], wanted: tuple[str, tupl
 
 
 # Sentinels of the int8 LSTM: two units in each cell that are always the ends of the range by which ONNX Runtime
-# quantizes the hidden units of all rows, + and - tanh of a large cell (see ``model.export.cells``). ONNX Runtime's tanh
+# quantizes the hidden units of all rows, + and - tanh of a large cell (see ``model.graph``). ONNX Runtime's tanh
 # is a rational function, in float32 up to 1.0000002 for some arguments from 8 to 9, and 1 for larger ones: a saturated
 # unit of one row could widen the range of all others, and their numbers would depend on the rest of the batch. So the
 # cells of the sentinels are those of the largest tanh that this machine computes.

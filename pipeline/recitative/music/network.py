@@ -12,10 +12,9 @@ import numpy as np
 from torch import Tensor, nn
 
 from recitative.lm.task import build_language_model
-from recitative.model.export.cells import CellWriter
-from recitative.model.export.file import Written, write_network
-from recitative.model.export.graph import FLOAT, Graph
-from recitative.model.export.stages import Writer
+from recitative.model.export import Written, write_network
+from recitative.model.graph import FLOAT, CellWriter, Graph
+from recitative.model.graph_stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode, MaskedCode

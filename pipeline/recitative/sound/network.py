@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from recitative.model.export.cells import CellWriter
-from recitative.model.export.file import Written
-from recitative.model.export.graph import INT64, Graph, Ragged
-from recitative.model.export.stages import Writer
+from recitative.model.export import Written
+from recitative.model.graph import INT64, CellWriter, Graph, Ragged
+from recitative.model.graph_stages import Writer
 from recitative.model.kind import ModelKind
 from recitative.nn.heads import INITIAL_RAW, MixtureDensity, SampleHead
 from recitative.nn.ragged import zero_padding

@@ -1,30 +1,38 @@
-"""A model of any kind as one ONNX file: the graphs that its kind's writer makes, and its metadata; and the way back."""
+"""A model of any kind as one ONNX file, in float32 or in the smallest form that is accurate enough, and the way back;
+and streaming recognizers as models of sherpa-onnx, through its loader of WeNet's CTC models, the nearest to ours.
+
+sherpa-onnx's loader (2.0: online-wenet-ctc-model.cc) passes a chunk of features and two caches of fixed size, zero at
+the start. Our whole state is packed into ``conv_cache``, as the difference from its initial values; the attention's
+inputs are not used. Chunks do not overlap: the network keeps the frames that it still needs. It decodes greedily:
+models of phones give phones, since it knows no lexicon here. Its mel filters end at 7600 Hz, which this loader cannot
+change; ours end there with features.high_freq_hz=7600, else at half of the sample rate.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from recitative.atomic import recover_folder, write_bytes
+from recitative.atomic import recover_folder, write_bytes, write_text
 from recitative.errors import DataError, UsageError
-from recitative.model.export.cells import OPERATORS, SENTINELS, CellWriter, quantize_rows
-from recitative.model.export.graph import FLOAT, Graph, Ragged, file_content
-from recitative.model.export.stages import Writer
 from recitative.model.file import InitialState, ModelMetadata
 from recitative.model.folder import Model, load_model
+from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, CellWriter, Graph, Ragged, file_content, quantize_rows
+from recitative.model.graph_stages import Writer
 from recitative.model.kind import RECOGNIZER_NAME, ModelKind, Signature, imported
 from recitative.model.onnx_stage import open_model, read_content
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import CausalConv, Chain, Normalize, PlaneNorm, RowConv
-from recitative.stage import Array
+from recitative.score.wer import ErrorCounts
+from recitative.stage import Array, Padded, run_whole
 
 Ranges = Mapping[str, Array]  # the largest |input| (C,) of every linear layer and every cell, by name
 
@@ -91,7 +99,7 @@ def write_network(
 
     signature: the names and types of data; with 'last' () bool if the network holds back frames, and then with the
     lengths of its output. T may be any number from 1 on, and a length 0. The arithmetic is int8 if the ranges of all
-    inputs are given; see ``quantization.measure_ranges``, and ``cells`` for ``smoothing``.
+    inputs are given; see ``measure_ranges``, and ``model.graph`` for ``smoothing``.
     """
     piece_frames = _piece_frames(network)
     if piece_frames and any(isinstance(module, RowConv) for module in network.modules()):
@@ -262,3 +270,201 @@ def _copy(target: Tensor | None, value: Array) -> None:
     if target.shape != value.shape:
         raise ValueError(f"{value.shape} where the network has {tuple(target.shape)}")
     target.copy_(torch.from_numpy(np.array(value, dtype=np.float32)))
+
+
+Weights = Literal["auto", "int8", "float32"]
+Advance = Callable[[int, int], None]
+
+MAX_WER_INCREASE = 0.002  # absolute, of the error rate: 0.2 %
+SMOOTHINGS = (0.5, 0.7, 0.8, 0.3)  # tried in this order until one is accurate enough
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The form that was written, and the errors of both forms on the development set."""
+
+    weights: Literal["int8", "float32"]
+    size: int  # bytes
+    float32_size: int
+    float32_errors: ErrorCounts | None
+    int8_errors: ErrorCounts | None
+
+
+class QuantizationCheck(Protocol):
+    """A model and a development set: the input ranges of int8, and the errors of an exported file.
+
+    rate: the name of the error rate in messages
+    """
+
+    rate: str
+
+    def __init__(self, model: Any, dev: Path) -> None: ...
+
+    def ranges(self) -> Ranges: ...
+
+    def errors(self, content: bytes, advance: Advance) -> ErrorCounts: ...
+
+
+def export_checked(
+    model: Model,
+    output: Path,
+    *,
+    dev: Path | None,
+    weights: Weights = "auto",
+    notes: str = "",
+    advance: Advance = lambda done, total: None,
+) -> Exported:
+    """Write a model file in int8 if that increases the error rate on ``dev`` by at most 0.2 %, else in float32; atomic.
+
+    model: of a kind whose ``int8`` is a check, such as a recognizer; ``advance(done, total)`` counts recordings decoded
+    Raises UsageError for int8 without a development set, DataError if weights='int8' increases the error rate by more.
+    """
+    plain = file_content(build_file(model, notes=notes))
+    if weights == "float32":
+        write_bytes(output, plain)
+        return Exported("float32", len(plain), len(plain), None, None)
+    if dev is None:
+        raise UsageError("int8 needs a development set to be measured on: give --dev, or --weights float32")
+    check: QuantizationCheck = imported(model.kind.int8)(model, dev)
+    ranges = check.ranges()
+    float32_errors = check.errors(plain, lambda done, total: advance(done, 2 * total))
+    best: tuple[ErrorCounts, bytes] | None = None
+    for smoothing in SMOOTHINGS:
+        tried = file_content(build_file(model, notes=notes, ranges=ranges, smoothing=smoothing))
+        errors = check.errors(tried, lambda done, total: advance(total + done, 2 * total))
+        if best is None or errors.rate < best[0].rate:
+            best = errors, tried
+        if best[0].rate - float32_errors.rate <= MAX_WER_INCREASE:
+            break
+    assert best is not None, "SMOOTHINGS is not empty"
+    int8_errors, small = best
+    cost = int8_errors.rate - float32_errors.rate
+    if weights == "int8" and cost > MAX_WER_INCREASE:
+        found = f"int8 costs {100 * cost:.2f} % of {check.rate} on {dev}"
+        remedy = "use --weights float32, or more data in --dev"
+        raise DataError(str(output), found, f"at most {100 * MAX_WER_INCREASE:g} %", remedy)
+    written: Literal["int8", "float32"] = "int8" if cost <= MAX_WER_INCREASE else "float32"
+    content = small if written == "int8" else plain
+    write_bytes(output, content)
+    return Exported(written, len(content), len(plain), float32_errors, int8_errors)
+
+
+def measure_ranges(network: Chain, batches: Iterable[Padded[Tensor]]) -> dict[str, Array]:
+    """The largest |input| (C,) of every linear layer and every cell over batches of features, by the name of the layer
+    in the graph."""
+    ranges: dict[str, Array] = {}
+
+    def record(name: str) -> Any:
+        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            x = inputs[0].data if isinstance(inputs[0], nn.utils.rnn.PackedSequence) else inputs[0]
+            if x.numel():
+                largest = x.abs().flatten(0, -2).amax(0).float().cpu().numpy()
+                ranges[name] = np.maximum(ranges.get(name, 0.0), largest)
+
+        return hook
+
+    hooks = []
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Linear) or path.endswith("_cell.rnn"):
+            name = path.removeprefix("stages.").removesuffix(".rnn")
+            hooks.append(module.register_forward_pre_hook(record(name)))
+    try:
+        with torch.inference_mode():
+            for x in batches:
+                run_whole(network, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return ranges
+
+
+FILES = ("model.onnx", "tokens.txt")
+SPACE = "\N{LOWER ONE EIGHTH BLOCK}"  # what sherpa-onnx prints as a space
+
+
+def export_sherpa(content: bytes, metadata: ModelMetadata, folder: Path) -> None:
+    """Write ``model.onnx`` and ``tokens.txt``. content: of an exported recognizer
+
+    Raises DataError for a model that does not stream, or with other features than fbank.
+    """
+    if metadata.lookahead is None:
+        allowed = "one whose core is forward"
+        raise DataError(metadata.where, "does not stream", allowed, "train one with model.recurrent.direction=forward")
+    if (features := metadata.settings.features).kind != "fbank" or features.delta_order:
+        raise DataError(metadata.where, f"has {features.kind} features or deltas", "fbank", "train one with fbank")
+    tokens = metadata.extras["tokens"].symbols
+    written = _wrapped(onnx.load_from_string(content), metadata, len(tokens)).SerializeToString()
+    write_bytes(folder / FILES[0], written)
+    names = ["<blk>", *(SPACE if token == " " else token for token in tokens[1:])]
+    write_text(folder / FILES[1], "".join(f"{name} {number}\n" for number, name in enumerate(names)))
+
+
+def _wrapped(model: onnx.ModelProto, metadata: ModelMetadata, vocabulary: int) -> onnx.ModelProto:
+    constants = list(model.graph.initializer)
+
+    def constant(name: str, value: object) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    start = {name: initial.array(1).reshape(1, -1).astype(np.float32) for name, initial in metadata.state.items()}
+    total, node = sum(values.size for values in start.values()), helper.make_node
+    before = [
+        node("Identity", ["chunk"], ["features"]),
+        node("Shape", ["chunk"], ["sherpa.shape"]),
+        node("Gather", ["sherpa.shape", constant("sherpa.time", np.array([1]))], ["lengths"]),
+        node("Reshape", ["conv_cache", constant("sherpa.row", np.array([1, total]))], ["sherpa.state"]),
+        node("Split", ["sherpa.state", constant("sherpa.sizes", np.array([values.size for values in start.values()]))],
+             [f"sherpa.{name}.change" for name in start], axis=1),
+    ]  # fmt: skip
+    after = []
+    for name, values in start.items():
+        initial = metadata.state[name]
+        first, shape = constant(f"sherpa.{name}.first", values), np.array([1, *initial.shape], np.int64)
+        kind = TensorProto.INT64 if initial.dtype == "int64" else TensorProto.FLOAT
+        before += [
+            node("Add", [f"sherpa.{name}.change", first], [f"sherpa.{name}.flat"]),
+            node("Reshape", [f"sherpa.{name}.flat", constant(f"sherpa.{name}.shape", shape)], [f"sherpa.{name}"]),
+            node("Cast", [f"sherpa.{name}"], [f"state.{name}"], to=kind),
+        ]
+        after += [
+            node("Cast", [f"new_state.{name}"], [f"sherpa.{name}.new"], to=TensorProto.FLOAT),
+            node("Reshape", [f"sherpa.{name}.new", constant(f"sherpa.{name}.all", np.array([1, values.size]))],
+                 [f"sherpa.{name}.row"]),
+            node("Sub", [f"sherpa.{name}.row", first], [f"sherpa.{name}.changed"]),
+        ]  # fmt: skip
+    constant("last", np.array(False))
+    limits = [constant("sherpa.zero", np.array([0])), "log_probs_lengths", constant("sherpa.axis", np.array([1]))]
+    after += [
+        node("Slice", ["log_probs", *limits], ["probs"]),  # the rows after the lengths mean nothing
+        node("Concat", [f"sherpa.{name}.changed" for name in start], ["sherpa.changed"], axis=1),
+        node("Reshape", ["sherpa.changed", constant("sherpa.cache", np.array([1, 1, total, 1]))], ["new_conv_cache"]),
+        node("Identity", ["attn_cache"], ["new_attn_cache"]),
+    ]
+    value, channels = helper.make_tensor_value_info, metadata.settings.features.dim
+    graph = helper.make_graph(
+        [*before, *model.graph.node, *after],
+        "recitative",
+        [
+            value("chunk", TensorProto.FLOAT, [1, "T", channels]),
+            value("offset", TensorProto.INT64, [1]),
+            value("required_cache_size", TensorProto.INT64, [1]),
+            value("attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
+            value("conv_cache", TensorProto.FLOAT, [1, 1, total, 1]),
+            value("attn_mask", TensorProto.BOOL, [1, 1, "M"]),
+        ],
+        [
+            value("probs", TensorProto.FLOAT, [1, "T_out", vocabulary]),
+            value("new_attn_cache", TensorProto.FLOAT, ["blocks", "heads", "cache", "width"]),
+            value("new_conv_cache", TensorProto.FLOAT, [1, 1, total, 1]),
+        ],
+        constants,
+    )
+    made = helper.make_model(
+        graph, opset_imports=model.opset_import, ir_version=model.ir_version, functions=model.functions
+    )
+    helper.set_model_props(made, {
+        "model_type": "wenet_ctc", "head": "1", "num_blocks": "1", "output_size": str(total),
+        "cnn_module_kernel": "2", "right_context": str(metadata.stride - 1),
+        "subsampling_factor": str(metadata.stride), "vocab_size": str(vocabulary),
+    })  # fmt: skip
+    return made
