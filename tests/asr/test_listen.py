@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -148,9 +149,11 @@ def test_a_file_as_microphone_brings_every_sample_in_real_time(tmp_path):
 
 def test_a_reader_that_leaves_early_does_not_hang(tmp_path):
     write_wav(tmp_path / "a.wav", np.zeros(60 * tiny.RATE, np.float32), tiny.RATE)
+    threads = threading.active_count()
     for realtime in (False, True):
         with play_file(tmp_path / "a.wav", 0.1, realtime=realtime) as live:
-            next(live.blocks())
+            assert len(next(live.blocks()).samples) == tiny.RATE // 10
+        assert threading.active_count() == threads
 
 
 def test_what_breaks_in_the_source_is_raised_to_the_reader(tmp_path):

@@ -40,7 +40,7 @@ def _name(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FRAGMENTS + RECIPES, ids=_name)
 def test_the_settings_file_loads(path: Path) -> None:
-    load_settings(path)
+    assert load_settings(path).kind == "recognizer"
 
 
 @pytest.mark.parametrize("path", MUSIC, ids=_name)
@@ -56,19 +56,25 @@ def test_the_settings_file_of_a_sound_model_loads(path: Path) -> None:
 @pytest.mark.parametrize("path", CLASSIFIERS, ids=_name)
 def test_the_settings_file_of_a_classifier_loads_and_its_model_can_be_built(path: Path) -> None:
     settings = load_tree(ClassifierSettings, path)
-    build_classifier(settings.model, settings.features.dim, num_labels=10)
+    network = build_classifier(settings.model, settings.features.dim, num_labels=10)
+    assert len(network.get_parameter("stages.head.linear.bias")) == 10
 
 
 @pytest.mark.parametrize("path", FORECASTERS, ids=_name)
 def test_the_settings_file_of_a_forecaster_loads_and_its_model_can_be_built(path: Path) -> None:
     settings = load_tree(AnomalySettings, path)
-    build_network(settings.model, settings.features.dim)
+    network = build_network(settings.model, settings.features.dim)
+    assert (
+        len(network.get_parameter("stages.forecast.density.linear.bias")) >= 2 * settings.features.dim
+    )  # mean and width
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=_name)
 def test_the_recipes_model_can_be_built(path: Path) -> None:
     settings = load_settings(path)
-    build_recognizer(settings.model, settings.features.dim, num_tokens=28)
+    network = build_recognizer(settings.model, settings.features.dim, num_tokens=28)
+    outputs = 28 * settings.model.front_end.outputs_per_step
+    assert len(network.get_parameter("stages.head.linear.bias")) == outputs
 
 
 @pytest.mark.parametrize("path", FRAGMENTS, ids=_name)
