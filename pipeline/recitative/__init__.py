@@ -13,7 +13,7 @@ from typing import Any
 # that of another library (the detector of speech).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "DecodingOptions", "EndpointRules", "Final", "Grammar", "HotWord", "Partial", "Recognizer", "Segment", "Spotted",
     "Spotter", "Transcript", "Wishes", "__version__", "load", "load_classifier", "torchaudio_bundle",

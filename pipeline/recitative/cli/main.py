@@ -57,7 +57,7 @@ def main() -> None:
     run(app)
 
 
-# Verbs of release 0.1 under their old names, hidden in the help. They will be removed in the next release.
+# Verbs of release 0.1 under their old names, hidden in the help. They will be removed in 0.3.
 
 
 def _train_only(kinds: Sequence[ModelKind]) -> Verb:
