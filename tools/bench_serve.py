@@ -44,8 +44,7 @@ from websockets.asyncio.client import connect
 
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
-from recitative.audio.files import expand, read_audio
-from recitative.audio.samples import resample
+from recitative.audio.files import expand, read_audio, resample
 from recitative.audio.vad import SPEECH, VAD_RATE, WINDOW, new_detector
 from recitative.cli.models import DecodingArguments, find_model, open_recognizer
 from recitative.data.directory import DataDirectory

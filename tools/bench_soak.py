@@ -31,7 +31,7 @@ from bench_serve import Contest, ServeOptions, ServerProcess, expected_events, p
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from recitative.audio.samples import resample
+from recitative.audio.files import resample
 from recitative.cli.models import DecodingArguments
 from recitative.cli.options import Without
 

@@ -33,8 +33,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from recitative.asr.transcript import Final, Partial, Segment, Transcript, text_of
-from recitative.audio.files import wav_samples
-from recitative.audio.samples import SampleInput, as_float, require_rate
+from recitative.audio.files import SampleInput, as_float, require_rate, wav_samples
 from recitative.errors import DataError, UsageError
 from recitative.model.stream import AudioStream
 from recitative.stage import Array

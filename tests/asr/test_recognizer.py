@@ -18,8 +18,7 @@ from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import DecodedNetwork, EndpointRules
 from recitative.asr.transcript import Final, Partial, Transcript
 from recitative.audio import vad
-from recitative.audio.files import write_wav
-from recitative.audio.samples import resample
+from recitative.audio.files import resample, write_wav
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.model.export import export_checked

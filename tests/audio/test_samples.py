@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.audio.samples import (
+from recitative.audio.files import (
     CLIPPED_PROBLEM,
     CLIPPED_RUN,
     FULL_SCALE,

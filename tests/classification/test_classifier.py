@@ -11,7 +11,7 @@ import tones
 import torch
 
 from contract import AsTorch, verify_contract
-from recitative.audio.samples import resample
+from recitative.audio.files import resample
 from recitative.classification.classifier import Classifier, Label, Prediction, load_classifier
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor

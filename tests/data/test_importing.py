@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 import command_line
-from recitative.audio.files import convert, inspect, read_audio
-from recitative.audio.samples import resample
+from recitative.audio.files import convert, inspect, read_audio, resample
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory, speaker_order_problems

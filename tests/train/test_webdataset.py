@@ -10,7 +10,7 @@ import torch
 import webdataset
 from numpy.testing import assert_array_equal
 
-from recitative.audio.samples import resample
+from recitative.audio.files import resample
 from recitative.config import FeatureSettings
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.shards import write_shards

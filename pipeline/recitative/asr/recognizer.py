@@ -28,8 +28,7 @@ from recitative.asr.decoding import DecodingOptions, DecodingResult
 from recitative.asr.stream import DecodedNetwork, DecodedStream, EndpointRules, Stream, Transcriber, load_transcriber
 from recitative.asr.transcript import Final, Partial, Segment, TextForm, Transcript, load_punctuator
 from recitative.atomic import write_text, writes
-from recitative.audio.files import AudioInput, is_file, is_stream, naming, on_disk, open_audio
-from recitative.audio.samples import SampleInput
+from recitative.audio.files import AudioInput, SampleInput, is_file, is_stream, naming, on_disk, open_audio
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.data.parallel import Engine, parallel_map
 from recitative.errors import UsageError, one_line

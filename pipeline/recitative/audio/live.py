@@ -21,8 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from recitative.audio.containers import OPEN_ENDED, SHORTFALL_S
-from recitative.audio.files import OnWarning, open_blocks
-from recitative.audio.samples import Samples, require_sound
+from recitative.audio.files import OnWarning, Samples, open_blocks, require_sound
 from recitative.errors import DataError, UsageError
 
 QUEUE_S = 10.0  # of audio in the queue

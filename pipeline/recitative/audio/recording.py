@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from recitative.audio.compressed import read_flac, read_mp3, read_ogg
 from recitative.audio.containers import SHORTFALL_S, Bytes, Layout, StreamPart, Window, read_chunks
-from recitative.audio.samples import REMEDY, Samples
 from recitative.errors import DataError
 from recitative.reading import opened
 
+Samples = npt.NDArray[np.float32]
+"""(S,) of one channel, or (S, channels), in [-1, 1]."""
+
+REMEDY = "record or copy it again, or remove the utterance"
 PARTIAL_REMEDY = "copy it again, or take what there is: --partial of 'transcribe' and of 'data import'"
 
 _LOCATION = re.compile(r"(?P<path>.+)\?offset=(?P<offset>\d+)&bytes=(?P<size>\d+)&crc32=(?P<crc32>[0-9a-f]{8})")

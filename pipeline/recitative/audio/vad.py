@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import soxr
 
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 
 VAD_RATE = 16000  # Hz, of the detector
 WINDOW = 512  # samples at VAD_RATE per decision: 32 ms

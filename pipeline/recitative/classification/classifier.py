@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import numpy as np
 from pydantic import Field, model_validator
 
-from recitative.audio.files import AudioInput, OnWarning, open_audio, open_blocks
-from recitative.audio.samples import SampleInput, StreamResampler
+from recitative.audio.files import AudioInput, OnWarning, SampleInput, StreamResampler, open_audio, open_blocks
 from recitative.config import (
     AugmentSettings,
     BestEpochTrainSettings,

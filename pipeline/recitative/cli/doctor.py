@@ -20,7 +20,7 @@ import numpy as np
 import typer
 
 from recitative import __version__, pretrained
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 from recitative.cli.start import INSTALL_TORCH, installed_version
 from recitative.errors import RecitativeError
 from recitative.machine import describe_machine

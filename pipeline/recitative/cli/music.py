@@ -18,9 +18,8 @@ from pydantic import BaseModel
 
 from recitative import pretrained
 from recitative.atomic import write_bytes, write_text
-from recitative.audio.files import write_wav
+from recitative.audio.files import Samples, write_wav
 from recitative.audio.live import Speaker
-from recitative.audio.samples import Samples
 from recitative.cli.generate import (
     PAGE,
     Generated,

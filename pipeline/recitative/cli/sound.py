@@ -13,8 +13,17 @@ from typing import Annotated, TypeVar
 import numpy as np
 import typer
 
-from recitative.audio.files import inspect, naming, on_disk, read_audio, wav_header, wav_samples, write_wav
-from recitative.audio.samples import Samples, resample
+from recitative.audio.files import (
+    Samples,
+    inspect,
+    naming,
+    on_disk,
+    read_audio,
+    resample,
+    wav_header,
+    wav_samples,
+    write_wav,
+)
 from recitative.cli.options import SeedOption, TemperatureOption, output_names, require_folder
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError, Problem, UsageError, os_problem

@@ -19,8 +19,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from recitative.audio.files import OVERSHOOT_S, ROUNDING_S, AudioInfo, inspect, read_audio
-from recitative.audio.samples import CLIPPED_PROBLEM, CLIPPED_WARNING, SILENCE, Quality, dbfs, measure
+from recitative.audio.files import (
+    CLIPPED_PROBLEM,
+    CLIPPED_WARNING,
+    OVERSHOOT_S,
+    ROUNDING_S,
+    SILENCE,
+    AudioInfo,
+    Quality,
+    dbfs,
+    inspect,
+    measure,
+    read_audio,
+)
 from recitative.config import FeatureSettings, FrontEndSettings
 from recitative.data.directory import REQUIRED, Tables, consistency_problems, fault_problem, invert, scan_directory
 from recitative.data.tables import (

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio
-from recitative.audio.samples import resample
+from recitative.audio.files import SUFFIXES, AudioInfo, Samples, inspect, read_audio, resample
 from recitative.config import SILENCE, AudioTaskSettings, AugmentSettings, FeatureSettings, SpecAugmentSettings
 from recitative.data.tables import Utterance
 from recitative.errors import DataError, Problem, UsageError, raise_all

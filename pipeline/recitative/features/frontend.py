@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 from recitative.config import FeatureSettings
 from recitative.errors import UsageError
 from recitative.stage import Array, Padded, State, run_whole

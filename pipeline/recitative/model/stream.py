@@ -23,7 +23,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from recitative.audio.samples import SampleInput, as_float, require_rate
+from recitative.audio.files import SampleInput, as_float, require_rate
 from recitative.config import FeatureSettings
 from recitative.features.frontend import FeatureExtractor, pad_rows
 from recitative.stage import Array, Sequential, Stage, State, run_whole

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.files import AudioInput, open_audio
-from recitative.audio.samples import Samples, resample
+from recitative.audio.files import AudioInput, Samples, open_audio, resample
 from recitative.errors import DataError
 from recitative.music.piece import Note, Piece, key_name, key_of, to_grid
 from recitative.music.synth import mp3_bytes

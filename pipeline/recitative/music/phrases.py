@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 
 LONGEST_S = 30.0
 _FRAME_S = 0.01

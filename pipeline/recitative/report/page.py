@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import soundfile
 
-from recitative.audio.samples import resample
+from recitative.audio.files import resample
 from recitative.report.charts import Recording
 from recitative.report.figure import PALETTE, Figure, dark_css, figure_size, to_svg
 

@@ -30,7 +30,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 from recitative.config import FeatureSettings
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import SAMPLE_SCALE, FeatureExtractor, highest_hz, mel_of

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from recitative.audio.samples import Samples
+from recitative.audio.files import Samples
 from recitative.config import FeatureSettings, RecordingsData
 from recitative.errors import UsageError
 from recitative.model.file import ModelMetadata

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 import webdataset
 
-from recitative.audio.files import SUFFIXES, open_audio
-from recitative.audio.samples import resample
+from recitative.audio.files import SUFFIXES, open_audio, resample
 from recitative.config import FeatureSettings
 from recitative.data.manifests import group_members, read_facts, read_member
 from recitative.data.shards import tars_of

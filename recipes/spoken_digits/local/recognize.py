@@ -21,8 +21,7 @@ import numpy as np
 
 from recitative.asr.alignment import pronounce_with
 from recitative.asr.stream import Transcriber, load_transcriber
-from recitative.audio.files import Samples
-from recitative.audio.samples import resample
+from recitative.audio.files import Samples, resample
 from recitative.cli.options import Record
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.decoding.alignment import Alternatives, align_words

@@ -20,8 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recitative.asr.alignment import read_ctm
-from recitative.audio.files import read_audio, write_wav
-from recitative.audio.samples import resample
+from recitative.audio.files import read_audio, resample, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import RecitativeError
 from recitative.text.tokens import Word

@@ -15,8 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from recitative.audio.files import read_audio, write_wav
-from recitative.audio.samples import resample
+from recitative.audio.files import read_audio, resample, write_wav
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, RecitativeError
 
