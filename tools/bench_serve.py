@@ -50,6 +50,7 @@ from recitative.cli.models import DecodingArguments, find_model, open_recognizer
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
 from recitative.pretrained import STREAMING
+from recitative.serve.metrics import memory_of
 from recitative.stage import Array
 
 DIGITS = Path(__file__).resolve().parent.parent / "recipes" / "digits" / "corpus" / "audio"
@@ -250,9 +251,10 @@ class ServerProcess:
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a process and all processes that it started."""
+    """Of a process and all processes that it started. mb: memory, with what they share counted once; rss_mb: in each"""
 
     cpu_s: float
+    mb: float
     rss_mb: float
 
 
@@ -270,13 +272,8 @@ def usage_of(pid: int) -> Usage:
     for one in family:
         family += parents.get(one, [])
     cpu_s = sum(ticks.get(one, 0) for one in family) / os.sysconf("SC_CLK_TCK")
-    pages = 0
-    for one in family:
-        try:
-            pages += int(Path(f"/proc/{one}/statm").read_text().split()[1])
-        except OSError:
-            continue
-    return Usage(cpu_s, pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+    resident, shared_once = zip(*map(memory_of, family), strict=True)
+    return Usage(cpu_s, sum(shared_once) / 1e6, sum(resident) / 1e6)
 
 
 def split_cores() -> tuple[list[int], list[int]]:
@@ -305,7 +302,7 @@ class Trial:
     wrong: int
     early: list[str]
     cpu: float
-    rss_mb: float
+    mb: float
     late_ms: float
     generator: float
     changes: Changes = field(default_factory=Changes)
@@ -336,7 +333,7 @@ class Trial:
                 f"{self.streams:4d} streams: partials p50 {p50:4.0f}, p95 {p95:4.0f}, p99 {p99:4.0f} ms",
                 f"behind {behind50:4.0f}, {behind95:4.0f} ms",
                 f"{self.cpu:.4f} CPU s per stream second",
-                f"{self.rss_mb:4.0f} MB",
+                f"{self.mb:4.0f} MB",
                 self.faults,
                 f"generator {self.generator:.2f} cores, late {self.late_ms:.0f} ms",
             )
@@ -356,7 +353,7 @@ def run_trial(
 
     def watch() -> None:
         nonlocal most
-        most = max(most, usage().rss_mb)
+        most = max(most, usage().mb)
 
     generated = generate(load, watch)
     after = usage()
@@ -371,7 +368,7 @@ def run_trial(
         sum(wrong for *_, wrong in rows),
         [one.error for one in generated.played if one.error],
         (after.cpu_s - before.cpu_s) / seconds,
-        max(most, after.rss_mb),
+        max(most, after.mb),
         1000 * float(np.percentile(late, 99)) if late else math.nan,
         generated.cpu_s / (end - begin + load.stagger_s),
     )
@@ -530,15 +527,16 @@ def measure_memory(contest: Contest) -> None:
     program = programs_of(contest.recordings, contest.rate, 1, 1.0)[0]
     with contest.server() as server:
         before, opened = asyncio.run(_open_idle(server, program, contest.rate, count))
-    each_kb = 1000 * (opened - before) / count
+    each_kb = 1000 * (opened.mb - before.mb) / count
     print(
-        f"memory    {each_kb:.0f} KB for each of {count} streams that have heard 1 s; {opened:.0f} MB in all",
+        f"memory    {each_kb:.0f} KB for each of {count} streams that have heard 1 s; {opened.mb:.0f} MB in all "
+        f"({opened.rss_mb:.0f} MB if what its processes share counts in each)",
         flush=True,
     )
 
 
-async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int) -> tuple[float, float]:
-    """RSS in MB, after one stream and with all streams open."""
+async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int) -> tuple[Usage, Usage]:
+    """After one stream, and with all streams open."""
 
     async def hear(stack: AsyncExitStack) -> None:
         heard_s = server.metric("recitative_audio_seconds_total")
@@ -551,8 +549,8 @@ async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int)
     async with AsyncExitStack() as first:
         await hear(first)
     server.settle()
-    before = server.usage().rss_mb
+    before = server.usage()
     async with AsyncExitStack() as stack:
         for _ in range(count):
             await hear(stack)
-        return before, server.usage().rss_mb
+        return before, server.usage()

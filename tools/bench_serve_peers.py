@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -172,7 +173,7 @@ def peers(options: ServeOptions, recordings: Recordings) -> Iterator[tuple[str, 
 
         def usage() -> Usage:
             each = [server.usage() for server in servers]
-            return Usage(sum(one.cpu_s for one in each), sum(one.rss_mb for one in each))
+            return Usage(*(sum(column) for column in zip(*map(astuple, each), strict=True)))
 
         urls = tuple(server.stream_url for server in servers)
         stagger_s = min(STAGGER_S, options.seconds / 4)

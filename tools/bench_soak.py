@@ -64,14 +64,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Result:
-    """minutes; rss_mb: after the warm-up, and at the end"""
+    """minutes; mb: of memory, after the warm-up, and at the end"""
 
     done: Counter[str]
     wrong: list[str]
     errors: float
     live: float
     log: list[str]
-    rss_mb: tuple[float, float]
+    mb: tuple[float, float]
     minutes: float
     clients: int
 
@@ -80,9 +80,15 @@ class Result:
         return not self.wrong and not self.errors and not self.live
 
 
-def bench_soak(options: Annotated[ServeOptions, Without("peers")]) -> None:
+def bench_soak(
+    options: Annotated[ServeOptions, Without("peers")],
+    greedy: Annotated[bool, typer.Option("--greedy", help="--lm none --beam 1, which computes least.")] = False,
+    pause_s: Annotated[
+        float, typer.Option(min=0, help="The most seconds that a client waits between two things.")
+    ] = 0.0,
+) -> None:
     """Run the server under clients of every kind, good and bad. The exit status is 1 if anything was wrong."""
-    result = soak(options)
+    result = soak(options, DecodingArguments(lm="none", beam=1) if greedy else None, pause_s)
     for action, count in sorted(result.done.items()):
         failed = sum(line.startswith(f"{action}: ") for line in result.wrong)
         print(f"soak      {action:34} {count:6d}{f', {failed} WRONG' if failed else ''}")
@@ -90,7 +96,7 @@ def bench_soak(options: Annotated[ServeOptions, Without("peers")]) -> None:
         print(f"soak      WRONG: {line}")
     for line in result.log[:10]:
         print(f"soak      the server wrote: {line}")
-    before, after = result.rss_mb
+    before, after = result.mb
     print(
         f"soak      {result.minutes:.1f} minutes with {result.clients} clients: {len(result.wrong)} wrong, "
         f"{result.errors:g} errors of the server, {result.live:g} streams still live; "
@@ -100,20 +106,20 @@ def bench_soak(options: Annotated[ServeOptions, Without("peers")]) -> None:
         raise typer.Exit(1)
 
 
-def soak(options: ServeOptions) -> Result:
+def soak(options: ServeOptions, decoding: DecodingArguments | None = None, pause_s: float = 0.0) -> Result:
     options = options.with_defaults(minutes=5.0, streams=20)
-    contest = Contest(options, read_recordings(options.data), DecodingArguments())
+    contest = Contest(options, read_recordings(options.data), decoding or DecodingArguments())
     programs = make_programs(contest)
     with contest.server("--idle-s", f"{IDLE_S:g}") as server:
         begin, started = time.monotonic(), len(server.lines)
-        crowd = Crowd(server, programs, begin + 60 * options.minutes)
-        rss_mb = asyncio.run(crowd.run(options.streams, begin + min(120.0, 12 * options.minutes)))
+        crowd = Crowd(server, programs, begin + 60 * options.minutes, pause_s)
+        mb = asyncio.run(crowd.run(options.streams, begin + min(120.0, 12 * options.minutes)))
         server.settle()
         errors = server.metric("recitative_errors_total")
         live = server.metric("recitative_live_streams")
-        after_mb = server.usage().rss_mb
+        after_mb = server.usage().mb
         log, minutes = server.lines[started:], (time.monotonic() - begin) / 60
-    return Result(crowd.done, crowd.wrong, errors, live, log, (rss_mb, after_mb), minutes, options.streams)
+    return Result(crowd.done, crowd.wrong, errors, live, log, (mb, after_mb), minutes, options.streams)
 
 
 def make_programs(contest: Contest) -> list[Program]:
@@ -134,8 +140,8 @@ def make_programs(contest: Contest) -> list[Program]:
 class Crowd:
     """Clients that run until ``deadline``. done: count of each action; wrong: failures."""
 
-    def __init__(self, server: ServerProcess, programs: list[Program], deadline: float) -> None:
-        self.server, self.programs, self.deadline = server, programs, deadline
+    def __init__(self, server: ServerProcess, programs: list[Program], deadline: float, pause_s: float) -> None:
+        self.server, self.programs, self.deadline, self.pause_s = server, programs, deadline, pause_s
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.rng = np.random.default_rng(0)
@@ -155,7 +161,7 @@ class Crowd:
 
     async def _warm_up(self, until: float) -> float:
         await asyncio.sleep(until - time.monotonic())
-        return self.server.usage().rss_mb
+        return self.server.usage().mb
 
     async def _client(self, number: int) -> None:
         """The first action of a client is that of its number, so that all actions are done."""
@@ -171,6 +177,7 @@ class Crowd:
             self.done[name] += 1
             if problem:
                 self.wrong.append(f"{name}: {problem}")
+            await asyncio.sleep(self.rng.uniform(0, self.pause_s))
             turn = -1 - int(self.rng.integers(len(self.actions)))
 
     def _connect(self, rate: object) -> connect:

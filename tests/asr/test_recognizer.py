@@ -22,6 +22,7 @@ from recitative.audio.files import resample, write_wav
 from recitative.audio.vad import SegmentRules
 from recitative.errors import DataError, UsageError
 from recitative.model.export import export_checked
+from recitative.model.stream import NetworkInput, run_together
 
 CORES = {
     "forward": {"recurrent": {"direction": "forward", "layers": 2, "hidden": 16}, "lookahead_frames": 2},
@@ -120,6 +121,17 @@ def test_streams_that_step_together_say_what_each_says_alone(recognizer):
                 events[i] += new
     assert [heard(e + stream.finish()) for e, stream in zip(events, streams, strict=True)] == expected
     assert all(expected)
+
+
+def test_a_stream_keeps_nothing_of_those_that_step_together_with_it(recognizer):
+    network = recognizer._network
+    silence = np.zeros(tiny.RATE // 4, np.float32)
+
+    def work():
+        return (yield NetworkInput(silence, network.initial_state(1), last=False))
+
+    for log_probs, state in run_together(network, [work(), work()]):
+        assert all(array.base is None for array in (log_probs, *state.values()))
 
 
 def test_a_long_recording_has_the_same_words_with_any_block_length(recognizer):

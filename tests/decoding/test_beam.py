@@ -195,6 +195,14 @@ def test_any_cutting_gives_the_very_same_state(seed: int, lexical: bool, cuts: l
     assert beam.finish(state, 1000) == beam.finish(whole, 1000)
 
 
+def test_a_history_keeps_its_own_columns_only() -> None:
+    search = BeamSearch(LETTERS, beam=8)
+    records = search.step(random_log_probs(9, len(LETTERS), 0), search.start()).records
+    while records.before:
+        assert all(column.base is None for column in (records.parent, records.label, records.word, records.last_word))
+        records = records.before
+
+
 def test_masses_survive_minutes_without_a_pause() -> None:
     log_probs = np.log(np.full((5000, 3), 1 / 3))
     beam = BeamSearch(TokenTable(("<blank>", "a", "b")), beam=4)

@@ -828,6 +828,32 @@ def test_sigterm_lets_live_streams_come_to_their_ends_and_takes_no_new_ones(star
     assert process.wait(20) in (0, -signal.SIGTERM)
 
 
+def test_workers_of_the_command_share_its_memory_and_one_that_dies_is_replaced(start, recognizer):
+    process, url = start("--silence-s", "0.4", "--processes", "2")
+
+    def metric(name: str) -> float:
+        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        return next(float(line.split(" ")[1]) for line in lines if line.startswith(f"{name} "))
+
+    assert metric("recitative_memory_bytes") < 0.7 * metric("recitative_resident_bytes")
+    worker, other = _children(process.pid)
+    os.kill(worker, signal.SIGKILL)
+    while (metric("recitative_worker_deaths_total"), metric("recitative_workers")) != (1.0, 2.0):
+        time.sleep(0.05)
+    audio = samples().tobytes()
+    address = url.replace("http", "ws") + f"/v1/stream?rate={RATE}"
+    with connect(address) as first, connect(address) as second:  # one in each worker
+        for live in (first, second):
+            live.send(audio)
+            live.send('{"type": "finish"}')
+        for live in (first, second):
+            events = [json.loads(message) for message in live]
+            assert finals(events) == finals(events_alone(recognizer, samples()))
+    process.kill()
+    while Path(f"/proc/{other}").exists():  # it ends with the server
+        time.sleep(0.05)
+
+
 def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

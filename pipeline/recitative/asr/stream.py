@@ -251,6 +251,7 @@ class Stream(DecodedStream[Partial | Final]):
             decided_s = self.decided_s - begin_s
             if self._rules.ends(decided_s=decided_s, silence_s=silence_s, said_something=bool(words)):
                 yield from self._end_cutter()
+        self._rest = self._rest.copy()  # a view would keep all
 
     def _take_end(self) -> Work[None]:
         if len(self._rest):

@@ -154,7 +154,7 @@ class SegmentCutter:
         samples = self.buffer[self.passed_on - self.base : max(self.passed_on, end) - self.base]
         self.passed_on = max(self.passed_on, end)
         keep = max(self.base, self.passed_on - int(self.rules.overlap_s * self.sample_rate))
-        self.buffer, self.base = self.buffer[keep - self.base :], keep
+        self.buffer, self.base = self.buffer[keep - self.base :].copy(), keep  # a view would keep all
         return samples
 
 

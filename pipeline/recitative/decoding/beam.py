@@ -185,12 +185,13 @@ class BeamSearch:
         if not len(made):
             return next_rows, records
         parents = rows[new.parent]
-        added = Records(records, records.end, frame, parents["record"], new.label, new.word, parents["last_word"])
+        last_words, label = parents["last_word"].copy(), new.label.astype(np.int32)  # a view would keep all columns
+        added = Records(records, records.end, frame, parents["record"].copy(), label, new.word, last_words)
         numbers = np.arange(added.first, added.end, dtype=np.int32)
         columns = {"key": keys, "parent_key": parents["key"], "blank": 0.0, "in_label": reached}
         columns |= {"node": new.node, "label": new.label, "bias": new.bias, "lm": new.lm}
         columns |= {"extra": parents["extra"] + new.gain, "record": numbers}
-        columns |= {"last_word": np.where(new.ends, numbers, parents["last_word"])}
+        columns |= {"last_word": np.where(new.ends, numbers, last_words)}
         for name, values in columns.items():
             next_rows[name][is_new] = values
         return next_rows, added

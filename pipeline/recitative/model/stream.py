@@ -186,8 +186,9 @@ def _step(network: Stage[Array], rows: Sequence[NetworkInput], *, last: bool) ->
     y, state = network.step(pad_rows([row.samples for row in rows]), state, last=last)
     if len(rows) == 1:
         return [(y.data[0, : y.lengths[0]], state)]
-    return [
-        (y.data[i, : y.lengths[i]], {key: value[i : i + 1] for key, value in state.items()}) for i in range(len(rows))
+    return [  # copies, since a stream that waits would keep those of all streams
+        (y.data[i, : y.lengths[i]].copy(), {key: value[i : i + 1].copy() for key, value in state.items()})
+        for i in range(len(rows))
     ]
 
 

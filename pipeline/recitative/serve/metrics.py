@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,7 +37,12 @@ class Metrics:
             "recitative_worker_deaths", "Worker processes that ended unexpectedly.", registry=own
         )
         self.memory = Gauge(
-            "recitative_memory_bytes", "Resident memory of the server and its workers (Linux).", registry=own
+            "recitative_memory_bytes",
+            "Memory of the server and its workers; what they share counts once (Linux).",
+            registry=own,
+        )
+        self.resident = Gauge(
+            "recitative_resident_bytes", "The same; what they share counts in each of them (Linux).", registry=own
         )
 
     def count_audio(self, audio_s: float, work_s: float, streams: int = 0) -> None:
@@ -52,8 +56,11 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process; 0 on systems other than Linux."""
+def memory_of(pid: int) -> tuple[int, int]:
+    """Resident bytes of a process, and its share of them: a page of n processes counts 1/n. 0 on other systems than
+    Linux."""
     with suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        kilobytes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines[1:])}
+        return 1024 * kilobytes["Rss"], 1024 * kilobytes["Pss"]
+    return 0, 0

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from recitative.asr.stream import EndpointRules
 from recitative.errors import UsageError
 from recitative.serve.access import Access, Limits
-from recitative.serve.metrics import Metrics, resident_bytes
+from recitative.serve.metrics import Metrics, memory_of
 from recitative.serve.models import Models, ServedModel
 from recitative.serve.recordings import Pool
 from recitative.serve.streams import LiveStream, LocalHost
@@ -34,7 +34,8 @@ class Server:
         rules:          where the utterances of live streams end
         assistant_port: of the Wyoming protocol; 0 = off
         processes:      worker processes for live streams; 1 = none: streams run in this process
-        open_models:    opens the same models in a worker process. It is pickled. Needed for more than 1 process
+        open_models:    opens the same models in a worker process, if that cannot be forked. It is pickled. Needed for
+                        more than 1 process
 
         Raises UsageError for no models, for duplicate names, and for an assistant port without a recognizer.
         """
@@ -51,8 +52,8 @@ class Server:
         self._local = LocalHost(self.models, self.rules, self.metrics.count_audio)
         self.workers: Workers | None = None
         if processes > 1 and any(model.streams for model in self.models):
-            assert open_models, "worker processes open the models themselves"
-            self.workers = Workers(processes, open_models, self.rules, self.metrics)
+            assert open_models, "worker processes may have to open the models themselves"
+            self.workers = Workers(processes, models, open_models, self.rules, self.metrics)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -100,5 +101,7 @@ class Server:
         if self.workers:
             self.metrics.workers.set(self.workers.num_ready)
             pids += [worker.pid for worker in self.workers.workers]
-        self.metrics.memory.set(sum(map(resident_bytes, pids)))
+        resident, shared_once = zip(*map(memory_of, pids), strict=True)
+        self.metrics.resident.set(sum(resident))
+        self.metrics.memory.set(sum(shared_once))
         return self.metrics.text()

@@ -1,9 +1,13 @@
 """Worker processes for live streams, so that their searches run on all cores.
 
-A worker opens the models itself and hosts a share of the streams (``streams.LocalHost``). A stream stays in one worker
-from its start to its end. The server process passes audio to the workers and events back, as pickled messages with
-their length in front, over a pair of sockets. It waits for the answer to a request of a stream before it sends the
-next one, so there is at most one message of each stream on its way.
+A worker hosts a share of the streams (``streams.LocalHost``). A stream stays in one worker from its start to its end.
+The server process passes audio to the workers and events back, as pickled messages with their length in front, over a
+pair of sockets. It waits for the answer to a request of a stream before it sends the next one, so there is at most one
+message of each stream on its way.
+
+On Linux the workers are forked from the server as soon as it has opened the models: they share its memory until they
+write to it. This needs a process without other threads, whose locks a fork would copy. Elsewhere, and in place of a
+worker that died, a new process opens the models itself.
 
 A worker ends when the server closes the sockets or dies. A worker that dies on its own is replaced; its streams end
 with a ``WorkerError`` that tells their clients.
@@ -12,28 +16,36 @@ with a ``WorkerError`` that tells their clients.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import pickle
 import signal
 import socket
+import sys
+import threading
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from recitative.asr.stream import EndpointRules
 from recitative.errors import RecitativeError, RunError
 from recitative.serve.metrics import Metrics
-from recitative.serve.models import ServedModel, StreamOptions
+from recitative.serve.models import DEFAULT_OPTIONS, ServedModel, StreamOptions
 from recitative.serve.streams import Events, LocalHost
 
 READY, REPORT = 0, -1  # in place of a stream's number: the models are open; what a round took
 RESTART_S = 1.0  # until a worker that died is replaced
+WARM_UP_S = 2  # of silence
 
 OpenModels = Callable[[], Iterable[ServedModel]]  # pickled for the workers
 
-_SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
+_SPAWN = multiprocessing.get_context("spawn")
 log = logging.getLogger("uvicorn.error")
 
 
@@ -44,9 +56,16 @@ class WorkerError(RunError):
 class Workers:
     """The workers of a server: ``async with Workers(...).running()``."""
 
-    def __init__(self, count: int, open_models: OpenModels, rules: EndpointRules, metrics: Metrics) -> None:
-        self._count, self._arguments, self._metrics = count, (open_models, rules), metrics
+    def __init__(
+        self, count: int, models: Sequence[ServedModel], open_models: OpenModels, rules: EndpointRules, metrics: Metrics
+    ) -> None:
+        """models: those of the server; open_models: opens the same ones in another process"""
+        self._arguments, self._metrics = (open_models, rules), metrics
+        self._started = (
+            _forked(count, models, rules) if _can_fork() else [_spawned(open_models, rules) for _ in range(count)]
+        )
         self.workers: list[Worker] = []
+        weakref.finalize(self, _kill, self._started)  # if the server never runs: SIGTERM does not end them
 
     @property
     def num_ready(self) -> int:
@@ -60,8 +79,8 @@ class Workers:
     async def running(self) -> AsyncIterator[Workers]:
         tasks: list[asyncio.Task[None]] = []
         try:
-            for number in range(self._count):
-                self.workers.append(await Worker.start(*self._arguments, self._metrics))
+            for number, started in enumerate(self._started):
+                self.workers.append(await Worker.of(*started, self._metrics))
                 tasks.append(asyncio.create_task(self._keep(number)))
             for worker in list(self.workers):
                 await worker.started.wait()
@@ -81,11 +100,11 @@ class Workers:
             log.error("%s; it had %d live streams and is replaced", worker.how_it_ended, len(worker.streams))
             self._metrics.worker_deaths.inc()
             await asyncio.sleep(RESTART_S)
-            self.workers[number] = await Worker.start(*self._arguments, self._metrics)
+            self.workers[number] = await Worker.of(*_spawned(*self._arguments), self._metrics)
 
 
 class Worker:
-    """A worker process, seen from the server: a ``StreamHost``. Made by ``start``."""
+    """A worker process, seen from the server: a ``StreamHost``. Made by ``of``."""
 
     def __init__(
         self, process: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, metrics: Metrics
@@ -98,13 +117,9 @@ class Worker:
         self._answers: dict[int, asyncio.Future[Any]] = {}
 
     @classmethod
-    async def start(cls, open_models: OpenModels, rules: EndpointRules, metrics: Metrics) -> Worker:
-        """Start a process. It can be asked at once, and answers when it has opened the models."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = _SPAWN.Process(target=_work, args=(theirs, open_models, rules), daemon=True)
-            process.start()
-        return cls(process, *await asyncio.open_connection(sock=ours), metrics)
+    async def of(cls, process: Any, connection: socket.socket, metrics: Metrics) -> Worker:
+        """connection: to the process. It can be asked at once, and answers when it has the models."""
+        return cls(process, *await asyncio.open_connection(sock=connection), metrics)
 
     @property
     def pid(self) -> int:
@@ -187,10 +202,55 @@ async def _receive(reader: asyncio.StreamReader) -> Any:
     return pickle.loads(await reader.readexactly(size))
 
 
-# In the worker process
+# Processes, each with the server's end of its connection
+
+_Started = tuple[Any, socket.socket]
 
 
-def _work(connection: socket.socket, open_models: OpenModels, rules: EndpointRules) -> None:
+def _can_fork() -> bool:
+    # PyTorch has threads that Python does not count.
+    return sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
+
+
+def _forked(count: int, models: Sequence[ServedModel], rules: EndpointRules) -> list[_Started]:
+    for model in models:
+        if model.streams:  # what it loads with its first stream is shared, too
+            stream = model.stream(DEFAULT_OPTIONS, rules)
+            stream.accept(np.zeros(WARM_UP_S * 16000, np.int16), 16000)
+            stream.finish()
+    gc.collect()
+    gc.freeze()  # the collector would write to all objects
+    context, pairs = multiprocessing.get_context("fork"), [socket.socketpair() for _ in range(count)]
+    started = []
+    for ours, theirs in pairs:
+        others = [end for pair in pairs for end in pair if end is not theirs]
+        process = context.Process(target=_work, args=(theirs, partial(list, models), rules, others), daemon=True)
+        process.start()
+        started.append((process, ours))
+    for _, theirs in pairs:
+        theirs.close()
+    return started
+
+
+def _spawned(open_models: OpenModels, rules: EndpointRules) -> _Started:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = _SPAWN.Process(target=_work, args=(theirs, open_models, rules), daemon=True)
+        process.start()
+    return process, ours
+
+
+def _kill(started: Sequence[_Started]) -> None:
+    for process, _ in started:
+        process.kill()
+
+
+def _work(
+    connection: socket.socket, open_models: OpenModels, rules: EndpointRules, others: Sequence[socket.socket] = ()
+) -> None:
+    """The main function of a worker. others: what it has of other connections, which would not end otherwise"""
+    for other in others:
+        other.close()
     for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and systemd signal all processes; the server drains first
         signal.signal(number, signal.SIG_IGN)
     asyncio.run(_serve(connection, open_models(), rules))
