@@ -1,6 +1,7 @@
 """The verbs of forecasters, from training to what is unusual in a recording."""
 
 import shutil
+from importlib.util import find_spec
 from xml.etree import ElementTree
 
 import numpy as np
@@ -162,6 +163,7 @@ def test_a_picture_shows_the_curve_above_the_spectrogram(folder, tmp_path, suffi
     assert {"score", "threshold", "mixed.wav"} <= set(shown["text"])
     assert len(shown["title"]) >= 2, "an anomalous segment, over the score and over the spectrogram"
     assert len(shown["image"]) == 1
+    assert ("onset strength" in shown["text"]) == (find_spec("librosa") is not None)
 
 
 def test_bad_recordings_are_named_and_the_others_are_done(folder, tmp_path):

@@ -133,10 +133,11 @@ def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
     tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 62, 60))], 4, 100.0, "hum")
     write_wav(place / "hum.wav", sing(tune, CLEAN), RATE)
-    run("melody hum.wav --tempo 100 --output hum.musicxml")
+    run("melody hum.wav --tempo 100 --output hum.musicxml --picture hum.png")
     said = capsys.readouterr()
     assert [line.split()[2] for line in said.out.splitlines()] == ["note", "C4", "E4", "D4", "C4"]
     assert "hum: 4 notes, C major, 100 quarter notes per minute, tuning" in said.err
+    assert (place / "hum.png").read_bytes().startswith(b"\x89PNG")
     assert (place / "hum.musicxml").read_text().count("<pitch>") == 4
     run("melody hum.wav --json")
     assert [note["pitch"] for note in json.loads(capsys.readouterr().out)["notes"]] == [60, 64, 62, 60]
@@ -144,6 +145,7 @@ def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     assert [note.pitch for note in read_midi(place / "a" / "hum.mid").notes if note.voice == 0] == [60, 64, 62, 60]
     for line, message in (
         ("melody hum.wav --output hum.pdf", "--output hum.pdf: must end in .mid, .musicxml, .abc"),
+        ("melody hum.wav --picture hum.pdf", "hum.pdf: cannot write a figure as '.pdf'; .svg or .png"),
         ("melody hum.wav --tempo 3", "--tempo 3: must be at least 10"),
     ):
         run(line, USAGE)

@@ -76,6 +76,7 @@ def every_chart():
         reliability_diagram(bins, "t"),
         det_curve("t", {"go": curve}, curve, (2.0, 0.1)),
         spectrogram(NOISE, [Mark(0.2, "a", "sub"), Mark(0.21, "b", "ins")]).figure,
+        anomaly_figure("t", np.array([[0.5, 1.0]]), 2.0, [], mel_levels(NOISE), 2.0, np.array([0.0, 3.0, 1.0])),
         anomaly_figure("t", np.array([[0.5, 1.0], [1.5, 3.0]]), 2.0, [(1.0, 2.0, 3.0)], mel_levels(NOISE), 2.0),
     ]
 

@@ -162,7 +162,8 @@ class Overview:
     def write(self, path: Path, title: str, threshold: float, alarms: Sequence[Alarm], duration_s: float) -> None:
         """A ``.svg`` or ``.png``; atomic. Raises UsageError for another suffix."""
         segments = [(alarm.start_s, alarm.end_s, alarm.score) for alarm in alarms]
-        save_figure(anomaly_figure(title, self._points(), threshold, segments, self._levels(), duration_s), path)
+        points, levels, onsets = self._points(), self._levels(), self._onsets()
+        save_figure(anomaly_figure(title, points, threshold, segments, levels, duration_s, onsets), path)
 
     def _points(self) -> Array:
         """(P, 2): seconds, at the middle of windows, and anomaly score."""
@@ -177,3 +178,12 @@ class Overview:
         energies = self._spectrogram.columns.T[::-1]
         relative = np.clip(1 + (energies - energies.max()) / RANGE_NATS, 0, 1)
         return np.asarray(np.round(255 * relative), np.uint8)
+
+    def _onsets(self) -> Array | None:
+        """(columns,) in dB: the mean rise of the channels (Boeck & Widmer 2013); None without librosa."""
+        try:
+            from librosa.onset import onset_strength
+        except ImportError:
+            return None
+        level_db = 10 * math.log10(math.e) * self._spectrogram.columns.T
+        return np.asarray(onset_strength(S=level_db, center=False), np.float64)

@@ -34,7 +34,7 @@ from recitative.music.composition import (
 )
 from recitative.music.generation import Span
 from recitative.music.kind import EVENTS, MUSIC
-from recitative.music.melody import transcribe_melody
+from recitative.music.melody import Melody, transcribe_melody
 from recitative.music.midi import INSTRUMENTS, midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes
 from recitative.music.page import Exhibit, music_page, piano_roll
@@ -155,11 +155,11 @@ NEW = "piece"  # the name of new pieces
 
 @dataclass(frozen=True)
 class Generated:
-    """A candidate, the given notes in it, and the recording (mp3) in which they were heard."""
+    """A candidate, the given notes in it, and the recording in which they were heard."""
 
     draft: Candidate
     given: frozenset[Note]
-    recording: bytes = b""
+    heard: Melody | None = None
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ def write_piece(generated: Generated, options: OutputOptions, soundfont: Path | 
         played = synth.mp3_bytes(samples)
     print(path)
     note = str(generated.draft)
-    return Exhibit(piece.name, piece, content, played, note, given, bar, generated.recording)
+    return Exhibit(piece.name, piece, content, played, note, given, bar, generated.heard)
 
 
 # ``recitative generate music``
@@ -462,9 +462,9 @@ def _generate_each(
     problems: list[Problem] = []
     for path in files or (None,):
         try:
-            piece, recording = _read(path, generator.steps_per_quarter, tempo) if path else (None, b"")
+            piece, heard = _read(path, generator.steps_per_quarter, tempo) if path else (None, None)
             pieces += generate_named(
-                generator, prepare(piece) if piece else None, path.stem if path else NEW, tempo, recording
+                generator, prepare(piece) if piece else None, path.stem if path else NEW, tempo, heard
             )
         except DataError as error:
             problems.extend(error.problems)
@@ -472,7 +472,7 @@ def _generate_each(
 
 
 def generate_named(
-    generator: Generator, piece: Piece | None, name: str, tempo: float, recording: bytes = b""
+    generator: Generator, piece: Piece | None, name: str, tempo: float, heard: Melody | None = None
 ) -> list[Generated]:
     """Generate from a piece, or from none, and print the drafts, which are numbered from the best."""
     with progress_bar(name) as on_progress:
@@ -480,23 +480,23 @@ def generate_named(
     pieces = []
     for one, numbered_name in zip(drafts, numbered(name, len(drafts)), strict=True):
         draft = replace(one.draft, piece=replace(one.draft.piece, name=numbered_name))
-        pieces.append(replace(one, draft=draft, recording=recording))
+        pieces.append(replace(one, draft=draft, heard=heard))
         print_note(f"{numbered_name}: {draft}")
     return pieces
 
 
-def _read(path: Path, steps_per_quarter: int, tempo: float) -> tuple[Piece, bytes]:
-    """The first piece of a file in ticks, or the melody of a recording and its sound. tempo: 0 = as in the file"""
+def _read(path: Path, steps_per_quarter: int, tempo: float) -> tuple[Piece, Melody | None]:
+    """The first piece of a file in ticks, or that of a recording, with how it was heard. tempo: 0 = as in the file"""
     if path.suffix.lower() in RECORDINGS:
         with progress_bar(f"find the notes of {path.name}"):
             found = transcribe_melody(path, tempo=tempo)
         print_note(f"{path.stem}: {found}")
-        return found.piece.at_resolution(steps_per_quarter), found.recording
+        return found.piece.at_resolution(steps_per_quarter), found
     pieces, errors = read_file(path, steps_per_quarter)
     if errors:
         raise DataError.collect([problem for error in errors for problem in error.problems])
     piece = replace(pieces[0].at_resolution(steps_per_quarter), name=path.stem)
-    return replace(piece, quarters_per_minute=tempo) if tempo else piece, b""
+    return replace(piece, quarters_per_minute=tempo) if tempo else piece, None
 
 
 # ``recitative generate text`` and ``sound``

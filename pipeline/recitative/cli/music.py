@@ -50,7 +50,7 @@ from recitative.music.kind import EVENTS
 from recitative.music.melody import SAMPLE_RATE, Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
-from recitative.music.page import Comparison, Exhibit, music_page
+from recitative.music.page import Comparison, Exhibit, melody_figure, music_page
 from recitative.music.phrases import LONGEST_S, PhraseDetector
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
@@ -58,6 +58,7 @@ from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, p
 from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
+from recitative.report.figure import check_suffix, save_figure
 from recitative.score.results import Measurement
 from recitative.terminal import progress_bar, track
 
@@ -181,6 +182,9 @@ def melody(
     tempo: Annotated[
         float, typer.Option(min=0, max=400, help="Quarter notes per minute. 0: estimated from the notes.")
     ] = 0.0,
+    picture: Annotated[
+        Path | None, typer.Option(help="Write pitch, notes, chroma and tempogram to this .svg or .png.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write down the melody of a recording: notes, tempo and key.
@@ -198,8 +202,10 @@ def melody(
     require_tempo(tempo)
     if recording.suffix.lower() in (*SUFFIXES, *SCORE_SUFFIXES):
         raise UsageError(f"{recording}: is written music, not a recording; 'recitative generate music' reads it")
-    if output:
-        require_folder(output.parent)
+    if picture:
+        check_suffix(picture)
+    for path in filter(None, (output, picture)):
+        require_folder(path.parent)
     with progress_bar("find the notes"):
         found = transcribe_melody(recording, tempo=tempo)
     print_note(f"{found.piece.name}: {found}")
@@ -221,6 +227,9 @@ def melody(
         else:
             write_bytes(output, midi_bytes(piece) if suffix == ".mid" else musicxml_bytes(piece))
         print_note(f"written: {output}")
+    if picture:
+        save_figure(melody_figure(found), picture)
+        print_note(f"written: {picture}")
 
 
 def _rows(found: Melody) -> list[dict[str, float | int | str]]:
@@ -386,7 +395,7 @@ class Answers:
             write_wav(self._output.output / f"{name}-heard.wav", phrase, sample_rate)
             print_note(f"{name}: {found}")
             piece = transposed(found.piece, self._transpose).at_resolution(self._generator.steps_per_quarter)
-            drafts = generate_named(self._generator, piece, name, self._tempo, found.recording)
+            drafts = generate_named(self._generator, piece, name, self._tempo, found)
         except DataError as error:
             self.skipped += 1
             print_note(f"{error}; skipped")

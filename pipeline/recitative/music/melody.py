@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ Floats = npt.NDArray[np.float64]
 
 SAMPLE_RATE = 16000  # Hz
 LONGEST_S = 600.0
-_HOP, _FRAME = 160, 1024  # samples
-_HOP_S = _HOP / SAMPLE_RATE
+HOP, _FRAME = 160, 1024  # samples
+HOP_S = HOP / SAMPLE_RATE
 _LOWEST_HZ, _HIGHEST_HZ = 65.4, 2637.0  # C2 to E7: whistling is high
 _RESOLUTION = 0.2  # semitones, of pYIN
 STEPS_PER_QUARTER = 4
@@ -46,19 +47,20 @@ class TranscribedNote:
 @dataclass(frozen=True)
 class Melody:
     """notes: in seconds; piece: on a grid of STEPS_PER_QUARTER; tuning_cents: mean of the recording; samples: (S,) of
-    the recording, at SAMPLE_RATE"""
+    the recording, at SAMPLE_RATE; track: the pitch of every HOP of them"""
 
     notes: tuple[TranscribedNote, ...]
     piece: Piece
     tuning_cents: float
     samples: Samples = field(repr=False, compare=False)
+    track: PitchTrack = field(repr=False, compare=False)
 
     @property
     def key(self) -> str:
         """Such as G major, estimated from the notes (Krumhansl)."""
         return key_name(*key_of(to_grid(self.piece, 1).pitches))
 
-    @property
+    @cached_property
     def recording(self) -> bytes:
         """As MP3."""
         return mp3_bytes(self.samples, SAMPLE_RATE)
@@ -83,7 +85,7 @@ def transcribe_melody(audio: AudioInput, sample_rate: int = 0, *, tempo: float =
     if track.harmonic < _HARMONIC or track.first < _FIRST:
         raise DataError(where, "several notes sound at once: chords or an accompaniment", "one note at a time", REMEDY)
     title = Path(where).stem
-    return Melody(tuple(notes), quantized(notes, tempo, title), tuning, samples)
+    return Melody(tuple(notes), quantized(notes, tempo, title), tuning, samples, track)
 
 
 # The pitch of each frame of 10 ms
@@ -114,12 +116,12 @@ def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
     import librosa
 
     padded = np.pad(samples, (0, _FRAME))
-    level = 10 * np.log10(librosa.feature.rms(y=padded, frame_length=512, hop_length=_HOP)[0] ** 2 + 1e-12)
+    level = 10 * np.log10(librosa.feature.rms(y=padded, frame_length=512, hop_length=HOP)[0] ** 2 + 1e-12)
     if len(samples) < SAMPLE_RATE // 5 or level.max() < _SILENT_DB:
         found = "is shorter than 0.2 s" if len(samples) < SAMPLE_RATE // 5 else "is silent"
         raise DataError(where, f"{found}: no melody in it", "a melody", REMEDY)
     hertz, voiced, _ = librosa.pyin(
-        padded, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, sr=SAMPLE_RATE, frame_length=_FRAME, hop_length=_HOP,
+        padded, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ, sr=SAMPLE_RATE, frame_length=_FRAME, hop_length=HOP,
         resolution=_RESOLUTION, fill_na=None,
     )  # fmt: skip
     sounding = level > level.max() - _SOUNDING_DB
@@ -135,7 +137,7 @@ def track_pitch(samples: npt.NDArray[np.float32], where: str) -> PitchTrack:
 
 def _harmonic_shares(samples: Any, hertz: Floats, voiced: Any, librosa: Any) -> tuple[float, float]:
     """See ``PitchTrack``."""
-    power = np.abs(librosa.stft(samples, n_fft=2048, hop_length=_HOP)) ** 2  # (F, T)
+    power = np.abs(librosa.stft(samples, n_fft=2048, hop_length=HOP)) ** 2  # (F, T)
     bins = np.arange(len(power)) * SAMPLE_RATE / 2048
     shares = []
     for frame in np.flatnonzero(voiced)[:: max(1, int(voiced.sum()) // 200)]:
@@ -179,14 +181,14 @@ def transcribe_notes(track: PitchTrack, where: str) -> tuple[list[TranscribedNot
         middles = np.array([float(np.nanmedian(note)) for note in steady_notes])  # without vibrato in long notes
         reference = _drifting(middles, spans, len(track.pitch))
     frames = np.array([last - first for first, last in spans])
-    held = frames[frames > _HELD_S / _HOP_S].sum() / frames.sum()
+    held = frames[frames > _HELD_S / HOP_S].sum() / frames.sum()
     steadiness = (~np.isnan(steady)).sum() / (~np.isnan(track.pitch)).sum()
     if held < _HELD and steadiness < _STEADY:
         raise DataError(where, "few of its notes are held: speech, or too fast", "notes that are held", REMEDY)
     notes = []
     for (first, last), middle in zip(spans, middles, strict=True):
         pitch = round(middle - reference[(first + last) // 2])
-        notes.append(TranscribedNote(first * _HOP_S, last * _HOP_S, pitch, 100 * (middle - pitch)))
+        notes.append(TranscribedNote(first * HOP_S, last * HOP_S, pitch, 100 * (middle - pitch)))
     return notes, 100 * float(reference.mean())
 
 
@@ -225,12 +227,12 @@ def _segments(pitch: Floats) -> list[tuple[int, int]]:
     states_of = np.array(path[::-1])
     ends = [*(np.flatnonzero(np.diff(states_of)) + 1).tolist(), len(states_of)]
     spans = [(first, last) for first, last in zip([0, *ends], ends, strict=False) if states_of[first] != count - 1]
-    return [(first, last) for first, last in spans if last - first >= _SHORTEST_S / _HOP_S]
+    return [(first, last) for first, last in spans if last - first >= _SHORTEST_S / HOP_S]
 
 
 def _repeated(level: Floats, first: int, last: int) -> list[tuple[int, int]]:
     """A note, cut where it is struck or sung again: where the level has fallen and rises."""
-    least = round(_SHORTEST_S / _HOP_S)
+    least = round(_SHORTEST_S / HOP_S)
     cuts = [first]
     for frame in range(first + least, last - least):
         before = level[max(cuts[-1], frame - _FALL) : frame]

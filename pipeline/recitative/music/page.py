@@ -10,12 +10,30 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
+from recitative.music.melody import HOP, HOP_S, SAMPLE_RATE, Melody
 from recitative.music.piece import HIGHEST, LOWEST, Note, Piece, key_name, tonic_of
 from recitative.music.statistics import CHORDS, NO_RANGE, OTHER, Copy, Statistics, distances
-from recitative.report.charts import bar_chart
-from recitative.report.figure import LIGHT, Axes, Figure, Playable, add_tooltip, canvas, draw_box, draw_lines, style
+from recitative.report.charts import bar_chart, draw_levels
+from recitative.report.figure import (
+    DASHES,
+    LIGHT,
+    WHITE,
+    Axes,
+    Figure,
+    Playable,
+    add_tooltip,
+    canvas,
+    draw_box,
+    draw_lines,
+    new_figure,
+    style,
+    to_svg,
+)
 from recitative.report.page import DASH, data_uri, render
 
 VOICE_COLORS = tuple(f"series-{n}" for n in range(1, 7))  # of the palette, repeated after the sixth voice
@@ -190,6 +208,72 @@ def _draw_system(axes: Axes, roll: Roll, system: System) -> None:
         axes.text(LEFT - 5, roll.y(system, pitch) + ROW, pitch_name(pitch), size=10, ha="right", va="center_baseline")
 
 
+TEMPI = np.geomspace(30, 240, 91)  # quarters per minute, the rows of a tempogram
+TEMPOGRAM_S, ONSET_S = 8.0, 0.15  # over which its onsets are compared; width of an onset
+MOST_FRAMES = 6000  # of a figure; a frame lasts 10 ms up to a minute
+
+
+@lru_cache(maxsize=32)
+def _melody_svg(found: Melody) -> str:
+    """Drawn once, though each draft has it, and live the page of each further phrase."""
+    return to_svg(melody_figure(found))
+
+
+@style()
+def melody_figure(found: Melody) -> Figure:
+    """How the notes were heard: pitch and notes, chroma, and the tempogram with the tempo that was taken, over time.
+
+    Chroma (Ellis 2007) and tempogram (Grosche, Mueller & Kurth 2010) are librosa's.
+    """
+    import librosa
+
+    seconds, frames = len(found.samples) / SAMPLE_RATE, len(found.track.pitch)
+    each = math.ceil(frames / MOST_FRAMES)  # frames in one of the figure
+    frame_s = each * HOP_S
+    figure = new_figure(WIDTH, 460, f"Melody of {found.piece.name or 'a recording'}: {found}")
+    pitch, chroma, tempo = figure.subplots(3, sharex=True, height_ratios=(3, 2, 2))
+    for note in found.notes:
+        drawn = draw_box(pitch, note.start_s, note.pitch - 0.5, note.end_s - note.start_s, 1, "series-1")
+        name = f"{pitch_name(note.pitch)}, {note.cents:+.0f} cents"
+        add_tooltip(drawn, f"{name}, {note.start_s:.2f} to {note.end_s:.2f} s")
+    track = found.track.pitch[::each] - found.tuning_cents / 100
+    pitch.plot((np.arange(len(track)) + 0.5) * frame_s, track, color=LIGHT["series-2"], linewidth=1)
+    pitches = sorted({note.pitch for note in found.notes})
+    low, high = pitches[0], pitches[-1]
+    named = pitches if high - low <= 16 else range(low + -low % OCTAVE, high + 1, OCTAVE)
+    pitch.set(title="Notes, and the pitch without the tuning", ylim=(low - 2, high + 2), xlim=(0, seconds))
+    pitch.set_yticks(named, [pitch_name(one) for one in named], size=9)
+
+    tuning = (found.tuning_cents / 100 + 0.5) % 1 - 0.5
+    levels = librosa.feature.chroma_stft(
+        y=found.samples, sr=SAMPLE_RATE, hop_length=each * HOP, n_fft=4096, norm=None, tuning=tuning
+    )
+    chroma.set(title="Chroma", ylim=(0, 12))
+    chroma.set_yticks(np.arange(12) + 0.5, PITCH_CLASSES, size=8)
+    begins = np.bincount([int(note.start_s / frame_s) for note in found.notes], minlength=len(track))
+    onset = np.hanning(max(3, round(ONSET_S / frame_s)))
+    pad = len(onset)
+    similar = librosa.feature.tempogram(  # of the notes, since legato has few onsets in the spectrum
+        onset_envelope=np.convolve(np.pad(begins, pad), onset, mode="same"), win_length=round(TEMPOGRAM_S / frame_s)
+    )[:, pad:-pad]
+    lags = 60 / TEMPI / frame_s
+    by_tempo = np.stack([np.interp(lags, np.arange(len(column)), column) for column in similar.T], axis=1)
+    marks, taken = (30, 60, 120, 240), found.piece.quarters_per_minute
+    tempo.set(title="Tempogram", xlabel="time (s)", ylabel="quarters per minute", ylim=(0, len(TEMPI) - 1))
+    tempo.set_yticks(_row_of_tempo(marks), [str(mark) for mark in marks])
+    line = tempo.axhline(_row_of_tempo(taken), color=WHITE, linestyle=DASHES, linewidth=1)
+    add_tooltip(line, f"{taken:g} quarters per minute")
+    for axes, rows in ((chroma, levels), (tempo, by_tempo)):
+        axes.grid(visible=False)
+        shades = np.sqrt(np.maximum(rows[::-1], 0) / max(1e-9, rows.max()))  # so that small ones can be seen
+        draw_levels(axes, np.round(255 * shades).astype(np.uint8), (0, len(rows.T) * frame_s, *axes.get_ylim()))
+    return figure
+
+
+def _row_of_tempo(tempo: Any) -> Any:
+    return np.log(np.asarray(tempo) / TEMPI[0]) / np.log(TEMPI[1] / TEMPI[0])
+
+
 MAX_INTERVAL = 12  # semitones; wider melodic intervals are clipped
 MAX_LENGTHS = 12
 _CHORDS = dict(zip((*CHORDS, OTHER), ("maj", "min", "dim", "aug", "7", "maj7", "min7", "ø7", "o7", OTHER), strict=True))
@@ -200,7 +284,7 @@ class Exhibit:
     """One piece on the page.
 
     midi: the file to download; sound: a wav, ogg or mp3 file, or empty; note: text under the heading; given: see
-    ``piano_roll``; recording: mp3 in which the given notes were heard
+    ``piano_roll``; heard: the recording of the given notes
     """
 
     heading: str
@@ -210,7 +294,7 @@ class Exhibit:
     note: str = ""
     given: Collection[Note] | None = None
     quarters_per_bar: int = 4
-    recording: bytes = b""
+    heard: Melody | None = None
 
 
 @dataclass(frozen=True)
@@ -241,7 +325,8 @@ def _piece(item: Exhibit) -> dict[str, Any]:
         "facts": " · ".join(facts),
         "note": item.note,
         "sound": data_uri(kinds.get(item.sound[:4], "audio/mpeg"), item.sound) if item.sound else "",
-        "recording": data_uri("audio/mpeg", item.recording) if item.recording else "",
+        "recording": data_uri("audio/mpeg", item.heard.recording) if item.heard else "",
+        "melody": _melody_svg(item.heard) if item.heard else "",
         "file_name": f"{name}.mid",
         "midi": data_uri("audio/midi", item.midi),
         "roll": piano_roll(piece, given=item.given, quarters_per_bar=item.quarters_per_bar),

@@ -383,7 +383,7 @@ def spectrogram(recording: Recording, marks: Sequence[Mark] = (), below: Sequenc
     figure, axes = canvas(width, height, f"Spectrogram, {duration_s:.1f} seconds")
     levels = mel_levels(recording)
     if levels.size:
-        _draw_levels(axes, levels, (0, width, foot, top))
+        draw_levels(axes, levels, (0, width, foot, top))
     low, high = _mel(20.0), _mel(recording.sample_rate / 2)
     for hertz in (hertz for hertz in FREQUENCIES_HZ if hertz < 0.48 * recording.sample_rate):
         y = foot - SPECTROGRAM_HEIGHT * (_mel(hertz) - low) / (high - low)
@@ -442,7 +442,7 @@ def _draw_posteriors(axes: Axes, row: Posteriors, top: float, per_s: float) -> N
     if row.probabilities.size:
         shades = np.sqrt(row.probabilities)  # so that small ones can be seen
         levels = np.asarray(np.round(255 * shades), np.uint8).repeat(4, 0).repeat(4, 1)  # a browser would blur cells
-        _draw_levels(axes, levels, (0, frames * row.frame_s * per_s, foot, top))
+        draw_levels(axes, levels, (0, frames * row.frame_s * per_s, foot, top))
     for number, label in enumerate(row.labels):
         _draw_name(axes, top + (number + 0.5) * TOKEN_HEIGHT, label)
 
@@ -467,24 +467,30 @@ def anomaly_figure(
     segments: Sequence[tuple[float, float, float]],
     levels: npt.NDArray[np.uint8],
     duration_s: float,
+    onsets: Array | None = None,
 ) -> Figure:
     """The anomaly score over time with its threshold and the anomalous segments, above the spectrogram.
 
     scores: (P, 2), seconds and nats per dimension. segments: start and end in seconds, and score. levels: (C, T),
-    highest channel first.
+    highest channel first. onsets: (T,) onset strength in dB, None = not shown
     """
     description = f"{title}: {len(segments)} anomalous segments in {duration_s:.0f} seconds"
-    figure = new_figure(900, 340, description)
-    curve, image = figure.subplots(2, sharex=True)
+    figure = new_figure(900, 340 if onsets is None else 440, description)
+    curve, *others, image = figure.subplots(2 if onsets is None else 3, sharex=True)
+    times = np.linspace(0, duration_s, 0 if onsets is None else len(onsets))
     curve.plot(*scores.T, color=LIGHT["series-1"], linewidth=1.4, label="score")
     curve.axhline(threshold, color=LIGHT["muted"], linestyle=DASHES, linewidth=1, label="threshold")
     curve.set(title=title, ylabel="anomaly score\n(nats per dimension)", xlim=(0, duration_s))
     curve.tick_params(axis="x", length=0)
+    for axes in others:
+        axes.plot(times, onsets, color=LIGHT["series-3"], linewidth=1)
+        axes.set(ylabel="onset strength\n(dB)", ylim=(0, None))
+        axes.tick_params(axis="x", length=0)
     image.set(xlabel="time (s)", ylabel="mel channel", ylim=(0, len(levels)))
-    _draw_levels(image, levels, (0, duration_s, 0, len(levels)))
+    draw_levels(image, levels, (0, duration_s, 0, len(levels)))
     image.grid(visible=False)
     for start_s, end_s, score in segments:
-        for axes in (curve, image):
+        for axes in (curve, *others, image):
             span = axes.axvspan(start_s, end_s, facecolor=LIGHT["series-2"], alpha=0.25, linewidth=0)
             add_tooltip(span, f"{start_s:.1f} to {end_s:.1f} s: {score:.2f}")
     curve.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
@@ -495,7 +501,7 @@ def _mel(hertz: float) -> float:
     return 1127 * math.log1p(hertz / 700)  # kaldi/src/feat/mel-computations.h
 
 
-def _draw_levels(axes: Axes, levels: npt.NDArray[np.uint8], extent: tuple[float, float, float, float]) -> None:
+def draw_levels(axes: Axes, levels: npt.NDArray[np.uint8], extent: tuple[float, float, float, float]) -> None:
     x_limits, y_limits = axes.get_xlim(), axes.get_ylim()
     axes.imshow(levels, cmap="magma", vmin=0, vmax=255, aspect="auto", interpolation="none", extent=extent)
     axes.set(xlim=x_limits, ylim=y_limits)
