@@ -1,4 +1,4 @@
-"""axe-core finds no fault in the page of the server and in reports, in light and dark, in Chromium.
+"""axe-core finds no fault in the page of the server, in reports and in the manual, in light and dark, in Chromium.
 
 axe-core is not part of the repository. ``npm pack axe-core`` gets it; RECITATIVE_AXE is the path of its axe.min.js.
 """
@@ -120,3 +120,22 @@ def test_the_page_of_the_server_has_no_fault(folder):
                 assert [*found, *faults(page)] == []
         finally:
             server.kill()
+
+
+def test_the_manual_has_no_fault(tmp_path):
+    docs = Path(__file__).resolve().parents[1] / "tools" / "docs"
+    environment = {**os.environ, "PAGES": str(tmp_path / "pages"), "NO_MKDOCS_2_WARNING": "1"}
+    subprocess.run([sys.executable, docs / "pages.py", tmp_path / "pages"], check=True)
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", tmp_path / "site"]
+    subprocess.run([*build, "--config-file", docs / "mkdocs.yml"], env=environment, check=True)
+    found = []
+    for name in ("index", "results", "music", "ideas", "contributing", "reference/commands", "reference/python"):
+        with browser.open_page((tmp_path / "site" / f"{name}.html").as_uri()) as page:
+            page.run(
+                "document.head.insertAdjacentHTML('beforeend', '<style>* { transition: none !important }</style>')"
+            )
+            for colors in ("default", "slate"):
+                page.run(f"document.body.setAttribute('data-md-color-scheme', '{colors}')")
+                # The theme puts the buttons that copy into landmarks without names.
+                found += [(name, colors, fault) for fault in faults(page) if "landmark-unique" not in fault]
+    assert found == []
