@@ -26,11 +26,20 @@ CHORALES = ["chorales", "chorales-fill"]
 
 def test_all_are_there_and_take_little_room():
     assert pretrained.recognizers() == [*AN4, "en"]
-    assert pretrained.names() == AN4 + CHORALES + ENGLISH == sorted(pretrained.FOR)
+    assert pretrained.names() == AN4 + CHORALES + ENGLISH == sorted(pretrained.FOR) == sorted(pretrained.SCORES)
     assert sum(pretrained.path_of(name).stat().st_size for name in AN4) <= 12e6
     assert sum(pretrained.path_of(name).stat().st_size for name in ENGLISH) <= 25e6
     assert max(pretrained.path_of(name).stat().st_size for name in CHORALES) <= 4e6
     assert pretrained.path_of("an4") is None
+
+
+def test_the_list_has_size_purpose_error_rate_and_license(recitative):
+    lines = recitative("models").stdout.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == pretrained.names()
+    english = lines.index(next(line for line in lines if line.startswith("en ")))
+    assert " MB  recognizer of ordinary English" in lines[english]
+    assert lines[english + 1].strip().startswith("WER ")
+    assert all(line.endswith("; Apache-2.0") for line in lines[1::2])
 
 
 @pytest.mark.parametrize("name", AN4)

@@ -130,7 +130,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def about(name: str) -> str:
     if name == "quotes":
-        return "what README.md and docs/ quote, beside RESULTS.md; runs nothing"
+        return "what README.md, docs/ and the included models quote, beside RESULTS.md; runs nothing"
     if name == "readme":
         return "the commands of README.md that are shown with their output"
     if experiment := EXPERIMENTS.get(name):

@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_documents_quote_the_figures_of_the_recipes() -> None:
     figures = list(reproduce.quotes(ROOT))
-    assert {"README.md", "docs/results.md"} == {figure.what.partition(":")[0] for figure in figures}
+    assert {"README.md", "docs/results.md"} < {figure.what.partition(":")[0] for figure in figures}
     assert all(old == new for _, old, new in figures)
 
 

@@ -99,16 +99,17 @@ def info(
 
 
 def models() -> None:
-    """List the pretrained models.
+    """List the pretrained models: size, purpose, error rate and license.
 
     \b
     recitative models
-    recitative info en      # what it was trained on, size, latency, tokens
+    recitative info en      # what it was trained on, licenses of the corpora, latency, tokens
     """
     for name in pretrained.names():
         path = pretrained.path_of(name)
         assert path, "it is one of the names"
         print(f"{name:<18} {path.stat().st_size / 1e6:4.1f} MB  {pretrained.FOR[name]}")
+        print(f"{'':<28}{pretrained.SCORES[name]}; {pretrained.LICENSE}")
 
 
 # ``recitative score``
