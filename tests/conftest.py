@@ -15,7 +15,10 @@ import pytest
 from recitative import terminal
 
 terminal.LINE_EVERY_S = 3600  # so that a slow machine adds no lines to what commands write
-hypothesis.settings.register_profile("soak", max_examples=2000, deadline=None)  # make soak
+ANY_SPEED = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("soak", ANY_SPEED, max_examples=2000)  # make soak
+hypothesis.settings.register_profile("any speed", ANY_SPEED)
+hypothesis.settings.load_profile("any speed")
 os.environ["OMP_NUM_THREADS"] = "1"  # before any import of torch; two tests run at a time, on perhaps two cores
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = Path(__file__).with_name("command_server.py")

@@ -13,7 +13,7 @@ port=2700
 [[ -x .venv-try/bin/recitative ]] && PATH=$PWD/.venv-try/bin:$PATH
 output=build/try
 
-say() { printf '\n\033[1m%s\033[0m\n' "$*" >&2; }
+say() { if [[ -t 2 ]]; then printf '\n\033[1m%s\033[0m\n' "$*" >&2; else printf '\n%s\n' "$*" >&2; fi; }
 
 say "recitative transcribe docs/sentence.flac"
 recitative transcribe docs/sentence.flac

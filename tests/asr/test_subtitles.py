@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recitative.asr.transcript import (
@@ -38,7 +38,6 @@ def lines_of(*spoken: tuple[str, float, float]) -> list[tuple[str, ...]]:
     return [cue.lines for cue in Subtitles().add(words(*spoken))]
 
 
-AT_ANY_SPEED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SPOKEN = st.tuples(
     st.text(alphabet="ab'", min_size=1, max_size=12) | st.text(alphabet="xy", min_size=40, max_size=100),
     st.floats(0, 1) | st.floats(0, 12),
@@ -46,7 +45,6 @@ SPOKEN = st.tuples(
 )
 
 
-@AT_ANY_SPEED
 @given(st.lists(st.lists(SPOKEN, max_size=30), max_size=4))
 def test_every_cue_has_its_size_and_time_and_none_overlap(segments):
     flat = words(*(one for segment in segments for one in segment))
@@ -63,7 +61,6 @@ def test_every_cue_has_its_size_and_time_and_none_overlap(segments):
     assert shown == "".join(word.word for word in flat)
 
 
-@AT_ANY_SPEED
 @given(st.lists(st.tuples(st.just("word"), st.floats(0.2, 0.5), st.floats(0, 2)), max_size=30))
 def test_at_usual_speed_a_cue_is_there_when_its_words_are_said_and_has_no_long_pause(spoken):
     said = words(*spoken)

@@ -155,12 +155,30 @@ def _imports_onnxruntime(source):
     return False
 
 
-def test_nothing_is_left_in_the_home_folder(tmp_path):
+WATCHED = """
+import sys
+
+def watch(event, arguments):
+    if event.startswith("socket.") and event != "socket.gethostname":
+        print("socket:", event, arguments, file=sys.stderr)
+
+sys.addaudithook(watch)
+from recitative.__main__ import main
+main()
+"""
+
+
+def test_nothing_is_left_in_the_home_folder_or_sent_anywhere(tmp_path):
     """ONNX Runtime would write a device id and an event there; the verb opens a model and the detector of speech."""
     home, recording = tmp_path / "home", tmp_path / "a.wav"
     home.mkdir()
     write_wav(recording, 0.1 * np.random.default_rng(0).standard_normal(5 * 16000), 16000)
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT")}
-    command = [sys.executable, "-m", "recitative", "transcribe", str(recording), "--jobs", "1"]
-    subprocess.run(command, check=True, capture_output=True, env=kept | {"HOME": str(home)})
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONPATH")
+    }
+    command = [sys.executable, "-c", WATCHED, "transcribe", str(recording), "--jobs", "1"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=kept | {"HOME": str(home)})
     assert [str(path.relative_to(home)) for path in home.rglob("*")] == []
+    assert "socket:" not in done.stderr

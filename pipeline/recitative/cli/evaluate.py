@@ -85,7 +85,7 @@ def info(
         name = pretrained.name_of(path)
         is_ours = path.parent == pretrained.FOLDER
         rows["file"] = rows["file"].replace(str(path), path.name)
-        license = license or ("Apache-2.0" if is_ours else "")
+        license = license or (pretrained.LICENSE if is_ours else "")
         found = read_results(results) if results else []
         file = name if is_ours else path.name
         print(model_card(name, file, metadata, rows, results=found, license=license), end="")
