@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from recitative.config import load_tree
-from recitative.music.network import EventsModel, new_events_model
 from recitative.music.piece import Note, Piece
 from recitative.music.settings import EventsSettings
+from recitative.music.task import EventsModel, new_events_model
 
 SMALL = [
     "kind=events", "events.steps_per_quarter=4", "events.voices=2", "events.lowest=55", "events.highest=70",

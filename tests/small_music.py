@@ -9,10 +9,10 @@ import torch
 
 from recitative.config import load_tree
 from recitative.music.generation import ChordRule, chord_rules
-from recitative.music.network import MusicModel, new_music_model
 from recitative.music.piece import SILENT
 from recitative.music.pieces import Frames
 from recitative.music.settings import FrameSettings, MusicSettings
+from recitative.music.task import MusicModel, new_music_model
 from recitative.stage import Padded
 
 SMALL = [

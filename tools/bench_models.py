@@ -33,8 +33,8 @@ from recitative.lm.recurrent import Sampling  # noqa: E402
 from recitative.model.onnx_stage import open_file  # noqa: E402
 from recitative.music.composer import Scorer  # noqa: E402
 from recitative.music.composition import compose  # noqa: E402
-from recitative.music.kind import MUSIC  # noqa: E402
 from recitative.music.request import Constraints, blank  # noqa: E402
+from recitative.music.settings import MUSIC  # noqa: E402
 from recitative.score.results import Measurement  # noqa: E402
 from recitative.sound.conditioning import width_of  # noqa: E402
 from recitative.sound.generator import SOUND, SoundGenerator  # noqa: E402
@@ -174,8 +174,8 @@ def random_music_model(name: str) -> Scorer:
 
     from recitative.config import load_tree
     from recitative.model.export import build_file
-    from recitative.music.network import new_music_model
     from recitative.music.settings import MusicSettings
+    from recitative.music.task import new_music_model
 
     torch.manual_seed(1)
     made = new_music_model(load_tree(MusicSettings, ROOT / "recipes" / "chorales" / "conf" / f"{name}.yaml"))

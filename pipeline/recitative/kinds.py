@@ -21,7 +21,7 @@ from recitative.model.file import ModelMetadata
 from recitative.model.kind import ModelKind, kind_of_folder
 from recitative.model.onnx_stage import OnnxStage, open_kind
 from recitative.model.onnx_stage import open_model as open_onnx_model
-from recitative.music.kind import EVENTS, MUSIC
+from recitative.music.settings import EVENTS, MUSIC
 from recitative.punctuation.punctuator import PUNCTUATION
 from recitative.score.results import ResultRow
 from recitative.sound.generator import SOUND, SPECTROGRAM

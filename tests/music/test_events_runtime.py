@@ -15,9 +15,9 @@ from recitative.model.onnx_stage import open_file
 from recitative.music.composer import event_likelihood
 from recitative.music.composition import compose_events
 from recitative.music.generation import Span
-from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.midi import midi_bytes
 from recitative.music.request import EventConstraints, blank_events
+from recitative.music.settings import EVENTS, MUSIC
 
 CELLS = [{}, {"model.recurrent.cell": "gru"}, {"model.recurrent.layers": 2, "model.tied": "false"}]
 

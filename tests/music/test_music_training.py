@@ -13,11 +13,10 @@ from recitative.errors import DataError
 from recitative.model.folder import load_model
 from recitative.music import task as music_task
 from recitative.music.frames import Conditioning
-from recitative.music.kind import MUSIC
 from recitative.music.midi import write_midi
 from recitative.music.piece import SILENT, Piece, from_grid, tied
 from recitative.music.pieces import Frames, frames_of, read_pieces
-from recitative.music.settings import MusicData
+from recitative.music.settings import MUSIC, MusicData
 from recitative.music.task import (
     DEV_SEED,
     FillingTask,

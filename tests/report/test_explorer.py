@@ -26,7 +26,7 @@ from recitative.cli.main import app
 from recitative.cli.models import open_named_transcriber
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
-from recitative.report.explorer import Explorer
+from recitative.report.page import Explorer
 
 CORPUS = Path(__file__).parents[2] / "recipes/digits/corpus"
 SPEAKERS = ("af_alloy", "bf_lily")
@@ -96,7 +96,7 @@ def test_a_reader_who_leaves_is_no_error(server, capfd):
 def test_a_port_that_is_taken_is_named_if_it_was_asked_for(server, monkeypatch):
     with pytest.raises(UsageError, match=f"--port {server.server_port}: Address already in use; choose another"):
         Explorer(Letters(), server.server_port)
-    monkeypatch.setattr("recitative.report.explorer.PORT", server.server_port)
+    monkeypatch.setattr("recitative.report.page.PORT", server.server_port)
     with Explorer(Letters()) as other:
         assert other.server_port != server.server_port
 

@@ -6,8 +6,7 @@ import pytest
 
 import small_music
 from recitative.errors import UsageError
-from recitative.music.kind import MUSIC
-from recitative.music.settings import MusicData
+from recitative.music.settings import MUSIC, MusicData
 from recitative.train import run
 from recitative.train.distributed import DistributedContext
 

@@ -1,7 +1,7 @@
 """The page about one recognizer's experiment or two: error rates, error analysis, utterances to see and hear, training.
 
 ``report/templates/experiment.html.j2`` shows them. The page is one file with the worst utterances, or is served by
-``report.explorer``, where every utterance can be opened.
+``report.page``, where every utterance can be opened.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 No PyTorch.
 
 An utterance's whole text is its label. ``report/templates/classification.html.j2`` shows the page, of one classifier or
-of two that are compared. It is one file with the most confident errors, or is served by ``report.explorer``, where
+of two that are compared. It is one file with the most confident errors, or is served by ``report.page``, where
 every recording can be opened.
 """
 

@@ -35,7 +35,7 @@ from recitative.text.tokens import TokenTable
 
 if TYPE_CHECKING:
     from recitative.model.export import Weights
-    from recitative.report.explorer import Explorable
+    from recitative.report.page import Explorable
 
 RECOGNITION, CLASSIFIERS, ANOMALY_MODELS, MUSIC_MODELS = "Speech recognition", "Classifiers", "Anomaly models", "Music"
 EXPERIMENT = "Experiments with recognizers"
@@ -464,7 +464,7 @@ def explore(
     """
     import webbrowser
 
-    from recitative.report.explorer import Explorer
+    from recitative.report.page import Explorer
 
     if data:
         explored: Explorable = classify.new_report(what, data, compare, live=True)

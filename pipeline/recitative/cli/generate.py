@@ -33,7 +33,6 @@ from recitative.music.composition import (
     rank,
 )
 from recitative.music.generation import Span
-from recitative.music.kind import EVENTS, MUSIC
 from recitative.music.melody import Melody, transcribe_melody
 from recitative.music.midi import INSTRUMENTS, midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes
@@ -64,6 +63,7 @@ from recitative.music.request import (
     request_of,
     voice_number,
 )
+from recitative.music.settings import EVENTS, MUSIC
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import save_figure
 from recitative.terminal import progress_bar, track

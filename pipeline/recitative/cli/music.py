@@ -46,7 +46,6 @@ from recitative.music import synth
 from recitative.music.composer import event_likelihood, likelihood_of
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
-from recitative.music.kind import EVENTS
 from recitative.music.melody import SAMPLE_RATE, Melody, transcribe_melody
 from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
@@ -55,7 +54,7 @@ from recitative.music.phrases import LONGEST_S, PhraseDetector
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, parse_key
-from recitative.music.settings import EventsSettings, FrameSettings, MusicSettings
+from recitative.music.settings import EVENTS, EventsSettings, FrameSettings, MusicSettings
 from recitative.music.statistics import Copy, Originals, Share, distances, longest_copy, statistics
 from recitative.music.synth import find_soundfont
 from recitative.report.figure import check_suffix, save_figure

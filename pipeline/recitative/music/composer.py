@@ -85,7 +85,7 @@ class MusicScorer:
         scorer = self
         if not self.fills:
             from recitative.model.onnx_stage import OnnxStage
-            from recitative.music.kind import MUSIC
+            from recitative.music.settings import MUSIC
 
             stage = OnnxStage(pretrained.find(pretrained.FILLING), MUSIC)
             scorer = MusicScorer(stage, stage.metadata.settings)
