@@ -97,10 +97,10 @@ class AugmentSettings(Section):
     speed_kind: Literal["samples", "frames"] = "samples"  # frames: fbank only; changes the duration, not the formants
     volume_db: tuple[float, float] = (0.0, 0.0)  # range of the random gain
     vtlp: tuple[float, float] = (1.0, 1.0)  # fbank only: range of the random factor of formant frequencies
-    cut_db: tuple[float, float] | None = None  # fbank only: trim ends this far below the loudest frame; null: off
-    quiet_s: float = Field(0.0, ge=0)  # fbank only: silence added at both ends, up to this; not in batch_s
-    colour_db: float = Field(0.0, ge=0)  # fbank only: random spectral envelope within +- this, as of microphones
-    hiss_snr_db: tuple[float, float] | None = None  # fbank only: SNR of added stationary noise; null: off
+    trim_db: tuple[float, float] | None = None  # fbank only: trim ends this far below the loudest frame; null: off
+    pad_silence_s: float = Field(0.0, ge=0)  # fbank only: silence added at both ends, up to this; not in batch_s
+    eq_db: float = Field(0.0, ge=0)  # fbank only: random spectral envelope within +- this, as of microphones
+    noise_floor_snr_db: tuple[float, float] | None = None  # fbank only: SNR of added stationary noise; null: off
     room_probability: float = Field(0.0, ge=0, le=1)  # fbank only: reverberation with an exponential tail
     room_rt60_s: tuple[float, float] = (0.2, 0.8)  # reverberation time
     room_drr_db: tuple[float, float] = (-3.0, 12.0)  # direct-to-reverberant ratio
@@ -122,8 +122,8 @@ class AugmentSettings(Section):
             "volume_db",
             "vtlp",
             "noise_snr_db",
-            "cut_db",
-            "hiss_snr_db",
+            "trim_db",
+            "noise_floor_snr_db",
             "room_rt60_s",
             "room_drr_db",
             "babble_snr_db",
@@ -134,8 +134,8 @@ class AugmentSettings(Section):
                 raise ValueError(f"{name}=[{low}, {high}] must be [lowest, highest]")
         if self.room_rt60_s[0] <= 0:
             raise ValueError(f"room_rt60_s={list(self.room_rt60_s)} must be above 0")
-        if self.cut_db and self.cut_db[0] < 0:
-            raise ValueError(f"cut_db={list(self.cut_db)} must be 0 or more")
+        if self.trim_db and self.trim_db[0] < 0:
+            raise ValueError(f"trim_db={list(self.trim_db)} must be 0 or more")
         if not (self.vtlp[0] >= 0.5 and self.vtlp[1] <= 2.0):
             raise ValueError(f"vtlp={list(self.vtlp)} must lie within 0.5 to 2.0")
         return self
@@ -145,10 +145,10 @@ class AugmentSettings(Section):
         if features.kind != "fbank" and self.vtlp != (1.0, 1.0):
             raise ValueError(f"augment.vtlp={list(self.vtlp)} needs features.kind=fbank")
         of_log_mel = {
-            "cut_db": self.cut_db,
-            "quiet_s": self.quiet_s,
-            "colour_db": self.colour_db,
-            "hiss_snr_db": self.hiss_snr_db,
+            "trim_db": self.trim_db,
+            "pad_silence_s": self.pad_silence_s,
+            "eq_db": self.eq_db,
+            "noise_floor_snr_db": self.noise_floor_snr_db,
             "room_probability": self.room_probability,
             "babble_probability": self.babble_probability,
             "telephone_probability": self.telephone_probability,
@@ -289,7 +289,9 @@ class TrainSettings(Section):
     epochs: int = Field(30, ge=1)
     batch_s: float = Field(60.0, gt=0)  # maximum seconds of audio in a batch over all workers, with padding
     accumulate: int = Field(1, ge=1)  # gradient accumulation: parts in which a worker computes its share of a batch
-    most_s: tuple[tuple[float, float], ...] = ()  # (longest utterance, maximum seconds in a part), by 'tune-batch'
+    max_batch_s: tuple[
+        tuple[float, float], ...
+    ] = ()  # (longest utterance, maximum seconds in a part), by 'find-batch-size'
     short_first_epochs: int = Field(0, ge=0)  # first epochs, in which batches are sorted by length
     recompute: bool = False  # activation checkpointing: less memory, a third more time
     shuffle_shards: int = Field(0, ge=0)  # number of shards to shuffle together; 0 = all
@@ -301,10 +303,10 @@ class TrainSettings(Section):
     weight_decay: float = Field(1e-2, ge=0)
     clip_norm: float = Field(5.0, gt=0)
     ema: float = Field(0.0, ge=0, lt=1)  # EMA decay of the weights; the average is evaluated and saved; 0 = off
-    frozen: tuple[str, ...] = ()  # prefixes of weights to freeze, such as stages.core.layers.0
+    freeze: tuple[str, ...] = ()  # prefixes of weights to freeze, such as stages.core.layers.0
     patience: int = Field(0, ge=0)  # early stopping after this many epochs without a better dev score; 0 = off
     checkpoint_every_steps: int = Field(200, ge=1)
-    keep_best: int = Field(5, ge=1)  # checkpoints of the best epochs to keep for averaging
+    keep_top_k: int = Field(5, ge=1)  # checkpoints of the best epochs to keep for averaging
     max_bad_steps: int = Field(10, ge=1)  # consecutive steps with NaN or inf that stop the run
     workers: int = Field(1, ge=0)  # processes that prepare batches
     threads: int = Field(0, ge=0)  # CPU threads of the network; 0 = cores minus workers, at least one
@@ -318,9 +320,11 @@ class TrainSettings(Section):
         bounds = (0, *self.restarts, self.epochs)
         if any(a >= b for a, b in pairwise(bounds)):
             raise ValueError(f"restarts={self.restarts} must increase and lie between 0 and epochs={self.epochs}")
-        longest = [longest_s for longest_s, _ in self.most_s]
-        if any(number <= 0 for pair in self.most_s for number in pair) or longest != sorted(set(longest)):
-            raise ValueError(f"most_s={self.most_s} must be pairs of positive seconds, with increasing first values")
+        longest = [longest_s for longest_s, _ in self.max_batch_s]
+        if any(number <= 0 for pair in self.max_batch_s for number in pair) or longest != sorted(set(longest)):
+            raise ValueError(
+                f"max_batch_s={self.max_batch_s} must be pairs of positive seconds, with increasing first values"
+            )
         return self
 
 
@@ -329,7 +333,7 @@ class BestEpochTrainSettings(TrainSettings):
 
     epochs: int = Field(20, ge=1)
     warmup_steps: int = Field(100, ge=0)
-    keep_best: int = Field(1, ge=1)
+    keep_top_k: int = Field(1, ge=1)
 
 
 class DistillSettings(Section):
@@ -407,6 +411,22 @@ class AudioTaskSettings(Protocol):
 
 Tree = TypeVar("Tree", bound=BaseModel)
 
+_RENAMED = (
+    ("", "piece_s", "crop_s"),
+    ("", "context_s", "left_context_s"),
+    ("augment.", "cut_db", "trim_db"),
+    ("augment.", "quiet_s", "pad_silence_s"),
+    ("augment.", "colour_db", "eq_db"),
+    ("augment.", "hiss_snr_db", "noise_floor_snr_db"),
+    ("train.", "most_s", "max_batch_s"),
+    ("train.", "frozen", "freeze"),
+    ("train.", "keep_best", "keep_top_k"),
+)
+"""Section, name before release 0.2, which files of models and of users may have, and name."""
+
+_NEW_NAMES = {section + old: new for section, old, new in _RENAMED}
+_OLD_NAMES = {section + new: old for section, old, new in _RENAMED}
+
 
 def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
     """Load the settings of a recognizer; see ``load_tree``."""
@@ -430,14 +450,14 @@ def read_tree(path: Path | None = None, overrides: Sequence[str] = ()) -> dict[s
     """The values that ``load_tree`` checks. Raises UsageError for a file or an override without values."""
     values: dict[str, Any] = _read_with_includes(path, ()) if path else {}
     for override in overrides:
-        values = _merge(values, _parse_override(override))
+        values = _merge(values, _rename(_parse_override(override), _NEW_NAMES))
     return values
 
 
 def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) -> Tree:
     """Validate a tree of plain values; error messages start with ``where``."""
     try:
-        return tree.model_validate(values)
+        return tree.model_validate(_rename(values, _NEW_NAMES))
     except ValidationError as error:
         raise UsageError(_explain(error, where, tree)) from None
 
@@ -445,6 +465,21 @@ def validate_tree(tree: type[Tree], values: Mapping[str, Any], *, where: str) ->
 def dump_settings(settings: BaseModel) -> str:
     """The resolved settings as YAML; ``load_settings`` and ``load_tree`` read it back to an equal tree."""
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
+
+
+def with_older_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names that they had before release 0.2, for the digest of a run that was begun then."""
+    return _rename(values, _OLD_NAMES)
+
+
+def _rename(values: Mapping[str, Any], names: Mapping[str, str], section: str = "") -> dict[str, Any]:
+    """A key that is there by both names keeps them: the older one is then an unknown setting."""
+    renamed = {}
+    for key, value in values.items():
+        name = names.get(f"{section}{key}", key)
+        inner = _rename(value, names, f"{section}{key}.") if isinstance(value, Mapping) else value
+        renamed[key if name in values else name] = inner
+    return renamed
 
 
 def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -463,7 +498,7 @@ def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for include in includes:
         merged = _merge(merged, _read_with_includes(path.parent / str(include), (*chain, resolved)))
-    return _merge(merged, values)
+    return _merge(merged, _rename(values, _NEW_NAMES))
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 from recitative.train.run import read_inputs
 
-FEW = ("train.epochs=2", "train.learning_rate=0.02", "train.warmup_steps=2", "train.frozen=[]", "train.workers=0",
+FEW = ("train.epochs=2", "train.learning_rate=0.02", "train.warmup_steps=2", "train.freeze=[]", "train.workers=0",
        "train.threads=1", "train.device=cpu", "--quiet")  # fmt: skip
 
 
@@ -282,13 +282,13 @@ def test_the_less_audio_the_less_may_change() -> None:
         model=core, train={"learning_rate": 0.004}, augment={"noise_dir": "elsewhere", "vtlp": [0.9, 1.1]}
     )
     little, much = (fine_tuning_settings(base, hours) for hours in (0.02, 3.0))
-    assert little.train.frozen == ("stages.core.layers.0.",)
-    assert much.train.frozen == ()
+    assert little.train.freeze == ("stages.core.layers.0.",)
+    assert much.train.freeze == ()
     assert little.train.learning_rate == pytest.approx(0.0004)
     assert (little.augment.noise_dir, little.augment.vtlp) == (None, (0.9, 1.1))
     network = new_recognizer(little, tiny.TOKENS)
     assert network.decoder is None
-    frozen = freeze(network.trained, little.train.frozen)
+    frozen = freeze(network.trained, little.train.freeze)
     assert frozen == sum(weight.numel() for weight in network.core.layers[0].parameters())
 
 

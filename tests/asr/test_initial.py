@@ -68,7 +68,7 @@ def test_other_features_are_refused(old):
 
 def test_frozen_weights_stay_through_training_and_the_others_move(tmp_path, old):
     made, folder = old
-    config = tiny.settings(train={"frozen": ["stages.core"], "epochs": 1, "workers": 0, "device": "cpu"})
+    config = tiny.settings(train={"freeze": ["stages.core"], "epochs": 1, "workers": 0, "device": "cpu"})
     paths = tiny.write_inputs(tmp_path, config)
     del paths["cmvn"]  # the normalization is the old model's, too
     train_model(RECOGNIZER, config, RecognizerData(**paths, init=folder), tmp_path / "exp", quiet=True)

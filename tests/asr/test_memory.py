@@ -30,7 +30,7 @@ def test_the_most_rows_that_fit_are_found_with_three_measurements_a_bucket():
     buckets = list(tune_buckets(seconds, 10.0, 650_000_000, machine))
     assert [bucket.longest_s for bucket in buckets] == [2.0, 5.0, 10.0]  # half of the utterances, nine tenths, all
     assert [bucket.rows for bucket in buckets] == [300, 120, 60]  # (650 MB - 50 MB) / 1 MB a second
-    assert [bucket.most_s for bucket in buckets] == [600.0, 600.0, 600.0]
+    assert [bucket.max_batch_s for bucket in buckets] == [600.0, 600.0, 600.0]
     assert len(machine.asked) == 9
     assert {shape.labels for shape in machine.asked if shape.seconds == 5.0} == {50}
 
@@ -38,14 +38,14 @@ def test_the_most_rows_that_fit_are_found_with_three_measurements_a_bucket():
 def test_what_the_line_promises_is_measured_and_taken_back_if_it_is_not_so():
     machine = Machine(curve=2000.0)
     (bucket,) = tune_buckets(np.full(3, 10.0), 10.0, 650_000_000, machine)
-    peak = BASE + PER_SECOND * bucket.most_s + 2000.0 * bucket.most_s**2
+    peak = BASE + PER_SECOND * bucket.max_batch_s + 2000.0 * bucket.max_batch_s**2
     assert 0.7 * 650_000_000 < peak <= 650_000_000
     assert bucket.peak == peak
 
 
 def test_more_than_the_machine_has_is_less_than_the_budget():
     (bucket,) = tune_buckets(np.full(3, 10.0), 10.0, 2_000_000_000, Machine(total=900_000_000))
-    assert bucket.most_s <= 850.0
+    assert bucket.max_batch_s <= 850.0
 
 
 def test_an_utterance_that_does_not_fit_alone_is_told():

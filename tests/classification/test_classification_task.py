@@ -130,7 +130,7 @@ def test_a_piece_is_drawn_from_anywhere_in_a_recording():
 
 
 def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pieces(data):
-    whole, pieces = training_set(data), training_set(data, "piece_s=0.1")
+    whole, pieces = training_set(data), training_set(data, "crop_s=0.1")
     batches = [pieces.load(0, numbers) for numbers in pieces.sampler.epoch(0).batches]
     assert all(int(batch.features.lengths.max()) == 20 for batch in batches)  # of 5 ms
     assert sum(batch.rows for batch in batches) == len(data.utterances)
@@ -138,7 +138,7 @@ def test_no_row_of_a_batch_is_longer_than_a_piece_and_batches_are_filled_with_pi
 
 
 def test_before_a_recording_come_the_ends_of_others_and_it_stays_at_the_end_of_its_row(data):
-    alone, after = training_set(data), training_set(data, "context_s=0.8")
+    alone, after = training_set(data), training_set(data, "left_context_s=0.8")
     numbers, kept = np.arange(len(data.utterances)), []
     whole, batch = alone.load(0, numbers), after.load(0, numbers)
     ends = whole.features.data, whole.features.lengths
@@ -159,8 +159,8 @@ def test_before_a_recording_come_the_ends_of_others_and_it_stays_at_the_end_of_i
 
 
 def test_a_piece_without_a_frame_of_the_network_is_refused(data):
-    with pytest.raises(UsageError, match=r"piece_s=0\.004: must be 0, for whole recordings, or at least 0\.015 s"):
-        training_set(data, "piece_s=0.004")
+    with pytest.raises(UsageError, match=r"crop_s=0\.004: must be 0, for whole recordings, or at least 0\.015 s"):
+        training_set(data, "crop_s=0.004")
 
 
 def test_the_classes_are_the_labels_of_the_training_set_in_order(data):

@@ -77,7 +77,7 @@ def test_what_is_no_whole_classifier_is_refused(tmp_path, name, content, message
     ("mixup.alpha=-1", "mixup.alpha=-1: input should be greater than or equal to 0"),
     ("class_weights=some", "class_weights='some': input should be 'none' or 'balanced'"),
     ("model.pooling=recent", "pooling_frames=0 must be 2 or more with pooling=recent"),
-    (["context_s=1", "piece_s=1"], "context_s=1 needs piece_s=0 and mixup.alpha=0: the label is for the end"),
+    (["left_context_s=1", "crop_s=1"], "left_context_s=1 needs crop_s=0 and mixup.alpha=0: the label is for the end"),
     ("model.pooling_frames=5", "pooling_frames=5 needs pooling=recent, not attention"),
     ("model.poling=mean", "unknown setting 'model.poling'; did you mean 'pooling'"),
 ])  # fmt: skip

@@ -370,10 +370,10 @@ def test_a_recording_is_cut_where_it_is_first_and_last_loud_enough(below_db, kep
     assert np.array_equal(trim_silence(features, below_db), features[kept])
 
 
-@pytest.mark.parametrize(("cut_db", "message"), [([-5, 10], "must be 0 or more"), ([20, 10], r"\[lowest, highest\]")])
-def test_a_range_of_cuts_that_makes_no_sense_is_refused(cut_db, message):
+@pytest.mark.parametrize(("trim_db", "message"), [([-5, 10], "must be 0 or more"), ([20, 10], r"\[lowest, highest\]")])
+def test_a_range_of_cuts_that_makes_no_sense_is_refused(trim_db, message):
     with pytest.raises(ValueError, match=message):
-        AugmentSettings(cut_db=cut_db)
+        AugmentSettings(trim_db=trim_db)
 
 
 def test_the_quiet_around_a_recording_is_of_any_length_and_quieter_than_almost_all_of_it():
@@ -411,7 +411,7 @@ def find(heard, features):
 
 def test_features_that_are_no_logarithms_of_powers_are_refused():
     for features in (FeatureSettings(kind="mfcc"), FeatureSettings(delta_order=1)):
-        for one in ({"colour_db": 3}, {"room_probability": 0.1}, {"speed_kind": "frames"}):
+        for one in ({"eq_db": 3}, {"room_probability": 0.1}, {"speed_kind": "frames"}):
             with pytest.raises(ValueError, match=r"augment\.\w+(=frames)? needs features\.kind=fbank without deltas"):
                 AugmentSettings.model_validate(one).require_fit(features)
 
@@ -531,21 +531,21 @@ def test_rooms_babble_and_telephones_are_drawn_from_the_generator(recording):
 
 def test_a_recording_gets_its_quiet_in_frames_of_the_features(recording):
     lengths = [
-        len(augmented(recording, task_settings(quiet_s=0.05)).sample(0, 1.0, np.random.default_rng(seed))[0])
+        len(augmented(recording, task_settings(pad_silence_s=0.05)).sample(0, 1.0, np.random.default_rng(seed))[0])
         for seed in range(60)
     ]
     assert {length - 98 for length in lengths} == set(range(11))  # a second has 98 frames, 0.05 s has 5
 
 
 def test_a_recording_is_cut_before_it_gets_its_quiet(recording):
-    cut = augmented(recording, task_settings(cut_db=[0, 0], quiet_s=0.05))
+    cut = augmented(recording, task_settings(trim_db=[0, 0], pad_silence_s=0.05))
     lengths = {len(cut.sample(0, 1.0, np.random.default_rng(seed))[0]) for seed in range(400)}
     assert lengths == set(range(1, 12)), "its loudest frame, and up to five of quiet on either side"
 
 
 def test_colour_and_hiss_are_drawn_from_the_generator(recording):
     first, again, other = (
-        augmented(recording, task_settings(colour_db=6, hiss_snr_db=[10, 30])).sample(
+        augmented(recording, task_settings(eq_db=6, noise_floor_snr_db=[10, 30])).sample(
             0, 1.0, np.random.default_rng(seed)
         )[0]
         for seed in (1, 1, 2)

@@ -16,7 +16,7 @@ RATE = 44100
 KINDS = {"001 - Dog bark": 0.05, "002 - Rain": 0.4}
 TINY = (
     "train.epochs=1 train.threads=1 train.warmup_steps=1 model.recurrent.hidden=4 model.front_end.channels=[2,2,2,2] "
-    "augment.speeds=[1.0] piece_s=0.3"
+    "augment.speeds=[1.0] crop_s=0.3"
 )
 
 

@@ -206,7 +206,7 @@ def _digest(content: bytes) -> str:
 def commands(work: Path) -> dict[str, Command]:
     """Every stage, with inputs below ``work``."""
     config = tiny.settings(
-        train={"epochs": 2, "batch_s": 1.5, "checkpoint_every_steps": 2, "keep_best": 1, "threads": 1}
+        train={"epochs": 2, "batch_s": 1.5, "checkpoint_every_steps": 2, "keep_top_k": 1, "threads": 1}
     )
     inputs = tiny.write_inputs(work / "inputs", config, train=6, dev=2)
     conf, train, dev = work / "conf.yaml", inputs["train"], inputs["dev"]

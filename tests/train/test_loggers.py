@@ -15,7 +15,7 @@ from recitative.config import dump_settings
 from recitative.errors import RunError
 from recitative.train.log import open_logger
 
-SETTINGS = {"kind": "recognizer", "train": {"epochs": 3, "most_s": []}}
+SETTINGS = {"kind": "recognizer", "train": {"epochs": 3, "max_batch_s": []}}
 
 
 class Service(ModuleType):
@@ -70,7 +70,7 @@ def test_a_resumed_run_goes_on_in_the_same_curves(service: Service, tmp_path: Pa
     if service.__name__ == "wandb":
         starts = [[("init", run_id, tmp_path.name, SETTINGS)] for run_id in (None, "new")]
     else:
-        params = ("params", {"kind": "recognizer", "train.epochs": 3, "train.most_s": []})
+        params = ("params", {"kind": "recognizer", "train.epochs": 3, "train.max_batch_s": []})
         starts = [[("experiment", "recitative"), ("start", None, tmp_path.name), params]]
         starts += [[("start", "new", tmp_path.name), params]]
     logs = [[("log", {"train/loss": 2.0}, step), ("finish",)] for step in (1, 8)]

@@ -18,7 +18,7 @@ from recitative.train.loop import fit
 from recitative.train.task import Batch, Task
 
 CPU = torch.device("cpu")
-SETTINGS = TrainSettings(epochs=4, learning_rate=0.05, warmup_steps=3, checkpoint_every_steps=3, keep_best=2)
+SETTINGS = TrainSettings(epochs=4, learning_rate=0.05, warmup_steps=3, checkpoint_every_steps=3, keep_top_k=2)
 
 
 @dataclass(frozen=True)

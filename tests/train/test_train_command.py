@@ -1,5 +1,6 @@
 """'recitative train' takes every kind of model: what is trained and what is read, from settings and options."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,14 +9,14 @@ import pytest
 
 import small_music
 from command_line import refusal, run
-from recitative.config import RecognizerData
+from recitative.config import RecognizerData, load_settings, validate_settings
 from recitative.errors import UsageError
 from recitative.kinds import KINDS, load_training
 from recitative.lm.recurrent import LanguageModelData
 from recitative.model.kind import imported
 from recitative.music.midi import write_midi
 from recitative.music.piece import from_grid, tied
-from recitative.train.run import read_inputs
+from recitative.train.run import read_inputs, run_digest
 
 SETTINGS = "kind: music\ndata: {train: songs, dev: songs}\n"
 
@@ -85,3 +86,17 @@ def test_what_does_not_fit_is_refused_in_one_line(overrides, options, message):
 def test_two_settings_files_are_refused(place):
     said = refusal("train", "conf.yaml", "other.yaml", "--output", "exp")
     assert said == "error: two settings files, conf.yaml and other.yaml; give one"
+
+
+def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_for_a_run_that_goes_on(tmp_path):
+    (tmp_path / "base.yaml").write_text("train: {keep_best: 7, frozen: [a]}\naugment: {cut_db: [3, 9]}\n")
+    (tmp_path / "old.yaml").write_text("include: [base.yaml]\naugment: {quiet_s: 0.2}\n")
+    old = load_settings(tmp_path / "old.yaml", ["train.keep_best=3"])
+    train = {"keep_top_k": 3, "freeze": ["a"]}
+    new = validate_settings({"train": train, "augment": {"trim_db": [3, 9], "pad_silence_s": 0.2}}, where="")
+    assert old == new
+    assert load_settings(tmp_path / "old.yaml", ["train.keep_top_k=4"]).train.keep_top_k == 4
+    chosen = {"augment": {"cut_db": [3.0, 9.0], "quiet_s": 0.2}, "train": {"frozen": ["a"], "keep_best": 3}}
+    assert run_digest(new) == hashlib.sha256(json.dumps([chosen], sort_keys=True).encode()).hexdigest()
+    with pytest.raises(UsageError, match=r"unknown setting 'train\.keep_best'; did you mean 'keep_top_k'"):
+        validate_settings({"train": {"keep_best": 3, "keep_top_k": 4}}, where="")

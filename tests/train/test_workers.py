@@ -225,7 +225,7 @@ def test_most_s_says_in_how_many_parts_a_batch_is_computed():
         longest_s: float
         padded_s: float
 
-    settings = TrainSettings(most_s=((5.0, 100.0), (10.0, 60.0)))
+    settings = TrainSettings(max_batch_s=((5.0, 100.0), (10.0, 60.0)))
     sizes = [(4.0, 100.0), (4.0, 101.0), (6.0, 100.0), (10.0, 121.0), (20.0, 121.0)]
     assert [parts_that_fit(Sized(*size), settings) for size in sizes] == [1, 2, 2, 3, 3]
     assert parts_that_fit(Sized(20.0, 1000.0), TrainSettings()) == 1

@@ -95,7 +95,7 @@ def fine_tuning_settings(base: Settings, hours: float) -> Settings:
     train = TrainSettings(
         epochs=schedule.epochs,
         learning_rate=old.learning_rate * schedule.rate,
-        frozen=tuple(f"stages.core.layers.{number}." for number in range(int(schedule.frozen * core.layers))),
+        freeze=tuple(f"stages.core.layers.{number}." for number in range(int(schedule.frozen * core.layers))),
         batch_s=schedule.batch_s,
         max_duration_s=60.0,
         warmup_steps=max(1, round(schedule.epochs * hours * 3600 / schedule.batch_s / 10)),

@@ -363,7 +363,7 @@ def _train(
         max_duration_s=min(max(30.0, math.ceil(corpus.longest_s)), LONGEST_S),
         learning_rate=size.learning_rate,
         warmup_steps=min(max(100, steps // 50), 2000, steps // 4),
-        keep_best=10 if epochs >= 60 else 5,
+        keep_top_k=10 if epochs >= 60 else 5,
         workers=workers,
         bf16=bool(hardware.gpu_gb) or model.recurrent.hidden >= 256,  # small networks are faster without on a CPU
     )
@@ -399,7 +399,7 @@ class Bucket:
     peak: int
 
     @property
-    def most_s(self) -> float:
+    def max_batch_s(self) -> float:
         return self.rows * self.longest_s
 
 

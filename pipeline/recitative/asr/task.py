@@ -132,7 +132,7 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
         set_normalization(recognizer.network, CmvnStats.read(data.cmvn), str(data.cmvn))
     elif not data.init:
         raise UsageError("--cmvn: is needed without --init; make the statistics with 'recitative cmvn'")
-    if frozen := freeze(recognizer.trained, settings.train.frozen):
+    if frozen := freeze(recognizer.trained, settings.train.freeze):
         run.note(f"{frozen} of {sum(p.numel() for p in recognizer.trained.parameters())} weights are frozen")
     recognizer.core.recompute = settings.train.recompute
     teacher = load_teacher(data.teacher, recognizer, run.device) if data.teacher else None
@@ -266,11 +266,11 @@ def freeze(network: nn.Module, prefixes: Sequence[str]) -> int:
         chosen = [p for name, p in parameters.items() if name.startswith(prefix)]
         if not chosen:
             known = sorted({name.rpartition(".")[0] for name in parameters})
-            raise UsageError(f"train.frozen: no weight's name starts with '{prefix}'; there are {', '.join(known)}")
+            raise UsageError(f"train.freeze: no weight's name starts with '{prefix}'; there are {', '.join(known)}")
         for parameter in chosen:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in parameters.values()):
-        raise UsageError("train.frozen: leaves nothing to train; leave something out")
+        raise UsageError("train.freeze: leaves nothing to train; leave something out")
     return sum(p.numel() for p in parameters.values() if not p.requires_grad)
 
 

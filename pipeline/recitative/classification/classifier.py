@@ -83,8 +83,8 @@ class ClassifierSettings(Section):
     features: FeatureSettings = FeatureSettings()
     augment: AugmentSettings = AugmentSettings()
     mixup: MixupSettings = MixupSettings()
-    piece_s: float = Field(0.0, ge=0)  # train on random crops of this length; 0 = whole recordings
-    context_s: float = Field(0.0, ge=0)  # precede each recording with up to this much of others, as in a stream
+    crop_s: float = Field(0.0, ge=0)  # train on random crops of this length; 0 = whole recordings
+    left_context_s: float = Field(0.0, ge=0)  # precede each recording with up to this much of others, as in a stream
     labels: tuple[str, ...] = ()  # empty: the labels of the training set
     class_weights: Literal["none", "balanced"] = "none"  # balanced: all classes have equal total weight
     model: ClassifierNetworkSettings = ClassifierNetworkSettings()
@@ -93,9 +93,9 @@ class ClassifierSettings(Section):
     @model_validator(mode="after")
     def _consistent(self) -> ClassifierSettings:
         self.augment.require_fit(self.features)
-        if self.context_s and (self.piece_s or self.mixup.alpha):
+        if self.left_context_s and (self.crop_s or self.mixup.alpha):
             raise ValueError(
-                f"context_s={self.context_s:g} needs piece_s=0 and mixup.alpha=0: the label is for the end of a row"
+                f"left_context_s={self.left_context_s:g} needs crop_s=0 and mixup.alpha=0: the label is for the end"
             )
         if len(set(self.labels)) < len(self.labels):
             raise ValueError(f"labels={list(self.labels)} must be distinct")

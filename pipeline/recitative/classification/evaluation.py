@@ -70,9 +70,9 @@ def require_usable(
     where: Path,
     *,
     speed: float = 1.0,
-    most_s: float = float("inf"),
+    longest_s: float = float("inf"),
 ) -> None:
-    """Raises one DataError for all recordings that last less than one frame of the network, or more than ``most_s``.
+    """Raises one DataError for all recordings that last less than one frame of the network, or more than ``longest_s``.
 
     seconds (N,): of each utterance; speed: the fastest at which they are played.
     """
@@ -85,8 +85,8 @@ def require_usable(
             found = f"lasts {duration_s:.4g} s" + (f", at speed {speed:g}" if speed != 1.0 else "")
             allowed = f"at least {least / rate:.4g} s, one frame of the network"
             problems.append(Problem(place, found, allowed, "remove it, or choose a smaller front end"))
-        if duration_s > most_s:
-            allowed = f"at most train.max_duration_s={most_s:g}"
+        if duration_s > longest_s:
+            allowed = f"at most train.max_duration_s={longest_s:g}"
             problems.append(Problem(place, f"lasts {duration_s:.1f} s", allowed, "cut it or raise the limit"))
     if problems:
         raise DataError.collect(problems)

@@ -162,7 +162,7 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
     """The recordings of a data directory, or of shards, with the labels of ``settings.labels``.
 
     Raises one DataError for all recordings of a wrong sample rate, shorter than one frame of the network at the fastest
-    speed, or longer than ``max_duration_s``; UsageError for a ``piece_s`` that is too short; and what ``label_numbers``
+    speed, or longer than ``max_duration_s``; UsageError for a ``crop_s`` that is too short; and what ``label_numbers``
     and ``AugmentedFeatures`` raise.
     """
 
@@ -173,13 +173,13 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
         utterances = data.utterances
         self.labels = label_numbers(utterances, settings.labels, where, "correct it")
         seconds = audio_durations_s(utterances, settings.features.sample_rate)
-        speed, most_s = max(settings.augment.speeds), settings.train.max_duration_s
-        require_usable(utterances, seconds, settings, where, speed=speed, most_s=most_s)
+        speed = max(settings.augment.speeds)
+        require_usable(utterances, seconds, settings, where, speed=speed, longest_s=settings.train.max_duration_s)
         # The context before a recording has a random length, counted here by its mean.
-        planned_s, longest_s = seconds + settings.context_s / 2, settings.piece_s or math.inf
+        planned_s, longest_s = seconds + settings.left_context_s / 2, settings.crop_s or math.inf
         super().__init__(utterances, seconds, settings, mean, planned_s=planned_s, longest_s=longest_s)
         self._longest = _longest_piece(settings)
-        self._most_before = round(settings.context_s * 1000 / settings.features.frame_shift_ms)
+        self._most_before = round(settings.left_context_s * 1000 / settings.features.frame_shift_ms)
 
     def example(self, number: int, speeds: Array, rng: np.random.Generator) -> Array:
         """(T, C), which ends with the recording of this number."""
@@ -201,12 +201,12 @@ class ClassificationDataset(AudioDataset[LabeledBatch]):
 
 
 def _longest_piece(settings: ClassifierSettings) -> int:
-    """``piece_s`` in feature frames, 0 = no limit. Raises UsageError if it is shorter than one frame of the network."""
-    frames = round(settings.piece_s * 1000 / settings.features.frame_shift_ms)
-    if settings.piece_s and not settings.model.front_end.num_output_frames(frames):
+    """``crop_s`` in feature frames, 0 = no limit. Raises UsageError if it is shorter than one frame of the network."""
+    frames = round(settings.crop_s * 1000 / settings.features.frame_shift_ms)
+    if settings.crop_s and not settings.model.front_end.num_output_frames(frames):
         least = settings.model.front_end.least_samples(settings.features) / settings.features.sample_rate
         raise UsageError(
-            f"piece_s={settings.piece_s:g}: must be 0, for whole recordings, or at least {least:.4g} s, one frame of "
+            f"crop_s={settings.crop_s:g}: must be 0, for whole recordings, or at least {least:.4g} s, one frame of "
             "the network; choose longer pieces"
         )
     return frames

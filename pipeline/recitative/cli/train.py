@@ -111,7 +111,7 @@ def find_batch_size(
 ) -> None:
     """Measure the largest batch that fits into memory, for short and for long utterances.
 
-    It is printed as the setting train.most_s.
+    It is printed as the setting train.max_batch_s.
 
     \b
     recitative find-batch-size --conf conf/lstm.yaml --train data/train --tokens data/tokens.txt
@@ -138,8 +138,8 @@ def find_batch_size(
     print(f"# {device}, {budget / 1e9:.2f} GB, recompute={str(settings.train.recompute).lower()}")
     for bucket in buckets:
         print(f"# up to {bucket.longest_s:5.1f} s: {bucket.rows:6d} utterances, {bucket.peak / 1e9:.2f} GB")
-    pairs = ", ".join(f"[{bucket.longest_s:g}, {bucket.most_s:.0f}]" for bucket in buckets)
-    setting = f"most_s: [{pairs}]"
+    pairs = ", ".join(f"[{bucket.longest_s:g}, {bucket.max_batch_s:.0f}]" for bucket in buckets)
+    setting = f"max_batch_s: [{pairs}]"
     print(f"train:\n  {setting}")
     if output:
         write_text(

@@ -387,10 +387,10 @@ class AugmentedFeatures:
         features = self._at_speed(number, speed, rng)
         if self._vocal_tract:
             features = self._vocal_tract.warp(features, rng.uniform(*self._settings.augment.vtlp))
-        if self._settings.augment.cut_db:
-            features = trim_silence(features, rng.uniform(*self._settings.augment.cut_db))
-        if quiet_s := self._settings.augment.quiet_s:
-            features = pad_silence(features, round(quiet_s * 1000 / self._settings.features.frame_shift_ms), rng)
+        if self._settings.augment.trim_db:
+            features = trim_silence(features, rng.uniform(*self._settings.augment.trim_db))
+        if pad_silence_s := self._settings.augment.pad_silence_s:
+            features = pad_silence(features, round(pad_silence_s * 1000 / self._settings.features.frame_shift_ms), rng)
         return features
 
     def _at_speed(self, number: int, speed: float, rng: np.random.Generator) -> Array:
@@ -416,10 +416,10 @@ class AugmentedFeatures:
             others = [other for n in numbers if len(other := self._at_speed(n, 1.0, rng))]
             if others:
                 features = add_babble(features, others, rng.uniform(*augment.babble_snr_db), rng)
-        if augment.colour_db:
-            features = equalize(features, augment.colour_db, rng)
-        if augment.hiss_snr_db:
-            features = add_noise_floor(features, rng.uniform(*augment.hiss_snr_db), rng)
+        if augment.eq_db:
+            features = equalize(features, augment.eq_db, rng)
+        if augment.noise_floor_snr_db:
+            features = add_noise_floor(features, rng.uniform(*augment.noise_floor_snr_db), rng)
         if self._hz is not None and rng.random() < augment.telephone_probability:
             features = limit_to_telephone_band(features, self._hz, self._settings.features.log_floor, rng)
         return features, spec_augment(features, augment.spec_augment, rng, self._mean)

@@ -2,9 +2,9 @@
 
     gradient of a step = sum over ranks and parts of d(loss sum) / (count of all ranks and parts)
 
-A rank computes its part of a batch in several parts if it must (``train.accumulate``, ``train.most_s``), and in twice
-as many if memory runs out. Neither the number of ranks nor that of parts changes the gradient, except for rounding and
-the places of dropout.
+A rank computes its part of a batch in several parts if it must (``train.accumulate``, ``train.max_batch_s``), and in
+twice as many if memory runs out. Neither the number of ranks nor that of parts changes the gradient, except for
+rounding and the places of dropout.
 
 Exact resume: the order of batches depends on (seed, epoch) alone, and the random numbers of a step on (seed, step,
 rank), so a run that was interrupted anywhere and started again ends in the same weights, bit for bit on a CPU.
@@ -162,7 +162,7 @@ class _Run:
         task.network.eval()
         with self.average.in_place(task.network), torch.no_grad():
             scores = self.context.from_first(dict(task.evaluate()) if self.context.is_first else None)
-            best = progress.rank(scores.pop("score", -float(progress.epoch)), self.settings.keep_best)
+            best = progress.rank(scores.pop("score", -float(progress.epoch)), self.settings.keep_top_k)
             if self.context.is_first and any(epoch == progress.epoch for _, epoch in progress.best):
                 self.checkpoints.keep_epoch(task.network, progress.epoch)
         progress.epochs_without_gain = 0 if best else progress.epochs_without_gain + 1
@@ -294,11 +294,11 @@ class StepResult:
 
 
 def parts_that_fit(batch: Batch, settings: TrainSettings) -> int:
-    """The number of parts in which ``train.most_s`` has this rank's part of a batch computed."""
-    for longest_s, most_s in settings.most_s:
+    """The number of parts in which ``train.max_batch_s`` has this rank's part of a batch computed."""
+    for longest_s, max_batch_s in settings.max_batch_s:
         if batch.longest_s <= longest_s:
-            return math.ceil(batch.padded_s / most_s)
-    return math.ceil(batch.padded_s / settings.most_s[-1][1]) if settings.most_s else 1
+            return math.ceil(batch.padded_s / max_batch_s)
+    return math.ceil(batch.padded_s / settings.max_batch_s[-1][1]) if settings.max_batch_s else 1
 
 
 def ran_out_of_memory(error: RuntimeError) -> bool:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from recitative import __version__
 from recitative.atomic import one_writer, update_text
-from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree
+from recitative.config import TrainingData, TrainSettings, dump_settings, load_tree, validate_tree, with_older_names
 from recitative.errors import DataError, Problem, RecitativeError, UsageError, printable
 from recitative.machine import available_cores, describe_machine
 from recitative.model.folder import save_model
@@ -34,7 +34,7 @@ from recitative.train.task import Task
 SETTINGS, INPUTS, ENVIRONMENT, SUMMARY = "settings.yaml", "inputs.json", "environment.json", "summary.json"
 
 # A resumed run may change these, since they change no result except by rounding.
-FREE = ("accumulate", "most_s", "recompute", "workers", "threads", "cache_mb", "device", "checkpoint_every_steps")
+FREE = ("accumulate", "max_batch_s", "recompute", "workers", "threads", "cache_mb", "device", "checkpoint_every_steps")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def run_digest(settings: BaseModel, *texts: str) -> str:
     """SHA-256 of what a run cannot be resumed without: the settings that are not the defaults, so that new settings
     change nothing, and texts."""
     chosen = _of_result(settings).model_dump(mode="json", exclude_defaults=True)
-    return _sha256(json.dumps([chosen, *texts], sort_keys=True))
+    return _sha256(json.dumps([with_older_names(chosen), *texts], sort_keys=True))
 
 
 def read_inputs(folder: Path, kind: ModelKind) -> TrainingData:
