@@ -31,10 +31,10 @@ SCORES = {
     "chorales": "0.363 nats per token on the test set of JSB Chorales",
     "chorales-fill": "keeps all given notes",
     "en": "WER 26.7 % on LibriSpeech's test-clean",
-    "en-g2p": "not scored by itself",
+    "en-g2p": "33.2 % of 12,592 held-out words of CMU's dictionary wrong",
     "en-punctuation": "F1 on novels: commas 66.8 %, periods 76.8 %, questions 63.8 %, capitals 84.4 %",
 }
-"""From the recipes' RESULTS.md; tools/quotes.txt has their rows."""
+"""From the recipes' RESULTS.md (tools/quotes.txt has the rows), that of en-g2p from the README of recipes/english."""
 
 
 def names() -> list[str]:
