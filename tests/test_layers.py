@@ -150,6 +150,24 @@ def _modules_loaded_by(imported: str, modules: dict[str, ast.Module]) -> list[st
     return [name for name in names if name in modules]
 
 
+def stale_imports(modules: dict[str, ast.Module], scripts: dict[str, ast.Module]) -> list[str]:
+    """Names that scripts import from modules of the library and that these no longer have."""
+    known = {f"{PACKAGE}.{name}".removesuffix(".__init__"): _names_in(tree) for name, tree in modules.items()}
+    faults = []
+    for name, tree in scripts.items():
+        for line, imported in imports_of(name, tree):
+            module, _, last = imported.rpartition(".")
+            if module.startswith(f"{PACKAGE}.") and imported not in known and last not in known.get(module, ()):
+                faults.append(f"{name}:{line} imports {imported}")
+    return faults
+
+
+def _names_in(tree: ast.Module) -> set[str]:
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names | {(node.asname or node.name) for node in ast.walk(tree) if isinstance(node, ast.alias)}
+
+
 def recurrent_faults(modules: dict[str, ast.Module]) -> list[str]:
     """Uses of torch's recurrent code outside the core."""
     faults = []
@@ -191,6 +209,13 @@ def test_what_the_runtime_shares_imports_no_torch(library: dict[str, ast.Module]
 def test_there_is_no_recurrent_code_outside_the_core(library: dict[str, ast.Module]) -> None:
     assert recurrent_faults(library) == []
     assert RECURRENT_CORE in library
+
+
+def test_tests_recipes_and_tools_import_what_is_there(library: dict[str, ast.Module]) -> None:
+    """mypy checks the library alone."""
+    paths = [path for folder in ("tests", "recipes", "tools") for path in (ROOT / folder).rglob("*.py")]
+    scripts = {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    assert stale_imports(library, scripts) == []
 
 
 def test_the_recipes_and_tools_have_no_recurrent_code_of_their_own() -> None:
@@ -270,6 +295,15 @@ def test_only_the_function_that_opens_a_model_may_import_torch_when_called(tmp_p
         "kinds:4 imports torch",
         "lm.other:2 imports torch",
         "lm.other:4 imports torch",
+    ]
+
+
+def test_the_checker_finds_names_that_are_gone(tmp_path: Path) -> None:
+    modules = _tree(tmp_path, {"nn/stages": "from math import pi as circle\nclass Chain: ...\n"})
+    source = "from recitative.nn import stages, heads\nfrom recitative.nn.stages import Chain, circle, pi\n"
+    assert stale_imports(modules, {"test_stages": ast.parse(source)}) == [
+        "test_stages:1 imports recitative.nn.heads",
+        "test_stages:2 imports recitative.nn.stages.pi",
     ]
 
 

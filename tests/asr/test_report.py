@@ -11,9 +11,8 @@ from collections import Counter
 import numpy as np
 import pytest
 import soundfile
-import typer
-from typer.testing import CliRunner
 
+from command_line import run
 from recitative.asr.experiment import Token, read_experiment
 from recitative.asr.report import (
     metric_table,
@@ -23,7 +22,6 @@ from recitative.asr.report import (
     write_report,
 )
 from recitative.audio.files import write_wav
-from recitative.cli.evaluate import report as report_command
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import DataError, UsageError
 from recitative.report.charts import Mark, Recording, mel_levels, spectrogram
@@ -270,10 +268,7 @@ def test_a_folder_with_nothing_to_report_and_no_folder_are_errors(tmp_path):
 
 
 def test_the_command_prints_only_the_path_on_stdout(experiment):
-    app = typer.Typer()
-    app.command()(report_command)
-    outcome = CliRunner().invoke(app, [str(experiment), "--worst", "1"], catch_exceptions=False)
-    assert outcome.stdout == f"{experiment / 'report.html'}\n"
+    assert run("report", experiment, "--worst", "1").out == f"{experiment / 'report.html'}\n"
     assert (experiment / "report.html").read_text().count("<article") == 1
 
 
