@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -77,10 +78,29 @@ class PrefixSearch:
             if not grown:  # everything is forbidden: the best waits
                 steps, (b, c, frames) = next(iter(found.items()))
                 grown[steps] = [(b + c) * max(blank, 1e-30), 0.0, frames]
-            ranked = sorted(grown.items(), key=lambda item: -sum(item[1][:2]))[: self.beam]
+            ranked = sorted(grown.items(), key=lambda item: -sum(item[1][:2]))[: int(1.5 * self.beam)]
             least = sum(ranked[0][1][:2]) * math.exp(-self.score_beam)
-            found = {steps: tuple(value) for steps, value in ranked if sum(value[:2]) >= least}
+            found = self._best({steps: tuple(value) for steps, value in ranked if sum(value[:2]) >= least})
         return found
+
+    def _best(self, ranked: dict[Steps, Any]) -> dict[Steps, Any]:
+        """The ``beam`` best of those ranked by mass; each counts e**-1.5 less for each better one with its future."""
+        better, counted = Counter(), []
+        for steps, value in ranked.items() if len(ranked) > self.beam else ():
+            future = self._future(steps)
+            counted.append(sum(value[:2]) * math.exp(-1.5 * better[future]))
+            better[future] += 1
+        if not counted:
+            return ranked
+        least = sorted(counted)[-self.beam]
+        best = [steps for steps, mass in zip(ranked, counted, strict=True) if mass >= least][: self.beam]
+        return {steps: ranked[steps] for steps in best}
+
+    def _future(self, steps: Steps) -> Any:
+        """The same for hypotheses that any further labels change in the same way."""
+        within = self._open_labels(steps) if self.lexicon else self.open_text(steps)
+        waits = bool(self.lexicon and self.tokens.space is not None and steps and steps[-1][1])
+        return within, waits, steps[-1:] and steps[-1][0], *self._scored(steps)[1:]
 
     def finish(self, steps: Steps) -> float:
         """``extra`` at the end of the recording; minus infinity within a word of the lexicon."""
@@ -119,6 +139,15 @@ class PrefixSearch:
         return [(*steps, (label, word)) for word in [*ended, *[""] * goes_on]]
 
     def _extra(self, steps: Steps, last: bool = False) -> float:
+        total, state, bias = self._scored(steps)
+        if last:
+            within = self._open_labels(steps[:-1]) if self.lexicon else ()
+            total += self.lm_weight * self.lm.finish(state) if self.lm else 0.0
+            return -math.inf if within else total + (self.bias.finish(bias) if self.bias else 0.0)
+        return total + self._look_ahead(self._open_labels(steps)) if self.lexicon and self.lm_weight else total
+
+    def _scored(self, steps: Steps) -> tuple[float, Any, int]:
+        """The scores of the words that have ended; the states of language model and hot words."""
         total, state = 0.0, self.lm.start() if self.lm else None
         bias = self.bias.start if self.bias else 0
         for label, word in steps:
@@ -130,11 +159,7 @@ class PrefixSearch:
             for symbol in symbols if self.bias else ():
                 gain, bias = self.bias.step(bias, symbol)
                 total += gain
-        if last:
-            within = self._open_labels(steps[:-1]) if self.lexicon else ()
-            total += self.lm_weight * self.lm.finish(state) if self.lm else 0.0
-            return -math.inf if within else total + (self.bias.finish(bias) if self.bias else 0.0)
-        return total + self._look_ahead(self._open_labels(steps)) if self.lexicon and self.lm_weight else total
+        return total, state, bias
 
     def _word_score(self, state: Any, word: str) -> tuple[float, Any]:
         if not self.lm:

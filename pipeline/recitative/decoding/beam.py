@@ -20,7 +20,8 @@ Hypotheses are rows of an array, so a frame costs some dozens of NumPy calls, wh
 1. which labels may follow which rows, by the masses alone; where they lead; which words may end there
 2. rows that another row leads to (hypotheses are compared by a hash) gain its mass
 3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the others are scored
-4. the best of rows and candidates are the next rows
+4. the best of rows and candidates are the next rows; few of them have the same future, that is, are in the same place of
+   a word, with the same states of language model and hot words, and differ only in words before
 
 The labels and words of rows are in a history that they share (``Records``).
 """
@@ -47,6 +48,8 @@ from recitative.text.tokens import TokenTable
 _SMALL = 2.0**-300  # masses below are scaled up; far above the subnormal numbers
 _SCALE = 2.0**300
 _LN_SCALE = 300 * math.log(2.0)
+_RIVALS = 1.5  # so many times the beam are compared by their futures
+_RIVALRY = 1.5  # nats by which a hypothesis ranks lower for each better one with the same future
 _NO_KEY = np.uint64(2**64 - 1)  # in place of the key of a row
 _MIX = tuple(np.array([n], np.uint64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
@@ -175,7 +178,8 @@ class BeamSearch:
             waits["blank"], waits["in_label"] = mass[0] * max(blank, 1e-30), 0.0
             return waits, records
 
-        picked = self._best(masses)
+        futures = self._futures(rows, stayed, new, chosen)
+        picked = self._best(masses, futures)
         is_new = (picked >= len(stayed)).nonzero()[0]
         source = np.concatenate([stayed, new.parent[chosen]])[picked]
         next_rows = rows.take(source)
@@ -260,18 +264,38 @@ class BeamSearch:
         joined: so many candidates at most are rows already
         """
         upper = new.mass * np.exp(np.where(new.ends, new.gain + self._scores.bound(new.word), new.gain))
-        others, count = np.concatenate([stay_mass, upper[~new.ends]]), self.beam + joined
+        others, count = np.concatenate([stay_mass, upper[~new.ends]]), int(_RIVALS * self.beam) + joined
         if len(others) >= count:
             floor = max(floor, float(np.partition(others, -count)[-count]))
         return np.asarray((upper >= floor * (1 - 1e-9)).nonzero()[0])
 
-    def _best(self, masses: Array) -> Array:
-        """The indices of the ``beam`` largest masses, the largest first; of equal ones the first."""
-        least = float(masses.max()) * self._least
-        if len(masses) > self.beam:
-            least = max(least, float(np.partition(masses, -self.beam)[-self.beam]))
+    def _futures(self, rows: Array, stayed: Array, new: _Candidates, chosen: Array) -> Array:
+        """A number (N,) for each row and candidate, the same for those that any further labels change in the same way."""
+        label, node, lm, bias = (
+            np.concatenate([rows[name][stayed], getattr(new, name)[chosen]]) for name in ("label", "node", "lm", "bias")
+        )
+        return _hash(_numbers(lm), label, _numbers(node)) + bias.astype(np.uint64)
+
+    def _best(self, masses: Array, futures: Array) -> Array:
+        """The indices of the ``beam`` best hypotheses (N,), the largest mass first; of equal ones the first.
+
+        Of hypotheses with the same future, the best will stay the best. The others are alternatives, which confidences
+        and n-best lists need, but they rank lower, so that the beam holds more that could still win.
+        """
+        least, most = float(masses.max()) * self._least, int(_RIVALS * self.beam)
+        if len(masses) > most:
+            least = max(least, float(np.partition(masses, -most)[-most]))
         kept = (masses >= least).nonzero()[0]
-        return np.asarray(kept[np.argsort(-masses[kept], kind="stable")[: self.beam]])
+        order = kept[np.argsort(-masses[kept], kind="stable")[:most]]
+        if len(order) <= self.beam:
+            return np.asarray(order)
+        by_future = np.argsort(futures[order], kind="stable")
+        ordered, places = futures[order[by_future]], np.arange(len(order))
+        begins = np.append(True, ordered[1:] != ordered[:-1])
+        better = places - np.maximum.accumulate(np.where(begins, places, 0))  # rivals with the same future
+        counted = np.empty(len(order))
+        counted[by_future] = masses[order[by_future]] * np.exp(-_RIVALRY * better)
+        return np.asarray(order[(counted >= np.partition(counted, -self.beam)[-self.beam]).nonzero()[0][: self.beam]])
 
     def best(self, state: BeamState) -> Hypothesis:
         """The best hypothesis of a stream so far; with a lexicon, without an incomplete last word."""
@@ -351,6 +375,13 @@ def _hash(keys: Array, labels: Array, word_keys: Array) -> Array:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * two
     mixed = (mixed ^ (mixed >> np.uint64(27))) * three
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def _numbers(values: Array) -> Array:
+    """A number (N,) uint64 for each value, the same for equal ones."""
+    return (
+        np.array([*map(hash, values)], np.int64).view(np.uint64) if values.dtype == object else values.astype(np.uint64)
+    )
 
 
 class _Candidates(NamedTuple):
