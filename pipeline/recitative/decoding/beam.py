@@ -20,8 +20,8 @@ Hypotheses are rows of an array, so a frame costs some dozens of NumPy calls, wh
 1. which labels may follow which rows, by the masses alone; where they lead; which words may end there
 2. rows that another row leads to (hypotheses are compared by a hash) gain its mass
 3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the others are scored
-4. the best of rows and candidates are the next rows; few of them have the same future, that is, are in the same place of
-   a word, with the same states of language model and hot words, and differ only in words before
+4. the best of rows and candidates are the next rows; few have the same future, that is, are in the same place of a
+   word, with the same states of language model and hot words, and differ only in words before
 
 The labels and words of rows are in a history that they share (``Records``).
 """
@@ -270,7 +270,7 @@ class BeamSearch:
         return np.asarray((upper >= floor * (1 - 1e-9)).nonzero()[0])
 
     def _futures(self, rows: Array, stayed: Array, new: _Candidates, chosen: Array) -> Array:
-        """A number (N,) for each row and candidate, the same for those that any further labels change in the same way."""
+        """A number (N,) for each row and candidate, the same for those that any labels change in the same way."""
         label, node, lm, bias = (
             np.concatenate([rows[name][stayed], getattr(new, name)[chosen]]) for name in ("label", "node", "lm", "bias")
         )
