@@ -160,8 +160,8 @@ def figures_of(name: str, corpus: Path | None, work: Path, for_recipes: Sequence
         if not tree.exists():
             run(f"git clone --quiet {shlex.quote(str(ROOT))} {shlex.quote(str(tree))}", ROOT)
         recorded = rows_of(ROOT / name / "RESULTS.md")
-        for old in ("RESULTS.md", "exp/results.jsonl"):
-            (tree / name / old).unlink(missing_ok=True)
+        for table in ("RESULTS.md", "exp/results.jsonl"):
+            (tree / name / table).unlink(missing_ok=True)
         for command in dict.fromkeys(whole(command) for _, command in recorded.values()):
             if command.startswith("recipes/"):
                 run(f"{command} {shlex.join(for_recipes)}", tree)
