@@ -150,7 +150,7 @@ def softmax_alone(scores, x, lengths, state):
     y, after = running_softmax(g, *names, inside, before)
     for i, (value, rank) in enumerate(zip((y, *after), (("N", "T", 3), ("N",), ("N",), ("N", 3)), strict=True)):
         g.output(f"o{i}", value, "float64", rank)
-    session = open_session(g.model({}).SerializeToString(), "the graph", "graph", "", threads=1)
+    session = open_session(g.model({}).SerializeToString(), "the graph", "graph", threads=1)
     feeds = {"a": scores, "x": x, "lengths": lengths} | {f"b{i}": value for i, value in enumerate(state)}
     y, *after = session.run([f"o{i}" for i in range(4)], feeds)
     return y, after

@@ -10,7 +10,7 @@ from recitative.model.onnx_stage import open_session
 def run(graph, outputs, feeds):
     for name, value in outputs.items():
         graph.output(name, value, *(("int64", ("N",)) if name == "lengths" else ("float32", ("N", "T", 2))))
-    session = open_session(graph.model({}).SerializeToString(), "the graph", "graph", "", threads=1)
+    session = open_session(graph.model({}).SerializeToString(), "the graph", "graph", threads=1)
     return session.run(list(outputs), feeds)
 
 

@@ -77,7 +77,7 @@ class AnomalyNetworkSettings(Section):
     least_deviation: float = Field(0.1, gt=0)  # lower bound for a channel, in standard deviations of the corpus
 
 
-class WatchSettings(Section):
+class DetectionSettings(Section):
     """Anomaly score; its threshold is set on the dev recordings at the end of training."""
 
     score: Literal["ratio", "surprise"] = "ratio"  # see ``anomaly.detector``
@@ -93,7 +93,7 @@ class AnomalySettings(Section):
     augment: AugmentSettings = AugmentSettings()
     segment_s: float = Field(10.0, gt=0)  # longer recordings are split into segments of this length for training
     model: AnomalyNetworkSettings = AnomalyNetworkSettings()
-    watch: WatchSettings = WatchSettings()
+    watch: DetectionSettings = DetectionSettings()
     train: BestEpochTrainSettings = BestEpochTrainSettings()
 
     @model_validator(mode="after")

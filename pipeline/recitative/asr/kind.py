@@ -152,7 +152,6 @@ RECOGNIZER = ModelKind(
     },
     int8="recitative.asr.tuning:RecognizerCheck",
     endpoint=Endpoint("/v1/audio/transcriptions", _about, stream=lambda recognizer, *, rules: recognizer.stream(rules)),
-    train="recitative average EXP",
     weights="trained",
     distributed=True,
     saved_by_training=False,

@@ -189,7 +189,7 @@ def open_for_training(path: Path, kind: ModelKind) -> Any:
     try:
         read_weights(network, constants)
     except (KeyError, ValueError):
-        remedy = f"give the folder it was exported from, or make one with '{kind.export}'"
+        remedy = "give the folder it was exported from, or make one with 'recitative export'"
         raise DataError(str(path), "holds no weights that can be trained", "a file of this version", remedy) from None
     network.eval()
     return model

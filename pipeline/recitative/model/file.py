@@ -38,6 +38,7 @@ from recitative.text.tokens import TokenTable
 
 FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
 VERSION = "2"
+MAKE_ONE = "make one with 'recitative export'"  # a remedy in errors
 FIRST_EXTRAS = {  # extras in format 1: the name of the value -> its file
     "tokens": "tokens.txt",
     "lexicon": "lexicon.txt",
@@ -121,7 +122,7 @@ def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[ModelKind]) 
             return kind
     titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model"
     found = f"is {model_named(name)}" if name else "is no model"
-    raise DataError(where, found, f"{titles} file", f"make one with '{kinds[0].export}'")
+    raise DataError(where, found, f"{titles} file", MAKE_ONE)
 
 
 def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind) -> ModelMetadata:

@@ -122,7 +122,6 @@ class ModelKind:
     int8:     how int8 is exported: 'weights' without a check, a 'module:class' that compares it with float32 on a
               development set (see ``model.export``), or '' for not at all
     endpoint: how a server offers it; None = not at all
-    train, export:     the commands that make a folder and a file
     from_file:         whether only the graphs of a file can be run, not the network in PyTorch
     weights:           the attribute of a model that is the module with all weights
     distributed:       whether several workers can train one model
@@ -142,12 +141,15 @@ class ModelKind:
     writer: str = "recitative.model.export:write_step"
     int8: str = ""
     endpoint: Endpoint | None = None
-    train: str = "recitative train"
-    export: str = "recitative export"
     from_file: bool = False
     weights: str = "network"
     distributed: bool = False
     saved_by_training: bool = True
+
+    @property
+    def train(self) -> str:
+        """The command that makes a folder."""
+        return "recitative train" if self.saved_by_training else "recitative average EXP"
 
     def new(self, settings: Any, extras: Mapping[str, Any]) -> Any:
         """A model with random weights."""

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 from recitative.errors import DataError, UsageError
-from recitative.model.file import InitialState, ModelMetadata, kind_in, read_entries, split_metadata
+from recitative.model.file import MAKE_ONE, InitialState, ModelMetadata, kind_in, read_entries, split_metadata
 from recitative.model.kind import Entries, ModelKind
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array, Padded, State
@@ -198,15 +198,15 @@ class Session:
         raise DataError(self.where, f"is damaged: {found}", "a whole model file", DAMAGED)
 
 
-def open_session(content: Path | bytes, where: str, kind: str, remedy: str, threads: int) -> Session:
-    """content: a file or its bytes; where, kind (such as "model file") and remedy are for errors.
+def open_session(content: Path | bytes, where: str, kind: str, threads: int) -> Session:
+    """content: a file or its bytes; where and kind, such as "model file", are for errors.
 
     Raises DataError for a wrong checksum, and for a file that ONNX Runtime cannot open.
     """
     if isinstance(content, Path):
         if not content.is_file():
             found = "is a folder" if content.is_dir() else "does not exist"
-            raise DataError(where, found, f"a {kind}", remedy)
+            raise DataError(where, found, f"a {kind}", MAKE_ONE)
         content = read_content(content, where, kind)
     graph, metadata = _split(content, where, kind)
     del content  # a file may be large
@@ -225,7 +225,7 @@ def open_kind(content: Path | bytes, kinds: Sequence[ModelKind], *, threads: int
     """An exported file or its bytes, and its kind. Raises DataError if it is none of these kinds."""
     where = str(content) if isinstance(content, Path) else f"the {kinds[0].title}"
     file = f"{kinds[0].title}'s file" if len(kinds) == 1 else "model file"
-    session = open_session(content, where, file, f"make one with '{kinds[0].export}'", threads)
+    session = open_session(content, where, file, threads)
     return session, kind_in(session.metadata, where, kinds)
 
 
@@ -239,9 +239,8 @@ def open_model(content: Path | bytes, kinds: Sequence[ModelKind], *, threads: in
 
 def _open_graph(metadata: ModelMetadata, name: str, threads: int) -> Session:
     """A further graph of an exported file. Raises DataError if it is missing or damaged."""
-    remedy = f"make one with '{metadata.kind.export}'"
     file = f"{metadata.kind.title}'s file"
-    return open_session(metadata.graphs.get(name, b""), metadata.where, file, remedy, threads)
+    return open_session(metadata.graphs.get(name, b""), metadata.where, file, threads)
 
 
 def read_model(path: Path, kind: ModelKind) -> tuple[bytes, dict[str, str]]:
@@ -251,10 +250,10 @@ def read_model(path: Path, kind: ModelKind) -> tuple[bytes, dict[str, str]]:
     """
     where, file = str(path), f"{kind.title}'s file"
     if path.is_dir():
-        remedy = f"export it first: '{kind.export} {path} --output model.onnx'"
+        remedy = f"export it first: 'recitative export {path} --output model.onnx'"
         raise DataError(where, "is a folder", f"a {file}", remedy)
     if not path.is_file():
-        raise DataError(where, "does not exist", f"a {file}", f"make one with '{kind.export}'")
+        raise DataError(where, "does not exist", f"a {file}", MAKE_ONE)
     content = read_content(path, where, file)
     _, metadata = _split(content, where, file)
     kind_in(metadata, where, [kind])
@@ -324,6 +323,6 @@ def largest_tanh() -> tuple[float, float]:
     """x and tanh x where ONNX Runtime's tanh is largest, over all float32 from 8 to 9; it is constant above."""
     first, last = (int(np.float32(end).view(np.int32)) for end in (8, 9))
     x = np.arange(first, last + 1, dtype=np.int32).view(np.float32)
-    (y,) = open_session(_TANH, "tanh", "graph", "", threads=1).run(["y"], {"x": x})
+    (y,) = open_session(_TANH, "tanh", "graph", threads=1).run(["y"], {"x": x})
     at = int(y.argmax())
     return float(x[at]), float(y[at])

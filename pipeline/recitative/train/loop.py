@@ -294,7 +294,7 @@ class StepResult:
 
 
 def parts_that_fit(batch: Batch, settings: TrainSettings) -> int:
-    """The number of parts in which ``train.max_batch_s`` has this rank's part of a batch computed."""
+    """Number of parts into which this rank's share of a batch is split, by ``train.max_batch_s``."""
     for longest_s, max_batch_s in settings.max_batch_s:
         if batch.longest_s <= longest_s:
             return math.ceil(batch.padded_s / max_batch_s)
