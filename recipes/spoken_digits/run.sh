@@ -9,7 +9,11 @@ exp=exp             # folder of the experiments
 results=RESULTS.md  # table that the score stages write
 synthetic=../digits/corpus # synthetic voices to add to the training of new_voice models ("": none)
 sentences=""        # data directories of sentences whose digits are added too: "recipes/an4/data/train recipes/an4/data/dev"
-recognizer=""       # exported recognizer of connected digits to compare with: ../digits/exp/narrow/model.onnx
+recognizer=""       # recognizer of sentences to compare with: a pretrained one such as en, or an exported file
+adapt=""            # settings with which it is adapted to train first, such as train.epochs=8 ("": it is not)
+rate=16000          # its sample rate
+pause_s=0.3         # added before and after each word, for the recognizer
+noise=1e-4          # standard deviation of the noise in that
 train_args=""       # settings for training, such as "train.epochs=3 model.recurrent.hidden=64"
 subset=0            # train only on recordings with a lower index; dev and test are complete (0: all)
 report_args=""      # options of the report, such as "--errors 50"
@@ -17,7 +21,7 @@ report_args=""      # options of the report, such as "--errors 50"
 . "$(dirname "$0")/../../tools/stages.sh"
 [[ $corpus == data/corpus ]] || corpus=$(from_caller "$corpus")
 [[ $synthetic == ../digits/corpus ]] || synthetic=$(from_caller "$synthetic")
-[[ $recognizer == ../digits/* ]] || recognizer=$(from_caller "$recognizer")
+[[ ! -e $(from_caller "$recognizer") ]] || recognizer=$(from_caller "$recognizer")
 # shellcheck source=tools/classifier_stages.sh
 . ../../tools/classifier_stages.sh
 check_args=(features.sample_rate=8000) decoding="official split" title="Spoken digits"
@@ -44,9 +48,22 @@ fi
 
 shared_stages 2 5
 
-if [[ -n $recognizer ]] && stage 7 "decode" needs "$recognizer" "$data/test"; then # trained on synthetic voices only
-  python3 local/recognize.py "$recognizer" "$data/test" --model "digits $(basename "$(dirname "$recognizer")")" \
-    --set test "${record[@]}"
+if [[ -n $recognizer ]] && stage 7 "decode" needs "$data/train" "$data/test"; then
+  for set in train test; do
+    python3 local/framed.py "$data/$set" "$data/framed/$set" --pause-s "$pause_s" --noise "$noise"
+    recitative data import "$data/framed/$set" "$data/spoken/$set" --table "$data/framed/$set/words.csv" \
+      --sample-rate "$rate"
+  done
+  cut -d ' ' -f 2 "$data/spoken/test/text" | sort -u >"$data/words.txt" # the grammar
+  name=$(basename "$recognizer") decoded=$recognizer
+  if [[ -n $adapt ]]; then
+    name="$name, adapted to train" decoded=$exp/adapted.onnx
+    # shellcheck disable=SC2086  # a list of settings
+    recitative adapt "$data/spoken/train" --base "$recognizer" --mismatches keep --output "$decoded" $adapt
+  fi
+  recitative decode "$decoded" "$data/spoken/test" --grammar "$data/words.txt" --output "$exp/recognizer"
+  recitative score "$data/spoken/test" "$exp/recognizer/text" --output "$exp/recognizer/score" --model "$name" \
+    --set test --decoding "grammar of the ten digits" "${record[@]}"
 fi
 
 shared_stages 8

@@ -25,14 +25,15 @@ TINY = (
 def run(tmp_path_factory, run_recipe):
     folder = tmp_path_factory.mktemp("spoken_digits")
     corpus = write_corpus(folder / "corpus")
-    done = run_recipe("spoken_digits", folder, "--corpus", corpus, "--train-args", TINY, "--synthetic", "")
+    options = ("--train-args", TINY, "--synthetic", "", "--recognizer", "an4-bidirectional")
+    done = run_recipe("spoken_digits", folder, "--corpus", corpus, *options)
     return folder, done
 
 
 def test_every_stage_is_done(run):
     _, done = run
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("prepare", "check", "train", "score", "folds", "export", "report", "speed"):
+    for name in ("prepare", "check", "train", "decode", "score", "folds", "export", "report", "speed"):
         assert f"({name}): done" in done.stderr, done.stderr[-3000:]
     assert "unweighted average recall" in done.stdout
     assert "% (2 folds, " in done.stdout
@@ -59,6 +60,23 @@ def test_the_table_has_the_official_split_and_the_mean_of_the_folds(run):
     rows = [json.loads(line) for line in (folder / "exp" / "results.jsonl").read_text().splitlines()]
     mean = next(row["value"] for row in rows if row["decoding"] == "mean of the folds")
     assert mean == pytest.approx(100 * np.mean([fold["accuracy"] for fold in folds]), abs=1e-3)
+
+
+def test_a_recognizer_gets_words_between_pauses_at_its_rate_and_a_grammar_of_them(run):
+    folder, _ = run
+    data = folder / "data"
+    assert (data / "words.txt").read_text() == "one\nzero\n"
+    word = soundfile.info(str(folder / "corpus" / "recordings" / "1_ann_3.wav"))
+    framed, samples = (soundfile.info(str(path)) for path in (
+        data / "framed" / "test" / "1_ann_3.flac", *(data / "spoken" / "test" / "audio").glob("*1_ann_3.flac")
+    ))  # fmt: skip
+    assert (framed.samplerate, framed.frames) == (8000, word.frames + 2 * 2400)
+    assert samples.samplerate == 16000
+    heard = {
+        word for line in (folder / "exp" / "recognizer" / "text").read_text().splitlines() for word in line.split()[1:]
+    }
+    assert heard <= {"one", "zero"}
+    assert "| an4-bidirectional | test | grammar of the ten digits | %WER |" in (folder / "RESULTS.md").read_text()
 
 
 def test_models_for_new_voices_hear_digits_of_other_sentences(monkeypatch, tmp_path, run_recipe):
