@@ -129,6 +129,33 @@ def test_a_file_of_more_voices_is_read_as_those_of_the_model(place, capsys):
     assert {(note.start, note.pitch) for note in notes("five.mid")} <= {(n.start, n.pitch) for n in notes("a/five.mid")}
 
 
+def test_one_file_that_the_options_do_not_fit_does_not_cost_the_others(place, capsys):
+    five = [Note(0, pitch, 16, voice) for voice, pitch in enumerate((66, 64, 62, 60, 55))]
+    write_midi(Piece.of(five, 4, 100.0, "five"), place / "five.mid")
+    write_midi(Piece.of(five[:1], 4, 100.0, "one"), place / "one.mid")
+    line = "--harmonize 1 --model models/fills.onnx --gibbs-steps 2 --output a --no-sound"
+    run(f"generate music five.mid one.mid {line}", DATA)
+    said = capsys.readouterr()
+    assert said.out == "a/one.mid\n"
+    assert "error: five.mid: five has 5 voices" in said.err
+    assert (place / "a" / "index.html").exists()
+    run(f"generate music five.mid {line}", USAGE)
+
+
+def test_results_replace_neither_what_was_given_nor_each_other(place, capsys):
+    (place / "songs").mkdir(exist_ok=True)
+    for path in (place / "one.mid", place / "songs" / "one.mid"):
+        write_midi(Piece.of([Note(0, 62, 16)], 4, 100.0, "one"), path)
+    before = (place / "one.mid").read_bytes()
+    line = "--model models/continues.onnx --bars 1 --no-sound"
+    run(f"generate music one.mid {line} --output .", USAGE)
+    assert "--output .: one.mid is in it and would be replaced" in capsys.readouterr().err
+    run(f"generate music one.mid songs/one.mid {line} --output b", USAGE)
+    assert "songs/one.mid: has the name of one.mid, whose results it would replace" in capsys.readouterr().err
+    run(f"generate music one.mid {line} --output . --count 2")
+    assert (place / "one.mid").read_bytes() == before
+
+
 def test_a_recorded_melody_is_written_down_and_harmonized(place, capsys):
     pytest.importorskip("librosa", reason="librosa tracks the pitch of recordings")
     tune = Piece.of([Note(4 * number, pitch, 4) for number, pitch in enumerate((60, 64, 62, 60))], 4, 100.0, "hum")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.notation import abc_text, musicxml_bytes, notated, score_of, spelled
-from recitative.music.piece import Notation, Note, Piece, fifths_of, tonic_name, tonic_of
+from recitative.music.piece import Notation, Note, Piece, fifths_of, tonic_name, tonic_of, velocities
 
 music21 = pytest.importorskip("music21", reason="music21 reads the scores that were written")
 
@@ -23,6 +23,8 @@ SONG = Piece.of(
 SONG = notated(
     Piece(SONG.notes, 144, 12, 92.0, SONG.name, Notation((3, 4), 1, False, ("soprano", "bass", "tenor"))),
 )
+
+SINGLE = Piece(tuple(note for note in SONG.notes if note.pitch != 50), 144, 12, 92.0, SONG.name, SONG.notation)
 
 
 def notes_of(score) -> set[tuple[float, float, int, int]]:
@@ -47,9 +49,8 @@ def rounded(notes) -> set[tuple[float, ...]]:
 
 @pytest.mark.parametrize(("form", "write"), [("musicxml", musicxml_bytes), ("abc", abc_text)])
 def test_another_program_reads_the_same_notes_key_meter_and_parts(form, write):
-    single = Piece(tuple(note for note in SONG.notes if note.pitch != 50), 144, 12, 92.0, SONG.name, SONG.notation)
-    score = music21.converter.parse(write(single), format=form)
-    assert rounded(notes_of(score)) == rounded(written(single))
+    score = music21.converter.parse(write(SINGLE), format=form)
+    assert rounded(notes_of(score)) == rounded(written(SINGLE))
     for part in score.parts:
         flat = part.flatten()
         assert [signature.ratioString for signature in flat.getElementsByClass("TimeSignature")] == ["3/4"]
@@ -61,6 +62,17 @@ def test_another_program_reads_the_same_notes_key_meter_and_parts(form, write):
         clefs = [part.flatten().getElementsByClass("Clef").first().name for part in score.parts]
         assert clefs == ["treble", "bass", "treble8vb"]
         assert all(len(part.getElementsByClass("Measure")) == 4 for part in score.parts)
+
+
+def test_another_program_reads_the_dynamics():
+    score = music21.converter.parse(musicxml_bytes(SINGLE, velocity=62), format="musicxml")
+    ours = dict(zip(SINGLE.notes, velocities(SINGLE, 62), strict=True))
+    assert len(set(ours.values())) > 3
+    for voice, part in enumerate(score.parts):
+        assert [mark.value for mark in part.flatten().getElementsByClass("Dynamic")] == ["mp"]
+        read = [note.volume.velocity for note in part.stripTies().flatten().notes]
+        written = [level for note, level in sorted(ours.items()) if note.voice == voice]
+        assert read == pytest.approx(written, abs=1)
 
 
 def test_a_chord_of_which_one_note_goes_on_is_tied():

@@ -315,13 +315,10 @@ class OutputOptions:
         return [name.strip().lower() for name in self.instrument.split(",")]
 
 
-def write_pieces(pieces: Sequence[Generated], options: OutputOptions, about: str) -> None:
-    """Write the files of each piece, and the page. Prints the path of the first file of each. about: for the page"""
+def write_pieces(pieces: Sequence[Generated], options: OutputOptions) -> list[Exhibit]:
+    """Write the files of each piece. Prints the path of the first file of each."""
     soundfont = options.soundfont or (find_soundfont() if options.sound else None)
-    exhibits = [write_piece(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
-    if exhibits:
-        write_text(options.output / PAGE, music_page(exhibits, title="Music", about=about))
-        print_note(f"page: {options.output / PAGE}")
+    return [write_piece(one, options, soundfont) for one in track(pieces, "writing", len(pieces))]
 
 
 def write_piece(generated: Generated, options: OutputOptions, soundfont: Path | None) -> Exhibit:
@@ -333,7 +330,7 @@ def write_piece(generated: Generated, options: OutputOptions, soundfont: Path | 
         if suffix == "mid":
             write_bytes(path, content)
         elif suffix == "musicxml":
-            write_bytes(path, musicxml_bytes(piece, program=programs))
+            write_bytes(path, musicxml_bytes(piece, program=programs, velocity=options.velocity))
         else:
             write_text(path, abc_text(piece))
     path = options.output / f"{piece.name}.{options.suffixes[0]}"
@@ -441,34 +438,43 @@ def music(
     constraints = Constraints(only_key, rests, ending == "cadence")
     generator = open_generator(model, others, edit, constraints, pitches, options)
     require_folder(output.output)
+    _require_places(files or [], options.count, output)
 
     def prepare(piece: Piece) -> Piece:
         piece = transposed(piece, transpose)
         require_key(piece, only_key, key)
         return piece
 
-    pieces, problems = _generate_each(files or [], generator, tempo, prepare)
-    write_pieces(pieces, output, generator.about)
-    if problems:
-        raise DataError.collect(problems)
-
-
-def _generate_each(
-    files: Sequence[Path], generator: Generator, tempo: float, prepare: Callable[[Piece], Piece]
-) -> tuple[list[Generated], list[Problem]]:
-    """Generate from each file, or from none, and print the drafts of each. Files that cannot be read are skipped and
-    returned as problems."""
-    pieces: list[Generated] = []
+    exhibits: list[Exhibit] = []
     problems: list[Problem] = []
     for path in files or (None,):
         try:
             piece, heard = _read(path, generator.steps_per_quarter, tempo) if path else (None, None)
-            pieces += generate_named(
-                generator, prepare(piece) if piece else None, path.stem if path else NEW, tempo, heard
-            )
+            given, name = prepare(piece) if piece else None, path.stem if path else NEW
+            exhibits += write_pieces(generate_named(generator, given, name, tempo, heard), output)
         except DataError as error:
             problems.extend(error.problems)
-    return pieces, problems
+        except UsageError as error:  # options that do not fit this file
+            if not files or len(files) == 1:
+                raise
+            problems.append(Problem(str(path), str(error)))
+    if exhibits:
+        write_text(output.output / PAGE, music_page(exhibits, title="Music", about=generator.about))
+        print_note(f"page: {output.output / PAGE}")
+    if problems:
+        raise DataError.collect(problems)
+
+
+def _require_places(files: Sequence[Path], count: int, options: OutputOptions) -> None:
+    """Raises UsageError for files whose results would replace them or each other. count: pieces of each"""
+    suffixes = [*options.suffixes, *(["wav"] if options.sound else [])]
+    names: dict[str, Path] = {}
+    for path in files:
+        if (other := names.setdefault(path.stem, path)) != path:
+            raise UsageError(f"{path}: has the name of {other}, whose results it would replace; rename one of them")
+        results = [options.output / f"{name}.{suffix}" for name in numbered(path.stem, count) for suffix in suffixes]
+        if path.exists() and any(result.exists() and result.samefile(path) for result in results):
+            raise UsageError(f"--output {options.output}: {path} is in it and would be replaced; choose another folder")
 
 
 def generate_named(

@@ -2,19 +2,30 @@
 
 A voice is written as chords and rests that fill its bars. Notes that cross a barline, or that have no single note
 value, are tied. Pitches are spelled by the key signature, from three fifths below its major key to eight above, which
-has the sharps of the minor key and the common chromatic notes.
+has the sharps of the minor key and the common chromatic notes. In MusicXML each note has its loudness, for playback,
+and each part a mark for the mean.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from recitative.music.piece import LETTERS, Note, Piece, fifths_of, key_of, signature_name, to_grid
+from recitative.music.piece import (
+    LETTERS,
+    VELOCITY,
+    Note,
+    Piece,
+    fifths_of,
+    key_of,
+    signature_name,
+    to_grid,
+    velocities,
+)
 
 _NATURALS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _DIVISIONS = (4, 8, 12, 24)  # of a quarter note: sixteenths, and the first that fits exactly
@@ -23,6 +34,8 @@ _VALUES = {
     "16th": Fraction(1, 4), "32nd": Fraction(1, 8), "64th": Fraction(1, 16),
 }  # fmt: skip
 _DOTTED, _TRIPLET = Fraction(3, 2), Fraction(2, 3)
+_MARKS = {"ppp": 16, "pp": 33, "p": 49, "mp": 64, "mf": 80, "f": 96, "ff": 112, "fff": 126}  # MIDI velocities
+_FORTE = 90  # the MIDI velocity that is 100 % in MusicXML
 _BARS_PER_LINE = 4  # of ABC
 _MIDDLE_C = 60
 
@@ -30,12 +43,13 @@ _MIDDLE_C = 60
 @dataclass(frozen=True)
 class Chord:
     """Notes that sound together in a bar, or a rest. length: divisions; tied: of ``pitches``, to the next chord;
-    continued: of ``pitches``, from the last one"""
+    continued: of ``pitches``, from the last one; velocities: MIDI, of each of ``pitches``"""
 
     length: int
     pitches: tuple[int, ...]
     tied: frozenset[int] = frozenset()
     continued: frozenset[int] = frozenset()
+    velocities: tuple[int, ...] = ()
 
 
 Bar = list[Chord]
@@ -63,8 +77,11 @@ class Score:
     quarters_per_minute: float
 
 
-def score_of(piece: Piece) -> Score:
-    """The score of a piece with at least one note. Notes that are on no grid of 24 to a quarter are rounded to it."""
+def score_of(piece: Piece, velocity: int = VELOCITY) -> Score:
+    """The score of a piece with at least one note. velocity: mean of the dynamics
+
+    Notes that are on no grid of 24 to a quarter are rounded to it.
+    """
     notation = piece.notation
     bar = Fraction(notation.bar_quarters)
     times = {time for note in piece.notes for time in (note.start, note.end)}
@@ -75,9 +92,10 @@ def score_of(piece: Piece) -> Score:
     if fifths is None:
         tonic, minor = key_of(to_grid(piece, piece.voices).pitches)
         fifths = fifths_of(tonic, minor)
+    loudness = dict(zip(piece.notes, velocities(piece, velocity), strict=True))
     parts = []
     for voice in sorted({note.voice for note in piece.notes}):
-        notes = [note for note in piece.notes if note.voice == voice]
+        notes = {note: loudness[note] for note in piece.notes if note.voice == voice}
         name = notation.part(voice) or f"voice {voice + 1}"
         high = sum(note.pitch for note in notes) / len(notes) >= _MIDDLE_C - 1
         clef = "treble-8" if name.lower() == "tenor" else "treble" if high else "bass"
@@ -86,9 +104,11 @@ def score_of(piece: Piece) -> Score:
     return Score(piece.name, parts, divisions, notation.meter or (4, 4), fifths, minor, tempo)
 
 
-def _bars(notes: Sequence[Note], length: int, bar: int, divisions: int) -> Iterator[Bar]:
-    """Bars of chords and rests. Spans between changes are cut into note values, the largest first; a rest of a whole
-    bar is not cut."""
+def _bars(notes: Mapping[Note, int], length: int, bar: int, divisions: int) -> Iterator[Bar]:
+    """Bars of chords and rests. notes: with their velocities
+
+    Spans between changes are cut into note values, the largest first; a rest of a whole bar is not cut.
+    """
     values = _note_values(divisions)
     count = max(1, -(-max(length, max(note.end for note in notes)) // bar))
     changes = {time for note in notes for time in (note.start, note.end)}
@@ -98,14 +118,15 @@ def _bars(notes: Sequence[Note], length: int, bar: int, divisions: int) -> Itera
         chords: Bar = []
         for first, stop in itertools.pairwise(times):
             sounding = [note for note in notes if note.start <= first < note.end]
-            pitches = tuple(sorted({note.pitch for note in sounding}))
+            loudness = {note.pitch: notes[note] for note in sorted(sounding, key=lambda note: note.pitch)}
+            pitches, levels = tuple(loudness), tuple(loudness.values())
             start = first
             while start < stop:
                 whole_rest = not sounding and stop - first == bar
                 last = stop if whole_rest else start + max(n for n in values if n <= stop - start)
                 tied = frozenset(note.pitch for note in sounding if note.end > last)
                 continued = frozenset(note.pitch for note in sounding if note.start < start)
-                chords.append(Chord(last - start, pitches, tied, continued))
+                chords.append(Chord(last - start, pitches, tied, continued, levels))
                 start = last
         yield chords
 
@@ -138,9 +159,12 @@ _DOCTYPE = (
 _CLEFS = {"treble": ("G", 2, 0), "treble-8": ("G", 2, -1), "bass": ("F", 4, 0)}  # sign, line, octaves
 
 
-def musicxml_bytes(piece: Piece, *, program: int | Sequence[int] = 0) -> bytes:
-    """The piece as a MusicXML file. program: General MIDI instrument, 0..127, of all voices or of each."""
-    score = score_of(piece)
+def musicxml_bytes(piece: Piece, *, program: int | Sequence[int] = 0, velocity: int = VELOCITY) -> bytes:
+    """The piece as a MusicXML file.
+
+    program: General MIDI instrument, 0..127, of all voices or of each; velocity: MIDI, 1..127, mean of the dynamics
+    """
+    score = score_of(piece, velocity)
     programs = [program] if isinstance(program, int) else program
     listed, parts = [], []
     for number, part in enumerate(score.parts):
@@ -154,9 +178,13 @@ def musicxml_bytes(piece: Piece, *, program: int | Sequence[int] = 0) -> bytes:
                 _element("midi-instrument", channel, midi_program, id=instrument), id=f"P{number + 1}",
             )
         )  # fmt: skip
+        mark = min(_MARKS, key=lambda name: abs(_MARKS[name] - velocity))
+        loud = _direction(
+            _element("dynamics", _element(mark)), _element("sound", dynamics=_loudness(velocity)), "below"
+        )
         measures = []
         for place, bar in enumerate(part.bars):
-            start = _first_measure(score, part.clef, tempo=number == 0) if place == 0 else []
+            start = [*_first_measure(score, part.clef, tempo=number == 0), loud] if place == 0 else []
             notes = [note for chord in bar for note in _notes(chord, score, whole=len(bar) == 1)]
             final = _element("barline", _element("bar-style", "light-heavy"), location="right")
             end = [final] if place == len(part.bars) - 1 else []
@@ -200,8 +228,16 @@ def _first_measure(score: Score, clef: str, *, tempo: bool) -> list[Element]:
         return [attributes]
     speed = f"{score.quarters_per_minute:g}"
     metronome = _element("metronome", _element("beat-unit", "quarter"), _element("per-minute", speed))
-    sound = _element("sound", tempo=speed)
-    return [attributes, _element("direction", _element("direction-type", metronome), sound, placement="above")]
+    return [attributes, _direction(metronome, _element("sound", tempo=speed), "above")]
+
+
+def _direction(shown: Element, sound: Element, placement: str) -> Element:
+    return _element("direction", _element("direction-type", shown), sound, placement=placement)
+
+
+def _loudness(velocity: int) -> str:
+    """In percent."""
+    return f"{100 * velocity / _FORTE:.1f}"
 
 
 def _notes(chord: Chord, score: Score, *, whole: bool) -> Iterator[Element]:
@@ -216,7 +252,7 @@ def _notes(chord: Chord, score: Score, *, whole: bool) -> Iterator[Element]:
         rest = _element("rest", measure="yes") if whole else _element("rest")
         duration = _element("duration", chord.length)
         yield _element("note", rest, duration, _element("voice", "1"), *([] if whole else value()))
-    for number, pitch in enumerate(chord.pitches):
+    for number, (pitch, velocity) in enumerate(zip(chord.pitches, chord.velocities, strict=True)):
         letter, alter, octave = spelled(pitch, score.fifths)
         sharps = [_element("alter", alter)] if alter else []
         ties = [kind for kind, tied in (("stop", chord.continued), ("start", chord.tied)) if pitch in tied]
@@ -225,7 +261,7 @@ def _notes(chord: Chord, score: Score, *, whole: bool) -> Iterator[Element]:
             "note", *([_element("chord")] if number else []),
             _element("pitch", _element("step", letter), *sharps, _element("octave", octave)),
             _element("duration", chord.length), *(_element("tie", type=kind) for kind in ties),
-            _element("voice", "1"), *value(), *notations,
+            _element("voice", "1"), *value(), *notations, dynamics=_loudness(velocity),
         )  # fmt: skip
 
 
