@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recitative.music.phrases import PhraseDetector
+from recitative.music.melody import PhraseDetector
 
 RATE = 8000
 

@@ -46,11 +46,10 @@ from recitative.music import synth
 from recitative.music.composer import event_likelihood, likelihood_of
 from recitative.music.composition import ConstraintCheck
 from recitative.music.composition import check_constraints as check_piece
-from recitative.music.melody import SAMPLE_RATE, Melody, transcribe_melody
+from recitative.music.melody import LONGEST_PHRASE_S, SAMPLE_RATE, Melody, PhraseDetector, transcribe_melody
 from recitative.music.midi import midi_bytes
 from recitative.music.notation import abc_text, musicxml_bytes, notated
 from recitative.music.page import Comparison, Exhibit, melody_figure, music_page
-from recitative.music.phrases import LONGEST_S, PhraseDetector
 from recitative.music.piece import VOICES, Note, Piece, pitch_name, transposed
 from recitative.music.pieces import SCORE_SUFFIXES, SUFFIXES, read_event_pieces, read_file, read_folder, read_pieces
 from recitative.music.request import TICKS_PER_STEP, Constraints, EditOptions, parse_key
@@ -275,7 +274,7 @@ def listen(
     ] = 0.0,
     transpose: TransposeOption = 0,
     silence_s: Annotated[float, typer.Option(min=0.2, max=5, help="Silence that ends a phrase.")] = 0.8,
-    longest_s: Annotated[float, typer.Option(min=2, max=60, help="Maximum length of a phrase.")] = LONGEST_S,
+    longest_s: Annotated[float, typer.Option(min=2, max=60, help="Maximum length of a phrase.")] = LONGEST_PHRASE_S,
     play: Annotated[bool, typer.Option("--play/--no-play", help="Play the answers.")] = True,
 ) -> None:
     """Answer the microphone live: each phrase that is sung or played is harmonized or continued, written and played.

@@ -31,8 +31,7 @@ from recitative.errors import RecitativeError, UsageError
 from recitative.model.stream import document
 from recitative.serve.access import Limits, log_refusal
 from recitative.serve.models import RAW_TEXT, StreamOptions
-from recitative.serve.streams import Events, LiveStream, checked_rate
-from recitative.serve.workers import WorkerError
+from recitative.serve.streams import Events, LiveStream, WorkerError, checked_rate
 from recitative.text.tokens import Word
 
 POLICY, INTERNAL, TRY_AGAIN_LATER = 1008, 1011, 1013  # close codes of RFC 6455

@@ -18,9 +18,8 @@ from recitative.asr.transcript import FORMATS, Segment, Transcript
 from recitative.audio.files import AudioBlocks
 from recitative.errors import DataError
 from recitative.model.stream import document
-from recitative.serve.access import Limits
+from recitative.serve.access import Limits, Metrics
 from recitative.serve.decoder import Decoders
-from recitative.serve.metrics import Metrics
 from recitative.stage import Array
 
 RESPONSE_FORMATS = ("json", "text", "srt", "vtt", "verbose_json")

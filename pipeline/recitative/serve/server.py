@@ -9,12 +9,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 from recitative.asr.stream import EndpointRules
 from recitative.errors import UsageError
-from recitative.serve.access import Access, Limits
-from recitative.serve.metrics import Metrics, memory_of
+from recitative.serve.access import Access, Limits, Metrics, memory_of
 from recitative.serve.models import Models, ServedModel
 from recitative.serve.recordings import Pool
-from recitative.serve.streams import LiveStream, LocalHost
-from recitative.serve.workers import OpenModels, Workers
+from recitative.serve.streams import LiveStream, LocalHost, OpenModels, Workers
 
 
 class Server:
