@@ -245,7 +245,8 @@ def test_answers_go_on_after_the_phrase_and_numbers_after_those_of_before(place,
     assert (place / "live" / "phrase-1.mid").exists()
     assert capsys.readouterr().err.endswith("phrases: 1 answered, 0 skipped\n")
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    run(f"music listen {phrases.replace('fills', 'continues')} --answer continue --bars 1")
+    options = phrases.replace("fills", "continues").replace("--voice 1 ", "")
+    run(f"music listen {options} --answer continue --bars 1")
     said = capsys.readouterr()
     assert said.err.startswith("answers are written and not played: sound output needs the package 'sounddevice'")
     assert said.out.splitlines() == ["live/phrase-2.mid", "live/phrase-4.mid"]
@@ -311,6 +312,8 @@ def test_a_microphone_may_hear_an_answer_until_it_has_ended(monkeypatch):
         ("--key H", "--key H: not a key"),
         ("--voice tuba --model models/fills.onnx --input phrases.wav", "'tuba': not a voice"),
         ("--instrument kazoo", "--instrument kazoo: must be one of"),
+        ("--input phrases.wav --bars 2", "--bars: requires --answer continue"),
+        ("--input phrases.wav --answer continue --voice bass", "--voice: requires --answer harmonize"),
     ],
 )
 def test_slips_in_the_options_of_live_answers_are_one_line(place, options, message, capsys):
@@ -361,6 +364,7 @@ def test_good_files_are_written_despite_broken_ones(place, capsys):
         ("--top-p 0", USAGE, "--top-p 0: must be above 0 and at most 1"),
         ("--key H", USAGE, "--key H: not a key; use one such as C, Bb, F#m"),
         ("--harmonize soprano", USAGE, "--harmonize: requires files"),
+        ("--transpose 12", USAGE, "--transpose: requires files"),
         ("--voice 1 songs/song.mid", USAGE, "--voice: requires --harmonize"),
         ("--rewrite-bars 1-2 songs/song.mid", USAGE, "--rewrite-bars: requires --rewrite with the voices"),
         ("--format pdf", USAGE, "--format pdf: must be one or several of mid, musicxml, abc"),

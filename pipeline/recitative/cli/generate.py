@@ -434,6 +434,8 @@ def music(
     only_key = parse_key(key)
     if edit.option and not files:
         raise UsageError(f"{edit.option}: requires files")
+    if transpose and not files:
+        raise UsageError("--transpose: requires files; --key sets the key of new pieces")
     require_tempo(tempo)
     constraints = Constraints(only_key, rests, ending == "cadence")
     generator = open_generator(model, others, edit, constraints, pitches, options)

@@ -262,8 +262,12 @@ def listen(
     answer: Annotated[
         Literal["harmonize", "continue"], typer.Option(help="Add the other voices to a phrase, or go on after it.")
     ] = "harmonize",
-    voice: Annotated[str, typer.Option(help="With harmonize: the voice that is sung or played.")] = VOICES[0],
-    bars: Annotated[int, typer.Option(min=1, max=64, help="With continue: number of new bars.")] = 2,
+    voice: Annotated[
+        str, typer.Option(help="With harmonize: the voice that is sung or played. Default: soprano.")
+    ] = "",
+    bars: Annotated[
+        int | None, typer.Option(min=1, max=64, help="With continue: number of new bars. Default: 2.")
+    ] = None,
     model: MusicModelOption = "",
     key: KeyOption = "",
     ending: Annotated[
@@ -290,7 +294,11 @@ def listen(
     """
     require_source(input, rate, device, realtime)
     require_tempo(tempo)
-    edit = EditOptions(voice if answer == "harmonize" else "", "", "", bars)
+    if voice and answer == "continue":
+        raise UsageError("--voice: requires --answer harmonize")
+    if bars and answer == "harmonize":
+        raise UsageError("--bars: requires --answer continue")
+    edit = EditOptions((voice or VOICES[0]) if answer == "harmonize" else "", "", "", bars or 2)
     generator = open_generator(model, None, edit, Constraints(parse_key(key), cadence=ending == "cadence"), "", options)
     require_folder(output.output)
     speaker = _open_speaker() if play else None
