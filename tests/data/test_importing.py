@@ -255,6 +255,8 @@ BAD_TABLES = {
     ),
     "a sentence mark": (["path,text", "x.wav,<s> one"], "t.csv:2: has '<s>'; words only, no sentence marks"),
     "nothing": ([], "t.csv: is empty; one row per recording"),
+    "a separator line only": (["sep=;"], "t.csv: is empty; one row per recording"),
+    "separators only": (["sep=;", ";;", " ; "], "t.csv: is empty; one row per recording"),
 }
 
 

@@ -419,15 +419,19 @@ def _stem(name: str) -> str:
 
 def _read_rows(table: Path, text: str) -> list[NumberedRow]:
     """The non-empty rows, at least one. Raises DataError for a file that is not a table."""
-    if not text.strip():
-        raise DataError(str(table), "is empty", "one row per recording", "fill it")
+    empty = DataError(str(table), "is empty", "one row per recording", "fill it")
     delimiter = ""
     if named := _SEPARATOR_LINE.match(text):
         delimiter, text = named[1], "\n" + text[named.end() :]
+    if not text.strip():
+        raise empty
     try:
-        return _split(text, delimiter or _find_delimiter(table, text))
+        rows = _split(text, delimiter or _find_delimiter(table, text))
     except csv.Error as error:
         raise DataError(str(table), f"is not a table ({error})", "a CSV or TSV file", "correct it") from None
+    if not rows:
+        raise empty
+    return rows
 
 
 def _split(text: str, delimiter: str) -> list[NumberedRow]:
