@@ -176,7 +176,10 @@ def test_the_page_writes_plays_edits_compares_and_rewrites_music(microphone, tmp
         page.click(".voice", "Alto")
         assert page.run("document.querySelectorAll('.note.muted').length") == sum(n.voice == 1 for n in edited)
 
-        write_midi(Piece.of([Note(48 * i, 67 + i, 48) for i in range(4)], 48, 100, "tune"), tmp_path / "tune.mid")
+        write_midi(
+            Piece.of([Note(48 * i, pitch, 48) for i, pitch in enumerate((67, 69, 71, 72))], 48, 100, "tune"),
+            tmp_path / "tune.mid",
+        )
         page.take_file("#drop-midi input", tmp_path / "tune.mid")
         wait_for_drafts(page, 3)
         page.click(".draft button", "Harmonize")
@@ -186,7 +189,7 @@ def test_the_page_writes_plays_edits_compares_and_rewrites_music(microphone, tmp
             assert drafts.testzip() is None
             assert drafts.namelist() == ["draft-3.mid", "draft-4.mid", "draft-1.mid", "draft-2.mid"]
             harmonized = parse_midi(drafts.read("draft-4.mid"), "draft-4", 48)
-        assert [note.pitch for note in harmonized.notes if note.voice == 0] == [67, 68, 69, 70]
+        assert [note.pitch for note in harmonized.notes if note.voice == 0] == [67, 69, 71, 72]
         assert harmonized.voices == 4
 
         page.take_file("#drop-midi input", microphone)

@@ -583,6 +583,10 @@ def test_given_and_kept_notes_stand_in_the_music(all_kinds):
         ({"midi": "?"}, "midi: is not base64; the bytes of a MIDI file in base64"),
         ({"midi": "aGVsbG8="}, "midi: begins with b'hell'; a MIDI file, which begins with b'MThd'"),
         ({"key": "H"}, "key H: not a key; use one such as"),
+        (
+            {"key": "F#", "midi": TWO_VOICES},
+            "key F#: contradicts piece, of which",
+        ),
         ({"mode": "harmonize"}, "mode 'harmonize': needs 'midi' with the voice that is harmonized"),
         (
             {"mode": "harmonize", "midi": TWO_VOICES},

@@ -42,12 +42,8 @@ from recitative.music.piece import (
     LOWEST,
     VELOCITY,
     VOICES,
-    Key,
     Note,
     Piece,
-    key_name,
-    likeliest_keys,
-    to_grid,
     transposed,
 )
 from recitative.music.pieces import fit_to_events, read_file
@@ -61,6 +57,7 @@ from recitative.music.request import (
     blank_events,
     parse_key,
     request_of,
+    require_key,
     voice_number,
 )
 from recitative.music.settings import EVENTS, MUSIC
@@ -104,23 +101,6 @@ def open_voices(paths: Sequence[Path], *, fills: bool | None = None) -> Scorer:
         does = "fills in notes: use it with --harmonize or --rewrite" if scorer.fills else "only continues music"
         raise UsageError(f"{paths[0]}: {does}")
     return scorer
-
-
-MIN_IN_KEY = 0.7  # fraction of the given notes, by their lengths
-
-
-def require_key(piece: Piece, key: Key | None, text: str) -> None:
-    """Raises UsageError if the given notes contradict the key."""
-    if not key or not piece.notes:
-        return
-    inside = sum(note.length for note in piece.notes if note.pitch % 12 in key.pitch_classes)
-    share = inside / sum(note.length for note in piece.notes)
-    if share < MIN_IN_KEY:
-        found = key_name(*likeliest_keys(to_grid(piece, piece.voices).pitches)[0])
-        raise UsageError(
-            f"--key {text}: contradicts {piece.name}, of which {share:.0%} is in that key; "
-            f"it seems to be in {found}; give that key or none"
-        )
 
 
 def parse_pitches(text: str) -> tuple[int, int]:

@@ -56,6 +56,7 @@ from recitative.music.request import (
     on_grid,
     parse_key,
     request_of,
+    require_key,
     to_complete,
     to_rewrite,
 )
@@ -425,8 +426,9 @@ def _given_piece(request: MusicRequest, steps_per_quarter: int) -> Piece | None:
         content = b64decode(request.midi, validate=True)
     except ValueError:
         raise DataError("midi", "is not base64", "the bytes of a MIDI file in base64", "") from None
-    piece = parse_midi(content, "midi", steps_per_quarter * TICKS_PER_STEP)
-    return replace(piece, quarters_per_minute=request.tempo or piece.quarters_per_minute, name="piece")
+    piece = replace(parse_midi(content, "midi", steps_per_quarter * TICKS_PER_STEP), name="piece")
+    require_key(piece, parse_key(request.key, "key"), request.key, "key")
+    return replace(piece, quarters_per_minute=request.tempo or piece.quarters_per_minute)
 
 
 def _with_required_notes(made: GenerationRequest, request: MusicRequest, frames: FrameSettings) -> GenerationRequest:

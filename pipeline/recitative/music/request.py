@@ -15,7 +15,20 @@ import numpy as np
 
 from recitative.errors import DataError, UsageError
 from recitative.music.frames import as_sets
-from recitative.music.piece import HIGHEST, LOWEST, SILENT, VOICES, Key, Piece, Pitches, pitch_name, separated, to_grid
+from recitative.music.piece import (
+    HIGHEST,
+    LOWEST,
+    SILENT,
+    VOICES,
+    Key,
+    Piece,
+    Pitches,
+    key_name,
+    likeliest_keys,
+    pitch_name,
+    separated,
+    to_grid,
+)
 from recitative.music.settings import EventSettings, FrameSettings, voice_ranges
 from recitative.stage import Mask
 
@@ -54,6 +67,23 @@ def parse_key(text: str, name: str = "--key") -> Key | None:
     if not found:
         raise UsageError(f"{name} {text}: not a key; use one such as C, Bb, F#m or 'e minor'")
     return Key((TONICS[found[1].lower()] + ACCIDENTALS[found[2]]) % 12, found[3] in ("m", "min", "minor"))
+
+
+MIN_IN_KEY = 0.7  # fraction of the given notes, by their lengths
+
+
+def require_key(piece: Piece, key: Key | None, text: str, name: str = "--key") -> None:
+    """Raises UsageError if the given notes contradict the key."""
+    if not key or not piece.notes:
+        return
+    inside = sum(note.length for note in piece.notes if note.pitch % 12 in key.pitch_classes)
+    share = inside / sum(note.length for note in piece.notes)
+    if share < MIN_IN_KEY:
+        found = key_name(*likeliest_keys(to_grid(piece, piece.voices).pitches)[0])
+        raise UsageError(
+            f"{name} {text}: contradicts {piece.name}, of which {share:.0%} is in that key; "
+            f"it seems to be in {found}; give that key or none"
+        )
 
 
 # Requests of a model of frames
