@@ -536,7 +536,7 @@ def measure_memory(contest: Contest) -> None:
 
 
 async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int) -> tuple[Usage, Usage]:
-    """After one stream, and with all streams open."""
+    """After a stream in each worker process, and with all streams open."""
 
     async def hear(stack: AsyncExitStack) -> None:
         heard_s = server.metric("recitative_audio_seconds_total")
@@ -547,7 +547,8 @@ async def _open_idle(server: ServerProcess, audio: bytes, rate: int, count: int)
             await asyncio.sleep(MESSAGE_S / 10)
 
     async with AsyncExitStack() as first:
-        await hear(first)
+        for _ in range(CORES):  # one in each worker process
+            await hear(first)
     server.settle()
     before = server.usage()
     async with AsyncExitStack() as stack:

@@ -7,7 +7,7 @@ files, and disconnects during an upload. Every transcript is compared with that 
 Everything else must have the documented result: a certain error, or none.
 
 The output has the number of times that each was done, the failures, the server's own count of errors, the streams that
-are still live at the end, and memory after the warm-up (a fifth of the time, at most two minutes) and at the end.
+are still live at the end, and memory after each tenth of the time, the first of which is a warm-up.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ class Program:
 
 @dataclass(frozen=True)
 class Result:
-    """minutes; mb: of memory, after the warm-up, and at the end"""
+    """mb: of memory, after each tenth of the time"""
 
     done: Counter[str]
     wrong: list[str]
     errors: float
     live: float
     log: list[str]
-    mb: tuple[float, float]
+    mb: list[float]
     minutes: float
     clients: int
 
@@ -92,15 +92,14 @@ def bench_soak(
     for action, count in sorted(result.done.items()):
         failed = sum(line.startswith(f"{action}: ") for line in result.wrong)
         print(f"soak      {action:34} {count:6d}{f', {failed} WRONG' if failed else ''}")
-    for line in result.wrong[:10]:
-        print(f"soak      WRONG: {line}")
+    for line, times in Counter(result.wrong).most_common(10):
+        print(f"soak      WRONG, {times} times: {line}")
     for line in result.log[:10]:
         print(f"soak      the server wrote: {line}")
-    before, after = result.mb
     print(
         f"soak      {result.minutes:.1f} minutes with {result.clients} clients: {len(result.wrong)} wrong, "
         f"{result.errors:g} errors of the server, {result.live:g} streams still live; "
-        f"memory {before:.0f} MB after the warm-up, {after:.0f} MB at the end"
+        f"memory after each tenth of the time {', '.join(f'{mb:.0f}' for mb in result.mb)} MB"
     )
     if not result.passes:
         raise typer.Exit(1)
@@ -113,13 +112,12 @@ def soak(options: ServeOptions, decoding: DecodingArguments | None = None, pause
     with contest.server("--idle-s", f"{IDLE_S:g}") as server:
         begin, started = time.monotonic(), len(server.lines)
         crowd = Crowd(server, programs, begin + 60 * options.minutes, pause_s)
-        mb = asyncio.run(crowd.run(options.streams, begin + min(120.0, 12 * options.minutes)))
+        asyncio.run(crowd.run(options.streams))
         server.settle()
         errors = server.metric("recitative_errors_total")
         live = server.metric("recitative_live_streams")
-        after_mb = server.usage().mb
         log, minutes = server.lines[started:], (time.monotonic() - begin) / 60
-    return Result(crowd.done, crowd.wrong, errors, live, log, (mb, after_mb), minutes, options.streams)
+    return Result(crowd.done, crowd.wrong, errors, live, log, crowd.mb, minutes, options.streams)
 
 
 def make_programs(contest: Contest) -> list[Program]:
@@ -138,12 +136,13 @@ def make_programs(contest: Contest) -> list[Program]:
 
 
 class Crowd:
-    """Clients that run until ``deadline``. done: count of each action; wrong: failures."""
+    """Clients that run until ``deadline``. done: count of each action; wrong: failures; mb: see ``Result``."""
 
     def __init__(self, server: ServerProcess, programs: list[Program], deadline: float, pause_s: float) -> None:
         self.server, self.programs, self.deadline, self.pause_s = server, programs, deadline, pause_s
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
+        self.mb: list[float] = []
         self.rng = np.random.default_rng(0)
         speech = [self.speaks, self.speaks, self.sends_at_once, self.uploads]
         trouble = [
@@ -153,15 +152,13 @@ class Crowd:
         ]  # fmt: skip
         self.actions: list[Callable[[Program], Awaitable[str]]] = [*speech, *speech, *trouble]
 
-    async def run(self, clients: int, warm: float) -> float:
-        """Returns the memory after the warm-up, in MB."""
-        warming = asyncio.create_task(self._warm_up(warm))
-        await asyncio.gather(*(self._client(number) for number in range(clients)))
-        return await warming
+    async def run(self, clients: int) -> None:
+        await asyncio.gather(self._measure(), *(self._client(number) for number in range(clients)))
 
-    async def _warm_up(self, until: float) -> float:
-        await asyncio.sleep(until - time.monotonic())
-        return self.server.usage().mb
+    async def _measure(self) -> None:
+        for moment in np.linspace(time.monotonic(), self.deadline, 11)[1:].tolist():
+            await asyncio.sleep(moment - time.monotonic())
+            self.mb.append(self.server.usage().mb)
 
     async def _client(self, number: int) -> None:
         """The first action of a client is that of its number, so that all actions are done."""

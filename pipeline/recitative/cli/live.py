@@ -331,8 +331,7 @@ def serve(
         int,
         typer.Option(
             min=0,
-            help="Processes for live streams, each with its own copy of the models. 0: one for every 8 of --streams, "
-            "but at most one per core.",
+            help="Processes for live streams. 0: one for every 8 of --streams, but at most one per core.",
             rich_help_panel=LIMITS,
         ),
     ] = 0,
