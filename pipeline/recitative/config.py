@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recitative.errors import DataError, UsageError
-from recitative.reading import parsed_yaml, read_yaml
+from recitative.reading import exists, parsed_yaml, read_yaml
 
 
 class Section(BaseModel):
@@ -483,7 +483,7 @@ def _rename(values: Mapping[str, Any], names: Mapping[str, str], section: str = 
 
 
 def _read_with_includes(path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
-    resolved = path.resolve()
+    resolved = path.resolve() if exists(path) else path  # of an invalid name, the reader says what is wrong
     if resolved in chain:
         raise UsageError(f"{path}: includes itself through {' -> '.join(str(p) for p in chain)}; remove the cycle")
     try:

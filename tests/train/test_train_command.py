@@ -88,6 +88,13 @@ def test_two_settings_files_are_refused(place):
     assert said == "error: two settings files, conf.yaml and other.yaml; give one"
 
 
+@pytest.mark.parametrize("name", [r"b\ud800.yaml", r"b\0.yaml"])
+def test_an_include_that_no_file_can_have_as_its_name_is_refused(tmp_path, name):
+    (tmp_path / "a.yaml").write_text(f'include: ["{name}"]\n')
+    with pytest.raises(UsageError, match=r"is not a valid file name"):
+        load_settings(tmp_path / "a.yaml")
+
+
 def test_settings_by_their_older_names_mean_the_same_in_files_in_overrides_and_for_a_run_that_goes_on(tmp_path):
     (tmp_path / "base.yaml").write_text("train: {keep_best: 7, frozen: [a]}\naugment: {cut_db: [3, 9]}\n")
     (tmp_path / "old.yaml").write_text("include: [base.yaml]\naugment: {quiet_s: 0.2}\n")
