@@ -19,7 +19,7 @@ Hypotheses are rows of an array, so a frame costs some dozens of NumPy calls, wh
 
 1. which labels may follow which rows, by the masses alone; where they lead; which words may end there
 2. rows that another row leads to (hypotheses are compared by a hash) gain its mass
-3. candidates that even the best score of their words leaves behind ``beam`` others are dropped; the others are scored
+3. candidates that even the best score of their words leaves behind 1.5 ``beam`` others are dropped; the rest are scored
 4. the best of rows and candidates are the next rows; few have the same future, that is, are in the same place of a
    word, with the same states of language model and hot words, and differ only in words before
 
@@ -178,8 +178,7 @@ class BeamSearch:
             waits["blank"], waits["in_label"] = mass[0] * max(blank, 1e-30), 0.0
             return waits, records
 
-        futures = self._futures(rows, stayed, new, chosen)
-        picked = self._best(masses, futures)
+        picked = self._best(masses, partial(self._futures, rows, stayed, new, chosen))
         is_new = (picked >= len(stayed)).nonzero()[0]
         source = np.concatenate([stayed, new.parent[chosen]])[picked]
         next_rows = rows.take(source)
@@ -259,7 +258,7 @@ class BeamSearch:
         return joined, more
 
     def _near(self, new: _Candidates, stay_mass: Array, joined: int, floor: float) -> Array:
-        """The candidates that could be among the ``beam`` best and above the floor with the best score of their words.
+        """The candidates that, with the best score of their words, could pass the floor and be among the 1.5 ``beam`` best.
 
         joined: so many candidates at most are rows already
         """
@@ -276,7 +275,7 @@ class BeamSearch:
         )
         return _hash(_numbers(lm), label, _numbers(node)) + bias.astype(np.uint64)
 
-    def _best(self, masses: Array, futures: Array) -> Array:
+    def _best(self, masses: Array, futures: Callable[[], Array]) -> Array:
         """The indices of the ``beam`` best hypotheses (N,), the largest mass first; of equal ones the first.
 
         Of hypotheses with the same future, the best will stay the best. The others are alternatives, which confidences
@@ -289,8 +288,9 @@ class BeamSearch:
         order = kept[np.argsort(-masses[kept], kind="stable")[:most]]
         if len(order) <= self.beam:
             return np.asarray(order)
-        by_future = np.argsort(futures[order], kind="stable")
-        ordered, places = futures[order[by_future]], np.arange(len(order))
+        future = futures()[order]
+        by_future = np.argsort(future, kind="stable")
+        ordered, places = future[by_future], np.arange(len(order))
         begins = np.append(True, ordered[1:] != ordered[:-1])
         better = places - np.maximum.accumulate(np.where(begins, places, 0))  # rivals with the same future
         counted = np.empty(len(order))
