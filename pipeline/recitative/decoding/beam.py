@@ -258,7 +258,7 @@ class BeamSearch:
         return joined, more
 
     def _near(self, new: _Candidates, stay_mass: Array, joined: int, floor: float) -> Array:
-        """The candidates that, with the best score of their words, could pass the floor and be among the 1.5 ``beam`` best.
+        """Those that, with the best score of their words, could pass the floor and be among the 1.5 ``beam`` best.
 
         joined: so many candidates at most are rows already
         """
