@@ -336,6 +336,12 @@ class BestEpochTrainSettings(TrainSettings):
     keep_top_k: int = Field(1, ge=1)
 
 
+class CrfSettings(Section):
+    """Training against all other label sequences; see ``recitative.nn.crf``."""
+
+    weight: float = Field(0.0, ge=0, le=1)  # weight of the CRF loss; CTC has the rest; 0.9 is usual, after CTC alone
+
+
 class DistillSettings(Section):
     """Distillation from a teacher, in addition to the transcripts; see ``recitative.asr.data``."""
 
@@ -367,6 +373,7 @@ class Settings(Section):
     augment: AugmentSettings = AugmentSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    crf: CrfSettings = CrfSettings()
     distill: DistillSettings = DistillSettings()
     decode: DecodeSettings = DecodeSettings()
 

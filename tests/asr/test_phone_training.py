@@ -112,6 +112,19 @@ def test_training_sees_the_first_pronunciations_and_names_what_has_none(experime
     assert re.search(r"utterance 's0-000'.* not in the lexicon", told)
 
 
+def test_a_crf_follows_ctc(experiment, tmp_path):
+    paths = {name: experiment / name / "data" for name in ("train", "dev")}
+    command = ["train", "--train", paths["train"], "--dev", paths["dev"], "--init", experiment / "exp" / "model"]
+    command += ["--tokens", experiment / "tokens.txt", "--lexicon", experiment / "lexicon.txt", "--quiet"]
+    command += ["--conf", experiment / "conf.yaml", "train.epochs=6", "train.learning_rate=0.01"]
+    run(*command, "--output", tmp_path / "crf", "crf.weight=0.9")
+    log = [json.loads(line) for line in (tmp_path / "crf" / "train.jsonl").read_text().splitlines()]
+    epochs = [row for row in log if row["event"] == "epoch"]
+    assert epochs[-1]["dev_crf_loss"] < epochs[0]["dev_crf_loss"]
+    refused = (*command, "--output", tmp_path / "both", "crf.weight=0.9", "--teacher", experiment / "exp" / "model")
+    assert "crf.weight: is for transcripts, without --teacher" in run(*refused, status=2).err
+
+
 def test_the_exported_file_says_what_the_folder_says(experiment, tmp_path):
     run("export", experiment / "exp" / "model", "--output", tmp_path / "m.onnx", "--weights", "float32")
     files = [u.recording_path for u in DataDirectory.read(experiment / "dev" / "data").utterances]

@@ -36,6 +36,7 @@ from recitative.features.extraction import CmvnStats
 from recitative.model.export import open_for_training
 from recitative.model.folder import save_model
 from recitative.nn.attention import correct_labels, cross_entropy
+from recitative.nn.crf import MAX_TOKENS, LabelTrigram
 from recitative.nn.heads import ctc_loss, fits, padded_labels
 from recitative.nn.ragged import to_device
 from recitative.score.wer import characters, score
@@ -65,6 +66,8 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         super().__init__(recognizer.trained, dataset, device, context)
         self.model = self.recognizer = recognizer
         self.dev_set, self.teacher = dev_set, teacher
+        self.crf_weight = recognizer.settings.crf.weight
+        self.trigram = LabelTrigram(dataset.labels, len(recognizer.tokens)).to(device) if self.crf_weight else None
 
     def loss(self, batch: TranscribedBatch) -> tuple[Tensor, int]:
         encoded = self.recognizer.encode(self.to_device(batch.features))
@@ -73,6 +76,8 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         if self.teacher is not None and batch.unmasked is not None:
             return self._distillation_loss(self.teacher, batch.unmasked, batch.names, log_probs, labels)
         ctc_sum, count = ctc_loss(log_probs, labels, batch.names)
+        if self.trigram is not None:
+            ctc_sum = ctc_sum + self.crf_weight * (self.trigram.log_sum(log_probs) - self.trigram.score(labels)).sum()
         if self.recognizer.decoder is None:
             return ctc_sum, count
         settings = self.recognizer.settings.model.attention
@@ -107,7 +112,7 @@ class RecognitionTask(AudioTask[TranscribedBatch]):
         return (1 - weight) * ctc_sum + weight * teacher.loss(log_probs, teacher_log_probs), count
 
     def evaluate(self) -> Mapping[str, float]:
-        return dev_scores(self.recognizer, self.dev_set, self.device)
+        return dev_scores(self.recognizer, self.dev_set, self.device, self.trigram)
 
     def identity(self) -> Mapping[str, object]:
         ids = "\n".join(u.utt_id for u in self.dataset.utterances)
@@ -135,6 +140,11 @@ def prepare(settings: Settings, data: RecognizerData, run: TrainingRun) -> Recog
     if frozen := freeze(recognizer.trained, settings.train.freeze):
         run.note(f"{frozen} of {sum(p.numel() for p in recognizer.trained.parameters())} weights are frozen")
     recognizer.core.recompute = settings.train.recompute
+    if settings.crf.weight and data.teacher:
+        raise UsageError("crf.weight: is for transcripts, without --teacher; distill first, then train with a CRF")
+    if settings.crf.weight and len(recognizer.tokens) > MAX_TOKENS:
+        found = f"crf.weight: {data.tokens} has {len(recognizer.tokens)} tokens"
+        raise UsageError(f"{found}, and the CRF sums over all trigrams of at most {MAX_TOKENS}; use phones or letters")
     teacher = load_teacher(data.teacher, recognizer, run.device) if data.teacher else None
     if data.unlabelled and not teacher:
         raise UsageError(f"--unlabelled {data.unlabelled}: needs a --teacher, who says what is in it")
@@ -165,16 +175,18 @@ def new_recognizer_of(settings: Settings, data: RecognizerData) -> RecognizerMod
     return new_recognizer(settings, tokens, language)
 
 
-def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.device) -> dict[str, float]:
+def dev_scores(
+    recognizer: RecognizerModel, dev_set: DevSet, device: torch.device, trigram: LabelTrigram | None = None
+) -> dict[str, float]:
     """CTC loss per label, error rates of greedy decoding, and ``score``, by which models are chosen.
 
     Error rates are WER and CER; for phones PER, since words of phones need a language model. The reference has the
     first pronunciation of each word.
     With an attention decoder also ``dev_att_loss``, nats per label or end, and ``dev_att_accuracy``, the fraction of
-    them that is the likeliest, given the true ones before.
+    them that is the likeliest, given the true ones before. With a trigram ``dev_crf_loss``, nats per label.
     """
     hyps: dict[str, str] = {}
-    loss_sum, count = 0.0, 0
+    loss_sum, count, log_sum = 0.0, 0, 0.0
     attention_loss, correct, symbols = 0.0, 0, 0
     phones = recognizer.tokens.unit == "phone"
     refs = {} if phones else dict(dev_set.texts)
@@ -183,6 +195,8 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
         log_probs = recognizer.log_probs(encoded)
         batch_loss, batch_count = ctc_loss(log_probs, labels, batch.names)
         loss_sum, count = loss_sum + float(batch_loss), count + batch_count
+        if trigram is not None:
+            log_sum += float((trigram.log_sum(log_probs) - trigram.score(labels)).sum())
         hyps |= zip(batch.names, map(recognizer.tokens.decode, greedy_labels(log_probs)), strict=True)
         if phones:
             refs |= zip(batch.names, map(recognizer.tokens.decode, _label_rows(labels)), strict=True)
@@ -195,6 +209,8 @@ def dev_scores(recognizer: RecognizerModel, dev_set: DevSet, device: torch.devic
     loss = loss_sum / max(count, 1)
     rates = {"dev_per": wer.rate} if phones else {"dev_wer": wer.rate, "dev_cer": cer.rate}
     choice = wer.rate + (0 if phones else 1e-3 * cer.rate) + 1e-9 * loss
+    if trigram is not None:
+        rates["dev_crf_loss"] = (loss_sum + log_sum) / max(count, 1)
     if symbols:
         rates |= {"dev_att_loss": attention_loss / symbols, "dev_att_accuracy": correct / symbols}
     return {"dev_loss": loss, **rates, "score": choice}
