@@ -39,7 +39,7 @@ ALSO_ALLOWED = {("data", "audio"), ("data", "text"), ("report", "features"), ("r
 # Only these may import torch when they are loaded: the layers that train, and in a capability the modules whose names
 # say that they train. Everything else works without it, and whatever it imports.
 TORCH_FOLDERS = ("nn", "train", "model.export", "model.graph", "model.graph_stages", "model.folder", "cli", "ctcdecode")
-TORCH_FOLDERS += ("asr.adaptation", "asr.bundle", "asr.presets", "asr.tuning")
+TORCH_FOLDERS += ("asr.adaptation", "asr.presets", "asr.tuning")
 TORCH_NAMES = re.compile(r"(.*_)?(network|data|task)")
 
 

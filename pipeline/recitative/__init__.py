@@ -34,7 +34,7 @@ _HOMES = {
     "Wishes": "recitative.asr.decoding",
     "load": "recitative.kinds",
     "load_classifier": "recitative.classification.classifier",
-    "torchaudio_bundle": "recitative.asr.bundle",
+    "torchaudio_bundle": "recitative.asr.network",
 }
 
 
