@@ -10,7 +10,7 @@ import torch
 
 import recitative
 from recitative.asr.decoding import DecodingOptions
-from recitative.decoding.alignment import align_words
+from recitative.decoding.hypotheses import align_words
 from recitative.errors import DataError, UsageError
 from recitative.model.export import build_file
 from recitative.model.folder import save_model

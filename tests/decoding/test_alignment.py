@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from recitative.decoding.alignment import align_words
+from recitative.decoding.hypotheses import align_words
 from recitative.errors import DataError
 
 

@@ -43,7 +43,7 @@ from recitative.config import (
 from recitative.data import select
 from recitative.data.check import check_directory
 from recitative.data.directory import DataDirectory
-from recitative.decoding.alignment import Alternatives, align_words
+from recitative.decoding.hypotheses import Alternatives, align_words
 from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.features.extraction import audio_durations_s, read_batches
 from recitative.lm.estimate import Sentences, best_weights, estimate, interpolate

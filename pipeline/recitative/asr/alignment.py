@@ -27,7 +27,7 @@ from recitative.audio.files import Samples
 from recitative.data.annotations import Tier
 from recitative.data.annotations import textgrid as textgrid_of_tiers
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.decoding.alignment import AlignedPath, Alternatives, align_words
+from recitative.decoding.hypotheses import AlignedPath, Alternatives, align_words
 from recitative.errors import DataError, Problem, raise_all
 from recitative.features.extraction import BATCH, audio_duration_s, read_utterance
 from recitative.reading import read_text, shown

@@ -21,10 +21,9 @@ import numpy as np
 from recitative.asr.kind import Language
 from recitative.asr.pronunciation import guess
 from recitative.config import DecodeSettings
-from recitative.decoding.alignment import align_words
 from recitative.decoding.beam import BeamSearch, BeamState
 from recitative.decoding.hotwords import HotWord, HotWords
-from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, evidence_of
+from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, align_words, evidence_of
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import LanguageModel

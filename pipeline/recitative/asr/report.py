@@ -22,7 +22,7 @@ from recitative.asr.stream import Transcriber
 from recitative.atomic import write_text
 from recitative.audio.files import read_audio
 from recitative.data.directory import Utterance
-from recitative.decoding.alignment import BLANK, align_words
+from recitative.decoding.hypotheses import BLANK, align_words
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import to_samples
 from recitative.report.charts import (

@@ -27,7 +27,7 @@ from recitative.asr.alignment import Pronounce, pronounce_with, read_word_times
 from recitative.asr.stream import DecodedNetwork, Transcriber
 from recitative.atomic import write_text
 from recitative.data.directory import DataDirectory, Utterance
-from recitative.decoding.alignment import align_words
+from recitative.decoding.hypotheses import align_words
 from recitative.errors import DataError
 from recitative.features.extraction import BATCH, audio_durations_s, read_utterance
 from recitative.keywords.search import DetectionCandidate, DetectionDecoder, DetectionRules, pick
