@@ -16,8 +16,7 @@ from recitative.audio.files import write_wav
 from recitative.audio.live import Block
 from recitative.data.directory import DataDirectory, Utterance
 from recitative.errors import UsageError
-from recitative.keywords.evaluation import KeywordThresholds
-from recitative.keywords.spotter import Spotter
+from recitative.keywords.spotter import KeywordThresholds, Spotter
 from recitative.model.export import export_checked
 from recitative.model.folder import save_model
 

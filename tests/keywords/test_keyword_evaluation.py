@@ -12,8 +12,13 @@ from command_line import refusal, run
 from recitative.cli import keywords as verb
 from recitative.data.directory import DataDirectory
 from recitative.errors import DataError
-from recitative.keywords.evaluation import KeywordThresholds, search_directories, tune_thresholds
-from recitative.keywords.spotter import parse_keywords, phrase_decoder
+from recitative.keywords.spotter import (
+    KeywordThresholds,
+    parse_keywords,
+    phrase_decoder,
+    search_directories,
+    tune_thresholds,
+)
 from recitative.score.classification import LEVELS, DetectionCounts
 
 SAID = ("ab c", "cab abc", "c ab ab", "bb c", "c c")

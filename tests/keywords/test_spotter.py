@@ -7,8 +7,7 @@ import json
 import pytest
 
 from recitative.errors import DataError, UsageError
-from recitative.keywords.evaluation import KeywordThresholds, fingerprint
-from recitative.keywords.spotter import keywords_of, parse_keywords, word_edges
+from recitative.keywords.spotter import KeywordThresholds, fingerprint, keywords_of, parse_keywords, word_edges
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

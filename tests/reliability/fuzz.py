@@ -45,7 +45,7 @@ from recitative.data.shards import ShardIndex, write_shards
 from recitative.decoding.hotwords import read_hot_words
 from recitative.errors import RecitativeError
 from recitative.features.extraction import CmvnStats, audio_durations_s, encode_binary, read_utterance
-from recitative.keywords.evaluation import KeywordThresholds
+from recitative.keywords.spotter import KeywordThresholds
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
 from recitative.lm.grammar import Grammar

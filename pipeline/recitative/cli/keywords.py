@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from recitative.asr.recognizer import Recognizer
     from recitative.asr.stream import DecodedNetwork
     from recitative.decoding.hotwords import Phrase
-    from recitative.keywords.evaluation import SearchedSet
     from recitative.keywords.search import DetectionDecoder
-    from recitative.keywords.spotter import Spotted
+    from recitative.keywords.spotter import SearchedSet, Spotted
     from recitative.score.classification import DetectionCounts
 
 SPOTTING_MODEL_HELP = (
@@ -82,7 +81,7 @@ def read_keywords(text: str) -> list[Phrase]:
 
 def read_thresholds(path: Path | None, model: Path, phrases: Sequence[Phrase]) -> Mapping[str, float]:
     """Thresholds for phrases that have none. Empty without a file. Raises DataError for a file that does not fit."""
-    from recitative.keywords.evaluation import KeywordThresholds
+    from recitative.keywords.spotter import KeywordThresholds
 
     if path is None:
         return {}
@@ -215,7 +214,7 @@ def tune(
     \b
     recitative keywords tune model.onnx data/dev --keywords words.txt --output thresholds.json
     """
-    from recitative.keywords.evaluation import KeywordThresholds, fingerprint, tune_thresholds
+    from recitative.keywords.spotter import KeywordThresholds, fingerprint, tune_thresholds
 
     if not false_alarms_per_hour >= 0:
         raise UsageError(f"--false-alarms-per-hour {false_alarms_per_hour:g}: must be 0 or more")
@@ -251,8 +250,7 @@ def score(
     \b
     recitative keywords score model.onnx data/test --keywords words.txt --thresholds thresholds.json --output exp/test
     """
-    from recitative.keywords.evaluation import SpottingScores
-    from recitative.keywords.spotter import thresholds_of
+    from recitative.keywords.spotter import SpottingScores, thresholds_of
 
     started = time.perf_counter()
     path = find_model(model)
@@ -270,7 +268,7 @@ def _search(
     model: Path, data: Sequence[Path], phrases: Sequence[Phrase], within_words: bool
 ) -> tuple[BaseModel, SearchedSet]:
     """The settings of the model, and all detections that any threshold may keep."""
-    from recitative.keywords.evaluation import search_directories
+    from recitative.keywords.spotter import search_directories
     from recitative.score.classification import LEVELS
 
     open_phrases = [replace(phrase, number=LEVELS[0]) for phrase in phrases]

@@ -29,7 +29,7 @@ class Grammar:
 
     def __init__(self, text: str, where: str = "grammar") -> None:
         """Raises DataError that names the line of a syntax error."""
-        sentences, rules = _parse(text, where)
+        sentences, rules = _parse_rules(text, where)
         self._arcs: list[dict[str, set[int]]] = [{}]
         self._silent: list[set[int]] = [set()]  # places reached without a word
         self._end = self._add_place(where)
@@ -157,7 +157,7 @@ class _Builder:
         return end
 
 
-def _parse(text: str, where: str) -> tuple[list[tuple[int, list[str]]], dict[str, tuple[int, list[str]]]]:
+def _parse_rules(text: str, where: str) -> tuple[list[tuple[int, list[str]]], dict[str, tuple[int, list[str]]]]:
     """Sentences and rules, each with its line number and its tokens."""
     sentences: list[tuple[int, list[str]]] = []
     rules: dict[str, tuple[int, list[str]]] = {}
