@@ -23,7 +23,7 @@ _HOMES = {
     "DecodingOptions": "recitative.asr.decoding",
     "EndpointRules": "recitative.asr.stream",
     "Final": "recitative.asr.transcript",
-    "Grammar": "recitative.lm.grammar",
+    "Grammar": "recitative.decoding.hotwords",
     "HotWord": "recitative.decoding.hotwords",
     "Partial": "recitative.asr.transcript",
     "Recognizer": "recitative.asr.recognizer",

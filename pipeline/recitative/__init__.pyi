@@ -14,10 +14,10 @@ from recitative.asr.transcript import Segment as Segment
 from recitative.asr.transcript import Transcript as Transcript
 from recitative.classification.classifier import Classifier
 from recitative.classification.classifier import load_classifier as load_classifier
+from recitative.decoding.hotwords import Grammar as Grammar
 from recitative.decoding.hotwords import HotWord as HotWord
 from recitative.keywords.spotter import Spotted as Spotted
 from recitative.keywords.spotter import Spotter as Spotter
-from recitative.lm.grammar import Grammar as Grammar
 from recitative.lm.recurrent import RecurrentLanguageModel
 from recitative.music.composer import EventScorer, MusicScorer
 from recitative.punctuation.punctuator import Punctuator

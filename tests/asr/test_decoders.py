@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from recitative.asr.decoding import DecodingOptions, GreedySearch, LanguageSearch, TimedTable, new_decoder
 from recitative.asr.kind import Language
 from recitative.config import DecodeSettings
-from recitative.decoding.hotwords import HotWord
+from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.decoding.hypotheses import FEATURES
 from recitative.errors import DataError, UsageError
-from recitative.lm.grammar import Grammar
 from recitative.score.calibration import Calibrator
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

@@ -20,8 +20,7 @@ from recitative.asr.task import dev_scores
 from recitative.asr.transcript import Partial, Transcript
 from recitative.audio.files import write_wav
 from recitative.data.directory import DataDirectory
-from recitative.decoding.hotwords import HotWord
-from recitative.lm.grammar import Grammar
+from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.model.export import export_checked
 from recitative.model.folder import load_model, save_model
 from recitative.score.wer import score

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from oracles.prefix_search import PrefixSearch, all_labellings
 from recitative.decoding.beam import BeamSearch
-from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.hotwords import Grammar, HotWord, HotWords
 from recitative.decoding.hypotheses import Hypothesis
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.lm.arpa import UNKNOWN
 from recitative.lm.estimate import estimate
-from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable

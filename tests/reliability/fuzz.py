@@ -42,13 +42,12 @@ from recitative.data.check import check_directory, fix_directory
 from recitative.data.directory import DataDirectory, read_speakers, read_transcripts
 from recitative.data.importing import ImportOptions, import_corpus, read_source, unpack
 from recitative.data.shards import ShardIndex, write_shards
-from recitative.decoding.hotwords import read_hot_words
+from recitative.decoding.hotwords import Grammar, read_hot_words
 from recitative.errors import RecitativeError
 from recitative.features.extraction import CmvnStats, audio_durations_s, encode_binary, read_utterance
 from recitative.keywords.spotter import KeywordThresholds
 from recitative.lm.arpa import read_arpa
 from recitative.lm.estimate import read_sentences, read_vocabulary
-from recitative.lm.grammar import Grammar
 from recitative.lm.ngram import NgramModel, read_lm
 from recitative.model.kind import name_in_settings
 from recitative.music.midi import write_midi

@@ -9,8 +9,8 @@ import fuzz_server
 import pytest
 from amounts import amount
 
+from recitative.decoding.hotwords import Grammar
 from recitative.errors import DataError, UsageError
-from recitative.lm.grammar import Grammar
 
 
 @pytest.mark.parametrize("reader", fuzz.READERS)

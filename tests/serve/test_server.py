@@ -43,10 +43,9 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules
 from recitative.audio.files import write_wav
-from recitative.decoding.hotwords import HotWord
+from recitative.decoding.hotwords import Grammar, HotWord
 from recitative.errors import RunError, UsageError
 from recitative.keywords.spotter import Spotter
-from recitative.lm.grammar import Grammar
 from recitative.model.export import export_model
 from recitative.music.midi import midi_bytes, parse_midi
 from recitative.music.piece import Note, Piece

@@ -22,12 +22,11 @@ from recitative.asr.kind import Language
 from recitative.asr.pronunciation import guess
 from recitative.config import DecodeSettings
 from recitative.decoding.beam import BeamSearch, BeamState
-from recitative.decoding.hotwords import HotWord, HotWords
+from recitative.decoding.hotwords import Grammar, HotWord, HotWords
 from recitative.decoding.hypotheses import BestPath, Hypothesis, TokenRun, WordEvidence, align_words, evidence_of
 from recitative.decoding.lexicon_tree import LexiconTree
 from recitative.errors import DataError, UsageError
 from recitative.lm.arpa import LanguageModel
-from recitative.lm.grammar import Grammar
 from recitative.score.calibration import Calibrator
 from recitative.stage import Array
 from recitative.text.lexicon import Lexicon

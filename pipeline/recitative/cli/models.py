@@ -176,7 +176,7 @@ class DecodingArguments:
         if self == DecodingArguments():
             return transcriber
         from recitative.asr.decoding import DecodingOptions
-        from recitative.lm.grammar import Grammar
+        from recitative.decoding.hotwords import Grammar
         from recitative.text.lexicon import Lexicon
 
         lexicon = Lexicon.read(self.lexicon, transcriber.tokens) if self.lexicon else None

@@ -12,11 +12,10 @@ from recitative import pretrained
 from recitative.asr.recognizer import Recognizer
 from recitative.asr.stream import EndpointRules, Transcriber
 from recitative.asr.transcript import TextForm
-from recitative.decoding.hotwords import parse_hot_words
+from recitative.decoding.hotwords import Grammar, parse_hot_words
 from recitative.errors import UsageError
 from recitative.keywords.spotter import Spotter, can_spot
 from recitative.kinds import KINDS
-from recitative.lm.grammar import Grammar
 from recitative.model.kind import Endpoint, ModelKind
 from recitative.model.onnx_stage import OnnxStage
 from recitative.model.stream import NetworkStream

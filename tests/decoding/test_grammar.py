@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from recitative.decoding.hotwords import Grammar
 from recitative.errors import DataError
-from recitative.lm.grammar import Grammar
 
 LIGHTS = """
 # what the lights understand
