@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import typer
 
-from recitative.cli import doctor as module
-from recitative.cli.doctor import Finding, doctor, examine
+from recitative.cli import main as module
+from recitative.cli.main import Finding, doctor, examine
 
 
 def found(findings: list[Finding], what: str) -> Finding:
