@@ -17,8 +17,7 @@ from recitative.classification.classifier import CLASSIFIER
 from recitative.config import TrainingData, dump_settings, read_tree, validate_tree
 from recitative.errors import UsageError
 from recitative.lm.recurrent import LANGUAGE_MODEL
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import ModelKind, kind_of_folder
+from recitative.model.kind import ModelKind, ModelMetadata, kind_of_folder
 from recitative.model.onnx_stage import OnnxStage, open_kind
 from recitative.model.onnx_stage import open_model as open_onnx_model
 from recitative.music.settings import EVENTS, MUSIC

@@ -22,7 +22,7 @@ from recitative.asr.stream import Transcriber, load_transcriber
 from recitative.errors import DataError, UsageError
 from recitative.lm.ngram import parse_lm
 from recitative.model.export import export_model
-from recitative.model.file import metadata_of, verify_checksum
+from recitative.model.kind import metadata_of, verify_checksum
 from recitative.text.lexicon import Lexicon
 from recitative.text.tokens import TokenTable
 

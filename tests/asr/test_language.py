@@ -13,8 +13,8 @@ from recitative.errors import DataError
 from recitative.lm.arpa import parse_arpa
 from recitative.lm.ngram import parse_lm
 from recitative.model.export import build_file
-from recitative.model.file import read_entries
 from recitative.model.folder import load_model, save_model
+from recitative.model.kind import read_entries
 
 
 @pytest.fixture

@@ -13,9 +13,8 @@ from recitative.asr.kind import RECOGNIZER
 from recitative.errors import DataError
 from recitative.kinds import KINDS
 from recitative.model.export import build_file, export_model
-from recitative.model.file import kind_in, read_entries
 from recitative.model.folder import load_model, save_model
-from recitative.model.kind import name_in_settings
+from recitative.model.kind import kind_in, name_in_settings, read_entries
 
 FIRST_FORMAT = {  # its extras, as values among the rest
     "recognizer": lambda model: {

@@ -24,8 +24,8 @@ from recitative.errors import DataError
 from recitative.kinds import KINDS as ALL_KINDS
 from recitative.kinds import read_metadata
 from recitative.model.export import build_file
-from recitative.model.file import CLAIM, KEY
 from recitative.model.graph import file_content
+from recitative.model.kind import CLAIM, KEY
 from recitative.model.onnx_stage import OnnxStage
 from recitative.pretrained import names, path_of
 from recitative.stage import Padded

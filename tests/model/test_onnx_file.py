@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from recitative.model.file import CLAIM, CLAIMED, KEY, digest_of, metadata_of, sealed, verify_checksum, with_metadata
 from recitative.model.graph import Graph
+from recitative.model.kind import CLAIM, CLAIMED, KEY, digest_of, metadata_of, sealed, verify_checksum, with_metadata
 
 ENTRIES = {"first": "1", "größer": "x" * 300, "empty": "", "last": "line\n"}
 

@@ -48,8 +48,7 @@ from recitative.config import (
 )
 from recitative.errors import DataError, UsageError
 from recitative.features.frontend import FeatureExtractor, pad_rows
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, Signature
+from recitative.model.kind import LENGTHS, Endpoint, Entries, Extra, ModelKind, ModelMetadata, Signature
 from recitative.model.stream import NetworkInput, NetworkStream, Work
 from recitative.reading import checked, parsed_json
 from recitative.stage import Array, Padded, Stage, State, entries_of, named

@@ -16,8 +16,16 @@ from recitative.errors import DataError
 from recitative.features.frontend import FeatureExtractor
 from recitative.lm.ngram import NgramModel, parse_lm, read_lm
 from recitative.lm.recurrent import TextTrainSettings
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import RECOGNIZER_NAME, TOKENS, Endpoint, Extra, ModelKind, feature_graph, token_graph
+from recitative.model.kind import (
+    RECOGNIZER_NAME,
+    TOKENS,
+    Endpoint,
+    Extra,
+    ModelKind,
+    ModelMetadata,
+    feature_graph,
+    token_graph,
+)
 from recitative.pretrained import name_of
 from recitative.reading import checked, parsed_json
 from recitative.score.calibration import Calibrator

@@ -19,7 +19,7 @@ from recitative.atomic import write_bytes
 from recitative.decoding.hypotheses import best_labels
 from recitative.errors import DataError, Problem, UsageError, raise_all
 from recitative.lm.arpa import MARKS
-from recitative.model.file import read_entries, with_metadata, with_texts
+from recitative.model.kind import read_entries, with_metadata, with_texts
 from recitative.model.onnx_stage import open_file, read_model
 from recitative.reading import LARGEST_SETTINGS, read_text
 from recitative.stage import Array, Padded, Stage, run_whole

@@ -27,8 +27,7 @@ from recitative.config import (
 )
 from recitative.errors import DataError, UsageError
 from recitative.features.augment import change_speed
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import Endpoint, Extra, ModelKind, feature_graph
+from recitative.model.kind import Endpoint, Extra, ModelKind, ModelMetadata, feature_graph
 from recitative.model.onnx_stage import open_file
 from recitative.model.stream import NetworkInput, NetworkStream, SampleNetwork, Work
 from recitative.reading import parsed_json

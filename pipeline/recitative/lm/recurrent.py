@@ -27,8 +27,7 @@ import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
 from recitative.config import BestEpochTrainSettings, ForwardRecurrentSettings, Section, TrainingData, TrainSettings
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import VOCABULARY, ModelKind, token_graph
+from recitative.model.kind import VOCABULARY, ModelKind, ModelMetadata, token_graph
 from recitative.stage import Array, Ids, Mask, Padded, Stage, State, run_whole
 from recitative.text.tokens import END, END_SYMBOL, TextUnit, Vocabulary
 

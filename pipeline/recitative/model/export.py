@@ -23,11 +23,10 @@ from torch import Tensor, nn
 
 from recitative.atomic import recover_folder, write_bytes, write_text
 from recitative.errors import DataError, UsageError
-from recitative.model.file import InitialState, ModelMetadata
 from recitative.model.folder import Model, load_model
 from recitative.model.graph import FLOAT, OPERATORS, SENTINELS, CellWriter, Graph, Ragged, file_content, quantize_rows
 from recitative.model.graph_stages import Writer
-from recitative.model.kind import RECOGNIZER_NAME, ModelKind, Signature, imported
+from recitative.model.kind import RECOGNIZER_NAME, InitialState, ModelKind, ModelMetadata, Signature, imported
 from recitative.model.onnx_stage import open_model, read_content
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import CausalConv, Chain, Normalize, PlaneNorm, RowConv
@@ -41,7 +40,7 @@ MIN_QUANTIZED = 2048  # smaller constants stay in float32
 
 @dataclass(frozen=True)
 class Written:
-    """The graphs of a model and the description of its network; see ``model.file.ModelMetadata``."""
+    """The graphs of a model and the description of its network; see ``model.kind.ModelMetadata``."""
 
     graph: Graph
     state: dict[str, InitialState]

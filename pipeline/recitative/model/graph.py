@@ -32,7 +32,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from recitative.model.file import InitialState, sealed
+from recitative.model.kind import InitialState, sealed
 from recitative.stage import Array
 
 OPSET = 18

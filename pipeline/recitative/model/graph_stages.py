@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from recitative.errors import UsageError
-from recitative.model.file import InitialState
 from recitative.model.graph import DOUBLE, FLOAT, INT64, TO_END, CellWriter, Graph, Ragged
+from recitative.model.kind import InitialState
 from recitative.nn.heads import EmbeddedFeatures, Embedding, EmbeddingSum, TiedLogProbs
 from recitative.nn.recurrent import RecurrentStack
 from recitative.nn.stages import (

@@ -1,23 +1,45 @@
-"""A kind of model, described once: folders, exported files and commands are written for all kinds. No torch."""
+"""A kind of model, described once: folders, exported files and commands are written for all kinds; and what an exported
+file holds besides its graph: metadata and a checksum. No torch.
+
+An exported file is one ONNX file. Its graph is the network's ``step``; its metadata have these entries, all text:
+
+recitative.format        the version of the format, 2
+recitative.kind          the name of the model's kind
+recitative.model         JSON: settings, extras (as the files of the folder), the state of a stream, and the rest
+recitative.graph.<name>  a further graph, in base64
+recitative.checksum      says that the file has a checksum
+recitative.sha256        the checksum: SHA-256 of all bytes but the last 64, which are the checksum itself
+
+ONNX keeps metadata at the end of a file, and the checksum is the last entry: its value, 64 hexadecimal digits, ends the
+file. It is verified on the bytes before anything parses them. The entry before it detects a file whose checksum was cut
+off or renamed.
+
+The metadata are read and replaced in the bytes, without parsing the graph. A file is a protocol buffer: fields one
+after another, each a tag (its number and its type) and a value. Field 14 is an entry of the metadata, with its key in
+field 1 and its value in field 2. Other fields are copied unchanged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from pydantic import BaseModel
 
 from recitative.atomic import recover_folder
-from recitative.config import TrainingData
+from recitative.config import TrainingData, validate_tree
 from recitative.errors import DataError
 from recitative.reading import read_yaml
+from recitative.stage import Array
 from recitative.text.tokens import TokenTable, Vocabulary
-
-if TYPE_CHECKING:
-    from recitative.model.file import ModelMetadata
 
 SETTINGS = "settings.yaml"
 RECOGNIZER_NAME = "recognizer"  # the kind of settings and files of release 0.1 that name none
@@ -223,3 +245,274 @@ def kind_of_folder(folder: Path, kinds: Sequence[ModelKind]) -> ModelKind:
     found = f"is {model_named(name)}'s" if name else f"is not {titles}"
     allowed = " or ".join(f"'kind: {kind.name}'" for kind in kinds)
     raise DataError(str(folder / SETTINGS), found, allowed, f"make one with '{kinds[0].train}'")
+
+
+FORMAT, KIND, MODEL, GRAPH = "recitative.format", "recitative.kind", "recitative.model", "recitative.graph."
+VERSION = "2"
+MAKE_ONE = "make one with 'recitative export'"  # a remedy in errors
+FIRST_EXTRAS = {  # extras in format 1: the name of the value -> its file
+    "tokens": "tokens.txt",
+    "lexicon": "lexicon.txt",
+    "lm": "lm.ngram",
+    "calibrator": "confidence.json",
+    "labels": "labels.json",
+    "threshold": "threshold.json",
+}
+
+
+@dataclass(frozen=True)
+class InitialState:
+    """One entry of the state at the start of a stream: (N, *shape), all ``fill`` except the last values, ``tail``."""
+
+    shape: tuple[int, ...]
+    fill: float = 0.0
+    tail: tuple[float, ...] = ()
+    dtype: str = "float32"
+
+    def array(self, n: int) -> Array:
+        array = np.full((n, *self.shape), self.fill, self.dtype)
+        if self.tail:
+            array[..., -len(self.tail) :] = self.tail
+        return array
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """Everything in a file except the graph.
+
+    texts:             the extras, by file name
+    stride, lookahead: of the network, in input frames; lookahead None = the whole input
+    piece_frames:      maximum frames for one call of the graph, 0 = any number
+    weights:           'float32' or 'int8'; '' if a file of format 1 does not say
+    notes:             free text: license, corpus, error rates, the commands that made the model
+    graphs:            further graphs, by name
+    where:             the name of the file in errors
+    """
+
+    kind: ModelKind
+    settings: Any
+    state: dict[str, InitialState]
+    parameters: int
+    texts: Mapping[str, str] = field(default_factory=dict)
+    stride: int = 1
+    lookahead: int | None = 0
+    piece_frames: int = 0
+    weights: str = ""
+    notes: str = ""
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
+    where: str = field(default="the model", compare=False)
+
+    @cached_property
+    def extras(self) -> dict[str, Any]:
+        """Their values, by name. Raises DataError, KeyError."""
+        return self.kind.parse(self.texts, lambda file: f"{self.where}, {file}")
+
+    def to_entries(self) -> dict[str, str]:
+        """Keys and values for the metadata of an ONNX file."""
+        model = {name: getattr(self, name) for name in _PLAIN} | {
+            "settings": self.settings.model_dump(mode="json"),
+            "state": {name: asdict(initial) for name, initial in self.state.items()},
+            "extras": dict(self.texts),
+        }
+        graphs = {f"{GRAPH}{name}": b64encode(graph).decode() for name, graph in self.graphs.items()}
+        return {FORMAT: VERSION, KIND: self.kind.name, MODEL: json.dumps(model), **graphs}
+
+
+_PLAIN = tuple(
+    entry.name
+    for entry in fields(ModelMetadata)
+    if entry.name not in ("kind", "settings", "state", "texts", "graphs", "where")
+)
+
+
+def kind_in(entries: Mapping[str, str], where: str, kinds: Sequence[ModelKind]) -> ModelKind:
+    """The kind of a file. Raises DataError if it is none of these kinds."""
+    name = entries.get(KIND) or (RECOGNIZER_NAME if FORMAT in entries else "")
+    for kind in kinds:
+        if kind.name == name:
+            return kind
+    titles = " or ".join(f"a {kind.title}'s" for kind in kinds) if len(kinds) < 4 else "a model"
+    found = f"is {model_named(name)}" if name else "is no model"
+    raise DataError(where, found, f"{titles} file", MAKE_ONE)
+
+
+def read_entries(entries: Mapping[str, str], where: str, kind: ModelKind) -> ModelMetadata:
+    """The metadata of a file of this kind. Raises DataError that names the file if it is damaged or of another kind."""
+    kind_in(entries, where, [kind])
+    try:
+        model, graphs = _upgraded(entries, where, kind) if "recitative.card" in entries else _current(entries, where)
+        settings = validate_tree(kind.settings, model.pop("settings"), where=where)
+        state = {
+            name: InitialState(tuple(entry["shape"]), entry["fill"], tuple(entry["tail"]), entry["dtype"])
+            for name, entry in model.pop("state").items()
+        }
+        texts = {str(file): str(text) for file, text in model.pop("extras").items()}
+        metadata = ModelMetadata(kind, settings, state, texts=texts, graphs=graphs, where=where, **model)
+        metadata.extras  # noqa: B018 - raises the errors of damaged extras here
+        return metadata
+    except (KeyError, TypeError, ValueError, AttributeError):
+        found = "is damaged: its metadata cannot be read"
+        raise DataError(where, found, f"a whole {kind.title}'s file", "export it again") from None
+
+
+def with_texts(entries: Mapping[str, str], metadata: ModelMetadata, texts: Mapping[str, str]) -> dict[str, str]:
+    """The entries of a file with other extras, by file name; entries of format 1 are converted to format 2.
+
+    entries: those from which ``metadata`` was read
+    """
+    if "recitative.card" in entries:
+        changed = replace(metadata, texts={**metadata.texts, **texts}).to_entries()
+        ours = ("recitative.format", "recitative.card", "recitative.choice", "recitative.encoder")
+        return {key: value for key, value in entries.items() if key not in ours} | changed
+    model = json.loads(entries[MODEL])
+    model["extras"] |= texts
+    return {**entries, MODEL: json.dumps(model)}
+
+
+def _current(entries: Mapping[str, str], where: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    if (made := entries[FORMAT]) != VERSION:
+        raise DataError(where, f"has format {made}", f"format 1 or {VERSION}", "export it again with this version")
+    graphs = {key.removeprefix(GRAPH): entries[key] for key in entries if key.startswith(GRAPH)}
+    return json.loads(entries[MODEL]), {name: b64decode(graph, validate=True) for name, graph in graphs.items()}
+
+
+def _upgraded(entries: Mapping[str, str], where: str, kind: ModelKind) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Format 1, of release 0.1, converted to format 2: it has extras as values among the other entries."""
+    model = json.loads(entries["recitative.card"])
+    made = entries.get(FORMAT) or model.pop("format")
+    if made != "1":
+        raise DataError(where, f"has format {made}", f"format 1 or {VERSION}", "export it again with this version")
+    model |= model.pop("language", {})
+    scores = model.pop("token_scores", ())
+    texts: dict[str, str] = {}
+    for name, file in FIRST_EXTRAS.items():
+        value = model.pop(name, None)
+        if value and name == "tokens":
+            value = TokenTable(tuple(value), tuple(scores)).to_text()
+        if value and file in {extra.file for extra in kind.extras.values()}:
+            texts[file] = value if isinstance(value, str) else json.dumps(value)
+    graphs = {name: entries.get(f"recitative.{name}", "") for name in ("choice", "encoder")}
+    return model | {"extras": texts}, {name: b64decode(graph, validate=True) for name, graph in graphs.items() if graph}
+
+
+# The checksum
+
+CLAIM, CLAIMED = "recitative.checksum", "sha256 of all but the last 64 bytes"
+KEY = "recitative.sha256"
+DIGITS = 64
+_BEFORE_DIGITS = KEY.encode() + bytes([0x12, DIGITS])  # the entry's key, and field 2 of 64 bytes: its value
+
+
+def sealed(content: bytes) -> bytes:
+    """A file without a checksum -> with its checksum."""
+    body = content + _entry_field(CLAIM, CLAIMED) + _entry_field(KEY, DIGITS * "0")[:-DIGITS]
+    return body + digest_of(body).encode()
+
+
+def digest_of(content: bytes | memoryview) -> str:
+    """64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def verify_checksum(content: bytes, where: str, kind: str) -> bool:
+    """Whether a file has a checksum; files of older versions have none. Raises DataError for a wrong one."""
+    body = memoryview(content)[:-DIGITS]
+    if bytes(body[-len(_BEFORE_DIGITS) :]) != _BEFORE_DIGITS:
+        return False
+    if content[-DIGITS:] != digest_of(body).encode():
+        raise _wrong_checksum(where, kind)
+    return True
+
+
+def split_metadata(content: bytes, where: str, kind: str) -> tuple[bytes, dict[str, str]]:
+    """The file without its metadata, and the metadata, verified by the checksum if there is one.
+
+    Raises DataError for a wrong or missing checksum, ValueError if the content is no protocol buffer.
+    """
+    verified = verify_checksum(content, where, kind)
+    rest = b"".join(whole for number, whole, _ in _fields(memoryview(content)) if number != METADATA)
+    entries = metadata_of(content)
+    if CLAIM in entries and not verified:
+        raise _wrong_checksum(where, kind)
+    return rest, entries
+
+
+def _wrong_checksum(where: str, kind: str) -> DataError:
+    found = "is damaged: its content does not match its checksum"
+    return DataError(where, found, f"a whole {kind}", "copy or export it again")
+
+
+# The bytes
+
+METADATA = 14
+_BYTES = 2  # the type of a value that begins with its length
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """Key -> value of every entry. Raises ValueError if the content is no protocol buffer."""
+    return dict(_entry(value) for number, _, value in _fields(memoryview(content)) if number == METADATA)
+
+
+def with_metadata(content: bytes, entries: Mapping[str, str]) -> bytes:
+    """The same file with exactly these entries, old ones in their old order, and a new checksum.
+
+    Raises ValueError if the content is no protocol buffer.
+    """
+    parts = list(_fields(memoryview(content)))
+    kept = [key for key in (_entry(value)[0] for number, _, value in parts if number == METADATA) if key in entries]
+    order = dict.fromkeys([*kept, *entries])
+    metadata = [_entry_field(key, entries[key]) for key in order if key not in (CLAIM, KEY)]
+    return sealed(b"".join([*(whole for number, whole, _ in parts if number != METADATA), *metadata]))
+
+
+def _entry_field(key: str, value: str) -> bytes:
+    return _field(METADATA, _field(1, key.encode()) + _field(2, value.encode()))
+
+
+def _entry(content: memoryview) -> tuple[str, str]:
+    parts = {number: value for number, _, value in _fields(content)}
+    return str(parts.get(1, b""), "utf-8"), str(parts.get(2, b""), "utf-8")
+
+
+def _field(number: int, value: bytes) -> bytes:
+    size, length = [], len(value)
+    while length > 127:  # seven bits a byte, the lowest first; all but the last byte have their eighth bit set
+        size.append(length & 127 | 128)
+        length >>= 7
+    return bytes([number << 3 | _BYTES, *size, length]) + value
+
+
+def _fields(content: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
+    """Number, all bytes, and value of each field; the value is empty if it is a number."""
+    place = 0
+    while place < len(content):
+        start = place
+        tag, place = _read_varint(content, place)
+        value = content[:0]
+        match tag & 7:
+            case 0:
+                _, place = _read_varint(content, place)
+            case 1:
+                place += 8
+            case 2:  # _BYTES
+                size, place = _read_varint(content, place)
+                value = content[place : place + size]
+                place += size
+            case 5:
+                place += 4
+            case other:
+                raise ValueError(f"no protocol buffer: type {other}")
+        if place > len(content):
+            raise ValueError("a protocol buffer that ends within a field")
+        yield tag >> 3, content[start:place], value
+
+
+def _read_varint(content: memoryview, place: int) -> tuple[int, int]:
+    number, shift = 0, 0
+    while place < len(content) and shift < 64:
+        byte = content[place]
+        number |= (byte & 127) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 128:
+            return number, place
+    raise ValueError("a protocol buffer that ends within a number")

@@ -16,8 +16,16 @@ import numpy as np
 import onnxruntime as ort
 
 from recitative.errors import DataError, UsageError
-from recitative.model.file import MAKE_ONE, InitialState, ModelMetadata, kind_in, read_entries, split_metadata
-from recitative.model.kind import Entries, ModelKind
+from recitative.model.kind import (
+    MAKE_ONE,
+    Entries,
+    InitialState,
+    ModelKind,
+    ModelMetadata,
+    kind_in,
+    read_entries,
+    split_metadata,
+)
 from recitative.reading import GZIP_MAGIC, unpacked
 from recitative.stage import Array, Padded, State
 

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from recitative.config import RecurrentSettings, Section, TrainingData
 from recitative.lm.recurrent import NetworkSettings, TokenTrainSettings
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, Signature, token_graph
+from recitative.model.kind import LENGTHS, Endpoint, Entries, ModelKind, ModelMetadata, Signature, token_graph
 from recitative.music.events import EventVocabulary
 from recitative.music.frames import FrameCode
 

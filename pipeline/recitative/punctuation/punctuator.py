@@ -19,8 +19,7 @@ from pydantic import Field
 from recitative.config import ForwardRecurrentSettings, Section, TrainingData
 from recitative.errors import DataError
 from recitative.lm.recurrent import TextTrainSettings
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, VOCABULARY, ModelKind, Signature
+from recitative.model.kind import LENGTHS, VOCABULARY, ModelKind, ModelMetadata, Signature
 from recitative.reading import read_text
 from recitative.stage import Array, Ids, Padded, Stage
 from recitative.text.normalize import HYPHENS, normalize

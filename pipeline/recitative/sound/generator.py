@@ -18,8 +18,7 @@ import numpy.typing as npt
 from recitative.audio.files import Samples
 from recitative.config import FeatureSettings, RecordingsData
 from recitative.errors import UsageError
-from recitative.model.file import ModelMetadata
-from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, Signature
+from recitative.model.kind import LENGTHS, Entries, Extra, ModelKind, ModelMetadata, Signature
 from recitative.model.onnx_stage import OnnxStage
 from recitative.reading import checked, parsed_json
 from recitative.sound.conditioning import (
