@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from recitative.data.annotations import Tier, eaf, is_labels, read_eaf, read_stm, read_textgrid, read_trn, textgrid
+from recitative.data.annotations import (
+    FORMS,
+    Tier,
+    eaf,
+    export_directory,
+    is_labels,
+    read_eaf,
+    read_stm,
+    read_textgrid,
+    read_trn,
+    textgrid,
+)
 from recitative.data.directory import DataDirectory
-from recitative.data.exporting import FORMS, export_directory
 from recitative.data.importing import ImportOptions, import_corpus, read_source
 from recitative.data.shards import write_shards
 from recitative.errors import DataError

@@ -23,9 +23,9 @@ from recitative.cli.options import (
 )
 from recitative.config import FrontEndSettings
 from recitative.data import select
+from recitative.data.annotations import Form, export_directory
 from recitative.data.check import CheckReport, check_directory, fix_directory
 from recitative.data.directory import DataDirectory, read_transcripts, require_ids
-from recitative.data.exporting import Form, export_directory
 from recitative.data.importing import MAX_SKIPPED, ImportOptions, import_corpus, read_source
 from recitative.data.shards import INDEX, Format, is_shards, verify_shards, write_shards
 from recitative.data.tables import words_of

@@ -53,7 +53,7 @@ _TYPES = {
 
 
 def file_content(model: onnx.ModelProto) -> bytes:
-    """The content of a model file: the model with its checksum, see ``model.file``."""
+    """The content of a model file: the model with its checksum, see ``model.kind``."""
     return sealed(model.SerializeToString())
 
 
